@@ -1,0 +1,66 @@
+# `make demo` shows it running, `make test` proves it. Works with GNU make 3.81 (macOS).
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+UV     := $(BIN)/uv pip
+SECONDS_OF_DEMO ?= 30
+
+.PHONY: help setup demo test lint types unit ci-servers lock clean
+
+help:
+	@echo "make demo        run two replicas against embedded servers for $(SECONDS_OF_DEMO) seconds"
+	@echo "make test        install what the tests need and run all of them, with the linters"
+	@echo "make setup       only make $(VENV) with the program in it"
+	@echo "make lint|types|unit   a part of make test"
+	@echo "make lock        resolve requirements/*.txt anew"
+	@echo "make clean       remove $(VENV) and caches"
+
+setup: $(VENV)/.setup
+
+$(VENV)/.uv: requirements/uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "Python 3.11 or newer is needed as '$(PYTHON)': apt install python3 python3-venv, or brew install python (then: make PYTHON=python3.13 ...)"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "Python's venv module is missing: apt install python3-venv, or brew install python"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+$(VENV)/.setup: $(VENV)/.uv requirements/demo.txt pyproject.toml
+	@$(UV) install --quiet --python $(BIN)/python --require-hashes -r requirements/demo.txt
+	@$(UV) install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.setup requirements/dev.txt
+	@$(UV) install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	@touch $@
+
+demo: setup
+	@$(BIN)/peekaping-producer demo --seconds $(SECONDS_OF_DEMO)
+
+test: lint types unit
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+unit: $(VENV)/.dev
+	$(BIN)/pytest --cov --cov-report=term
+
+ci-servers:
+	deploy/ci-servers.sh
+
+# uv writes hashes only; the address of the index it asked is never recorded.
+LOCK := $(UV) compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header
+lock: $(VENV)/.uv
+	$(LOCK) requirements/uv.in -o requirements/uv.txt
+	$(LOCK) pyproject.toml -o requirements/base.txt
+	$(LOCK) pyproject.toml --group build --extra embedded -c requirements/base.txt -o requirements/demo.txt
+	$(LOCK) pyproject.toml --group build --extra embedded --group dev -c requirements/demo.txt -o requirements/dev.txt
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage dist build

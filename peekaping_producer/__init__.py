@@ -1,0 +1,1 @@
+"""An asyncio producer for Peekaping: claims monitors that are due and hands their checks to the workers."""

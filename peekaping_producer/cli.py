@@ -1,0 +1,6 @@
+"""The commands."""
+
+
+def main() -> int:
+    """Run the command line; the exit code is returned."""
+    return 0

@@ -1,0 +1,87 @@
+"""The domain: what is checked and when. Frozen structs and pure functions, no I/O."""
+
+from datetime import datetime
+
+import msgspec
+
+from peekaping_producer.maintenance import MaintenanceWindow
+
+
+class Proxy(msgspec.Struct, frozen=True, gc=False):
+    """A proxy that the check is to go through. Field order is the payload's."""
+
+    id: str
+    protocol: str
+    host: str
+    port: int
+    auth: bool
+    username: str | None = None
+    password: str | None = None
+
+
+class Heartbeat(msgspec.Struct, frozen=True, gc=False):
+    """The latest result of a push monitor. Times are aware and in UTC; field order is the payload's."""
+
+    id: str
+    monitor_id: str
+    status: int
+    msg: str
+    ping: int
+    duration: int
+    down_count: int
+    retries: int
+    important: bool
+    time: datetime
+    end_time: datetime
+    notified: bool
+
+
+class Monitor(msgspec.Struct, frozen=True, gc=False):
+    """One row of `monitors`. Intervals and timeouts are in seconds; `config` is JSON text, not parsed."""
+
+    id: str
+    name: str
+    type: str
+    interval: int
+    timeout: int
+    max_retries: int
+    retry_interval: int
+    resend_interval: int
+    active: bool
+    config: str
+
+    @property
+    def runs(self) -> bool:
+        """Whether this monitor belongs in the schedule at all."""
+        return self.active and self.interval > 0
+
+
+class Check(msgspec.Struct, frozen=True):
+    """A monitor with all that its task needs, as one load read it."""
+
+    monitor: Monitor
+    proxy: Proxy | None = None
+    windows: tuple[MaintenanceWindow, ...] = ()
+    latest_heartbeat: Heartbeat | None = None
+    dangling_proxy_id: str | None = None
+    """The proxy that the monitor names and the database does not have: it runs without one."""
+
+
+class Plan(msgspec.Struct, frozen=True, gc=False):
+    """How often a monitor runs, which is all that the schedule needs to know. 0 or less: not at all."""
+
+    id: str
+    interval: int
+
+
+def next_aligned(now_ms: int, interval: int) -> int:
+    """The first tick strictly after `now_ms`: a multiple of `interval` seconds since the Unix epoch, in ms.
+
+    Go's division truncates towards zero, so before the epoch a tick is one period later; the golden vectors hold both.
+    Raises ValueError where `interval` is not positive.
+    """
+    if interval <= 0:
+        raise ValueError(f"interval: got {interval}, takes a positive number of seconds")
+    period_ms = interval * 1000
+    quotient = now_ms // period_ms if now_ms >= 0 else -(-now_ms // period_ms)
+    return (quotient + 1) * period_ms

@@ -1,0 +1,80 @@
+"""Where monitors come from: one protocol, one module per database.
+
+`open_store` picks the module by the settings' database type.
+"""
+
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol, runtime_checkable
+
+import msgspec
+
+from peekaping_producer.monitor import Check, Plan
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """What one load found. An id in neither has no row (yet, or any more)."""
+
+    checks: dict[str, Check]
+    """By monitor id, inactive monitors included: the worker needs the row as evidence before it drops."""
+    broken: dict[str, str]
+    """Rows that cannot be read, by monitor id, with the reason in words and without the row's secrets."""
+
+
+class Session(Protocol):
+    """One connection, held by one user at a time.
+
+    - A session is safe to use for several reads one after another, never for two at once.
+    - Every method raises StoreUnavailableError when the connection breaks or the server does not answer in time;
+      the session must then be left, and its connection is not given to anybody again.
+    """
+
+    async def load(self, ids: list[str]) -> Loaded:
+        """Read all that the tasks of up to 1,000 monitors need: at most three statements, whatever the number.
+
+        Ids that are no ids of this database are simply not found.
+        """
+        ...
+
+    async def plans(self, ids: list[str]) -> dict[str, Plan]:
+        """The plans of up to 1,000 monitors: interval as stored, 0 for an inactive one; absent rows are left out."""
+        ...
+
+    async def page_of_plans(self, after: str | None, limit: int) -> list[Plan]:
+        """The next `limit` active monitors with an interval above 0, in the order of their ids, after id `after`.
+
+        Keyset paging: a row that exists during the whole walk is seen exactly once, whatever changes around it.
+        Fewer than `limit` rows end the walk.
+        """
+        ...
+
+
+@runtime_checkable
+class MonitorStore(Protocol):
+    """A database with Peekaping's tables, read only.
+
+    - `open()` raises StoreUnavailableError when a later attempt may succeed, StoreError when it will not
+      (wrong password, unknown database, a missing table: the message says to run migrate).
+    - `session()` waits for a free connection of a bounded pool; entering it raises StoreUnavailableError after the
+      store's timeout. A broken connection is replaced by the next `session()`: nobody has to reopen the store.
+    - `close()` may be called at any time, also twice.
+    """
+
+    async def open(self) -> None:
+        """Connect and see that the tables are there."""
+        ...
+
+    def session(self) -> AbstractAsyncContextManager[Session]:
+        """A connection for the length of the `async with`."""
+        ...
+
+    def is_id(self, text: str) -> bool:
+        """Whether `text` is a monitor id of this database, in the very form the database prints it."""
+        ...
+
+    async def ping(self) -> None:
+        """Return when the database answers a trivial statement; raise StoreUnavailableError when it does not."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection."""
+        ...
