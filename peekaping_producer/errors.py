@@ -45,3 +45,7 @@ class MaintenanceError(ProducerError, ValueError):
 
 class TaskDiedError(ProducerError):
     """A background task that must live as long as the replica ended; the replica stops with this reason."""
+
+
+class StaleTermError(ProducerError):
+    """A leader's write was refused by Redis: its term is over, and somebody else may lead."""

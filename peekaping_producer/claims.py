@@ -1,0 +1,73 @@
+"""The replica's one door to the schedule: its workers take turns to claim, so that an idle replica is quiet."""
+
+import asyncio
+
+from peekaping_producer.loop import Loop, LoopDone
+from peekaping_producer.metrics import Metrics
+from peekaping_producer.schedule import Claim, Schedule
+
+_SHORTEST_WAIT_S = 0.005
+_LONGEST_WAIT_S = 0.25
+
+
+class Claims:
+    """Claims for all workers of a replica, and the list of those not yet handed off."""
+
+    def __init__(self, schedule: Schedule, metrics: Metrics, *, batch: int) -> None:
+        self._schedule = schedule
+        self._metrics = metrics
+        self._batch = batch
+        self._sooner = asyncio.Event()
+        self._closed = False
+        self.turn = asyncio.Lock()
+        """Held by the worker that claims; the others wait for it rather than ask Redis too."""
+        self.outstanding: dict[str, Claim] = {}
+        """By token. What is still here when the replica must stop is given back."""
+
+    async def next(self, loop: Loop) -> Claim:
+        """The next due monitors; waits until there are some. The caller holds `turn`, and settles the claim.
+
+        Raises LoopDone once closed.
+        """
+        while True:
+            if self._closed:
+                raise LoopDone
+            loop.beat()
+            self._sooner.clear()
+            claim = await self._schedule.claim(self._batch)
+            if claim.due:
+                self.outstanding[claim.token] = claim
+                self._metrics.claimed.inc(len(claim.due))
+                return claim
+            loop.rest()
+            await self._wait(claim)
+
+    async def _wait(self, claim: Claim) -> None:
+        """Until the next monitor is due, or somebody knows of one that is due sooner."""
+        wait_s = _LONGEST_WAIT_S
+        if claim.next_due_ms is not None:
+            until_due_s = (claim.next_due_ms - claim.now_ms) / 1000
+            wait_s = min(max(until_due_s, _SHORTEST_WAIT_S), _LONGEST_WAIT_S)
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._sooner.wait()
+        except TimeoutError:
+            pass
+
+    def settle(self, claim: Claim) -> None:
+        """The claim is done with: handed off, given back or run out."""
+        self.outstanding.pop(claim.token, None)
+
+    async def give_back(self, claim: Claim) -> None:
+        """Make the claim's monitors due again at once, rather than when the lease runs out."""
+        await self._schedule.give_back(claim)
+        self.settle(claim)
+
+    def nudge(self) -> None:
+        """This replica put something into due: look now rather than at the end of the wait."""
+        self._sooner.set()
+
+    def close(self) -> None:
+        """Claim nothing more; who waits for a claim gets LoopDone."""
+        self._closed = True
+        self._sooner.set()

@@ -1,0 +1,125 @@
+"""The leader's ear: monitor events that the API server publishes become hints."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+
+from peekaping_producer.hints import Hints
+from peekaping_producer.loop import Loop
+from peekaping_producer.metrics import Metrics
+from peekaping_producer.once import Once
+
+log = structlog.stdlib.get_logger()
+
+CHANNEL_PREFIX = "peekaping:events:"
+TYPES = ("monitor.created", "monitor.updated", "monitor.deleted")
+_PING_EVERY_S = 5.0
+_DEAF_AFTER_S = 12.0
+
+
+class _Event(msgspec.Struct):
+    type: str
+    payload: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Monitor(msgspec.Struct):
+    id: str
+
+
+_decode_event = msgspec.json.Decoder(_Event).decode
+_decode_payload = msgspec.json.Decoder(_Monitor | str | None).decode
+
+
+def monitor_id_of(message: bytes) -> str | None:
+    """The monitor that an event message is about; None where it names none (an unknown id was patched).
+
+    Raises ValueError for a message of another form.
+    """
+    try:
+        payload = _decode_payload(_decode_event(message).payload)
+    except msgspec.MsgspecError as error:
+        raise ValueError(str(error)) from None
+    return payload.id if isinstance(payload, _Monitor) else payload
+
+
+class EventListener:
+    """Subscribes, and stays subscribed; whenever it may have missed something it asks for a sync."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        hints: Hints,
+        *,
+        is_id: Callable[[str], bool],
+        on_subscribed: Callable[[], None],
+        metrics: Metrics,
+    ) -> None:
+        self.loop = Loop("events", metrics)
+        self._redis = redis
+        self._hints = hints
+        self._is_id = is_id
+        self._on_subscribed = on_subscribed
+        self._metrics = metrics
+        self._said = Once()
+
+    async def run(self) -> None:
+        """Listen until cancelled, subscribing again whenever the connection breaks."""
+        await self.loop.run(self.run_once)
+
+    async def run_once(self) -> float:
+        """Subscribe and listen until the connection breaks. Raises RedisError or OSError then."""
+        pubsub = self._redis.pubsub()
+        try:
+            await pubsub.subscribe(*(CHANNEL_PREFIX + each for each in TYPES))
+            await self._listen(pubsub)
+        finally:
+            await pubsub.aclose()  # type: ignore[no-untyped-call]
+        return 0.0
+
+    async def _listen(self, pubsub: PubSub) -> None:
+        heard_at = pinged_at = time.monotonic()
+        while True:
+            self.loop.beat()
+            message = await pubsub.get_message(timeout=1.0)
+            now = time.monotonic()
+            if message is not None:
+                heard_at = now
+                self._take(message)
+            elif now - heard_at > _DEAF_AFTER_S:
+                raise ConnectionError("the event subscription does not answer")
+            elif now - pinged_at > _PING_EVERY_S:
+                pinged_at = now
+                await pubsub.ping()
+            else:
+                await asyncio.sleep(0)
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if message["type"] == "subscribe" and message["channel"].decode().endswith(TYPES[-1]):
+            log.info("events.subscribed", message="Listening to monitor events.")
+            self._on_subscribed()
+        elif message["type"] == "message":
+            kind = message["channel"].decode().removeprefix(CHANNEL_PREFIX)
+            self._metrics.events.labels(kind, self._hint(kind, message["data"])).inc()
+
+    def _hint(self, kind: str, data: bytes) -> str:
+        """Make a hint of one event; returns what was done with it."""
+        try:
+            monitor_id = monitor_id_of(data)
+        except ValueError as error:
+            if self._said.first(kind):
+                log.warning(
+                    "events.malformed", message="Ignored an event of unknown form.", type=kind, error=str(error)
+                )
+            return "malformed"
+        if monitor_id is None:
+            return "ignored"
+        if not self._is_id(monitor_id):
+            return "foreign"
+        self._hints.add((monitor_id,))
+        return "hinted"

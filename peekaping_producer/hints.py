@@ -1,0 +1,102 @@
+"""Monitors that somebody said have changed: their rows are read again and the schedule is made to agree.
+
+A hint carries no news itself. It may come late, twice, out of order or never; what counts is the row.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable
+
+from peekaping_producer.claims import Claims
+from peekaping_producer.loop import Loop
+from peekaping_producer.metrics import Metrics
+from peekaping_producer.monitor import Plan
+from peekaping_producer.schedule import Placed, Schedule
+from peekaping_producer.stores import MonitorStore
+
+_BATCH = 500
+_MOST = 100_000
+_RETRY_LEASED_S = 0.25
+
+
+class Hints:
+    """The ids to look at again, each once, oldest first; and the loop that does."""
+
+    def __init__(self, schedule: Schedule, store: MonitorStore, claims: Claims, metrics: Metrics) -> None:
+        self.loop = Loop("hints", metrics)
+        self.placing = asyncio.Lock()
+        """Held from reading rows to placing them, by this loop and by sync: so no older row is placed after a newer."""
+        self.overflowed = False
+        """There were too many to remember: only a whole sync can tell."""
+        self._schedule = schedule
+        self._store = store
+        self._claims = claims
+        self._metrics = metrics
+        self._not_before: dict[str, float] = {}
+        self._more = asyncio.Event()
+
+    def add(self, monitor_ids: Iterable[str], *, delay_s: float = 0.0) -> None:
+        """Look at these monitors again, after a delay."""
+        at = time.monotonic() + delay_s
+        for monitor_id in monitor_ids:
+            if len(self._not_before) >= _MOST and monitor_id not in self._not_before:
+                self.overflowed = True
+                return
+            self._not_before[monitor_id] = at
+        self._more.set()
+
+    def __len__(self) -> int:
+        return len(self._not_before)
+
+    async def run(self, term: str) -> None:
+        """Follow hints for the length of a term; raises StaleTermError when it is over."""
+        self._not_before.clear()
+        self.overflowed = False
+
+        async def turn() -> float:
+            return await self.run_once(term)
+
+        await self.loop.run(turn)
+
+    async def run_once(self, term: str) -> float:
+        """Wait for hints that are ripe, and follow up to 500 of them. Returns 0."""
+        ripe = await self._ripe()
+        self.loop.beat()
+        try:
+            async with self._store.session() as session, self.placing:
+                plans = await session.plans([monitor_id for monitor_id in ripe if self._store.is_id(monitor_id)])
+                placed = await self._schedule.place(term, [plans.get(each) or Plan(each, 0) for each in ripe])
+        except BaseException:
+            self.add(each for each in ripe if each not in self._not_before)
+            raise
+        self.add(
+            (each for each in placed.leased if each not in self._not_before),
+            delay_s=_RETRY_LEASED_S,
+        )
+        self.count(placed)
+        return 0.0
+
+    def count(self, placed: Placed) -> None:
+        """Count what changed, and let this replica's workers know of what is due now."""
+        for change in ("added", "moved", "removed"):
+            if amount := getattr(placed, change):
+                self._metrics.schedule_changes.labels(change).inc(amount)
+        if placed.added or placed.moved:
+            self._claims.nudge()
+
+    async def _ripe(self) -> list[str]:
+        while True:
+            self._more.clear()
+            now = time.monotonic()
+            ripe = [each for each, at in self._not_before.items() if at <= now][:_BATCH]
+            if ripe:
+                for each in ripe:
+                    del self._not_before[each]
+                return ripe
+            self.loop.rest()
+            wait_s = min(self._not_before.values(), default=now + 3600) - now
+            try:
+                async with asyncio.timeout(max(wait_s, 0.001)):
+                    await self._more.wait()
+            except TimeoutError:
+                pass

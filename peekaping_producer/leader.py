@@ -1,0 +1,120 @@
+"""Leadership: one replica at a time keeps the schedule in step with the database.
+
+    follower ──won──► leader (a term of its own) ──renewed──► leader
+        ▲                 │
+        └── held by another, stale, or not renewed in time ◄──┘
+
+The key in Redis is a lease with a TTL; its value is the term. A leader's every write names its term and Redis refuses
+the writes of a term that is over, so two leaders for an instant do no harm. Trust in oneself ends before the TTL does.
+"""
+
+import asyncio
+import os
+import secrets
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import structlog
+from redis.exceptions import RedisError
+
+from peekaping_producer.errors import StaleTermError
+from peekaping_producer.loop import Loop
+from peekaping_producer.metrics import Metrics
+from peekaping_producer.schedule import Campaign, Schedule
+
+log = structlog.stdlib.get_logger()
+
+TTL_S = 10.0
+RENEW_S = 5.0
+TRUST_MARGIN_S = 1.0
+ASK_S = 1.0
+
+
+def node_id() -> str:
+    """hostname-pid-random: in containers the first two may be the same everywhere."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+class Leader:
+    """Campaigns, and runs `lead(term)` as a task for as long as the term is trusted."""
+
+    def __init__(
+        self, schedule: Schedule, lead: Callable[[str], Awaitable[None]], metrics: Metrics, *, node: str | None = None
+    ) -> None:
+        self.loop = Loop("leader", metrics, longest_backoff_s=1.0)
+        self.node = node or node_id()
+        self.term: str | None = None
+        self._schedule = schedule
+        self._lead = lead
+        self._metrics = metrics
+        self._reign: asyncio.Task[None] | None = None
+        self._distrust: asyncio.TimerHandle | None = None
+
+    async def run(self) -> None:
+        """Campaign until cancelled; then resign, so that a follower leads within a second."""
+        try:
+            await self.loop.run(self.run_once)
+        finally:
+            term = self.term
+            await self._end("stopped")
+            if term:
+                with suppress(RedisError, OSError):  # the TTL ends it then
+                    await self._schedule.resign(term)
+
+    async def run_once(self) -> float:
+        """Renew or ask once, then wait for as long as that answer holds; returns 0."""
+        if self._reign and self._reign.done():
+            await self._end("not renewed in time" if self._reign.cancelled() else "its writes were refused")
+        begin = f"{self.node}/{secrets.token_hex(6)}"
+        asked_at = time.monotonic()
+        answer, held_for_s = await self._schedule.campaign(self.term or "", begin, TTL_S)
+        if answer is Campaign.WON:
+            await self._end("its key was gone")
+            self._begin(begin)
+        elif answer is Campaign.HELD:
+            await self._end("another replica leads")
+        if self.term:
+            self._trust(asked_at)
+        self.loop.rest()
+        if self._reign:
+            await asyncio.wait({self._reign}, timeout=RENEW_S)
+            return 0.0
+        return min(ASK_S, held_for_s + 0.005) if held_for_s else ASK_S
+
+    def _begin(self, term: str) -> None:
+        self.term = term
+        self._reign = asyncio.create_task(self._lead_until_stale(term), name="reign")
+        self._metrics.is_leader.set(1)
+        self._metrics.leader_transitions.inc()
+        log.info("leader.won", message="This replica leads.", term=term)
+
+    async def _lead_until_stale(self, term: str) -> None:
+        try:
+            await self._lead(term)
+        except* StaleTermError:
+            log.warning("leader.stale", message="Redis refused a write: the term is over.", term=term)
+
+    def _trust(self, since: float) -> None:
+        if self._distrust:
+            self._distrust.cancel()
+        trusted_for_s = since + TTL_S - TRUST_MARGIN_S - time.monotonic()
+        reign = self._reign
+        self._distrust = asyncio.get_running_loop().call_later(trusted_for_s, lambda: reign and reign.cancel())
+
+    async def _end(self, reason: str) -> None:
+        """Stop leading, whatever state that is in. Raises what ended `lead` if it was unforeseen."""
+        if self._reign is None:
+            return
+        reign, term = self._reign, self.term
+        self._reign = self.term = None
+        if self._distrust:
+            self._distrust.cancel()
+        self._metrics.is_leader.set(0)
+        self._metrics.leader_transitions.inc()
+        log.info("leader.ended", message=f"This replica no longer leads: {reason}.", term=term)
+        reign.cancel()
+        await asyncio.wait({reign})
+        if not reign.cancelled() and (error := reign.exception()):
+            raise error

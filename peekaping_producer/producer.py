@@ -1,0 +1,226 @@
+"""One replica: opens everything, starts its named tasks, watches them, and stops them in order."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from importlib.metadata import version
+from typing import TypeVar
+
+import structlog
+from redis.exceptions import RedisError
+
+from peekaping_producer.backoff import Backoff
+from peekaping_producer.brokers.asynq import AsynqBroker
+from peekaping_producer.claims import Claims
+from peekaping_producer.errors import StoreUnavailableError, TaskDiedError, UnreachableError
+from peekaping_producer.events import EventListener
+from peekaping_producer.health import HealthServer
+from peekaping_producer.hints import Hints
+from peekaping_producer.leader import Leader
+from peekaping_producer.metrics import Metrics
+from peekaping_producer.oddities import Oddities
+from peekaping_producer.reclaimer import Reclaimer
+from peekaping_producer.schedule import Schedule
+from peekaping_producer.schedule.client import check_server, connect
+from peekaping_producer.settings import Settings
+from peekaping_producer.stores import open_store
+from peekaping_producer.sync import Sync
+from peekaping_producer.task import TaskBuilder
+from peekaping_producer.vitals import Vitals
+from peekaping_producer.worker import Worker
+
+log = structlog.stdlib.get_logger()
+
+T = TypeVar("T")
+_MOST_STORE_CONNECTIONS = 10
+_SIDE_LOOPS = 8
+"""Loops beside the workers that may each hold a Redis connection."""
+
+
+class Producer:
+    """Built from settings; `run` is the whole life of the replica."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stopping = asyncio.Event()
+        self._redis_target = settings.redis_target()
+        self._redis = connect(self._redis_target, connections=settings.producer_concurrency + _SIDE_LOOPS)
+        self._store = open_store(
+            settings.database_target(), connections=min(settings.producer_concurrency, _MOST_STORE_CONNECTIONS) + 3
+        )
+        self._metrics = metrics = Metrics(version("peekaping-producer"))
+        self._schedule = Schedule(self._redis, lease_ttl_s=settings.lease_ttl)
+        broker = AsynqBroker(self._redis)
+        self._claims = Claims(self._schedule, metrics, batch=settings.claim_batch)
+        oddities = Oddities(metrics)
+        builder = TaskBuilder(server_zone=settings.tz, report=oddities.report)
+        self._workers = [
+            Worker(
+                number,
+                claims=self._claims,
+                schedule=self._schedule,
+                store=self._store,
+                builder=builder,
+                broker=broker,
+                oddities=oddities,
+                metrics=metrics,
+            )
+            for number in range(settings.producer_concurrency)
+        ]
+        self._reclaimer = Reclaimer(self._schedule, self._claims, metrics)
+        self._hints = Hints(self._schedule, self._store, self._claims, metrics)
+        self._sync = Sync(
+            schedule=self._schedule,
+            store=self._store,
+            broker=broker,
+            hints=self._hints,
+            metrics=metrics,
+            interval_s=settings.sync_interval,
+        )
+        self._listener = EventListener(
+            self._redis, self._hints, is_id=self._store.is_id, on_subscribed=self._sync.request, metrics=metrics
+        )
+        self._leader = Leader(self._schedule, self._lead, metrics)
+        self._vitals = Vitals(self._schedule, self._store, metrics)
+        self._health = HealthServer(self._vitals, metrics)
+
+    def stop(self) -> None:
+        """Ask for a graceful stop; a second time means at once."""
+        if self._stopping.is_set():
+            log.warning("producer.killed", message="Second signal: exiting at once.")
+            os._exit(1)
+        log.info("producer.stopping", message="Shutdown signal received, stopping producer...")
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Run until stopped. Raises TaskDiedError if a task ends that should not, and what `_open` raises."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self.stop)
+        try:
+            opening = asyncio.create_task(self._open(), name="start-up")
+            if not await self._unless_stopped(opening):
+                opening.cancel()
+                with suppress(asyncio.CancelledError):
+                    await opening
+            else:
+                await self._work()
+        finally:
+            await self._close()
+        log.info("producer.stopped", message="Producer stopped gracefully")
+
+    async def _unless_stopped(self, *tasks: asyncio.Task[None]) -> bool:
+        """Wait for the first of `tasks` to end and raise what it raised; False when asked to stop before that."""
+        stopping = asyncio.create_task(self._stopping.wait())
+        done, _ = await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        for task in tasks:
+            if task in done:
+                task.result()
+                return True
+        return False
+
+    async def _open(self) -> None:
+        """Reach Redis and the database, each within STARTUP_TIMEOUT.
+
+        Raises UnreachableError after that time, and ScheduleError or StoreError at once where waiting will not help.
+        """
+        server = await self._reach("Redis", lambda: check_server(self._redis, self._redis_target))
+        await self._reach("The database", self._store.open)
+        log.info(
+            "producer.connected",
+            message="Redis and the database answer.",
+            redis=str(self._redis_target),
+            redis_version=server,
+            database=str(self._settings.database_target()),
+        )
+        if address := self._settings.metrics_address:
+            await self._health.start(*address, required=self._settings.metrics_addr_explicit)
+
+    async def _reach(self, name: str, attempt: Callable[[], Awaitable[T]]) -> T:
+        give_up_at = time.monotonic() + self._settings.startup_timeout
+        backoff = Backoff(0.2, 5.0)
+        while True:
+            try:
+                return await attempt()
+            except (UnreachableError, StoreUnavailableError) as error:
+                left_s = give_up_at - time.monotonic()
+                if left_s <= 0:
+                    raise UnreachableError(
+                        f"{error} (given up after STARTUP_TIMEOUT={self._settings.startup_timeout:g} s)"
+                    ) from None
+                log.warning("producer.waiting", message=f"{name} is not there yet: {error}", seconds_left=round(left_s))
+                await asyncio.sleep(min(backoff.delay(), left_s))
+
+    async def _work(self) -> None:
+        workers = [asyncio.create_task(worker.run(), name=worker.loop.name) for worker in self._workers]
+        sides = [
+            asyncio.create_task(side.run(), name=side.loop.name)
+            for side in (self._reclaimer, self._vitals, self._leader)
+        ]
+        self._vitals.watched = [
+            *(worker.loop for worker in self._workers),
+            *(each.loop for each in (self._reclaimer, self._leader, self._hints, self._listener, self._sync)),
+        ]
+        self._vitals.remarks = [self._empty_answer_remark]
+        log.info(
+            "producer.started",
+            message="Producer is running.",
+            node=self._leader.node,
+            workers=len(workers),
+            claim_batch=self._settings.claim_batch,
+        )
+        tasks = [*workers, *sides]
+        died: TaskDiedError | None = None
+        try:
+            await self._unless_stopped(*tasks)
+        except Exception as error:
+            name = next((task.get_name() for task in tasks if task.done()), "?")
+            died = TaskDiedError(f"the {name} task ended: {type(error).__name__}: {error}")
+            died.__cause__ = error
+        await self._drain(workers, sides)
+        if died:
+            raise died
+
+    def _empty_answer_remark(self) -> str | None:
+        return "sync: the database shows no active monitor; nothing is removed" if self._sync.refused_removal else None
+
+    async def _lead(self, term: str) -> None:
+        """What only the leader does, for one term. Raises StaleTermError (in a group) when Redis says it is over."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._listener.run(), name="events")
+            tasks.create_task(self._hints.run(term), name="hints")
+            tasks.create_task(self._sync.run(term), name="sync")
+
+    async def _drain(self, workers: list[asyncio.Task[None]], sides: list[asyncio.Task[None]]) -> None:
+        """Stop in order: claim no more, finish what is in hand, give back the rest, resign, end the other loops."""
+        started_at = time.monotonic()
+        self._vitals.draining = True
+        self._claims.close()
+        await asyncio.wait(workers, timeout=max(self._settings.shutdown_grace - 3.0, 0.0))
+        unfinished = [worker for worker in workers if not worker.done()]
+        for worker in unfinished:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+        given_back = 0
+        for claim in list(self._claims.outstanding.values()):
+            with suppress(RedisError, OSError):  # reclaimed when the lease ends, then
+                await self._claims.give_back(claim)
+                given_back += len(claim.due)
+        for side in reversed(sides):  # the leader first: a follower should not wait for the others
+            side.cancel()
+            await asyncio.wait({side})
+        log.info(
+            "producer.drained",
+            message="All that was claimed is handed off or given back.",
+            unfinished_workers=len(unfinished),
+            given_back=given_back,
+            took_ms=round((time.monotonic() - started_at) * 1000),
+        )
+
+    async def _close(self) -> None:
+        await self._health.stop()
+        await self._store.close()
+        await self._redis.aclose()

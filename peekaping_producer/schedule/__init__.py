@@ -1,0 +1,233 @@
+"""The schedule: which monitor is due when, which claim holds it, and who leads.
+
+One typed method per Lua script; the scripts say what they do to the keys. Only Redis TIME is read, inside them.
+Every method raises redis.exceptions.RedisError (OSError while connecting) when the server does not do its part.
+"""
+
+import random
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import msgspec
+from redis.asyncio import Redis
+
+from peekaping_producer.errors import StaleTermError
+from peekaping_producer.monitor import Plan
+from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.script import CLOCK, Script
+
+T = TypeVar("T")
+
+CALL_LIMIT = 1000
+"""Ids per script call: Lua's unpack ends at 7,999 values."""
+CLOCK_STEP_SLACK_MS = 5000
+"""How far Redis TIME may step (a failover) without sync moving due times because of it."""
+
+
+class Outcome(StrEnum):
+    """What became of one claimed monitor."""
+
+    ENQUEUED = "enqueued"
+    REPLACED = "replaced"
+    """Its earlier task was stuck and has given way to the new one."""
+    OVERLAP = "overlap"
+    """Its earlier task is still pending (now with the new payload) or running: no second one."""
+    LOST = "lost"
+    """The claim no longer held it: it ran out, or a delete or a peer took it. Nothing was written."""
+    UNCONFIRMED = "unconfirmed"
+    """Lost on the repeat of a hand-off whose reply was lost: most likely the first attempt did it."""
+    DROPPED = "dropped"
+    """Its row is there and says that it does not run."""
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """Due monitors that this replica alone may hand off until `ends_at`."""
+
+    token: str
+    """Compared by every write for this claim; empty where nothing was due."""
+    now_ms: int
+    """Redis TIME of the claim."""
+    due: Mapping[str, float]
+    """Monitor id to the due time (ms) that was meant, oldest first."""
+    next_due_ms: float | None
+    """Where nothing was due: when the next one will be, if there is any."""
+    ends_at: float
+    """time.monotonic() by which the lease has surely not yet run out."""
+
+
+class Placed(msgspec.Struct, frozen=True):
+    """What a `place` changed."""
+
+    added: int = 0
+    moved: int = 0
+    removed: int = 0
+    leased: tuple[str, ...] = ()
+    """Left alone, because a claim holds them: their reschedule may still bring the old interval."""
+
+
+class Campaign(StrEnum):
+    """How an attempt to lead ended."""
+
+    RENEWED = "renewed"
+    WON = "won"
+    HELD = "held"
+
+
+class Sighting(msgspec.Struct, frozen=True, gc=False):
+    """A member of due or lease, as it was seen."""
+
+    id: str
+    score: str
+
+
+class Stats(msgspec.Struct, frozen=True):
+    """The schedule at one instant; times in ms."""
+
+    now_ms: int
+    due: int
+    leased: int
+    overdue: int
+    oldest_due_ms: float | None
+    leader: str | None
+    leader_ttl_ms: int | None
+
+    @property
+    def oldest_due_age_s(self) -> float:
+        """How late the latest monitor is, in seconds; 0 when none is."""
+        return 0.0 if self.oldest_due_ms is None else max(0.0, (self.now_ms - self.oldest_due_ms) / 1000)
+
+
+def chunks(items: list[T], size: int = CALL_LIMIT) -> Iterator[list[T]]:
+    """`items` in runs of at most `size`."""
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+class Schedule:
+    """The schedule in one Redis database."""
+
+    def __init__(self, redis: Redis, *, lease_ttl_s: float = 10.0, clock: str = CLOCK) -> None:
+        self.redis = redis
+        self.lease_ttl_s = lease_ttl_s
+        self._lease_ttl_ms = int(lease_ttl_s * 1000)
+
+        def script(name: str) -> Script:
+            return Script(__name__, name, clock=clock)
+
+        self._claim = script("claim")
+        self._drop = script("drop")
+        self._give_back = script("give_back")
+        self._reclaim = script("reclaim")
+        self._place = script("place")
+        self._remove = script("remove")
+        self._campaign = script("campaign")
+        self._resign = script("resign")
+        self._stats = script("stats")
+
+    # Claims: any replica.
+
+    async def claim(self, limit: int) -> Claim:
+        """Take up to `limit` (at most 1,000) due monitors, the latest first."""
+        asked_at = time.monotonic()
+        nonce = random.randrange(1024)  # noqa: S311 - tells two claims of one millisecond apart, guards nothing
+        now_ms, token, next_due, flat = await self._claim.run(
+            self.redis, (keys.DUE, keys.LEASE), (limit, self._lease_ttl_ms, nonce)
+        )
+        return Claim(
+            token=token.decode(),
+            now_ms=now_ms,
+            due={_text(flat[i]): float(flat[i + 1]) for i in range(0, len(flat), 2)},
+            next_due_ms=float(next_due) if next_due else None,
+            ends_at=asked_at + self.lease_ttl_s,
+        )
+
+    async def drop(self, claim: Claim, ids: Iterable[str]) -> int:
+        """Take claimed monitors out of the schedule; how many the claim still held."""
+        dropped = 0
+        for some in chunks(list(ids)):
+            dropped += await self._drop.run(self.redis, (keys.LEASE,), (claim.token, *some))
+        return dropped
+
+    async def give_back(self, claim: Claim) -> int:
+        """Make what the claim still holds due again, as it was; how many that were."""
+        given = 0
+        for some in chunks(list(claim.due.items())):
+            pairs = [part for monitor_id, score in some for part in (monitor_id, repr(score))]
+            given += await self._give_back.run(self.redis, (keys.DUE, keys.LEASE), (claim.token, *pairs))
+        return given
+
+    async def reclaim(self, limit: int = CALL_LIMIT) -> int:
+        """Make up to `limit` monitors due again whose lease ran out; how many that were."""
+        reclaimed: int = await self._reclaim.run(self.redis, (keys.DUE, keys.LEASE), (self._lease_ttl_ms, limit))
+        return reclaimed
+
+    # The leader's writes: each names its term, and raises StaleTermError when that is over.
+
+    async def place(self, term: str, plans: Iterable[Plan]) -> Placed:
+        """Make the schedule agree with up to 1,000 plans: add, move or (interval 0 or less) remove."""
+        pairs = [part for plan in plans for part in (plan.id, max(plan.interval, 0) * 1000)]
+        if not pairs:
+            return Placed()
+        reply = await self._place.run(
+            self.redis, (keys.DUE, keys.LEASE, keys.LEADER), (term, CLOCK_STEP_SLACK_MS, *pairs)
+        )
+        if reply[0] == b"stale":
+            raise StaleTermError(f"place: term {term} is over")
+        _, added, moved, removed, leased = reply
+        return Placed(added, moved, removed, tuple(monitor_id.decode() for monitor_id in leased))
+
+    async def remove(self, term: str, key: str, sightings: Iterable[Sighting]) -> int:
+        """Take members out of `key` (due or lease) that still have the score they were seen with; how many left."""
+        removed = 0
+        for some in chunks(list(sightings)):
+            pairs = [part for seen in some for part in (seen.id, seen.score)]
+            reply = await self._remove.run(self.redis, (key, keys.LEADER), (term, *pairs))
+            if reply < 0:
+                raise StaleTermError(f"remove: term {term} is over")
+            removed += reply
+        return removed
+
+    async def members(self, key: str) -> AsyncIterator[list[Sighting]]:
+        """Walk `key` (due or lease); what stays in it during the walk is seen, some of it perhaps twice."""
+        cursor = 0
+        while True:
+            cursor, page = await self.redis.zscan(key, cursor, count=CALL_LIMIT)
+            if page:
+                yield [Sighting(_text(member), repr(score)) for member, score in page]
+            if cursor == 0:
+                return
+
+    # Leadership.
+
+    async def campaign(self, held: str, begin: str, ttl_s: float) -> tuple[Campaign, float]:
+        """Renew the term `held` ('' for none), or begin the term `begin` where nobody leads.
+
+        Also tells for how many seconds the leader's key will live (0 where it has no end).
+        """
+        answer, ttl_ms = await self._campaign.run(self.redis, (keys.LEADER,), (held, begin, int(ttl_s * 1000)))
+        return Campaign(answer.decode()), max(ttl_ms, 0) / 1000
+
+    async def resign(self, term: str) -> bool:
+        """End `term` now; False when it was over already."""
+        return bool(await self._resign.run(self.redis, (keys.LEADER,), (term,)))
+
+    async def stats(self) -> Stats:
+        """Look at the whole."""
+        now_ms, due, leased, overdue, oldest, leader, ttl = await self._stats.run(
+            self.redis, (keys.DUE, keys.LEASE, keys.LEADER), ()
+        )
+        return Stats(
+            now_ms=now_ms,
+            due=due,
+            leased=leased,
+            overdue=overdue,
+            oldest_due_ms=float(oldest) if oldest else None,
+            leader=_text(leader) or None,
+            leader_ttl_ms=ttl if ttl >= 0 else None,
+        )
+
+
+def _text(value: Any) -> str:
+    text: str = value.decode(errors="surrogateescape")
+    return text

@@ -1,0 +1,79 @@
+"""The connection to Redis. Its settings are part of correctness: nothing here may repeat a script by itself."""
+
+import re
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
+
+from peekaping_producer.errors import ScheduleError, UnreachableError
+from peekaping_producer.targets import RedisTarget
+
+OLDEST_VERSION = (6, 2)
+"""ZMSCORE, ZADD LT and ZRANGE BYSCORE came with 6.2."""
+SOCKET_TIMEOUT_S = 2.0
+
+
+def connect(target: RedisTarget, *, connections: int) -> Redis:
+    """A client with at most `connections` connections, without any retry of its own.
+
+    The default retry would run a script again whose reply was lost: a claim would then hold two batches, one of them
+    for nobody.
+    """
+    options: dict[str, Any] = {}
+    if target.tls:
+        options = {
+            "ssl_cert_reqs": "required" if target.tls.verify else "none",
+            "ssl_check_hostname": target.tls.verify,
+            "ssl_ca_certs": target.tls.ca_file,
+            "ssl_certfile": target.tls.cert_file,
+            "ssl_keyfile": target.tls.key_file,
+        }
+    pool = ConnectionPool(
+        connection_class=SSLConnection if target.tls else Connection,
+        max_connections=connections,
+        host=target.host,
+        port=target.port,
+        db=target.db,
+        username=target.username,
+        password=target.password or None,
+        socket_timeout=SOCKET_TIMEOUT_S,
+        socket_connect_timeout=SOCKET_TIMEOUT_S,
+        socket_keepalive=True,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+        encoding_errors="surrogateescape",  # a stray member of any bytes must be removable
+        client_name="peekaping-producer",
+        **options,
+    )
+    return Redis.from_pool(pool)
+
+
+async def check_server(redis: Redis, target: RedisTarget) -> str:
+    """The server's version, once it is seen to be one that this program can use.
+
+    Raises ScheduleError for a server that is too old, a cluster, or refuses our password; UnreachableError when it
+    does not answer (yet).
+    """
+    try:
+        info = await redis.info("server")
+    except AuthenticationError as error:
+        raise ScheduleError(f"Redis at {target} refuses the user or password (REDIS_PASSWORD): {error}") from None
+    except ResponseError as error:
+        if "NOAUTH" in str(error) or "WRONGPASS" in str(error) or "NOPERM" in str(error):
+            raise ScheduleError(f"Redis at {target} refuses the user or password (REDIS_PASSWORD): {error}") from None
+        raise UnreachableError(f"Redis at {target} does not serve yet: {error}") from None
+    except (RedisError, OSError) as error:
+        raise UnreachableError(f"Redis at {target} does not answer: {error}") from None
+    version = str(info.get("redis_version", "?"))
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    if numbers < OLDEST_VERSION:
+        raise ScheduleError(f"Redis at {target} has version {version}, and 6.2 or newer is needed")
+    if info.get("redis_mode") == "cluster":
+        raise ScheduleError(
+            f"Redis at {target} is a cluster, and a single server is needed (upstream's keys span slots)"
+        )
+    return version

@@ -1,0 +1,40 @@
+-- Makes the schedule agree with what the database says of some monitors; refused when the term is over.
+-- KEYS  1 due  2 lease  3 leader
+-- ARGV  1 term  2 slack in ms (a clock step that must not move anything), then pairs (at most 1000): id, period in ms;
+--       a period of 0 takes the monitor out
+-- returns {'stale'} or {'placed', added, moved, removed, [ids left alone because they are leased]}
+if redis.call('GET', KEYS[3]) ~= ARGV[1] then return {'stale'} end
+
+local slack = tonumber(ARGV[2])
+local ids = {}
+for i = 3, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
+local due = redis.call('ZMSCORE', KEYS[1], unpack(ids))
+local lease = redis.call('ZMSCORE', KEYS[2], unpack(ids))
+
+local scores, removed, leased = {}, {}, {}
+local added, moved = 0, 0
+for i, id in ipairs(ids) do
+  local period = tonumber(ARGV[2 * i + 2])
+  if period <= 0 then
+    if due[i] or lease[i] then removed[#removed + 1] = id end
+  elseif lease[i] then
+    leased[#leased + 1] = id
+  elseif not due[i] then
+    added = added + 1
+    scores[#scores + 1] = now
+    scores[#scores + 1] = id
+  else
+    local score = tonumber(due[i])
+    if score > now + slack and (score % period ~= 0 or score > now + period + slack) then
+      moved = moved + 1
+      scores[#scores + 1] = (math.floor(now / period) + 1) * period
+      scores[#scores + 1] = id
+    end
+  end
+end
+if #scores > 0 then redis.call('ZADD', KEYS[1], unpack(scores)) end
+if #removed > 0 then
+  redis.call('ZREM', KEYS[1], unpack(removed))
+  redis.call('ZREM', KEYS[2], unpack(removed))
+end
+return {'placed', added, moved, #removed, leased}

@@ -1,0 +1,162 @@
+"""The leader's comparison of database and schedule: nothing stays wrong for longer than one interval.
+
+Two walks. The first goes through the database's active monitors and places each page. The second goes through the
+schedule's members and removes what the database, asked again about exactly these, does not know.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from peekaping_producer.brokers.asynq import AsynqBroker
+from peekaping_producer.hints import Hints
+from peekaping_producer.loop import Loop
+from peekaping_producer.metrics import Metrics
+from peekaping_producer.schedule import Schedule, Sighting, chunks, keys
+from peekaping_producer.stores import MonitorStore, Session
+
+log = structlog.stdlib.get_logger()
+
+PAGE = 1000
+BELIEVE_EMPTY_BELOW = 20
+"""A wholly empty answer removes nothing from a schedule with this many members or more."""
+SUSPICIOUS_SHARE = 0.8
+"""An answer with a smaller share of the schedule's members is read twice."""
+READ_AGAIN_AFTER_S = 5.0
+SUBSCRIBED_WITHIN_S = 2.0
+"""A change between the first page and the subscription would be missed; but a sync without events beats none."""
+
+
+class Sync:
+    """Runs while this replica leads."""
+
+    def __init__(
+        self,
+        *,
+        schedule: Schedule,
+        store: MonitorStore,
+        broker: AsynqBroker,
+        hints: Hints,
+        metrics: Metrics,
+        interval_s: float,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.loop = Loop("sync", metrics)
+        self.refused_removal = False
+        """The last answer of the database was so empty that it was not believed."""
+        self._schedule = schedule
+        self._store = store
+        self._broker = broker
+        self._hints = hints
+        self._metrics = metrics
+        self._interval_s = interval_s
+        self._sleep = sleep
+        self._soon = asyncio.Event()
+
+    def request(self) -> None:
+        """Sync at once, rather than when the interval is over."""
+        self._soon.set()
+
+    async def run(self, term: str) -> None:
+        """Sync once the events are subscribed, then at every interval; raises StaleTermError when the term is over."""
+        await self._until(time.monotonic() + SUBSCRIBED_WITHIN_S)
+
+        async def turn() -> float:
+            self._soon.clear()
+            started_at = time.monotonic()
+            await self.run_once(term)
+            self.loop.rest()
+            await self._until(started_at + self._interval_s)
+            return 0.0
+
+        await self.loop.run(turn)
+
+    async def _until(self, then: float) -> None:
+        while (left_s := then - time.monotonic()) > 0 and not self._hints.overflowed:
+            try:
+                async with asyncio.timeout(min(left_s, 1.0)):
+                    await self._soon.wait()
+                    return
+            except TimeoutError:
+                pass
+
+    async def run_once(self, term: str) -> None:
+        """Compare once, from end to end. Raises StoreError, RedisError or StaleTermError; what was placed stays."""
+        started_at = time.monotonic()
+        self._hints.overflowed = False
+        async with self._store.session() as session:
+            known = await self._place_all(term, session)
+            await self._remove_unknown(term, session, known)
+        orphans, doubles = await self._broker.sweep_pending()
+        if orphans or doubles:
+            self._metrics.pending_repaired.labels("orphan").inc(orphans)
+            self._metrics.pending_repaired.labels("double").inc(doubles)
+            log.warning("queue.repaired", message="Removed stray entries.", without_task=orphans, twice=doubles)
+        took_s = time.monotonic() - started_at
+        self._metrics.sync_duration.observe(took_s)
+        self._metrics.sync_last_success.set_to_current_time()
+        log.debug("sync.done", message="The schedule agrees.", monitors=len(known), took_ms=round(took_s * 1000))
+
+    async def _place_all(self, term: str, session: Session) -> set[int]:
+        """Place every active monitor; returns the hashes of their ids (32 bytes each; a million fit)."""
+        known: set[int] = set()
+        after: str | None = None
+        while True:
+            self.loop.beat()
+            async with self._hints.placing:
+                plans = await session.page_of_plans(after, PAGE)
+                placed = await self._schedule.place(term, plans)
+            known.update(hash(plan.id) for plan in plans)
+            self._hints.add(placed.leased)
+            self._hints.count(placed)
+            if len(plans) < PAGE:
+                return known
+            after = plans[-1].id
+
+    async def _remove_unknown(self, term: str, session: Session, known: set[int]) -> None:
+        members = 0
+        unknown: dict[str, list[Sighting]] = {keys.DUE: [], keys.LEASE: []}
+        for key, sightings in unknown.items():
+            async for page in self._schedule.members(key):
+                self.loop.beat()
+                members += len(page)
+                sightings.extend(seen for seen in page if hash(seen.id) not in known)
+        self.refused_removal = not known and members >= BELIEVE_EMPTY_BELOW
+        foreign = {key: [seen for seen in some if not self._store.is_id(seen.id)] for key, some in unknown.items()}
+        await self._remove(term, foreign, "schedule.foreign_members", "Removed members that are no monitor ids.")
+        if self.refused_removal:
+            self._metrics.sync_refused.inc()
+            log.error(
+                "sync.empty_answer",
+                message="The database shows no active monitor, and the schedule holds some: nothing is removed.",
+                members=members,
+            )
+            return
+        ours = {key: [seen for seen in some if self._store.is_id(seen.id)] for key, some in unknown.items()}
+        absent = await self._absent(session, ours)
+        if any(absent.values()) and len(known) < SUSPICIOUS_SHARE * members:
+            log.warning("sync.smaller_answer", message="Reading again before removing.", members=members)
+            self.loop.rest()
+            await self._sleep(READ_AGAIN_AFTER_S)
+            absent = await self._absent(session, absent)
+        await self._remove(term, absent, "sync.removed", "Removed monitors that are gone or paused.")
+
+    async def _absent(self, session: Session, unknown: dict[str, list[Sighting]]) -> dict[str, list[Sighting]]:
+        """Those of `unknown` that have no row, or one that does not run, at this moment."""
+        absent: dict[str, list[Sighting]] = {key: [] for key in unknown}
+        for key, sightings in unknown.items():
+            for some in chunks(sightings):
+                self.loop.beat()
+                plans = await session.plans([seen.id for seen in some])
+                absent[key] += (seen for seen in some if seen.id not in plans or plans[seen.id].interval <= 0)
+        return absent
+
+    async def _remove(self, term: str, gone: dict[str, list[Sighting]], event: str, message: str) -> None:
+        removed = 0
+        for key, sightings in gone.items():
+            removed += await self._schedule.remove(term, key, sightings)
+        if removed:
+            self._metrics.schedule_changes.labels("removed").inc(removed)
+            log.info(event, message=message, count=removed)

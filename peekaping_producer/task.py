@@ -1,0 +1,214 @@
+"""The health-check task: built from a Check, encoded to the JSON that Peekaping's workers read."""
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from peekaping_producer.maintenance import under_maintenance
+from peekaping_producer.monitor import Check, Heartbeat, Monitor, Proxy
+
+Report = Callable[[str, str, str], None]
+"""Told what is odd about one monitor: its id, the kind of oddity (a dotted event name), and a sentence."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class HealthCheckTask(msgspec.Struct, frozen=True, gc=False):
+    """What a broker hands to the workers. Seconds, and the payload as JSON bytes."""
+
+    monitor_id: str
+    interval: int
+    timeout: int
+    payload: bytes
+
+
+class _ProxyPayload(msgspec.Struct, frozen=True, gc=False):
+    id: str
+    protocol: str
+    host: str
+    port: int
+    auth: bool
+    username: str | UnsetType = UNSET
+    password: str | UnsetType = UNSET
+
+
+class _HeartbeatPayload(msgspec.Struct, frozen=True, gc=False):
+    id: str
+    monitor_id: str
+    status: int
+    msg: str
+    ping: int
+    duration: int
+    down_count: int
+    retries: int
+    important: bool
+    time: str
+    end_time: str
+    notified: bool
+
+
+class _Payload(msgspec.Struct, frozen=True, gc=False):
+    """Field order is the wire's."""
+
+    monitor_id: str
+    monitor_name: str
+    monitor_type: str
+    interval: int
+    timeout: int
+    max_retries: int
+    retry_interval: int
+    resend_interval: int
+    config: str
+    proxy: _ProxyPayload | UnsetType
+    last_heartbeat: _HeartbeatPayload | UnsetType
+    scheduled_at: str
+    is_under_maintenance: bool
+    check_cert_expiry: bool
+
+
+class TaskBuilder:
+    """Turns Checks into tasks. One oddity never stops a monitor: it is reported and the monitor runs."""
+
+    def __init__(self, *, server_zone: str, report: Report) -> None:
+        """`server_zone`: the zone that windows in "the server's zone" mean (setting TZ)."""
+        self._server_zone = server_zone
+        self._report = report
+        self._encode = msgspec.json.Encoder().encode
+
+    def build(self, checks: list[Check], now_ms: int) -> list[HealthCheckTask]:
+        """The tasks of `checks`, scheduled at `now_ms` (Redis TIME of the claim)."""
+        scheduled_at = rfc3339(_EPOCH + timedelta(milliseconds=now_ms))
+        return [self._task(check, now_ms, scheduled_at) for check in checks]
+
+    def _task(self, check: Check, now_ms: int, scheduled_at: str) -> HealthCheckTask:
+        monitor = check.monitor
+        if check.dangling_proxy_id is not None:
+            self._report(monitor.id, "monitor.dangling_proxy", f"Proxy {check.dangling_proxy_id!r} does not exist.")
+        payload = _Payload(
+            monitor.id,
+            monitor.name,
+            monitor.type,
+            monitor.interval,
+            monitor.timeout,
+            monitor.max_retries,
+            monitor.retry_interval,
+            monitor.resend_interval,
+            monitor.config,
+            _proxy_payload(check.proxy) if check.proxy else UNSET,
+            _heartbeat_payload(check.latest_heartbeat) if check.latest_heartbeat else UNSET,
+            scheduled_at,
+            bool(check.windows) and self._under_maintenance(check, now_ms),
+            self._checks_cert_expiry(monitor),
+        )
+        return HealthCheckTask(monitor.id, monitor.interval, monitor.timeout, self._encode(payload))
+
+    def _under_maintenance(self, check: Check, now_ms: int) -> bool:
+        return under_maintenance(
+            check.windows,
+            now_ms,
+            self._server_zone,
+            lambda _window, error: self._report(check.monitor.id, "monitor.bad_maintenance", str(error)),
+        )
+
+    def _checks_cert_expiry(self, monitor: Monitor) -> bool:
+        try:
+            return checks_cert_expiry(monitor.type, monitor.config)
+        except ValueError as error:
+            self._report(monitor.id, "monitor.bad_config", f"Its config is not usable JSON: {error}.")
+            return False
+
+
+def rfc3339(moment: datetime) -> str:
+    """An aware UTC time as Go prints it: up to microseconds, zeros at the end of the fraction trimmed."""
+    text = moment.isoformat().removesuffix("+00:00")
+    if "." in text:
+        text = text.rstrip("0")
+    return text + "Z"
+
+
+def _proxy_payload(proxy: Proxy) -> _ProxyPayload:
+    return _ProxyPayload(
+        proxy.id,
+        proxy.protocol,
+        proxy.host,
+        proxy.port,
+        proxy.auth,
+        proxy.username or UNSET,
+        proxy.password or UNSET,
+    )
+
+
+def _heartbeat_payload(beat: Heartbeat) -> _HeartbeatPayload:
+    return _HeartbeatPayload(
+        beat.id,
+        beat.monitor_id,
+        beat.status,
+        beat.msg,
+        beat.ping,
+        beat.duration,
+        beat.down_count,
+        beat.retries,
+        beat.important,
+        rfc3339(beat.time),
+        rfc3339(beat.end_time),
+        beat.notified,
+    )
+
+
+# The certificate flag, read as Go's encoding/json reads it: keys in any case, the last one wins, null changes nothing.
+
+_CERT_KEY = "check_cert_expiry"
+
+
+class _CertFlag(msgspec.Struct, gc=False):
+    check_cert_expiry: bool | None = None
+
+
+_decode_cert_flag = msgspec.json.Decoder(_CertFlag).decode
+
+
+def checks_cert_expiry(monitor_type: str, config: str) -> bool:
+    """Whether the check is to look at the certificate: for http… and tcp monitors whose config says so.
+
+    Raises ValueError where Go would fail to parse the config; the message never quotes it.
+    """
+    kind = monitor_type.lower()
+    if not config or not (kind.startswith("http") or kind == "tcp"):
+        return False
+    spelled = config.count(_CERT_KEY)
+    if spelled <= 1 and "\\u" not in config and config.lower().count(_CERT_KEY) == spelled:
+        with suppress(msgspec.MsgspecError):  # what it refuses, the careful way words
+            return _decode_cert_flag(config).check_cert_expiry or False
+    return _careful_cert_flag(config)
+
+
+def _careful_cert_flag(config: str) -> bool:
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not JSON")
+
+    def read(pairs: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+        return pairs
+
+    try:
+        document = json.loads(config, object_pairs_hook=read, parse_constant=refuse)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{error.msg} at character {error.pos}") from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if document is None:
+        return False
+    if not isinstance(document, list) or config.lstrip()[0] != "{":
+        raise ValueError("it is not an object")
+    flag = False
+    for key, value in document:
+        if key.lower() != _CERT_KEY or value is None:
+            continue
+        if not isinstance(value, bool):
+            raise ValueError(f"{_CERT_KEY} is not true or false")
+        flag = value
+    return flag

@@ -1,0 +1,309 @@
+"""Handing off to asynq's queue on a real server: every state that an earlier task may be in."""
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import OutOfMemoryError
+
+from peekaping_producer.brokers import HandOff
+from peekaping_producer.brokers.asynq import AsynqBroker
+from peekaping_producer.schedule import Claim, Outcome, Schedule, keys
+from peekaping_producer.task import HealthCheckTask
+from tests.asynq_peer import ACTIVE, ARCHIVED, COMPLETED, LEASE, PENDING, AsynqPeer, decode, task_id, task_key
+from tests.clock import Clock
+
+INTERVAL = 60
+
+
+class Bench:
+    """One monitor after another, from due to the queue."""
+
+    def __init__(self, redis: Redis, schedule: Schedule, broker: AsynqBroker, clock: Clock) -> None:
+        self.redis, self.schedule, self.broker, self.clock = redis, schedule, broker, clock
+
+    async def claim(self, *ids: str) -> Claim:
+        await self.redis.zadd(keys.DUE, dict.fromkeys(ids, self.clock.now_ms))
+        return await self.schedule.claim(1000)
+
+    async def hand_off(self, claim: Claim, text: str = "{}") -> HandOff:
+        tasks = [HealthCheckTask(each, INTERVAL, 16, text.encode()) for each in claim.due]
+        return await self.broker.hand_off(claim, tasks)
+
+    async def run(self, *ids: str, text: str = "{}") -> HandOff:
+        return await self.hand_off(await self.claim(*ids), text)
+
+    async def pending(self) -> list[str]:
+        """Monitor ids in the order in which they will be taken."""
+        return [each.decode().removeprefix("healthcheck:") for each in (await self.redis.lrange(PENDING, 0, -1))[::-1]]
+
+    async def payload(self, monitor_id: str) -> bytes:
+        message = await self.redis.hget(task_key(monitor_id), "msg")
+        assert message is not None
+        return decode(message).payload
+
+    async def is_rescheduled(self, *ids: str) -> bool:
+        tick = (self.clock.now_ms // 60_000 + 1) * 60_000
+        scores = await self.redis.zmscore(keys.DUE, list(ids))
+        return scores == [tick] * len(ids) and await self.redis.zcard(keys.LEASE) == 0
+
+
+@pytest.fixture
+def bench(redis: Redis, schedule: Schedule, broker: AsynqBroker, clock: Clock) -> Bench:
+    return Bench(redis, schedule, broker, clock)
+
+
+@pytest.fixture
+def peer(redis: Redis) -> AsynqPeer:
+    return AsynqPeer(redis)
+
+
+async def test_a_batch_is_enqueued_and_rescheduled(redis: Redis, bench: Bench, clock: Clock) -> None:
+    handed = await bench.run("a", "b", text='{"n":1}')
+
+    assert handed == HandOff(clock.now_ms, {})
+    assert sorted(await bench.pending()) == ["a", "b"]
+    assert await bench.is_rescheduled("a", "b")
+    assert await redis.smembers("asynq:queues") == {b"healthcheck"}
+    task = await redis.hgetall(task_key("a"))
+    assert task[b"state"] == b"pending"
+    assert task[b"pending_since"] == str(clock.now_ms * 1_000_000).encode()
+    message = decode(task[b"msg"])
+    assert (message.type, message.id, message.queue) == ("monitor:healthcheck", "healthcheck:a", "healthcheck")
+    assert (message.payload, message.timeout, message.others) == (b'{"n":1}', 16, ())
+
+
+async def test_a_timeout_of_zero_is_written_as_asynqs_default(redis: Redis, bench: Bench) -> None:
+    claim = await bench.claim("a")
+    await bench.broker.hand_off(claim, [HealthCheckTask("a", INTERVAL, 0, b"{}")])
+    assert decode(await redis.hget(task_key("a"), "msg") or b"").timeout == 1800
+
+
+async def test_a_thousand_tasks_fit_in_one_call(redis: Redis, bench: Bench) -> None:
+    ids = [f"m{n}" for n in range(1000)]
+    assert (await bench.run(*ids)).exceptions == {}
+    assert await redis.llen(PENDING) == 1000
+    assert await bench.is_rescheduled(*ids)
+    # and where each of them conflicts
+    await redis.zadd(keys.DUE, dict.fromkeys(ids, bench.clock.now_ms))
+    handed = await bench.run(*ids)
+    assert set(handed.exceptions.values()) == {Outcome.OVERLAP}
+
+
+async def test_what_is_no_longer_held_is_lost_and_not_touched(redis: Redis, bench: Bench, clock: Clock) -> None:
+    """Without the comparison of tokens, "b" (deleted) and "c" (claimed anew by another) are enqueued."""
+    claim = await bench.claim("a", "b", "c")
+    await redis.zrem(keys.LEASE, "b")
+    await redis.zadd(keys.LEASE, {"c": float(claim.token) + 1})
+    handed = await bench.hand_off(claim)
+    assert handed.exceptions == {"b": Outcome.LOST, "c": Outcome.LOST}
+    assert await bench.pending() == ["a"]
+    assert await redis.zrange(keys.LEASE, 0, -1) == [b"c"]
+    assert await redis.zscore(keys.DUE, "b") is None
+
+
+async def test_a_claim_that_ran_out_enqueues_nothing_though_nobody_reclaimed_it(
+    redis: Redis, bench: Bench, clock: Clock
+) -> None:
+    """Without the comparison of the token with now, a paused producer enqueues after a delete."""
+    claim = await bench.claim("a")
+    await clock.advance(10.001)
+    assert (await bench.hand_off(claim)).exceptions == {"a": Outcome.LOST}
+    assert await bench.pending() == []
+
+
+async def test_a_repeat_finds_everything_lost(bench: Bench) -> None:
+    claim = await bench.claim("a", "b")
+    await bench.hand_off(claim)
+    assert set((await bench.hand_off(claim)).exceptions.values()) == {Outcome.LOST}
+    assert sorted(await bench.pending()) == ["a", "b"]
+
+
+async def test_a_pending_task_keeps_its_place_and_gets_the_fresh_payload(
+    redis: Redis, bench: Bench, clock: Clock
+) -> None:
+    await bench.run("old", text="1")
+    since = await redis.hget(task_key("old"), "pending_since")
+    await clock.advance(60)
+    handed = await bench.run("old", "new", text="2")
+    assert handed.exceptions == {"old": Outcome.OVERLAP}
+    assert await bench.pending() == ["old", "new"]
+    assert await bench.payload("old") == b"2"
+    assert await redis.hget(task_key("old"), "pending_since") == since
+    assert await bench.is_rescheduled("old", "new")
+
+
+async def test_a_running_task_is_left_alone(bench: Bench, peer: AsynqPeer, clock: Clock) -> None:
+    await bench.run("a", text="1")
+    await peer.dequeue(clock.now_ms / 1000)
+    await clock.advance(59)  # its lease ended 29 s ago, by a clock that may be 30 s wrong
+    handed = await bench.run("a", text="2")
+    assert handed.exceptions == {"a": Outcome.OVERLAP}
+    assert await bench.pending() == []
+    assert await bench.payload("a") == b"1"
+    assert await bench.is_rescheduled("a")
+
+
+async def test_a_finished_task_leaves_room_for_the_next_tick(bench: Bench, peer: AsynqPeer, clock: Clock) -> None:
+    await bench.run("a")
+    await peer.dequeue(clock.now_ms / 1000)
+    await peer.finish("a")
+    await clock.advance(60)
+    assert (await bench.run("a")).exceptions == {}
+    assert await bench.pending() == ["a"]
+
+
+async def assert_replaced(redis: Redis, bench: Bench, monitor_id: str = "a") -> None:
+    handed = await bench.run(monitor_id, text="fresh")
+    assert handed.exceptions == {monitor_id: Outcome.REPLACED}
+    assert await bench.pending() == [monitor_id]
+    assert await bench.payload(monitor_id) == b"fresh"
+    task = await redis.hgetall(task_key(monitor_id))
+    assert task[b"state"] == b"pending"
+    assert b"pending_since" in task
+    assert await redis.lrange(ACTIVE, 0, -1) == []
+    for key in (LEASE, ARCHIVED, COMPLETED):
+        assert await redis.zcard(key) == 0
+    assert await bench.is_rescheduled(monitor_id)
+
+
+async def test_an_archived_task_is_replaced(redis: Redis, bench: Bench, peer: AsynqPeer, clock: Clock) -> None:
+    await bench.run("a")
+    await peer.dequeue(clock.now_ms / 1000)
+    await peer.fail("a", clock.now_ms / 1000)
+    await clock.advance(60)
+    await assert_replaced(redis, bench)
+
+
+async def test_an_active_task_is_replaced_half_a_minute_after_its_lease(
+    redis: Redis, bench: Bench, peer: AsynqPeer, clock: Clock
+) -> None:
+    await bench.run("a")
+    await peer.dequeue(clock.now_ms / 1000)
+    await clock.advance(60.001)
+    await assert_replaced(redis, bench)
+
+
+async def test_an_active_task_without_lease_is_replaced(
+    redis: Redis, bench: Bench, peer: AsynqPeer, clock: Clock
+) -> None:
+    await bench.run("a")
+    await peer.dequeue(clock.now_ms / 1000)
+    await redis.zrem(LEASE, task_id("a"))
+    await assert_replaced(redis, bench)
+
+
+async def test_an_active_task_without_message_is_replaced(redis: Redis, bench: Bench, clock: Clock) -> None:
+    """What asynq makes of an entry in the list that has no task behind it."""
+    await redis.hset(task_key("a"), "state", "active")
+    await redis.lpush(ACTIVE, task_id("a"))
+    await redis.zadd(LEASE, {task_id("a"): clock.now_ms / 1000 + 30})
+    await assert_replaced(redis, bench)
+
+
+@pytest.mark.parametrize("state", ["completed", "retry", "scheduled", "aggregating", "nonsense", None])
+async def test_a_task_in_any_other_state_is_replaced(redis: Redis, bench: Bench, state: str | None) -> None:
+    if state in ("completed", "retry", "scheduled"):
+        await redis.zadd(f"asynq:{{healthcheck}}:{state}", {task_id("a"): 1})
+    await redis.hset(task_key("a"), mapping={"state": state} if state else {"result": "?"})
+    await assert_replaced(redis, bench)
+    for name in ("retry", "scheduled"):
+        assert await redis.zcard(f"asynq:{{healthcheck}}:{name}") == 0
+
+
+async def test_a_key_of_another_type_in_the_tasks_place_is_replaced(redis: Redis, bench: Bench) -> None:
+    await redis.set(task_key("a"), "not a hash")
+    await assert_replaced(redis, bench)
+
+
+async def test_a_pending_task_that_is_in_no_list_is_replaced(redis: Redis, bench: Bench, clock: Clock) -> None:
+    await bench.run("a")
+    await redis.delete(PENDING)
+    await clock.advance(60)
+    await assert_replaced(redis, bench)
+
+
+async def test_many_pending_tasks_that_are_in_no_list_are_all_found(redis: Redis, bench: Bench, clock: Clock) -> None:
+    lost = [f"lost{n}" for n in range(50)]
+    await bench.run(*lost)
+    await redis.delete(PENDING)
+    await clock.advance(1)
+    queued = [f"queued{n}" for n in range(50)]
+    await bench.run(*queued)
+    await clock.advance(60)
+    await redis.zadd(keys.DUE, dict.fromkeys([*lost, *queued], clock.now_ms))
+    handed = await bench.run("x")
+    assert {each for each, outcome in handed.exceptions.items() if outcome is Outcome.REPLACED} == set(lost)
+    assert {each for each, outcome in handed.exceptions.items() if outcome is Outcome.OVERLAP} == set(queued)
+    pending = await bench.pending()
+    assert sorted(pending) == sorted([*lost, *queued, "x"])
+
+
+async def test_a_task_that_a_consumer_put_back_is_recognised(
+    redis: Redis, bench: Bench, peer: AsynqPeer, clock: Clock
+) -> None:
+    """It stands at the end that is served first, without pending_since."""
+    await bench.run("a")
+    await peer.dequeue(clock.now_ms / 1000)
+    await clock.advance(1)
+    await bench.run("b")
+    await peer.requeue("a")
+    await clock.advance(60)
+    await redis.zadd(keys.DUE, {"b": clock.now_ms})
+    handed = await bench.run("a")
+    assert set(handed.exceptions.values()) == {Outcome.OVERLAP}
+    assert await bench.pending() == ["a", "b"]
+
+
+async def test_a_fresh_task_takes_stale_entries_out_of_archived_and_completed(redis: Redis, bench: Bench) -> None:
+    """asynq would delete the live task when it trims them."""
+    await redis.zadd(ARCHIVED, {task_id("a"): 1, task_id("other"): 1})
+    await redis.zadd(COMPLETED, {task_id("a"): 1})
+    assert (await bench.run("a")).exceptions == {}
+    assert await redis.zrange(ARCHIVED, 0, -1) == [task_id("other").encode()]
+    assert await redis.zcard(COMPLETED) == 0
+
+
+async def test_one_conflict_does_not_disturb_the_others(redis: Redis, bench: Bench, clock: Clock) -> None:
+    await bench.run("busy")
+    await redis.set(task_key("odd"), "not a hash")
+    claim = await bench.claim("busy", "odd", "plain", "gone")
+    await redis.zrem(keys.LEASE, "gone")
+    handed = await bench.hand_off(claim)
+    assert handed.exceptions == {"busy": Outcome.OVERLAP, "odd": Outcome.REPLACED, "gone": Outcome.LOST}
+    assert sorted(await bench.pending()) == ["busy", "odd", "plain"]
+    assert await bench.is_rescheduled("busy", "odd", "plain")
+
+
+# The leader's walk through the pending list
+
+
+async def test_the_sweep_removes_entries_without_a_task_and_second_entries(redis: Redis, bench: Bench) -> None:
+    ids = [f"m{n}" for n in range(1200)]
+    await redis.zadd(keys.DUE, dict.fromkeys(ids[:600], bench.clock.now_ms))
+    await bench.run("first")
+    await bench.run(*ids[600:])
+    before = await bench.pending()
+    await redis.rpush(PENDING, task_id("ghost"))
+    await redis.lpush(PENDING, task_id("ghost"), task_id("m3"), task_id("m700"))
+    assert await bench.broker.sweep_pending() == (2, 2)
+    assert await bench.pending() == before
+    assert await bench.broker.sweep_pending() == (0, 0)
+
+
+async def test_the_sweep_of_an_empty_queue_does_nothing(bench: Bench) -> None:
+    assert await bench.broker.sweep_pending() == (0, 0)
+
+
+async def test_a_full_server_refuses_the_hand_off_as_a_whole(redis: Redis, bench: Bench) -> None:
+    """The first write of the script needs memory, so nothing of it is done, and nothing is lost."""
+    claim = await bench.claim("a", "b")
+    used = (await redis.info("memory"))["used_memory"]
+    await redis.config_set("maxmemory", used // 2)
+    try:
+        with pytest.raises(OutOfMemoryError):
+            await bench.hand_off(claim)
+        assert await redis.zcard(keys.LEASE) == 2
+        assert await bench.pending() == []
+        assert await redis.exists(task_key("a")) == 0
+    finally:
+        await redis.config_set("maxmemory", 0)
+    assert (await bench.hand_off(claim)).exceptions == {}

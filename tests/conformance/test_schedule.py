@@ -1,0 +1,299 @@
+"""The schedule's scripts on a real server: claim, fence, reclaim, place, remove, lead."""
+
+import pytest
+from redis.asyncio import Redis
+
+from peekaping_producer.errors import StaleTermError
+from peekaping_producer.monitor import Plan
+from peekaping_producer.schedule import Campaign, Schedule, Sighting, keys
+from tests.clock import Clock
+
+TERM = "node/1"
+
+
+@pytest.fixture
+async def term(redis: Redis) -> str:
+    await redis.set(keys.LEADER, TERM)
+    return TERM
+
+
+async def due(redis: Redis, **scores: float) -> None:
+    await redis.zadd(keys.DUE, scores)
+
+
+async def test_a_claim_moves_what_is_due_to_the_lease_set_under_one_token(
+    redis: Redis, schedule: Schedule, clock: Clock
+) -> None:
+    await due(redis, a=clock.now_ms - 2000, b=clock.now_ms, later=clock.now_ms + 1)
+
+    claim = await schedule.claim(500)
+
+    assert claim.due == {"a": clock.now_ms - 2000, "b": clock.now_ms}
+    assert claim.now_ms == clock.now_ms
+    assert await redis.zrange(keys.DUE, 0, -1) == [b"later"]
+    leases = dict(await redis.zrange(keys.LEASE, 0, -1, withscores=True))
+    assert set(leases) == {b"a", b"b"}
+    assert set(leases.values()) == {float(claim.token)}
+    assert clock.now_ms + 10_000 <= float(claim.token) < clock.now_ms + 10_001
+
+
+async def test_a_claim_takes_the_latest_first_and_no_more_than_its_limit(
+    redis: Redis, schedule: Schedule, clock: Clock
+) -> None:
+    await due(redis, **{f"m{age:04}": clock.now_ms - age for age in range(1500)})
+    claim = await schedule.claim(1000)
+    assert list(claim.due) == [f"m{age:04}" for age in range(1499, 499, -1)]
+
+
+async def test_an_empty_claim_tells_when_the_next_monitor_is_due(
+    redis: Redis, schedule: Schedule, clock: Clock
+) -> None:
+    assert (await schedule.claim(500)).next_due_ms is None
+    await due(redis, a=clock.now_ms + 1234)
+    claim = await schedule.claim(500)
+    assert (claim.due, claim.next_due_ms) == ({}, clock.now_ms + 1234)
+
+
+async def test_two_claims_never_hold_the_same_monitor(redis: Redis, schedule: Schedule, clock: Clock) -> None:
+    await due(redis, a=clock.now_ms, b=clock.now_ms)
+    first, second = await schedule.claim(1), await schedule.claim(1)
+    assert set(first.due) | set(second.due) == {"a", "b"}
+    assert not set(first.due) & set(second.due)
+
+
+async def test_a_drop_takes_out_what_the_claim_holds_and_nothing_else(
+    redis: Redis, schedule: Schedule, clock: Clock
+) -> None:
+    """Without the comparison of tokens the second assertion fails."""
+    await due(redis, a=clock.now_ms, b=clock.now_ms)
+    old = await schedule.claim(1)
+    await clock.advance(11)
+    assert await schedule.reclaim() == 1
+    new = await schedule.claim(2)
+    assert await schedule.drop(old, list(old.due)) == 0
+    assert await redis.zcard(keys.LEASE) == 2
+    assert await schedule.drop(new, list(new.due)) == 2
+    assert await redis.zcard(keys.LEASE) == 0
+
+
+async def test_a_claim_whose_end_has_passed_writes_nothing_though_nobody_reclaimed_it(
+    redis: Redis, schedule: Schedule, clock: Clock
+) -> None:
+    """Without the comparison of the token with now, both writes go through."""
+    await due(redis, a=clock.now_ms)
+    claim = await schedule.claim(1)
+    await clock.advance(10.001)
+    assert await schedule.drop(claim, ["a"]) == 0
+    assert await schedule.give_back(claim) == 0
+    assert await redis.zscore(keys.LEASE, "a") == float(claim.token)
+
+
+async def test_what_is_given_back_is_due_as_it_was(redis: Redis, schedule: Schedule, clock: Clock) -> None:
+    await due(redis, a=clock.now_ms - 500, b=clock.now_ms)
+    claim = await schedule.claim(2)
+    await redis.zrem(keys.LEASE, "b")  # deleted meanwhile
+    assert await schedule.give_back(claim) == 1
+    assert await redis.zrange(keys.DUE, 0, -1, withscores=True) == [(b"a", clock.now_ms - 500)]
+    assert await redis.zcard(keys.LEASE) == 0
+
+
+async def test_a_reclaimed_monitor_is_due_at_the_time_it_was_claimed(
+    redis: Redis, schedule: Schedule, clock: Clock
+) -> None:
+    claimed_at = clock.now_ms
+    await due(redis, a=claimed_at)
+    await schedule.claim(1)
+    assert await schedule.reclaim() == 0
+    await clock.advance(25)
+    assert await schedule.reclaim() == 1
+    assert await redis.zscore(keys.DUE, "a") == claimed_at
+
+
+async def test_a_lease_from_a_wrong_clock_is_reclaimed_and_due_now(
+    redis: Redis, schedule: Schedule, clock: Clock
+) -> None:
+    await redis.zadd(keys.LEASE, {"far": clock.now_ms + 300_000, "near": clock.now_ms + 99_000})
+    assert await schedule.reclaim() == 1
+    assert await redis.zscore(keys.DUE, "far") == clock.now_ms
+    assert await redis.zrange(keys.LEASE, 0, -1) == [b"near"]
+
+
+async def test_reclaim_never_moves_a_due_time_back(redis: Redis, schedule: Schedule, clock: Clock) -> None:
+    """A Go peer may leave a monitor in both sets."""
+    await redis.zadd(keys.LEASE, {"a": clock.now_ms - 1})
+    await due(redis, a=clock.now_ms - 60_000)
+    await schedule.reclaim()
+    assert await redis.zscore(keys.DUE, "a") == clock.now_ms - 60_000
+
+
+async def test_reclaim_takes_no_more_than_its_limit(redis: Redis, schedule: Schedule, clock: Clock) -> None:
+    await redis.zadd(keys.LEASE, {f"m{n}": clock.now_ms - n for n in range(1, 8)})
+    assert [await schedule.reclaim(limit=5), await schedule.reclaim(limit=5)] == [5, 2]
+
+
+# place: what sync and events do
+
+
+async def test_a_new_monitor_is_due_at_once(redis: Redis, schedule: Schedule, clock: Clock, term: str) -> None:
+    placed = await schedule.place(term, [Plan("new", 60)])
+    assert placed.added == 1
+    assert await redis.zscore(keys.DUE, "new") == clock.now_ms
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "interval", "moves"),
+    [
+        (3600 * 20, 30, True),  # 24 h -> 30 s: later than a period
+        (14, 86400, True),  # 30 s -> 24 h: no tick of the new period
+        (-5, 86400, False),  # due already
+        (4.9, 86400, False),  # due in a moment: it runs once more, then the new period counts
+    ],
+)
+async def test_an_interval_edit_moves_the_due_time_to_the_next_tick(
+    redis: Redis, schedule: Schedule, clock: Clock, term: str, ahead_s: float, interval: int, moves: bool
+) -> None:
+    score = clock.now_ms + ahead_s * 1000 + 7
+    await due(redis, a=score)
+    placed = await schedule.place(term, [Plan("a", interval)])
+    period = interval * 1000
+    expected = (clock.now_ms // period + 1) * period if moves else score
+    assert (placed.moved, await redis.zscore(keys.DUE, "a")) == (int(moves), expected)
+
+
+async def test_placing_what_agrees_already_changes_nothing(
+    redis: Redis, schedule: Schedule, clock: Clock, term: str
+) -> None:
+    tick = (clock.now_ms // 60_000 + 1) * 60_000
+    await due(redis, a=tick)
+    placed = await schedule.place(term, [Plan("a", 60)])
+    assert (placed.added, placed.moved, placed.removed) == (0, 0, 0)
+    assert await redis.zscore(keys.DUE, "a") == tick
+
+
+async def test_a_clock_that_steps_back_five_seconds_moves_nothing(
+    redis: Redis, schedule: Schedule, clock: Clock, term: str
+) -> None:
+    """Without the slack the due time would go back by a period: a tick doubled."""
+    await clock.set(clock.now_ms // 60_000 * 60_000 + 1000)
+    tick = clock.now_ms - 1000 + 60_000
+    await due(redis, a=tick)
+    await clock.advance(-5)
+    assert (await schedule.place(term, [Plan("a", 60)])).moved == 0
+
+
+async def test_a_leased_monitor_is_left_alone_and_named(
+    redis: Redis, schedule: Schedule, clock: Clock, term: str
+) -> None:
+    await due(redis, a=clock.now_ms)
+    claim = await schedule.claim(1)
+    placed = await schedule.place(term, [Plan("a", 30)])
+    assert placed.leased == ("a",)
+    assert await redis.zscore(keys.LEASE, "a") == float(claim.token)
+    assert await redis.zcard(keys.DUE) == 0
+
+
+async def test_a_plan_without_interval_leaves_both_sets(
+    redis: Redis, schedule: Schedule, clock: Clock, term: str
+) -> None:
+    await due(redis, a=clock.now_ms, b=clock.now_ms + 60_000)
+    await schedule.claim(1)
+    placed = await schedule.place(term, [Plan("a", 0), Plan("b", -1), Plan("unknown", 0)])
+    assert placed.removed == 2
+    assert await redis.zcard(keys.DUE) + await redis.zcard(keys.LEASE) == 0
+
+
+async def test_a_thousand_plans_fit_in_one_call(redis: Redis, schedule: Schedule, term: str, clock: Clock) -> None:
+    plans = [Plan(f"m{n}", 60) for n in range(1000)]
+    assert (await schedule.place(term, plans)).added == 1000
+    assert (await schedule.place(term, plans)).added == 0
+    assert (await schedule.place(term, [Plan(plan.id, 0) for plan in plans])).removed == 1000
+
+
+async def test_a_stale_term_writes_nothing(redis: Redis, schedule: Schedule, clock: Clock, term: str) -> None:
+    """Without the comparison of the term in the scripts this adds and removes."""
+    await due(redis, a=clock.now_ms)
+    with pytest.raises(StaleTermError):
+        await schedule.place("node/0", [Plan("b", 60)])
+    with pytest.raises(StaleTermError):
+        await schedule.remove("node/0", keys.DUE, [Sighting("a", repr(float(clock.now_ms)))])
+    await redis.delete(keys.LEADER)
+    with pytest.raises(StaleTermError):
+        await schedule.place(term, [Plan("b", 60)])
+    assert await redis.zrange(keys.DUE, 0, -1) == [b"a"]
+
+
+async def test_removal_takes_only_what_is_still_as_it_was_seen(
+    redis: Redis, schedule: Schedule, clock: Clock, term: str
+) -> None:
+    await due(redis, same=clock.now_ms, moved=clock.now_ms)
+    seen = [sighting async for page in schedule.members(keys.DUE) for sighting in page]
+    await due(redis, moved=clock.now_ms + 1)
+    assert await schedule.remove(term, keys.DUE, [*seen, Sighting("gone", "1.0")]) == 1
+    assert await redis.zrange(keys.DUE, 0, -1) == [b"moved"]
+
+
+async def test_a_leased_sighting_is_removed_by_its_token(
+    redis: Redis, schedule: Schedule, clock: Clock, term: str
+) -> None:
+    await due(redis, a=clock.now_ms)
+    await schedule.claim(1)
+    seen = [sighting async for page in schedule.members(keys.LEASE) for sighting in page]
+    assert await schedule.remove(term, keys.LEASE, seen) == 1
+
+
+async def test_members_walks_everything(redis: Redis, schedule: Schedule, clock: Clock) -> None:
+    await due(redis, **{f"m{n}": n for n in range(5000)})
+    seen = {sighting.id async for page in schedule.members(keys.DUE) for sighting in page}
+    assert len(seen) == 5000
+
+
+async def test_members_that_are_no_utf8_survive_the_round_trip(
+    redis: Redis, schedule: Schedule, clock: Clock, term: str
+) -> None:
+    await redis.zadd(keys.DUE, {b"\xff\xfe": clock.now_ms})
+    seen = [sighting async for page in schedule.members(keys.DUE) for sighting in page]
+    assert await schedule.remove(term, keys.DUE, seen) == 1
+    await redis.zadd(keys.DUE, {b"\xff\xfe": clock.now_ms})
+    claim = await schedule.claim(1)
+    assert await schedule.drop(claim, list(claim.due)) == 1
+
+
+# Leadership
+
+
+async def test_one_leads_the_other_waits_and_each_term_is_new(redis: Redis, schedule: Schedule) -> None:
+    assert await schedule.campaign("", "a/1", 10) == (Campaign.WON, 10)
+    status, ttl_s = await schedule.campaign("", "b/1", 10)
+    assert status is Campaign.HELD
+    assert 9 < ttl_s <= 10
+    assert await schedule.campaign("a/1", "a/2", 10) == (Campaign.RENEWED, 10)
+    assert await redis.get(keys.LEADER) == b"a/1"
+    await redis.delete(keys.LEADER)
+    assert (await schedule.campaign("a/1", "a/2", 10))[0] is Campaign.WON
+    assert await redis.get(keys.LEADER) == b"a/2"
+
+
+async def test_resigning_frees_only_ones_own_term(redis: Redis, schedule: Schedule) -> None:
+    await schedule.campaign("", "a/1", 10)
+    assert not await schedule.resign("b/1")
+    assert await schedule.resign("a/1")
+    assert await redis.exists(keys.LEADER) == 0
+
+
+async def test_stats_tell_depths_and_age(redis: Redis, schedule: Schedule, clock: Clock) -> None:
+    empty = await schedule.stats()
+    assert (empty.due, empty.leased, empty.oldest_due_age_s, empty.leader) == (0, 0, 0.0, None)
+    await due(redis, a=clock.now_ms - 1500, b=clock.now_ms - 1, c=clock.now_ms + 1)
+    await schedule.claim(1)
+    await due(redis, a=clock.now_ms - 1500)
+    await schedule.campaign("", "a/1", 10)
+    stats = await schedule.stats()
+    assert (stats.due, stats.leased, stats.overdue, stats.oldest_due_age_s) == (3, 1, 2, 1.5)
+    assert stats.leader == "a/1"
+
+
+async def test_scripts_come_back_after_a_script_flush(redis: Redis, schedule: Schedule, clock: Clock) -> None:
+    await due(redis, a=clock.now_ms, b=clock.now_ms)
+    await schedule.claim(1)
+    await redis.script_flush()
+    assert len((await schedule.claim(1)).due) == 1

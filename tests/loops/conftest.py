@@ -1,0 +1,88 @@
+"""The parts of one replica, over a real Redis and a database in memory."""
+
+from dataclasses import dataclass
+
+import pytest
+from redis.asyncio import Redis
+
+from peekaping_producer.brokers.asynq import AsynqBroker
+from peekaping_producer.claims import Claims
+from peekaping_producer.hints import Hints
+from peekaping_producer.metrics import Metrics
+from peekaping_producer.oddities import Oddities
+from peekaping_producer.reclaimer import Reclaimer
+from peekaping_producer.schedule import Schedule, keys
+from peekaping_producer.sync import Sync
+from peekaping_producer.task import TaskBuilder
+from peekaping_producer.worker import Worker
+from tests.clock import Clock
+from tests.memory_store import MemoryStore
+
+TERM = "node/term"
+
+
+@dataclass
+class Parts:
+    redis: Redis
+    clock: Clock
+    schedule: Schedule
+    broker: AsynqBroker
+    store: MemoryStore
+    metrics: Metrics
+    claims: Claims
+    hints: Hints
+    sync: Sync
+    worker: Worker
+    reclaimer: Reclaimer
+
+    async def due(self) -> dict[str, float]:
+        return {each.decode(): score for each, score in await self.redis.zrange(keys.DUE, 0, -1, withscores=True)}
+
+    async def leased(self) -> set[str]:
+        return {each.decode() for each in await self.redis.zrange(keys.LEASE, 0, -1)}
+
+    async def pending(self) -> set[str]:
+        ids = await self.redis.lrange("asynq:{healthcheck}:pending", 0, -1)
+        return {each.decode().removeprefix("healthcheck:") for each in ids}
+
+    def count(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(f"peekaping_producer_{name}", labels) or 0.0
+
+    def tick(self, interval: int) -> int:
+        return (self.clock.now_ms // (interval * 1000) + 1) * interval * 1000
+
+
+@pytest.fixture
+async def parts(redis: Redis, clock: Clock, schedule: Schedule, broker: AsynqBroker) -> Parts:
+    await redis.set(keys.LEADER, TERM)
+    store, metrics = MemoryStore(), Metrics()
+    claims = Claims(schedule, metrics, batch=500)
+    hints = Hints(schedule, store, claims, metrics)
+    oddities = Oddities(metrics)
+
+    async def no_sleep(_seconds: float) -> None: ...
+
+    return Parts(
+        redis,
+        clock,
+        schedule,
+        broker,
+        store,
+        metrics,
+        claims,
+        hints,
+        Sync(
+            schedule=schedule, store=store, broker=broker, hints=hints, metrics=metrics, interval_s=30, sleep=no_sleep
+        ),
+        Worker(
+            0,
+            claims=claims,
+            schedule=schedule,
+            store=store,
+            builder=TaskBuilder(server_zone="UTC", report=oddities.report),
+            broker=broker,
+            oddities=oddities,
+            metrics=metrics,
+        ),
+        Reclaimer(schedule, claims, metrics),
+    )

@@ -1,0 +1,169 @@
+"""Events become hints, and hints make the schedule agree with the row."""
+
+import asyncio
+import json
+
+import pytest
+from redis.asyncio import Redis
+
+from peekaping_producer.errors import StaleTermError, StoreUnavailableError
+from peekaping_producer.events import EventListener, monitor_id_of
+from peekaping_producer.schedule import keys
+from tests.loops.conftest import TERM, Parts
+from tests.memory_store import monitor
+from tests.waiting import until
+
+
+async def test_a_hint_places_what_runs_and_removes_what_does_not(parts: Parts) -> None:
+    parts.store.put(monitor("m1"), monitor("m2", active=False))
+    await parts.redis.zadd(keys.DUE, {"m2": 1, "m3": 1, "m4": 1})
+    parts.hints.add(["m1", "m2", "m3"])
+    await parts.hints.run_once(TERM)
+    assert set(await parts.due()) == {"m1", "m4"}
+    assert len(parts.hints) == 0
+
+
+async def test_a_delete_takes_the_lease_too_so_that_the_claim_is_lost(parts: Parts) -> None:
+    parts.store.put(monitor("m1"))
+    await parts.redis.zadd(keys.DUE, {"m1": parts.clock.now_ms})
+    claim = await parts.schedule.claim(1)
+    loaded = await parts.store.load(["m1"])
+    parts.store.rows.clear()
+    parts.hints.add(["m1"])
+    await parts.hints.run_once(TERM)
+    await parts.worker._hand_off(claim, loaded)
+    assert (await parts.pending(), await parts.due(), await parts.leased()) == (set(), {}, set())
+
+
+async def test_an_edit_of_a_leased_monitor_waits_for_the_lease_and_loses_no_tick(parts: Parts) -> None:
+    parts.store.put(monitor("m1", 86400))
+    await parts.redis.zadd(keys.DUE, {"m1": parts.clock.now_ms})
+    claim = await parts.schedule.claim(1)
+    loaded = await parts.store.load(["m1"])
+    parts.store.put(monitor("m1", 30))
+    parts.hints.add(["m1"])
+    await parts.hints.run_once(TERM)
+    assert await parts.leased() == {"m1"}
+    await parts.worker._hand_off(claim, loaded)
+    assert await parts.pending() == {"m1"}
+    await parts.hints.run_once(TERM)
+    assert await parts.due() == {"m1": parts.tick(30)}
+
+
+async def test_ten_thousand_hints_for_one_monitor_are_one_read(parts: Parts) -> None:
+    parts.store.put(monitor("m1"))
+    for _ in range(10_000):
+        parts.hints.add(["m1"])
+    await parts.hints.run_once(TERM)
+    assert parts.store.reads.count("plans") == 1
+    assert len(parts.hints) == 0
+
+
+async def test_more_hints_than_can_be_remembered_ask_for_a_sync(parts: Parts) -> None:
+    parts.hints.add(f"m{n}" for n in range(150_000))
+    assert len(parts.hints) == 100_000
+    assert parts.hints.overflowed
+
+
+async def test_a_failing_database_loses_no_hint(parts: Parts) -> None:
+    parts.hints.add(["m1", "m2"])
+    parts.store.away = True
+    with pytest.raises(StoreUnavailableError):
+        await parts.hints.run_once(TERM)
+    assert len(parts.hints) == 2
+
+
+async def test_hints_of_a_stale_term_change_nothing(parts: Parts) -> None:
+    parts.store.put(monitor("m1"))
+    parts.hints.add(["m1"])
+    with pytest.raises(StaleTermError):
+        await parts.hints.run_once("another/term")
+    assert await parts.due() == {}
+
+
+@pytest.mark.parametrize(
+    ("message", "monitor_id"),
+    [
+        ('{"type":"monitor.created","payload":{"id":"m1","name":"n","interval":60}}', "m1"),
+        ('{"type":"monitor.deleted","payload":"m1"}', "m1"),
+        ('{"type":"monitor.updated","payload":null}', None),
+        ('{"type":"monitor.updated"}', None),
+    ],
+)
+def test_the_monitor_an_event_is_about(message: str, monitor_id: str | None) -> None:
+    assert monitor_id_of(message.encode()) == monitor_id
+
+
+@pytest.mark.parametrize(
+    "message", [b"", b"\xff", b"[]", b"7", b'{"type":"x","payload":7}', b'{"type":"x","payload":{}}']
+)
+def test_an_event_of_another_form_is_refused(message: bytes) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        monitor_id_of(message)
+
+
+@pytest.fixture
+async def listener(parts: Parts) -> EventListener:
+    return EventListener(
+        parts.redis,
+        parts.hints,
+        is_id=parts.store.is_id,
+        on_subscribed=parts.sync.request,
+        metrics=parts.metrics,
+    )
+
+
+async def publish(redis: Redis, kind: str, data: bytes | str) -> None:
+    await redis.publish(f"peekaping:events:{kind}", data)
+
+
+async def test_events_are_hinted_counted_and_never_fatal(parts: Parts, listener: EventListener) -> None:
+    listening = asyncio.create_task(listener.run())
+    await until(lambda: parts.sync._soon.is_set(), "subscribed")
+    await publish(parts.redis, "monitor.created", json.dumps({"type": "monitor.created", "payload": {"id": "m1"}}))
+    await publish(parts.redis, "monitor.deleted", json.dumps({"type": "monitor.deleted", "payload": "m2"}))
+    await publish(parts.redis, "monitor.deleted", json.dumps({"type": "monitor.deleted", "payload": "elsewhere"}))
+    await publish(parts.redis, "monitor.updated", b"\xff not json")
+    await publish(parts.redis, "monitor.updated", json.dumps({"type": "monitor.updated", "payload": None}))
+    await publish(parts.redis, "monitor.updated", json.dumps({"type": "monitor.updated", "payload": {"id": "m3"}}))
+    await until(lambda: len(parts.hints) == 3)
+    assert parts.count("events_total", type="monitor.updated", result="malformed") == 1
+    assert parts.count("events_total", type="monitor.updated", result="ignored") == 1
+    assert parts.count("events_total", type="monitor.deleted", result="foreign") == 1
+    assert not listening.done()
+    listening.cancel()
+    await asyncio.wait({listening})
+
+
+async def test_a_broken_subscription_is_renewed_and_asks_for_a_sync(parts: Parts, listener: EventListener) -> None:
+    listening = asyncio.create_task(listener.run())
+    await until(lambda: parts.sync._soon.is_set(), "subscribed")
+    parts.sync._soon.clear()
+    await parts.redis.client_kill_filter(_type="pubsub")
+    await until(lambda: parts.sync._soon.is_set(), "subscribed again")
+    await publish(parts.redis, "monitor.created", json.dumps({"type": "monitor.created", "payload": {"id": "m1"}}))
+    await until(lambda: len(parts.hints) == 1)
+    listening.cancel()
+    await asyncio.wait({listening})
+
+
+async def test_a_storm_of_fifty_thousand_events_is_bounded_and_settles_right(
+    parts: Parts, listener: EventListener
+) -> None:
+    ids = [f"m{n}" for n in range(500)]
+    parts.store.put(*(monitor(each) for each in ids[:250]))
+    tasks = [asyncio.create_task(listener.run()), asyncio.create_task(parts.hints.run(TERM))]
+    await until(lambda: parts.sync._soon.is_set(), "subscribed")
+    async with parts.redis.pipeline(transaction=False) as pipe:
+        for n in range(50_000):
+            payload = {"type": "monitor.updated", "payload": {"id": ids[n % 500]}}
+            pipe.publish("peekaping:events:monitor.updated", json.dumps(payload))
+        await pipe.execute()
+
+    async def settled() -> bool:
+        return len(parts.hints) == 0 and set(await parts.due()) == set(ids[:250])
+
+    await until(settled, within_s=30)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)

@@ -1,0 +1,138 @@
+"""Who leads, and that it ends when it should."""
+
+import asyncio
+import time
+
+import pytest
+from redis.asyncio import Redis
+
+from peekaping_producer import leader as leader_module
+from peekaping_producer.errors import StaleTermError
+from peekaping_producer.leader import Leader, node_id
+from peekaping_producer.metrics import Metrics
+from peekaping_producer.schedule import Schedule, keys
+from tests.waiting import until
+
+
+class Reigns:
+    """Stands in for what a leader does; remembers its terms."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.ended: list[str] = []
+        self.fail_with: Exception | None = None
+
+    async def lead(self, term: str) -> None:
+        self.begun.append(term)
+        try:
+            if self.fail_with:
+                raise ExceptionGroup("reign", [self.fail_with])
+            await asyncio.Event().wait()
+        finally:
+            self.ended.append(term)
+
+
+@pytest.fixture
+def schedule(redis: Redis) -> Schedule:
+    return Schedule(redis)
+
+
+def make(schedule: Schedule, node: str) -> tuple[Leader, Reigns, Metrics]:
+    reigns, metrics = Reigns(), Metrics()
+    return Leader(schedule, reigns.lead, metrics, node=node), reigns, metrics
+
+
+async def stop(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+def test_two_replicas_with_the_same_hostname_and_pid_differ() -> None:
+    assert node_id() != node_id()
+
+
+async def test_one_of_two_leads_and_a_clean_stop_hands_over_within_two_seconds(
+    redis: Redis, schedule: Schedule
+) -> None:
+    first, first_reigns, metrics = make(schedule, "a")
+    second, second_reigns, _ = make(schedule, "b")
+    running = asyncio.create_task(first.run())
+    await until(lambda: bool(first_reigns.begun))
+    waiting = asyncio.create_task(second.run())
+    assert (await redis.get(keys.LEADER) or b"").startswith(b"a/")
+    assert metrics.registry.get_sample_value("peekaping_producer_is_leader") == 1
+
+    await stop(running)
+    stopped_at = time.monotonic()
+    await until(lambda: bool(second_reigns.begun))
+    assert time.monotonic() - stopped_at < 2
+    assert first_reigns.ended == first_reigns.begun
+    assert metrics.registry.get_sample_value("peekaping_producer_is_leader") == 0
+    await stop(waiting)
+    assert await redis.exists(keys.LEADER) == 0
+
+
+async def test_a_key_that_vanished_begins_a_new_term(
+    redis: Redis, schedule: Schedule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leader_module, "RENEW_S", 0.05)
+    leader, reigns, _ = make(schedule, "a")
+    running = asyncio.create_task(leader.run())
+    await until(lambda: len(reigns.begun) == 1)
+    await redis.flushdb()
+    await until(lambda: len(reigns.begun) == 2)
+    assert reigns.begun[0] != reigns.begun[1]
+    assert reigns.ended == reigns.begun[:1]
+    await stop(running)
+
+
+async def test_a_refused_write_ends_the_term_and_a_new_one_begins(redis: Redis, schedule: Schedule) -> None:
+    leader, reigns, _ = make(schedule, "a")
+    reigns.fail_with = StaleTermError("stale")
+    await leader.run_once()
+    await until(lambda: bool(reigns.ended))
+    await redis.delete(keys.LEADER)
+    reigns.fail_with = None
+    running = asyncio.create_task(leader.run())
+    await until(lambda: len(reigns.begun) == 2)
+    await stop(running)
+
+
+async def test_a_usurped_leader_steps_back(redis: Redis, schedule: Schedule, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leader_module, "RENEW_S", 0.05)
+    leader, reigns, _ = make(schedule, "a")
+    running = asyncio.create_task(leader.run())
+    await until(lambda: bool(reigns.begun))
+    await redis.set(keys.LEADER, "go-peer-1", px=60_000)
+    await until(lambda: bool(reigns.ended))
+    assert leader.term is None
+    await stop(running)
+    assert await redis.get(keys.LEADER) == b"go-peer-1"
+
+
+async def test_a_leader_that_cannot_renew_stops_trusting_itself_before_the_ttl_ends(
+    redis: Redis, schedule: Schedule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the timer its reign would go on for as long as Redis is away."""
+    monkeypatch.setattr(leader_module, "TTL_S", 1.2)
+    monkeypatch.setattr(leader_module, "RENEW_S", 0.2)
+    leader, reigns, _ = make(schedule, "a")
+    running = asyncio.create_task(leader.run())
+    await until(lambda: bool(reigns.begun))
+
+    async def away(*_args: object) -> None:
+        raise ConnectionError("away")
+
+    monkeypatch.setattr(schedule, "campaign", away)
+    cut_at = time.monotonic()
+    await until(lambda: bool(reigns.ended))
+    assert time.monotonic() - cut_at < 1.2
+    await stop(running)
+
+
+async def test_what_ends_a_reign_for_no_known_reason_ends_the_leader(schedule: Schedule) -> None:
+    leader, reigns, _ = make(schedule, "a")
+    reigns.fail_with = KeyError("a bug")
+    with pytest.raises(ExceptionGroup):
+        await asyncio.wait_for(leader.run(), 5)

@@ -1,0 +1,128 @@
+"""Database and schedule, compared from end to end."""
+
+import pytest
+
+from peekaping_producer.errors import StaleTermError, StoreUnavailableError
+from peekaping_producer.schedule import keys
+from tests.loops.conftest import TERM, Parts
+from tests.memory_store import monitor
+
+
+async def schedule_members(parts: Parts, *ids: str) -> None:
+    await parts.redis.zadd(keys.DUE, dict.fromkeys(ids, parts.clock.now_ms + 60_000))
+
+
+async def test_an_empty_schedule_is_filled_with_all_that_runs(parts: Parts) -> None:
+    parts.store.put(*(monitor(f"m{n:05}") for n in range(2500)))
+    parts.store.put(monitor("mpaused", active=False), monitor("mzero", 0))
+    await parts.sync.run_once(TERM)
+    due = await parts.due()
+    assert len(due) == 2500
+    assert set(due.values()) == {parts.clock.now_ms}
+    assert parts.store.reads.count("page_of_plans") == 3
+
+
+async def test_when_nothing_changed_nothing_is_written(parts: Parts) -> None:
+    parts.store.put(*(monitor(f"m{n}") for n in range(50)))
+    await parts.sync.run_once(TERM)
+    before = await parts.due()
+    await parts.sync.run_once(TERM)
+    assert await parts.due() == before
+    assert parts.count("schedule_changes_total", change="added") == 50
+    assert parts.count("schedule_changes_total", change="moved") == 0
+
+
+async def test_what_is_gone_or_paused_leaves_due_and_lease(parts: Parts) -> None:
+    parts.store.put(*(monitor(f"m{n}") for n in range(10)))
+    await parts.sync.run_once(TERM)
+    await parts.schedule.claim(5)
+    leased = await parts.leased()
+    del parts.store.rows["m0"]
+    parts.store.put(monitor("m9", active=False))
+    await parts.sync.run_once(TERM)
+    expected = {f"m{n}" for n in range(1, 9)}
+    assert set(await parts.due()) | await parts.leased() == expected
+    assert await parts.leased() == leased & expected
+
+
+async def test_members_that_are_no_ids_leave_even_when_the_database_is_empty(parts: Parts) -> None:
+    await schedule_members(parts, *(f"foreign{n}" for n in range(30)))
+    await parts.sync.run_once(TERM)
+    assert await parts.due() == {}
+
+
+async def test_a_wholly_empty_answer_removes_nothing_from_twenty_members_on(parts: Parts) -> None:
+    await schedule_members(parts, *(f"m{n}" for n in range(20)))
+    await parts.sync.run_once(TERM)
+    assert len(await parts.due()) == 20
+    assert parts.sync.refused_removal
+    assert parts.count("sync_removals_refused_total") == 1
+    parts.store.put(monitor("m0"))
+    await parts.sync.run_once(TERM)
+    assert not parts.sync.refused_removal
+    assert set(await parts.due()) == {"m0"}
+
+
+async def test_the_last_few_monitors_may_be_deleted(parts: Parts) -> None:
+    await schedule_members(parts, *(f"m{n}" for n in range(19)))
+    await parts.sync.run_once(TERM)
+    assert await parts.due() == {}
+
+
+async def test_a_much_smaller_answer_is_read_again_and_only_what_is_absent_twice_goes(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts.store.put(*(monitor(f"m{n}") for n in range(100)))
+    await parts.sync.run_once(TERM)
+    hidden = {each: parts.store.rows.pop(each) for each in [f"m{n}" for n in range(60)]}
+
+    async def rows_come_back(_seconds: float) -> None:
+        parts.store.put(*(each for each in hidden.values() if each.id != "m7"))
+
+    monkeypatch.setattr(parts.sync, "_sleep", rows_come_back)
+    await parts.sync.run_once(TERM)
+    assert set(await parts.due()) == {f"m{n}" for n in range(100)} - {"m7"}
+
+
+async def test_a_database_that_fails_in_the_middle_removes_nothing(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await schedule_members(parts, "m1", "m2")
+
+    async def fail(_after: str | None, _limit: int) -> None:
+        raise StoreUnavailableError("cut")
+
+    monkeypatch.setattr(parts.store, "page_of_plans", fail)
+    with pytest.raises(StoreUnavailableError):
+        await parts.sync.run_once(TERM)
+    assert set(await parts.due()) == {"m1", "m2"}
+
+
+async def test_a_stale_leader_changes_nothing(parts: Parts) -> None:
+    parts.store.put(monitor("m1"))
+    await parts.redis.set(keys.LEADER, "another/term")
+    with pytest.raises(StaleTermError):
+        await parts.sync.run_once(TERM)
+    assert await parts.due() == {}
+
+
+async def test_an_edit_of_a_leased_monitor_is_hinted_and_settles_after_the_hand_off(parts: Parts) -> None:
+    """The worker had read the old interval and reschedules by it; without the hint that stood until the next sync."""
+    parts.store.put(monitor("m1", 86400))
+    await parts.sync.run_once(TERM)
+    claim = await parts.schedule.claim(1)
+    loaded = await parts.store.load(list(claim.due))
+    parts.store.put(monitor("m1", 30))
+    await parts.sync.run_once(TERM)
+    assert len(parts.hints) == 1
+    await parts.worker._hand_off(claim, loaded)
+    assert await parts.due() == {"m1": parts.tick(86400)}
+    await parts.hints.run_once(TERM)
+    assert await parts.due() == {"m1": parts.tick(30)}
+
+
+async def test_sync_sweeps_the_queue(parts: Parts) -> None:
+    await parts.redis.lpush("asynq:{healthcheck}:pending", "healthcheck:ghost")
+    await parts.sync.run_once(TERM)
+    assert await parts.redis.llen("asynq:{healthcheck}:pending") == 0
+    assert parts.count("pending_repaired_total", kind="orphan") == 1

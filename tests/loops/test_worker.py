@@ -1,0 +1,177 @@
+"""One turn of a worker: what happens to each kind of monitor, and when something fails."""
+
+import asyncio
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from peekaping_producer.brokers import HandOff
+from peekaping_producer.errors import StoreUnavailableError
+from peekaping_producer.loop import LoopDone
+from peekaping_producer.schedule import Claim, keys
+from peekaping_producer.task import HealthCheckTask
+from peekaping_producer.worker import missed_ticks
+from tests.loops.conftest import Parts
+from tests.memory_store import monitor
+from tests.waiting import until
+
+
+async def make_due(parts: Parts, *ids: str, ago_ms: int = 0) -> None:
+    await parts.redis.zadd(keys.DUE, dict.fromkeys(ids, parts.clock.now_ms - ago_ms))
+
+
+async def test_due_monitors_end_in_the_queue_and_at_their_next_tick(parts: Parts) -> None:
+    parts.store.put(monitor("m1", 60), monitor("m2", 20))
+    await make_due(parts, "m1", "m2", ago_ms=1500)
+    await parts.worker.run_once()
+    assert await parts.pending() == {"m1", "m2"}
+    assert await parts.due() == {"m1": parts.tick(60), "m2": parts.tick(20)}
+    assert await parts.leased() == set()
+    assert parts.claims.outstanding == {}
+    assert parts.count("handed_off_total", outcome="enqueued") == 2
+    assert parts.count("claimed_total") == 2
+    assert parts.count("schedule_lag_seconds_bucket", le="1.0") == 0
+    assert parts.count("schedule_lag_seconds_bucket", le="2.5") == 2
+
+
+async def test_one_batch_is_one_read(parts: Parts) -> None:
+    ids = [f"m{n}" for n in range(300)]
+    parts.store.put(*(monitor(each) for each in ids))
+    await make_due(parts, *ids)
+    await parts.worker.run_once()
+    assert parts.store.reads == ["session", "load"]
+
+
+async def test_rows_that_say_so_are_dropped(parts: Parts) -> None:
+    parts.store.put(monitor("m1"), monitor("m2", active=False), monitor("m3", 0), monitor("m4", -5))
+    await make_due(parts, "m1", "m2", "m3", "m4")
+    await parts.worker.run_once()
+    assert await parts.pending() == {"m1"}
+    assert set(await parts.due()) == {"m1"}
+    assert await parts.leased() == set()
+    assert parts.count("handed_off_total", outcome="dropped") == 3
+
+
+async def test_an_absent_row_is_left_to_its_lease_and_read_again(parts: Parts) -> None:
+    """It may be new, and read from a replica that lags: dropping needs evidence."""
+    await make_due(parts, "m1")
+    await parts.worker.run_once()
+    assert (await parts.pending(), await parts.leased()) == (set(), {"m1"})
+    parts.store.put(monitor("m1"))
+    await parts.clock.advance(11)
+    await parts.reclaimer.run_once()
+    await parts.worker.run_once()
+    assert await parts.pending() == {"m1"}
+
+
+async def test_an_unreadable_row_is_left_to_its_lease_and_the_others_run(parts: Parts) -> None:
+    parts.store.put(monitor("m1"), monitor("m2"))
+    parts.store.broken["m2"] = "interval: got text, takes a number"
+    await make_due(parts, "m1", "m2")
+    await parts.worker.run_once()
+    assert (await parts.pending(), await parts.leased()) == ({"m1"}, {"m2"})
+    assert parts.count("monitor_oddities_total", kind="monitor.unreadable") == 1
+
+
+async def test_a_foreign_member_leaves_at_once(parts: Parts) -> None:
+    await make_due(parts, "not-an-id")
+    await parts.worker.run_once()
+    assert (await parts.due(), await parts.leased()) == ({}, set())
+
+
+async def test_no_connection_no_claim(parts: Parts) -> None:
+    """Claims pause while the database is away, rather than outlive their leases."""
+    parts.store.put(monitor("m1"))
+    await make_due(parts, "m1")
+    parts.store.away = True
+    with pytest.raises(StoreUnavailableError):
+        await parts.worker.run_once()
+    assert set(await parts.due()) == {"m1"}
+    parts.store.away = False
+    await parts.worker.run_once()
+    assert await parts.pending() == {"m1"}
+
+
+async def test_a_load_that_fails_gives_the_claim_back_as_it_was(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    await make_due(parts, "m1", ago_ms=700)
+
+    async def fail(_ids: list[str]) -> None:
+        raise StoreUnavailableError("cut")
+
+    monkeypatch.setattr(parts.store, "load", fail)
+    with pytest.raises(StoreUnavailableError):
+        await parts.worker.run_once()
+    assert await parts.due() == {"m1": parts.clock.now_ms - 700}
+    assert parts.claims.outstanding == {}
+
+
+async def test_a_hand_off_that_fails_leaves_the_claim_to_its_lease(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts.store.put(monitor("m1"))
+    await make_due(parts, "m1")
+
+    async def fail(_claim: Claim, _tasks: list[HealthCheckTask]) -> HandOff:
+        raise RedisConnectionError("cut")
+
+    monkeypatch.setattr(parts.broker, "hand_off", fail)
+    with pytest.raises(RedisConnectionError):
+        await parts.worker.run_once()
+    assert await parts.leased() == {"m1"}
+    assert parts.claims.outstanding == {}
+
+
+async def test_a_worker_waits_until_something_is_due_and_a_nudge_wakes_it(parts: Parts) -> None:
+    parts.store.put(monitor("m1"))
+    turn = asyncio.create_task(parts.worker.run_once())
+    await until(lambda: parts.claims.turn.locked())
+    await make_due(parts, "m1")
+    parts.claims.nudge()
+    await turn
+    assert await parts.pending() == {"m1"}
+
+
+async def test_closing_the_claims_ends_the_worker_in_peace(parts: Parts) -> None:
+    running = asyncio.create_task(parts.worker.run())
+    await until(lambda: parts.claims.turn.locked())
+    parts.claims.close()
+    await asyncio.wait_for(running, 5)
+    with pytest.raises(LoopDone):
+        await parts.worker.run_once()
+
+
+async def test_a_claim_in_hand_is_still_outstanding_when_the_worker_is_cancelled(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The replica gives it back; were it settled, its monitors would wait for the lease to end."""
+    parts.store.put(monitor("m1"))
+    await make_due(parts, "m1")
+    stuck = asyncio.Event()
+
+    async def hang(_claim: Claim, _tasks: list[HealthCheckTask]) -> HandOff:
+        stuck.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(parts.broker, "hand_off", hang)
+    turn = asyncio.create_task(parts.worker.run_once())
+    await stuck.wait()
+    turn.cancel()
+    await asyncio.wait({turn})
+    (claim,) = parts.claims.outstanding.values()
+    await parts.claims.give_back(claim)
+    assert set(await parts.due()) == {"m1"}
+
+
+@pytest.mark.parametrize(
+    ("due_ms", "now_ms", "interval", "missed"),
+    [
+        (60_000, 60_005, 60, 0),
+        (60_000, 119_999, 60, 0),
+        (60_000, 120_001, 60, 1),  # due at 1:00, handed off after 2:00: the tick of 2:00 never runs
+        (60_000, 300_001, 60, 4),
+        (61_234, 119_000, 60, 0),  # a new monitor, due at once
+    ],
+)
+def test_missed_ticks(due_ms: float, now_ms: int, interval: int, missed: int) -> None:
+    assert missed_ticks(due_ms, now_ms, interval) == missed

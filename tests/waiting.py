@@ -1,0 +1,24 @@
+"""Waiting for a condition, instead of for a while."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+
+DEADLINE_S = 20.0
+
+
+async def until(
+    condition: Callable[[], bool | Awaitable[bool]], what: str = "", *, within_s: float = DEADLINE_S
+) -> None:
+    """Return as soon as `condition` holds; fail, naming `what`, when it does not within `within_s` seconds."""
+    try:
+        async with asyncio.timeout(within_s):
+            while True:
+                held = condition()
+                if inspect.isawaitable(held):
+                    held = await held
+                if held:
+                    return
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        raise AssertionError(f"not within {within_s:g} s: {what or inspect.getsource(condition).strip()}") from None
