@@ -1,10 +1,34 @@
-"""Maintenance windows: whether a monitor is under maintenance at an instant."""
+"""Maintenance windows: whether a monitor is under maintenance at an instant.
+
+The rules are those of Peekaping's server, except where clocks change and for windows that cross midnight: see
+`_in_interval` and `_instant_ms`.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, time, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
 
 import msgspec
 
+from peekaping_producer import cron
+from peekaping_producer.errors import MaintenanceError
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_DAY = timedelta(days=1)
+_LONGEST_LOOK_BACK = cron.SEARCH_YEARS * 366 * 24 * 60  # minutes; an expression with no run in them has none at all
+_DATE_TIME = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{1,2}):([0-9]{2})")
+_TIME = re.compile(r"([0-9]{1,2}):([0-9]{2})")
+
 
 class MaintenanceWindow(msgspec.Struct, frozen=True, gc=False):
-    """One row of `maintenances`, as the API server stores it; empty text and NULL both mean "not set"."""
+    """One row of `maintenances`, as the API server stores it.
+
+    None is NULL, which is "not set"; an empty text is one that cannot be read as a date or a time, and for `cron` and
+    `timezone` the same as None.
+    """
 
     id: str
     active: bool
@@ -18,3 +42,151 @@ class MaintenanceWindow(msgspec.Struct, frozen=True, gc=False):
     timezone: str | None = None
     duration: int | None = None
     """Minutes."""
+
+
+def under_maintenance(
+    windows: Iterable[MaintenanceWindow],
+    now_ms: int,
+    server_zone: str,
+    on_error: Callable[[MaintenanceWindow, MaintenanceError], None],
+) -> bool:
+    """Whether any of the windows is active; one that cannot be evaluated is reported and counts as not active."""
+    for window in windows:
+        try:
+            if is_active(window, now_ms, server_zone):
+                return True
+        except MaintenanceError as error:
+            on_error(window, error)
+    return False
+
+
+def is_active(window: MaintenanceWindow, now_ms: int, server_zone: str) -> bool:
+    """Whether the window is active at `now_ms` (ms since the Unix epoch).
+
+    `server_zone` is the process's TZ setting, for windows in the server's zone; empty or unknown means UTC.
+    Raises MaintenanceError naming the window where its strategy misses a value or cannot read one.
+    """
+    if not window.active:
+        return False
+    if window.strategy == "manual":
+        return True
+    zone = _zone_of(window.timezone or "UTC", server_zone)
+    try:
+        within = _within_dates(window, now_ms, zone)
+        if window.strategy == "single":
+            return within
+        # The rest is evaluated outside the dates too, so that a window which can never work says so beforehand.
+        recurs = _in_interval if window.strategy == "recurring-interval" else _in_cron
+        return recurs(window, now_ms, zone) and within
+    except ValueError as error:  # CronError is one
+        raise MaintenanceError(f"maintenance {window.id}: {error}") from None
+    except OverflowError:
+        raise MaintenanceError(f"maintenance {window.id}: cannot be evaluated at {now_ms} ms: no such date") from None
+
+
+def _within_dates(window: MaintenanceWindow, now_ms: int, zone: ZoneInfo) -> bool:
+    """Both ends are exclusive; a malformed start has always been, and so has a malformed end."""
+    if window.start_date_time is None or window.end_date_time is None:
+        raise ValueError("start_date_time and end_date_time: not set, takes YYYY-MM-DDTHH:MM in both")
+    start, end = _parse_date_time(window.start_date_time), _parse_date_time(window.end_date_time)
+    if end is None:
+        return False
+    return (start is None or _instant_ms(start, zone) < now_ms) and now_ms < _instant_ms(end, zone)
+
+
+def _in_cron(window: MaintenanceWindow, now_ms: int, zone: ZoneInfo) -> bool:
+    """From each run of the expression on, for the duration: weekdays and days of month are stored as cron, too."""
+    if not window.cron or not window.duration or window.duration <= 0:
+        return False
+    schedule = cron.parse(window.cron)
+    run_ms = _first_run_ms(schedule, now_ms // 60_000 - min(window.duration, _LONGEST_LOOK_BACK), zone)
+    return run_ms is not None and run_ms <= now_ms
+
+
+@lru_cache(maxsize=1024)
+def _first_run_ms(schedule: cron.Schedule, after_minute: int, zone: ZoneInfo) -> int | None:
+    """Runs are on whole minutes, so that all monitors of a batch which share a window share this answer."""
+    run = schedule.next((_EPOCH + timedelta(minutes=after_minute)).astimezone(zone))
+    return None if run is None else (run - _EPOCH) // _MILLISECOND
+
+
+def _in_interval(window: MaintenanceWindow, now_ms: int, zone: ZoneInfo) -> bool:
+    """Between start_time and end_time (exclusive) on each interval_day-th day, by the zone's calendar.
+
+    A day lasts from the start's time of day to the same on the next date, whatever the clocks do in between (upstream:
+    24 hours). A window that crosses midnight belongs, whole, to the date on which it begins, counted from the start's
+    date (upstream: each moment of it to the day that it happens to be in).
+    """
+    if window.interval_day is None or window.interval_day <= 0:
+        raise ValueError(f"interval_day: got {window.interval_day}, takes a positive number of days")
+    opens, closes = _read_time("start_time", window.start_time), _read_time("end_time", window.end_time)
+    start = _parse_date_time(window.start_date_time or "")
+    now = (_EPOCH + now_ms * _MILLISECOND).astimezone(zone).replace(tzinfo=None)
+    overnight = closes < opens
+    for date in (now.date(), now.date() - _DAY) if overnight else (now.date(),):
+        begins, ends = datetime.combine(date, opens), datetime.combine(date + _DAY * overnight, closes)
+        if _instant_ms(begins, zone) < now_ms < _instant_ms(ends, zone):
+            if start is None:  # nothing to count from: only "every day" still means something
+                return window.interval_day == 1
+            day = (date - start.date() if overnight else now - start) // _DAY
+            return day % window.interval_day == 0
+    return False
+
+
+def _read_time(name: str, text: str | None) -> time:
+    parsed = None if text is None else _parse_time(text)
+    if parsed is None:
+        raise ValueError(f"{name}: got {text!r:.40}, takes HH:MM")
+    return parsed
+
+
+@lru_cache(maxsize=1024)
+def _parse_time(text: str) -> time | None:
+    match = _TIME.fullmatch(text)
+    try:
+        return time(int(match[1]), int(match[2])) if match else None
+    except ValueError:
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _parse_date_time(text: str) -> datetime | None:
+    match = _DATE_TIME.fullmatch(text)
+    if match is None:
+        return None
+    year, month, day, hour, minute = map(int, match.groups())
+    try:
+        return datetime(year, month, day, hour, minute)
+    except ValueError:
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _instant_ms(clock: datetime, zone: ZoneInfo) -> int:
+    """The instant at which the zone's clocks show `clock` (naive).
+
+    Where clocks show it twice or never, this is Go's choice: of the two offsets, the one that holds at the instant
+    which results from the offset in force when it is `clock` in UTC.
+    """
+    as_utc = clock.replace(tzinfo=UTC)
+    try:
+        guess = as_utc - _offset(as_utc, zone)
+        instant = as_utc - _offset(guess, zone)
+    except OverflowError:  # the first or the last day that datetime knows: its hours do not matter
+        instant = as_utc
+    return (instant - _EPOCH) // _MILLISECOND
+
+
+def _offset(instant: datetime, zone: ZoneInfo) -> timedelta:
+    return instant.astimezone(zone).utcoffset() or timedelta()
+
+
+@lru_cache(maxsize=1024)
+def _zone_of(name: str, server_zone: str) -> ZoneInfo:
+    """An unknown zone is UTC, as it is for the API server."""
+    if name in {"SAME_AS_SERVER", "Local"}:
+        name = server_zone.removeprefix(":")  # POSIX allows TZ=:Europe/Berlin
+    try:
+        return ZoneInfo(name or "UTC")
+    except (LookupError, ValueError, OSError):
+        return ZoneInfo("UTC")

@@ -1,0 +1,198 @@
+"""Cron expressions as robfig/cron v3 reads them with five fields: minute, hour, day of month, month, day of week.
+
+No Python library follows those rules: `?` means `*`, a day of week 7, wrapped ranges and `@daily` are refused, `N/S`
+runs from N to the field's maximum, empty list items are dropped, and `*/2` in a day field no longer counts as a star
+(so that the two day fields are joined by OR, where a star in either joins them by AND).
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from functools import lru_cache
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from peekaping_producer.errors import CronError
+
+MAX_LENGTH = 1024
+"""Characters. Every value of every field, spelled out, is below 500."""
+
+SEARCH_YEARS = 5
+"""How many calendar years after the one it starts in a search gives up."""
+
+_MINUTE = timedelta(minutes=1)
+_DAY = timedelta(days=1)
+_NUMBER = re.compile(r"\+?0*([0-9]{1,18})")
+
+
+class _Field(NamedTuple):
+    name: str
+    lowest: int
+    highest: int
+    names: tuple[str, ...] = ()
+    """Of the values from `lowest` on."""
+
+
+_FIELDS = (
+    _Field("minute", 0, 59),
+    _Field("hour", 0, 23),
+    _Field("day of month", 1, 31),
+    _Field("month", 1, 12, ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")),
+    _Field("day of week", 0, 6, ("sun", "mon", "tue", "wed", "thu", "fri", "sat")),
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Schedule:
+    """A parsed expression. Days of week count from Sunday = 0.
+
+    Compared by identity, which makes it a cheap key: `parse` gives the same one for the same text while it is cached.
+    """
+
+    minutes: frozenset[int]
+    hours: frozenset[int]
+    days_of_month: frozenset[int]
+    months: frozenset[int]
+    days_of_week: frozenset[int]
+    needs_both_days: bool
+    """Whether a day must match both day fields, and not just one of them."""
+    zone: ZoneInfo | None
+    """From the prefix `CRON_TZ=` or `TZ=`; without one the clock is that of the instant asked about."""
+
+    def next(self, after: datetime) -> datetime | None:
+        """Give the first run later than `after` (aware), in its zone; None where no run comes within five years.
+
+        A time that a day lacks, as the clocks go forward, does not run on it; one that it has twice runs twice.
+        """
+        if not (self.minutes and self.hours):  # a field may be a lone comma
+            return None
+        try:
+            return self._search(after)
+        except OverflowError:  # the calendar of datetime ends with the year 9999
+            return None
+
+    def _search(self, after: datetime) -> datetime | None:
+        zone: tzinfo | None = self.zone or after.tzinfo
+        local = after.astimezone(zone)
+        last_day = date(min(local.year + SEARCH_YEARS, date.max.year), 12, 31)
+        moment = local.astimezone(UTC) + _MINUTE - timedelta(seconds=local.second, microseconds=local.microsecond)
+        while True:
+            local = moment.astimezone(zone)
+            day = self._next_day(local.date(), last_day)
+            if day is None:
+                return None
+            if day != local.date():
+                # Where clocks skip midnight, this is the moment they skip: the day's beginning. Where they went back
+                # across midnight, it may be past.
+                moment = max(moment + _MINUTE, datetime.combine(day, time(), zone).astimezone(UTC))
+            elif local.hour not in self.hours:
+                moment += (60 - local.minute) * _MINUTE
+            elif local.minute not in self.minutes:
+                moment += next((m for m in range(local.minute, 60) if m in self.minutes), 60) * _MINUTE
+                moment -= local.minute * _MINUTE
+            else:
+                return moment.astimezone(after.tzinfo)
+
+    def _next_day(self, day: date, last_day: date) -> date | None:
+        while day <= last_day:
+            if day.month not in self.months:
+                day = (day.replace(day=28) + 4 * _DAY).replace(day=1)
+            elif self._runs_on(day):
+                return day
+            else:
+                day += _DAY
+        return None
+
+    def _runs_on(self, day: date) -> bool:
+        by_month, by_week = day.day in self.days_of_month, day.isoweekday() % 7 in self.days_of_week
+        return by_month and by_week if self.needs_both_days else by_month or by_week
+
+
+def parse(expression: str) -> Schedule:
+    """Read five fields with an optional zone before them (`CRON_TZ=Europe/Berlin 30 2 * * mon-fri`).
+
+    Raises CronError naming the expression and what is wrong with it.
+    """
+    if len(expression) > MAX_LENGTH:
+        raise CronError(f"cron expression {expression[:40]!r}...: {len(expression)} characters, takes {MAX_LENGTH}")
+    parsed = _parse(expression)
+    if isinstance(parsed, str):
+        raise CronError(f"cron expression {expression!r}: {parsed}")
+    return parsed
+
+
+@lru_cache(maxsize=1024)
+def _parse(expression: str) -> Schedule | str:
+    """Give what is wrong as text, so that a bad expression is cached too: it comes back with every batch."""
+    try:
+        zone, fields = _split(expression)
+        parsed = [_parse_field(text, field) for text, field in zip(fields, _FIELDS, strict=True)]
+    except ValueError as error:
+        return str(error)
+    minutes, hours, days_of_month, months, days_of_week = (values for values, _ in parsed)
+    needs_both_days = parsed[2][1] or parsed[4][1]
+    return Schedule(minutes, hours, days_of_month, months, days_of_week, needs_both_days, zone)
+
+
+def _split(expression: str) -> tuple[ZoneInfo | None, list[str]]:
+    zone = None
+    if expression.startswith(("TZ=", "CRON_TZ=")):
+        prefix, _, expression = expression.partition(" ")
+        zone = _load_zone(prefix.partition("=")[2])
+    fields = expression.split()
+    if len(fields) != len(_FIELDS):
+        raise ValueError(f"{len(fields)} fields, takes 5: minute hour day-of-month month day-of-week")
+    return zone, fields
+
+
+def _load_zone(name: str) -> ZoneInfo | None:
+    if name == "Local":
+        return None
+    try:
+        return ZoneInfo(name or "UTC")
+    except (LookupError, ValueError, OSError):
+        raise ValueError(f"unknown time zone {name!r}") from None
+
+
+def _parse_field(text: str, field: _Field) -> tuple[frozenset[int], bool]:
+    """Give the field's values, and whether it counts as a star."""
+    values: set[int] = set()
+    star = False
+    for item in filter(None, text.split(",")):
+        item_values, item_star = _parse_item(item, field)
+        values.update(item_values)
+        star = star or item_star
+    return frozenset(values), star
+
+
+def _parse_item(item: str, field: _Field) -> tuple[range, bool]:
+    span, *steps = item.split("/")
+    first, *lasts = span.split("-")
+    star = first in {"*", "?"}  # whatever a hyphen adds to it
+    if len(steps) > 1 or (len(lasts) > 1 and not star):
+        raise ValueError(f"{field.name} {item!r}: takes A, A-B, A-B/STEP, A/STEP, * or */STEP")
+    low = field.lowest if star else _parse_value(first, field)
+    if star or (steps and not lasts):
+        high = field.highest
+    elif lasts:
+        high = _parse_value(lasts[0], field)
+    else:
+        high = low
+    step = _parse_number(steps[0], field) if steps else 1
+    if not field.lowest <= low <= high <= field.highest:
+        raise ValueError(f"{field.name} {item!r}: takes {field.lowest} to {field.highest}, in rising order")
+    if step == 0:
+        raise ValueError(f"{field.name} {item!r}: a step must be positive")
+    return range(low, high + 1, step), star and step == 1
+
+
+def _parse_value(text: str, field: _Field) -> int:
+    name = text.lower()
+    return field.lowest + field.names.index(name) if name in field.names else _parse_number(text, field)
+
+
+def _parse_number(text: str, field: _Field) -> int:
+    match = _NUMBER.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{field.name} {text!r}: takes a number{' or a name' if field.names else ''}")
+    return int(match[1])
