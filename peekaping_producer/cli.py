@@ -1,6 +1,145 @@
-"""The commands."""
+"""The commands: parse, call, print. Nothing here decides anything, but for the exit code."""
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+import msgspec
+import structlog
+
+from peekaping_producer import logs
+from peekaping_producer.errors import ConfigError, ProducerError, TaskDiedError, UnreachableError
+from peekaping_producer.settings import Settings, load_settings
+from peekaping_producer.settings.table import as_text
+
+log = structlog.stdlib.get_logger()
+
+EXIT_CODES = """exit codes:
+  0  a clean stop, or what was asked is done
+  1  anything that is not below
+  2  bad configuration: every bad setting is named
+  3  Redis or the database could not be reached within STARTUP_TIMEOUT
+"""
 
 
-def main() -> int:
-    """Run the command line; the exit code is returned."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code. A user's mistake gets a line, never a traceback."""
+    args = _parser().parse_args(argv)
+    try:
+        code: int = args.command(args)
+    except ConfigError as error:
+        for problem in error.problems:
+            _complain(problem)
+        return 2
+    except UnreachableError as error:
+        _complain(str(error))
+        return 3
+    except ProducerError as error:
+        _complain(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 1
+    return code
+
+
+def _complain(problem: str) -> None:
+    print(f"peekaping-producer: {problem}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="peekaping-producer",
+        description="Decides when each Peekaping monitor is due and queues its check for the workers.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=version("peekaping-producer"))
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run one replica of the service until SIGTERM or Ctrl-C")
+    run.set_defaults(command=_run)
+
+    demo = commands.add_parser("demo", help="show two replicas at work on embedded servers, and one of them killed")
+    demo.add_argument("--seconds", type=float, default=30.0, help="how long (default 30)")
+    demo.set_defaults(command=_demo)
+
+    migrate = commands.add_parser(
+        "migrate", help="create the tables this service reads; writes nothing where Peekaping's own exist"
+    )
+    migrate.set_defaults(command=_migrate)
+
+    status = commands.add_parser("status", help="print leader, depths and lateness; exit 1 when monitors wait too long")
+    status.add_argument("--max-overdue-seconds", type=float, default=60.0, help="what is too long (default 60)")
+    status.add_argument("--json", action="store_true", help="print JSON")
+    status.set_defaults(command=_status)
+
+    check = commands.add_parser("check-config", help="print every setting, where it came from, and what is wrong")
+    check.set_defaults(command=_check_config)
+    return parser
+
+
+def _run(_args: argparse.Namespace) -> int:
+    from peekaping_producer.producer import Producer
+
+    settings = load_settings()
+    _set_up_logs(settings)
+
+    async def life() -> None:
+        await Producer(settings).run()
+
+    try:
+        asyncio.run(life())
+    except TaskDiedError as error:
+        log.critical("producer.died", message=f"The replica stops: {error}.", exc_info=error)
+        return 1
     return 0
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from peekaping_producer.demo import run_demo
+
+    settings = load_settings({"redis"})
+    url = settings.redis_url.get_secret_value() if settings.redis_url else None
+    return asyncio.run(run_demo(args.seconds, redis_url=url))
+
+
+def _migrate(_args: argparse.Namespace) -> int:
+    from peekaping_producer.migrate import migrate
+
+    settings = load_settings({"database"})
+    _set_up_logs(settings)
+    target = settings.database_target()
+    print(f"{target}: {asyncio.run(migrate(target))}")
+    return 0
+
+
+def _status(args: argparse.Namespace) -> int:
+    from peekaping_producer.status import look
+
+    settings = load_settings({"redis"})
+    _set_up_logs(settings)
+    status = asyncio.run(look(settings.redis_target()))
+    late = status.is_late(args.max_overdue_seconds)
+    if args.json:
+        print(json.dumps({**msgspec.to_builtins(status), "late": late}))
+    else:
+        print("\n".join(status.lines()))
+        if late:
+            _complain(f"the oldest due monitor waits for more than {args.max_overdue_seconds:g} s")
+    return 1 if late else 0
+
+
+def _check_config(_args: argparse.Namespace) -> int:
+    print(as_text(load_settings()))
+    return 0
+
+
+def _set_up_logs(settings: Settings) -> None:
+    logs.configure(settings.mode, settings.log_level, settings.service_name, settings.secrets)
+    for warning in settings.warnings:
+        log.warning("config.odd", message=warning)

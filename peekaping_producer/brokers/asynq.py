@@ -25,8 +25,6 @@ NO_TIMEOUT_S = 1800
 QUEUES = "asynq:queues"
 _QUEUE_KEY = f"asynq:{{{QUEUE}}}:"
 PENDING = _QUEUE_KEY + "pending"
-ACTIVE = _QUEUE_KEY + "active"
-ARCHIVED = _QUEUE_KEY + "archived"
 TASK_KEY_PREFIX = _QUEUE_KEY + "t:"
 _HAND_OFF_KEYS = (
     keys.DUE,
@@ -97,6 +95,16 @@ class AsynqBroker:
             swept_orphans += orphaned
             swept_doubles += doubled
         return swept_orphans, swept_doubles
+
+    async def depths(self) -> dict[str, int]:
+        """How many tasks the queue holds, by state."""
+        async with self._redis.pipeline(transaction=True) as pipe:
+            for name in ("pending", "active"):
+                pipe.llen(_QUEUE_KEY + name)
+            for name in ("archived", "completed", "retry", "scheduled"):
+                pipe.zcard(_QUEUE_KEY + name)
+            counts = await pipe.execute()
+        return dict(zip(("pending", "active", "archived", "completed", "retry", "scheduled"), counts, strict=True))
 
 
 def encode_message(task: HealthCheckTask) -> bytes:

@@ -1,0 +1,7 @@
+"""`python -m peekaping_producer` is `peekaping-producer`."""
+
+import sys
+
+from peekaping_producer.cli import main
+
+sys.exit(main())

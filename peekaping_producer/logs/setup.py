@@ -1,0 +1,155 @@
+"""structlog set up once per process; every line goes through `Redaction` before it is rendered.
+
+A line holds timestamp (ISO 8601, UTC, ms), level, service, event (a dotted name), message (a sentence) and what is
+bound. Lines go to stderr, as those of Peekaping's Go services (zap's default) do.
+"""
+
+import contextlib
+import json
+import logging
+import sys
+import threading
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Literal, TextIO
+
+import structlog
+from structlog import dev, processors
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from peekaping_producer.logs.redaction import Redaction
+
+LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    # zap's three highest: nothing here is logged above critical.
+    "dpanic": logging.CRITICAL,
+    "panic": logging.CRITICAL,
+    "fatal": logging.CRITICAL,
+}
+
+
+def configure(
+    mode: Literal["dev", "prod", "test"],
+    level: str,
+    service: str,
+    secrets: Iterable[str],
+    *,
+    stream: TextIO | None = None,
+) -> None:
+    """Log from `level` up (a key of LEVELS) to `stream` (stderr): coloured lines in dev, JSON lines in prod and test.
+
+    `secrets` are texts that no line may hold. Also takes over what libraries log (from warning up), Python's warnings,
+    and exceptions that nobody caught.
+    """
+    stream = sys.stderr if stream is None else stream
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            processors.add_log_level,
+            processors.format_exc_info,
+            Redaction(secrets),
+            _head(service),
+            _for_the_eye(stream) if mode == "dev" else processors.JSONRenderer(serializer=json.dumps),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=lambda *_: _Lines(stream),
+        # A cached logger keeps the configuration it was first used with; tests change it.
+        cache_logger_on_first_use=mode != "test",
+    )
+    logging.basicConfig(handlers=[_Libraries()], level=max(logging.WARNING, LEVELS[level]), force=True)
+    logging.captureWarnings(True)
+    sys.excepthook = _uncaught
+    threading.excepthook = _uncaught_in_thread
+
+
+class _Lines:
+    """Writes finished lines. A stream that is closed or full loses them: that must not stop the work."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def msg(self, line: str) -> None:
+        """Write one line."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(line + "\n")
+            self._stream.flush()
+
+    debug = info = warning = warn = error = exception = critical = fatal = log = msg
+
+
+class _Libraries(logging.Handler):
+    """What a library logs by the standard module, as a line of ours: event `library.<package>`."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log the record anew."""
+        try:
+            text = record.getMessage()
+        except Exception:  # the library's arguments do not fit its format
+            text = str(record.msg)
+        package = record.name.partition(".")[0]
+        level = min(
+            max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL
+        )  # structlog knows no levels between
+        structlog.stdlib.get_logger().log(
+            level, f"library.{package}", message=text, logger=record.name, exc_info=record.exc_info
+        )
+
+
+def _head(service: str) -> Processor:
+    def head(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        """What every line begins with, in this order."""
+        timestamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        level = event.pop("level")
+        first = {"timestamp": timestamp, "level": level, "service": service, "event": event.pop("event")}
+        if "message" in event:
+            first["message"] = event.pop("message")
+        return first | {name: value for name, value in event.items() if name not in first}
+
+    return head
+
+
+def _for_the_eye(stream: TextIO) -> dev.ConsoleRenderer:
+    """Lines with colours where they go to a terminal. A text from outside cannot forge a line or move the cursor."""
+    colours = stream.isatty()
+    dim, bright, cyan, reset = (dev.DIM, dev.BRIGHT, dev.CYAN, dev.RESET_ALL) if colours else ("", "", "", "")
+    levels = dev.ConsoleRenderer.get_default_level_styles(colors=colours)
+
+    def plain(style: str, width: int = 0) -> dev.ColumnFormatter:
+        return dev.KeyValueColumnFormatter(None, style, reset, _printable, width)
+
+    return dev.ConsoleRenderer(
+        columns=[
+            dev.Column("timestamp", plain(dim)),
+            dev.Column("level", dev.LogLevelColumnFormatter(levels, reset)),
+            dev.Column("event", plain(bright, 28)),
+            dev.Column("message", plain("")),
+            dev.Column("", dev.KeyValueColumnFormatter(cyan, "", reset, _printable)),
+        ],
+        sort_keys=False,
+        # Tracebacks are text by now; structlog's own ones would show local variables.
+        exception_formatter=dev.plain_traceback,
+    )
+
+
+def _printable(value: object) -> str:
+    text = str(value)
+    return text if text.isprintable() else repr(text)
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    structlog.stdlib.get_logger().critical(
+        "process.uncaught", message="An exception that nobody caught.", exc_info=(kind, error, trace)
+    )
+
+
+def _uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
+    if args.exc_value is not None and not isinstance(args.exc_value, SystemExit):
+        _uncaught(args.exc_type, args.exc_value, args.exc_traceback)

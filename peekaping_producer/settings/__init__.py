@@ -1,0 +1,10 @@
+"""The settings: what they are called, what they take, and how the environment is read.
+
+`load_settings` is the only reader of the environment. kinds ← model ← load, table.
+"""
+
+from peekaping_producer.settings.kinds import Need
+from peekaping_producer.settings.load import ALL, load_settings
+from peekaping_producer.settings.model import Settings
+
+__all__ = ["ALL", "Need", "Settings", "load_settings"]

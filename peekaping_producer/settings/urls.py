@@ -1,0 +1,98 @@
+"""DATABASE_URL and REDIS_URL, taken apart. No message shows any part of a URL: it may hold a password."""
+
+from typing import Literal
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from peekaping_producer.errors import ConfigError
+from peekaping_producer.targets import DatabaseTarget, RedisTarget
+
+Dialect = Literal["postgres", "mysql", "sqlite", "mongo"]
+
+DIALECTS: dict[str, Dialect] = {
+    "postgres": "postgres",
+    "postgresql": "postgres",
+    "mysql": "mysql",
+    "mariadb": "mysql",
+    "sqlite": "sqlite",
+    "mongodb": "mongo",
+    "mongodb+srv": "mongo",
+}
+_DATABASE_FORM = "postgres://, mysql://, mongodb:// or mongodb+srv:// user:password@host:port/name, or sqlite:///path"
+_REDIS_FORM = "redis:// or rediss:// user:password@host:port/db"
+_ENCODE = "characters such as / ? # % in a name or password are written percent-encoded"
+_DEFAULT_PORT: dict[str, int | None] = {"postgres": 5432, "mysql": 3306, "mongo": 27017}
+
+
+def parse_database_url(url: str) -> DatabaseTarget:
+    """The target that a DATABASE_URL names, without TLS; `params` holds what follows its question mark.
+
+    `sqlite:///x.db` is relative to the working directory and `sqlite:////x.db` absolute, as in SQLAlchemy. Only
+    mongodb+srv:// has no port: its servers come from DNS. Raises ConfigError.
+    """
+    parts = _split("DATABASE_URL", url, _DATABASE_FORM)
+    dialect = DIALECTS.get(parts.scheme)
+    if dialect is None:
+        raise _refusal("DATABASE_URL", f"takes {_DATABASE_FORM}")
+    name = _decoded("DATABASE_URL", parts.path[1:])
+    params = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if not name:
+        raise _refusal("DATABASE_URL", "takes a database name (sqlite: a path) after the host")
+    if dialect == "sqlite":
+        if parts.netloc:
+            raise _refusal("DATABASE_URL", "takes sqlite:///path with three slashes, or four for an absolute path")
+        return DatabaseTarget(dialect=dialect, name=name, params=params)
+    if "/" in parts.path[1:] or "@" in parts.path:
+        raise _refusal("DATABASE_URL", f"takes one name after the host; {_ENCODE}")
+    user, password = _userinfo("DATABASE_URL", parts)
+    if not parts.hostname or (user is None and dialect != "mongo"):
+        raise _refusal("DATABASE_URL", f"takes a host and a user: {_DATABASE_FORM}")
+    port = None if parts.scheme == "mongodb+srv" else parts.port or _DEFAULT_PORT[dialect]
+    return DatabaseTarget(
+        dialect=dialect, name=name, host=parts.hostname, port=port, user=user, password=password, params=params
+    )
+
+
+def parse_redis_url(url: str) -> tuple[RedisTarget, bool]:
+    """The target that a REDIS_URL names, without TLS, and whether it asks for TLS (rediss://). Raises ConfigError."""
+    parts = _split("REDIS_URL", url, _REDIS_FORM)
+    if parts.scheme not in {"redis", "rediss"} or not parts.hostname:
+        raise _refusal("REDIS_URL", f"takes {_REDIS_FORM}")
+    if parts.query:
+        raise _refusal("REDIS_URL", "takes nothing after a question mark; TLS options are settings of their own")
+    db = parts.path.strip("/") or "0"
+    if not (db.isascii() and db.isdecimal() and len(db) < 3 and int(db) <= 15):
+        raise _refusal("REDIS_URL", f"takes a database number from 0 to 15 after the host; {_ENCODE}")
+    user, password = _userinfo("REDIS_URL", parts)
+    target = RedisTarget(
+        host=parts.hostname, port=parts.port or 6379, db=int(db), username=user or None, password=password
+    )
+    return target, parts.scheme == "rediss"
+
+
+def _split(setting: str, url: str, form: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise _refusal(setting, f"takes {form}, with a port from 1 to 65535; {_ENCODE}") from None
+    if port == 0 or "#" in url:
+        raise _refusal(setting, f"takes {form}, with a port from 1 to 65535; {_ENCODE}")
+    return parts
+
+
+def _userinfo(setting: str, parts: SplitResult) -> tuple[str | None, str | None]:
+    user, password = (
+        None if each is None else _decoded(setting, each) for each in (parts.username or None, parts.password)
+    )
+    return user, password
+
+
+def _decoded(setting: str, text: str) -> str:
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise _refusal(setting, "takes UTF-8 in what is percent-encoded") from None
+
+
+def _refusal(setting: str, takes: str) -> ConfigError:
+    return ConfigError([f"{setting}: got ***, {takes}"])

@@ -1,0 +1,24 @@
+"""Loading settings from an environment that a test gives, and from nothing else."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+import pytest
+
+from peekaping_producer.errors import ConfigError
+from peekaping_producer.settings import ALL, Need, Settings, load_settings
+
+PARTS = {"DB_TYPE": "postgres", "DB_HOST": "db", "DB_PORT": "5432", "DB_NAME": "n", "DB_USER": "u", "DB_PASS": "p"}
+NOWHERE = Path("/nonexistent/.env")
+HARD = "p@ss:/?#%&=+ wörd'\""
+ENCODED = "p%40ss%3A%2F%3F%23%25%26%3D%2B%20w%C3%B6rd%27%22"
+
+
+def load(needs: Collection[Need] = ALL, dotenv: Path = NOWHERE, /, **environ: str) -> Settings:
+    return load_settings(needs, environ=environ, dotenv=dotenv)
+
+
+def problems(needs: Collection[Need] = ALL, dotenv: Path = NOWHERE, /, **environ: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(needs, dotenv, **environ)
+    return list(caught.value.problems)

@@ -1,0 +1,266 @@
+"""Settings: where they come from, what is refused and in which words, and the targets they add up to."""
+
+import traceback
+from pathlib import Path
+
+import pytest
+
+from peekaping_producer.errors import ConfigError
+from peekaping_producer.settings import ALL, Settings, load_settings, table
+from tests.settings_loading import ENCODED, HARD, PARTS, load, problems
+
+# Where a value comes from
+
+
+def test_defaults_are_the_documented_ones() -> None:
+    settings = load(**PARTS)
+    target = settings.redis_target()
+    assert (target.host, target.port, target.db, target.password, target.tls) == ("redis", 6379, 0, None, None)
+    assert (settings.mode, settings.log_level, settings.tz) == ("dev", "debug", "UTC")
+    assert settings.service_name == "peekaping:producer"
+    assert (settings.producer_concurrency, settings.claim_batch) == (10, 500)
+    assert (settings.lease_ttl, settings.sync_interval, settings.shutdown_grace, settings.startup_timeout) == (
+        10,
+        30,
+        20,
+        60,
+    )
+    assert settings.metrics_address == ("127.0.0.1", 9464)
+    assert not settings.metrics_addr_explicit
+    assert settings.warnings == ()
+
+
+def test_the_process_environment_is_the_default_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("REDIS_HOST=from-file\nREDIS_PORT=7000\n")
+    monkeypatch.setenv("REDIS_HOST", "from-environment")
+    target = load_settings({"redis"}).redis_target()
+    assert (target.host, target.port) == ("from-environment", 7000)
+
+
+def test_a_settings_object_made_by_hand_reads_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_HOST", "from-environment")
+    assert Settings().redis_host == "redis"
+
+
+def test_unknown_names_in_dotenv_are_ignored_and_never_shown(tmp_path: Path) -> None:
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("SOME_TOKEN=canary\nREDIS_PORT=x\n")
+    assert problems({"redis"}, dotenv) == ["REDIS_PORT: got 'x', takes a port, 1 to 65535"]
+
+
+def test_dotenv_takes_passwords_as_they_are(tmp_path: Path) -> None:
+    dotenv = tmp_path / ".env"
+    dotenv.write_bytes("\ufeffREDIS_PASSWORD=a$b #c=${HOME}\r\nTZ=Europe/Berlin\r\n".encode())
+    settings = load({"redis", "producer"}, dotenv)
+    assert settings.redis_target().password == "a$b #c=${HOME}"
+    assert settings.tz == "Europe/Berlin"
+
+
+@pytest.mark.parametrize("content", [b"REDIS_HOST=\xff", None])
+def test_an_unreadable_dotenv_is_a_problem(tmp_path: Path, content: bytes | None) -> None:
+    dotenv = tmp_path / ".env"
+    if content is None:
+        dotenv.mkdir()
+    else:
+        dotenv.write_bytes(content)
+    [problem] = problems({"redis"}, dotenv)
+    assert problem.startswith(f"{dotenv}: cannot be read")
+
+
+@pytest.mark.parametrize(("content", "password"), [("s3cret\n", "s3cret"), ("s3cret\r\n", "s3cret"), ("a\n\n", "a\n")])
+def test_a_secret_from_a_file_loses_one_newline(tmp_path: Path, content: str, password: str) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes(content.encode())
+    settings = load({"redis"}, REDIS_PASSWORD_FILE=str(path))
+    assert settings.redis_target().password == password
+    assert settings.origin("REDIS_PASSWORD") == "file"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("DB_PASS", "pw"), ("REDIS_PASSWORD", "pw"), ("REDIS_URL", "redis://h"), ("DATABASE_URL", "sqlite:///x")],
+)
+def test_every_secret_may_come_from_a_file_but_not_twice(tmp_path: Path, name: str, value: str) -> None:
+    path = tmp_path / "secret"
+    path.write_text(value)
+    environ = {key: text for key, text in PARTS.items() if key != name} | {f"{name}_FILE": str(path)}
+    if name == "DATABASE_URL":
+        environ.pop("DB_TYPE")
+    assert value in load(**environ).secrets
+    assert problems(**environ, **{name: value}) == [f"{name}: got both {name} and {name}_FILE, takes one of them"]
+
+
+def test_a_secret_file_that_is_not_there_is_named_once() -> None:
+    environ = {name: text for name, text in PARTS.items() if name != "DB_PASS"}
+    assert problems(**environ, DB_PASS_FILE="/nonexistent/pw") == [
+        "DB_PASS_FILE: got '/nonexistent/pw', takes the path of a readable file (No such file or directory)"
+    ]
+
+
+def test_a_secret_file_of_a_url_that_is_not_there_is_named_once() -> None:
+    [problem] = problems(DATABASE_URL_FILE="/nonexistent/url")
+    assert problem.startswith("DATABASE_URL_FILE: got '/nonexistent/url'")
+
+
+# What is refused
+
+
+def test_all_bad_values_are_reported_at_once_in_our_words() -> None:
+    assert problems(
+        **PARTS
+        | {
+            "DB_TYPE": "oracle",
+            "DB_PORT": "0",
+            "REDIS_DB": "16",
+            "PRODUCER_CONCURRENCY": "1_0",
+            "CLAIM_BATCH": "1001",
+            "LEASE_TTL": "nan",
+            "MODE": "PROD",
+            "LOG_LEVEL": "loud",
+            "METRICS_ADDR": "9464",
+            "REDIS_TLS": "maybe",
+        }
+    ) == [
+        "DB_TYPE: got 'oracle', takes postgres | postgresql | mysql | sqlite | mongo | mongodb, in any case",
+        "DB_PORT: got '0', takes a port, 1 to 65535",
+        "REDIS_DB: got '16', takes 0 to 15",
+        "REDIS_TLS: got 'maybe', takes true or false",
+        "PRODUCER_CONCURRENCY: got '1_0', takes 1 to 128",
+        "CLAIM_BATCH: got '1001', takes 1 to 1000",
+        "LEASE_TTL: got 'nan', takes 1 to 3600 seconds",
+        "METRICS_ADDR: got '9464', takes host:port, [IPv6]:port, or off (also when empty)",
+        "MODE: got 'PROD', takes dev | prod | test",
+        "LOG_LEVEL: got 'loud', takes debug | info | warn | error, or zap's warning, dpanic, panic, fatal; in any case",
+    ]
+
+
+def test_missing_parts_and_bad_ones_are_reported_together() -> None:
+    names = [each.partition(":")[0] for each in problems(DB_TYPE="mysql", DB_PORT="x", REDIS_TLS_KEY_FILE=__file__)]
+    assert names == ["DB_PORT", "DB_NAME", "DB_HOST", "DB_USER", "DB_PASS", "REDIS_TLS_KEY_FILE"]
+
+
+@pytest.mark.parametrize("name", ["LEASE_TTL", "SYNC_INTERVAL", "SHUTDOWN_GRACE", "STARTUP_TIMEOUT"])
+@pytest.mark.parametrize("text", ["0", "-1", "inf", "nan", "1e3", "10s", "3601", " 5", "1_0", "١"])
+def test_durations_that_are_refused(name: str, text: str) -> None:
+    [problem] = problems({"producer"}, **{name: text})
+    assert problem.startswith(f"{name}: got {text!r}, takes ")
+
+
+def test_durations_may_have_a_fraction() -> None:
+    assert load({"producer"}, SYNC_INTERVAL="0.5").sync_interval == 0.5
+
+
+def test_a_command_reads_only_what_it_needs() -> None:
+    broken = {"DB_TYPE": "x", "DB_PASS_FILE": "/nonexistent", "REDIS_PORT": "x", "CLAIM_BATCH": "x"}
+    load((), **broken)
+    assert [each.partition(":")[0] for each in problems({"redis"}, **broken)] == ["REDIS_PORT"]
+    assert [each.partition(":")[0] for each in problems({"producer"}, **broken)] == ["CLAIM_BATCH"]
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("DATABASE_URL", "oracle://u:canary@h/n"),
+        ("DATABASE_URL", "postgres://u:can/ary@h/n"),
+        ("DATABASE_URL", "postgres://u:12/canary@h"),
+        ("DATABASE_URL", "postgres://u:can#ary@h/n"),
+        ("DATABASE_URL", "postgres://u:can?ary@h/n"),
+        ("DATABASE_URL", "postgres://u:canary@h:0/n"),
+        ("DATABASE_URL", "postgres://u:canary@h:99999/n"),
+        ("DATABASE_URL", "postgres://u:canary@[h/n"),
+        ("DATABASE_URL", "postgres://u:canary@h"),
+        ("DATABASE_URL", "postgres://u:canary@/n"),
+        ("DATABASE_URL", "postgres://u:canary%ff@h/n"),
+        ("DATABASE_URL", "postgres://h/n"),
+        ("DATABASE_URL", "postgres://u:canary@h/n?sslmode=prefer"),
+        ("DATABASE_URL", "sqlite://canary/x"),
+        ("DATABASE_URL", "canary"),
+        ("REDIS_URL", "http://u:canary@h"),
+        ("REDIS_URL", "redis://u:can/ary@h"),
+        ("REDIS_URL", "redis://:canary@h/16"),
+        ("REDIS_URL", "redis://:canary@h/0?ssl_cert_reqs=none"),
+        ("REDIS_URL", "redis://:canary@"),
+        ("REDIS_HOST", "redis://:canary@h"),
+        ("DB_HOST", "u:canary@h"),
+    ],
+)
+def test_no_part_of_a_bad_url_is_shown(name: str, url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(**({} if name == "DATABASE_URL" else PARTS) | {name: url})
+    shown = "".join(traceback.format_exception(caught.value))
+    assert [each.partition(":")[0] for each in caught.value.problems] == [name]
+    assert "canary" not in shown
+    assert "ary@" not in shown
+
+
+def test_secrets_are_in_no_representation() -> None:
+    settings = load(**PARTS | {"DB_PASS": "canary1", "REDIS_URL": "redis://:canary2@h"})
+    shown = (
+        f"{settings!r} {settings} {settings.database_target()!r} {settings.redis_target()!r} {table.as_text(settings)}"
+    )
+    assert "canary" not in shown
+    assert settings.secrets == {"canary1", "canary2", "redis://:canary2@h"}
+
+
+def test_secrets_hold_a_url_password_as_written_and_decoded() -> None:
+    assert {HARD, ENCODED} <= load({"redis"}, REDIS_URL=f"redis://:{ENCODED}@h").secrets
+
+
+# Single settings
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("0.0.0.0:80", ("0.0.0.0", 80)),
+        ("[::]:9464", ("::", 9464)),
+        ("localhost:0", ("localhost", 0)),
+        ("off", None),
+        ("", None),
+    ],
+)
+def test_metrics_addr(text: str, address: tuple[str, int] | None) -> None:
+    settings = load({"producer"}, METRICS_ADDR=text)
+    assert settings.metrics_address == address
+    assert settings.metrics_addr_explicit
+
+
+@pytest.mark.parametrize("text", [":80", "::1:80", "host", "host:65536", "host:x", "[h]:80", "a b:80", "h:80/metrics"])
+def test_metrics_addr_refused(text: str) -> None:
+    [problem] = problems({"producer"}, METRICS_ADDR=text)
+    assert problem.startswith(f"METRICS_ADDR: got {text!r}, takes host:port")
+
+
+@pytest.mark.parametrize(("tz", "warned"), [("Europe/Berlin", False), (":Europe/Berlin", False), ("Mars/Base", True)])
+def test_an_unknown_zone_is_taken_with_a_warning(tz: str, warned: bool) -> None:
+    settings = load({"producer"}, TZ=tz)
+    assert settings.tz == tz
+    assert bool(settings.warnings) == warned
+
+
+# Tables
+
+
+def test_the_table_tells_value_and_origin(tmp_path: Path) -> None:
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("DB_TYPE=sqlite\nDB_HOST=idle\n")
+    settings = load(ALL, dotenv, DB_NAME="x.db", REDIS_PASSWORD="canary")
+    shown = {row.name: (row.value, row.origin) for row in table.rows(settings)}
+    assert shown["DB_TYPE"] == ("sqlite", ".env")
+    assert shown["DB_NAME"] == ("x.db", "environment")
+    assert shown["REDIS_PASSWORD"] == ("***", "environment")
+    assert shown["DB_HOST"] == ("", "not read")
+    assert shown["LEASE_TTL"] == ("10", "default")
+    assert len(table.as_text(settings).splitlines()) == len(Settings.model_fields)
+
+
+def test_the_docs_hold_the_table_of_the_code() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
+    assert table.renewed(page) == page, "run: python -m peekaping_producer.settings.table docs/settings.md"
+    assert "`python -m peekaping_producer.settings.table docs/settings.md`" in page
+
+
+def test_a_page_without_markers_is_refused() -> None:
+    with pytest.raises(ValueError, match="settings: begin"):
+        table.renewed("nothing")

@@ -1,0 +1,145 @@
+"""The servers that settings add up to: parts, URLs and TLS."""
+
+from pathlib import Path
+
+import pytest
+
+from peekaping_producer.targets import DatabaseTarget, RedisTarget, Tls
+from tests.settings_loading import ENCODED, HARD, PARTS, load, problems
+
+
+def database(**environ: str) -> DatabaseTarget:
+    return load({"database"}, **environ).database_target()
+
+
+def redis(**environ: str) -> RedisTarget:
+    return load({"redis"}, **environ).redis_target()
+
+
+def fields(target: DatabaseTarget | RedisTarget) -> dict[str, object]:
+    """A target's own text hides what is compared here."""
+    return {name: getattr(target, name) for name in target.__struct_fields__}
+
+
+def test_parts_take_any_password() -> None:
+    assert database(**PARTS | {"DB_PASS": HARD}).password == HARD
+    assert redis(REDIS_PASSWORD=HARD).password == HARD
+
+
+@pytest.mark.parametrize(
+    ("db_type", "dialect"),
+    [
+        ("PostgreSQL", "postgres"),
+        ("postgres", "postgres"),
+        ("mysql", "mysql"),
+        ("Mongo", "mongo"),
+        ("MONGODB", "mongo"),
+    ],
+)
+def test_db_type_names_the_dialect(db_type: str, dialect: str) -> None:
+    assert database(**PARTS | {"DB_TYPE": db_type}).dialect == dialect
+
+
+def test_sqlite_reads_only_its_path() -> None:
+    target = database(DB_TYPE="sqlite", DB_NAME="./x.db", DB_PORT="x", DB_PASS="y", DB_TLS="z")
+    assert fields(target) == fields(DatabaseTarget(dialect="sqlite", name="./x.db"))
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        (
+            f"postgresql://us%40er:{ENCODED}@db.example:6000/na%2Fme?application_name=x",
+            DatabaseTarget(
+                dialect="postgres",
+                name="na/me",
+                host="db.example",
+                port=6000,
+                user="us@er",
+                password=HARD,
+                params={"application_name": "x"},
+            ),
+        ),
+        (
+            "postgres://u@[::1]/n",
+            DatabaseTarget(dialect="postgres", name="n", host="::1", port=5432, user="u"),
+        ),
+        ("mariadb://u:p@h/n", DatabaseTarget(dialect="mysql", name="n", host="h", port=3306, user="u", password="p")),
+        ("mongodb://h/n", DatabaseTarget(dialect="mongo", name="n", host="h", port=27017)),
+        ("mongodb+srv://h/n", DatabaseTarget(dialect="mongo", name="n", host="h", tls=Tls())),
+        ("sqlite:///data/x%20y.db", DatabaseTarget(dialect="sqlite", name="data/x y.db")),
+        ("sqlite:////data/x.db", DatabaseTarget(dialect="sqlite", name="/data/x.db")),
+    ],
+)
+def test_database_url(url: str, expected: DatabaseTarget) -> None:
+    assert fields(database(DATABASE_URL=url, DB_HOST="ignored", DB_PORT="ignored")) == fields(expected)
+
+
+def test_db_type_may_agree_with_the_url_and_not_contradict_it() -> None:
+    assert database(DATABASE_URL="mysql://u@h/n", DB_TYPE="MySQL").dialect == "mysql"
+    assert database(DATABASE_URL="mongodb://h/n", DB_TYPE="mongo").dialect == "mongo"
+    assert problems({"database"}, DATABASE_URL="mysql://u@h/n", DB_TYPE="postgres") == [
+        "DB_TYPE: got 'postgres', takes what DATABASE_URL says (mysql), or to be left out"
+    ]
+
+
+def test_redis_url() -> None:
+    url = f"redis://us%40er:{ENCODED}@cache/3"
+    expected = RedisTarget(host="cache", port=6379, db=3, username="us@er", password=HARD)
+    assert fields(redis(REDIS_URL=url, REDIS_PORT="ignored", REDIS_PASSWORD="ignored")) == fields(expected)
+
+
+def test_rediss_is_verified_tls() -> None:
+    assert redis(REDIS_URL="rediss://h").tls == Tls()
+    assert redis(REDIS_URL="rediss://h", REDIS_TLS_VERIFY="false").tls == Tls(verify=False)
+
+
+def test_tls_with_the_parts_and_its_files(tmp_path: Path) -> None:
+    ca, cert, key = (str(tmp_path / name) for name in ("ca", "cert", "key"))
+    for path in (ca, cert, key):
+        Path(path).touch()
+    files = {"CA_FILE": ca, "CERT_FILE": cert, "KEY_FILE": key}
+    expected = Tls(ca_file=ca, cert_file=cert, key_file=key)
+    assert redis(REDIS_TLS="true", **{f"REDIS_TLS_{name}": path for name, path in files.items()}).tls == expected
+    assert database(**PARTS, DB_TLS="1", **{f"DB_TLS_{name}": path for name, path in files.items()}).tls == expected
+
+
+@pytest.mark.parametrize(
+    ("environ", "problem"),
+    [
+        ({"REDIS_TLS": "true", "REDIS_TLS_CA_FILE": "/no"}, "REDIS_TLS_CA_FILE: got '/no', takes the path of"),
+        ({"REDIS_TLS_CA_FILE": __file__}, "REDIS_TLS_CA_FILE: is set, but TLS is off"),
+        ({"REDIS_TLS": "true", "REDIS_TLS_KEY_FILE": __file__}, "REDIS_TLS_KEY_FILE: is set alone"),
+        ({"REDIS_TLS": "false", "REDIS_URL": "rediss://h"}, "REDIS_TLS: got false, takes what the URL says"),
+        (
+            {"DB_TLS": "true", "DATABASE_URL": "postgres://u@h/n?sslmode=disable"},
+            "DB_TLS: got true, takes what the URL",
+        ),
+        ({"DATABASE_URL": "postgres://u@h/n?sslmode=allow"}, "DATABASE_URL: got an sslmode that is not taken, takes "),
+    ],
+)
+def test_tls_contradictions(environ: dict[str, str], problem: str) -> None:
+    [said] = problems(**({} if "DATABASE_URL" in environ else PARTS) | environ)
+    assert said.startswith(problem)
+
+
+def test_a_bad_tls_value_brings_no_problem_that_only_follows_from_it() -> None:
+    environ = {"REDIS_TLS": "true", "REDIS_TLS_CERT_FILE": "/nonexistent", "REDIS_TLS_KEY_FILE": __file__}
+    [problem] = problems({"redis"}, **environ)
+    assert problem.startswith("REDIS_TLS_CERT_FILE: got '/nonexistent'")
+
+
+@pytest.mark.parametrize(
+    ("query", "tls"),
+    [("", None), ("?sslmode=disable", None), ("?sslmode=require", Tls()), ("?sslmode=verify-full", Tls())],
+)
+def test_sslmode(query: str, tls: Tls | None) -> None:
+    target = database(DATABASE_URL=f"postgres://u@h/n{query}")
+    assert target.tls == tls
+    assert target.params == {}
+
+
+def test_db_tls_verify_false_is_warned_of() -> None:
+    settings = load({"database"}, DATABASE_URL="postgres://u@h/n?sslmode=require", DB_TLS_VERIFY="false")
+    assert settings.database_target().tls == Tls(verify=False)
+    assert [each.partition(":")[0] for each in settings.warnings] == ["DB_TLS_VERIFY"]
