@@ -8,7 +8,9 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from peekaping_producer.errors import ConfigError
 from peekaping_producer.monitor import Check, Plan
+from peekaping_producer.targets import DatabaseTarget
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -26,6 +28,7 @@ class Session(Protocol):
     - A session is safe to use for several reads one after another, never for two at once.
     - Every method raises StoreUnavailableError when the connection breaks or the server does not answer in time;
       the session must then be left, and its connection is not given to anybody again.
+    - Every method raises StoreError when the tables are no longer those that open() saw.
     """
 
     async def load(self, ids: list[str]) -> Loaded:
@@ -78,3 +81,22 @@ class MonitorStore(Protocol):
     async def close(self) -> None:
         """Close every connection."""
         ...
+
+
+def open_store(target: DatabaseTarget, *, connections: int) -> MonitorStore:
+    """The store for a target's dialect, holding at most `connections` connections, yet to be opened.
+
+    Raises ConfigError for a dialect that has no store, and for what a DATABASE_URL says in vain.
+    """
+    # Imported when used: a driver that is not needed costs start-up time and memory.
+    match target.dialect:
+        case "postgres":
+            from peekaping_producer.stores.postgres import PostgresStore
+
+            return PostgresStore(target, connections)
+        case "sqlite":
+            from peekaping_producer.stores.sqlite import SqliteStore
+
+            return SqliteStore(target, connections)
+        case _:
+            raise ConfigError([f"DB_TYPE: got {target.dialect}, takes postgres or sqlite"])

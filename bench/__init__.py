@@ -1,0 +1,1 @@
+"""Benchmarks: programs that measure, and check the result before a figure counts."""

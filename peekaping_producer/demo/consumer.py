@@ -1,0 +1,120 @@
+"""A small consumer: takes tasks as asynq's workers do, performs the HTTP check, completes the task."""
+
+import asyncio
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import aiohttp
+import msgspec
+from redis.asyncio import Redis
+
+from peekaping_producer.brokers.asynq import QUEUE, TASK_KEY_PREFIX
+from peekaping_producer.demo.ledger import Ledger, Result
+from peekaping_producer.schedule.script import Script
+
+_QUEUE_KEY = f"asynq:{{{QUEUE}}}:"
+_PENDING = _QUEUE_KEY + "pending"
+_ACTIVE = _QUEUE_KEY + "active"
+_LEASE = _QUEUE_KEY + "lease"
+_PAUSED = _QUEUE_KEY + "paused"
+_PROCESSED = _QUEUE_KEY + "processed"
+_LEASE_TTL_S = 30
+_KEEP_COUNTS_S = 90 * 24 * 3600
+_LOOK_EVERY_S = 0.02
+_PAYLOAD_FIELD = 2
+
+
+class _Config(msgspec.Struct, frozen=True):
+    url: str
+    keyword: str | None = None
+
+
+class _Task(msgspec.Struct, frozen=True):
+    monitor_id: str
+    timeout: int
+    config: str
+
+
+class Consumer:
+    """Takes every task there is, writes into `ledger` what it saw."""
+
+    def __init__(self, redis: Redis, ledger: Ledger) -> None:
+        self._redis = redis
+        self._ledger = ledger
+        self._take = Script("peekaping_producer.demo", "take")
+        self._finish = Script("peekaping_producer.demo", "finish")
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set and the queue is empty; checks under way are completed."""
+        async with aiohttp.ClientSession() as http, asyncio.TaskGroup() as checks:
+            while True:
+                if taken := await self._take_one():
+                    checks.create_task(self._handle(http, *taken))
+                elif stop.is_set():
+                    break
+                else:
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(stop.wait(), _LOOK_EVERY_S)
+
+    async def _take_one(self) -> tuple[str, _Task] | None:
+        taken = await self._take.run(self._redis, (_PENDING, _ACTIVE, _LEASE, _PAUSED), (TASK_KEY_PREFIX, _LEASE_TTL_S))
+        if taken is None:
+            return None
+        task_id, message, since_ns = taken
+        task = msgspec.json.decode(payload_of(message), type=_Task)
+        self._ledger.hand_off(task.monitor_id, int(since_ns) // 1_000_000)
+        return task_id.decode(), task
+
+    async def _handle(self, http: aiohttp.ClientSession, task_id: str, task: _Task) -> None:
+        result = await _check(http, task)
+        today = f"{_PROCESSED}:{datetime.now(UTC):%Y-%m-%d}"
+        keys = (_ACTIVE, _LEASE, TASK_KEY_PREFIX + task_id, _PROCESSED, today)
+        await self._finish.run(self._redis, keys, (task_id, _KEEP_COUNTS_S))
+        self._ledger.complete(task.monitor_id, result)
+
+
+async def _check(http: aiohttp.ClientSession, task: _Task) -> Result:
+    """A target that is down is a result, never an error."""
+    config = msgspec.json.decode(task.config, type=_Config)
+    began = time.monotonic()
+    try:
+        async with http.get(config.url, timeout=aiohttp.ClientTimeout(task.timeout)) as response:
+            text = await response.text()
+            up, kind = response.ok, str(response.status)
+    except TimeoutError:
+        up, kind = False, "timeout"
+    except aiohttp.ClientConnectorError:
+        up, kind = False, "refused"
+    except aiohttp.ClientError:
+        up, kind = False, "broken answer"
+    else:
+        if up and config.keyword is not None:
+            up = config.keyword in text
+            kind = "keyword found" if up else "keyword missing"
+    return Result(up, kind, round((time.monotonic() - began) * 1000))
+
+
+def payload_of(message: bytes) -> bytes:
+    """The payload in an asynq TaskMessage (protobuf); b"" where it has none."""
+    at = 0
+    payload = b""
+    while at < len(message):
+        tag, at = _varint(message, at)
+        value, at = _varint(message, at)
+        if tag & 7 == 2:  # a length and so many bytes; everything else in this message is a varint
+            if tag >> 3 == _PAYLOAD_FIELD:
+                payload = message[at : at + value]
+            at += value
+    return payload
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    number = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        number |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            return number, at

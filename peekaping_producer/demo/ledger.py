@@ -1,0 +1,89 @@
+"""What the demo saw: every hand-off and every result, and from them the ticks that were doubled or lost."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+import msgspec
+
+from peekaping_producer.monitor import Monitor, next_aligned
+
+
+class Result(msgspec.Struct, frozen=True):
+    """How one check ended: `kind` is what is counted, such as "200" or "timeout"."""
+
+    up: bool
+    kind: str
+    took_ms: int
+
+
+class Row(msgspec.Struct):
+    """One monitor, as the table shows it. Times are in ms since the Unix epoch, by the clock of Redis."""
+
+    name: str
+    interval: int
+    handed_off_ms: int | None = None
+    tick_ms: int | None = None
+    """The due time that the last hand-off served."""
+    late_ms: int | None = None
+    """None for the first one: a new monitor is due at once."""
+    result: Result | None = None
+    checks: int = 0
+
+    def next_due_ms(self) -> int | None:
+        """When it is due next; None before its first hand-off."""
+        return None if self.handed_off_ms is None else next_aligned(self.handed_off_ms, self.interval)
+
+
+class Ledger:
+    """Counts. The due times follow from the rule that the next tick is the first one after a hand-off."""
+
+    def __init__(self, monitors: Iterable[Monitor]) -> None:
+        self.rows = {monitor.id: Row(monitor.name, monitor.interval) for monitor in monitors}
+        self.results: Counter[str] = Counter()
+        self.handed_off = 0
+        self.completed = 0
+        self.up = 0
+        self.doubled = 0
+        self.latest_ms = 0
+        """The greatest lateness."""
+        self._missed: list[int] = []
+
+    def hand_off(self, monitor_id: str, at_ms: int) -> None:
+        """A task was handed off at `at_ms`."""
+        row = self.rows[monitor_id]
+        due_ms = row.next_due_ms()
+        self.handed_off += 1
+        if due_ms is None:
+            row.tick_ms = at_ms
+        elif at_ms < due_ms:
+            self.doubled += 1
+        else:
+            row.tick_ms, row.late_ms = due_ms, at_ms - due_ms
+            self.latest_ms = max(self.latest_ms, row.late_ms)
+            self._missed += range(due_ms + row.interval * 1000, at_ms + 1, row.interval * 1000)
+        row.handed_off_ms = at_ms
+
+    def complete(self, monitor_id: str, result: Result) -> None:
+        """Its check ended."""
+        row = self.rows[monitor_id]
+        row.result = result
+        row.checks += 1
+        self.completed += 1
+        self.up += result.up
+        self.results[result.kind] += 1
+
+    def lost(self, until_ms: int, excused: tuple[int, int] | None) -> int:
+        """How many ticks up to `until_ms` nobody served, but for those `excused` (from, to; a killed replica's leases).
+
+        A tick that is served late is not lost; those that went by before that are.
+        """
+        missed = list(self._missed)
+        for row in self.rows.values():
+            if (due_ms := row.next_due_ms()) is not None:
+                missed += range(due_ms, until_ms + 1, row.interval * 1000)
+        first, last = excused or (0, -1)
+        return sum(not first <= tick <= last for tick in missed)
+
+    def unseen(self) -> list[str]:
+        """The names of the monitors that were never handed off."""
+        return [row.name for row in self.rows.values() if row.handed_off_ms is None]

@@ -1,0 +1,96 @@
+"""All that has to run before there is something to see: Redis, a database with monitors, their target, two replicas."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from peekaping_producer import embedded, leash
+from peekaping_producer.demo.replica import Replica
+from peekaping_producer.demo.target import open_target
+from peekaping_producer.embedded import EmbeddedServerError
+from peekaping_producer.errors import ConfigError, UnreachableError
+from peekaping_producer.migrate import migrate
+from peekaping_producer.monitor import Monitor
+from peekaping_producer.targets import DatabaseTarget
+
+REPLICAS = 2
+
+
+class Scene(msgspec.Struct, frozen=True):
+    """What is running."""
+
+    redis: Redis
+    monitors: list[Monitor]
+    replicas: list[Replica]
+
+
+@asynccontextmanager
+async def open_scene(redis_url: str | None) -> AsyncIterator[Scene]:
+    """Everything, for the length of the `async with`; no process and no file outlives it, nor this process.
+
+    `redis_url` is used where no server can be embedded. Raises ProducerError.
+    """
+    async with AsyncExitStack() as stack:
+        directory = stack.enter_context(leash.directory("peekaping-demo-"))
+        url = await stack.enter_async_context(_redis_server(directory, redis_url))
+        redis = await stack.enter_async_context(Redis.from_url(url))
+        monitors = await stack.enter_async_context(open_target())
+        database = DatabaseTarget(dialect="sqlite", name=str(directory / "demo.sqlite"))
+        await migrate(database)
+        _insert(database.name, monitors)
+        settings = {"DB_TYPE": "sqlite", "DB_NAME": database.name, "REDIS_URL": url, "SHUTDOWN_GRACE": "5"}
+        replicas = [Replica(f"replica {number}", directory, settings) for number in range(1, REPLICAS + 1)]
+        for replica in replicas:
+            stack.push_async_callback(replica.stop)
+            replica.start()
+        yield Scene(redis, monitors, replicas)
+
+
+@asynccontextmanager
+async def _redis_server(directory: Path, redis_url: str | None) -> AsyncIterator[str]:
+    try:
+        embedded.find_binary()
+    except EmbeddedServerError as error:
+        if redis_url is None:
+            raise EmbeddedServerError(f"{error}; or set REDIS_URL to a Redis with an empty database") from None
+        async with _borrowed(redis_url):
+            yield redis_url
+    else:
+        async with embedded.redis_server(directory) as server:
+            yield server.url
+
+
+@asynccontextmanager
+async def _borrowed(redis_url: str) -> AsyncIterator[None]:
+    """Somebody's Redis: only with an empty database, which is left empty."""
+    try:
+        redis = Redis.from_url(redis_url)
+    except ValueError:
+        raise ConfigError(["REDIS_URL: not a URL such as redis://127.0.0.1:6379/9"]) from None
+    async with redis:
+        try:
+            keys = await redis.dbsize()
+        except (RedisError, OSError) as error:
+            raise UnreachableError(f"Redis at REDIS_URL does not answer: {type(error).__name__}") from None
+        if keys:
+            raise ConfigError([f"REDIS_URL: its database holds {keys} keys, and the demo takes an empty one"])
+        try:
+            yield
+        finally:
+            for pattern in ("peekaping:*", "asynq:*"):
+                if ours := await redis.keys(pattern):
+                    await redis.delete(*ours)
+
+
+def _insert(path: str, monitors: list[Monitor]) -> None:
+    columns = Monitor.__struct_fields__
+    statement = f"INSERT INTO monitors ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.executemany(statement, [msgspec.structs.astuple(monitor) for monitor in monitors])
+    connection.close()

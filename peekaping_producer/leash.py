@@ -1,0 +1,153 @@
+"""Child processes and a directory that never outlive this process, however it ends (SIGKILL included).
+
+On Linux the kernel kills the child (PR_SET_PDEATHSIG, which speaks of the thread that forked and so is used in the
+main thread only). Elsewhere a watchdog reads a pipe that ends with this process. This file is also the program that
+runs between this process and the child, so it imports little at its top.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+Means = Literal["signal", "pipe"]
+_REMOVE_FOR_S = 10.0
+_PR_SET_PDEATHSIG = 1
+
+
+def start(
+    argv: Sequence[str],
+    *,
+    output: IO[bytes] | int,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    means: Means | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start `argv` as a child that dies with this process; its pid is the program's own.
+
+    It gets its own session, so that Ctrl-C in the terminal reaches this process alone, which then stops its children
+    in its own order. `output` takes both its stdout and stderr. A program that cannot be run exits with 127.
+    """
+    if means is None:
+        main = threading.current_thread() is threading.main_thread()
+        means = "signal" if sys.platform == "linux" and main else "pipe"
+    stdin = subprocess.PIPE if means == "pipe" else subprocess.DEVNULL
+    return _run_self([means, *argv], stdin=stdin, output=output, env=env, cwd=cwd)
+
+
+def end(process: subprocess.Popen[bytes], *, grace: float, kill: bool = False) -> int:
+    """Stop a child with SIGTERM, and with SIGKILL after `grace` seconds or at once; return its exit code. Blocks."""
+    process.kill() if kill else process.terminate()
+    process.send_signal(signal.SIGCONT)  # a frozen one cannot act on SIGTERM
+    try:
+        process.wait(grace)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stdin:
+        process.stdin.close()
+    return process.returncode
+
+
+@contextmanager
+def directory(prefix: str) -> Iterator[Path]:
+    """A temporary directory that is removed at the end, by a process of its own, which sees every kind of end."""
+    path = tempfile.mkdtemp(prefix=prefix)
+    remover = _run_self(["directory", path], stdin=subprocess.PIPE, output=subprocess.DEVNULL)
+    try:
+        yield Path(path)
+    finally:
+        if remover.stdin:
+            remover.stdin.close()
+        remover.wait()
+
+
+def _run_self(
+    args: list[str],
+    *,
+    stdin: int,
+    output: IO[bytes] | int,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> subprocess.Popen[bytes]:
+    how, *rest = args
+    return subprocess.Popen(  # noqa: S603 - the arguments are this program's own
+        [sys.executable, "-I", "-S", __file__, how, str(os.getpid()), *rest],
+        stdin=stdin,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        env=env,
+        cwd=cwd,
+        start_new_session=True,
+    )
+
+
+def _main() -> None:
+    how, parent, *rest = sys.argv[1:]
+    if how == "directory":
+        _remove_at_the_end(rest[0])
+        return
+    _die_with(int(parent)) if how == "signal" else _watch_from_a_fork()
+    try:
+        os.execvp(rest[0], rest)  # noqa: S606 - no shell is wanted
+    except OSError as error:
+        os.write(2, f"{rest[0]} cannot be run: {error.strerror}\n".encode())
+        os._exit(127)
+
+
+def _die_with(parent: int) -> None:
+    """Let the kernel kill this process with its parent; the setting survives exec."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the kernel was told
+        os._exit(1)
+
+
+def _watch_from_a_fork() -> None:
+    """Return in this process, which is to become the child; a fork of it reads stdin and kills it at its end."""
+    child = os.getpid()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    if os.fork():
+        os.dup2(nothing, 0)
+        os.close(nothing)
+        return
+    os.dup2(nothing, 1)
+    os.dup2(nothing, 2)
+    while os.getppid() == child:  # else it has ended by itself, and its pid may be somebody else's
+        readable, _, _ = select.select([0], [], [], 1.0)
+        if readable:
+            os.kill(child, signal.SIGKILL)
+            break
+    os._exit(0)
+
+
+def _remove_at_the_end(path: str) -> None:
+    """Wait for the end of stdin, then remove `path`; children that are dying may still write there, so repeat."""
+    import shutil
+
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, signal.SIG_IGN)
+    with suppress(OSError):
+        while os.read(0, 1024):
+            pass
+    deadline = time.monotonic() + _REMOVE_FOR_S
+    while os.path.exists(path) and time.monotonic() < deadline:
+        shutil.rmtree(path, ignore_errors=True)
+        time.sleep(0.02)
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,43 @@
+"""The databases that the stores' tests run on."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from peekaping_producer.migrate import migrate
+from peekaping_producer.stores import MonitorStore, open_store
+from peekaping_producer.targets import DatabaseTarget
+from tests.servers import databases
+from tests.servers.databases import Database
+
+
+@pytest.fixture(params=["postgres", "sqlite"])
+def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseTarget:
+    """A database without tables; for sqlite a file that is not there yet."""
+    if request.param == "sqlite":
+        return databases.sqlite_target(tmp_path)
+    target: DatabaseTarget = request.getfixturevalue("postgres_database")
+    return target
+
+
+@pytest_asyncio.fixture
+async def database(empty_database: DatabaseTarget) -> AsyncIterator[Database]:
+    """A database with the five tables, empty."""
+    await migrate(empty_database)
+    if empty_database.dialect == "postgres":
+        yield await databases.postgres_database(empty_database)
+        return
+    file = databases.SqliteDatabase(empty_database)
+    yield file
+    file.close()
+
+
+@pytest_asyncio.fixture
+async def store(database: Database) -> AsyncIterator[MonitorStore]:
+    """An open store on `database`."""
+    opened = open_store(database.target, connections=3)
+    await opened.open()
+    yield opened
+    await opened.close()

@@ -1,0 +1,280 @@
+"""What only the Postgres store has to do: broken connections, refusals, poolers."""
+
+import asyncio
+import traceback
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
+from peekaping_producer.migrate import migrate
+from peekaping_producer.stores import open_store
+from peekaping_producer.stores.postgres import PostgresSession, PostgresStore
+from peekaping_producer.targets import DatabaseTarget, Tls
+from tests.servers import databases, postgres, processes
+from tests.servers.databases import Database, heartbeat, link, monitor, proxy, window
+from tests.servers.pgbouncer import pgbouncer, self_signed
+from tests.servers.postgres import PostgresServer
+
+CUT_ALL = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'peekaping-producer'
+"""
+
+
+@pytest.fixture
+def empty_database(postgres_database: DatabaseTarget) -> DatabaseTarget:
+    return postgres_database
+
+
+async def opened(target: DatabaseTarget, connections: int = 2) -> PostgresStore:
+    store = PostgresStore(target, connections)
+    await store.open()
+    return store
+
+
+async def refusal(target: DatabaseTarget) -> StoreError:
+    """The error with which a store does not open; nowhere in it is the password."""
+    with pytest.raises(StoreError) as caught:
+        await open_store(target, connections=1).open()
+    shown = "".join(traceback.format_exception(caught.value))
+    assert str(target.password) not in shown
+    return caught.value
+
+
+async def test_a_load_is_three_statements_whatever_the_number(database: Database, store: PostgresStore) -> None:
+    rows = [monitor(type="push") for _ in range(300)]
+    shared, through = window(), proxy()
+    await database.insert("monitors", *rows)
+    await database.insert("maintenances", shared)
+    await database.insert("monitor_maintenances", *(link(row, shared) for row in rows))
+    await database.insert("heartbeats", *(heartbeat(row) for row in rows))
+    await database.insert("proxies", through)
+    async with store.session() as session:
+        counted = _count_statements(session)
+        checks = (await session.load([row["id"] for row in rows])).checks
+        await asyncio.sleep(0)  # the driver counts in the loop's next turn
+        assert all(check.latest_heartbeat and check.windows for check in checks.values())
+        assert len(counted) == 3
+        counted.clear()
+        await session.load(["00000000-0000-0000-0000-000000000000"])
+        await asyncio.sleep(0)
+        assert len(counted) == 2
+
+
+async def test_giving_a_connection_back_costs_no_statement(store: PostgresStore) -> None:
+    async with store.session() as session:
+        counted = _count_statements(session)
+        await session.plans([])
+    await asyncio.sleep(0)
+    assert len(counted) == 1
+
+
+async def test_a_cut_connection_is_replaced_by_the_next_session(database: Database, store: PostgresStore) -> None:
+    async with store.session() as session:
+        await session.plans([])
+        await database.execute(CUT_ALL)
+        with pytest.raises(StoreUnavailableError):
+            await session.plans([])
+    await store.ping()
+
+
+async def test_idle_connections_that_were_cut_fail_at_most_once_each(database: Database, store: PostgresStore) -> None:
+    async with store.session() as first, store.session() as second, store.session() as third:
+        await asyncio.gather(first.plans([]), second.plans([]), third.plans([]))
+    await database.execute(CUT_ALL)
+    failures = 0
+    for _ in range(10):
+        try:
+            await store.ping()
+        except StoreUnavailableError:
+            failures += 1
+    assert failures <= 3
+    await store.ping()
+
+
+async def test_a_restarted_server_is_used_again(private_postgres: PostgresServer) -> None:
+    store = PostgresStore(private_postgres.target, 2)
+    with pytest.raises(StoreError, match="migrate"):
+        await store.open()
+    await migrate(private_postgres.target)
+    await store.open()
+    private_postgres.stop()
+    for _ in range(3):
+        with pytest.raises(StoreUnavailableError):
+            await store.ping()
+    private_postgres.start()
+    await store.ping()
+    await store.close()
+
+
+async def test_a_wrong_password_is_final_and_says_who_and_where(database: Database) -> None:
+    error = await refusal(msgspec.structs.replace(database.target, password="not the pa$$word"))
+    assert not isinstance(error, StoreUnavailableError)
+    assert f"{database.target}, user {database.target.user}" in str(error)
+    assert "password authentication failed" in str(error)
+
+
+async def test_an_unknown_database_is_final(database: Database) -> None:
+    error = await refusal(msgspec.structs.replace(database.target, name="nowhere"))
+    assert not isinstance(error, StoreUnavailableError)
+    assert 'database "nowhere" does not exist' in str(error)
+
+
+async def test_a_missing_privilege_is_final(database: Database) -> None:
+    await database.execute("DROP ROLE IF EXISTS stranger")
+    await database.execute("CREATE ROLE stranger LOGIN PASSWORD 'strange-secret'")
+    error = await refusal(msgspec.structs.replace(database.target, user="stranger", password="strange-secret"))
+    assert "permission denied for table monitors" in str(error)
+    assert not isinstance(error, StoreUnavailableError)
+
+
+async def test_an_unreachable_server_may_come_back(database: Database) -> None:
+    error = await refusal(msgspec.structs.replace(database.target, port=processes.free_port()))
+    assert isinstance(error, StoreUnavailableError)
+    assert isinstance(
+        await refusal(msgspec.structs.replace(database.target, host="no.such.host.invalid")), StoreUnavailableError
+    )
+
+
+async def test_a_server_without_tls_is_not_talked_to_in_clear_when_tls_is_asked_for(database: Database) -> None:
+    error = await refusal(msgspec.structs.replace(database.target, tls=Tls()))
+    assert "SSL" in str(error)
+
+
+async def test_a_full_server_may_have_room_later() -> None:
+    with postgres.postgres_running("max_connections=4", "superuser_reserved_connections=0") as server:
+        busy = [await postgres.connect(server.target) for _ in range(4)]
+        assert isinstance(await refusal(server.target), StoreUnavailableError)
+        for connection in busy:
+            await connection.close()
+
+
+async def test_a_statement_that_takes_too_long_ends_the_session(
+    database: Database, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("peekaping_producer.stores.postgres.COMMAND_TIMEOUT", 0.1)
+    await store.open()
+    await database.execute("BEGIN")
+    await database.execute("LOCK TABLE monitors")
+    with pytest.raises(StoreUnavailableError, match="no answer in time"):
+        async with store.session() as session:
+            await session.page_of_plans(None, 1)
+    await database.execute("COMMIT")
+    async with store.session() as session:
+        assert await session.page_of_plans(None, 1) == []
+
+
+async def test_a_time_beyond_pythons_calendar_breaks_only_its_monitor(database: Database, store: PostgresStore) -> None:
+    far, infinite, near = (monitor(type="push") for _ in range(3))
+    await database.insert("monitors", far, infinite, near)
+    await database.insert("heartbeats", heartbeat(far, end_time="200000-01-01 00:00:00"), heartbeat(near))
+    await database.insert("heartbeats", heartbeat(infinite, end_time="-infinity"))
+    async with store.session() as session:
+        loaded = await session.load([far["id"], infinite["id"], near["id"]])
+    assert near["id"] in loaded.checks
+    assert {*loaded.checks, *loaded.broken} == {far["id"], infinite["id"], near["id"]}
+
+
+async def test_bytes_that_are_no_text_break_only_their_monitor(
+    postgres_server: DatabaseTarget, postgres_database: DatabaseTarget
+) -> None:
+    target = msgspec.structs.replace(postgres_server, name=f"{postgres_database.name}_ascii")
+    await postgres.execute(postgres_server, f"CREATE DATABASE {target.name} ENCODING SQL_ASCII TEMPLATE template0")
+    await migrate(target)
+    database = await databases.postgres_database(target)
+    rows = [monitor(name=f"gut, é {number}") for number in range(9)]
+    await database.insert("monitors", *rows)
+    await database.execute(rf"UPDATE monitors SET name = E'\xff\xfe' WHERE id = '{rows[4]['id']}'")
+    store = await opened(target)
+    async with store.session() as session:
+        for _ in range(2):
+            loaded = await session.load([row["id"] for row in rows])
+            assert set(loaded.broken) == {rows[4]["id"]}
+            assert {c.monitor.name for c in loaded.checks.values()} == {r["name"] for r in rows if r is not rows[4]}
+    await store.close()
+    await postgres.execute(postgres_server, f"DROP DATABASE {target.name} WITH (FORCE)")
+
+
+async def test_tls_is_verified_unless_told_otherwise(database: Database) -> None:
+    with self_signed() as certificate, pgbouncer(database.target, certificate=certificate) as server:
+        untrusted = await refusal(msgspec.structs.replace(server, tls=Tls()))
+        assert "certificate is not trusted" in str(untrusted)
+        assert not isinstance(untrusted, StoreUnavailableError)
+        await refusal(server)
+        for tls in (Tls(ca_file=str(certificate)), Tls(verify=False)):
+            store = await opened(msgspec.structs.replace(server, tls=tls))
+            async with store.session() as session:
+                assert await session.page_of_plans(None, 1) == []
+            await store.close()
+
+
+def test_a_missing_certificate_file_is_named(tmp_path: Path) -> None:
+    target = DatabaseTarget(dialect="postgres", name="x", tls=Tls(ca_file=str(tmp_path / "missing.pem")))
+    with pytest.raises(ConfigError, match=r"missing\.pem: No such file"):
+        open_store(target, connections=1)
+
+
+async def test_a_transaction_pooler_is_found_out_and_shared_by_many_sessions(database: Database) -> None:
+    rows = [monitor(type="push" if n % 2 else "http") for n in range(40)]
+    await database.insert("monitors", *rows)
+    await database.insert("heartbeats", *(heartbeat(row) for row in rows))
+    with pgbouncer(database.target, server_connections=2) as pooler:
+        first, second = await opened(pooler, 8), await opened(pooler, 8)
+        assert first.pooled
+
+        async def read(store: PostgresStore, number: int) -> None:
+            ids = [row["id"] for row in rows[number % 7 :]]
+            async with store.session() as session:
+                for _ in range(10):
+                    assert set((await session.load(ids)).checks) == set(ids)
+                    assert set(await session.plans(ids)) == set(ids)
+                    assert len(await session.page_of_plans(None, 1 + number)) == 1 + number
+
+        await asyncio.gather(*(read(store, number) for number in range(8) for store in (first, second)))
+        await first.close()
+        await second.close()
+
+
+async def test_behind_a_pooler_a_cut_server_connection_is_replaced(database: Database) -> None:
+    with pgbouncer(database.target) as pooler:
+        store = await opened(pooler)
+        await database.execute(CUT_ALL)
+        failures = 0
+        for _ in range(10):
+            try:
+                await store.ping()
+            except StoreUnavailableError:
+                failures += 1
+        assert failures <= 4
+        await store.ping()
+        await store.close()
+
+
+async def test_a_direct_server_is_not_taken_for_a_pooler(store: PostgresStore) -> None:
+    assert not store.pooled
+
+
+async def test_what_a_pooler_refuses_is_final(database: Database) -> None:
+    with pgbouncer(database.target) as pooler:
+        wrong = await refusal(msgspec.structs.replace(pooler, password="not the pa$$word"))
+        assert not isinstance(wrong, StoreUnavailableError)
+        nowhere = await refusal(msgspec.structs.replace(pooler, name="nowhere"))
+        assert "nowhere" in str(nowhere)
+
+
+async def test_a_pooler_that_is_gone_may_come_back(database: Database) -> None:
+    with pgbouncer(database.target) as pooler:
+        store = await opened(pooler)
+    with pytest.raises(StoreUnavailableError):
+        await store.ping()
+    await store.close()
+
+
+def _count_statements(session: PostgresSession) -> list[str]:
+    counted: list[str] = []
+    connection: Any = session._connection
+    connection.add_query_logger(lambda record: counted.append(record.query))
+    return counted

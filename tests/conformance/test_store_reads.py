@@ -1,0 +1,283 @@
+"""What every store reads, on every database."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peekaping_producer.maintenance import MaintenanceWindow
+from peekaping_producer.monitor import Check, Heartbeat, Monitor, Plan, Proxy
+from peekaping_producer.stores import Loaded, MonitorStore, Session, open_store
+from peekaping_producer.targets import DatabaseTarget
+from tests.servers.databases import Database, Row, heartbeat, link, monitor, new_id, proxy, window
+
+_GOLDEN_FILE = Path(__file__).parents[1] / "golden" / "tasks.jsonl"
+GOLDEN = [json.loads(line) for line in _GOLDEN_FILE.read_text("utf-8").strip().split("\n")]
+
+
+async def load(store: MonitorStore, *ids: str) -> Loaded:
+    async with store.session() as session:
+        return await session.load(list(ids))
+
+
+async def walk(session: Session, limit: int) -> list[Plan]:
+    seen: list[Plan] = []
+    while len(page := await session.page_of_plans(seen[-1].id if seen else None, limit)) == limit:
+        seen += page
+    return seen + page
+
+
+async def test_a_row_is_read_as_the_monitor_it_is(database: Database, store: MonitorStore) -> None:
+    row = monitor(name="n", type="tcp", interval=1, timeout=2, max_retries=3, retry_interval=4, resend_interval=5)
+    await database.insert("monitors", row)
+    expected = Monitor(row["id"], "n", "tcp", 1, 2, 3, 4, 5, True, row["config"])
+    assert await load(store, row["id"]) == Loaded({row["id"]: Check(expected)}, {})
+
+
+async def test_an_inactive_monitor_is_loaded_as_evidence(database: Database, store: MonitorStore) -> None:
+    row = monitor(active=False)
+    await database.insert("monitors", row)
+    assert not (await load(store, row["id"])).checks[row["id"]].monitor.active
+
+
+async def test_load_of_1000_ids_leaves_out_what_is_missing_or_no_id(database: Database, store: MonitorStore) -> None:
+    rows = [monitor(name=f"monitor {n}") for n in range(900)]
+    await database.insert("monitors", *rows)
+    strange = ["", "x", "é" * 36, rows[0]["id"].upper(), "'; DROP TABLE monitors; --", rows[1]["id"] + "\n", "\0"]
+    loaded = await load(store, *strange, *(row["id"] for row in rows), *(new_id() for _ in range(93)))
+    assert {id_: check.monitor.name for id_, check in loaded.checks.items()} == {row["id"]: row["name"] for row in rows}
+    assert loaded.broken == {}
+
+
+@pytest.mark.parametrize("ids", [[], ["no id"]])
+async def test_load_of_nothing_finds_nothing(store: MonitorStore, ids: list[str]) -> None:
+    assert await load(store, *ids) == Loaded({}, {})
+
+
+async def test_active_windows_come_with_their_monitors_latest_change_first(
+    database: Database, store: MonitorStore
+) -> None:
+    first, second, third = (monitor() for _ in range(3))
+    full = window(
+        strategy="recurring-interval",
+        start_date_time="2026-11-18T00:00",
+        end_date_time="2026-12-12T12:37",
+        start_time="12:07",
+        end_time="13:37",
+        interval_day=2,
+        cron="7 12 * * *",
+        timezone="Europe/Berlin",
+        duration=90,
+        updated_at="2026-11-20 00:00:00",
+    )
+    shared = window(updated_at="2026-11-21 00:00:00")
+    paused, unattached = window(active=False), window()
+    await database.insert("monitors", first, second, third)
+    await database.insert("maintenances", full, shared, paused, unattached)
+    await database.insert(
+        "monitor_maintenances", *(link(first, w) for w in (full, shared, paused)), link(second, shared)
+    )
+    checks = (await load(store, first["id"], second["id"], third["id"])).checks
+    manual = MaintenanceWindow(shared["id"], True, "manual")
+    assert checks[first["id"]].windows == (manual, MaintenanceWindow(*_fields(MaintenanceWindow, full)))
+    assert checks[second["id"]].windows == (manual,)
+    assert checks[third["id"]].windows == ()
+
+
+async def test_proxies_come_with_their_monitors(database: Database, store: MonitorStore) -> None:
+    with_credentials, without, empty = proxy(), proxy(username=None, password=None), proxy(username="", password="")
+    await database.insert("proxies", with_credentials, without, empty)
+    rows = [monitor(proxy_id=p["id"]) for p in (with_credentials, with_credentials, without, empty)]
+    await database.insert("monitors", *rows)
+    checks = (await load(store, *(row["id"] for row in rows))).checks
+    read = [checks[row["id"]].proxy for row in rows]
+    assert read[0] == read[1] == Proxy(*_fields(Proxy, with_credentials))
+    assert read[2] == Proxy(*_fields(Proxy, without))
+    assert read[3] == Proxy(*_fields(Proxy, empty | {"username": None, "password": None}))
+    assert {check.dangling_proxy_id for check in checks.values()} == {None}
+
+
+async def test_a_proxy_that_is_gone_leaves_the_monitor_without_one(database: Database, store: MonitorStore) -> None:
+    if database.target.dialect == "postgres":
+        await database.execute("ALTER TABLE monitors DROP CONSTRAINT monitors_proxy_id_fkey")
+    row = monitor(proxy_id=new_id())
+    await database.insert("monitors", row)
+    check = (await load(store, row["id"])).checks[row["id"]]
+    assert (check.proxy, check.dangling_proxy_id) == (None, row["proxy_id"])
+
+
+async def test_push_monitors_come_with_their_latest_heartbeat(database: Database, store: MonitorStore) -> None:
+    several, none, http = monitor(type="push"), monitor(type="push"), monitor(type="http")
+    latest = heartbeat(several, time="2026-11-22 12:37:53.220344")
+    await database.insert("monitors", several, none, http)
+    await database.insert(
+        "heartbeats",
+        heartbeat(several, time="2026-11-22 12:37:53.220343"),
+        latest,
+        heartbeat(several, time="2025-12-31 23:59:59"),
+        heartbeat(http),
+    )
+    checks = (await load(store, several["id"], none["id"], http["id"])).checks
+    times = {
+        "time": datetime(2026, 11, 22, 12, 37, 53, 220344, UTC),
+        "end_time": datetime(2026, 11, 22, 12, 37, 54, 1, UTC),
+    }
+    assert checks[several["id"]].latest_heartbeat == Heartbeat(*_fields(Heartbeat, latest | times))
+    assert checks[none["id"]].latest_heartbeat is None
+    assert checks[http["id"]].latest_heartbeat is None
+
+
+async def test_null_columns_of_a_heartbeat_read_as_go_reads_them(database: Database, store: MonitorStore) -> None:
+    row = monitor(type="push")
+    names = ("msg", "ping", "duration", "down_count", "retries", "end_time")
+    await database.insert("monitors", row)
+    await database.insert("heartbeats", heartbeat(row, **dict.fromkeys(names)))
+    beat = (await load(store, row["id"])).checks[row["id"]].latest_heartbeat
+    assert [getattr(beat, name) for name in names] == ["", 0, 0, 0, 0, datetime(1, 1, 1, tzinfo=UTC)]
+
+
+@pytest.mark.parametrize("name", ["日本 é 🚦", "\u2028\u2029<&>\"'\\", "", "a\nb\tc\x7f", "ﷺ" * 100])
+async def test_any_name_is_read_as_it_was_written(database: Database, store: MonitorStore, name: str) -> None:
+    row = monitor(name=name, config=json.dumps({"k": name}, ensure_ascii=False))
+    await database.insert("monitors", row)
+    read = (await load(store, row["id"])).checks[row["id"]].monitor
+    assert (read.name, json.loads(read.config)) == (name, {"k": name})
+
+
+@pytest.mark.parametrize(
+    ("stored", "read"),
+    [
+        (None, ""),
+        ("{}", "{}"),
+        ("[1, 2.50]", "[1, 2.50]"),
+        ('{"a": null}', '{"a": null}'),
+        ('"text"', '"text"'),
+        ("12.5", "12.5"),
+    ],
+)
+async def test_odd_config_is_read_as_text(
+    database: Database, store: MonitorStore, stored: str | None, read: str
+) -> None:
+    row = monitor(config=stored)
+    await database.insert("monitors", row)
+    assert (await load(store, row["id"])).checks[row["id"]].monitor.config == read
+
+
+async def test_a_walk_sees_each_running_monitor_once_in_order(database: Database, store: MonitorStore) -> None:
+    running = [monitor(interval=n + 1) for n in range(25)]
+    await database.insert("monitors", *running, monitor(active=False), monitor(interval=0), monitor(interval=-5))
+    expected = sorted((Plan(row["id"], row["interval"]) for row in running), key=lambda plan: plan.id)
+    async with store.session() as session:
+        for limit in (1, 7, 25, 1000):
+            assert await walk(session, limit) == expected
+
+
+async def test_a_walk_sees_what_stays_exactly_once_while_rows_change(database: Database, store: MonitorStore) -> None:
+    ids = sorted(new_id() for _ in range(60))
+    staying, going, later = ids[0::3], ids[1::3], ids[2::3]
+    await database.insert("monitors", *(monitor(id=id_) for id_ in staying + going))
+    seen: list[str] = []
+    async with store.session() as session:
+        while page := await session.page_of_plans(seen[-1] if seen else None, 5):
+            seen += [plan.id for plan in page]
+            if going:
+                await database.execute(f"DELETE FROM monitors WHERE id = '{going.pop()}'")
+                await database.execute(f"UPDATE monitors SET active = false WHERE id = '{going.pop(0)}'")
+                await database.insert("monitors", monitor(id=later.pop()), monitor(id=later.pop(0)))
+    assert len(seen) == len(set(seen))
+    assert set(staying) <= set(seen)
+
+
+async def test_plans_are_as_stored_and_0_for_an_inactive_monitor(database: Database, store: MonitorStore) -> None:
+    running, paused, never = monitor(interval=2**31 - 1), monitor(active=False, interval=60), monitor(interval=-1)
+    await database.insert("monitors", running, paused, never)
+    async with store.session() as session:
+        plans = await session.plans([running["id"], paused["id"], never["id"], new_id(), "no id"])
+    assert plans == {
+        running["id"]: Plan(running["id"], 2**31 - 1),
+        paused["id"]: Plan(paused["id"], 0),
+        never["id"]: Plan(never["id"], -1),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("cc90ad81-d52e-4b22-ad2f-5bb4fb3d8203", True),
+        ("00000000-0000-0000-0000-000000000000", True),
+        ("01939f5e-7c1a-7000-8000-000000000000", True),
+        ("CC90AD81-D52E-4B22-AD2F-5BB4FB3D8203", False),
+        ("cc90ad81d52e4b22ad2f5bb4fb3d8203", False),
+        ("{cc90ad81-d52e-4b22-ad2f-5bb4fb3d8203}", False),
+        ("cc90ad81-d52e-4b22-ad2f-5bb4fb3d8203\n", False),
+        ("6b02e26c69e1fd917a5fde33", False),
+        ("", False),
+    ],
+)
+def test_an_id_is_what_the_database_prints(text: str, expected: bool) -> None:
+    for target in (
+        DatabaseTarget(dialect="postgres", name="none", host="localhost", port=1, user="nobody"),
+        DatabaseTarget(dialect="sqlite", name="none"),
+    ):
+        assert open_store(target, connections=1).is_id(text) is expected
+
+
+async def test_the_rows_behind_the_golden_tasks_are_read_as_go_read_them(
+    database: Database, store: MonitorStore
+) -> None:
+    lines = [line for line in GOLDEN if line["db"] == database.target.dialect]
+    for line in lines:
+        await _insert_golden(database, line["rows"])
+    loaded = await load(store, *(line["rows"]["monitor"]["id"] for line in lines))
+    assert loaded.broken == {}
+    assert len(lines) == len(loaded.checks)
+    for line in lines:
+        check = loaded.checks[line["rows"]["monitor"]["id"]]
+        assert [w.id for w in check.windows] == [w["id"] for w in line["rows"]["maintenances"] if w["active"]]
+        if line["task"] is None:
+            assert not check.monitor.runs
+        else:
+            assert _payload_part(check) == {key: line["task"]["payload"].get(key) for key in _payload_part(check)}
+
+
+def _payload_part(check: Check) -> dict[str, Any]:
+    """The part of the golden payload that comes from the database alone."""
+    renamed = {"id": "monitor_id", "name": "monitor_name", "type": "monitor_type"}
+    monitor_fields = [name for name in Monitor.__struct_fields__ if name != "active"]
+    beat = check.latest_heartbeat
+    return {
+        **{renamed.get(name, name): getattr(check.monitor, name) for name in monitor_fields},
+        "proxy": None if check.proxy is None else {k: v for k, v in _as_dict(check.proxy).items() if v is not None},
+        "last_heartbeat": None
+        if beat is None
+        else _as_dict(beat) | {"time": _go(beat.time), "end_time": _go(beat.end_time)},
+    }
+
+
+async def _insert_golden(database: Database, rows: dict[str, Any]) -> None:
+    row: Row = dict(rows["monitor"])
+    row.pop("config_typeof", None)
+    if "config_text" in row:
+        row["config"] = row.pop("config_text")
+    if rows["proxy"]:
+        await database.insert("proxies", rows["proxy"])
+    await database.insert("monitors", row)
+    for maintenance in rows["maintenances"]:
+        await database.insert("maintenances", maintenance)
+        await database.insert("monitor_maintenances", link(row, maintenance))
+    if rows["latest_heartbeat"]:
+        await database.insert("heartbeats", rows["latest_heartbeat"])
+
+
+def _fields(struct: Any, row: Row) -> list[Any]:
+    return [row[name] for name in struct.__struct_fields__]
+
+
+def _as_dict(struct: Any) -> dict[str, Any]:
+    return {name: getattr(struct, name) for name in struct.__struct_fields__}
+
+
+def _go(time: datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S.%f").rstrip("0").rstrip(".") + "Z"

@@ -1,0 +1,263 @@
+"""What only the SQLite store has to do: a file that others write, and columns that hold anything."""
+
+import asyncio
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from peekaping_producer.errors import StoreError, StoreUnavailableError
+from peekaping_producer.migrate import migrate
+from peekaping_producer.monitor import Plan
+from peekaping_producer.stores import MonitorStore, open_store, sqlite
+from peekaping_producer.stores.sqlite import SqliteStore
+from peekaping_producer.targets import DatabaseTarget
+from tests.servers import databases
+from tests.servers.databases import Database, Row, heartbeat, link, monitor, proxy, window
+
+SECRET = "pl4nted"
+
+
+@pytest.fixture
+def empty_database(tmp_path: Path) -> DatabaseTarget:
+    return databases.sqlite_target(tmp_path)
+
+
+@pytest.fixture
+def text_file(empty_database: DatabaseTarget) -> DatabaseTarget:
+    Path(empty_database.name).write_bytes(b"not a database, but long enough to be read as a header " * 100)
+    return empty_database
+
+
+async def test_a_missing_file_is_named_with_the_way_out(empty_database: DatabaseTarget) -> None:
+    with pytest.raises(StoreError, match="no such file; run `peekaping-producer migrate`") as caught:
+        await open_store(empty_database, connections=1).open()
+    assert empty_database.name in str(caught.value)
+    assert not isinstance(caught.value, StoreUnavailableError)
+
+
+async def test_what_is_no_database_is_refused(text_file: DatabaseTarget) -> None:
+    with pytest.raises(StoreError, match="no SQLite database"):
+        await open_store(text_file, connections=1).open()
+
+
+async def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no such file"):
+        await open_store(DatabaseTarget(dialect="sqlite", name=str(tmp_path)), connections=1).open()
+
+
+async def test_the_store_cannot_write(store: SqliteStore) -> None:
+    async with store.session() as session:
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            await session.connection.execute("DELETE FROM monitors")
+
+
+async def test_reads_go_on_while_the_api_server_writes(database: Database, store: MonitorStore) -> None:
+    before, after = monitor(), monitor()
+    await database.insert("monitors", before)
+    await database.execute("BEGIN IMMEDIATE")
+    await database.insert("monitors", after)
+    async with store.session() as session:
+        assert set((await session.load([before["id"], after["id"]])).checks) == {before["id"]}
+        await database.execute("COMMIT")
+        assert set((await session.load([before["id"], after["id"]])).checks) == {before["id"], after["id"]}
+
+
+async def test_a_locked_file_is_an_unavailable_store(
+    database: Database, store: MonitorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.close()
+    monkeypatch.setattr(sqlite, "ACQUIRE_TIMEOUT", 0.05)
+    await database.execute("PRAGMA journal_mode = delete")
+    await database.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(StoreUnavailableError, match="SQLITE_BUSY"):
+        await store.open()
+    await database.execute("COMMIT")
+    await store.open()
+
+
+async def test_a_read_that_takes_too_long_costs_its_connection(
+    database: Database, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.close()
+    await database.execute("PRAGMA journal_mode = delete")
+    await store.open()
+    await database.execute("BEGIN EXCLUSIVE")
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite, "COMMAND_TIMEOUT", 0.05)
+        async with store.session() as session:
+            stuck = session.connection
+            with pytest.raises(StoreUnavailableError, match="no answer in time"):
+                await session.page_of_plans(None, 1)
+    await database.execute("COMMIT")
+    async with store.session() as session:
+        assert session.connection is not stuck
+        assert await session.page_of_plans(None, 1) == []
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("interval", SECRET, "interval: got text, takes an integer"),
+        ("interval", 2**31, "interval: got 2147483648, takes at most 2147483647"),
+        ("interval", 2**62, "interval: got"),
+        ("interval", 1.5, "interval: got a fraction, takes an integer"),
+        ("timeout", b"\xff", "timeout: got bytes, takes an integer"),
+        ("resend_interval", -(2**40), "resend_interval: got"),
+        ("active", "yes", "active: got text, takes 0 or 1"),
+        ("active", 2, "active: got 2, takes 0 or 1"),
+        ("name", b"pl4nted \xff", "name: got bytes, takes text"),
+        ("type", None, "type: got NULL, takes text"),
+        ("retry_interval", None, "retry_interval: got NULL, takes an integer"),
+    ],
+)
+async def test_a_value_of_the_wrong_kind_breaks_only_its_monitor(
+    database: Database, store: MonitorStore, column: str, value: object, reason: str
+) -> None:
+    await _without_constraints(database)
+    bad, good = monitor(**{column: value}), monitor()
+    await database.insert("monitors", bad, good)
+    async with store.session() as session:
+        loaded = await session.load([bad["id"], good["id"]])
+        plans = await session.plans([bad["id"], good["id"]])
+    assert set(loaded.checks) == {good["id"]}
+    assert loaded.broken[bad["id"]].startswith(reason)
+    assert SECRET not in loaded.broken[bad["id"]]
+    assert plans[good["id"]] == Plan(good["id"], 60)
+    assert bad["id"] in plans
+
+
+async def test_text_that_is_no_utf8_breaks_only_its_monitor(database: Database, store: MonitorStore) -> None:
+    good, bad = monitor(name="gut, é"), monitor()
+    await database.insert("monitors", good, bad)
+    await database.execute(f"UPDATE monitors SET name = CAST(X'706c346e746564ff' AS TEXT) WHERE id = '{bad['id']}'")
+    async with store.session() as session:
+        for _ in range(2):
+            loaded = await session.load([good["id"], bad["id"]])
+            assert loaded.broken == {bad["id"]: "name: got bytes, takes text"}
+            assert loaded.checks[good["id"]].monitor.name == "gut, é"
+
+
+async def test_an_unreadable_row_beside_the_monitor_is_named(database: Database, store: MonitorStore) -> None:
+    by_proxy, by_window, by_heartbeat, good = monitor(), monitor(), monitor(type="push"), monitor()
+    bad_proxy, bad_window = proxy(port=SECRET), window(duration=SECRET)
+    bad_heartbeat = heartbeat(by_heartbeat, time=SECRET)
+    by_proxy["proxy_id"] = bad_proxy["id"]
+    await database.insert("proxies", bad_proxy)
+    await database.insert("monitors", by_proxy, by_window, by_heartbeat, good)
+    await database.insert("maintenances", bad_window)
+    await database.insert("monitor_maintenances", link(by_window, bad_window))
+    await database.insert("heartbeats", bad_heartbeat)
+    async with store.session() as session:
+        loaded = await session.load([row["id"] for row in (by_proxy, by_window, by_heartbeat, good)])
+    assert set(loaded.checks) == {good["id"]}
+    assert loaded.broken == {
+        by_proxy["id"]: f"proxy {bad_proxy['id']!r}: port: got text, takes an integer",
+        by_window["id"]: f"maintenance {bad_window['id']!r}: duration: got text, takes an integer",
+        by_heartbeat["id"]: f"heartbeat {bad_heartbeat['id']!r}: time: got text, takes a time like"
+        " 2026-11-22 12:37:53.220344+00:00",
+    }
+
+
+async def test_pages_hold_only_what_a_schedule_can_hold(database: Database, store: MonitorStore) -> None:
+    await _without_constraints(database)
+    most = monitor(interval=2**31 - 1)
+    intervals = [2**31, 2**62, 1.5, SECRET, None, 0, -1, b"\x01"]
+    strange_ids = ["monitor-1", "", "CC90AD81-D52E-4B22-AD2F-5BB4FB3D8203", 7]
+    rows: list[Row] = [monitor(interval=interval) for interval in intervals] + [monitor(id=id_) for id_ in strange_ids]
+    await database.insert("monitors", most, *rows)
+    async with store.session() as session:
+        assert await session.page_of_plans(None, 100) == [Plan(most["id"], 2**31 - 1)]
+        plans = await session.plans([row["id"] for row in rows[:5]])
+    assert {plan.interval for plan in plans.values()} == {0}
+
+
+async def test_an_empty_proxy_id_is_no_proxy(database: Database, store: MonitorStore) -> None:
+    row = monitor(proxy_id="")
+    await database.insert("monitors", row)
+    async with store.session() as session:
+        check = (await session.load([row["id"]])).checks[row["id"]]
+    assert (check.proxy, check.dangling_proxy_id) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("config", "read"), [("1e3", "1000"), ("  {} ", "  {} "), ("broken {", "broken {"), ("", ""), (b"{}", "{}")]
+)
+async def test_config_is_the_text_as_written(
+    database: Database, store: MonitorStore, config: str | bytes, read: str
+) -> None:
+    row = monitor(config=config)
+    await database.insert("monitors", row)
+    async with store.session() as session:
+        assert (await session.load([row["id"]])).checks[row["id"]].monitor.config == read
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-11-22 12:37:53.220344+00:00", datetime(2026, 11, 22, 12, 37, 53, 220344, UTC)),
+        ("2026-11-22 12:37:53.2203449+00:00", datetime(2026, 11, 22, 12, 37, 53, 220344, UTC)),
+        ("2026-11-22 12:37:53.220344999 +0000 UTC", datetime(2026, 11, 22, 12, 37, 53, 220344, UTC)),
+        ("2026-11-22 12:37:53.22 +0100 CET m=+0.5", datetime(2026, 11, 22, 11, 37, 53, 220000, UTC)),
+        ("2026-11-22 12:37:53", datetime(2026, 11, 22, 12, 37, 53, 0, UTC)),
+        ("2026-11-22T12:37:53Z", datetime(2026, 11, 22, 12, 37, 53, 0, UTC)),
+        ("2026-11-22T12:37:53.5-03:30", datetime(2026, 11, 22, 16, 7, 53, 500000, UTC)),
+        ("0001-01-01 00:00:00+00:00", datetime(1, 1, 1, tzinfo=UTC)),
+    ],
+)
+async def test_times_are_read_in_every_form_that_is_written(
+    database: Database, store: MonitorStore, text: str, expected: datetime
+) -> None:
+    row = monitor(type="push")
+    await database.insert("monitors", row)
+    await database.insert("heartbeats", heartbeat(row, time=text))
+    async with store.session() as session:
+        beat = (await session.load([row["id"]])).checks[row["id"]].latest_heartbeat
+    assert beat is not None
+    assert beat.time == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "2026-11-22", "2026-13-45 99:00:00", "0001-01-01 00:00:00+12:00", "now", 1795351066]
+)
+async def test_a_time_that_is_none_breaks_the_monitor(database: Database, store: MonitorStore, text: object) -> None:
+    row = monitor(type="push")
+    await database.insert("monitors", row)
+    await database.insert("heartbeats", heartbeat(row, time=text))
+    async with store.session() as session:
+        assert "time: got" in (await session.load([row["id"]])).broken[row["id"]]
+
+
+async def test_reads_use_the_indexes(database: Database) -> None:
+    plans = [
+        row[3]
+        for statement in (sqlite._MONITORS, sqlite._WINDOWS, sqlite._HEARTBEATS, sqlite._PLANS)
+        for row in await database.execute("EXPLAIN QUERY PLAN " + statement.replace("?", "'[]'"))
+    ]
+    assert not [step for step in plans if step.startswith("SCAN") and "wanted" not in step]
+
+
+async def test_two_stores_read_what_a_third_process_wrote(database: Database) -> None:
+    stores = [open_store(database.target, connections=2) for _ in range(2)]
+    await asyncio.gather(*(store.open() for store in stores))
+    row = monitor()
+    await database.insert("monitors", row)
+    for store in stores:
+        async with store.session() as session:
+            assert await session.page_of_plans(None, 10) == [Plan(row["id"], 60)]
+        await store.close()
+
+
+async def _without_constraints(database: Database) -> None:
+    """The same columns and types, but NULL is taken everywhere."""
+    [(statement,)] = await database.execute("SELECT sql FROM sqlite_master WHERE name = 'monitors'")
+    await database.execute("DROP TABLE monitors")
+    await database.execute(statement.replace(" NOT NULL", ""))
+
+
+async def test_migrate_then_open_is_all_it_takes(empty_database: DatabaseTarget) -> None:
+    await migrate(empty_database)
+    store = open_store(empty_database, connections=1)
+    await store.open()
+    await store.close()

@@ -1,0 +1,136 @@
+"""Real replicas as processes, and a consumer that remembers what it saw."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+from redis.asyncio import Redis
+
+from peekaping_producer.schedule import keys
+from peekaping_producer.targets import DatabaseTarget
+from tests.asynq_peer import AsynqPeer
+
+
+def environment(redis_port: int, database: DatabaseTarget, **settings: str) -> dict[str, str]:
+    """The seed's variables, as an existing deployment sets them, and nothing of this shell's."""
+    parts = {"DB_TYPE": database.dialect, "DB_NAME": database.name}
+    if database.dialect != "sqlite":
+        parts |= {
+            "DB_HOST": database.host or "",
+            "DB_PORT": str(database.port),
+            "DB_USER": database.user or "",
+            "DB_PASS": database.password or "",
+        }
+    return {
+        "PATH": os.environ["PATH"],
+        "REDIS_HOST": "127.0.0.1",
+        "REDIS_PORT": str(redis_port),
+        "MODE": "prod",
+        "METRICS_ADDR": "off",
+        **parts,
+        **settings,
+    }
+
+
+class Replica:
+    """One `peekaping-producer run`."""
+
+    def __init__(self, folder: Path, env: dict[str, str]) -> None:
+        self.log_file = folder / f"replica-{time.monotonic_ns()}.log"
+        with self.log_file.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "peekaping_producer", "run"],
+                env=env,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def lines(self) -> list[dict[str, object]]:
+        """The log; every line must be JSON."""
+        return [json.loads(line) for line in self.log_file.read_text().splitlines() if line.strip()]
+
+    def events(self) -> list[str]:
+        return [str(line["event"]) for line in self.lines()]
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Stop it gracefully; returns its exit code."""
+        self.process.send_signal(how)
+        return self.process.wait(timeout=25)
+
+
+@contextmanager
+def replicas(folder: Path, env: dict[str, str], count: int = 1) -> Iterator[list[Replica]]:
+    """`count` replicas, ended at the latest at the end of the block."""
+    running = [Replica(folder, env) for _ in range(count)]
+    try:
+        yield running
+    finally:
+        for replica in running:
+            if replica.process.poll() is None:
+                replica.kill()
+
+
+async def leader_pid(redis: Redis) -> int | None:
+    """The process that leads, by the term's hostname-pid-random."""
+    term = await redis.get(keys.LEADER)
+    return int(term.decode().split("/")[0].rsplit("-", 2)[1]) if term else None
+
+
+class Consumer:
+    """Takes every task at once, finishes it, and counts (monitor, tick)."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._peer = AsynqPeer(redis)
+        self.ticks: Counter[tuple[str, int]] = Counter()
+        self.payloads: dict[str, dict[str, object]] = {}
+
+    async def run(self) -> None:
+        while True:
+            message = await self._peer.dequeue(time.time())
+            if message is None:
+                await asyncio.sleep(0.005)
+                continue
+            payload = json.loads(message.payload)
+            scheduled_at = datetime.fromisoformat(payload["scheduled_at"]).timestamp()
+            self.ticks[payload["monitor_id"], int(scheduled_at // payload["interval"])] += 1
+            self.payloads[payload["monitor_id"]] = payload
+            await self._peer.finish(payload["monitor_id"])
+
+    def doubled(self) -> list[tuple[str, int]]:
+        return [each for each, count in self.ticks.items() if count > 1]
+
+    def monitors(self) -> set[str]:
+        return {monitor_id for monitor_id, _ in self.ticks}
+
+
+def row(monitor_id: str, *, interval: int = 60, active: bool = True, **columns: object) -> dict[str, object]:
+    """A monitor as the API server writes it."""
+    return {
+        "id": monitor_id,
+        "type": "http",
+        "name": f"monitor {monitor_id[:8]}",
+        "interval": interval,
+        "timeout": 16,
+        "max_retries": 3,
+        "retry_interval": 60,
+        "resend_interval": 0,
+        "active": active,
+        "config": msgspec.json.encode({"url": "https://example.com"}).decode(),
+        **columns,
+    }

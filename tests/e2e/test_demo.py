@@ -1,0 +1,165 @@
+"""`peekaping-producer demo` as a newcomer runs it: what it shows, and that it leaves nothing behind."""
+
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from peekaping_producer import embedded
+from peekaping_producer.embedded import EmbeddedServerError
+from tests.requirements import need
+
+DEMO = [sys.executable, "-m", "peekaping_producer", "demo", "--seconds"]
+IN_A_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+)
+FROM_A_PARENT = (
+    "import subprocess, sys; demo = subprocess.Popen(sys.argv[1:]); print('demo', demo.pid, flush=True); demo.wait()"
+)
+WITHIN_S = 20.0
+
+
+@pytest.fixture(autouse=True)
+def a_server_to_embed() -> None:
+    try:
+        embedded.find_binary()
+    except EmbeddedServerError as error:
+        need(False, str(error))
+    need(shutil.which("ps"), "apt install procps")
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """With a temporary directory of its own, in which nothing may be left, and settings that it must not heed."""
+    traps = {"DB_TYPE": "postgres", "DATABASE_URL": "postgres://nowhere/x", "REDIS_URL": "redis://127.0.0.1:1/0"}
+    return {**os.environ, **traps, "TMPDIR": str(tmp_path), "TERM": "xterm", "COLUMNS": "100", "LINES": "40"}
+
+
+def processes() -> dict[int, tuple[int, str]]:
+    """The parent and the state of every process, by pid."""
+    table = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,stat="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split() for line in table.splitlines()]
+    return {int(pid): (int(parent), state) for pid, parent, state in rows}
+
+
+def family(root: int) -> set[int]:
+    """`root` and all that it started, directly or not."""
+    everyone = processes()
+    found = {root}
+    while more := {pid for pid, (parent, _) in everyone.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def all_gone(pids: set[int]) -> bool:
+    """A zombie counts as ended: PID 1 of a container may not reap."""
+    everyone = processes()
+    return all(everyone[pid][1].startswith("Z") for pid in pids & everyone.keys())
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+@contextmanager
+def started(*argv: str, env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """A process whose stdout is read as lines; killed where the test fails."""
+    with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def lines_until(process: subprocess.Popen[str], text: str) -> list[str]:
+    """What it says up to the line with `text`."""
+    assert process.stdout
+    lines: list[str] = []
+    for line in process.stdout:
+        lines.append(line)
+        if text in line:
+            return lines
+    raise AssertionError(f"{text!r} never came: {''.join(lines)}")
+
+
+def test_it_shows_checks_and_a_failover_and_leaves_nothing(environment: dict[str, str], tmp_path: Path) -> None:
+    pids: set[int] = set()
+    with started(*DEMO, "14", env=environment) as demo:
+        assert demo.stdout
+        lines = []
+        for line in demo.stdout:
+            lines.append(line)
+            pids |= family(demo.pid)
+    output = "".join(lines)
+    assert demo.returncode == 0, output
+    counts = re.search(r"(\d+) checks handed off, (\d+) completed", output)
+    assert counts, output
+    handed_off, completed = map(int, counts.groups())
+    assert handed_off == completed > 20, output
+    assert re.search(r"leader killed at [\d.]+ s → new leader replica [12] after [\d.]+ s", output), output
+    assert "0 doubled, 0 lost" in output
+    assert re.search(r"Results: \d+ up, \d+ down \(\d+ 200, .*timeout", output), output
+    assert len(pids) >= 5, "the demo, Redis, two replicas and the directory's keeper"
+    assert all_gone(pids)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_in_a_terminal_ends_the_live_table_in_order(environment: dict[str, str], tmp_path: Path) -> None:
+    master, slave = pty.openpty()
+    argv = [sys.executable, "-c", IN_A_TERMINAL, *DEMO, "60"]
+    demo = subprocess.Popen(argv, env=environment, stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+    os.close(slave)
+    pids: set[int] = set()
+    output = b""
+    with suppress(OSError):  # EIO: the other side is closed
+        while chunk := os.read(master, 65536):
+            output += chunk
+            if not pids and re.search(rb"handed off, ([6-9]|\d\d+) completed", output):
+                pids = family(demo.pid)
+                os.write(master, b"\x03")
+    os.close(master)
+    assert demo.wait(WITHIN_S) == 0, output.decode()
+    screen = re.sub(r"\x1b\[[\d;]*m", "", output.decode())  # without colours
+    assert all(word in screen for word in ("Mail gateway", "refused", "keyword found", "leader  replica")), screen
+    assert "\x1b[?25h" in screen.rpartition("Mail gateway")[2], "the cursor is shown again"
+    assert re.search(r"Ran [\d.]+ s: \d+ checks handed off", screen), screen
+    assert len(pids) >= 5
+    assert all_gone(pids)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_demo_takes_everything_with_it(environment: dict[str, str], tmp_path: Path) -> None:
+    with started(*DEMO, "60", env=environment) as demo:
+        lines_until(demo, "leader: replica")
+        pids = family(demo.pid)
+        demo.kill()
+    assert len(pids) >= 5
+    wait_until(lambda: all_gone(pids), "its children end with it")
+    wait_until(lambda: list(tmp_path.iterdir()) == [], "its directory is removed")
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_it_ends_when_its_parent_is_killed(how: signal.Signals, environment: dict[str, str], tmp_path: Path) -> None:
+    with started(sys.executable, "-c", FROM_A_PARENT, *DEMO, "60", env=environment) as parent:
+        pid = int(lines_until(parent, "demo")[-1].split()[1])
+        lines_until(parent, "leader: replica")
+        pids = family(pid)
+        parent.send_signal(how)
+        parent.wait(WITHIN_S)
+        assert parent.stdout
+        parent.stdout.close()  # nobody reads its last lines
+        wait_until(lambda: all_gone(pids), "the demo ends, and its children with it")
+    assert len(pids) >= 5
+    assert list(tmp_path.iterdir()) == []

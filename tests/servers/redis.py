@@ -1,0 +1,81 @@
+"""A real Redis-compatible server: shared by the whole session, or private for tests that stop, kill or flush it."""
+
+import os
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+from redis.asyncio.connection import parse_url
+
+from peekaping_producer import embedded
+from peekaping_producer.embedded import EmbeddedServerError, RedisServer
+from peekaping_producer.schedule.client import connect
+from peekaping_producer.targets import RedisTarget
+from tests.requirements import need
+
+KNOWN_KEYS = ("peekaping:sched:due", "peekaping:sched:lease", "peekaping:producer:leader", "asynq:", "test:")
+"""What a test may leave behind (by prefix); `test:` is for keys of the test itself."""
+UNIQUE_LOCKS = "asynq:{healthcheck}:unique:"
+"""Upstream leaks one of these for each task; ours makes none."""
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def redis_server() -> AsyncIterator[RedisTarget]:
+    """One server for the whole session: TEST_REDIS_URL (its database must be empty), else an embedded one."""
+    if url := os.environ.get("TEST_REDIS_URL"):
+        yield _from_url(url)
+        return
+    _need_a_binary()
+    async with embedded.redis_server() as server:
+        yield RedisTarget(host=embedded.HOST, port=server.port)
+
+
+@pytest_asyncio.fixture
+async def redis(redis_server: RedisTarget) -> AsyncIterator[Redis]:
+    """A client of the shared server, whose database is empty; bytes come back. Fails where a test leaks keys."""
+    async with connect(redis_server, connections=100) as client:
+        if await client.dbsize():
+            pytest.fail(f"{redis_server} is not empty, and the tests would flush it", pytrace=False)
+        try:
+            yield client
+            unknown = [key for key in await client.keys() if not _known(key)]
+        finally:
+            await client.flushdb()
+    assert not unknown, f"keys that nothing ever removes: {unknown}"
+
+
+@pytest_asyncio.fixture
+async def private_redis() -> AsyncIterator[RedisServer]:
+    """A server of one test's own, which it may stop, kill, freeze, restart or flush."""
+    _need_a_binary()
+    async with embedded.redis_server() as server:
+        yield server
+
+
+def target_of(server: RedisServer) -> RedisTarget:
+    """Where a private server is, in the product's terms."""
+    return RedisTarget(host=embedded.HOST, port=server.port)
+
+
+def _from_url(url: str) -> RedisTarget:
+    parts = parse_url(url)
+    return RedisTarget(
+        host=parts.get("host", "localhost"),
+        port=parts.get("port", 6379),
+        db=parts.get("db", 0),
+        username=parts.get("username"),
+        password=parts.get("password"),
+    )
+
+
+def _need_a_binary() -> None:
+    try:
+        embedded.find_binary()
+    except EmbeddedServerError as error:
+        need(False, str(error))
+
+
+def _known(key: bytes | str) -> bool:
+    key = key.decode() if isinstance(key, bytes) else key
+    return key.startswith(KNOWN_KEYS) and not key.startswith(UNIQUE_LOCKS)

