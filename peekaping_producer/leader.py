@@ -20,7 +20,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from peekaping_producer.errors import StaleTermError
-from peekaping_producer.loop import Loop
+from peekaping_producer.loop import Loop, end
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.schedule import Campaign, Schedule
 
@@ -93,7 +93,7 @@ class Leader:
     async def _lead_until_stale(self, term: str) -> None:
         try:
             await self._lead(term)
-        except* StaleTermError:
+        except StaleTermError:
             log.warning("leader.stale", message="Redis refused a write: the term is over.", term=term)
 
     def _trust(self, since: float) -> None:
@@ -114,7 +114,6 @@ class Leader:
         self._metrics.is_leader.set(0)
         self._metrics.leader_transitions.inc()
         log.info("leader.ended", message=f"This replica no longer leads: {reason}.", term=term)
-        reign.cancel()
-        await asyncio.wait({reign})
+        await end(reign)
         if not reign.cancelled() and (error := reign.exception()):
             raise error

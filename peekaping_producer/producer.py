@@ -20,6 +20,7 @@ from peekaping_producer.events import EventListener
 from peekaping_producer.health import HealthServer
 from peekaping_producer.hints import Hints
 from peekaping_producer.leader import Leader
+from peekaping_producer.loop import end
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.oddities import Oddities
 from peekaping_producer.reclaimer import Reclaimer
@@ -102,9 +103,7 @@ class Producer:
         try:
             opening = asyncio.create_task(self._open(), name="start-up")
             if not await self._unless_stopped(opening):
-                opening.cancel()
-                with suppress(asyncio.CancelledError):
-                    await opening
+                await end(opening)
             else:
                 await self._work()
         finally:
@@ -188,11 +187,18 @@ class Producer:
         return "sync: the database shows no active monitor; nothing is removed" if self._sync.refused_removal else None
 
     async def _lead(self, term: str) -> None:
-        """What only the leader does, for one term. Raises StaleTermError (in a group) when Redis says it is over."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._listener.run(), name="events")
-            tasks.create_task(self._hints.run(term), name="hints")
-            tasks.create_task(self._sync.run(term), name="sync")
+        """What only the leader does, for one term. Raises StaleTermError when Redis says that it is over."""
+        tasks = [
+            asyncio.create_task(self._listener.run(), name="events"),
+            asyncio.create_task(self._hints.run(term), name="hints"),
+            asyncio.create_task(self._sync.run(term), name="sync"),
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            await end(*tasks)
 
     async def _drain(self, workers: list[asyncio.Task[None]], sides: list[asyncio.Task[None]]) -> None:
         """Stop in order: claim no more, finish what is in hand, give back the rest, resign, end the other loops."""
@@ -201,17 +207,14 @@ class Producer:
         self._claims.close()
         await asyncio.wait(workers, timeout=max(self._settings.shutdown_grace - 3.0, 0.0))
         unfinished = [worker for worker in workers if not worker.done()]
-        for worker in unfinished:
-            worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
+        await end(*unfinished)
         given_back = 0
         for claim in list(self._claims.outstanding.values()):
             with suppress(RedisError, OSError):  # reclaimed when the lease ends, then
                 await self._claims.give_back(claim)
                 given_back += len(claim.due)
         for side in reversed(sides):  # the leader first: a follower should not wait for the others
-            side.cancel()
-            await asyncio.wait({side})
+            await end(side)
         log.info(
             "producer.drained",
             message="All that was claimed is handed off or given back.",

@@ -13,6 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from peekaping_producer.embedded import RedisServer
+from peekaping_producer.loop import end
 from peekaping_producer.monitor import next_aligned
 from peekaping_producer.schedule import keys
 from peekaping_producer.schedule.client import connect
@@ -37,8 +38,7 @@ async def consuming(server: Redis) -> AsyncIterator[Consumer]:
     try:
         yield consumer
     finally:
-        running.cancel()
-        await asyncio.wait({running})
+        await end(running)
 
 
 def new_ids(count: int) -> list[str]:

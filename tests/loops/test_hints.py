@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 
 from peekaping_producer.errors import StaleTermError, StoreUnavailableError
 from peekaping_producer.events import EventListener, monitor_id_of
+from peekaping_producer.loop import end
 from peekaping_producer.schedule import keys
 from tests.loops.conftest import TERM, Parts
 from tests.memory_store import monitor
@@ -131,8 +132,7 @@ async def test_events_are_hinted_counted_and_never_fatal(parts: Parts, listener:
     assert parts.count("events_total", type="monitor.updated", result="ignored") == 1
     assert parts.count("events_total", type="monitor.deleted", result="foreign") == 1
     assert not listening.done()
-    listening.cancel()
-    await asyncio.wait({listening})
+    await end(listening)
 
 
 async def test_a_broken_subscription_is_renewed_and_asks_for_a_sync(parts: Parts, listener: EventListener) -> None:
@@ -143,8 +143,7 @@ async def test_a_broken_subscription_is_renewed_and_asks_for_a_sync(parts: Parts
     await until(lambda: parts.sync._soon.is_set(), "subscribed again")
     await publish(parts.redis, "monitor.created", json.dumps({"type": "monitor.created", "payload": {"id": "m1"}}))
     await until(lambda: len(parts.hints) == 1)
-    listening.cancel()
-    await asyncio.wait({listening})
+    await end(listening)
 
 
 async def test_a_storm_of_fifty_thousand_events_is_bounded_and_settles_right(
@@ -164,6 +163,4 @@ async def test_a_storm_of_fifty_thousand_events_is_bounded_and_settles_right(
         return len(parts.hints) == 0 and set(await parts.due()) == set(ids[:250])
 
     await until(settled, within_s=30)
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)
+    await end(*tasks)

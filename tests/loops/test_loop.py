@@ -1,0 +1,126 @@
+"""The shell of every loop: it backs off, recovers, ends, and can be ended."""
+
+import asyncio
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+
+from peekaping_producer import loop as loop_module
+from peekaping_producer.backoff import Backoff
+from peekaping_producer.errors import StoreError, StoreUnavailableError
+from peekaping_producer.loop import Loop, LoopDone, end
+from peekaping_producer.metrics import Metrics
+from tests.waiting import until
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def loop(metrics: Metrics) -> Loop:
+    return Loop("some", metrics, longest_backoff_s=0.01)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RedisConnectionError("away"),
+        ResponseError("READONLY You can't write against a read only replica."),
+        ResponseError("LOADING Redis is loading the dataset in memory"),
+        StoreUnavailableError("away"),
+        StoreError("the table is gone"),
+        ConnectionResetError(),
+    ],
+)
+async def test_a_failing_dependency_ends_no_loop(loop: Loop, metrics: Metrics, error: Exception) -> None:
+    turns = 0
+
+    async def turn() -> float:
+        nonlocal turns
+        turns += 1
+        if turns < 4:
+            raise error
+        raise LoopDone
+
+    await loop.run(turn)
+    assert turns == 4
+    kind = "store" if isinstance(error, StoreError) else "redis"
+    assert metrics.registry.get_sample_value(f"peekaping_producer_{kind}_errors_total", {"where": "some"}) == 3
+
+
+async def test_what_is_unforeseen_ends_the_loop_with_its_reason(loop: Loop) -> None:
+    async def turn() -> float:
+        raise KeyError("a bug")
+
+    with pytest.raises(KeyError):
+        await loop.run(turn)
+
+
+async def test_a_loop_at_work_that_does_not_advance_is_stalled(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("peekaping_producer.loop.time.monotonic", lambda: now)
+    assert loop.stalled_s == 0
+    loop.beat()
+    now = 115.0
+    assert loop.stalled_s == 15
+    loop.rest()
+    assert loop.stalled_s == 0
+
+
+async def test_end_cancels_again_where_a_cancellation_got_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_module, "_CANCEL_AGAIN_AFTER_S", 0.01)
+    lost = 0
+
+    async def deaf() -> None:
+        nonlocal lost
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if lost == 3:
+                    raise
+                lost += 1
+
+    task = asyncio.create_task(deaf())
+    await asyncio.sleep(0)
+    await asyncio.wait_for(end(task), 5)
+    assert task.cancelled()
+
+
+async def test_end_leaves_nobody_behind_when_it_is_cancelled_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_module, "_CANCEL_AGAIN_AFTER_S", 0.01)
+    released = asyncio.Event()
+
+    async def slow_to_end() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            while not released.is_set():
+                try:
+                    await released.wait()
+                except asyncio.CancelledError:
+                    continue
+
+    task = asyncio.create_task(slow_to_end())
+    await asyncio.sleep(0)
+    ending = asyncio.create_task(end(task))
+    await asyncio.sleep(0)
+    ending.cancel()
+    await asyncio.sleep(0)
+    assert not ending.done()
+    released.set()
+    await until(ending.done)
+    assert ending.cancelled()
+    assert task.done()
+
+
+def test_backoff_doubles_with_jitter_up_to_its_longest_and_starts_again() -> None:
+    backoff = Backoff(0.1, 1.0)
+    delays = [backoff.delay() for _ in range(6)]
+    for delay, most in zip(delays, [0.1, 0.2, 0.4, 0.8, 1.0, 1.0], strict=True):
+        assert most / 2 <= delay <= most
+    backoff.reset()
+    assert backoff.delay() <= 0.1
