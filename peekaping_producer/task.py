@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -177,14 +177,22 @@ def checks_cert_expiry(monitor_type: str, config: str) -> bool:
 
     Raises ValueError where Go would fail to parse the config; the message never quotes it.
     """
-    kind = monitor_type.lower()
-    if not config or not (kind.startswith("http") or kind == "tcp"):
+    if not config or not _may_have_certificate(monitor_type):
         return False
-    spelled = config.count(_CERT_KEY)
-    if spelled <= 1 and "\\u" not in config and config.lower().count(_CERT_KEY) == spelled:
-        with suppress(msgspec.MsgspecError):  # what it refuses, the careful way words
+    lowered = config.lower()
+    spelled = lowered.count(_CERT_KEY)
+    if "\\u" not in lowered and (spelled == 0 or (spelled == 1 and _CERT_KEY in config)):
+        try:
             return _decode_cert_flag(config).check_cert_expiry or False
+        except msgspec.MsgspecError:
+            pass  # the careful way decides, and words what is wrong
     return _careful_cert_flag(config)
+
+
+@lru_cache(maxsize=256)
+def _may_have_certificate(monitor_type: str) -> bool:
+    kind = monitor_type.lower()
+    return kind.startswith("http") or kind == "tcp"
 
 
 def _careful_cert_flag(config: str) -> bool:

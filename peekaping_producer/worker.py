@@ -72,7 +72,7 @@ class Worker:
         """Read the monitors; where the database fails, they are due again at once."""
         self.loop.beat()
         try:
-            return await session.load([monitor_id for monitor_id in claim.due if self._store.is_id(monitor_id)])
+            return await session.load(list(claim.due))
         except StoreError:
             await self._claims.give_back(claim)
             raise

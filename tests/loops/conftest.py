@@ -1,5 +1,7 @@
 """The parts of one replica, over a real Redis and a database in memory."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
@@ -8,6 +10,7 @@ from redis.asyncio import Redis
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.claims import Claims
 from peekaping_producer.hints import Hints
+from peekaping_producer.loop import end
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.oddities import Oddities
 from peekaping_producer.reclaimer import Reclaimer
@@ -50,6 +53,13 @@ class Parts:
 
     def tick(self, interval: int) -> int:
         return (self.clock.now_ms // (interval * 1000) + 1) * interval * 1000
+
+
+@pytest.fixture(autouse=True)
+async def nothing_runs_on() -> AsyncIterator[None]:
+    """A test that fails half-way leaves its loops running, and a lost cancellation would then hang the session."""
+    yield
+    await end(*(asyncio.all_tasks() - {asyncio.current_task()}))
 
 
 @pytest.fixture
