@@ -1,6 +1,7 @@
 """The replica's one door to the schedule: its workers take turns to claim, so that an idle replica is quiet."""
 
 import asyncio
+import time
 
 from peekaping_producer.loop import Loop, LoopDone
 from peekaping_producer.metrics import Metrics
@@ -8,6 +9,8 @@ from peekaping_producer.schedule import Claim, Schedule
 
 _SHORTEST_WAIT_S = 0.005
 _LONGEST_WAIT_S = 0.25
+IDLE_S = 30.0
+"""How long a worker waits for a claim before it looks after its database connection."""
 
 
 class Claims:
@@ -24,12 +27,13 @@ class Claims:
         self.outstanding: dict[str, Claim] = {}
         """By token. What is still here when the replica must stop is given back."""
 
-    async def next(self, loop: Loop) -> Claim:
-        """The next due monitors; waits until there are some. The caller holds `turn`, and settles the claim.
+    async def next(self, loop: Loop) -> Claim | None:
+        """The next due monitors; None when there were none for IDLE_S. The caller holds `turn`, and settles the claim.
 
         Raises LoopDone once closed.
         """
-        while True:
+        idle_at = time.monotonic() + IDLE_S
+        while time.monotonic() < idle_at:
             if self._closed:
                 raise LoopDone
             loop.beat()
@@ -41,6 +45,7 @@ class Claims:
                 return claim
             loop.rest()
             await self._wait(claim)
+        return None
 
     async def _wait(self, claim: Claim) -> None:
         """Until the next monitor is due, or somebody knows of one that is due sooner."""

@@ -58,7 +58,8 @@ class Worker:
             async with self._claims.turn:
                 self.loop.beat()
                 session = await connection.enter_async_context(self._store.session())
-                claim = await self._claims.next(self.loop)
+                while (claim := await self._claims.next(self.loop)) is None:
+                    await session.ping()
             loaded = await self._load(session, claim)
         try:
             await self._hand_off(claim, loaded)

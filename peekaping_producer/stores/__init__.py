@@ -50,6 +50,10 @@ class Session(Protocol):
         """
         ...
 
+    async def ping(self) -> None:
+        """A trivial statement: keeps an idle connection alive on its way through NATs and load balancers."""
+        ...
+
 
 @runtime_checkable
 class MonitorStore(Protocol):

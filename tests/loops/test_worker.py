@@ -131,6 +131,18 @@ async def test_a_worker_waits_until_something_is_due_and_a_nudge_wakes_it(parts:
     assert await parts.pending() == {"m1"}
 
 
+async def test_an_idle_worker_keeps_its_connection_alive_and_learns_when_it_broke(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("peekaping_producer.claims.IDLE_S", 0.02)
+    turn = asyncio.create_task(parts.worker.run_once())
+    await until(lambda: parts.store.reads.count("ping") >= 2)
+    parts.store.away = True
+    with pytest.raises(StoreUnavailableError):
+        await turn
+    assert parts.store.reads.count("session") == 1
+
+
 async def test_closing_the_claims_ends_the_worker_in_peace(parts: Parts) -> None:
     running = asyncio.create_task(parts.worker.run())
     await until(lambda: parts.claims.turn.locked())
