@@ -70,8 +70,8 @@ class Consumer:
         result = await _check(http, task)
         today = f"{_PROCESSED}:{datetime.now(UTC):%Y-%m-%d}"
         keys = (_ACTIVE, _LEASE, TASK_KEY_PREFIX + task_id, _PROCESSED, today)
-        await self._finish.run(self._redis, keys, (task_id, _KEEP_COUNTS_S))
-        self._ledger.complete(task.monitor_id, result)
+        at_ms = await self._finish.run(self._redis, keys, (task_id, _KEEP_COUNTS_S))
+        self._ledger.complete(task.monitor_id, result, at_ms)
 
 
 async def _check(http: aiohttp.ClientSession, task: _Task) -> Result:

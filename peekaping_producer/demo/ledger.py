@@ -28,6 +28,7 @@ class Row(msgspec.Struct):
     """None for the first one: a new monitor is due at once."""
     result: Result | None = None
     checks: int = 0
+    completed_ms: int = 0
 
     def next_due_ms(self) -> int | None:
         """When it is due next; None before its first hand-off."""
@@ -44,6 +45,8 @@ class Ledger:
         self.completed = 0
         self.up = 0
         self.doubled = 0
+        self.overlapped = 0
+        """Ticks that passed while the check before still ran: then there is no second one."""
         self.latest_ms = 0
         """The greatest lateness."""
         self._missed: list[int] = []
@@ -58,14 +61,18 @@ class Ledger:
         elif at_ms < due_ms:
             self.doubled += 1
         else:
-            row.tick_ms, row.late_ms = due_ms, at_ms - due_ms
+            ticks = range(due_ms, at_ms + 1, row.interval * 1000)
+            served, *missed = [tick for tick in ticks if tick > row.completed_ms] or [ticks[-1]]
+            self.overlapped += len(ticks) - len(missed) - 1
+            row.tick_ms, row.late_ms = served, at_ms - served
             self.latest_ms = max(self.latest_ms, row.late_ms)
-            self._missed += range(due_ms + row.interval * 1000, at_ms + 1, row.interval * 1000)
+            self._missed += missed
         row.handed_off_ms = at_ms
 
-    def complete(self, monitor_id: str, result: Result) -> None:
-        """Its check ended."""
+    def complete(self, monitor_id: str, result: Result, at_ms: int) -> None:
+        """Its check ended at `at_ms`."""
         row = self.rows[monitor_id]
+        row.completed_ms = at_ms
         row.result = result
         row.checks += 1
         self.completed += 1
@@ -80,7 +87,8 @@ class Ledger:
         missed = list(self._missed)
         for row in self.rows.values():
             if (due_ms := row.next_due_ms()) is not None:
-                missed += range(due_ms, until_ms + 1, row.interval * 1000)
+                ticks = range(due_ms, until_ms + 1, row.interval * 1000)
+                missed += (tick for tick in ticks if tick > row.completed_ms)
         first, last = excused or (0, -1)
         return sum(not first <= tick <= last for tick in missed)
 

@@ -69,10 +69,22 @@ def test_ticks_that_went_by_are_lost_and_the_late_one_is_not() -> None:
     assert ledger.lost(12_000, (7_000, 11_000)) == 1  # 12,000 itself was never served
 
 
+def test_a_tick_that_passes_while_the_check_still_runs_is_not_lost() -> None:
+    ledger = Ledger([every_two_seconds()])
+    ledger.hand_off("a", 3_500)
+    ledger.complete("a", Result(False, "timeout", 1000), 4_500)  # 4,000 passed meanwhile
+    ledger.hand_off("a", 6_004)
+    row = ledger.rows["a"]
+    assert (row.tick_ms, row.late_ms, ledger.overlapped) == (6_000, 4, 1)
+    ledger.complete("a", Result(True, "200", 2_500), 8_500)
+    assert ledger.lost(8_500, None) == 0
+    assert ledger.lost(10_000, None) == 1
+
+
 def test_results_are_counted_by_kind_and_unseen_monitors_named() -> None:
     ledger = Ledger([every_two_seconds("a"), every_two_seconds("b")])
     ledger.hand_off("a", 4_000)
-    ledger.complete("a", Result(False, "timeout", 1000))
+    ledger.complete("a", Result(False, "timeout", 1000), 5_000)
     assert (ledger.completed, ledger.up, dict(ledger.results), ledger.unseen()) == (1, 0, {"timeout": 1}, ["b"])
 
 
