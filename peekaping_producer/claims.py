@@ -1,4 +1,4 @@
-"""The replica's one door to the schedule: its workers take turns to claim, so that an idle replica is quiet."""
+"""Where a replica's workers claim: one after another, so that an idle replica is quiet."""
 
 import asyncio
 import time
@@ -39,6 +39,7 @@ class Claims:
             loop.beat()
             self._sooner.clear()
             claim = await self._schedule.claim(self._batch)
+            loop.went_well()
             if claim.due:
                 self.outstanding[claim.token] = claim
                 self._metrics.claimed.inc(len(claim.due))
@@ -63,10 +64,10 @@ class Claims:
         """The claim is done with: handed off, given back or run out."""
         self.outstanding.pop(claim.token, None)
 
-    async def give_back(self, claim: Claim) -> None:
-        """Make the claim's monitors due again at once, rather than when the lease runs out."""
-        await self._schedule.give_back(claim)
+    async def give_back(self, claim: Claim) -> int:
+        """Make the claim's monitors due again at once, rather than when the lease runs out; how many that were."""
         self.settle(claim)
+        return await self._schedule.give_back(claim)
 
     def nudge(self) -> None:
         """This replica put something into due: look now rather than at the end of the wait."""

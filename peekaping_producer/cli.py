@@ -14,6 +14,7 @@ from peekaping_producer import logs
 from peekaping_producer.errors import ConfigError, ProducerError, TaskDiedError, UnreachableError
 from peekaping_producer.settings import Settings, load_settings
 from peekaping_producer.settings.table import as_text
+from peekaping_producer.stores import open_store
 
 log = structlog.stdlib.get_logger()
 
@@ -135,7 +136,11 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _check_config(_args: argparse.Namespace) -> int:
-    print(as_text(load_settings()))
+    settings = load_settings()
+    print(as_text(settings))
+    for warning in settings.warnings:
+        _complain(warning)
+    open_store(settings.database_target(), connections=1)  # refuses what has no store; nothing is connected yet
     return 0
 
 

@@ -43,7 +43,7 @@ _FIELDS = (
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Schedule:
+class CronExpression:
     """A parsed expression. Days of week count from Sunday = 0.
 
     Compared by identity, which makes it a cheap key: `parse` gives the same one for the same text while it is cached.
@@ -108,7 +108,7 @@ class Schedule:
         return by_month and by_week if self.needs_both_days else by_month or by_week
 
 
-def parse(expression: str) -> Schedule:
+def parse(expression: str) -> CronExpression:
     """Read five fields with an optional zone before them (`CRON_TZ=Europe/Berlin 30 2 * * mon-fri`).
 
     Raises CronError naming the expression and what is wrong with it.
@@ -122,7 +122,7 @@ def parse(expression: str) -> Schedule:
 
 
 @lru_cache(maxsize=1024)
-def _parse(expression: str) -> Schedule | str:
+def _parse(expression: str) -> CronExpression | str:
     """Give what is wrong as text, so that a bad expression is cached too: it comes back with every batch."""
     try:
         zone, fields = _split(expression)
@@ -131,7 +131,7 @@ def _parse(expression: str) -> Schedule | str:
         return str(error)
     minutes, hours, days_of_month, months, days_of_week = (values for values, _ in parsed)
     needs_both_days = parsed[2][1] or parsed[4][1]
-    return Schedule(minutes, hours, days_of_month, months, days_of_week, needs_both_days, zone)
+    return CronExpression(minutes, hours, days_of_month, months, days_of_week, needs_both_days, zone)
 
 
 def _split(expression: str) -> tuple[ZoneInfo | None, list[str]]:

@@ -1,6 +1,5 @@
 """The leader's ear: monitor events that the API server publishes become hints."""
 
-import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
@@ -73,7 +72,7 @@ class EventListener:
         await self.loop.run(self.run_once)
 
     async def run_once(self) -> float:
-        """Subscribe and listen until the connection breaks. Raises RedisError or OSError then."""
+        """Subscribe and listen until the connection breaks, which raises RedisError or OSError."""
         pubsub = self._redis.pubsub()
         try:
             await pubsub.subscribe(*(CHANNEL_PREFIX + each for each in TYPES))
@@ -96,12 +95,11 @@ class EventListener:
             elif now - pinged_at > _PING_EVERY_S:
                 pinged_at = now
                 await pubsub.ping()
-            else:
-                await asyncio.sleep(0)
 
     def _take(self, message: dict[str, Any]) -> None:
         if message["type"] == "subscribe" and message["channel"].decode().endswith(TYPES[-1]):
             log.info("events.subscribed", message="Listening to monitor events.")
+            self.loop.went_well()
             self._on_subscribed()
         elif message["type"] == "message":
             kind = message["channel"].decode().removeprefix(CHANNEL_PREFIX)

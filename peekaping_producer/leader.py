@@ -20,9 +20,10 @@ import structlog
 from redis.exceptions import RedisError
 
 from peekaping_producer.errors import StaleTermError
-from peekaping_producer.loop import Loop, end
+from peekaping_producer.loop import Loop
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.schedule import Campaign, Schedule
+from peekaping_producer.tasks import end
 
 log = structlog.stdlib.get_logger()
 
@@ -64,7 +65,7 @@ class Leader:
                     await self._schedule.resign(term)
 
     async def run_once(self) -> float:
-        """Renew or ask once, then wait for as long as that answer holds; returns 0."""
+        """Renew or ask once; a leader then waits here until it must renew. Returns the seconds until the next turn."""
         if self._reign and self._reign.done():
             await self._end("not renewed in time" if self._reign.cancelled() else "its writes were refused")
         begin = f"{self.node}/{secrets.token_hex(6)}"

@@ -1,6 +1,7 @@
 """A named background loop: turns for ever; while a dependency fails it waits, and it never ends because of that."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 
@@ -15,29 +16,6 @@ log = structlog.stdlib.get_logger()
 
 _REMIND_AFTER_S = 30.0
 """A loop that keeps failing says so at first and then this often."""
-
-
-_CANCEL_AGAIN_AFTER_S = 1.0
-
-
-async def end(*tasks: asyncio.Task[None]) -> None:
-    """Cancel `tasks` and wait until they have ended; again and again, for one cancellation may get lost.
-
-    Before Python 3.12 asyncio.wait_for, which redis-py sends through, swallows one that arrives just as the inner
-    call completes. What the tasks raised stays with them.
-    """
-    pending = set(tasks)
-    interrupted: asyncio.CancelledError | None = None
-    while pending:
-        for task in pending:
-            task.cancel()
-        try:
-            _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_AFTER_S)
-        except asyncio.CancelledError as error:
-            interrupted = error  # nobody is left behind because somebody is in a hurry
-            pending = {task for task in pending if not task.done()}
-    if interrupted:
-        raise interrupted
 
 
 class LoopDone(Exception):  # noqa: N818 - no error: the loop has nothing left to do
@@ -57,7 +35,7 @@ class Loop:
         self._backoff = Backoff(0.1, longest_backoff_s)
         self._busy_since: float | None = None
         self._failing_since: float | None = None
-        self._said_at = 0.0
+        self._said_at = -math.inf
 
     def beat(self) -> None:
         """At work, and advancing."""
@@ -91,7 +69,7 @@ class Loop:
                 self._metrics.redis_errors.labels(self.name).inc()
                 pause = self._failed("redis", error)
             else:
-                self._went_well()
+                self.went_well()
             finally:
                 self.rest()
             await asyncio.sleep(pause)
@@ -112,7 +90,8 @@ class Loop:
             )
         return self._backoff.delay()
 
-    def _went_well(self) -> None:
+    def went_well(self) -> None:
+        """The dependencies work. Also for turns that last: one that works for hours should not look like failing."""
         if self._failing_since is None:
             return
         log.info(
@@ -122,5 +101,5 @@ class Loop:
             after_s=round(time.monotonic() - self._failing_since, 1),
         )
         self._failing_since = None
-        self._said_at = 0.0
+        self._said_at = -math.inf
         self._backoff.reset()

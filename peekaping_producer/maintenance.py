@@ -22,6 +22,9 @@ _LONGEST_LOOK_BACK = cron.SEARCH_YEARS * 366 * 24 * 60  # minutes; an expression
 _DATE_TIME = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{1,2}):([0-9]{2})")
 _TIME = re.compile(r"([0-9]{1,2}):([0-9]{2})")
 
+_SERVER_ZONES = frozenset({"SAME_AS_SERVER", "Local"})
+"""Names that mean the zone of the process, setting TZ."""
+
 
 class MaintenanceWindow(msgspec.Struct, frozen=True, gc=False):
     """One row of `maintenances`, as the API server stores it.
@@ -50,8 +53,14 @@ def under_maintenance(
     server_zone: str,
     on_error: Callable[[MaintenanceWindow, MaintenanceError], None],
 ) -> bool:
-    """Whether any of the windows is active; one that cannot be evaluated is reported and counts as not active."""
+    """Whether any of the windows is active; one that cannot be evaluated is reported and counts as not active.
+
+    An unknown time zone is reported too; the window is then evaluated in UTC, as upstream does.
+    """
     for window in windows:
+        if window.active and not _is_known(window.timezone):
+            zone = f"timezone: got {window.timezone!r:.40}, takes an IANA zone; UTC is used"
+            on_error(window, MaintenanceError(f"maintenance {window.id}: {zone}"))
         try:
             if is_active(window, now_ms, server_zone):
                 return True
@@ -104,7 +113,7 @@ def _in_cron(window: MaintenanceWindow, now_ms: int, zone: ZoneInfo) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _first_run_ms(schedule: cron.Schedule, after_minute: int, zone: ZoneInfo) -> int | None:
+def _first_run_ms(schedule: cron.CronExpression, after_minute: int, zone: ZoneInfo) -> int | None:
     """Runs are on whole minutes, so that all monitors of a batch which share a window share this answer."""
     run = schedule.next((_EPOCH + timedelta(minutes=after_minute)).astimezone(zone))
     return None if run is None else (run - _EPOCH) // _MILLISECOND
@@ -181,10 +190,14 @@ def _offset(instant: datetime, zone: ZoneInfo) -> timedelta:
     return instant.astimezone(zone).utcoffset() or timedelta()
 
 
+def _is_known(name: str | None) -> bool:
+    return not name or name in _SERVER_ZONES or _zone_of(name, "").key == name
+
+
 @lru_cache(maxsize=1024)
 def _zone_of(name: str, server_zone: str) -> ZoneInfo:
     """An unknown zone is UTC, as it is for the API server."""
-    if name in {"SAME_AS_SERVER", "Local"}:
+    if name in _SERVER_ZONES:
         name = server_zone.removeprefix(":")  # POSIX allows TZ=:Europe/Berlin
     try:
         return ZoneInfo(name or "UTC")

@@ -55,7 +55,9 @@ class Metrics:
         self.leader_transitions = counter("leader_transitions_total", "Times this replica began or ended leading.")
         self.due_depth = gauge("due_depth", "Monitors in the due set.")
         self.lease_depth = gauge("lease_depth", "Monitors that a claim holds.")
-        self.oldest_due_age = gauge("oldest_due_age_seconds", "How late the latest due monitor is; NaN: Redis is away.")
+        self.oldest_due_age = gauge(
+            "oldest_due_age_seconds", "How long the longest overdue monitor waits; NaN: Redis is away."
+        )
         self.claimed = counter("claimed_total", "Monitors claimed.")
         self.handed_off = counter("handed_off_total", "Claimed monitors, by what became of them.", "outcome")
         self.missed_ticks = counter("missed_ticks_total", "Ticks skipped because a monitor was claimed too late.")

@@ -7,8 +7,8 @@ import msgspec
 from peekaping_producer.maintenance import MaintenanceWindow
 
 
-class Proxy(msgspec.Struct, frozen=True, gc=False):
-    """A proxy that the check is to go through. Field order is the payload's."""
+class Proxy(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """A proxy that the check is to go through, in the form of the payload: an empty user or password is left out."""
 
     id: str
     protocol: str

@@ -5,7 +5,6 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from importlib.metadata import version
 from typing import TypeVar
 
@@ -20,7 +19,6 @@ from peekaping_producer.events import EventListener
 from peekaping_producer.health import HealthServer
 from peekaping_producer.hints import Hints
 from peekaping_producer.leader import Leader
-from peekaping_producer.loop import end
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.oddities import Oddities
 from peekaping_producer.reclaimer import Reclaimer
@@ -30,6 +28,7 @@ from peekaping_producer.settings import Settings
 from peekaping_producer.stores import open_store
 from peekaping_producer.sync import Sync
 from peekaping_producer.task import TaskBuilder
+from peekaping_producer.tasks import end
 from peekaping_producer.vitals import Vitals
 from peekaping_producer.worker import Worker
 
@@ -37,6 +36,8 @@ log = structlog.stdlib.get_logger()
 
 T = TypeVar("T")
 _MOST_STORE_CONNECTIONS = 10
+_LAST_STEPS_S = 3.0
+"""Of SHUTDOWN_GRACE, kept for giving back, resigning and closing."""
 _SIDE_LOOPS = 8
 """Loops beside the workers that may each hold a Redis connection."""
 
@@ -122,12 +123,13 @@ class Producer:
         return False
 
     async def _open(self) -> None:
-        """Reach Redis and the database, each within STARTUP_TIMEOUT.
+        """Reach Redis and the database, both within STARTUP_TIMEOUT.
 
         Raises UnreachableError after that time, and ScheduleError or StoreError at once where waiting will not help.
         """
-        server = await self._reach("Redis", lambda: check_server(self._redis, self._redis_target))
-        await self._reach("The database", self._store.open)
+        give_up_at = time.monotonic() + self._settings.startup_timeout
+        server = await self._reach("Redis", lambda: check_server(self._redis, self._redis_target), give_up_at)
+        await self._reach("The database", self._store.open, give_up_at)
         log.info(
             "producer.connected",
             message="Redis and the database answer.",
@@ -138,8 +140,7 @@ class Producer:
         if address := self._settings.metrics_address:
             await self._health.start(*address, required=self._settings.metrics_addr_explicit)
 
-    async def _reach(self, name: str, attempt: Callable[[], Awaitable[T]]) -> T:
-        give_up_at = time.monotonic() + self._settings.startup_timeout
+    async def _reach(self, name: str, attempt: Callable[[], Awaitable[T]], give_up_at: float) -> T:
         backoff = Backoff(0.2, 5.0)
         while True:
             try:
@@ -205,23 +206,29 @@ class Producer:
         started_at = time.monotonic()
         self._vitals.draining = True
         self._claims.close()
-        await asyncio.wait(workers, timeout=max(self._settings.shutdown_grace - 3.0, 0.0))
+        grace_s = self._settings.shutdown_grace
+        await asyncio.wait(workers, timeout=max(grace_s - _LAST_STEPS_S, grace_s / 2))
         unfinished = [worker for worker in workers if not worker.done()]
         await end(*unfinished)
-        given_back = 0
-        for claim in list(self._claims.outstanding.values()):
-            with suppress(RedisError, OSError):  # reclaimed when the lease ends, then
-                await self._claims.give_back(claim)
-                given_back += len(claim.due)
+        given_back = await self._give_back()
         for side in reversed(sides):  # the leader first: a follower should not wait for the others
             await end(side)
         log.info(
             "producer.drained",
-            message="All that was claimed is handed off or given back.",
+            message="What was claimed is handed off, given back, or left to its lease.",
             unfinished_workers=len(unfinished),
             given_back=given_back,
             took_ms=round((time.monotonic() - started_at) * 1000),
         )
+
+    async def _give_back(self) -> int:
+        given_back = 0
+        for claim in list(self._claims.outstanding.values()):
+            try:
+                given_back += await self._claims.give_back(claim)
+            except (RedisError, OSError):
+                break  # Redis is away: the leases end by themselves
+        return given_back
 
     async def _close(self) -> None:
         await self._health.stop()

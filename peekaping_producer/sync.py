@@ -71,7 +71,10 @@ class Sync:
             await self._until(started_at + self._interval_s)
             return 0.0
 
-        await self.loop.run(turn)
+        try:
+            await self.loop.run(turn)
+        finally:
+            self.refused_removal = False  # another leader's business now
 
     async def _until(self, then: float) -> None:
         while (left_s := then - time.monotonic()) > 0 and not self._hints.overflowed:
@@ -93,7 +96,7 @@ class Sync:
         if orphans or doubles:
             self._metrics.pending_repaired.labels("orphan").inc(orphans)
             self._metrics.pending_repaired.labels("double").inc(doubles)
-            log.warning("queue.repaired", message="Removed stray entries.", without_task=orphans, twice=doubles)
+            log.warning("queue.repaired", message="Removed stray entries.", orphans=orphans, doubles=doubles)
         took_s = time.monotonic() - started_at
         self._metrics.sync_duration.observe(took_s)
         self._metrics.sync_last_success.set_to_current_time()

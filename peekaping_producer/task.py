@@ -27,16 +27,6 @@ class HealthCheckTask(msgspec.Struct, frozen=True, gc=False):
     payload: bytes
 
 
-class _ProxyPayload(msgspec.Struct, frozen=True, gc=False):
-    id: str
-    protocol: str
-    host: str
-    port: int
-    auth: bool
-    username: str | UnsetType = UNSET
-    password: str | UnsetType = UNSET
-
-
 class _HeartbeatPayload(msgspec.Struct, frozen=True, gc=False):
     id: str
     monitor_id: str
@@ -64,7 +54,7 @@ class _Payload(msgspec.Struct, frozen=True, gc=False):
     retry_interval: int
     resend_interval: int
     config: str
-    proxy: _ProxyPayload | UnsetType
+    proxy: Proxy | UnsetType
     last_heartbeat: _HeartbeatPayload | UnsetType
     scheduled_at: str
     is_under_maintenance: bool
@@ -99,7 +89,7 @@ class TaskBuilder:
             monitor.retry_interval,
             monitor.resend_interval,
             monitor.config,
-            _proxy_payload(check.proxy) if check.proxy else UNSET,
+            check.proxy or UNSET,
             _heartbeat_payload(check.latest_heartbeat) if check.latest_heartbeat else UNSET,
             scheduled_at,
             bool(check.windows) and self._under_maintenance(check, now_ms),
@@ -129,18 +119,6 @@ def rfc3339(moment: datetime) -> str:
     if "." in text:
         text = text.rstrip("0")
     return text + "Z"
-
-
-def _proxy_payload(proxy: Proxy) -> _ProxyPayload:
-    return _ProxyPayload(
-        proxy.id,
-        proxy.protocol,
-        proxy.host,
-        proxy.port,
-        proxy.auth,
-        proxy.username or UNSET,
-        proxy.password or UNSET,
-    )
 
 
 def _heartbeat_payload(beat: Heartbeat) -> _HeartbeatPayload:

@@ -15,7 +15,7 @@ from peekaping_producer.stores import MonitorStore
 SAMPLE_INTERVAL_S = 5.0
 STALE_AFTER_S = 12.0
 WEDGED_AFTER_S = 13.0
-"""More than the longest step of a loop: a hand-off repeated for a whole lease, or a statement that times out."""
+"""More than the longest step of a loop: a hand-off that is repeated (8 s and a call), or a load (10 s)."""
 
 
 class Vitals:

@@ -1,5 +1,6 @@
 """One of a replica's workers: claim, load, build, hand off."""
 
+import asyncio
 from contextlib import AsyncExitStack
 
 import structlog
@@ -7,7 +8,7 @@ from redis.exceptions import RedisError
 
 from peekaping_producer.brokers import Broker, HandOff
 from peekaping_producer.claims import Claims
-from peekaping_producer.errors import StoreError
+from peekaping_producer.errors import StoreError, StoreUnavailableError
 from peekaping_producer.loop import Loop
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitor import next_aligned
@@ -17,6 +18,9 @@ from peekaping_producer.stores import Loaded, MonitorStore, Session
 from peekaping_producer.task import HealthCheckTask, TaskBuilder
 
 log = structlog.stdlib.get_logger()
+
+LOAD_WITHIN_S = 10.0
+"""More than one slow statement; less than what makes a loop look wedged."""
 
 
 class Worker:
@@ -58,6 +62,7 @@ class Worker:
             async with self._claims.turn:
                 self.loop.beat()
                 session = await connection.enter_async_context(self._store.session())
+                # Holding the turn and a connection, for hours perhaps.
                 while (claim := await self._claims.next(self.loop)) is None:
                     await session.ping()
             loaded = await self._load(session, claim)
@@ -73,7 +78,11 @@ class Worker:
         """Read the monitors; where the database fails, they are due again at once."""
         self.loop.beat()
         try:
-            return await session.load(list(claim.due))
+            async with asyncio.timeout(LOAD_WITHIN_S):
+                return await session.load(list(claim.due))
+        except TimeoutError:
+            await self._claims.give_back(claim)
+            raise StoreUnavailableError(f"a batch was not read within {LOAD_WITHIN_S:g} s") from None
         except StoreError:
             await self._claims.give_back(claim)
             raise
@@ -125,7 +134,7 @@ class Worker:
             "claim.handed_off",
             message="Handed a batch of tasks to the queue.",
             claimed=len(claim.due),
-            latest_ms=round(max(lags_ms, default=0)),
+            max_lag_ms=round(max(lags_ms, default=0)),
             missed=missed,
             **{outcome.value: count for outcome, count in counts.items() if count},
         )

@@ -19,19 +19,25 @@ from peekaping_producer.task import HealthCheckTask
 QUEUE = "healthcheck"
 TASK_TYPE = "monitor:healthcheck"
 TASK_ID_PREFIX = "healthcheck:"
-NO_TIMEOUT_S = 1800
+DEFAULT_TIMEOUT_S = 1800
 """asynq's default: a message with neither timeout nor deadline is an error to its workers."""
 
-QUEUES = "asynq:queues"
-_QUEUE_KEY = f"asynq:{{{QUEUE}}}:"
-PENDING = _QUEUE_KEY + "pending"
-TASK_KEY_PREFIX = _QUEUE_KEY + "t:"
+REPEAT_FOR_S = 8.0
+"""How long a hand-off is repeated whose reply was lost; then the lease runs out and others take over."""
+
+_QUEUES = "asynq:queues"
+QUEUE_KEY = f"asynq:{{{QUEUE}}}:"
+PENDING = QUEUE_KEY + "pending"
+TASK_KEY_PREFIX = QUEUE_KEY + "t:"
 _HAND_OFF_KEYS = (
     keys.DUE,
     keys.LEASE,
-    QUEUES,
-    *(_QUEUE_KEY + name for name in ("pending", "active", "lease", "archived", "completed", "retry", "scheduled")),
+    _QUEUES,
+    *(QUEUE_KEY + name for name in ("pending", "active", "lease", "retry", "scheduled", "archived", "completed")),
 )
+_LISTS = ("pending", "active")
+_SETS = ("archived", "completed", "retry", "scheduled")
+_PACKAGE = "peekaping_producer.brokers"
 _STRETCH = 500
 _SUSPECTS_AT_ONCE = 50
 """LPOS and LREM cost the length of the list: 50 of them hold a list of 100,000 for about 0.1 s."""
@@ -42,9 +48,9 @@ class AsynqBroker:
 
     def __init__(self, redis: Redis, *, clock: str = CLOCK) -> None:
         self._redis = redis
-        self._hand_off = Script(__name__.rpartition(".")[0], "hand_off", clock=clock)
-        self._look_at_pending = Script(__name__.rpartition(".")[0], "look_at_pending", clock=clock)
-        self._sweep_pending = Script(__name__.rpartition(".")[0], "sweep_pending", clock=clock)
+        self._hand_off = Script(_PACKAGE, "hand_off", clock=clock)
+        self._look_at_pending = Script(_PACKAGE, "look_at_pending", clock=clock)
+        self._sweep_pending = Script(_PACKAGE, "sweep_pending", clock=clock)
 
     async def hand_off(self, claim: Claim, tasks: list[HealthCheckTask]) -> HandOff:
         """See Broker. Where a reply was lost the call is repeated, and what it then finds gone is `unconfirmed`."""
@@ -52,13 +58,14 @@ class AsynqBroker:
         for task in tasks:
             args += (task.monitor_id, task.interval * 1000, encode_message(task))
         repeated = False
+        give_up_at = min(claim.ends_at, time.monotonic() + REPEAT_FOR_S)
         backoff = Backoff(0.05, 1.0)
         while True:
             try:
                 now_ms, outcomes = await self._hand_off.run(self._redis, _HAND_OFF_KEYS, args)
                 break
             except (RedisConnectionError, RedisTimeoutError, OSError):
-                if time.monotonic() >= claim.ends_at:
+                if time.monotonic() >= give_up_at:
                     raise
                 repeated = True
                 await backoff.wait()
@@ -99,12 +106,12 @@ class AsynqBroker:
     async def depths(self) -> dict[str, int]:
         """How many tasks the queue holds, by state."""
         async with self._redis.pipeline(transaction=True) as pipe:
-            for name in ("pending", "active"):
-                pipe.llen(_QUEUE_KEY + name)
-            for name in ("archived", "completed", "retry", "scheduled"):
-                pipe.zcard(_QUEUE_KEY + name)
+            for name in _LISTS:
+                pipe.llen(QUEUE_KEY + name)
+            for name in _SETS:
+                pipe.zcard(QUEUE_KEY + name)
             counts = await pipe.execute()
-        return dict(zip(("pending", "active", "archived", "completed", "retry", "scheduled"), counts, strict=True))
+        return dict(zip(_LISTS + _SETS, counts, strict=True))
 
 
 def encode_message(task: HealthCheckTask) -> bytes:
@@ -123,7 +130,7 @@ def encode_message(task: HealthCheckTask) -> bytes:
             _varint(len(task_id)),
             task_id,
             _QUEUE_FIELD,
-            _varint(task.timeout if task.timeout > 0 else NO_TIMEOUT_S),
+            _varint(task.timeout if task.timeout > 0 else DEFAULT_TIMEOUT_S),
         )
     )
 

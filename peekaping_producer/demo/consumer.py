@@ -9,16 +9,14 @@ import aiohttp
 import msgspec
 from redis.asyncio import Redis
 
-from peekaping_producer.brokers.asynq import QUEUE, TASK_KEY_PREFIX
+from peekaping_producer.brokers.asynq import PENDING, QUEUE_KEY, TASK_KEY_PREFIX
 from peekaping_producer.demo.ledger import Ledger, Result
 from peekaping_producer.schedule.script import Script
 
-_QUEUE_KEY = f"asynq:{{{QUEUE}}}:"
-_PENDING = _QUEUE_KEY + "pending"
-_ACTIVE = _QUEUE_KEY + "active"
-_LEASE = _QUEUE_KEY + "lease"
-_PAUSED = _QUEUE_KEY + "paused"
-_PROCESSED = _QUEUE_KEY + "processed"
+_ACTIVE = QUEUE_KEY + "active"
+_LEASE = QUEUE_KEY + "lease"
+_PAUSED = QUEUE_KEY + "paused"
+_PROCESSED = QUEUE_KEY + "processed"
 _LEASE_TTL_S = 30
 _KEEP_COUNTS_S = 90 * 24 * 3600
 _LOOK_EVERY_S = 0.02
@@ -58,7 +56,7 @@ class Consumer:
                         await asyncio.wait_for(stop.wait(), _LOOK_EVERY_S)
 
     async def _take_one(self) -> tuple[str, _Task] | None:
-        taken = await self._take.run(self._redis, (_PENDING, _ACTIVE, _LEASE, _PAUSED), (TASK_KEY_PREFIX, _LEASE_TTL_S))
+        taken = await self._take.run(self._redis, (PENDING, _ACTIVE, _LEASE, _PAUSED), (TASK_KEY_PREFIX, _LEASE_TTL_S))
         if taken is None:
             return None
         task_id, message, since_ns = taken

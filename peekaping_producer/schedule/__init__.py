@@ -50,7 +50,7 @@ class Claim(msgspec.Struct, frozen=True):
     now_ms: int
     """Redis TIME of the claim."""
     due: Mapping[str, float]
-    """Monitor id to the due time (ms) that was meant, oldest first."""
+    """Monitor id to the due time (ms) that was meant, the longest overdue first."""
     next_due_ms: float | None
     """Where nothing was due: when the next one will be, if there is any."""
     ends_at: float
@@ -95,7 +95,7 @@ class Stats(msgspec.Struct, frozen=True):
 
     @property
     def oldest_due_age_s(self) -> float:
-        """How late the latest monitor is, in seconds; 0 when none is."""
+        """How long the longest overdue monitor waits, in seconds; 0 when none does."""
         return 0.0 if self.oldest_due_ms is None else max(0.0, (self.now_ms - self.oldest_due_ms) / 1000)
 
 
@@ -128,7 +128,7 @@ class Schedule:
     # Claims: any replica.
 
     async def claim(self, limit: int) -> Claim:
-        """Take up to `limit` (at most 1,000) due monitors, the latest first."""
+        """Take up to `limit` (at most 1,000) due monitors, the longest overdue first."""
         asked_at = time.monotonic()
         nonce = random.randrange(1024)  # noqa: S311 - tells two claims of one millisecond apart, guards nothing
         now_ms, token, next_due, flat = await self._claim.run(

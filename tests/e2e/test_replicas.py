@@ -13,10 +13,10 @@ import pytest
 from redis.asyncio import Redis
 
 from peekaping_producer.embedded import RedisServer
-from peekaping_producer.loop import end
 from peekaping_producer.monitor import next_aligned
 from peekaping_producer.schedule import keys
 from peekaping_producer.schedule.client import connect
+from peekaping_producer.tasks import end
 from tests.asynq_peer import PENDING, decode, task_key
 from tests.e2e.replicas import Consumer, Replica, environment, leader_pid, replicas, row
 from tests.servers.databases import Database

@@ -10,13 +10,13 @@ from redis.asyncio import Redis
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.claims import Claims
 from peekaping_producer.hints import Hints
-from peekaping_producer.loop import end
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.oddities import Oddities
 from peekaping_producer.reclaimer import Reclaimer
 from peekaping_producer.schedule import Schedule, keys
 from peekaping_producer.sync import Sync
 from peekaping_producer.task import TaskBuilder
+from peekaping_producer.tasks import end
 from peekaping_producer.worker import Worker
 from tests.clock import Clock
 from tests.memory_store import MemoryStore

@@ -8,8 +8,8 @@ from redis.asyncio import Redis
 
 from peekaping_producer.errors import StaleTermError, StoreUnavailableError
 from peekaping_producer.events import EventListener, monitor_id_of
-from peekaping_producer.loop import end
 from peekaping_producer.schedule import keys
+from peekaping_producer.tasks import end
 from tests.loops.conftest import TERM, Parts
 from tests.memory_store import monitor
 from tests.waiting import until

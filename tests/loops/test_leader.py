@@ -9,9 +9,9 @@ from redis.asyncio import Redis
 from peekaping_producer import leader as leader_module
 from peekaping_producer.errors import StaleTermError
 from peekaping_producer.leader import Leader, node_id
-from peekaping_producer.loop import end
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.schedule import Schedule, keys
+from peekaping_producer.tasks import end
 from tests.waiting import until
 
 

@@ -6,11 +6,12 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from peekaping_producer import loop as loop_module
+from peekaping_producer import tasks as tasks_module
 from peekaping_producer.backoff import Backoff
 from peekaping_producer.errors import StoreError, StoreUnavailableError
-from peekaping_producer.loop import Loop, LoopDone, end
+from peekaping_producer.loop import Loop, LoopDone
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.tasks import end
 from tests.waiting import until
 
 
@@ -71,7 +72,7 @@ async def test_a_loop_at_work_that_does_not_advance_is_stalled(loop: Loop, monke
 
 
 async def test_end_cancels_again_where_a_cancellation_got_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop_module, "_CANCEL_AGAIN_AFTER_S", 0.01)
+    monkeypatch.setattr(tasks_module, "_CANCEL_AGAIN_AFTER_S", 0.01)
     lost = 0
 
     async def deaf() -> None:
@@ -91,7 +92,7 @@ async def test_end_cancels_again_where_a_cancellation_got_lost(monkeypatch: pyte
 
 
 async def test_end_leaves_nobody_behind_when_it_is_cancelled_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop_module, "_CANCEL_AGAIN_AFTER_S", 0.01)
+    monkeypatch.setattr(tasks_module, "_CANCEL_AGAIN_AFTER_S", 0.01)
     released = asyncio.Event()
 
     async def slow_to_end() -> None:

@@ -52,7 +52,7 @@ def _golden_zones() -> Iterator[None]:
         yield
 
 
-def runs(schedule: cron.Schedule, after: datetime, count: int = 5) -> list[str | None]:
+def runs(schedule: cron.CronExpression, after: datetime, count: int = 5) -> list[str | None]:
     """The next runs as text in UTC; a None ends the list."""
     found: list[str | None] = []
     moment: datetime | None = after

@@ -51,7 +51,14 @@ def check_of(fields: dict[str, Any]) -> Check:
             True,
             fields["Config"],
         ),
-        Proxy(**fields["Proxy"]) if fields["Proxy"] else None,
+        Proxy(
+            **{
+                name: value or None if name in ("username", "password") else value
+                for name, value in fields["Proxy"].items()
+            }
+        )
+        if fields["Proxy"]
+        else None,
         (window,) if fields["IsUnderMaintenance"] else (),
         heartbeat(fields["LastHeartbeat"]) if fields["LastHeartbeat"] else None,
     )

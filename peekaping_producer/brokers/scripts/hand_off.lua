@@ -1,6 +1,6 @@
 -- Enqueues the tasks of one claim and reschedules their monitors, all or nothing for each monitor.
--- KEYS  1 due  2 lease  3 asynq:queues, and of the queue: 4 pending  5 active  6 lease  7 archived  8 completed
---       9 retry  10 scheduled
+-- KEYS  1 due  2 lease  3 asynq:queues, and of the queue: 4 pending  5 active  6 lease  7 retry  8 scheduled
+--       9 archived  10 completed
 -- ARGV  1 token  2 queue  3 prefix of a task's key  4 prefix of a task's id,
 --       then triples (at most 1000): monitor id, period in ms, TaskMessage bytes
 -- returns {now, [index from 1, 'lost' | 'overlap' | 'replaced', ...]}; what is not listed was enqueued
@@ -71,7 +71,7 @@ local function queued(task_id, since)
 end
 
 -- Writes that need memory come first: Redis refuses only a script's first write when it is full.
-local pushed, rescheduled, leaving = {}, {}, {}
+local pushed = {}
 local function enqueue(i)
   local task_id = task_id_prefix .. ids[i]
   redis.call('HSET', task_key_prefix .. task_id, 'msg', ARGV[4 + 3 * i], 'state', 'pending', 'pending_since', now_ns)
@@ -107,6 +107,7 @@ for _, i in ipairs(conflicting) do
 end
 
 if #pushed > 0 then redis.call('LPUSH', KEYS[4], unpack(pushed)) end
+local rescheduled, leaving = {}, {}
 for n, i in ipairs(held) do
   local period = ARGV[3 + 3 * i]
   rescheduled[2 * n - 1] = (math.floor(now / period) + 1) * period
@@ -117,14 +118,11 @@ redis.call('ZADD', KEYS[1], unpack(rescheduled))
 redis.call('SADD', KEYS[3], ARGV[2])
 redis.call('ZREM', KEYS[2], unpack(leaving))
 
--- A stale entry in these sets would make asynq delete the live task later.
 if #uprooted > 0 then
-  for set = 6, 10 do
-    if set ~= 7 and set ~= 8 then redis.call('ZREM', KEYS[set], unpack(uprooted)) end
-  end
+  for set = 6, 8 do redis.call('ZREM', KEYS[set], unpack(uprooted)) end
 end
-if #pushed > 0 then
-  for set = 7, 8 do
+if #pushed > 0 then -- a stale entry in these two would make asynq delete the live task later
+  for set = 9, 10 do
     if redis.call('EXISTS', KEYS[set]) == 1 then redis.call('ZREM', KEYS[set], unpack(pushed)) end
   end
 end
