@@ -11,7 +11,6 @@ from peekaping_producer.claims import Claims
 from peekaping_producer.errors import StoreError, StoreUnavailableError
 from peekaping_producer.loop import Loop
 from peekaping_producer.metrics import Metrics
-from peekaping_producer.monitor import next_aligned
 from peekaping_producer.oddities import Oddities
 from peekaping_producer.schedule import Claim, Outcome, Schedule
 from peekaping_producer.stores import Loaded, MonitorStore, Session
@@ -141,5 +140,6 @@ class Worker:
 
 
 def missed_ticks(due_ms: float, now_ms: int, interval: int) -> int:
-    """Ticks after the one that was due which will never run, because the next to run lies after `now_ms`."""
-    return max(0, int((next_aligned(now_ms, interval) - due_ms) // (interval * 1000)) - 1)
+    """Ticks after the due time and up to `now_ms`: they never run, for the next to run lies after `now_ms`."""
+    period_ms = interval * 1000
+    return now_ms // period_ms - int(due_ms // period_ms)

@@ -1,15 +1,24 @@
 """Handing off to asynq's queue on a real server: every state that an earlier task may be in."""
 
+import asyncio
+import contextlib
+import time
+
+import msgspec
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import OutOfMemoryError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, OutOfMemoryError
 
 from peekaping_producer.brokers import HandOff
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.schedule import Claim, Outcome, Schedule, keys
+from peekaping_producer.schedule.client import connect
+from peekaping_producer.targets import RedisTarget
 from peekaping_producer.task import HealthCheckTask
 from tests.asynq_peer import ACTIVE, ARCHIVED, COMPLETED, LEASE, PENDING, AsynqPeer, decode, task_id, task_key
 from tests.clock import Clock
+from tests.vectors import vectors
 
 INTERVAL = 60
 
@@ -110,6 +119,75 @@ async def test_a_claim_that_ran_out_enqueues_nothing_though_nobody_reclaimed_it(
     assert await bench.pending() == []
 
 
+async def test_a_hand_off_whose_reply_was_lost_is_repeated_and_doubles_nothing(
+    redis: Redis, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = await bench.claim("a", "b")
+    evalsha = redis.evalsha
+
+    async def done_but_not_told(*args: object) -> None:
+        monkeypatch.setattr(redis, "evalsha", evalsha)
+        with contextlib.suppress(NoScriptError):
+            await evalsha(*args)
+            raise RedisConnectionError("cut")
+        await redis.eval(*(bench.broker._hand_off._text, *args[1:]))
+        raise RedisConnectionError("cut")
+
+    monkeypatch.setattr(redis, "evalsha", done_but_not_told)
+    handed = await bench.hand_off(claim)
+    assert handed.exceptions == {"a": Outcome.UNCONFIRMED, "b": Outcome.UNCONFIRMED}
+    assert sorted(await bench.pending()) == ["a", "b"]
+    assert await bench.is_rescheduled("a", "b")
+
+
+async def test_a_hand_off_is_not_repeated_for_longer_than_the_claim_lasts(
+    redis: Redis, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = msgspec.structs.replace(await bench.claim("a"), ends_at=time.monotonic() + 0.1)
+
+    async def cut(*_args: object) -> None:
+        raise RedisConnectionError("cut")
+
+    monkeypatch.setattr(redis, "evalsha", cut)
+    with pytest.raises(RedisConnectionError):
+        await bench.hand_off(claim)
+
+
+async def test_the_client_itself_repeats_nothing() -> None:
+    """Its default would run a claim again whose reply was lost, and hold the first batch for nobody."""
+    calls = 0
+
+    async def cut_at_each_script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal calls
+        while data := await reader.read(65536):
+            if b"EVALSHA" in data:
+                calls += 1
+                break
+            writer.write(b"+OK\r\n" * data.count(b"*"))
+        writer.close()
+
+    server = await asyncio.start_server(cut_at_each_script, "127.0.0.1", 0)
+    async with (
+        server,
+        connect(RedisTarget(host="127.0.0.1", port=server.sockets[0].getsockname()[1]), connections=2) as client,
+    ):
+        with pytest.raises(RedisConnectionError):
+            await Schedule(client).claim(10)
+    assert calls == 1
+
+
+async def test_next_due_equals_the_golden_vectors(redis: Redis, bench: Bench, clock: Clock) -> None:
+    """The script counts the ticks; before the epoch, where Go truncates towards zero, no producer runs."""
+    golden = [each for each in vectors("next_aligned") if each["now_ms"] >= 0]
+    assert len(golden) > 100
+    for n, vector in enumerate(golden):
+        await clock.set(vector["now_ms"])
+        claim = await bench.claim(f"m{n}")
+        await bench.broker.hand_off(claim, [HealthCheckTask(f"m{n}", vector["interval_s"], 16, b"{}")])
+        assert await redis.zscore(keys.DUE, f"m{n}") == vector["next_ms"], vector
+        await redis.delete(keys.DUE)
+
+
 async def test_a_repeat_finds_everything_lost(bench: Bench) -> None:
     claim = await bench.claim("a", "b")
     await bench.hand_off(claim)
@@ -159,6 +237,7 @@ async def assert_replaced(redis: Redis, bench: Bench, monitor_id: str = "a") -> 
     task = await redis.hgetall(task_key(monitor_id))
     assert task[b"state"] == b"pending"
     assert b"pending_since" in task
+    assert b"unique_key" not in task
     assert await redis.lrange(ACTIVE, 0, -1) == []
     for key in (LEASE, ARCHIVED, COMPLETED):
         assert await redis.zcard(key) == 0
@@ -167,6 +246,7 @@ async def assert_replaced(redis: Redis, bench: Bench, monitor_id: str = "a") -> 
 
 async def test_an_archived_task_is_replaced(redis: Redis, bench: Bench, peer: AsynqPeer, clock: Clock) -> None:
     await bench.run("a")
+    await redis.hset(task_key("a"), "unique_key", "a Go producer's")
     await peer.dequeue(clock.now_ms / 1000)
     await peer.fail("a", clock.now_ms / 1000)
     await clock.advance(60)

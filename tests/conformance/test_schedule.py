@@ -97,6 +97,15 @@ async def test_what_is_given_back_is_due_as_it_was(redis: Redis, schedule: Sched
     assert await redis.zcard(keys.LEASE) == 0
 
 
+async def test_giving_back_never_moves_a_due_time_back(redis: Redis, schedule: Schedule, clock: Clock) -> None:
+    """An unfenced Go peer may have put the monitor in due meanwhile."""
+    await due(redis, a=clock.now_ms)
+    claim = await schedule.claim(1)
+    await due(redis, a=clock.now_ms - 60_000)
+    await schedule.give_back(claim)
+    assert await redis.zscore(keys.DUE, "a") == clock.now_ms - 60_000
+
+
 async def test_a_reclaimed_monitor_is_due_at_the_time_it_was_claimed(
     redis: Redis, schedule: Schedule, clock: Clock
 ) -> None:

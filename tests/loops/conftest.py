@@ -18,6 +18,7 @@ from peekaping_producer.sync import Sync
 from peekaping_producer.task import TaskBuilder
 from peekaping_producer.tasks import end
 from peekaping_producer.worker import Worker
+from tests.asynq_peer import PENDING
 from tests.clock import Clock
 from tests.memory_store import MemoryStore
 
@@ -45,7 +46,7 @@ class Parts:
         return {each.decode() for each in await self.redis.zrange(keys.LEASE, 0, -1)}
 
     async def pending(self) -> set[str]:
-        ids = await self.redis.lrange("asynq:{healthcheck}:pending", 0, -1)
+        ids = await self.redis.lrange(PENDING, 0, -1)
         return {each.decode().removeprefix("healthcheck:") for each in ids}
 
     def count(self, name: str, **labels: str) -> float:

@@ -139,10 +139,25 @@ async def test_a_broken_subscription_is_renewed_and_asks_for_a_sync(parts: Parts
     listening = asyncio.create_task(listener.run())
     await until(lambda: parts.sync._soon.is_set(), "subscribed")
     parts.sync._soon.clear()
-    await parts.redis.client_kill_filter(_type="pubsub")
-    await until(lambda: parts.sync._soon.is_set(), "subscribed again")
+    for _ in range(6):  # each cut is the first one again: a backoff that never starts anew would reach seconds
+        parts.sync._soon.clear()
+        await parts.redis.client_kill_filter(_type="pubsub")
+        await until(lambda: parts.sync._soon.is_set(), "subscribed again", within_s=1)
     await publish(parts.redis, "monitor.created", json.dumps({"type": "monitor.created", "payload": {"id": "m1"}}))
     await until(lambda: len(parts.hints) == 1)
+    await end(listening)
+
+
+async def test_a_subscription_that_no_longer_answers_is_renewed(
+    parts: Parts, listener: EventListener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A half-open connection: nothing comes, not even an answer to a ping."""
+    monkeypatch.setattr("peekaping_producer.events._PING_EVERY_S", 0.1)
+    monkeypatch.setattr("peekaping_producer.events._DEAF_AFTER_S", 0.0)
+    listening = asyncio.create_task(listener.run())
+    await until(lambda: parts.sync._soon.is_set(), "subscribed")
+    parts.sync._soon.clear()
+    await until(lambda: parts.sync._soon.is_set(), "subscribed again")
     await end(listening)
 
 

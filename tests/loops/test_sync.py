@@ -1,11 +1,18 @@
 """Database and schedule, compared from end to end."""
 
+import asyncio
+
 import pytest
 
 from peekaping_producer.errors import StaleTermError, StoreUnavailableError
+from peekaping_producer.monitor import Plan
 from peekaping_producer.schedule import keys
+from peekaping_producer.stores import Session
+from peekaping_producer.tasks import end
+from tests.asynq_peer import PENDING
 from tests.loops.conftest import TERM, Parts
 from tests.memory_store import monitor
+from tests.waiting import until
 
 
 async def schedule_members(parts: Parts, *ids: str) -> None:
@@ -89,13 +96,78 @@ async def test_a_database_that_fails_in_the_middle_removes_nothing(
 ) -> None:
     await schedule_members(parts, "m1", "m2")
 
-    async def fail(_after: str | None, _limit: int) -> None:
-        raise StoreUnavailableError("cut")
+    parts.store.put(*(monitor(f"mx{n:04}") for n in range(1500)))
+    first_page = parts.store.page_of_plans
 
-    monkeypatch.setattr(parts.store, "page_of_plans", fail)
+    async def cut_after_the_first(after: str | None, limit: int) -> list[Plan]:
+        if after is not None:
+            raise StoreUnavailableError("cut")
+        return await first_page(after, limit)
+
+    monkeypatch.setattr(parts.store, "page_of_plans", cut_after_the_first)
     with pytest.raises(StoreUnavailableError):
         await parts.sync.run_once(TERM)
-    assert set(await parts.due()) == {"m1", "m2"}
+    due = set(await parts.due())
+    assert {"m1", "m2"} < due
+    assert len(due) == 1002
+
+
+async def test_a_monitor_made_after_its_page_was_read_is_not_removed(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the second read of the database it would be taken for a zombie."""
+    parts.store.put(*(monitor(f"m{n}") for n in range(10)))
+    place_all = parts.sync._place_all
+
+    async def then_one_is_made(term: str, session: Session) -> set[int]:
+        known = await place_all(term, session)
+        parts.store.put(monitor("mnew"))
+        await parts.redis.zadd(keys.DUE, {"mnew": parts.clock.now_ms})
+        return known
+
+    monkeypatch.setattr(parts.sync, "_place_all", then_one_is_made)
+    await parts.sync.run_once(TERM)
+    assert "mnew" in await parts.due()
+
+
+async def test_a_page_is_placed_before_any_later_row_is(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the lock from reading to placing, the hint's newer row is placed first and the older page over it."""
+    parts.store.put(monitor("m1", 86400))
+    await parts.redis.zadd(keys.DUE, {"m1": parts.tick(86400)})
+    read, go_on = asyncio.Event(), asyncio.Event()
+    page = parts.store.page_of_plans
+
+    async def slow_page(after: str | None, limit: int) -> list[Plan]:
+        plans = await page(after, limit)
+        read.set()
+        await go_on.wait()
+        return plans
+
+    monkeypatch.setattr(parts.store, "page_of_plans", slow_page)
+    syncing = asyncio.create_task(parts.sync.run_once(TERM))
+    await read.wait()
+    parts.store.put(monitor("m1", 30))
+    parts.hints.add(["m1"])
+    hinting = asyncio.create_task(parts.hints.run_once(TERM))
+    await until(lambda: parts.store.reads.count("session") == 2)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert "plans" not in parts.store.reads
+    go_on.set()
+    await asyncio.gather(syncing, hinting)
+    assert await parts.due() == {"m1": parts.tick(30)}
+
+
+async def test_hints_that_could_not_be_remembered_bring_the_next_sync_forward(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts.sync.request()
+    running = asyncio.create_task(parts.sync.run(TERM))
+    await until(lambda: parts.store.reads.count("page_of_plans") == 1)
+    parts.hints.overflowed = True
+    await until(lambda: parts.store.reads.count("page_of_plans") == 2, within_s=5)
+    assert not parts.hints.overflowed
+    await end(running)
 
 
 async def test_a_stale_leader_changes_nothing(parts: Parts) -> None:
@@ -122,7 +194,7 @@ async def test_an_edit_of_a_leased_monitor_is_hinted_and_settles_after_the_hand_
 
 
 async def test_sync_sweeps_the_queue(parts: Parts) -> None:
-    await parts.redis.lpush("asynq:{healthcheck}:pending", "healthcheck:ghost")
+    await parts.redis.lpush(PENDING, "healthcheck:ghost")
     await parts.sync.run_once(TERM)
-    assert await parts.redis.llen("asynq:{healthcheck}:pending") == 0
+    assert await parts.redis.llen(PENDING) == 0
     assert parts.count("pending_repaired_total", kind="orphan") == 1

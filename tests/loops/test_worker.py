@@ -34,6 +34,26 @@ async def test_due_monitors_end_in_the_queue_and_at_their_next_tick(parts: Parts
     assert parts.count("schedule_lag_seconds_bucket", le="2.5") == 2
 
 
+async def test_missed_ticks_are_counted(parts: Parts) -> None:
+    parts.store.put(monitor("m1", 10))
+    await make_due(parts, "m1", ago_ms=35_000)
+    await parts.worker.run_once()
+    assert parts.count("missed_ticks_total") == 3
+
+
+async def test_a_load_that_takes_too_long_gives_the_claim_back(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peekaping_producer.worker.LOAD_WITHIN_S", 0.01)
+    await make_due(parts, "m1")
+
+    async def hang(_ids: list[str]) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(parts.store, "load", hang)
+    with pytest.raises(StoreUnavailableError, match="not read within"):
+        await parts.worker.run_once()
+    assert set(await parts.due()) == {"m1"}
+
+
 async def test_one_batch_is_one_read(parts: Parts) -> None:
     ids = [f"m{n}" for n in range(300)]
     parts.store.put(*(monitor(each) for each in ids))
@@ -121,12 +141,20 @@ async def test_a_hand_off_that_fails_leaves_the_claim_to_its_lease(
     assert parts.claims.outstanding == {}
 
 
-async def test_a_worker_waits_until_something_is_due_and_a_nudge_wakes_it(parts: Parts) -> None:
+async def test_a_worker_waits_until_something_is_due_and_a_nudge_wakes_it(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("peekaping_producer.claims._LONGEST_WAIT_S", 60.0)
     parts.store.put(monitor("m1"))
     turn = asyncio.create_task(parts.worker.run_once())
     await until(lambda: parts.claims.turn.locked())
     await make_due(parts, "m1")
-    parts.claims.nudge()
+
+    async def nudged() -> bool:
+        parts.claims.nudge()
+        return turn.done()
+
+    await until(nudged, within_s=5)
     await turn
     assert await parts.pending() == {"m1"}
 

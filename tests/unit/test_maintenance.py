@@ -246,3 +246,18 @@ def test_any_row_has_an_answer_or_a_maintenance_error_soon(window: MaintenanceWi
     assert answer in {True, False}
     assert all(text.startswith(f"maintenance {window.id}: ") for text in told)
     assert time.process_time() - begun < 0.25
+
+
+def test_an_unknown_time_zone_is_reported_and_read_as_utc() -> None:
+    window = MaintenanceWindow(
+        id="w1",
+        active=True,
+        strategy="single",
+        start_date_time="2026-01-01T00:00",
+        end_date_time="2026-01-02T00:00",
+        timezone="Mars/Olympus",
+    )
+    said: list[str] = []
+    noon_utc = 1_767_268_800_000
+    assert under_maintenance([window], noon_utc, "UTC", lambda _, error: said.append(str(error)))
+    assert said == ["maintenance w1: timezone: got 'Mars/Olympus', takes an IANA zone; UTC is used"]
