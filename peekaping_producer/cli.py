@@ -23,6 +23,7 @@ EXIT_CODES = """exit codes:
   1  anything that is not below
   2  bad configuration: every bad setting is named
   3  Redis or the database could not be reached within STARTUP_TIMEOUT
+130  interrupted before there was anything to stop
 """
 
 
