@@ -3,15 +3,22 @@
 import argparse
 import asyncio
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
 import msgspec
 import structlog
 
 from peekaping_producer import logs
-from peekaping_producer.errors import ConfigError, ProducerError, TaskDiedError, UnreachableError
+from peekaping_producer.errors import (
+    ConfigError,
+    ProducerError,
+    StoreUnavailableError,
+    TaskDiedError,
+    UnreachableError,
+)
 from peekaping_producer.settings import Settings, load_settings
 from peekaping_producer.settings.table import as_text
 from peekaping_producer.stores import open_store
@@ -32,11 +39,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         code: int = args.command(args)
+        sys.stdout.flush()
     except ConfigError as error:
         for problem in error.problems:
             _complain(problem)
         return 2
-    except UnreachableError as error:
+    except (UnreachableError, StoreUnavailableError) as error:
         _complain(str(error))
         return 3
     except ProducerError as error:
@@ -44,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
+    except BrokenPipeError:  # as in `status | head`; at exit Python would flush, and complain, once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code
 
@@ -63,25 +72,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=version("peekaping-producer"))
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    run = commands.add_parser("run", help="run one replica of the service until SIGTERM or Ctrl-C")
-    run.set_defaults(command=_run)
+    def command(name: str, call: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        added.set_defaults(command=call)
+        return added
 
-    demo = commands.add_parser("demo", help="show two replicas at work on embedded servers, and one of them killed")
+    command("run", _run, "run one replica of the service until SIGTERM or Ctrl-C")
+    demo = command("demo", _demo, "show two replicas at work on embedded servers, and one of them killed")
     demo.add_argument("--seconds", type=float, default=30.0, help="how long (default 30)")
-    demo.set_defaults(command=_demo)
-
-    migrate = commands.add_parser(
-        "migrate", help="create the tables this service reads; writes nothing where Peekaping's own exist"
-    )
-    migrate.set_defaults(command=_migrate)
-
-    status = commands.add_parser("status", help="print leader, depths and lateness; exit 1 when monitors wait too long")
+    command("migrate", _migrate, "create the tables this service reads; writes nothing where Peekaping's own exist")
+    status = command("status", _status, "print leader, depths and lateness; exit 1 when monitors wait too long")
     status.add_argument("--max-overdue-seconds", type=float, default=60.0, help="what is too long (default 60)")
     status.add_argument("--json", action="store_true", help="print JSON")
-    status.set_defaults(command=_status)
-
-    check = commands.add_parser("check-config", help="print every setting, where it came from, and what is wrong")
-    check.set_defaults(command=_check_config)
+    command("check-config", _check_config, "print every setting, where it came from, and what is wrong")
     return parser
 
 

@@ -1,8 +1,10 @@
 """What `peekaping-producer status` tells: the schedule and the queue at one instant."""
 
 import msgspec
+from redis.exceptions import RedisError, ResponseError
 
 from peekaping_producer.brokers.asynq import AsynqBroker
+from peekaping_producer.errors import ScheduleError, UnreachableError
 from peekaping_producer.schedule import Schedule, Stats
 from peekaping_producer.schedule.client import check_server, connect
 from peekaping_producer.targets import RedisTarget
@@ -40,5 +42,9 @@ async def look(target: RedisTarget) -> Status:
     try:
         await check_server(redis, target)
         return Status(await Schedule(redis).stats(), await AsynqBroker(redis).depths())
+    except ResponseError as error:
+        raise ScheduleError(f"Redis at {target} cannot be used: {error}") from None
+    except (RedisError, OSError) as error:
+        raise UnreachableError(f"Redis at {target} does not answer: {error}") from None
     finally:
         await redis.aclose()

@@ -1,0 +1,47 @@
+"""A server that speaks just enough RESP to be what none at hand is: an old version, a cluster, half a life."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from peekaping_producer.targets import RedisTarget
+from tests.servers.processes import HOST
+
+
+def info(**fields: str) -> bytes:
+    """A reply to INFO."""
+    text = "".join(f"{name}:{value}\r\n" for name, value in fields.items())
+    return f"${len(text)}\r\n{text}\r\n".encode()
+
+
+@asynccontextmanager
+async def fake_redis(replies: Mapping[str, bytes | None]) -> AsyncIterator[RedisTarget]:
+    """Answers each command (by its first word) as `replies` says, hangs up where that is None, and else says OK."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while reply := replies.get(await _command(reader), b"+OK\r\n"):
+                writer.write(reply)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, HOST, 0)
+    try:
+        yield RedisTarget(host=HOST, port=server.sockets[0].getsockname()[1])
+    finally:
+        server.close()
+
+
+async def _command(reader: asyncio.StreamReader) -> str:
+    """The first word of the next command, which is an array of bulk strings."""
+    words = []
+    for _ in range(int((await _line(reader))[1:])):
+        length = int((await _line(reader))[1:])
+        words.append((await reader.readexactly(length + 2))[:-2].decode())
+    return words[0].upper()
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    return (await reader.readuntil(b"\r\n"))[:-2]

@@ -1,0 +1,296 @@
+"""The commands as a person meets them: what they print, how they end, and that nobody sees a traceback."""
+
+import asyncio
+import json
+import os
+import re
+import sqlite3
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from peekaping_producer import embedded
+from peekaping_producer.cli import main
+from peekaping_producer.embedded import RedisServer
+from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.client import connect
+from peekaping_producer.targets import RedisTarget
+from tests.servers.fake_redis import fake_redis, info
+from tests.servers.processes import free_port
+from tests.servers.redis import target_of
+
+SECRET = "h0rse battery/staple"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """One command that has run."""
+
+    code: int
+    out: str
+    err: str
+
+
+async def command(folder: Path, *words: str, **settings: str) -> Ended:
+    """Run `peekaping-producer` in `folder`, with these settings and nothing of this shell's."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "peekaping_producer", *words),
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "MODE": "prod", **settings},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(30):
+        out, err = await process.communicate()
+    ended = Ended(process.returncode or 0, out.decode(), err.decode())
+    assert "Traceback" not in ended.err + ended.out, ended.err
+    return ended
+
+
+def at(redis: RedisTarget, **settings: str) -> dict[str, str]:
+    return {"REDIS_HOST": redis.host, "REDIS_PORT": str(redis.port), **settings}
+
+
+@pytest.fixture
+async def server(private_redis: RedisServer) -> Redis:
+    return connect(target_of(private_redis), connections=5)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("run", "one replica of the service"),
+        ("demo", "two replicas at work"),
+        ("migrate", "create the tables"),
+        ("status", "monitors wait too long"),
+        ("check-config", "print every setting"),
+    ],
+)
+def test_help_explains_each_command_in_plain_words(capsys: pytest.CaptureFixture[str], name: str, words: str) -> None:
+    for argv in (["--help"], [name, "--help"]):
+        with pytest.raises(SystemExit, match="0"):
+            main(argv)
+        text = " ".join(capsys.readouterr().out.split())
+        assert name in text
+        assert words in text.lower()
+
+
+def test_help_explains_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert re.findall(r"^  ([0-9]+)  [\w ]+", text, re.MULTILINE) == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    "argv", [[], ["fly"], ["status", "--max-overdue-seconds", "soon"], ["demo", "--seconds", "soon"], ["run", "--fast"]]
+)
+def test_what_is_no_command_is_a_mistake_of_usage(capsys: pytest.CaptureFixture[str], argv: list[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(argv)
+    assert "usage: peekaping-producer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["run", "check-config"])
+def test_all_bad_settings_are_named_at_once_with_secrets_masked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    bad = {
+        "DB_TYPE": "oracle",
+        "DB_PORT": "70000",
+        "DB_HOST": f"postgres://u:{SECRET}@db",
+        "DB_PASS_FILE": "/nonexistent/password",
+        "REDIS_HOST": f"redis://:{SECRET}@redis",
+        "REDIS_DB": "16",
+        "PRODUCER_CONCURRENCY": "many",
+        "LEASE_TTL": "-1",
+        "MODE": "loud",
+        "METRICS_ADDR": "everywhere",
+    }
+    monkeypatch.chdir(tmp_path)
+    for setting, text in (bad | {"REDIS_PASSWORD": SECRET, "DB_NAME": "n", "DB_USER": "u"}).items():
+        monkeypatch.setenv(setting, text)
+    assert main([name]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = err.splitlines()
+    assert all(line.startswith("peekaping-producer: ") and "takes" in line for line in lines)
+    assert sorted(line.split()[1].rstrip(":") for line in lines) == sorted(bad)
+    assert "'oracle'" in err
+    assert "h0rse" not in err
+
+
+@pytest.mark.parametrize("kind", ["mysql", "mongo"])
+def test_check_config_refuses_a_database_without_a_store(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    parts = {"DB_HOST": "db", "DB_PORT": "1", "DB_NAME": "n", "DB_USER": "u", "DB_PASS": SECRET}
+    for setting, text in (parts | {"DB_TYPE": kind}).items():
+        monkeypatch.setenv(setting, text)
+    assert main(["check-config"]) == 2
+    assert f"DB_TYPE: got {kind}, takes" in capsys.readouterr().err
+
+
+async def test_each_command_reads_only_what_it_needs(tmp_path: Path, private_redis: RedisServer) -> None:
+    status, migrated = await asyncio.gather(
+        command(tmp_path, "status", **at(target_of(private_redis), DB_TYPE="oracle", TZ="Mars/Olympus")),
+        command(tmp_path, "migrate", DB_TYPE="sqlite", DB_NAME="new.db", REDIS_PORT="none", CLAIM_BATCH="0"),
+    )
+    assert (status.code, migrated.code) == (0, 0)
+
+
+async def test_check_config_shows_every_setting_its_origin_and_no_secret(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"REDIS_PASSWORD={SECRET}\nREDIS_DB=3\nUNKNOWN={SECRET}\n")
+    (tmp_path / "password").write_text(SECRET + "\n")
+    ended = await command(
+        tmp_path,
+        "check-config",
+        DB_TYPE="postgres",
+        DB_HOST="db",
+        DB_PORT="5432",
+        DB_NAME="n",
+        DB_USER="u",
+        DB_PASS_FILE=str(tmp_path / "password"),
+    )
+    assert ended.code == 0
+    shown = {line.split()[0]: line.split() for line in ended.out.splitlines()}
+    assert shown["DB_HOST"] == ["DB_HOST", "db", "environment"]
+    assert shown["DB_PASS"] == ["DB_PASS", "***", "file"]
+    assert shown["REDIS_PASSWORD"] == ["REDIS_PASSWORD", "***", ".env"]
+    assert shown["REDIS_DB"] == ["REDIS_DB", "3", ".env"]
+    assert shown["CLAIM_BATCH"] == ["CLAIM_BATCH", "500", "default"]
+    assert "h0rse" not in ended.out + ended.err
+
+
+async def test_migrate_says_what_it_did(tmp_path: Path) -> None:
+    async def migrate(file: str) -> Ended:
+        return await command(tmp_path, "migrate", DB_TYPE="sqlite", DB_NAME=file)
+
+    with sqlite3.connect(tmp_path / "upstream.db") as upstream:
+        upstream.execute("CREATE TABLE monitors (id TEXT)")
+    upstream.close()
+    (tmp_path / "no database").write_text("a letter" * 1000)
+    first, theirs, folderless, letter = await asyncio.gather(
+        *map(migrate, ("new.db", "upstream.db", "missing/new.db", "no database"))
+    )
+    assert (first.code, first.out.count("\n")) == (0, 1)
+    assert re.fullmatch(r"sqlite:new\.db: created \S+/new\.db; applied 0001_\w+.*\n", first.out)
+    assert (theirs.code, theirs.out) == (0, "sqlite:upstream.db: upstream schema found: nothing to do\n")
+    assert (folderless.code, letter.code) == (1, 1)
+    assert "does not exist: create it" in folderless.err
+    assert "no database" in letter.err
+    again = await migrate("new.db")
+    assert (again.code, again.out) == (0, "sqlite:new.db: up to date: nothing to do\n")
+
+
+async def test_an_unreachable_database_of_migrate_is_exit_code_3(tmp_path: Path) -> None:
+    port = str(free_port())
+    parts = {"DB_TYPE": "postgres", "DB_HOST": "127.0.0.1", "DB_NAME": "n", "DB_USER": "u", "DB_PASS": SECRET}
+    ended = await command(tmp_path, "migrate", **parts, DB_PORT=port)
+    assert ended.code == 3
+    assert port in ended.err
+    assert "h0rse" not in ended.err
+
+
+async def test_status_of_an_idle_schedule(tmp_path: Path, private_redis: RedisServer) -> None:
+    text, as_json = await asyncio.gather(
+        command(tmp_path, "status", **at(target_of(private_redis))),
+        command(tmp_path, "status", "--json", **at(target_of(private_redis))),
+    )
+    assert (text.code, as_json.code) == (0, 0)
+    rows = dict(re.split(r" {2,}|(?<=oldest due) ", line, maxsplit=1) for line in text.out.splitlines())
+    assert rows.keys() == {"leader", "due", "leased", "overdue", "oldest due", "queue"}
+    assert rows["leader"] == "none"
+    assert rows["oldest due"].strip() == "nothing is overdue"
+    found = json.loads(as_json.out)
+    assert (found["late"], found["stats"]["due"], found["queue"]["pending"]) == (False, 0, 0)
+
+
+async def test_status_tells_the_oldest_due_and_exits_1_where_it_is_too_old(
+    tmp_path: Path, private_redis: RedisServer, server: Redis
+) -> None:
+    now_ms = time.time() * 1000
+    await server.zadd(keys.DUE, {"late": now_ms - 90_000, "later": now_ms - 10_000, "coming": now_ms + 60_000})
+    await server.zadd(keys.LEASE, {"leased": now_ms + 10_000})
+    await server.set(keys.LEADER, "here-1-ab/cd", px=9000)
+    await server.lpush("asynq:{healthcheck}:pending", "one", "two")
+    where = at(target_of(private_redis))
+    late, patient, as_json = await asyncio.gather(
+        command(tmp_path, "status", **where),
+        command(tmp_path, "status", "--max-overdue-seconds", "3600", **where),
+        command(tmp_path, "status", "--json", "--max-overdue-seconds", "30.5", **where),
+    )
+    assert (late.code, patient.code, as_json.code) == (1, 0, 1)
+    assert "60 s" in late.err
+    assert patient.err == ""
+    for expected in (
+        r"leader +here-1-ab/cd \(for another \d\.\d s\)",
+        r"due +3 ",
+        r"leased +1 ",
+        r"overdue +2",
+        r"oldest due +9\d\.\d s ago",
+        r"queue +2 pending, 0 active",
+    ):
+        assert re.search(expected, late.out), late.out
+    found = json.loads(as_json.out)
+    stats = found["stats"]
+    assert (stats["due"], stats["leased"], stats["overdue"], found["late"]) == (3, 1, 2, True)
+    assert 0 < stats["leader_ttl_ms"] <= 9000
+    assert found["queue"]["pending"] == 2
+
+
+async def test_status_without_its_redis_is_one_clear_line(tmp_path: Path) -> None:
+    port = str(free_port())
+    dying = {"INFO": info(redis_version="7.2.0", redis_mode="standalone"), "EVALSHA": None, "EVAL": None}
+    async with (
+        embedded.redis_server(args=("--requirepass", "another")) as closed,
+        fake_redis(dying) as half,
+        fake_redis({"INFO": None}) as mute,
+    ):
+        away, refused, bare, dies, hangs_up = await asyncio.gather(
+            command(tmp_path, "status", REDIS_HOST="127.0.0.1", REDIS_PORT=port),
+            command(tmp_path, "status", **at(target_of(closed), REDIS_PASSWORD=SECRET)),
+            command(tmp_path, "status", **at(target_of(closed))),
+            command(tmp_path, "status", **at(half)),
+            command(tmp_path, "status", **at(mute)),
+        )
+    assert [each.code for each in (away, refused, bare, dies, hangs_up)] == [3, 1, 1, 3, 3]
+    for ended in (away, refused, bare, dies, hangs_up):
+        assert ended.out == ""
+        assert len(ended.err.splitlines()) == 1, ended.err
+        assert "h0rse" not in ended.err
+    assert port in away.err
+    assert "REDIS_PASSWORD" in refused.err
+    assert "REDIS_PASSWORD" in bare.err
+
+
+async def test_keys_of_another_kind_are_one_clear_line(
+    tmp_path: Path, private_redis: RedisServer, server: Redis
+) -> None:
+    await server.set(keys.DUE, "somebody else's")
+    ended = await command(tmp_path, "status", **at(target_of(private_redis)))
+    assert ended.code == 1
+    assert "WRONGTYPE" in ended.err
+
+
+async def test_a_reader_that_goes_away_is_no_error_to_tell(tmp_path: Path, private_redis: RedisServer) -> None:
+    """As in `status | head -0`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "peekaping_producer", "status"),
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], **at(target_of(private_redis))},
+        stdout=writing,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    os.close(writing)
+    _, err = await process.communicate()
+    assert err == b""
+    assert process.returncode == 1

@@ -1,0 +1,152 @@
+"""The HTTP endpoint, over HTTP."""
+
+import json
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pytest
+from aiohttp import ClientSession
+from structlog.testing import capture_logs
+
+from peekaping_producer import loop as loop_module
+from peekaping_producer import vitals as vitals_module
+from peekaping_producer.errors import ConfigError
+from peekaping_producer.health import HealthServer
+from peekaping_producer.loop import Loop
+from peekaping_producer.metrics import Metrics
+from peekaping_producer.vitals import Vitals
+from tests.memory_store import MemoryStore
+from tests.servers.processes import HOST, free_port
+from tests.unit.test_vitals import FakeSchedule, Watch
+
+PROMISED = {
+    "is_leader": "gauge",
+    "leader_transitions_total": "counter",
+    "due_depth": "gauge",
+    "lease_depth": "gauge",
+    "oldest_due_age_seconds": "gauge",
+    "schedule_lag_seconds": "histogram",
+    "claimed_total": "counter",
+    "handed_off_total": "counter",
+    "missed_ticks_total": "counter",
+    "leases_reclaimed_total": "counter",
+    "sync_duration_seconds": "histogram",
+    "sync_last_success_timestamp_seconds": "gauge",
+    "events_total": "counter",
+    "redis_errors_total": "counter",
+    "store_errors_total": "counter",
+    "build_info": "gauge",
+}
+
+
+@dataclass
+class Served:
+    vitals: Vitals
+    metrics: Metrics
+    watch: Watch
+    health: HealthServer
+    port: int
+
+    async def get(self, path: str) -> tuple[int, str]:
+        async with ClientSession() as session, session.get(f"http://{HOST}:{self.port}{path}") as response:
+            return response.status, await response.text()
+
+
+@pytest.fixture
+async def served(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
+    watch, metrics = Watch(), Metrics("1.2.3")
+    for module in (loop_module, vitals_module):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=watch.monotonic))
+    vitals = Vitals(FakeSchedule(), MemoryStore(), metrics)  # type: ignore[arg-type]
+    health = HealthServer(vitals, metrics)
+    with capture_logs() as logged:
+        await health.start(HOST, 0, required=True)
+    yield Served(vitals, metrics, watch, health, logged[-1]["port"])
+    await health.stop()
+
+
+async def test_port_0_takes_a_free_one_and_the_log_tells_which(served: Served) -> None:
+    assert served.port > 0
+    status, _ = await served.get("/livez")
+    assert status == 200
+
+
+async def test_livez_fails_for_a_wedged_loop_alone(served: Served) -> None:
+    worker = Loop("worker-0", served.metrics)
+    served.vitals.watched = [worker]
+    worker.beat()
+    status, text = await served.get("/livez")
+    assert (status, json.loads(text)) == (200, {"alive": True, "stalled": []})
+    served.watch.now += 14
+    status, text = await served.get("/livez")
+    assert (status, json.loads(text)) == (503, {"alive": False, "stalled": ["worker-0: 14 s"]})
+
+
+async def test_readyz_says_why_not(served: Served) -> None:
+    status, text = await served.get("/readyz")
+    assert status == 503
+    assert json.loads(text)["reasons"].keys() == {"redis", "database"}
+    await served.vitals.run_once()
+    served.vitals.remarks = [lambda: "odd, but ready"]
+    status, text = await served.get("/readyz")
+    assert (status, json.loads(text)) == (200, {"ready": True, "reasons": {}, "remarks": ["odd, but ready"]})
+    served.vitals.draining = True
+    status, text = await served.get("/readyz")
+    assert (status, json.loads(text)["reasons"]) == (503, {"producer": "draining"})
+
+
+@pytest.mark.parametrize("name", PROMISED)
+async def test_metrics_has_every_promised_name(served: Served, name: str) -> None:
+    status, text = await served.get("/metrics")
+    assert status == 200
+    assert f"# TYPE peekaping_producer_{name} {PROMISED[name]}\n" in text
+
+
+async def test_metrics_name_the_labels_and_the_version(served: Served) -> None:
+    served.metrics.handed_off.labels("enqueued").inc(5)
+    served.metrics.events.labels("monitor.updated", "hinted").inc()
+    served.metrics.schedule_lag.observe_all([0.004, 7.0])
+    _, text = await served.get("/metrics")
+    assert 'peekaping_producer_handed_off_total{outcome="enqueued"} 5.0' in text
+    assert 'peekaping_producer_events_total{result="hinted",type="monitor.updated"} 1.0' in text
+    assert 'peekaping_producer_schedule_lag_seconds_bucket{le="0.005"} 1.0' in text
+    assert 'peekaping_producer_schedule_lag_seconds_bucket{le="+Inf"} 2.0' in text
+    assert 'peekaping_producer_build_info{version="1.2.3"} 1.0' in text
+
+
+async def test_there_is_nothing_else_to_ask(served: Served) -> None:
+    assert (await served.get("/"))[0] == 404
+    async with ClientSession() as session, session.post(f"http://{HOST}:{served.port}/livez") as response:
+        assert response.status == 405
+
+
+async def test_a_port_that_is_taken_is_refused_where_it_was_asked_for_and_else_only_told() -> None:
+    metrics = Metrics()
+    health = HealthServer(Vitals(FakeSchedule(), MemoryStore(), metrics), metrics)  # type: ignore[arg-type]
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"METRICS_ADDR: {HOST}:{port} is taken; takes a free host:port, or off"):
+            await health.start(HOST, port, required=True)
+        with capture_logs() as logged:
+            await health.start(HOST, port, required=False)
+    assert [(line["event"], line["log_level"]) for line in logged] == [("health.no_port", "warning")]
+    assert str(port) in logged[0]["message"]
+    await health.stop()
+
+
+async def test_an_address_of_another_machine_is_refused() -> None:
+    metrics = Metrics()
+    health = HealthServer(Vitals(FakeSchedule(), MemoryStore(), metrics), metrics)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"METRICS_ADDR: 192\.0\.2\.1:\d+ cannot be used"):
+        await health.start("192.0.2.1", free_port(), required=True)
+
+
+async def test_a_host_that_is_no_name_is_refused() -> None:
+    metrics = Metrics()
+    health = HealthServer(Vitals(FakeSchedule(), MemoryStore(), metrics), metrics)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="METRICS_ADDR: no-such-host.invalid:1 cannot be used"):
+        await health.start("no-such-host.invalid", 1, required=True)
