@@ -150,8 +150,8 @@ class Show:
         lines = [
             f"Ran {self._ran_s:.1f} s: {ledger.handed_off} checks handed off, {ledger.completed} completed.",
             f"Results: {ledger.up} up, {ledger.completed - ledger.up} down ({results or 'none'}).",
-            f"Ticks: {ledger.doubled} doubled, {self._lost} lost, {ledger.overlapped} overlapped (the check before ran "
-            f"on); the latest hand-off was {ledger.latest_ms} ms late.",
+            f"Ticks: {ledger.doubled} doubled, {self._lost} lost, {ledger.overlapped} overlapped; "
+            f"the latest hand-off was {ledger.latest_ms} ms late.",
         ]
         if failover.took_s is not None:
             lines.append(f"Failover: a new leader {failover.took_s:.1f} s after the kill.")
