@@ -38,14 +38,14 @@ class HealthServer:
             await web.TCPSite(runner, host, port).start()
         except OSError as error:
             await runner.cleanup()
-            taken = (
-                "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used ({os.strerror(error.errno or 0)})"
-            )
+            known = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+            taken = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used ({known})"
             if required:
                 raise ConfigError([f"METRICS_ADDR: {host}:{port} {taken}; takes a free host:port, or off"]) from None
             log.warning("health.no_port", message=f"{host}:{port} {taken}: no probes and metrics. Set METRICS_ADDR.")
             return
         self._runner = runner
+        port = runner.addresses[0][1]  # 0 took a free one
         log.info("health.listening", message="Serving /livez, /readyz and /metrics.", host=host, port=port)
 
     async def stop(self) -> None:

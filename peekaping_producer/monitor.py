@@ -18,6 +18,9 @@ class Proxy(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     username: str | None = None
     password: str | None = None
 
+    def __repr__(self) -> str:
+        return f"Proxy({self.id!r})"  # reprs end in tracebacks, and the rest is secret
+
 
 class Heartbeat(msgspec.Struct, frozen=True, gc=False):
     """The latest result of a push monitor. Times are aware and in UTC; field order is the payload's."""
@@ -35,6 +38,9 @@ class Heartbeat(msgspec.Struct, frozen=True, gc=False):
     end_time: datetime
     notified: bool
 
+    def __repr__(self) -> str:
+        return f"Heartbeat({self.id!r})"
+
 
 class Monitor(msgspec.Struct, frozen=True, gc=False):
     """One row of `monitors`. Intervals and timeouts are in seconds; `config` is JSON text, not parsed."""
@@ -49,6 +55,9 @@ class Monitor(msgspec.Struct, frozen=True, gc=False):
     resend_interval: int
     active: bool
     config: str
+
+    def __repr__(self) -> str:
+        return f"Monitor({self.id!r})"
 
     @property
     def runs(self) -> bool:

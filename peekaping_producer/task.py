@@ -26,6 +26,9 @@ class HealthCheckTask(msgspec.Struct, frozen=True, gc=False):
     timeout: int
     payload: bytes
 
+    def __repr__(self) -> str:
+        return f"HealthCheckTask({self.monitor_id!r})"
+
 
 class _HeartbeatPayload(msgspec.Struct, frozen=True, gc=False):
     id: str

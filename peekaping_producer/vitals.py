@@ -1,5 +1,6 @@
 """How the replica is: depths and ages for the metrics, and whether it is alive and ready for its probes."""
 
+import asyncio
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -52,7 +53,10 @@ class Vitals:
             self._metrics.oldest_due_age.set(stats.oldest_due_age_s)
         self.loop.beat()
         try:
-            await self._store.ping()
+            async with asyncio.timeout(SAMPLE_INTERVAL_S):
+                await self._store.ping()
+        except TimeoutError:
+            self._trouble["database"] = f"no answer within {SAMPLE_INTERVAL_S:g} s"
         except (StoreError, OSError) as error:
             self._trouble["database"] = str(error)
         else:

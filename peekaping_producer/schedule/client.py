@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from peekaping_producer.errors import ScheduleError, UnreachableError
 from peekaping_producer.targets import RedisTarget
@@ -81,11 +81,9 @@ async def check_server(redis: Redis, target: RedisTarget) -> str:
     """
     try:
         info = await redis.info("server")
-    except AuthenticationError as error:
+    except (AuthenticationError, NoPermissionError) as error:
         raise ScheduleError(f"Redis at {target} refuses the user or password (REDIS_PASSWORD): {error}") from None
     except ResponseError as error:
-        if "NOAUTH" in str(error) or "WRONGPASS" in str(error) or "NOPERM" in str(error):
-            raise ScheduleError(f"Redis at {target} refuses the user or password (REDIS_PASSWORD): {error}") from None
         raise UnreachableError(f"Redis at {target} does not serve yet: {error}") from None
     except (RedisError, OSError) as error:
         raise UnreachableError(f"Redis at {target} does not answer: {error}") from None

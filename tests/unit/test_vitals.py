@@ -55,7 +55,7 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
     watch, schedule, store, metrics = Watch(), FakeSchedule(), MemoryStore(), Metrics()
     for module in (loop_module, vitals_module):
         monkeypatch.setattr(module, "time", watch)
-    vitals = Vitals(schedule, store, metrics)  # type: ignore[arg-type]
+    vitals = Vitals(schedule, store, metrics)
     return Scene(watch=watch, schedule=schedule, store=store, metrics=metrics, vitals=vitals)
 
 

@@ -1,0 +1,212 @@
+"""Secrets planted wherever the product meets some; then all that it ever wrote is searched for them."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import quote, quote_plus
+
+import msgspec
+import pytest
+from aiohttp import ClientSession
+from redis.asyncio import Redis
+
+from peekaping_producer import embedded
+from peekaping_producer.embedded import RedisServer
+from peekaping_producer.migrate import migrate
+from peekaping_producer.schedule.client import connect
+from peekaping_producer.targets import DatabaseTarget, RedisTarget
+from peekaping_producer.tasks import end
+from tests.e2e.replicas import Consumer, Replica, environment, replicas, row
+from tests.servers import databases, postgres
+from tests.servers.databases import link, new_id, proxy, window
+from tests.servers.postgres import PostgresServer
+from tests.servers.processes import HOST, free_port
+from tests.waiting import until
+
+DB_PASS = "kanari-db@:/?#%é'1"
+REDIS_PASSWORD = "kanari-redis@:/?#%2"
+PROXY_USER = "kanari-proxy-user@3"
+PROXY_PASS = "kanari-proxy-pass/:4"
+IN_CONFIG = "kanari-config 5&"
+IN_BROKEN_CONFIG = "kanari-broken 6&"
+SECRETS = (DB_PASS, REDIS_PASSWORD, PROXY_USER, PROXY_PASS, IN_CONFIG, IN_BROKEN_CONFIG)
+
+CRASHING = """
+import os, sys
+from peekaping_producer.cli import main
+from peekaping_producer.task import TaskBuilder
+def build(self, checks, now_ms):
+    raise RuntimeError(f"cannot build {checks[0]!r} with {os.environ['DB_PASS']} at {os.environ['REDIS_PASSWORD']}")
+TaskBuilder.build = build
+sys.exit(main(["run"]))
+"""
+"""A bug of the worst kind: its message shows whatever was at hand."""
+
+
+def spellings(secret: str) -> set[str]:
+    """As it is, percent-encoded, or escaped by JSON or repr."""
+    return {
+        secret,
+        quote(secret),
+        quote(secret, safe=""),
+        quote_plus(secret),
+        json.dumps(secret)[1:-1],
+        json.dumps(json.dumps(secret)[1:-1])[1:-1],
+        repr(secret)[1:-1],
+    }
+
+
+def leaks(text: str) -> list[str]:
+    """The lines of `text` that hold a secret."""
+    lowered = {spelling.lower() for secret in SECRETS for spelling in spellings(secret)}
+    return [line for line in text.splitlines() if any(each in line.lower() for each in lowered)]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize("written", [str, quote, quote_plus, repr, json.dumps])
+def test_the_search_would_find_them(secret: str, written: type[str]) -> None:
+    assert leaks(f"before {written(secret)} after") != []
+    assert leaks("a line without any") == []
+
+
+@pytest.fixture
+async def locked_redis() -> AsyncIterator[RedisServer]:
+    async with embedded.redis_server(args=("--requirepass", REDIS_PASSWORD)) as server:
+        yield server
+
+
+@pytest.fixture
+async def server(locked_redis: RedisServer) -> AsyncIterator[Redis]:
+    target = RedisTarget(host=HOST, port=locked_redis.port, password=REDIS_PASSWORD)
+    async with connect(target, connections=20) as client:
+        yield client
+
+
+@pytest.fixture
+async def target(private_postgres: PostgresServer) -> DatabaseTarget:
+    """The database as a user with a password that must not be seen, and the monitors that hold the others."""
+    doubled = DB_PASS.replace("'", "''")
+    await postgres.execute(private_postgres.target, f"CREATE ROLE kanari SUPERUSER LOGIN PASSWORD '{doubled}'")
+    target = msgspec.structs.replace(private_postgres.target, user="kanari", password=DB_PASS)
+    await migrate(target)
+    database = await databases.postgres_database(target)
+    with_credentials, bad_window = proxy(username=PROXY_USER, password=PROXY_PASS), window(strategy="cron", cron="99 *")
+    config = {"url": f"https://u:{quote(IN_CONFIG)}@example.com", "basic_auth_pass": IN_CONFIG, "headers": IN_CONFIG}
+    monitors = [
+        row(new_id(), interval=1, proxy_id=with_credentials["id"], config=json.dumps(config)),
+        row(new_id(), interval=1, proxy_id=None, config=json.dumps([IN_BROKEN_CONFIG])),
+        row(new_id(), interval=1, proxy_id=None, config=json.dumps({"check_cert_expiry": IN_BROKEN_CONFIG})),
+    ]
+    await database.insert("proxies", with_credentials)
+    await database.insert("monitors", *monitors)
+    await database.insert("maintenances", bad_window)
+    await database.insert("monitor_maintenances", link(monitors[0], bad_window))
+    return target
+
+
+def wrong_settings(env: dict[str, str]) -> list[dict[str, str]]:
+    """Mistakes that people make, with the secrets in the wrong places."""
+    db, redis = quote(DB_PASS, safe=""), quote(REDIS_PASSWORD, safe="")
+    changes: list[dict[str, str]] = [
+        {"DB_PASS": "wrong", "REDIS_PASSWORD": DB_PASS},
+        {"DB_PASS": REDIS_PASSWORD},
+        {"DB_PORT": DB_PASS},  # which is in DB_PASS too
+        {"DB_HOST": f"postgres://kanari:{db}@{HOST}/postgres", "REDIS_HOST": f"redis://:{redis}@{HOST}"},
+        {"DATABASE_URL": f"postgres://kanari:{DB_PASS}@{HOST}/postgres"},
+        {"DATABASE_URL": f"oracle://kanari:{db}@{HOST}/postgres?sslmode={db}", "REDIS_URL": f"http://:{redis}@{HOST}"},
+        {"DATABASE_URL": f"postgres://kanari:{db}@{HOST}:1/postgres", "STARTUP_TIMEOUT": "0.5"},
+        {"REDIS_URL": f"redis://:{redis}@{HOST}:1/0", "STARTUP_TIMEOUT": "0.5"},
+    ]
+    return [env | each for each in changes]
+
+
+async def output_of(folder: Path, env: dict[str, str], *argv: str) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, *argv), env=env, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    async with asyncio.timeout(30):
+        out, _ = await process.communicate()
+    return process.returncode or 0, out.decode()
+
+
+async def pages(port: int) -> str:
+    """Whatever the replica serves."""
+    async with ClientSession() as session:
+        texts = []
+        for path in ("/metrics", "/readyz", "/livez"):
+            async with session.get(f"http://{HOST}:{port}{path}") as response:
+                texts.append(await response.text())
+    return "\n".join(texts)
+
+
+async def test_no_secret_is_seen_in_work_and_in_trouble(
+    locked_redis: RedisServer,
+    server: Redis,
+    private_postgres: PostgresServer,
+    target: DatabaseTarget,
+    tmp_path: Path,
+) -> None:
+    ports = {"dev": free_port(), "prod": free_port()}
+    env = environment(locked_redis.port, target, REDIS_PASSWORD=REDIS_PASSWORD, LOG_LEVEL="debug", SYNC_INTERVAL="1")
+    seen: list[str] = []  # what was served and logged
+
+    def all_say(words: str, running: list[Replica]) -> bool:
+        return all(words in replica.log_file.read_text() for replica in running)
+
+    with replicas(tmp_path, {}, count=0) as running:
+        for mode, port in ports.items():
+            running.append(Replica(tmp_path, env | {"MODE": mode, "METRICS_ADDR": f"{HOST}:{port}"}))
+        consumer = Consumer(server)
+        working = asyncio.create_task(consumer.run())
+        await until(lambda: len(consumer.monitors()) == 3)
+        await until(lambda: all_say("claim.handed_off", running), "both work")
+        await end(working)
+        assert "kanari-config" in json.dumps(list(consumer.payloads.values())), "the tasks do hold them"
+        private_postgres.stop()
+        await until(lambda: all_say("loop.failing", running), "both miss the database")
+        seen += [await pages(port) for port in ports.values()]
+        private_postgres.start()
+        await until(lambda: all_say("loop.recovered", running), "both have it again")
+        await locked_redis.stop()
+        await until(lambda: all_say("redis fails", running), "both miss Redis")
+        seen += [await pages(port) for port in ports.values()]
+        await locked_redis.start()
+        assert [replica.terminate() for replica in running] == [0, 0]
+        seen += [replica.log_file.read_text() for replica in running]
+    said = "\n".join(seen)
+    assert "monitor.bad_config" in said
+    assert "monitor.bad_maintenance" in said
+    assert leaks(said) == []
+
+
+async def test_no_secret_is_seen_in_what_wrong_settings_say(
+    locked_redis: RedisServer, target: DatabaseTarget, tmp_path: Path
+) -> None:
+    env = environment(locked_redis.port, target, REDIS_PASSWORD=REDIS_PASSWORD)
+    run = ("-m", "peekaping_producer", "run")
+    ended = await asyncio.gather(*(output_of(tmp_path, wrong, *run) for wrong in wrong_settings(env)))
+    for wrong, (code, text) in zip(wrong_settings(env), ended, strict=True):
+        assert code in {1, 2, 3}, (wrong, text)
+        assert text.strip()
+        assert leaks(text) == []
+    for command in ("check-config", "migrate", "status"):
+        code, text = await output_of(tmp_path, env, "-m", "peekaping_producer", command)
+        assert code == 0
+        assert leaks(text) == []
+
+
+@pytest.mark.parametrize("mode", ["dev", "prod"])
+async def test_no_secret_is_seen_when_it_crashes(
+    locked_redis: RedisServer, target: DatabaseTarget, tmp_path: Path, mode: str
+) -> None:
+    env = environment(locked_redis.port, target, REDIS_PASSWORD=REDIS_PASSWORD, MODE=mode)
+    # From a checkout that is not installed, too.
+    code, text = await output_of(tmp_path, env | {"PYTHONPATH": os.pathsep.join(sys.path)}, "-c", CRASHING)
+    assert code == 1
+    assert "producer.died" in text
+    assert "RuntimeError: cannot build" in text
+    assert leaks(text) == []

@@ -1,0 +1,239 @@
+"""How a replica starts: what it waits for, what it refuses, and how it ends when it cannot."""
+
+import asyncio
+import re
+import signal
+import socket
+import sqlite3
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from peekaping_producer import embedded
+from peekaping_producer.embedded import RedisServer
+from peekaping_producer.errors import ProducerError, ScheduleError, UnreachableError
+from peekaping_producer.migrate import migrate
+from peekaping_producer.schedule.client import check_server, connect
+from peekaping_producer.targets import DatabaseTarget
+from tests.e2e.replicas import Replica, environment, replicas
+from tests.servers.databases import Database, sqlite_target
+from tests.servers.fake_redis import fake_redis, info
+from tests.servers.postgres import PostgresServer
+from tests.servers.processes import HOST, free_port
+from tests.waiting import until
+
+SECRET = "h0rse-battery"
+
+
+async def ended(replica: Replica, *, within_s: float = 15.0) -> tuple[int, str]:
+    """Its exit code and all that it printed."""
+    await until(lambda: replica.process.poll() is not None, "the replica ends", within_s=within_s)
+    text = replica.log_file.read_text()
+    assert "Traceback" not in text, text
+    return replica.process.returncode, text
+
+
+def said(replica: Replica) -> list[str]:
+    """The events so far; what is no log line is left out, such as the last word of a command that failed."""
+    return [line.split('"event": "')[1].split('"')[0] for line in text_of(replica) if '"event": "' in line]
+
+
+def text_of(replica: Replica) -> list[str]:
+    return replica.log_file.read_text().splitlines()
+
+
+def last_words(text: str) -> str:
+    """The one line that says why; the others are log lines."""
+    (words,) = [line for line in text.splitlines() if line.startswith("peekaping-producer: ")]
+    return words
+
+
+@pytest.fixture
+async def sqlite(tmp_path: Path) -> DatabaseTarget:
+    target = sqlite_target(tmp_path)
+    await migrate(target)
+    return target
+
+
+@pytest.fixture
+def nowhere(postgres_server: DatabaseTarget) -> DatabaseTarget:
+    """A database whose server is not there."""
+    return msgspec.structs.replace(postgres_server, host=HOST, port=free_port(), password=SECRET)
+
+
+async def test_what_is_not_reached_in_time_ends_with_3_and_a_clear_line(
+    private_redis: RedisServer, sqlite: DatabaseTarget, nowhere: DatabaseTarget, tmp_path: Path
+) -> None:
+    port = free_port()
+    environments = {
+        f"postgres://{HOST}:{nowhere.port}": environment(private_redis.port, nowhere, STARTUP_TIMEOUT="2"),
+        f"redis://{HOST}:{port}/0": environment(port, sqlite, STARTUP_TIMEOUT="2", REDIS_PASSWORD=SECRET),
+    }
+    started_at = time.monotonic()
+    with replicas(tmp_path, {}, count=0) as running:
+        running += [Replica(tmp_path, env) for env in environments.values()]
+        results = await asyncio.gather(*map(ended, running))
+    assert time.monotonic() - started_at >= 2
+    for replica, where, (code, text) in zip(running, environments, results, strict=True):
+        assert code == 3
+        assert where in last_words(text)
+        assert "given up after STARTUP_TIMEOUT=2 s" in last_words(text)
+        assert 3 <= said(replica).count("producer.waiting") <= 12, "it kept trying, and not in a hot loop"
+        assert SECRET not in text
+
+
+async def test_what_waiting_cannot_mend_ends_at_once(
+    private_redis: RedisServer, sqlite: DatabaseTarget, postgres_database: DatabaseTarget, tmp_path: Path
+) -> None:
+    """Each would otherwise try for a minute."""
+    wrong = msgspec.structs.replace(postgres_database, password=SECRET)
+    unknown = msgspec.structs.replace(postgres_database, name="no_such_database")
+    bare = DatabaseTarget(dialect="sqlite", name=str(tmp_path / "bare.db"))
+    sqlite3.connect(bare.name).close()
+    old = {"INFO": info(redis_version="6.0.16", redis_mode="standalone")}
+    async with embedded.redis_server(args=("--requirepass", "another")) as closed, fake_redis(old) as outdated:
+        cases = [
+            (environment(private_redis.port, wrong), 1, 'password authentication failed for user "peekaping"'),
+            (environment(private_redis.port, unknown), 1, '"no_such_database" does not exist'),
+            (environment(private_redis.port, postgres_database), 1, "run `peekaping-producer migrate`"),
+            (environment(private_redis.port, bare), 1, "run `peekaping-producer migrate`"),
+            (environment(closed.port, sqlite, REDIS_PASSWORD=SECRET), 1, "(REDIS_PASSWORD)"),
+            (environment(closed.port, sqlite), 1, "(REDIS_PASSWORD)"),
+            (environment(outdated.port, sqlite), 1, "version 6.0.16, and 6.2 or newer is needed"),
+            (environment(private_redis.port, sqlite, DB_TYPE="oracle"), 2, "DB_TYPE: got 'oracle'"),
+            (environment(private_redis.port, sqlite, DB_TYPE="mysql", **PARTS), 2, "DB_TYPE: got mysql"),
+        ]
+        with replicas(tmp_path, {}, count=0) as running:
+            running += [Replica(tmp_path, env) for env, _, _ in cases]
+            results = await asyncio.gather(*map(ended, running))
+    for (_, expected_code, words), (code, text) in zip(cases, results, strict=True):
+        assert (code, words in last_words(text)) == (expected_code, True), text
+        assert "producer.waiting" not in text
+        assert SECRET not in text
+
+
+PARTS = {"DB_HOST": "db", "DB_PORT": "1", "DB_USER": "u", "DB_PASS": SECRET}
+
+
+async def test_servers_that_come_late_are_waited_for(
+    private_postgres: PostgresServer, sqlite: DatabaseTarget, private_redis: RedisServer, tmp_path: Path
+) -> None:
+    await migrate(private_postgres.target)
+    private_postgres.stop()
+    late_port = free_port()
+    late = RedisServer(tmp_path, port=late_port)
+    with replicas(tmp_path, environment(private_redis.port, private_postgres.target)) as running:
+        running.append(Replica(tmp_path, environment(late_port, sqlite)))
+        for replica in running:
+            await until(lambda replica=replica: said(replica).count("producer.waiting") >= 2)
+            assert "producer.started" not in said(replica)
+        private_postgres.start()
+        await late.start()
+        try:
+            for replica in running:
+                await until(lambda replica=replica: "producer.started" in said(replica))
+                assert replica.terminate() == 0
+        finally:
+            await late.stop()
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+async def test_a_stop_while_it_still_waits_is_clean_and_quick(
+    private_redis: RedisServer, sqlite: DatabaseTarget, nowhere: DatabaseTarget, tmp_path: Path, how: signal.Signals
+) -> None:
+    with replicas(tmp_path, environment(private_redis.port, nowhere)) as running:
+        running.append(Replica(tmp_path, environment(free_port(), sqlite)))
+        for replica in running:
+            await until(lambda replica=replica: "producer.waiting" in said(replica))
+        for replica in running:
+            replica.process.send_signal(how)
+        for replica in running:
+            code, _ = await ended(replica, within_s=2)
+            assert code == 0
+            assert said(replica)[-2:] == ["producer.stopping", "producer.stopped"]
+            assert replica.lines()[-1]["message"] == "Producer stopped gracefully"
+
+
+async def test_a_metrics_port_that_is_taken(private_redis: RedisServer, sqlite: DatabaseTarget, tmp_path: Path) -> None:
+    """The one asked for: bad configuration. The default one: another replica's, most likely, so only a warning."""
+    with socket.socket() as ours, socket.socket() as default:
+        ours.bind((HOST, 0))
+        ours.listen()
+        take(default, 9464)
+        asked = f"{HOST}:{ours.getsockname()[1]}"
+        by_default = environment(private_redis.port, sqlite)
+        del by_default["METRICS_ADDR"]
+        with replicas(tmp_path, environment(private_redis.port, sqlite, METRICS_ADDR=asked)) as running:
+            running.append(Replica(tmp_path, by_default))
+            code, text = await ended(running[0])
+            assert code == 2
+            assert f"METRICS_ADDR: {asked} is taken; takes a free host:port, or off" in last_words(text)
+            await until(lambda: "producer.started" in said(running[1]))
+            (warning,) = [line for line in running[1].lines() if line["event"] == "health.no_port"]
+            assert warning["level"] == "warning"
+            assert "127.0.0.1:9464 is taken" in str(warning["message"])
+            assert running[1].terminate() == 0
+
+
+def take(taker: socket.socket, port: int) -> None:
+    """Listen there, unless somebody does already."""
+    with suppress(OSError):
+        taker.bind((HOST, port))
+        taker.listen()
+
+
+async def test_a_missing_column_is_named(private_redis: RedisServer, postgres_only: Database, tmp_path: Path) -> None:
+    await postgres_only.execute("ALTER TABLE maintenances DROP COLUMN duration")
+    with replicas(tmp_path, environment(private_redis.port, postgres_only.target)) as (replica,):
+        code, text = await ended(replica)
+    assert code == 1
+    assert "column w.duration does not exist; run `peekaping-producer migrate`" in last_words(text)
+
+
+async def refusal(replies: dict[str, bytes | None]) -> ProducerError:
+    """What check_server raises for a server that answers like this."""
+    async with fake_redis(replies) as target, connect(target, connections=1) as redis:
+        with pytest.raises(ProducerError, match=re.escape(str(target))) as caught:
+            await check_server(redis, target)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"redis_version": "6.0.16", "redis_mode": "standalone"}, "has version 6.0.16, and 6.2 or newer is needed"),
+        ({"redis_version": "5.0", "redis_mode": "standalone"}, "has version 5.0, "),
+        ({"redis_version": "7.4.1", "redis_mode": "cluster"}, "is a cluster, and a single server is needed"),
+        ({}, "has version ?"),
+    ],
+)
+async def test_a_server_that_cannot_serve_is_refused(fields: dict[str, str], words: str) -> None:
+    error = await refusal({"INFO": info(**fields)})
+    assert isinstance(error, ScheduleError)
+    assert words in str(error)
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (b"-LOADING Redis is loading the dataset in memory\r\n", UnreachableError),
+        (b"-MASTERDOWN Link with MASTER is down\r\n", UnreachableError),
+        (b"-NOAUTH Authentication required.\r\n", ScheduleError),
+        (b"-NOPERM this user has no permissions to run the 'info' command\r\n", ScheduleError),
+        (None, UnreachableError),
+    ],
+)
+async def test_what_may_pass_is_waited_for_and_what_will_not_is_refused(
+    reply: bytes | None, kind: type[ProducerError]
+) -> None:
+    assert type(await refusal({"INFO": reply})) is kind
+
+
+@pytest.mark.parametrize("version", ["6.2.0", "7.0.15", "8.0-rc1", "10.1"])
+async def test_a_server_that_can_serve_tells_its_version(version: str) -> None:
+    reply = info(redis_version=version, redis_mode="standalone")
+    async with fake_redis({"INFO": reply}) as target, connect(target, connections=1) as redis:
+        assert await check_server(redis, target) == version
