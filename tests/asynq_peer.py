@@ -80,16 +80,20 @@ class AsynqPeer:
         if taken is None:
             return None
         key = f"{PREFIX}t:{taken.decode()}"
-        await self._redis.hset(key, "state", "active")
-        await self._redis.hdel(key, "pending_since")
-        await self._redis.zadd(LEASE, {taken: now_s + lease_s})
-        message = await self._redis.hget(key, "msg")
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hset(key, "state", "active")
+            pipe.hdel(key, "pending_since")
+            pipe.zadd(LEASE, {taken: now_s + lease_s})
+            pipe.hget(key, "msg")
+            *_, message = await pipe.execute()
         return decode(message) if message else None
 
     async def finish(self, monitor_id: str) -> None:
-        await self._redis.lrem(ACTIVE, 0, task_id(monitor_id))
-        await self._redis.zrem(LEASE, task_id(monitor_id))
-        await self._redis.delete(task_key(monitor_id))
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.lrem(ACTIVE, 0, task_id(monitor_id))
+            pipe.zrem(LEASE, task_id(monitor_id))
+            pipe.delete(task_key(monitor_id))
+            await pipe.execute()
 
     async def fail(self, monitor_id: str, now_s: float) -> None:
         """Out of retries: archived, and the hash stays."""
