@@ -12,7 +12,7 @@ from peekaping_producer.loop import Loop
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitor import Plan
 from peekaping_producer.schedule import Placed, Schedule
-from peekaping_producer.stores import MonitorStore
+from peekaping_producer.stores import MonitorStore, Session
 
 _BATCH = 500
 _MOST = 100_000
@@ -65,7 +65,7 @@ class Hints:
         try:
             async with self._store.session() as session, self.placing:
                 plans = await session.plans([monitor_id for monitor_id in ripe if self._store.is_id(monitor_id)])
-                placed = await self._schedule.place(term, [plans.get(each) or Plan(each, 0) for each in ripe])
+                placed = await self.place(term, session, [plans.get(each) or Plan(each, 0) for each in ripe])
         except BaseException:
             self.add(each for each in ripe if each not in self._not_before)
             raise
@@ -73,16 +73,25 @@ class Hints:
             (each for each in placed.leased if each not in self._not_before),
             delay_s=_RETRY_LEASED_S,
         )
-        self.count(placed)
         return 0.0
 
-    def count(self, placed: Placed) -> None:
-        """Count what changed, and let this replica's workers know of what is due now."""
-        for change in ("added", "moved", "removed"):
-            if amount := getattr(placed, change):
+    async def place(self, term: str, session: Session, plans: list[Plan]) -> Placed:
+        """Place plans, count what changed, and let this replica's workers know of what is due now.
+
+        What would have to move is read once more: between the reading of `plans` and now a worker may have read a
+        newer row and rescheduled by it, and moving that back would run a tick twice.
+        """
+        placed = await self._schedule.place(term, plans)
+        moved = 0
+        if placed.misfits:
+            again = await session.plans([misfit.id for misfit in placed.misfits])
+            moved = await self._schedule.move(term, placed.misfits, again)
+        for change, amount in (("added", placed.added), ("moved", moved), ("removed", placed.removed)):
+            if amount:
                 self._metrics.schedule_changes.labels(change).inc(amount)
-        if placed.added or placed.moved:
+        if placed.added or moved:
             self._claims.nudge()
+        return placed
 
     async def _ripe(self) -> list[str]:
         while True:

@@ -67,7 +67,7 @@ class Leader:
     async def run_once(self) -> float:
         """Renew or ask once; a leader then waits here until it must renew. Returns the seconds until the next turn."""
         if self._reign and self._reign.done():
-            await self._end("not renewed in time" if self._reign.cancelled() else "its writes were refused")
+            await self._leave_behind(self._reign)
         begin = f"{self.node}/{secrets.token_hex(6)}"
         asked_at = time.monotonic()
         answer, held_for_s = await self._schedule.campaign(self.term or "", begin, TTL_S)
@@ -83,6 +83,15 @@ class Leader:
             await asyncio.wait({self._reign}, timeout=RENEW_S)
             return 0.0
         return min(ASK_S, held_for_s + 0.005) if held_for_s else ASK_S
+
+    async def _leave_behind(self, reign: asyncio.Task[None]) -> None:
+        """End a term whose reign is over. One that was not trusted may still be renewed by a late reply: nobody would
+        lead for as long as that key lives, so it is given up.
+        """
+        term, distrusted = self.term, reign.cancelled()
+        await self._end("not renewed in time" if distrusted else "its writes were refused")
+        if term and distrusted:
+            await self._schedule.resign(term)
 
     def _begin(self, term: str) -> None:
         self.term = term

@@ -110,25 +110,18 @@ class Sync:
             self.loop.beat()
             async with self._hints.placing:
                 plans = await session.page_of_plans(after, PAGE)
-                placed = await self._schedule.place(term, plans)
+                placed = await self._hints.place(term, session, plans)
             known.update(hash(plan.id) for plan in plans)
             self._hints.add(placed.leased)
-            self._hints.count(placed)
             if len(plans) < PAGE:
                 return known
             after = plans[-1].id
 
     async def _remove_unknown(self, term: str, session: Session, known: set[int]) -> None:
-        members = 0
-        unknown: dict[str, list[Sighting]] = {keys.DUE: [], keys.LEASE: []}
-        for key, sightings in unknown.items():
-            async for page in self._schedule.members(key):
-                self.loop.beat()
-                members += len(page)
-                sightings.extend(seen for seen in page if hash(seen.id) not in known)
-        self.refused_removal = not known and members >= BELIEVE_EMPTY_BELOW
-        foreign = {key: [seen for seen in some if not self._store.is_id(seen.id)] for key, some in unknown.items()}
+        members, unknown = await self._members(lambda monitor_id: hash(monitor_id) not in known)
+        foreign, ours = _split(unknown, self._store.is_id)
         await self._remove(term, foreign, "schedule.foreign_members", "Removed members that are no monitor ids.")
+        self.refused_removal = not known and members >= BELIEVE_EMPTY_BELOW
         if self.refused_removal:
             self._metrics.sync_refused.inc()
             log.error(
@@ -137,24 +130,48 @@ class Sync:
                 members=members,
             )
             return
-        ours = {key: [seen for seen in some if self._store.is_id(seen.id)] for key, some in unknown.items()}
-        absent = await self._absent(session, ours)
-        if any(absent.values()) and len(known) < SUSPICIOUS_SHARE * members:
-            log.warning("sync.smaller_answer", message="Reading again before removing.", members=members)
-            self.loop.rest()
-            await self._sleep(READ_AGAIN_AFTER_S)
-            absent = await self._absent(session, absent)
-        await self._remove(term, absent, "sync.removed", "Removed monitors that are gone or paused.")
-
-    async def _absent(self, session: Session, unknown: dict[str, list[Sighting]]) -> dict[str, list[Sighting]]:
-        """Those of `unknown` that have no row, or one that does not run, at this moment."""
-        absent: dict[str, list[Sighting]] = {key: [] for key in unknown}
-        for key, sightings in unknown.items():
+        if len(known) < SUSPICIOUS_SHARE * members:
+            ours = await self._absent_twice(session, ours)
+        for key, sightings in ours.items():
             for some in chunks(sightings):
+                async with self._hints.placing:  # a monitor that is resumed meanwhile is placed before this or after it
+                    absent = await self._absent(session, some)
+                    await self._remove(term, {key: absent}, "sync.removed", "Removed monitors that are gone or paused.")
+
+    async def _members(self, wanted: Callable[[str], bool]) -> tuple[int, dict[str, list[Sighting]]]:
+        """How many members the schedule has, and by set those that are wanted."""
+        members = 0
+        found: dict[str, list[Sighting]] = {keys.DUE: [], keys.LEASE: []}
+        for key, sightings in found.items():
+            async for page in self._schedule.members(key):
                 self.loop.beat()
-                plans = await session.plans([seen.id for seen in some])
-                absent[key] += (seen for seen in some if seen.id not in plans or plans[seen.id].interval <= 0)
-        return absent
+                members += len(page)
+                sightings.extend(seen for seen in page if wanted(seen.id))
+        return members, found
+
+    async def _absent_twice(self, session: Session, ours: dict[str, list[Sighting]]) -> dict[str, list[Sighting]]:
+        """Where the answer is much smaller than the schedule: what is absent now, and has to be so again later on.
+
+        The members are walked again after the wait: those that nobody runs go from due to lease and back meanwhile.
+        """
+        absent = {
+            seen.id
+            for sightings in ours.values()
+            for some in chunks(sightings)
+            for seen in await self._absent(session, some)
+        }
+        if not absent:
+            return {}
+        log.warning("sync.smaller_answer", message="Reading again before removing.", absent=len(absent))
+        self.loop.rest()
+        await self._sleep(READ_AGAIN_AFTER_S)
+        return (await self._members(absent.__contains__))[1]
+
+    async def _absent(self, session: Session, sightings: list[Sighting]) -> list[Sighting]:
+        """Those of up to 1,000 that have no row, or one that does not run, at this moment."""
+        self.loop.beat()
+        plans = await session.plans([seen.id for seen in sightings])
+        return [seen for seen in sightings if seen.id not in plans or plans[seen.id].interval <= 0]
 
     async def _remove(self, term: str, gone: dict[str, list[Sighting]], event: str, message: str) -> None:
         removed = 0
@@ -163,3 +180,12 @@ class Sync:
         if removed:
             self._metrics.schedule_changes.labels("removed").inc(removed)
             log.info(event, message=message, count=removed)
+
+
+def _split(
+    unknown: dict[str, list[Sighting]], is_id: Callable[[str], bool]
+) -> tuple[dict[str, list[Sighting]], dict[str, list[Sighting]]]:
+    """What is no id of this database, and what is."""
+    foreign = {key: [seen for seen in some if not is_id(seen.id)] for key, some in unknown.items()}
+    ours = {key: [seen for seen in some if is_id(seen.id)] for key, some in unknown.items()}
+    return foreign, ours

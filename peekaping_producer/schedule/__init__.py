@@ -57,14 +57,22 @@ class Claim(msgspec.Struct, frozen=True):
     """time.monotonic() by which the lease has surely not yet run out."""
 
 
+class Sighting(msgspec.Struct, frozen=True, gc=False):
+    """A member of due or lease, as it was seen."""
+
+    id: str
+    score: str
+
+
 class Placed(msgspec.Struct, frozen=True):
-    """What a `place` changed."""
+    """What a `place` changed, and what it left."""
 
     added: int = 0
-    moved: int = 0
     removed: int = 0
     leased: tuple[str, ...] = ()
     """Left alone, because a claim holds them: their reschedule may still bring the old interval."""
+    misfits: tuple[Sighting, ...] = ()
+    """Left alone too: their due times fit no tick of the plan, or a worker has read a newer row than the plan is."""
 
 
 class Campaign(StrEnum):
@@ -73,13 +81,6 @@ class Campaign(StrEnum):
     RENEWED = "renewed"
     WON = "won"
     HELD = "held"
-
-
-class Sighting(msgspec.Struct, frozen=True, gc=False):
-    """A member of due or lease, as it was seen."""
-
-    id: str
-    score: str
 
 
 class Stats(msgspec.Struct, frozen=True):
@@ -120,6 +121,7 @@ class Schedule:
         self._give_back = script("give_back")
         self._reclaim = script("reclaim")
         self._place = script("place")
+        self._move = script("move")
         self._remove = script("remove")
         self._campaign = script("campaign")
         self._resign = script("resign")
@@ -137,7 +139,7 @@ class Schedule:
         return Claim(
             token=token.decode(),
             now_ms=now_ms,
-            due={_text(flat[i]): float(flat[i + 1]) for i in range(0, len(flat), 2)},
+            due={_text(flat[i]): max(float(flat[i + 1]), 0.0) for i in range(0, len(flat), 2)},
             next_due_ms=float(next_due) if next_due else None,
             ends_at=asked_at + self.lease_ttl_s,
         )
@@ -165,7 +167,7 @@ class Schedule:
     # The leader's writes: each names its term, and raises StaleTermError when that is over.
 
     async def place(self, term: str, plans: Iterable[Plan]) -> Placed:
-        """Make the schedule agree with up to 1,000 plans: add, move or (interval 0 or less) remove."""
+        """Make the schedule agree with up to 1,000 plans: add, (interval 0 or less) remove, or tell what misfits."""
         pairs = [part for plan in plans for part in (plan.id, max(plan.interval, 0) * 1000)]
         if not pairs:
             return Placed()
@@ -174,8 +176,28 @@ class Schedule:
         )
         if reply[0] == b"stale":
             raise StaleTermError(f"place: term {term} is over")
-        _, added, moved, removed, leased = reply
-        return Placed(added, moved, removed, tuple(monitor_id.decode() for monitor_id in leased))
+        _, added, removed, leased, misfits = reply
+        return Placed(
+            added,
+            removed,
+            tuple(_text(monitor_id) for monitor_id in leased),
+            tuple(Sighting(_text(misfits[i]), _text(misfits[i + 1])) for i in range(0, len(misfits), 2)),
+        )
+
+    async def move(self, term: str, misfits: Iterable[Sighting], plans: Mapping[str, Plan]) -> int:
+        """Move misfits to the next tick of `plans`, read after they were seen, if they are still so; how many were."""
+        triples = [
+            part
+            for seen in misfits
+            if seen.id in plans and plans[seen.id].interval > 0
+            for part in (seen.id, plans[seen.id].interval * 1000, seen.score)
+        ]
+        if not triples:
+            return 0
+        moved: int = await self._move.run(self.redis, (keys.DUE, keys.LEADER), (term, CLOCK_STEP_SLACK_MS, *triples))
+        if moved < 0:
+            raise StaleTermError(f"move: term {term} is over")
+        return moved
 
     async def remove(self, term: str, key: str, sightings: Iterable[Sighting]) -> int:
         """Take members out of `key` (due or lease) that still have the score they were seen with; how many left."""

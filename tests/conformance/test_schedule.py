@@ -163,10 +163,31 @@ async def test_an_interval_edit_moves_the_due_time_to_the_next_tick(
 ) -> None:
     score = clock.now_ms + ahead_s * 1000 + 7
     await due(redis, a=score)
-    placed = await schedule.place(term, [Plan("a", interval)])
+    plan = Plan("a", interval)
+    placed = await schedule.place(term, [plan])
+    moved = await schedule.move(term, placed.misfits, {"a": plan})
     period = interval * 1000
     expected = (clock.now_ms // period + 1) * period if moves else score
-    assert (placed.moved, await redis.zscore(keys.DUE, "a")) == (int(moves), expected)
+    assert (moved, await redis.zscore(keys.DUE, "a")) == (int(moves), expected)
+
+
+async def test_a_due_time_that_changed_since_it_was_seen_is_not_moved(
+    redis: Redis, schedule: Schedule, clock: Clock, term: str
+) -> None:
+    """Without the comparison of scores, a hand-off by a newer row would be undone and its tick run twice."""
+    await due(redis, a=clock.now_ms + 50_001)
+    placed = await schedule.place(term, [Plan("a", 2)])
+    await due(redis, a=clock.now_ms + 40_001)
+    assert await schedule.move(term, placed.misfits, {"a": Plan("a", 2)}) == 0
+    assert await redis.zscore(keys.DUE, "a") == clock.now_ms + 40_001
+
+
+async def test_a_due_score_of_minus_infinity_is_only_very_late(redis: Redis, schedule: Schedule, clock: Clock) -> None:
+    """An administrator's "run now"."""
+    await redis.zadd(keys.DUE, {"a": "-inf"})
+    claim = await schedule.claim(1)
+    assert claim.due == {"a": 0.0}
+    assert await schedule.give_back(claim) == 1
 
 
 async def test_placing_what_agrees_already_changes_nothing(
@@ -175,7 +196,7 @@ async def test_placing_what_agrees_already_changes_nothing(
     tick = (clock.now_ms // 60_000 + 1) * 60_000
     await due(redis, a=tick)
     placed = await schedule.place(term, [Plan("a", 60)])
-    assert (placed.added, placed.moved, placed.removed) == (0, 0, 0)
+    assert (placed.added, placed.removed, placed.misfits) == (0, 0, ())
     assert await redis.zscore(keys.DUE, "a") == tick
 
 
@@ -187,7 +208,7 @@ async def test_a_clock_that_steps_back_five_seconds_moves_nothing(
     tick = clock.now_ms - 1000 + 60_000
     await due(redis, a=tick)
     await clock.advance(-5)
-    assert (await schedule.place(term, [Plan("a", 60)])).moved == 0
+    assert (await schedule.place(term, [Plan("a", 60)])).misfits == ()
 
 
 async def test_a_leased_monitor_is_left_alone_and_named(
@@ -223,6 +244,8 @@ async def test_a_stale_term_writes_nothing(redis: Redis, schedule: Schedule, clo
     await due(redis, a=clock.now_ms)
     with pytest.raises(StaleTermError):
         await schedule.place("node/0", [Plan("b", 60)])
+    with pytest.raises(StaleTermError):
+        await schedule.move("node/0", [Sighting("a", "1.0")], {"a": Plan("a", 60)})
     with pytest.raises(StaleTermError):
         await schedule.remove("node/0", keys.DUE, [Sighting("a", repr(float(clock.now_ms)))])
     await redis.delete(keys.LEADER)

@@ -112,6 +112,42 @@ async def test_a_database_that_fails_in_the_middle_removes_nothing(
     assert len(due) == 1002
 
 
+async def test_what_is_gone_leaves_though_it_moves_while_the_answer_is_doubted(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member without a row goes from due to lease and back; sightings from before the wait would fit no longer."""
+    parts.store.put(*(monitor(f"m{n}") for n in range(100)))
+    await parts.sync.run_once(TERM)
+    for n in range(60):
+        del parts.store.rows[f"m{n}"]
+
+    async def all_are_claimed(_seconds: float) -> None:
+        await parts.schedule.claim(100)
+
+    monkeypatch.setattr(parts.sync, "_sleep", all_are_claimed)
+    await parts.sync.run_once(TERM)
+    assert await parts.leased() == {f"m{n}" for n in range(60, 100)}
+
+
+async def test_a_page_older_than_a_hand_off_does_not_undo_its_reschedule(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page says 2 s; the row is edited to 60 s, and a worker hands off by it before the page is placed."""
+    parts.store.put(monitor("m1", 2))
+    await parts.redis.zadd(keys.DUE, {"m1": parts.clock.now_ms})
+    page = parts.store.page_of_plans
+
+    async def then_an_edit_and_a_hand_off(after: str | None, limit: int) -> list[Plan]:
+        plans = await page(after, limit)
+        parts.store.put(monitor("m1", 60))
+        await parts.worker.run_once()
+        return plans
+
+    monkeypatch.setattr(parts.store, "page_of_plans", then_an_edit_and_a_hand_off)
+    await parts.sync.run_once(TERM)
+    assert await parts.due() == {"m1": parts.tick(60)}
+
+
 async def test_a_monitor_made_after_its_page_was_read_is_not_removed(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:

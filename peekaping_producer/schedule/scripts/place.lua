@@ -2,7 +2,9 @@
 -- KEYS  1 due  2 lease  3 leader
 -- ARGV  1 term  2 slack in ms (a clock step that must not move anything), then pairs (at most 1000): id, period in ms;
 --       a period of 0 takes the monitor out
--- returns {'stale'} or {'placed', added, moved, removed, [ids left alone because they are leased]}
+-- returns {'stale'} or {'placed', added, removed, [ids left alone because they are leased], [id, score, ...]};
+--       the last are due times that fit no tick: whoever asks reads those rows again, for a worker may have read newer
+--       ones, and calls move
 if redis.call('GET', KEYS[3]) ~= ARGV[1] then return {'stale'} end
 
 local slack = tonumber(ARGV[2])
@@ -12,7 +14,8 @@ local due = redis.call('ZMSCORE', KEYS[1], unpack(ids))
 local lease = redis.call('ZMSCORE', KEYS[2], unpack(ids))
 
 local scores, removed, leased = {}, {}, {}
-local added, moved = 0, 0
+local misfits = {}
+local added = 0
 for i, id in ipairs(ids) do
   local period = tonumber(ARGV[2 * i + 2])
   if period <= 0 then
@@ -26,9 +29,8 @@ for i, id in ipairs(ids) do
   else
     local score = tonumber(due[i])
     if score > now + slack and (score % period ~= 0 or score > now + period + slack) then
-      moved = moved + 1
-      scores[#scores + 1] = (math.floor(now / period) + 1) * period
-      scores[#scores + 1] = id
+      misfits[#misfits + 1] = id
+      misfits[#misfits + 1] = due[i]
     end
   end
 end
@@ -37,4 +39,4 @@ if #removed > 0 then
   redis.call('ZREM', KEYS[1], unpack(removed))
   redis.call('ZREM', KEYS[2], unpack(removed))
 end
-return {'placed', added, moved, #removed, leased}
+return {'placed', added, #removed, leased, misfits}
