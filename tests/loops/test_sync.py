@@ -148,6 +148,31 @@ async def test_a_page_older_than_a_hand_off_does_not_undo_its_reschedule(
     assert await parts.due() == {"m1": parts.tick(60)}
 
 
+async def test_a_monitor_that_is_resumed_during_the_removal_stays(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the lock from the second read to the removal, its hint finds it in place and it is removed after that."""
+    parts.store.put(*(monitor(f"m{n}") for n in range(10)))
+    await parts.sync.run_once(TERM)
+    parts.store.put(monitor("m1", active=False))
+    plans = parts.store.plans
+    hinting: list[asyncio.Task[float]] = []
+
+    async def then_it_is_resumed(ids: list[str]) -> dict[str, Plan]:
+        monkeypatch.setattr(parts.store, "plans", plans)
+        read = await plans(ids)
+        parts.store.put(monitor("m1"))
+        parts.hints.add(["m1"])
+        hinting.append(asyncio.create_task(parts.hints.run_once(TERM)))
+        await asyncio.wait(hinting, timeout=0.2)
+        return read
+
+    monkeypatch.setattr(parts.store, "plans", then_it_is_resumed)
+    await parts.sync.run_once(TERM)
+    await asyncio.gather(*hinting)
+    assert "m1" in await parts.due()
+
+
 async def test_a_monitor_made_after_its_page_was_read_is_not_removed(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
