@@ -11,16 +11,9 @@ import asyncpg
 
 from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
 from peekaping_producer.monitor import Plan
-from peekaping_producer.stores import Loaded
+from peekaping_producer.stores import Loaded, connections
 from peekaping_producer.stores.rows import TYPED, assemble, is_uuid, push_ids, uuids
-from peekaping_producer.targets import DatabaseTarget, Tls
-
-ACQUIRE_TIMEOUT = 5.0
-"""Seconds that a session waits for its connection, and a connection for the server."""
-CLOSE_TIMEOUT = 2.0
-"""Seconds that close() leaves to the sessions still open."""
-COMMAND_TIMEOUT = 8.0
-"""Seconds that one statement may take: less than the default lease, so that an answer later than that is of no use."""
+from peekaping_producer.targets import DatabaseTarget
 
 # Ids leave as text: casting them on the server is cheaper than making and printing uuid objects here.
 # coalesce gives what Go reads for NULL, and greatest too, which ignores it; timestamps without zone hold UTC, and may
@@ -133,14 +126,14 @@ class PostgresSession:
 
 
 class PostgresStore:
-    """A MonitorStore on Postgres with at most `connections` connections."""
+    """A MonitorStore on Postgres with at most `size` connections."""
 
-    def __init__(self, target: DatabaseTarget, connections: int) -> None:
+    def __init__(self, target: DatabaseTarget, size: int) -> None:
         self.target = target
         self.pooled = False
         """Whether a pooler stands between us and the server; known after open()."""
         self._options = connect_options(target)
-        self._connections = connections
+        self._size = size
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
     async def open(self) -> None:
@@ -150,9 +143,9 @@ class PostgresStore:
             self.pooled = await _is_pooled(self._options)
             self._pool = await asyncpg.create_pool(
                 min_size=0,
-                max_size=self._connections,
+                max_size=self._size,
                 reset=_nothing_to_reset,
-                command_timeout=COMMAND_TIMEOUT,
+                command_timeout=connections.COMMAND_TIMEOUT,
                 statement_cache_size=0 if self.pooled else 100,
                 **self._options,
             )
@@ -170,7 +163,7 @@ class PostgresStore:
             raise StoreUnavailableError(f"{self.target}: the store is not open")
         pool = self._pool
         with translated(self.target):
-            connection = await pool.acquire(timeout=ACQUIRE_TIMEOUT)
+            connection = await pool.acquire(timeout=connections.ACQUIRE_TIMEOUT)
         try:
             yield PostgresSession(connection, self)
         finally:
@@ -191,7 +184,7 @@ class PostgresStore:
         if pool is None:
             return
         try:
-            await asyncio.wait_for(pool.close(), CLOSE_TIMEOUT)
+            await asyncio.wait_for(pool.close(), connections.CLOSE_TIMEOUT)
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             pool.terminate()
 
@@ -211,9 +204,9 @@ def connect_options(target: DatabaseTarget) -> dict[str, Any]:
         "user": target.user,
         "password": target.password or "",
         "database": target.name,
-        "ssl": _ssl_context(target.tls) if target.tls else False,
+        "ssl": connections.ssl_context(target.tls) if target.tls else False,
         "target_session_attrs": "any",
-        "timeout": ACQUIRE_TIMEOUT,
+        "timeout": connections.ACQUIRE_TIMEOUT,
         "server_settings": {"application_name": target.params.get("application_name", "peekaping-producer")},
     }
 
@@ -257,23 +250,9 @@ def _store_error(error: Exception, target: DatabaseTarget) -> StoreError:
 _POOLER_REFUSAL = re.compile("authentication failed|auth failed|no such (user|database)|not allowed", re.IGNORECASE)
 
 
-def _ssl_context(tls: Tls) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=tls.ca_file)
-        if tls.cert_file:
-            context.load_cert_chain(tls.cert_file, tls.key_file)
-    except OSError as error:
-        files = [name for name in (tls.ca_file, tls.cert_file, tls.key_file) if name]
-        raise ConfigError([f"TLS of the database: {', '.join(files)}: {error.strerror or 'unusable'}"]) from None
-    if not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
 async def _is_pooled(options: dict[str, Any]) -> bool:
     """Whether the server process that answers is another one than the one that the connection was told of."""
-    connection = await asyncpg.connect(statement_cache_size=0, command_timeout=COMMAND_TIMEOUT, **options)
+    connection = await asyncpg.connect(statement_cache_size=0, command_timeout=connections.COMMAND_TIMEOUT, **options)
     try:
         async with connection.transaction():
             answering = await connection.fetchval("SELECT pg_backend_pid()")

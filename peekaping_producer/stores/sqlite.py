@@ -15,14 +15,9 @@ import msgspec
 from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
 from peekaping_producer.maintenance import MaintenanceWindow
 from peekaping_producer.monitor import Heartbeat, Monitor, Plan, Proxy
-from peekaping_producer.stores import Loaded
+from peekaping_producer.stores import Loaded, connections
 from peekaping_producer.stores.rows import Readers, Row, assemble, checked, is_uuid, push_ids, uuids
 from peekaping_producer.targets import DatabaseTarget
-
-ACQUIRE_TIMEOUT = 5.0
-"""Seconds that a session waits for its connection, and a statement for a lock on the file."""
-COMMAND_TIMEOUT = 8.0
-"""Seconds that one statement may take."""
 
 # The driver logs each call twice at debug.
 logging.getLogger("aiosqlite").setLevel(logging.WARNING)
@@ -110,7 +105,7 @@ class SqliteSession:
     async def _fetch(self, statement: str, *values: Any) -> list[Row]:
         try:
             with translated(self._target):
-                async with asyncio.timeout(COMMAND_TIMEOUT):
+                async with asyncio.timeout(connections.COMMAND_TIMEOUT):
                     return await self._fetch_any_text(statement, values)
         except BaseException:
             self.broken = True
@@ -130,13 +125,13 @@ class SqliteSession:
 
 
 class SqliteStore:
-    """A MonitorStore on one file with at most `connections` connections, each of which is a thread."""
+    """A MonitorStore on one file with at most `size` connections, each of which is a thread."""
 
-    def __init__(self, target: DatabaseTarget, connections: int) -> None:
+    def __init__(self, target: DatabaseTarget, size: int) -> None:
         if target.params:
             raise ConfigError([f"DATABASE_URL: got {name}=..., sqlite takes none" for name in sorted(target.params)])
         self._target = target
-        self._connections = connections
+        self._size = size
         self._free = asyncio.Semaphore(0)
         self._idle: list[aiosqlite.Connection] = []
         self._closing: set[asyncio.Task[None]] = set()
@@ -145,7 +140,7 @@ class SqliteStore:
     async def open(self) -> None:
         """See that the file and the tables are there."""
         await self.close()
-        self._free = asyncio.Semaphore(self._connections)
+        self._free = asyncio.Semaphore(self._size)
         self._is_open = True
         try:
             async with self.session() as session:
@@ -160,7 +155,7 @@ class SqliteStore:
         self._require_open()
         free = self._free
         with translated(self._target):
-            async with asyncio.timeout(ACQUIRE_TIMEOUT):
+            async with asyncio.timeout(connections.ACQUIRE_TIMEOUT):
                 await free.acquire()
         try:
             self._require_open()
@@ -207,7 +202,9 @@ class SqliteStore:
 async def _connect(target: DatabaseTarget) -> aiosqlite.Connection:
     path = _existing(target)
     with translated(target):
-        return await aiosqlite.connect(read_only_uri(path), uri=True, timeout=ACQUIRE_TIMEOUT, isolation_level=None)
+        return await aiosqlite.connect(
+            read_only_uri(path), uri=True, timeout=connections.ACQUIRE_TIMEOUT, isolation_level=None
+        )
 
 
 def read_only_uri(path: Path) -> str:

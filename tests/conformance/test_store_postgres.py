@@ -155,7 +155,7 @@ async def test_a_full_server_may_have_room_later() -> None:
 async def test_a_statement_that_takes_too_long_ends_the_session(
     database: Database, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("peekaping_producer.stores.postgres.COMMAND_TIMEOUT", 0.1)
+    monkeypatch.setattr("peekaping_producer.stores.connections.COMMAND_TIMEOUT", 0.1)
     await store.open()
     await database.execute("BEGIN")
     await database.execute("LOCK TABLE monitors")

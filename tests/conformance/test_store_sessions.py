@@ -6,15 +6,14 @@ import pytest
 
 from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
 from peekaping_producer.monitor import Plan
-from peekaping_producer.stores import MonitorStore, open_store, postgres, sqlite
+from peekaping_producer.stores import MonitorStore, connections, open_store
 from peekaping_producer.targets import DatabaseTarget
 from tests.servers.databases import Database, monitor
 
 
 @pytest.fixture
 def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres, "ACQUIRE_TIMEOUT", 0.05)
-    monkeypatch.setattr(sqlite, "ACQUIRE_TIMEOUT", 0.05)
+    monkeypatch.setattr(connections, "ACQUIRE_TIMEOUT", 0.05)
 
 
 def test_both_are_monitor_stores() -> None:
@@ -103,7 +102,7 @@ async def test_ping_answers_while_the_store_is_open_and_only_then(database: Data
 async def test_close_ends_sessions_still_open(
     database: Database, store: MonitorStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres, "CLOSE_TIMEOUT", 0.05)
+    monkeypatch.setattr(connections, "CLOSE_TIMEOUT", 0.05)
     async with store.session():
         await store.close()
     with pytest.raises(StoreUnavailableError):

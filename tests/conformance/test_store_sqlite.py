@@ -10,7 +10,7 @@ import pytest
 from peekaping_producer.errors import StoreError, StoreUnavailableError
 from peekaping_producer.migrate import migrate
 from peekaping_producer.monitor import Plan
-from peekaping_producer.stores import MonitorStore, open_store, sqlite
+from peekaping_producer.stores import MonitorStore, connections, open_store, sqlite
 from peekaping_producer.stores.sqlite import SqliteStore
 from peekaping_producer.targets import DatabaseTarget
 from tests.servers import databases
@@ -68,7 +68,7 @@ async def test_a_locked_file_is_an_unavailable_store(
     database: Database, store: MonitorStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.close()
-    monkeypatch.setattr(sqlite, "ACQUIRE_TIMEOUT", 0.05)
+    monkeypatch.setattr(connections, "ACQUIRE_TIMEOUT", 0.05)
     await database.execute("PRAGMA journal_mode = delete")
     await database.execute("BEGIN EXCLUSIVE")
     with pytest.raises(StoreUnavailableError, match="SQLITE_BUSY"):
@@ -85,7 +85,7 @@ async def test_a_read_that_takes_too_long_costs_its_connection(
     await store.open()
     await database.execute("BEGIN EXCLUSIVE")
     with monkeypatch.context() as patch:
-        patch.setattr(sqlite, "COMMAND_TIMEOUT", 0.05)
+        patch.setattr(connections, "COMMAND_TIMEOUT", 0.05)
         async with store.session() as session:
             stuck = session.connection
             with pytest.raises(StoreUnavailableError, match="no answer in time"):
