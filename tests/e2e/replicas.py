@@ -8,8 +8,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 
 from peekaping_producer.schedule import keys
 from peekaping_producer.targets import DatabaseTarget
+from peekaping_producer.tasks import end
 from tests.asynq_peer import AsynqPeer
 
 
@@ -100,8 +101,8 @@ class Consumer:
         self.ticks: Counter[tuple[str, int]] = Counter()
         self.payloads: dict[str, dict[str, object]] = {}
 
-    async def run(self) -> None:
-        while True:
+    async def run(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
             message = await self._peer.dequeue(time.time())
             if message is None:
                 await asyncio.sleep(0.005)
@@ -117,6 +118,23 @@ class Consumer:
 
     def monitors(self) -> set[str]:
         return {monitor_id for monitor_id, _ in self.ticks}
+
+
+@asynccontextmanager
+async def at_work(consumer: Consumer) -> AsyncIterator[Consumer]:
+    """The consumer takes tasks for the length of the block; what it saw stays in it.
+
+    It finishes what is in its hand, as an asynq server does: a task that is left active runs again after a minute.
+    """
+    stop = asyncio.Event()
+    running = asyncio.create_task(consumer.run(stop))
+    try:
+        yield consumer
+        assert not running.done(), running.result()
+    finally:
+        stop.set()
+        await asyncio.wait([running], timeout=5)
+        await end(running)
 
 
 def row(monitor_id: str, *, interval: int = 60, active: bool = True, **columns: object) -> dict[str, object]:

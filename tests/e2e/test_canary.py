@@ -19,10 +19,9 @@ from peekaping_producer.embedded import RedisServer
 from peekaping_producer.migrate import migrate
 from peekaping_producer.schedule.client import connect
 from peekaping_producer.targets import DatabaseTarget, RedisTarget
-from peekaping_producer.tasks import end
-from tests.e2e.replicas import Consumer, Replica, environment, replicas, row
+from tests.e2e.replicas import Consumer, Replica, at_work, environment, replicas, row
 from tests.servers import databases, postgres
-from tests.servers.databases import link, new_id, proxy, window
+from tests.servers.databases import new_id
 from tests.servers.postgres import PostgresServer
 from tests.servers.processes import HOST, free_port
 from tests.waiting import until
@@ -93,8 +92,11 @@ async def target(private_postgres: PostgresServer) -> DatabaseTarget:
     await postgres.execute(private_postgres.target, f"CREATE ROLE kanari SUPERUSER LOGIN PASSWORD '{doubled}'")
     target = msgspec.structs.replace(private_postgres.target, user="kanari", password=DB_PASS)
     await migrate(target)
-    database = await databases.postgres_database(target)
-    with_credentials, bad_window = proxy(username=PROXY_USER, password=PROXY_PASS), window(strategy="cron", cron="99 *")
+    database = await databases.connect_sql(target)
+    with_credentials, bad_window = (
+        database.proxy(username=PROXY_USER, password=PROXY_PASS),
+        database.window(strategy="cron", cron="99 *"),
+    )
     config = {"url": f"https://u:{quote(IN_CONFIG)}@example.com", "basic_auth_pass": IN_CONFIG, "headers": IN_CONFIG}
     monitors = [
         row(new_id(), interval=1, proxy_id=with_credentials["id"], config=json.dumps(config)),
@@ -104,7 +106,7 @@ async def target(private_postgres: PostgresServer) -> DatabaseTarget:
     await database.insert("proxies", with_credentials)
     await database.insert("monitors", *monitors)
     await database.insert("maintenances", bad_window)
-    await database.insert("monitor_maintenances", link(monitors[0], bad_window))
+    await database.insert("monitor_maintenances", database.link(monitors[0], bad_window))
     return target
 
 
@@ -160,11 +162,9 @@ async def test_no_secret_is_seen_in_work_and_in_trouble(
     with replicas(tmp_path, {}, count=0) as running:
         for mode, port in ports.items():
             running.append(Replica(tmp_path, env | {"MODE": mode, "METRICS_ADDR": f"{HOST}:{port}"}))
-        consumer = Consumer(server)
-        working = asyncio.create_task(consumer.run())
-        await until(lambda: len(consumer.monitors()) == 3)
-        await until(lambda: all_say("claim.handed_off", running), "both work")
-        await end(working)
+        async with at_work(Consumer(server)) as consumer:
+            await until(lambda: len(consumer.monitors()) == 3)
+            await until(lambda: all_say("claim.handed_off", running), "both work")
         assert "kanari-config" in json.dumps(list(consumer.payloads.values())), "the tasks do hold them"
         private_postgres.stop()
         await until(lambda: all_say("loop.failing", running), "both miss the database")

@@ -19,11 +19,10 @@ from peekaping_producer.embedded import RedisServer
 from peekaping_producer.migrate import migrate
 from peekaping_producer.schedule import keys
 from peekaping_producer.schedule.client import connect
-from peekaping_producer.tasks import end
 from tests.asynq_peer import ACTIVE, ARCHIVED, LEASE, PENDING, task_id, task_key
-from tests.e2e.replicas import Consumer, Replica, environment, replicas, row
+from tests.e2e.replicas import Consumer, Replica, at_work, environment, replicas, row
 from tests.servers import databases, postgres
-from tests.servers.databases import Database, new_id
+from tests.servers.databases import SqlDatabase, new_id
 from tests.servers.pgbouncer import pgbouncer
 from tests.servers.postgres import PostgresServer
 from tests.servers.processes import HOST, free_port
@@ -36,17 +35,6 @@ async def server(private_redis: RedisServer) -> AsyncIterator[Redis]:
     """A client of the replicas' own Redis."""
     async with connect(target_of(private_redis), connections=50) as client:
         yield client
-
-
-@asynccontextmanager
-async def at_work(consumer: Consumer) -> AsyncIterator[None]:
-    """The consumer takes tasks for the length of the block; what it saw stays in it."""
-    running = asyncio.create_task(consumer.run())
-    try:
-        yield
-        assert not running.done(), running.result()
-    finally:
-        await end(running)
 
 
 async def goes_on(consumer: Consumer, ids: list[str], *, within_s: float = 20.0) -> None:
@@ -66,7 +54,7 @@ async def members(server: Redis) -> set[str]:
     return {each.decode() for each in both}
 
 
-async def monitors(database: Database, count: int, *, interval: int = 1) -> list[str]:
+async def monitors(database: SqlDatabase, count: int, *, interval: int = 1) -> list[str]:
     ids = [new_id() for _ in range(count)]
     await database.insert("monitors", *(row(each, interval=interval) for each in ids))
     return ids
@@ -80,7 +68,7 @@ async def counted(port: int, name: str) -> float:
 
 
 @asynccontextmanager
-async def reads_blocked(database: Database) -> AsyncIterator[None]:
+async def reads_blocked(database: SqlDatabase) -> AsyncIterator[None]:
     """Nobody can read the monitors: whoever claims some stays with them in hand."""
     connection = await postgres.connect(database.target)
     try:
@@ -91,7 +79,7 @@ async def reads_blocked(database: Database) -> AsyncIterator[None]:
         await connection.close()
 
 
-async def a_batch_is_being_read(database: Database) -> bool:
+async def a_batch_is_being_read(database: SqlDatabase) -> bool:
     """Whether a worker waits for the lock: its claim has arrived, and is in its hand."""
     waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%LEFT JOIN proxies%'"
     return bool(await database.execute(waiting))
@@ -101,7 +89,7 @@ async def test_a_database_that_is_away_pauses_claims_and_keeps_the_schedule(
     private_redis: RedisServer, server: Redis, private_postgres: PostgresServer, tmp_path: Path
 ) -> None:
     await migrate(private_postgres.target)
-    database = await databases.postgres_database(private_postgres.target)
+    database = await databases.connect_sql(private_postgres.target)
     ids = await monitors(database, 200)
     port, consumer = free_port(), Consumer(server)
     env = environment(private_redis.port, private_postgres.target, METRICS_ADDR=f"{HOST}:{port}", SYNC_INTERVAL="1")
@@ -130,7 +118,7 @@ async def test_a_database_that_is_away_pauses_claims_and_keeps_the_schedule(
 
 
 async def test_a_redis_that_freezes_loses_and_doubles_nothing(
-    private_redis: RedisServer, server: Redis, postgres_only: Database, tmp_path: Path
+    private_redis: RedisServer, server: Redis, postgres_only: SqlDatabase, tmp_path: Path
 ) -> None:
     ids = await monitors(postgres_only, 50)
     consumer = Consumer(server)
@@ -151,7 +139,7 @@ async def test_a_redis_that_freezes_loses_and_doubles_nothing(
 
 
 async def test_a_replica_that_freezes_with_a_claim_in_hand_has_lost_it_when_it_wakes(
-    private_redis: RedisServer, server: Redis, postgres_only: Database, tmp_path: Path
+    private_redis: RedisServer, server: Redis, postgres_only: SqlDatabase, tmp_path: Path
 ) -> None:
     ids = await monitors(postgres_only, 50)
     consumer = Consumer(server)
@@ -179,7 +167,7 @@ def lost(replica: Replica) -> int:
 
 
 async def test_a_replica_that_is_killed_with_a_claim_in_hand_leaves_it_to_another(
-    private_redis: RedisServer, server: Redis, postgres_only: Database, tmp_path: Path
+    private_redis: RedisServer, server: Redis, postgres_only: SqlDatabase, tmp_path: Path
 ) -> None:
     ids = await monitors(postgres_only, 50)
     consumer = Consumer(server)
@@ -199,7 +187,7 @@ async def test_a_replica_that_is_killed_with_a_claim_in_hand_leaves_it_to_anothe
 
 
 async def test_a_whole_replica_behind_a_pooler_in_transaction_mode(
-    private_redis: RedisServer, server: Redis, postgres_only: Database, tmp_path: Path
+    private_redis: RedisServer, server: Redis, postgres_only: SqlDatabase, tmp_path: Path
 ) -> None:
     ids = await monitors(postgres_only, 300)
     consumer = Consumer(server)
@@ -217,7 +205,7 @@ async def test_a_whole_replica_behind_a_pooler_in_transaction_mode(
 
 
 async def test_tasks_that_are_stuck_are_repaired_and_their_monitors_run(
-    private_redis: RedisServer, server: Redis, postgres_only: Database, tmp_path: Path
+    private_redis: RedisServer, server: Redis, postgres_only: SqlDatabase, tmp_path: Path
 ) -> None:
     """I8. Each kind is made by hand out of a task that waits; within an interval (2 s) and a sync each runs again."""
     kinds = (archived, active_without_lease, active_long_over, unlisted, without_hash, listed_twice)
@@ -290,7 +278,7 @@ async def answers(port: int, path: str, status: int, words: str) -> bool:
 
 
 async def test_a_lost_redis_shows_in_readiness_and_not_in_liveness(
-    private_redis: RedisServer, postgres_only: Database, tmp_path: Path
+    private_redis: RedisServer, postgres_only: SqlDatabase, tmp_path: Path
 ) -> None:
     await monitors(postgres_only, 5)
     env = environment(private_redis.port, postgres_only.target, METRICS_ADDR=f"{HOST}:0")
@@ -306,7 +294,7 @@ async def test_a_lost_redis_shows_in_readiness_and_not_in_liveness(
 
 
 async def test_who_drains_is_alive_and_not_ready(
-    private_redis: RedisServer, postgres_only: Database, tmp_path: Path
+    private_redis: RedisServer, postgres_only: SqlDatabase, tmp_path: Path
 ) -> None:
     await monitors(postgres_only, 5)
     port = free_port()
@@ -323,7 +311,7 @@ async def test_who_drains_is_alive_and_not_ready(
     assert (drained["unfinished_workers"], drained["given_back"]) == (0, 0)
 
 
-async def test_the_lock_of_these_tests_does_hold_readers_up(postgres_only: Database) -> None:
+async def test_the_lock_of_these_tests_does_hold_readers_up(postgres_only: SqlDatabase) -> None:
     async with reads_blocked(postgres_only):
         other = await postgres.connect(postgres_only.target)
         await other.execute("SET lock_timeout = '50ms'")

@@ -7,7 +7,6 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -17,10 +16,9 @@ from peekaping_producer.embedded import RedisServer
 from peekaping_producer.monitor import next_aligned
 from peekaping_producer.schedule import keys
 from peekaping_producer.schedule.client import connect
-from peekaping_producer.tasks import end
 from tests.asynq_peer import PENDING, decode, task_key
-from tests.e2e.replicas import Consumer, Replica, environment, leader_pid, replicas, row
-from tests.servers.databases import Database
+from tests.e2e.replicas import Consumer, Replica, at_work, environment, leader_pid, replicas, row
+from tests.servers.databases import Database, SqlDatabase
 from tests.servers.redis import target_of
 from tests.waiting import until
 
@@ -30,16 +28,6 @@ async def server(private_redis: RedisServer) -> AsyncIterator[Redis]:
     """A client of the replicas' own Redis."""
     async with connect(target_of(private_redis), connections=50) as client:
         yield client
-
-
-@asynccontextmanager
-async def consuming(server: Redis) -> AsyncIterator[Consumer]:
-    consumer = Consumer(server)
-    running = asyncio.create_task(consumer.run())
-    try:
-        yield consumer
-    finally:
-        await end(running)
 
 
 def new_ids(count: int) -> list[str]:
@@ -63,7 +51,7 @@ async def test_every_active_monitor_is_handed_off_with_nothing_but_the_seeds_var
     await database.insert("monitors", *(row(each, active=False) for each in paused))
     env = environment(private_redis.port, database.target)
     with replicas(tmp_path, env) as (replica,):
-        async with consuming(server) as consumer:
+        async with at_work(Consumer(server)) as consumer:
             await until(lambda: consumer.monitors() == set(active))
         assert await members(server) == set(active)
         assert replica.terminate() == 0
@@ -75,7 +63,7 @@ async def test_every_active_monitor_is_handed_off_with_nothing_but_the_seeds_var
 
 
 async def test_a_hundred_thousand_due_monitors_end_as_as_many_tasks(
-    private_redis: RedisServer, server: Redis, postgres_only: Database, tmp_path: Path
+    private_redis: RedisServer, server: Redis, postgres_only: SqlDatabase, tmp_path: Path
 ) -> None:
     count = 100_000
     await postgres_only.execute(
@@ -109,7 +97,7 @@ async def test_a_hundred_thousand_due_monitors_end_as_as_many_tasks(
 async def test_another_replica_leads_and_no_tick_is_handed_off_twice(
     private_redis: RedisServer,
     server: Redis,
-    postgres_only: Database,
+    postgres_only: SqlDatabase,
     tmp_path: Path,
     how: signal.Signals,
     within_s: float,
@@ -117,7 +105,7 @@ async def test_another_replica_leads_and_no_tick_is_handed_off_twice(
     ids = new_ids(200)
     await postgres_only.insert("monitors", *(row(each, interval=1 + n % 3) for n, each in enumerate(ids)))
     with replicas(tmp_path, environment(private_redis.port, postgres_only.target), count=2) as both:
-        async with consuming(server) as consumer:
+        async with at_work(Consumer(server)) as consumer:
             await until(lambda: consumer.monitors() == set(ids))
             await until(lambda: any(map(led, both)))
             pid = await leader_pid(server)
@@ -133,13 +121,13 @@ async def test_another_replica_leads_and_no_tick_is_handed_off_twice(
 
 
 async def test_a_rolling_restart_under_load_loses_and_doubles_nothing(
-    private_redis: RedisServer, server: Redis, postgres_only: Database, tmp_path: Path
+    private_redis: RedisServer, server: Redis, postgres_only: SqlDatabase, tmp_path: Path
 ) -> None:
     ids = new_ids(500)
     await postgres_only.insert("monitors", *(row(each, interval=1) for each in ids))
     env = environment(private_redis.port, postgres_only.target)
     with replicas(tmp_path, env, count=2) as both:
-        async with consuming(server) as consumer:
+        async with at_work(Consumer(server)) as consumer:
             await until(lambda: consumer.monitors() == set(ids))
             for replica in list(both):
                 assert replica.terminate() == 0
@@ -161,7 +149,7 @@ async def due_in_s(server: Redis, monitor_id: str) -> float | None:
 
 
 async def edit(database: Database, monitor_id: str, interval: int) -> None:
-    await database.execute(f"UPDATE monitors SET interval = {interval} WHERE id = '{monitor_id}'")
+    await database.update("monitors", monitor_id, interval=interval)
 
 
 async def publish_edit(server: Redis, monitor_id: str) -> None:
@@ -171,7 +159,7 @@ async def publish_edit(server: Redis, monitor_id: str) -> None:
 
 @pytest.mark.parametrize("by_event", [True, False])
 async def test_an_interval_edit_and_its_way_back_take_effect(
-    private_redis: RedisServer, server: Redis, postgres_only: Database, tmp_path: Path, by_event: bool
+    private_redis: RedisServer, server: Redis, postgres_only: SqlDatabase, tmp_path: Path, by_event: bool
 ) -> None:
     """By event within 2 s; without one at the next sync (here every 2 s)."""
     (monitor_id,) = new_ids(1)
@@ -199,7 +187,7 @@ async def test_an_interval_edit_and_its_way_back_take_effect(
 
 
 async def test_an_edit_during_a_failover_takes_effect(
-    private_redis: RedisServer, server: Redis, postgres_only: Database, tmp_path: Path
+    private_redis: RedisServer, server: Redis, postgres_only: SqlDatabase, tmp_path: Path
 ) -> None:
     (monitor_id,) = new_ids(1)
     await postgres_only.insert("monitors", row(monitor_id, interval=86400))
@@ -224,13 +212,13 @@ async def test_an_edit_during_a_failover_takes_effect(
 
 
 async def test_create_pause_and_delete_by_event(
-    private_redis: RedisServer, server: Redis, postgres_only: Database, tmp_path: Path
+    private_redis: RedisServer, server: Redis, postgres_only: SqlDatabase, tmp_path: Path
 ) -> None:
     first, second = new_ids(2)
     await postgres_only.insert("monitors", row(first, interval=3600))
     env = environment(private_redis.port, postgres_only.target, SYNC_INTERVAL="3600")
     with replicas(tmp_path, env) as (replica,):
-        async with consuming(server) as consumer:
+        async with at_work(Consumer(server)) as consumer:
             await until(lambda: "events.subscribed" in replica.events())
             await until(lambda: consumer.monitors() == {first})
             await postgres_only.insert("monitors", row(second, interval=3600))
@@ -238,9 +226,9 @@ async def test_create_pause_and_delete_by_event(
                 "peekaping:events:monitor.created", json.dumps({"type": "monitor.created", "payload": {"id": second}})
             )
             await until(lambda: consumer.monitors() == {first, second}, within_s=2)
-            await postgres_only.execute(f"UPDATE monitors SET active = false WHERE id = '{first}'")
+            await postgres_only.update("monitors", first, active=False)
             await publish_edit(server, first)
-            await postgres_only.execute(f"DELETE FROM monitors WHERE id = '{second}'")
+            await postgres_only.delete("monitors", second)
             await server.publish(
                 "peekaping:events:monitor.deleted", json.dumps({"type": "monitor.deleted", "payload": second})
             )
@@ -253,12 +241,12 @@ async def test_create_pause_and_delete_by_event(
 
 @pytest.mark.parametrize("fault", ["flush", "restart", "script flush"])
 async def test_the_schedule_comes_back_after_redis_lost_it(
-    private_redis: RedisServer, server: Redis, postgres_only: Database, tmp_path: Path, fault: str
+    private_redis: RedisServer, server: Redis, postgres_only: SqlDatabase, tmp_path: Path, fault: str
 ) -> None:
     ids = new_ids(100)
     await postgres_only.insert("monitors", *(row(each, interval=1) for each in ids))
     with replicas(tmp_path, environment(private_redis.port, postgres_only.target)) as (replica,):
-        async with consuming(server) as consumer:
+        async with at_work(Consumer(server)) as consumer:
             await until(lambda: consumer.monitors() == set(ids))
         if fault == "flush":
             await server.flushall()
@@ -267,14 +255,14 @@ async def test_the_schedule_comes_back_after_redis_lost_it(
             await private_redis.start()
         else:
             await server.script_flush()
-        async with consuming(server) as consumer:
+        async with at_work(Consumer(server)) as consumer:
             await until(lambda: consumer.monitors() == set(ids), within_s=35)
         assert replica.process.poll() is None
         assert replica.terminate() == 0
 
 
 async def test_an_idle_replica_is_quiet(
-    private_redis: RedisServer, server: Redis, postgres_only: Database, tmp_path: Path
+    private_redis: RedisServer, server: Redis, postgres_only: SqlDatabase, tmp_path: Path
 ) -> None:
     """At most 12 commands a second from the client, with 1,000 monitors and 10 workers."""
     await postgres_only.insert("monitors", *(row(each, interval=86400) for each in new_ids(1000)))
@@ -299,7 +287,7 @@ async def test_an_idle_replica_is_quiet(
 
 
 async def test_one_odd_monitor_touches_only_itself(
-    private_redis: RedisServer, server: Redis, postgres_only: Database, tmp_path: Path
+    private_redis: RedisServer, server: Redis, postgres_only: SqlDatabase, tmp_path: Path
 ) -> None:
     good, cron, cert, huge = new_ids(4)
     window = str(uuid.uuid4())
@@ -329,7 +317,7 @@ async def test_one_odd_monitor_touches_only_itself(
     )
     await server.zadd(keys.DUE, {"not-a-uuid": 1, "\udcff": 1})
     with replicas(tmp_path, environment(private_redis.port, postgres_only.target)) as (replica,):
-        async with consuming(server) as consumer:
+        async with at_work(Consumer(server)) as consumer:
             await until(lambda: sum(count for (each, _), count in consumer.ticks.items() if each == good) >= 4)
             await until(lambda: consumer.monitors() == {good, cron, cert, huge})
         assert await members(server) == {good, cron, cert, huge}
