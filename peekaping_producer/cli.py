@@ -21,6 +21,7 @@ from peekaping_producer.errors import (
 )
 from peekaping_producer.settings import Settings, load_settings
 from peekaping_producer.settings.table import as_text
+from peekaping_producer.startup import Startup
 from peekaping_producer.stores import open_store
 
 log = structlog.stdlib.get_logger()
@@ -80,7 +81,12 @@ def _parser() -> argparse.ArgumentParser:
     command("run", _run, "run one replica of the service until SIGTERM or Ctrl-C")
     demo = command("demo", _demo, "show two replicas at work on embedded servers, and one of them killed")
     demo.add_argument("--seconds", type=float, default=30.0, help="how long (default 30)")
-    command("migrate", _migrate, "create the tables this service reads; writes nothing where Peekaping's own exist")
+    migrate = command(
+        "migrate", _migrate, "create the tables this service reads; writes nothing where Peekaping's own exist"
+    )
+    instead = migrate.add_mutually_exclusive_group()
+    instead.add_argument("--check", action="store_true", help="only look; exit 1 when the database is behind")
+    instead.add_argument("--sql", action="store_true", help="only print what would be run (for MongoDB: commands)")
     status = command("status", _status, "print leader, depths and lateness; exit 1 when monitors wait too long")
     status.add_argument("--max-overdue-seconds", type=float, default=60.0, help="what is too long (default 60)")
     status.add_argument("--json", action="store_true", help="print JSON")
@@ -113,13 +119,21 @@ def _demo(args: argparse.Namespace) -> int:
     return asyncio.run(run_demo(args.seconds, redis_url=url))
 
 
-def _migrate(_args: argparse.Namespace) -> int:
-    from peekaping_producer.migrate import migrate
+def _migrate(args: argparse.Namespace) -> int:
+    from peekaping_producer.migrate import look, migrate, scripts
 
     settings = load_settings({"database"})
     _set_up_logs(settings)
     target = settings.database_target()
-    print(f"{target}: {asyncio.run(migrate(target))}")
+    startup = Startup(settings.startup_timeout)
+    if not (args.check or args.sql):
+        print(f"{target}: {asyncio.run(startup.reach('The database', lambda: migrate(target)))}")
+        return 0
+    standing = asyncio.run(startup.reach("The database", lambda: look(target)))
+    if args.check:
+        print(f"{target}: {standing}")
+        return 1 if standing.missing else 0
+    print("\n".join(scripts(target, standing)), end="")
     return 0
 
 

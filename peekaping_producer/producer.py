@@ -4,17 +4,14 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable
 from importlib.metadata import version
-from typing import TypeVar
 
 import structlog
 from redis.exceptions import RedisError
 
-from peekaping_producer.backoff import Backoff
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.claims import Claims
-from peekaping_producer.errors import StoreUnavailableError, TaskDiedError, UnreachableError
+from peekaping_producer.errors import TaskDiedError
 from peekaping_producer.events import EventListener
 from peekaping_producer.health import HealthServer
 from peekaping_producer.hints import Hints
@@ -25,6 +22,7 @@ from peekaping_producer.reclaimer import Reclaimer
 from peekaping_producer.schedule import Schedule
 from peekaping_producer.schedule.client import check_server, connect
 from peekaping_producer.settings import Settings
+from peekaping_producer.startup import Startup
 from peekaping_producer.stores import open_store
 from peekaping_producer.sync import Sync
 from peekaping_producer.task import TaskBuilder
@@ -34,7 +32,6 @@ from peekaping_producer.worker import Worker
 
 log = structlog.stdlib.get_logger()
 
-T = TypeVar("T")
 _MOST_STORE_CONNECTIONS = 10
 _LAST_STEPS_S = 3.0
 """Of SHUTDOWN_GRACE, kept for giving back, resigning and closing."""
@@ -127,9 +124,9 @@ class Producer:
 
         Raises UnreachableError after that time, and ScheduleError or StoreError at once where waiting will not help.
         """
-        give_up_at = time.monotonic() + self._settings.startup_timeout
-        server = await self._reach("Redis", lambda: check_server(self._redis, self._redis_target), give_up_at)
-        await self._reach("The database", self._store.open, give_up_at)
+        startup = Startup(self._settings.startup_timeout)
+        server = await startup.reach("Redis", lambda: check_server(self._redis, self._redis_target))
+        await startup.reach("The database", self._store.open)
         log.info(
             "producer.connected",
             message="Redis and the database answer.",
@@ -139,20 +136,6 @@ class Producer:
         )
         if address := self._settings.metrics_address:
             await self._health.start(*address, required=self._settings.metrics_addr_explicit)
-
-    async def _reach(self, name: str, attempt: Callable[[], Awaitable[T]], give_up_at: float) -> T:
-        backoff = Backoff(0.2, 5.0)
-        while True:
-            try:
-                return await attempt()
-            except (UnreachableError, StoreUnavailableError) as error:
-                left_s = give_up_at - time.monotonic()
-                if left_s <= 0:
-                    raise UnreachableError(
-                        f"{error} (given up after STARTUP_TIMEOUT={self._settings.startup_timeout:g} s)"
-                    ) from None
-                log.warning("producer.waiting", message=f"{name} is not there yet: {error}", seconds_left=round(left_s))
-                await asyncio.sleep(min(backoff.delay(), left_s))
 
     async def _work(self) -> None:
         workers = [asyncio.create_task(worker.run(), name=worker.loop.name) for worker in self._workers]

@@ -1,194 +1,156 @@
 """Create the tables that the producer reads, where the API server's own migrations have not made them.
 
-The migrations are plain SQL files, `<dialect>/NNNN_name.sql`, applied in the order of their names and written down in
-the table `peekaping_producer_migrations`. A database that has `monitors` and not this table is the API server's:
-nothing is written to it.
+The migrations are plain files, `<dialect>/NNNN_name.sql` (`.json` for mongo), applied in the order of their names and
+written down in the table `peekaping_producer_migrations`. A database that has the monitors and not this table is the
+API server's: nothing is written to it. One module per dialect knows how to look, lock and write.
 """
 
-import asyncio
-import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from importlib import import_module
 from pathlib import Path
+from typing import Protocol
 
-import asyncpg
 import msgspec
 
-from peekaping_producer.errors import ConfigError, StoreError
-from peekaping_producer.stores import postgres, sqlite
+from peekaping_producer.errors import StoreError
+from peekaping_producer.migrate.files import Migration, migrations
 from peekaping_producer.targets import DatabaseTarget
 
 LEDGER = "peekaping_producer_migrations"
-_CREATE_LEDGER = """
-CREATE TABLE peekaping_producer_migrations (
-    name varchar(255) PRIMARY KEY,
-    applied_at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP
-)
-"""
-_TABLES_THERE = "SELECT name FROM unnest($1::text[]) AS wanted (name) WHERE to_regclass(name) IS NOT NULL"
-_READ_LEDGER = "SELECT name FROM peekaping_producer_migrations"
-_LOCK = 0x7065656B
-"""The advisory lock's key; any number that other programs on the database do not use."""
-_LOCK_TIMEOUT = 60.0
-"""Seconds to wait for another replica's migration."""
+_TABLES = ("monitors", "proxies", "maintenances", "monitor_maintenances", "heartbeats")
+_COLLECTIONS = ("monitor", "proxies", "maintenance", "monitor_maintenance", "heartbeat")
+
+
+class Connection(Protocol):
+    """A database as a migration sees it. Every method raises StoreError or StoreUnavailableError."""
+
+    async def tables(self, names: Sequence[str]) -> set[str]:
+        """Which of these tables are there."""
+        ...
+
+    async def applied(self) -> set[str]:
+        """The names that the ledger holds; to be asked only where there is one."""
+        ...
+
+    async def run(self, script: str) -> None:
+        """Run the statements of one text, in order."""
+        ...
+
+
+class Dialect(Protocol):
+    """What each module of this package offers."""
+
+    CREATE_LEDGER: str
+
+    def record(self, name: str) -> str:
+        """The statement that writes `name` into the ledger."""
+        ...
+
+    def reading(self, target: DatabaseTarget) -> AbstractAsyncContextManager[Connection]:
+        """A connection that takes no lock and writes nothing, nor makes a file."""
+        ...
+
+    def exclusive(self, target: DatabaseTarget) -> AbstractAsyncContextManager[Connection]:
+        """A connection that no other migration has at the same time, in any process.
+
+        Where the database can, all that it runs takes effect together, when the block ends well, or not at all.
+        """
+        ...
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How far a database is."""
+
+    missing: tuple[Migration, ...] = ()
+    has_ledger: bool = False
+    upstream: bool = False
+    """The tables are the API server's: nothing is ever written."""
+
+    def __str__(self) -> str:
+        if self.upstream:
+            return "upstream schema found: nothing to do"
+        return f"behind: {_names(self.missing)} to be applied" if self.missing else "up to date: nothing to do"
 
 
 class MigrationReport(msgspec.Struct, frozen=True):
     """What one run did."""
 
-    applied: tuple[str, ...] = ()
-    """Names of the migrations applied now, in order."""
-    upstream: bool = False
-    """The tables are the API server's: nothing was written."""
+    before: Standing
     created_file: str | None = None
     """The SQLite file that this run made."""
 
     def __str__(self) -> str:
-        if self.upstream:
-            return "upstream schema found: nothing to do"
-        if not self.applied:
-            return "up to date: nothing to do"
+        if not self.before.missing:
+            return str(self.before)
         made = f"created {self.created_file}; " if self.created_file else ""
-        return f"{made}applied {', '.join(self.applied)}"
+        return f"{made}applied {_names(self.before.missing)}"
 
 
-class Migration(msgspec.Struct, frozen=True):
-    """One file: its name without `.sql`, and its statements."""
+async def look(target: DatabaseTarget) -> Standing:
+    """Compare the target's ledger with the migrations that this program has; writes nothing.
 
-    name: str
-    sql: str
+    Raises StoreUnavailableError and StoreError as MonitorStore.open() does; StoreError also where the ledger names a
+    migration that this program does not know, where one of the tables is there but neither ledger nor monitors, and
+    where a SQLite file's folder is missing.
+    """
+    async with dialect_of(target).reading(target) as connection:
+        return await _standing(connection, target)
 
 
 async def migrate(target: DatabaseTarget) -> MigrationReport:
-    """Bring the target's tables up to date; safe to repeat, and when several start it at once.
+    """Bring the target's tables up to date; safe to repeat, and when several start it at once. Raises what look() does.
 
-    Raises StoreUnavailableError and StoreError as MonitorStore.open() does; StoreError also where the ledger names a
-    migration that this program does not know, and where a SQLite file's folder is missing. ConfigError for a dialect
-    that has no migrations.
+    Looked at first, without a lock, so that nothing at all happens to a database where nothing is missing.
     """
-    match target.dialect:
-        case "postgres":
-            return await _migrate_postgres(target, migrations("postgres"))
-        case "sqlite":
-            return await asyncio.to_thread(_migrate_sqlite, target, migrations("sqlite"))
-        case _:
-            raise ConfigError([f"DB_TYPE: got {target.dialect}, migrate takes postgres or sqlite"])
+    new_file = _file_to_make(target)
+    standing = await look(target)
+    if not standing.missing:
+        return MigrationReport(standing)
+    async with dialect_of(target).exclusive(target) as connection:
+        standing = await _standing(connection, target)
+        for script in scripts(target, standing):
+            await connection.run(script)
+    return MigrationReport(standing, new_file if standing.missing else None)
 
 
-def migrations(dialect: str) -> list[Migration]:
-    """The migrations of a dialect, in order."""
-    folder = _folder() / dialect
-    found = [Migration(file.name.removesuffix(".sql"), file.read_text("utf-8")) for file in folder.iterdir()]
-    return sorted(found, key=lambda migration: migration.name)
+def scripts(target: DatabaseTarget, standing: Standing) -> list[str]:
+    """The very texts that migrate() runs on a database that stands so."""
+    dialect = dialect_of(target)
+    ledger = [dialect.CREATE_LEDGER] if standing.missing and not standing.has_ledger else []
+    return ledger + [text for each in standing.missing for text in (each.text, dialect.record(each.name))]
 
 
-def _folder() -> Traversable:
-    """Inside the installed package; in a checkout, beside it."""
-    packaged = files("peekaping_producer") / "migrations"
-    return packaged if packaged.is_dir() else Path(__file__).resolve().parent.parent / "migrations"
-
-
-def _missing(known: Sequence[Migration], applied: set[str], target: DatabaseTarget) -> list[Migration]:
-    if newer := sorted(applied - {migration.name for migration in known}):
+async def _standing(connection: Connection, target: DatabaseTarget) -> Standing:
+    expected = _COLLECTIONS if target.dialect == "mongo" else _TABLES
+    found = await connection.tables([*expected, LEDGER])
+    known = migrations(target.dialect)
+    if LEDGER not in found:
+        if expected[0] in found:
+            return Standing(upstream=True)
+        if found:
+            raise StoreError(
+                f"{target}: {', '.join(sorted(found))} already exists, but neither {expected[0]} nor {LEDGER} does: "
+                "finish the API server's migrations, or remove what is half made"
+            )
+        return Standing(tuple(known))
+    applied = await connection.applied()
+    if newer := sorted(applied - {each.name for each in known}):
         raise StoreError(f"{target}: {LEDGER} names {', '.join(newer)}, which this version does not know: upgrade it")
-    return [migration for migration in known if migration.name not in applied]
+    return Standing(tuple(each for each in known if each.name not in applied), has_ledger=True)
 
 
-async def _migrate_postgres(target: DatabaseTarget, known: Sequence[Migration]) -> MigrationReport:
-    with postgres.translated(target):
-        connection = await asyncpg.connect(
-            **postgres.connect_options(target), statement_cache_size=0, command_timeout=_LOCK_TIMEOUT
-        )
-        try:
-            # One transaction: all or nothing, and the lock ends with it, behind a transaction pooler too.
-            async with connection.transaction():
-                await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
-                return await _apply_to_postgres(connection, target, known)
-        finally:
-            connection.terminate()
-
-
-async def _apply_to_postgres(
-    connection: "asyncpg.Connection[asyncpg.Record]", target: DatabaseTarget, known: Sequence[Migration]
-) -> MigrationReport:
-    names = await connection.fetch(_TABLES_THERE, ["monitors", LEDGER])
-    tables = {row[0] for row in names}
-    if _is_upstream(tables):
-        return MigrationReport(upstream=True)
-    if LEDGER not in tables:
-        await connection.execute(_CREATE_LEDGER)
-    applied = {row[0] for row in await connection.fetch(_READ_LEDGER)}
-    missing = _missing(known, applied, target)
-    for migration in missing:
-        await connection.execute(migration.sql)
-        await connection.execute("INSERT INTO peekaping_producer_migrations (name) VALUES ($1)", migration.name)
-    return MigrationReport(tuple(migration.name for migration in missing))
-
-
-def _migrate_sqlite(target: DatabaseTarget, known: Sequence[Migration]) -> MigrationReport:
+def _file_to_make(target: DatabaseTarget) -> str | None:
     path = Path(target.name).absolute()
-    if not path.parent.is_dir():
-        raise StoreError(f"sqlite:{path}: the folder {path.parent} does not exist: create it, or correct DB_NAME")
-    is_new = not path.exists()
-    with sqlite.translated(target):
-        # Looked at first, since opening the API server's file for writing could already move its log into it.
-        if not is_new and _is_upstream(_tables_of(path)):
-            return MigrationReport(upstream=True)
-        with _exclusive(path) as connection:
-            report = _apply_to_sqlite(connection, target, known)
-    return msgspec.structs.replace(report, created_file=str(path)) if is_new and report.applied else report
+    return str(path) if target.dialect == "sqlite" and not path.exists() else None
 
 
-def _is_upstream(tables: set[str]) -> bool:
-    return "monitors" in tables and LEDGER not in tables
+def dialect_of(target: DatabaseTarget) -> Dialect:
+    """The module for a target's dialect."""
+    # Imported when used: a driver that is not needed costs start-up time and memory.
+    module: Dialect = import_module(f"{__name__}.{target.dialect}")
+    return module
 
 
-def _tables_of(path: Path) -> set[str]:
-    with closing(sqlite3.connect(sqlite.read_only_uri(path), uri=True, timeout=_LOCK_TIMEOUT)) as connection:
-        return _tables(connection)
-
-
-def _tables(connection: sqlite3.Connection) -> set[str]:
-    return {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-
-
-@contextmanager
-def _exclusive(path: Path) -> Iterator[sqlite3.Connection]:
-    """One transaction that nobody else can write beside."""
-    with closing(sqlite3.connect(path, timeout=_LOCK_TIMEOUT, isolation_level=None)) as connection:
-        connection.execute("BEGIN EXCLUSIVE")
-        try:
-            yield connection
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
-
-
-def _apply_to_sqlite(
-    connection: sqlite3.Connection, target: DatabaseTarget, known: Sequence[Migration]
-) -> MigrationReport:
-    tables = _tables(connection)
-    if _is_upstream(tables):
-        return MigrationReport(upstream=True)
-    if LEDGER not in tables:
-        connection.execute(_CREATE_LEDGER)
-    applied = {row[0] for row in connection.execute(_READ_LEDGER)}
-    missing = _missing(known, applied, target)
-    for migration in missing:
-        for statement in _statements(migration.sql):
-            connection.execute(statement)
-        connection.execute("INSERT INTO peekaping_producer_migrations (name) VALUES (?)", (migration.name,))
-    return MigrationReport(tuple(migration.name for migration in missing))
-
-
-def _statements(sql: str) -> Iterator[str]:
-    """One by one: executescript() would commit our transaction first."""
-    statement = ""
-    for line in sql.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
+def _names(missing: Sequence[Migration]) -> str:
+    return ", ".join(each.name for each in missing)

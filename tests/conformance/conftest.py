@@ -12,8 +12,11 @@ from peekaping_producer.targets import DatabaseTarget
 from tests.servers import databases
 from tests.servers.databases import Database
 
+SQL_DIALECTS = ["postgres", "sqlite"]
+DIALECTS = [*SQL_DIALECTS]
 
-@pytest.fixture(params=["postgres", "sqlite"])
+
+@pytest.fixture(params=DIALECTS)
 def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseTarget:
     """A database without tables; for sqlite a file that is not there yet."""
     if request.param == "sqlite":
@@ -26,12 +29,8 @@ def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseTa
 async def database(empty_database: DatabaseTarget) -> AsyncIterator[Database]:
     """A database with the five tables, empty."""
     await migrate(empty_database)
-    if empty_database.dialect == "postgres":
-        yield await databases.postgres_database(empty_database)
-        return
-    file = databases.SqliteDatabase(empty_database)
-    yield file
-    file.close()
+    async with databases.connected(empty_database) as connection:
+        yield connection
 
 
 @pytest_asyncio.fixture

@@ -14,7 +14,7 @@ from peekaping_producer.stores import open_store
 from peekaping_producer.stores.postgres import PostgresSession, PostgresStore
 from peekaping_producer.targets import DatabaseTarget, Tls
 from tests.servers import databases, postgres, processes
-from tests.servers.databases import Database, heartbeat, link, monitor, proxy, window
+from tests.servers.databases import SqlDatabase
 from tests.servers.pgbouncer import pgbouncer, self_signed
 from tests.servers.postgres import PostgresServer
 
@@ -44,13 +44,13 @@ async def refusal(target: DatabaseTarget) -> StoreError:
     return caught.value
 
 
-async def test_a_load_is_three_statements_whatever_the_number(database: Database, store: PostgresStore) -> None:
-    rows = [monitor(type="push") for _ in range(300)]
-    shared, through = window(), proxy()
+async def test_a_load_is_three_statements_whatever_the_number(database: SqlDatabase, store: PostgresStore) -> None:
+    rows = [database.monitor(type="push") for _ in range(300)]
+    shared, through = database.window(), database.proxy()
     await database.insert("monitors", *rows)
     await database.insert("maintenances", shared)
-    await database.insert("monitor_maintenances", *(link(row, shared) for row in rows))
-    await database.insert("heartbeats", *(heartbeat(row) for row in rows))
+    await database.insert("monitor_maintenances", *(database.link(row, shared) for row in rows))
+    await database.insert("heartbeats", *(database.heartbeat(row) for row in rows))
     await database.insert("proxies", through)
     async with store.session() as session:
         counted = _count_statements(session)
@@ -72,7 +72,7 @@ async def test_giving_a_connection_back_costs_no_statement(store: PostgresStore)
     assert len(counted) == 1
 
 
-async def test_a_cut_connection_is_replaced_by_the_next_session(database: Database, store: PostgresStore) -> None:
+async def test_a_cut_connection_is_replaced_by_the_next_session(database: SqlDatabase, store: PostgresStore) -> None:
     async with store.session() as session:
         await session.plans([])
         await database.execute(CUT_ALL)
@@ -81,7 +81,9 @@ async def test_a_cut_connection_is_replaced_by_the_next_session(database: Databa
     await store.ping()
 
 
-async def test_idle_connections_that_were_cut_fail_at_most_once_each(database: Database, store: PostgresStore) -> None:
+async def test_idle_connections_that_were_cut_fail_at_most_once_each(
+    database: SqlDatabase, store: PostgresStore
+) -> None:
     async with store.session() as first, store.session() as second, store.session() as third:
         await asyncio.gather(first.plans([]), second.plans([]), third.plans([]))
     await database.execute(CUT_ALL)
@@ -110,20 +112,20 @@ async def test_a_restarted_server_is_used_again(private_postgres: PostgresServer
     await store.close()
 
 
-async def test_a_wrong_password_is_final_and_says_who_and_where(database: Database) -> None:
+async def test_a_wrong_password_is_final_and_says_who_and_where(database: SqlDatabase) -> None:
     error = await refusal(msgspec.structs.replace(database.target, password="not the pa$$word"))
     assert not isinstance(error, StoreUnavailableError)
     assert f"{database.target}, user {database.target.user}" in str(error)
     assert "password authentication failed" in str(error)
 
 
-async def test_an_unknown_database_is_final(database: Database) -> None:
+async def test_an_unknown_database_is_final(database: SqlDatabase) -> None:
     error = await refusal(msgspec.structs.replace(database.target, name="nowhere"))
     assert not isinstance(error, StoreUnavailableError)
     assert 'database "nowhere" does not exist' in str(error)
 
 
-async def test_a_missing_privilege_is_final(database: Database) -> None:
+async def test_a_missing_privilege_is_final(database: SqlDatabase) -> None:
     await database.execute("DROP ROLE IF EXISTS stranger")
     await database.execute("CREATE ROLE stranger LOGIN PASSWORD 'strange-secret'")
     error = await refusal(msgspec.structs.replace(database.target, user="stranger", password="strange-secret"))
@@ -131,7 +133,7 @@ async def test_a_missing_privilege_is_final(database: Database) -> None:
     assert not isinstance(error, StoreUnavailableError)
 
 
-async def test_an_unreachable_server_may_come_back(database: Database) -> None:
+async def test_an_unreachable_server_may_come_back(database: SqlDatabase) -> None:
     error = await refusal(msgspec.structs.replace(database.target, port=processes.free_port()))
     assert isinstance(error, StoreUnavailableError)
     assert isinstance(
@@ -139,7 +141,7 @@ async def test_an_unreachable_server_may_come_back(database: Database) -> None:
     )
 
 
-async def test_a_server_without_tls_is_not_talked_to_in_clear_when_tls_is_asked_for(database: Database) -> None:
+async def test_a_server_without_tls_is_not_talked_to_in_clear_when_tls_is_asked_for(database: SqlDatabase) -> None:
     error = await refusal(msgspec.structs.replace(database.target, tls=Tls()))
     assert "SSL" in str(error)
 
@@ -153,7 +155,7 @@ async def test_a_full_server_may_have_room_later() -> None:
 
 
 async def test_a_statement_that_takes_too_long_ends_the_session(
-    database: Database, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+    database: SqlDatabase, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("peekaping_producer.stores.connections.COMMAND_TIMEOUT", 0.1)
     await store.open()
@@ -167,11 +169,15 @@ async def test_a_statement_that_takes_too_long_ends_the_session(
         assert await session.page_of_plans(None, 1) == []
 
 
-async def test_a_time_beyond_pythons_calendar_breaks_only_its_monitor(database: Database, store: PostgresStore) -> None:
-    far, infinite, near = (monitor(type="push") for _ in range(3))
+async def test_a_time_beyond_pythons_calendar_breaks_only_its_monitor(
+    database: SqlDatabase, store: PostgresStore
+) -> None:
+    far, infinite, near = (database.monitor(type="push") for _ in range(3))
     await database.insert("monitors", far, infinite, near)
-    await database.insert("heartbeats", heartbeat(far, end_time="200000-01-01 00:00:00"), heartbeat(near))
-    await database.insert("heartbeats", heartbeat(infinite, end_time="-infinity"))
+    await database.insert(
+        "heartbeats", database.heartbeat(far, end_time="200000-01-01 00:00:00"), database.heartbeat(near)
+    )
+    await database.insert("heartbeats", database.heartbeat(infinite, end_time="-infinity"))
     async with store.session() as session:
         loaded = await session.load([far["id"], infinite["id"], near["id"]])
     assert near["id"] in loaded.checks
@@ -184,8 +190,8 @@ async def test_bytes_that_are_no_text_break_only_their_monitor(
     target = msgspec.structs.replace(postgres_server, name=f"{postgres_database.name}_ascii")
     await postgres.execute(postgres_server, f"CREATE DATABASE {target.name} ENCODING SQL_ASCII TEMPLATE template0")
     await migrate(target)
-    database = await databases.postgres_database(target)
-    rows = [monitor(name=f"gut, é {number}") for number in range(9)]
+    database = await databases.connect_sql(target)
+    rows = [database.monitor(name=f"gut, é {number}") for number in range(9)]
     await database.insert("monitors", *rows)
     await database.execute(rf"UPDATE monitors SET name = E'\xff\xfe' WHERE id = '{rows[4]['id']}'")
     store = await opened(target)
@@ -198,7 +204,7 @@ async def test_bytes_that_are_no_text_break_only_their_monitor(
     await postgres.execute(postgres_server, f"DROP DATABASE {target.name} WITH (FORCE)")
 
 
-async def test_tls_is_verified_unless_told_otherwise(database: Database) -> None:
+async def test_tls_is_verified_unless_told_otherwise(database: SqlDatabase) -> None:
     with self_signed() as certificate, pgbouncer(database.target, certificate=certificate) as server:
         untrusted = await refusal(msgspec.structs.replace(server, tls=Tls()))
         assert "certificate is not trusted" in str(untrusted)
@@ -217,10 +223,10 @@ def test_a_missing_certificate_file_is_named(tmp_path: Path) -> None:
         open_store(target, connections=1)
 
 
-async def test_a_transaction_pooler_is_found_out_and_shared_by_many_sessions(database: Database) -> None:
-    rows = [monitor(type="push" if n % 2 else "http") for n in range(40)]
+async def test_a_transaction_pooler_is_found_out_and_shared_by_many_sessions(database: SqlDatabase) -> None:
+    rows = [database.monitor(type="push" if n % 2 else "http") for n in range(40)]
     await database.insert("monitors", *rows)
-    await database.insert("heartbeats", *(heartbeat(row) for row in rows))
+    await database.insert("heartbeats", *(database.heartbeat(row) for row in rows))
     with pgbouncer(database.target, server_connections=2) as pooler:
         first, second = await opened(pooler, 8), await opened(pooler, 8)
         assert first.pooled
@@ -238,7 +244,7 @@ async def test_a_transaction_pooler_is_found_out_and_shared_by_many_sessions(dat
         await second.close()
 
 
-async def test_behind_a_pooler_a_cut_server_connection_is_replaced(database: Database) -> None:
+async def test_behind_a_pooler_a_cut_server_connection_is_replaced(database: SqlDatabase) -> None:
     with pgbouncer(database.target) as pooler:
         store = await opened(pooler)
         await database.execute(CUT_ALL)
@@ -257,7 +263,7 @@ async def test_a_direct_server_is_not_taken_for_a_pooler(store: PostgresStore) -
     assert not store.pooled
 
 
-async def test_what_a_pooler_refuses_is_final(database: Database) -> None:
+async def test_what_a_pooler_refuses_is_final(database: SqlDatabase) -> None:
     with pgbouncer(database.target) as pooler:
         wrong = await refusal(msgspec.structs.replace(pooler, password="not the pa$$word"))
         assert not isinstance(wrong, StoreUnavailableError)
@@ -265,7 +271,7 @@ async def test_what_a_pooler_refuses_is_final(database: Database) -> None:
         assert "nowhere" in str(nowhere)
 
 
-async def test_a_pooler_that_is_gone_may_come_back(database: Database) -> None:
+async def test_a_pooler_that_is_gone_may_come_back(database: SqlDatabase) -> None:
     with pgbouncer(database.target) as pooler:
         store = await opened(pooler)
     with pytest.raises(StoreUnavailableError):

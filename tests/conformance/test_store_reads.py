@@ -11,7 +11,7 @@ from peekaping_producer.maintenance import MaintenanceWindow
 from peekaping_producer.monitor import Check, Heartbeat, Monitor, Plan, Proxy
 from peekaping_producer.stores import Loaded, MonitorStore, Session, open_store
 from peekaping_producer.targets import DatabaseTarget
-from tests.servers.databases import Database, Row, heartbeat, link, monitor, new_id, proxy, window
+from tests.servers.databases import Database, Row
 
 _GOLDEN_FILE = Path(__file__).parents[1] / "golden" / "tasks.jsonl"
 GOLDEN = [json.loads(line) for line in _GOLDEN_FILE.read_text("utf-8").strip().split("\n")]
@@ -30,23 +30,25 @@ async def walk(session: Session, limit: int) -> list[Plan]:
 
 
 async def test_a_row_is_read_as_the_monitor_it_is(database: Database, store: MonitorStore) -> None:
-    row = monitor(name="n", type="tcp", interval=1, timeout=2, max_retries=3, retry_interval=4, resend_interval=5)
+    row = database.monitor(
+        name="n", type="tcp", interval=1, timeout=2, max_retries=3, retry_interval=4, resend_interval=5
+    )
     await database.insert("monitors", row)
     expected = Monitor(row["id"], "n", "tcp", 1, 2, 3, 4, 5, True, row["config"])
     assert await load(store, row["id"]) == Loaded({row["id"]: Check(expected)}, {})
 
 
 async def test_an_inactive_monitor_is_loaded_as_evidence(database: Database, store: MonitorStore) -> None:
-    row = monitor(active=False)
+    row = database.monitor(active=False)
     await database.insert("monitors", row)
     assert not (await load(store, row["id"])).checks[row["id"]].monitor.active
 
 
 async def test_load_of_1000_ids_leaves_out_what_is_missing_or_no_id(database: Database, store: MonitorStore) -> None:
-    rows = [monitor(name=f"monitor {n}") for n in range(900)]
+    rows = [database.monitor(name=f"monitor {n}") for n in range(900)]
     await database.insert("monitors", *rows)
     strange = ["", "x", "é" * 36, rows[0]["id"].upper(), "'; DROP TABLE monitors; --", rows[1]["id"] + "\n", "\0"]
-    loaded = await load(store, *strange, *(row["id"] for row in rows), *(new_id() for _ in range(93)))
+    loaded = await load(store, *strange, *(row["id"] for row in rows), *(database.new_id() for _ in range(93)))
     assert {id_: check.monitor.name for id_, check in loaded.checks.items()} == {row["id"]: row["name"] for row in rows}
     assert loaded.broken == {}
 
@@ -59,8 +61,8 @@ async def test_load_of_nothing_finds_nothing(store: MonitorStore, ids: list[str]
 async def test_active_windows_come_with_their_monitors_latest_change_first(
     database: Database, store: MonitorStore
 ) -> None:
-    first, second, third = (monitor() for _ in range(3))
-    full = window(
+    first, second, third = (database.monitor() for _ in range(3))
+    full = database.window(
         strategy="recurring-interval",
         start_date_time="2026-11-18T00:00",
         end_date_time="2026-12-12T12:37",
@@ -72,12 +74,14 @@ async def test_active_windows_come_with_their_monitors_latest_change_first(
         duration=90,
         updated_at="2026-11-20 00:00:00",
     )
-    shared = window(updated_at="2026-11-21 00:00:00")
-    paused, unattached = window(active=False), window()
+    shared = database.window(updated_at="2026-11-21 00:00:00")
+    paused, unattached = database.window(active=False), database.window()
     await database.insert("monitors", first, second, third)
     await database.insert("maintenances", full, shared, paused, unattached)
     await database.insert(
-        "monitor_maintenances", *(link(first, w) for w in (full, shared, paused)), link(second, shared)
+        "monitor_maintenances",
+        *(database.link(first, w) for w in (full, shared, paused)),
+        database.link(second, shared),
     )
     checks = (await load(store, first["id"], second["id"], third["id"])).checks
     manual = MaintenanceWindow(shared["id"], True, "manual")
@@ -87,9 +91,13 @@ async def test_active_windows_come_with_their_monitors_latest_change_first(
 
 
 async def test_proxies_come_with_their_monitors(database: Database, store: MonitorStore) -> None:
-    with_credentials, without, empty = proxy(), proxy(username=None, password=None), proxy(username="", password="")
+    with_credentials, without, empty = (
+        database.proxy(),
+        database.proxy(username=None, password=None),
+        database.proxy(username="", password=""),
+    )
     await database.insert("proxies", with_credentials, without, empty)
-    rows = [monitor(proxy_id=p["id"]) for p in (with_credentials, with_credentials, without, empty)]
+    rows = [database.monitor(proxy_id=p["id"]) for p in (with_credentials, with_credentials, without, empty)]
     await database.insert("monitors", *rows)
     checks = (await load(store, *(row["id"] for row in rows))).checks
     read = [checks[row["id"]].proxy for row in rows]
@@ -100,29 +108,28 @@ async def test_proxies_come_with_their_monitors(database: Database, store: Monit
 
 
 async def test_a_proxy_that_is_gone_leaves_the_monitor_without_one(database: Database, store: MonitorStore) -> None:
-    if database.target.dialect == "postgres":
-        await database.execute("ALTER TABLE monitors DROP CONSTRAINT monitors_proxy_id_fkey")
-    row = monitor(proxy_id=new_id())
+    await database.let_proxies_dangle()
+    row = database.monitor(proxy_id=database.new_id())
     await database.insert("monitors", row)
     check = (await load(store, row["id"])).checks[row["id"]]
     assert (check.proxy, check.dangling_proxy_id) == (None, row["proxy_id"])
 
 
 async def test_push_monitors_come_with_their_latest_heartbeat(database: Database, store: MonitorStore) -> None:
-    several, none, http = monitor(type="push"), monitor(type="push"), monitor(type="http")
-    latest = heartbeat(several, time="2026-11-22 12:37:53.220344")
+    several, none, http = database.monitor(type="push"), database.monitor(type="push"), database.monitor(type="http")
+    latest = database.heartbeat(several, time="2026-11-22 12:37:53.220")
     await database.insert("monitors", several, none, http)
     await database.insert(
         "heartbeats",
-        heartbeat(several, time="2026-11-22 12:37:53.220343"),
+        database.heartbeat(several, time="2026-11-22 12:37:53.219"),
         latest,
-        heartbeat(several, time="2025-12-31 23:59:59"),
-        heartbeat(http),
+        database.heartbeat(several, time="2025-12-31 23:59:59"),
+        database.heartbeat(http),
     )
     checks = (await load(store, several["id"], none["id"], http["id"])).checks
     times = {
-        "time": datetime(2026, 11, 22, 12, 37, 53, 220344, UTC),
-        "end_time": datetime(2026, 11, 22, 12, 37, 54, 1, UTC),
+        "time": datetime(2026, 11, 22, 12, 37, 53, 220000, UTC),
+        "end_time": datetime(2026, 11, 22, 12, 37, 54, 1000, UTC),
     }
     assert checks[several["id"]].latest_heartbeat == Heartbeat(*_fields(Heartbeat, latest | times))
     assert checks[none["id"]].latest_heartbeat is None
@@ -130,17 +137,17 @@ async def test_push_monitors_come_with_their_latest_heartbeat(database: Database
 
 
 async def test_null_columns_of_a_heartbeat_read_as_go_reads_them(database: Database, store: MonitorStore) -> None:
-    row = monitor(type="push")
+    row = database.monitor(type="push")
     names = ("msg", "ping", "duration", "down_count", "retries", "end_time")
     await database.insert("monitors", row)
-    await database.insert("heartbeats", heartbeat(row, **dict.fromkeys(names)))
+    await database.insert("heartbeats", database.heartbeat(row, **dict.fromkeys(names)))
     beat = (await load(store, row["id"])).checks[row["id"]].latest_heartbeat
     assert [getattr(beat, name) for name in names] == ["", 0, 0, 0, 0, datetime(1, 1, 1, tzinfo=UTC)]
 
 
 @pytest.mark.parametrize("name", ["日本 é 🚦", "\u2028\u2029<&>\"'\\", "", "a\nb\tc\x7f", "ﷺ" * 100])
 async def test_any_name_is_read_as_it_was_written(database: Database, store: MonitorStore, name: str) -> None:
-    row = monitor(name=name, config=json.dumps({"k": name}, ensure_ascii=False))
+    row = database.monitor(name=name, config=json.dumps({"k": name}, ensure_ascii=False))
     await database.insert("monitors", row)
     read = (await load(store, row["id"])).checks[row["id"]].monitor
     assert (read.name, json.loads(read.config)) == (name, {"k": name})
@@ -160,14 +167,20 @@ async def test_any_name_is_read_as_it_was_written(database: Database, store: Mon
 async def test_odd_config_is_read_as_text(
     database: Database, store: MonitorStore, stored: str | None, read: str
 ) -> None:
-    row = monitor(config=stored)
+    row = database.monitor(config=stored)
     await database.insert("monitors", row)
     assert (await load(store, row["id"])).checks[row["id"]].monitor.config == read
 
 
 async def test_a_walk_sees_each_running_monitor_once_in_order(database: Database, store: MonitorStore) -> None:
-    running = [monitor(interval=n + 1) for n in range(25)]
-    await database.insert("monitors", *running, monitor(active=False), monitor(interval=0), monitor(interval=-5))
+    running = [database.monitor(interval=n + 1) for n in range(25)]
+    await database.insert(
+        "monitors",
+        *running,
+        database.monitor(active=False),
+        database.monitor(interval=0),
+        database.monitor(interval=-5),
+    )
     expected = sorted((Plan(row["id"], row["interval"]) for row in running), key=lambda plan: plan.id)
     async with store.session() as session:
         for limit in (1, 7, 25, 1000):
@@ -175,26 +188,30 @@ async def test_a_walk_sees_each_running_monitor_once_in_order(database: Database
 
 
 async def test_a_walk_sees_what_stays_exactly_once_while_rows_change(database: Database, store: MonitorStore) -> None:
-    ids = sorted(new_id() for _ in range(60))
+    ids = sorted(database.new_id() for _ in range(60))
     staying, going, later = ids[0::3], ids[1::3], ids[2::3]
-    await database.insert("monitors", *(monitor(id=id_) for id_ in staying + going))
+    await database.insert("monitors", *(database.monitor(id=id_) for id_ in staying + going))
     seen: list[str] = []
     async with store.session() as session:
         while page := await session.page_of_plans(seen[-1] if seen else None, 5):
             seen += [plan.id for plan in page]
             if going:
-                await database.execute(f"DELETE FROM monitors WHERE id = '{going.pop()}'")
-                await database.execute(f"UPDATE monitors SET active = false WHERE id = '{going.pop(0)}'")
-                await database.insert("monitors", monitor(id=later.pop()), monitor(id=later.pop(0)))
+                await database.delete("monitors", going.pop())
+                await database.update("monitors", going.pop(0), active=False)
+                await database.insert("monitors", database.monitor(id=later.pop()), database.monitor(id=later.pop(0)))
     assert len(seen) == len(set(seen))
     assert set(staying) <= set(seen)
 
 
 async def test_plans_are_as_stored_and_0_for_an_inactive_monitor(database: Database, store: MonitorStore) -> None:
-    running, paused, never = monitor(interval=2**31 - 1), monitor(active=False, interval=60), monitor(interval=-1)
+    running, paused, never = (
+        database.monitor(interval=2**31 - 1),
+        database.monitor(active=False, interval=60),
+        database.monitor(interval=-1),
+    )
     await database.insert("monitors", running, paused, never)
     async with store.session() as session:
-        plans = await session.plans([running["id"], paused["id"], never["id"], new_id(), "no id"])
+        plans = await session.plans([running["id"], paused["id"], never["id"], database.new_id(), "no id"])
     assert plans == {
         running["id"]: Plan(running["id"], 2**31 - 1),
         paused["id"]: Plan(paused["id"], 0),
@@ -266,7 +283,7 @@ async def _insert_golden(database: Database, rows: dict[str, Any]) -> None:
     await database.insert("monitors", row)
     for maintenance in rows["maintenances"]:
         await database.insert("maintenances", maintenance)
-        await database.insert("monitor_maintenances", link(row, maintenance))
+        await database.insert("monitor_maintenances", database.link(row, maintenance))
     if rows["latest_heartbeat"]:
         await database.insert("heartbeats", rows["latest_heartbeat"])
 

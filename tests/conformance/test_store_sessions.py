@@ -8,7 +8,8 @@ from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableE
 from peekaping_producer.monitor import Plan
 from peekaping_producer.stores import MonitorStore, connections, open_store
 from peekaping_producer.targets import DatabaseTarget
-from tests.servers.databases import Database, monitor
+from tests.conformance.conftest import SQL_DIALECTS
+from tests.servers.databases import Database, SqlDatabase
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ async def test_an_exhausted_pool_is_an_unavailable_store(store: MonitorStore) ->
 
 
 async def test_sessions_read_side_by_side(database: Database, store: MonitorStore) -> None:
-    rows = [monitor() for _ in range(20)]
+    rows = [database.monitor() for _ in range(20)]
     await database.insert("monitors", *rows)
 
     async def read(id_: str) -> bool:
@@ -65,7 +66,7 @@ async def test_sessions_read_side_by_side(database: Database, store: MonitorStor
 
 
 async def test_a_cancelled_read_costs_nobody_else(database: Database, store: MonitorStore) -> None:
-    row = monitor()
+    row = database.monitor()
     await database.insert("monitors", row)
 
     async def read() -> None:
@@ -111,27 +112,28 @@ async def test_close_ends_sessions_still_open(
 
 @pytest.mark.parametrize("table", ["monitors", "proxies", "maintenances", "monitor_maintenances", "heartbeats"])
 async def test_a_missing_table_is_named_with_the_way_out(database: Database, table: str) -> None:
-    await database.execute(f"ALTER TABLE {table} RENAME TO {table}_away")
+    await database.rename(table, f"{table}_away")
     with pytest.raises(StoreError, match=f"{table}.*migrate") as caught:
         await open_store(database.target, connections=1).open()
     assert not isinstance(caught.value, StoreUnavailableError)
 
 
-async def test_a_missing_column_is_named_with_the_way_out(database: Database) -> None:
+@pytest.mark.parametrize("empty_database", SQL_DIALECTS, indirect=True)
+async def test_a_missing_column_is_named_with_the_way_out(database: SqlDatabase) -> None:
     await database.execute("ALTER TABLE maintenances DROP COLUMN duration")
     with pytest.raises(StoreError, match=r"duration.*migrate"):
         await open_store(database.target, connections=1).open()
 
 
 async def test_a_table_that_goes_while_running_is_a_store_error(database: Database, store: MonitorStore) -> None:
-    row = monitor()
+    row = database.monitor()
     await database.insert("monitors", row)
     async with store.session() as session:
         await session.load([row["id"]])
-        await database.execute("ALTER TABLE maintenances RENAME TO away")
+        await database.rename("maintenances", "away")
         with pytest.raises(StoreError, match="migrate"):
             await session.load([row["id"]])
-    await database.execute("ALTER TABLE away RENAME TO maintenances")
+    await database.rename("away", "maintenances")
     async with store.session() as session:
         assert set((await session.load([row["id"]])).checks) == {row["id"]}
 

@@ -14,7 +14,7 @@ from peekaping_producer.stores import MonitorStore, connections, open_store, sql
 from peekaping_producer.stores.sqlite import SqliteStore
 from peekaping_producer.targets import DatabaseTarget
 from tests.servers import databases
-from tests.servers.databases import Database, Row, heartbeat, link, monitor, proxy, window
+from tests.servers.databases import Row, SqlDatabase
 
 SECRET = "pl4nted"
 
@@ -53,8 +53,8 @@ async def test_the_store_cannot_write(store: SqliteStore) -> None:
             await session.connection.execute("DELETE FROM monitors")
 
 
-async def test_reads_go_on_while_the_api_server_writes(database: Database, store: MonitorStore) -> None:
-    before, after = monitor(), monitor()
+async def test_reads_go_on_while_the_api_server_writes(database: SqlDatabase, store: MonitorStore) -> None:
+    before, after = database.monitor(), database.monitor()
     await database.insert("monitors", before)
     await database.execute("BEGIN IMMEDIATE")
     await database.insert("monitors", after)
@@ -65,7 +65,7 @@ async def test_reads_go_on_while_the_api_server_writes(database: Database, store
 
 
 async def test_a_locked_file_is_an_unavailable_store(
-    database: Database, store: MonitorStore, monkeypatch: pytest.MonkeyPatch
+    database: SqlDatabase, store: MonitorStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.close()
     monkeypatch.setattr(connections, "ACQUIRE_TIMEOUT", 0.05)
@@ -78,7 +78,7 @@ async def test_a_locked_file_is_an_unavailable_store(
 
 
 async def test_a_read_that_takes_too_long_costs_its_connection(
-    database: Database, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+    database: SqlDatabase, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.close()
     await database.execute("PRAGMA journal_mode = delete")
@@ -113,10 +113,10 @@ async def test_a_read_that_takes_too_long_costs_its_connection(
     ],
 )
 async def test_a_value_of_the_wrong_kind_breaks_only_its_monitor(
-    database: Database, store: MonitorStore, column: str, value: object, reason: str
+    database: SqlDatabase, store: MonitorStore, column: str, value: object, reason: str
 ) -> None:
     await _without_constraints(database)
-    bad, good = monitor(**{column: value}), monitor()
+    bad, good = database.monitor(**{column: value}), database.monitor()
     await database.insert("monitors", bad, good)
     async with store.session() as session:
         loaded = await session.load([bad["id"], good["id"]])
@@ -128,8 +128,8 @@ async def test_a_value_of_the_wrong_kind_breaks_only_its_monitor(
     assert bad["id"] in plans
 
 
-async def test_text_that_is_no_utf8_breaks_only_its_monitor(database: Database, store: MonitorStore) -> None:
-    good, bad = monitor(name="gut, é"), monitor()
+async def test_text_that_is_no_utf8_breaks_only_its_monitor(database: SqlDatabase, store: MonitorStore) -> None:
+    good, bad = database.monitor(name="gut, é"), database.monitor()
     await database.insert("monitors", good, bad)
     await database.execute(f"UPDATE monitors SET name = CAST(X'706c346e746564ff' AS TEXT) WHERE id = '{bad['id']}'")
     async with store.session() as session:
@@ -139,15 +139,20 @@ async def test_text_that_is_no_utf8_breaks_only_its_monitor(database: Database, 
             assert loaded.checks[good["id"]].monitor.name == "gut, é"
 
 
-async def test_an_unreadable_row_beside_the_monitor_is_named(database: Database, store: MonitorStore) -> None:
-    by_proxy, by_window, by_heartbeat, good = monitor(), monitor(), monitor(type="push"), monitor()
-    bad_proxy, bad_window = proxy(port=SECRET), window(duration=SECRET)
-    bad_heartbeat = heartbeat(by_heartbeat, time=SECRET)
+async def test_an_unreadable_row_beside_the_monitor_is_named(database: SqlDatabase, store: MonitorStore) -> None:
+    by_proxy, by_window, by_heartbeat, good = (
+        database.monitor(),
+        database.monitor(),
+        database.monitor(type="push"),
+        database.monitor(),
+    )
+    bad_proxy, bad_window = database.proxy(port=SECRET), database.window(duration=SECRET)
+    bad_heartbeat = database.heartbeat(by_heartbeat, time=SECRET)
     by_proxy["proxy_id"] = bad_proxy["id"]
     await database.insert("proxies", bad_proxy)
     await database.insert("monitors", by_proxy, by_window, by_heartbeat, good)
     await database.insert("maintenances", bad_window)
-    await database.insert("monitor_maintenances", link(by_window, bad_window))
+    await database.insert("monitor_maintenances", database.link(by_window, bad_window))
     await database.insert("heartbeats", bad_heartbeat)
     async with store.session() as session:
         loaded = await session.load([row["id"] for row in (by_proxy, by_window, by_heartbeat, good)])
@@ -160,12 +165,14 @@ async def test_an_unreadable_row_beside_the_monitor_is_named(database: Database,
     }
 
 
-async def test_pages_hold_only_what_a_schedule_can_hold(database: Database, store: MonitorStore) -> None:
+async def test_pages_hold_only_what_a_schedule_can_hold(database: SqlDatabase, store: MonitorStore) -> None:
     await _without_constraints(database)
-    most = monitor(interval=2**31 - 1)
+    most = database.monitor(interval=2**31 - 1)
     intervals = [2**31, 2**62, 1.5, SECRET, None, 0, -1, b"\x01"]
     strange_ids = ["monitor-1", "", "CC90AD81-D52E-4B22-AD2F-5BB4FB3D8203", 7]
-    rows: list[Row] = [monitor(interval=interval) for interval in intervals] + [monitor(id=id_) for id_ in strange_ids]
+    rows: list[Row] = [database.monitor(interval=interval) for interval in intervals] + [
+        database.monitor(id=id_) for id_ in strange_ids
+    ]
     await database.insert("monitors", most, *rows)
     async with store.session() as session:
         assert await session.page_of_plans(None, 100) == [Plan(most["id"], 2**31 - 1)]
@@ -173,8 +180,8 @@ async def test_pages_hold_only_what_a_schedule_can_hold(database: Database, stor
     assert {plan.interval for plan in plans.values()} == {0}
 
 
-async def test_an_empty_proxy_id_is_no_proxy(database: Database, store: MonitorStore) -> None:
-    row = monitor(proxy_id="")
+async def test_an_empty_proxy_id_is_no_proxy(database: SqlDatabase, store: MonitorStore) -> None:
+    row = database.monitor(proxy_id="")
     await database.insert("monitors", row)
     async with store.session() as session:
         check = (await session.load([row["id"]])).checks[row["id"]]
@@ -185,9 +192,9 @@ async def test_an_empty_proxy_id_is_no_proxy(database: Database, store: MonitorS
     ("config", "read"), [("1e3", "1000"), ("  {} ", "  {} "), ("broken {", "broken {"), ("", ""), (b"{}", "{}")]
 )
 async def test_config_is_the_text_as_written(
-    database: Database, store: MonitorStore, config: str | bytes, read: str
+    database: SqlDatabase, store: MonitorStore, config: str | bytes, read: str
 ) -> None:
-    row = monitor(config=config)
+    row = database.monitor(config=config)
     await database.insert("monitors", row)
     async with store.session() as session:
         assert (await session.load([row["id"]])).checks[row["id"]].monitor.config == read
@@ -207,11 +214,11 @@ async def test_config_is_the_text_as_written(
     ],
 )
 async def test_times_are_read_in_every_form_that_is_written(
-    database: Database, store: MonitorStore, text: str, expected: datetime
+    database: SqlDatabase, store: MonitorStore, text: str, expected: datetime
 ) -> None:
-    row = monitor(type="push")
+    row = database.monitor(type="push")
     await database.insert("monitors", row)
-    await database.insert("heartbeats", heartbeat(row, time=text))
+    await database.insert("heartbeats", database.heartbeat(row, time=text))
     async with store.session() as session:
         beat = (await session.load([row["id"]])).checks[row["id"]].latest_heartbeat
     assert beat is not None
@@ -221,15 +228,15 @@ async def test_times_are_read_in_every_form_that_is_written(
 @pytest.mark.parametrize(
     "text", ["", "2026-11-22", "2026-13-45 99:00:00", "0001-01-01 00:00:00+12:00", "now", 1795351066]
 )
-async def test_a_time_that_is_none_breaks_the_monitor(database: Database, store: MonitorStore, text: object) -> None:
-    row = monitor(type="push")
+async def test_a_time_that_is_none_breaks_the_monitor(database: SqlDatabase, store: MonitorStore, text: object) -> None:
+    row = database.monitor(type="push")
     await database.insert("monitors", row)
-    await database.insert("heartbeats", heartbeat(row, time=text))
+    await database.insert("heartbeats", database.heartbeat(row, time=text))
     async with store.session() as session:
         assert "time: got" in (await session.load([row["id"]])).broken[row["id"]]
 
 
-async def test_reads_use_the_indexes(database: Database) -> None:
+async def test_reads_use_the_indexes(database: SqlDatabase) -> None:
     plans = [
         row[3]
         for statement in (sqlite._MONITORS, sqlite._WINDOWS, sqlite._HEARTBEATS, sqlite._PLANS)
@@ -238,10 +245,10 @@ async def test_reads_use_the_indexes(database: Database) -> None:
     assert not [step for step in plans if step.startswith("SCAN") and "wanted" not in step]
 
 
-async def test_two_stores_read_what_a_third_process_wrote(database: Database) -> None:
+async def test_two_stores_read_what_a_third_process_wrote(database: SqlDatabase) -> None:
     stores = [open_store(database.target, connections=2) for _ in range(2)]
     await asyncio.gather(*(store.open() for store in stores))
-    row = monitor()
+    row = database.monitor()
     await database.insert("monitors", row)
     for store in stores:
         async with store.session() as session:
@@ -249,7 +256,7 @@ async def test_two_stores_read_what_a_third_process_wrote(database: Database) ->
         await store.close()
 
 
-async def _without_constraints(database: Database) -> None:
+async def _without_constraints(database: SqlDatabase) -> None:
     """The same columns and types, but NULL is taken everywhere."""
     [(statement,)] = await database.execute("SELECT sql FROM sqlite_master WHERE name = 'monitors'")
     await database.execute("DROP TABLE monitors")

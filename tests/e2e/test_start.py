@@ -19,7 +19,7 @@ from peekaping_producer.migrate import migrate
 from peekaping_producer.schedule.client import check_server, connect
 from peekaping_producer.targets import DatabaseTarget
 from tests.e2e.replicas import Replica, environment, replicas
-from tests.servers.databases import Database, sqlite_target
+from tests.servers.databases import SqlDatabase, sqlite_target
 from tests.servers.fake_redis import fake_redis, info
 from tests.servers.postgres import PostgresServer
 from tests.servers.processes import HOST, free_port
@@ -185,7 +185,9 @@ def take(taker: socket.socket, port: int) -> None:
         taker.listen()
 
 
-async def test_a_missing_column_is_named(private_redis: RedisServer, postgres_only: Database, tmp_path: Path) -> None:
+async def test_a_missing_column_is_named(
+    private_redis: RedisServer, postgres_only: SqlDatabase, tmp_path: Path
+) -> None:
     await postgres_only.execute("ALTER TABLE maintenances DROP COLUMN duration")
     with replicas(tmp_path, environment(private_redis.port, postgres_only.target)) as (replica,):
         code, text = await ended(replica)

@@ -2,8 +2,11 @@
 
 import sqlite3
 import uuid
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -13,21 +16,137 @@ from tests.servers import postgres
 Row = dict[str, Any]
 
 
-class Database(Protocol):
-    """What both dialects' tests write with."""
+class Database(ABC):
+    """What the tests of every dialect write with. Tables go by their SQL names, and ids by their outward form."""
 
     target: DatabaseTarget
 
+    @abstractmethod
     async def insert(self, table: str, *rows: Row) -> None:
-        """Insert rows that name the same columns; `config` is JSON text."""
-        ...
+        """Insert rows that name the same columns; `config` is JSON text, times are text in UTC."""
 
+    @abstractmethod
+    async def update(self, table: str, id_: str, **columns: Any) -> None:
+        """Change one row."""
+
+    @abstractmethod
+    async def delete(self, table: str, id_: str) -> None:
+        """Delete one row."""
+
+    @abstractmethod
+    async def schema(self) -> object:
+        """Whatever a write to the schema would change."""
+
+    @abstractmethod
+    async def rename(self, table: str, to: str) -> None:
+        """Take a table away, or back."""
+
+    async def let_proxies_dangle(self) -> None:
+        """Let a monitor name a proxy that is not there, where the database would forbid it."""
+        return
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Leave the database."""
+
+    def new_id(self) -> str:
+        """An id as the API server makes it."""
+        return new_id()
+
+    def monitor(self, **changes: Any) -> Row:
+        """A row of `monitors`."""
+        row: Row = {
+            "id": self.new_id(),
+            "type": "http",
+            "name": "a monitor",
+            "interval": 60,
+            "timeout": 16,
+            "max_retries": 3,
+            "retry_interval": 30,
+            "resend_interval": 10,
+            "active": True,
+            "config": '{"url": "https://example.com"}',
+            "proxy_id": None,
+        }
+        return row | changes
+
+    def proxy(self, **changes: Any) -> Row:
+        """A row of `proxies`."""
+        row: Row = {
+            "id": self.new_id(),
+            "protocol": "http",
+            "host": "proxy.example.com",
+            "port": 3128,
+            "auth": True,
+            "username": "user",
+            "password": "p@ss",
+        }
+        return row | changes
+
+    def window(self, **changes: Any) -> Row:
+        """A row of `maintenances`."""
+        row: Row = {
+            "id": self.new_id(),
+            "title": "a window",
+            "active": True,
+            "strategy": "manual",
+            "start_date_time": None,
+            "end_date_time": None,
+            "start_time": None,
+            "end_time": None,
+            "interval_day": None,
+            "cron": None,
+            "timezone": None,
+            "duration": None,
+            "updated_at": "2026-11-22 12:00:00",
+        }
+        return row | changes
+
+    def link(self, monitor_row: Row, window_row: Row) -> Row:
+        """A row of `monitor_maintenances`."""
+        return {"id": self.new_id(), "monitor_id": monitor_row["id"], "maintenance_id": window_row["id"]}
+
+    def heartbeat(self, monitor_row: Row, **changes: Any) -> Row:
+        """A row of `heartbeats`."""
+        row: Row = {
+            "id": self.new_id(),
+            "monitor_id": monitor_row["id"],
+            "status": 1,
+            "msg": "ok",
+            "ping": 12,
+            "duration": 3,
+            "down_count": 2,
+            "retries": 1,
+            "important": True,
+            "time": "2026-11-22 12:37:53.220",
+            "end_time": "2026-11-22 12:37:54.001",
+            "notified": True,
+        }
+        return row | changes
+
+
+class SqlDatabase(Database):
+    """The part that SQL makes the same."""
+
+    @abstractmethod
     async def execute(self, statement: str) -> list[Any]:
         """Run one statement without parameters."""
-        ...
+
+    async def update(self, table: str, id_: str, **columns: Any) -> None:
+        """Change one row."""
+        changes = ", ".join(f"{name} = {_literal(value)}" for name, value in columns.items())
+        await self.execute(f"UPDATE {table} SET {changes} WHERE id = {_literal(id_)}")
+
+    async def delete(self, table: str, id_: str) -> None:
+        """Delete one row."""
+        await self.execute(f"DELETE FROM {table} WHERE id = {_literal(id_)}")
+
+    async def rename(self, table: str, to: str) -> None:
+        """Take a table away, or back."""
+        await self.execute(f"ALTER TABLE {table} RENAME TO {to}")
 
 
-class PostgresDatabase:
+class PostgresDatabase(SqlDatabase):
     """One connection to a Postgres database."""
 
     def __init__(self, target: DatabaseTarget, connection: Any) -> None:
@@ -47,8 +166,20 @@ class PostgresDatabase:
         """Run one statement without parameters."""
         return list(await self._connection.fetch(statement))
 
+    async def schema(self) -> object:
+        """Tables and columns, with the files and transactions that made them."""
+        return await self.execute(_POSTGRES_SCHEMA)
 
-class SqliteDatabase:
+    async def let_proxies_dangle(self) -> None:
+        """Let a monitor name a proxy that is not there."""
+        await self.execute("ALTER TABLE monitors DROP CONSTRAINT monitors_proxy_id_fkey")
+
+    async def close(self) -> None:
+        """Leave the database."""
+        self._connection.terminate()
+
+
+class SqliteDatabase(SqlDatabase):
     """A connection that writes to the file as the API server does: write-ahead log, other process or not."""
 
     def __init__(self, target: DatabaseTarget) -> None:
@@ -69,7 +200,11 @@ class SqliteDatabase:
         """Run one statement without parameters."""
         return self._connection.execute(statement).fetchall()
 
-    def close(self) -> None:
+    async def schema(self) -> object:
+        """Every table and index, as it was made."""
+        return await self.execute("SELECT * FROM sqlite_master ORDER BY name")
+
+    async def close(self) -> None:
         """Leave the file."""
         self._connection.close()
 
@@ -79,91 +214,59 @@ def sqlite_target(folder: Path) -> DatabaseTarget:
     return DatabaseTarget(dialect="sqlite", name=str(folder / "peeka ping?mode=rwc#1%20.db"))
 
 
-async def postgres_database(target: DatabaseTarget) -> PostgresDatabase:
-    """A connection to `target`; it ends when the next test empties the database."""
-    return PostgresDatabase(target, await postgres.connect(target))
+async def connect(target: DatabaseTarget) -> Database:
+    """A connection of the tests' own, to write with."""
+    match target.dialect:
+        case "postgres":
+            return PostgresDatabase(target, await postgres.connect(target))
+        case "sqlite":
+            return SqliteDatabase(target)
+        case other:
+            raise NotImplementedError(other)
+
+
+@asynccontextmanager
+async def connected(target: DatabaseTarget) -> AsyncIterator[Database]:
+    """The same, for the length of a block."""
+    database = await connect(target)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+async def connect_sql(target: DatabaseTarget) -> SqlDatabase:
+    """The same, where it speaks SQL."""
+    database = await connect(target)
+    assert isinstance(database, SqlDatabase)
+    return database
 
 
 def new_id() -> str:
-    """An id as the API server makes it."""
+    """An id as the API server makes it where the database speaks SQL."""
     return str(uuid.uuid4())
 
 
-def monitor(**changes: Any) -> Row:
-    """A row of `monitors`."""
-    row: Row = {
-        "id": new_id(),
-        "type": "http",
-        "name": "a monitor",
-        "interval": 60,
-        "timeout": 16,
-        "max_retries": 3,
-        "retry_interval": 30,
-        "resend_interval": 10,
-        "active": True,
-        "config": '{"url": "https://example.com"}',
-        "proxy_id": None,
-    }
-    return row | changes
-
-
-def proxy(**changes: Any) -> Row:
-    """A row of `proxies`."""
-    row: Row = {
-        "id": new_id(),
-        "protocol": "http",
-        "host": "proxy.example.com",
-        "port": 3128,
-        "auth": True,
-        "username": "user",
-        "password": "p@ss",
-    }
-    return row | changes
-
-
-def window(**changes: Any) -> Row:
-    """A row of `maintenances`."""
-    row: Row = {
-        "id": new_id(),
-        "title": "a window",
-        "active": True,
-        "strategy": "manual",
-        "start_date_time": None,
-        "end_date_time": None,
-        "start_time": None,
-        "end_time": None,
-        "interval_day": None,
-        "cron": None,
-        "timezone": None,
-        "duration": None,
-        "updated_at": "2026-11-22 12:00:00",
-    }
-    return row | changes
-
-
-def link(monitor_row: Row, window_row: Row) -> Row:
-    """A row of `monitor_maintenances`."""
-    return {"id": new_id(), "monitor_id": monitor_row["id"], "maintenance_id": window_row["id"]}
-
-
-def heartbeat(monitor_row: Row, **changes: Any) -> Row:
-    """A row of `heartbeats`."""
-    row: Row = {
-        "id": new_id(),
-        "monitor_id": monitor_row["id"],
-        "status": 1,
-        "msg": "ok",
-        "ping": 12,
-        "duration": 3,
-        "down_count": 2,
-        "retries": 1,
-        "important": True,
-        "time": "2026-11-22 12:37:53.220344",
-        "end_time": "2026-11-22 12:37:54.000001",
-        "notified": True,
-    }
-    return row | changes
+_POSTGRES_SCHEMA = """
+SELECT c.relname, c.relkind::text, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
+       pg_get_expr(d.adbin, d.adrelid), c.relfilenode, c.xmin::text
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') ORDER BY 1, 3
+"""
 
 
 def _json_value(column: str, value: Any) -> Any:
     return msgspec.Raw(value.encode()) if column == "config" and value is not None else value
+
+
+def _literal(value: Any) -> str:
+    """Tests' own values, as standard SQL writes them."""
+    match value:
+        case None | bool():
+            return {None: "NULL", True: "true", False: "false"}[value]
+        case int():
+            return str(value)
+        case _:
+            return "'" + str(value).replace("'", "''") + "'"

@@ -189,11 +189,28 @@ async def test_migrate_says_what_it_did(tmp_path: Path) -> None:
     assert (again.code, again.out) == (0, "sqlite:new.db: up to date: nothing to do\n")
 
 
+async def test_migrate_check_tells_and_migrate_sql_prints_what_is_missing(tmp_path: Path) -> None:
+    async def migrate(*options: str) -> Ended:
+        return await command(tmp_path, "migrate", *options, DB_TYPE="sqlite", DB_NAME="new.db")
+
+    behind, printed = await asyncio.gather(migrate("--check"), migrate("--sql"))
+    assert (behind.code, behind.out) == (1, "sqlite:new.db: behind: 0001_tables_read to be applied\n")
+    assert not (tmp_path / "new.db").exists()
+    assert (printed.code, printed.err) == (0, "")
+    with sqlite3.connect(tmp_path / "new.db") as database:
+        database.executescript(printed.out)
+    database.close()
+    done, nothing = await asyncio.gather(migrate("--check"), migrate("--sql"))
+    assert (done.code, done.out) == (0, "sqlite:new.db: up to date: nothing to do\n")
+    assert (nothing.code, nothing.out) == (0, "")
+
+
 async def test_an_unreachable_database_of_migrate_is_exit_code_3(tmp_path: Path) -> None:
     port = str(free_port())
     parts = {"DB_TYPE": "postgres", "DB_HOST": "127.0.0.1", "DB_NAME": "n", "DB_USER": "u", "DB_PASS": SECRET}
-    ended = await command(tmp_path, "migrate", **parts, DB_PORT=port)
+    ended = await command(tmp_path, "migrate", **parts, DB_PORT=port, STARTUP_TIMEOUT="0.5")
     assert ended.code == 3
+    assert "given up after STARTUP_TIMEOUT=0.5 s" in ended.err
     assert port in ended.err
     assert "h0rse" not in ended.err
 
