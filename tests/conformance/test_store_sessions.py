@@ -1,15 +1,25 @@
 """What every store promises about its connections, on every database."""
 
 import asyncio
+import traceback
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
+import msgspec
 import pytest
+import pytest_asyncio
 
 from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
 from peekaping_producer.monitor import Plan
-from peekaping_producer.stores import MonitorStore, connections, open_store
+from peekaping_producer.stores import Loaded, MonitorStore, connections, open_store
 from peekaping_producer.targets import DatabaseTarget
-from tests.conformance.conftest import SQL_DIALECTS
+from tests.conformance.conftest import DIALECTS, SQL_DIALECTS
 from tests.servers.databases import Database, SqlDatabase
+from tests.servers.fault_proxy import FaultProxy, fault_proxy
+from tests.servers.processes import free_port
+from tests.waiting import until
+
+SERVERS = pytest.mark.parametrize("empty_database", [each for each in DIALECTS if each != "sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -108,6 +118,85 @@ async def test_close_ends_sessions_still_open(
         await store.close()
     with pytest.raises(StoreUnavailableError):
         await store.ping()
+
+
+@dataclass
+class Remote:
+    """A store of one connection, and what stands between it and its server."""
+
+    store: MonitorStore
+    proxy: FaultProxy
+
+
+@pytest_asyncio.fixture
+async def remote(database: Database) -> AsyncIterator[Remote]:
+    async with fault_proxy(database.target.port or 0) as proxy:
+        store = open_store(msgspec.structs.replace(database.target, port=proxy.port), connections=1)
+        await store.open()
+        yield Remote(store, proxy)
+        await store.close()
+
+
+@SERVERS
+async def test_a_connection_that_is_cut_in_the_middle_of_a_read_is_replaced(database: Database, remote: Remote) -> None:
+    row = database.monitor(type="push")
+    await database.insert("monitors", row)
+
+    async def load() -> Loaded:
+        async with remote.store.session() as session:
+            return await session.load([row["id"]])
+
+    await load()
+    remote.proxy.hold_replies()
+    reading = asyncio.create_task(load())
+    await until(lambda: remote.proxy.requests > 0)
+    await remote.proxy.cut()
+    with pytest.raises(StoreUnavailableError):
+        await reading
+    remote.proxy.release_replies()
+    assert set((await load()).checks) == {row["id"]}
+
+
+@SERVERS
+async def test_an_answer_that_comes_too_late_reaches_nobody(
+    database: Database, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early, late = database.monitor(), database.monitor()
+    await database.insert("monitors", early, late)
+
+    async def load(id_: str) -> set[str]:
+        async with remote.store.session() as session:
+            return set((await session.load([id_])).checks)
+
+    await load(early["id"])
+    await remote.store.close()
+    monkeypatch.setattr(connections, "COMMAND_TIMEOUT", 0.3)
+    await remote.store.open()
+    remote.proxy.hold_replies()
+    with pytest.raises(StoreUnavailableError, match="no answer in time"):
+        await load(late["id"])
+    remote.proxy.release_replies()
+    assert await load(early["id"]) == {early["id"]}
+
+
+@SERVERS
+async def test_a_server_that_went_and_came_back_is_used_again(remote: Remote) -> None:
+    await remote.store.ping()
+    await remote.proxy.down()
+    for _ in range(3):
+        with pytest.raises(StoreUnavailableError):
+            await remote.store.ping()
+    await remote.proxy.up()
+    await remote.store.ping()
+
+
+@SERVERS
+async def test_a_server_that_is_not_there_may_come(database: Database) -> None:
+    for nowhere in ({"port": free_port()}, {"host": "no.such.host.invalid"}):
+        store = open_store(msgspec.structs.replace(database.target, **nowhere), connections=1)
+        with pytest.raises(StoreUnavailableError) as caught:
+            await store.open()
+        assert str(database.target.password) not in "".join(traceback.format_exception(caught.value))
 
 
 @pytest.mark.parametrize("table", ["monitors", "proxies", "maintenances", "monitor_maintenances", "heartbeats"])
