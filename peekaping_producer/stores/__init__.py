@@ -98,9 +98,13 @@ def open_store(target: DatabaseTarget, *, connections: int) -> MonitorStore:
             from peekaping_producer.stores.postgres import PostgresStore
 
             return PostgresStore(target, connections)
+        case "mysql":
+            from peekaping_producer.stores.mysql import MysqlStore
+
+            return MysqlStore(target, connections)
         case "sqlite":
             from peekaping_producer.stores.sqlite import SqliteStore
 
             return SqliteStore(target, connections)
         case _:
-            raise ConfigError([f"DB_TYPE: got {target.dialect}, takes postgres or sqlite"])
+            raise ConfigError([f"DB_TYPE: got {target.dialect}, takes postgres, mysql or sqlite"])

@@ -12,7 +12,7 @@ from peekaping_producer.targets import DatabaseTarget
 from tests.servers import databases
 from tests.servers.databases import Database
 
-SQL_DIALECTS = ["postgres", "sqlite"]
+SQL_DIALECTS = ["postgres", "mysql", "sqlite"]
 DIALECTS = [*SQL_DIALECTS]
 
 
@@ -21,7 +21,7 @@ def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseTa
     """A database without tables; for sqlite a file that is not there yet."""
     if request.param == "sqlite":
         return databases.sqlite_target(tmp_path)
-    target: DatabaseTarget = request.getfixturevalue("postgres_database")
+    target: DatabaseTarget = request.getfixturevalue(f"{request.param}_database")
     return target
 
 

@@ -1,8 +1,8 @@
 """What every store reads, on every database."""
 
 import json
+import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +11,8 @@ from peekaping_producer.maintenance import MaintenanceWindow
 from peekaping_producer.monitor import Check, Heartbeat, Monitor, Plan, Proxy
 from peekaping_producer.stores import Loaded, MonitorStore, Session, open_store
 from peekaping_producer.targets import DatabaseTarget
+from tests.conformance.conftest import SQL_DIALECTS
 from tests.servers.databases import Database, Row
-
-_GOLDEN_FILE = Path(__file__).parents[1] / "golden" / "tasks.jsonl"
-GOLDEN = [json.loads(line) for line in _GOLDEN_FILE.read_text("utf-8").strip().split("\n")]
 
 
 async def load(store: MonitorStore, *ids: str) -> Loaded:
@@ -90,6 +88,35 @@ async def test_active_windows_come_with_their_monitors_latest_change_first(
     assert checks[third["id"]].windows == ()
 
 
+STRATEGIES: dict[str, Row] = {
+    "manual": {},
+    "single": {
+        "start_date_time": "2026-11-22T10:00",
+        "end_date_time": "2026-11-22T12:00",
+        "timezone": "SAME_AS_SERVER",
+    },
+    "recurring-interval": {"start_time": "23:00", "end_time": "01:00", "interval_day": 3, "timezone": "Asia/Tokyo"},
+    "recurring-weekday": {"cron": "0 2 * * 1,3", "duration": 60, "timezone": "UTC"},
+    "recurring-day-of-month": {"cron": "0 2 1,15 * *", "duration": 30},
+    "cron": {"cron": "*/5 * * * *", "duration": 2**31 - 1},
+    "empty texts": dict.fromkeys(
+        ["start_date_time", "end_date_time", "start_time", "end_time", "cron", "timezone"], ""
+    ),
+}
+
+
+async def test_windows_of_every_strategy_are_read_as_stored(database: Database, store: MonitorStore) -> None:
+    row = database.monitor()
+    windows = [database.window(strategy=name, **columns) for name, columns in STRATEGIES.items()]
+    await database.insert("monitors", row)
+    for each in windows:
+        await database.insert("maintenances", each)
+        await database.insert("monitor_maintenances", database.link(row, each))
+    read = (await load(store, row["id"])).checks[row["id"]].windows
+    expected = sorted(windows, key=lambda each: each["id"])  # changed at the same instant
+    assert read == tuple(MaintenanceWindow(*_fields(MaintenanceWindow, each)) for each in expected)
+
+
 async def test_proxies_come_with_their_monitors(database: Database, store: MonitorStore) -> None:
     with_credentials, without, empty = (
         database.proxy(),
@@ -134,6 +161,24 @@ async def test_push_monitors_come_with_their_latest_heartbeat(database: Database
     assert checks[several["id"]].latest_heartbeat == Heartbeat(*_fields(Heartbeat, latest | times))
     assert checks[none["id"]].latest_heartbeat is None
     assert checks[http["id"]].latest_heartbeat is None
+
+
+async def test_times_do_not_depend_on_any_zone(
+    database: Database, store: MonitorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kathmandu")
+    time.tzset()
+    await database.set_zone("Asia/Kathmandu")
+    await store.close()
+    await store.open()
+    row = database.monitor(type="push")
+    await database.insert("monitors", row)
+    await database.insert("heartbeats", database.heartbeat(row, time="2026-03-29 01:30:00"))
+    beat = (await load(store, row["id"])).checks[row["id"]].latest_heartbeat
+    monkeypatch.undo()
+    time.tzset()
+    assert beat is not None
+    assert beat.time == datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
 
 
 async def test_null_columns_of_a_heartbeat_read_as_go_reads_them(database: Database, store: MonitorStore) -> None:
@@ -234,67 +279,10 @@ async def test_plans_are_as_stored_and_0_for_an_inactive_monitor(database: Datab
     ],
 )
 def test_an_id_is_what_the_database_prints(text: str, expected: bool) -> None:
-    for target in (
-        DatabaseTarget(dialect="postgres", name="none", host="localhost", port=1, user="nobody"),
-        DatabaseTarget(dialect="sqlite", name="none"),
-    ):
+    for dialect in SQL_DIALECTS:
+        target = DatabaseTarget(dialect=dialect, name="none", host="localhost", port=1, user="nobody")
         assert open_store(target, connections=1).is_id(text) is expected
-
-
-async def test_the_rows_behind_the_golden_tasks_are_read_as_go_read_them(
-    database: Database, store: MonitorStore
-) -> None:
-    lines = [line for line in GOLDEN if line["db"] == database.target.dialect]
-    for line in lines:
-        await _insert_golden(database, line["rows"])
-    loaded = await load(store, *(line["rows"]["monitor"]["id"] for line in lines))
-    assert loaded.broken == {}
-    assert len(lines) == len(loaded.checks)
-    for line in lines:
-        check = loaded.checks[line["rows"]["monitor"]["id"]]
-        assert [w.id for w in check.windows] == [w["id"] for w in line["rows"]["maintenances"] if w["active"]]
-        if line["task"] is None:
-            assert not check.monitor.runs
-        else:
-            assert _payload_part(check) == {key: line["task"]["payload"].get(key) for key in _payload_part(check)}
-
-
-def _payload_part(check: Check) -> dict[str, Any]:
-    """The part of the golden payload that comes from the database alone."""
-    renamed = {"id": "monitor_id", "name": "monitor_name", "type": "monitor_type"}
-    monitor_fields = [name for name in Monitor.__struct_fields__ if name != "active"]
-    beat = check.latest_heartbeat
-    return {
-        **{renamed.get(name, name): getattr(check.monitor, name) for name in monitor_fields},
-        "proxy": None if check.proxy is None else {k: v for k, v in _as_dict(check.proxy).items() if v is not None},
-        "last_heartbeat": None
-        if beat is None
-        else _as_dict(beat) | {"time": _go(beat.time), "end_time": _go(beat.end_time)},
-    }
-
-
-async def _insert_golden(database: Database, rows: dict[str, Any]) -> None:
-    row: Row = dict(rows["monitor"])
-    row.pop("config_typeof", None)
-    if "config_text" in row:
-        row["config"] = row.pop("config_text")
-    if rows["proxy"]:
-        await database.insert("proxies", rows["proxy"])
-    await database.insert("monitors", row)
-    for maintenance in rows["maintenances"]:
-        await database.insert("maintenances", maintenance)
-        await database.insert("monitor_maintenances", database.link(row, maintenance))
-    if rows["latest_heartbeat"]:
-        await database.insert("heartbeats", rows["latest_heartbeat"])
 
 
 def _fields(struct: Any, row: Row) -> list[Any]:
     return [row[name] for name in struct.__struct_fields__]
-
-
-def _as_dict(struct: Any) -> dict[str, Any]:
-    return {name: getattr(struct, name) for name in struct.__struct_fields__}
-
-
-def _go(time: datetime) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S.%f").rstrip("0").rstrip(".") + "Z"

@@ -104,7 +104,7 @@ async def test_what_waiting_cannot_mend_ends_at_once(
             (environment(closed.port, sqlite), 1, "(REDIS_PASSWORD)"),
             (environment(outdated.port, sqlite), 1, "version 6.0.16, and 6.2 or newer is needed"),
             (environment(private_redis.port, sqlite, DB_TYPE="oracle"), 2, "DB_TYPE: got 'oracle'"),
-            (environment(private_redis.port, sqlite, DB_TYPE="mysql", **PARTS), 2, "DB_TYPE: got mysql"),
+            (environment(private_redis.port, sqlite, DB_TYPE="oracle", **PARTS), 2, "DB_TYPE: got 'oracle'"),
         ]
         with replicas(tmp_path, {}, count=0) as running:
             running += [Replica(tmp_path, env) for env, _, _ in cases]

@@ -41,6 +41,10 @@ class Database(ABC):
     async def rename(self, table: str, to: str) -> None:
         """Take a table away, or back."""
 
+    async def set_zone(self, zone: str) -> None:
+        """Have the server keep its clock in another zone, as far as it has one."""
+        return
+
     async def let_proxies_dangle(self) -> None:
         """Let a monitor name a proxy that is not there, where the database would forbid it."""
         return
@@ -170,6 +174,10 @@ class PostgresDatabase(SqlDatabase):
         """Tables and columns, with the files and transactions that made them."""
         return await self.execute(_POSTGRES_SCHEMA)
 
+    async def set_zone(self, zone: str) -> None:
+        """For the connections to come."""
+        await self.execute(f"ALTER DATABASE {self.target.name} SET timezone = '{zone}'")
+
     async def let_proxies_dangle(self) -> None:
         """Let a monitor name a proxy that is not there."""
         await self.execute("ALTER TABLE monitors DROP CONSTRAINT monitors_proxy_id_fkey")
@@ -219,6 +227,10 @@ async def connect(target: DatabaseTarget) -> Database:
     match target.dialect:
         case "postgres":
             return PostgresDatabase(target, await postgres.connect(target))
+        case "mysql":
+            from tests.servers import mysql
+
+            return await mysql.mysql_database_of(target)
         case "sqlite":
             return SqliteDatabase(target)
         case other:

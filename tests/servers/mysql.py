@@ -1,0 +1,228 @@
+"""A real MariaDB, or the server of MYSQL_URL: shared by the whole session, or private to a test."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha1
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import aiomysql
+import msgspec
+import pytest
+import pytest_asyncio
+
+from peekaping_producer.targets import DatabaseTarget
+from tests.requirements import need
+from tests.servers import processes
+from tests.servers.databases import Row, SqlDatabase
+
+PASSWORD = "s3cret@:/?#%é'\"\\日"
+"""Holds what breaks an address that is glued together, and what Latin-1 does not have."""
+DATABASE = "peekaping_tests"
+_UNLIKE_OURS = (
+    "--default-time-zone=+05:45",
+    "--sql-mode=ANSI_QUOTES,STRICT_ALL_TABLES,NO_BACKSLASH_ESCAPES,PIPES_AS_CONCAT,ONLY_FULL_GROUP_BY",
+    "--character-set-server=latin1",
+    "--skip-character-set-client-handshake",
+    "--autocommit=0",
+)
+"""What a server may have been set to: nothing that we read may depend on it."""
+
+
+class MysqlServer:
+    """A MariaDB in `folder`, stopped until start(); restarts keep its port and data."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._log = folder / "mariadb.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = processes.free_port()
+        self._initialise()
+
+    @property
+    def target(self) -> DatabaseTarget:
+        """The empty database peekaping_tests, as a user that may do everything."""
+        return DatabaseTarget(
+            dialect="mysql", host=processes.HOST, port=self.port, name=DATABASE, user="peekaping", password=PASSWORD
+        )
+
+    def start(self, *options: str) -> None:
+        """Start, and return when it takes connections. `options` are like --max-connections=10."""
+        self._process = processes.start(
+            self._log,
+            *(_binary("mariadbd"), "--no-defaults", f"--datadir={self._folder / 'data'}", f"--port={self.port}"),
+            *(f"--socket={self._folder / 'socket'}", f"--pid-file={self._folder / 'pid'}"),
+            *(f"--bind-address={processes.HOST}", "--skip-name-resolve", f"--init-file={self._folder / 'init.sql'}"),
+            *(*_FAST, *_UNLIKE_OURS, *options),
+        )
+        processes.wait_until(lambda: processes.listens(self.port), self._process, self._log)
+
+    def stop(self) -> None:
+        """End it as a crash would, without goodbye to its clients."""
+        if self._process is not None:
+            processes.stop(self._process, signal.SIGKILL)
+            self._process = None
+
+    def _initialise(self) -> None:
+        command = processes.unprivileged(
+            *(_binary("mariadb-install-db"), "--no-defaults", f"--datadir={self._folder / 'data'}", "--skip-test-db"),
+            "--auth-root-authentication-method=normal",
+        )
+        subprocess.run(command, cwd=self._folder, check=True, capture_output=True)
+        # Of the password the hash alone, since the server would read this file by its own sql_mode and character set.
+        twice = sha1(sha1(PASSWORD.encode()).digest()).hexdigest().upper()
+        (self._folder / "init.sql").write_text(
+            f"CREATE DATABASE IF NOT EXISTS {DATABASE};\n"
+            f"CREATE USER IF NOT EXISTS peekaping IDENTIFIED VIA mysql_native_password USING '*{twice}';\n"
+            "GRANT ALL ON *.* TO peekaping WITH GRANT OPTION;\n"
+        )
+
+
+_FAST = ("--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0", "--innodb-buffer-pool-size=64M")
+
+
+class MysqlDatabase(SqlDatabase):
+    """One connection to a MySQL database."""
+
+    def __init__(self, target: DatabaseTarget, connection: Any) -> None:
+        self.target = target
+        self._connection = connection
+
+    async def insert(self, table: str, *rows: Row) -> None:
+        """Store the values as they are, but for the offset of times."""
+        columns = ", ".join(f"`{name}`" for name in rows[0])
+        marks = ", ".join(["%s"] * len(rows[0]))
+        cursor = await self._connection.cursor()
+        await cursor.executemany(
+            f"INSERT INTO `{table}` ({columns}) VALUES ({marks})",
+            [tuple(_stored(name, value) for name, value in row.items()) for row in rows],
+        )
+
+    async def update(self, table: str, id_: str, **columns: Any) -> None:
+        """Change one row."""
+        cursor = await self._connection.cursor()
+        changes = ", ".join(f"`{name}` = %s" for name in columns)
+        values = [_stored(name, value) for name, value in columns.items()]
+        await cursor.execute(f"UPDATE `{table}` SET {changes} WHERE id = %s", (*values, id_))
+
+    async def execute(self, statement: str) -> list[Any]:
+        """Run one statement without parameters. The driver's cursor would tell Python of the server's warnings."""
+        await self._connection.query(statement)
+        return list(self._connection._result.rows or ())
+
+    async def schema(self) -> object:
+        """Every table as it was made, and when."""
+        tables = await self.execute("SELECT table_name, create_time FROM information_schema.tables "
+                                    "WHERE table_schema = DATABASE() ORDER BY 1")  # fmt: skip
+        return tables, [await self.execute(f"SHOW CREATE TABLE `{name}`") for name, _ in tables]
+
+    async def let_proxies_dangle(self) -> None:
+        """Let a monitor name a proxy that is not there."""
+        await self.execute("ALTER TABLE monitors DROP FOREIGN KEY fk_monitors_proxy")
+
+    async def close(self) -> None:
+        """Leave the database."""
+        self._connection.close()
+
+
+@contextmanager
+def mysql_running(*options: str) -> Iterator[MysqlServer]:
+    """A running server of one's own."""
+    with processes.directory("peekaping-mysql-") as folder:
+        server = MysqlServer(folder)
+        server.start(*options)
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def mysql_server() -> Iterator[DatabaseTarget]:
+    """One server for the whole session: MYSQL_URL (of a user that may create databases; the tests keep to one named
+    peekaping_tests, and one run at a time), else a MariaDB of our own.
+    """
+    if url := os.environ.get("MYSQL_URL"):
+        parts = urlsplit(url)
+        yield DatabaseTarget(
+            dialect="mysql",
+            host=parts.hostname,
+            port=parts.port or 3306,
+            name=DATABASE,
+            user=unquote(parts.username or ""),
+            password=unquote(parts.password or ""),
+        )
+        return
+    with mysql_running("--max-connections=200") as server:
+        yield server.target
+
+
+@pytest.fixture
+def private_mysql() -> Iterator[MysqlServer]:
+    """A server that one test may stop, kill or restart."""
+    with mysql_running() as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def mysql_database(mysql_server: DatabaseTarget) -> DatabaseTarget:
+    """An empty database of the shared server; what an earlier test left connected is cut off."""
+    connection = await connect(msgspec.structs.replace(mysql_server, name=""))
+    database = MysqlDatabase(mysql_server, connection)
+    cut = f"SELECT id FROM information_schema.processlist WHERE db = '{DATABASE}' AND id <> CONNECTION_ID()"
+    for (number,) in await database.execute(cut):
+        await database.execute(f"KILL {number}")
+    await database.execute(f"DROP DATABASE IF EXISTS {DATABASE}")
+    await database.execute(f"CREATE DATABASE {DATABASE}")
+    await database.close()
+    return mysql_server
+
+
+async def connect(target: DatabaseTarget) -> Any:
+    """A connection of the test's own, whose sql_mode takes anything for a value."""
+    connection = await aiomysql.connect(
+        host=target.host,
+        port=target.port,
+        user=target.user,
+        password=(target.password or "").encode().decode("latin-1"),
+        db=target.name or None,
+        charset="utf8mb4",
+        autocommit=True,
+    )
+    await connection.query("SET NAMES utf8mb4, sql_mode = ''")
+    return connection
+
+
+async def mysql_database_of(target: DatabaseTarget) -> MysqlDatabase:
+    """A connection to `target` to write with."""
+    return MysqlDatabase(target, await connect(target))
+
+
+async def execute(target: DatabaseTarget, statement: str) -> list[Any]:
+    """Run one statement on a connection of its own, and return its rows."""
+    database = await mysql_database_of(target)
+    try:
+        async with asyncio.timeout(20):
+            return await database.execute(statement)
+    finally:
+        await database.close()
+
+
+def _stored(name: str, value: Any) -> Any:
+    """Times as MySQL writes them: version 8 would move those with an offset into the session's zone."""
+    if name.endswith(("time", "_at")) and isinstance(value, str):
+        return value.removesuffix("Z").removesuffix("+00:00")
+    return value
+
+
+def _binary(name: str) -> str:
+    """MariaDB's programs, which Debian keeps where only root looks."""
+    path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin:/opt/homebrew/bin")
+    need(path, "MariaDB: apt-get install mariadb-server, brew install mariadb, or MYSQL_URL")
+    return str(path)
