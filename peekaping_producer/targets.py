@@ -31,7 +31,11 @@ class RedisTarget(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DatabaseTarget(msgspec.Struct, frozen=True, kw_only=True):
-    """A database. For sqlite only `dialect` and `name` (the file's path) count."""
+    """A database. For sqlite only `dialect` and `name` (the file's path) count.
+
+    For mongo, `host` may hold several seeds, `h1:27017,h2`, of which the last has `port`; without a port it is the
+    name of a DNS record that lists the servers (mongodb+srv://).
+    """
 
     dialect: Literal["postgres", "mysql", "sqlite", "mongo"]
     name: str
@@ -46,6 +50,7 @@ class DatabaseTarget(msgspec.Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         if self.dialect == "sqlite":
             return f"sqlite:{self.name}"
-        return f"{self.dialect}://{self.host}:{self.port}/{self.name}"
+        port = "" if self.port is None else f":{self.port}"
+        return f"{self.dialect}://{self.host}{port}/{self.name}"
 
     __repr__ = __str__

@@ -1,3 +1,3 @@
 """Fixtures that every test may ask for."""
 
-pytest_plugins = ["tests.servers.redis", "tests.servers.postgres", "tests.servers.mysql", "tests.servers.schedule"]
+pytest_plugins = [f"tests.servers.{name}" for name in ("redis", "postgres", "mysql", "mongo", "schedule")]

@@ -1,7 +1,7 @@
 """Every setting, with the line that the docs print for it; and the targets that the settings add up to."""
 
 from typing import Annotated, Literal, Self, get_args
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -212,6 +212,7 @@ class Settings(BaseSettings):
     def secrets(self) -> frozenset[str]:
         """Every text that must not be shown: passwords, and URLs with the passwords in them, as written and decoded."""
         texts = [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
+        texts += [unquote(self.db_pass.get_secret_value())] if self.db_pass else []
         for url, parse in ((self.database_url, parse_database_url), (self.redis_url, parse_redis_url)):
             if url is not None:
                 parsed = parse(url.get_secret_value())
@@ -265,13 +266,16 @@ class Settings(BaseSettings):
         for name in needed:
             if getattr(self, name) is None:
                 problems.append(f"{name.upper()}: is not set, takes {about(name).takes} (or set DATABASE_URL)")
-        password = self.db_pass.get_secret_value() if self.db_pass else None
+        dialect = _dialect(self.db_type or "postgres")
+        user, password = self.db_user, self.db_pass.get_secret_value() if self.db_pass else None
+        if dialect == "mongo":  # the Go services glue both into a URL, so that they stand percent-encoded there
+            user, password = user and unquote(user), password and unquote(password)
         return DatabaseTarget(
-            dialect=_dialect(self.db_type or "postgres"),
+            dialect=dialect,
             name=self.db_name or "",
             host=self.db_host,
             port=self.db_port,
-            user=self.db_user,
+            user=user,
             password=password,
         )
 

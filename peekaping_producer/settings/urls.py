@@ -1,5 +1,6 @@
 """DATABASE_URL and REDIS_URL, taken apart. No message shows any part of a URL: it may hold a password."""
 
+import re
 from typing import Literal
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -20,6 +21,9 @@ DIALECTS: dict[str, Dialect] = {
 _DATABASE_FORM = "postgres://, mysql://, mongodb:// or mongodb+srv:// user:password@host:port/name, or sqlite:///path"
 _REDIS_FORM = "redis:// or rediss:// user:password@host:port/db"
 _ENCODE = "characters such as / ? # % in a name or password are written percent-encoded"
+_SEEDS = re.compile(
+    r"(?P<before>mongodb://(?:[^/@]*@)?)(?P<seeds>(?:(?:[\w.-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?,)+)(?P<after>[^,@]*)"
+)
 _DEFAULT_PORT: dict[str, int | None] = {"postgres": 5432, "mysql": 3306, "mongo": 27017}
 
 
@@ -27,8 +31,10 @@ def parse_database_url(url: str) -> DatabaseTarget:
     """The target that a DATABASE_URL names, without TLS; `params` holds what follows its question mark.
 
     `sqlite:///x.db` is relative to the working directory and `sqlite:////x.db` absolute, as in SQLAlchemy. Only
-    mongodb+srv:// has no port: its servers come from DNS. Raises ConfigError.
+    mongodb+srv:// has no port: its servers come from DNS. The host of a MongoDB replica set is all of its seeds but for
+    the last one's port: `h1:27017,h2`. Raises ConfigError.
     """
+    seeds, url = _split_seeds(url)
     parts = _split("DATABASE_URL", url, _DATABASE_FORM)
     dialect = DIALECTS.get(parts.scheme)
     if dialect is None:
@@ -44,11 +50,11 @@ def parse_database_url(url: str) -> DatabaseTarget:
     if "/" in parts.path[1:] or "@" in parts.path:
         raise _refusal("DATABASE_URL", f"takes one name after the host; {_ENCODE}")
     user, password = _userinfo("DATABASE_URL", parts)
-    if not parts.hostname or (user is None and dialect != "mongo"):
+    if not parts.hostname or "," in parts.hostname or (user is None and dialect != "mongo"):
         raise _refusal("DATABASE_URL", f"takes a host and a user: {_DATABASE_FORM}")
     port = None if parts.scheme == "mongodb+srv" else parts.port or _DEFAULT_PORT[dialect]
     return DatabaseTarget(
-        dialect=dialect, name=name, host=parts.hostname, port=port, user=user, password=password, params=params
+        dialect=dialect, name=name, host=seeds + parts.hostname, port=port, user=user, password=password, params=params
     )
 
 
@@ -67,6 +73,12 @@ def parse_redis_url(url: str) -> tuple[RedisTarget, bool]:
         host=parts.hostname, port=parts.port or 6379, db=int(db), username=user or None, password=password
     )
     return target, parts.scheme == "rediss"
+
+
+def _split_seeds(url: str) -> tuple[str, str]:
+    """What stands before the last of several mongodb:// hosts, and the URL without it."""
+    found = _SEEDS.fullmatch(url)
+    return (found["seeds"], found["before"] + found["after"]) if found else ("", url)
 
 
 def _split(setting: str, url: str, form: str) -> SplitResult:

@@ -8,7 +8,6 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from peekaping_producer.errors import ConfigError
 from peekaping_producer.monitor import Check, Plan
 from peekaping_producer.targets import DatabaseTarget
 
@@ -90,7 +89,7 @@ class MonitorStore(Protocol):
 def open_store(target: DatabaseTarget, *, connections: int) -> MonitorStore:
     """The store for a target's dialect, holding at most `connections` connections, yet to be opened.
 
-    Raises ConfigError for a dialect that has no store, and for what a DATABASE_URL says in vain.
+    Raises ConfigError for what a DATABASE_URL says in vain, and for TLS files that cannot be used.
     """
     # Imported when used: a driver that is not needed costs start-up time and memory.
     match target.dialect:
@@ -102,9 +101,11 @@ def open_store(target: DatabaseTarget, *, connections: int) -> MonitorStore:
             from peekaping_producer.stores.mysql import MysqlStore
 
             return MysqlStore(target, connections)
+        case "mongo":
+            from peekaping_producer.stores.mongo import MongoStore
+
+            return MongoStore(target, connections)
         case "sqlite":
             from peekaping_producer.stores.sqlite import SqliteStore
 
             return SqliteStore(target, connections)
-        case _:
-            raise ConfigError([f"DB_TYPE: got {target.dialect}, takes postgres, mysql or sqlite"])

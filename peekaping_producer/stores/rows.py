@@ -134,7 +134,7 @@ def _text(value: Any) -> str:
 
 
 def _integer(value: Any) -> int:
-    if isinstance(value, int):
+    if isinstance(value, int) and not isinstance(value, bool):
         if -LARGEST_INTEGER <= value <= LARGEST_INTEGER:
             return value
         raise UnreadableError(f"{value}, takes at most {LARGEST_INTEGER}")

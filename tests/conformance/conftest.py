@@ -13,7 +13,7 @@ from tests.servers import databases
 from tests.servers.databases import Database
 
 SQL_DIALECTS = ["postgres", "mysql", "sqlite"]
-DIALECTS = [*SQL_DIALECTS]
+DIALECTS = [*SQL_DIALECTS, "mongo"]
 
 
 @pytest.fixture(params=DIALECTS)

@@ -231,10 +231,12 @@ async def connect(target: DatabaseTarget) -> Database:
             from tests.servers import mysql
 
             return await mysql.mysql_database_of(target)
+        case "mongo":
+            from tests.servers.mongo import MongoDatabase
+
+            return MongoDatabase(target)
         case "sqlite":
             return SqliteDatabase(target)
-        case other:
-            raise NotImplementedError(other)
 
 
 @asynccontextmanager

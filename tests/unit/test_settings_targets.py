@@ -66,6 +66,18 @@ def test_sqlite_reads_only_its_path() -> None:
         ),
         ("mariadb://u:p@h/n", DatabaseTarget(dialect="mysql", name="n", host="h", port=3306, user="u", password="p")),
         ("mongodb://h/n", DatabaseTarget(dialect="mongo", name="n", host="h", port=27017)),
+        (
+            f"mongodb://u:{ENCODED}@h1:27018,[::1],h-3.example/n?replicaSet=rs0",
+            DatabaseTarget(
+                dialect="mongo",
+                name="n",
+                host="h1:27018,[::1],h-3.example",
+                port=27017,
+                user="u",
+                password=HARD,
+                params={"replicaSet": "rs0"},
+            ),
+        ),
         ("mongodb+srv://h/n", DatabaseTarget(dialect="mongo", name="n", host="h", tls=Tls())),
         ("sqlite:///data/x%20y.db", DatabaseTarget(dialect="sqlite", name="data/x y.db")),
         ("sqlite:////data/x.db", DatabaseTarget(dialect="sqlite", name="/data/x.db")),
@@ -73,6 +85,18 @@ def test_sqlite_reads_only_its_path() -> None:
 )
 def test_database_url(url: str, expected: DatabaseTarget) -> None:
     assert fields(database(DATABASE_URL=url, DB_HOST="ignored", DB_PORT="ignored")) == fields(expected)
+
+
+def test_mongo_takes_user_and_password_of_the_parts_as_the_go_services_do() -> None:
+    target = database(**PARTS | {"DB_TYPE": "mongo", "DB_USER": "a%40b", "DB_PASS": "100%25%", "DB_HOST": "h1:1,h2"})
+    assert (target.user, target.password, target.host) == ("a@b", "100%%", "h1:1,h2")
+    assert database(**PARTS | {"DB_PASS": "a%40b"}).password == "a%40b"
+
+
+@pytest.mark.parametrize("hosts", ["h1,", ",h2", "h1,h2:x", "h1:x,h2", "h1:27017,h2:99999", "h1,h2,"])
+def test_seeds_that_are_none_are_refused_without_showing_them(hosts: str) -> None:
+    (problem,) = problems({"database"}, DATABASE_URL=f"mongodb://u:s3cret@{hosts}/n")
+    assert problem.startswith("DATABASE_URL: got ***, takes")
 
 
 def test_db_type_may_agree_with_the_url_and_not_contradict_it() -> None:

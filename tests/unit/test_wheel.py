@@ -57,7 +57,7 @@ def run(*argv: str | Path, cwd: Path, **settings: str) -> str:
 
 def data_files(*suffixes: str) -> set[str]:
     """Where the files of the tree with these suffixes belong in the wheel."""
-    migrations = {f"{PACKAGE}/{path.relative_to(ROOT)}" for path in (ROOT / "migrations").rglob("*.sql")}
+    migrations = {f"{PACKAGE}/{path.relative_to(ROOT)}" for path in (ROOT / "migrations").rglob("*.*")}
     others = {str(path.relative_to(ROOT)) for path in (ROOT / PACKAGE).rglob("*") if path.suffix in suffixes}
     return migrations | others
 
@@ -66,7 +66,7 @@ def test_the_wheel_holds_every_migration_and_script(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     expected = data_files(".lua", ".py", ".typed")
     kinds = {Path(name).suffix for name in expected}
-    assert kinds == {".sql", ".lua", ".py", ".typed"}
+    assert kinds == {".sql", ".json", ".lua", ".py", ".typed"}
     assert f"{PACKAGE}/py.typed" in names
     assert {name for name in names if name.startswith(PACKAGE + "/")} == expected
     assert any(name.endswith("licenses/LICENSE") for name in names)

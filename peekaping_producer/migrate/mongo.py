@@ -1,0 +1,94 @@
+"""Migrations of MongoDB: each line is a database command in Extended JSON, and may be repeated."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from bson import json_util
+
+from peekaping_producer.errors import StoreError, StoreUnavailableError
+from peekaping_producer.stores.mongo_client import Document, MongoClient
+from peekaping_producer.targets import DatabaseTarget
+
+CREATE_LEDGER = '{"create": "peekaping_producer_migrations"}\n'
+_LOCK = "peekaping_producer_lock"
+"""A collection of its own, so that the ledger is there only once something was applied."""
+_LOCK_TIMEOUT = 60.0
+"""Seconds to wait for another replica's migration, and after which that one is taken for dead."""
+_DUPLICATE_KEY = 11000
+
+
+def record(name: str) -> str:
+    """The command that writes `name` into the ledger."""
+    update = {"q": {"_id": name}, "u": {"$currentDate": {"applied_at": True}}, "upsert": True}
+    return json_util.dumps({"update": "peekaping_producer_migrations", "updates": [update]}) + "\n"
+
+
+class MongoConnection:
+    """See Connection."""
+
+    def __init__(self, client: MongoClient, target: DatabaseTarget) -> None:
+        self._client = client
+        self._target = target
+
+    async def tables(self, names: Sequence[str]) -> set[str]:
+        """Which of these collections are there."""
+        return await self._client.collections() & set(names)
+
+    async def applied(self) -> set[str]:
+        """The names that the ledger holds."""
+        return {document["_id"] for document in await self._client.find("peekaping_producer_migrations", {}, ["_id"])}
+
+    async def run(self, script: str) -> None:
+        """Run the commands of one text, one a line."""
+        for line in filter(None, script.splitlines()):
+            reply = await self.command(json_util.loads(line))
+            if errors := reply.get("writeErrors"):
+                raise StoreError(f"{self._target}: the server refuses a command (error {errors[0].get('code')})")
+
+    async def command(self, document: Document) -> Document:
+        """The reply to one command; it may name errors of single writes."""
+        return await self._client.command(document)
+
+
+@asynccontextmanager
+async def reading(target: DatabaseTarget) -> AsyncIterator[MongoConnection]:
+    """A client that writes nothing as long as it is asked for nothing else."""
+    client = MongoClient(target, 1)
+    try:
+        yield MongoConnection(client, target)
+    finally:
+        await client.close()
+
+
+@asynccontextmanager
+async def exclusive(target: DatabaseTarget) -> AsyncIterator[MongoConnection]:
+    """A client that holds the lock, which is one document with an owner and an end."""
+    owner = uuid4().hex
+    async with reading(target) as connection:
+        give_up_at = time.monotonic() + _LOCK_TIMEOUT
+        while not await _took_lock(connection, owner):
+            if time.monotonic() > give_up_at:
+                raise StoreUnavailableError(f"{target}: another migration still runs after {_LOCK_TIMEOUT:g} s")
+            await asyncio.sleep(0.05)
+        try:
+            yield connection
+        finally:
+            mine = {"q": {"_id": "migrate", "owner": owner}, "limit": 1}
+            await connection.command({"delete": _LOCK, "deletes": [mine]})
+
+
+async def _took_lock(connection: MongoConnection, owner: str) -> bool:
+    """Upserting a free or an expired lock works; a live one does not fit, and then its id is taken twice."""
+    now = datetime.now(UTC)
+    taking = {
+        "q": {"_id": "migrate", "until": {"$lt": now}},
+        "u": {"$set": {"owner": owner, "until": now + timedelta(seconds=_LOCK_TIMEOUT)}},
+        "upsert": True,
+    }
+    reply = await connection.command({"update": _LOCK, "updates": [taking]})
+    codes = {error.get("code") for error in reply.get("writeErrors", ())}
+    return not codes & {_DUPLICATE_KEY}

@@ -1,0 +1,212 @@
+"""MongoDB, with the collections and fields of the API server's Go models.
+
+A document may lack any field: then it counts as Go's zero value, as it does there. What a field may hold beyond its
+type is what Go's driver decodes: a whole number as a double, a number as a boolean, null as zero.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from bson import ObjectId
+
+from peekaping_producer.errors import StoreError, StoreUnavailableError
+from peekaping_producer.maintenance import MaintenanceWindow
+from peekaping_producer.monitor import Heartbeat, Monitor, Plan, Proxy
+from peekaping_producer.stores import Loaded, connections
+from peekaping_producer.stores.mongo_client import Document, MongoClient
+from peekaping_producer.stores.rows import LARGEST_INTEGER, Readers, Row, assemble, checked, push_ids
+from peekaping_producer.targets import DatabaseTarget
+
+_OBJECT_ID = re.compile("[0-9a-f]{24}")
+_FIRST = ObjectId(bytes(12))
+
+_WITH_PROXY = {"$lookup": {"from": "proxies", "localField": "proxy_id", "foreignField": "_id", "as": "proxy"}}
+_ACTIVE_WINDOWS: list[Document] = [
+    {"$lookup": {"from": "maintenance", "localField": "maintenance_id", "foreignField": "_id", "as": "window"}},
+    {"$unwind": "$window"},
+    {"$match": {"window.active": True}},
+    {"$sort": {"window.updated_at": -1, "window._id": 1}},
+]
+# For each monitor one step in the index on (monitor_id, time). Grouping all heartbeats by monitor could be answered so
+# too, but where the server does not see it, that reads years of heartbeats.
+_LATEST_HEARTBEAT: list[Document] = [
+    {
+        "$lookup": {
+            "from": "heartbeat",
+            "let": {"monitor": "$_id"},
+            "pipeline": [
+                {"$match": {"$expr": {"$eq": ["$monitor_id", "$$monitor"]}}},
+                {"$sort": {"time": -1}},
+                {"$limit": 1},
+            ],
+            "as": "latest",
+        }
+    },
+    {"$unwind": "$latest"},
+    {"$project": {"latest": 1}},
+]
+_RUNNING = {"active": True, "interval": {"$gte": 1, "$lte": LARGEST_INTEGER}}
+
+_READERS = Readers(
+    checked("monitor", Monitor),
+    checked("proxy", Proxy),
+    checked("maintenance", MaintenanceWindow),
+    checked("heartbeat", Heartbeat),
+)
+
+
+class MongoSession:
+    """A turn among those who may read at the same time; see Session. The driver finds a connection for each read."""
+
+    def __init__(self, client: MongoClient) -> None:
+        self._client = client
+
+    async def load(self, ids: list[str]) -> Loaded:
+        """At most three operations, the third only for push monitors."""
+        known = _object_ids(ids)
+        if not known:
+            return Loaded({}, {})
+        monitors = await self._client.aggregate("monitor", [_among("_id", known), _WITH_PROXY])
+        windows = await self._client.aggregate("monitor_maintenance", [_among("monitor_id", known), *_ACTIVE_WINDOWS])
+        rows = [_monitor_row(document) for document in monitors]
+        pushed = _object_ids(push_ids(rows))
+        wanted = [_among("_id", pushed), *_LATEST_HEARTBEAT]
+        latest = await self._client.aggregate("monitor", wanted) if pushed else []
+        return assemble(
+            rows,
+            [(str(link["monitor_id"]), *_fields(MaintenanceWindow, link["window"])) for link in windows],
+            [_fields(Heartbeat, document["latest"]) for document in latest],
+            _READERS,
+        )
+
+    async def plans(self, ids: list[str]) -> dict[str, Plan]:
+        """One operation."""
+        documents = await self._client.find("monitor", {"_id": {"$in": _object_ids(ids)}}, ["active", "interval"])
+        return {plan.id: plan for plan in map(_plan, documents)}
+
+    async def page_of_plans(self, after: str | None, limit: int) -> list[Plan]:
+        """One operation, along `_id`."""
+        wanted = _RUNNING | {"_id": {"$gte": _FIRST} if after is None else {"$gt": ObjectId(after)}}
+        return [
+            _plan(document)
+            for document in await self._client.find("monitor", wanted, ["active", "interval"], limit=limit)
+        ]
+
+    async def ping(self) -> None:
+        """A trivial command."""
+        await self._client.command({"ping": 1})
+
+
+class MongoStore:
+    """A MonitorStore on MongoDB with at most `size` connections, beside those by which the driver watches servers."""
+
+    def __init__(self, target: DatabaseTarget, size: int) -> None:
+        self._target = target
+        self._size = size
+        MongoClient(target, size)  # refuses what cannot be used; it connects to nothing until it is asked something
+        self._client: MongoClient | None = None
+        self._free = asyncio.Semaphore(0)
+
+    async def open(self) -> None:
+        """See that the server answers, and has the monitors: the other collections are made when first written to."""
+        await self.close()
+        self._free = asyncio.Semaphore(self._size)
+        self._client = MongoClient(self._target, self._size)
+        try:
+            if "monitor" not in await self._client.collections():
+                raise StoreError(
+                    f"{self._target}: there is no collection monitor; run `peekaping-producer migrate`, "
+                    "or start the API server"
+                )
+        except BaseException:
+            await self.close()
+            raise
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[MongoSession]:
+        """Wait up to ACQUIRE_TIMEOUT for a turn."""
+        client, free = self._opened(), self._free
+        try:
+            async with asyncio.timeout(connections.ACQUIRE_TIMEOUT):
+                await free.acquire()
+        except TimeoutError:
+            raise StoreUnavailableError(f"{self._target}: no answer in time") from None
+        try:
+            yield MongoSession(client)
+        finally:
+            free.release()
+
+    def is_id(self, text: str) -> bool:
+        """Whether `text` is an ObjectId as Go prints it."""
+        return _OBJECT_ID.fullmatch(text) is not None
+
+    async def ping(self) -> None:
+        """A trivial command."""
+        async with self.session() as session:
+            await session.ping()
+
+    async def close(self) -> None:
+        """Close the connections; what still reads fails."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    def _opened(self) -> MongoClient:
+        if self._client is None:
+            raise StoreUnavailableError(f"{self._target}: the store is not open")
+        return self._client
+
+
+def _object_ids(ids: Iterable[str]) -> list[ObjectId]:
+    return [ObjectId(id_) for id_ in ids if _OBJECT_ID.fullmatch(id_)]
+
+
+def _among(field: str, ids: list[ObjectId]) -> Document:
+    return {"$match": {field: {"$in": ids}}}
+
+
+def _plan(document: Document) -> Plan:
+    interval = document.get("interval")
+    runs = document.get("active") is True
+    if isinstance(interval, int | float) and runs and -LARGEST_INTEGER <= interval <= LARGEST_INTEGER:
+        return Plan(str(document["_id"]), int(interval))
+    return Plan(str(document["_id"]), 0)
+
+
+def _monitor_row(document: Document) -> Row:
+    proxy = _NO_PROXY
+    if document["proxy"]:
+        proxy = _fields(Proxy, document["proxy"][0])
+        proxy[_USERNAME:] = [text or None for text in proxy[_USERNAME:]]
+    proxy_id = document.get("proxy_id") or None  # "" is what deleting a proxy leaves
+    return [*_fields(Monitor, document), None if proxy_id is None else str(proxy_id), *proxy]
+
+
+def _fields(struct: type[msgspec.Struct], document: Document) -> list[Any]:
+    """The document's values in the order of the struct's fields, as Go's driver would decode each."""
+    return [_decoded(field, document.get("_id" if field.name == "id" else field.name)) for field in _FIELDS[struct]]
+
+
+def _decoded(field: msgspec.structs.FieldInfo, value: Any) -> Any:
+    if value is None:
+        return _ZEROS.get(field.type)
+    if isinstance(value, ObjectId):
+        return str(value)
+    if field.type is bool and isinstance(value, int | float):
+        return bool(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+_FIELDS: dict[type[msgspec.Struct], tuple[msgspec.structs.FieldInfo, ...]] = {
+    struct: msgspec.structs.fields(struct) for struct in (Monitor, Proxy, MaintenanceWindow, Heartbeat)
+}
+_NO_PROXY = [None] * len(Proxy.__struct_fields__)
+_USERNAME = Proxy.__struct_fields__.index("username")
+_ZEROS: dict[Any, Any] = {str: "", int: 0, bool: False, datetime: datetime(1, 1, 1, tzinfo=UTC)}

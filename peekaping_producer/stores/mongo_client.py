@@ -1,0 +1,221 @@
+"""MongoDB's driver, as far as we use it. This file alone knows which driver that is.
+
+It is motor, whose last feature was its last: critical fixes end in May 2027. PyMongo's own asyncio client has the same
+methods, so that the move is this file's `_driver`, the `await` that its aggregate() and list_collections want, and its
+close(). Motor stays the default as long as it is the one that has years of production behind it.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote_plus
+
+from bson.codec_options import CodecOptions, DatetimeConversion
+from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo import common
+from pymongo.errors import (
+    ConfigurationError,
+    ConnectionFailure,
+    ExecutionTimeout,
+    InvalidOperation,
+    OperationFailure,
+    PyMongoError,
+)
+
+from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
+from peekaping_producer.stores import connections
+from peekaping_producer.targets import DatabaseTarget
+
+# The driver logs each command and its reply at debug, and in these are passwords of proxies.
+logging.getLogger("pymongo").setLevel(logging.WARNING)
+
+Document = dict[str, Any]
+
+_PARAMS = {
+    name.lower(): name
+    for name in (
+        *("authSource", "authMechanism", "replicaSet", "readPreference", "readPreferenceTags", "maxStalenessSeconds"),
+        *("directConnection", "retryReads"),
+    )
+}
+_MECHANISMS = {"DEFAULT", "SCRAM-SHA-1", "SCRAM-SHA-256"}
+_UNAUTHORIZED, _AUTHENTICATION_FAILED, _NAMESPACE_EXISTS = 13, 18, 48
+_IPV6 = re.compile("[0-9a-fA-F:.]*:[0-9a-fA-F:.]*:[0-9a-fA-F:.]*")
+_LARGEST_BATCH = 100_000
+"""Documents in one answer: all of a load's, so that no second round trip is needed."""
+
+
+class MongoClient:
+    """One database, by at most `size` connections; the driver makes them when needed, and replaces broken ones.
+
+    Every method raises StoreError or StoreUnavailableError, without the driver's text where that could hold a document.
+    """
+
+    def __init__(self, target: DatabaseTarget, size: int) -> None:
+        self._target = target
+        self._client: Any = _driver(target, size)
+        # What Python cannot hold comes as it is, to break one document and not all: far dates, and texts no UTF-8.
+        options: CodecOptions[Document] = CodecOptions(
+            tz_aware=True,
+            datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+            unicode_decode_error_handler="replace",
+        )
+        self._database = self._client.get_database(target.name, codec_options=options)
+
+    async def aggregate(self, collection: str, pipeline: Sequence[Document]) -> list[Document]:
+        """The documents that a pipeline ends with."""
+        with self._translated():
+            async with asyncio.timeout(connections.COMMAND_TIMEOUT):
+                found: list[Document] = await (
+                    self._database[collection]
+                    .aggregate(list(pipeline), batchSize=_LARGEST_BATCH, maxTimeMS=_command_milliseconds())
+                    .to_list(None)
+                )
+                return found
+
+    async def find(self, collection: str, wanted: Document, fields: Sequence[str], *, limit: int = 0) -> list[Document]:
+        """These fields of the documents that fit, in the order of their ids, and the first `limit` only, if any."""
+        with self._translated():
+            async with asyncio.timeout(connections.COMMAND_TIMEOUT):
+                cursor = self._database[collection].find(wanted, list(fields), limit=limit, batch_size=_LARGEST_BATCH)
+                found: list[Document] = await cursor.sort("_id", 1).max_time_ms(_command_milliseconds()).to_list(None)
+                return found
+
+    async def collections(self) -> set[str]:
+        """The names of all collections."""
+        with self._translated():
+            async with asyncio.timeout(connections.COMMAND_TIMEOUT):
+                return set(await self._database.list_collection_names())
+
+    async def command(self, document: Document) -> Document:
+        """The server's reply to one database command; a collection that is to be made may be there."""
+        with self._translated():
+            async with asyncio.timeout(connections.COMMAND_TIMEOUT):
+                try:
+                    reply: Document = await self._database.command(document)
+                except OperationFailure as error:
+                    if error.code != _NAMESPACE_EXISTS:
+                        raise
+                    reply = {}
+                return reply
+
+    async def close(self) -> None:
+        """Close every connection; what still runs fails."""
+        # In a thread, since saying goodbye to a server that hangs takes the driver a while.
+        closing = asyncio.get_running_loop().run_in_executor(None, self._client.close)
+        await asyncio.wait([closing], timeout=connections.CLOSE_TIMEOUT)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (PyMongoError, OSError) as error:
+            raise _store_error(error, self._target) from None
+
+
+def _driver(target: DatabaseTarget, size: int) -> Any:
+    params = _checked_params(target)
+    milliseconds = int(connections.ACQUIRE_TIMEOUT * 1000)
+    if target.port is None:
+        hosts: str | list[str] = f"mongodb+srv://{quote_plus(target.host or '')}/"
+    else:
+        host = target.host or ""
+        hosts = f"{f'[{host}]' if _IPV6.fullmatch(host) else host}:{target.port}".split(",")
+    try:
+        return AsyncIOMotorClient(
+            hosts,
+            username=target.user,
+            password=target.password,
+            maxPoolSize=size,
+            minPoolSize=0,
+            serverSelectionTimeoutMS=milliseconds,
+            connectTimeoutMS=milliseconds,
+            socketTimeoutMS=_command_milliseconds(),
+            appname="peekaping-producer",
+            **params,
+            **_tls_options(target),
+        )
+    except (ConfigurationError, ValueError, TypeError, OSError):
+        raise ConfigError(
+            [f"DATABASE_URL: got options that MongoDB's driver does not take together: {_named(params)}"]
+        ) from None
+
+
+def _command_milliseconds() -> int:
+    """The limit that the server is told too: it would go on with what nobody waits for any more."""
+    return int(connections.COMMAND_TIMEOUT * 1000)
+
+
+def _checked_params(target: DatabaseTarget) -> dict[str, Any]:
+    problems, params = [], {}
+    for given, value in target.params.items():
+        name = _PARAMS.get(given.lower())
+        if name is None:
+            instead = "; TLS is asked for by DB_TLS" if given.lower().startswith(("tls", "ssl")) else ""
+            problems.append(
+                f"DATABASE_URL: got {given}=..., mongodb takes {', '.join(sorted(_PARAMS.values()))}{instead}"
+            )
+            continue
+        try:
+            params[name] = common.validate(name.lower(), value)[1]
+            if name == "authMechanism" and value not in _MECHANISMS:
+                raise ValueError
+        except (ConfigurationError, ValueError, TypeError):
+            problems.append(f"DATABASE_URL: got a value of {name} that MongoDB's driver does not take")
+    if problems:
+        raise ConfigError(problems)
+    return params
+
+
+def _tls_options(target: DatabaseTarget) -> dict[str, Any]:
+    """The driver reads certificate files itself, of which one must hold both certificate and key."""
+    tls = target.tls
+    if tls is None:
+        return {"tls": False}
+    if tls.key_file and tls.key_file != tls.cert_file:
+        raise ConfigError(
+            ["DB_TLS_KEY_FILE: is set, and mongodb takes the key in the same file as the certificate: DB_TLS_CERT_FILE"]
+        )
+    connections.ssl_context(tls)  # names a file that cannot be used
+    options = {
+        "tls": True,
+        "tlsAllowInvalidCertificates": not tls.verify,
+        "tlsAllowInvalidHostnames": not tls.verify,
+        "tlsCAFile": tls.ca_file,
+        "tlsCertificateKeyFile": tls.cert_file,
+    }
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _store_error(error: Exception, target: DatabaseTarget) -> StoreError:
+    where = f"{target}, user {target.user}"
+    match error:
+        case OperationFailure(code=code) if code == _AUTHENTICATION_FAILED:
+            return StoreError(f"{where}: the server says: authentication failed (authSource is admin unless set)")
+        case OperationFailure(code=code) if code == _UNAUTHORIZED:
+            return StoreError(f"{where}: the server says: this user may not do that")
+        case ExecutionTimeout() | TimeoutError():
+            return StoreUnavailableError(f"{where}: no answer in time")
+        case ConnectionFailure() if "certificate verify failed" in str(error):
+            return StoreError(f"{where}: the server's certificate is not trusted")
+        case ConnectionFailure() if error.timeout:
+            return StoreUnavailableError(f"{where}: no answer in time ({type(error).__name__})")
+        case ConnectionFailure() | OSError():
+            return StoreUnavailableError(f"{where}: cannot connect, or the connection broke ({type(error).__name__})")
+        case InvalidOperation():
+            return StoreUnavailableError(f"{where}: the store is not open")
+        case ConfigurationError() if target.port is None:
+            return StoreUnavailableError(f"{where}: its servers cannot be found in DNS")
+        case ConfigurationError():
+            return StoreError(f"{where}: the driver cannot use this server; it is too old")
+        case OperationFailure(code=code):
+            return StoreUnavailableError(f"{where}: the server failed (error {code})")
+        case _:
+            return StoreUnavailableError(f"{where}: the driver failed ({type(error).__name__})")
+
+
+def _named(params: dict[str, Any]) -> str:
+    return ", ".join(sorted(params)) or "none"

@@ -1,0 +1,186 @@
+"""A server that speaks MongoDB's protocol, or MONGODB_URL's: shared by the session, or private to a test."""
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import pytest_asyncio
+from bson import ObjectId
+from pymongo import MongoClient
+
+from peekaping_producer.settings.urls import parse_database_url
+from peekaping_producer.targets import DatabaseTarget
+from tests.requirements import need
+from tests.servers import processes
+from tests.servers.databases import Database, Row
+
+DATABASE = "peekaping_tests"
+_JARS = Path(__file__).parents[2] / ".venv" / "share" / "mongo"
+_COLLECTIONS = {"monitors": "monitor", "maintenances": "maintenance", "monitor_maintenances": "monitor_maintenance"} | {
+    "heartbeats": "heartbeat"
+}
+_OBJECT_ID = re.compile("[0-9a-f]{24}")
+
+
+class MongoServer:
+    """A server in memory, stopped until start(); restarts keep its port, and forget the data."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._log = folder / "mongo.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = processes.free_port()
+        # Its user may read nothing of a checkout in another user's home.
+        self._jars = shutil.copytree(_JARS, folder / "jars") if _JARS.is_dir() else _JARS
+
+    @property
+    def target(self) -> DatabaseTarget:
+        """The database peekaping_tests."""
+        return DatabaseTarget(dialect="mongo", host=processes.HOST, port=self.port, name=DATABASE)
+
+    def start(self) -> None:
+        """Start, and return when it takes connections."""
+        java = shutil.which("java")
+        found = java and self._jars.is_dir()
+        need(found, "a MongoDB server: run `make ci-servers` (by Java and Maven), or set MONGODB_URL")
+        classes = f"{self._jars}:{self._jars}/*"
+        self._process = processes.start(
+            self._log, str(java), "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", classes, "MongoForTests", self.port
+        )
+        processes.wait_until(lambda: processes.listens(self.port), self._process, self._log)
+
+    def stop(self) -> None:
+        """End it as a crash would."""
+        if self._process is not None:
+            processes.stop(self._process, signal.SIGKILL)
+            self._process = None
+
+
+class MongoDatabase(Database):
+    """A client that writes as the API server does."""
+
+    def __init__(self, target: DatabaseTarget) -> None:
+        self.target = target
+        credentials = {"username": target.user, "password": target.password} if target.user else {}
+        self._client: MongoClient[dict[str, Any]] = MongoClient(
+            target.host, target.port, serverSelectionTimeoutMS=20_000, **credentials
+        )
+        self._database = self._client[target.name]
+
+    def new_id(self) -> str:
+        """An ObjectId."""
+        return str(ObjectId())
+
+    async def insert(self, table: str, *rows: Row) -> None:
+        """Leave out what is None, as Go's omitempty does."""
+        documents = [{_name(name): _stored(table, name, value) for name, value in row.items()} for row in rows]
+        await self.insert_documents(
+            _COLLECTIONS.get(table, table),
+            *({name: value for name, value in document.items() if value is not None} for document in documents),
+        )
+
+    async def insert_documents(self, collection: str, *documents: Row) -> None:
+        """Insert documents as they are."""
+        await asyncio.to_thread(self._database[collection].insert_many, documents)
+
+    async def update(self, table: str, id_: str, **columns: Any) -> None:
+        """Change one document."""
+        changes = {name: _stored(table, name, value) for name, value in columns.items()}
+        collection = self._database[_COLLECTIONS.get(table, table)]
+        await asyncio.to_thread(collection.update_one, {"_id": ObjectId(id_)}, {"$set": changes})
+
+    async def delete(self, table: str, id_: str) -> None:
+        """Delete one document."""
+        await asyncio.to_thread(self._database[_COLLECTIONS.get(table, table)].delete_one, {"_id": ObjectId(id_)})
+
+    async def rename(self, table: str, to: str) -> None:
+        """Take a collection away, or back."""
+        collection = self._database[_COLLECTIONS.get(table, table)]
+        await asyncio.to_thread(collection.rename, _COLLECTIONS.get(to, to))
+
+    async def schema(self) -> object:
+        """Every collection with its indexes, and how much is in it."""
+
+        def look() -> object:
+            names = sorted(self._database.list_collection_names())
+            return [
+                (name, self._database[name].count_documents({}), self._database[name].index_information())
+                for name in names
+            ]
+
+        return await asyncio.to_thread(look)
+
+    async def close(self) -> None:
+        """Leave the database."""
+        await asyncio.to_thread(self._client.close)
+
+    async def empty(self) -> None:
+        """Drop everything in the database."""
+        await asyncio.to_thread(self._client.drop_database, self.target.name)
+
+
+@contextmanager
+def mongo_running() -> Iterator[MongoServer]:
+    """A running server of one's own."""
+    with processes.directory("peekaping-mongo-") as folder:
+        server = MongoServer(folder)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def mongo_server() -> Iterator[DatabaseTarget]:
+    """One server for the whole session: MONGODB_URL (of a user that may drop and make the database peekaping_tests; one
+    run at a time), else one of our own.
+    """
+    if url := os.environ.get("MONGODB_URL"):
+        named = url if re.search("[^/]/[^/?]+", url) else url.rstrip("/") + f"/{DATABASE}"
+        yield msgspec.structs.replace(parse_database_url(named), name=DATABASE)
+        return
+    with mongo_running() as server:
+        yield server.target
+
+
+@pytest.fixture
+def private_mongo() -> Iterator[MongoServer]:
+    """A server that one test may stop, kill or restart."""
+    with mongo_running() as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def mongo_database(mongo_server: DatabaseTarget) -> AsyncIterator[DatabaseTarget]:
+    """An empty database of the shared server."""
+    database = MongoDatabase(mongo_server)
+    await database.empty()
+    await database.close()
+    yield mongo_server
+
+
+def _name(name: str) -> str:
+    return "_id" if name == "id" else name
+
+
+def _stored(table: str, name: str, value: Any) -> Any:
+    """What Go writes: ids as ObjectId, times as dates; those of a maintenance window are texts there too."""
+    if not isinstance(value, str):
+        return value
+    if (name == "id" or name.endswith("_id")) and _OBJECT_ID.fullmatch(value):
+        return ObjectId(value)
+    if name.endswith("_at") or (table == "heartbeats" and name.endswith("time")):
+        moment = datetime.fromisoformat(value)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return value
