@@ -1,0 +1,208 @@
+"""What reading from a database costs, and whether every statement finds its rows by an index.
+
+    python -m bench.stores --dialect postgres --monitors 1000000 --heartbeats 10000000 [--batch 500] [--json FILE]
+
+Starts a server (or uses DATABASE_URL), fills it, reads through the store's own sessions and explains each statement
+that they sent. Answers are checked before a figure counts. Exit status 1 where a statement reads a whole table.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench.contents import Contents, id_of
+from bench.databases import Database, database
+from bench.plans import Statement
+from peekaping_producer.stores import MonitorStore, Session, open_store
+
+PAGE = 1000
+"""Monitors a page, as sync reads them."""
+LOADS = 200
+"""Loads a round."""
+ROWS_FOR_ONE = 10
+"""A statement may look at so many rows for each monitor that it was asked for; a small table whole, then."""
+COLUMNS = {
+    "load_p50_ms": (13, 2),
+    "load_p99_ms": (13, 2),
+    "load_monitors_per_s": (21, 0),
+    "plans_p50_ms": (14, 2),
+    "plans_p99_ms": (14, 2),
+    "walk_s": (8, 2),
+    "walk_monitors_per_s": (21, 0),
+}
+"""The table's, with their width and digits."""
+
+
+class Sent(NamedTuple):
+    """What a session sent when it was asked for some monitors."""
+
+    what: str
+    asked: int
+    statements: list[Statement]
+
+
+async def check(session: Session, contents: Contents, batch: int) -> None:
+    """Compare what the store reads with what was written."""
+    first = range(1, batch + 1)  # those with a long past are among them
+    for numbers in (first, *(_sample(contents, batch) for _ in range(9))):
+        wanted = {id_of(f"monitor {number}"): number for number in numbers}
+        loaded = await session.load([*wanted, id_of("no monitor")])
+        assert loaded.checks.keys() == wanted.keys(), "not the monitors asked for"
+        assert not loaded.broken, loaded.broken
+        flaws = [flaw for id_, each in loaded.checks.items() for flaw in contents.flaws(wanted[id_], each)]
+        assert not flaws, flaws[:10]
+        plans = await session.plans(list(wanted))
+        assert {plan.id: plan.interval for plan in plans.values()} == {
+            id_: 0 if number % 20 == 7 else 60 for id_, number in wanted.items()
+        }, "not the plans asked for"
+
+
+async def sent(store: MonitorStore, side: Database, contents: Contents, batch: int) -> list[Sent]:
+    """Everything that a session can be asked for, load() first."""
+    found = []
+    async with store.session() as session:
+        ids = [id_of(f"monitor {number}") for number in contents.long_pasts[:batch]]
+        ids += _ids(contents, batch - len(ids))
+        for what, asked, call in (
+            (f"load({batch} ids)", batch, lambda: session.load(ids)),
+            (f"plans({batch} ids)", batch, lambda: session.plans(ids)),
+            (f"page_of_plans(None, {PAGE})", PAGE, lambda: session.page_of_plans(None, PAGE)),
+            (f"page_of_plans(the middle, {PAGE})", PAGE, lambda: session.page_of_plans(side.middle, PAGE)),
+            ("ping()", 1, session.ping),
+        ):
+            with side.recorded() as statements:
+                await call()
+            found.append(Sent(what, asked, statements))
+    return found
+
+
+async def explain(side: Database, asked_for: list[Sent]) -> tuple[list[str], bool]:
+    """The plans of these statements, as lines; and whether each of them reads no more than it needs."""
+    lines, good = [], True
+    for what, asked, statements in asked_for:
+        for number, statement in enumerate(statements, 1):
+            lines.append(f"{what}, statement {number} of {len(statements)}: {_short(statement)}")
+            for plan in await side.explain(statement):
+                lines += [f"    {plan.kind}", *(f"      {line}" for line in plan.lines)]
+                if plan.rows_read > ROWS_FOR_ONE * asked:
+                    good = False
+                    lines.append(f"      READS TOO MUCH: {plan.rows_read:,} rows for {asked:,} monitors")
+    return lines, good
+
+
+async def measure(store: MonitorStore, contents: Contents, batch: int) -> dict[str, float]:
+    """One round: milliseconds of a call in one session, monitors a second, seconds of a whole walk."""
+    async with store.session() as session:
+        load_ms = [await _timed(session.load, contents, batch) for _ in range(LOADS)]
+        plans_ms = [await _timed(session.plans, contents, batch) for _ in range(LOADS)]
+        started_at = time.perf_counter()
+        seen = await _walk(session)
+        walk_s = time.perf_counter() - started_at
+    inactive = sum(number % 20 == 7 for number in range(1, contents.monitors + 1))
+    assert seen == contents.monitors - inactive, f"the walk saw {seen} monitors"
+    return {
+        "load_p50_ms": statistics.median(load_ms),
+        "load_p99_ms": statistics.quantiles(load_ms, n=100)[98],
+        "load_monitors_per_s": 1000 * batch * LOADS / sum(load_ms),
+        "plans_p50_ms": statistics.median(plans_ms),
+        "plans_p99_ms": statistics.quantiles(plans_ms, n=100)[98],
+        "walk_s": walk_s,
+        "walk_monitors_per_s": seen / walk_s,
+    }
+
+
+async def _timed(call: Any, contents: Contents, batch: int) -> float:
+    ids = _ids(contents, batch)
+    started_at = time.perf_counter()
+    found = await call(ids)
+    took_ms = 1000 * (time.perf_counter() - started_at)
+    assert len(getattr(found, "checks", found)) == batch, "not the monitors asked for"
+    return took_ms
+
+
+async def _walk(session: Session) -> int:
+    """How many monitors the pages hold; in the order of their ids, none twice."""
+    seen, after = 0, None
+    while page := await session.page_of_plans(after, PAGE):
+        ids = [plan.id for plan in page]
+        assert (after or "") < ids[0], "the page begins before the last one ended"
+        assert ids == sorted(set(ids)), "not in the order of their ids"
+        seen, after = seen + len(page), ids[-1]
+    return seen
+
+
+def _sample(contents: Contents, count: int) -> list[int]:
+    return random.sample(range(1, contents.monitors + 1), count)
+
+
+def _ids(contents: Contents, count: int) -> list[str]:
+    return [id_of(f"monitor {number}") for number in _sample(contents, count)]
+
+
+def _short(statement: Statement) -> str:
+    words = " ".join(str(statement.text).split())
+    return words if len(words) < 100 else f"{words[:60]} ... {words[-36:]}"
+
+
+def _row(figures: dict[str, float]) -> str:
+    return "".join(f"{figures[name]:>{width},.{digits}f}" for name, (width, digits) in COLUMNS.items())
+
+
+async def run(args: argparse.Namespace) -> bool:
+    """Print the table, write the JSON; whether every statement uses an index."""
+    contents = Contents(args.monitors, args.heartbeats)
+    async with database(args.dialect) as (target, side):
+        started_at = time.perf_counter()
+        await side.fill(contents)
+        fill_s, size = time.perf_counter() - started_at, await side.size()
+        print(f"{args.dialect}: {contents.monitors:,} monitors, {contents.heartbeats:,} heartbeats, ", end="")
+        print(f"{size / 1e9:.2f} GB, ready in {fill_s:.0f} s", flush=True)
+        store = open_store(target, connections=4)
+        await store.open()
+        async with store.session() as session:
+            await check(session, contents, args.batch)
+        asked_for = await sent(store, side, contents, args.batch)
+        of_a_load = len(asked_for[0].statements)
+        assert 0 < of_a_load <= 3, f"a load takes {of_a_load} statements"
+        plans, good = await explain(side, asked_for)
+        print("\n".join(plans))
+        print(f"{of_a_load} statements for a load of {args.batch}")
+        print("".join(f"{name:>{width}}" for name, (width, _) in COLUMNS.items()), flush=True)
+        rounds = []
+        for _ in range(args.rounds):
+            rounds.append(await measure(store, contents, args.batch))
+            print(_row(rounds[-1]), flush=True)
+        await store.close()
+    if args.json:
+        report = {"args": {**vars(args), "json": str(args.json)}, "bytes": size, "fill_s": fill_s}
+        report |= {"statements_per_load": of_a_load, "rounds": rounds, "plans": plans, "indexes_used": good}
+        args.json.write_text(json.dumps(report, indent=1))
+    return good
+
+
+def main() -> None:
+    """Parse and run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dialect", choices=["postgres", "mysql", "sqlite"], required=True)
+    parser.add_argument("--monitors", type=int, default=100_000)
+    parser.add_argument("--heartbeats", type=int, default=1_000_000)
+    parser.add_argument("--batch", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    if not 0 < args.batch <= min(1000, args.monitors):
+        parser.error("--batch: takes 1 to 1000, and no more than there are monitors")
+    if args.heartbeats < 2 * args.monitors:
+        parser.error("--heartbeats: takes at least two for each monitor")
+    if not asyncio.run(run(args)):
+        sys.exit("a statement reads too much: see above")
+
+
+if __name__ == "__main__":
+    main()
