@@ -127,8 +127,8 @@ def _driver(target: DatabaseTarget, size: int) -> Any:
     try:
         return AsyncIOMotorClient(
             hosts,
-            username=target.user,
-            password=target.password,
+            username=target.user or None,
+            password=target.password or None,
             maxPoolSize=size,
             minPoolSize=0,
             serverSelectionTimeoutMS=milliseconds,

@@ -25,7 +25,9 @@ from tests.asynq_peer import AsynqPeer
 def environment(redis_port: int, database: DatabaseTarget, **settings: str) -> dict[str, str]:
     """The seed's variables, as an existing deployment sets them, and nothing of this shell's."""
     parts = {"DB_TYPE": database.dialect, "DB_NAME": database.name}
-    if database.dialect != "sqlite":
+    if database.dialect == "mongo" and not database.user:  # the parts always name a user
+        parts = {"DATABASE_URL": f"mongodb://{database.host}:{database.port}/{database.name}"}
+    elif database.dialect != "sqlite":
         parts |= {
             "DB_HOST": database.host or "",
             "DB_PORT": str(database.port),

@@ -46,7 +46,7 @@ def led(replica: Replica) -> bool:
 async def test_every_active_monitor_is_handed_off_with_nothing_but_the_seeds_variables(
     private_redis: RedisServer, server: Redis, database: Database, tmp_path: Path
 ) -> None:
-    active, paused = new_ids(300), new_ids(5)
+    active, paused = [database.new_id() for _ in range(300)], [database.new_id() for _ in range(5)]
     await database.insert("monitors", *(row(each, interval=3600) for each in active))
     await database.insert("monitors", *(row(each, active=False) for each in paused))
     env = environment(private_redis.port, database.target)

@@ -1,6 +1,7 @@
 """A TCP proxy before a server, with which a test cuts, holds and refuses what goes through."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -11,11 +12,12 @@ from tests.servers.processes import HOST
 class FaultProxy:
     """Forwards bytes to `upstream_port` until told otherwise. `port` stays the same while it is down."""
 
-    def __init__(self, upstream_port: int) -> None:
+    def __init__(self, upstream_port: int, tls: ssl.SSLContext | None = None) -> None:
         self.port = 0
         self.requests = 0
         """Pieces that clients sent, since the last fault was set."""
         self._upstream_port = upstream_port
+        self._tls = tls
         self._server: asyncio.Server | None = None
         self._pipes: set[asyncio.Task[None]] = set()
         self._replies_pass = asyncio.Event()
@@ -24,7 +26,7 @@ class FaultProxy:
     async def up(self) -> None:
         """Take connections, and let everything through."""
         self._replies_pass.set()
-        self._server = await asyncio.start_server(self._serve, HOST, self.port)
+        self._server = await asyncio.start_server(self._serve, HOST, self.port, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def down(self) -> None:
@@ -83,9 +85,9 @@ class FaultProxy:
 
 
 @asynccontextmanager
-async def fault_proxy(upstream_port: int) -> AsyncIterator[FaultProxy]:
-    """A proxy that is up, for the length of the block."""
-    proxy = FaultProxy(upstream_port)
+async def fault_proxy(upstream_port: int, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[FaultProxy]:
+    """A proxy that is up, for the length of the block; with `tls` it is what clients encrypt to."""
+    proxy = FaultProxy(upstream_port, tls)
     await proxy.up()
     try:
         yield proxy
