@@ -5,7 +5,7 @@ A hint carries no news itself. It may come late, twice, out of order or never; w
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from peekaping_producer.claims import Claims
 from peekaping_producer.loop import Loop
@@ -17,6 +17,7 @@ from peekaping_producer.stores import MonitorStore, Session
 _BATCH = 500
 _MOST = 100_000
 _RETRY_LEASED_S = 0.25
+_LONGEST_RETRY_S = 5.0
 
 
 class Hints:
@@ -33,6 +34,8 @@ class Hints:
         self._claims = claims
         self._metrics = metrics
         self._not_before: dict[str, float] = {}
+        self._retry_s: dict[str, float] = {}
+        """For those found leased, how long to wait next: a lease ends in an instant, or it is a row that nobody can read."""
         self._more = asyncio.Event()
 
     def add(self, monitor_ids: Iterable[str], *, delay_s: float = 0.0) -> None:
@@ -51,6 +54,7 @@ class Hints:
     async def run(self, term: str) -> None:
         """Follow hints for the length of a term; raises StaleTermError when it is over."""
         self._not_before.clear()
+        self._retry_s.clear()
         self.overflowed = False
 
         async def turn() -> float:
@@ -69,10 +73,7 @@ class Hints:
         except BaseException:
             self.add(each for each in ripe if each not in self._not_before)
             raise
-        self.add(
-            (each for each in placed.leased if each not in self._not_before),
-            delay_s=_RETRY_LEASED_S,
-        )
+        self._retry(ripe, placed.leased)
         return 0.0
 
     async def place(self, term: str, session: Session, plans: list[Plan]) -> Placed:
@@ -92,6 +93,14 @@ class Hints:
         if placed.added or moved:
             self._claims.nudge()
         return placed
+
+    def _retry(self, ripe: list[str], leased: Collection[str]) -> None:
+        """An edit leaves a lease alone, so that no tick is lost by it, and is followed when the lease is gone."""
+        before = {each: self._retry_s.pop(each, _RETRY_LEASED_S) for each in ripe}
+        for each in leased:
+            self._retry_s[each] = min(2 * before[each], _LONGEST_RETRY_S)
+            if each not in self._not_before:
+                self.add([each], delay_s=before[each])
 
     async def _ripe(self) -> list[str]:
         while True:

@@ -47,6 +47,8 @@ class Leader:
         self.loop = Loop("leader", metrics, longest_backoff_s=1.0)
         self.node = node or node_id()
         self.term: str | None = None
+        self._unanswered: str | None = None
+        """The term of a campaign whose answer did not arrive: Redis may hold it for us."""
         self._schedule = schedule
         self._lead = lead
         self._metrics = metrics
@@ -58,7 +60,7 @@ class Leader:
         try:
             await self.loop.run(self.run_once)
         finally:
-            term = self.term
+            term = self.term or self._unanswered
             await self._end("stopped")
             if term:
                 with suppress(RedisError, OSError):  # the TTL ends it then
@@ -68,9 +70,10 @@ class Leader:
         """Renew or ask once; a leader then waits here until it must renew. Returns the seconds until the next turn."""
         if self._reign and self._reign.done():
             await self._leave_behind(self._reign)
-        begin = f"{self.node}/{secrets.token_hex(6)}"
+        begin = self._unanswered = self._unanswered or f"{self.node}/{secrets.token_hex(6)}"
         asked_at = time.monotonic()
         answer, held_for_s = await self._schedule.campaign(self.term or "", begin, TTL_S)
+        self._unanswered = None
         if answer is Campaign.WON:
             await self._end("its key was gone")
             self._begin(begin)

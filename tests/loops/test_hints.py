@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import time
 
 import pytest
 from redis.asyncio import Redis
 
+from peekaping_producer import hints as hints_module
 from peekaping_producer.errors import StaleTermError, StoreUnavailableError
 from peekaping_producer.events import EventListener, monitor_id_of
 from peekaping_producer.schedule import keys
@@ -49,6 +51,29 @@ async def test_an_edit_of_a_leased_monitor_waits_for_the_lease_and_loses_no_tick
     assert await parts.pending() == {"m1"}
     await parts.hints.run_once(TERM)
     assert await parts.due() == {"m1": parts.tick(30)}
+
+
+async def test_a_lease_that_stays_is_asked_about_less_and_less_often(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that nobody can read stay leased: thousands of them must not be read four times a second."""
+    monkeypatch.setattr(hints_module, "_RETRY_LEASED_S", 0.02)
+    monkeypatch.setattr(hints_module, "_LONGEST_RETRY_S", 0.08)
+    parts.store.put(monitor("m1", 60))
+    await parts.redis.zadd(keys.DUE, {"m1": parts.clock.now_ms})
+    await parts.schedule.claim(1)
+    parts.store.put(monitor("m1", 30))
+    parts.hints.add(["m1"])
+    waits = []
+    for _ in range(5):
+        asked_at = time.monotonic()
+        await parts.hints.run_once(TERM)
+        waits.append(time.monotonic() - asked_at)
+    assert all(wait >= least for wait, least in zip(waits, (0, 0.02, 0.04, 0.08, 0.08), strict=True))
+    assert parts.hints._retry_s == {"m1": 0.08}
+    await parts.redis.delete(keys.LEASE)
+    await parts.hints.run_once(TERM)
+    assert parts.hints._retry_s == {}
 
 
 async def test_ten_thousand_hints_for_one_monitor_are_one_read(parts: Parts) -> None:

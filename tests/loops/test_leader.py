@@ -5,6 +5,7 @@ import time
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from peekaping_producer import leader as leader_module
 from peekaping_producer.errors import StaleTermError
@@ -66,6 +67,53 @@ async def test_one_of_two_leads_and_a_clean_stop_hands_over_within_two_seconds(
     assert metrics.registry.get_sample_value("peekaping_producer_is_leader") == 0
     await end(waiting)
     assert await redis.exists(keys.LEADER) == 0
+
+
+@pytest.mark.parametrize("held", [False, True])
+async def test_a_won_campaign_whose_answer_was_lost_is_led_after_the_next(
+    redis: Redis, schedule: Schedule, monkeypatch: pytest.MonkeyPatch, held: bool
+) -> None:
+    """Otherwise nobody would lead for as long as the key lives that nobody knows of."""
+    leader, reigns, _ = make(schedule, "a")
+    if held:  # and the key of that term vanishes
+        monkeypatch.setattr(leader_module, "RENEW_S", 0.01)
+        await leader.run_once()
+        await redis.delete(keys.LEADER)
+    campaign = schedule.campaign
+
+    async def unanswered(*args: object) -> None:
+        await campaign(*args)
+        raise RedisTimeoutError("Timeout reading from socket")
+
+    monkeypatch.setattr(schedule, "campaign", unanswered)
+    with pytest.raises(RedisTimeoutError):
+        await leader.run_once()
+    monkeypatch.setattr(schedule, "campaign", campaign)
+    running = asyncio.create_task(leader.run())
+    won = await redis.get(keys.LEADER) or b""
+    await until(lambda: bool(reigns.begun) and reigns.begun[-1] == won.decode(), within_s=2)
+    assert leader.term == won.decode()
+    await end(running)
+    assert reigns.ended == reigns.begun
+
+
+async def test_who_stops_with_a_campaign_unanswered_leaves_no_key(
+    redis: Redis, schedule: Schedule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leader, _, _ = make(schedule, "a")
+    campaign, asked = schedule.campaign, asyncio.Event()
+
+    async def unanswered(*args: object) -> None:
+        await campaign(*args)
+        asked.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(schedule, "campaign", unanswered)
+    running = asyncio.create_task(leader.run())
+    await asked.wait()
+    assert await redis.exists(keys.LEADER)
+    await end(running)
+    assert not await redis.exists(keys.LEADER)
 
 
 async def test_a_key_that_vanished_begins_a_new_term(
