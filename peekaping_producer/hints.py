@@ -35,7 +35,7 @@ class Hints:
         self._metrics = metrics
         self._not_before: dict[str, float] = {}
         self._retry_s: dict[str, float] = {}
-        """For those found leased, how long to wait next: a lease ends in an instant, or it is a row that nobody can read."""
+        """For those found leased, how long to wait next. A lease ends soon, but for rows that nobody can read."""
         self._more = asyncio.Event()
 
     def add(self, monitor_ids: Iterable[str], *, delay_s: float = 0.0) -> None:

@@ -31,7 +31,12 @@ _BOOL = "true or false"
 _PORT = "a port, 1 to 65535"
 _ON = "true if the URL asks for it, else false"
 _UNLESS_SQLITE = "required, except for sqlite"
-_SSLMODES = {"disable": False, "require": True, "verify-ca": True, "verify-full": True}
+_TLS_IN_URL: dict[Dialect, dict[str, dict[str, bool]]] = {
+    "postgres": {"sslmode": {"disable": False, "require": True, "verify-ca": True, "verify-full": True}},
+    "mysql": {"ssl-mode": {"disabled": False, "required": True, "verify_ca": True, "verify_identity": True}},
+    "mongo": {name: {"false": False, "true": True} for name in ("tls", "ssl")},
+}
+"""What each database's own URLs say about TLS, and whether that asks for it."""
 
 
 def _ten_for_zero(workers: int) -> int:
@@ -242,8 +247,8 @@ class Settings(BaseSettings):
         target = self._database_in_url(url, problems) if url else self._database_in_parts(problems)
         if target.dialect != "sqlite":
             params = dict(target.params)
-            encrypted = self._sslmode(params.pop("sslmode", None), problems) if target.dialect == "postgres" else None
-            if target.dialect == "mongo" and target.port is None:
+            encrypted = _tls_in_url(target.dialect, params, problems)
+            if target.dialect == "mongo" and target.port is None and encrypted is None:
                 encrypted = True  # mongodb+srv:// means TLS
             tls = self._tls("db_tls", encrypted, problems)
             target = msgspec.structs.replace(target, params=params, tls=tls)
@@ -279,13 +284,6 @@ class Settings(BaseSettings):
             password=password,
         )
 
-    def _sslmode(self, mode: str | None, problems: list[str]) -> bool | None:
-        """libpq's prefer and allow are refused: with them the server, or who poses as it, decides on encryption."""
-        if mode is None or mode in _SSLMODES:
-            return None if mode is None else _SSLMODES[mode]
-        problems.append("DATABASE_URL: got an sslmode that is not taken, takes " + ", ".join(_SSLMODES))
-        return None
-
     def _tls(self, name: Literal["db_tls", "redis_tls"], encrypted: bool | None, problems: list[str]) -> Tls | None:
         """`encrypted`: what the URL says about it, None where it says nothing."""
         asked: bool | None = getattr(self, name)
@@ -307,6 +305,21 @@ class Settings(BaseSettings):
 def about(name: str) -> Setting:
     """What is said about a field of Settings."""
     return next(each for each in Settings.model_fields[name].metadata if isinstance(each, Setting))
+
+
+def _tls_in_url(dialect: Dialect, params: dict[str, str], problems: list[str]) -> bool | None:
+    """Whether a URL's parameters ask for TLS, None where they say nothing; those that speak of it are taken out.
+
+    Postgres' prefer and allow, and MySQL's preferred, are refused: with them the server, or who poses as it, decides.
+    """
+    encrypted = None
+    for name, modes in _TLS_IN_URL.get(dialect, {}).items():
+        mode = params.pop(name, None)
+        if mode is not None and mode.lower() not in modes:
+            problems.append(f"DATABASE_URL: got a value of {name} that is not taken, takes {', '.join(modes)}")
+        elif mode is not None:
+            encrypted = modes[mode.lower()]
+    return encrypted
 
 
 def _dialect(db_type: DbType) -> Dialect:

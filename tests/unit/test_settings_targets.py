@@ -139,7 +139,14 @@ def test_tls_with_the_parts_and_its_files(tmp_path: Path) -> None:
             {"DB_TLS": "true", "DATABASE_URL": "postgres://u@h/n?sslmode=disable"},
             "DB_TLS: got true, takes what the URL",
         ),
-        ({"DATABASE_URL": "postgres://u@h/n?sslmode=allow"}, "DATABASE_URL: got an sslmode that is not taken, takes "),
+        (
+            {"DATABASE_URL": "postgres://u@h/n?sslmode=allow"},
+            "DATABASE_URL: got a value of sslmode that is not taken, takes ",
+        ),
+        (
+            {"DATABASE_URL": "mysql://u@h/n?ssl-mode=PREFERRED"},
+            "DATABASE_URL: got a value of ssl-mode that is not taken, takes disabled, ",
+        ),
     ],
 )
 def test_tls_contradictions(environ: dict[str, str], problem: str) -> None:
@@ -154,11 +161,22 @@ def test_a_bad_tls_value_brings_no_problem_that_only_follows_from_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "tls"),
-    [("", None), ("?sslmode=disable", None), ("?sslmode=require", Tls()), ("?sslmode=verify-full", Tls())],
+    ("url", "tls"),
+    [
+        ("postgres://u@h/n", None),
+        ("postgres://u@h/n?sslmode=disable", None),
+        ("postgres://u@h/n?sslmode=require", Tls()),
+        ("postgres://u@h/n?sslmode=verify-full", Tls()),
+        ("mysql://u@h/n?ssl-mode=DISABLED", None),
+        ("mysql://u@h/n?ssl-mode=VERIFY_IDENTITY", Tls()),
+        ("mongodb://h/n?tls=false", None),
+        ("mongodb://h/n?ssl=true", Tls()),
+        ("mongodb+srv://h/n", Tls()),
+        ("mongodb+srv://h/n?tls=false", None),
+    ],
 )
-def test_sslmode(query: str, tls: Tls | None) -> None:
-    target = database(DATABASE_URL=f"postgres://u@h/n{query}")
+def test_a_url_asks_for_tls_in_its_databases_own_words(url: str, tls: Tls | None) -> None:
+    target = database(DATABASE_URL=url)
     assert target.tls == tls
     assert target.params == {}
 
