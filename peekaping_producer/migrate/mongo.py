@@ -45,13 +45,15 @@ class MongoConnection:
     async def run(self, script: str) -> None:
         """Run the commands of one text, one a line."""
         for line in filter(None, script.splitlines()):
-            reply = await self.command(json_util.loads(line))
-            if errors := reply.get("writeErrors"):
-                raise StoreError(f"{self._target}: the server refuses a command (error {errors[0].get('code')})")
+            await self.command(json_util.loads(line))
 
-    async def command(self, document: Document) -> Document:
-        """The reply to one command; it may name errors of single writes."""
-        return await self._client.command(document)
+    async def command(self, document: Document, *, expected: int | None = None) -> bool:
+        """Run one command: False where its write failed with the `expected` code. Raises StoreError for any other."""
+        reply = await self._client.command(document)
+        codes = {error.get("code") for error in reply.get("writeErrors", ())}
+        if unexpected := codes - {expected}:
+            raise StoreError(f"{self._target}: the server refuses a command (error {unexpected.pop()})")
+        return not codes
 
 
 @asynccontextmanager
@@ -89,6 +91,4 @@ async def _took_lock(connection: MongoConnection, owner: str) -> bool:
         "u": {"$set": {"owner": owner, "until": now + timedelta(seconds=_LOCK_TIMEOUT)}},
         "upsert": True,
     }
-    reply = await connection.command({"update": _LOCK, "updates": [taking]})
-    codes = {error.get("code") for error in reply.get("writeErrors", ())}
-    return not codes & {_DUPLICATE_KEY}
+    return await connection.command({"update": _LOCK, "updates": [taking]}, expected=_DUPLICATE_KEY)

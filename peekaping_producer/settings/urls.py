@@ -40,7 +40,10 @@ def parse_database_url(url: str) -> DatabaseTarget:
     if dialect is None:
         raise _refusal("DATABASE_URL", f"takes {_DATABASE_FORM}")
     name = _decoded("DATABASE_URL", parts.path[1:])
-    params = dict(parse_qsl(parts.query, keep_blank_values=True))
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    params = dict(pairs)
+    if len(params) < len(pairs):
+        raise _refusal("DATABASE_URL", "takes each parameter once")
     if not name:
         raise _refusal("DATABASE_URL", "takes a database name (sqlite: a path) after the host")
     if dialect == "sqlite":

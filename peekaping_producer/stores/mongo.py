@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from bson import ObjectId
+from bson import Code, Int64, ObjectId
 
 from peekaping_producer.errors import StoreError, StoreUnavailableError
 from peekaping_producer.maintenance import MaintenanceWindow
@@ -90,16 +90,20 @@ class MongoSession:
         return {plan.id: plan for plan in map(_plan, documents)}
 
     async def page_of_plans(self, after: str | None, limit: int) -> list[Plan]:
-        """One operation, along `_id`."""
-        wanted = _RUNNING | {"_id": {"$gte": _FIRST} if after is None else {"$gt": ObjectId(after)}}
-        return [
-            _plan(document)
-            for document in await self._client.find("monitor", wanted, ["active", "interval"], limit=limit)
-        ]
+        """One operation, along `_id`; another only where a document fits that has no place in a schedule."""
+        page: list[Plan] = []
+        beyond = {"$gte": _FIRST} if after is None else {"$gt": ObjectId(after)}
+        while True:
+            left = limit - len(page)
+            found = await self._client.find("monitor", _RUNNING | {"_id": beyond}, ["active", "interval"], limit=left)
+            page += [plan for plan in map(_plan, found) if plan.interval > 0]
+            if len(page) == limit or len(found) < left:
+                return page
+            beyond = {"$gt": found[-1]["_id"]}
 
     async def ping(self) -> None:
         """A trivial command."""
-        await self._client.command({"ping": 1})
+        await self._client.ping()
 
 
 class MongoStore:
@@ -171,11 +175,11 @@ def _among(field: str, ids: list[ObjectId]) -> Document:
 
 
 def _plan(document: Document) -> Plan:
-    interval = document.get("interval")
-    runs = document.get("active") is True
-    if isinstance(interval, int | float) and runs and -LARGEST_INTEGER <= interval <= LARGEST_INTEGER:
-        return Plan(str(document["_id"]), int(interval))
-    return Plan(str(document["_id"]), 0)
+    """What load() would refuse has interval 0; a filter of the server's takes fractions, and looks into arrays."""
+    interval = _decoded(int, document.get("interval"))
+    if type(interval) is not int or abs(interval) > LARGEST_INTEGER or document.get("active") is not True:
+        interval = 0
+    return Plan(str(document["_id"]), interval)
 
 
 def _monitor_row(document: Document) -> Row:
@@ -189,23 +193,26 @@ def _monitor_row(document: Document) -> Row:
 
 def _fields(struct: type[msgspec.Struct], document: Document) -> list[Any]:
     """The document's values in the order of the struct's fields, as Go's driver would decode each."""
-    return [_decoded(field, document.get("_id" if field.name == "id" else field.name)) for field in _FIELDS[struct]]
+    return [_decoded(wanted, document.get(name)) for name, wanted in _FIELDS[struct]]
 
 
-def _decoded(field: msgspec.structs.FieldInfo, value: Any) -> Any:
+def _decoded(wanted: Any, value: Any) -> Any:
+    """The driver's own kinds of int and str must not leave this file: what encodes the payload takes none of them."""
+    kind = type(value)
+    if kind is wanted:
+        return value
     if value is None:
-        return _ZEROS.get(field.type)
-    if isinstance(value, ObjectId):
-        return str(value)
-    if field.type is bool and isinstance(value, int | float):
+        return _ZEROS.get(wanted)
+    if wanted is bool and isinstance(value, int | float):
         return bool(value)
-    if isinstance(value, float) and value.is_integer():
+    if kind is Int64 or (kind is float and value.is_integer()):
         return int(value)
-    return value
+    return str(value) if isinstance(value, ObjectId | Code) else value
 
 
-_FIELDS: dict[type[msgspec.Struct], tuple[msgspec.structs.FieldInfo, ...]] = {
-    struct: msgspec.structs.fields(struct) for struct in (Monitor, Proxy, MaintenanceWindow, Heartbeat)
+_FIELDS: dict[type[msgspec.Struct], list[tuple[str, Any]]] = {
+    struct: [("_id" if field.name == "id" else field.name, field.type) for field in msgspec.structs.fields(struct)]
+    for struct in (Monitor, Proxy, MaintenanceWindow, Heartbeat)
 }
 _NO_PROXY = [None] * len(Proxy.__struct_fields__)
 _USERNAME = Proxy.__struct_fields__.index("username")

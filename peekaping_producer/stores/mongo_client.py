@@ -1,8 +1,8 @@
 """MongoDB's driver, as far as we use it. This file alone knows which driver that is.
 
-It is motor, whose last feature was its last: critical fixes end in May 2027. PyMongo's own asyncio client has the same
-methods, so that the move is this file's `_driver`, the `await` that its aggregate() and list_collections want, and its
-close(). Motor stays the default as long as it is the one that has years of production behind it.
+It is motor, which is past its end of life: critical fixes end in May 2027. PyMongo's own asyncio client has the same
+methods, so that the move is this file's constructor, the `await` that its aggregate() wants, and its close(). Motor is
+the default as long as Python 3.11 is supported, where a cancellation can get lost inside the other.
 """
 
 import asyncio
@@ -42,7 +42,9 @@ _PARAMS = {
     )
 }
 _MECHANISMS = {"DEFAULT", "SCRAM-SHA-1", "SCRAM-SHA-256"}
-_UNAUTHORIZED, _AUTHENTICATION_FAILED, _NAMESPACE_EXISTS = 13, 18, 48
+_UNAUTHORIZED, _NAMESPACE_EXISTS = 13, 48
+_AUTHENTICATION_FAILED = {18, 8000}
+"""The second is Atlas's."""
 _IPV6 = re.compile("[0-9a-fA-F:.]*:[0-9a-fA-F:.]*:[0-9a-fA-F:.]*")
 _LARGEST_BATCH = 100_000
 """Documents in one answer: all of a load's, so that no second round trip is needed."""
@@ -102,6 +104,12 @@ class MongoClient:
                     reply = {}
                 return reply
 
+    async def ping(self) -> None:
+        """A trivial command, to a server that reads may go to: commands go to a primary, which may be away."""
+        with self._translated():
+            async with asyncio.timeout(connections.COMMAND_TIMEOUT):
+                await self._database.command("ping", read_preference=self._database.read_preference)
+
     async def close(self) -> None:
         """Close every connection; what still runs fails."""
         # In a thread, since saying goodbye to a server that hangs takes the driver a while.
@@ -160,11 +168,14 @@ def _checked_params(target: DatabaseTarget) -> dict[str, Any]:
             )
             continue
         try:
-            params[name] = common.validate(name.lower(), value)[1]
+            common.validate(name.lower(), value)
+            params[name] = value  # the client validates again, and takes no tags that were
             if name == "authMechanism" and value not in _MECHANISMS:
                 raise ValueError
         except (ConfigurationError, ValueError, TypeError):
             problems.append(f"DATABASE_URL: got a value of {name} that MongoDB's driver does not take")
+    if bool(target.user) != bool(target.password):
+        problems.append("DATABASE_URL: mongodb takes both user and password, or neither")
     if problems:
         raise ConfigError(problems)
     return params
@@ -191,9 +202,9 @@ def _tls_options(target: DatabaseTarget) -> dict[str, Any]:
 
 
 def _store_error(error: Exception, target: DatabaseTarget) -> StoreError:
-    where = f"{target}, user {target.user}"
+    where = f"{target}, user {target.user}" if target.user else f"{target}, without a user"
     match error:
-        case OperationFailure(code=code) if code == _AUTHENTICATION_FAILED:
+        case OperationFailure(code=code) if code in _AUTHENTICATION_FAILED:
             return StoreError(f"{where}: the server says: authentication failed (authSource is admin unless set)")
         case OperationFailure(code=code) if code == _UNAUTHORIZED:
             return StoreError(f"{where}: the server says: this user may not do that")

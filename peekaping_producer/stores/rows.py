@@ -128,13 +128,13 @@ def checked(what: str, struct: type[S]) -> Callable[..., S]:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, str):
+    if type(value) is str:  # a driver's own subclass is nothing that a payload can be made of
         return value
     raise UnreadableError(f"{_kind(value)}, takes text")
 
 
 def _integer(value: Any) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
+    if type(value) is int:
         if -LARGEST_INTEGER <= value <= LARGEST_INTEGER:
             return value
         raise UnreadableError(f"{value}, takes at most {LARGEST_INTEGER}")

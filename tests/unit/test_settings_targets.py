@@ -99,6 +99,11 @@ def test_seeds_that_are_none_are_refused_without_showing_them(hosts: str) -> Non
     assert problem.startswith("DATABASE_URL: got ***, takes")
 
 
+def test_a_parameter_that_stands_twice_is_refused() -> None:
+    (problem,) = problems({"database"}, DATABASE_URL="mongodb://h/n?readPreferenceTags=dc:a&readPreferenceTags=dc:b")
+    assert problem == "DATABASE_URL: got ***, takes each parameter once"
+
+
 def test_db_type_may_agree_with_the_url_and_not_contradict_it() -> None:
     assert database(DATABASE_URL="mysql://u@h/n", DB_TYPE="MySQL").dialect == "mysql"
     assert database(DATABASE_URL="mongodb://h/n", DB_TYPE="mongo").dialect == "mongo"

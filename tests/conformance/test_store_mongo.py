@@ -1,0 +1,519 @@
+"""What only the MongoDB store has to do: documents that hold anything, users, TLS, what the driver is told."""
+
+import asyncio
+import logging
+import traceback
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from bson import Code, Decimal128, Int64, ObjectId
+from pymongo import monitoring
+
+from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
+from peekaping_producer.migrate import migrate
+from peekaping_producer.migrate import mongo as migrations
+from peekaping_producer.monitor import Plan
+from peekaping_producer.stores import connections
+from peekaping_producer.stores.mongo import MongoStore
+from peekaping_producer.targets import DatabaseTarget, Tls
+from tests.servers.fault_proxy import fault_proxy
+from tests.servers.mongo import MongoDatabase, MongoServer
+from tests.servers.mongo_gate import Gate, gate
+from tests.servers.pgbouncer import self_signed
+from tests.waiting import until
+
+SECRET = "pl4nted"
+USER, PASSWORD = "péé,ka=ping", "s3cret@:/?#%é"
+NAMES = ("name", "type", "interval", "timeout", "max_retries", "retry_interval", "resend_interval", "active", "config")
+
+
+@pytest.fixture
+def empty_database(mongo_database: DatabaseTarget) -> DatabaseTarget:
+    return mongo_database
+
+
+@pytest.fixture(autouse=True)
+def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver that finds no server it may use asks again until this is over."""
+    monkeypatch.setattr(connections, "ACQUIRE_TIMEOUT", 1.0)
+
+
+@asynccontextmanager
+async def opened(target: DatabaseTarget, size: int = 2) -> AsyncIterator[MongoStore]:
+    store = MongoStore(target, size)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def refusal(target: DatabaseTarget) -> StoreError:
+    """The error with which a store does not open, or does not read; nowhere in it are passwords and documents."""
+    with pytest.raises(StoreError) as caught:
+        async with opened(target) as store, store.session() as session:
+            await session.load([str(ObjectId())])
+    shown = "".join(traceback.format_exception(caught.value))
+    assert PASSWORD not in shown
+    assert "$match" not in shown
+    return caught.value
+
+
+def behind(target: DatabaseTarget, entrance: Gate, **changes: Any) -> DatabaseTarget:
+    fields = {"port": entrance.port, "user": USER, "password": PASSWORD} | changes
+    return msgspec.structs.replace(target, **fields)
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    """A monitor as the API server writes it."""
+    numbers = dict.fromkeys(("timeout", "max_retries", "retry_interval", "resend_interval"), 5)
+    row = {"_id": ObjectId(), "name": "n", "type": "http", "interval": 60, "active": True, "config": "{}"}
+    return row | numbers | changes
+
+
+class Operations(monitoring.CommandListener):
+    """The names of the commands that a driver sends, as long as it listens."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        self.names.append(event.command_name)
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        """Not looked at."""
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        """Not looked at."""
+
+
+@pytest.fixture
+def operations(monkeypatch: pytest.MonkeyPatch) -> Operations:
+    """Heard from every client that is made after this."""
+    listener = Operations()
+    listeners = monitoring._LISTENERS
+    monkeypatch.setattr(monitoring, "_LISTENERS", listeners._replace(command_listeners=[listener]))
+    return listener
+
+
+async def test_a_load_is_three_operations_whatever_the_number(operations: Operations, database: MongoDatabase) -> None:
+    rows = [database.monitor(type="push") for _ in range(300)]
+    shared, through = database.window(), database.proxy()
+    await database.insert("monitors", *rows)
+    await database.insert("maintenances", shared)
+    await database.insert("monitor_maintenances", *(database.link(row, shared) for row in rows))
+    await database.insert("heartbeats", *(database.heartbeat(row) for row in rows))
+    await database.insert("proxies", through)
+    async with opened(database.target) as store, store.session() as session:
+        operations.names.clear()
+        checks = (await session.load([row["id"] for row in rows])).checks
+        assert operations.names == ["aggregate"] * 3
+        assert all(check.latest_heartbeat and check.windows for check in checks.values())
+        operations.names.clear()
+        await session.load([str(ObjectId())])
+        assert operations.names == ["aggregate"] * 2
+        operations.names.clear()
+        await session.page_of_plans(None, 100)
+        await session.plans([row["id"] for row in rows])
+        assert operations.names == ["find"] * 2
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("interval", SECRET, "interval: got text, takes an integer"),
+        ("interval", 1.5, "interval: got a fraction, takes an integer"),
+        ("interval", float("nan"), "interval: got a fraction, takes an integer"),
+        ("interval", float("inf"), "interval: got a fraction, takes an integer"),
+        ("interval", Int64(2**31), "interval: got 2147483648, takes at most 2147483647"),
+        ("interval", 2.0**40, "interval: got 1099511627776, takes at most 2147483647"),
+        ("interval", True, "interval: got bool, takes an integer"),
+        ("interval", [60], "interval: got list, takes an integer"),
+        ("interval", Decimal128("60"), "interval: got Decimal128, takes an integer"),
+        ("timeout", {"a": SECRET}, "timeout: got dict, takes an integer"),
+        ("active", [True], "active: got list, takes 0 or 1"),
+        ("name", b"pl4nted \xff", "name: got bytes, takes text"),
+        ("config", {"url": SECRET}, "config: got dict, takes text"),
+        ("type", 7, "type: got an integer, takes text"),
+    ],
+)
+async def test_a_value_of_the_wrong_kind_breaks_only_its_monitor_and_is_in_no_schedule(
+    database: MongoDatabase, store: MongoStore, field: str, value: object, reason: str
+) -> None:
+    bad, good = document(**{field: value}), document()
+    await database.insert_documents("monitor", bad, good)
+    async with store.session() as session:
+        loaded = await session.load([str(bad["_id"]), str(good["_id"])])
+        plans = await session.plans([str(bad["_id"]), str(good["_id"])])
+        page = await session.page_of_plans(None, 10)
+    good_plan = Plan(str(good["_id"]), 60)
+    assert set(loaded.checks) == {good_plan.id}
+    assert loaded.broken == {str(bad["_id"]): reason}
+    if field in {"interval", "active"}:
+        assert plans == {str(bad["_id"]): Plan(str(bad["_id"]), 0), good_plan.id: good_plan}
+        assert page == [good_plan]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 100])
+async def test_what_is_in_no_schedule_neither_ends_a_walk_nor_enters_it(
+    database: MongoDatabase, store: MongoStore, limit: int
+) -> None:
+    odd: list[Any] = [1.5, [60], Decimal128("60"), "60", None, float("nan"), 0.5, 2**31]
+    rows = [document(interval=value) for value in (*odd, 60, *odd, 61.0, Int64(62), *odd, 63, *odd)]
+    strange_ids = [document(_id=id_) for id_ in (7, "", "6b02e26c69e1fd917a5fde33", datetime(2026, 1, 1), b"x" * 12)]
+    await database.insert_documents("monitor", *rows, *strange_ids, document(active=[True]), document(active=1))
+    seen: list[Plan] = []
+    async with store.session() as session:
+        while len(page := await session.page_of_plans(seen[-1].id if seen else None, limit)) == limit:
+            seen += page
+    assert [plan.interval for plan in seen + page] == [60, 61, 62, 63]
+    assert all(type(plan.interval) is int for plan in seen + page)
+
+
+@pytest.mark.parametrize("absent", NAMES)
+@pytest.mark.parametrize("how", ["left out", "null"])
+async def test_an_absent_field_is_go_s_zero(database: MongoDatabase, store: MongoStore, absent: str, how: str) -> None:
+    row = document()
+    del row[absent]
+    await database.insert_documents("monitor", row | ({absent: None} if how == "null" else {}))
+    async with store.session() as session:
+        loaded = await session.load([str(row["_id"])])
+    assert loaded.broken == {}
+    zero: object = {"active": False, "name": "", "type": "", "config": ""}.get(absent, 0)
+    assert getattr(loaded.checks[str(row["_id"])].monitor, absent) == zero
+
+
+async def test_numbers_are_read_whatever_their_width(database: MongoDatabase, store: MongoStore) -> None:
+    row = document(interval=60.0, timeout=Int64(7), retry_interval=-0.0, active=1)
+    await database.insert_documents("monitor", row)
+    async with store.session() as session:
+        monitor = (await session.load([str(row["_id"])])).checks[str(row["_id"])].monitor
+    read = (monitor.interval, monitor.timeout, monitor.retry_interval, monitor.active)
+    assert read == (60, 7, 0, True)
+    assert [type(value) for value in read] == [int, int, int, bool]
+
+
+async def test_the_driver_s_own_types_make_no_task_impossible(database: MongoDatabase, store: MongoStore) -> None:
+    """One document that no payload could be made of would end every replica in turn."""
+    wide = dict.fromkeys(("interval", "timeout", "max_retries", "retry_interval", "resend_interval"), Int64(60))
+    window, through = {"_id": ObjectId(), "active": True, "duration": Int64(5), "interval_day": Int64(1)}, ObjectId()
+    row = document(**wide, type="push", name=Code("f()"), config=Code("{}"), proxy_id=through)
+    await database.insert_documents("monitor", row)
+    await database.insert_documents(
+        "proxies", {"_id": through, "port": Int64(1), "host": Code("h"), "protocol": "http"}
+    )
+    await database.insert_documents("maintenance", window | {"timezone": Code("UTC"), "strategy": "manual"})
+    link = {"monitor_id": row["_id"], "maintenance_id": window["_id"]}
+    await database.insert_documents("monitor_maintenance", link)
+    beat = dict.fromkeys(("status", "ping", "duration", "down_count", "retries"), Int64(1))
+    await database.insert_documents("heartbeat", {"monitor_id": row["_id"], "msg": Code("m"), **beat})
+    async with store.session() as session:
+        loaded = await session.load([str(row["_id"])])
+    check = loaded.checks[str(row["_id"])]
+    assert check.proxy
+    assert check.windows
+    assert check.latest_heartbeat
+    msgspec.json.encode(check)
+
+
+async def test_a_proxy_id_that_is_none_or_gone(database: MongoDatabase, store: MongoStore) -> None:
+    gone = ObjectId()
+    rows = [document(proxy_id=value) for value in ("", None, gone)]
+    await database.insert_documents("monitor", *rows)
+    async with store.session() as session:
+        checks = (await session.load([str(row["_id"]) for row in rows])).checks
+    assert [checks[str(row["_id"])].proxy for row in rows] == [None] * 3
+    assert [checks[str(row["_id"])].dangling_proxy_id for row in rows] == [None, None, str(gone)]
+
+
+async def test_an_unreadable_document_beside_the_monitor_is_named(database: MongoDatabase, store: MongoStore) -> None:
+    proxy, window, beat = ({"_id": ObjectId()} for _ in range(3))
+    by_proxy, by_window, by_beat, good = document(proxy_id=proxy["_id"]), document(), document(type="push"), document()
+    await database.insert_documents("monitor", by_proxy, by_window, by_beat, good)
+    await database.insert_documents("proxies", proxy | {"port": SECRET})
+    await database.insert_documents("maintenance", window | {"active": True, "duration": SECRET})
+    link = {"monitor_id": by_window["_id"], "maintenance_id": window["_id"]}
+    await database.insert_documents("monitor_maintenance", link)
+    await database.insert_documents("heartbeat", beat | {"monitor_id": by_beat["_id"], "time": SECRET})
+    async with store.session() as session:
+        loaded = await session.load([str(row["_id"]) for row in (by_proxy, by_window, by_beat, good)])
+    assert set(loaded.checks) == {str(good["_id"])}
+    assert loaded.broken == {
+        str(by_proxy["_id"]): f"proxy '{proxy['_id']}': port: got text, takes an integer",
+        str(by_window["_id"]): f"maintenance '{window['_id']}': duration: got text, takes an integer",
+        str(by_beat["_id"]): f"heartbeat '{beat['_id']}': time: got text, takes a time like"
+        " 2026-11-22 12:37:53.220344+00:00",
+    }
+
+
+async def test_of_many_heartbeats_the_latest_is_read_to_the_millisecond(
+    database: MongoDatabase, store: MongoStore
+) -> None:
+    rows = [document(type="push") for _ in range(3)]
+    await database.insert_documents("monitor", *rows)
+    beats = [
+        {"monitor_id": row["_id"], "status": nth, "time": datetime(2026, 11, 22, 12, 0, n // 1000, n % 1000 * 1000)}
+        for nth, row in enumerate(rows[:2])
+        for n in range(2000)
+    ]
+    await database.insert_documents("heartbeat", *beats[::-1])
+    async with store.session() as session:
+        checks = (await session.load([str(row["_id"]) for row in rows])).checks
+    found = [checks[str(row["_id"])].latest_heartbeat for row in rows]
+    assert [(beat.status, beat.time) for beat in found[:2] if beat] == [
+        (nth, datetime(2026, 11, 22, 12, 0, 1, 999000, UTC)) for nth in range(2)
+    ]
+    assert found[2] is None
+
+
+async def test_a_date_beyond_python_s_years_breaks_only_its_monitor(database: MongoDatabase, store: MongoStore) -> None:
+    from bson.datetime_ms import DatetimeMS
+
+    far, good = document(type="push"), document()
+    await database.insert_documents("monitor", far, good)
+    await database.insert_documents("heartbeat", {"monitor_id": far["_id"], "time": DatetimeMS(2**60)})
+    async with store.session() as session:
+        loaded = await session.load([str(far["_id"]), str(good["_id"])])
+    assert set(loaded.checks) == {str(good["_id"])}
+    assert "time: got" in loaded.broken[str(far["_id"])]
+
+
+async def test_only_the_monitors_must_be_there(database: MongoDatabase, store: MongoStore) -> None:
+    """The API server makes a collection when it first writes to it."""
+    row = database.monitor(type="push")
+    await database.insert("monitors", row)
+    for table in ("proxies", "maintenances", "monitor_maintenances", "heartbeats"):
+        await database.rename(table, f"{table}_away")
+    async with opened(database.target) as other, other.session() as session:
+        assert set((await session.load([row["id"]])).checks) == {row["id"]}
+    await database.rename("monitors", "away")
+    error = await refusal(database.target)
+    assert "monitor" in str(error)
+    assert "peekaping-producer migrate" in str(error)
+    assert not isinstance(error, StoreUnavailableError)
+
+
+@pytest.mark.parametrize("mechanism", [None, "SCRAM-SHA-1", "SCRAM-SHA-256"])
+async def test_a_user_of_the_admin_database_may_read(database: MongoDatabase, mechanism: str | None) -> None:
+    params = {} if mechanism is None else {"authmechanism": mechanism}
+    async with (
+        gate(database.target.port or 0, {("admin", USER): PASSWORD}) as entrance,
+        opened(behind(database.target, entrance, params=params)) as store,
+        store.session() as session,
+    ):
+        assert await session.page_of_plans(None, 1) == []
+    assert set(entrance.mechanisms) == {mechanism or "SCRAM-SHA-1"}
+
+
+async def test_the_auth_source_is_the_one_that_the_url_names(database: MongoDatabase) -> None:
+    async with gate(database.target.port or 0, {("people", USER): PASSWORD}) as entrance:
+        async with opened(behind(database.target, entrance, params={"AuthSource": "people"})) as store:
+            await store.ping()
+        error = await refusal(behind(database.target, entrance))
+    assert "authSource is admin unless set" in str(error)
+
+
+async def test_a_wrong_password_is_final_and_says_who_and_where(database: MongoDatabase) -> None:
+    async with gate(database.target.port or 0, {("admin", USER): PASSWORD}) as entrance:
+        for wrong in ({"password": PASSWORD + "x"}, {"user": "somebody"}):
+            target = behind(database.target, entrance, **wrong)
+            error = await refusal(target)
+            assert not isinstance(error, StoreUnavailableError)
+            assert f"{target}, user {target.user}: the server says: authentication failed" in str(error)
+
+
+async def test_a_server_that_asks_for_a_user_says_so(database: MongoDatabase) -> None:
+    async with gate(database.target.port or 0, {("admin", USER): PASSWORD}) as entrance:
+        error = await refusal(msgspec.structs.replace(database.target, port=entrance.port))
+    assert not isinstance(error, StoreUnavailableError)
+    assert "without a user" in str(error)
+
+
+@pytest.mark.parametrize("command", ["listCollections", "aggregate"])
+async def test_a_missing_privilege_is_final(database: MongoDatabase, command: str) -> None:
+    async with gate(database.target.port or 0, {("admin", USER): PASSWORD}, forbidden={command}) as entrance:
+        error = await refusal(behind(database.target, entrance))
+    assert "may not do that" in str(error)
+    assert not isinstance(error, StoreUnavailableError)
+
+
+async def test_tls_is_verified_unless_told_otherwise(database: MongoDatabase) -> None:
+    with self_signed() as certificate:
+        async with gate(database.target.port or 0, certificate=certificate) as entrance:
+            target = behind(database.target, entrance, user=None, password=None)
+            for tls in (Tls(ca_file=str(certificate)), Tls(verify=False)):
+                async with opened(msgspec.structs.replace(target, tls=tls)) as store:
+                    await store.ping()
+            untrusted = await refusal(msgspec.structs.replace(target, tls=Tls()))
+            other_name = await refusal(
+                msgspec.structs.replace(target, host="localhost", tls=Tls(ca_file=str(certificate)))
+            )
+            in_clear = await refusal(target)
+    for error in (untrusted, other_name):
+        assert "certificate is not trusted" in str(error)
+        assert not isinstance(error, StoreUnavailableError)
+    assert isinstance(in_clear, StoreUnavailableError)
+
+
+async def test_a_server_without_tls_is_not_talked_to_in_clear_when_tls_is_asked_for(database: MongoDatabase) -> None:
+    assert isinstance(await refusal(msgspec.structs.replace(database.target, tls=Tls())), StoreUnavailableError)
+
+
+async def test_a_certificate_of_our_own_comes_in_one_file_with_its_key(database: MongoDatabase, tmp_path: Path) -> None:
+    with self_signed() as certificate:
+        both = tmp_path / "both.pem"
+        both.write_bytes(certificate.read_bytes() + certificate.with_suffix(".key").read_bytes())
+        entering = gate(database.target.port or 0, certificate=certificate, asks_for_certificates=True)
+        async with entering as entrance:
+            target = behind(database.target, entrance, user=None, password=None)
+            tls = Tls(ca_file=str(certificate), cert_file=str(both))
+            async with opened(msgspec.structs.replace(target, tls=tls)) as store:
+                await store.ping()
+            await refusal(msgspec.structs.replace(target, tls=Tls(ca_file=str(certificate))))
+        two = Tls(cert_file=str(certificate), key_file=str(certificate.with_suffix(".key")))
+        with pytest.raises(ConfigError, match=r"DB_TLS_KEY_FILE.*DB_TLS_CERT_FILE"):
+            MongoStore(msgspec.structs.replace(target, tls=two), 1)
+
+
+async def test_a_restarted_server_is_used_again(private_mongo: MongoServer) -> None:
+    await migrate(private_mongo.target)
+    async with opened(private_mongo.target) as store:
+        private_mongo.stop()
+        for _ in range(2):
+            with pytest.raises(StoreUnavailableError):
+                await store.ping()
+        private_mongo.start()
+        await until(lambda: _answers(store), "the store answers again")
+        async with store.session() as session:
+            assert await session.page_of_plans(None, 1) == []
+
+
+async def test_connections_cut_while_idle_are_replaced_within_the_read(database: MongoDatabase) -> None:
+    async with (
+        fault_proxy(database.target.port or 0) as proxy,
+        opened(msgspec.structs.replace(database.target, port=proxy.port)) as store,
+    ):
+        for _ in range(3):
+            await proxy.cut()
+            async with store.session() as session:
+                assert await session.page_of_plans(None, 1) == []
+
+
+async def test_what_is_cut_in_the_middle_of_a_read_is_asked_again_or_unavailable(
+    database: MongoDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "COMMAND_TIMEOUT", 2.0)
+    row = database.monitor()
+    await database.insert("monitors", row)
+    async with (
+        fault_proxy(database.target.port or 0) as proxy,
+        opened(msgspec.structs.replace(database.target, port=proxy.port)) as store,
+    ):
+        async with store.session() as session:
+            proxy.hold_replies()
+            reading = asyncio.create_task(session.load([row["id"]]))
+            await until(lambda: proxy.requests > 0, "the server is asked")
+            await proxy.down()
+            with pytest.raises(StoreUnavailableError):
+                await reading
+        await proxy.up()
+        await until(lambda: _answers(store), "the store answers again")
+        async with store.session() as session:
+            assert set((await session.load([row["id"]])).checks) == {row["id"]}
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({"w": SECRET}, "got w=..., mongodb takes authMechanism"),
+        ({"tlsCAFile": SECRET}, "DB_TLS"),
+        ({"ssl": SECRET}, "DB_TLS"),
+        ({"readPreference": SECRET}, "readPreference"),
+        ({"retryReads": SECRET}, "retryReads"),
+        ({"directConnection": SECRET}, "directConnection"),
+        ({"maxStalenessSeconds": SECRET, "readPreference": "secondary"}, "maxStalenessSeconds"),
+        ({"maxStalenessSeconds": "120"}, "maxStalenessSeconds"),
+        ({"authMechanism": "MONGODB-X509"}, "authMechanism"),
+        ({"authMechanism": SECRET}, "authMechanism"),
+        ({"readPreferenceTags": SECRET, "readPreference": "secondary"}, "readPreferenceTags"),
+    ],
+)
+def test_a_parameter_in_vain_is_named_and_its_value_is_not(params: dict[str, str], expected: str) -> None:
+    target = DatabaseTarget(dialect="mongo", host="h", port=1, name="x", user="u", password="p", params=params)
+    with pytest.raises(ConfigError, match=expected) as caught:
+        MongoStore(target, 1)
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"readPreference": "secondaryPreferred", "maxStalenessSeconds": "120", "replicaSet": "rs0"},
+        {"READPREFERENCE": "nearest", "readpreferencetags": "dc:ny,rack:1"},
+        {"directConnection": "false", "retryReads": "false", "authSource": "people"},
+    ],
+)
+def test_the_parameters_that_users_need_are_taken(params: dict[str, str]) -> None:
+    target = DatabaseTarget(dialect="mongo", host="h1:1,[::1]:2,h3", port=3, name="x", params=params)
+    MongoStore(target, 1)
+
+
+@pytest.mark.parametrize(("user", "password"), [("u", None), ("u", ""), (None, SECRET)])
+def test_a_user_has_a_password_and_a_password_a_user(user: str | None, password: str | None) -> None:
+    target = DatabaseTarget(dialect="mongo", host="h", port=1, name="x", user=user, password=password)
+    with pytest.raises(ConfigError, match=r"user.*password") as caught:
+        MongoStore(target, 1)
+    assert SECRET not in str(caught.value)
+
+
+async def test_the_driver_s_debug_lines_stay_out_of_the_log(
+    database: MongoDatabase, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    row = database.monitor(config=SECRET)
+    async with opened(database.target) as store, store.session() as session:
+        await session.load([row["id"]])
+    assert not [record for record in caplog.records if record.name.startswith(("pymongo", "motor"))]
+
+
+async def test_one_migration_at_a_time_even_after_one_that_died(
+    empty_database: DatabaseTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations, "_LOCK_TIMEOUT", 0.3)
+    async with migrations.exclusive(empty_database) as dead:
+        await dead.run(
+            '{"update": "peekaping_producer_lock", "updates": [{"q": {}, "u": {"$set": {"owner": "dead"}}}]}'
+        )
+    async with migrations.exclusive(empty_database):  # waits until the other one's time is over
+        pass
+
+
+async def test_a_lock_that_is_held_is_waited_for_and_then_unavailable(
+    empty_database: DatabaseTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with migrations.exclusive(empty_database):
+        monkeypatch.setattr(migrations, "_LOCK_TIMEOUT", 0.1)
+        with pytest.raises(StoreUnavailableError, match="another migration"):
+            async with migrations.exclusive(empty_database):
+                pass
+
+
+async def test_a_statement_that_is_refused_is_an_error_without_its_text(empty_database: DatabaseTarget) -> None:
+    async with migrations.exclusive(empty_database) as connection:
+        twice = f'{{"insert": "monitor", "documents": [{{"_id": 1, "config": "{SECRET}"}}]}}\n' * 2
+        with pytest.raises(StoreError) as caught:
+            await connection.run(twice)
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+async def _answers(store: MongoStore) -> bool:
+    try:
+        await store.ping()
+    except StoreUnavailableError:
+        return False
+    return True

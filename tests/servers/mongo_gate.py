@@ -1,0 +1,166 @@
+"""A gate before a MongoDB server that knows neither users nor TLS: SCRAM as mongod speaks it, and encryption."""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import os
+import ssl
+import struct
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import bson
+
+from peekaping_producer.tasks import end
+from tests.servers.processes import HOST
+
+_OP_MSG = 2013
+_OPEN_TO_ALL = {"hello", "ismaster", "isMaster", "saslStart", "saslContinue", "endSessions"}
+_ITERATIONS = 4096
+_FAILED = {"ok": 0.0, "errmsg": "Authentication failed.", "code": 18, "codeName": "AuthenticationFailed"}
+
+
+class Gate:
+    """`port`, and what clients did there. No users: everybody may enter."""
+
+    def __init__(self, upstream_port: int, users: Mapping[tuple[str, str], str], forbidden: Collection[str]) -> None:
+        self.port = 0
+        self.mechanisms: list[str] = []
+        """Of each attempt to authenticate."""
+        self._upstream_port = upstream_port
+        self._users = users
+        self._forbidden = forbidden
+        self.clients: set[asyncio.Task[None]] = set()
+
+    async def serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        """One connection: each request has one reply before the next comes."""
+        task = asyncio.current_task()
+        assert task is not None
+        self.clients.add(task)
+        server, to_server = await asyncio.open_connection(HOST, self._upstream_port)
+        scram = Scram(self._users)
+        try:
+            while True:
+                message = await _message(client)
+                reply = self._answer(scram, message)
+                if reply is None:
+                    to_server.write(message)
+                    reply = await _message(server)
+                to_client.write(reply)
+                await to_client.drain()
+        except (OSError, asyncio.IncompleteReadError):
+            pass  # one of the two has left
+        finally:
+            to_server.transport.abort()
+            to_client.transport.abort()
+            self.clients.discard(task)
+
+    def _answer(self, scram: "Scram", message: bytes) -> bytes | None:
+        """What this gate says itself; None for what the server is to answer."""
+        _, request, _, kind = struct.unpack_from("<iiii", message)
+        if kind != _OP_MSG or (not self._users and not self._forbidden):
+            return None
+        command = _document(message)
+        name = next(iter(command))
+        if name in {"saslStart", "saslContinue"}:
+            self.mechanisms += [command["mechanism"]] if name == "saslStart" else []
+            reply = scram.start(command) if name == "saslStart" else scram.finish(command)
+        elif name in self._forbidden or (self._users and not scram.done and name not in _OPEN_TO_ALL):
+            reply = {"ok": 0.0, "errmsg": f"not authorized to execute command {command}", "code": 13}
+        else:
+            return None
+        body = struct.pack("<Ib", 0, 0) + bson.encode(reply)
+        return struct.pack("<iiii", 16 + len(body), 0, request, _OP_MSG) + body
+
+
+class Scram:
+    """The server's side of SCRAM-SHA-1 and SCRAM-SHA-256 (RFC 5802, and MongoDB's rule for the former's password)."""
+
+    def __init__(self, users: Mapping[tuple[str, str], str]) -> None:
+        self.done = False
+        self._users = users
+        self._hash = "sha256"
+        self._salted = b""
+        self._said = ""
+
+    def start(self, command: dict[str, Any]) -> dict[str, Any]:
+        """The client names itself; it is answered with a salt whether it is known or not."""
+        bare = bytes(command["payload"]).decode().removeprefix("n,,")
+        fields = _fields(bare)
+        user = fields["n"].replace("=2C", ",").replace("=3D", "=")
+        password = self._users.get((command["$db"], user))
+        if password is None:
+            return _FAILED
+        self._hash = command["mechanism"].removeprefix("SCRAM-").replace("-", "").lower()
+        if self._hash == "sha1":
+            password = hashlib.md5(f"{user}:mongo:{password}".encode(), usedforsecurity=False).hexdigest()
+        salt = os.urandom(16)
+        self._salted = hashlib.pbkdf2_hmac(self._hash, password.encode(), salt, _ITERATIONS)
+        first = f"r={fields['r']}{os.urandom(6).hex()},s={base64.b64encode(salt).decode()},i={_ITERATIONS}"
+        self._said = f"{bare},{first}"
+        return {"ok": 1.0, "conversationId": 1, "done": False, "payload": first.encode()}
+
+    def finish(self, command: dict[str, Any]) -> dict[str, Any]:
+        """The client proves that it knows the password, and is given a proof that we do."""
+        final = bytes(command["payload"]).decode()
+        said = f"{self._said},{final.rpartition(',p=')[0]}"
+        client_key = self._hmac(self._salted, "Client Key")
+        signature = self._hmac(hashlib.new(self._hash, client_key).digest(), said)
+        proof = bytes(a ^ b for a, b in zip(client_key, signature, strict=True))
+        self.done = hmac.compare_digest(proof, base64.b64decode(_fields(final)["p"]))
+        if not self.done:
+            return _FAILED
+        verifier = base64.b64encode(self._hmac(self._hmac(self._salted, "Server Key"), said))
+        return {"ok": 1.0, "conversationId": 1, "done": True, "payload": b"v=" + verifier}
+
+    def _hmac(self, key: bytes, text: str) -> bytes:
+        return hmac.new(key, text.encode(), self._hash).digest()
+
+
+@asynccontextmanager
+async def gate(
+    upstream_port: int,
+    users: Mapping[tuple[str, str], str] | None = None,
+    *,
+    forbidden: Collection[str] = (),
+    certificate: Path | None = None,
+    asks_for_certificates: bool = False,
+) -> AsyncIterator[Gate]:
+    """Lets those in who prove to be one of `users` ((auth source, name) to password), and nobody run `forbidden`.
+
+    With `certificate`, made by self_signed(), it takes clients by TLS only; if it asks for certificates, only those who
+    have that same one.
+    """
+    context = None
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+        if asks_for_certificates:
+            context.load_verify_locations(certificate)
+            context.verify_mode = ssl.CERT_REQUIRED
+    standing = Gate(upstream_port, users or {}, forbidden)
+    server = await asyncio.start_server(standing.serve, HOST, 0, ssl=context)
+    standing.port = server.sockets[0].getsockname()[1]
+    try:
+        yield standing
+    finally:
+        server.close()
+        await end(*standing.clients)
+
+
+async def _message(reader: asyncio.StreamReader) -> bytes:
+    size = await reader.readexactly(4)
+    return size + await reader.readexactly(int.from_bytes(size, "little") - 4)
+
+
+def _document(message: bytes) -> dict[str, Any]:
+    """The body section of an OP_MSG; drivers put it first."""
+    size = int.from_bytes(message[21:25], "little")
+    return bson.decode(message[21 : 21 + size])
+
+
+def _fields(text: str) -> dict[str, str]:
+    return dict(part.split("=", 1) for part in text.split(",") if "=" in part)
