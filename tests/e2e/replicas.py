@@ -89,6 +89,16 @@ def replicas(folder: Path, env: dict[str, str], count: int = 1) -> Iterator[list
                 replica.kill()
 
 
+async def members(redis: Redis) -> set[str]:
+    """Every monitor in the schedule, at one instant: between two commands all of them may change their set."""
+    async with redis.pipeline(transaction=True) as pipe:
+        pipe.zrange(keys.DUE, 0, -1)
+        pipe.zrange(keys.LEASE, 0, -1)
+        due, lease = await pipe.execute()
+    assert not set(due) & set(lease)
+    return {each.decode() for each in due + lease}
+
+
 async def leader_pid(redis: Redis) -> int | None:
     """The process that leads, by the term's hostname-pid-random."""
     term = await redis.get(keys.LEADER)

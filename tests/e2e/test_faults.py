@@ -20,7 +20,7 @@ from peekaping_producer.migrate import migrate
 from peekaping_producer.schedule import keys
 from peekaping_producer.schedule.client import connect
 from tests.asynq_peer import ACTIVE, ARCHIVED, LEASE, PENDING, task_id, task_key
-from tests.e2e.replicas import Consumer, Replica, at_work, environment, replicas, row
+from tests.e2e.replicas import Consumer, Replica, at_work, environment, members, replicas, row
 from tests.servers import databases, postgres
 from tests.servers.databases import SqlDatabase, new_id
 from tests.servers.pgbouncer import pgbouncer
@@ -47,11 +47,6 @@ async def goes_on(consumer: Consumer, ids: list[str], *, within_s: float = 20.0)
 
 def ticks(consumer: Consumer, monitor_id: str) -> int:
     return sum(1 for each, _ in consumer.ticks if each == monitor_id)
-
-
-async def members(server: Redis) -> set[str]:
-    both = await server.zrange(keys.DUE, 0, -1) + await server.zrange(keys.LEASE, 0, -1)
-    return {each.decode() for each in both}
 
 
 async def monitors(database: SqlDatabase, count: int, *, interval: int = 1) -> list[str]:

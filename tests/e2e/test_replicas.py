@@ -17,7 +17,7 @@ from peekaping_producer.monitor import next_aligned
 from peekaping_producer.schedule import keys
 from peekaping_producer.schedule.client import connect
 from tests.asynq_peer import PENDING, decode, task_key
-from tests.e2e.replicas import Consumer, Replica, at_work, environment, leader_pid, replicas, row
+from tests.e2e.replicas import Consumer, Replica, at_work, environment, leader_pid, members, replicas, row
 from tests.servers.databases import Database, SqlDatabase
 from tests.servers.redis import target_of
 from tests.waiting import until
@@ -32,11 +32,6 @@ async def server(private_redis: RedisServer) -> AsyncIterator[Redis]:
 
 def new_ids(count: int) -> list[str]:
     return [str(uuid.uuid4()) for _ in range(count)]
-
-
-async def members(server: Redis) -> set[str]:
-    ids = await server.zrange(keys.DUE, 0, -1) + await server.zrange(keys.LEASE, 0, -1)
-    return {each.decode() for each in ids}
 
 
 def led(replica: Replica) -> bool:
