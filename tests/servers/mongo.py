@@ -1,7 +1,6 @@
 """A server that speaks MongoDB's protocol, or MONGODB_URL's: shared by the session, or private to a test."""
 
 import asyncio
-import os
 import re
 import shutil
 import signal
@@ -12,17 +11,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import pytest_asyncio
 from bson import ObjectId
 from pymongo import MongoClient
 
-from peekaping_producer.settings.urls import parse_database_url
 from peekaping_producer.targets import DatabaseTarget
 from tests.requirements import need
 from tests.servers import processes
 from tests.servers.databases import Database, Row
+from tests.servers.given import database_in
 
 DATABASE = "peekaping_tests"
 _JARS = Path(__file__).parents[2] / ".venv" / "share" / "mongo"
@@ -146,9 +144,8 @@ def mongo_server() -> Iterator[DatabaseTarget]:
     """One server for the whole session: MONGODB_URL (of a user that may drop and make the database peekaping_tests; one
     run at a time), else one of our own.
     """
-    if url := os.environ.get("MONGODB_URL"):
-        named = url if re.search("[^/]/[^/?]+", url) else url.rstrip("/") + f"/{DATABASE}"
-        yield msgspec.structs.replace(parse_database_url(named), name=DATABASE)
+    if given := database_in("MONGODB_URL", name=DATABASE):
+        yield given
         return
     with mongo_running() as server:
         yield server.target

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from hashlib import sha1
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import aiomysql
 import msgspec
@@ -21,6 +20,7 @@ from peekaping_producer.targets import DatabaseTarget
 from tests.requirements import need
 from tests.servers import processes
 from tests.servers.databases import Row, SqlDatabase
+from tests.servers.given import database_in
 
 PASSWORD = "s3cret@:/?#%é'\"\\日"
 """Holds what breaks an address that is glued together, and what Latin-1 does not have."""
@@ -148,16 +148,8 @@ def mysql_server() -> Iterator[DatabaseTarget]:
     """One server for the whole session: MYSQL_URL (of a user that may create databases; the tests keep to one named
     peekaping_tests, and one run at a time), else a MariaDB of our own.
     """
-    if url := os.environ.get("MYSQL_URL"):
-        parts = urlsplit(url)
-        yield DatabaseTarget(
-            dialect="mysql",
-            host=parts.hostname,
-            port=parts.port or 3306,
-            name=DATABASE,
-            user=unquote(parts.username or ""),
-            password=unquote(parts.password or ""),
-        )
+    if given := database_in("MYSQL_URL", name=DATABASE):
+        yield given
         return
     with mysql_running("--max-connections=200") as server:
         yield server.target

@@ -2,7 +2,6 @@
 
 import asyncio
 import importlib.util
-import os
 import shutil
 import signal
 import subprocess
@@ -10,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import asyncpg
 import msgspec
@@ -20,6 +18,7 @@ import pytest_asyncio
 from peekaping_producer.targets import DatabaseTarget
 from tests.requirements import need
 from tests.servers import processes
+from tests.servers.given import database_in
 
 USER = "peekaping"
 PASSWORD = "s3cret@:/?#%é"
@@ -97,19 +96,11 @@ def postgres_running(*settings: str) -> Iterator[PostgresServer]:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[DatabaseTarget]:
-    """One server for the whole session: TEST_POSTGRES_URL (a superuser's; the tests keep to databases of their own,
-    and one run at a time), else one of our own.
+    """One server for the whole session: POSTGRES_URL (a superuser's; the tests keep to databases of their own, and one
+    run at a time), else one of our own.
     """
-    if url := os.environ.get("TEST_POSTGRES_URL"):
-        parts = urlsplit(url)
-        yield DatabaseTarget(
-            dialect="postgres",
-            host=parts.hostname,
-            port=parts.port or 5432,
-            name=parts.path.lstrip("/") or "postgres",
-            user=unquote(parts.username or ""),
-            password=unquote(parts.password or ""),
-        )
+    if given := database_in("POSTGRES_URL", name="postgres"):
+        yield given
         return
     with postgres_running("max_connections=200") as server:
         yield server.target
