@@ -34,8 +34,7 @@ class Claims:
         """
         idle_at = time.monotonic() + IDLE_S
         while time.monotonic() < idle_at:
-            if self._closed:
-                raise LoopDone
+            self.require_open()
             loop.beat()
             self._sooner.clear()
             claim = await self._schedule.claim(self._batch)
@@ -47,6 +46,11 @@ class Claims:
             loop.rest()
             await self._wait(claim)
         return None
+
+    def require_open(self) -> None:
+        """Raises LoopDone once closed."""
+        if self._closed:
+            raise LoopDone
 
     async def _wait(self, claim: Claim) -> None:
         """Until the next monitor is due, or somebody knows of one that is due sooner."""

@@ -102,6 +102,10 @@ def _run(_args: argparse.Namespace) -> int:
 
     async def life() -> None:
         await Producer(settings).run()
+        # All is closed. Threads and tasks of a driver that still waits for a hung server would hold the process up.
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(0)
 
     try:
         asyncio.run(life())

@@ -60,6 +60,8 @@ class Worker:
         async with AsyncExitStack() as connection:
             async with self._claims.turn:
                 self.loop.beat()
+                # At a stop with the database away, each would wait for a connection in turn.
+                self._claims.require_open()
                 session = await connection.enter_async_context(self._store.session())
                 # Holding the turn and a connection, for hours perhaps.
                 while (claim := await self._claims.next(self.loop)) is None:

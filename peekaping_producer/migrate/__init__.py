@@ -91,8 +91,8 @@ async def look(target: DatabaseTarget) -> Standing:
     """Compare the target's ledger with the migrations that this program has; writes nothing.
 
     Raises StoreUnavailableError and StoreError as MonitorStore.open() does; StoreError also where the ledger names a
-    migration that this program does not know, where one of the tables is there but neither ledger nor monitors, and
-    where a SQLite file's folder is missing.
+    migration that this program does not know, where some of the tables are there without a ledger, and where a SQLite
+    file's folder is missing.
     """
     async with dialect_of(target).reading(target) as connection:
         return await _standing(connection, target)
@@ -127,6 +127,8 @@ async def _standing(connection: Connection, target: DatabaseTarget) -> Standing:
     known = migrations(target.dialect)
     if LEDGER not in found:
         if expected[0] in found:
+            if target.dialect != "mongo" and (missing := set(expected) - found):
+                raise StoreError(f"{target}: {', '.join(sorted(missing))} missing: finish the API server's migrations")
             return Standing(upstream=True)
         if found:
             raise StoreError(

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 from bson import json_util
@@ -17,7 +17,9 @@ CREATE_LEDGER = '{"create": "peekaping_producer_migrations"}\n'
 _LOCK = "peekaping_producer_lock"
 """A collection of its own, so that the ledger is there only once something was applied."""
 _LOCK_TIMEOUT = 60.0
-"""Seconds to wait for another replica's migration, and after which that one is taken for dead."""
+"""Seconds to wait for another replica's migration."""
+_LOCK_LEASE = timedelta(seconds=30)
+"""After which a migration is taken for dead; all that it runs may be repeated, should it be alive."""
 _DUPLICATE_KEY = 11000
 
 
@@ -55,6 +57,11 @@ class MongoConnection:
             raise StoreError(f"{self._target}: the server refuses a command (error {unexpected.pop()})")
         return not codes
 
+    async def now(self) -> datetime:
+        """The server's clock, since replicas' own may differ; by hello's old name, which every server knows."""
+        moment: datetime = (await self._client.command({"isMaster": 1}))["localTime"]
+        return moment
+
 
 @asynccontextmanager
 async def reading(target: DatabaseTarget) -> AsyncIterator[MongoConnection]:
@@ -85,10 +92,10 @@ async def exclusive(target: DatabaseTarget) -> AsyncIterator[MongoConnection]:
 
 async def _took_lock(connection: MongoConnection, owner: str) -> bool:
     """Upserting a free or an expired lock works; a live one does not fit, and then its id is taken twice."""
-    now = datetime.now(UTC)
+    now = await connection.now()
     taking = {
         "q": {"_id": "migrate", "until": {"$lt": now}},
-        "u": {"$set": {"owner": owner, "until": now + timedelta(seconds=_LOCK_TIMEOUT)}},
+        "u": {"$set": {"owner": owner, "until": now + _LOCK_LEASE}},
         "upsert": True,
     }
     return await connection.command({"update": _LOCK, "updates": [taking]}, expected=_DUPLICATE_KEY)

@@ -74,6 +74,7 @@ async def exclusive(target: DatabaseTarget) -> AsyncIterator[SqliteConnection]:
 
 
 def _path(target: DatabaseTarget) -> Path:
+    sqlite.check_params(target)
     path = Path(target.name).absolute()
     if not path.parent.is_dir():
         raise StoreError(f"sqlite:{path}: the folder {path.parent} does not exist: create it, or correct DB_NAME")

@@ -39,6 +39,8 @@ def parse_database_url(url: str) -> DatabaseTarget:
     dialect = DIALECTS.get(parts.scheme)
     if dialect is None:
         raise _refusal("DATABASE_URL", f"takes {_DATABASE_FORM}")
+    if dialect == "sqlite" and not re.match("sqlite:///.", url):
+        raise _refusal("DATABASE_URL", "takes sqlite:///path with three slashes, or four for an absolute path")
     name = _decoded("DATABASE_URL", parts.path[1:])
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     params = dict(pairs)
@@ -47,8 +49,6 @@ def parse_database_url(url: str) -> DatabaseTarget:
     if not name:
         raise _refusal("DATABASE_URL", "takes a database name (sqlite: a path) after the host")
     if dialect == "sqlite":
-        if parts.netloc:
-            raise _refusal("DATABASE_URL", "takes sqlite:///path with three slashes, or four for an absolute path")
         return DatabaseTarget(dialect=dialect, name=name, params=params)
     if "/" in parts.path[1:] or "@" in parts.path:
         raise _refusal("DATABASE_URL", f"takes one name after the host; {_ENCODE}")

@@ -25,12 +25,22 @@ from peekaping_producer.targets import DatabaseTarget
 _OBJECT_ID = re.compile("[0-9a-f]{24}")
 _FIRST = ObjectId(bytes(12))
 
-_WITH_PROXY = {"$lookup": {"from": "proxies", "localField": "proxy_id", "foreignField": "_id", "as": "proxy"}}
+
+def _named(struct: type[msgspec.Struct], inside: str = "") -> dict[str, int]:
+    """A projection on what `struct` holds."""
+    return {inside + ("_id" if name == "id" else name): 1 for name in struct.__struct_fields__}
+
+
+_WITH_PROXY: list[Document] = [
+    {"$lookup": {"from": "proxies", "localField": "proxy_id", "foreignField": "_id", "as": "proxy"}},
+    {"$project": {**_named(Monitor), "proxy_id": 1, "proxy": 1}},
+]
 _ACTIVE_WINDOWS: list[Document] = [
     {"$lookup": {"from": "maintenance", "localField": "maintenance_id", "foreignField": "_id", "as": "window"}},
     {"$unwind": "$window"},
     {"$match": {"window.active": True}},
     {"$sort": {"window.updated_at": -1, "window._id": 1}},
+    {"$project": {"monitor_id": 1, **_named(MaintenanceWindow, "window.")}},
 ]
 # For each monitor one step in the index on (monitor_id, time). Grouping all heartbeats by monitor could be answered so
 # too, but where the server does not see it, that reads years of heartbeats.
@@ -71,7 +81,7 @@ class MongoSession:
         known = _object_ids(ids)
         if not known:
             return Loaded({}, {})
-        monitors = await self._client.aggregate("monitor", [_among("_id", known), _WITH_PROXY])
+        monitors = await self._client.aggregate("monitor", [_among("_id", known), *_WITH_PROXY])
         windows = await self._client.aggregate("monitor_maintenance", [_among("monitor_id", known), *_ACTIVE_WINDOWS])
         rows = [_monitor_row(document) for document in monitors]
         pushed = _object_ids(push_ids(rows))

@@ -20,9 +20,9 @@ from pymongo.errors import (
     ConfigurationError,
     ConnectionFailure,
     ExecutionTimeout,
+    InvalidName,
     InvalidOperation,
     OperationFailure,
-    PyMongoError,
 )
 
 from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
@@ -46,6 +46,13 @@ _UNAUTHORIZED, _NAMESPACE_EXISTS = 13, 48
 _AUTHENTICATION_FAILED = {18, 8000}
 """The second is Atlas's."""
 _IPV6 = re.compile("[0-9a-fA-F:.]*:[0-9a-fA-F:.]*:[0-9a-fA-F:.]*")
+_REASONS = (
+    "connection refused",
+    "name or service not known",
+    "SSL handshake failed",
+    "no replica set members",
+    "timed out",
+)
 _LARGEST_BATCH = 100_000
 """Documents in one answer: all of a load's, so that no second round trip is needed."""
 
@@ -65,7 +72,11 @@ class MongoClient:
             datetime_conversion=DatetimeConversion.DATETIME_AUTO,
             unicode_decode_error_handler="replace",
         )
-        self._database = self._client.get_database(target.name, codec_options=options)
+        try:
+            self._database = self._client.get_database(target.name, codec_options=options)
+        except InvalidName:
+            problem = f'DB_NAME: got {target.name!r}, mongodb takes a name without blanks and any of . / \\ " $'
+            raise ConfigError([problem]) from None
 
     async def aggregate(self, collection: str, pipeline: Sequence[Document]) -> list[Document]:
         """The documents that a pipeline ends with."""
@@ -118,9 +129,10 @@ class MongoClient:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
+        # Whatever it is: a reply that is no BSON ends in errors that are none of the driver's own, and that quote it.
         try:
             yield
-        except (PyMongoError, OSError) as error:
+        except Exception as error:
             raise _store_error(error, self._target) from None
 
 
@@ -164,7 +176,7 @@ def _checked_params(target: DatabaseTarget) -> dict[str, Any]:
         if name is None:
             instead = "; TLS is asked for by DB_TLS" if given.lower().startswith(("tls", "ssl")) else ""
             problems.append(
-                f"DATABASE_URL: got {given}=..., mongodb takes {', '.join(sorted(_PARAMS.values()))}{instead}"
+                f"DATABASE_URL: got {given}=..., mongodb takes tls, {', '.join(sorted(_PARAMS.values()))}{instead}"
             )
             continue
         try:
@@ -213,9 +225,9 @@ def _store_error(error: Exception, target: DatabaseTarget) -> StoreError:
         case ConnectionFailure() if "certificate verify failed" in str(error):
             return StoreError(f"{where}: the server's certificate is not trusted")
         case ConnectionFailure() if error.timeout:
-            return StoreUnavailableError(f"{where}: no answer in time ({type(error).__name__})")
+            return StoreUnavailableError(f"{where}: no answer in time ({_reason(error)})")
         case ConnectionFailure() | OSError():
-            return StoreUnavailableError(f"{where}: cannot connect, or the connection broke ({type(error).__name__})")
+            return StoreUnavailableError(f"{where}: cannot connect, or the connection broke ({_reason(error)})")
         case InvalidOperation():
             return StoreUnavailableError(f"{where}: the store is not open")
         case ConfigurationError() if target.port is None:
@@ -226,6 +238,11 @@ def _store_error(error: Exception, target: DatabaseTarget) -> StoreError:
             return StoreUnavailableError(f"{where}: the server failed (error {code})")
         case _:
             return StoreUnavailableError(f"{where}: the driver failed ({type(error).__name__})")
+
+
+def _reason(error: Exception) -> str:
+    """What of the driver's long text, which lists each server's state, a user can act on."""
+    return next((each for each in _REASONS if each.lower() in str(error).lower()), type(error).__name__)
 
 
 def _named(params: dict[str, Any]) -> str:

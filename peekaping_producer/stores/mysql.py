@@ -42,12 +42,15 @@ FROM monitors m STRAIGHT_JOIN heartbeats h
     ON h.id = (SELECT latest.id FROM heartbeats latest WHERE latest.monitor_id = m.id ORDER BY time DESC LIMIT 1)
 WHERE m.id IN ({})
 """
-_PLANS = "SELECT id, CASE WHEN active THEN `interval` ELSE 0 END FROM monitors WHERE id IN ({})"
+# What load() would find unreadable has no place in the schedule.
+_PLANS = """
+SELECT id, CASE WHEN active = 1 AND `interval` <= 2147483647 THEN `interval` ELSE 0 END FROM monitors WHERE id IN ({})
+"""
 # Ids that are none of ours would be dropped by the workers and added again by each sync. The pattern compares bytes,
 # whatever the column's collation; its $ would let a line feed pass.
 _PAGE = """
 SELECT id, `interval` FROM monitors
-WHERE id > '{}' AND active AND `interval` > 0
+WHERE {} active = 1 AND `interval` BETWEEN 1 AND 2147483647
   AND CHAR_LENGTH(id) = 36 AND CONVERT(id USING utf8mb4) COLLATE utf8mb4_bin
       REGEXP '^[0-9a-f]{{8}}-[0-9a-f]{{4}}-[0-9a-f]{{4}}-[0-9a-f]{{4}}-[0-9a-f]{{12}}$'
 ORDER BY id LIMIT {}
@@ -86,7 +89,8 @@ class MysqlSession:
 
     async def page_of_plans(self, after: str | None, limit: int) -> list[Plan]:
         """One statement, along the primary key."""
-        start = "" if after is None else self.connection.escape_string(after)
+        # A column of MariaDB's own type uuid compares with nothing but UUIDs.
+        start = "" if after is None else f"id > '{self.connection.escape_string(after)}' AND"
         return [Plan(*row) for row in await self._fetch(_PAGE.format(start, limit))]
 
     async def check_tables(self) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import ssl
-import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -37,8 +36,6 @@ _BUSY = {1040, 1053, 1129, 1203, 1205, 1213, 1226}
 _TOO_SLOW = {1969, 3024}
 _SYNTAX = 1064
 _UNKNOWN_PLUGIN = 2059
-_UNREADABLE_ANSWERS = (AssertionError, AttributeError, IndexError, RuntimeError, UnicodeError, struct.error)
-"""What the driver raises by itself where the other side does not speak MySQL's protocol rightly."""
 
 
 class _RefusedServerError(Exception):
@@ -161,7 +158,9 @@ class Pool:
 def connect_options(target: DatabaseTarget) -> dict[str, Any]:
     """What aiomysql connects with for this target. Raises ConfigError for what a DATABASE_URL said in vain."""
     if target.params:
-        raise ConfigError([f"DATABASE_URL: got {name}=..., mysql takes none" for name in sorted(target.params)])
+        raise ConfigError(
+            [f"DATABASE_URL: got {name}=..., mysql takes ssl-mode only" for name in sorted(target.params)]
+        )
     return {
         "host": target.host,
         "port": target.port or 3306,
@@ -201,10 +200,15 @@ async def connect(target: DatabaseTarget, options: dict[str, Any], *, read_only:
 
 @contextmanager
 def translated(target: DatabaseTarget) -> Iterator[None]:
-    """Raise what the driver raises as a StoreError, without its text where that could hold a row or a secret."""
+    """Raise what the driver raises as a StoreError, without its text where that could hold a row or a secret.
+
+    That may be anything: a reply that is not as the protocol has it ends in whatever error the driver's code runs into.
+    """
     try:
         yield
-    except (err.Error, OSError, _RefusedServerError, *_UNREADABLE_ANSWERS) as error:
+    except StoreError:
+        raise
+    except Exception as error:
         raise _store_error(error, f"{target}, user {target.user}") from None
 
 
@@ -223,7 +227,9 @@ def _store_error(error: Exception, where: str) -> StoreError:
         case OSError():
             return StoreUnavailableError(f"{where}: cannot connect: {error.strerror or type(error).__name__}")
         case _:
-            return StoreUnavailableError(f"{where}: the connection broke, or the other side is no MySQL server")
+            return StoreUnavailableError(
+                f"{where}: the connection broke, or the other side is no MySQL server ({type(error).__name__})"
+            )
 
 
 def _server_error(code: int, said: str, where: str) -> StoreError:

@@ -197,7 +197,9 @@ def connect_options(target: DatabaseTarget) -> dict[str, Any]:
     """
     unknown = sorted(target.params.keys() - {"application_name"})
     if unknown:
-        raise ConfigError([f"DATABASE_URL: got {name}=..., postgres takes application_name only" for name in unknown])
+        raise ConfigError(
+            [f"DATABASE_URL: got {name}=..., postgres takes sslmode and application_name only" for name in unknown]
+        )
     return {
         "host": target.host,
         "port": target.port,
@@ -240,6 +242,8 @@ def _store_error(error: Exception, target: DatabaseTarget) -> StoreError:
             return StoreError(f"{where}: the pooler says: {said}")
         case ssl.SSLCertVerificationError():
             return StoreError(f"{where}: the server's certificate is not trusted: {error.verify_message}")
+        case ConnectionError() if "rejected SSL upgrade" in said:
+            return StoreError(f"{where}: the server has no TLS, and TLS is asked for")
         case TimeoutError():
             return StoreUnavailableError(f"{where}: no answer in time")
         case _:

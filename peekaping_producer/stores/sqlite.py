@@ -128,8 +128,7 @@ class SqliteStore:
     """A MonitorStore on one file with at most `size` connections, each of which is a thread."""
 
     def __init__(self, target: DatabaseTarget, size: int) -> None:
-        if target.params:
-            raise ConfigError([f"DATABASE_URL: got {name}=..., sqlite takes none" for name in sorted(target.params)])
+        check_params(target)
         self._target = target
         self._size = size
         self._free = asyncio.Semaphore(0)
@@ -197,6 +196,12 @@ class SqliteStore:
         task = asyncio.create_task(session.connection.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+def check_params(target: DatabaseTarget) -> None:
+    """Raises ConfigError for what a DATABASE_URL says in vain."""
+    if target.params:
+        raise ConfigError([f"DATABASE_URL: got {name}=..., sqlite takes none" for name in sorted(target.params)])
 
 
 async def _connect(target: DatabaseTarget) -> aiosqlite.Connection:

@@ -11,7 +11,7 @@ from peekaping_producer.migrate import LEDGER, Standing, dialect_of, look, migra
 from peekaping_producer.migrate.files import migrations
 from peekaping_producer.stores import open_store
 from peekaping_producer.targets import DatabaseTarget
-from tests.conformance.conftest import DIALECTS
+from tests.conformance.conftest import DIALECTS, SQL_DIALECTS
 from tests.servers import databases
 from tests.servers.databases import connected
 from tests.servers.pgbouncer import pgbouncer
@@ -108,6 +108,18 @@ async def test_a_half_made_schema_is_left_as_it_was(empty_database: DatabaseTarg
         await migrate(empty_database)
     assert not isinstance(caught.value, StoreUnavailableError)
     assert await snapshot(empty_database) == before
+
+
+@pytest.mark.parametrize("empty_database", SQL_DIALECTS, indirect=True)
+async def test_tables_of_the_api_server_that_are_not_all_there_are_no_upstream_schema(
+    empty_database: DatabaseTarget,
+) -> None:
+    await make_upstream_tables(empty_database)
+    async with connected(empty_database) as database:
+        await database.rename("heartbeats", "heartbeats_away")
+    for call in (migrate, look):
+        with pytest.raises(StoreError, match="heartbeats missing: finish the API server's migrations"):
+            await call(empty_database)
 
 
 async def test_a_migration_that_broke_off_is_finished_by_the_next(empty_database: DatabaseTarget) -> None:

@@ -5,7 +5,7 @@ import logging
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -307,7 +307,7 @@ async def test_a_user_of_the_admin_database_may_read(database: MongoDatabase, me
         store.session() as session,
     ):
         assert await session.page_of_plans(None, 1) == []
-    assert set(entrance.mechanisms) == {mechanism or "SCRAM-SHA-1"}
+    assert set(entrance.mechanisms) == {mechanism or "SCRAM-SHA-256"}
 
 
 async def test_the_auth_source_is_the_one_that_the_url_names(database: MongoDatabase) -> None:
@@ -430,7 +430,7 @@ async def test_what_is_cut_in_the_middle_of_a_read_is_asked_again_or_unavailable
 @pytest.mark.parametrize(
     ("params", "expected"),
     [
-        ({"w": SECRET}, "got w=..., mongodb takes authMechanism"),
+        ({"w": SECRET}, "got w=..., mongodb takes tls, authMechanism"),
         ({"tlsCAFile": SECRET}, "DB_TLS"),
         ({"ssl": SECRET}, "DB_TLS"),
         ({"readPreference": SECRET}, "readPreference"),
@@ -484,7 +484,7 @@ async def test_the_driver_s_debug_lines_stay_out_of_the_log(
 async def test_one_migration_at_a_time_even_after_one_that_died(
     empty_database: DatabaseTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrations, "_LOCK_TIMEOUT", 0.3)
+    monkeypatch.setattr(migrations, "_LOCK_LEASE", timedelta(seconds=0.3))
     async with migrations.exclusive(empty_database) as dead:
         await dead.run(
             '{"update": "peekaping_producer_lock", "updates": [{"q": {}, "u": {"$set": {"owner": "dead"}}}]}'

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
+import msgspec
 import pytest
 from aiohttp import ClientSession
 from redis.asyncio import Redis
@@ -22,7 +23,8 @@ from peekaping_producer.schedule.client import connect
 from tests.asynq_peer import ACTIVE, ARCHIVED, LEASE, PENDING, task_id, task_key
 from tests.e2e.replicas import Consumer, Replica, at_work, environment, members, replicas, row
 from tests.servers import databases, postgres
-from tests.servers.databases import SqlDatabase, new_id
+from tests.servers.databases import Database, SqlDatabase, new_id
+from tests.servers.fault_proxy import fault_proxy
 from tests.servers.pgbouncer import pgbouncer
 from tests.servers.postgres import PostgresServer
 from tests.servers.processes import HOST, free_port
@@ -159,6 +161,28 @@ async def test_a_replica_that_freezes_with_a_claim_in_hand_has_lost_it_when_it_w
 
 def lost(replica: Replica) -> int:
     return sum(int(str(line.get("lost", 0))) for line in replica.lines())
+
+
+@pytest.mark.parametrize("empty_database", ["postgres", "mongo"], indirect=True)
+async def test_a_stop_ends_in_time_while_the_database_hangs(
+    private_redis: RedisServer, server: Redis, database: Database, tmp_path: Path
+) -> None:
+    """I6. Threads and tasks of the driver must not hold the process up; what was claimed is due again."""
+    ids = [database.new_id() for _ in range(50)]
+    await database.insert("monitors", *(row(each, interval=1) for each in ids))
+    async with fault_proxy(database.target.port or 0) as proxy:
+        target = msgspec.structs.replace(database.target, port=proxy.port)
+        env = environment(private_redis.port, target, SHUTDOWN_GRACE="4")
+        with replicas(tmp_path, env) as (replica,):
+            await until(lambda: "claim.handed_off" in replica.events())
+            proxy.hold_replies()
+            await until(lambda: proxy.requests > 0)
+            asked_at = time.monotonic()
+            replica.process.send_signal(signal.SIGTERM)
+            await until(lambda: replica.process.poll() is not None, within_s=20)
+            assert replica.process.returncode == 0
+            assert time.monotonic() - asked_at < 10, "the drivers' own waits are 5 and 8 seconds, and more in a row"
+    assert await members(server) == set(ids)
 
 
 async def test_a_replica_that_is_killed_with_a_claim_in_hand_leaves_it_to_another(

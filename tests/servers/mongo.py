@@ -38,8 +38,7 @@ class MongoServer:
         self._log = folder / "mongo.log"
         self._process: subprocess.Popen[bytes] | None = None
         self.port = processes.free_port()
-        # Its user may read nothing of a checkout in another user's home.
-        self._jars = shutil.copytree(_JARS, folder / "jars") if _JARS.is_dir() else _JARS
+        self._jars = _readable_copy(_JARS, folder / "jars") if _JARS.is_dir() else _JARS
 
     @property
     def target(self) -> DatabaseTarget:
@@ -71,7 +70,7 @@ class MongoDatabase(Database):
         self.target = target
         credentials = {"username": target.user, "password": target.password} if target.user else {}
         self._client: MongoClient[dict[str, Any]] = MongoClient(
-            target.host, target.port, serverSelectionTimeoutMS=20_000, **credentials
+            f"{target.host}:{target.port}".split(","), serverSelectionTimeoutMS=20_000, **credentials, **target.params
         )
         self._database = self._client[target.name]
 
@@ -95,11 +94,12 @@ class MongoDatabase(Database):
         """Change one document."""
         changes = {name: _stored(table, name, value) for name, value in columns.items()}
         collection = self._database[_COLLECTIONS.get(table, table)]
-        await asyncio.to_thread(collection.update_one, {"_id": ObjectId(id_)}, {"$set": changes})
+        await asyncio.to_thread(collection.update_one, {"_id": _stored(table, "id", id_)}, {"$set": changes})
 
     async def delete(self, table: str, id_: str) -> None:
         """Delete one document."""
-        await asyncio.to_thread(self._database[_COLLECTIONS.get(table, table)].delete_one, {"_id": ObjectId(id_)})
+        collection = self._database[_COLLECTIONS.get(table, table)]
+        await asyncio.to_thread(collection.delete_one, {"_id": _stored(table, "id", id_)})
 
     async def rename(self, table: str, to: str) -> None:
         """Take a collection away, or back."""
@@ -165,6 +165,14 @@ async def mongo_database(mongo_server: DatabaseTarget) -> AsyncIterator[Database
     await database.empty()
     await database.close()
     yield mongo_server
+
+
+def _readable_copy(folder: Path, to: Path) -> Path:
+    """For the server's user, who may read nothing of a checkout in another's home, or of one made by a strict umask."""
+    shutil.copytree(folder, to)
+    for path in (to, *to.iterdir()):
+        path.chmod(0o755)
+    return to
 
 
 def _name(name: str) -> str:

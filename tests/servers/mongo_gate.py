@@ -18,7 +18,8 @@ from peekaping_producer.tasks import end
 from tests.servers.processes import HOST
 
 _OP_MSG = 2013
-_OPEN_TO_ALL = {"hello", "ismaster", "isMaster", "saslStart", "saslContinue", "endSessions"}
+_OPEN_TO_ALL = {"hello", "ismaster", "isMaster", "ping", "buildInfo", "buildinfo", "endSessions"}
+_MECHANISMS = ["SCRAM-SHA-1", "SCRAM-SHA-256"]
 _ITERATIONS = 4096
 _FAILED = {"ok": 0.0, "errmsg": "Authentication failed.", "code": 18, "codeName": "AuthenticationFailed"}
 
@@ -29,7 +30,7 @@ class Gate:
     def __init__(self, upstream_port: int, users: Mapping[tuple[str, str], str], forbidden: Collection[str]) -> None:
         self.port = 0
         self.mechanisms: list[str] = []
-        """Of each attempt to authenticate."""
+        """Of each attempt to authenticate, also of those within a hello."""
         self._upstream_port = upstream_port
         self._users = users
         self._forbidden = forbidden
@@ -40,40 +41,67 @@ class Gate:
         task = asyncio.current_task()
         assert task is not None
         self.clients.add(task)
-        server, to_server = await asyncio.open_connection(HOST, self._upstream_port)
-        scram = Scram(self._users)
         try:
-            while True:
-                message = await _message(client)
-                reply = self._answer(scram, message)
-                if reply is None:
-                    to_server.write(message)
-                    reply = await _message(server)
-                to_client.write(reply)
-                await to_client.drain()
+            server, to_server = await asyncio.open_connection(HOST, self._upstream_port)
+            try:
+                await self._talk(client, to_client, server, to_server)
+            finally:
+                to_server.transport.abort()
         except (OSError, asyncio.IncompleteReadError):
-            pass  # one of the two has left
+            pass  # one of the two has left, or the server was not there
         finally:
-            to_server.transport.abort()
             to_client.transport.abort()
             self.clients.discard(task)
 
-    def _answer(self, scram: "Scram", message: bytes) -> bytes | None:
+    async def _talk(
+        self,
+        client: asyncio.StreamReader,
+        to_client: asyncio.StreamWriter,
+        server: asyncio.StreamReader,
+        to_server: asyncio.StreamWriter,
+    ) -> None:
+        scram = Scram(self._users)
+        while True:
+            message = await _message(client)
+            command = _document(message) if self._users or self._forbidden else {}
+            said = self._answer(scram, command)
+            if said is not None:
+                reply = _reply(message, said)
+            else:
+                to_server.write(message)
+                reply = self._greeting(scram, command, await _message(server))
+            to_client.write(reply)
+            await to_client.drain()
+
+    def _answer(self, scram: "Scram", command: dict[str, Any]) -> dict[str, Any] | None:
         """What this gate says itself; None for what the server is to answer."""
-        _, request, _, kind = struct.unpack_from("<iiii", message)
-        if kind != _OP_MSG or (not self._users and not self._forbidden):
-            return None
-        command = _document(message)
-        name = next(iter(command))
-        if name in {"saslStart", "saslContinue"}:
-            self.mechanisms += [command["mechanism"]] if name == "saslStart" else []
-            reply = scram.start(command) if name == "saslStart" else scram.finish(command)
-        elif name in self._forbidden or (self._users and not scram.done and name not in _OPEN_TO_ALL):
-            reply = {"ok": 0.0, "errmsg": f"not authorized to execute command {command}", "code": 13}
-        else:
-            return None
-        body = struct.pack("<Ib", 0, 0) + bson.encode(reply)
-        return struct.pack("<iiii", 16 + len(body), 0, request, _OP_MSG) + body
+        name = next(iter(command), "")
+        if name == "saslStart":
+            return self._start(scram, command)
+        if name == "saslContinue":
+            return scram.finish(command)
+        if name in self._forbidden or (self._users and not scram.done and name not in _OPEN_TO_ALL):
+            return {"ok": 0.0, "errmsg": f"not authorized to execute command {command}", "code": 13}
+        return None
+
+    def _start(self, scram: "Scram", command: dict[str, Any]) -> dict[str, Any]:
+        self.mechanisms.append(command["mechanism"])
+        return scram.start(command)
+
+    def _greeting(self, scram: "Scram", command: dict[str, Any], reply: bytes) -> bytes:
+        """The server's reply, in which a hello's two questions about its user are answered as mongod answers them."""
+        added: dict[str, Any] = {}
+        source, _, user = command.get("saslSupportedMechs", "").partition(".")
+        if (source, user) in self._users:
+            added["saslSupportedMechs"] = _MECHANISMS
+        if speculative := command.get("speculativeAuthenticate"):
+            said = self._start(scram, {**speculative, "$db": speculative["db"]})
+            added |= {"speculativeAuthenticate": said} if said["ok"] else {}
+        if not added:
+            return reply
+        place = _place(reply)
+        body = reply[4:place] + bson.encode(bson.decode(reply[place:]) | added)
+        return struct.pack("<i", 4 + len(body)) + body
 
 
 class Scram:
@@ -84,6 +112,7 @@ class Scram:
         self._users = users
         self._hash = "sha256"
         self._salted = b""
+        self._nonce = ""
         self._said = ""
 
     def start(self, command: dict[str, Any]) -> dict[str, Any]:
@@ -99,7 +128,8 @@ class Scram:
             password = hashlib.md5(f"{user}:mongo:{password}".encode(), usedforsecurity=False).hexdigest()
         salt = os.urandom(16)
         self._salted = hashlib.pbkdf2_hmac(self._hash, password.encode(), salt, _ITERATIONS)
-        first = f"r={fields['r']}{os.urandom(6).hex()},s={base64.b64encode(salt).decode()},i={_ITERATIONS}"
+        self._nonce = fields["r"] + os.urandom(6).hex()
+        first = f"r={self._nonce},s={base64.b64encode(salt).decode()},i={_ITERATIONS}"
         self._said = f"{bare},{first}"
         return {"ok": 1.0, "conversationId": 1, "done": False, "payload": first.encode()}
 
@@ -110,7 +140,9 @@ class Scram:
         client_key = self._hmac(self._salted, "Client Key")
         signature = self._hmac(hashlib.new(self._hash, client_key).digest(), said)
         proof = bytes(a ^ b for a, b in zip(client_key, signature, strict=True))
-        self.done = hmac.compare_digest(proof, base64.b64decode(_fields(final)["p"]))
+        fields = _fields(final)
+        proven = hmac.compare_digest(proof, base64.b64decode(fields["p"]))
+        self.done = proven and fields["r"] == self._nonce != ""
         if not self.done:
             return _FAILED
         verifier = base64.b64encode(self._hmac(self._hmac(self._salted, "Server Key"), said))
@@ -157,9 +189,27 @@ async def _message(reader: asyncio.StreamReader) -> bytes:
 
 
 def _document(message: bytes) -> dict[str, Any]:
-    """The body section of an OP_MSG; drivers put it first."""
-    size = int.from_bytes(message[21:25], "little")
-    return bson.decode(message[21 : 21 + size])
+    """A request's command."""
+    place = _place(message)
+    size = int.from_bytes(message[place : place + 4], "little")
+    return bson.decode(message[place : place + size])
+
+
+def _place(message: bytes) -> int:
+    """Where the document starts: of an OP_MSG the body section, which drivers put first; a hello may be older."""
+    match struct.unpack_from("<i", message, 12)[0]:
+        case 2004:  # OP_QUERY
+            return message.index(b"\0", 20) + 9  # after a collection's name and two numbers
+        case 1:  # OP_REPLY
+            return 36
+        case _:
+            return 21
+
+
+def _reply(request: bytes, document: dict[str, Any]) -> bytes:
+    (number,) = struct.unpack_from("<i", request, 4)
+    body = struct.pack("<Ib", 0, 0) + bson.encode(document)
+    return struct.pack("<iiii", 16 + len(body), 0, number, _OP_MSG) + body
 
 
 def _fields(text: str) -> dict[str, str]:

@@ -174,7 +174,8 @@ async def test_migrate_says_what_it_did(tmp_path: Path) -> None:
         return await command(tmp_path, "migrate", DB_TYPE="sqlite", DB_NAME=file)
 
     with sqlite3.connect(tmp_path / "upstream.db") as upstream:
-        upstream.execute("CREATE TABLE monitors (id TEXT)")
+        for table in ("monitors", "proxies", "maintenances", "monitor_maintenances", "heartbeats"):
+            upstream.execute(f"CREATE TABLE {table} (id TEXT)")
     upstream.close()
     (tmp_path / "no database").write_text("a letter" * 1000)
     first, theirs, folderless, letter = await asyncio.gather(

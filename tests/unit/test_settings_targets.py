@@ -99,6 +99,15 @@ def test_seeds_that_are_none_are_refused_without_showing_them(hosts: str) -> Non
     assert problem.startswith("DATABASE_URL: got ***, takes")
 
 
+@pytest.mark.parametrize(
+    "url", ["sqlite:peekaping.db", "sqlite://peekaping.db", "sqlite:/x.db", "sqlite:///", "sqlite:"]
+)
+def test_a_sqlite_url_without_three_slashes_is_refused(url: str) -> None:
+    assert problems({"database"}, DATABASE_URL=url) == [
+        "DATABASE_URL: got ***, takes sqlite:///path with three slashes, or four for an absolute path"
+    ]
+
+
 def test_a_parameter_that_stands_twice_is_refused() -> None:
     (problem,) = problems({"database"}, DATABASE_URL="mongodb://h/n?readPreferenceTags=dc:a&readPreferenceTags=dc:b")
     assert problem == "DATABASE_URL: got ***, takes each parameter once"
