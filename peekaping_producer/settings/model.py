@@ -22,7 +22,7 @@ from peekaping_producer.settings.kinds import (
     Whole,
     listening_address,
 )
-from peekaping_producer.settings.urls import DIALECTS, Dialect, parse_database_url, parse_redis_url
+from peekaping_producer.settings.urls import DIALECTS, Dialect, parse_database_url, parse_redis_url, tls_in_url
 from peekaping_producer.targets import DatabaseTarget, RedisTarget, Tls
 
 _HOST = "a host name or address; a URL goes into {}"
@@ -31,12 +31,6 @@ _BOOL = "true or false"
 _PORT = "a port, 1 to 65535"
 _ON = "true if the URL asks for it, else false"
 _UNLESS_SQLITE = "required, except for sqlite"
-_TLS_IN_URL: dict[Dialect, dict[str, dict[str, bool]]] = {
-    "postgres": {"sslmode": {"disable": False, "require": True, "verify-ca": True, "verify-full": True}},
-    "mysql": {"ssl-mode": {"disabled": False, "required": True, "verify_ca": True, "verify_identity": True}},
-    "mongo": {name: {"false": False, "true": True} for name in ("tls", "ssl")},
-}
-"""What each database's own URLs say about TLS, and whether that asks for it."""
 
 
 def _ten_for_zero(workers: int) -> int:
@@ -247,7 +241,7 @@ class Settings(BaseSettings):
         target = self._database_in_url(url, problems) if url else self._database_in_parts(problems)
         if target.dialect != "sqlite":
             params = dict(target.params)
-            encrypted = _tls_in_url(target.dialect, params, problems)
+            encrypted = tls_in_url(target.dialect, params, problems)
             if target.dialect == "mongo" and target.port is None and encrypted is None:
                 encrypted = True  # mongodb+srv:// means TLS
             tls = self._tls("db_tls", encrypted, problems)
@@ -305,21 +299,6 @@ class Settings(BaseSettings):
 def about(name: str) -> Setting:
     """What is said about a field of Settings."""
     return next(each for each in Settings.model_fields[name].metadata if isinstance(each, Setting))
-
-
-def _tls_in_url(dialect: Dialect, params: dict[str, str], problems: list[str]) -> bool | None:
-    """Whether a URL's parameters ask for TLS, None where they say nothing; those that speak of it are taken out.
-
-    Postgres' prefer and allow, and MySQL's preferred, are refused: with them the server, or who poses as it, decides.
-    """
-    encrypted = None
-    for name, modes in _TLS_IN_URL.get(dialect, {}).items():
-        mode = params.pop(name, None)
-        if mode is not None and mode.lower() not in modes:
-            problems.append(f"DATABASE_URL: got a value of {name} that is not taken, takes {', '.join(modes)}")
-        elif mode is not None:
-            encrypted = modes[mode.lower()]
-    return encrypted
 
 
 def _dialect(db_type: DbType) -> Dialect:

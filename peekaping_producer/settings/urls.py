@@ -24,6 +24,12 @@ _ENCODE = "characters such as / ? # % in a name or password are written percent-
 _SEEDS = re.compile(
     r"(?P<before>mongodb://(?:[^/@]*@)?)(?P<seeds>(?:(?:[\w.-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?,)+)(?P<after>[^,@]*)"
 )
+_TLS_IN_URL: dict[Dialect, dict[str, dict[str, bool]]] = {
+    "postgres": {"sslmode": {"disable": False, "require": True, "verify-ca": True, "verify-full": True}},
+    "mysql": {"ssl-mode": {"disabled": False, "required": True, "verify_ca": True, "verify_identity": True}},
+    "mongo": {name: {"false": False, "true": True} for name in ("tls", "ssl")},
+}
+"""What each database's own URLs say about TLS, and whether that asks for it."""
 _DEFAULT_PORT: dict[str, int | None] = {"postgres": 5432, "mysql": 3306, "mongo": 27017}
 
 
@@ -55,10 +61,29 @@ def parse_database_url(url: str) -> DatabaseTarget:
     user, password = _userinfo("DATABASE_URL", parts)
     if not parts.hostname or "," in parts.hostname or (user is None and dialect != "mongo"):
         raise _refusal("DATABASE_URL", f"takes a host and a user: {_DATABASE_FORM}")
+    if parts.scheme == "mongodb+srv" and parts.port:
+        raise _refusal("DATABASE_URL", "takes no port with mongodb+srv://: DNS names the servers and their ports")
     port = None if parts.scheme == "mongodb+srv" else parts.port or _DEFAULT_PORT[dialect]
     return DatabaseTarget(
         dialect=dialect, name=name, host=seeds + parts.hostname, port=port, user=user, password=password, params=params
     )
+
+
+def tls_in_url(dialect: Dialect, params: dict[str, str], problems: list[str]) -> bool | None:
+    """Whether a URL's parameters ask for TLS, None where they say nothing; those that speak of it are taken out.
+
+    Postgres' prefer and allow, and MySQL's preferred, are refused: with them the server, or who poses as it, decides.
+    """
+    said: set[bool] = set()
+    for name, modes in _TLS_IN_URL.get(dialect, {}).items():
+        mode = params.pop(name, None)
+        if mode is not None and mode.lower() not in modes:
+            problems.append(f"DATABASE_URL: got a value of {name} that is not taken, takes {', '.join(modes)}")
+        elif mode is not None:
+            said.add(modes[mode.lower()])
+    if len(said) > 1:
+        problems.append("DATABASE_URL: got tls and ssl that contradict each other, takes one of them")
+    return said.pop() if said else None
 
 
 def parse_redis_url(url: str) -> tuple[RedisTarget, bool]:

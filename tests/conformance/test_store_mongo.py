@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from peekaping_producer.migrate import mongo as migrations
 from peekaping_producer.monitor import Plan
 from peekaping_producer.stores import connections
 from peekaping_producer.stores.mongo import MongoStore
+from peekaping_producer.stores.mongo_client import MongoClient
 from peekaping_producer.targets import DatabaseTarget, Tls
 from tests.servers.fault_proxy import fault_proxy
 from tests.servers.mongo import MongoDatabase, MongoServer
@@ -460,7 +462,14 @@ def test_a_parameter_in_vain_is_named_and_its_value_is_not(params: dict[str, str
 )
 def test_the_parameters_that_users_need_are_taken(params: dict[str, str]) -> None:
     target = DatabaseTarget(dialect="mongo", host="h1:1,[::1]:2,h3", port=3, name="x", params=params)
-    MongoStore(target, 1)
+    options = MongoClient(target, 1)._client.delegate.options
+    told = {name.lower(): value for name, value in params.items()}
+    mode = told.get("readpreference", "primary")
+    assert options.read_preference.mongos_mode == mode
+    assert options.retry_reads is (told.get("retryreads") != "false")
+    assert options.replica_set_name == told.get("replicaset")
+    tags = [{"dc": "ny", "rack": "1"}] if "readpreferencetags" in told else [{}]
+    assert mode == "primary" or options.read_preference.tag_sets == tags
 
 
 @pytest.mark.parametrize(("user", "password"), [("u", None), ("u", ""), (None, SECRET)])
@@ -489,8 +498,9 @@ async def test_one_migration_at_a_time_even_after_one_that_died(
         await dead.run(
             '{"update": "peekaping_producer_lock", "updates": [{"q": {}, "u": {"$set": {"owner": "dead"}}}]}'
         )
+        died_at = time.monotonic()
     async with migrations.exclusive(empty_database):  # waits until the other one's time is over
-        pass
+        assert time.monotonic() - died_at > 0.2
 
 
 async def test_a_lock_that_is_held_is_waited_for_and_then_unavailable(

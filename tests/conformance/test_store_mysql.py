@@ -255,25 +255,27 @@ async def test_an_unknown_database_is_final(database: MysqlDatabase) -> None:
 
 
 async def test_a_missing_privilege_is_final(database: MysqlDatabase) -> None:
-    await database.execute("DROP USER IF EXISTS stranger")
-    await database.execute("CREATE USER stranger IDENTIFIED BY 'strange-secret'")
-    stranger = msgspec.structs.replace(database.target, user="stranger", password="strange-secret")
-    assert "Access denied for user 'stranger'" in str(await refusal(stranger))
-    await database.execute("GRANT SELECT ON peekaping_tests.monitors TO stranger")
+    await database.execute("DROP USER IF EXISTS peekaping_tests_stranger")
+    await database.execute("CREATE USER peekaping_tests_stranger IDENTIFIED BY 'strange-secret'")
+    stranger = msgspec.structs.replace(database.target, user="peekaping_tests_stranger", password="strange-secret")
+    assert "Access denied for user 'peekaping_tests_stranger'" in str(await refusal(stranger))
+    await database.execute("GRANT SELECT ON peekaping_tests.monitors TO peekaping_tests_stranger")
     error = await refusal(stranger)
-    assert "SELECT command denied to user 'stranger'" in str(error)
+    assert "SELECT command denied to user 'peekaping_tests_stranger'" in str(error)
     assert "proxies" in str(error)
     assert not isinstance(error, StoreUnavailableError)
-    await database.execute("DROP USER stranger")
+    await database.execute("DROP USER peekaping_tests_stranger")
 
 
 async def test_reading_takes_no_more_than_select(database: MysqlDatabase) -> None:
-    await database.execute("DROP USER IF EXISTS reader")
-    await database.execute("CREATE USER reader IDENTIFIED BY 'reader-secret'")
-    await database.execute("GRANT SELECT ON peekaping_tests.* TO reader")
-    store = await open_store(msgspec.structs.replace(database.target, user="reader", password="reader-secret"))
+    await database.execute("DROP USER IF EXISTS peekaping_tests_reader")
+    await database.execute("CREATE USER peekaping_tests_reader IDENTIFIED BY 'reader-secret'")
+    await database.execute("GRANT SELECT ON peekaping_tests.* TO peekaping_tests_reader")
+    store = await open_store(
+        msgspec.structs.replace(database.target, user="peekaping_tests_reader", password="reader-secret")
+    )
     await store.close()
-    await database.execute("DROP USER reader")
+    await database.execute("DROP USER peekaping_tests_reader")
 
 
 async def test_an_unreachable_server_may_come_back(database: MysqlDatabase) -> None:

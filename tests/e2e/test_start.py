@@ -28,7 +28,7 @@ from tests.waiting import until
 SECRET = "h0rse-battery"
 
 
-async def ended(replica: Replica, *, within_s: float = 15.0) -> tuple[int, str]:
+async def ended(replica: Replica, *, within_s: float = 60.0) -> tuple[int, str]:
     """Its exit code and all that it printed."""
     await until(lambda: replica.process.poll() is not None, "the replica ends", within_s=within_s)
     text = replica.log_file.read_text()

@@ -158,6 +158,11 @@ def test_tls_with_the_parts_and_its_files(tmp_path: Path) -> None:
             "DATABASE_URL: got a value of sslmode that is not taken, takes ",
         ),
         (
+            {"DATABASE_URL": "mongodb://h/n?tls=true&ssl=false"},
+            "DATABASE_URL: got tls and ssl that contradict each other",
+        ),
+        ({"DATABASE_URL": "mongodb+srv://h:27018/n"}, "DATABASE_URL: got ***, takes no port with mongodb+srv://"),
+        (
             {"DATABASE_URL": "mysql://u@h/n?ssl-mode=PREFERRED"},
             "DATABASE_URL: got a value of ssl-mode that is not taken, takes disabled, ",
         ),
