@@ -58,7 +58,7 @@ ci-servers:
 LOCK := $(UV) compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header
 lock: $(VENV)/.uv
 	$(LOCK) requirements/uv.in -o requirements/uv.txt
-	$(LOCK) pyproject.toml -o requirements/base.txt
+	$(LOCK) pyproject.toml -c requirements/held-back.in -o requirements/base.txt
 	$(LOCK) pyproject.toml --group build --extra embedded -c requirements/base.txt -o requirements/demo.txt
 	$(LOCK) pyproject.toml --group build --extra embedded --group dev -c requirements/demo.txt -o requirements/dev.txt
 
