@@ -14,18 +14,35 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True):
     key_file: str | None = None
 
 
-class RedisTarget(msgspec.Struct, frozen=True, kw_only=True):
-    """A Redis server."""
+class Sentinels(msgspec.Struct, frozen=True, kw_only=True):
+    """Those who know which Redis server is the master of a name: (host, port) of each, and their own password."""
 
-    host: str
-    port: int
+    addresses: tuple[tuple[str, int], ...]
+    master: str
+    password: str | None = None
+
+    def __str__(self) -> str:
+        return ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.addresses)
+
+    __repr__ = __str__
+
+
+class RedisTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """A Redis server: the one at host:port, or the master that `sentinels` name; then host and port do not count."""
+
+    host: str = ""
+    port: int = 0
+    sentinels: Sentinels | None = None
     db: int = 0
     username: str | None = None
     password: str | None = None
     tls: Tls | None = None
 
     def __str__(self) -> str:
-        return f"{'rediss' if self.tls else 'redis'}://{self.host}:{self.port}/{self.db}"
+        scheme = "rediss" if self.tls else "redis"
+        if self.sentinels:
+            return f"{scheme}+sentinel://{self.sentinels}/{self.sentinels.master}/{self.db}"
+        return f"{scheme}://{self.host}:{self.port}/{self.db}"
 
     __repr__ = __str__
 

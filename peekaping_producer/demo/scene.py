@@ -16,9 +16,12 @@ from peekaping_producer.embedded import EmbeddedServerError
 from peekaping_producer.errors import ConfigError, UnreachableError
 from peekaping_producer.migrate import migrate
 from peekaping_producer.monitor import Monitor
-from peekaping_producer.targets import DatabaseTarget
+from peekaping_producer.schedule.client import connect
+from peekaping_producer.settings.urls import parse_redis_url
+from peekaping_producer.targets import DatabaseTarget, Tls
 
 REPLICAS = 2
+_MOST_CONNECTIONS = 100
 
 
 class Scene(msgspec.Struct, frozen=True):
@@ -38,7 +41,7 @@ async def open_scene(redis_url: str | None) -> AsyncIterator[Scene]:
     async with AsyncExitStack() as stack:
         directory = stack.enter_context(leash.directory("peekaping-demo-"))
         url = await stack.enter_async_context(_redis_server(directory, redis_url))
-        redis = await stack.enter_async_context(Redis.from_url(url))
+        redis = await stack.enter_async_context(_client(url))
         monitors = await stack.enter_async_context(open_target())
         database = DatabaseTarget(dialect="sqlite", name=str(directory / "demo.sqlite"))
         await migrate(database)
@@ -68,11 +71,7 @@ async def _redis_server(directory: Path, redis_url: str | None) -> AsyncIterator
 @asynccontextmanager
 async def _borrowed(redis_url: str) -> AsyncIterator[None]:
     """Somebody's Redis: only with an empty database, which is left empty."""
-    try:
-        redis = Redis.from_url(redis_url)
-    except ValueError:
-        raise ConfigError(["REDIS_URL: not a URL such as redis://127.0.0.1:6379/9"]) from None
-    async with redis:
+    async with _client(redis_url) as redis:
         try:
             keys = await redis.dbsize()
         except (RedisError, OSError) as error:
@@ -85,6 +84,12 @@ async def _borrowed(redis_url: str) -> AsyncIterator[None]:
             for pattern in ("peekaping:*", "asynq:*"):
                 if ours := await redis.keys(pattern):
                     await redis.delete(*ours)
+
+
+def _client(redis_url: str) -> Redis:
+    target, encrypted = parse_redis_url(redis_url)
+    tls = Tls() if encrypted else None
+    return connect(msgspec.structs.replace(target, tls=tls), connections=_MOST_CONNECTIONS)
 
 
 def _insert(path: str, monitors: list[Monitor]) -> None:

@@ -1,6 +1,7 @@
 """The connection to Redis. Its settings are part of correctness: nothing here may repeat a script by itself."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from hiredis import pack_command
@@ -11,7 +12,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from peekaping_producer.errors import ScheduleError, UnreachableError
-from peekaping_producer.targets import RedisTarget
+from peekaping_producer.schedule.sentinel import ASK_TIMEOUT_S, FollowsMaster, MasterFinder, SentinelRefusalError
+from peekaping_producer.targets import RedisTarget, Sentinels, Tls
 
 OLDEST_VERSION = (6, 2)
 """ZMSCORE, ZADD LT and ZRANGE BYSCORE came with 6.2."""
@@ -38,39 +40,69 @@ class _TlsConnection(_PackedByHiredis, SSLConnection):
     pass
 
 
+class _MasterConnection(FollowsMaster, _PlainConnection):
+    pass
+
+
+class _TlsMasterConnection(FollowsMaster, _TlsConnection):
+    pass
+
+
 def connect(target: RedisTarget, *, connections: int) -> Redis:
     """A client with at most `connections` connections, without any retry of its own.
 
     The default retry would run a script again whose reply was lost: a claim would then hold two batches, one of them
-    for nobody.
+    for nobody. With sentinels, every new connection goes to the master of that moment.
     """
-    options: dict[str, Any] = {}
-    if target.tls:
-        options = {
-            "ssl_cert_reqs": "required" if target.tls.verify else "none",
-            "ssl_check_hostname": target.tls.verify,
-            "ssl_ca_certs": target.tls.ca_file,
-            "ssl_certfile": target.tls.cert_file,
-            "ssl_keyfile": target.tls.key_file,
-        }
+    kind: type[Connection]
+    if target.sentinels:
+        kind = _TlsMasterConnection if target.tls else _MasterConnection
+        where: dict[str, Any] = {"finder": MasterFinder(target.sentinels, _to_sentinels(target.sentinels, target.tls))}
+    else:
+        kind = _TlsConnection if target.tls else _PlainConnection
+        where = {"host": target.host, "port": target.port}
     pool = ConnectionPool(
-        connection_class=_TlsConnection if target.tls else _PlainConnection,
+        connection_class=kind,
         max_connections=connections,
-        host=target.host,
-        port=target.port,
         db=target.db,
         username=target.username,
         password=target.password or None,
-        socket_timeout=SOCKET_TIMEOUT_S,
-        socket_connect_timeout=SOCKET_TIMEOUT_S,
-        socket_keepalive=True,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,
         encoding_errors="surrogateescape",  # a stray member of any bytes must be removable
         client_name="peekaping-producer",
-        **options,
+        **where,
+        **_sockets(SOCKET_TIMEOUT_S),
+        **_tls(target.tls),
     )
     return Redis.from_pool(pool)
+
+
+def _to_sentinels(sentinels: Sentinels, tls: Tls | None) -> Callable[[str, int], Connection]:
+    kind = _TlsConnection if tls else _PlainConnection
+    options = {"password": sentinels.password, **_sockets(ASK_TIMEOUT_S), **_tls(tls)}
+    return lambda host, port: kind(host=host, port=port, **options)
+
+
+def _sockets(timeout_s: float) -> dict[str, Any]:
+    """What every connection has, to Redis or to a sentinel."""
+    return {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "socket_keepalive": True,
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
+    }
+
+
+def _tls(tls: Tls | None) -> dict[str, Any]:
+    if tls is None:
+        return {}
+    return {
+        "ssl_cert_reqs": "required" if tls.verify else "none",
+        "ssl_check_hostname": tls.verify,
+        "ssl_ca_certs": tls.ca_file,
+        "ssl_certfile": tls.cert_file,
+        "ssl_keyfile": tls.key_file,
+    }
 
 
 async def check_server(redis: Redis, target: RedisTarget) -> str:
@@ -81,6 +113,8 @@ async def check_server(redis: Redis, target: RedisTarget) -> str:
     """
     try:
         info = await redis.info("server")
+    except SentinelRefusalError as error:
+        raise ScheduleError(f"Redis at {target} is not told: {error}") from None
     except (AuthenticationError, NoPermissionError) as error:
         raise ScheduleError(f"Redis at {target} refuses the user or password (REDIS_PASSWORD): {error}") from None
     except ResponseError as error:

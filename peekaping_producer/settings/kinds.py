@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 import msgspec
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from peekaping_producer.settings.sentinels import sentinel_addresses, sentinel_name
+
 Need = Literal["database", "redis", "producer"]
 """What a command works with; a setting of another group is not even looked at."""
 
@@ -64,6 +66,11 @@ def listening_address(text: str) -> tuple[str, int] | None:
     return match["v6"] or match["host"], int(match["port"])
 
 
+def _sentinels(given: str) -> str:
+    sentinel_addresses(given)
+    return given
+
+
 Lower = BeforeValidator(lambda given: given.lower() if isinstance(given, str) else given)
 Whole = BeforeValidator(_whole_number)
 Decimal = BeforeValidator(_decimal)
@@ -72,5 +79,7 @@ Host = Annotated[str, AfterValidator(_host)]
 Port = Annotated[int, Whole, Field(ge=1, le=65535)]
 ReadableFile = Annotated[str, AfterValidator(_file)]
 Address = Annotated[str, AfterValidator(_address)]
+SentinelAddresses = Annotated[str, AfterValidator(_sentinels)]
+SentinelName = Annotated[str, AfterValidator(sentinel_name)]
 Level = Literal["debug", "info", "warn", "warning", "error", "dpanic", "panic", "fatal"]
 DbType = Literal["postgres", "postgresql", "mysql", "sqlite", "mongo", "mongodb"]

@@ -13,11 +13,14 @@ from peekaping_producer.settings.model import Settings, about
 
 ALL: frozenset[Need] = frozenset({"database", "redis", "producer"})
 
-SECRETS = ("DB_PASS", "DATABASE_URL", "REDIS_PASSWORD", "REDIS_URL")
+SECRETS = ("DB_PASS", "DATABASE_URL", "REDIS_PASSWORD", "REDIS_URL", "REDIS_SENTINEL_PASSWORD")
 """Each may come from a file: NAME_FILE."""
 
 _DATABASE_PARTS = ("DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASS")
-_REDIS_PARTS = ("REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD", "REDIS_DB")
+_REDIS_ADDRESS = ("REDIS_HOST", "REDIS_PORT")
+_REDIS_PARTS = (*_REDIS_ADDRESS, "REDIS_PASSWORD", "REDIS_DB", "REDIS_SENTINELS", "REDIS_SENTINEL_MASTER")
+_FAMILIES = ("DB_TLS", "REDIS_TLS", "REDIS_SENTINEL")
+"""How names begin that only make sense together."""
 
 
 def load_settings(
@@ -53,7 +56,7 @@ def _dotenv(path: Path) -> dict[str, str]:
 
 
 def _idle(found: Mapping[str, Found], needs: Collection[Need]) -> set[str]:
-    """The names that do not count here: those of other commands, and those that a URL or sqlite makes needless."""
+    """The names that do not count here: those of other commands, and those that a URL, sentinels or sqlite replace."""
 
     def text(name: str) -> str:
         return found[name].text if name in found else ""
@@ -61,6 +64,8 @@ def _idle(found: Mapping[str, Found], needs: Collection[Need]) -> set[str]:
     idle = {name.upper() for name in Settings.model_fields if about(name).group not in {None, *needs}}
     if text("REDIS_URL") or text("REDIS_URL_FILE"):
         idle |= set(_REDIS_PARTS)
+    elif text("REDIS_SENTINELS"):
+        idle |= set(_REDIS_ADDRESS)
     if text("DATABASE_URL") or text("DATABASE_URL_FILE"):
         idle |= set(_DATABASE_PARTS)
     elif text("DB_TYPE").lower() == "sqlite":
@@ -95,9 +100,9 @@ def _check_targets(settings: Settings, needs: Collection[Need], problems: list[s
 
 
 def _follows(name: str, known: Collection[str]) -> bool:
-    """Whether a problem with `name` may come from leaving out a bad value: its own, or one of the same TLS options."""
-    group, tls, _ = name.partition("_TLS")
-    return name in known or (bool(tls) and any(each.startswith(group + tls) for each in known))
+    """Whether a problem with `name` may come from leaving out a bad value: its own, or one of the same family."""
+    families = [family for family in _FAMILIES if name.startswith(family)]
+    return name in known or any(each.startswith(family) for family in families for each in known)
 
 
 def _shown(name: str, text: str) -> str:

@@ -18,10 +18,13 @@ from peekaping_producer.settings.kinds import (
     Lower,
     Port,
     ReadableFile,
+    SentinelAddresses,
+    SentinelName,
     Setting,
     Whole,
     listening_address,
 )
+from peekaping_producer.settings.sentinels import MASTER_FORM, from_parts, with_password
 from peekaping_producer.settings.urls import DIALECTS, Dialect, parse_database_url, parse_redis_url, tls_in_url
 from peekaping_producer.targets import DatabaseTarget, RedisTarget, Tls
 
@@ -85,10 +88,27 @@ class Settings(BaseSettings):
     redis_url: Annotated[
         SecretStr | None,
         Setting(
-            "The whole Redis server in one URL. It wins: the four settings above are then not read.",
-            "redis:// or rediss:// (with TLS) user:password@host:port/db",
+            "The whole Redis server in one URL. It wins: host, port, password, database number and the names of "
+            "sentinels are then not read.",
+            "redis:// or rediss:// (with TLS) user:password@host:port/db, "
+            "or redis+sentinel:// or rediss+sentinel:// user:password@host:port,host:port/master-name/db",
             "redis",
         ),
+    ] = None
+    redis_sentinels: Annotated[
+        SentinelAddresses | None,
+        Setting(
+            "The sentinels that know where Redis is. They win: REDIS_HOST and REDIS_PORT are then not read.",
+            "host:port,host:port; the port may be left out (26379)",
+            "redis",
+        ),
+    ] = None
+    redis_sentinel_master: Annotated[
+        SentinelName | None,
+        Setting("What the sentinels call it.", MASTER_FORM, "redis", "required with `REDIS_SENTINELS`"),
+    ] = None
+    redis_sentinel_password: Annotated[
+        SecretStr | None, Setting("The sentinels' own password.", "any text", "redis", "no password")
     ] = None
     redis_tls: Annotated[bool | None, Setting("Encrypt the Redis connection.", _BOOL, "redis", _ON)] = None
     redis_tls_verify: Annotated[bool, Setting("Verify the server's certificate and name.", _BOOL, "redis")] = True
@@ -227,9 +247,17 @@ class Settings(BaseSettings):
             target, tls_asked = parse_redis_url(self.redis_url.get_secret_value())
             encrypted = tls_asked or None
         else:
-            password = self.redis_password.get_secret_value() if self.redis_password else None
-            target = RedisTarget(host=self.redis_host, port=self.redis_port, db=self.redis_db, password=password)
-        target = msgspec.structs.replace(target, tls=self._tls("redis_tls", encrypted, problems))
+            target = RedisTarget(
+                host=self.redis_host,
+                port=self.redis_port,
+                sentinels=from_parts(self.redis_sentinels, self.redis_sentinel_master, problems),
+                db=self.redis_db,
+                password=_text(self.redis_password),
+            )
+        sentinels = target.sentinels
+        if sentinels or not self.redis_sentinels:  # else it is said already what is wrong with them
+            sentinels = with_password(sentinels, _text(self.redis_sentinel_password), problems)
+        target = msgspec.structs.replace(target, sentinels=sentinels, tls=self._tls("redis_tls", encrypted, problems))
         if problems:
             raise ConfigError(problems)
         return target
@@ -266,7 +294,7 @@ class Settings(BaseSettings):
             if getattr(self, name) is None:
                 problems.append(f"{name.upper()}: is not set, takes {about(name).takes} (or set DATABASE_URL)")
         dialect = _dialect(self.db_type or "postgres")
-        user, password = self.db_user, self.db_pass.get_secret_value() if self.db_pass else None
+        user, password = self.db_user, _text(self.db_pass)
         if dialect == "mongo":  # the Go services glue both into a URL, so that they stand percent-encoded there
             user, password = user and unquote(user), password and unquote(password)
         return DatabaseTarget(
@@ -294,6 +322,10 @@ class Settings(BaseSettings):
         if files["key_file"] and not files["cert_file"]:
             problems.append(f"{shown}_KEY_FILE: is set alone, takes {shown}_CERT_FILE beside it")
         return Tls(verify=getattr(self, f"{name}_verify"), **files)
+
+
+def _text(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret else None
 
 
 def about(name: str) -> Setting:

@@ -5,7 +5,8 @@ from typing import Literal
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from peekaping_producer.errors import ConfigError
-from peekaping_producer.targets import DatabaseTarget, RedisTarget
+from peekaping_producer.settings.sentinels import sentinel_addresses, sentinel_name
+from peekaping_producer.targets import DatabaseTarget, RedisTarget, Sentinels
 
 Dialect = Literal["postgres", "mysql", "sqlite", "mongo"]
 
@@ -20,6 +21,7 @@ DIALECTS: dict[str, Dialect] = {
 }
 _DATABASE_FORM = "postgres://, mysql://, mongodb:// or mongodb+srv:// user:password@host:port/name, or sqlite:///path"
 _REDIS_FORM = "redis:// or rediss:// user:password@host:port/db"
+_SENTINEL_FORM = "redis+sentinel:// or rediss+sentinel:// user:password@host:port,host:port/master-name/db"
 _ENCODE = "characters such as / ? # % in a name or password are written percent-encoded"
 _SEEDS = re.compile(
     r"(?P<before>mongodb://(?:[^/@]*@)?)(?P<seeds>(?:(?:[\w.-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?,)+)(?P<after>[^,@]*)"
@@ -87,20 +89,50 @@ def tls_in_url(dialect: Dialect, params: dict[str, str], problems: list[str]) ->
 
 
 def parse_redis_url(url: str) -> tuple[RedisTarget, bool]:
-    """The target that a REDIS_URL names, without TLS, and whether it asks for TLS (rediss://). Raises ConfigError."""
+    """The target that a REDIS_URL names, without TLS, and whether it asks for TLS (rediss://, rediss+sentinel://).
+
+    Raises ConfigError.
+    """
+    if url.partition("://")[0].lower() in {"redis+sentinel", "rediss+sentinel"}:
+        return _parse_sentinel_url(url)
     parts = _split("REDIS_URL", url, _REDIS_FORM)
     if parts.scheme not in {"redis", "rediss"} or not parts.hostname:
-        raise _refusal("REDIS_URL", f"takes {_REDIS_FORM}")
+        raise _refusal("REDIS_URL", f"takes {_REDIS_FORM}, or {_SENTINEL_FORM}")
+    _no_query(parts)
+    user, password = _userinfo("REDIS_URL", parts)
+    db = _database_number(parts.path.strip("/"), "the host")
+    target = RedisTarget(host=parts.hostname, port=parts.port or 6379, db=db, username=user, password=password)
+    return target, parts.scheme == "rediss"
+
+
+def _parse_sentinel_url(url: str) -> tuple[RedisTarget, bool]:
+    """User and password are those of the master; the sentinels' own password is a setting of its own."""
+    refusal = _refusal("REDIS_URL", f"takes {_SENTINEL_FORM}; {_ENCODE}")
+    try:
+        parts = urlsplit(url)
+        addresses = sentinel_addresses(parts.netloc.rpartition("@")[2])
+        name, _, db = parts.path.strip("/").partition("/")
+        sentinels = Sentinels(addresses=addresses, master=sentinel_name(name))
+    except ValueError:
+        raise refusal from None
+    if "#" in url:
+        raise refusal
+    _no_query(parts)
+    user, password = _userinfo("REDIS_URL", parts)
+    number = _database_number(db, "the master's name")
+    target = RedisTarget(sentinels=sentinels, db=number, username=user, password=password)
+    return target, parts.scheme == "rediss+sentinel"
+
+
+def _no_query(parts: SplitResult) -> None:
     if parts.query:
         raise _refusal("REDIS_URL", "takes nothing after a question mark; TLS options are settings of their own")
-    db = parts.path.strip("/") or "0"
-    if not (db.isascii() and db.isdecimal() and len(db) < 3 and int(db) <= 15):
-        raise _refusal("REDIS_URL", f"takes a database number from 0 to 15 after the host; {_ENCODE}")
-    user, password = _userinfo("REDIS_URL", parts)
-    target = RedisTarget(
-        host=parts.hostname, port=parts.port or 6379, db=int(db), username=user or None, password=password
-    )
-    return target, parts.scheme == "rediss"
+
+
+def _database_number(text: str, after: str) -> int:
+    if not re.fullmatch(r"[0-9]{0,2}", text) or int(text or "0") > 15:
+        raise _refusal("REDIS_URL", f"takes a database number from 0 to 15 after {after}; {_ENCODE}")
+    return int(text or "0")
 
 
 def _split_seeds(url: str) -> tuple[str, str]:

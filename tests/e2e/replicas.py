@@ -113,6 +113,10 @@ class Consumer:
         self.ticks: Counter[tuple[str, int]] = Counter()
         self.payloads: dict[str, dict[str, object]] = {}
 
+    def move_to(self, redis: Redis) -> None:
+        """Take the next tasks from there; while it is not at work."""
+        self._peer = AsynqPeer(redis)
+
     async def run(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             message = await self._peer.dequeue(time.time())

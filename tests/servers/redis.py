@@ -26,7 +26,7 @@ async def redis_server() -> AsyncIterator[RedisTarget]:
     if url := os.environ.get("TEST_REDIS_URL"):
         yield _from_url(url)
         return
-    _need_a_binary()
+    need_a_binary()
     async with embedded.redis_server() as server:
         yield RedisTarget(host=embedded.HOST, port=server.port)
 
@@ -48,7 +48,7 @@ async def redis(redis_server: RedisTarget) -> AsyncIterator[Redis]:
 @pytest_asyncio.fixture
 async def private_redis() -> AsyncIterator[RedisServer]:
     """A server of one test's own, which it may stop, kill, freeze, restart or flush."""
-    _need_a_binary()
+    need_a_binary()
     async with embedded.redis_server() as server:
         yield server
 
@@ -69,7 +69,7 @@ def _from_url(url: str) -> RedisTarget:
     )
 
 
-def _need_a_binary() -> None:
+def need_a_binary() -> None:
     try:
         embedded.find_binary()
     except EmbeddedServerError as error:

@@ -194,7 +194,7 @@ async def test_a_borrowed_redis_that_is_not_there_is_named_without_its_password(
     with pytest.raises(UnreachableError) as caught:
         await open_only_redis(tmp_path, "redis://:hunter2@127.0.0.1:1/0")
     assert "hunter2" not in str(caught.value)
-    with pytest.raises(ConfigError, match="not a URL"):
+    with pytest.raises(ConfigError, match=r"REDIS_URL: got \*\*\*, takes redis://"):
         await open_only_redis(tmp_path, "http://hunter2")
 
 

@@ -1,0 +1,181 @@
+"""Redis behind Sentinel: which server is the master now, and connections that go to it and to no other.
+
+redis-py has a client of its own for this, which is not used: a sentinel that answers, and is cut off from the others,
+stays its first choice for ever; one that refuses us ends the search; a wrong password looks like a master that nobody
+knows; and connections stay at the old master until that closes them, which takes 8 s after SENTINEL FAILOVER.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from redis.asyncio.connection import Connection
+from redis.exceptions import AuthenticationError, NoPermissionError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from peekaping_producer.targets import Sentinels
+
+ASK_TIMEOUT_S = 1.0
+"""For one sentinel, from the first packet to its answer."""
+
+LOOK_EVERY_S = 1.0
+"""How long a connection in use may take to learn that the sentinels name another master."""
+
+Address = tuple[str, int]
+
+
+class NoMasterError(RedisConnectionError):
+    """No sentinel tells where the master is (yet)."""
+
+
+class SentinelRefusalError(AuthenticationError):
+    """The sentinels that answer do not talk to us; waiting will hardly help."""
+
+
+class MasterFinder:
+    """Asks the sentinels one after another; the one that answered last is asked first.
+
+    `connection_to` makes a connection to the sentinel at host, port, which is used for one question and closed.
+    """
+
+    def __init__(self, sentinels: Sentinels, connection_to: Callable[[str, int], Connection]) -> None:
+        self._sentinels = sentinels
+        self._connection_to = connection_to
+        self._order = list(sentinels.addresses)
+        self._master: Address | None = None
+        self._looked_at = -math.inf
+        self._looking: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"MasterFinder({self._sentinels}, {self._sentinels.master})"
+
+    async def find(self) -> tuple[Address, Address]:
+        """The master's address, and that of the sentinel which told it, within ASK_TIMEOUT_S for each sentinel.
+
+        Raises SentinelRefusalError where all who answer refuse us, else NoMasterError.
+        """
+        failures: dict[Address, Exception] = {}
+        for sentinel in list(self._order):
+            try:
+                master = await self._ask(sentinel)
+            except (RedisError, OSError) as error:
+                failures[sentinel] = error
+            else:
+                self._move(sentinel, 0)
+                self._master = master
+                self._looked_at = time.monotonic()
+                return master, sentinel
+        raise _why(failures)
+
+    def doubt(self, sentinel: Address) -> None:
+        """What it told was of no use: ask it last. It may be cut off from the others and know only the past."""
+        self._move(sentinel, len(self._order))
+
+    def has_left(self, server: Address) -> bool:
+        """Whether the sentinels name another master by now; looks again in the background, so that nobody waits."""
+        idle = self._looking is None or self._looking.done()
+        if idle and time.monotonic() - self._looked_at > LOOK_EVERY_S:
+            self._looking = asyncio.create_task(self._look(), name="sentinels")
+        return self._master not in {None, server}
+
+    async def _look(self) -> None:
+        try:
+            await self.find()
+        except RedisError:  # nobody knows better: the connections stay where they are
+            self._looked_at = time.monotonic()
+
+    async def _ask(self, sentinel: Address) -> Address:
+        connection = self._connection_to(*sentinel)
+        try:
+            async with asyncio.timeout(ASK_TIMEOUT_S):
+                await connection.connect()  # type: ignore[no-untyped-call]
+                await connection.send_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._sentinels.master)
+                reply = await connection.read_response()
+        finally:
+            await connection.disconnect(nowait=True)
+        if reply is None:
+            raise NoMasterError(f"knows no master {self._sentinels.master!r} (REDIS_SENTINEL_MASTER)")
+        return _address(reply)
+
+    def _move(self, sentinel: Address, place: int) -> None:
+        self._order.remove(sentinel)
+        self._order.insert(place, sentinel)
+
+
+class FollowsMaster(Connection):
+    """A connection to whoever is the master when it is made. It closes when that turns out to be one no more."""
+
+    def __init__(self, *, finder: MasterFinder, **options: Any) -> None:
+        super().__init__(**options)
+        self._finder = finder
+        self._greeting = False
+
+    async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
+        """Find the master and connect to it. Raises RedisError; a later attempt asks again."""
+        if self.is_connected:
+            return
+        (self.host, self.port), told_by = await self._finder.find()
+        self._greeting = True
+        try:
+            await super().connect_check_health(check_health, retry_socket_connect)
+        except (RedisError, OSError):
+            self._finder.doubt(told_by)
+            raise
+        finally:
+            self._greeting = False
+
+    async def on_connect_check_health(self, check_health: bool = True) -> None:
+        """Greet the server as always, and see that it is the master: what sentinels tell may be out of date."""
+        await super().on_connect_check_health(check_health)
+        await self.send_command("ROLE", check_health=False)
+        role = await self.read_response()
+        if not (isinstance(role, list) and role[0] == b"master"):
+            raise RedisConnectionError(f"{self.host}:{self.port} is not the master that a sentinel calls it")
+
+    async def send_packed_command(self, *args: Any, **options: Any) -> None:
+        """As always, but to the new master where there is another one; nothing is sent twice for that."""
+        if self.is_connected and not self._greeting and self._finder.has_left((self.host, self.port)):
+            await self.disconnect(nowait=True)
+        await super().send_packed_command(*args, **options)
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        """As always, but for the reply of a master that has become a replica: that ends the connection."""
+        try:
+            return await super().read_response(*args, **options)
+        except ResponseError as error:
+            if not _is_read_only(error):
+                raise
+            await self.disconnect(nowait=True)
+            raise RedisConnectionError(f"{self.host}:{self.port} is the master no more: {error}") from None
+
+
+def _why(failures: Mapping[Address, Exception]) -> RedisError:
+    """What all of it means: a sentinel that lets us ask, and knows no master, may know one later."""
+    said = "; ".join(
+        f"{_text(sentinel)}: {error}" if str(error) else f"{_text(sentinel)}: no answer within {ASK_TIMEOUT_S:g} s"
+        for sentinel, error in failures.items()
+    )
+    refused = any(isinstance(error, AuthenticationError | NoPermissionError) for error in failures.values())
+    if refused and not any(isinstance(error, NoMasterError) for error in failures.values()):
+        return SentinelRefusalError(f"no sentinel takes the password (REDIS_SENTINEL_PASSWORD): {said}")
+    return NoMasterError(f"no sentinel names a master: {said}")
+
+
+def _address(reply: Any) -> Address:
+    try:
+        host, port = reply
+        return host.decode(), int(port)
+    except (TypeError, ValueError, AttributeError):
+        raise ResponseError("answers as no sentinel does") from None
+
+
+def _is_read_only(error: ResponseError) -> bool:
+    """Before version 7 the error of a command in a script is within the script's: "ERR Error running ... -READONLY"."""
+    return isinstance(error, ReadOnlyError) or "-READONLY" in str(error)
+
+
+def _text(address: Address) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

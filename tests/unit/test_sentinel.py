@@ -1,0 +1,259 @@
+"""Finding the master: whom to ask, whom to believe, and what is said where nobody can be believed."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+
+from peekaping_producer.errors import ScheduleError, UnreachableError
+from peekaping_producer.schedule import sentinel as sentinel_module
+from peekaping_producer.schedule.client import check_server, connect
+from peekaping_producer.targets import RedisTarget, Sentinels, Tls
+from tests.servers.fake_redis import fake_redis, info
+from tests.servers.fault_proxy import fault_proxy
+from tests.servers.pgbouncer import self_signed
+from tests.servers.processes import HOST, free_port
+from tests.waiting import until
+
+CANARY = "s3ntinel-canary"
+MASTER = b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"
+REPLICA = b"*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:6379\r\n$9\r\nconnected\r\n:0\r\n"
+SERVING = {"ROLE": MASTER, "INFO": info(redis_version="7.2.0", redis_mode="standalone")}
+
+
+def names(master: RedisTarget) -> dict[str, bytes | None]:
+    """The replies of a sentinel that knows this master."""
+    port = str(master.port).encode()
+    return {"SENTINEL": b"*2\r\n$9\r\n%b\r\n$%d\r\n%b\r\n" % (HOST.encode(), len(port), port)}
+
+
+def behind(*sentinels: RedisTarget | int, password: str | None = None) -> RedisTarget:
+    ports = [each if isinstance(each, int) else each.port for each in sentinels]
+    return RedisTarget(
+        sentinels=Sentinels(addresses=tuple((HOST, port) for port in ports), master="here", password=password)
+    )
+
+
+async def why_not(target: RedisTarget) -> Exception:
+    """What check_server says."""
+    async with connect(target, connections=1) as client:
+        with pytest.raises((ScheduleError, UnreachableError)) as caught:
+            await check_server(client, target)
+    assert CANARY not in str(caught.value)
+    return caught.value
+
+
+@asynccontextmanager
+async def mute_sentinel() -> AsyncIterator[tuple[int, list[int]]]:
+    """Takes connections and says nothing; its port, and one entry for each connection."""
+    taken: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        taken.append(1)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, HOST, 0)
+    try:
+        yield server.sockets[0].getsockname()[1], taken
+    finally:
+        server.close()
+
+
+async def new_connections(client: Redis, count: int) -> None:
+    """Run a command on that many connections, one after the other."""
+    for _ in range(count):
+        assert await client.set("test:a", 1)
+        await client.connection_pool.disconnect()
+
+
+async def test_one_that_does_not_answer_is_asked_once() -> None:
+    async with (
+        fake_redis(SERVING) as master,
+        fake_redis(names(master)) as sentinel,
+        mute_sentinel() as (mute, taken),
+        connect(behind(free_port(), mute, sentinel), connections=2) as client,
+    ):
+        await new_connections(client, 5)
+        assert len(taken) == 1
+
+
+async def test_one_that_names_a_replica_is_not_believed_for_ever() -> None:
+    async with (
+        fake_redis(SERVING) as master,
+        fake_redis({"ROLE": REPLICA}) as replica,
+        fake_redis(names(replica)) as stale,
+        fake_redis(names(master)) as sentinel,
+        connect(behind(stale, sentinel), connections=2) as client,
+    ):
+        with pytest.raises(RedisConnectionError, match="is not the master that a sentinel calls it"):
+            await client.set("test:a", 1)
+        await new_connections(client, 3)
+
+
+async def test_one_that_names_a_dead_master_is_not_believed_for_ever() -> None:
+    async with (
+        fake_redis(SERVING) as master,
+        fake_redis(names(RedisTarget(host=HOST, port=free_port()))) as stale,
+        fake_redis(names(master)) as sentinel,
+        connect(behind(stale, sentinel), connections=2) as client,
+    ):
+        with pytest.raises(RedisError):
+            await client.set("test:a", 1)
+        await new_connections(client, 3)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"-READONLY You can't write against a read only replica.\r\n",
+        b"-ERR Error running script (call to f_1): @user_script:9: -READONLY You can't write against a replica.\r\n",
+    ],
+)
+async def test_a_master_that_became_a_replica_is_left_at_once(reply: bytes) -> None:
+    async with (
+        fake_redis(SERVING) as new,
+        fake_redis(SERVING | {"EVALSHA": reply}) as old,
+        fake_redis(replies := names(old)) as sentinel,
+        connect(behind(sentinel), connections=1) as client,
+    ):
+        assert await client.set("test:a", 1)
+        replies |= names(new)
+        with pytest.raises(RedisConnectionError, match="is the master no more"):
+            await client.evalsha("f" * 40, 0)
+        assert await client.evalsha("f" * 40, 0) == b"OK"
+
+
+async def test_a_master_that_does_not_know_of_its_end_is_left_without_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After SENTINEL FAILOVER the old master goes on for 8 s, and takes writes that are lost."""
+    monkeypatch.setattr(sentinel_module, "LOOK_EVERY_S", 0.05)
+    async with (
+        fake_redis(SERVING | {"GET": b"$3\r\nold\r\n"}) as old,
+        fake_redis(SERVING | {"GET": b"$3\r\nnew\r\n"}) as new,
+        fake_redis(replies := names(old)) as sentinel,
+        connect(behind(sentinel), connections=1) as client,
+    ):
+
+        async def at_the_new_one() -> bool:
+            return await client.get("test:a") == b"new"
+
+        assert not await at_the_new_one()
+        replies |= names(new)
+        await until(at_the_new_one)
+
+
+async def test_connections_outlive_the_sentinels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sentinel_module, "LOOK_EVERY_S", 0.01)
+    async with (
+        fake_redis(SERVING) as master,
+        fake_redis(replies := names(master)) as sentinel,
+        connect(behind(sentinel), connections=1) as client,
+    ):
+        assert await client.set("test:a", 1)
+        for reply in (None, b"*-1\r\n", b"-NOAUTH Authentication required.\r\n"):
+            replies["SENTINEL"] = reply
+            for _ in range(10):
+                assert await client.set("test:a", 1)
+                await asyncio.sleep(0.01)
+
+
+async def test_sentinels_are_asked_now_and_then_and_not_for_each_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sentinel_module, "LOOK_EVERY_S", 3600.0)
+    async with (
+        fake_redis(SERVING) as master,
+        fake_redis(names(master)) as sentinel,
+        fault_proxy(sentinel.port) as counting,
+        connect(behind(counting.port), connections=1) as client,
+    ):
+        assert await client.set("test:a", 1)
+        asked = counting.requests
+        for _ in range(20):
+            assert await client.set("test:a", 1)
+        assert counting.requests == asked > 0
+
+
+async def test_other_errors_of_the_master_stay_what_they_are() -> None:
+    async with (
+        fake_redis(SERVING | {"GET": b"-WRONGTYPE Operation against a key\r\n"}) as master,
+        fake_redis(names(master)) as sentinel,
+        connect(behind(sentinel), connections=1) as client,
+    ):
+        with pytest.raises(RedisError, match="WRONGTYPE"):
+            await client.get("test:a")
+        assert await check_server(client, behind(sentinel)) == "7.2.0"
+
+
+REFUSALS: Sequence[bytes] = (
+    b"-NOAUTH Authentication required.\r\n",
+    b"-NOPERM this user has no permissions to run the 'sentinel' command\r\n",
+)
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+async def test_sentinels_that_refuse_us_end_the_start_and_name_the_setting(refusal: bytes) -> None:
+    async with fake_redis({"SENTINEL": refusal}) as one, fake_redis({"SENTINEL": refusal}) as other:
+        error = await why_not(behind(one, other, free_port(), password=CANARY))
+    assert isinstance(error, ScheduleError)
+    assert "REDIS_SENTINEL_PASSWORD" in str(error)
+
+
+async def test_a_password_that_one_sentinel_refuses_does_not_keep_us_from_the_other() -> None:
+    async with (
+        fake_redis({"AUTH": b"-WRONGPASS invalid username-password pair\r\n"}) as closed,
+        fake_redis(SERVING) as master,
+        fake_redis(names(master)) as sentinel,
+        connect(behind(closed, sentinel, password=CANARY), connections=1) as client,
+    ):
+        assert await client.set("test:a", 1)
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (b"*-1\r\n", "knows no master 'here' (REDIS_SENTINEL_MASTER)"),
+        (b"+OK\r\n", "answers as no sentinel does"),
+        (b"*2\r\n$1\r\na\r\n$1\r\nb\r\n", "answers as no sentinel does"),
+        (b"-ERR unknown command 'SENTINEL'\r\n", "unknown command 'SENTINEL'"),
+    ],
+)
+async def test_sentinels_without_a_master_may_have_one_later(reply: bytes, said: str) -> None:
+    async with fake_redis({"SENTINEL": reply}) as sentinel:
+        error = await why_not(behind(sentinel))
+    assert isinstance(error, UnreachableError)
+    assert f"127.0.0.1:{sentinel.port}" in str(error)
+    assert said in str(error)
+
+
+async def test_tls_covers_the_sentinels_and_the_master() -> None:
+    with self_signed() as certificate:
+        server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        server.load_cert_chain(certificate, certificate.with_suffix(".key"))
+        async with (
+            fake_redis(SERVING) as master,
+            fault_proxy(master.port, tls=server) as master_entrance,
+            fake_redis(names(RedisTarget(host=HOST, port=master_entrance.port))) as sentinel,
+            fault_proxy(sentinel.port, tls=server) as sentinel_entrance,
+        ):
+            target = behind(sentinel_entrance.port)
+            for tls in (Tls(ca_file=str(certificate)), Tls(verify=False)):
+                encrypted = msgspec.structs.replace(target, tls=tls)
+                async with connect(encrypted, connections=1) as client:
+                    assert await check_server(client, encrypted) == "7.2.0"
+            untrusted = await why_not(msgspec.structs.replace(target, tls=Tls()))
+            in_clear = await why_not(target)
+    assert "certificate verify failed" in str(untrusted)
+    assert isinstance(in_clear, UnreachableError)
+
+
+async def test_nothing_shows_the_sentinels_password() -> None:
+    target = behind(free_port(), password=CANARY)
+    async with connect(target, connections=1) as client:
+        finder = client.connection_pool.connection_kwargs["finder"]
+        for shown in (target, target.sentinels, client, client.connection_pool, finder):
+            assert CANARY not in f"{shown!r} {shown!s}"
