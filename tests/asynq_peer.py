@@ -68,43 +68,77 @@ def decode(data: bytes) -> Message:
     return Message(text(1), payload, text(3), text(4), timeout, tuple(sorted(fields)))
 
 
+_TAKEN_BACK = """
+if redis.call('LREM', KEYS[1], 0, ARGV[1]) == 0 then return 0 end
+if redis.call('ZREM', KEYS[2], ARGV[1]) == 0 then return 0 end
+"""
+"""asynq's own guard: whoever no longer holds the task, since it was recovered or replaced, does nothing to it."""
+
+_DEQUEUE = """
+local id = redis.call('RPOPLPUSH', KEYS[3], KEYS[1])
+if not id then return false end
+local key = ARGV[2] .. id
+redis.call('HSET', key, 'state', 'active')
+redis.call('HDEL', key, 'pending_since')
+redis.call('ZADD', KEYS[2], ARGV[1], id)
+return redis.call('HGET', key, 'msg')
+"""
+_FINISH = _TAKEN_BACK + "return redis.call('DEL', ARGV[2])"
+_FAIL = (
+    _TAKEN_BACK
+    + """
+redis.call('ZADD', KEYS[4], ARGV[3], ARGV[1])
+redis.call('HSET', ARGV[2], 'state', 'archived')
+return 1
+"""
+)
+_REQUEUE = (
+    _TAKEN_BACK
+    + """
+redis.call('RPUSH', KEYS[3], ARGV[1])
+redis.call('HSET', ARGV[2], 'state', 'pending')
+return 1
+"""
+)
+_KEYS = (ACTIVE, LEASE, PENDING, ARCHIVED)
+
+RECOVER_AFTER_S = 30
+"""asynq's recoverer leaves a task alone until this long after its lease ended: other consumers' clocks differ."""
+
+
 class AsynqPeer:
-    """A consumer, by hand."""
+    """A consumer, by hand: each step is one script, as asynq has it. Those that end a task tell whether they did."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     async def dequeue(self, now_s: float, *, lease_s: float = 30) -> Message | None:
-        """pending → active, as asynq's own script does it."""
-        taken = await self._redis.rpoplpush(PENDING, ACTIVE)
-        if taken is None:
-            return None
-        key = f"{PREFIX}t:{taken.decode()}"
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hset(key, "state", "active")
-            pipe.hdel(key, "pending_since")
-            pipe.zadd(LEASE, {taken: now_s + lease_s})
-            pipe.hget(key, "msg")
-            *_, message = await pipe.execute()
+        """pending → active."""
+        message = await self._redis.eval(_DEQUEUE, len(_KEYS), *_KEYS, now_s + lease_s, f"{PREFIX}t:")
         return decode(message) if message else None
 
-    async def finish(self, monitor_id: str) -> None:
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.lrem(ACTIVE, 0, task_id(monitor_id))
-            pipe.zrem(LEASE, task_id(monitor_id))
-            pipe.delete(task_key(monitor_id))
-            await pipe.execute()
+    async def finish(self, monitor_id: str) -> bool:
+        return await self._end(_FINISH, monitor_id)
 
-    async def fail(self, monitor_id: str, now_s: float) -> None:
+    async def fail(self, monitor_id: str, now_s: float) -> bool:
         """Out of retries: archived, and the hash stays."""
-        await self._redis.lrem(ACTIVE, 0, task_id(monitor_id))
-        await self._redis.zrem(LEASE, task_id(monitor_id))
-        await self._redis.zadd(ARCHIVED, {task_id(monitor_id): now_s})
-        await self._redis.hset(task_key(monitor_id), "state", "archived")
+        return await self._end(_FAIL, monitor_id, now_s)
 
-    async def requeue(self, monitor_id: str) -> None:
+    async def requeue(self, monitor_id: str) -> bool:
         """At a consumer's shutdown: back to the end of the list that is served first."""
-        await self._redis.lrem(ACTIVE, 0, task_id(monitor_id))
-        await self._redis.zrem(LEASE, task_id(monitor_id))
-        await self._redis.rpush(PENDING, task_id(monitor_id))
-        await self._redis.hset(task_key(monitor_id), "state", "pending")
+        return await self._end(_REQUEUE, monitor_id)
+
+    async def extend(self, monitor_id: str, now_s: float, *, lease_s: float = 30) -> None:
+        """A living consumer does this again and again for the task in its hand."""
+        await self._redis.zadd(LEASE, {task_id(monitor_id): now_s + lease_s}, xx=True)
+
+    async def recover(self, now_s: float) -> None:
+        """Archive what a consumer took and never ended: the tasks have no retries."""
+        for each in await self._redis.zrange(LEASE, "-inf", now_s - RECOVER_AFTER_S, byscore=True):
+            monitor_id = each.decode().removeprefix("healthcheck:")
+            if await self._redis.hexists(task_key(monitor_id), "msg"):
+                await self.fail(monitor_id, now_s)
+
+    async def _end(self, script: str, monitor_id: str, *more: float) -> bool:
+        done = await self._redis.eval(script, len(_KEYS), *_KEYS, task_id(monitor_id), task_key(monitor_id), *more)
+        return bool(done)

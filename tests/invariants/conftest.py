@@ -1,0 +1,51 @@
+"""The server, the walk's time in place of the product's, and silence."""
+
+import sys
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+import structlog
+from redis import Redis
+
+from peekaping_producer.targets import RedisTarget
+from tests.invariants.replica import STEADY
+
+
+@pytest.fixture
+def server(redis_server: RedisTarget) -> Iterator[Redis]:
+    """A client that does what it is told at once. Fails where the database is not empty; the walks flush it."""
+    with Redis(
+        host=redis_server.host,
+        port=redis_server.port,
+        db=redis_server.db,
+        username=redis_server.username,
+        password=redis_server.password or None,
+        protocol=2,
+        encoding_errors="surrogateescape",
+    ) as client:
+        if client.dbsize():
+            pytest.fail(f"{redis_server} is not empty, and the tests would flush it", pytrace=False)
+        yield client
+        client.flushdb()
+
+
+@pytest.fixture(autouse=True)
+def walking_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The product's monotonic clock, and the constants that six monitors would be too few for."""
+    walking = SimpleNamespace(monotonic=lambda: STEADY.now_s)
+    for name, module in list(sys.modules.items()):
+        if name.startswith("peekaping_producer.") and getattr(module, "time", None) is time:
+            monkeypatch.setattr(module, "time", walking)
+    monkeypatch.setattr("peekaping_producer.sync.PAGE", 2)
+    monkeypatch.setattr("peekaping_producer.sync.BELIEVE_EMPTY_BELOW", 4)
+
+
+@pytest.fixture(autouse=True)
+def silence() -> Iterator[None]:
+    """A walk logs as much as a bad week."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
+    yield
+    structlog.configure(**before)

@@ -1,0 +1,218 @@
+"""What must hold, checked from outside: the keys before and after each call, and what the rows were meanwhile.
+
+Two forms of each invariant. The form for every step (here) says what a single call of ours may do to the keys. The
+form after settling (settled.py) says what must have become true once the faults are over.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from peekaping_producer.monitor import Monitor, next_aligned
+
+LEASE_TTL_MS = 10_000
+ASYNQ_ALLOWANCE_S = 30
+
+
+class Broken(AssertionError):  # noqa: N818 - said of an invariant
+    """An invariant does not hold."""
+
+    def __init__(self, invariant: str, monitor_id: str, what: str) -> None:
+        super().__init__(f"{invariant} {monitor_id}: {what}")
+        self.invariant = invariant
+
+
+@dataclass(frozen=True)
+class Task:
+    """asynq's hash of one task."""
+
+    state: str | None
+    since: str | None
+    has_message: bool
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Everything that replicas and consumers share, at one instant. Ids are monitors'."""
+
+    due: dict[str, float] = field(default_factory=dict)
+    lease: dict[str, float] = field(default_factory=dict)
+    leader: str | None = None
+    pending: tuple[str, ...] = ()
+    active: tuple[str, ...] = ()
+    asynq_lease: dict[str, float] = field(default_factory=dict)
+    tasks: dict[str, Task] = field(default_factory=dict)
+
+    @property
+    def members(self) -> set[str]:
+        return self.due.keys() | self.lease.keys()
+
+    def stuck(self, monitor_id: str, now_ms: int) -> str | None:
+        """Why the task will never end, if that is certain and may be seen by a hand-off at once."""
+        task = self.tasks.get(monitor_id)
+        if task is None:
+            return None
+        if task.state == "pending":
+            # With other tasks in the list, it is looked for only once its place at the end would have come.
+            return "pending, and the list is empty" if not self.pending else None
+        if task.state == "active":
+            ends = self.asynq_lease.get(monitor_id)
+            if ends is None or not task.has_message:
+                return "active without lease or message"
+            return "active, its lease long over" if ends + ASYNQ_ALLOWANCE_S <= now_ms / 1000 else None
+        return f"in state {task.state}"
+
+
+@dataclass
+class History:
+    """What happened to one monitor, as far as it matters for what may happen next."""
+
+    not_before: float | None = None
+    """ms: the due time that the last hand-off, placing or move wrote. No task is enqueued before it (I2)."""
+    stood_still: bool = True
+    """Since it entered the schedule its row did not run at some moment, or the database said so."""
+    ran_in_term: bool = False
+    """Its row ran at some moment of the term that is in Redis now."""
+    stopped_at: int | None = None
+    """ms: when its row ceased to run, by the furthest that Redis TIME had come; None while it runs."""
+    intervals: set[int] = field(default_factory=set)
+    """What its row said since its due time was last written."""
+
+
+class Ledger:
+    """Looks at every call of ours. `watch` limits it to some invariants (None: all)."""
+
+    def __init__(self, rows: dict[str, Monitor], watch: Iterable[str] | None = None) -> None:
+        self.enqueued: list[tuple[str, int]] = []
+        """Every task of ours: monitor id, Redis TIME in ms."""
+        self.furthest_ms = 0
+        """The furthest that Redis TIME has come; it may step back."""
+        self._rows = rows
+        self._strays: set[str] = set()
+        """Entries of the queue whose hash a fault took: asynq and the sweep see to them, not the hand-off."""
+        self._watch = None if watch is None else frozenset(watch)
+        self._histories: dict[str, History] = {}
+        self.keys = Keys()
+
+    def _of(self, monitor_id: str) -> History:
+        return self._histories.setdefault(monitor_id, History())
+
+    def fail(self, invariant: str, monitor_id: str, what: str) -> None:
+        if self._watch is None or invariant in self._watch:
+            raise Broken(invariant, monitor_id, what)
+
+    def _runs(self, monitor_id: str) -> bool:
+        return monitor_id in self._rows and self._rows[monitor_id].runs
+
+    def row_changed(self, monitor_id: str) -> None:
+        """After each commit."""
+        history = self._of(monitor_id)
+        if self._runs(monitor_id):
+            history.ran_in_term, history.stopped_at = True, None
+            history.intervals.add(self._rows[monitor_id].interval)
+        else:
+            history.stood_still = True
+            if history.stopped_at is None:
+                history.stopped_at = self.furthest_ms
+
+    def answered_empty(self) -> None:
+        """The database gave an answer without rows: whoever believes it is not to blame."""
+        for history in self._histories.values():
+            history.stood_still = True
+
+    def faulted(self, after: Keys) -> None:
+        """Somebody who is not ours wrote to the keys: what they wrote is where we go on from."""
+        self._see_term(after)
+        for monitor_id in self.keys.members | after.members:
+            due = after.due.get(monitor_id)
+            if monitor_id not in after.members or monitor_id not in self.keys.members:
+                self._enter(monitor_id, due)
+                self._of(monitor_id).stood_still = True
+            elif due is not None and due != self.keys.due.get(monitor_id):
+                history = self._of(monitor_id)
+                history.not_before = due if history.not_before is None else min(due, history.not_before)
+                self._written(monitor_id)
+        self._strays = {each for each in after.pending if each not in after.tasks or each in self._strays}
+        self.keys = after
+
+    def called(self, name: str, after: Keys, now_ms: int) -> None:
+        """After each call of ours: raises Broken, naming the invariant."""
+        self.furthest_ms = max(self.furthest_ms, now_ms)
+        before = self.keys
+        self._see_term(after)
+        if name == "hand_off":
+            self._check_enqueued(before, after, now_ms)
+        for monitor_id in before.members | after.members:
+            self._check_place(name, monitor_id, before, after, now_ms)
+        self.keys = after
+
+    def _see_term(self, after: Keys) -> None:
+        if after.leader != self.keys.leader:
+            for monitor_id, history in self._histories.items():
+                history.ran_in_term = self._runs(monitor_id)
+
+    def _enter(self, monitor_id: str, due: float | None) -> None:
+        history = self._of(monitor_id)
+        history.not_before, history.stood_still = due, not self._runs(monitor_id)
+        self._written(monitor_id)
+
+    def _written(self, monitor_id: str) -> None:
+        row = self._rows.get(monitor_id)
+        self._of(monitor_id).intervals = {row.interval} if row and row.runs else set()
+
+    # I1 (no monitor in two places, none thrown out), I4 (none brought in that does not run), and due times.
+
+    def _check_place(self, name: str, monitor_id: str, before: Keys, after: Keys, now_ms: int) -> None:
+        was, is_ = monitor_id in before.members, monitor_id in after.members
+        history = self._of(monitor_id)
+        if monitor_id in after.due and monitor_id in after.lease:
+            self.fail("I1", monitor_id, f"{name} left it in both due and lease")
+        if was and not is_ and not history.stood_still:
+            self.fail("I1", monitor_id, f"{name} took it out, and its row has run all the time that it was in")
+        if is_ and not was:
+            if name != "place":
+                self.fail("I4", monitor_id, f"{name} brought it back after it had left the schedule")
+            elif not history.ran_in_term:
+                self.fail("I4", monitor_id, "placed, and its row has not run at any moment of this term")
+            self._enter(monitor_id, after.due.get(monitor_id))
+        elif was and not is_:
+            history.not_before = None
+        elif (due := after.due.get(monitor_id)) is not None and due != before.due.get(monitor_id):
+            self._check_due(name, monitor_id, due, now_ms)
+
+    def _check_due(self, name: str, monitor_id: str, due: float, now_ms: int) -> None:
+        """A due time only moves on, but for Redis TIME stepping back, and an edit of the interval."""
+        history = self._of(monitor_id)
+        if name == "move":
+            if due not in {next_aligned(now_ms, interval) for interval in history.intervals}:
+                self.fail("next due", monitor_id, f"moved to {due:.0f}, no tick of what its row said since it was set")
+        elif name not in ("hand_off", "give_back", "reclaim"):
+            self.fail("next due", monitor_id, f"{name} set it to {due:.0f}")
+        elif history.not_before is not None and due < history.not_before - (self.furthest_ms - now_ms):
+            self.fail("next due", monitor_id, f"{name} moved it back from {history.not_before:.0f} to {due:.0f}")
+        if name in ("move", "hand_off"):
+            history.not_before = due
+        self._written(monitor_id)
+
+    # I2, I3, I8: what a hand-off enqueued, or did not.
+
+    def _check_enqueued(self, before: Keys, after: Keys, now_ms: int) -> None:
+        for monitor_id in set(after.pending):
+            more = after.pending.count(monitor_id) - before.pending.count(monitor_id)
+            if more <= 0:
+                continue
+            self.enqueued.append((monitor_id, now_ms))
+            self._check_tick(monitor_id, now_ms)
+            if more > 1 or (monitor_id in before.pending and monitor_id not in self._strays):
+                self.fail("I2", monitor_id, "its task stands in the queue twice")
+            stopped_at = self._of(monitor_id).stopped_at
+            if stopped_at is not None and now_ms > stopped_at + LEASE_TTL_MS:
+                self.fail("I3", monitor_id, f"enqueued {(now_ms - stopped_at) / 1000:g} s after its row ceased to run")
+        for monitor_id in before.lease.keys() - after.lease.keys():  # handed off
+            if (why := before.stuck(monitor_id, now_ms)) and monitor_id not in after.pending:
+                self.fail("I8", monitor_id, f"handed off, and its task is still stuck: {why}")
+
+    def _check_tick(self, monitor_id: str, now_ms: int) -> None:
+        not_before = self._of(monitor_id).not_before
+        if not_before is None or self.furthest_ms < not_before:
+            when = "is in no schedule" if not_before is None else f"is not due before {not_before:.0f}"
+            self.fail("I2", monitor_id, f"enqueued at {now_ms}, and it {when}")

@@ -1,0 +1,53 @@
+"""What must have become true once the faults are over: the bounded forms of I1, I4 and I8.
+
+- I1: within 35 s each active monitor with an interval above 0 is in exactly one of due and lease.
+- I4: within 60 s each member of due or lease has a row that runs (where any row does: a database that answers wholly
+  empty is not believed).
+- I8: within one interval and 60 s each active monitor is checked again: a consumer has taken a task of it.
+
+To each, one sync's own duration is added.
+"""
+
+from tests.invariants.replica import STEADY
+from tests.invariants.world import World
+
+SYNC_TAKES_S = 1.0
+LONGEST_SHORT_INTERVAL_S = 20
+
+
+def settle(world: World) -> None:
+    """End the faults, let time pass, and check. Raises Broken."""
+    _mend(world)
+    healed_at = STEADY.now_s
+    world.live(35 + SYNC_TAKES_S)
+    runs = {each: row for each, row in world.rows.items() if row.runs}
+    keys = world.ledger.keys
+    for each in runs:
+        if (each in keys.due) == (each in keys.lease):
+            world.ledger.fail("I1", each, "after 35 s its row runs, and it is in neither or both of due and lease")
+    world.live(24, step_s=2.0)
+    zombies = world.ledger.keys.members - runs.keys()
+    if runs and zombies:
+        world.ledger.fail("I4", min(zombies), "after 60 s it is in the schedule, and no row of it runs")
+    world.live(LONGEST_SHORT_INTERVAL_S, step_s=2.0)
+    for each, row in runs.items():
+        if row.interval <= LONGEST_SHORT_INTERVAL_S and world.consumed.get(each, 0.0) < healed_at:
+            world.ledger.fail("I8", each, "it was not checked within one interval and 60 s")
+    pending = world.ledger.keys.pending
+    for each in pending:
+        if pending.count(each) > 1:
+            world.ledger.fail("I2", each, "its task still stands in the queue twice")
+
+
+def _mend(world: World) -> None:
+    """Nothing fails from here on; consumers that died stay dead, and what was sent late has been carried out."""
+    world.database.shows_nothing = world.database.away = False
+    world.go.in_hand.clear()
+    world.in_hand.clear()
+    for replica in list(world.replicas):
+        world.thaw(replica)
+    for call in world.late:
+        world.carry_out(call)
+    world.late.clear()
+    if len(world.replicas) < 2:
+        world.start_replica()

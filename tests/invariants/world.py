@@ -1,0 +1,319 @@
+"""Everything around the replicas: the server, its clock, the rows, consumers, a Go peer, and what goes wrong."""
+
+import json
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from peekaping_producer.errors import StoreError, StoreUnavailableError
+from peekaping_producer.schedule import keys as names
+from tests import asynq_peer
+from tests.asynq_peer import RECOVER_AFTER_S, AsynqPeer
+from tests.clock import START_MS
+from tests.invariants.go_peer import GoPeer
+from tests.invariants.ledger import Keys, Ledger, Task
+from tests.invariants.replica import STEADY, Call, Mutation, Replica, immediately
+from tests.memory_store import MemoryStore, monitor
+
+IDS = tuple(f"m{number}" for number in range(6))
+
+_LOOK = """
+redis.call('PERSIST', KEYS[3]) -- real time has no part in this
+local tasks = {}
+for i, key in ipairs(ARGV) do
+  tasks[i] = redis.call('HMGET', key, 'state', 'pending_since')
+  tasks[i][3] = redis.call('HEXISTS', key, 'msg')
+  tasks[i][4] = redis.call('EXISTS', key)
+end
+return {
+  redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES'), redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES'),
+  redis.call('GET', KEYS[3]), redis.call('LRANGE', KEYS[4], 0, -1), redis.call('LRANGE', KEYS[5], 0, -1),
+  redis.call('ZRANGE', KEYS[6], 0, -1, 'WITHSCORES'), tasks,
+}
+"""
+_LOOK_AT = (names.DUE, names.LEASE, names.LEADER, asynq_peer.PENDING, asynq_peer.ACTIVE, asynq_peer.LEASE)
+_LOOK_COMMAND = ("EVAL", _LOOK, len(_LOOK_AT), *_LOOK_AT, *(asynq_peer.task_key(each) for each in IDS))
+
+
+class Database(MemoryStore):
+    """The rows; for a while it may show none of them, as a wrong replica does."""
+
+    shows_nothing: bool = False
+    on_empty_answer: Callable[[], None] = staticmethod(lambda: None)
+
+    def _read(self, what: str) -> None:
+        super()._read(what)
+        if self.shows_nothing:
+            self.on_empty_answer()
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "rows" and super().__getattribute__("shows_nothing"):
+            return {}
+        return super().__getattribute__(name)
+
+
+class _Immediate:
+    """The synchronous client for those who await each call."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        async def call(*args: Any, **options: Any) -> Any:
+            return getattr(self._redis, name)(*args, **options)
+
+        return call
+
+
+class World:
+    """Replicas over one server. Each step ends with a look at the keys, which the ledger judges."""
+
+    def __init__(self, redis: Redis, *, mutation: Mutation | None = None, watch: Iterable[str] | None = None) -> None:
+        self.redis = redis
+        STEADY.now_s = 0.0
+        self.now_ms = START_MS
+        self.rows = {each: monitor(each, interval) for each, interval in zip(IDS, (2, 2, 7, 7, 20, 20), strict=True)}
+        self.database = Database(rows=self.rows)
+        self.ledger = Ledger(self.rows, watch)
+        self.database.on_empty_answer = self.ledger.answered_empty
+        self.replicas: list[Replica] = []
+        self.late: list[Call] = []
+        """Sent by replicas that no longer wait for an answer; they may yet be carried out."""
+        self.events: list[bytes] = []
+        """Published and not yet heard; some never are."""
+        self.in_hand: list[str] = []
+        """Monitors whose task a living consumer works on."""
+        self.consumed: dict[str, float] = {}
+        """When a consumer last took a task of each monitor, in STEADY's seconds."""
+        self.go = GoPeer(redis)
+        self.calls = 0
+        """Of scripts, by replicas."""
+        self._consumer = AsynqPeer(_Immediate(redis))
+        self._mutation = mutation
+        self._leader_until_ms = 0
+        redis.flushdb()
+        redis.script_flush()
+        for each in IDS:
+            self.ledger.row_changed(each)
+        self.start_replica()
+        self.start_replica()
+
+    # Replicas.
+
+    def start_replica(self) -> None:
+        replica = Replica(self.database, self._mutation)
+        with self.redis.pipeline(transaction=False) as pipe:
+            for text in replica.gate.texts:
+                pipe.script_load(text)
+            pipe.execute()
+        self.replicas.append(replica)
+
+    def bury(self, replica: Replica) -> None:
+        """What a killed replica had sent may be carried out all the same."""
+        self.replicas.remove(replica)
+        sent = [call for call in replica.waiting if not call.done] + replica.given_up()
+        replica.kill()
+        self.late += [call for call in sent if not callable(call.command)]
+
+    def close(self) -> None:
+        for replica in self.replicas:
+            replica.kill()
+        self.replicas.clear()
+
+    def carry_out(self, call: Call) -> None:
+        """Do what was asked; whether and when the replica learns of it is another matter."""
+        if call.done:
+            return
+        call.done = True
+        self._set_time(self.now_ms + 1)
+        STEADY.now_s += 0.001
+        if callable(call.command):
+            try:
+                call.outcome = call.command()
+            except StoreError as error:
+                call.outcome = error
+            return
+        with self.redis.pipeline(transaction=False) as pipe:
+            pipe.set("test:clock", self.now_ms)
+            pipe.execute_command(*call.command)  # type: ignore[no-untyped-call]
+            pipe.execute_command(*_LOOK_COMMAND)  # type: ignore[no-untyped-call]
+            _, call.outcome, seen = pipe.execute(raise_on_error=False)
+        self.calls += not isinstance(call.outcome, RedisError)
+        if call.name == "campaign":
+            call.outcome = self._campaigned(call.outcome, call.command)
+        self.ledger.called(call.name, _keys(seen), self.now_ms)
+
+    def _campaigned(self, outcome: Any, command: tuple[Any, ...]) -> Any:
+        """The key's end is kept here, in the walk's time."""
+        if isinstance(outcome, list) and outcome[0] in (b"won", b"renewed"):
+            self._leader_until_ms = self.now_ms + command[-1]
+        elif isinstance(outcome, list):
+            outcome = [outcome[0], self._leader_until_ms - self.now_ms]
+        return outcome
+
+    def answer(self, replica: Replica, call: Call) -> None:
+        """Carry it out, if it was not yet, and let the replica know, unless it is frozen."""
+        self.carry_out(call)
+        if not replica.frozen and call.waiting:
+            if isinstance(call.outcome, Exception):
+                call.reply.set_exception(call.outcome)
+            else:
+                call.reply.set_result(call.outcome)
+        self.turn(replica)
+
+    def lose_answer(self, replica: Replica, call: Call) -> None:
+        self.carry_out(call)
+        self._fail(replica, call, RedisTimeoutError("Timeout reading"))
+
+    def refuse(self, replica: Replica, call: Call) -> None:
+        """The connection breaks before it is sent."""
+        self._fail(replica, call, RedisConnectionError("Connection refused"))
+
+    def _fail(self, replica: Replica, call: Call, error: RedisError) -> None:
+        if not replica.frozen and call.waiting:
+            call.done = True
+            call.reply.set_exception(StoreUnavailableError("cut") if callable(call.command) else error)
+        self.turn(replica)
+
+    def turn(self, replica: Replica) -> None:
+        replica.turn()
+        self.late += [call for call in replica.given_up() if not callable(call.command)]
+        if replica.ended and replica in self.replicas:
+            self.bury(replica)
+
+    def thaw(self, replica: Replica) -> None:
+        """What was answered meanwhile is read first, as asyncio does; then its timers find out how late it is."""
+        replica.frozen = False
+        for call in replica.waiting:
+            if call.done:
+                self.answer(replica, call)
+        self.turn(replica)
+
+    def serve(self, replica: Replica, calls: int = 1000) -> None:
+        """Answer what it asks, in order, until it asks nothing more at this instant."""
+        for _ in range(calls):
+            waiting = replica.waiting
+            if not waiting or replica.frozen or replica not in self.replicas:
+                return
+            self.answer(replica, waiting[0])
+
+    # Time.
+
+    def _set_time(self, now_ms: int) -> None:
+        self.now_ms = now_ms
+        self.ledger.furthest_ms = max(self.ledger.furthest_ms, now_ms)
+
+    def wait(self, seconds: float) -> None:
+        STEADY.now_s += seconds
+        self.step_clock(seconds)
+        for replica in list(self.replicas):
+            self.turn(replica)
+
+    def step_clock(self, seconds: float) -> None:
+        """Redis TIME alone: a failover to a server whose clock differs."""
+        self._set_time(self.now_ms + round(seconds * 1000))
+        ended = self.now_ms >= self._leader_until_ms and self.ledger.keys.leader
+        if ended:
+            self.redis.delete(names.LEADER)
+        for each in self.in_hand:
+            immediately(self._consumer.extend(each, self.now_ms / 1000))
+        if ended or self.in_hand:
+            self.look()
+
+    def look(self) -> None:
+        """After a step that is none of ours."""
+        self.ledger.faulted(_keys(self.redis.execute_command(*_LOOK_COMMAND)))  # type: ignore[no-untyped-call]
+
+    def live(self, seconds: float, step_s: float = 1.0) -> None:
+        """Time in which everybody who is well does their work."""
+        for _ in range(round(seconds / step_s)):
+            self.wait(step_s)
+            for replica in list(self.replicas):
+                self.serve(replica)
+            self.work()
+            if min(self.ledger.keys.asynq_lease.values(), default=math.inf) < self.now_ms / 1000 - RECOVER_AFTER_S:
+                self.recover()
+            self.look()
+
+    # Rows.
+
+    def put(self, monitor_id: str, interval: int | None, *, active: bool = True) -> None:
+        """Write a row; `interval` None deletes it. The event waits to be delivered."""
+        if interval is None:
+            self.rows.pop(monitor_id, None)
+            event = json.dumps({"type": "monitor.deleted", "payload": monitor_id})
+        else:
+            self.rows[monitor_id] = monitor(monitor_id, interval, active=active)
+            event = json.dumps({"type": "monitor.updated", "payload": {"id": monitor_id}})
+        self.ledger.row_changed(monitor_id)
+        self.events = [*self.events[-9:], event.encode()]
+
+    def publish(self, event: bytes) -> None:
+        for replica in list(self.replicas):
+            replica.hear(event)
+            self.turn(replica)
+
+    # Consumers. Whoever lets them work looks at the keys afterwards.
+
+    def dequeue(self) -> bool:
+        message = immediately(self._consumer.dequeue(self.now_ms / 1000))
+        if message:
+            monitor_id = message.id.removeprefix("healthcheck:")
+            self.consumed[monitor_id] = STEADY.now_s
+            self.in_hand.append(monitor_id)
+        return bool(message)
+
+    def work(self) -> None:
+        """Take and finish all that is in the queue."""
+        for _ in self.ledger.keys.pending:
+            if self.dequeue():
+                self.finish(-1)
+
+    def finish(self, which: int) -> None:
+        immediately(self._consumer.finish(self.in_hand.pop(which)))
+
+    def fail(self, which: int) -> None:
+        immediately(self._consumer.fail(self.in_hand.pop(which), self.now_ms / 1000))
+
+    def requeue(self, which: int) -> None:
+        immediately(self._consumer.requeue(self.in_hand.pop(which)))
+
+    def recover(self) -> None:
+        immediately(self._consumer.recover(self.now_ms / 1000))
+
+    # Leadership, from outside.
+
+    def usurp(self, holder: str) -> None:
+        self.redis.set(names.LEADER, holder)
+        self._leader_until_ms = self.now_ms + 10_000
+        self.look()
+
+
+def _keys(seen: Any) -> Keys:
+    due, lease, leader, pending, active, asynq_lease, tasks = seen
+    return Keys(
+        _scores(due),
+        _scores(lease),
+        leader.decode() if leader else None,
+        tuple(map(_id, pending)),
+        tuple(map(_id, active)),
+        _scores(asynq_lease),
+        {
+            each: Task(state and state.decode(), since and since.decode(), bool(has_message))
+            for each, (state, since, has_message, exists) in zip(IDS, tasks, strict=True)
+            if exists
+        },
+    )
+
+
+def _scores(flat: list[bytes]) -> dict[str, float]:
+    return {_id(flat[i]): float(flat[i + 1]) for i in range(0, len(flat), 2)}
+
+
+def _id(raw: bytes) -> str:
+    return raw.decode().removeprefix("healthcheck:")
