@@ -1,12 +1,28 @@
-"""A TCP proxy before a server, with which a test cuts, holds and refuses what goes through."""
+"""A TCP proxy before a server, with which a test cuts, delays, holds and refuses what goes through."""
 
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TypeVar
 
 from peekaping_producer.tasks import end
 from tests.servers.processes import HOST
+
+PIECE = 65536
+_PIECES_AT_ONCE = 64
+"""What waits here of one connection's answers: 4 MB, then the server is no longer read."""
+
+
+@dataclass(frozen=True)
+class Ends:
+    """A client's connection and the one to the server that stands for it."""
+
+    client: asyncio.StreamReader
+    to_client: asyncio.StreamWriter
+    server: asyncio.StreamReader
+    to_server: asyncio.StreamWriter
 
 
 class FaultProxy:
@@ -14,18 +30,24 @@ class FaultProxy:
 
     def __init__(self, upstream_port: int, tls: ssl.SSLContext | None = None) -> None:
         self.port = 0
+        self.upstream_port = upstream_port
+        """Where new connections go."""
         self.requests = 0
-        """Pieces that clients sent, since the last fault was set."""
-        self._upstream_port = upstream_port
+        """Pieces that clients sent, since the last hold began."""
+        self.delay_s = 0.0
+        """How long each answer stays here, counted from its arrival; order is kept."""
         self._tls = tls
         self._server: asyncio.Server | None = None
         self._pipes: set[asyncio.Task[None]] = set()
+        self._requests_pass = asyncio.Event()
+        self._requests_pass.set()
         self._replies_pass = asyncio.Event()
         self._replies_pass.set()
 
     async def up(self) -> None:
-        """Take connections, and let everything through."""
-        self._replies_pass.set()
+        """Take connections, and hold nothing. The delay stays."""
+        self.release_requests()
+        self.release_replies()
         self._server = await asyncio.start_server(self._serve, HOST, self.port, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -40,6 +62,15 @@ class FaultProxy:
         """End every connection there is."""
         await end(*self._pipes)
 
+    def hold_requests(self) -> None:
+        """What clients ask stays here, until release_requests() or for ever."""
+        self.requests = 0
+        self._requests_pass.clear()
+
+    def release_requests(self) -> None:
+        """Let through what was asked, also by clients that are gone by now."""
+        self._requests_pass.set()
+
     def hold_replies(self) -> None:
         """What clients ask goes through; what the server answers stays here, until release_replies() or for ever."""
         self.requests = 0
@@ -49,18 +80,26 @@ class FaultProxy:
         """Let through what was held, and whatever comes."""
         self._replies_pass.set()
 
+    async def request_passes(self) -> None:
+        """Count a request, and return when it may go on."""
+        self.requests += 1
+        await self._requests_pass.wait()
+
+    async def reply_passes(self, arrived_at: float) -> None:
+        """Return when a reply that came at this time of the loop may go on."""
+        wait_s = arrived_at + self.delay_s - asyncio.get_running_loop().time()
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+        await self._replies_pass.wait()
+
     async def _serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._pipes.add(task)
         try:
-            server, to_server = await asyncio.open_connection(HOST, self._upstream_port)
+            server, to_server = await asyncio.open_connection(HOST, self.upstream_port)
             try:
-                replies = asyncio.create_task(self._answer(server, to_client))
-                try:
-                    await self._ask(client, to_server)
-                finally:
-                    await end(replies)
+                await self._carry(Ends(client, to_client, server, to_server))
             finally:
                 to_server.transport.abort()
         except (OSError, asyncio.CancelledError):
@@ -69,27 +108,49 @@ class FaultProxy:
             to_client.transport.abort()
             self._pipes.discard(task)
 
-    async def _ask(self, client: asyncio.StreamReader, to_server: asyncio.StreamWriter) -> None:
-        while piece := await client.read(65536):
-            self.requests += 1
-            to_server.write(piece)
-            await to_server.drain()
+    async def _carry(self, ends: Ends) -> None:
+        """Forward until the client goes."""
+        arrived: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_PIECES_AT_ONCE)
+        replies = [asyncio.create_task(_listen(ends, arrived)), asyncio.create_task(self._deliver(ends, arrived))]
+        try:
+            while piece := await ends.client.read(PIECE):
+                await self.request_passes()
+                ends.to_server.write(piece)
+                await ends.to_server.drain()
+        finally:
+            await end(*replies)
 
-    async def _answer(self, server: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+    async def _deliver(self, ends: Ends, arrived: asyncio.Queue[tuple[float, bytes]]) -> None:
         with suppress(OSError):
-            while piece := await server.read(65536):
-                await self._replies_pass.wait()
-                to_client.write(piece)
-                await to_client.drain()
-        to_client.transport.abort()  # the server went: so does the client's connection
+            while (arrival := await arrived.get())[1]:
+                await self.reply_passes(arrival[0])
+                ends.to_client.write(arrival[1])
+                await ends.to_client.drain()
+        ends.to_client.transport.abort()  # the server went: so does the client's connection
+
+
+async def _listen(ends: Ends, arrived: asyncio.Queue[tuple[float, bytes]]) -> None:
+    """Put what the server says into `arrived`, and b"" when it has gone."""
+    now = asyncio.get_running_loop().time
+    with suppress(OSError):
+        while piece := await ends.server.read(PIECE):
+            await arrived.put((now(), piece))
+    await arrived.put((now(), b""))
+
+
+_Proxy = TypeVar("_Proxy", bound=FaultProxy)
 
 
 @asynccontextmanager
-async def fault_proxy(upstream_port: int, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[FaultProxy]:
-    """A proxy that is up, for the length of the block; with `tls` it is what clients encrypt to."""
-    proxy = FaultProxy(upstream_port, tls)
+async def running(proxy: _Proxy) -> AsyncIterator[_Proxy]:
+    """`proxy`, up for the length of the block."""
     await proxy.up()
     try:
         yield proxy
     finally:
         await proxy.down()
+
+
+def fault_proxy(upstream_port: int, *, tls: ssl.SSLContext | None = None) -> AbstractAsyncContextManager[FaultProxy]:
+    """A proxy that is up, for the length of the block; with `tls` it is what clients encrypt to."""
+    return running(FaultProxy(upstream_port, tls))
