@@ -1,0 +1,99 @@
+"""A Redis of one test's own, the proxy before it, and clients of both."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import msgspec
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from peekaping_producer.brokers.asynq import AsynqBroker
+from peekaping_producer.embedded import HOST, RedisServer
+from peekaping_producer.schedule import Schedule, keys
+from peekaping_producer.schedule.client import connect
+from tests.chaos.steps import Step
+from tests.chaos.wire import StepProxy, step_proxy
+from tests.servers.redis import target_of
+from tests.waiting import DEADLINE_S
+
+SILENCE_S = 0.2
+"""Nobody can wait for what never comes; a machine that is slower than this misses a bug, and invents none."""
+
+
+class RawClient:
+    """A connection whose bytes the test chooses."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    @classmethod
+    async def to(cls, port: int) -> "RawClient":
+        return cls(*await asyncio.open_connection(HOST, port))
+
+    async def said(self, size: int) -> bytes:
+        async with asyncio.timeout(DEADLINE_S):
+            return await self.reader.readexactly(size)
+
+    async def is_silent(self) -> bool:
+        """Whether nothing comes, not even the connection's end."""
+        try:
+            async with asyncio.timeout(SILENCE_S):
+                await self.reader.read(1)
+        except TimeoutError:
+            return True
+        return False
+
+    async def sees_the_end(self) -> bool:
+        async with asyncio.timeout(DEADLINE_S):
+            try:
+                return await self.reader.read() == b""
+            except ConnectionResetError:
+                return True
+
+    def die(self) -> None:
+        """As a process does that is killed while something is unread: the connection is reset."""
+        linger = struct.pack("ii", 1, 0)
+        self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.writer.transport.abort()
+
+
+@dataclass
+class Wire:
+    """A producer's schedule and broker behind the proxy, and `redis`, which goes past it."""
+
+    server: RedisServer
+    proxy: StepProxy
+    redis: Redis
+    behind: Redis
+    schedule: Schedule
+    broker: AsynqBroker
+    seen: list[Step] = field(default_factory=list)
+
+    async def due(self, *ids: str) -> None:
+        await self.redis.zadd(keys.DUE, dict.fromkeys(ids, 1000))
+
+    async def claimed(self) -> int:
+        return await self.redis.zcard(keys.LEASE)
+
+    async def claiming(self) -> "asyncio.Task[object]":
+        """A claim under way, of a script that the server knows."""
+        await self.redis.script_load(self.schedule._claim._text)
+        return asyncio.create_task(self.schedule.claim(10))
+
+
+@pytest_asyncio.fixture
+async def wire(private_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Wire]:
+    monkeypatch.setattr("peekaping_producer.schedule.client.SOCKET_TIMEOUT_S", 30.0)
+    target = target_of(private_redis)
+    async with (
+        step_proxy(private_redis.port) as proxy,
+        connect(target, connections=5) as redis,
+        connect(msgspec.structs.replace(target, port=proxy.port), connections=20) as behind,
+    ):
+        wire = Wire(private_redis, proxy, redis, behind, Schedule(behind), AsynqBroker(behind))
+        proxy.seen = wire.seen.append
+        yield wire

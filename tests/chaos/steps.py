@@ -1,0 +1,107 @@
+"""What producers do to Redis, as it is seen on the wire: one step is one run of one of the product's scripts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from hiredis import Reader
+
+from peekaping_producer.schedule.script import Script
+
+_PACKAGES = ("peekaping_producer.schedule", "peekaping_producer.brokers")
+_PRELUDE = "clock"
+
+
+def scripts_of_the_product() -> dict[str, str]:
+    """SHA to name ("claim", "hand_off", ...) of every script that a producer runs, with its own clock before it."""
+    names = [
+        (package, entry.name.removesuffix(".lua"))
+        for package in _PACKAGES
+        for entry in files(package).joinpath("scripts").iterdir()
+        if entry.name.endswith(".lua")
+    ]
+    scripts = [Script(package, name) for package, name in names if name != _PRELUDE]
+    return {script.sha: script.name for script in scripts}
+
+
+@dataclass(eq=False, slots=True)
+class Step:
+    """One run of a script; keys and arguments as they were sent."""
+
+    script: str
+    keys: list[bytes]
+    args: list[bytes]
+    answer: bytes = b""
+    """What the server answered, undecoded; b"" until it has."""
+
+    @property
+    def reply(self) -> Any:
+        """The answer: bytes, ints, lists of them, None; hiredis.ReplyError where refused. Decoded at each look."""
+        if not self.answer:
+            raise ValueError(f"{self.script} has no answer yet")
+        reader = Reader()
+        reader.feed(self.answer)
+        return reader.gets()
+
+    @property
+    def refused(self) -> bool:
+        """Whether the answer is an error: NOSCRIPT, OOM, READONLY, ..."""
+        return self.answer.startswith(b"-")
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether the server did not know the script, so that its text will follow."""
+        return self.answer.startswith(b"-NOSCRIPT")
+
+
+def line_of(step: Step, producer: str) -> dict[str, Any] | None:
+    """The line of the history (without `at`) that an answered step of `producer` makes, if it makes one.
+
+    claimed: {"kind", "producer", "token", "monitors": {id: due time in ms}}, none where nothing was due
+    handed:  {"kind", "producer", "token", "outcomes": {id: outcome}}; the outcome is the script's: where a producer
+             repeats a hand-off it reports `unconfirmed` for what is `lost` here
+    led:     {"kind", "producer", "term", "script", "accepted": bool}
+    Bytes that are not UTF-8 are written \\xff. What was refused (an error) makes no line.
+    """
+    layout = _LAYOUTS.get(step.script)
+    if layout is None or step.refused:
+        return None
+    line = layout(step)
+    return line and {"producer": producer, **line}
+
+
+def _claimed(step: Step) -> dict[str, Any] | None:
+    _, token, _, flat = step.reply
+    if not flat:
+        return None
+    monitors = {_text(id_): max(float(score), 0.0) for id_, score in zip(flat[::2], flat[1::2], strict=True)}
+    return {"kind": "claimed", "token": _text(token), "monitors": monitors}
+
+
+def _handed(step: Step) -> dict[str, Any]:
+    ids = [_text(id_) for id_ in step.args[4::3]]
+    outcomes = dict.fromkeys(ids, "enqueued")
+    _, exceptions = step.reply
+    for index, outcome in zip(exceptions[::2], exceptions[1::2], strict=True):
+        outcomes[ids[index - 1]] = _text(outcome)
+    return {"kind": "handed", "token": _text(step.args[0]), "outcomes": outcomes}
+
+
+def _led(step: Step) -> dict[str, Any]:
+    reply = step.reply
+    accepted = reply[0] != b"stale" if step.script == "place" else reply != -1
+    return {"kind": "led", "term": _text(step.args[0]), "script": step.script, "accepted": accepted}
+
+
+_LAYOUTS: dict[str, Callable[[Step], dict[str, Any] | None]] = {
+    "claim": _claimed,
+    "hand_off": _handed,
+    "place": _led,
+    "move": _led,
+    "remove": _led,
+}
+
+
+def _text(value: bytes) -> str:
+    return value.decode(errors="backslashreplace")

@@ -1,0 +1,54 @@
+"""Replies are split wherever the pieces fall."""
+
+import pytest
+
+from tests.chaos.replies import ReplySplitter
+
+REPLIES = [
+    b"+OK\r\n",
+    b"-ERR no\r\n",
+    b":-12\r\n",
+    b"$-1\r\n",
+    b"$0\r\n\r\n",
+    b"$9\r\n+a\r\n$3\r\nb\r\n",
+    b"*-1\r\n",
+    b"*0\r\n",
+    b"*3\r\n*2\r\n:1\r\n*0\r\n$2\r\n\r\n\r\n*1\r\n*1\r\n$-1\r\n",
+    b":7\r\n",
+]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 11, 1000])
+def test_pieces_of_any_size(size: int) -> None:
+    splitter, said, split = ReplySplitter(), b"".join(REPLIES), []
+    for at in range(0, len(said), size):
+        splitter.feed(said[at : at + size])
+        while (reply := splitter.next()) is not None:
+            split.append(reply)
+    assert split == REPLIES
+
+
+def test_a_reply_is_there_with_its_last_byte_and_not_earlier() -> None:
+    for reply in REPLIES:
+        splitter = ReplySplitter()
+        splitter.feed(reply[:-1])
+        assert splitter.next() is None
+        splitter.feed(reply[-1:])
+        assert splitter.next() == reply
+
+
+def test_the_rest_is_what_came_of_a_reply_that_is_not_whole() -> None:
+    splitter = ReplySplitter()
+    splitter.feed(b":1\r\n*2\r\n:1\r\n")
+    assert splitter.next() == b":1\r\n"
+    assert splitter.next() is None
+    assert splitter.rest() == b"*2\r\n:1\r\n"
+    splitter.feed(b":2\r\n")
+    assert splitter.next() == b":2\r\n"
+
+
+def test_what_is_no_reply_is_refused() -> None:
+    splitter = ReplySplitter()
+    splitter.feed(b"HTTP/1.1 200 OK\r\n")
+    with pytest.raises(ValueError, match="HTTP"):
+        splitter.next()

@@ -1,0 +1,99 @@
+"""The lines of a history, out of the product's own calls."""
+
+import pytest
+
+from peekaping_producer.errors import StaleTermError
+from peekaping_producer.monitor import Plan
+from peekaping_producer.schedule import Campaign, Outcome, Sighting, keys
+from peekaping_producer.task import HealthCheckTask
+from tests.asynq_peer import task_key
+from tests.chaos.conftest import Wire
+from tests.chaos.steps import Step, line_of, scripts_of_the_product
+
+
+def lines(wire: Wire) -> list[object]:
+    return [line for step in wire.seen if (line := line_of(step, "a"))]
+
+
+def tasks(*ids: str) -> list[HealthCheckTask]:
+    return [HealthCheckTask(each, 60, 16, b"{}") for each in ids]
+
+
+def test_every_script_of_a_producer_is_known() -> None:
+    assert sorted(scripts_of_the_product().values()) == [
+        *("campaign", "claim", "drop", "give_back", "hand_off", "look_at_pending", "move", "place", "reclaim"),
+        *("remove", "resign", "stats", "sweep_pending"),
+    ]
+
+
+async def test_a_claim_tells_its_token_and_when_each_monitor_was_due(wire: Wire) -> None:
+    await wire.redis.zadd(keys.DUE, {"a": 1000, "b": 2000.5, b"\xff": -7})
+    claim = await wire.schedule.claim(10)
+    due = {"\\xff": 0.0, "a": 1000.0, "b": 2000.5}
+    assert lines(wire) == [{"kind": "claimed", "producer": "a", "token": claim.token, "monitors": due}]
+
+
+async def test_a_claim_of_nothing_makes_no_line(wire: Wire) -> None:
+    await wire.schedule.claim(10)
+    assert [step.script for step in wire.seen] == ["claim"]
+    assert lines(wire) == []
+
+
+async def test_a_hand_off_tells_what_became_of_each_monitor(wire: Wire) -> None:
+    await wire.due("fresh", "stuck", "taken")
+    await wire.redis.set(task_key("stuck"), "no hash")
+    claim = await wire.schedule.claim(10)
+    await wire.redis.zrem(keys.LEASE, "taken")
+    handed = await wire.broker.hand_off(claim, tasks("fresh", "stuck", "taken"))
+    assert handed.exceptions == {"stuck": Outcome.REPLACED, "taken": Outcome.LOST}
+    outcomes = {"fresh": "enqueued", "stuck": "replaced", "taken": "lost"}
+    assert lines(wire)[1:] == [{"kind": "handed", "producer": "a", "token": claim.token, "outcomes": outcomes}]
+
+
+async def test_each_write_of_a_leader_tells_its_term_and_whether_it_was_accepted(wire: Wire) -> None:
+    assert (await wire.schedule.campaign("", "t2", 30))[0] is Campaign.WON
+    plans = {"a": Plan("a", 60)}
+    sightings = [Sighting("a", "5000000000001")]
+
+    async def write(term: str) -> None:
+        """Place, move and remove, each of which has something to do."""
+        await wire.schedule.place(term, plans.values())
+        await wire.redis.zadd(keys.DUE, {"a": 5_000_000_000_001})
+        assert await wire.schedule.move(term, sightings, plans) == 1
+        await wire.redis.zadd(keys.DUE, {"a": 5_000_000_000_001})
+        assert await wire.schedule.remove(term, keys.DUE, sightings) == 1
+
+    await write("t2")
+    for call in (
+        wire.schedule.place("t1", plans.values()),
+        wire.schedule.move("t1", sightings, plans),
+        wire.schedule.remove("t1", keys.DUE, sightings),
+    ):
+        with pytest.raises(StaleTermError):
+            await call
+    assert lines(wire) == [
+        {"kind": "led", "producer": "a", "term": term, "script": script, "accepted": term == "t2"}
+        for term in ("t2", "t1")
+        for script in ("place", "move", "remove")
+    ]
+
+
+async def test_steps_that_have_no_line(wire: Wire) -> None:
+    await wire.due("a", "b")
+    claim = await wire.schedule.claim(10)
+    wire.seen.clear()
+    await wire.schedule.drop(claim, ["a"])
+    await wire.schedule.give_back(claim)
+    await wire.schedule.reclaim()
+    await wire.schedule.stats()
+    await wire.schedule.resign("t")
+    await wire.broker.sweep_pending()
+    names = ["drop", "give_back", "reclaim", "stats", "resign", "look_at_pending"]
+    assert [step.script for step in wire.seen] == names
+    assert lines(wire) == []
+
+
+def test_a_refusal_makes_no_line_and_a_step_without_an_answer_has_no_reply() -> None:
+    assert line_of(Step("claim", [], [], b"-OOM command not allowed\r\n"), "a") is None
+    with pytest.raises(ValueError, match="claim has no answer yet"):
+        line_of(Step("claim", [], []), "a")

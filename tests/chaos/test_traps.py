@@ -1,0 +1,180 @@
+"""Steps of producers, held and lost on the wire."""
+
+import asyncio
+
+import pytest
+from hiredis import pack_command
+from redis.exceptions import RedisError
+
+from peekaping_producer.schedule import Outcome, keys
+from peekaping_producer.task import HealthCheckTask
+from tests.chaos.conftest import SILENCE_S, RawClient, Wire
+from tests.chaos.steps import line_of
+from tests.chaos.traps import At, Trap
+from tests.chaos.wire import StepProxy
+from tests.waiting import DEADLINE_S, until
+
+ATS: tuple[At, ...] = ("asked", "answered")
+
+
+async def claim_by_hand(wire: Wire) -> RawClient:
+    """A client that has just asked for a claim of a script that the server knows."""
+    sha = await wire.redis.script_load(wire.schedule._claim._text)
+    client = await RawClient.to(wire.proxy.port)
+    client.writer.write(pack_command(("EVALSHA", sha, 2, keys.DUE, keys.LEASE, 10, 10_000, 1)))
+    return client
+
+
+async def connections(wire: Wire) -> int:
+    """Those that the server has from anybody but `wire.redis`."""
+    return len([each for each in await wire.redis.client_list() if each["cmd"] != "client|list"])
+
+
+def end_of(trap: Trap, verdict: str) -> None:
+    {"release": trap.release, "swallow": trap.swallow, "cut": trap.cut}[verdict]()
+
+
+@pytest.mark.parametrize("verdict", ["release", "swallow", "cut"])
+@pytest.mark.parametrize("at", ATS)
+async def test_a_trap_holds_one_step_until_its_verdict(wire: Wire, at: At, verdict: str) -> None:
+    await wire.due("a")
+    trap = wire.proxy.trap("claim", at)
+    client = await claim_by_hand(wire)
+
+    step = await trap.sprung(DEADLINE_S)
+    assert (step.script, step.keys) == ("claim", [keys.DUE.encode(), keys.LEASE.encode()])
+    assert step.args == [b"10", b"10000", b"1"]
+    assert await wire.claimed() == len(wire.seen) == (at == "answered")
+    assert await client.is_silent()
+    assert (await wire.schedule.claim(10)).due.keys() == ({"a"} if at == "asked" else set()), "others flow"
+
+    await wire.redis.zadd(keys.DUE, {"b": 1})
+    end_of(trap, verdict)
+    if verdict == "release":
+        assert await client.said(4) == b"*4\r\n"
+    elif verdict == "swallow":
+        client.writer.write(pack_command(("PING",)))
+        assert await client.is_silent(), "the next reply would be taken for the lost one"
+    else:
+        assert await client.sees_the_end()
+    held_claim_ran = at == "answered" or verdict == "release"
+    assert len(wire.seen) == 1 + held_claim_ran
+    assert (await wire.redis.zscore(keys.LEASE, "b") is not None) == (at == "asked" and verdict == "release")
+    client.die()
+
+
+@pytest.mark.parametrize("verdict", ["release", "swallow", "cut"])
+@pytest.mark.parametrize("at", ATS)
+async def test_a_client_that_dies_while_its_step_is_held(wire: Wire, at: At, verdict: str) -> None:
+    await wire.due("a")
+    trap = wire.proxy.trap("claim", at)
+    client = await claim_by_hand(wire)
+    await trap.sprung(DEADLINE_S)
+    client.die()
+    end_of(trap, verdict)
+    await until(lambda: _none_left(wire), "the proxy lets the dead client's connection go")
+    assert await wire.claimed() == len(wire.seen) == (at == "answered" or verdict == "release")
+    assert (await wire.schedule.claim(10)).token is not None
+
+
+async def _none_left(wire: Wire) -> bool:
+    return await connections(wire) == 0
+
+
+async def test_a_trap_holds_once_and_others_stand_by(wire: Wire) -> None:
+    first, second = wire.proxy.trap("claim", "answered"), wire.proxy.trap("claim", "answered")
+    one, other = await wire.claiming(), await wire.claiming()
+    assert await first.sprung(DEADLINE_S) is not await second.sprung(DEADLINE_S)
+    await wire.schedule.claim(10)
+    assert not one.done()
+    assert not other.done()
+    first.release()
+    second.release()
+    await asyncio.gather(one, other)
+
+
+async def test_a_trap_that_has_not_sprung_holds_nothing_and_can_be_withdrawn(wire: Wire) -> None:
+    trap = wire.proxy.trap("claim", "asked")
+    with pytest.raises(TimeoutError, match=r"no claim was asked: not within 0\.01 s"):
+        await trap.sprung(0.01)
+    with pytest.raises(RuntimeError, match="the trap for claim \\(asked\\) holds nothing"):
+        trap.release()
+    assert await wire.schedule.reclaim() == 0, "another script"
+    assert trap.withdraw()
+    await wire.schedule.claim(10)
+    with pytest.raises(TimeoutError, match="withdrawn"):
+        await trap.sprung(DEADLINE_S)
+
+
+async def test_a_trap_that_has_sprung_cannot_be_withdrawn_and_its_first_verdict_stands(wire: Wire) -> None:
+    trap = wire.proxy.trap("claim", "asked")
+    claim = await wire.claiming()
+    await trap.sprung(DEADLINE_S)
+    assert not trap.withdraw()
+    trap.release()
+    trap.cut()
+    await claim
+
+
+async def test_what_is_held_ends_with_its_connection(wire: Wire) -> None:
+    await wire.due("a")
+    trap = wire.proxy.trap("claim", "asked")
+    claim = await wire.claiming()
+    await trap.sprung(DEADLINE_S)
+    await wire.proxy.cut()
+    trap.release()
+    with pytest.raises(RedisError):
+        await claim
+    assert await wire.claimed() == 0
+
+
+def test_a_script_that_nobody_runs_is_refused() -> None:
+    with pytest.raises(ValueError, match="got script 'clam', expected one of campaign, claim"):
+        StepProxy(1).trap("clam", "asked")
+
+
+@pytest.mark.parametrize("at", ATS)
+async def test_a_script_that_the_server_forgot_is_one_step(wire: Wire, at: At) -> None:
+    await wire.schedule.claim(10)
+    await wire.redis.script_flush()
+    await wire.due("a")
+    wire.seen.clear()
+    trap = wire.proxy.trap("claim", at)
+    claim = asyncio.create_task(wire.schedule.claim(10))
+    await trap.sprung(DEADLINE_S)
+    assert await wire.claimed() == (at == "answered"), "an answer that says NOSCRIPT is none"
+    trap.release()
+    assert (await claim).due == {"a": 1000.0}
+    assert [line_of(step, "a") is not None for step in wire.seen] == [True]
+
+
+async def test_a_refusal_is_seen_and_springs_no_trap(wire: Wire) -> None:
+    trap, losses = wire.proxy.trap("stats", "answered"), wire.proxy.lose_replies_of("stats")
+    await wire.redis.set(keys.DUE, "no sorted set")
+    with pytest.raises(RedisError, match="WRONGTYPE"):
+        await wire.schedule.stats()
+    assert [step.refused for step in wire.seen] == [True]
+    assert (trap.has_sprung, losses.lost) == (False, 0)
+
+
+async def test_replies_that_get_lost_are_counted_and_the_product_repeats(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await wire.due("a")
+    claim = await wire.schedule.claim(10)
+    for connection in wire.behind.connection_pool._available_connections:
+        connection.socket_timeout = SILENCE_S
+    monkeypatch.setitem(wire.behind.connection_pool.connection_kwargs, "socket_timeout", SILENCE_S)
+    losses = wire.proxy.lose_replies_of("hand_off", times=2)
+    handed = await wire.broker.hand_off(claim, [HealthCheckTask("a", 60, 16, b"{}")])
+    assert handed.exceptions == {"a": Outcome.UNCONFIRMED}
+    assert (losses.lost, losses.left) == (2, 0)
+    lines = [line_of(step, "a") or {} for step in wire.seen if step.script == "hand_off"]
+    assert [line["outcomes"]["a"] for line in lines][:2] == ["enqueued", "lost"]
+
+
+async def test_losses_can_be_stopped(wire: Wire) -> None:
+    losses = wire.proxy.lose_replies_of("claim", times=5)
+    losses.stop()
+    await wire.schedule.claim(10)
+    assert losses.lost == 0

@@ -1,0 +1,99 @@
+"""What waits on the wire for one step of a producer."""
+
+import asyncio
+from enum import Enum
+from typing import Literal
+
+from tests.chaos.steps import Step
+
+At = Literal["asked", "answered"]
+
+
+class Verdict(Enum):
+    """What becomes of a step in a trap, and of its connection."""
+
+    RELEASE = "goes on"
+    SWALLOW = "lost, and all that follows on this connection"
+    CUT = "lost, and the connection ends"
+
+
+class Trap:
+    """Holds one step: `asked`, so that the server does not know of it, or `answered`, when it has run."""
+
+    def __init__(self, script: str, at: At) -> None:
+        self.script = script
+        self.at = at
+        self._step: asyncio.Future[Step] = asyncio.get_running_loop().create_future()
+        self._verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+
+    @property
+    def has_sprung(self) -> bool:
+        """Whether a step is, or was, in it."""
+        return self._step.done() and not self._step.cancelled()
+
+    @property
+    def stands(self) -> bool:
+        """Whether it still waits for a step."""
+        return not self._step.done()
+
+    async def sprung(self, timeout_s: float) -> Step:
+        """The step that it holds, once it does. Raises TimeoutError; the trap then still stands."""
+        done, _ = await asyncio.wait([self._step], timeout=timeout_s)
+        if not done or self._step.cancelled():
+            state = "was withdrawn" if done else f"not within {timeout_s:g} s"
+            raise TimeoutError(f"no {self.script} was {self.at}: {state}")
+        return self._step.result()
+
+    def release(self) -> None:
+        """Let it go on. What was asked reaches the server, also where the client is gone by now."""
+        self._decide(Verdict.RELEASE)
+
+    def swallow(self) -> None:
+        """Lose it: a question never reaches the server, an answer never the client. The connection stays, mute."""
+        self._decide(Verdict.SWALLOW)
+
+    def cut(self) -> None:
+        """Lose it, and end its connection."""
+        self._decide(Verdict.CUT)
+
+    def withdraw(self) -> bool:
+        """Let it spring no more; False where it has, and waits for a verdict."""
+        return self._step.cancel()
+
+    def catches(self, step: Step, at: At) -> bool:
+        """Take `step` where it is the one that this trap waits for."""
+        if not self.stands or (self.script, self.at) != (step.script, at):
+            return False
+        self._step.set_result(step)
+        return True
+
+    async def verdict(self) -> Verdict:
+        """What to do with the step, once somebody has said. A connection that ends meanwhile waits no more."""
+        return await self._verdict
+
+    def _decide(self, verdict: Verdict) -> None:
+        if not self.has_sprung:
+            raise RuntimeError(f"the trap for {self.script} ({self.at}) holds nothing")
+        if not self._verdict.done():  # cancelled with the connection, by a cut or a client that died
+            self._verdict.set_result(verdict)
+
+
+class Losses:
+    """Counts replies of one script that never arrive."""
+
+    def __init__(self, script: str, times: int) -> None:
+        self.script = script
+        self.left = times
+        self.lost = 0
+
+    def stop(self) -> None:
+        """Lose no more."""
+        self.left = 0
+
+    def takes(self, step: Step) -> bool:
+        """Whether the reply to `step` gets lost now."""
+        if self.left <= 0 or self.script != step.script:
+            return False
+        self.left -= 1
+        self.lost += 1
+        return True
