@@ -4,14 +4,16 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 UV     := $(BIN)/uv pip
 SECONDS_OF_DEMO ?= 30
+MINUTES ?= 30
 
-.PHONY: help setup demo test lint types unit ci-servers lock clean
+.PHONY: help setup demo test lint types unit chaos ci-servers lock clean
 
 help:
 	@echo "make demo        run two replicas against embedded servers for $(SECONDS_OF_DEMO) seconds"
 	@echo "make test        install what the tests need and run all of them, with the linters"
 	@echo "make setup       only make $(VENV) with the program in it"
 	@echo "make lint|types|unit   a part of make test"
+	@echo "make chaos       break everything around real replicas for MINUTES=$(MINUTES) (CHAOS='--seed 7 --json FILE')"
 	@echo "make lock        resolve requirements/*.txt anew"
 	@echo "make clean       remove $(VENV) and caches"
 
@@ -50,6 +52,9 @@ types: $(VENV)/.dev
 
 unit: $(VENV)/.dev
 	$(BIN)/pytest --cov --cov-report=term
+
+chaos: $(VENV)/.dev
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(CHAOS)
 
 ci-servers:
 	deploy/ci-servers.sh

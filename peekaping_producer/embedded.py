@@ -7,7 +7,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import IO
@@ -48,9 +48,17 @@ class RedisServer:
     `start` and `stop` may alternate: port, directory and `args` stay. Signals may be sent to `pid`.
     """
 
-    def __init__(self, directory: Path, *, port: int | None = None, args: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        port: int | None = None,
+        args: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self.directory = directory
         self.args = tuple(args)
+        self._env = env
         self._wanted_port = port
         self._port = port or 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -104,7 +112,7 @@ class RedisServer:
         argv = [binary, *(word for name, value in settings.items() for word in (f"--{name}", value))]
         argv += ["--dir", str(self.directory), "--daemonize", "no", *self.args]
         with tempfile.TemporaryFile() as output:
-            self._process = leash.start(argv, output=output)
+            self._process = leash.start(argv, output=output, env=self._env)
             try:
                 await _until_it_answers(self._process, self._port, output)
             except BaseException:
@@ -114,15 +122,20 @@ class RedisServer:
 
 @asynccontextmanager
 async def redis_server(
-    directory: Path | None = None, *, port: int | None = None, args: Sequence[str] = ()
+    directory: Path | None = None,
+    *,
+    port: int | None = None,
+    args: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
 ) -> AsyncIterator[RedisServer]:
     """A running server for the length of the `async with`; it and its files end with this process at the latest.
 
     `directory`: where it works, None for a temporary one. `port`: None for a free one. `args`: further arguments of
-    the server, such as ("--appendonly", "yes"), which win over ours. Raises EmbeddedServerError.
+    the server, such as ("--appendonly", "yes"), which win over ours. `env`: its environment, None for ours. Raises
+    EmbeddedServerError.
     """
     with leash.directory("peekaping-redis-") if directory is None else nullcontext(directory) as place:
-        server = RedisServer(place, port=port, args=args)
+        server = RedisServer(place, port=port, args=args, env=env)
         await server.start()
         try:
             yield server

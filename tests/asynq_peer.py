@@ -1,6 +1,6 @@
 """What an asynq 0.25 server does to the keys of a queue, step by step, so that tests can stop between the steps."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from redis.asyncio import Redis
 
@@ -29,6 +29,8 @@ class Message:
     timeout: int
     others: tuple[int, ...]
     """Numbers of fields beside these."""
+    pending_since: int | None = None
+    """ns, from the task's hash; the message does not hold it."""
 
 
 def decode(data: bytes) -> Message:
@@ -78,10 +80,11 @@ _DEQUEUE = """
 local id = redis.call('RPOPLPUSH', KEYS[3], KEYS[1])
 if not id then return false end
 local key = ARGV[2] .. id
+local since = redis.call('HGET', key, 'pending_since')
 redis.call('HSET', key, 'state', 'active')
 redis.call('HDEL', key, 'pending_since')
 redis.call('ZADD', KEYS[2], ARGV[1], id)
-return redis.call('HGET', key, 'msg')
+return {redis.call('HGET', key, 'msg'), since}
 """
 _FINISH = _TAKEN_BACK + "return redis.call('DEL', ARGV[2])"
 _FAIL = (
@@ -114,8 +117,9 @@ class AsynqPeer:
 
     async def dequeue(self, now_s: float, *, lease_s: float = 30) -> Message | None:
         """pending → active."""
-        message = await self._redis.eval(_DEQUEUE, len(_KEYS), *_KEYS, now_s + lease_s, f"{PREFIX}t:")
-        return decode(message) if message else None
+        taken = await self._redis.eval(_DEQUEUE, len(_KEYS), *_KEYS, now_s + lease_s, f"{PREFIX}t:")
+        message, since = taken or (None, None)
+        return replace(decode(message), pending_since=since and int(since)) if message else None
 
     async def finish(self, monitor_id: str) -> bool:
         return await self._end(_FINISH, monitor_id)

@@ -14,7 +14,7 @@ LEASE_MS = 10_000
 BATCH = 3
 """Upstream's is 50."""
 
-_CLAIM = """
+CLAIM = """
 local ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[3])
 for _, id in ipairs(ids) do
   redis.call('ZREM', KEYS[1], id)
@@ -22,18 +22,18 @@ for _, id in ipairs(ids) do
 end
 return ids
 """
-_RESCHEDULE = """
+RESCHEDULE = """
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
 """
-_RECLAIM = """
+RECLAIM = """
 local ids = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1])
 for _, id in ipairs(ids) do
   redis.call('ZREM', KEYS[2], id)
   redis.call('ZADD', KEYS[1], ARGV[1], id)
 end
 """
-_ENQUEUE = """
+ENQUEUE = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 redis.call('HSET', KEYS[1], 'msg', ARGV[2], 'state', 'pending', 'pending_since', ARGV[3])
 redis.call('LPUSH', KEYS[2], ARGV[1])
@@ -50,7 +50,7 @@ class GoPeer:
         """Monitor id and the interval that its row had when it was loaded."""
 
     def claim(self, now_ms: int, intervals: dict[str, int]) -> None:
-        claimed = self._run(_CLAIM, now_ms, LEASE_MS, BATCH)
+        claimed = self._run(CLAIM, now_ms, LEASE_MS, BATCH)
         ids = [each.decode() for each in claimed]
         self.in_hand += [(each, intervals[each]) for each in ids if intervals.get(each, 0) > 0]
 
@@ -59,7 +59,7 @@ class GoPeer:
         if self.in_hand:
             monitor_id, interval = self.in_hand.pop(0)
             self._enqueue(monitor_id, interval, now_ms)
-            self._run(_RESCHEDULE, monitor_id, next_aligned(now_ms, interval))
+            self._run(RESCHEDULE, monitor_id, next_aligned(now_ms, interval))
 
     def enqueue_and_die(self, now_ms: int) -> None:
         """Killed between the two."""
@@ -68,12 +68,12 @@ class GoPeer:
             self.in_hand.clear()
 
     def reclaim(self, now_ms: int) -> None:
-        self._run(_RECLAIM, now_ms)
+        self._run(RECLAIM, now_ms)
 
     def _enqueue(self, monitor_id: str, interval: int, now_ms: int) -> None:
         message = encode_message(HealthCheckTask(monitor_id, interval, 16, b"{}"))
         args = (task_id(monitor_id), message, f"{now_ms}000000")
-        self._redis.eval(_ENQUEUE, 2, task_key(monitor_id), PENDING, *args)
+        self._redis.eval(ENQUEUE, 2, task_key(monitor_id), PENDING, *args)
 
     def _run(self, script: str, *args: Any) -> Any:
         return self._redis.eval(script, 2, keys.DUE, keys.LEASE, *args)

@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest_asyncio
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 
 from peekaping_producer import embedded, leash
 from peekaping_producer.embedded import HOST, RedisServer, free_port
@@ -87,9 +88,16 @@ class WatchedRedis:
         if how == "killed":
             await old.stop(kill=True)
         else:
-            await self.ask("FAILOVER", NAME)
+            await until(self._swaps, "the sentinels begin to swap", within_s=60)
         await until(lambda: self._is_master(new), f"{new.port} is the master", within_s=60)
         return new
+
+    async def _swaps(self) -> bool:
+        try:
+            await self.ask("FAILOVER", NAME)
+        except ResponseError:  # they are at it already, or do not know yet that the replica is in step
+            return False
+        return True
 
     async def _is_master(self, server: RedisServer) -> bool:
         async with Redis(host=HOST, port=server.port) as client:
@@ -121,10 +129,9 @@ async def _acknowledged(client: Redis) -> bool:
     return bool(await client.wait(1, 500) >= 1)
 
 
-@pytest_asyncio.fixture
-async def watched_redis() -> AsyncIterator[WatchedRedis]:
-    """A master, its replica and three sentinels, of one test's own."""
-    need_a_binary()
+@contextlib.asynccontextmanager
+async def watched(*, env_of_replica: Mapping[str, str] | None = None) -> AsyncIterator[WatchedRedis]:
+    """A master, its replica and three sentinels, for the length of the block."""
     with leash.directory("peekaping-sentinel-") as folder:
         async with contextlib.AsyncExitStack() as stack:
             servers: list[RedisServer] = []
@@ -133,13 +140,22 @@ async def watched_redis() -> AsyncIterator[WatchedRedis]:
                 place.mkdir()
                 args = ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"]
                 args += ["--replicaof", HOST, str(servers[0].port)] if servers else []
-                servers.append(await stack.enter_async_context(embedded.redis_server(place, args=args)))
+                env = env_of_replica if servers else None
+                servers.append(await stack.enter_async_context(embedded.redis_server(place, args=args, env=env)))
             sentinels = []
             for _ in range(3):
                 sentinels.append(SentinelProcess(folder, servers[0].port))
                 stack.callback(sentinels[-1].kill)
             for sentinel in sentinels:
                 await sentinel.listening()
-            watched = WatchedRedis(servers, sentinels)
-            await watched.ready()
-            yield watched
+            found = WatchedRedis(servers, sentinels)
+            await found.ready()
+            yield found
+
+
+@pytest_asyncio.fixture
+async def watched_redis() -> AsyncIterator[WatchedRedis]:
+    """The same, of one test's own."""
+    need_a_binary()
+    async with watched() as found:
+        yield found

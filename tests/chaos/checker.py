@@ -1,0 +1,198 @@
+"""Reads a history and names the invariant, monitor and tick that broke; and what each fault cost.
+
+python -m tests.chaos.checker HISTORY [--lease-ttl SECONDS] [--sync SECONDS]
+"""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.chaos import history
+from tests.chaos.facts import BEFORE_ANY, Facts
+from tests.chaos.history import AnyLine, Looked, UnreadableError
+from tests.chaos.pace import LONG
+from tests.chaos.rules import (
+    ON_TIME_S,
+    Broken,
+    DueTimesOnlyGrow,
+    FiguresStayInTheirLimits,
+    NothingStartsAfterItsStop,
+    NoTickIsDoubled,
+    NoTickIsLost,
+    OneLeaderWrites,
+    Rule,
+    StopsAreClean,
+    TheScheduleAgreesWithTheRows,
+)
+
+RULES: tuple[type[Rule], ...] = (
+    NoTickIsLost,
+    NoTickIsDoubled,
+    NothingStartsAfterItsStop,
+    TheScheduleAgreesWithTheRows,
+    OneLeaderWrites,
+    StopsAreClean,
+    FiguresStayInTheirLimits,
+    DueTimesOnlyGrow,
+)
+
+
+@dataclass(frozen=True)
+class Violation:
+    """An invariant was broken, and during or after which fault."""
+
+    at: float
+    fault: str
+    broken: Broken
+
+    def __str__(self) -> str:
+        broken = self.broken
+        about = f"{broken.invariant} {broken.kind}"
+        about += f", monitor {broken.monitor}" if broken.monitor else ""
+        about += "" if broken.tick is None else f", tick {broken.tick}"
+        return f"{self.at:9.2f} s, {self.fault}: {about}: {broken.what}"
+
+
+@dataclass
+class Verdict:
+    """What a fault cost, all its times together."""
+
+    times: int = 0
+    lost: int = 0
+    doubled: int = 0
+    extra: int = 0
+    """Ticks that came twice because nobody can know: Redis forgot, or its clock stepped back."""
+    others: int = 0
+    recovery_s: float | None = 0.0
+    """The worst; None where it was not seen to recover before the next fault."""
+
+    def count(self, kind: str) -> None:
+        """One more of a kind."""
+        name = kind if kind in ("lost", "doubled", "extra") else "others"
+        setattr(self, name, getattr(self, name) + 1)
+
+
+@dataclass
+class Result:
+    """What a history says."""
+
+    violations: list[Violation] = field(default_factory=list)
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    tasks: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+
+    def summary(self) -> str:
+        """One line."""
+        verdicts = self.verdicts.values()
+        lost, doubled, extra = (sum(getattr(each, name) for each in verdicts) for name in ("lost", "doubled", "extra"))
+        broken = f"{len(self.violations)} violations" if self.violations else "no invariant broken"
+        return f"{self.tasks:,} tasks taken, {lost} lost, {doubled} doubled, {extra} extra; {broken}"
+
+
+def check(lines: Iterable[AnyLine], *, lease_ttl_s: float, sync_s: float) -> Result:
+    """Judge a whole history. The times are those of the replicas' settings."""
+    judge = _Judge(lease_ttl_s, sync_s)
+    line: AnyLine | None = None
+    for line in lines:
+        judge.see(line)
+    judge.close(whole=isinstance(line, history.Ended))
+    return judge.result
+
+
+class _Judge:
+    """Keeps the facts of one world at a time, and lets the rules see each line."""
+
+    def __init__(self, lease_ttl_s: float, sync_s: float) -> None:
+        self.result = Result()
+        self._lease_ttl_s, self._sync_s = lease_ttl_s, sync_s
+        self._begin_world()
+
+    def see(self, line: AnyLine) -> None:
+        if isinstance(line, history.Fault) and line.phase == "begins":
+            self._settle()
+        if isinstance(line, history.World):
+            self._settle()
+            self._begin_world()
+        self._facts.learn(line)
+        match line:
+            case history.Fault(phase="begins"):
+                self._verdict().times += 1
+            case Looked():
+                self._watch(line)
+            case history.Taken():
+                self.result.tasks += 1
+            case history.Handed():
+                self.result.outcomes.update(line.outcomes.values())
+        for rule in self._rules:
+            for broken in rule.see(line, self._facts):
+                self._tell(broken)
+
+    def close(self, *, whole: bool) -> None:
+        """Nothing more comes."""
+        self._settle()
+        if not whole:
+            self._tell(Broken("I1", "cut off", "the history is broken off: its last line does not say that it ended"))
+
+    def _begin_world(self) -> None:
+        self._facts = Facts(self._sync_s, self._lease_ttl_s)
+        self._rules = [rule() for rule in RULES]
+        self._members: set[str] = set()
+        self._well_since: float | None = None
+
+    def _watch(self, look: Looked) -> None:
+        """Since when all is well: nobody late, nobody missing who has had time to come."""
+        facts = self._facts
+        self._members.update(look.entered)
+        self._members.difference_update(look.left)
+        absent = (each for each, row in facts.rows.items() if row.runs and each not in self._members)
+        if look.overdue_s >= ON_TIME_S or any(facts.settled(facts.rows[each]) for each in absent):
+            self._well_since = None
+        elif self._well_since is None:
+            self._well_since = look.at
+
+    def _settle(self) -> None:
+        """The latest fault is history: how long did it take to heal?"""
+        facts = self._facts
+        if facts.fault is None or facts.ended_at is None:
+            return
+        verdict, limit_s = self._verdict(), facts.fault.heals_within_s
+        recovery_s = None if self._well_since is None else max(0.0, self._well_since - facts.ended_at)
+        if recovery_s is None or recovery_s > limit_s:
+            took = "not at all" if recovery_s is None else f"after {recovery_s:.1f} s"
+            self._tell(Broken("I1", "not healed", f"all was well again {took}, allowed {limit_s:g} s"))
+        worst = verdict.recovery_s
+        verdict.recovery_s = None if recovery_s is None or worst is None else max(worst, recovery_s)
+
+    def _verdict(self) -> Verdict:
+        return self.result.verdicts.setdefault(self._facts.fault_name, Verdict())
+
+    def _tell(self, broken: Broken) -> None:
+        self._verdict().count(broken.kind)
+        if broken.kind != "extra":
+            self.result.violations.append(Violation(self._facts.at, self._facts.fault_name, broken))
+
+
+def main() -> int:
+    """Print what a history says; 0 all well, 1 something broken, 2 unreadable."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("history", type=Path)
+    parser.add_argument("--lease-ttl", type=float, default=LONG.lease_ttl_s)
+    parser.add_argument("--sync", type=float, default=LONG.sync_s)
+    args = parser.parse_args()
+    try:
+        result = check(history.read(args.history), lease_ttl_s=args.lease_ttl, sync_s=args.sync)
+    except (OSError, UnreadableError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    for name, verdict in result.verdicts.items():
+        if name != BEFORE_ANY or verdict.others or verdict.lost or verdict.doubled:
+            print(f"{name}: {verdict}")
+    print(*result.violations, result.summary(), sep="\n")
+    return int(bool(result.violations))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""Somebody who uses the API all the while: creates, edits, pauses, resumes and deletes monitors, and publishes events.
+
+Some events are lost on purpose: a sync must find what they would have told.
+"""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import asyncpg
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from peekaping_producer.events import CHANNEL_PREFIX
+from peekaping_producer.targets import DatabaseTarget
+from tests.chaos import history
+from tests.chaos.background import Background
+from tests.chaos.history import Recorder
+from tests.e2e.replicas import row
+from tests.servers import databases
+from tests.servers.databases import Row, SqlDatabase, new_id
+
+INTERVALS = (5, 10, 15, 20, 30, 60)
+"""Seconds. Not the shortest, so that an outage of a few seconds does not hit every tick."""
+EDITS_EVERY_S = 1.0
+EVENTS_LOST = 0.2
+SETTLES_WITHIN_S = 65.0
+"""An event may be lost, and then a sync finds the edit: 35 s and the longest SYNC_INTERVAL here."""
+
+
+class Editor(Background):
+    """The rows, and what was done to them. Only one thing is done at a time."""
+
+    def __init__(
+        self, database: SqlDatabase, connect: Callable[[], Redis], recorder: Recorder, chance: random.Random
+    ) -> None:
+        self.database = database
+        self.chance = chance
+        self._connect = connect
+        self._recorder = recorder
+        self._turn = asyncio.Lock()
+        self._rows: dict[str, int] = {}
+        """Every row, and its interval while it runs, 0 while it is paused."""
+        self._touched_at: dict[str, float] = {}
+
+    def running(self) -> set[str]:
+        """The monitors that are to be in the schedule."""
+        return {each for each, interval in self._rows.items() if interval > 0}
+
+    def settled(self, monitor_id: str) -> bool:
+        """Whether its last edit is so long ago that the schedule must agree with it."""
+        return time.monotonic() - self._touched_at.get(monitor_id, 0.0) > SETTLES_WITHIN_S
+
+    @asynccontextmanager
+    async def at_rest(self) -> Any:
+        """Nobody else edits for the length of the block."""
+        async with self._turn:
+            yield
+
+    async def create(self, count: int, *, interval: int | None = None, **columns: Any) -> list[str]:
+        """`count` active monitors, in one statement, without events; returns their ids."""
+        made = [
+            row(new_id(), interval=self.chance.choice(INTERVALS) if interval is None else interval, **columns)
+            for _ in range(count)
+        ]
+        await self.database.insert("monitors", *made)
+        self._note(made)
+        return [str(each["id"]) for each in made]
+
+    async def delete(self, ids: Iterable[str]) -> None:
+        """All of them in one statement, without events."""
+        gone = list(ids)
+        listed = ", ".join(f"'{each}'" for each in gone)
+        await self.database.execute(f"DELETE FROM monitors WHERE id IN ({listed})")
+        for each in gone:
+            del self._rows[each]
+        self._record(gone, 0)
+
+    async def publish(self, type_: str, payload: object) -> None:
+        """What the API server says after a write; lost where Redis is away."""
+        with suppress(RedisError, OSError):
+            async with self._connect() as redis:
+                await redis.publish(CHANNEL_PREFIX + type_, json.dumps({"type": type_, "payload": payload}))
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(EDITS_EVERY_S)
+            async with self._turn:
+                try:
+                    await self._edit()
+                except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                    self.database = await self._reconnected()
+
+    async def _reconnected(self) -> SqlDatabase:
+        target: DatabaseTarget = self.database.target
+        while True:
+            try:
+                return await databases.connect_sql(target)
+            except (asyncpg.PostgresError, OSError):
+                await asyncio.sleep(0.5)
+
+    async def _edit(self) -> None:
+        some = self.chance.choice(list(self._rows))
+        told = self.chance.random() >= EVENTS_LOST
+        match self.chance.choice(("create", "edit", "edit", "pause or resume", "delete")):
+            case "create":
+                (some,) = await self.create(1)
+                event: tuple[str, object] = ("monitor.created", {"id": some})
+            case "delete":
+                await self.delete([some])
+                event = ("monitor.deleted", some)
+            case "edit":
+                await self._update(some, self.chance.choice(INTERVALS))
+                event = ("monitor.updated", {"id": some})
+            case _:
+                await self._update(some, 0 if self._rows[some] else self.chance.choice(INTERVALS))
+                event = ("monitor.updated", {"id": some})
+        if told:
+            await self.publish(*event)
+
+    async def _update(self, monitor_id: str, interval: int) -> None:
+        if interval:
+            await self.database.update("monitors", monitor_id, active=True, interval=interval)
+        else:
+            await self.database.update("monitors", monitor_id, active=False)
+        self._rows[monitor_id] = interval
+        self._record([monitor_id], interval)
+
+    def _note(self, rows: Iterable[Row]) -> None:
+        by_interval: dict[int, list[str]] = {}
+        for each in rows:
+            self._rows[str(each["id"])] = each["interval"]
+            by_interval.setdefault(each["interval"], []).append(str(each["id"]))
+        for interval, ids in by_interval.items():
+            self._record(ids, interval)
+
+    def _record(self, ids: list[str], interval: int) -> None:
+        self._touched_at.update(dict.fromkeys(ids, time.monotonic()))
+        self._recorder.write(history.Row(monitors=ids, interval=interval, runs=interval > 0))

@@ -1,0 +1,15 @@
+"""Every fault there is, in the order of the matrix."""
+
+from tests.chaos.faults import consumers, database, leadership, peers, redis, steps
+from tests.chaos.faults.fault import Fault, MissedError
+
+FAULTS: tuple[Fault, ...] = (
+    *steps.FAULTS,
+    *redis.FAULTS,
+    *database.FAULTS,
+    *leadership.FAULTS,
+    *consumers.FAULTS,
+    *peers.FAULTS,
+)
+
+__all__ = ["FAULTS", "Fault", "MissedError"]

@@ -1,0 +1,45 @@
+"""Consumers that are slow, absent, or die with tasks in hand."""
+
+import asyncio
+
+from tests.chaos.faults.fault import Fault
+from tests.chaos.world import World
+from tests.waiting import until
+
+TASKS = 30
+SILENCE_S = 60 + 30 + 60
+"""I8: an interval (the longest here), a minute, and asynq's allowance."""
+
+
+async def absent(world: World) -> None:
+    world.consumer.at_work.clear()
+    await asyncio.sleep(world.pace.spell_s * 2)
+    world.consumer.at_work.set()
+
+
+async def slow(world: World) -> None:
+    """It cannot keep up: tasks wait, and are made fresh in their place."""
+    world.consumer.delay_s = 0.03
+    await asyncio.sleep(world.pace.spell_s)
+    world.consumer.delay_s = 0.0
+
+
+async def dies(world: World) -> None:
+    """Tasks stay active and are never ended, until somebody notices that their leases are over."""
+    world.consumer.drops = TASKS
+    await until(lambda: world.consumer.drops == 0, "it took them", within_s=60)
+
+
+async def fails(world: World) -> None:
+    """Tasks are out of retries and archived; their ids must be free for the next tick."""
+    world.consumer.fails = TASKS
+    await until(lambda: world.consumer.fails == 0, "they are archived", within_s=60)
+
+
+_ROW = "slow or absent consumer"
+FAULTS = (
+    Fault("no consumer", _ROW, absent),
+    Fault("slow consumer", _ROW, slow),
+    Fault("consumer dies with tasks in hand", _ROW, dies, heals_within_s=SILENCE_S),
+    Fault("tasks archived", _ROW, fails, heals_within_s=60, short=True),
+)

@@ -1,0 +1,140 @@
+"""The leader's key lost, events that lie, replicas that look alike or whose clocks are wrong, and rolling restarts."""
+
+import asyncio
+import json
+from pathlib import Path
+
+from peekaping_producer.events import CHANNEL_PREFIX
+from peekaping_producer.schedule import keys
+from tests.chaos.clocks import SettableClock
+from tests.chaos.faults.fault import Fault, MissedError
+from tests.chaos.faults.steps import proxy
+from tests.chaos.history import Measured
+from tests.chaos.world import World
+from tests.servers.databases import new_id
+from tests.waiting import until
+
+DISGUISE = Path(__file__).parent.parent / "disguise"
+WRONG_CLOCK_S = 300.0
+STRANGERS = 200
+MEMORY_OF_A_STORM_MB = 100.0
+
+
+async def key_lost_and_won_again(world: World) -> None:
+    """Between reading rows and placing them the leader loses its key, and a new term begins: the old one's write must
+    be refused.
+    """
+    leader = await world.leader()
+    trap = proxy(leader).trap("place", "asked")
+    (some,) = world.chance.sample(sorted(world.editor.running()), 1)
+    await world.editor.publish("monitor.updated", {"id": some})
+    step = await trap.sprung(world.pace.sync_s + 10)
+    async with world.connect() as redis:
+        await redis.delete(keys.LEADER)
+        old = step.args[0]
+
+        async def another_term() -> bool:
+            return await redis.get(keys.LEADER) not in (None, old)
+
+        await until(another_term, "a new term begins", within_s=30)
+    trap.release()
+    await until(lambda: bool(step.answer), "the old term's write is answered", within_s=10)
+    if step.reply[0] != b"stale":
+        raise MissedError(f"the write of a term that was over was not refused: {step.reply!r:.80}")
+
+
+async def event_storm(world: World) -> None:
+    """Half of the events are about known monitors, the others malformed, unknown or of no meaning; and members that are
+    no ids stand in the sets.
+    """
+    leader = await world.leader()
+    before_mb = _rss_mb(leader.pid)
+    known = sorted(world.editor.running())
+    types = ("monitor.created", "monitor.updated", "monitor.deleted", "proxy.updated", "no.such.type")
+    async with world.connect() as redis:
+        await redis.zadd(keys.DUE, {f"no-id-{n}": 1 for n in range(STRANGERS)} | {b"\xff\xfe": 1})
+        for start in range(0, world.pace.events, 1000):
+            async with redis.pipeline(transaction=False) as pipe:
+                for number in range(start, start + 1000):
+                    type_ = types[number % len(types)]
+                    known_id = world.chance.choice(known)
+                    about: object = {"id": known_id} if number % 2 else (None, "", {"id": new_id()}, 7)[number % 4]
+                    # A deletion says nothing that the row does not: it is read again, and stays.
+                    event = json.dumps({"type": type_, "payload": known_id if type_ == "monitor.deleted" else about})
+                    pipe.publish(CHANNEL_PREFIX + type_, event[: number % 50] if number % 7 == 0 else event)
+                await pipe.execute()
+    await asyncio.sleep(world.pace.spell_s)
+    grown_mb = _rss_mb(leader.pid) - before_mb
+    world.recorder.write(
+        Measured(
+            invariant="I10", what="memory that a storm of events took, MB", value=grown_mb, limit=MEMORY_OF_A_STORM_MB
+        )
+    )
+
+
+def _rss_mb(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+async def wrong_clocks(world: World) -> None:
+    """One replica's wall clock is five minutes ahead, another's as far behind."""
+    settings = []
+    for number, offset_s in enumerate((WRONG_CLOCK_S, -WRONG_CLOCK_S)):
+        clock = SettableClock(world.folder, f"replica-{number}")
+        clock.set(offset_s)
+        settings.append({name: clock.environment[name] for name in clock.environment if "FAKETIME" in name})
+        settings[-1]["LD_PRELOAD"] = clock.environment["LD_PRELOAD"]
+    await _restarted_with(world, settings)
+
+
+async def same_name(world: World) -> None:
+    """Two replicas with one host name and one process id, as in two containers."""
+    await _restarted_with(world, [{"PYTHONPATH": str(DISGUISE), "DISGUISE_PID": "1"}] * 2)
+
+
+async def _restarted_with(world: World, settings: list[dict[str, str]]) -> None:
+    some = world.members[: len(settings)]
+    for member, changed in zip(some, settings, strict=True):
+        await member.stop()
+        await member.start(**changed)
+    await asyncio.sleep(world.pace.spell_s)
+    for member in some:
+        await member.stop()
+        await member.start()
+
+
+async def rolling_restart(world: World) -> None:
+    """One after the other, under load."""
+    for member in world.members:
+        await member.stop()
+        await member.start()
+
+
+async def leader_killed(world: World) -> None:
+    """SIGKILL of whoever leads."""
+    leader = await world.leader()
+    leader.kill()
+    await asyncio.sleep(world.pace.brief_s)
+    await leader.start()
+
+
+async def leader_frozen(world: World) -> None:
+    """SIGSTOP of whoever leads, for longer than its term lives."""
+    leader = await world.leader()
+    leader.freeze()
+    await asyncio.sleep(12)
+    leader.thaw()
+
+
+_LEADER = "leader loses and regains its key"
+_ALIKE = "producer clock ±300 s, same hostname and PID"
+FAULTS = (
+    Fault("leader's key lost between read and write", _LEADER, key_lost_and_won_again, short=True),
+    Fault("leader killed", _LEADER, leader_killed, short=True),
+    Fault("leader frozen", _LEADER, leader_frozen),
+    Fault("event storm, malformed events, foreign members", "event storm", event_storm, heals_within_s=30, short=True),
+    Fault("clocks of two replicas wrong by 300 s", _ALIKE, wrong_clocks, sets_clocks=True),
+    Fault("two replicas with one hostname and PID", _ALIKE, same_name),
+    Fault("rolling restart", "rolling restart", rolling_restart, short=True),
+)

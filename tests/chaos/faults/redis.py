@@ -1,0 +1,155 @@
+"""Redis restarted, emptied, full, read-only, forgetful of scripts, and with a clock that steps back."""
+
+import asyncio
+import time
+
+from peekaping_producer.embedded import HOST, free_port
+from tests.chaos.faults.fault import Fault
+from tests.chaos.history import MemoryLost
+from tests.chaos.world import World
+
+SCRIPT_FLUSH_EVERY_S = 0.1
+CLOCK_STEP_S = 5.0
+TOO_LITTLE_MEMORY = "1mb"
+
+
+async def _restarted(world: World, away_s: float, *, keeps_memory: bool) -> None:
+    """Killed as a crash does, and back after a while, with what its append-only file holds or with nothing."""
+    await world.redis.stop(kill=True)
+    if not keeps_memory:
+        for file in world.redis.directory.glob("appendonlydir/*"):
+            file.unlink()
+        memory_lost(world)
+    await asyncio.sleep(away_s)
+    await world.redis.start()
+
+
+def memory_lost(world: World) -> None:
+    """Whoever was handed off in this tick may be so once more: nobody remembers."""
+    world.sampler.forget()
+    world.recorder.write(MemoryLost())
+
+
+async def restarted_briefly(world: World) -> None:
+    await _restarted(world, world.pace.brief_s, keeps_memory=True)
+
+
+async def restarted_slowly(world: World) -> None:
+    await _restarted(world, world.pace.outage_s, keeps_memory=True)
+
+
+async def restarted_empty_briefly(world: World) -> None:
+    await _restarted(world, world.pace.brief_s, keeps_memory=False)
+
+
+async def restarted_empty_slowly(world: World) -> None:
+    await _restarted(world, world.pace.outage_s, keeps_memory=False)
+
+
+async def clock_stepped_back(world: World) -> None:
+    """A restart, after which its clock is behind by what a failover to a badly kept machine brings."""
+    assert world.clock is not None
+    await world.redis.stop(kill=True)
+    world.clock.set(-CLOCK_STEP_S)
+    await world.redis.start()
+    await _set_right(world)
+
+
+async def _set_right(world: World) -> None:
+    """After a while somebody notices the clock, and sets it forward."""
+    assert world.clock is not None
+    await asyncio.sleep(world.pace.spell_s / 2)
+    world.clock.set(0.0)
+
+
+async def flushed(world: World) -> None:
+    async with world.connect() as redis:
+        await redis.flushall()
+    memory_lost(world)
+
+
+async def scripts_flushed(world: World) -> None:
+    """SCRIPT FLUSH, again and again."""
+    until_ = time.monotonic() + world.pace.spell_s / 2
+    async with world.connect() as redis:
+        while time.monotonic() < until_:
+            await redis.script_flush("SYNC")
+            await asyncio.sleep(SCRIPT_FLUSH_EVERY_S)
+
+
+async def full(world: World) -> None:
+    """Every command that needs memory is refused."""
+    async with world.connect() as redis:
+        await redis.config_set("maxmemory-policy", "noeviction")
+        await redis.config_set("maxmemory", TOO_LITTLE_MEMORY)
+        await asyncio.sleep(world.pace.spell_s / 2)
+        await redis.config_set("maxmemory", 0)
+
+
+async def read_only(world: World) -> None:
+    """The master was demoted: it answers, and refuses every write."""
+    async with world.connect() as redis:
+        await redis.replicaof(HOST, str(free_port()))  # nobody there, so it keeps what it has
+        await asyncio.sleep(world.pace.spell_s / 2)
+        await redis.replicaof("NO", "ONE")
+
+
+async def failed_over(world: World) -> None:
+    """The sentinels are asked to swap master and replica."""
+    await _fail_over(world, "asked")
+
+
+async def master_killed(world: World) -> None:
+    """The sentinels notice by themselves; the killed one comes back as a replica.
+
+    Replication is asynchronous: what the old master did last, the new one need not know.
+    """
+    old = world.redis
+    await _fail_over(world, "killed")
+    memory_lost(world)
+    await old.start()
+
+
+async def failed_over_to_a_late_clock(world: World) -> None:
+    """The replica's clock is behind by a step when it becomes the master."""
+    assert world.watched is not None
+    assert world.clock is not None
+    if world.redis is not world.watched.servers[0]:  # the other one's clock can be set
+        await _fail_over(world, "asked")
+    world.clock.set(-CLOCK_STEP_S)
+    await _fail_over(world, "asked")
+    await _set_right(world)
+
+
+async def _fail_over(world: World, how: str) -> None:
+    assert world.watched is not None
+    await world.watched.in_step()
+    world.redis = await world.watched.fail_over(how)
+
+
+_RESTART = "Redis restart, FLUSHALL, SCRIPT FLUSH"
+_REFUSES = "Sentinel failover, READONLY, maxmemory"
+_CLOCK = "clock of Redis stepping back 5 s"
+FAULTS = (
+    Fault("Redis killed, back with its AOF (brief)", _RESTART, restarted_briefly, short=True),
+    Fault("Redis killed, back with its AOF (slow)", _RESTART, restarted_slowly),
+    Fault("Redis killed, back empty (brief)", _RESTART, restarted_empty_briefly),
+    Fault("Redis killed, back empty (slow)", _RESTART, restarted_empty_slowly),
+    Fault("FLUSHALL", _RESTART, flushed, short=True),
+    Fault("SCRIPT FLUSH every 100 ms", _RESTART, scripts_flushed, short=True),
+    Fault("maxmemory reached", _REFUSES, full, heals_within_s=15, short=True),
+    Fault("READONLY", _REFUSES, read_only, short=True),
+    Fault(
+        "clock of Redis back 5 s at a restart", _CLOCK, clock_stepped_back, excuses=("clock_step",), sets_clocks=True
+    ),
+    Fault(
+        "clock of Redis back 5 s at a failover",
+        _CLOCK,
+        failed_over_to_a_late_clock,
+        excuses=("clock_step",),
+        sentinels=True,
+        sets_clocks=True,
+    ),
+    Fault("Sentinel failover, asked for", _REFUSES, failed_over, heals_within_s=40, sentinels=True),
+    Fault("Sentinel failover, master killed", _REFUSES, master_killed, heals_within_s=40, sentinels=True),
+)

@@ -1,0 +1,127 @@
+"""Processes killed, frozen and unheard at each step of a claim: claim, load, hand-off sent, reply lost."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from peekaping_producer.tasks import end
+from tests.chaos.faults.fault import Fault, MissedError
+from tests.chaos.fleet import Member
+from tests.chaos.steps import Step
+from tests.chaos.traps import At, Trap
+from tests.chaos.wire import StepProxy
+from tests.chaos.world import World
+from tests.waiting import until
+
+SPRINGS_WITHIN_S = 30.0
+
+Strike = Callable[[World, Member, Callable[[], None]], Awaitable[None]]
+"""What happens to a replica that is held at a step; the callable lets the step go on."""
+
+
+async def killed(world: World, member: Member, let_go: Callable[[], None]) -> None:
+    """SIGKILL; the step that it had sent goes on without it. Then it is started anew."""
+    member.kill()
+    let_go()
+    await member.start()
+
+
+async def frozen(world: World, member: Member, let_go: Callable[[], None]) -> None:
+    """SIGSTOP for longer than a lease lives; the step goes on, late, before the replica wakes."""
+    member.freeze()
+    await asyncio.sleep(world.pace.frozen_s)
+    let_go()
+    member.thaw()
+
+
+async def at_script(world: World, strike: Strike, script: str, at: At) -> None:
+    """Strike a replica while this script of its own is held."""
+    member, trap = await held(world, script, at)
+    await strike(world, member, trap.release)
+
+
+async def while_loading(world: World, strike: Strike) -> None:
+    """Strike a replica that has claimed monitors, and whose question to the database is held."""
+    member, trap = await held(world, "claim", "answered")
+    member.database.hold_requests()
+    trap.release()
+    await until(lambda: member.database.requests > 0, "it asks the database", within_s=SPRINGS_WITHIN_S)
+    await strike(world, member, member.database.release_requests)
+
+
+async def unheard(world: World, script: str) -> None:
+    """Replies to this script get lost; the server has run it each time."""
+    if script == "campaign":
+        losses = [proxy(await world.leader()).lose_replies_of(script, times=len(world.members))]
+    else:
+        losses = [proxy(member).lose_replies_of(script, times=1) for member in world.members]
+    await until(lambda: all(each.left == 0 for each in losses), f"the replies to {script} are lost", within_s=60)
+
+
+async def held(world: World, script: str, at: At) -> tuple[Member, Trap]:
+    """The first replica that comes to this step, and the trap that holds it; an answered claim must have brought
+    monitors. Whoever else comes to it meanwhile goes on.
+    """
+    caught: asyncio.Future[tuple[Member, Trap]] = asyncio.get_running_loop().create_future()
+
+    async def lie_in_wait(member: Member) -> None:
+        while not caught.done():
+            trap = proxy(member).trap(script, at)
+            try:
+                step = await trap.sprung(SPRINGS_WITHIN_S)
+            except (TimeoutError, asyncio.CancelledError):
+                if not trap.withdraw() and trap.has_sprung:
+                    trap.release()
+                return
+            if caught.done() or (script == "claim" and at == "answered" and not brought_some(step)):
+                trap.release()
+            else:
+                caught.set_result((member, trap))
+
+    waiting = [asyncio.create_task(lie_in_wait(member)) for member in world.members]
+    try:
+        async with asyncio.timeout(SPRINGS_WITHIN_S):
+            return await caught
+    except TimeoutError:
+        raise MissedError(f"no {script} was {at} within {SPRINGS_WITHIN_S:g} s") from None
+    finally:
+        await end(*waiting)
+
+
+def brought_some(claim: Step) -> bool:
+    return bool(claim.reply[3])
+
+
+def proxy(member: Member) -> StepProxy:
+    """Its proxy before Redis; faults on the wire are for fleets that have one."""
+    assert member.redis is not None
+    return member.redis
+
+
+def struck(way: "Way", strike: Strike) -> Callable[[World], Awaitable[None]]:
+    """A fault: that strike, at that step."""
+
+    async def inflict(world: World) -> None:
+        await way(world, strike)
+
+    return inflict
+
+
+Way = Callable[[World, Strike], Awaitable[None]]
+_SHORT = ("as it loads", "hand-off sent")
+_ROW = "SIGKILL and SIGSTOP at each step"
+_STEPS: tuple[tuple[str, Way], ...] = (
+    ("as it claims", partial(at_script, script="claim", at="asked")),
+    ("claimed, reply lost", partial(at_script, script="claim", at="answered")),
+    ("as it loads", while_loading),
+    ("hand-off sent", partial(at_script, script="hand_off", at="asked")),
+    ("handed off, reply lost", partial(at_script, script="hand_off", at="answered")),
+)
+FAULTS = (
+    *(Fault(f"SIGKILL {step}", _ROW, struck(way, killed), short=True) for step, way in _STEPS),
+    *(Fault(f"SIGSTOP {step}", _ROW, struck(way, frozen), short=step in _SHORT) for step, way in _STEPS),
+    *(
+        Fault(f"reply lost: {name}", "reply lost", partial(unheard, script=script), short=True)
+        for name, script in (("claim", "claim"), ("hand-off", "hand_off"), ("renew", "campaign"))
+    ),
+)

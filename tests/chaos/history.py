@@ -1,0 +1,173 @@
+"""The history of a run: JSON lines that say what was done, seen and taken, in the order in which it was.
+
+Everybody writes with one clock: seconds since the recorder began.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", forbid_unknown_fields=True):
+    """What all lines have."""
+
+    at: float = 0.0
+    """Seconds; the recorder sets it."""
+
+
+class Row(Line, frozen=True, tag="row"):
+    """Rows were committed, just before `at`. A later line about a monitor replaces the earlier one."""
+
+    monitors: list[str]
+    interval: int
+    """Seconds."""
+    runs: bool
+    """False: paused or deleted."""
+
+
+class Taken(Line, frozen=True, tag="taken"):
+    """A consumer took a task."""
+
+    monitor: str
+    tick: int
+    """scheduled_at in whole intervals since the epoch."""
+    interval: int
+    """Seconds, as the task says."""
+    scheduled_at_ms: int
+    """By Redis' clock."""
+    enqueued_at_ms: int | None
+    """By Redis' clock; None where asynq no longer knew."""
+    made_by: str = "python"
+    """"go" for a stand-in of upstream's producer."""
+
+
+class Claimed(Line, frozen=True, tag="claimed"):
+    """The server has given these to a replica, which need not have heard of it."""
+
+    producer: str
+    token: str
+    monitors: dict[str, float]
+    """Monitor to its due time, ms."""
+
+
+class Handed(Line, frozen=True, tag="handed"):
+    """The server has run a hand-off."""
+
+    producer: str
+    token: str
+    outcomes: dict[str, str]
+
+
+class Led(Line, frozen=True, tag="led"):
+    """The server has run, or refused as stale, a write that only a leader makes."""
+
+    producer: str
+    term: str
+    script: str
+    accepted: bool
+
+
+class Looked(Line, frozen=True, tag="looked"):
+    """The schedule, from outside; what came and went since the last look."""
+
+    entered: list[str]
+    left: list[str]
+    overdue_s: float
+    """How long the longest waits for its hand-off since it was due, also while a claim holds it."""
+    leased: int
+    pending: int
+    redis_ms: int
+    """Redis' clock at this look."""
+    leader: str | None
+    next_back: list[str]
+    """Monitors whose due time is earlier than at the last look, though nobody edited them."""
+
+
+class MemoryLost(Line, frozen=True, tag="memory_lost"):
+    """Redis came back empty. It knows of no hand-off in this tick, so each monitor may be handed off once more."""
+
+
+Excuse = Literal["doubled_by_go", "clock_step", "next_back"]
+
+
+class Fault(Line, frozen=True, tag="fault"):
+    """A fault begins, or ends: from here on it has to heal."""
+
+    name: str
+    phase: Literal["begins", "ends"]
+    heals_within_s: float
+    excuses: list[Excuse] = []
+
+
+class Stopped(Line, frozen=True, tag="stopped"):
+    """A replica was asked to stop (or, with an empty signal, ended by itself)."""
+
+    producer: str
+    signal: str
+    exit: int
+    took_s: float
+    grace_s: float
+
+
+class Measured(Line, frozen=True, tag="measured"):
+    """A figure with its limit that a fault took itself."""
+
+    invariant: str
+    what: str
+    value: float
+    limit: float
+
+
+class World(Line, frozen=True, tag="world"):
+    """Everything begins anew: other servers, other rows. What was before is never spoken of again."""
+
+    name: str
+
+
+class Ended(Line, frozen=True, tag="ended"):
+    """The last line: without it the run was broken off."""
+
+
+AnyLine = Row | Taken | Claimed | Handed | Led | Looked | MemoryLost | Fault | Stopped | Measured | World | Ended
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(AnyLine)
+
+
+class UnreadableError(Exception):
+    """A line of a history cannot be read; the message names it."""
+
+
+class Recorder:
+    """Appends lines to a file, each at once, so that a run that is killed leaves what it saw."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._began_at = clock()
+        self._file = path.open("wb", buffering=0)
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, line: AnyLine) -> None:
+        """Append it, with the time of now."""
+        stamped = msgspec.structs.replace(line, at=round(self._clock() - self._began_at, 4))
+        self._file.write(_encoder.encode(stamped) + b"\n")
+
+
+def read(path: Path) -> Iterator[AnyLine]:
+    """Every line. Raises UnreadableError with the number of one that is not whole, or says what no line says."""
+    with path.open("rb") as file:
+        for number, text in enumerate(file, 1):
+            try:
+                if not text.endswith(b"\n"):
+                    raise ValueError("it is cut off")
+                yield _decoder.decode(text)
+            except (msgspec.MsgspecError, ValueError) as error:
+                raise UnreadableError(f"{path.name}, line {number}: {error}") from None

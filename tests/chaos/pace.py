@@ -1,0 +1,53 @@
+"""How long things take: the long run's lengths are those of the fault matrix, the short run's are cut down."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Lengths in seconds."""
+
+    lease_ttl_s: float
+    sync_s: float
+    brief_s: float
+    """An outage that one hardly sees."""
+    outage_s: float
+    """One that everybody sees."""
+    long_outage_s: float
+    """A database that somebody has to get up for."""
+    spell_s: float
+    """How long a condition is kept up, such as a slow database or a wrong clock."""
+    rows_deleted: int
+    events: int
+
+    @property
+    def heals_s(self) -> float:
+        """What reliability asks of nearly every fault: all monitors run again within 35 s and a sync."""
+        return 35.0 + 5.0
+
+    @property
+    def frozen_s(self) -> float:
+        """Longer than any lease lives."""
+        return self.lease_ttl_s + 2
+
+
+LONG = Pace(
+    lease_ttl_s=10,
+    sync_s=30,
+    brief_s=1,
+    outage_s=20,
+    long_outage_s=180,
+    spell_s=30,
+    rows_deleted=100_000,
+    events=50_000,
+)
+SHORT = Pace(
+    lease_ttl_s=3,
+    sync_s=5,
+    brief_s=1,
+    outage_s=4,
+    long_outage_s=6,
+    spell_s=6,
+    rows_deleted=3_000,
+    events=5_000,
+)

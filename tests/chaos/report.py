@@ -1,0 +1,54 @@
+"""What a run found: a table to read, and JSON to keep."""
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from tests.chaos.checker import Result
+from tests.chaos.faults import Fault
+
+_HEAD = ("fault", "times", "lost", "doubled", "extra", "recovery, s")
+
+
+def table(result: Result, faults: Sequence[Fault], missed: Mapping[str, str]) -> str:
+    """One line a fault, by the rows of the fault matrix, in Markdown that reads well as it is."""
+    lines = []
+    for fault in faults:
+        verdict = result.verdicts.get(fault.name)
+        if verdict is None or fault.name in missed:
+            lines.append((fault.name, "0", "", "", "", f"did not happen: {missed.get(fault.name, 'no time')}"))
+            continue
+        recovery = "not within its time" if verdict.recovery_s is None else f"{verdict.recovery_s:.1f}"
+        counts = (verdict.times, verdict.lost, verdict.doubled, verdict.extra)
+        lines.append((fault.name, *map(str, counts), recovery))
+    widths = [max(len(row[column]) for row in (_HEAD, *lines)) for column in range(len(_HEAD))]
+    rule = tuple("-" * width for width in widths)
+    return "\n".join(
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in (_HEAD, rule, *lines)
+    )
+
+
+def document(
+    result: Result, faults: Sequence[Fault], missed: Mapping[str, str], *, command: str, **facts: Any
+) -> dict[str, Any]:
+    """The same for a program, and what it takes to do it again."""
+    return {
+        "command": command,
+        **facts,
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
+        "faults": [
+            {
+                "name": fault.name,
+                "row": fault.row,
+                "missed": missed.get(fault.name),
+                "verdict": msgspec.to_builtins(result.verdicts.get(fault.name)),
+            }
+            for fault in faults
+        ],
+        "violations": msgspec.to_builtins(result.violations),
+    }

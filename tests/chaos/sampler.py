@@ -1,0 +1,124 @@
+"""Looks at the schedule from outside, a few times a second, and writes down what changed."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from peekaping_producer.schedule import keys
+from tests.asynq_peer import PENDING
+from tests.chaos.background import Background
+from tests.chaos.editor import Editor
+from tests.chaos.history import Looked, Recorder
+
+EVERY_S = 0.25
+ON_TIME_S = 1.0
+"""Whoever is due for longer than this is late."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """The schedule at one instant of Redis' clock."""
+
+    at: float
+    """On the monotonic clock."""
+    redis_ms: int
+    due: dict[str, float]
+    lease: dict[str, float]
+    pending: int
+    leader: str | None
+
+    @property
+    def members(self) -> set[str]:
+        return self.due.keys() | self.lease.keys()
+
+
+@dataclass
+class Sampler(Background):
+    """Takes the looks. `latest` is the last one that Redis answered."""
+
+    connect: Callable[[], Redis]
+    editor: Editor
+    recorder: Recorder
+    latest: Look | None = None
+    overdue_s: float = 0.0
+    """How long the longest waits for its hand-off, as of the latest look; whoever holds it meanwhile."""
+    _due_before: dict[str, float] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        """Redis has lost its memory: what was due before says nothing any more."""
+        self._due_before.clear()
+
+    def ails(self) -> str | None:
+        """What is not as it should be by the last look; None when all is well."""
+        look, wanted = self.latest, self.editor.running()
+        settled = self.editor.settled
+        if look is None or time.monotonic() - look.at > 2:
+            return "Redis does not answer"
+        if look.leader is None:
+            return "nobody leads"
+        if self.overdue_s >= ON_TIME_S:
+            return f"{self.overdue_s:.1f} s behind"
+        if absent := sum(map(settled, wanted - look.members)):
+            return f"{absent} monitors absent"
+        if zombies := sum(map(settled, look.members - wanted)):
+            return f"{zombies} zombies"
+        return None
+
+    async def run(self) -> None:
+        while True:
+            began_at = time.monotonic()
+            with suppress(RedisError, OSError):
+                async with self.connect() as redis:
+                    while True:
+                        began_at = time.monotonic()
+                        self._write(await _look(redis))
+                        # A schedule of 100,000 takes longer to read, and must not be read all the time.
+                        await asyncio.sleep(max(EVERY_S, 4 * (time.monotonic() - began_at)))
+            await asyncio.sleep(EVERY_S)
+
+    def _write(self, look: Look) -> None:
+        before = self.latest.members if self.latest else set()
+        back = [each for each, score in look.due.items() if score < self._due_before.get(each, 0.0)]
+        self._due_before.update(look.due)
+        waits_since = [self._due_before.get(each, look.redis_ms) for each in look.lease] + list(look.due.values())
+        self.overdue_s = max(0.0, (look.redis_ms - min(waits_since, default=look.redis_ms)) / 1000)
+        self.latest = look
+        self.recorder.write(
+            Looked(
+                entered=sorted(look.members - before),
+                left=sorted(before - look.members),
+                overdue_s=round(self.overdue_s, 3),
+                leased=len(look.lease),
+                pending=look.pending,
+                redis_ms=look.redis_ms,
+                leader=look.leader,
+                next_back=sorted(each for each in back if self.editor.settled(each)),
+            )
+        )
+
+
+async def _look(redis: Redis) -> Look:
+    async with redis.pipeline(transaction=True) as pipe:
+        pipe.time()
+        pipe.zrange(keys.DUE, 0, -1, withscores=True)
+        pipe.zrange(keys.LEASE, 0, -1, withscores=True)
+        pipe.llen(PENDING)
+        pipe.get(keys.LEADER)
+        (seconds, micros), due, lease, pending, leader = await pipe.execute()
+    return Look(
+        at=time.monotonic(),
+        redis_ms=seconds * 1000 + micros // 1000,
+        due={_text(member): score for member, score in due},
+        lease={_text(member): score for member, score in lease},
+        pending=pending,
+        leader=leader.decode() if leader else None,
+    )
+
+
+def _text(member: bytes) -> str:
+    return member.decode(errors="backslashreplace")

@@ -1,0 +1,137 @@
+"""Everything that a fault may touch: servers, the replicas with their proxies, and those who use and watch them."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from peekaping_producer import embedded
+from peekaping_producer.embedded import HOST, RedisServer
+from peekaping_producer.migrate import migrate
+from peekaping_producer.targets import DatabaseTarget
+from tests.chaos import clocks
+from tests.chaos.clocks import SettableClock
+from tests.chaos.consumer import Consumer
+from tests.chaos.editor import Editor
+from tests.chaos.fleet import Member, fleet
+from tests.chaos.history import Recorder
+from tests.chaos.pace import Pace
+from tests.chaos.sampler import Sampler
+from tests.e2e.replicas import leader_pid
+from tests.servers import databases, processes
+from tests.servers.postgres import postgres_running
+from tests.servers.sentinel import WatchedRedis, watched
+from tests.waiting import until
+
+REPLICAS = 3
+
+
+@dataclass
+class World:
+    """What there is. Faults reach into it; it does nothing by itself."""
+
+    pace: Pace
+    chance: random.Random
+    folder: Path
+    recorder: Recorder
+    database: DatabaseTarget
+    settings: dict[str, str]
+    redis: RedisServer
+    """The master, as long as no failover came."""
+    watched: WatchedRedis | None
+    clock: SettableClock | None
+    """Of `redis`; None where clocks cannot be set."""
+    members: list[Member] = field(default_factory=list)
+    consumer: Consumer = field(init=False)
+    editor: Editor = field(init=False)
+    sampler: Sampler = field(init=False)
+
+    def connect(self) -> Redis:
+        """A client that speaks to the master directly, past every proxy."""
+        return Redis(
+            host=HOST, port=self.redis.port, socket_timeout=5, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)
+        )
+
+    async def leader(self) -> Member:
+        """Whoever leads, once somebody does."""
+        found: list[Member] = []
+
+        async def somebody() -> bool:
+            async with self.connect() as redis:
+                pid = await leader_pid(redis)
+            found[:] = [member for member in self.members if member.runs and member.pid == pid]
+            return bool(found)
+
+        await until(somebody, "one of the replicas leads", within_s=60)
+        return found[0]
+
+    def any_member(self) -> Member:
+        """One of the replicas, by chance."""
+        return self.chance.choice(self.members)
+
+    async def healed(self, within_s: float) -> float:
+        """Seconds until all was well; as many as were waited where it never was."""
+        began_at = time.monotonic()
+        while (waited_s := time.monotonic() - began_at) < within_s:
+            look = self.sampler.latest
+            if look is not None and look.at > began_at and self.sampler.ails() is None:
+                break
+            await asyncio.sleep(0.05)
+        return waited_s
+
+    async def queue_empty(self) -> None:
+        """Wait until the consumer has taken everything, so that what a fault left behind is seen as its own."""
+        self.consumer.at_work.set()
+        await until(lambda: self.sampler.latest is not None and self.sampler.latest.pending == 0, within_s=60)
+
+
+@asynccontextmanager
+async def world(
+    folder: Path, recorder: Recorder, pace: Pace, chance: random.Random, monitors: int, *, sentinels: bool
+) -> AsyncIterator[World]:
+    """A world in which all is well: every monitor in the schedule, three replicas, one of which leads."""
+    async with AsyncExitStack() as stack:
+        place = stack.enter_context(processes.directory("peekaping-chaos-"))
+        redis, watched_redis, clock = await _redis(stack, place, sentinels=sentinels)
+        postgres = stack.enter_context(postgres_running("max_connections=300", "shared_buffers=256MB"))
+        await migrate(postgres.target)
+        settings = {"LEASE_TTL": str(pace.lease_ttl_s), "SYNC_INTERVAL": str(pace.sync_s)}
+        if watched_redis:
+            settings |= watched_redis.settings
+        here = World(pace, chance, folder, recorder, postgres.target, settings, redis, watched_redis, clock)
+        database = await databases.connect_sql(postgres.target)
+        await database.let_proxies_dangle()
+        here.editor = Editor(database, here.connect, recorder, chance)
+        await here.editor.create(monitors)
+        here.members = await stack.enter_async_context(
+            fleet(REPLICAS, folder, recorder, redis_port=redis.port, database=postgres.target, settings=settings)
+        )
+        here.consumer = await stack.enter_async_context(Consumer(here.connect, recorder))
+        here.sampler = await stack.enter_async_context(Sampler(here.connect, here.editor, recorder))
+        await until(lambda: here.sampler.ails() is None, "every monitor is in the schedule", within_s=120)
+        await stack.enter_async_context(here.editor)
+        yield here
+        for member in here.members:
+            await member.stop()
+
+
+async def _redis(
+    stack: AsyncExitStack, place: Path, *, sentinels: bool
+) -> tuple[RedisServer, WatchedRedis | None, SettableClock | None]:
+    """One server whose clock can be set, or a master with its replica and sentinels."""
+    clock = SettableClock(place, "redis") if clocks.library() else None
+    if sentinels:
+        found = await stack.enter_async_context(watched(env_of_replica=clock and clock.environment))
+        return await found.master(), found, clock
+    folder = place / "redis"
+    folder.mkdir()
+    arguments = ("--appendonly", "yes", "--appendfsync", "no")
+    server = embedded.redis_server(folder, args=arguments, env=clock and clock.environment)
+    return await stack.enter_async_context(server), None, clock
