@@ -1,0 +1,94 @@
+"""Measures what docs/performance.md promises, each row by a scenario.
+
+    python -m bench [SCENARIO ...] [--rounds N] [--json FILE] [--go-producer PATH]
+
+Starts a Redis-compatible server and a database for each scenario, or uses REDIS_URL and DATABASE_URL, which it empties.
+The result is checked before a figure counts. Compare figures of one run only: machines are noisy. Exit code 1 where a
+"must" is missed, or a scenario's result was wrong.
+"""
+
+import argparse
+import asyncio
+import os
+import platform
+import shlex
+import sys
+from pathlib import Path
+
+from bench.figures import Figure, Report
+from bench.ground import ground
+from bench.options import Options
+from bench.scenarios import DEFAULT, FURTHER
+from bench.servers import STORES
+from bench.table import table
+
+
+def main() -> int:
+    """Run the scenarios, print the table, write the report."""
+    args = _arguments()
+    scenarios = DEFAULT | FURTHER
+    if args.list:
+        for name in scenarios:
+            print(f"{name:12}{_purpose(name)}")
+        return 0
+    options = Options(
+        rounds=args.rounds,
+        monitors=args.monitors,
+        batch=args.batch,
+        concurrency=args.concurrency,
+        replicas=args.replicas,
+        go_producer=args.go_producer and args.go_producer.resolve(),
+    )
+    figures: list[Figure] = []
+    wrong = False
+    for name in args.scenario or DEFAULT:
+        print(f"\n{name}: {_purpose(name)}", flush=True)
+        try:
+            measured = asyncio.run(_measure(name, options, args.store))
+        except AssertionError as error:
+            wrong = True
+            print(f"WRONG, nothing of it counts: {error}")
+            continue
+        print(table(measured), flush=True)
+        figures += measured
+    if len(args.scenario or DEFAULT) > 1:
+        print(f"\n{table(figures)}")
+    if args.json:
+        command = shlex.join(["python", "-m", "bench", *sys.argv[1:]])
+        machine = f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {args.store}"
+        Report(command, machine, figures).write(args.json)
+    return int(wrong or any(figure.reaches(figure.must) is False for figure in figures))
+
+
+async def _measure(name: str, options: Options, store: str) -> list[Figure]:
+    async with ground(store) as here:
+        return await (DEFAULT | FURTHER)[name](here, options)
+
+
+def _purpose(name: str) -> str:
+    module = sys.modules[f"bench.scenarios.{name}"]
+    return (module.__doc__ or "").splitlines()[0]
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("scenario", nargs="*", metavar="SCENARIO", help=f"{', '.join(DEFAULT | FURTHER)}")
+    parser.add_argument("--list", action="store_true", help="say what each scenario measures")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--monitors", type=int, help="instead of the number that a scenario is about")
+    parser.add_argument("--batch", type=int, default=500, help="CLAIM_BATCH (500)")
+    parser.add_argument("--concurrency", type=int, default=10, help="PRODUCER_CONCURRENCY (10)")
+    parser.add_argument("--replicas", type=int, default=1, help="of ours, in the scenario throughput")
+    parser.add_argument("--store", choices=STORES, default="postgres")
+    parser.add_argument("--go-producer", type=Path, metavar="PATH", help="upstream's program, to compare with")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there too")
+    args = parser.parse_args()
+    if unknown := [each for each in args.scenario if each not in DEFAULT | FURTHER]:
+        parser.error(f"no scenario {', '.join(unknown)}; there are {', '.join(DEFAULT | FURTHER)}")
+    return args
+
+
+if __name__ == "__main__":
+    sys.exit(main())

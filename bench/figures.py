@@ -1,0 +1,58 @@
+"""What a scenario measured, and what it should be."""
+
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+import msgspec
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """One measured thing, in all of its rounds."""
+
+    name: str
+    unit: str
+    rounds: list[float]
+    """Empty where it was not measured; `note` says why."""
+    better: Literal["higher", "lower"] = "lower"
+    must: float | None = None
+    aim: float | None = None
+    note: str = ""
+
+    @property
+    def value(self) -> float | None:
+        """The median of the rounds."""
+        return median(self.rounds) if self.rounds else None
+
+    def reaches(self, bound: float | None) -> bool | None:
+        """Whether the median is as good as `bound`; None where there is nothing to compare."""
+        if self.value is None or bound is None:
+            return None
+        return self.value >= bound if self.better == "higher" else self.value <= bound
+
+
+class Report(msgspec.Struct, frozen=True):
+    """One run of the bench."""
+
+    command: str
+    machine: str
+    figures: list[Figure]
+    options: dict[str, Any] = {}
+
+    def write(self, path: Path) -> None:
+        """As JSON."""
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n")
+
+
+def read(path: Path) -> Report:
+    """A report that was written. Raises OSError, and ValueError that says what is wrong with it."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Report)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"{path}: no report of the bench: {error}") from None
+
+
+def percentile(values: list[float], percent: float) -> float:
+    """The smallest of `values` that `percent` of them do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]

@@ -1,0 +1,152 @@
+"""What every scenario stands on: servers, monitors in both of them, replicas, and what the kernel says of a process."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from redis.asyncio import Redis
+
+from bench.contents import CONFIG
+from bench.servers import servers
+from peekaping_producer.brokers.asynq import PENDING
+from peekaping_producer.migrate import migrate
+from peekaping_producer.schedule import keys
+from peekaping_producer.targets import DatabaseTarget
+from tests.e2e.replicas import row
+from tests.servers import databases, postgres
+from tests.servers.databases import SqlDatabase, new_id
+
+DAY_S = 86_400
+_CHUNK = 5000
+Process = subprocess.Popen[bytes]
+
+
+class Ground:
+    """A Redis and a Postgres with the tables, both of them the bench's to empty."""
+
+    def __init__(self, environment: dict[str, str], database: DatabaseTarget) -> None:
+        self.environment = environment
+        self.database = database
+        self.redis_url = environment.get("REDIS_URL") or f"redis://127.0.0.1:{environment['REDIS_PORT']}/0"
+        self.redis = Redis.from_url(self.redis_url)
+
+    async def fill(self, count: int, *, interval: int = 60) -> list[str]:
+        """Empty both; make `count` active http monitors in the database alone; returns their ids."""
+        await self.redis.flushdb()
+        ids = [new_id() for _ in range(count)]
+        if self.database.dialect == "postgres":
+            await _copy_to_postgres(self.database, ids, interval)
+        else:
+            async with databases.connected(self.database) as database:
+                assert isinstance(database, SqlDatabase)
+                await database.execute("DELETE FROM monitors")
+                for start in range(0, count, _CHUNK):
+                    await database.insert("monitors", *(_row(each, interval) for each in ids[start : start + _CHUNK]))
+        return ids
+
+    async def schedule(self, due: Mapping[str, float]) -> None:
+        """Put monitors into due, by id their due times in ms."""
+        items = list(due.items())
+        for start in range(0, len(items), _CHUNK):
+            await self.redis.zadd(keys.DUE, dict(items[start : start + _CHUNK]))
+
+    async def schedule_later(self, ids: list[str], *, interval: int = DAY_S) -> None:
+        """Put them all into due at the next tick of `interval`, as a sync would find them."""
+        tick_ms = (now_ms() // (interval * 1000) + 1) * interval * 1000
+        await self.schedule(dict.fromkeys(ids, tick_ms))
+
+    async def lead(self) -> None:
+        """Take the leader's key, so that no replica syncs."""
+        await self.redis.set(keys.LEADER, "bench", px=3_600_000)
+
+    async def resign(self) -> None:
+        """Give the leader's key up again."""
+        await self.redis.delete(keys.LEADER)
+
+    async def connected(self, replicas: int) -> None:
+        """Wait until so many replicas have found Redis, and nothing to do."""
+        while len(await self.redis.client_list()) < 1 + 2 * replicas:
+            await asyncio.sleep(0.02)
+
+    async def all_handed_off(self, count: int, replicas: list[Process]) -> None:
+        """Wait until so many tasks wait in the queue, and no claim is open."""
+        while await self.pending() < count or await self.redis.zcard(keys.LEASE):
+            if any(each.poll() is not None for each in replicas):
+                raise SystemExit("a replica ended by itself; run it by hand to see why")
+            await asyncio.sleep(0.02)
+
+    async def pending(self) -> int:
+        """How many tasks wait in the queue."""
+        return int(await self.redis.llen(PENDING))
+
+    @asynccontextmanager
+    async def replicas(self, count: int = 1, **settings: str) -> AsyncIterator[list[Process]]:
+        """`count` replicas at the default log level; killed at the end of the block if they still run."""
+        running = [self.start(**settings) for _ in range(count)]
+        try:
+            yield running
+        finally:
+            for each in running:
+                each.kill()
+            for each in running:
+                each.wait()
+
+    def start(self, **settings: str) -> Process:
+        """One replica, which the caller ends."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "peekaping_producer", "run"],
+            env={"PATH": os.environ["PATH"], "METRICS_ADDR": "off", "MODE": "prod", **self.environment, **settings},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+
+@asynccontextmanager
+async def ground(store: str = "postgres") -> AsyncIterator[Ground]:
+    """Servers of its own, or those of REDIS_URL and DATABASE_URL."""
+    async with servers(store) as (environment, database):
+        await migrate(database)
+        made = Ground(environment, database)
+        try:
+            yield made
+        finally:
+            await made.redis.aclose()
+
+
+def _row(monitor_id: str, interval: int) -> databases.Row:
+    return row(monitor_id, interval=interval, config=CONFIG)
+
+
+async def _copy_to_postgres(database: DatabaseTarget, ids: list[str], interval: int) -> None:
+    """By COPY: a million rows by INSERT take a minute."""
+    connection = await postgres.connect(database)
+    await connection.execute("TRUNCATE monitors CASCADE")
+    await connection.copy_records_to_table(
+        "monitors", columns=list(_row("", interval)), records=(tuple(_row(each, interval).values()) for each in ids)
+    )
+    await connection.execute("ANALYZE monitors")
+    await connection.close()
+
+
+def now_ms() -> int:
+    """This machine's clock, which is Redis' too."""
+    return int(time.time() * 1000)
+
+
+def memory_mb(process: Process, name: str = "VmRSS") -> float:
+    """VmRSS (now) or VmHWM (at its peak) of a process, in MB of 1,000,000 bytes."""
+    for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise ValueError(f"/proc/{process.pid}/status has no {name}")
+
+
+def cpu_s(process: Process) -> float:
+    """CPU seconds that a process has used, in ticks of 0.01 s."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,39 @@
+"""One module for each scenario: `async def run(ground, options) -> list[Figure]`, which checks what it counts."""
+
+from collections.abc import Awaitable, Callable
+
+from bench.figures import Figure
+from bench.ground import Ground
+from bench.options import Options
+from bench.scenarios import (
+    cold,
+    failover,
+    growth,
+    herd,
+    idle,
+    lateness,
+    memory,
+    replicas,
+    start,
+    sweep,
+    sync,
+    throughput,
+)
+
+Scenario = Callable[[Ground, Options], Awaitable[list[Figure]]]
+
+DEFAULT: dict[str, Scenario] = {
+    "throughput": throughput.run,
+    "replicas": replicas.run,
+    "lateness": lateness.run,
+    "herd": herd.run,
+    "cold": cold.run,
+    "idle": idle.run,
+    "sync": sync.run,
+    "failover": failover.run,
+    "memory": memory.run,
+    "start": start.run,
+}
+"""The rows of docs/performance.md."""
+FURTHER: dict[str, Scenario] = {"growth": growth.run, "sweep": sweep.run}
+"""By name only: they take long, and have nothing to reach."""

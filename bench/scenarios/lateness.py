@@ -1,0 +1,39 @@
+"""How late a task is when monitors come due evenly: 1,000 a second, with nothing else to do.
+
+Due times are spread over a minute that begins with a tick, so that no second tick comes before the first ones are over.
+"""
+
+import asyncio
+
+from bench.figures import Figure, percentile
+from bench.ground import Ground, now_ms
+from bench.handed import lateness_ms
+from bench.options import Options
+
+MONITORS = 60_000
+PER_MS = 1
+INTERVAL = 60
+
+
+async def run(ground: Ground, options: Options) -> list[Figure]:
+    """p50, p99 and the worst."""
+    rounds = [await _round(ground, options.monitors or MONITORS) for _ in range(options.rounds)]
+    p50, p99, worst = ([percentile(late, percent) for late in rounds] for percent in (50, 99, 100))
+    return [
+        Figure("lateness p50, 1,000 monitors/s", "ms", p50),
+        Figure("lateness p99, 1,000 monitors/s", "ms", p99, must=60, aim=15),
+        Figure("lateness worst, 1,000 monitors/s", "ms", worst),
+    ]
+
+
+async def _round(ground: Ground, count: int) -> list[float]:
+    ids = await ground.fill(count, interval=INTERVAL)
+    await ground.lead()
+    async with ground.replicas(1):
+        await asyncio.sleep(3)
+        period_ms = INTERVAL * 1000
+        start_ms = (now_ms() // period_ms + 1) * period_ms
+        due = {each: float(start_ms + n // PER_MS) for n, each in enumerate(ids)}
+        await ground.schedule(due)
+        await asyncio.sleep((max(due.values()) - now_ms()) / 1000 + 1)
+    return await lateness_ms(ground.redis, due)

@@ -1,0 +1,44 @@
+"""What a replica holds in memory with many monitors under way: after the herd of a cold start and some syncs."""
+
+import asyncio
+import subprocess
+import sys
+
+from bench.figures import Figure
+from bench.ground import Ground, memory_mb
+from bench.handed import handed_off_at_ms
+from bench.options import Options
+from bench.scraped import Scraper
+
+MONITORS = 100_000
+SYNCS = 4
+IMPORTS = "import peekaping_producer.cli, peekaping_producer.producer, peekaping_producer.stores.postgres"
+_PRINT_RSS = "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmRSS')))"
+
+
+async def run(ground: Ground, options: Options) -> list[Figure]:
+    """Now, and at the peak; and what of it is there before anything is done."""
+    count = options.monitors or MONITORS
+    rounds = [await _round(ground, count) for _ in range(options.rounds)]
+    now, peak = ([each[n] for each in rounds] for n in range(2))
+    return [
+        Figure(f"RSS at {count:,} monitors", "MB", now, must=120, aim=80),
+        Figure(f"peak RSS at {count:,} monitors", "MB", peak),
+        Figure("RSS after the imports alone", "MB", [_imports_mb()]),
+    ]
+
+
+async def _round(ground: Ground, count: int) -> tuple[float, float]:
+    ids = await ground.fill(count)
+    scraper = Scraper()
+    async with ground.replicas(1, SYNC_INTERVAL="5", **scraper.settings) as (replica,):
+        while await ground.pending() < count:
+            await asyncio.sleep(0.1)
+        await scraper.sync_seconds(SYNCS)
+        await handed_off_at_ms(ground.redis, ids)
+        return memory_mb(replica), memory_mb(replica, "VmHWM")
+
+
+def _imports_mb() -> float:
+    printed = subprocess.run([sys.executable, "-c", f"{IMPORTS}; {_PRINT_RSS}"], check=True, capture_output=True)
+    return int(printed.stdout) * 1024 / 1e6

@@ -1,0 +1,25 @@
+"""Throughput over batch, workers and replicas, for the plot; not one of the default scenarios."""
+
+import msgspec
+
+from bench.figures import Figure
+from bench.ground import Ground
+from bench.options import Options
+from bench.scenarios.throughput import INTERVAL, MONITORS, rate
+
+BATCHES = (50, 100, 200, 500, 1000)
+WORKERS = (1, 2, 4, 10, 32)
+REPLICAS = (1, 2, 3)
+
+
+async def run(ground: Ground, options: Options) -> list[Figure]:
+    """One of the three changes at a time, the others stay as the options have them."""
+    ids = await ground.fill(options.monitors or MONITORS, interval=INTERVAL)
+    figures = []
+    for axis, values in (("batch", BATCHES), ("workers", WORKERS), ("replicas", REPLICAS)):
+        for value in values:
+            changed = {"workers": "concurrency"}.get(axis, axis)
+            these = msgspec.structs.replace(options, **{changed: value})
+            rates = [await rate(ground, ids, these, these.replicas) for _ in range(options.rounds)]
+            figures.append(Figure(f"throughput, {axis} {value}", "monitors/s", rates, better="higher"))
+    return figures

@@ -1,0 +1,52 @@
+"""A sync that finds nothing changed: its time, the replica's peak memory, and how late tasks are meanwhile.
+
+Some hundred monitors a second come due beside it. The bench makes each due a second ahead: sync would rightly move a
+due time further off that fits no tick.
+"""
+
+import asyncio
+
+from bench.figures import Figure, percentile
+from bench.ground import DAY_S, Ground, memory_mb, now_ms
+from bench.handed import lateness_ms
+from bench.options import Options
+from bench.scraped import Scraper
+
+MONITORS = 1_000_000
+PER_SECOND = 300
+_STEP_S = 0.5
+
+
+async def run(ground: Ground, options: Options) -> list[Figure]:
+    """A round is one sync; all of them are by one replica."""
+    count = options.monitors or MONITORS
+    ids = await ground.fill(count, interval=DAY_S)
+    await ground.schedule_later(ids)
+    scraper = Scraper()
+    due: dict[str, float] = {}
+    took_s: list[float] = []
+    async with ground.replicas(1, SYNC_INTERVAL="5", **scraper.settings) as (replica,):
+        await scraper.up()
+        feeder = asyncio.create_task(_feed(ground, ids, due))
+        for number in range(1, options.rounds + 1):
+            took_s.append(await scraper.sync_seconds(number) - sum(took_s))
+        feeder.cancel()
+        await asyncio.wait({feeder})
+        peak_mb = memory_mb(replica, "VmHWM")
+        await asyncio.sleep(2)
+    late = percentile(await lateness_ms(ground.redis, due), 99)
+    return [
+        Figure(f"sync of {count:,}, nothing changed", "s", took_s, must=30, aim=12),
+        Figure(f"peak RSS in a sync of {count:,}", "MB", [peak_mb], must=400, aim=200),
+        Figure(f"lateness p99 in a sync of {count:,}", "ms", [late], must=150, aim=50, note=f"{len(due):,} tasks"),
+    ]
+
+
+async def _feed(ground: Ground, ids: list[str], due: dict[str, float]) -> None:
+    step = int(PER_SECOND * _STEP_S)
+    for start in range(0, len(ids) - step, step):
+        at_ms = now_ms() + 1000
+        some = {each: at_ms + n * 1000.0 // PER_SECOND for n, each in enumerate(ids[start : start + step])}
+        await ground.schedule(some)
+        due.update(some)
+        await asyncio.sleep(_STEP_S)

@@ -1,0 +1,93 @@
+"""How many monitors a second are handed off, beside what Redis alone and upstream's producer do in the same round.
+
+All are due at one instant; real processes hand them off; the time is what lies between the first and the last task in
+the queue, by Redis TIME.
+"""
+
+import os
+import subprocess
+from pathlib import Path
+
+from bench.figures import Figure
+from bench.ground import Ground, Process, now_ms
+from bench.handed import first_and_last_ms
+from bench.options import Options
+from bench.redis_only import redis_only_limit
+from tests.e2e.replicas import environment
+
+MONITORS = 100_000
+INTERVAL = 3600
+OF_GO = 30_000
+"""At most so many for the Go producer, which would need a minute for all."""
+GO_CONCURRENCY = 10
+"""Its best: 10 beats 128 twofold."""
+
+
+async def run(ground: Ground, options: Options) -> list[Figure]:
+    """Three rates a round, and their ratios."""
+    count = options.monitors or MONITORS
+    ids = await ground.fill(count, interval=INTERVAL)
+    limits, rates, of_go = [], [], []
+    for _ in range(options.rounds):
+        limits.append(redis_only_limit(ground.redis_url, ids, options.batch))
+        rates.append(await rate(ground, ids, options, options.replicas))
+        if options.go_producer:
+            of_go.append(await _go_rate(ground, ids[:OF_GO], options.go_producer))
+    shares = [100 * each / limit for each, limit in zip(rates, limits, strict=True)]
+    return [
+        Figure("Redis alone", "monitors/s", limits, better="higher"),
+        Figure("throughput", "monitors/s", rates, better="higher", note=_note(options)),
+        Figure("share of Redis alone", "%", shares, better="higher", must=40, aim=70),
+        _against_go(rates, of_go),
+    ]
+
+
+async def rate(ground: Ground, ids: list[str], options: Options, replicas: int) -> float:
+    """Monitors a second by so many replicas of ours."""
+    settings = {"PRODUCER_CONCURRENCY": str(options.concurrency), "CLAIM_BATCH": str(options.batch)}
+    await ground.redis.flushdb()
+    await ground.lead()
+    async with ground.replicas(replicas, **settings) as running:
+        await ground.connected(replicas)
+        return await _rate(ground, ids, running)
+
+
+async def _go_rate(ground: Ground, ids: list[str], binary: Path) -> float:
+    settings = {"PRODUCER_CONCURRENCY": str(GO_CONCURRENCY)}
+    await ground.redis.flushdb()
+    await ground.lead()
+    port = int(ground.redis.connection_pool.connection_kwargs["port"])
+    process = subprocess.Popen(
+        [binary],
+        env={**os.environ, **environment(port, ground.database), **settings},
+        cwd=binary.parent,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        await ground.connected(1)
+        return await _rate(ground, ids, [process])
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def _rate(ground: Ground, ids: list[str], running: list[Process]) -> float:
+    """The first batch only starts the clock."""
+    await ground.schedule(dict.fromkeys(ids, float(now_ms())))
+    await ground.all_handed_off(len(ids), running)
+    first, last, in_first = await first_and_last_ms(ground.redis, ids, INTERVAL)
+    return 1000 * (len(ids) - in_first) / (last - first)
+
+
+def _against_go(rates: list[float], of_go: list[float]) -> Figure:
+    name = "throughput against the Go producer"
+    if not of_go:
+        return Figure(name, "x", [], better="higher", must=20, aim=35, note="needs --go-producer PATH")
+    ratios = [ours / theirs for ours, theirs in zip(rates, of_go, strict=True)]
+    seen = ", ".join(f"{each:,.0f}" for each in of_go)
+    return Figure(name, "x", ratios, better="higher", must=20, aim=35, note=f"Go: {seen} monitors/s")
+
+
+def _note(options: Options) -> str:
+    return f"batch {options.batch}, {options.concurrency} workers, {options.replicas} replicas"
