@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 UV     := $(BIN)/uv pip
 SECONDS_OF_DEMO ?= 30
 MINUTES ?= 30
+# Most tests wait. Servers that are given by URL are not shared between processes.
+TEST_PROCESSES ?= $(if $(TEST_REDIS_URL)$(POSTGRES_URL)$(MYSQL_URL)$(MONGODB_URL),0,3)
 
 .PHONY: help setup demo test lint types unit chaos ci-servers lock clean
 
@@ -51,7 +53,7 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 unit: $(VENV)/.dev
-	$(BIN)/pytest --cov --cov-report=term
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile --cov --cov-report=term
 
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(CHAOS)

@@ -12,10 +12,9 @@ from pathlib import Path
 
 from tests.chaos import history
 from tests.chaos.facts import BEFORE_ANY, Facts
-from tests.chaos.history import AnyLine, Looked, UnreadableError
+from tests.chaos.history import AnyLine, UnreadableError
 from tests.chaos.pace import LONG
 from tests.chaos.rules import (
-    ON_TIME_S,
     Broken,
     DueTimesOnlyGrow,
     FiguresStayInTheirLimits,
@@ -119,9 +118,7 @@ class _Judge:
         self._facts.learn(line)
         match line:
             case history.Fault(phase="begins"):
-                self._verdict().times += 1
-            case Looked():
-                self._watch(line)
+                self._verdict(line.name).times += 1
             case history.Taken():
                 self.result.tasks += 1
             case history.Handed():
@@ -132,47 +129,40 @@ class _Judge:
 
     def close(self, *, whole: bool) -> None:
         """Nothing more comes."""
-        self._settle()
-        if not whole:
+        if whole:
+            self._settle()
+        else:
             self._tell(Broken("I1", "cut off", "the history is broken off: its last line does not say that it ended"))
 
     def _begin_world(self) -> None:
         self._facts = Facts(self._sync_s, self._lease_ttl_s)
         self._rules = [rule() for rule in RULES]
-        self._members: set[str] = set()
-        self._well_since: float | None = None
-
-    def _watch(self, look: Looked) -> None:
-        """Since when all is well: nobody late, nobody missing who has had time to come."""
-        facts = self._facts
-        self._members.update(look.entered)
-        self._members.difference_update(look.left)
-        absent = (each for each, row in facts.rows.items() if row.runs and each not in self._members)
-        if look.overdue_s >= ON_TIME_S or any(facts.settled(facts.rows[each]) for each in absent):
-            self._well_since = None
-        elif self._well_since is None:
-            self._well_since = look.at
 
     def _settle(self) -> None:
         """The latest fault is history: how long did it take to heal?"""
         facts = self._facts
-        if facts.fault is None or facts.ended_at is None:
+        if facts.fault is None:
             return
-        verdict, limit_s = self._verdict(), facts.fault.heals_within_s
-        recovery_s = None if self._well_since is None else max(0.0, self._well_since - facts.ended_at)
+        verdict, limit_s = self._verdict(facts.fault_name), facts.fault.heals_within_s
+        recovery_s, took = None, "not at all"
+        if facts.ended_at is not None and facts.recovered_at is not None and facts.well_since is not None:
+            recovery_s = facts.recovered_at - facts.ended_at
+            took = f"after {recovery_s:.1f} s"
         if recovery_s is None or recovery_s > limit_s:
-            took = "not at all" if recovery_s is None else f"after {recovery_s:.1f} s"
-            self._tell(Broken("I1", "not healed", f"all was well again {took}, allowed {limit_s:g} s"))
+            missing = facts.missing()
+            what = f"all was well again {took}, allowed {limit_s:g} s; {len(missing)} monitors absent"
+            self._tell(Broken("I1", "not healed", what, next(iter(missing), None)))
         worst = verdict.recovery_s
         verdict.recovery_s = None if recovery_s is None or worst is None else max(worst, recovery_s)
 
-    def _verdict(self) -> Verdict:
-        return self.result.verdicts.setdefault(self._facts.fault_name, Verdict())
+    def _verdict(self, fault: str) -> Verdict:
+        return self.result.verdicts.setdefault(fault, Verdict())
 
     def _tell(self, broken: Broken) -> None:
-        self._verdict().count(broken.kind)
+        fault = broken.fault or self._facts.fault_name
+        self._verdict(fault).count(broken.kind)
         if broken.kind != "extra":
-            self.result.violations.append(Violation(self._facts.at, self._facts.fault_name, broken))
+            self.result.violations.append(Violation(self._facts.at, fault, broken))
 
 
 def main() -> int:

@@ -20,27 +20,25 @@ from peekaping_producer.targets import DatabaseTarget
 from tests.chaos import history
 from tests.chaos.background import Background
 from tests.chaos.history import Recorder
+from tests.chaos.pace import Pace
 from tests.e2e.replicas import row
 from tests.servers import databases
 from tests.servers.databases import Row, SqlDatabase, new_id
 
-INTERVALS = (5, 10, 15, 20, 30, 60)
-"""Seconds. Not the shortest, so that an outage of a few seconds does not hit every tick."""
 EDITS_EVERY_S = 1.0
 EVENTS_LOST = 0.2
-SETTLES_WITHIN_S = 65.0
-"""An event may be lost, and then a sync finds the edit: 35 s and the longest SYNC_INTERVAL here."""
 
 
 class Editor(Background):
     """The rows, and what was done to them. Only one thing is done at a time."""
 
     def __init__(
-        self, database: SqlDatabase, connect: Callable[[], Redis], recorder: Recorder, chance: random.Random
+        self, database: SqlDatabase, connect: Callable[[], Redis], recorder: Recorder, chance: random.Random, pace: Pace
     ) -> None:
         self.database = database
         self.chance = chance
         self._connect = connect
+        self._pace = pace
         self._recorder = recorder
         self._turn = asyncio.Lock()
         self._rows: dict[str, int] = {}
@@ -53,7 +51,7 @@ class Editor(Background):
 
     def settled(self, monitor_id: str) -> bool:
         """Whether its last edit is so long ago that the schedule must agree with it."""
-        return time.monotonic() - self._touched_at.get(monitor_id, 0.0) > SETTLES_WITHIN_S
+        return time.monotonic() - self._touched_at.get(monitor_id, 0.0) > self._pace.settles_s
 
     @asynccontextmanager
     async def at_rest(self) -> Any:
@@ -63,10 +61,11 @@ class Editor(Background):
 
     async def create(self, count: int, *, interval: int | None = None, **columns: Any) -> list[str]:
         """`count` active monitors, in one statement, without events; returns their ids."""
-        made = [
-            row(new_id(), interval=self.chance.choice(INTERVALS) if interval is None else interval, **columns)
-            for _ in range(count)
-        ]
+
+        def interval_of_one() -> int:
+            return self.chance.choice(self._pace.intervals) if interval is None else interval
+
+        made = [row(new_id(), interval=interval_of_one(), **columns) for _ in range(count)]
         await self.database.insert("monitors", *made)
         self._note(made)
         return [str(each["id"]) for each in made]
@@ -114,10 +113,10 @@ class Editor(Background):
                 await self.delete([some])
                 event = ("monitor.deleted", some)
             case "edit":
-                await self._update(some, self.chance.choice(INTERVALS))
+                await self._update(some, self.chance.choice(self._pace.intervals))
                 event = ("monitor.updated", {"id": some})
             case _:
-                await self._update(some, 0 if self._rows[some] else self.chance.choice(INTERVALS))
+                await self._update(some, 0 if self._rows[some] else self.chance.choice(self._pace.intervals))
                 event = ("monitor.updated", {"id": some})
         if told:
             await self.publish(*event)

@@ -17,13 +17,20 @@ class Pace:
     """A database that somebody has to get up for."""
     spell_s: float
     """How long a condition is kept up, such as a slow database or a wrong clock."""
+    intervals: tuple[int, ...]
+    """Of the monitors. Not the shortest, so that an outage of a few seconds does not hit every tick."""
     rows_deleted: int
     events: int
 
     @property
     def heals_s(self) -> float:
-        """What reliability asks of nearly every fault: all monitors run again within 35 s and a sync."""
+        """What reliability asks of nearly every fault: all monitors run again within 35 s and a sync's duration."""
         return 35.0 + 5.0
+
+    @property
+    def settles_s(self) -> float:
+        """An event may be lost, and then a sync finds the edit."""
+        return 35.0 + self.sync_s
 
     @property
     def frozen_s(self) -> float:
@@ -38,6 +45,7 @@ LONG = Pace(
     outage_s=20,
     long_outage_s=180,
     spell_s=30,
+    intervals=(5, 10, 15, 20, 30, 60),
     rows_deleted=100_000,
     events=50_000,
 )
@@ -48,6 +56,7 @@ SHORT = Pace(
     outage_s=4,
     long_outage_s=6,
     spell_s=6,
+    intervals=(5, 10, 15, 20),
     rows_deleted=3_000,
     events=5_000,
 )

@@ -4,17 +4,19 @@ import heapq
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Protocol
 
 from tests.chaos import history
-from tests.chaos.facts import ORDER_S, Facts
-from tests.chaos.history import AnyLine, Led, Looked, Stopped, Taken
+from tests.chaos.facts import ON_TIME_S, ORDER_S, Facts
+from tests.chaos.history import AnyLine, Fault, Led, Looked, Stopped, Taken
 
 LATE_S = 5.0
 """How late a task may be on a busy machine and still be no lost tick."""
-ON_TIME_S = 1.0
 TICKS_REMEMBERED = 16
 ZOMBIE_S = 60.0
+TERM_ORDER_S = 0.5
+"""Two replicas' writes are seen by two proxies, so they may be written down in either order."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Broken:
     what: str
     monitor: str | None = None
     tick: int | None = None
+    fault: str | None = None
+    """Whose doing it is, where that is not the latest one."""
 
 
 class Rule(Protocol):
@@ -50,7 +54,8 @@ class NoTickIsLost:
     def __init__(self) -> None:
         self._last: dict[str, Taken] = {}
         self._due_by: dict[str, float] = {}
-        self._prolonged: dict[str, int] = {}
+        self._prolonged: dict[str, list[Fault]] = {}
+        """By which faults."""
         self._queue: list[tuple[float, str]] = []
 
     def see(self, line: AnyLine, facts: Facts) -> Iterator[Broken]:
@@ -85,28 +90,46 @@ class NoTickIsLost:
         last, row = self._last.get(taken.monitor), facts.rows.get(taken.monitor)
         if last is None or row is None or not row.runs or last.interval != taken.interval:
             return
-        undisturbed = facts.settled(row) and not facts.disturbed_since(last.at)
-        if undisturbed and taken.tick > last.tick + 1:
-            what = f"tick {last.tick} was followed by {taken.tick}, interval {taken.interval} s"
-            yield Broken("I1", "lost", what, taken.monitor, last.tick + 1)
+        if taken.tick <= last.tick + 1 or not facts.settled(row) or not facts.calm_since(last.at):
+            return
+        if not _out_of_the_way(last, facts):
+            return
+        what = f"tick {last.tick} was followed by {taken.tick}, interval {taken.interval} s"
+        yield Broken("I1", "lost", what, taken.monitor, last.tick + 1)
 
     def _silent(self, facts: Facts) -> Iterator[Broken]:
         while self._queue and self._queue[0][0] < facts.at:
             due_by, monitor = heapq.heappop(self._queue)
             if self._due_by.get(monitor) != due_by:
                 continue  # it was heard, or edited, since
-            row = facts.rows[monitor]
-            times = self._prolonged.get(monitor, 0)
-            if facts.disturbed_since(due_by) and times < self.PROLONGED_AT_MOST:
-                # While the fault lasts this is asked again and again, and counts once.
-                healed_by = facts.healed_by
-                self._prolonged[monitor] = times + (healed_by is not None)
-                self._wait_until(monitor, (healed_by or facts.at) + row.interval + LATE_S)
+            if self._prolong(monitor, due_by, facts):
                 continue
-            last = self._last.get(monitor)
+            last = self._last.pop(monitor, None)
             since = f"since tick {last.tick} at {last.at:.1f} s" if last else "since its row was last edited"
             del self._due_by[monitor]
-            yield Broken("I1", "lost", f"no task {since}", monitor, last.tick + 1 if last else None)
+            faults = self._prolonged.pop(monitor)
+            tick = last.tick + 1 if last else None
+            yield Broken("I1", "lost", f"no task {since}", monitor, tick, faults[0].name if faults else None)
+
+    def _prolong(self, monitor: str, due_by: float, facts: Facts) -> bool:
+        """Wait longer, where the fault excuses it. While one lasts this is asked again and again, and counts once."""
+        faults = self._prolonged.setdefault(monitor, [])
+        until = (facts.at if facts.lasts else facts.healed_by) + facts.rows[monitor].interval + LATE_S
+        if facts.fault is None or until <= due_by:
+            return False
+        if facts.fault not in faults:
+            if len(faults) == self.PROLONGED_AT_MOST:
+                return False
+            faults.append(facts.fault)
+        self._wait_until(monitor, until)
+        return True
+
+
+def _out_of_the_way(taken: Taken, facts: Facts) -> bool:
+    """Whether the consumer had it well before its successor was due, which is else an overlap, and not lost."""
+    ahead_ms = facts.redis_ahead_ms or 0.0
+    successor_s = ((taken.tick + 1) * taken.interval * 1000 - ahead_ms) / 1000
+    return taken.at < successor_s - ON_TIME_S
 
 
 class NoTickIsDoubled:
@@ -120,37 +143,39 @@ class NoTickIsDoubled:
             return
         seen = self._seen.setdefault(line.monitor, deque(maxlen=TICKS_REMEMBERED))
         first = next((each for each in seen if (each.interval, each.tick) == (line.interval, line.tick)), None)
-        if first is None:
-            seen.append(line)
-        elif not _resumed_since(first, facts):
-            kind = "extra" if _may_repeat(first, line, facts) else "doubled"
+        if first is not None:
             seen.remove(first)
-            seen.append(line)
+        seen.append(line)
+        if first is not None and not _edited_since(first, facts):
+            excused_by = _may_repeat(first, line, facts)
             what = f"taken at {first.at:.3f} s and {line.at:.3f} s, made by {first.made_by} and {line.made_by}"
-            yield Broken("I2", kind, what, line.monitor, line.tick)
+            yield Broken("I2", "extra" if excused_by else "doubled", what, line.monitor, line.tick, excused_by)
 
 
-def _resumed_since(first: Taken, facts: Facts) -> bool:
-    """A monitor that is resumed is due at once, also in a tick that it was paused in."""
+def _edited_since(first: Taken, facts: Facts) -> bool:
+    """A monitor that is resumed, or gets its old interval back, is due anew in a tick that it has had."""
     row = facts.rows.get(first.monitor)
-    return row is not None and row.resumed_at is not None and row.resumed_at > first.at - ORDER_S
+    return row is not None and row.became_at > first.at - ORDER_S
 
 
-def _may_repeat(first: Taken, again: Taken, facts: Facts) -> bool:
+def _may_repeat(first: Taken, again: Taken, facts: Facts) -> str | None:
+    """The fault after which nobody could know of the first."""
     if facts.memory_lost_at is not None and facts.memory_lost_at > first.at - ORDER_S:
-        return True
-    by_go = "go" in (first.made_by, again.made_by)
-    return facts.excuses("clock_step") or (by_go and facts.excuses("doubled_by_go"))
+        return facts.memory_lost_in
+    step, go = facts.excused("clock_step"), facts.excused("doubled_by_go")
+    if step and first.at < step.ended_at + ORDER_S:
+        return step.fault
+    return go.fault if go and "go" in (first.made_by, again.made_by) else None
 
 
 class NothingStartsAfterItsStop:
-    """I3: no task is enqueued more than a lease after its row ceased to run."""
+    """I3: none of our tasks is enqueued more than a lease after its row ceased to run."""
 
     def see(self, line: AnyLine, facts: Facts) -> Iterator[Broken]:
         if not isinstance(line, Taken) or line.enqueued_at_ms is None or facts.redis_ahead_ms is None:
             return
         row = facts.rows.get(line.monitor)
-        if row is None or row.runs or row.stopped_at is None or facts.excuses("clock_step"):
+        if row is None or row.stopped_at is None or line.made_by == "go" or facts.excused("clock_step"):
             return
         late_s = (line.enqueued_at_ms - facts.redis_ahead_ms) / 1000 - row.stopped_at
         if late_s > facts.lease_ttl_s + ORDER_S:
@@ -160,42 +185,25 @@ class NothingStartsAfterItsStop:
 class TheScheduleAgreesWithTheRows:
     """I1, I4: who runs is in the schedule, and nobody else, after a while."""
 
-    EVERY_S = 1.0
-
     def __init__(self) -> None:
-        self._members: dict[str, float] = {}
-        self._left_at: dict[str, float] = {}
         self._told: set[str] = set()
-        self._asked_at = 0.0
 
     def see(self, line: AnyLine, facts: Facts) -> Iterator[Broken]:
         if not isinstance(line, Looked):
             return
-        self._members.update(dict.fromkeys(line.entered, line.at))
-        for each in line.left:
-            self._members.pop(each, None)
-            self._left_at[each] = line.at
-        if facts.disturbed or line.at < self._asked_at + self.EVERY_S:
+        self._told = {each for each in self._told if each in facts.absent or each in facts.zombies}
+        if facts.disturbed:
             return
-        self._asked_at = line.at
-        for monitor, row in facts.rows.items():
-            if row.runs and monitor not in self._members:
-                since = max(self._left_at.get(monitor, 0.0), row.changed_at)
-                yield from self._tell("I1", "lost", monitor, since, facts.settles_s, facts)
-        for monitor, entered_at in self._members.items():
-            known = facts.rows.get(monitor)
-            if known is None or not known.runs:
-                since = max(entered_at, known.changed_at if known else 0.0)
-                yield from self._tell("I4", "zombie", monitor, since, ZOMBIE_S + facts.sync_s, facts)
+        for monitor, since in self._too_long(facts.absent, facts.settles_s, facts.at):
+            yield Broken("I1", "lost", f"absent from the schedule since {since:.1f} s", monitor)
+        for monitor, since in self._too_long(facts.zombies, ZOMBIE_S + facts.sync_s, facts.at):
+            yield Broken("I4", "zombie", f"in the schedule since {since:.1f} s, and does not run", monitor)
 
-    def _tell(
-        self, invariant: str, kind: str, monitor: str, since: float, limit_s: float, facts: Facts
-    ) -> Iterator[Broken]:
-        if facts.at - since <= limit_s or monitor in self._told:
-            return
-        self._told.add(monitor)
-        where = "absent from the schedule" if kind == "lost" else "in the schedule, though it does not run,"
-        yield Broken(invariant, kind, f"{where} for {facts.at - since:.1f} s", monitor)
+    def _too_long(self, who: dict[str, float], limit_s: float, now: float) -> list[tuple[str, float]]:
+        longest_first = takewhile(lambda item: now - item[1] > limit_s, who.items())
+        found = [(each, since) for each, since in longest_first if each not in self._told]
+        self._told.update(each for each, _ in found)
+        return found
 
 
 class OneLeaderWrites:
@@ -208,13 +216,13 @@ class OneLeaderWrites:
     def see(self, line: AnyLine, facts: Facts) -> Iterator[Broken]:
         if not isinstance(line, Led) or not line.accepted or line.term == self._term:
             return
-        if line.at - self._over.get(line.term, line.at) > ORDER_S:
+        if line.term not in self._over:
+            if self._term is not None:
+                self._over[self._term] = line.at
+            self._term = line.term
+        elif line.at - self._over[line.term] > TERM_ORDER_S:
             what = f"{line.producer}: {line.script} of term {line.term} accepted, {self._term} leads"
             yield Broken("I5", "stale write", what)
-            return
-        if self._term is not None:
-            self._over[self._term] = line.at
-        self._term = line.term
 
 
 class StopsAreClean:
@@ -244,7 +252,7 @@ class DueTimesOnlyGrow:
     """Next never moves back, unless somebody edits the monitor, Redis forgets or its clock steps."""
 
     def see(self, line: AnyLine, facts: Facts) -> Iterator[Broken]:
-        if not isinstance(line, Looked) or facts.excuses("clock_step") or facts.excuses("next_back"):
+        if not isinstance(line, Looked) or facts.excused("clock_step") or facts.excused("next_back"):
             return
         forgot = facts.memory_lost_at is not None and line.at - facts.memory_lost_at < facts.settles_s
         for monitor in () if forgot else line.next_back:

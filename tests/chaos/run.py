@@ -54,6 +54,7 @@ async def run(course: Course, folder: Path, recorder: Recorder, say: Callable[[s
             for fault in _in_turn(faults, chance, until):
                 if why := await _one(fault, here, say):
                     missed[fault.name] = why
+            await here.everybody_ran()
     recorder.write(Ended())
     return missed
 

@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from tests.servers.sentinel import WatchedRedis, watched
 from tests.waiting import until
 
 REPLICAS = 3
+SLACK_S = 10.0
 
 
 @dataclass
@@ -86,6 +87,16 @@ class World:
             await asyncio.sleep(0.05)
         return waited_s
 
+    async def everybody_ran(self) -> None:
+        """Wait until each monitor has run once more, but no longer than it may take; the history tells."""
+        since, longest_s = time.monotonic(), self.pace.heals_s + max(self.pace.intervals) + SLACK_S
+
+        def all_ran() -> bool:
+            return all(self.consumer.latest.get(each, 0.0) > since for each in self.editor.running())
+
+        with suppress(AssertionError):
+            await until(all_ran, within_s=longest_s)
+
     async def queue_empty(self) -> None:
         """Wait until the consumer has taken everything, so that what a fault left behind is seen as its own."""
         self.consumer.at_work.set()
@@ -108,7 +119,7 @@ async def world(
         here = World(pace, chance, folder, recorder, postgres.target, settings, redis, watched_redis, clock)
         database = await databases.connect_sql(postgres.target)
         await database.let_proxies_dangle()
-        here.editor = Editor(database, here.connect, recorder, chance)
+        here.editor = Editor(database, here.connect, recorder, chance, pace)
         await here.editor.create(monitors)
         here.members = await stack.enter_async_context(
             fleet(REPLICAS, folder, recorder, redis_port=redis.port, database=postgres.target, settings=settings)

@@ -100,13 +100,9 @@ async def failed_over(world: World) -> None:
 
 
 async def master_killed(world: World) -> None:
-    """The sentinels notice by themselves; the killed one comes back as a replica.
-
-    Replication is asynchronous: what the old master did last, the new one need not know.
-    """
+    """The sentinels notice by themselves; the killed one comes back as a replica."""
     old = world.redis
     await _fail_over(world, "killed")
-    memory_lost(world)
     await old.start()
 
 
@@ -122,9 +118,11 @@ async def failed_over_to_a_late_clock(world: World) -> None:
 
 
 async def _fail_over(world: World, how: str) -> None:
+    """Replication is asynchronous: what the old master did last, the new one need not know."""
     assert world.watched is not None
     await world.watched.in_step()
     world.redis = await world.watched.fail_over(how)
+    memory_lost(world)
 
 
 _RESTART = "Redis restart, FLUSHALL, SCRIPT FLUSH"
