@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from redis import Redis
 
+from tests.invariants.beginnings import abandoned, frozen_before, unheard
 from tests.invariants.ledger import Broken
 from tests.invariants.replica import Mutation
 from tests.invariants.walk import Walk
@@ -23,6 +24,8 @@ MUTATIONS = {
     "I3": Mutation("hand_off", "token > now and leases[i]", "leases[i]"),
     # A leader that wakes after its term has read its page in another time.
     "I4": Mutation("place", "redis.call('GET', KEYS[3]) ~= ARGV[1]", "false"),
+    # Whoever is reclaimed is due again from its claim on, not from before.
+    "next due": Mutation("reclaim", "math.floor(tonumber(expired[i + 1])) - ttl", "now - 3 * ttl"),
     # An asynq lease that nobody prolongs does not silence a monitor.
     "I8": Mutation(
         "hand_off", "asynq_lease and tonumber(asynq_lease) + ASYNQ_LEASE_ALLOWANCE_S > now / 1000", "state == 'active'"
@@ -30,8 +33,14 @@ MUTATIONS = {
 }
 
 
-BEGIN_AT = {"I2": "hand_off", "I3": "hand_off", "I4": "place"}
-"""Where the way to the fault is long, the walk begins half-way: a replica is frozen before this write."""
+BEGINNINGS = {
+    "I2": unheard("hand_off"),
+    "I3": frozen_before("hand_off"),
+    "I4": frozen_before("place"),
+    "I8": abandoned(),
+    "next due": frozen_before("hand_off"),
+}
+"""Of walks that would be long in coming to the fault."""
 
 
 @pytest.mark.parametrize("invariant", MUTATIONS)
@@ -43,7 +52,7 @@ def test_the_walk_finds_a_guard_that_is_gone(server: Redis, invariant: str) -> N
                 lambda: World(server, mutation=MUTATIONS[invariant], watch=[invariant]),
                 walked.append,
                 settles=invariant == "I8",
-                stop_at=BEGIN_AT.get(invariant, ""),
+                begin=BEGINNINGS.get(invariant),
             ),
             settings=settings(
                 max_examples=300,

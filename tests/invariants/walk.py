@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from peekaping_producer.schedule import keys as names
 from tests import asynq_peer
 from tests.asynq_peer import task_id, task_key
+from tests.invariants.beginnings import Beginning
 from tests.invariants.replica import Call, Replica
 from tests.invariants.settled import settle
 from tests.invariants.world import IDS, World
@@ -33,15 +34,20 @@ class Walk(RuleBasedStateMachine):
     """One world, from its beginning until it has settled."""
 
     def __init__(
-        self, make_world: Callable[[], World], count: Callable[[int], Any], *, settles: bool = True, stop_at: str = ""
+        self,
+        make_world: Callable[[], World],
+        count: Callable[[int], Any],
+        *,
+        settles: bool = True,
+        begin: Beginning | None = None,
     ) -> None:
         super().__init__()
         self._settles = settles
         self._count = count
         self._broken = False
         self.world = make_world()
-        if stop_at:
-            self._begin_stopped_at(stop_at)
+        if begin:
+            begin(self.world)
 
     def teardown(self) -> None:
         try:
@@ -57,22 +63,6 @@ class Walk(RuleBasedStateMachine):
 
     def _replica(self, which: int) -> Replica | None:
         return self.world.replicas[which % len(self.world.replicas)] if self.world.replicas else None
-
-    def _begin_stopped_at(self, name: str) -> None:
-        """Begin where a replica froze before this write and the rows of two monitors went: half-way to trouble."""
-        world = self.world
-        for _ in range(400):
-            for replica in world.replicas:
-                for call in replica.waiting:
-                    if call.name == name and not callable(call.command) and {"m0", "m1"} & set(map(str, call.command)):
-                        replica.frozen = True
-                        world.put("m0", None)
-                        world.put("m1", None)
-                        return
-                if replica.waiting:
-                    world.answer(replica, replica.waiting[0])
-            world.wait(0.05)
-        raise AssertionError(f"no {name} came")
 
     # What replicas ask for.
 
