@@ -135,7 +135,7 @@ class Producer:
             database=str(self._settings.database_target()),
         )
         if address := self._settings.metrics_address:
-            await self._health.start(*address, required=self._settings.metrics_addr_explicit)
+            self._health.bind(*address, required=self._settings.metrics_addr_explicit)
 
     async def _work(self) -> None:
         workers = [asyncio.create_task(worker.run(), name=worker.loop.name) for worker in self._workers]
@@ -158,6 +158,7 @@ class Producer:
         tasks = [*workers, *sides]
         died: TaskDiedError | None = None
         try:
+            await self._health.serve()
             await self._unless_stopped(*tasks)
         except Exception as error:
             name = next((task.get_name() for task in tasks if task.done()), "?")

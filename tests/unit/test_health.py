@@ -62,7 +62,8 @@ async def served(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
     vitals = Vitals(FakeSchedule(), MemoryStore(), metrics)
     health = HealthServer(vitals, metrics)
     with capture_logs() as logged:
-        await health.start(HOST, 0, required=True)
+        health.bind(HOST, 0, required=True)
+        await health.serve()
     yield Served(vitals, metrics, watch, health, logged[-1]["port"])
     await health.stop()
 
@@ -130,9 +131,9 @@ async def test_a_port_that_is_taken_is_refused_where_it_was_asked_for_and_else_o
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"METRICS_ADDR: {HOST}:{port} is taken; takes a free host:port, or off"):
-            await health.start(HOST, port, required=True)
+            health.bind(HOST, port, required=True)
         with capture_logs() as logged:
-            await health.start(HOST, port, required=False)
+            health.bind(HOST, port, required=False)
     assert [(line["event"], line["log_level"]) for line in logged] == [("health.no_port", "warning")]
     assert str(port) in logged[0]["message"]
     await health.stop()
@@ -142,11 +143,11 @@ async def test_an_address_of_another_machine_is_refused() -> None:
     metrics = Metrics()
     health = HealthServer(Vitals(FakeSchedule(), MemoryStore(), metrics), metrics)
     with pytest.raises(ConfigError, match=r"METRICS_ADDR: 192\.0\.2\.1:\d+ cannot be used"):
-        await health.start("192.0.2.1", free_port(), required=True)
+        health.bind("192.0.2.1", free_port(), required=True)
 
 
 async def test_a_host_that_is_no_name_is_refused() -> None:
     metrics = Metrics()
     health = HealthServer(Vitals(FakeSchedule(), MemoryStore(), metrics), metrics)
     with pytest.raises(ConfigError, match=r"no-such-host\.invalid:1 cannot be used \((?!Unknown)"):
-        await health.start("no-such-host.invalid", 1, required=True)
+        health.bind("no-such-host.invalid", 1, required=True)

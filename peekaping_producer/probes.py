@@ -1,0 +1,39 @@
+"""What the HTTP endpoint answers. It alone needs aiohttp, which takes a third of a second to import."""
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from peekaping_producer.metrics import Metrics
+from peekaping_producer.vitals import Vitals
+
+
+class Probes:
+    """/livez, /readyz and /metrics, of what Vitals and Metrics know; nothing here asks Redis or the database."""
+
+    def __init__(self, vitals: Vitals, metrics: Metrics) -> None:
+        self._vitals = vitals
+        self._metrics = metrics
+
+    def runner(self) -> web.AppRunner:
+        """What serves them, once it is set up and given a place to listen."""
+        app = web.Application()
+        app.add_routes(
+            [
+                web.get("/livez", self._livez),
+                web.get("/readyz", self._readyz),
+                web.get("/metrics", self._serve_metrics),
+            ]
+        )
+        return web.AppRunner(app, access_log=None, handle_signals=False)
+
+    async def _livez(self, _request: web.Request) -> web.Response:
+        stalled = self._vitals.stalled()
+        return web.json_response({"alive": not stalled, "stalled": stalled}, status=503 if stalled else 200)
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        reasons = self._vitals.unready()
+        body = {"ready": not reasons, "reasons": reasons, "remarks": self._vitals.noted()}
+        return web.json_response(body, status=503 if reasons else 200)
+
+    async def _serve_metrics(self, _request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(self._metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
