@@ -85,8 +85,7 @@ class Sampler(Background):
         before = self.latest.members if self.latest else set()
         back = [each for each, score in look.due.items() if score < self._due_before.get(each, 0.0)]
         self._due_before.update(look.due)
-        waits_since = [self._due_before.get(each, look.redis_ms) for each in look.lease] + list(look.due.values())
-        self.overdue_s = max(0.0, (look.redis_ms - min(waits_since, default=look.redis_ms)) / 1000)
+        self.overdue_s = self._longest_wait_s(look)
         self.latest = look
         self.recorder.write(
             Looked(
@@ -100,6 +99,14 @@ class Sampler(Background):
                 next_back=sorted(each for each in back if self.editor.settled(each)),
             )
         )
+
+    def _longest_wait_s(self, look: Look) -> float:
+        """Of those that run: a deleted one is claimed again and again, until a sync removes it."""
+        waits_since = [
+            self._due_before.get(each, look.redis_ms) if each in look.lease else look.due[each]
+            for each in self.editor.running() & look.members
+        ]
+        return max(0.0, (look.redis_ms - min(waits_since, default=look.redis_ms)) / 1000)
 
 
 async def _look(redis: Redis) -> Look:
