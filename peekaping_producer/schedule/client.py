@@ -4,14 +4,14 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from hiredis import pack_command
 from redis.asyncio import Redis
-from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection
+from redis.asyncio.connection import Connection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from peekaping_producer.errors import ScheduleError, UnreachableError
+from peekaping_producer.schedule.connection import PlainConnection, TlsConnection
 from peekaping_producer.schedule.sentinel import ASK_TIMEOUT_S, FollowsMaster, MasterFinder, SentinelRefusalError
 from peekaping_producer.targets import RedisTarget, Sentinels, Tls
 
@@ -20,31 +20,11 @@ OLDEST_VERSION = (6, 2)
 SOCKET_TIMEOUT_S = 2.0
 
 
-class _PackedByHiredis:
-    """hiredis packs a batch of 1,500 arguments in two thirds of the time that the client's own Python takes."""
-
-    def pack_command(self, *args: Any) -> list[bytes]:
-        name, *rest = args
-        words = name.split() if isinstance(name, str) else (name,)  # "CLIENT KILL" is two
-        try:
-            return [pack_command((*words, *rest))]
-        except UnicodeEncodeError:  # a stray member that is no text: the client's own way knows what to do
-            return list(super().pack_command(*args))  # type: ignore[misc]
-
-
-class _PlainConnection(_PackedByHiredis, Connection):
+class _MasterConnection(FollowsMaster, PlainConnection):
     pass
 
 
-class _TlsConnection(_PackedByHiredis, SSLConnection):
-    pass
-
-
-class _MasterConnection(FollowsMaster, _PlainConnection):
-    pass
-
-
-class _TlsMasterConnection(FollowsMaster, _TlsConnection):
+class _TlsMasterConnection(FollowsMaster, TlsConnection):
     pass
 
 
@@ -59,7 +39,7 @@ def connect(target: RedisTarget, *, connections: int) -> Redis:
         kind = _TlsMasterConnection if target.tls else _MasterConnection
         where: dict[str, Any] = {"finder": MasterFinder(target.sentinels, _to_sentinels(target.sentinels, target.tls))}
     else:
-        kind = _TlsConnection if target.tls else _PlainConnection
+        kind = TlsConnection if target.tls else PlainConnection
         where = {"host": target.host, "port": target.port}
     pool = ConnectionPool(
         connection_class=kind,
@@ -77,7 +57,7 @@ def connect(target: RedisTarget, *, connections: int) -> Redis:
 
 
 def _to_sentinels(sentinels: Sentinels, tls: Tls | None) -> Callable[[str, int], Connection]:
-    kind = _TlsConnection if tls else _PlainConnection
+    kind = TlsConnection if tls else PlainConnection
     options = {"password": sentinels.password, **_sockets(ASK_TIMEOUT_S), **_tls(tls)}
     return lambda host, port: kind(host=host, port=port, **options)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from redis.asyncio.connection import Connection
-from redis.exceptions import AuthenticationError, NoPermissionError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from peekaping_producer.targets import Sentinels
@@ -105,7 +105,7 @@ class MasterFinder:
 
 
 class FollowsMaster(Connection):
-    """A connection to whoever is the master when it is made. It closes when that turns out to be one no more."""
+    """A connection to whoever is the master when it is made. It closes when the sentinels name another."""
 
     def __init__(self, *, finder: MasterFinder, **options: Any) -> None:
         super().__init__(**options)
@@ -140,16 +140,6 @@ class FollowsMaster(Connection):
             await self.disconnect(nowait=True)
         await super().send_packed_command(*args, **options)
 
-    async def read_response(self, *args: Any, **options: Any) -> Any:
-        """As always, but for the reply of a master that has become a replica: that ends the connection."""
-        try:
-            return await super().read_response(*args, **options)
-        except ResponseError as error:
-            if not _is_read_only(error):
-                raise
-            await self.disconnect(nowait=True)
-            raise RedisConnectionError(f"{self.host}:{self.port} is the master no more: {error}") from None
-
 
 def _why(failures: Mapping[Address, Exception]) -> RedisError:
     """What all of it means: a sentinel that lets us ask, and knows no master, may know one later."""
@@ -169,11 +159,6 @@ def _address(reply: Any) -> Address:
         return host.decode(), int(port)
     except (TypeError, ValueError, AttributeError):
         raise ResponseError("answers as no sentinel does") from None
-
-
-def _is_read_only(error: ResponseError) -> bool:
-    """Before version 7 the error of a command in a script is within the script's: "ERR Error running ... -READONLY"."""
-    return isinstance(error, ReadOnlyError) or "-READONLY" in str(error)
 
 
 def _text(address: Address) -> str:
