@@ -1,6 +1,6 @@
 """The settings: what they are called, what they take, and how the environment is read.
 
-`load_settings` is the only reader of the environment. kinds ← model ← load, table.
+`load_settings` is the only reader of the environment. kinds ← fields ← model ← load, table.
 """
 
 from peekaping_producer.settings.kinds import Need

@@ -8,8 +8,9 @@ from pydantic import ValidationError
 
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.settings.environment import Found, merge, read_dotenv, resolve_files
+from peekaping_producer.settings.fields import about
 from peekaping_producer.settings.kinds import Need
-from peekaping_producer.settings.model import Settings, about
+from peekaping_producer.settings.model import Settings
 
 ALL: frozenset[Need] = frozenset({"database", "redis", "producer"})
 
