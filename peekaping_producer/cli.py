@@ -119,8 +119,8 @@ def _demo(args: argparse.Namespace) -> int:
     from peekaping_producer.demo import run_demo
 
     settings = load_settings({"redis"})
-    url = settings.redis_url.get_secret_value() if settings.redis_url else None
-    return asyncio.run(run_demo(args.seconds, redis_url=url))
+    named = settings.redis_url or settings.redis_sentinels
+    return asyncio.run(run_demo(args.seconds, redis=settings if named else None))
 
 
 def _migrate(args: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import msgspec
+from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -17,8 +18,8 @@ from peekaping_producer.errors import ConfigError, UnreachableError
 from peekaping_producer.migrate import migrate
 from peekaping_producer.monitor import Monitor
 from peekaping_producer.schedule.client import connect
-from peekaping_producer.settings.urls import parse_redis_url
-from peekaping_producer.targets import DatabaseTarget, Tls
+from peekaping_producer.settings import Settings
+from peekaping_producer.targets import DatabaseTarget
 
 REPLICAS = 2
 _MOST_CONNECTIONS = 100
@@ -33,21 +34,21 @@ class Scene(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def open_scene(redis_url: str | None) -> AsyncIterator[Scene]:
+async def open_scene(given: Settings | None) -> AsyncIterator[Scene]:
     """Everything, for the length of the `async with`; no process and no file outlives it, nor this process.
 
-    `redis_url` is used where no server can be embedded. Raises ProducerError.
+    The Redis of the `given` settings is used where none can be embedded. Raises ProducerError.
     """
     async with AsyncExitStack() as stack:
         directory = stack.enter_context(leash.directory("peekaping-demo-"))
-        url = await stack.enter_async_context(_redis_server(directory, redis_url))
-        redis = await stack.enter_async_context(_client(url))
+        settings = await stack.enter_async_context(_redis_server(directory, given))
+        redis = await stack.enter_async_context(_client(settings))
         monitors = await stack.enter_async_context(open_target())
         database = DatabaseTarget(dialect="sqlite", name=str(directory / "demo.sqlite"))
         await migrate(database)
         _insert(database.name, monitors)
-        settings = {"DB_TYPE": "sqlite", "DB_NAME": database.name, "REDIS_URL": url, "SHUTDOWN_GRACE": "5"}
-        replicas = [Replica(f"replica {number}", directory, settings) for number in range(1, REPLICAS + 1)]
+        env = {"DB_TYPE": "sqlite", "DB_NAME": database.name, "SHUTDOWN_GRACE": "5", **settings.as_environment("redis")}
+        replicas = [Replica(f"replica {number}", directory, env) for number in range(1, REPLICAS + 1)]
         for replica in replicas:
             stack.push_async_callback(replica.stop)
             replica.start()
@@ -55,23 +56,23 @@ async def open_scene(redis_url: str | None) -> AsyncIterator[Scene]:
 
 
 @asynccontextmanager
-async def _redis_server(directory: Path, redis_url: str | None) -> AsyncIterator[str]:
+async def _redis_server(directory: Path, given: Settings | None) -> AsyncIterator[Settings]:
     try:
         embedded.find_binary()
     except EmbeddedServerError as error:
-        if redis_url is None:
+        if given is None:
             raise EmbeddedServerError(f"{error}; or set REDIS_URL to a Redis with an empty database") from None
-        async with _borrowed(redis_url):
-            yield redis_url
+        async with _borrowed(given):
+            yield given
     else:
         async with embedded.redis_server(directory) as server:
-            yield server.url
+            yield Settings(redis_url=SecretStr(server.url))
 
 
 @asynccontextmanager
-async def _borrowed(redis_url: str) -> AsyncIterator[None]:
+async def _borrowed(given: Settings) -> AsyncIterator[None]:
     """Somebody's Redis: only with an empty database, which is left empty."""
-    async with _client(redis_url) as redis:
+    async with _client(given) as redis:
         try:
             keys = await redis.dbsize()
         except (RedisError, OSError) as error:
@@ -86,10 +87,8 @@ async def _borrowed(redis_url: str) -> AsyncIterator[None]:
                     await redis.delete(*ours)
 
 
-def _client(redis_url: str) -> Redis:
-    target, encrypted = parse_redis_url(redis_url)
-    tls = Tls() if encrypted else None
-    return connect(msgspec.structs.replace(target, tls=tls), connections=_MOST_CONNECTIONS)
+def _client(settings: Settings) -> Redis:
+    return connect(settings.redis_target(), connections=_MOST_CONNECTIONS)
 
 
 def _insert(path: str, monitors: list[Monitor]) -> None:

@@ -15,6 +15,7 @@ from peekaping_producer.demo.scene import Scene, open_scene
 from peekaping_producer.demo.view import Audience, Lines, Picture, View
 from peekaping_producer.errors import ConfigError, UnreachableError
 from peekaping_producer.schedule import keys
+from peekaping_producer.settings import Settings
 
 SHORTEST_S = 5
 _LOOK_EVERY_S = 0.1
@@ -27,7 +28,7 @@ _LEASES_BACK_MS = 13_000
 """A killed replica's claims: their lease of 10 s, the reclaimer's 2 s, and one to spare."""
 
 
-async def run_demo(seconds: float, *, redis_url: str | None = None) -> int:
+async def run_demo(seconds: float, *, redis: Settings | None = None) -> int:
     """Run it for `seconds`, or until Ctrl-C, SIGTERM, SIGHUP or the end of the process that started this one.
 
     Returns the exit code: 0, or 1 where a tick was doubled or lost or no replica took over. Raises ProducerError.
@@ -37,7 +38,7 @@ async def run_demo(seconds: float, *, redis_url: str | None = None) -> int:
     stop = asyncio.Event()
     parent = os.getppid()
     with _stop_requests(stop):
-        async with open_scene(redis_url) as scene:
+        async with open_scene(redis) as scene:
             audience = Audience(_open_view(), gone=stop.set)
             try:
                 show = Show(scene, seconds, audience, orphaned=lambda: os.getppid() != parent)

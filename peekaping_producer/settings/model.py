@@ -1,5 +1,6 @@
 """The settings, and what they add up to: targets, secrets, warnings."""
 
+from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
@@ -9,7 +10,7 @@ from pydantic import PrivateAttr, SecretStr
 
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.settings.fields import Fields, about
-from peekaping_producer.settings.kinds import DbType, listening_address
+from peekaping_producer.settings.kinds import DbType, Need, listening_address
 from peekaping_producer.settings.sentinels import from_parts, with_password
 from peekaping_producer.settings.urls import DIALECTS, Dialect, parse_database_url, parse_redis_url, tls_in_url
 from peekaping_producer.targets import DatabaseTarget, RedisTarget, Tls
@@ -32,6 +33,11 @@ class Settings(Fields):
         copy = self.model_copy()
         copy._origins = origins
         return copy
+
+    def as_environment(self, group: Need) -> dict[str, str]:
+        """The settings of a group that were given, as variables for a process in another working directory."""
+        given = ((name, value) for name, value in self if name in self.model_fields_set and about(name).group == group)
+        return {name.upper(): _as_variable(name, value) for name, value in given}
 
     @property
     def metrics_address(self) -> tuple[str, int] | None:
@@ -155,6 +161,12 @@ class Settings(Fields):
 
 def _text(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret else None
+
+
+def _as_variable(name: str, value: object) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return str(Path(str(value)).absolute() if name.endswith("_file") else value)
 
 
 def _dialect(db_type: DbType) -> Dialect:

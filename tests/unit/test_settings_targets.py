@@ -204,3 +204,16 @@ def test_db_tls_verify_false_is_warned_of() -> None:
     settings = load({"database"}, DATABASE_URL="postgres://u@h/n?sslmode=require", DB_TLS_VERIFY="false")
     assert settings.database_target().tls == Tls(verify=False)
     assert [each.partition(":")[0] for each in settings.warnings] == ["DB_TLS_VERIFY"]
+
+
+def test_what_was_given_goes_on_to_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ca.pem").touch()
+    monkeypatch.chdir(tmp_path)
+    given = {"REDIS_URL": f"redis+sentinel://u:{ENCODED}@h1,h2:7000/m", "REDIS_SENTINEL_PASSWORD": HARD}
+    given |= {"REDIS_TLS": "true", "REDIS_TLS_VERIFY": "false", "REDIS_TLS_CA_FILE": "ca.pem"}
+    settings = load(**PARTS, **given, REDIS_HOST="not read")
+    passed_on = settings.as_environment("redis")
+    assert passed_on.keys() == given.keys()
+    assert passed_on["REDIS_TLS_CA_FILE"] == str(tmp_path / "ca.pem")
+    again = load({"redis"}, **(passed_on | {"REDIS_TLS_CA_FILE": "ca.pem"}))
+    assert again.redis_target() == settings.redis_target()
