@@ -53,7 +53,7 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 unit: $(VENV)/.dev
-	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile --cov --cov-report=term
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --cov --cov-report=term
 
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(CHAOS)

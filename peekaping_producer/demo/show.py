@@ -16,6 +16,7 @@ from peekaping_producer.demo.view import Audience, Lines, Picture, View
 from peekaping_producer.errors import ConfigError, UnreachableError
 from peekaping_producer.schedule import keys
 from peekaping_producer.settings import Settings
+from peekaping_producer.tasks import end
 
 SHORTEST_S = 5
 _LOOK_EVERY_S = 0.1
@@ -78,8 +79,7 @@ class Show:
             self._lost = self._ledger.lost(ended_ms - _LATE_MS, self._excused())
             self._audience.show(self._picture())
         finally:
-            consumer.cancel()
-            await asyncio.wait({consumer})
+            await end(consumer)
 
     async def _watch(self, stop: asyncio.Event, consumer: asyncio.Task[None]) -> None:
         self._introduce()

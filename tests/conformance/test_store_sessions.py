@@ -26,7 +26,7 @@ SQL = pytest.mark.parametrize("empty_database", SQL_DIALECTS, indirect=True)
 
 @pytest.fixture
 def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "ACQUIRE_TIMEOUT", 0.05)
+    monkeypatch.setattr(connections, "ACQUIRE_TIMEOUT", 0.5)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

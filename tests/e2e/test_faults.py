@@ -302,7 +302,7 @@ async def test_a_lost_redis_shows_in_readiness_and_not_in_liveness(
     await monitors(postgres_only, 5)
     env = environment(private_redis.port, postgres_only.target, METRICS_ADDR=f"{HOST}:0")
     with replicas(tmp_path, env) as (replica,):
-        await until(lambda: "producer.started" in replica.events())
+        await until(lambda: "health.listening" in replica.events())
         (port,) = [int(str(line["port"])) for line in replica.lines() if line["event"] == "health.listening"]
         await until(lambda: answers(port, "/readyz", 200, '"ready": true'))
         await until(lambda: answers(port, "/metrics", 200, "peekaping_producer_is_leader 1.0"))

@@ -101,7 +101,7 @@ async def test_another_replica_leads_and_no_tick_is_handed_off_twice(
     await postgres_only.insert("monitors", *(row(each, interval=1 + n % 3) for n, each in enumerate(ids)))
     with replicas(tmp_path, environment(private_redis.port, postgres_only.target), count=2) as both:
         async with at_work(Consumer(server)) as consumer:
-            await until(lambda: consumer.monitors() == set(ids))
+            await until(lambda: consumer.monitors() == set(ids), within_s=60)
             await until(lambda: any(map(led, both)))
             pid = await leader_pid(server)
             leading, following = sorted(both, key=lambda each: each.process.pid != pid)
@@ -110,7 +110,7 @@ async def test_another_replica_leads_and_no_tick_is_handed_off_twice(
             await until(lambda: led(following), within_s=within_s)
             assert time.monotonic() - ended_at < within_s
             seen = len(consumer.ticks)
-            await until(lambda: len(consumer.ticks) > seen + 2 * len(ids), "the survivor goes on")
+            await until(lambda: len(consumer.ticks) > seen + 2 * len(ids), "the survivor goes on", within_s=60)
             assert consumer.doubled() == []
             assert await members(server) == set(ids)
 

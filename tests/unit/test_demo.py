@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ from redis.asyncio import Redis
 
 from peekaping_producer.brokers.asynq import PENDING, TASK_ID_PREFIX, TASK_KEY_PREFIX, encode_message
 from peekaping_producer.demo import replica as replica_module
-from peekaping_producer.demo import run_demo, scene
+from peekaping_producer.demo import run_demo, scene, show
 from peekaping_producer.demo.consumer import Consumer, payload_of
 from peekaping_producer.demo.failover import Failover
 from peekaping_producer.demo.ledger import Ledger, Result
@@ -273,6 +274,28 @@ async def test_a_replica_that_ends_by_itself_ends_the_demo_with_its_last_words(
     with pytest.raises(ReplicaDiedError, match=r"replica [12] ended with exit code 2: a bad setting"):
         await run_demo(5)
     assert os.listdir(tmp_path) == []
+
+
+async def test_the_demo_ends_though_its_consumer_misses_a_cancellation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As asyncio.wait_for may, before Python 3.12."""
+
+    class Deaf:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        async def run(self, _stop: asyncio.Event) -> None:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(3600)
+            await asyncio.sleep(3600)
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(show, "Consumer", Deaf)
+    monkeypatch.setattr(replica_module, "RUN", (sys.executable, "-c", "raise SystemExit(2)"))
+    async with asyncio.timeout(60):
+        with pytest.raises(ReplicaDiedError):
+            await run_demo(5)
 
 
 async def until_it_ends(replica: Replica) -> None:
