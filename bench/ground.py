@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from tests.servers.databases import SqlDatabase, new_id
 
 DAY_S = 86_400
 _CHUNK = 5000
+STALLED_S = 60.0
+"""Nothing moved for so long: it will not any more."""
 Process = subprocess.Popen[bytes]
 
 
@@ -68,17 +70,21 @@ class Ground:
         """Give the leader's key up again."""
         await self.redis.delete(keys.LEADER)
 
-    async def connected(self, replicas: int) -> None:
-        """Wait until so many replicas have found Redis, and nothing to do."""
-        while len(await self.redis.client_list()) < 1 + 2 * replicas:
-            await asyncio.sleep(0.02)
+    async def connected(self, producers: Sequence[Process]) -> None:
+        """Wait until all of them have found Redis, and nothing to do."""
 
-    async def all_handed_off(self, count: int, replicas: list[Process]) -> None:
+        async def connections() -> int:
+            return len(await self.redis.client_list()) - 1
+
+        await _reaches(2 * len(producers), connections, "connections", producers)
+
+    async def all_handed_off(self, count: int, producers: Sequence[Process]) -> None:
         """Wait until so many tasks wait in the queue, and no claim is open."""
-        while await self.pending() < count or await self.redis.zcard(keys.LEASE):
-            if any(each.poll() is not None for each in replicas):
-                raise SystemExit("a replica ended by itself; run it by hand to see why")
-            await asyncio.sleep(0.02)
+
+        async def settled() -> int:
+            return await self.pending() - int(await self.redis.zcard(keys.LEASE))
+
+        await _reaches(count, settled, "monitors handed off", producers)
 
     async def pending(self) -> int:
         """How many tasks wait in the queue."""
@@ -116,6 +122,18 @@ async def ground(store: str = "postgres") -> AsyncIterator[Ground]:
             yield made
         finally:
             await made.redis.aclose()
+
+
+async def _reaches(enough: int, count: Callable[[], Awaitable[int]], what: str, producers: Sequence[Process]) -> None:
+    """Wait for `count`. AssertionError where a producer ends, or nothing moves: a lost tick is no wait."""
+    seen, since = -1, time.monotonic()
+    while (now := await count()) < enough:
+        if ended := [each.returncode for each in producers if each.poll() is not None]:
+            raise AssertionError(f"a producer ended by itself (exit code {ended[0]}): run it by hand to see why")
+        if now != seen:
+            seen, since = now, time.monotonic()
+        assert time.monotonic() - since < STALLED_S, f"stands still at {now:,} of {enough:,} {what}"
+        await asyncio.sleep(0.02)
 
 
 def _row(monitor_id: str, interval: int) -> databases.Row:

@@ -1,10 +1,15 @@
 """A replica's own metrics, read over HTTP."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.request import urlopen
 
 from peekaping_producer.embedded import HOST, free_port
 from peekaping_producer.metrics import PREFIX
+
+PATIENCE_S = 300.0
+"""Ten times what a sync of 1,000,000 may take."""
 
 
 class Scraper:
@@ -16,9 +21,11 @@ class Scraper:
         self.settings = {"METRICS_ADDR": address}
 
     async def up(self) -> None:
-        """Wait until the replica answers."""
-        while not await self._text():
-            await asyncio.sleep(0.05)
+        """Wait until the replica answers. AssertionError where it does not within PATIENCE_S."""
+        with _patience("the replica serves no metrics"):
+            async with asyncio.timeout(PATIENCE_S):
+                while not await self._text():
+                    await asyncio.sleep(0.05)
 
     async def read(self, name: str) -> float:
         """The value of a metric without labels, such as `claimed_total`; 0 while nobody answers."""
@@ -27,9 +34,11 @@ class Scraper:
         return next((float(line.removeprefix(start)) for line in lines if line.startswith(start)), 0.0)
 
     async def sync_seconds(self, number: int) -> float:
-        """Wait until `number` syncs are done; what they took together."""
-        while await self.read("sync_duration_seconds_count") < number:
-            await asyncio.sleep(0.25)
+        """Wait until `number` syncs are done; what they took together. AssertionError after PATIENCE_S."""
+        with _patience(f"sync {number} does not end"):
+            async with asyncio.timeout(PATIENCE_S):
+                while await self.read("sync_duration_seconds_count") < number:
+                    await asyncio.sleep(0.25)
         return await self.read("sync_duration_seconds_sum")
 
     async def _text(self) -> str:
@@ -41,3 +50,11 @@ class Scraper:
                 return str(answer.read().decode())
         except OSError:
             return ""
+
+
+@contextmanager
+def _patience(what: str) -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError:
+        raise AssertionError(f"{what} within {PATIENCE_S:.0f} s") from None

@@ -44,8 +44,7 @@ async def _round(ground: Ground, ids: list[str]) -> tuple[float, float, float]:
         await asyncio.sleep(1)
         due = ids[:DUE]
         await ground.schedule(dict.fromkeys(due, float(now_ms() + 500)))
-        while await ground.pending() < len(due):
-            await asyncio.sleep(0.1)
+        await ground.all_handed_off(len(due), [replica])
         at = sorted((await handed_off_at_ms(ground.redis, due)).values())
         later = [each for each in at if each > at[0]]  # the first batch only starts the clock
         hand_off_us = 1000 * (at[-1] - at[0]) / len(later) if later else 0.0

@@ -23,7 +23,7 @@ async def _round(ground: Ground, ids: list[str]) -> float:
     await ground.redis.flushdb()
     await ground.lead()
     async with ground.replicas(1) as running:
-        await ground.connected(1)
+        await ground.connected(running)
         instant_ms = now_ms() + AHEAD_MS
         await ground.schedule(dict.fromkeys(ids, float(instant_ms)))
         await ground.all_handed_off(len(ids), running)

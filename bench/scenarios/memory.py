@@ -1,6 +1,5 @@
 """What a replica holds in memory with many monitors under way: after the herd of a cold start and some syncs."""
 
-import asyncio
 import subprocess
 import sys
 
@@ -32,8 +31,7 @@ async def _round(ground: Ground, count: int) -> tuple[float, float]:
     ids = await ground.fill(count)
     scraper = Scraper()
     async with ground.replicas(1, SYNC_INTERVAL="5", **scraper.settings) as (replica,):
-        while await ground.pending() < count:
-            await asyncio.sleep(0.1)
+        await ground.all_handed_off(count, [replica])
         await scraper.sync_seconds(SYNCS)
         await handed_off_at_ms(ground.redis, ids)
         return memory_mb(replica), memory_mb(replica, "VmHWM")

@@ -1,6 +1,5 @@
 """From starting the process to its first hand-off; the compiled modules and the servers are warm."""
 
-import asyncio
 import time
 
 from bench.figures import Figure
@@ -23,8 +22,7 @@ async def _round(ground: Ground, count: int) -> float:
     await ground.lead()
     await ground.schedule(dict.fromkeys(ids, float(now_ms())))
     began_at = time.time()
-    async with ground.replicas(1, **Scraper().settings):
-        while await ground.pending() < count:
-            await asyncio.sleep(0.01)
+    async with ground.replicas(1, **Scraper().settings) as running:
+        await ground.all_handed_off(count, running)
         first_ms = min((await handed_off_at_ms(ground.redis, ids)).values())
     return first_ms / 1000 - began_at

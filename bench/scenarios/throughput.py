@@ -4,9 +4,11 @@ All are due at one instant; real processes hand them off; the time is what lies 
 the queue, by Redis TIME.
 """
 
-import os
 import subprocess
 from pathlib import Path
+from urllib.parse import quote
+
+import msgspec
 
 from bench.figures import Figure
 from bench.ground import Ground, Process, now_ms
@@ -48,28 +50,42 @@ async def rate(ground: Ground, ids: list[str], options: Options, replicas: int) 
     await ground.redis.flushdb()
     await ground.lead()
     async with ground.replicas(replicas, **settings) as running:
-        await ground.connected(replicas)
+        await ground.connected(running)
         return await _rate(ground, ids, running)
 
 
 async def _go_rate(ground: Ground, ids: list[str], binary: Path) -> float:
-    settings = {"PRODUCER_CONCURRENCY": str(GO_CONCURRENCY)}
     await ground.redis.flushdb()
     await ground.lead()
-    port = int(ground.redis.connection_pool.connection_kwargs["port"])
     process = subprocess.Popen(
         [binary],
-        env={**os.environ, **environment(port, ground.database), **settings},
+        env=_go_environment(ground),
         cwd=binary.parent,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        await ground.connected(1)
+        await ground.connected([process])
         return await _rate(ground, ids, [process])
     finally:
         process.kill()
         process.wait()
+
+
+def _go_environment(ground: Ground) -> dict[str, str]:
+    """Its parts of both addresses. It glues the database's together unescaped, so the password is escaped here."""
+    redis = ground.redis.connection_pool.connection_kwargs
+    database = ground.database
+    if database.dialect == "postgres" and database.password:
+        database = msgspec.structs.replace(database, password=quote(database.password, safe=""))
+    return environment(
+        redis["port"],
+        database,
+        REDIS_HOST=redis["host"],
+        REDIS_DB=str(redis.get("db") or 0),
+        REDIS_PASSWORD=redis.get("password") or "",
+        PRODUCER_CONCURRENCY=str(GO_CONCURRENCY),
+    )
 
 
 async def _rate(ground: Ground, ids: list[str], running: list[Process]) -> float:
