@@ -8,7 +8,7 @@ MINUTES ?= 30
 # Most tests wait. Servers that are given by URL are not shared between processes.
 TEST_PROCESSES ?= $(if $(TEST_REDIS_URL)$(POSTGRES_URL)$(MYSQL_URL)$(MONGODB_URL),0,3)
 
-.PHONY: help setup demo test lint types unit chaos ci-servers lock clean
+.PHONY: help setup demo test lint types unit chaos bench ci-servers lock clean
 
 help:
 	@echo "make demo        run two replicas against embedded servers for $(SECONDS_OF_DEMO) seconds"
@@ -16,6 +16,7 @@ help:
 	@echo "make setup       only make $(VENV) with the program in it"
 	@echo "make lint|types|unit   a part of make test"
 	@echo "make chaos       break everything around real replicas for MINUTES=$(MINUTES) (CHAOS='--seed 7 --json FILE')"
+	@echo "make bench       measure each row of docs/performance.md (BENCH='throughput --rounds 5 --json FILE'; --list)"
 	@echo "make lock        resolve requirements/*.txt anew"
 	@echo "make clean       remove $(VENV) and caches"
 
@@ -57,6 +58,9 @@ unit: $(VENV)/.dev
 
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(CHAOS)
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m bench $(BENCH)
 
 ci-servers:
 	deploy/ci-servers.sh
