@@ -2,8 +2,8 @@
 
     python -m bench.compare OLD.json NEW.json
 
-A change is noise where the rounds of the two runs overlap. Compare runs of one machine only. Exit code 1 where a figure
-is worse, 2 where a file cannot be read.
+A change is noise where the rounds of the two runs overlap; a single round is taken for 10 % more or less. Compare runs
+of one machine only. Exit code 1 where a figure is worse, 2 where a file cannot be read.
 """
 
 import argparse
@@ -16,6 +16,8 @@ if __package__ in (None, ""):  # run by its path
 from bench.figures import Figure, Report, read
 from bench.table import aligned, number
 
+SPREAD = 0.1
+"""What one round alone, which shows no noise, is taken to vary by."""
 _HEAD = ("what", "old", "new", "change", "")
 
 
@@ -34,14 +36,23 @@ def compare(old: Report, new: Report) -> tuple[str, bool]:
 
 
 def _judge(old: Figure | None, new: Figure | None) -> tuple[str, str]:
+    if (new is None or new.value is None) and (old is None or old.value is None):
+        return "not measured", ""
     if old is None or old.value is None:
         return "new", ""
     if new is None or new.value is None:
         return "gone", ""
     change = f"{100 * (new.value / old.value - 1):+.1f} %" if old.value else ""
-    if min(old.rounds) <= max(new.rounds) and min(new.rounds) <= max(old.rounds):
+    (old_low, old_high), (new_low, new_high) = _range(old.rounds), _range(new.rounds)
+    if old_low <= new_high and new_low <= old_high:
         return "within noise", change
     return ("better" if (new.value > old.value) is (new.better == "higher") else "worse"), change
+
+
+def _range(rounds: list[float]) -> tuple[float, float]:
+    """Within which the figure lies, as far as its rounds say."""
+    spread = SPREAD if len(rounds) == 1 else 0.0
+    return min(rounds) * (1 - spread), max(rounds) * (1 + spread)
 
 
 def _shown(figure: Figure | None) -> str:

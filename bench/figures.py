@@ -1,8 +1,9 @@
 """What a scenario measured, and what it should be."""
 
+import math
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -37,7 +38,6 @@ class Report(msgspec.Struct, frozen=True):
     command: str
     machine: str
     figures: list[Figure]
-    options: dict[str, Any] = {}
 
     def write(self, path: Path) -> None:
         """As JSON."""
@@ -53,6 +53,6 @@ def read(path: Path) -> Report:
 
 
 def percentile(values: list[float], percent: float) -> float:
-    """The smallest of `values` that `percent` of them do not exceed."""
+    """The smallest of `values` that at least `percent` of them do not exceed (the nearest rank)."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]

@@ -1,0 +1,149 @@
+"""The bench believes no result before it is right: what is wrong must be found, not timed or waited for."""
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+
+import fakeredis
+import pytest
+
+from bench import __main__ as bench
+from bench import ground as ground_module
+from bench.figures import Figure
+from bench.ground import Ground
+from bench.handed import first_and_last_ms, lateness_ms
+from peekaping_producer.brokers.asynq import PENDING, TASK_ID_PREFIX, TASK_KEY_PREFIX, encode_message
+from peekaping_producer.schedule import keys
+from peekaping_producer.targets import DatabaseTarget
+from peekaping_producer.task import HealthCheckTask
+
+IDS = ["m1", "m2", "m3"]
+INTERVAL = 60
+TICK_MS = 1_800_000_000_000
+
+
+@pytest.fixture
+async def here() -> AsyncIterator[Ground]:
+    """A ground in memory, on which all of IDS were handed off, 1 ms after each other."""
+    made = Ground({"REDIS_URL": "redis://127.0.0.1:1/0"}, DatabaseTarget(dialect="sqlite", name="unused"))
+    await made.redis.aclose()
+    made.redis = fakeredis.FakeAsyncRedis()
+    for n, each in enumerate(IDS):
+        await hand_off(made, each, TICK_MS + n)
+    yield made
+    await made.redis.aclose()
+
+
+async def hand_off(here: Ground, id_: str, at_ms: int, monitor_in_payload: str | None = None) -> None:
+    payload = b'{"monitor_id": "%s"}' % (monitor_in_payload or id_).encode()
+    message = encode_message(HealthCheckTask(id_, INTERVAL, 16, payload))
+    task_id = TASK_ID_PREFIX + id_
+    await here.redis.hset(
+        TASK_KEY_PREFIX + task_id, mapping={"msg": message, "state": "pending", "pending_since": at_ms * 1_000_000}
+    )
+    await here.redis.lpush(PENDING, task_id)
+    await here.redis.zadd(keys.DUE, {id_: TICK_MS + INTERVAL * 1000})
+
+
+async def test_a_right_result_says_when_the_first_and_the_last_came(here: Ground) -> None:
+    first, last, in_first_batch = await first_and_last_ms(here.redis, IDS, INTERVAL)
+    assert (first, in_first_batch) == (TICK_MS, 1)
+    assert last == pytest.approx(TICK_MS + 2, abs=0.01)
+
+
+async def test_a_missing_task_is_wrong(here: Ground) -> None:
+    with pytest.raises(AssertionError, match="1 of 4 monitors have no pending task"):
+        await first_and_last_ms(here.redis, [*IDS, "m4"], INTERVAL)
+
+
+async def test_a_doubled_task_is_wrong(here: Ground) -> None:
+    await here.redis.lpush(PENDING, TASK_ID_PREFIX + "m1")
+    with pytest.raises(AssertionError, match="pending twice"):
+        await first_and_last_ms(here.redis, IDS, INTERVAL)
+
+
+async def test_a_payload_of_another_monitor_is_wrong(here: Ground) -> None:
+    await here.redis.lrem(PENDING, 0, TASK_ID_PREFIX + "m1")
+    await hand_off(here, "m1", TICK_MS, monitor_in_payload="m2")
+    with pytest.raises(AssertionError):
+        await first_and_last_ms(here.redis, IDS, INTERVAL)
+
+
+async def test_a_lease_that_is_left_is_wrong(here: Ground) -> None:
+    await here.redis.zadd(keys.LEASE, {"m1": TICK_MS})
+    with pytest.raises(AssertionError, match="leases are left"):
+        await first_and_last_ms(here.redis, IDS, INTERVAL)
+
+
+async def test_a_monitor_that_left_the_schedule_is_wrong(here: Ground) -> None:
+    await here.redis.zrem(keys.DUE, "m1")
+    with pytest.raises(AssertionError, match="2 of 3 monitors are due again"):
+        await first_and_last_ms(here.redis, IDS, INTERVAL)
+
+
+async def test_a_due_time_beside_the_ticks_is_wrong(here: Ground) -> None:
+    await here.redis.zadd(keys.DUE, {"m1": TICK_MS + 1})
+    with pytest.raises(AssertionError, match="not aligned"):
+        await first_and_last_ms(here.redis, IDS, INTERVAL)
+
+
+async def test_lateness_counts_from_the_due_time_and_is_never_early(here: Ground) -> None:
+    assert await lateness_ms(here.redis, {"m1": TICK_MS - 5.0, "m3": TICK_MS - 5.0}) == pytest.approx(
+        [5.0, 7.0], abs=0.01
+    )
+    with pytest.raises(AssertionError, match="before it was due"):
+        await lateness_ms(here.redis, {"m1": TICK_MS + 5.0})
+
+
+async def test_a_producer_that_ends_is_not_waited_for(here: Ground) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])  # noqa: ASYNC220
+    with pytest.raises(AssertionError, match="exit code 3"):
+        await here.all_handed_off(len(IDS) + 1, [ended])
+
+
+async def test_a_lost_tick_is_not_waited_for(here: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ground_module, "STALLED_S", 0.1)
+    with pytest.raises(AssertionError, match="stands still at 3 of 4 monitors handed off"):
+        await here.all_handed_off(len(IDS) + 1, [])
+    await here.redis.zadd(keys.LEASE, {"m1": TICK_MS})
+    with pytest.raises(AssertionError, match="stands still at 2 of 3"):
+        await here.all_handed_off(len(IDS), [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "measured", "code"),
+    [
+        (["herd"], 4.0, 0),
+        (["herd"], 6.0, 1),
+        (["herd", "--quick"], 6.0, 0),
+        (["herd", "--quick"], None, 1),
+    ],
+)
+def test_the_exit_code_says_missed_or_wrong(
+    arguments: list[str], measured: float | None, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def measure(*_: object) -> list[Figure]:
+        assert measured is not None, "leases are left"
+        return [Figure("herd", "s", [measured], must=5)]
+
+    monkeypatch.setattr(bench, "_measure", measure)
+    monkeypatch.setattr(sys, "argv", ["bench", *arguments])
+    assert bench.main() == code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["hurd"], "no scenario hurd; there are throughput"),
+        (["--rounds", "0"], "got '0', takes a whole number from 1"),
+        (["--monitors", "many"], "got 'many', takes a whole number from 1"),
+        (["--go-producer", "/nowhere/producer"], "got /nowhere/producer, takes a program that can be run"),
+    ],
+)
+def test_bad_arguments_are_named(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench", *arguments])
+    with pytest.raises(SystemExit):
+        bench.main()
+    assert said in capsys.readouterr().err
