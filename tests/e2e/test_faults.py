@@ -39,7 +39,7 @@ async def server(private_redis: RedisServer) -> AsyncIterator[Redis]:
         yield client
 
 
-async def goes_on(consumer: Consumer, ids: list[str], *, within_s: float = 20.0) -> None:
+async def goes_on(consumer: Consumer, ids: list[str], *, within_s: float = 60.0) -> None:
     """Each monitor runs twice more: the tick that was in hand, and one that is surely new."""
     seen = {each: ticks(consumer, each) for each in ids}
     await until(
