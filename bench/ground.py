@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from redis.asyncio import Redis
@@ -73,10 +73,12 @@ class Ground:
     async def connected(self, producers: Sequence[Process]) -> None:
         """Wait until all of them have found Redis, and nothing to do."""
 
-        async def connections() -> int:
-            return len(await self.redis.client_list()) - 1
+        port = self.redis.connection_pool.connection_kwargs["port"]
 
-        await _reaches(2 * len(producers), connections, "connections", producers)
+        async def connected() -> int:  # of each: one alone has more connections than two need
+            return sum(connections(each, port) >= 2 for each in producers)
+
+        await _reaches(len(producers), connected, "producers connected", producers)
 
     async def all_handed_off(self, count: int, producers: Sequence[Process]) -> None:
         """Wait until so many tasks wait in the queue, and no claim is open."""
@@ -162,6 +164,16 @@ def memory_mb(process: Process, name: str = "VmRSS") -> float:
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024 / 1e6
     raise ValueError(f"/proc/{process.pid}/status has no {name}")
+
+
+def connections(process: Process, port: int) -> int:
+    """How many TCP connections a process has to a port."""
+    here = Path(f"/proc/{process.pid}")
+    sockets = set()
+    with suppress(OSError):  # it may close one meanwhile, or end
+        sockets = {os.readlink(each) for each in (here / "fd").iterdir()}
+    rows = [line.split() for name in ("tcp", "tcp6") for line in (here / "net" / name).read_text().splitlines()[1:]]
+    return sum(row[2].endswith(f":{port:04X}") and f"socket:[{row[9]}]" in sockets for row in rows)
 
 
 def cpu_s(process: Process) -> float:

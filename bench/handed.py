@@ -49,6 +49,7 @@ async def first_and_last_ms(redis: Redis, ids: list[str], interval: int) -> tupl
     assert len(due) == len(ids), f"{len(due)} of {len(ids)} monitors are due again"
     assert all(score % (interval * 1000) == 0 for score in due.values()), "due times are not aligned"
     times = list(at.values())
+    assert await redis.llen(PENDING) == len(ids), "tasks are pending that nobody asked for"
     first = min(times)
     return first, max(times), times.count(first)
 

@@ -1,16 +1,31 @@
-"""Whether a second replica, which is there for availability, slows the first one down on the same cores."""
+"""Whether a second replica, which is there for availability, slows the first one down on the same cores.
+
+A round is one, two, two, one: what drifts meanwhile then weighs on both.
+"""
+
+from statistics import median
 
 from bench.figures import Figure
 from bench.ground import Ground
 from bench.options import Options
 from bench.scenarios.throughput import INTERVAL, MONITORS, rate
 
+MOST_NOISE = 0.1
+
 
 async def run(ground: Ground, options: Options) -> list[Figure]:
-    """One and two in turn, so that both see the same noise."""
+    """Not slower: but for the noise that one replica alone shows, of which 10 % count at the most."""
     ids = await ground.fill(options.monitors or MONITORS, interval=INTERVAL)
-    ratios = []
+    one: list[float] = []
+    two: list[float] = []
     for _ in range(options.rounds):
-        alone = await rate(ground, ids, options, 1)
-        ratios.append(await rate(ground, ids, options, 2) / alone)
-    return [Figure("two replicas against one", "x", ratios, better="higher", must=1.0)]
+        for replicas, rates in ((1, one), (2, two), (2, two), (1, one)):
+            rates.append(await rate(ground, ids, options, replicas))
+    ratios = [sum(two[n : n + 2]) / sum(one[n : n + 2]) for n in range(0, len(one), 2)]
+    noise = min(MOST_NOISE, (max(one) - min(one)) / 2 / median(one))
+    note = f"1 less {100 * noise:.0f} % of noise"
+    return [
+        Figure("one replica", "monitors/s", one, better="higher"),
+        Figure("two replicas", "monitors/s", two, better="higher"),
+        Figure("two replicas against one", "x", ratios, better="higher", must=1 - noise, note=note),
+    ]
