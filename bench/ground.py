@@ -19,7 +19,8 @@ from peekaping_producer.schedule import keys
 from peekaping_producer.targets import DatabaseTarget
 from tests.e2e.replicas import row
 from tests.servers import databases, postgres
-from tests.servers.databases import SqlDatabase, new_id
+from tests.servers.databases import Database, SqlDatabase, new_id
+from tests.servers.mongo import MongoDatabase
 
 DAY_S = 86_400
 _CHUNK = 5000
@@ -29,7 +30,7 @@ Process = subprocess.Popen[bytes]
 
 
 class Ground:
-    """A Redis and a Postgres with the tables, both of them the bench's to empty."""
+    """A Redis and a database with the tables, both of them the bench's to empty."""
 
     def __init__(self, environment: dict[str, str], database: DatabaseTarget) -> None:
         self.environment = environment
@@ -40,13 +41,13 @@ class Ground:
     async def fill(self, count: int, *, interval: int = 60) -> list[str]:
         """Empty both; make `count` active http monitors in the database alone; returns their ids."""
         await self.redis.flushdb()
-        ids = [new_id() for _ in range(count)]
         if self.database.dialect == "postgres":
+            ids = [new_id() for _ in range(count)]
             await _copy_to_postgres(self.database, ids, interval)
         else:
             async with databases.connected(self.database) as database:
-                assert isinstance(database, SqlDatabase)
-                await database.execute("DELETE FROM monitors")
+                ids = [database.new_id() for _ in range(count)]
+                await _empty(database)
                 for start in range(0, count, _CHUNK):
                     await database.insert("monitors", *(_row(each, interval) for each in ids[start : start + _CHUNK]))
         return ids
@@ -136,6 +137,14 @@ async def _reaches(enough: int, count: Callable[[], Awaitable[int]], what: str, 
             seen, since = now, time.monotonic()
         assert time.monotonic() - since < STALLED_S, f"stands still at {now:,} of {enough:,} {what}"
         await asyncio.sleep(0.02)
+
+
+async def _empty(database: Database) -> None:
+    if isinstance(database, MongoDatabase):
+        await database.empty()
+        await migrate(database.target)
+    elif isinstance(database, SqlDatabase):
+        await database.execute("DELETE FROM monitors")
 
 
 def _row(monitor_id: str, interval: int) -> databases.Row:

@@ -8,9 +8,9 @@ from peekaping_producer import embedded
 from peekaping_producer.settings import load_settings
 from peekaping_producer.targets import DatabaseTarget
 from tests.e2e import replicas
-from tests.servers import mysql, postgres, processes
+from tests.servers import mongo, mysql, postgres, processes
 
-STORES = ("postgres", "mysql", "sqlite")
+STORES = ("postgres", "mysql", "sqlite", "mongo")
 _BOTH = ("REDIS_URL", "DATABASE_URL")
 
 
@@ -34,6 +34,8 @@ async def servers(store: str = "postgres") -> AsyncIterator[tuple[dict[str, str]
                 target = stack.enter_context(postgres.postgres_running(*options)).target
             case "mysql":
                 target = stack.enter_context(mysql.mysql_running("--innodb-buffer-pool-size=1G")).target
+            case "mongo":
+                target = stack.enter_context(mongo.mongo_running()).target
             case _:
                 folder = stack.enter_context(processes.directory("peekaping-bench-"))
                 target = DatabaseTarget(dialect="sqlite", name=str(folder / "bench.db"))

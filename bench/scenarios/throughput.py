@@ -26,13 +26,14 @@ GO_CONCURRENCY = 10
 
 
 async def run(ground: Ground, options: Options) -> list[Figure]:
-    """Three rates a round, and their ratios."""
+    """Three rates a round, and their ratios. The limit is that of just before and just after, since machines drift."""
     count = options.monitors or MONITORS
     ids = await ground.fill(count, interval=INTERVAL)
     limits, rates, of_go = [], [], []
     for _ in range(options.rounds):
-        limits.append(redis_only_limit(ground.redis_url, ids, options.batch))
+        before = redis_only_limit(ground.redis_url, ids, options.batch)
         rates.append(await rate(ground, ids, options, options.replicas))
+        limits.append((before + redis_only_limit(ground.redis_url, ids, options.batch)) / 2)
         if options.go_producer:
             of_go.append(await _go_rate(ground, ids[:OF_GO], options.go_producer))
     shares = [100 * each / limit for each, limit in zip(rates, limits, strict=True)]
