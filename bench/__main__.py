@@ -15,6 +15,8 @@ import shlex
 import sys
 from pathlib import Path
 
+import msgspec
+
 from bench.figures import Figure, Report
 from bench.ground import ground
 from bench.options import Options
@@ -43,31 +45,34 @@ def main() -> int:
     )
     if args.quick:
         print("quick: whether the bench works; its figures prove nothing")
-    figures: list[Figure] = []
-    wrong = False
+    command = shlex.join(["python", "-m", "bench", *sys.argv[1:]])
+    machine = f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {args.store}"
+    report = Report(command, machine, [])
     for name in args.scenario or DEFAULT:
         print(f"\n{name}: {_purpose(name)}", flush=True)
         try:
             measured = asyncio.run(_measure(name, options, args.store))
         except AssertionError as error:
-            wrong = True
+            report.wrong[name] = str(error)
             print(f"WRONG, nothing of it counts: {error}")
-            continue
-        print(table(measured), flush=True)
-        figures += measured
+        else:
+            print(table(measured), flush=True)
+            report.figures.extend(measured)
+        if args.json:  # after each: a run that is cut off keeps what it has
+            report.write(args.json)
     if len(args.scenario or DEFAULT) > 1:
-        print(f"\n{table(figures)}")
-    if args.json:
-        command = shlex.join(["python", "-m", "bench", *sys.argv[1:]])
-        machine = f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {args.store}"
-        Report(command, machine, figures).write(args.json)
-    missed = not args.quick and any(figure.reaches(figure.must) is False for figure in figures)
-    return int(wrong or missed)
+        print(f"\n{table(report.figures)}")
+        print("".join(f"{name} was WRONG: {why}\n" for name, why in report.wrong.items()), end="")
+    missed = not args.quick and any(figure.reaches(figure.must) is False for figure in report.figures)
+    return int(bool(report.wrong) or missed)
 
 
 async def _measure(name: str, options: Options, store: str) -> list[Figure]:
     async with ground(store) as here:
-        return await (DEFAULT | FURTHER)[name](here, options)
+        figures = await (DEFAULT | FURTHER)[name](here, options)
+    if store == "postgres":
+        return figures
+    return [msgspec.structs.replace(each, must=None, aim=None) for each in figures]  # the bounds are for Postgres
 
 
 def _purpose(name: str) -> str:
@@ -95,6 +100,8 @@ def _arguments() -> argparse.Namespace:
         parser.error(f"no scenario {', '.join(unknown)}; there are {', '.join(DEFAULT | FURTHER)}")
     if args.go_producer and not os.access(args.go_producer, os.X_OK):
         parser.error(f"--go-producer: got {args.go_producer}, takes a program that can be run")
+    if args.go_producer and args.store != "postgres":
+        parser.error(f"--go-producer: got --store {args.store}, takes postgres, for which its ratio is meant")
     return args
 
 

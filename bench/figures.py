@@ -38,6 +38,8 @@ class Report(msgspec.Struct, frozen=True):
     command: str
     machine: str
     figures: list[Figure]
+    wrong: dict[str, str] = {}
+    """By scenario, what was wrong with its result; it has no figures then."""
 
     def write(self, path: Path) -> None:
         """As JSON."""

@@ -1,15 +1,17 @@
 """The bench believes no result before it is right: what is wrong must be found, not timed or waited for."""
 
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import fakeredis
 import pytest
 
 from bench import __main__ as bench
 from bench import ground as ground_module
-from bench.figures import Figure
+from bench.figures import Figure, read
 from bench.ground import Ground
 from bench.handed import first_and_last_ms, lateness_ms
 from peekaping_producer.brokers.asynq import PENDING, TASK_ID_PREFIX, TASK_KEY_PREFIX, encode_message
@@ -59,6 +61,12 @@ async def test_a_missing_task_is_wrong(here: Ground) -> None:
 async def test_a_doubled_task_is_wrong(here: Ground) -> None:
     await here.redis.lpush(PENDING, TASK_ID_PREFIX + "m1")
     with pytest.raises(AssertionError, match="pending twice"):
+        await first_and_last_ms(here.redis, IDS, INTERVAL)
+
+
+async def test_a_task_that_nobody_asked_for_is_wrong(here: Ground) -> None:
+    await here.redis.lpush(PENDING, TASK_ID_PREFIX + "m4")
+    with pytest.raises(AssertionError, match="nobody asked for"):
         await first_and_last_ms(here.redis, IDS, INTERVAL)
 
 
@@ -131,12 +139,47 @@ def test_the_exit_code_says_missed_or_wrong(
     assert bench.main() == code
 
 
+def test_a_wrong_scenario_stays_in_the_report_beside_the_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def measure(name: str, *_: object) -> list[Figure]:
+        if name == "cold":
+            raise AssertionError("leases are left")
+        return [Figure(name, "s", [1.0])]
+
+    monkeypatch.setattr(bench, "_measure", measure)
+    monkeypatch.setattr(sys, "argv", ["bench", "herd", "cold", "start", "--json", str(tmp_path / "report")])
+    assert bench.main() == 1
+    report = read(tmp_path / "report")
+    assert [each.name for each in report.figures] == ["herd", "start"]
+    assert report.wrong == {"cold": "leases are left"}
+
+
+@pytest.mark.skipif(not Path("/proc/self/net/tcp").exists(), reason="reads /proc of Linux")
+def test_connections_of_another_process_or_to_another_port_do_not_count() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        connect = (
+            f"import socket; s = [socket.create_connection(('127.0.0.1', {port})) for _ in '123']; print(); input()"
+        )
+        ours = socket.create_connection(("127.0.0.1", port))
+        command = [sys.executable, "-c", connect]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            assert ground_module.connections(process, port) == 3
+            assert ground_module.connections(process, ours.getsockname()[1]) == 0
+            process.communicate(b"\n")
+        ours.close()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["hurd"], "no scenario hurd; there are throughput"),
         (["--rounds", "0"], "got '0', takes a whole number from 1"),
         (["--monitors", "many"], "got 'many', takes a whole number from 1"),
+        (["--go-producer", sys.executable, "--store", "sqlite"], "got --store sqlite, takes postgres"),
         (["--go-producer", "/nowhere/producer"], "got /nowhere/producer, takes a program that can be run"),
     ],
 )
