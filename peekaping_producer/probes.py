@@ -1,10 +1,34 @@
 """What the HTTP endpoint answers. It alone needs aiohttp, which takes a third of a second to import."""
 
+import logging
+from collections.abc import Awaitable, Callable
+
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.vitals import Vitals
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """aiohttp logs what is no request with all of its bytes: whoever reaches the port would write our log."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+logging.getLogger("aiohttp.server").addFilter(_is_ours)
+
+
+@web.middleware
+async def _without_a_body(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """No page takes a body: one that comes is not read."""
+    if not request.body_exists:
+        return await handler(request)
+    response = web.Response(status=413)
+    response.force_close()
+    return response
 
 
 class Probes:
@@ -16,7 +40,7 @@ class Probes:
 
     def runner(self) -> web.AppRunner:
         """What serves them, once it is set up and given a place to listen."""
-        app = web.Application()
+        app = web.Application(middlewares=[_without_a_body])
         app.add_routes(
             [
                 web.get("/livez", self._livez),
@@ -24,7 +48,7 @@ class Probes:
                 web.get("/metrics", self._serve_metrics),
             ]
         )
-        return web.AppRunner(app, access_log=None, handle_signals=False)
+        return web.AppRunner(app, access_log=None, handle_signals=False, lingering_time=0)
 
     async def _livez(self, _request: web.Request) -> web.Response:
         stalled = self._vitals.stalled()

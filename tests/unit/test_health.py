@@ -1,5 +1,6 @@
 """The HTTP endpoint, over HTTP."""
 
+import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
@@ -21,6 +22,7 @@ from tests.memory_store import MemoryStore
 from tests.servers.processes import HOST, free_port
 from tests.unit.test_vitals import FakeSchedule, Watch
 
+PATHS = ["/livez", "/readyz", "/metrics"]
 PROMISED = {
     "is_leader": "gauge",
     "leader_transitions_total": "counter",
@@ -48,6 +50,16 @@ class Served:
     watch: Watch
     health: HealthServer
     port: int
+
+    async def say(self, request: bytes) -> bytes:
+        """Whatever it answers to these bytes until it hangs up."""
+        reader, writer = await asyncio.open_connection(HOST, self.port)
+        writer.write(request)
+        try:
+            async with asyncio.timeout(20):
+                return await reader.read()
+        finally:
+            writer.close()
 
     async def get(self, path: str) -> tuple[int, str]:
         async with ClientSession() as session, session.get(f"http://{HOST}:{self.port}{path}") as response:
@@ -119,8 +131,64 @@ async def test_metrics_name_the_labels_and_the_version(served: Served) -> None:
 
 async def test_there_is_nothing_else_to_ask(served: Served) -> None:
     assert (await served.get("/"))[0] == 404
-    async with ClientSession() as session, session.post(f"http://{HOST}:{served.port}/livez") as response:
-        assert response.status == 405
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_every_page_is_read_only(served: Served, path: str) -> None:
+    """No page changes anything, hence none asks for a token."""
+    for method in ("POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"):
+        said = await served.say(f"{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode())
+        assert said.startswith(b"HTTP/1.1 405 "), method
+        assert b"Allow: GET,HEAD\r\n" in said
+    head, _, body = (
+        await served.say(f"HEAD {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode())
+    ).partition(b"\r\n\r\n")
+    assert head.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 503 "))
+    assert body == b""
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("header", ["Content-Length: 1000000000", "Content-Length: 1", "Transfer-Encoding: chunked"])
+async def test_a_body_is_refused_unread(served: Served, path: str, header: str) -> None:
+    for method in ("GET", "HEAD"):
+        said = await served.say(f"{method} {path} HTTP/1.1\r\nHost: h\r\n{header}\r\n\r\n".encode())
+        assert said.startswith(b"HTTP/1.1 413 ")
+        assert b"Connection: close\r\n" in said
+    said = await served.say(
+        f"GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode()
+    )
+    assert not said.startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize(
+    "request_text",
+    [
+        b"GET /livez HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer canary\x00\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: h\r\nAuthorization : Bearer canary\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: h\r\nAuthorization: " + b"canary" * 20_000 + b"\r\n\r\n",
+        b"GET /" + b"canary" * 20_000 + b" HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"GET /livez HTTP/9.9\r\ncanary\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: h\r\nContent-Length: canary\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\ncanary canary\r\n\r\n",
+        b"\x16\x03\x01canary",
+    ],
+)
+async def test_what_is_no_request_is_refused_and_not_logged(
+    served: Served, caplog: pytest.LogCaptureFixture, request_text: bytes
+) -> None:
+    """Whoever reaches the port decides neither how long the log is, nor what stands in it."""
+    said = await served.say(request_text)
+    assert b"400 Bad Request" in said
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("aiohttp")] == []
+    assert (await served.get("/livez"))[0] == 200
+
+
+async def test_a_page_that_breaks_is_logged(
+    served: Served, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served.vitals, "stalled", lambda: 1 / 0)
+    assert (await served.get("/livez"))[0] == 500
+    assert "ZeroDivisionError" in caplog.text
 
 
 async def test_a_port_that_is_taken_is_refused_where_it_was_asked_for_and_else_only_told() -> None:
