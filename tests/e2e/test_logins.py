@@ -1,0 +1,136 @@
+"""A real login, by parts and by URL, with a password that holds whatever a glued address breaks at."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from redis.asyncio import Redis
+
+from peekaping_producer import embedded
+from peekaping_producer.errors import ScheduleError
+from peekaping_producer.migrate import look, migrate
+from peekaping_producer.schedule.client import check_server, connect
+from peekaping_producer.targets import DatabaseTarget
+from tests.servers import mysql, postgres
+from tests.servers.mongo_gate import gate
+from tests.servers.redis import target_of
+from tests.servers.sentinel import NAME, WatchedRedis
+from tests.servers.sentinel import PASSWORD as SENTINELS_PASSWORD
+from tests.settings_loading import load
+
+PASSWORD = "p@ss:/?#%41 wörd'\"\\+&=$;,[]"
+"""%41 is what a second decoding would make an A of."""
+USER = "peeka ping@:/?#%41"
+Settings = dict[str, str]
+
+
+@asynccontextmanager
+async def postgres_user(server: DatabaseTarget) -> AsyncIterator[DatabaseTarget]:
+    user, password = USER.replace('"', '""'), PASSWORD.replace("'", "''")
+    await postgres.execute(server, f'DROP ROLE IF EXISTS "{user}"')
+    await postgres.execute(server, f"CREATE ROLE \"{user}\" LOGIN SUPERUSER PASSWORD '{password}'")
+    yield server
+    await postgres.execute(server, f'DROP ROLE "{user}"')
+
+
+@asynccontextmanager
+async def mysql_user(server: DatabaseTarget) -> AsyncIterator[DatabaseTarget]:
+    password = PASSWORD.replace("\\", "\\\\").replace("'", "''")
+    await mysql.execute(server, f"DROP USER IF EXISTS `{USER}`")
+    await mysql.execute(server, f"CREATE USER `{USER}` IDENTIFIED BY '{password}'")
+    await mysql.execute(server, f"GRANT ALL ON `{server.name}`.* TO `{USER}`")
+    yield server
+    await mysql.execute(server, f"DROP USER `{USER}`")
+
+
+@asynccontextmanager
+async def mongo_user(server: DatabaseTarget) -> AsyncIterator[DatabaseTarget]:
+    async with gate(server.port or 0, {("admin", USER): PASSWORD}) as entrance:
+        yield DatabaseTarget(dialect="mongo", host=server.host, port=entrance.port, name=server.name)
+
+
+def parts(server: DatabaseTarget, user: str = USER, password: str = PASSWORD) -> Settings:
+    named = {"DB_TYPE": server.dialect, "DB_HOST": str(server.host), "DB_PORT": str(server.port)}
+    return named | {"DB_NAME": server.name, "DB_USER": user, "DB_PASS": password}
+
+
+def url(server: DatabaseTarget, password: str = PASSWORD) -> Settings:
+    scheme = "mongodb" if server.dialect == "mongo" else server.dialect
+    login = f"{quote(USER, safe='')}:{quote(password, safe='')}"
+    return {"DATABASE_URL": f"{scheme}://{login}@{server.host}:{server.port}/{server.name}"}
+
+
+@pytest.mark.parametrize("empty_database", ["postgres", "mysql", "mongo"], indirect=True)
+async def test_a_database_takes_the_password(empty_database: DatabaseTarget) -> None:
+    server, dialect = empty_database, empty_database.dialect
+    created = {"postgres": postgres_user, "mysql": mysql_user, "mongo": mongo_user}[dialect]
+    async with created(server) as entered:
+        await migrate(server)
+        # Where the Go services glue a URL of the parts, for MongoDB alone, they stand percent-encoded.
+        by_parts = parts(entered, quote(USER), quote(PASSWORD)) if dialect == "mongo" else parts(entered)
+        for settings in (by_parts, url(entered)):
+            assert not (await look(load({"database"}, **settings).database_target())).missing
+        with pytest.raises(Exception, match=r"(?i)authentication failed|access denied"):
+            await look(load({"database"}, **url(entered, PASSWORD.replace("%41", "A"))).database_target())
+
+
+async def test_an_sqlite_path_may_hold_the_same(tmp_path: Path) -> None:
+    path = str(tmp_path / "p@ss:?#%41 wörd'+&=.db")
+    await migrate(load({"database"}, DB_TYPE="sqlite", DB_NAME=path).database_target())
+    assert os.listdir(tmp_path) == ["p@ss:?#%41 wörd'+&=.db"]
+    by_url = load({"database"}, DATABASE_URL=f"sqlite:///{quote(path, safe='')}").database_target()
+    assert not (await look(by_url)).missing
+
+
+async def reaches(settings: Settings) -> str:
+    target = load({"redis"}, **settings).redis_target()
+    async with connect(target, connections=1) as client:
+        return await check_server(client, target)
+
+
+@pytest.fixture
+def encoded() -> tuple[str, str]:
+    return quote(USER.replace(" ", "-"), safe=""), quote(PASSWORD, safe="")
+
+
+async def test_redis_takes_the_password(private_redis: embedded.RedisServer, encoded: tuple[str, str]) -> None:
+    at = f"{embedded.HOST}:{private_redis.port}"
+    async with connect(target_of(private_redis), connections=1) as admin:
+        await let_in(admin)
+    user, password = encoded
+    wrong = quote(PASSWORD.replace("%41", "A"), safe="")
+    by_parts = {"REDIS_HOST": embedded.HOST, "REDIS_PORT": str(private_redis.port), "REDIS_PASSWORD": PASSWORD}
+    for settings in (
+        by_parts,
+        {"REDIS_URL": f"redis://:{password}@{at}"},
+        {"REDIS_URL": f"redis://{user}:{password}@{at}"},
+    ):
+        assert await reaches(settings)
+    with pytest.raises(ScheduleError, match="refuses the user or password"):
+        await reaches({"REDIS_URL": f"redis://{user}:{wrong}@{at}"})
+
+
+async def let_in(admin: Redis) -> None:
+    """The user of these tests, and the default one with the same password."""
+    for user in (USER.replace(" ", "-"), "default"):
+        await admin.execute_command("ACL", "SETUSER", user, "reset", "on", f">{PASSWORD}", "~*", "&*", "+@all")
+
+
+async def test_sentinels_and_their_master_take_the_password(
+    watched_redis: WatchedRedis, encoded: tuple[str, str]
+) -> None:
+    for server in watched_redis.servers:
+        async with connect(target_of(server), connections=1) as admin:
+            await let_in(admin)
+    for sentinel in watched_redis.sentinels:
+        async with Redis(host=embedded.HOST, port=sentinel.port, password=SENTINELS_PASSWORD) as admin:
+            await let_in(admin)
+    addresses = str(watched_redis.target().sentinels)
+    user, password = encoded
+    by_parts = {"REDIS_SENTINELS": addresses, "REDIS_SENTINEL_MASTER": NAME, "REDIS_PASSWORD": PASSWORD}
+    by_url = {"REDIS_URL": f"redis+sentinel://{user}:{password}@{addresses}/{NAME}"}
+    for settings in (by_parts, by_url):
+        assert await reaches(settings | {"REDIS_SENTINEL_PASSWORD": PASSWORD})
