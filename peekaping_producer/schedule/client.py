@@ -100,6 +100,10 @@ async def check_server(redis: Redis, target: RedisTarget) -> str:
     except ResponseError as error:
         raise UnreachableError(f"Redis at {target} does not serve yet: {error}") from None
     except (RedisError, OSError) as error:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):  # redis-py keeps the text alone
+            raise ScheduleError(
+                f"Redis at {target}: its certificate is not trusted (REDIS_TLS_CA_FILE): {error}"
+            ) from None
         raise UnreachableError(f"Redis at {target} does not answer: {error}") from None
     version = str(info.get("redis_version", "?"))
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])

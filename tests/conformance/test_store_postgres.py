@@ -207,9 +207,13 @@ async def test_bytes_that_are_no_text_break_only_their_monitor(
 
 async def test_tls_is_verified_unless_told_otherwise(database: SqlDatabase) -> None:
     with self_signed() as certificate, pgbouncer(database.target, certificate=certificate) as server:
-        untrusted = await refusal(msgspec.structs.replace(server, tls=Tls()))
-        assert "certificate is not trusted" in str(untrusted)
-        assert not isinstance(untrusted, StoreUnavailableError)
+        for refused in (
+            msgspec.structs.replace(server, tls=Tls()),
+            msgspec.structs.replace(server, host="localhost", tls=Tls(ca_file=str(certificate))),
+        ):
+            untrusted = await refusal(refused)
+            assert "certificate is not trusted" in str(untrusted)
+            assert not isinstance(untrusted, StoreUnavailableError)
         await refusal(server)
         for tls in (Tls(ca_file=str(certificate)), Tls(verify=False)):
             store = await opened(msgspec.structs.replace(server, tls=tls))

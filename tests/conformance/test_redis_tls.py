@@ -1,0 +1,98 @@
+"""TLS to Redis: verified unless told otherwise, for a server and for the sentinels that name one."""
+
+import asyncio
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from peekaping_producer.embedded import RedisServer
+from peekaping_producer.errors import ScheduleError, UnreachableError
+from peekaping_producer.schedule.client import check_server, connect
+from peekaping_producer.targets import RedisTarget, Sentinels, Tls
+from tests.servers.fake_redis import fake_redis
+from tests.servers.fault_proxy import fault_proxy
+from tests.servers.pgbouncer import self_signed
+from tests.servers.processes import HOST
+
+
+@pytest.fixture(scope="module")
+def certificate() -> Iterator[Path]:
+    with self_signed() as path:
+        yield path
+
+
+def taking_tls(certificate: Path) -> ssl.SSLContext:
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(certificate, certificate.with_suffix(".key"))
+    return server
+
+
+async def version(target: RedisTarget) -> str:
+    async with connect(target, connections=1) as client:
+        return await check_server(client, target)
+
+
+async def test_only_a_certificate_that_is_trusted_and_names_the_host_is_taken(
+    private_redis: RedisServer, certificate: Path
+) -> None:
+    async with fault_proxy(private_redis.port, tls=taking_tls(certificate)) as entrance:
+        target = RedisTarget(host=HOST, port=entrance.port)
+        for tls in (Tls(ca_file=str(certificate)), Tls(verify=False)):
+            assert await version(msgspec.structs.replace(target, tls=tls))
+        with self_signed() as another:
+            for refused in (
+                msgspec.structs.replace(target, tls=Tls()),
+                msgspec.structs.replace(target, tls=Tls(ca_file=str(another))),
+                msgspec.structs.replace(target, host="localhost", tls=Tls(ca_file=str(certificate))),
+            ):
+                with pytest.raises(ScheduleError, match=r"certificate is not trusted \(REDIS_TLS_CA_FILE\)"):
+                    await version(refused)
+
+
+async def test_a_server_without_tls_is_told_nothing_in_clear_when_tls_is_asked_for() -> None:
+    told: list[bytes] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        told.append(await reader.read(65536))
+        writer.write(b"+OK\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(listen, HOST, 0)
+    target = RedisTarget(host=HOST, port=server.sockets[0].getsockname()[1], password="canary", tls=Tls())
+    with pytest.raises(UnreachableError):
+        await version(target)
+    server.close()
+    assert told[0].startswith(b"\x16\x03")  # the beginning of a TLS handshake
+    assert b"canary" not in b"".join(told)
+
+
+@pytest.mark.parametrize("host", [HOST, "localhost"])
+async def test_a_sentinel_that_is_not_trusted_is_not_asked(certificate: Path, host: str) -> None:
+    """Whoever poses as a sentinel could name any server."""
+    async with fake_redis({}) as sentinel, fault_proxy(sentinel.port, tls=taking_tls(certificate)) as entrance:
+        tls = Tls() if host == HOST else Tls(ca_file=str(certificate))
+        addresses = ((host, entrance.port),)
+        with pytest.raises(ScheduleError, match=r"certificate is not trusted \(REDIS_TLS_CA_FILE\)"):
+            await version(RedisTarget(sentinels=Sentinels(addresses=addresses, master="m"), tls=tls))
+
+
+async def test_a_master_that_the_sentinels_name_is_not_believed_for_that(
+    private_redis: RedisServer, certificate: Path
+) -> None:
+    """Named as localhost, for which the certificate is not."""
+    async with fault_proxy(private_redis.port, tls=taking_tls(certificate)) as master:
+        port = str(master.port).encode()
+        reply = b"*2\r\n$9\r\nlocalhost\r\n$%d\r\n%b\r\n" % (len(port), port)
+        async with (
+            fake_redis({"SENTINEL": reply}) as sentinel,
+            fault_proxy(sentinel.port, tls=taking_tls(certificate)) as entrance,
+        ):
+            addresses = ((HOST, entrance.port),)
+            target = RedisTarget(
+                sentinels=Sentinels(addresses=addresses, master="m"), tls=Tls(ca_file=str(certificate))
+            )
+            with pytest.raises(ScheduleError, match=r"certificate is not trusted \(REDIS_TLS_CA_FILE\)"):
+                await version(target)
