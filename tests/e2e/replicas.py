@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -46,13 +46,15 @@ def environment(redis_port: int, database: DatabaseTarget, **settings: str) -> d
 
 
 class Replica:
-    """One `peekaping-producer run`."""
+    """One `peekaping-producer run` in `folder`; `before`: the words of a command that starts it."""
 
-    def __init__(self, folder: Path, env: dict[str, str]) -> None:
-        self.log_file = folder / f"replica-{time.monotonic_ns()}.log"
+    def __init__(
+        self, folder: Path, env: dict[str, str], *, log_folder: Path | None = None, before: Sequence[str] = ()
+    ) -> None:
+        self.log_file = (log_folder or folder) / f"replica-{time.monotonic_ns()}.log"
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "peekaping_producer", "run"],
+                [*before, sys.executable, "-m", "peekaping_producer", "run"],
                 env=env,
                 cwd=folder,
                 stdin=subprocess.DEVNULL,

@@ -116,7 +116,7 @@ async def test_redis_takes_the_password(private_redis: embedded.RedisServer, enc
 async def let_in(admin: Redis) -> None:
     """The user of these tests, and the default one with the same password."""
     for user in (USER.replace(" ", "-"), "default"):
-        await admin.execute_command("ACL", "SETUSER", user, "reset", "on", f">{PASSWORD}", "~*", "&*", "+@all")
+        await admin.execute_command("ACL", "SETUSER", user, "reset", "on", f">{PASSWORD}", "~*", "&*", "+@all")  # type: ignore[no-untyped-call]
 
 
 async def test_sentinels_and_their_master_take_the_password(

@@ -1,0 +1,114 @@
+"""A replica as the image and the manifests confine it: no root, no capability, no file to write; and what it opens."""
+
+import asyncio
+import ipaddress
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from peekaping_producer.embedded import RedisServer
+from peekaping_producer.settings import Settings
+from tests.e2e.replicas import Consumer, Replica, at_work, environment, replicas, row
+from tests.requirements import need
+from tests.servers.databases import SqlDatabase, new_id
+from tests.waiting import until
+
+UID = 10001
+CONFINE = f"""
+set -e
+mount -o remount,bind,ro /
+for place in /tmp /var/tmp /dev/shm "$PWD"; do
+  mount --bind "$place" "$place"
+  mount -o remount,bind,ro "$place"
+done
+cd "$PWD"
+for place in . /tmp /var/tmp /dev/shm "$HOME"; do
+  if touch "$place/written" 2>/dev/null; then echo "$place can be written"; exit 99; fi
+done
+exec unshare --user --map-user={UID} --map-group={UID} \
+  setpriv --no-new-privs --inh-caps=-all -- "$@"
+"""
+"""In a mount namespace of its own, where it may do so, whoever starts it; then as a user who may not."""
+CONFINED = ["unshare", "--mount", "--map-root-user", "sh", "-c", CONFINE, "confine"]
+WHO = "import os; print(os.getuid(), os.getgid(), open('/proc/self/status').read())"
+
+
+@pytest.fixture
+def confined(tmp_path: Path) -> list[str]:
+    """The words to put before a command, where this machine can do that."""
+    need(sys.platform == "linux" and shutil.which("setpriv"), "unshare and setpriv: apt install util-linux")
+    tried = subprocess.run(
+        [*CONFINED, sys.executable, "-c", WHO], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    need(tried.returncode == 0, f"user and mount namespaces: {tried.stdout}{tried.stderr}")
+    assert tried.stdout.startswith(f"{UID} {UID} ")
+    assert "CapEff:\t0000000000000000" in tried.stdout
+    assert "NoNewPrivs:\t1" in tried.stdout
+    return CONFINED
+
+
+async def test_a_replica_works_without_root_and_writes_nothing(
+    confined: list[str], private_redis: RedisServer, postgres_only: SqlDatabase, tmp_path: Path
+) -> None:
+    folder = tmp_path / "of-the-replica"
+    folder.mkdir()
+    ids = {new_id() for _ in range(3)}
+    await postgres_only.insert("monitors", *(row(each, interval=1) for each in ids))
+    env = environment(private_redis.port, postgres_only.target, METRICS_ADDR="127.0.0.1:0", HOME=str(folder))
+    with replicas(tmp_path, env, count=0) as running:
+        running.append(Replica(folder, env, log_folder=tmp_path, before=confined))
+        async with Redis.from_url(private_redis.url) as client, at_work(Consumer(client)) as consumer:
+            await until(lambda: len(consumer.ticks) > 5, "it works", within_s=60)
+        assert consumer.monitors() == ids
+        assert running[0].terminate() == 0
+        assert {line["level"] for line in running[0].lines()} <= {"debug", "info"}
+    for command in (["status"], ["migrate"], ["migrate", "--check"], ["check-config"]):
+        argv = [*confined, sys.executable, "-m", "peekaping_producer", *command]
+        ended = await asyncio.create_subprocess_exec(*argv, cwd=folder, env=env, stderr=subprocess.PIPE)
+        _, said = await ended.communicate()
+        assert (ended.returncode, said) == (0, b""), command
+    assert os.listdir(folder) == []
+
+
+def test_probes_and_metrics_are_for_this_machine_unless_told_otherwise() -> None:
+    host, _ = Settings().metrics_address or ("", 0)
+    assert ipaddress.ip_address(host).is_loopback
+
+
+async def test_a_replica_listens_to_nothing_but_its_metrics_address(
+    private_redis: RedisServer, postgres_only: SqlDatabase, tmp_path: Path
+) -> None:
+    need(sys.platform == "linux", "Linux, whose /proc tells who listens")
+    env = environment(private_redis.port, postgres_only.target, METRICS_ADDR="127.0.0.1:0")
+    with replicas(tmp_path, env) as (replica,):
+        await until(lambda: "leader.won" in replica.events(), "it leads")
+        (port,) = (line["port"] for line in replica.lines() if line["event"] == "health.listening")
+        assert listeners(replica.process.pid) == {("127.0.0.1", port)}
+        assert replica.terminate() == 0
+
+
+def listeners(pid: int) -> set[tuple[str, int]]:
+    """(address, port) of every TCP socket on which this process listens, IPv4 and IPv6."""
+    links = (os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir())
+    sockets = {link.removeprefix("socket:[").removesuffix("]") for link in links if link.startswith("socket:[")}
+    found = set()
+    for family, table in ((socket.AF_INET, "tcp"), (socket.AF_INET6, "tcp6")):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state, *rest = line.split()
+            if state == "0A" and rest[5] in sockets:
+                address, port = local.split(":")
+                found.add((_address(family, bytes.fromhex(address)), int(port, 16)))
+    return found
+
+
+def _address(family: socket.AddressFamily, words: bytes) -> str:
+    """/proc shows each 32 bits as this machine's number."""
+    swap = sys.byteorder == "little"
+    parts = [words[at : at + 4] for at in range(0, len(words), 4)]
+    return socket.inet_ntop(family, b"".join(part[::-1] if swap else part for part in parts))
