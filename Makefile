@@ -8,7 +8,7 @@ MINUTES ?= 30
 # Most tests wait. Servers that are given by URL are not shared between processes.
 TEST_PROCESSES ?= $(if $(TEST_REDIS_URL)$(POSTGRES_URL)$(MYSQL_URL)$(MONGODB_URL),0,3)
 
-.PHONY: help setup demo test lint types unit chaos bench ci-servers lock clean
+.PHONY: help setup demo test lint types unit chaos bench audit ci-servers lock clean
 
 help:
 	@echo "make demo        run two replicas against embedded servers for $(SECONDS_OF_DEMO) seconds"
@@ -17,6 +17,7 @@ help:
 	@echo "make lint|types|unit   a part of make test"
 	@echo "make chaos       break everything around real replicas for MINUTES=$(MINUTES) (CHAOS='--seed 7 --json FILE')"
 	@echo "make bench       measure each row of docs/performance.md (BENCH='throughput --rounds 5 --json FILE'; --list)"
+	@echo "make audit       look the locked packages up in the list of known vulnerabilities"
 	@echo "make lock        resolve requirements/*.txt anew"
 	@echo "make clean       remove $(VENV) and caches"
 
@@ -65,10 +66,20 @@ bench: $(VENV)/.dev
 ci-servers:
 	deploy/ci-servers.sh
 
+# A venv of its own: what pip-audit needs must not decide what is locked for the tests.
+$(VENV)/audit/.done: $(VENV)/.uv requirements/audit.txt
+	@$(PYTHON) -m venv --without-pip $(VENV)/audit
+	@$(UV) install --quiet --python $(VENV)/audit/bin/python --require-hashes -r requirements/audit.txt
+	@touch $@
+
+audit: $(VENV)/audit/.done
+	@$(VENV)/audit/bin/python deploy/audit.py
+
 # uv writes hashes only; the address of the index it asked is never recorded.
 LOCK := $(UV) compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header
 lock: $(VENV)/.uv
 	$(LOCK) requirements/uv.in -o requirements/uv.txt
+	$(LOCK) requirements/audit.in -o requirements/audit.txt
 	$(LOCK) pyproject.toml -c requirements/held-back.in -o requirements/base.txt
 	$(LOCK) pyproject.toml --group build --extra embedded -c requirements/base.txt -o requirements/demo.txt
 	$(LOCK) pyproject.toml --group build --extra embedded --group dev -c requirements/demo.txt -o requirements/dev.txt
