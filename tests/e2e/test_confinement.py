@@ -87,7 +87,7 @@ async def test_a_replica_listens_to_nothing_but_its_metrics_address(
     need(sys.platform == "linux", "Linux, whose /proc tells who listens")
     env = environment(private_redis.port, postgres_only.target, METRICS_ADDR="127.0.0.1:0")
     with replicas(tmp_path, env) as (replica,):
-        await until(lambda: "leader.won" in replica.events(), "it leads")
+        await until(lambda: {"leader.won", "health.listening"} <= set(replica.events()), "it leads, and answers")
         (port,) = (line["port"] for line in replica.lines() if line["event"] == "health.listening")
         assert listeners(replica.process.pid) == {("127.0.0.1", port)}
         assert replica.terminate() == 0
