@@ -6,22 +6,28 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import msgspec
 import pytest
 from aiohttp import ClientSession
+from bson import ObjectId
 from redis.asyncio import Redis
 
 from peekaping_producer import embedded
 from peekaping_producer.embedded import RedisServer
+from peekaping_producer.events import CHANNEL_PREFIX, TYPES
 from peekaping_producer.migrate import migrate
 from peekaping_producer.schedule.client import connect
 from peekaping_producer.targets import DatabaseTarget, RedisTarget
 from tests.e2e.replicas import Consumer, Replica, at_work, environment, replicas, row
 from tests.servers import databases, postgres
-from tests.servers.databases import new_id
+from tests.servers.databases import Database, new_id
+from tests.servers.fault_proxy import FaultProxy, fault_proxy
+from tests.servers.mongo import MongoDatabase
+from tests.servers.mongo_gate import gate
 from tests.servers.postgres import PostgresServer
 from tests.servers.processes import HOST, free_port
 from tests.waiting import until
@@ -32,7 +38,9 @@ PROXY_USER = "kanari-proxy-user@3"
 PROXY_PASS = "kanari-proxy-pass/:4"
 IN_CONFIG = "kanari-config 5&"
 IN_BROKEN_CONFIG = "kanari-broken 6&"
-SECRETS = (DB_PASS, REDIS_PASSWORD, PROXY_USER, PROXY_PASS, IN_CONFIG, IN_BROKEN_CONFIG)
+AUTHORIZATION = "Bearer kanari-header+7/="
+IN_EVENT = "kanari-event 8%"
+SECRETS = (DB_PASS, REDIS_PASSWORD, PROXY_USER, PROXY_PASS, IN_CONFIG, IN_BROKEN_CONFIG, AUTHORIZATION, IN_EVENT)
 
 CRASHING = """
 import os, sys
@@ -59,9 +67,9 @@ def spellings(secret: str) -> set[str]:
     }
 
 
-def leaks(text: str) -> list[str]:
+def leaks(text: str, *more: str) -> list[str]:
     """The lines of `text` that hold a secret."""
-    lowered = {spelling.lower() for secret in SECRETS for spelling in spellings(secret)}
+    lowered = {spelling.lower() for secret in (*SECRETS, *more) for spelling in spellings(secret)}
     return [line for line in text.splitlines() if any(each in line.lower() for each in lowered)]
 
 
@@ -97,7 +105,8 @@ async def target(private_postgres: PostgresServer) -> DatabaseTarget:
         database.proxy(username=PROXY_USER, password=PROXY_PASS),
         database.window(strategy="cron", cron="99 *"),
     )
-    config = {"url": f"https://u:{quote(IN_CONFIG)}@example.com", "basic_auth_pass": IN_CONFIG, "headers": IN_CONFIG}
+    config = {"url": f"https://u:{quote(IN_CONFIG)}@example.com", "basic_auth_pass": IN_CONFIG}
+    config["headers"] = json.dumps({"Authorization": AUTHORIZATION})
     monitors = [
         row(new_id(), interval=1, proxy_id=with_credentials["id"], config=json.dumps(config)),
         row(new_id(), interval=1, proxy_id=None, config=json.dumps([IN_BROKEN_CONFIG])),
@@ -193,10 +202,84 @@ async def test_no_secret_is_seen_in_what_wrong_settings_say(
         assert code in {1, 2, 3}, (wrong, text)
         assert text.strip()
         assert leaks(text) == []
-    for command in ("check-config", "migrate", "status"):
-        code, text = await output_of(tmp_path, env, "-m", "peekaping_producer", command)
-        assert code == 0
-        assert leaks(text) == []
+    assert leaks(await what_the_commands_say(tmp_path, env)) == []
+
+
+async def plant(database: Database) -> None:
+    """Monitors that run and monitors that are broken, each with secrets in it."""
+    proxy = database.proxy(username=PROXY_USER, password=PROXY_PASS)
+    headers = json.dumps({"Authorization": AUTHORIZATION})
+    config = {"url": f"https://u:{quote(IN_CONFIG)}@example.com", "basic_auth_pass": IN_CONFIG, "headers": headers}
+    await database.insert("proxies", proxy)
+    await database.insert(
+        "monitors",
+        database.monitor(interval=1, proxy_id=proxy["id"], config=json.dumps(config)),
+        database.monitor(interval=1, config=json.dumps([IN_BROKEN_CONFIG])),
+        database.monitor(interval=1, config=json.dumps({"check_cert_expiry": IN_BROKEN_CONFIG})),
+    )
+    if isinstance(database, MongoDatabase):  # the others have columns with types
+        broken = {"_id": ObjectId(), "active": True, "interval": 1, "type": IN_BROKEN_CONFIG, "config": [IN_CONFIG]}
+        await database.insert_documents("monitor", broken)
+
+
+@asynccontextmanager
+async def entrance(target: DatabaseTarget) -> AsyncIterator[tuple[DatabaseTarget, FaultProxy | None]]:
+    """The same database, by a user with a password, and what it is reached through; a file is simply there."""
+    async with AsyncExitStack() as stack:
+        if target.dialect == "sqlite":
+            yield target, None
+            return
+        if target.dialect == "mongo":
+            before = await stack.enter_async_context(gate(target.port or 0, {("admin", "kanari"): DB_PASS}))
+            target = msgspec.structs.replace(target, port=before.port, user="kanari", password=DB_PASS)
+        proxy = await stack.enter_async_context(fault_proxy(target.port or 0))
+        yield msgspec.structs.replace(target, port=proxy.port), proxy
+
+
+@pytest.mark.parametrize("empty_database", ["mysql", "mongo", "sqlite"], indirect=True)
+async def test_no_secret_is_seen_whatever_the_database(
+    locked_redis: RedisServer, server: Redis, database: Database, tmp_path: Path
+) -> None:
+    await plant(database)
+    port = free_port()
+    settings = {"REDIS_PASSWORD": REDIS_PASSWORD, "LOG_LEVEL": "debug", "METRICS_ADDR": f"{HOST}:{port}"}
+    async with entrance(database.target) as (target, proxy):
+        env = environment(locked_redis.port, target, **settings)
+        with replicas(tmp_path, env) as (replica,):
+            async with at_work(Consumer(server)) as consumer:
+                await until(lambda: len(consumer.monitors()) == 3)
+            for event in (
+                {"type": TYPES[1], "payload": {"id": next(iter(consumer.monitors())), "config": IN_EVENT}},
+                {"type": TYPES[1], "payload": [IN_EVENT]},
+                {"type": IN_EVENT, "payload": IN_EVENT},
+            ):
+                await server.publish(CHANNEL_PREFIX + TYPES[1], json.dumps(event))
+            await until(lambda: "events.malformed" in replica.events(), "a bad event is told")
+            if proxy:
+                await proxy.down()
+                await until(lambda: "loop.failing" in replica.events(), "it misses the database")
+                await proxy.up()
+                await until(lambda: "loop.recovered" in replica.events(), "it has it again")
+            said = await pages(port)
+            assert replica.terminate() == 0
+            said += replica.log_file.read_text()
+        said += await what_the_commands_say(tmp_path, env)
+        if target.password:
+            _, refused = await output_of(tmp_path, env | {"DB_PASS": IN_EVENT}, "-m", "peekaping_producer", "run")
+            assert f"user {target.user}" in refused
+            said += refused
+    assert "monitor.bad_config" in said
+    assert leaks(said, target.password or DB_PASS) == []
+
+
+async def what_the_commands_say(folder: Path, env: dict[str, str]) -> str:
+    """All that end by themselves and go well."""
+    commands = ("check-config", "migrate", "migrate --check", "migrate --sql", "status", "status --json")
+    ended = await asyncio.gather(
+        *(output_of(folder, env, "-m", "peekaping_producer", *command.split()) for command in commands)
+    )
+    assert [code for code, _ in ended] == [0] * len(commands), ended
+    return "\n".join(text for _, text in ended)
 
 
 @pytest.mark.parametrize("mode", ["dev", "prod"])
