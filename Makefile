@@ -6,15 +6,16 @@ UV     := $(BIN)/uv pip
 SECONDS_OF_DEMO ?= 30
 MINUTES ?= 30
 # Most tests wait. Servers that are given by URL are not shared between processes.
-TEST_PROCESSES ?= $(if $(TEST_REDIS_URL)$(POSTGRES_URL)$(MYSQL_URL)$(MONGODB_URL),0,3)
+TEST_PROCESSES ?= $(if $(TEST_REDIS_URL)$(POSTGRES_URL)$(MYSQL_URL)$(MONGODB_URL),0,2)
 
-.PHONY: help setup demo test lint types unit chaos bench audit ci-servers lock clean
+.PHONY: help setup demo test lint types unit faults chaos bench audit ci-servers lock clean
 
 help:
 	@echo "make demo        run two replicas against embedded servers for $(SECONDS_OF_DEMO) seconds"
 	@echo "make test        install what the tests need and run all of them, with the linters"
 	@echo "make setup       only make $(VENV) with the program in it"
 	@echo "make lint|types|unit   a part of make test"
+	@echo "make faults      the short form of make chaos, as a test of three minutes"
 	@echo "make chaos       break everything around real replicas for MINUTES=$(MINUTES) (CHAOS='--seed 7 --json FILE')"
 	@echo "make bench       measure each row of docs/performance.md (BENCH='throughput --rounds 5 --json FILE'; --list)"
 	@echo "make audit       look the locked packages up in the list of known vulnerabilities"
@@ -55,7 +56,12 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 unit: $(VENV)/.dev
-	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --cov --cov-report=term
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --ignore=tests/chaos/test_short.py \
+	  --cov --cov-report=term
+
+# Judged by the time that things take: alone, on a machine that has nothing else to do.
+faults: $(VENV)/.dev
+	$(BIN)/pytest tests/chaos/test_short.py
 
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(CHAOS)

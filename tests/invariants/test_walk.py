@@ -21,7 +21,7 @@ SHRINKS = LONG and os.environ.get("INVARIANTS_SHRINK") != "0"
 LEAST_CALLS = 10_000
 
 
-@pytest.mark.timeout(0 if LONG else 120)
+@pytest.mark.timeout(0 if LONG else 400)
 def test_the_invariants_hold_whatever_happens(server: Redis) -> None:
     """I1, I2, I3, I4, I8 and that due times never move back: after each call (ledger.py) and settled (settled.py)."""
     calls: list[int] = []
