@@ -7,6 +7,7 @@ knows; and connections stay at the old master until that closes them, which take
 
 import asyncio
 import math
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -22,6 +23,8 @@ ASK_TIMEOUT_S = 1.0
 
 LOOK_EVERY_S = 1.0
 """How long a connection in use may take to learn that the sentinels name another master."""
+
+_LONGEST_WORDS = 200
 
 Address = tuple[str, int]
 
@@ -143,22 +146,29 @@ class FollowsMaster(Connection):
 
 def _why(failures: Mapping[Address, Exception]) -> RedisError:
     """What all of it means: a sentinel that lets us ask, and knows no master, may know one later."""
-    said = "; ".join(
-        f"{_text(sentinel)}: {error}" if str(error) else f"{_text(sentinel)}: no answer within {ASK_TIMEOUT_S:g} s"
-        for sentinel, error in failures.items()
-    )
+    said = "; ".join(f"{_text(sentinel)}: {_words(error)}" for sentinel, error in failures.items())
     refused = any(isinstance(error, AuthenticationError | NoPermissionError) for error in failures.values())
     if refused and not any(isinstance(error, NoMasterError) for error in failures.values()):
         return SentinelRefusalError(f"no sentinel takes the password (REDIS_SENTINEL_PASSWORD): {said}")
     return NoMasterError(f"no sentinel names a master: {said}")
 
 
+def _words(error: Exception) -> str:
+    """What an error says, as far as it fits in a line: whoever answers there decides how much that is."""
+    text = str(error) or f"no answer within {ASK_TIMEOUT_S:g} s"
+    text = text if len(text) <= _LONGEST_WORDS else text[:_LONGEST_WORDS] + "…"
+    return text if text.isprintable() else repr(text)
+
+
 def _address(reply: Any) -> Address:
     try:
         host, port = reply
-        return host.decode(), int(port)
+        host, port = host.decode(), int(port)
     except (TypeError, ValueError, AttributeError):
         raise ResponseError("answers as no sentinel does") from None
+    if not (re.fullmatch(r"[\w.:%-]+", host) and 1 <= port <= 65535):
+        raise ResponseError("answers with an address that is none")
+    return host, port
 
 
 def _text(address: Address) -> str:

@@ -1,17 +1,21 @@
 """The client behind real sentinels: it finds the master, and the new one after a failover."""
 
 import asyncio
+import contextlib
 
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.embedded import RedisServer
 from peekaping_producer.errors import ScheduleError, UnreachableError
-from peekaping_producer.schedule import Schedule
+from peekaping_producer.schedule import Campaign, Outcome, Schedule, keys
 from peekaping_producer.schedule.client import check_server, connect
 from peekaping_producer.status import look
-from tests.servers.processes import free_port
+from peekaping_producer.task import HealthCheckTask
+from tests.asynq_peer import PENDING, task_id
+from tests.servers.processes import HOST, free_port
 from tests.servers.sentinel import WatchedRedis
 from tests.waiting import until
 
@@ -66,3 +70,75 @@ async def test_what_is_wrong_with_the_sentinels_is_said(watched_redis: WatchedRe
     with pytest.raises(UnreachableError, match="no sentinel names a master"):
         await look(watched_redis.target(ports=[free_port(), free_port()]))
     assert (await look(watched_redis.target())).stats.due == 0
+
+
+async def test_without_a_quorum_the_master_is_still_found(watched_redis: WatchedRedis) -> None:
+    """One sentinel of three cannot fail over; it does know the master, also one that was away for a while."""
+    for sentinel in watched_redis.sentinels[1:]:
+        sentinel.kill()
+    master = watched_redis.servers[0]
+    async with connect(watched_redis.target(), connections=CONNECTIONS) as client:
+        assert await all_at(client, master)
+        await master.stop(kill=True)
+        assert not await all_at(client, master)
+        await master.start()
+        await until(lambda: all_at(client, master), "commands go to the same master", within_s=40)
+
+
+@pytest.mark.parametrize("how", ["killed", "asked"])
+async def test_a_failover_during_campaigns_leaves_one_leader(watched_redis: WatchedRedis, how: str) -> None:
+    async with (
+        connect(watched_redis.target(), connections=2) as one,
+        connect(watched_redis.target(), connections=2) as other,
+    ):
+        campaigns = {"a/1": Schedule(one), "b/1": Schedule(other)}
+        held = dict.fromkeys(campaigns, "")
+
+        async def campaign() -> None:
+            for term, schedule in campaigns.items():
+                with contextlib.suppress(RedisError, OSError):
+                    won, _ = await schedule.campaign(held[term], term, 1.0)
+                    held[term] = "" if won is Campaign.HELD else term
+
+        async def one_leads_at(server: RedisServer) -> bool:
+            await campaign()
+            async with Redis(host=HOST, port=server.port) as master:
+                leader = await master.get(keys.LEADER)
+            return leader is not None and sorted(held.values()) == ["", leader.decode()]
+
+        await until(lambda: one_leads_at(watched_redis.servers[0]), "one leads")
+        failing_over = asyncio.create_task(watched_redis.fail_over(how))
+        while not failing_over.done():
+            await campaign()
+            await asyncio.sleep(0.02)
+        new = await failing_over
+        await until(lambda: one_leads_at(new), "one leads after the failover", within_s=40)
+
+
+async def test_a_failover_in_the_middle_of_a_hand_off_loses_and_doubles_nothing(watched_redis: WatchedRedis) -> None:
+    """The hand-off is repeated at the new master, which knows the claim; what the old one did is lost or is there."""
+    ids = [str(number) for number in range(50)]
+    async with connect(watched_redis.target(), connections=CONNECTIONS) as client:
+        schedule, broker = Schedule(client, lease_ttl_s=300.0), AsynqBroker(client)
+        await client.zadd(keys.DUE, dict.fromkeys(ids, 1.0))
+        claim = await schedule.claim(len(ids))
+        await watched_redis.in_step()
+        await client.delete("test:in-step")
+        failing_over = asyncio.create_task(watched_redis.fail_over("asked"))
+        tasks = [HealthCheckTask(each, 60, 16, b"{}") for each in claim.due]
+
+        async def handed_off() -> bool:
+            """Again and again, as nobody would: whoever goes first does it."""
+            with contextlib.suppress(RedisError, OSError):
+                await broker.hand_off(claim, tasks)
+            return failing_over.done()
+
+        await until(handed_off, "the failover is over", within_s=90)
+        new = await failing_over
+        await until(lambda: all_at(client, new), "commands go to the new master", within_s=40)
+        handed = await broker.hand_off(claim, tasks)
+        assert set(handed.exceptions.values()) <= {Outcome.LOST, Outcome.UNCONFIRMED}
+        pending = [each.decode() for each in await client.lrange(PENDING, 0, -1)]
+        assert sorted(pending) == sorted(task_id(each) for each in ids)
+        assert await client.zcard(keys.LEASE) == 0
+        assert await client.zcard(keys.DUE) == len(ids)

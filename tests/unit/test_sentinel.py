@@ -27,10 +27,10 @@ REPLICA = b"*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:6379\r\n$9\r\nconnected\r\n
 SERVING = {"ROLE": MASTER, "INFO": info(redis_version="7.2.0", redis_mode="standalone")}
 
 
-def names(master: RedisTarget) -> dict[str, bytes | None]:
+def names(master: RedisTarget, host: str = HOST) -> dict[str, bytes | None]:
     """The replies of a sentinel that knows this master."""
-    port = str(master.port).encode()
-    return {"SENTINEL": b"*2\r\n$9\r\n%b\r\n$%d\r\n%b\r\n" % (HOST.encode(), len(port), port)}
+    words = (host.encode(), str(master.port).encode())
+    return {"SENTINEL": b"*2\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)}
 
 
 def behind(*sentinels: RedisTarget | int, password: str | None = None) -> RedisTarget:
@@ -220,6 +220,16 @@ async def test_a_password_that_one_sentinel_refuses_does_not_keep_us_from_the_ot
         (b"+OK\r\n", "answers as no sentinel does"),
         (b"*2\r\n$1\r\na\r\n$1\r\nb\r\n", "answers as no sentinel does"),
         (b"-ERR unknown command 'SENTINEL'\r\n", "unknown command 'SENTINEL'"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "Protocol error"),
+        (b"$999999999999\r\n", "no answer within 1 s"),
+        (b"*2\r\n-ERR x\r\n-ERR y\r\n", "answers as no sentinel does"),
+        (b"*2\r\n$2\r\n\xff\xfe\r\n$4\r\n6379\r\n", "answers as no sentinel does"),
+        (b"*2\r\n$1\r\na\r\n$1\r\n0\r\n", "answers with an address that is none"),
+        (b"*2\r\n$1\r\na\r\n$5\r\n65536\r\n", "answers with an address that is none"),
+        (b"*2\r\n$0\r\n\r\n$4\r\n6379\r\n", "answers with an address that is none"),
+        (b"*2\r\n$3\r\na\rb\r\n$4\r\n6379\r\n", "answers with an address that is none"),
+        (b"-ERR \x1b[2J\r\n", r"'\x1b[2J'"),
+        (b"-ERR " + b"x" * 10_000 + b"\r\n", "x" * 200 + "…"),
     ],
 )
 async def test_sentinels_without_a_master_may_have_one_later(reply: bytes, said: str) -> None:
@@ -228,6 +238,25 @@ async def test_sentinels_without_a_master_may_have_one_later(reply: bytes, said:
     assert isinstance(error, UnreachableError)
     assert f"127.0.0.1:{sentinel.port}" in str(error)
     assert said in str(error)
+    assert len(str(error)) < 500
+
+
+async def test_a_master_may_have_a_name_instead_of_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `announce-hostnames` on one sentinel and off on another, each change of the sentinel looks like a new
+    master: the connection moves then, once, and commands go on.
+    """
+    monkeypatch.setattr(sentinel_module, "LOOK_EVERY_S", 0.01)
+    async with (
+        fake_redis(SERVING) as master,
+        fake_redis(by_name := names(master, host="localhost")) as sentinel,
+        fake_redis(names(master)) as other,
+        connect(behind(sentinel, other), connections=1) as client,
+    ):
+        for reply in (by_name["SENTINEL"], None):
+            by_name["SENTINEL"] = reply
+            for _ in range(20):
+                assert await client.set("test:a", 1)
+                await asyncio.sleep(0.01)
 
 
 async def test_tls_covers_the_sentinels_and_the_master() -> None:
