@@ -55,11 +55,11 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
-unit: $(VENV)/.dev
+unit: $(VENV)/.dev faults
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --ignore=tests/chaos/test_short.py \
 	  --cov --cov-report=term
 
-# Judged by the time that things take: alone, on a machine that has nothing else to do.
+# Judged by the time that things take: not beside the other tests.
 faults: $(VENV)/.dev
 	$(BIN)/pytest tests/chaos/test_short.py
 

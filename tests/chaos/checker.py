@@ -11,27 +11,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.chaos import history
-from tests.chaos.facts import BEFORE_ANY, Facts
+from tests.chaos.facts import Facts
 from tests.chaos.history import AnyLine, UnreadableError
 from tests.chaos.pace import LONG
+from tests.chaos.recovery import Recovery
 from tests.chaos.rules import (
     Broken,
     DueTimesOnlyGrow,
     FiguresStayInTheirLimits,
     NothingStartsAfterItsStop,
     NoTickIsDoubled,
-    NoTickIsLost,
     OneLeaderWrites,
     Rule,
     StopsAreClean,
     TheScheduleAgreesWithTheRows,
+    TicksFollowRedisClock,
 )
+from tests.chaos.ticks import NoTickIsLost
 
 RULES: tuple[type[Rule], ...] = (
     NoTickIsLost,
     NoTickIsDoubled,
     NothingStartsAfterItsStop,
-    TheScheduleAgreesWithTheRows,
+    TicksFollowRedisClock,
     OneLeaderWrites,
     StopsAreClean,
     FiguresStayInTheirLimits,
@@ -110,22 +112,22 @@ class _Judge:
         self._begin_world()
 
     def see(self, line: AnyLine) -> None:
-        if isinstance(line, history.Fault) and line.phase == "begins":
-            self._settle()
-        if isinstance(line, history.World):
-            self._settle()
-            self._begin_world()
-        self._facts.learn(line)
         match line:
+            case history.World():
+                self._settle()
+                self._begin_world()
             case history.Fault(phase="begins"):
+                self._settle()
                 self._verdict(line.name).times += 1
             case history.Taken():
                 self.result.tasks += 1
             case history.Handed():
                 self.result.outcomes.update(line.outcomes.values())
+        self._facts.learn(line)
         for rule in self._rules:
             for broken in rule.see(line, self._facts):
                 self._tell(broken)
+        self._recovery.see(line, self._facts)
 
     def close(self, *, whole: bool) -> None:
         """Nothing more comes."""
@@ -136,30 +138,27 @@ class _Judge:
 
     def _begin_world(self) -> None:
         self._facts = Facts(self._sync_s, self._lease_ttl_s)
-        self._rules = [rule() for rule in RULES]
+        schedule = TheScheduleAgreesWithTheRows()
+        self._rules: list[Rule] = [schedule, *(rule() for rule in RULES)]
+        self._recovery = Recovery(schedule)
 
     def _settle(self) -> None:
         """The latest fault is history: how long did it take to heal?"""
         facts = self._facts
-        if facts.fault is None:
+        if not facts.windows:
             return
-        verdict, limit_s = self._verdict(facts.fault_name), facts.fault.heals_within_s
-        recovery_s, took = None, "not at all"
-        if facts.ended_at is not None and facts.recovered_at is not None and facts.well_since is not None:
-            recovery_s = facts.recovered_at - facts.ended_at
-            took = f"after {recovery_s:.1f} s"
-        if recovery_s is None or recovery_s > limit_s:
-            missing = facts.missing()
-            what = f"all was well again {took}, allowed {limit_s:g} s; {len(missing)} monitors absent"
-            self._tell(Broken("I1", "not healed", what, next(iter(missing), None)))
+        fault = facts.windows[-1].fault
+        if (what := self._recovery.failed(facts)) is not None:
+            self._tell(Broken("I1", "not healed", f"{what}, allowed {fault.heals_within_s:g} s", fault=fault.name))
+        verdict, took_s = self._verdict(fault.name), self._recovery.took_s
         worst = verdict.recovery_s
-        verdict.recovery_s = None if recovery_s is None or worst is None else max(worst, recovery_s)
+        verdict.recovery_s = None if took_s is None or worst is None else max(worst, took_s)
 
     def _verdict(self, fault: str) -> Verdict:
         return self.result.verdicts.setdefault(fault, Verdict())
 
     def _tell(self, broken: Broken) -> None:
-        fault = broken.fault or self._facts.fault_name
+        fault = broken.fault or self._facts.fault_at(self._facts.at)
         self._verdict(fault).count(broken.kind)
         if broken.kind != "extra":
             self.result.violations.append(Violation(self._facts.at, fault, broken))
@@ -178,8 +177,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     for name, verdict in result.verdicts.items():
-        if name != BEFORE_ANY or verdict.others or verdict.lost or verdict.doubled:
-            print(f"{name}: {verdict}")
+        print(f"{name}: {verdict}")
     print(*result.violations, result.summary(), sep="\n")
     return int(bool(result.violations))
 

@@ -1,17 +1,25 @@
-"""What a history has told so far: rows, members, the fault, Redis' clock and memory. The rules ask it."""
+"""What a history has told so far: rows, faults, trouble that was seen, Redis' clock and memory. The rules ask it."""
 
 import math
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tests.chaos import history
-from tests.chaos.history import AnyLine, Excuse, Fault, Looked
+from tests.chaos.history import AnyLine, Excuse, Fault, Looked, MemoryLost, Stopped
 
-BEFORE_ANY = "before any fault"
-ORDER_S = 2.0
+BETWEEN = "between faults"
+ORDER_S = 0.5
 """Two lines that were written at about one moment may stand in either order."""
 ON_TIME_S = 1.0
-BLIND_S = 3.0
-"""Who has not looked for so long has not seen that all was well."""
+BLIND_S = 2.0
+"""Who has not looked for so long has seen nothing."""
+STUCK_QUEUE_S = 2.0
+"""A queue that was not once empty for so long has a consumer that cannot keep up."""
+REMEMBERED_S = 900.0
+CLOCK_MOVED_MS = 1000.0
+LOOKS_FOR_CLOCK = 8
+"""A look that comes late makes Redis' clock seem behind, so the highest of a few counts."""
 
 
 @dataclass(frozen=True)
@@ -21,51 +29,51 @@ class Row:
     interval: int
     runs: bool
     changed_at: float
-    became_at: float
-    """When it came to have this interval, or to run: from then on it may be due anew in a tick that it has had."""
-    stopped_at: float | None
+    steady_at: float
+    """Facts.steady_s of that moment."""
+    began_at: float
+    """When it came to run with this interval: from then on it may be due anew in a tick that it has had."""
+    stopped_at: float
+    """When it ceased to run."""
 
 
 @dataclass
 class Window:
-    """For how long an excuse holds."""
+    """A fault, and the time in which what it did may be seen."""
 
-    fault: str
+    fault: Fault
+    began_at: float
     ended_at: float = math.inf
-    """When the fault ended."""
-    until: float = math.inf
-    """When what it left must have healed."""
+    healed_by: float = math.inf
 
 
 @dataclass
 class Facts:
-    """One world."""
+    """One world. Trouble excuses only where it was seen, and only from a fault's beginning until it had to be healed:
+    nobody led, somebody was overdue, the queue did not empty, nobody could look, or Redis' clock moved.
+    """
 
     sync_s: float
     lease_ttl_s: float
     at: float = 0.0
     rows: dict[str, Row] = field(default_factory=dict)
-    absent: dict[str, float] = field(default_factory=dict)
-    """Who runs and is not in the schedule, and since when; the longest first."""
-    zombies: dict[str, float] = field(default_factory=dict)
-    """Who is in the schedule and does not run, and since when; the longest first."""
-    well_since: float | None = None
-    """The look from which on somebody led, nobody was late and nobody missing; None while a fault lasts."""
-    recovered_at: float | None = None
-    """When all was well again after the latest fault. A relapse within a lease counts, a later one does not."""
-    fault: Fault | None = None
-    """The latest one, over or not."""
-    ended_at: float | None = None
-    """When the latest fault ended; None while it lasts."""
-    memory_lost_at: float | None = None
-    memory_lost_in: str = BEFORE_ANY
-    """The fault in which it was lost."""
-    redis_ahead_ms: float | None = None
-    """Redis' clock less the history's own."""
-    _members: set[str] = field(default_factory=set)
-    _looked_at: float = 0.0
-    _healed_by: float = -math.inf
-    _excuses: dict[Excuse, Window] = field(default_factory=dict)
+    running: int = 0
+    windows: list[Window] = field(default_factory=list)
+    excused_until: float = -math.inf
+    troubles: deque[list[float]] = field(default_factory=deque)
+    """From when to when, in order."""
+    steady_s: float = 0.0
+    """How long there was no trouble, in all; it begins with the first look."""
+    looked_at: float | None = None
+    closing: bool = False
+    """The replicas were stopped for good: nothing is asked any more."""
+    memories_lost: list[tuple[float, str]] = field(default_factory=list)
+    """When, and in which fault."""
+    ahead_ms: float | None = None
+    """Redis' clock less the history's."""
+    _ahead: deque[float] = field(default_factory=lambda: deque(maxlen=LOOKS_FOR_CLOCK))
+    _queue_empty_at: float = 0.0
+    _stops: deque[float] = field(default_factory=deque)
 
     @property
     def settles_s(self) -> float:
@@ -73,43 +81,50 @@ class Facts:
         return 35.0 + self.sync_s
 
     @property
-    def fault_name(self) -> str:
-        return self.fault.name if self.fault else BEFORE_ANY
+    def fault_lasts(self) -> bool:
+        return bool(self.windows) and self.windows[-1].ended_at == math.inf
 
     @property
-    def lasts(self) -> bool:
-        """Whether a fault has begun and not ended."""
-        return self.fault is not None and self.ended_at is None
+    def excusable(self) -> bool:
+        """Whether trouble would be a fault's doing."""
+        return self.at <= self.excused_until
 
     @property
-    def healed_by(self) -> float:
-        """When no fault may have left a trace; infinite while one lasts."""
-        return math.inf if self.lasts else self._healed_by
+    def queue_limit(self) -> int:
+        """One task for each that runs, or has run when the queue was last empty or could still be handed off."""
+        return self.running + len(self._stops)
 
-    @property
-    def disturbed(self) -> bool:
-        """Whether a fault lasts, or what one left may still have to heal."""
-        return self.at <= self.healed_by
+    def fault_at(self, moment: float) -> str:
+        """The latest that had begun and did not have to be healed."""
+        for window in reversed(self.windows):
+            if window.began_at <= moment:
+                return window.fault.name if moment <= window.healed_by else BETWEEN
+        return BETWEEN
 
-    def calm_since(self, moment: float) -> bool:
-        """Whether no fault excuses what happened from then until now: the time to heal was over, or all was seen to be
-        well, and had been for a lease, so that no claim was left of a fault.
+    def excuse(self, what: Excuse) -> bool:
+        """Whether any fault with this excuse lasts, or still heals."""
+        return any(what in each.fault.excuses and self.at <= each.healed_by for each in self.windows)
+
+    def fault_since(self, moment: float) -> bool:
+        """Whether a fault has lasted at any time since."""
+        return bool(self.windows) and self.windows[-1].ended_at >= moment
+
+    def unsettled(self, steady_at: float, since: float, limit_s: float, *, ago_s: float = 0.0) -> bool:
+        """Whether what happened `since` may still be without effect, or might have been so long ago as `ago_s`.
+
+        Only steady time counts, and a fault gives what it may take to begin anew once.
         """
-        seen = self.well_since is not None and moment > self.well_since + self.lease_ttl_s
-        return seen or moment > self.healed_by
+        limit_s += 35.0 * self.fault_since(since)
+        return self.steady_s - steady_at - ago_s <= limit_s
 
-    def excused(self, what: Excuse) -> Window | None:
-        """The latest window of this excuse, where it is open."""
-        window = self._excuses.get(what)
-        return window if window is not None and self.at <= window.until else None
-
-    def settled(self, row: Row) -> bool:
-        """Whether the schedule must agree with it by now."""
-        return self.at - row.changed_at > self.settles_s
-
-    def missing(self) -> list[str]:
-        """Who is absent though there was time to come."""
-        return [each for each in self.absent if self.settled(self.rows[each])]
+    def calm_stretch(self, start: float, end: float, but: tuple[float, float] | None = None) -> float:
+        """The longest time without trouble between two moments, also leaving out `but`."""
+        spans = [(low, high) for low, high in self.troubles if high > start and low < end]
+        longest = 0.0
+        for low, high in sorted([*spans, but] if but else spans):
+            longest = max(longest, min(low, end) - start)
+            start = max(start, high)
+        return max(longest, end - start)
 
     def learn(self, line: AnyLine) -> None:
         """Take in one line, before the rules judge it."""
@@ -117,60 +132,85 @@ class Facts:
         match line:
             case history.Row():
                 for each in line.monitors:
-                    self.rows[each] = self._row(self.rows.get(each), line)
-                    self._compare(each)
+                    self._commit(each, line)
             case Fault(phase="begins"):
-                self._begin(line)
+                self.windows.append(Window(line, line.at))
+                self.excused_until, self.closing = math.inf, False
             case Fault():
-                self._end(line)
-            case history.MemoryLost():
-                self.memory_lost_at, self.memory_lost_in = line.at, self.fault_name
+                self.windows[-1].ended_at = line.at
+                self.windows[-1].healed_by = line.at + line.heals_within_s
+                self.excused_until = max(each.healed_by for each in self.windows)
+            case MemoryLost():
+                self.memories_lost.append((line.at, self.fault_at(line.at)))
+            case Stopped(signal=signal) if signal and not self.fault_lasts:
+                self.closing = True
             case Looked():
-                self.redis_ahead_ms = line.redis_ms - line.at * 1000
                 self._look(line)
 
-    def _row(self, before: Row | None, line: history.Row) -> Row:
-        runs = line.runs and line.interval > 0
-        same = before is not None and (before.runs, before.interval) == (runs, line.interval)
-        stopped_at = before.stopped_at if before and not before.runs else line.at
-        return Row(
+    def _commit(self, monitor: str, line: history.Row) -> None:
+        before = self.rows.get(monitor)
+        ran = before is not None and before.runs
+        same = before is not None and ran == line.runs and before.interval == line.interval
+        self.running += line.runs - ran
+        if ran and not line.runs:
+            self._stops.append(line.at)
+        self.rows[monitor] = Row(
             interval=line.interval,
-            runs=runs,
+            runs=line.runs,
             changed_at=line.at,
-            became_at=before.became_at if before and same else line.at,
-            stopped_at=None if runs else stopped_at,
+            steady_at=self.steady_s,
+            began_at=-math.inf if before is None else before.began_at if same else line.at,
+            stopped_at=before.stopped_at if before and not ran else line.at,
         )
 
-    def _begin(self, fault: Fault) -> None:
-        self.fault, self.ended_at, self.well_since, self.recovered_at = fault, None, None, None
-        self._excuses.update((each, Window(fault.name)) for each in fault.excuses)
-
-    def _end(self, fault: Fault) -> None:
-        self.ended_at = fault.at
-        until = fault.at + fault.heals_within_s
-        self._healed_by = max(self._healed_by, until)
-        self._excuses.update((each, Window(fault.name, fault.at, until)) for each in fault.excuses)
-
     def _look(self, look: Looked) -> None:
-        self._members.update(look.entered)
-        self._members.difference_update(look.left)
-        for each in (*look.entered, *look.left):
-            self._compare(each)
-        blind = look.at - self._looked_at > BLIND_S
-        self._looked_at = look.at
-        ails = look.leader is None or look.overdue_s >= ON_TIME_S or bool(self.missing())
-        if self.lasts or ails:
-            self.well_since = None
-        elif self.well_since is None or blind:
-            self.well_since = look.at
-        if self.recovered_at is None or look.at <= self.recovered_at + self.lease_ttl_s:
-            self.recovered_at = self.well_since
+        last, self.looked_at = self.looked_at, look.at
+        self._mind_the_clock(look)
+        if look.pending == 0:
+            self._queue_empty_at = look.at
+            while self._stops and self._stops[0] < look.at - self.lease_ttl_s - BLIND_S:
+                self._stops.popleft()
+        if last is None:
+            self._queue_empty_at = look.at
+            return
+        begins = [low for low in self._trouble(look, last) if self.excusable]
+        if begins:
+            since = max(min(begins), self.windows[-1].began_at - look.overdue_s if self.windows else last)
+            self._note_trouble(max(since, self._earliest()), look.at)
+        else:
+            self.steady_s += look.at - last
 
-    def _compare(self, monitor: str) -> None:
-        row, present = self.rows.get(monitor), monitor in self._members
-        runs = row is not None and row.runs
-        for who, differs in ((self.absent, runs and not present), (self.zombies, present and not runs)):
-            if differs:
-                who.setdefault(monitor, self.at)
-            else:
-                who.pop(monitor, None)
+    def _earliest(self) -> float:
+        """Since when an unbroken row of faults may have done what is seen now."""
+        earliest = self.windows[-1].began_at
+        for before, after in zip(reversed(self.windows[:-1]), reversed(self.windows), strict=False):
+            if before.healed_by < after.began_at:
+                break
+            earliest = before.began_at
+        return earliest - ON_TIME_S
+
+    def _trouble(self, look: Looked, last: float) -> Iterator[float]:
+        """Since when there is each kind of it."""
+        if look.leader is None:
+            yield last
+        if look.overdue_s >= ON_TIME_S:
+            yield look.at - look.overdue_s
+        if look.at - self._queue_empty_at > STUCK_QUEUE_S:
+            yield self._queue_empty_at
+        if look.at - last > BLIND_S:
+            yield last
+
+    def _note_trouble(self, start: float, end: float) -> None:
+        while self.troubles and self.troubles[-1][1] >= start:
+            start = min(start, self.troubles.pop()[0])
+        self.troubles.append([start, end])
+        while self.troubles[0][1] < end - REMEMBERED_S:
+            self.troubles.popleft()
+
+    def _mind_the_clock(self, look: Looked) -> None:
+        before = self.ahead_ms
+        self._ahead.append(look.redis_ms - look.at * 1000)
+        self.ahead_ms = max(self._ahead)
+        if before is not None and abs(moved_ms := self.ahead_ms - before) > CLOCK_MOVED_MS and self.excusable:
+            about_s = abs(moved_ms) / 1000 + LOOKS_FOR_CLOCK * ON_TIME_S
+            self._note_trouble(look.at - about_s, look.at)

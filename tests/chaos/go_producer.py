@@ -22,6 +22,7 @@ from peekaping_producer.targets import DatabaseTarget
 from peekaping_producer.task import HealthCheckTask
 from tests.asynq_peer import PENDING, task_id, task_key
 from tests.chaos.background import Background
+from tests.chaos.history import Handed, Recorder
 from tests.invariants.go_peer import CLAIM, ENQUEUE, LEASE_MS, RECLAIM, RESCHEDULE
 from tests.servers import postgres
 
@@ -36,8 +37,9 @@ _ROW = "SELECT id::text, name, type, interval, timeout FROM monitors WHERE id::t
 class GoProducer(Background):
     """One replica of it."""
 
-    def __init__(self, connect: Callable[[], Redis], database: DatabaseTarget) -> None:
+    def __init__(self, connect: Callable[[], Redis], database: DatabaseTarget, recorder: Recorder) -> None:
         self.handed_off = 0
+        self._recorder = recorder
         self._connect = connect
         self._database = database
 
@@ -70,9 +72,11 @@ class GoProducer(Background):
         scheduled_at = datetime.fromtimestamp(now_ms / 1000, UTC).isoformat().replace("+00:00", "Z")
         payload = {"monitor_id": monitor_id, "interval": interval, "scheduled_at": scheduled_at, "made_by": "go"}
         message = encode_message(HealthCheckTask(monitor_id, interval, row["timeout"], json.dumps(payload).encode()))
-        self.handed_off += await redis.eval(
-            ENQUEUE, 2, task_key(monitor_id), PENDING, task_id(monitor_id), message, f"{now_ms}000000"
-        )
+        args = (task_id(monitor_id), message, f"{now_ms}000000")
+        if await redis.eval(ENQUEUE, 2, task_key(monitor_id), PENDING, *args):
+            self.handed_off += 1
+        else:  # whatever became of the task that is there, it lets this tick go
+            self._recorder.write(Handed(producer="go", token="", outcomes={monitor_id: "overlap"}))
         await redis.eval(RESCHEDULE, 2, keys.DUE, keys.LEASE, monitor_id, next_aligned(now_ms, interval))
 
 

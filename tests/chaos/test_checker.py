@@ -1,182 +1,282 @@
-"""The verdict on each fault, worlds that follow each other, the command, and histories that cannot be read."""
+"""The checker, on histories made by hand: each broken one is named exactly, its healthy twin passes."""
 
+import random
+import time
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from tests.chaos import checker, history
-from tests.chaos.facts import BEFORE_ANY
-from tests.chaos.history import Recorder, UnreadableError, World, read
-from tests.chaos.stories import fault, judged, life, look, looks, named, row, taken, tick
+from tests.chaos import checker
+from tests.chaos.history import (
+    AnyLine,
+    Ended,
+    Excuse,
+    Led,
+    Measured,
+    MemoryLost,
+    Recorder,
+    Row,
+    Stopped,
+    Taken,
+    World,
+)
+from tests.chaos.stories import (
+    EPOCH_S,
+    EVERY_S,
+    FAST,
+    UNTIL_S,
+    Skips,
+    between,
+    broken,
+    fault,
+    judged,
+    look,
+    lost,
+    overdue,
+    story,
+    taken,
+    tick,
+)
 
-# The verdict
+# I2
 
 
-def test_recovery_lasts_until_the_first_look_from_which_on_all_was_well() -> None:
-    result = judged(life(150), looks(150, overdue=(62, 66)), fault("slow", 60.0, 65.0))
-    assert (named(result), result.verdicts["slow"].recovery_s) == ([], 66.0 - 65.0)
+def test_a_tick_taken_twice_is_doubled() -> None:
+    result = judged(story(taken(103)))
+    assert broken(story(taken(103))) == [("I2", "doubled", FAST, tick(103))]
+    assert result.summary() == "34 tasks taken, 0 lost, 1 doubled, 0 extra; 1 violations"
 
 
-@pytest.mark.parametrize("ails", [{"overdue": (62, 66)}, {"leaderless": (62, 66)}, {"blind": (62, 66)}])
-def test_recovery_waits_for_due_times_a_leader_and_an_answer(ails: dict[str, tuple[float, float]]) -> None:
-    assert judged(life(150), looks(150, **ails), fault("any", 60.0, 63.0)).verdicts["any"].recovery_s == 3.0
+def test_what_breaks_long_after_a_fault_is_not_laid_to_it() -> None:
+    assert [each.fault for each in judged(story(*fault(99, 101), taken(133), taken(253))).violations] == [
+        "storm",
+        "between faults",
+    ]
 
 
-def test_recovery_waits_for_who_is_absent() -> None:
-    flushed = [look(61.1, left=["m"]), look(64.1, entered=["m"])]
-    assert judged(life(150), looks(150), flushed, fault("any", 60.0, 62.0)).verdicts["any"].recovery_s == pytest.approx(
-        2.1
+def test_the_same_tick_number_of_another_interval_is_another_tick() -> None:
+    other = Taken(
+        at=100.5,
+        monitor=FAST,
+        tick=tick(100),
+        interval=20,
+        scheduled_at_ms=int((EPOCH_S + 100.4) * 1000),
+        enqueued_at_ms=None,
     )
-    young = row(60.5, "new")
-    result = judged(life(150), looks(70), young, look(70.1), fault("any", 60.0, 62.0))
-    assert result.verdicts["any"].recovery_s == 0.5, "whose row is new may still come"
+    assert broken(story(other)) == []
 
 
-def test_that_all_was_well_before_a_fault_is_no_recovery() -> None:
-    result = judged(life(150), looks(150), fault("brief", 60.1, 60.3))
-    assert result.verdicts["brief"].recovery_s == pytest.approx(60.5 - 60.3)
-    assert judged(life(60), looks(50), fault("last", 55.0, 56.0)).verdicts["last"].recovery_s is None
+def test_redis_memory_lost_lets_each_tick_come_once_more() -> None:
+    forgets = [*fault(101, 102, name="FLUSHALL"), MemoryLost(at=101.5), *fault(105.5, 105.8, name="next")]
+    result = judged(story(*forgets, taken(106)))
+    assert result.violations == []
+    assert (result.verdicts["FLUSHALL"].extra, result.verdicts["next"].extra) == (1, 0)
+    assert broken(story(*forgets, taken(106), taken(108))) == [("I2", "doubled", FAST, tick(108))]
+    assert broken(story(*forgets, taken(113))) == [("I2", "doubled", FAST, tick(113))]
 
 
-def test_a_relapse_counts_within_a_lease_and_no_later() -> None:
-    at_once, later = looks(100, overdue=(66, 68)), looks(100, overdue=(80, 82))
-    assert judged(life(150), at_once, fault("any", 60.0, 62.0)).verdicts["any"].recovery_s == 6.0
-    assert judged(life(150), later, fault("any", 60.0, 62.0)).verdicts["any"].recovery_s == 0.5
+def test_a_step_of_the_clock_excuses_its_own_time_only() -> None:
+    assert broken(story(*fault(99, 101, "clock_step"), taken(103))) == []
+    assert broken(story(*fault(99, 101), taken(103))) == [("I2", "doubled", FAST, tick(103))]
+    assert broken(story(*fault(99, 101, "clock_step"), taken(153))) == [("I2", "doubled", FAST, tick(153))]
+    assert judged(story(*fault(99, 101, "clock_step"), taken(103))).verdicts["storm"].extra == 1
 
 
-def test_the_worst_recovery_of_all_its_times_counts() -> None:
-    faults = [*fault("any", 60.0, 61.0), *fault("any", 80.0, 81.0), *fault("any", 100.0, 101.0)]
-    verdict = judged(life(150), looks(150, overdue=(80.5, 85)), faults).verdicts["any"]
-    assert (verdict.times, verdict.recovery_s) == (3, 4.0)
+def test_go_is_excused_only_where_it_made_one_of_the_two() -> None:
+    side_by_side = fault(99, 120, "doubled_by_go")
+    assert broken(story(*side_by_side, taken(103, made_by="go"))) == []
+    assert broken(story(*side_by_side, taken(103))) == [("I2", "doubled", FAST, tick(103))]
+    assert broken(story(*fault(99, 120), taken(103, made_by="go"))) == [("I2", "doubled", FAST, tick(103))]
 
 
-def test_a_fault_that_does_not_heal_in_time_is_named_with_who_is_absent() -> None:
-    late = judged(life(200), looks(200, overdue=(62, 90)), fault("any", 60.0, 65.0))
-    assert (named(late), late.verdicts["any"].recovery_s) == ([("I1", "not healed", None, None)], 25.0)
-    gone = look(61.1, left=["m"])
-    never = judged(life(95), looks(95), gone, fault("any", 60.0, 65.0))
-    assert (named(never), never.verdicts["any"].recovery_s) == ([("I1", "not healed", "m", None)], None)
+def test_a_resumed_monitor_is_due_at_once() -> None:
+    paused, resumed = (Row(at=at, monitors=[FAST], interval=10, runs=at == 103) for at in (102, 103))
+    assert broken(story(paused, resumed, taken(104))) == []
+    assert broken(story(paused, resumed, taken(104), taken(105))) == [("I2", "doubled", FAST, tick(105))]
+    same = Row(at=103, monitors=[FAST], interval=10, runs=True)
+    assert broken(story(same, taken(104))) == [("I2", "doubled", FAST, tick(104))]
 
 
-def test_once_not_healed_stays_so() -> None:
-    faults = [*fault("any", 60.0, 61.0), *fault("any", 80.0, 81.0)]
-    result = judged(life(100), looks(100, overdue=(61, 81)), faults)
-    assert (named(result), result.verdicts["any"].recovery_s) == ([("I1", "not healed", None, None)], None)
+def test_the_queue_holds_no_more_tasks_than_there_are_monitors() -> None:
+    assert broken(story(look(100, pending=2))) == []
+    assert broken(story(look(100, pending=3))) == [("I2", "queue", None, None)]
+    stopped = Row(at=99.5, monitors=[FAST], interval=0, runs=False)
+    assert broken(story(stopped, look(100, pending=2), skips=between(99, UNTIL_S, FAST)))[:1] != [
+        ("I2", "queue", None, None)
+    ]
+    assert ("I2", "queue", None, None) in broken(story(stopped, look(200, pending=2)))
 
 
-def test_counts_are_of_the_fault_in_or_after_which_it_happened() -> None:
-    faults = [*fault("one", 60.0, 61.0), *fault("two", 70.0, 71.0), *fault("one", 105.0, 106.0)]
-    result = judged(life(150, but=[130]), looks(150), faults, taken(41.0), taken(61.0), taken(71.0), taken(73.0))
-    counts = {name: (each.times, each.lost, each.doubled) for name, each in result.verdicts.items()}
-    assert counts == {BEFORE_ANY: (0, 0, 1), "one": (2, 1, 1), "two": (1, 0, 2)}
+@pytest.mark.parametrize("excuse", ["next_back", "clock_step", None])
+def test_due_times_never_move_back(excuse: Excuse | None) -> None:
+    lines = story(*fault(99, 101, *([excuse] if excuse else [])), look(100, next_back=[FAST]))
+    assert broken(lines) == ([] if excuse else [("I2", "next moved back", FAST, None)])
 
 
-def test_a_violation_is_one_line_that_names_all() -> None:
-    (violation,) = judged(life(120), looks(120), fault("away", 85.0, 86.0), taken(91.0)).violations
-    said = f"91.00 s, away: I2 doubled, monitor m, tick {tick(90)}: taken at 90.050 s and 91.000 s, made by python and"
-    assert str(violation).strip().startswith(said)
-    assert "\n" not in str(violation)
+def test_due_times_may_move_back_where_redis_forgot() -> None:
+    assert broken(story(MemoryLost(at=99), look(100, next_back=[FAST]))) == []
+    assert broken(story(MemoryLost(at=99), look(200, next_back=[FAST]))) == [("I2", "next moved back", FAST, None)]
 
 
-def test_the_summary_counts() -> None:
-    result = judged(life(120, but=[80]), looks(120), taken(91.0))
-    assert result.summary() == "11 tasks taken, 1 lost, 1 doubled, 0 extra; 2 violations"
-    assert judged(life(100), looks(100)).summary().endswith("0 extra; no invariant broken")
+# I3, I4
 
 
-# Worlds and ends
+def stopping_at(at: float) -> list[AnyLine]:
+    return [Row(at=at, monitors=[FAST], interval=0, runs=False), look(at + 12.5, left=[FAST])]
 
 
-def test_what_was_in_another_world_is_over() -> None:
-    first = [*life(100), *looks(100), *fault("only there", 90.0, 91.0), look(99.6, entered=["stranger"])]
-    second = [row(101.0, "x"), look(102.0, entered=["x"], redis_ms=1)]
-    later = [taken(at + 0.05, "x") for at in range(110, 300, 10)] + [taken(250.5)]
-    result = judged(first, World(at=100.5, name="next"), second, looks(300)[205:], later)
-    assert named(result) == []
-    without = judged(first, second, looks(300)[205:], later)
-    assert {("I1", "lost", "m", tick(100)), ("I4", "zombie", "stranger", None)} <= set(named(without))
+def test_a_task_enqueued_long_after_its_row_stopped_is_named() -> None:
+    stops, rest = stopping_at(101), between(101, UNTIL_S, FAST)
+    assert broken(story(*stops, taken(111), skips=rest)) == []
+    assert broken(story(*stops, taken(113), skips=rest)) == [("I3", "enqueued late", FAST, tick(113))]
+    assert broken(story(*stops, taken(131, due_at=110.5), skips=rest)) == []  # it waited in the queue
+    a_late_look = look(110, redis_ms=int((EPOCH_S + 107) * 1000))
+    assert broken(story(*stops, a_late_look, taken(110.2), skips=rest)) == []
+    assert broken(story(*stops, taken(113), *fault(100, 102, "clock_step"), skips=rest)) == []
 
 
-def test_the_last_fault_of_a_world_is_judged_too() -> None:
-    first = [*life(100), *looks(100, overdue=(90, 100)), *fault("last", 90.0, 91.0)]
-    result = judged(first, World(at=100.5, name="next"))
-    assert named(result) == [("I1", "not healed", None, None)]
+def test_a_member_that_does_not_run_is_a_zombie() -> None:
+    stops, rest = Row(at=101, monitors=[FAST], interval=0, runs=False), between(101, UNTIL_S, FAST)
+    assert broken(story(stops, look(165.5, left=[FAST]), skips=rest)) == []
+    assert broken(story(stops, look(168, left=[FAST]), skips=rest)) == [("I4", "zombie", FAST, None)]
+    assert broken(story(look(101, entered=["stranger"]))) == [("I4", "zombie", "stranger", None)]
 
 
-def test_a_history_that_was_broken_off_says_so() -> None:
-    assert named(judged(life(100), looks(100), ended=False)) == [("I1", "cut off", None, None)]
-    begins, _ = fault("cut short", 60.0, 61.0)
-    assert named(judged(life(100), looks(100), begins, ended=False)) == [("I1", "cut off", None, None)]
-    assert named(checker.check([], lease_ttl_s=10, sync_s=5)) == [("I1", "cut off", None, None)]
+def test_zombies_stay_while_nobody_can_remove_them() -> None:
+    stops, rest = Row(at=101, monitors=[FAST], interval=0, runs=False), between(101, 400, FAST)
+    away = [*fault(100, 180), *overdue(100, 180)]
+    skips: Skips = lambda monitor, at: rest(monitor, at) or 120 <= at < 180  # noqa: E731
+    assert broken(story(stops, *away, look(250, left=[FAST]), skips=skips)) == []
+    late = story(stops, *away, look(350, left=[FAST]), skips=skips, until=400)
+    assert ("I4", "zombie", FAST, None) in broken(late)
 
 
-def test_a_fault_that_never_ends_excuses_no_whole_history() -> None:
-    begins, _ = fault("endless", 60.0, 61.0)
-    result = judged(life(100), looks(100), begins)
-    assert (named(result), result.verdicts["endless"].recovery_s) == ([("I1", "not healed", None, None)], None)
+# I5, I6, I7, I9, I10
 
 
-# Reading and writing
+def led(at: float, term: str, *, accepted: bool = True) -> Led:
+    return Led(at=at, producer=f"of-{term}", term=term, script="place", accepted=accepted)
 
 
-def test_lines_come_back_as_they_were_written(tmp_path: Path) -> None:
-    times = iter([100.0, 101.0, 102.5, 103.12345])
-    written = [row(0.0), taken(0.0, enqueued_at_ms=None), *fault("any", 0.0, 0.0, 5.0, "clock_step")[:1]]
-    with Recorder(tmp_path / "history.jsonl", lambda: next(times)) as recorder:
-        for line in written:
-            recorder.write(line)
-    found = list(read(tmp_path / "history.jsonl"))
-    assert [line.at for line in found] == [1.0, 2.5, 3.1235]
-    assert [msgspec.structs.replace(line, at=0.0) for line in found] == written
-
-
-def test_what_is_written_can_be_read_at_once(tmp_path: Path) -> None:
-    with Recorder(tmp_path / "history.jsonl") as recorder:
-        recorder.write(row(0.0))
-        assert len(list(read(tmp_path / "history.jsonl"))) == 1
+def test_a_write_of_a_term_that_is_over_is_named() -> None:
+    assert broken(story(led(100, "1"), led(101, "2"), led(101.4, "1"), led(102, "2"), led(103, "3"))) == []
+    assert broken(story(led(100, "1"), led(101, "2"), led(103, "1", accepted=False), led(104, "2"))) == []
+    lines = story(led(100, "1"), led(101, "2"), led(103, "1"), led(104, "2"))
+    assert broken(lines) == [("I5", "stale write", None, None)]
+    assert "of-1: place of term 1 accepted, 2 leads" in str(judged(lines).violations[0])
 
 
 @pytest.mark.parametrize(
-    ("second", "why"),
+    ("signal", "exit_", "took_s", "kind"),
     [
-        (b'{"kind":"row","monitors":["m"],"inte', "cut off"),
-        (b'{"kind":"ended","at":1.0}', "cut off"),
-        (b'{"kind":"nonsense","at":1.0}\n', "nonsense"),
-        (b'{"kind":"ended","at":1.0,"by":"me"}\n', "by"),
-        (b'{"kind":"row","at":1.0,"monitors":"m","interval":10,"runs":true}\n', "array"),
-        (b'{"kind":"ended","at":"late"}\n', "float"),
-        (b"\n", "malformed|truncated"),
+        ("SIGTERM", 0, 20.0, None),
+        ("SIGTERM", 0, 20.1, "bad stop"),
+        ("SIGTERM", 1, 0.1, "bad stop"),
+        ("", 0, 0.0, "ended by itself"),
     ],
 )
-def test_a_line_that_cannot_be_read_is_named(tmp_path: Path, second: bytes, why: str) -> None:
-    path = tmp_path / "history.jsonl"
-    path.write_bytes(b'{"kind":"world","name":"first","at":0.0}\n' + second)
-    with pytest.raises(UnreadableError, match=rf"history\.jsonl, line 2: .*({why})"):
-        list(read(path))
+def test_a_replica_stops_in_time_and_when_asked(signal: str, exit_: int, took_s: float, kind: str | None) -> None:
+    line = Stopped(at=100, producer="a", signal=signal, exit=exit_, took_s=took_s, grace_s=20)
+    assert broken(story(*fault(99, 101), line)) == ([("I6", kind, None, None)] if kind else [])
 
 
-# The command
+def test_nothing_is_asked_once_the_replicas_are_stopped_for_good() -> None:
+    stop = Stopped(at=205, producer="a", signal="SIGTERM", exit=0, took_s=1, grace_s=20)
+    assert broken(story(stop, skips=between(200, UNTIL_S))) == []
+    assert broken(story(stop, *fault(204, 206), skips=between(200, UNTIL_S, FAST))) == lost(200)
+    assert broken(story(stop, *fault(206, 208), skips=between(200, UNTIL_S, FAST))) == lost(200)
 
 
-def written(path: Path, *lines: history.AnyLine) -> list[str]:
-    path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in sorted(lines, key=lambda line: line.at)))
-    return [str(path), "--lease-ttl", "10", "--sync", "5"]
+@pytest.mark.parametrize(("value", "within"), [(10.0, True), (10.1, False), (float("nan"), False)])
+def test_a_figure_stays_in_its_limit(value: float, within: bool) -> None:
+    line = Measured(at=100, invariant="I7", what="lateness", value=value, limit=10)
+    assert broken(story(line)) == ([] if within else [("I7", "limit", None, None)])
 
 
-def test_the_command_says_what_is_broken(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_a_task_of_a_wrong_clock_is_named() -> None:
+    ahead = taken(104, due_at=404)
+    assert ("I9", "of the future", FAST, tick(404)) in broken(story(ahead))
+    behind = taken(104, due_at=4)
+    assert broken(story(behind)) == [("I9", "ticks went back", FAST, tick(4))]
+    assert broken(story(*fault(99, 101, "clock_step"), behind)) == []
+
+
+# Recovery, worlds, files
+
+
+def test_recovery_is_the_worst_of_all_its_times() -> None:
+    slow = [look(102.5 + n * EVERY_S, overdue_s=3.0) for n in range(10)]
+    leaderless = [look(202.5 + n * EVERY_S, leader=None) for n in range(5)]
+    verdict = judged(story(*fault(99, 101), *slow, *fault(200, 202), *leaderless)).verdicts["storm"]
+    assert (verdict.times, verdict.recovery_s) == (2, 6.5)
+    assert judged(story(*fault(99, 101), *leaderless, *fault(200, 202, name="next"))).verdicts["next"].recovery_s == 3.0
+    assert judged(story(*fault(99, 101))).verdicts["storm"].recovery_s == 0.0
+
+
+def test_a_fault_that_does_not_heal_in_its_time_is_named() -> None:
+    ill = [look(100 + n * EVERY_S, overdue_s=1.5) for n in range(40)]
+    assert broken(story(*fault(99, 101, heals_within_s=19.5), *ill)) == []
+    assert broken(story(*fault(99, 101, heals_within_s=18), *ill)) == [("I1", "not healed", None, None)]
+    relapse = [look(120 + n * EVERY_S, overdue_s=1.5) for n in range(40)]
+    result = judged(story(*fault(99, 101), *relapse, *fault(139.8, 141, name="next")))
+    assert [str(each.broken.kind) for each in result.violations] == ["not healed"]
+    assert result.verdicts["storm"].recovery_s is None
+    assert result.violations[0].fault == "storm"
+
+
+def test_a_missing_monitor_is_not_recovered() -> None:
+    gone = [*fault(99, 101), look(100, left=[FAST]), look(111, entered=[FAST])]
+    assert judged(story(*gone)).verdicts["storm"].recovery_s == 10.0
+    edited = Row(at=98, monitors=[FAST], interval=10, runs=True)
+    assert judged(story(edited, *gone)).verdicts["storm"].recovery_s == 0.0
+
+
+def test_a_new_world_knows_nothing_of_the_old() -> None:
+    first = story(led(100, "1"), led(101, "2"), *fault(150, 151))
+    second = [msgspec.structs.replace(line, at=line.at + UNTIL_S) for line in story(led(100, "1"))]
+    assert broken([*first[:-1], World(at=UNTIL_S, name="next"), *second]) == []
+    assert len(broken([*first[:-1], *second])) > 1
+
+
+def test_a_history_that_is_broken_off_says_so() -> None:
+    assert broken(story()[:-1]) == [("I1", "cut off", None, None)]
+    assert broken([]) == [("I1", "cut off", None, None)]
+    begun, _ = fault(99.7, 101)
+    assert broken([line for line in story() if line.at < 99.7] + [begun]) == [("I1", "cut off", None, None)]
+
+
+@pytest.mark.parametrize(("lines", "code"), [(story(), 0), (story(taken(103)), 1), (None, 2)])
+def test_the_command_says_by_its_exit_code_what_it_found(
+    lines: list[AnyLine] | None,
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    path = tmp_path / "history.jsonl"
-    well = [*life(120), *looks(120), *fault("away", 85.0, 86.0), history.Ended(at=120.0)]
-    monkeypatch.setattr("sys.argv", ["checker", *written(path, *well)])
-    assert checker.main() == 0
-    assert "no invariant broken" in capsys.readouterr().out
-    monkeypatch.setattr("sys.argv", ["checker", *written(path, *well, taken(91.0))])
-    assert checker.main() == 1
-    assert f"away: I2 doubled, monitor m, tick {tick(90)}" in capsys.readouterr().out
-    path.write_bytes(path.read_bytes()[:-3])
-    assert checker.main() == 2
-    assert "history.jsonl, line" in capsys.readouterr().err
-    path.unlink()
-    assert checker.main() == 2
+    path, now = tmp_path / "history.jsonl", 0.0
+    with Recorder(path, lambda: now) as recorder:
+        for line in lines or []:
+            now = line.at
+            recorder.write(line)
+    if lines is None:
+        path.write_text('{"kind":"ended"')
+    monkeypatch.setattr("sys.argv", ["checker", str(path), "--lease-ttl", "10", "--sync", "5"])
+    assert checker.main() == code
+    told = capsys.readouterr()
+    assert ("I2 doubled, monitor fast" in told.out) is (code == 1)
+    assert ("history.jsonl, line 1: " in told.err) is (code == 2)
+
+
+def test_a_long_history_is_judged_fast() -> None:
+    chance = random.Random(5)
+    intervals = {f"m{n}": chance.choice((5, 10, 15, 20, 30, 60)) for n in range(1000)}
+    lines: list[AnyLine] = [Row(at=0.0, monitors=[each], interval=s, runs=True) for each, s in intervals.items()]
+    lines.append(look(0.25, entered=list(intervals)))
+    lines += (look(n * 0.25) for n in range(2, 4000))
+    for each, interval in intervals.items():
+        lines += (taken(at + chance.random(), each, interval) for at in range(interval, 1000, interval))
+    lines.sort(key=lambda line: line.at)
+    began_at = time.process_time()
+    assert broken([*lines, Ended(at=1001)]) == []
+    assert time.process_time() - began_at < 60 * len(lines) / 500_000 * 3

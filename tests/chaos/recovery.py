@@ -1,0 +1,53 @@
+"""How long a fault takes to heal, as the schedule shows it from outside."""
+
+from tests.chaos.facts import ON_TIME_S, Facts
+from tests.chaos.history import AnyLine, Fault, Looked
+from tests.chaos.rules import TheScheduleAgreesWithTheRows
+
+RELAPSE_S = 5.0
+"""A busy machine may be late for a moment also when all is well."""
+
+
+class Recovery:
+    """Of the latest fault: from its end until somebody leads, nobody is late and nobody missing, and it stays so."""
+
+    def __init__(self, schedule: TheScheduleAgreesWithTheRows) -> None:
+        self._schedule = schedule
+        self.took_s: float | None = None
+        """Seconds; None where the last look showed that all was not well."""
+        self._first_s: float | None = None
+        """When all was well for the first time."""
+        self._ill_since: float | None = None
+        self._was_ill = False
+
+    def see(self, line: AnyLine, facts: Facts) -> None:
+        """What `line` tells, after the rules have seen it."""
+        match line:
+            case Fault():
+                self.took_s = self._first_s = self._ill_since = None
+                self._was_ill = False
+            case Looked() if facts.windows and not facts.closing:
+                ended_at = facts.windows[-1].ended_at
+                if line.at >= ended_at:
+                    self._look(line, line.at - ended_at, facts)
+
+    def failed(self, facts: Facts) -> str | None:
+        """What is to be said of a fault that did not heal in its time."""
+        limit_s = facts.windows[-1].fault.heals_within_s
+        if self._first_s is None:
+            return "never all well again"
+        if self._first_s > limit_s:
+            return f"all well again after {self._first_s:.1f} s"
+        if self._ill_since is not None and facts.at - self._ill_since > RELAPSE_S and not facts.closing:
+            return f"all well after {self._first_s:.1f} s, but not for the last {facts.at - self._ill_since:.1f} s"
+        return None
+
+    def _look(self, look: Looked, since_s: float, facts: Facts) -> None:
+        if look.leader is None or look.overdue_s >= ON_TIME_S or self._schedule.settled_absent(facts):
+            self.took_s, self._was_ill = None, True
+            self._ill_since = look.at if self._ill_since is None else self._ill_since
+            return
+        if self.took_s is None:
+            self.took_s = since_s if self._was_ill else 0.0
+        self._first_s = self.took_s if self._first_s is None else self._first_s
+        self._ill_since = None
