@@ -12,19 +12,18 @@ _CALLS = 2000
 _ROWS = ("m0", "m1")
 
 
-def frozen_before(name: str) -> Beginning:
-    """A replica froze before this write, and the rows of two monitors that it is about went."""
+def frozen_before(name: str, *, rows_go: bool = True, for_s: float = 0.0) -> Beginning:
+    """A replica froze before this write, `for_s` seconds ago, and the rows of two monitors that it is about may go."""
 
     def begin(world: World) -> None:
         def strike(replica: Replica, call: Call) -> bool:
-            if call.name != name or callable(call.command) or not {*_ROWS} & set(map(str, call.command)):
-                return False
-            replica.frozen = True
-            for each in _ROWS:
-                world.put(each, None)
-            return True
+            replica.frozen = _writes_rows(call, name)
+            return replica.frozen
 
         _until(world, strike)
+        for each in _ROWS if rows_go else ():
+            world.put(each, None)
+        world.wait(for_s)
 
     return begin
 
@@ -57,14 +56,41 @@ def abandoned() -> Beginning:
     return begin
 
 
+def claimed_by_another() -> Beginning:
+    """A follower could not read its claim and froze before it gave back; the rows went and came, and others claimed."""
+
+    def begin(world: World) -> None:
+        def fail(replica: Replica, call: Call) -> bool:
+            leads = bool(replica.gate.ears)
+            if call.name == "store.load" and not leads and any(each.gate.ears for each in world.replicas):
+                world.refuse(replica, call)
+            replica.frozen = _writes_rows(call, "give_back")
+            return replica.frozen
+
+        _until(world, fail)
+        for interval in (None, 2):
+            for each in _ROWS:
+                world.put(each, interval)
+            while world.events:
+                world.publish(world.events.pop(0))
+            world.live(0.5, step_s=0.25)
+        _until(world, lambda _replica, call: _writes_rows(call, "hand_off"))
+
+    return begin
+
+
+def _writes_rows(call: Call, name: str) -> bool:
+    return call.name == name and not callable(call.command) and bool({*_ROWS} & set(map(str, call.command)))
+
+
 def _until(world: World, strike: Callable[[Replica, Call], bool]) -> None:
     """Let the replicas live; before each answer `strike` may do something else to the call, and end it all."""
     for _ in range(_CALLS):
         for replica in world.replicas:
-            for call in replica.waiting:
+            for call in () if replica.frozen else replica.waiting:
                 if strike(replica, call):
                     return
-            if replica.waiting:
+            if replica.waiting and not replica.frozen:
                 world.answer(replica, replica.waiting[0])
         world.wait(0.05)
     raise AssertionError("the walk could not begin: what it begins with did not come")

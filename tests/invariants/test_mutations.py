@@ -1,58 +1,90 @@
 """Each invariant's check can fail: with one guard taken out of a script, the walk finds that it is broken.
 
 Which guard protects which invariant is said beside it; one invariant alone is watched, so that none is found by way of
-another.
+another. A walk that would be long in coming to the fault begins half-way.
 """
+
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from redis import Redis
 
-from tests.invariants.beginnings import abandoned, frozen_before, unheard
-from tests.invariants.ledger import Broken
+from tests.invariants.beginnings import Beginning, abandoned, claimed_by_another, frozen_before, unheard
+from tests.invariants.ledger import LEASE_TTL_MS, Broken
 from tests.invariants.replica import Mutation
 from tests.invariants.walk import Walk
 from tests.invariants.world import World
 
-MUTATIONS = {
+OVER_S = LEASE_TTL_MS / 1000 + 1
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """What is taken out, and the invariant that breaks."""
+
+    invariant: str
+    mutation: Mutation
+    begin: Beginning
+
+
+MUTANTS = (
     # A monitor that a claim holds is not due as well.
-    "I1": Mutation("place", "elseif lease[i] then", "elseif false then"),
-    # A hand-off whose answer was lost is repeated: the lease is gone then, though the token has not run out.
-    "I2": Mutation("hand_off", "token > now and leases[i] and tonumber(leases[i]) == token", "token > now"),
-    # What was loaded before a delete may be handed off until the claim runs out, reclaimed or not.
-    "I3": Mutation("hand_off", "token > now and leases[i]", "leases[i]"),
-    # A leader that wakes after its term has read its page in another time.
-    "I4": Mutation("place", "redis.call('GET', KEYS[3]) ~= ARGV[1]", "false"),
-    # Whoever is reclaimed is due again from its claim on, not from before.
-    "next due": Mutation("reclaim", "math.floor(tonumber(expired[i + 1])) - ttl", "now - 3 * ttl"),
-    # An asynq lease that nobody prolongs does not silence a monitor.
-    "I8": Mutation(
-        "hand_off", "asynq_lease and tonumber(asynq_lease) + ASYNQ_LEASE_ALLOWANCE_S > now / 1000", "state == 'active'"
+    Mutant(
+        "I1",
+        Mutation("place", "elseif lease[i] then", "elseif false then"),
+        frozen_before("hand_off", rows_go=False),
     ),
-}
+    # A hand-off whose answer was lost is repeated: the lease is gone then, though the token has not run out.
+    Mutant(
+        "I2",
+        Mutation("hand_off", "leases[i] and tonumber(leases[i]) == token", "tonumber(leases[i] or token) == token"),
+        unheard("hand_off"),
+    ),
+    # What was loaded before a delete may be handed off until the claim runs out, reclaimed or not.
+    Mutant(
+        "I3",
+        Mutation("hand_off", "token > now and leases[i]", "leases[i]"),
+        frozen_before("hand_off", for_s=OVER_S),
+    ),
+    # A leader that wakes after its term has read its page in another time.
+    Mutant("I4", Mutation("place", "redis.call('GET', KEYS[3]) ~= ARGV[1]", "false"), frozen_before("place")),
+    # An asynq lease that nobody prolongs does not silence a monitor.
+    Mutant(
+        "I8",
+        Mutation(
+            "hand_off",
+            "asynq_lease and tonumber(asynq_lease) + ASYNQ_LEASE_ALLOWANCE_S > now / 1000",
+            "state == 'active'",
+        ),
+        abandoned(),
+    ),
+    # Whoever is reclaimed is due again from its claim on, not from before.
+    Mutant(
+        "next due",
+        Mutation("reclaim", "math.floor(tonumber(expired[i + 1])) - ttl", "now - 3 * ttl"),
+        frozen_before("hand_off"),
+    ),
+    # What another has claimed since is not given back at the due time of long ago.
+    Mutant(
+        "next due",
+        Mutation("give_back", "scores[i] and tonumber(scores[i]) == token", "scores[i]"),
+        claimed_by_another(),
+    ),
+)
 
 
-BEGINNINGS = {
-    "I2": unheard("hand_off"),
-    "I3": frozen_before("hand_off"),
-    "I4": frozen_before("place"),
-    "I8": abandoned(),
-    "next due": frozen_before("hand_off"),
-}
-"""Of walks that would be long in coming to the fault."""
-
-
-@pytest.mark.parametrize("invariant", MUTATIONS)
-def test_the_walk_finds_a_guard_that_is_gone(server: Redis, invariant: str) -> None:
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{mutant.invariant}, {mutant.mutation.script}")
+def test_the_walk_finds_a_guard_that_is_gone(server: Redis, mutant: Mutant) -> None:
     walked: list[int] = []
     with pytest.raises(Broken) as found:
         run_state_machine_as_test(
             lambda: Walk(
-                lambda: World(server, mutation=MUTATIONS[invariant], watch=[invariant]),
+                lambda: World(server, mutation=mutant.mutation, watch=[mutant.invariant]),
                 walked.append,
-                settles=invariant == "I8",
-                begin=BEGINNINGS.get(invariant),
+                settles=mutant.invariant == "I8",
+                begin=mutant.begin,
             ),
             settings=settings(
                 max_examples=300,
@@ -65,4 +97,4 @@ def test_the_walk_finds_a_guard_that_is_gone(server: Redis, invariant: str) -> N
             ),
         )
     print(f"{found.value}: found in walk {len(walked)}")
-    assert found.value.invariant == invariant
+    assert found.value.invariant == mutant.invariant

@@ -16,7 +16,7 @@ from tests.invariants.walk import Walk
 from tests.invariants.world import World
 
 LONG = "INVARIANTS_EXAMPLES" in os.environ
-EXAMPLES = int(os.environ.get("INVARIANTS_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("INVARIANTS_EXAMPLES", "40"))
 SHRINKS = LONG and os.environ.get("INVARIANTS_SHRINK") != "0"
 LEAST_CALLS = 10_000
 
