@@ -12,8 +12,8 @@ _CALLS = 2000
 _ROWS = ("m0", "m1")
 
 
-def frozen_before(name: str, *, rows_go: bool = True, for_s: float = 0.0) -> Beginning:
-    """A replica froze before this write, `for_s` seconds ago, and the rows of two monitors that it is about may go."""
+def frozen_before(name: str, *, rows_go: bool = True) -> Beginning:
+    """A replica froze before this write, and the rows of two monitors that it is about may have gone."""
 
     def begin(world: World) -> None:
         def strike(replica: Replica, call: Call) -> bool:
@@ -23,6 +23,18 @@ def frozen_before(name: str, *, rows_go: bool = True, for_s: float = 0.0) -> Beg
         _until(world, strike)
         for each in _ROWS if rows_go else ():
             world.put(each, None)
+
+    return begin
+
+
+def frozen_alone_before(name: str, for_s: float) -> Beginning:
+    """The same, `for_s` seconds ago, and the others were killed: nobody has reclaimed what it holds."""
+
+    def begin(world: World) -> None:
+        frozen_before(name)(world)
+        for each in [replica for replica in world.replicas if not replica.frozen]:
+            world.bury(each)
+        world.late.clear()
         world.wait(for_s)
 
     return begin

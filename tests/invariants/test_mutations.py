@@ -11,7 +11,14 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from redis import Redis
 
-from tests.invariants.beginnings import Beginning, abandoned, claimed_by_another, frozen_before, unheard
+from tests.invariants.beginnings import (
+    Beginning,
+    abandoned,
+    claimed_by_another,
+    frozen_alone_before,
+    frozen_before,
+    unheard,
+)
 from tests.invariants.ledger import LEASE_TTL_MS, Broken
 from tests.invariants.replica import Mutation
 from tests.invariants.walk import Walk
@@ -46,7 +53,7 @@ MUTANTS = (
     Mutant(
         "I3",
         Mutation("hand_off", "token > now and leases[i]", "leases[i]"),
-        frozen_before("hand_off", for_s=OVER_S),
+        frozen_alone_before("hand_off", for_s=OVER_S),
     ),
     # A leader that wakes after its term has read its page in another time.
     Mutant("I4", Mutation("place", "redis.call('GET', KEYS[3]) ~= ARGV[1]", "false"), frozen_before("place")),
