@@ -114,6 +114,8 @@ class Consumer:
         self._peer = AsynqPeer(redis)
         self.ticks: Counter[tuple[str, int]] = Counter()
         self.payloads: dict[str, dict[str, object]] = {}
+        self.made_by: dict[tuple[str, int], list[str]] = {}
+        """Whose the tasks of each tick were: "python", or what a stand-in for another producer writes there."""
 
     def move_to(self, redis: Redis) -> None:
         """Take the next tasks from there; while it is not at work."""
@@ -127,7 +129,9 @@ class Consumer:
                 continue
             payload = json.loads(message.payload)
             scheduled_at = datetime.fromisoformat(payload["scheduled_at"]).timestamp()
-            self.ticks[payload["monitor_id"], int(scheduled_at // payload["interval"])] += 1
+            tick = payload["monitor_id"], int(scheduled_at // payload["interval"])
+            self.ticks[tick] += 1
+            self.made_by.setdefault(tick, []).append(payload.get("made_by", "python"))
             self.payloads[payload["monitor_id"]] = payload
             await self._peer.finish(payload["monitor_id"])
 

@@ -1,0 +1,227 @@
+"""Ours beside upstream's producers, which write without a fence: what they break is theirs, and ours go on.
+
+A stand-in does what upstream's producer does (go_producer.py). What is written to the schedule is overheard, and judged
+write by write, so that a tick handed off twice or a due time moved back is known to be ours or theirs.
+"""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from peekaping_producer.embedded import RedisServer
+from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.client import connect
+from tests.e2e.overheard import Judge, Overheard, Verdict, overheard
+from tests.e2e.replicas import Consumer, Replica, at_work, environment, leader_pid, members, row
+from tests.e2e.test_faults import a_batch_is_being_read, goes_on, lost, reads_blocked
+from tests.servers.databases import SqlDatabase, new_id
+from tests.servers.processes import HOST
+from tests.servers.redis import target_of
+from tests.waiting import until
+
+MONITORS = 200
+INTERVAL_S = 2
+AHEAD_S = 20
+"""Enough that every lease of ours is over to it."""
+BEHIND_S = 300
+SLOW = {"CLAIM_BATCH": "5", "PRODUCER_CONCURRENCY": "1"}
+"""For ours: they are awake at the very instant of a tick and would leave nothing to a peer that looks every 50 ms."""
+
+
+class GoProducer(Replica):
+    """The stand-in as a process; its log has the same form."""
+
+    def __init__(self, folder: Path, env: dict[str, str]) -> None:
+        self.log_file = folder / f"go-{time.monotonic_ns()}.log"
+        with self.log_file.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.e2e.go_producer"],
+                env=env | {"PYTHONPATH": str(Path(__file__).parents[2])},
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def has_claims_in_hand(self) -> bool:
+        return self.events()[-1:] == ["claimed"]
+
+
+class Fleet:
+    """Servers, monitors, a consumer at work, and whoever is started."""
+
+    def __init__(self, redis: Redis, database: SqlDatabase, folder: Path, env: dict[str, str], ids: list[str]) -> None:
+        self.redis = redis
+        self.database = database
+        self.ids = ids
+        self.consumer = Consumer(redis)
+        self._folder = folder
+        self._env = env
+        self._started: list[Replica] = []
+
+    def ours(self, **settings: str) -> Replica:
+        self._started.append(Replica(self._folder, self._env | {"SYNC_INTERVAL": "1"} | SLOW | settings))
+        return self._started[-1]
+
+    def theirs(self, **settings: str) -> GoProducer:
+        go = GoProducer(self._folder, self._env | settings)
+        self._started.append(go)
+        return go
+
+    def end(self) -> None:
+        for each in self._started:
+            if each.process.poll() is None:
+                each.kill()
+
+    async def leads(self, *whose: Replica, within_s: float = 20.0) -> None:
+        """Wait until one of these leads. Upstream's id ends with the process, ours goes on."""
+
+        async def one_leads() -> bool:
+            holder = await self.redis.get(keys.LEADER) or b""
+            pid = await leader_pid(self.redis) if b"/" in holder else int(holder.rpartition(b"-")[2] or 0)
+            return pid in [each.process.pid for each in whose]
+
+        await until(one_leads, "another leads", within_s=within_s)
+
+    async def lives(self, seconds: float) -> None:
+        """Let that much time pass, and see every monitor run after it."""
+        await asyncio.sleep(seconds)
+        await goes_on(self.consumer, self.ids, within_s=60)
+
+    def ran_by(self, whom: str) -> int:
+        return sum(makers.count(whom) for makers in self.consumer.made_by.values())
+
+
+@pytest.fixture
+async def heard(private_redis: RedisServer) -> AsyncIterator[Overheard]:
+    async with overheard(HOST, private_redis.port) as what:
+        yield what
+
+
+@pytest.fixture
+async def fleet(
+    private_redis: RedisServer, heard: Overheard, postgres_only: SqlDatabase, tmp_path: Path
+) -> AsyncIterator[Fleet]:
+    ids = [new_id() for _ in range(MONITORS)]
+    await postgres_only.insert("monitors", *(row(each, interval=INTERVAL_S) for each in ids))
+    env = environment(private_redis.port, postgres_only.target)
+    async with connect(target_of(private_redis), connections=50) as redis:
+        mixed = Fleet(redis, postgres_only, tmp_path, env, ids)
+        with ExitStack() as stack:
+            stack.callback(mixed.end)
+            async with at_work(mixed.consumer):
+                yield mixed
+
+
+def verdict(heard: Overheard) -> Verdict:
+    """Of all that was written; ours are right, whatever theirs did."""
+    found = Judge().hear(heard.told())
+    found.require_ours_are_right()
+    return found
+
+
+def doubled_by_ours(consumer: Consumer) -> set[str]:
+    """Monitors of which two of our tasks were for one tick."""
+    return {each for (each, _), makers in consumer.made_by.items() if makers.count("python") > 1}
+
+
+async def test_a_peer_that_is_killed_with_claims_in_hand_leaves_them_to_ours(fleet: Fleet, heard: Overheard) -> None:
+    """Two peers beside two of ours; what the killed one held runs again once its lease is over, and nothing twice."""
+    ours = [fleet.ours(), fleet.ours()]
+    await fleet.leads(*ours)
+    slow, other = fleet.theirs(TAKES_MS="20"), fleet.theirs()
+    await fleet.lives(8)
+
+    await until(lambda: slow.has_claims_in_hand)
+    slow.kill()
+
+    await until(lambda: any("lease.reclaimed" in each.events() for each in ours), "ours take back what it held")
+    await fleet.lives(4)
+    assert fleet.ran_by("go") > 0
+    assert fleet.ran_by("python") > 0
+    assert other.terminate() == 0
+    assert [each.terminate() for each in ours] == [0, 0]
+    found = verdict(heard)
+    assert found.reopened == set(), "nobody came late"
+    assert fleet.consumer.doubled() == []
+    assert await members(fleet.redis) == set(fleet.ids)
+
+
+async def test_ours_have_lost_what_a_peer_with_a_clock_ahead_took_from_them_and_go_on(
+    fleet: Fleet, heard: Overheard
+) -> None:
+    """I9. To its clock each lease is over; ours come back from the database with claims that are no longer theirs."""
+    ours = [fleet.ours(), fleet.ours()]
+    await fleet.leads(*ours)
+    await fleet.lives(2)
+    async with reads_blocked(fleet.database):
+        await until(lambda: a_batch_is_being_read(fleet.database))
+        ahead = fleet.theirs(CLOCK_OFF_MS=str(AHEAD_S * 1000))
+        await until(lambda: "claimed" in ahead.events(), "it reclaims, and claims")
+    await until(lambda: sum(map(lost, ours)) > 0, "ours are told that they have lost it")
+
+    await fleet.lives(10)
+    assert fleet.ran_by("go") > 0
+    assert ahead.terminate() == 0
+    ran = fleet.ran_by("python")
+    await fleet.lives(1)
+    assert fleet.ran_by("python") >= ran + MONITORS, "what it put off was moved to its tick"
+    assert [each.terminate() for each in ours] == [0, 0]
+    found = verdict(heard)
+    assert found.taken_away
+    assert doubled_by_ours(fleet.consumer) <= found.reopened
+    assert await members(fleet.redis) == set(fleet.ids)
+
+
+async def test_a_peer_with_a_clock_behind_harms_nobody_though_it_leads(fleet: Fleet, heard: Overheard) -> None:
+    """I9. Whatever it claims is over at once to ours."""
+    behind = fleet.theirs(CLOCK_OFF_MS=str(-BEHIND_S * 1000))
+    await fleet.leads(behind)
+    await until(lambda: "claimed" in behind.events())
+    ours = [fleet.ours(), fleet.ours()]
+    await fleet.lives(12)
+    assert not any("leader.won" in each.events() for each in ours)
+    assert behind.terminate() == 0
+    await fleet.leads(*ours)
+    await fleet.lives(2)
+    assert [each.terminate() for each in ours] == [0, 0]
+    assert doubled_by_ours(fleet.consumer) <= verdict(heard).reopened
+    assert await members(fleet.redis) == set(fleet.ids)
+
+
+async def test_leadership_goes_from_theirs_to_ours_and_back(fleet: Fleet, heard: Overheard) -> None:
+    """Killed and stopped; whoever leads, everybody's monitors run."""
+    first = fleet.theirs()
+    await fleet.leads(first)
+    ours = fleet.ours(), fleet.ours()
+    await fleet.lives(4)
+    first.kill()
+    await fleet.leads(*ours, within_s=15)  # its key must run out
+
+    second = fleet.theirs()
+    await fleet.lives(4)
+    assert "leads" not in second.events()
+    for each in ours:
+        assert each.terminate() == 0
+    await fleet.leads(second, within_s=15)  # it asks every 5 s
+    await fleet.lives(2)
+
+    second.process.send_signal(signal.SIGTERM)
+    third = fleet.ours()
+    await fleet.leads(third)
+    created = new_id()
+    await fleet.database.insert("monitors", row(created, interval=INTERVAL_S))
+    await until(lambda: created in fleet.consumer.monitors(), "a sync of ours finds it")
+    await fleet.lives(1)
+    assert third.terminate() == 0
+    assert doubled_by_ours(fleet.consumer) <= verdict(heard).reopened
+    assert await members(fleet.redis) == {*fleet.ids, created}

@@ -1,0 +1,93 @@
+"""The judge of what was overheard finds what is wrong: histories that were broken by hand."""
+
+from collections.abc import Iterator
+
+from redis.asyncio import Redis
+
+from peekaping_producer.brokers.asynq import AsynqBroker
+from peekaping_producer.schedule import Schedule, keys
+from peekaping_producer.targets import RedisTarget
+from peekaping_producer.task import HealthCheckTask
+from tests.asynq_peer import PENDING, task_id
+from tests.e2e.overheard import Judge, Told, Verdict, overheard
+from tests.invariants.go_peer import RESCHEDULE
+from tests.waiting import until
+
+
+def hand_off(next_due: int, by: str = "hand_off") -> list[tuple[str, ...]]:
+    return [(by, "LPUSH", PENDING, task_id("m")), (by, "ZADD", keys.DUE, str(next_due), "m"), (by, *released())]
+
+
+def claim(by: str = "claim") -> list[tuple[str, ...]]:
+    return [(by, "ZADD", keys.LEASE, "999", "m"), (by, "ZREM", keys.DUE, "m")]
+
+
+def released() -> tuple[str, ...]:
+    return "ZREM", keys.LEASE, "m"
+
+
+def judged(*calls: list[tuple[str, ...]]) -> Verdict:
+    def told() -> Iterator[Told]:
+        for number, call in enumerate(calls):
+            for by, *words in call:
+                yield Told(by, number, tuple(words))
+
+    return Judge().hear(told())
+
+
+def test_one_tick_after_the_other_is_right() -> None:
+    verdict = judged(claim(), hand_off(2000), claim(), hand_off(4000))
+    verdict.require_ours_are_right()
+    assert verdict.made_by == {"m": ["ours", "ours"]}
+    assert not verdict.reopened
+
+
+def test_a_tick_that_ours_hand_off_twice_is_found() -> None:
+    assert len(judged(claim(), hand_off(2000), hand_off(2000)).doubled) == 1
+
+
+def test_a_tick_that_a_peer_made_due_again_is_its_own_fault() -> None:
+    verdict = judged(claim(), hand_off(2000), [("", "ZADD", keys.DUE, "1000", "m")], claim(), hand_off(2000))
+    verdict.require_ours_are_right()
+    assert verdict.reopened == {"m"}
+
+
+def test_a_due_time_that_ours_move_back_is_found() -> None:
+    assert len(judged(hand_off(2000), [("reclaim", "ZADD", keys.DUE, "LT", "1000", "m")]).moved_back) == 1
+
+
+def test_a_later_time_that_is_not_taken_is_no_move() -> None:
+    judged(hand_off(2000), [("reclaim", "ZADD", keys.DUE, "LT", "3000", "m")]).require_ours_are_right()
+
+
+def test_a_monitor_that_ours_leave_out_is_found_and_one_that_a_peer_takes_out_is_not_ours() -> None:
+    out: list[tuple[str, ...]] = [("ZREM", keys.DUE, "m")]
+    assert len(judged(hand_off(2000), [("remove", *out[0])]).removed) == 1
+    verdict = judged(hand_off(2000), [("", *out[0])], [("place", "ZADD", keys.DUE, "1500", "m")])
+    verdict.require_ours_are_right()
+    assert verdict.reopened == {"m"}
+
+
+def test_a_lease_of_ours_that_a_peer_takes_is_told() -> None:
+    assert judged(claim(), [("", *released()), ("", "ZADD", keys.DUE, "9", "m")]).taken_away == {"m"}
+    assert judged(claim(), hand_off(2000)).taken_away == set()
+    assert judged(claim(""), [("", *released()), ("", "ZADD", keys.DUE, "9", "m")]).taken_away == set()
+
+
+async def test_the_scripts_of_ours_are_known_on_the_wire(redis: Redis, redis_server: RedisTarget) -> None:
+    """Sent whole the first time and by their SHA then; a peer's are not taken for ours."""
+    schedule, broker = Schedule(redis, lease_ttl_s=10.0), AsynqBroker(redis)
+    await redis.script_flush()
+    async with overheard(redis_server.host, redis_server.port) as heard:
+        for _ in range(2):
+            await redis.zadd(keys.DUE, {"m": 1})
+            claimed = await schedule.claim(10)
+            await broker.hand_off(claimed, [HealthCheckTask("m", 60, 16, b'{"quoted": "\\n \xff"}')])
+        await redis.eval(RESCHEDULE, 2, keys.DUE, keys.LEASE, "m", 5)
+        await until(lambda: any(each.words[-2:] == ("5", "m") for each in heard.told()))
+        told = list(heard.told())
+    writes = [each.by for each in told if each.words[:2] == ("ZADD", keys.DUE)]
+    assert writes == ["", "hand_off", "", "hand_off", ""]
+    verdict = Judge().hear(told)
+    assert verdict.made_by == {"m": ["ours"]}, "the second is an overlap, replaced in its place"
+    assert verdict.reopened == {"m"}
