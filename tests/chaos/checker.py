@@ -68,7 +68,7 @@ class Verdict:
     """Ticks that came twice because nobody can know: Redis forgot, or its clock stepped back."""
     others: int = 0
     recovery_s: float | None = 0.0
-    """The worst; None where it was not seen to recover before the next fault."""
+    """The worst; None where it did not recover in its time."""
 
     def count(self, kind: str) -> None:
         """One more of a kind."""
@@ -148,9 +148,11 @@ class _Judge:
         if not facts.windows:
             return
         fault = facts.windows[-1].fault
+        took_s = self._recovery.took_s
         if (what := self._recovery.failed(facts)) is not None:
             self._tell(Broken("I1", "not healed", f"{what}, allowed {fault.heals_within_s:g} s", fault=fault.name))
-        verdict, took_s = self._verdict(fault.name), self._recovery.took_s
+            took_s = None
+        verdict = self._verdict(fault.name)
         worst = verdict.recovery_s
         verdict.recovery_s = None if took_s is None or worst is None else max(worst, took_s)
 

@@ -14,7 +14,7 @@ class Recovery:
     def __init__(self, schedule: TheScheduleAgreesWithTheRows) -> None:
         self._schedule = schedule
         self.took_s: float | None = None
-        """Seconds; None where the last look showed that all was not well."""
+        """Seconds until all became well, for the last time if more than once; None as long as it never was."""
         self._first_s: float | None = None
         """When all was well for the first time."""
         self._ill_since: float | None = None
@@ -44,10 +44,10 @@ class Recovery:
 
     def _look(self, look: Looked, since_s: float, facts: Facts) -> None:
         if look.leader is None or look.overdue_s >= ON_TIME_S or self._schedule.settled_absent(facts):
-            self.took_s, self._was_ill = None, True
+            self._was_ill = True
             self._ill_since = look.at if self._ill_since is None else self._ill_since
             return
-        if self.took_s is None:
+        if self.took_s is None or self._ill_since is not None:
             self.took_s = since_s if self._was_ill else 0.0
         self._first_s = self.took_s if self._first_s is None else self._first_s
         self._ill_since = None

@@ -14,6 +14,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any, Protocol
 
 import asyncpg
 from redis.asyncio import Redis
@@ -38,20 +39,30 @@ _PAGE = f"SELECT id::text, interval FROM monitors WHERE active ORDER BY id DESC 
 _MONITOR = "SELECT interval, timeout FROM monitors WHERE id::text = $1 AND active"
 
 
+class Say(Protocol):
+    """Takes what happens: an event's name and its fields."""
+
+    def __call__(self, event: str, **more: object) -> None: ...
+
+
 class GoProducer:
     """One replica of it."""
 
-    def __init__(self, redis: Redis, database: asyncpg.Pool, *, clock_off_ms: int = 0, takes_ms: int = 0) -> None:
+    def __init__(
+        self, redis: Redis, database: asyncpg.Pool, say: Say, *, clock_off_ms: int = 0, takes_ms: int = 0
+    ) -> None:
         self.node = f"{socket.gethostname()}-{os.getpid()}"
         self.leads = False
         self._redis = redis
         self._database = database
         self._clock_off_ms = clock_off_ms
         self._takes_s = takes_ms / 1000
+        self._say = say
         self._intervals: dict[str, int] = {}
         """Of the monitors that it has seen as leader; it compares the database with these, not with Redis."""
         self._synced_at: float | None = None
         self.stopping = asyncio.Event()
+        self.handed_off = 0
 
     async def run(self, workers: int) -> None:
         """Until it is told to stop; then it hands off what it has in hand, and resigns."""
@@ -80,16 +91,18 @@ class GoProducer:
             claimed = await self._redis.eval(CLAIM, 2, keys.DUE, keys.LEASE, now_ms, LEASE_MS, BATCH)
             if not claimed:
                 return
-            say("claimed", count=len(claimed))
+            self._say("claimed", count=len(claimed))
             intervals = {each.decode(): await self._enqueue(each.decode(), now_ms) for each in claimed}
             async with self._redis.pipeline(transaction=False) as pipe:
                 for each, interval in intervals.items():
                     if interval > 0:
                         pipe.eval(RESCHEDULE, 2, keys.DUE, keys.LEASE, each, next_aligned(now_ms, interval))
                 await pipe.execute()
+            self._say("rescheduled", count=len(claimed))
 
     async def reclaim(self) -> None:
-        await self._redis.eval(RECLAIM, 2, keys.DUE, keys.LEASE, await self._now_ms())
+        if count := await self._redis.eval(RECLAIM, 2, keys.DUE, keys.LEASE, await self._now_ms()):
+            self._say("reclaimed", count=count)
 
     async def _enqueue(self, monitor_id: str, now_ms: int) -> int:
         """Returns the interval; 0 where there is nothing to reschedule. A task of the same id is let be."""
@@ -101,7 +114,10 @@ class GoProducer:
         payload = {"monitor_id": monitor_id, "interval": row["interval"], "scheduled_at": scheduled_at, "made_by": "go"}
         task = HealthCheckTask(monitor_id, row["interval"], row["timeout"], json.dumps(payload).encode())
         args = (task_id(monitor_id), encode_message(task), f"{now_ms}000000")
-        await self._redis.eval(ENQUEUE, 2, task_key(monitor_id), PENDING, *args)
+        if await self._redis.eval(ENQUEUE, 2, task_key(monitor_id), PENDING, *args):
+            self.handed_off += 1
+        else:
+            self._say("passed_over", monitor_id=monitor_id)  # a task of before is there, whatever became of it
         return int(row["interval"])
 
     async def _now_ms(self) -> int:
@@ -121,7 +137,7 @@ class GoProducer:
 
     def _set_leads(self, leads: bool) -> None:
         if leads != self.leads:
-            say("leads" if leads else "follows")
+            self._say("leads" if leads else "follows")
         self.leads = leads
 
     async def look_after_leadership(self) -> None:
@@ -181,12 +197,12 @@ def say(event: str, **more: object) -> None:
 async def main() -> None:
     """Run with the environment's settings until SIGTERM."""
     env = os.environ
-    address = {"host": env["DB_HOST"], "port": int(env["DB_PORT"]), "database": env["DB_NAME"]}
-    login = {"user": env["DB_USER"], "password": env["DB_PASS"]}
+    address: dict[str, Any] = {"host": env["DB_HOST"], "port": int(env["DB_PORT"]), "database": env["DB_NAME"]}
+    login: dict[str, Any] = {"user": env["DB_USER"], "password": env["DB_PASS"]}
     redis = Redis(host=env["REDIS_HOST"], port=int(env["REDIS_PORT"]))
     off_ms, takes_ms = int(env.get("CLOCK_OFF_MS", "0")), int(env.get("TAKES_MS", "0"))
     async with asyncpg.create_pool(**address, **login, ssl=False, min_size=1) as database, redis:
-        producer = GoProducer(redis, database, clock_off_ms=off_ms, takes_ms=takes_ms)
+        producer = GoProducer(redis, database, say, clock_off_ms=off_ms, takes_ms=takes_ms)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, producer.stopping.set)
         await producer.run(workers=int(env.get("PRODUCER_CONCURRENCY", "4")))
 

@@ -70,7 +70,7 @@ def _caller(line: bytes) -> str:
 
 
 def _text(quoted: bytes) -> str:
-    return codecs.escape_decode(quoted)[0].decode(errors="replace")  # type: ignore[attr-defined,no-any-return]
+    return codecs.escape_decode(quoted)[0].decode(errors="replace")
 
 
 @asynccontextmanager

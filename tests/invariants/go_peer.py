@@ -32,6 +32,7 @@ for _, id in ipairs(ids) do
   redis.call('ZREM', KEYS[2], id)
   redis.call('ZADD', KEYS[1], ARGV[1], id)
 end
+return #ids
 """
 ENQUEUE = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
