@@ -187,5 +187,12 @@ def connections(process: Process, port: int) -> int:
 
 def cpu_s(process: Process) -> float:
     """CPU seconds that a process has used, in ticks of 0.01 s."""
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return cpu_s_of(process.pid)
+
+
+def cpu_s_of(pid: int) -> float:
+    """The same by its number; 0 where it has ended."""
+    with suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0

@@ -3,12 +3,12 @@
 import time
 
 from bench.figures import Figure
-from bench.ground import Ground
+from bench.ground import DAY_S, Ground
 from bench.handed import first_and_last_ms
 from bench.options import Options
 
 MONITORS = 100_000
-INTERVAL = 3600
+INTERVAL = DAY_S
 
 
 async def run(ground: Ground, options: Options) -> list[Figure]:

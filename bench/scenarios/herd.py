@@ -1,12 +1,12 @@
 """Everybody due at one instant: from that instant until the last one is handed off."""
 
 from bench.figures import Figure
-from bench.ground import Ground, now_ms
+from bench.ground import DAY_S, Ground, now_ms
 from bench.handed import first_and_last_ms
 from bench.options import Options
 
 MONITORS = 100_000
-INTERVAL = 3600
+INTERVAL = DAY_S
 AHEAD_MS = 3000
 """The instant lies so far ahead that the schedule is whole before it."""
 

@@ -3,7 +3,7 @@
 import time
 
 from bench.figures import Figure
-from bench.ground import Ground, now_ms
+from bench.ground import DAY_S, Ground, now_ms
 from bench.handed import handed_off_at_ms
 from bench.options import Options
 from bench.scraped import Scraper
@@ -18,7 +18,7 @@ async def run(ground: Ground, options: Options) -> list[Figure]:
 
 
 async def _round(ground: Ground, count: int) -> float:
-    ids = await ground.fill(count, interval=3600)
+    ids = await ground.fill(count, interval=DAY_S)
     await ground.lead()
     await ground.schedule(dict.fromkeys(ids, float(now_ms())))
     began_at = time.time()

@@ -10,19 +10,21 @@ from urllib.parse import quote
 
 import msgspec
 
+from bench.costs import costs
 from bench.figures import Figure
-from bench.ground import Ground, Process, now_ms
+from bench.ground import DAY_S, Ground, Process, now_ms
 from bench.handed import first_and_last_ms
 from bench.options import Options
 from bench.redis_only import redis_only_limit
 from tests.e2e.replicas import environment
 
 MONITORS = 100_000
-INTERVAL = 3600
+INTERVAL = DAY_S
 OF_GO = 30_000
 """At most so many for the Go producer, which would need a minute for all."""
 GO_CONCURRENCY = 10
 """Its best: 10 beats 128 twofold."""
+_SPENDERS = ("the producer", "Redis in scripts", "the database")
 
 
 async def run(ground: Ground, options: Options) -> list[Figure]:
@@ -30,9 +32,10 @@ async def run(ground: Ground, options: Options) -> list[Figure]:
     count = options.monitors or MONITORS
     ids = await ground.fill(count, interval=INTERVAL)
     limits, rates, of_go = [], [], []
+    spent: list[tuple[float, float, float]] = []
     for _ in range(options.rounds):
         before = redis_only_limit(ground.redis_url, ids, options.batch)
-        rates.append(await rate(ground, ids, options, options.replicas))
+        rates.append(await rate(ground, ids, options, options.replicas, spent))
         limits.append((before + redis_only_limit(ground.redis_url, ids, options.batch)) / 2)
         if options.go_producer:
             of_go.append(await _go_rate(ground, ids[:OF_GO], options.go_producer))
@@ -42,17 +45,28 @@ async def run(ground: Ground, options: Options) -> list[Figure]:
         Figure("throughput", "monitors/s", rates, better="higher", note=_note(options)),
         Figure("share of Redis alone", "%", shares, better="higher", must=40, aim=70),
         _against_go(rates, of_go),
+        *(Figure(f"spent by {whom}", "µs/monitor", [each[n] for each in spent]) for n, whom in enumerate(_SPENDERS)),
     ]
 
 
-async def rate(ground: Ground, ids: list[str], options: Options, replicas: int) -> float:
-    """Monitors a second by so many replicas of ours."""
+async def rate(
+    ground: Ground,
+    ids: list[str],
+    options: Options,
+    replicas: int,
+    spent: list[tuple[float, float, float]] | None = None,
+) -> float:
+    """Monitors a second by so many replicas of ours. What each of them cost is added to `spent`."""
     settings = {"PRODUCER_CONCURRENCY": str(options.concurrency), "CLAIM_BATCH": str(options.batch)}
     await ground.redis.flushdb()
     await ground.lead()
     async with ground.replicas(replicas, **settings) as running:
         await ground.connected(running)
-        return await _rate(ground, ids, running)
+        before = await costs(ground, running)
+        found = await _rate(ground, ids, running)
+        if spent is not None:
+            spent.append((await costs(ground, running)).per_monitor_us(before, len(ids)))
+        return found
 
 
 async def _go_rate(ground: Ground, ids: list[str], binary: Path) -> float:
