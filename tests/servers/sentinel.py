@@ -87,17 +87,18 @@ class WatchedRedis:
         (new,) = (each for each in self.servers if each is not old)
         if how == "killed":
             await old.stop(kill=True)
-        else:
-            await until(self._swaps, "the sentinels begin to swap", within_s=60)
-        await until(lambda: self._is_master(new), f"{new.port} is the master", within_s=60)
-        return new
 
-    async def _swaps(self) -> bool:
-        try:
-            await self.ask("FAILOVER", NAME)
-        except ResponseError:  # they are at it already, or do not know yet that the replica is in step
+        async def swapped() -> bool:
+            """Asked again and again: the sentinels drop a failover for which the replica is not yet fit."""
+            if await self._is_master(new):
+                return True
+            if how == "asked":
+                with contextlib.suppress(ResponseError):  # they are at it already, or know of no fit replica
+                    await self.ask("FAILOVER", NAME)
             return False
-        return True
+
+        await until(swapped, f"{new.port} is the master", within_s=90)
+        return new
 
     async def _is_master(self, server: RedisServer) -> bool:
         async with Redis(host=HOST, port=server.port) as client:
