@@ -71,8 +71,8 @@ class Editor(Background):
         return [str(each["id"]) for each in made]
 
     async def delete(self, ids: Iterable[str]) -> None:
-        """All of them in one statement, without events."""
-        gone = list(ids)
+        """Those of them that are still there, in one statement, without events."""
+        gone = [each for each in ids if each in self._rows]
         listed = ", ".join(f"'{each}'" for each in gone)
         await self.database.execute(f"DELETE FROM monitors WHERE id IN ({listed})")
         for each in gone:

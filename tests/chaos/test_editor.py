@@ -1,0 +1,40 @@
+"""What the editor does where two parties want the same rows."""
+
+import random
+from pathlib import Path
+from typing import Any, cast
+
+from redis.asyncio import Redis
+
+from tests.chaos.editor import Editor
+from tests.chaos.history import Recorder
+from tests.chaos.pace import SHORT
+from tests.servers.databases import Row, SqlDatabase
+
+
+class Rows:
+    """A database that only remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    async def insert(self, _: str, *__: Row) -> None: ...
+
+    async def execute(self, statement: str) -> None:
+        self.told.append(statement)
+
+
+def no_redis() -> Redis:
+    raise AssertionError("nothing is published")
+
+
+async def test_a_row_that_went_meanwhile_is_no_obstacle_to_deleting_the_others(tmp_path: Path) -> None:
+    rows: Any = Rows()
+    with Recorder(tmp_path / "history.jsonl") as recorder:
+        editor = Editor(cast(SqlDatabase, rows), no_redis, recorder, random.Random(1), SHORT)
+        ids = await editor.create(3)
+        await editor.delete(ids[:1])
+        await editor.delete(ids)
+    assert editor.running() == set()
+    assert ids[0] not in rows.told[-1]
+    assert all(each in rows.told[-1] for each in ids[1:])
