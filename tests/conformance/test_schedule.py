@@ -88,6 +88,22 @@ async def test_a_claim_whose_end_has_passed_writes_nothing_though_nobody_reclaim
     assert await redis.zscore(keys.LEASE, "a") == float(claim.token)
 
 
+async def test_a_lease_that_somebody_else_holds_by_now_is_left_alone(
+    redis: Redis, schedule: Schedule, clock: Clock
+) -> None:
+    """Redis was emptied, or a Go peer reclaimed too early: the claim has not ended, and still is not ours."""
+    await due(redis, a=clock.now_ms)
+    ours = await schedule.claim(1)
+    await redis.flushall()
+    await due(redis, a=clock.now_ms)
+    await clock.advance(1)
+    theirs = await schedule.claim(1)
+    assert await schedule.drop(ours, ["a"]) == 0
+    assert await schedule.give_back(ours) == 0
+    assert await redis.zscore(keys.LEASE, "a") == float(theirs.token)
+    assert await redis.zcard(keys.DUE) == 0
+
+
 async def test_what_is_given_back_is_due_as_it_was(redis: Redis, schedule: Schedule, clock: Clock) -> None:
     await due(redis, a=clock.now_ms - 500, b=clock.now_ms)
     claim = await schedule.claim(2)
@@ -116,6 +132,14 @@ async def test_a_reclaimed_monitor_is_due_at_the_time_it_was_claimed(
     await clock.advance(25)
     assert await schedule.reclaim() == 1
     assert await redis.zscore(keys.DUE, "a") == claimed_at
+
+
+async def test_a_lease_is_left_alone_until_it_ends(redis: Redis, schedule: Schedule, clock: Clock) -> None:
+    await redis.zadd(keys.LEASE, {"a": clock.now_ms + 10_000})
+    await clock.advance(9.999)
+    assert await schedule.reclaim() == 0
+    await clock.advance(0.001)
+    assert await schedule.reclaim() == 1
 
 
 async def test_a_lease_from_a_wrong_clock_is_reclaimed_and_due_now(
