@@ -77,10 +77,12 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True, gc=False):
-    """How often a monitor runs, which is all that the schedule needs to know. 0 or less: not at all."""
+    """How often a monitor runs, in seconds, which is all that the schedule needs to know. 0 or less: not at all."""
 
     id: str
     interval: int
+    problem: str = ""
+    """Why an active monitor cannot be scheduled (`interval` is 0 then): a sentence without secrets."""
 
 
 def next_aligned(now_ms: int, interval: int) -> int:

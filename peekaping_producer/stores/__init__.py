@@ -13,12 +13,19 @@ from peekaping_producer.targets import DatabaseTarget
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """What one load found. An id in neither has no row (yet, or any more)."""
+    """What one load found. An id in none of the first three has no row (yet, or any more)."""
 
     checks: dict[str, Check]
     """By monitor id, inactive monitors included: the worker needs the row as evidence before it drops."""
     broken: dict[str, str]
     """Rows that cannot be read, by monitor id, with the reason in words and without the row's secrets."""
+    waiting: dict[str, str] = {}
+    """Rows that were read while a table that their task needs did not answer, by monitor id, with the reason.
+
+    They are to be tried again later.
+    """
+    degraded: dict[str, str] = {}
+    """Tables whose last known content was used, by name, with the reason."""
 
 
 class Session(Protocol):
