@@ -4,6 +4,8 @@ from typing import Literal
 
 import msgspec
 
+Dialect = Literal["postgres", "mysql", "sqlite", "mongo"]
+
 
 class Tls(msgspec.Struct, frozen=True, kw_only=True):
     """How a connection is encrypted; the server's certificate is verified unless `verify` says otherwise."""
@@ -47,6 +49,19 @@ class RedisTarget(msgspec.Struct, frozen=True, kw_only=True):
     __repr__ = __str__
 
 
+class Login(msgspec.Struct, frozen=True, kw_only=True):
+    """One reading of DB_USER, DB_PASS and DB_NAME."""
+
+    user: str | None
+    password: str | None
+    name: str
+
+    def __str__(self) -> str:
+        return f"user {self.user}, database {self.name}"
+
+    __repr__ = __str__
+
+
 class DatabaseTarget(msgspec.Struct, frozen=True, kw_only=True):
     """A database. For sqlite only `dialect` and `name` (the file's path) count.
 
@@ -54,7 +69,7 @@ class DatabaseTarget(msgspec.Struct, frozen=True, kw_only=True):
     name of a DNS record that lists the servers (mongodb+srv://).
     """
 
-    dialect: Literal["postgres", "mysql", "sqlite", "mongo"]
+    dialect: Dialect
     name: str
     host: str | None = None
     port: int | None = None
@@ -63,6 +78,21 @@ class DatabaseTarget(msgspec.Struct, frozen=True, kw_only=True):
     tls: Tls | None = None
     params: dict[str, str] = {}
     """What else a DATABASE_URL said after its question mark; each driver names those it does not know."""
+    alternates: tuple[Login, ...] = ()
+    """How else user, password and name can be meant: percent-decoded, as Peekaping's Go services read DB_*.
+
+    Ordered; each differs from the target's own three and from the others. A store tries the next one only where the
+    server refuses the user, the password or the database's name, and then keeps the one that worked.
+    """
+
+    @property
+    def readings(self) -> "tuple[DatabaseTarget, ...]":
+        """The targets to try, in this order: this one, and one for each alternate; none of them has alternates."""
+        first = msgspec.structs.replace(self, alternates=())
+        return first, *(
+            msgspec.structs.replace(first, user=each.user, password=each.password, name=each.name)
+            for each in self.alternates
+        )
 
     def __str__(self) -> str:
         if self.dialect == "sqlite":

@@ -11,9 +11,10 @@ from pydantic import PrivateAttr, SecretStr
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.settings.fields import Fields, about
 from peekaping_producer.settings.kinds import DbType, Need, listening_address
+from peekaping_producer.settings.logins import readings
 from peekaping_producer.settings.sentinels import from_parts, with_password
-from peekaping_producer.settings.urls import DIALECTS, Dialect, parse_database_url, parse_redis_url, tls_in_url
-from peekaping_producer.targets import DatabaseTarget, RedisTarget, Tls
+from peekaping_producer.settings.urls import DIALECTS, parse_database_url, parse_redis_url, tls_in_url
+from peekaping_producer.targets import DatabaseTarget, Dialect, Login, RedisTarget, Tls
 
 
 class Settings(Fields):
@@ -66,7 +67,7 @@ class Settings(Fields):
     def secrets(self) -> frozenset[str]:
         """Every text that must not be shown: passwords, and URLs with the passwords in them, as written and decoded."""
         texts = [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
-        texts += [unquote(self.db_pass.get_secret_value())] if self.db_pass else []
+        texts += [unquote(self.db_pass.get_secret_value())] if self.db_pass else []  # as an alternate login has it
         for url, parse in ((self.database_url, parse_database_url), (self.redis_url, parse_redis_url)):
             if url is not None:
                 parsed = parse(url.get_secret_value())
@@ -129,16 +130,16 @@ class Settings(Fields):
             if getattr(self, name) is None:
                 problems.append(f"{name.upper()}: is not set, takes {about(name).takes} (or set DATABASE_URL)")
         dialect = _dialect(self.db_type or "postgres")
-        user, password = self.db_user, _text(self.db_pass)
-        if dialect == "mongo":  # the Go services glue both into a URL, so that they stand percent-encoded there
-            user, password = user and unquote(user), password and unquote(password)
+        literal = Login(user=self.db_user, password=_text(self.db_pass), name=self.db_name or "")
+        first, *others = readings(dialect, literal)
         return DatabaseTarget(
             dialect=dialect,
-            name=self.db_name or "",
+            name=first.name,
             host=self.db_host,
             port=self.db_port,
-            user=user,
-            password=password,
+            user=first.user,
+            password=first.password,
+            alternates=tuple(others),
         )
 
     def _tls(self, name: Literal["db_tls", "redis_tls"], encrypted: bool | None, problems: list[str]) -> Tls | None:

@@ -1,14 +1,11 @@
 """DATABASE_URL and REDIS_URL, taken apart. No message shows any part of a URL: it may hold a password."""
 
 import re
-from typing import Literal
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.settings.sentinels import sentinel_addresses, sentinel_name
-from peekaping_producer.targets import DatabaseTarget, RedisTarget, Sentinels
-
-Dialect = Literal["postgres", "mysql", "sqlite", "mongo"]
+from peekaping_producer.targets import DatabaseTarget, Dialect, RedisTarget, Sentinels
 
 DIALECTS: dict[str, Dialect] = {
     "postgres": "postgres",
