@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+from peekaping_producer.dependencies import REDIS
 from peekaping_producer.loop import Loop, LoopDone
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.schedule import Claim, Schedule
@@ -38,7 +39,7 @@ class Claims:
             loop.beat()
             self._sooner.clear()
             claim = await self._schedule.claim(self._batch)
-            loop.went_well()
+            loop.worked(REDIS)
             if claim.due:
                 self.outstanding[claim.token] = claim
                 self._metrics.claimed.inc(len(claim.due))

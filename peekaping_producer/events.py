@@ -9,6 +9,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
+from peekaping_producer.dependencies import REDIS, Dependencies
 from peekaping_producer.hints import Hints
 from peekaping_producer.loop import Loop
 from peekaping_producer.metrics import Metrics
@@ -58,8 +59,9 @@ class EventListener:
         is_id: Callable[[str], bool],
         on_subscribed: Callable[[], None],
         metrics: Metrics,
+        dependencies: Dependencies,
     ) -> None:
-        self.loop = Loop("events", metrics)
+        self.loop = Loop("events", dependencies, uses=(REDIS,))
         self._redis = redis
         self._hints = hints
         self._is_id = is_id
@@ -99,7 +101,7 @@ class EventListener:
     def _take(self, message: dict[str, Any]) -> None:
         if message["type"] == "subscribe" and message["channel"].decode().endswith(TYPES[-1]):
             log.info("events.subscribed", message="Listening to monitor events.")
-            self.loop.went_well()
+            self.loop.succeeded()
             self._on_subscribed()
         elif message["type"] == "message":
             kind = message["channel"].decode().removeprefix(CHANNEL_PREFIX)

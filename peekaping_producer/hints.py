@@ -8,6 +8,7 @@ import time
 from collections.abc import Collection, Iterable
 
 from peekaping_producer.claims import Claims
+from peekaping_producer.dependencies import DATABASE, REDIS, Dependencies
 from peekaping_producer.loop import Loop
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitor import Plan
@@ -23,8 +24,10 @@ _LONGEST_RETRY_S = 5.0
 class Hints:
     """The ids to look at again, each once, oldest first; and the loop that does."""
 
-    def __init__(self, schedule: Schedule, store: MonitorStore, claims: Claims, metrics: Metrics) -> None:
-        self.loop = Loop("hints", metrics)
+    def __init__(
+        self, schedule: Schedule, store: MonitorStore, claims: Claims, metrics: Metrics, dependencies: Dependencies
+    ) -> None:
+        self.loop = Loop("hints", dependencies, uses=(REDIS, DATABASE))
         self.placing = asyncio.Lock()
         """Held from reading rows to placing them, by this loop and by sync: so no older row is placed after a newer."""
         self.overflowed = False

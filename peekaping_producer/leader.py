@@ -19,6 +19,7 @@ from contextlib import suppress
 import structlog
 from redis.exceptions import RedisError
 
+from peekaping_producer.dependencies import REDIS, Dependencies
 from peekaping_producer.errors import StaleTermError
 from peekaping_producer.loop import Loop
 from peekaping_producer.metrics import Metrics
@@ -42,9 +43,15 @@ class Leader:
     """Campaigns, and runs `lead(term)` as a task for as long as the term is trusted."""
 
     def __init__(
-        self, schedule: Schedule, lead: Callable[[str], Awaitable[None]], metrics: Metrics, *, node: str | None = None
+        self,
+        schedule: Schedule,
+        lead: Callable[[str], Awaitable[None]],
+        metrics: Metrics,
+        dependencies: Dependencies,
+        *,
+        node: str | None = None,
     ) -> None:
-        self.loop = Loop("leader", metrics, longest_backoff_s=1.0)
+        self.loop = Loop("leader", dependencies, uses=(REDIS,), longest_backoff_s=1.0)
         self.node = node or node_id()
         self.term: str | None = None
         self._unanswered: str | None = None
@@ -81,6 +88,7 @@ class Leader:
             await self._end("another replica leads")
         if self.term:
             self._trust(asked_at)
+        self.loop.succeeded()
         self.loop.rest()
         if self._reign:
             await asyncio.wait({self._reign}, timeout=RENEW_S)

@@ -1,25 +1,18 @@
-"""A named background loop: turns for ever; while a dependency fails it waits, and it never ends because of that."""
+"""A named background loop: takes turns until canceled; while a dependency fails it waits, and goes on."""
 
 import asyncio
-import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
-import structlog
 from redis.exceptions import RedisError
 
 from peekaping_producer.backoff import Backoff
+from peekaping_producer.dependencies import DATABASE, REDIS, Dependencies
 from peekaping_producer.errors import StoreError
-from peekaping_producer.metrics import Metrics
-
-log = structlog.stdlib.get_logger()
-
-_REMIND_AFTER_S = 30.0
-"""A loop that keeps failing says so at first and then this often."""
 
 
 class LoopDone(Exception):  # noqa: N818 - no error: the loop has nothing left to do
-    """Raised by a turn to end its loop in peace."""
+    """Raised by a turn to end its loop normally."""
 
 
 class Loop:
@@ -29,13 +22,25 @@ class Loop:
     something that may rightly never come (a due monitor, an event) is rest.
     """
 
-    def __init__(self, name: str, metrics: Metrics, *, longest_backoff_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        name: str,
+        dependencies: Dependencies,
+        *,
+        uses: Collection[str],
+        kind: str = "",
+        longest_backoff_s: float = 5.0,
+    ) -> None:
+        """`uses`: the dependencies that a turn which went well has seen working. `kind`: what metrics and logs call
+        this loop, where several of a kind run side by side.
+        """
         self.name = name
-        self._metrics = metrics
+        self._kind = kind or name
+        self._uses = uses
+        self._dependencies = dependencies
+        self._longest_backoff_s = longest_backoff_s
         self._backoff = Backoff(0.1, longest_backoff_s)
         self._busy_since: float | None = None
-        self._failing_since: float | None = None
-        self._said_at = -math.inf
 
     def beat(self) -> None:
         """At work, and advancing."""
@@ -51,55 +56,45 @@ class Loop:
         return 0.0 if self._busy_since is None else time.monotonic() - self._busy_since
 
     async def run(self, turn: Callable[[], Awaitable[float]]) -> None:
-        """Take turns until one raises LoopDone (a peaceful end) or something unforeseen.
+        """Take turns until one raises LoopDone (a normal end) or something unforeseen.
 
         A turn returns how many seconds to wait before the next. RedisError, StoreError and OSError mean waiting with
         backoff.
         """
-        while True:
-            self.beat()
-            try:
-                pause = await turn()
-            except LoopDone:
-                return
-            except StoreError as error:
-                self._metrics.store_errors.labels(self.name).inc()
-                pause = self._failed("database", error)
-            except (RedisError, OSError) as error:
-                self._metrics.redis_errors.labels(self.name).inc()
-                pause = self._failed("redis", error)
-            else:
-                self.went_well()
-            finally:
-                self.rest()
-            await asyncio.sleep(pause)
+        try:
+            while True:
+                pause = await self._take(turn)
+                await asyncio.sleep(pause)
+        except LoopDone:
+            return
+        finally:
+            self._dependencies.forget(self._kind)
 
-    def _failed(self, dependency: str, error: Exception) -> float:
-        now = time.monotonic()
-        if self._failing_since is None:
-            self._failing_since = now
-        if now - self._said_at > _REMIND_AFTER_S:
-            self._said_at = now
-            log.warning(
-                "loop.failing",
-                message=f"The {self.name} loop waits: {dependency} fails.",
-                loop=self.name,
-                dependency=dependency,
-                error=f"{type(error).__name__}: {error}",
-                for_s=round(now - self._failing_since, 1),
-            )
+    async def _take(self, turn: Callable[[], Awaitable[float]]) -> float:
+        """Take one turn; returns the seconds until the next."""
+        self.beat()
+        started_at = time.monotonic()
+        try:
+            pause = await turn()
+        except StoreError as error:
+            self._dependencies.failed(DATABASE, error, self._kind)
+        except (RedisError, OSError) as error:
+            self._dependencies.failed(REDIS, error, self._kind)
+        else:
+            self.succeeded()
+            return pause
+        finally:
+            self.rest()
+        if time.monotonic() - started_at > self._longest_backoff_s:
+            self._backoff.reset()  # the turn itself was pause enough, or worked for long before it failed
         return self._backoff.delay()
 
-    def went_well(self) -> None:
-        """The dependencies work. Also for turns that last: one that works for hours should not look like failing."""
-        if self._failing_since is None:
-            return
-        log.info(
-            "loop.recovered",
-            message=f"The {self.name} loop works again.",
-            loop=self.name,
-            after_s=round(time.monotonic() - self._failing_since, 1),
-        )
-        self._failing_since = None
-        self._said_at = -math.inf
+    def succeeded(self) -> None:
+        """The work of this turn is done. For turns that go on waiting after it; others need only return."""
         self._backoff.reset()
+        for dependency in self._uses:
+            self._dependencies.worked(dependency, self._kind)
+
+    def worked(self, dependency: str) -> None:
+        """A call to `dependency` worked, whatever becomes of the rest of the turn."""
+        self._dependencies.worked(dependency)

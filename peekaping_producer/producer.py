@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.claims import Claims
+from peekaping_producer.dependencies import Dependencies
 from peekaping_producer.errors import TaskDiedError
 from peekaping_producer.events import EventListener
 from peekaping_producer.health import HealthServer
@@ -51,6 +52,7 @@ class Producer:
             settings.database_target(), connections=min(settings.producer_concurrency, _MOST_STORE_CONNECTIONS) + 3
         )
         self._metrics = metrics = Metrics(version("peekaping-producer"))
+        self._dependencies = dependencies = Dependencies(metrics)
         self._schedule = Schedule(self._redis, lease_ttl_s=settings.lease_ttl)
         broker = AsynqBroker(self._redis)
         self._claims = Claims(self._schedule, metrics, batch=settings.claim_batch)
@@ -66,24 +68,31 @@ class Producer:
                 broker=broker,
                 oddities=oddities,
                 metrics=metrics,
+                dependencies=dependencies,
             )
             for number in range(settings.producer_concurrency)
         ]
-        self._reclaimer = Reclaimer(self._schedule, self._claims, metrics)
-        self._hints = Hints(self._schedule, self._store, self._claims, metrics)
+        self._reclaimer = Reclaimer(self._schedule, self._claims, metrics, dependencies)
+        self._hints = Hints(self._schedule, self._store, self._claims, metrics, dependencies)
         self._sync = Sync(
             schedule=self._schedule,
             store=self._store,
             broker=broker,
             hints=self._hints,
             metrics=metrics,
+            dependencies=dependencies,
             interval_s=settings.sync_interval,
         )
         self._listener = EventListener(
-            self._redis, self._hints, is_id=self._store.is_id, on_subscribed=self._sync.request, metrics=metrics
+            self._redis,
+            self._hints,
+            is_id=self._store.is_id,
+            on_subscribed=self._sync.request,
+            metrics=metrics,
+            dependencies=dependencies,
         )
-        self._leader = Leader(self._schedule, self._lead, metrics)
-        self._vitals = Vitals(self._schedule, self._store, metrics)
+        self._leader = Leader(self._schedule, self._lead, metrics, dependencies)
+        self._vitals = Vitals(self._schedule, self._store, metrics, dependencies)
         self._health = HealthServer(self._vitals, metrics)
 
     def stop(self) -> None:

@@ -3,6 +3,7 @@
 import structlog
 
 from peekaping_producer.claims import Claims
+from peekaping_producer.dependencies import REDIS, Dependencies
 from peekaping_producer.loop import Loop
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.schedule import CALL_LIMIT, Schedule
@@ -15,8 +16,8 @@ RECLAIM_INTERVAL_S = 2.0
 class Reclaimer:
     """Every replica has one; they do not hinder each other."""
 
-    def __init__(self, schedule: Schedule, claims: Claims, metrics: Metrics) -> None:
-        self.loop = Loop("reclaimer", metrics)
+    def __init__(self, schedule: Schedule, claims: Claims, metrics: Metrics, dependencies: Dependencies) -> None:
+        self.loop = Loop("reclaimer", dependencies, uses=(REDIS,))
         self._schedule = schedule
         self._claims = claims
         self._metrics = metrics

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from peekaping_producer.brokers.asynq import AsynqBroker
+from peekaping_producer.dependencies import DATABASE, REDIS, Dependencies
 from peekaping_producer.hints import Hints
 from peekaping_producer.loop import Loop
 from peekaping_producer.metrics import Metrics
@@ -40,10 +41,11 @@ class Sync:
         broker: AsynqBroker,
         hints: Hints,
         metrics: Metrics,
+        dependencies: Dependencies,
         interval_s: float,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self.loop = Loop("sync", metrics)
+        self.loop = Loop("sync", dependencies, uses=(REDIS, DATABASE))
         self.refused_removal = False
         """The last answer of the database was so empty that it was not believed."""
         self._schedule = schedule
@@ -67,6 +69,7 @@ class Sync:
             self._soon.clear()
             started_at = time.monotonic()
             await self.run_once(term)
+            self.loop.succeeded()
             self.loop.rest()
             await self._until(started_at + self._interval_s)
             return 0.0

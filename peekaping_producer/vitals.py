@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 from redis.exceptions import RedisError
 
+from peekaping_producer.dependencies import DATABASE, REDIS, Dependencies
 from peekaping_producer.errors import StoreError
 from peekaping_producer.loop import Loop
 from peekaping_producer.metrics import Metrics
@@ -22,8 +23,8 @@ WEDGED_AFTER_S = 13.0
 class Vitals:
     """Looks at Redis and the database every few seconds; probes read what it saw and cost nothing."""
 
-    def __init__(self, schedule: Schedule, store: MonitorStore, metrics: Metrics) -> None:
-        self.loop = Loop("vitals", metrics)
+    def __init__(self, schedule: Schedule, store: MonitorStore, metrics: Metrics, dependencies: Dependencies) -> None:
+        self.loop = Loop("vitals", dependencies, uses=())
         self.draining = False
         self.watched: list[Loop] = []
         """The loops that must advance."""
@@ -32,6 +33,7 @@ class Vitals:
         self._schedule = schedule
         self._store = store
         self._metrics = metrics
+        self._dependencies = dependencies
         self._seen_at: dict[str, float] = {}
         self._trouble: dict[str, str] = {}
 
@@ -44,10 +46,10 @@ class Vitals:
         try:
             stats = await self._schedule.stats()
         except (RedisError, OSError) as error:
-            self._trouble["redis"] = f"{type(error).__name__}: {error}"
+            self._failed(REDIS, error, f"{type(error).__name__}: {error}")
             self._metrics.oldest_due_age.set(math.nan)
         else:
-            self._seen("redis")
+            self._seen(REDIS)
             self._metrics.due_depth.set(stats.due)
             self._metrics.lease_depth.set(stats.leased)
             self._metrics.oldest_due_age.set(stats.oldest_due_age_s)
@@ -55,15 +57,20 @@ class Vitals:
         try:
             async with asyncio.timeout(SAMPLE_INTERVAL_S):
                 await self._store.ping()
-        except TimeoutError:
-            self._trouble["database"] = f"no answer within {SAMPLE_INTERVAL_S:g} s"
+        except TimeoutError as error:
+            self._failed(DATABASE, error, f"no answer within {SAMPLE_INTERVAL_S:g} s")
         except (StoreError, OSError) as error:
-            self._trouble["database"] = str(error)
+            self._failed(DATABASE, error, str(error))
         else:
-            self._seen("database")
+            self._seen(DATABASE)
         return SAMPLE_INTERVAL_S
 
+    def _failed(self, dependency: str, error: Exception, reason: str) -> None:
+        self._trouble[dependency] = reason
+        self._dependencies.failed(dependency, error, self.loop.name)
+
     def _seen(self, dependency: str) -> None:
+        self._dependencies.worked(dependency, self.loop.name)
         self._seen_at[dependency] = time.monotonic()
         self._trouble.pop(dependency, None)
 

@@ -8,6 +8,7 @@ from redis.exceptions import RedisError
 
 from peekaping_producer.brokers import Broker, HandOff
 from peekaping_producer.claims import Claims
+from peekaping_producer.dependencies import DATABASE, REDIS, Dependencies
 from peekaping_producer.errors import StoreError, StoreUnavailableError
 from peekaping_producer.loop import Loop
 from peekaping_producer.metrics import Metrics
@@ -36,8 +37,9 @@ class Worker:
         broker: Broker,
         oddities: Oddities,
         metrics: Metrics,
+        dependencies: Dependencies,
     ) -> None:
-        self.loop = Loop(f"worker-{number}", metrics)
+        self.loop = Loop(f"worker-{number}", dependencies, uses=(REDIS, DATABASE), kind="worker")
         self._log = log.bind(worker_id=number)
         self._claims = claims
         self._schedule = schedule
@@ -66,6 +68,7 @@ class Worker:
                 # Holding the turn and a connection, for hours perhaps.
                 while (claim := await self._claims.next(self.loop)) is None:
                     await session.ping()
+                    self.loop.worked(DATABASE)
             loaded = await self._load(session, claim)
         try:
             await self._hand_off(claim, loaded)
@@ -80,13 +83,15 @@ class Worker:
         self.loop.beat()
         try:
             async with asyncio.timeout(LOAD_WITHIN_S):
-                return await session.load(list(claim.due))
+                loaded = await session.load(list(claim.due))
         except TimeoutError:
             await self._claims.give_back(claim)
             raise StoreUnavailableError(f"a batch was not read within {LOAD_WITHIN_S:g} s") from None
         except StoreError:
             await self._claims.give_back(claim)
             raise
+        self.loop.worked(DATABASE)
+        return loaded
 
     async def _hand_off(self, claim: Claim, loaded: Loaded) -> None:
         """Hand off what runs and drop what does not. An absent or broken row is left to its lease and read again."""

@@ -36,6 +36,8 @@ def environment(redis_port: int, database: DatabaseTarget, **settings: str) -> d
         }
     return {
         "PATH": os.environ["PATH"],
+        # The code beside these tests, whatever else is installed.
+        "PYTHONPATH": str(Path(__file__).parents[2]),
         "REDIS_HOST": "127.0.0.1",
         "REDIS_PORT": str(redis_port),
         "MODE": "prod",

@@ -176,10 +176,10 @@ async def test_no_secret_is_seen_in_work_and_in_trouble(
             await until(lambda: all_say("claim.handed_off", running), "both work")
         assert "kanari-config" in json.dumps(list(consumer.payloads.values())), "the tasks do hold them"
         private_postgres.stop()
-        await until(lambda: all_say("loop.failing", running), "both miss the database")
+        await until(lambda: all_say("dependency.failing", running), "both miss the database")
         seen += [await pages(port) for port in ports.values()]
         private_postgres.start()
-        await until(lambda: all_say("loop.recovered", running), "both have it again")
+        await until(lambda: all_say("dependency.recovered", running), "both have it again")
         await locked_redis.stop()
         await until(lambda: all_say("redis fails", running), "both miss Redis")
         seen += [await pages(port) for port in ports.values()]
@@ -257,9 +257,9 @@ async def test_no_secret_is_seen_whatever_the_database(
             await until(lambda: "events.malformed" in replica.events(), "a bad event is told")
             if proxy:
                 await proxy.down()
-                await until(lambda: "loop.failing" in replica.events(), "it misses the database")
+                await until(lambda: "dependency.failing" in replica.events(), "it misses the database")
                 await proxy.up()
-                await until(lambda: "loop.recovered" in replica.events(), "it has it again")
+                await until(lambda: "dependency.recovered" in replica.events(), "it has it again")
             said = await pages(port)
             assert replica.terminate() == 0
             said += replica.log_file.read_text()

@@ -60,7 +60,7 @@ async def test_every_monitor_goes_on_after_a_failover_and_no_tick_is_handed_off_
         assert consumer.doubled() == []
         assert [replica.terminate() for replica in both] == [0, 0]
     if how == "killed":
-        assert all({"loop.failing", "loop.recovered"} <= set(replica.events()) for replica in both)
+        assert all({"dependency.failing", "dependency.recovered"} <= set(replica.events()) for replica in both)
 
 
 async def test_sentinels_of_no_use_end_the_start_with_a_clear_line(

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.claims import Claims
+from peekaping_producer.dependencies import Dependencies
 from peekaping_producer.hints import Hints
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.oddities import Oddities
@@ -68,7 +69,8 @@ async def parts(redis: Redis, clock: Clock, schedule: Schedule, broker: AsynqBro
     await redis.set(keys.LEADER, TERM)
     store, metrics = MemoryStore(), Metrics()
     claims = Claims(schedule, metrics, batch=500)
-    hints = Hints(schedule, store, claims, metrics)
+    dependencies = Dependencies(metrics)
+    hints = Hints(schedule, store, claims, metrics, dependencies)
     oddities = Oddities(metrics)
 
     async def no_sleep(_seconds: float) -> None: ...
@@ -83,7 +85,14 @@ async def parts(redis: Redis, clock: Clock, schedule: Schedule, broker: AsynqBro
         claims,
         hints,
         Sync(
-            schedule=schedule, store=store, broker=broker, hints=hints, metrics=metrics, interval_s=30, sleep=no_sleep
+            schedule=schedule,
+            store=store,
+            broker=broker,
+            hints=hints,
+            metrics=metrics,
+            dependencies=dependencies,
+            interval_s=30,
+            sleep=no_sleep,
         ),
         Worker(
             0,
@@ -94,6 +103,7 @@ async def parts(redis: Redis, clock: Clock, schedule: Schedule, broker: AsynqBro
             broker=broker,
             oddities=oddities,
             metrics=metrics,
+            dependencies=dependencies,
         ),
-        Reclaimer(schedule, claims, metrics),
+        Reclaimer(schedule, claims, metrics, dependencies),
     )

@@ -8,6 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from peekaping_producer import hints as hints_module
+from peekaping_producer.dependencies import Dependencies
 from peekaping_producer.errors import StaleTermError, StoreUnavailableError
 from peekaping_producer.events import EventListener, monitor_id_of
 from peekaping_producer.schedule import keys
@@ -136,6 +137,7 @@ async def listener(parts: Parts) -> EventListener:
         is_id=parts.store.is_id,
         on_subscribed=parts.sync.request,
         metrics=parts.metrics,
+        dependencies=Dependencies(parts.metrics),
     )
 
 

@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from peekaping_producer import leader as leader_module
+from peekaping_producer.dependencies import Dependencies
 from peekaping_producer.errors import StaleTermError
 from peekaping_producer.leader import Leader, node_id
 from peekaping_producer.metrics import Metrics
@@ -41,7 +42,7 @@ def schedule(redis: Redis) -> Schedule:
 
 def make(schedule: Schedule, node: str) -> tuple[Leader, Reigns, Metrics]:
     reigns, metrics = Reigns(), Metrics()
-    return Leader(schedule, reigns.lead, metrics, node=node), reigns, metrics
+    return Leader(schedule, reigns.lead, metrics, Dependencies(metrics), node=node), reigns, metrics
 
 
 def test_two_replicas_with_the_same_hostname_and_pid_differ() -> None:

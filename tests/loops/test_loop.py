@@ -8,6 +8,7 @@ from redis.exceptions import ResponseError
 
 from peekaping_producer import tasks as tasks_module
 from peekaping_producer.backoff import Backoff
+from peekaping_producer.dependencies import DATABASE, REDIS, Dependencies
 from peekaping_producer.errors import StoreError, StoreUnavailableError
 from peekaping_producer.loop import Loop, LoopDone
 from peekaping_producer.metrics import Metrics
@@ -22,7 +23,7 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 def loop(metrics: Metrics) -> Loop:
-    return Loop("some", metrics, longest_backoff_s=0.01)
+    return Loop("some-3", Dependencies(metrics), uses=(REDIS, DATABASE), kind="some", longest_backoff_s=0.01)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,63 @@ async def test_a_failing_dependency_ends_no_loop(loop: Loop, metrics: Metrics, e
     assert turns == 4
     kind = "store" if isinstance(error, StoreError) else "redis"
     assert metrics.registry.get_sample_value(f"peekaping_producer_{kind}_errors_total", {"where": "some"}) == 3
+
+
+async def test_a_turn_that_went_well_ends_the_trouble_of_what_the_loop_uses(metrics: Metrics) -> None:
+    dependencies = Dependencies(metrics)
+    loop = Loop("some", dependencies, uses=(REDIS,), longest_backoff_s=0.01)
+    seen: list[list[str]] = []
+    outcomes = iter([ResponseError("OOM"), StoreError("no table"), None, LoopDone()])
+
+    async def turn() -> float:
+        seen.append(sorted(dependencies.troubles))
+        if (outcome := next(outcomes)) is not None:
+            raise outcome
+        return 0.0
+
+    await loop.run(turn)
+    assert seen == [[], ["redis"], ["database", "redis"], ["database"]], "what it does not use proves nothing"
+    assert not dependencies.troubles, "a loop that has ended says nothing about now"
+
+
+async def test_a_turn_that_goes_on_after_its_work_says_so(loop: Loop, metrics: Metrics) -> None:
+    """A sync waits for its interval within its turn, a leader until it must renew: recovery does not wait for that."""
+    dependencies = Dependencies(metrics)
+    loop = Loop("some", dependencies, uses=(REDIS,), longest_backoff_s=0.01)
+    turns = 0
+
+    async def turn() -> float:
+        nonlocal turns
+        turns += 1
+        if turns == 1:
+            raise ResponseError("OOM")
+        loop.succeeded()
+        await asyncio.Event().wait()
+        return 0.0
+
+    running = asyncio.create_task(loop.run(turn))
+    await until(lambda: turns == 2 and not dependencies.troubles)
+    await end(running)
+
+
+async def test_a_worked_call_does_not_shorten_the_backoff(metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker claims, fails to load, and gives back: each claim works, and it must not try ten times a second."""
+    delays: list[float] = []
+
+    async def sleep(delay: float) -> None:
+        delays.append(delay)
+
+    monkeypatch.setattr("peekaping_producer.loop.asyncio.sleep", sleep)
+    loop = Loop("some", Dependencies(metrics), uses=(REDIS, DATABASE), longest_backoff_s=5.0)
+
+    async def turn() -> float:
+        loop.worked(REDIS)
+        if len(delays) == 10:
+            raise LoopDone
+        raise StoreUnavailableError("away")
+
+    await loop.run(turn)
+    assert min(delays[-3:]) >= 2.5
 
 
 async def test_what_is_unforeseen_ends_the_loop_with_its_reason(loop: Loop) -> None:

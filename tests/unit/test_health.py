@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from peekaping_producer import loop as loop_module
 from peekaping_producer import vitals as vitals_module
+from peekaping_producer.dependencies import Dependencies
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.health import HealthServer
 from peekaping_producer.loop import Loop
@@ -71,7 +72,7 @@ async def served(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
     watch, metrics = Watch(), Metrics("1.2.3")
     for module in (loop_module, vitals_module):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=watch.monotonic))
-    vitals = Vitals(FakeSchedule(), MemoryStore(), metrics)
+    vitals = Vitals(FakeSchedule(), MemoryStore(), metrics, Dependencies(metrics))
     health = HealthServer(vitals, metrics)
     with capture_logs() as logged:
         health.bind(HOST, 0, required=True)
@@ -87,7 +88,7 @@ async def test_port_0_takes_a_free_one_and_the_log_tells_which(served: Served) -
 
 
 async def test_livez_fails_for_a_wedged_loop_alone(served: Served) -> None:
-    worker = Loop("worker-0", served.metrics)
+    worker = Loop("worker-0", Dependencies(served.metrics), uses=())
     served.vitals.watched = [worker]
     worker.beat()
     status, text = await served.get("/livez")
@@ -193,7 +194,7 @@ async def test_a_page_that_breaks_is_logged(
 
 async def test_a_port_that_is_taken_is_refused_where_it_was_asked_for_and_else_only_told() -> None:
     metrics = Metrics()
-    health = HealthServer(Vitals(FakeSchedule(), MemoryStore(), metrics), metrics)
+    health = HealthServer(Vitals(FakeSchedule(), MemoryStore(), metrics, Dependencies(metrics)), metrics)
     with socket.socket() as taken:
         taken.bind((HOST, 0))
         taken.listen()
@@ -209,13 +210,13 @@ async def test_a_port_that_is_taken_is_refused_where_it_was_asked_for_and_else_o
 
 async def test_an_address_of_another_machine_is_refused() -> None:
     metrics = Metrics()
-    health = HealthServer(Vitals(FakeSchedule(), MemoryStore(), metrics), metrics)
+    health = HealthServer(Vitals(FakeSchedule(), MemoryStore(), metrics, Dependencies(metrics)), metrics)
     with pytest.raises(ConfigError, match=r"METRICS_ADDR: 192\.0\.2\.1:\d+ cannot be used"):
         health.bind("192.0.2.1", free_port(), required=True)
 
 
 async def test_a_host_that_is_no_name_is_refused() -> None:
     metrics = Metrics()
-    health = HealthServer(Vitals(FakeSchedule(), MemoryStore(), metrics), metrics)
+    health = HealthServer(Vitals(FakeSchedule(), MemoryStore(), metrics, Dependencies(metrics)), metrics)
     with pytest.raises(ConfigError, match=r"no-such-host\.invalid:1 cannot be used \((?!Unknown)"):
         health.bind("no-such-host.invalid", 1, required=True)

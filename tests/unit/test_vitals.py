@@ -8,6 +8,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from peekaping_producer import loop as loop_module
 from peekaping_producer import vitals as vitals_module
+from peekaping_producer.dependencies import Dependencies
 from peekaping_producer.loop import Loop
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.schedule import Stats
@@ -55,12 +56,12 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
     watch, schedule, store, metrics = Watch(), FakeSchedule(), MemoryStore(), Metrics()
     for module in (loop_module, vitals_module):
         monkeypatch.setattr(module, "time", watch)
-    vitals = Vitals(schedule, store, metrics)
+    vitals = Vitals(schedule, store, metrics, Dependencies(metrics))
     return Scene(watch=watch, schedule=schedule, store=store, metrics=metrics, vitals=vitals)
 
 
 def test_a_loop_is_wedged_when_it_works_for_too_long_without_a_beat(scene: Scene) -> None:
-    worker = Loop("worker-3", scene.metrics)
+    worker = Loop("worker-3", Dependencies(scene.metrics), uses=())
     scene.vitals.watched = [worker]
     assert scene.vitals.stalled() == []
     worker.beat()
@@ -73,7 +74,7 @@ def test_a_loop_is_wedged_when_it_works_for_too_long_without_a_beat(scene: Scene
 
 
 def test_a_loop_at_rest_is_never_wedged(scene: Scene) -> None:
-    worker = Loop("worker-0", scene.metrics)
+    worker = Loop("worker-0", Dependencies(scene.metrics), uses=())
     scene.vitals.watched = [worker]
     worker.beat()
     worker.rest()

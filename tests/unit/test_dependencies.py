@@ -1,0 +1,188 @@
+"""One judgement per dependency and process: what is logged, when, and what counts as failing."""
+
+from collections.abc import Iterator
+
+import pytest
+from redis.exceptions import BusyLoadingError, NoPermissionError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from structlog.testing import capture_logs
+
+from peekaping_producer.dependencies import DATABASE, REDIS, REMIND_AFTER_S, Dependencies, Trouble
+from peekaping_producer.errors import StoreError, StoreUnavailableError
+from peekaping_producer.metrics import Metrics
+
+AWAY = RedisConnectionError("Connection refused")
+LOOPS = ("worker", "leader", "reclaimer", "vitals", "sync", "hints", "events")
+
+
+class Scene:
+    def __init__(self, logged: list[dict[str, object]]) -> None:
+        self.now = 1000.0
+        self.metrics = Metrics()
+        self.dependencies = Dependencies(self.metrics, clock=lambda: self.now)
+        self._logged = logged
+
+    def said(self, *fields: str) -> list[tuple[object, ...]]:
+        """The lines since the last call: event, then `fields`."""
+        lines = [tuple(line[name] for name in ("event", *fields)) for line in self._logged]
+        self._logged.clear()
+        return lines
+
+    def outage(self, seconds: float, dependency: str = REDIS, error: Exception = AWAY) -> None:
+        """Every loop fails, again and again."""
+        begun_at = self.now
+        while self.now <= begun_at + seconds:
+            for where in LOOPS:
+                for _ in range(128 if where == "worker" else 1):
+                    self.dependencies.failed(dependency, error, where)
+            self.now += 0.5
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    with capture_logs() as logged:
+        yield Scene(logged)
+
+
+def test_an_outage_is_one_line_reminders_and_one_line_at_its_end(scene: Scene) -> None:
+    scene.outage(95)
+    scene.dependencies.worked(REDIS)
+    scene.dependencies.worked(REDIS, "worker")
+    assert scene.said() == [("dependency.failing",)] * 4 + [("dependency.recovered",)]
+
+
+def test_the_lines_hold_what_an_operator_needs(scene: Scene) -> None:
+    scene.dependencies.failed(REDIS, AWAY, "leader")
+    scene.now += REMIND_AFTER_S
+    scene.dependencies.failed(REDIS, RedisTimeoutError("slow"), "sync")
+    assert scene.said("dependency", "where", "error", "for_s", "failed_calls", "log_level") == [
+        ("dependency.failing", "redis", ["leader"], "ConnectionError: Connection refused", 0.0, 1, "warning"),
+        ("dependency.failing", "redis", ["leader", "sync"], "TimeoutError: slow", 30.0, 1, "warning"),
+    ]
+    scene.now += 2
+    scene.dependencies.worked(REDIS, "vitals")
+    assert scene.said("dependency", "after_s", "log_level") == [("dependency.recovered", "redis", 32.0, "info")]
+
+
+def test_the_next_trouble_has_its_own_duration(scene: Scene) -> None:
+    scene.outage(10)
+    scene.dependencies.worked(REDIS)
+    scene.said()
+    scene.now += 100
+    scene.outage(10)
+    scene.dependencies.worked(REDIS)
+    assert scene.said("dependency") == [("dependency.failing", "redis"), ("dependency.recovered", "redis")]
+    scene.now += 3
+    began_at = scene.now
+    scene.outage(2)
+    assert scene.dependencies.troubles["redis"].since == began_at
+    assert scene.said("for_s") == [("dependency.failing", 1.0)], "soon after the last: said once it lasts for a second"
+
+
+def test_dependencies_fail_each_for_itself(scene: Scene) -> None:
+    scene.dependencies.failed(REDIS, AWAY, "leader")
+    scene.dependencies.failed(DATABASE, StoreUnavailableError("away"), "worker")
+    scene.dependencies.worked(REDIS)
+    assert scene.dependencies.troubles == {"database": Trouble(scene.now, "StoreUnavailableError: away")}
+    assert scene.said("dependency") == [
+        ("dependency.failing", "redis"),
+        ("dependency.failing", "database"),
+        ("dependency.recovered", "redis"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "error", [AWAY, RedisTimeoutError(), BusyLoadingError(), ConnectionResetError(), OSError(113, "no route")]
+)
+def test_where_redis_did_not_answer_any_call_that_works_ends_it(scene: Scene, error: Exception) -> None:
+    scene.outage(3, error=error)
+    scene.dependencies.worked(REDIS)
+    assert scene.dependencies.troubles == {}
+
+
+@pytest.mark.parametrize(
+    ("dependency", "error"),
+    [
+        (REDIS, NoPermissionError("NOPERM no permissions to run the 'evalsha' command")),
+        (REDIS, ResponseError("MISCONF Redis is configured to save RDB snapshots")),
+        (DATABASE, StoreError("no such table: maintenances")),
+    ],
+)
+def test_what_is_refused_in_one_place_fails_until_that_place_works(
+    scene: Scene, dependency: str, error: Exception
+) -> None:
+    for _ in range(600):  # a minute, in which everything else works
+        scene.dependencies.failed(dependency, error, "reclaimer")
+        scene.now += 0.1
+        scene.dependencies.worked(dependency, "worker")
+        scene.dependencies.worked(dependency)
+        assert dependency in scene.dependencies.troubles
+    assert scene.said("where") == [("dependency.failing", ["reclaimer"])] * 2, "the second is a reminder"
+    scene.dependencies.worked(dependency, "reclaimer")
+    assert scene.dependencies.troubles == {}
+    assert scene.said() == [("dependency.recovered",)]
+
+
+def test_a_place_that_alone_gets_no_answer_does_not_flap(scene: Scene) -> None:
+    """A sync whose statement always times out, beside workers that read well."""
+    for round_ in range(60):
+        scene.dependencies.failed(DATABASE, StoreUnavailableError("timeout"), "sync")
+        scene.now += 1
+        scene.dependencies.worked(DATABASE, "worker")
+        assert bool(scene.dependencies.troubles) == (round_ > 0)
+    assert len(scene.said()) <= 6
+    scene.dependencies.worked(DATABASE, "sync")
+    assert scene.said() == [("dependency.recovered",)]
+
+
+def test_single_calls_that_fail_now_and_then_do_not_fill_the_log(scene: Scene) -> None:
+    for _ in range(300):
+        scene.dependencies.failed(REDIS, RedisTimeoutError(), "worker")
+        scene.now += 0.1
+        scene.dependencies.worked(REDIS, "worker")
+        scene.now += 0.9
+    lines = scene.said()
+    assert 2 <= len(lines) <= 20, "a pair each half minute, in five minutes"
+
+
+def test_a_refusal_in_the_middle_of_an_outage_is_said_at_once(scene: Scene) -> None:
+    scene.outage(3)
+    scene.said()
+    scene.dependencies.failed(REDIS, NoPermissionError("NOPERM"), "reclaimer")
+    scene.dependencies.failed(REDIS, NoPermissionError("NOPERM"), "reclaimer")
+    assert scene.said("error") == [("dependency.failing", "NoPermissionError: NOPERM")]
+
+
+def test_a_refused_place_that_is_idle_since_does_not_fail_for_ever(scene: Scene) -> None:
+    """A hand-off that a replica refused; then a failover, and nothing is due for an hour."""
+    scene.dependencies.failed(REDIS, ResponseError("READONLY"), "worker")
+    scene.now += 29
+    scene.dependencies.worked(REDIS)
+    assert scene.dependencies.troubles
+    scene.now += 1
+    scene.dependencies.worked(REDIS)
+    assert not scene.dependencies.troubles
+
+
+def test_a_place_that_ended_fails_no_more_and_is_not_called_recovered(scene: Scene) -> None:
+    scene.dependencies.failed(DATABASE, StoreError("refused"), "sync")
+    scene.said()
+    scene.dependencies.forget("sync")
+    assert scene.dependencies.troubles == {}
+    assert scene.said() == []
+
+
+def test_calls_are_counted_by_place(scene: Scene) -> None:
+    scene.dependencies.failed(REDIS, AWAY, "worker")
+    scene.dependencies.failed(DATABASE, StoreError("refused"), "sync")
+    scene.dependencies.failed("something else", OSError("x"), "sync")
+    value = scene.metrics.registry.get_sample_value
+    assert value("peekaping_producer_redis_errors_total", {"where": "worker"}) == 1
+    assert value("peekaping_producer_store_errors_total", {"where": "sync"}) == 1
+
+
+def test_a_long_error_is_cut(scene: Scene) -> None:
+    scene.dependencies.failed(REDIS, ResponseError("DENIED " + "x" * 1_000_000), "worker")
+    [(_, error)] = scene.said("error")
+    assert len(str(error)) == 300
