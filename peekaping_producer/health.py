@@ -13,6 +13,7 @@ import structlog
 
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.targets import shown
 from peekaping_producer.vitals import Vitals
 
 if TYPE_CHECKING:
@@ -31,16 +32,21 @@ class HealthServer:
         self._runner: web.AppRunner | None = None
 
     def bind(self, host: str, port: int, *, required: bool) -> None:
-        """Take `host`:`port`. Where that is taken: ConfigError if `required`, otherwise a warning."""
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        """Take `host`:`port`, where "" and :: are all interfaces.
+
+        Where that is taken: ConfigError if `required`, otherwise a warning.
+        """
+        both = host in {"", "::"} and socket.has_dualstack_ipv6()
+        family = socket.AF_INET6 if both or ":" in host else socket.AF_INET
         try:
-            self._socket = socket.create_server((host, port), family=family)
+            self._socket = socket.create_server((host, port), family=family, dualstack_ipv6=both)
         except OSError as error:
             known = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
             taken = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used ({known})"
+            where = shown(host, port)
             if required:
-                raise ConfigError([f"METRICS_ADDR: {host}:{port} {taken}; takes a free host:port, or off"]) from None
-            log.warning("health.no_port", message=f"{host}:{port} {taken}: no probes and metrics. Set METRICS_ADDR.")
+                raise ConfigError([f"METRICS_ADDR: {where} {taken}; takes a free host:port, or off"]) from None
+            log.warning("health.no_port", message=f"{where} {taken}: no probes and metrics. Set METRICS_ADDR.")
 
     async def serve(self) -> None:
         """Answer from now on, where there is a port. The web framework is imported beside whatever else runs."""

@@ -1,10 +1,18 @@
 """Where the servers are that this program talks to. Plain values: settings make them, drivers take them."""
 
+import re
 from typing import Literal
 
 import msgspec
 
 Dialect = Literal["postgres", "mysql", "sqlite", "mongo"]
+
+
+def shown(host: str | None, port: int | None = None) -> str:
+    """`host` and `port` as one text, with the brackets that an IPv6 address needs before a port."""
+    is_ipv6 = host and host.count(":") > 1 and not re.search(r"[\[\],/]", host)
+    text = f"[{host}]" if is_ipv6 else str(host)
+    return text if port is None else f"{text}:{port}"
 
 
 class Tls(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +32,7 @@ class Sentinels(msgspec.Struct, frozen=True, kw_only=True):
     password: str | None = None
 
     def __str__(self) -> str:
-        return ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.addresses)
+        return ",".join(shown(*address) for address in self.addresses)
 
     __repr__ = __str__
 
@@ -44,7 +52,7 @@ class RedisTarget(msgspec.Struct, frozen=True, kw_only=True):
         scheme = "rediss" if self.tls else "redis"
         if self.sentinels:
             return f"{scheme}+sentinel://{self.sentinels}/{self.sentinels.master}/{self.db}"
-        return f"{scheme}://{self.host}:{self.port}/{self.db}"
+        return f"{scheme}://{shown(self.host, self.port)}/{self.db}"
 
     __repr__ = __str__
 
@@ -97,7 +105,6 @@ class DatabaseTarget(msgspec.Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         if self.dialect == "sqlite":
             return f"sqlite:{self.name}"
-        port = "" if self.port is None else f":{self.port}"
-        return f"{self.dialect}://{self.host}{port}/{self.name}"
+        return f"{self.dialect}://{shown(self.host, self.port)}/{self.name}"
 
     __repr__ = __str__

@@ -7,13 +7,14 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from peekaping_producer.settings.kinds import (
     Address,
+    DatabaseHost,
     DbType,
-    Decimal,
     Host,
     Level,
     Lower,
     Port,
     ReadableFile,
+    Seconds,
     SentinelAddresses,
     SentinelName,
     Setting,
@@ -45,7 +46,7 @@ class Fields(BaseSettings):
         Setting("The kind of database.", " | ".join(get_args(DbType)) + ", in any case", "database", "required"),
     ] = None
     db_host: Annotated[
-        Host | None, Setting("The database's host.", _HOST.format("DATABASE_URL"), "database", _UNLESS_SQLITE)
+        DatabaseHost | None, Setting("The database's host.", _HOST.format("DATABASE_URL"), "database", _UNLESS_SQLITE)
     ] = None
     db_port: Annotated[Port | None, Setting("The database's port.", _PORT, "database", _UNLESS_SQLITE)] = None
     db_name: Annotated[
@@ -73,6 +74,9 @@ class Fields(BaseSettings):
 
     redis_host: Annotated[Host, Setting("Redis's host.", _HOST.format("REDIS_URL"), "redis")] = "redis"
     redis_port: Annotated[Port, Setting("Redis's port.", _PORT, "redis")] = 6379
+    redis_username: Annotated[str | None, Setting("Redis's user (ACL).", "any text", "redis", "the default user")] = (
+        None
+    )
     redis_password: Annotated[SecretStr | None, Setting("Redis's password.", "any text", "redis", "no password")] = None
     redis_db: Annotated[int, Whole, Field(ge=0, le=15), Setting("Redis's database number.", "0 to 15", "redis")] = 0
     redis_url: Annotated[
@@ -122,19 +126,19 @@ class Fields(BaseSettings):
     ] = 500
     lease_ttl: Annotated[
         float,
-        Decimal,
+        Seconds,
         Field(ge=1, le=3600),
         Setting("How long a claim holds before others may take it.", "1 to 3600 seconds", "producer"),
     ] = 10
     sync_interval: Annotated[
         float,
-        Decimal,
+        Seconds,
         Field(ge=0.1, le=3600),
         Setting("How often the leader compares database and schedule.", "0.1 to 3600 seconds", "producer"),
     ] = 30
     shutdown_grace: Annotated[
         float,
-        Decimal,
+        Seconds,
         Field(ge=0.1, le=3600),
         Setting("How long a stop may take to finish what is in hand.", "0.1 to 3600 seconds", "producer"),
     ] = 20
@@ -152,7 +156,7 @@ class Fields(BaseSettings):
 
     startup_timeout: Annotated[
         float,
-        Decimal,
+        Seconds,
         Field(ge=0.1, le=3600),
         Setting("How long to wait at start for Redis and the database.", "0.1 to 3600 seconds"),
     ] = 60

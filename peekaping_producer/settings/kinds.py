@@ -1,5 +1,6 @@
 """What kinds of values settings take, and what is said about each setting."""
 
+import codecs
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,7 +8,13 @@ from typing import Annotated, Literal
 import msgspec
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from peekaping_producer.settings.addresses import HostPort, host, host_and_port
 from peekaping_producer.settings.sentinels import sentinel_addresses, sentinel_name
+from peekaping_producer.targets import shown
+
+_NUMBER = r"[0-9]{1,9}(?:\.[0-9]{0,9})?"
+_UNITS = {"h": 3600, "ms": 1e-3, "m": 60, "s": 1, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
+"""The seconds of each of Go's units; a longer one stands before its own beginning."""
 
 Need = Literal["database", "redis", "producer"]
 """What a command works with; a setting of another group is not even looked at."""
@@ -26,29 +33,46 @@ def _whole_number(given: object) -> object:
     """Go's rule for a decimal number: digits with an optional sign, and nothing else."""
     if isinstance(given, str):
         if not re.fullmatch(r"[+-]?[0-9]{1,19}", given):
-            raise ValueError
+            linked = "://" in given
+            raise ValueError("Kubernetes sets it for a Service: set enableServiceLinks: false" if linked else "")
         return int(given)
     return given
 
 
-def _decimal(given: object) -> object:
-    if isinstance(given, str) and not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", given):
-        raise ValueError
-    return given
+def _seconds(given: object) -> object:
+    """Seconds as a number, or a duration as Go writes it: 10, 0.5, 500ms, 10s, 1m30s."""
+    if not isinstance(given, str):
+        return given
+    if re.fullmatch(_NUMBER, given):
+        return float(given)
+    if not re.fullmatch(rf"({_NUMBER}({'|'.join(_UNITS)}))+", given):
+        raise ValueError("with a unit: 500ms, 10s, 1m30s" if given[:1].isdecimal() else "")
+    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(rf"({_NUMBER})([a-zµμ]+)", given))
 
 
-def _host(given: str) -> str:
-    if "@" in given or "://" in given:
-        raise ValueError
-    return given
+def _database_host(given: str) -> str:
+    """One host; for MongoDB also several, host:port,host:port, each but the last with its port if that is not 27017.
+
+    For Postgres a folder of Unix sockets is one too.
+    """
+    if given.startswith("/"):
+        return given
+    *seeds, last = given.split(",")
+    if not seeds:
+        return host(last)
+    return ",".join([*(shown(*host_and_port(each.strip())) for each in seeds), shown(host(last.strip()))])
 
 
-def _file(given: str) -> str:
+def readable_file(given: str) -> str:
+    """`given`, the path of a file that can be read. Raises ValueError with the reason."""
     try:
-        with Path(given).open("rb"):
-            return given
-    except OSError:
-        raise ValueError from None
+        with Path(given).open("rb") as file:
+            start = file.read(3)
+    except OSError as error:
+        raise ValueError(error.strerror) from None
+    if start.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError("it begins with a byte order mark; save it without one")
+    return given
 
 
 def _address(given: str) -> str:
@@ -56,14 +80,16 @@ def _address(given: str) -> str:
     return given
 
 
-def listening_address(text: str) -> tuple[str, int] | None:
-    """(host, port) of a METRICS_ADDR, None for "off" and for nothing. Raises ValueError for anything else."""
-    if text in {"", "off"}:
+def listening_address(text: str) -> HostPort | None:
+    """(host, port) of a METRICS_ADDR, None for "off" and for nothing. Raises ValueError for anything else.
+
+    Without a host, as in `:9464`, it means all interfaces, and the host is "".
+    """
+    if text.lower() in {"", "off"}:
         return None
-    match = re.fullmatch(r"(?:\[(?P<v6>[0-9a-fA-F:.]+(?:%\w+)?)\]|(?P<host>[\w.-]+)):(?P<port>[0-9]{1,5})", text)
-    if match is None or int(match["port"]) > 65535:
-        raise ValueError
-    return match["v6"] or match["host"], int(match["port"])
+    everywhere = re.fullmatch(r"\*?(:[0-9]+)", text, re.ASCII)
+    name, port = host_and_port(f"localhost{everywhere[1]}" if everywhere else text, port_required=True)
+    return "" if everywhere else name, port or 0
 
 
 def _sentinels(given: str) -> str:
@@ -73,11 +99,12 @@ def _sentinels(given: str) -> str:
 
 Lower = BeforeValidator(lambda given: given.lower() if isinstance(given, str) else given)
 Whole = BeforeValidator(_whole_number)
-Decimal = BeforeValidator(_decimal)
+Seconds = BeforeValidator(_seconds)
 
-Host = Annotated[str, AfterValidator(_host)]
+Host = Annotated[str, AfterValidator(host)]
+DatabaseHost = Annotated[str, AfterValidator(_database_host)]
 Port = Annotated[int, Whole, Field(ge=1, le=65535)]
-ReadableFile = Annotated[str, AfterValidator(_file)]
+ReadableFile = Annotated[str, AfterValidator(readable_file)]
 Address = Annotated[str, AfterValidator(_address)]
 SentinelAddresses = Annotated[str, AfterValidator(_sentinels)]
 SentinelName = Annotated[str, AfterValidator(sentinel_name)]

@@ -7,19 +7,27 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from peekaping_producer.errors import ConfigError
-from peekaping_producer.settings.environment import Found, merge, read_dotenv, resolve_files
+from peekaping_producer.settings.environment import (
+    SECRETS,
+    VERBATIM,
+    Found,
+    has_hidden_characters,
+    merge,
+    read_dotenv,
+    resolve_files,
+)
 from peekaping_producer.settings.fields import about
 from peekaping_producer.settings.kinds import Need
 from peekaping_producer.settings.model import Settings
+from peekaping_producer.settings.urls import names_database
 
 ALL: frozenset[Need] = frozenset({"database", "redis", "producer"})
 
-SECRETS = ("DB_PASS", "DATABASE_URL", "REDIS_PASSWORD", "REDIS_URL", "REDIS_SENTINEL_PASSWORD")
-"""Each may come from a file: NAME_FILE."""
-
+_URLS = ("DATABASE_URL", "REDIS_URL")
 _DATABASE_PARTS = ("DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASS")
 _REDIS_ADDRESS = ("REDIS_HOST", "REDIS_PORT")
-_REDIS_PARTS = (*_REDIS_ADDRESS, "REDIS_PASSWORD", "REDIS_DB", "REDIS_SENTINELS", "REDIS_SENTINEL_MASTER")
+_REDIS_LOGIN = ("REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_DB")
+_REDIS_PARTS = (*_REDIS_ADDRESS, *_REDIS_LOGIN, "REDIS_SENTINELS", "REDIS_SENTINEL_MASTER")
 _FAMILIES = ("DB_TLS", "REDIS_TLS", "REDIS_SENTINEL")
 """How names begin that only make sense together."""
 
@@ -36,8 +44,10 @@ def load_settings(
     names = [name.upper() for name in Settings.model_fields]
     names += [f"{name}_FILE" for name in SECRETS]
     found = merge(names, os.environ if environ is None else environ, _dotenv(dotenv))
-    idle = _idle(found, needs)
-    found = resolve_files({name: each for name, each in found.items() if name not in idle}, SECRETS, problems)
+    found = _without(found, _of_other_commands(needs))
+    with_urls = resolve_files(found, _URLS, problems)
+    idle = _of_other_commands(needs) | _replaced(found | with_urls)
+    found = resolve_files(_without(with_urls, idle), SECRETS, problems)
     given = {name: each for name, each in found.items() if each.text or name == "METRICS_ADDR"}
     settings = _check(given, problems)
     _check_targets(settings, needs, problems)
@@ -56,34 +66,70 @@ def _dotenv(path: Path) -> dict[str, str]:
         raise ConfigError([f"{path}: cannot be read, takes UTF-8 text"]) from None
 
 
-def _idle(found: Mapping[str, Found], needs: Collection[Need]) -> set[str]:
-    """The names that do not count here: those of other commands, and those that a URL, sentinels or sqlite replace."""
+def _of_other_commands(needs: Collection[Need]) -> set[str]:
+    """The names that a command which needs `needs` does not look at."""
+    names = {name.upper() for name in Settings.model_fields if about(name).group not in {None, *needs}}
+    return names | _files(names)
+
+
+def _replaced(found: Mapping[str, Found]) -> set[str]:
+    """The names that do not count since a URL, sentinels or sqlite replace them."""
 
     def text(name: str) -> str:
         return found[name].text if name in found else ""
 
-    idle = {name.upper() for name in Settings.model_fields if about(name).group not in {None, *needs}}
-    if text("REDIS_URL") or text("REDIS_URL_FILE"):
+    idle: set[str] = set()
+    if _is_given("REDIS_URL", found):
         idle |= set(_REDIS_PARTS)
     elif text("REDIS_SENTINELS"):
         idle |= set(_REDIS_ADDRESS)
-    if text("DATABASE_URL") or text("DATABASE_URL_FILE"):
-        idle |= set(_DATABASE_PARTS)
+    if _is_given("DATABASE_URL", found):
+        idle |= set(_DATABASE_PARTS) - (set() if names_database(text("DATABASE_URL")) else {"DB_NAME"})
     elif text("DB_TYPE").lower() == "sqlite":
         tls = {name.upper() for name in Settings.model_fields if name.startswith("db_tls")}
         idle |= {*_DATABASE_PARTS, *tls} - {"DB_NAME"}
-    return idle | {f"{name}_FILE" for name in idle & set(SECRETS)}
+    return idle | _files(idle)
+
+
+def _is_given(name: str, found: Mapping[str, Found]) -> bool:
+    """Whether `name` or its file is set, even where the file cannot be read."""
+    return any(each in found and bool(found[each].text) for each in (name, f"{name}_FILE"))
+
+
+def _files(names: Collection[str]) -> set[str]:
+    return {f"{name}_FILE" for name in SECRETS if name in names}
+
+
+def _without(found: Mapping[str, Found], names: Collection[str]) -> dict[str, Found]:
+    return {name: each for name, each in found.items() if name not in names}
 
 
 def _check(given: Mapping[str, Found], problems: list[str]) -> Settings:
     """Settings with whatever is usable of `given`; what is not is a problem, in our words and not in pydantic's."""
-    texts = {name.lower(): each.text for name, each in given.items()}
+    garbled = {name for name, each in given.items() if _is_garbled(name, each.text)}
+    refused = dict.fromkeys(garbled, "with a character that is not visible or cannot be sent")
+    texts = {name.lower(): each.text for name, each in given.items() if name not in refused}
     try:
-        return Settings(**texts)  # type: ignore[arg-type]  # texts are what it converts
+        settings = Settings(**texts)  # type: ignore[arg-type]  # texts are what it converts
     except ValidationError as error:
-        unusable = dict.fromkeys(str(each["loc"][0]) for each in error.errors(include_input=False, include_url=False))
-    problems.extend(f"{name.upper()}: got {_shown(name, texts[name])}, takes {about(name).takes}" for name in unusable)
-    return Settings(**{name: text for name, text in texts.items() if name not in unusable})  # type: ignore[arg-type]
+        for each in error.errors(include_input=False, include_url=False):
+            refused.setdefault(str(each["loc"][0]).upper(), str(each.get("ctx", {}).get("error", "")))
+        usable = {name: text for name, text in texts.items() if name.upper() not in refused}
+        settings = Settings(**usable)  # type: ignore[arg-type]
+    in_order = (name for name in map(str.upper, Settings.model_fields) if name in refused)
+    problems.extend(_refusal(name, given[name].text, refused[name]) for name in in_order)
+    return settings
+
+
+def _is_garbled(name: str, text: str) -> bool:
+    """Whether no setting can hold `text`. A password may hold control characters, but no NUL, and only UTF-8."""
+    if name in VERBATIM:
+        return any(each == "\0" or "\ud800" <= each <= "\udfff" for each in text)
+    return has_hidden_characters(text)
+
+
+def _refusal(name: str, text: str, reason: str) -> str:
+    return f"{name}: got {_shown(name, text)}, takes {about(name.lower()).takes}" + (f" ({reason})" if reason else "")
 
 
 def _check_targets(settings: Settings, needs: Collection[Need], problems: list[str]) -> None:

@@ -2,19 +2,22 @@
 
 from pathlib import Path
 from typing import Literal, Self
-from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 import msgspec
 from pydantic import PrivateAttr, SecretStr
 
 from peekaping_producer.errors import ConfigError
+from peekaping_producer.settings.environment import VERBATIM, cleaned
 from peekaping_producer.settings.fields import Fields, about
 from peekaping_producer.settings.kinds import DbType, Need, listening_address
-from peekaping_producer.settings.logins import readings
+from peekaping_producer.settings.logins import passwords, readings
+from peekaping_producer.settings.parameters import Asked, sort_out
 from peekaping_producer.settings.sentinels import from_parts, with_password
-from peekaping_producer.settings.urls import DIALECTS, parse_database_url, parse_redis_url, tls_in_url
+from peekaping_producer.settings.urls import DIALECTS, parse_database_url, parse_redis_url, passwords_in
 from peekaping_producer.targets import DatabaseTarget, Dialect, Login, RedisTarget, Tls
+
+_TLS_FILES = ("ca_file", "cert_file", "key_file")
 
 
 class Settings(Fields):
@@ -61,39 +64,40 @@ class Settings(Fields):
         for name in ("db_tls", "redis_tls"):
             if not getattr(self, f"{name}_verify"):
                 said.append(f"{name.upper()}_VERIFY: got false: whoever answers there is believed to be the server.")
+        for name in VERBATIM:
+            password = _text(getattr(self, name.lower())) or ""
+            if password != cleaned(password):
+                said.append(f"{name}: has blanks, line ends or quotes around it, which are sent as part of it.")
         return tuple(said)
 
     @property
     def secrets(self) -> frozenset[str]:
         """Every text that must not be shown: passwords, and URLs with the passwords in them, as written and decoded."""
         texts = [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
-        texts += [unquote(self.db_pass.get_secret_value())] if self.db_pass else []  # as an alternate login has it
-        for url, parse in ((self.database_url, parse_database_url), (self.redis_url, parse_redis_url)):
-            if url is not None:
-                parsed = parse(url.get_secret_value())
-                target = parsed[0] if isinstance(parsed, tuple) else parsed
-                texts += [target.password or "", urlsplit(url.get_secret_value()).password or ""]
+        texts += passwords(self.db_pass.get_secret_value()) if self.db_pass else ()
+        for name, url in (("DATABASE_URL", self.database_url), ("REDIS_URL", self.redis_url)):
+            texts += passwords_in(name, url.get_secret_value()) if url else ()
         return frozenset(filter(None, texts))
 
     def redis_target(self) -> RedisTarget:
         """The Redis server meant. Raises ConfigError."""
         problems: list[str] = []
-        encrypted = None
+        asked = Asked()
         if self.redis_url:
-            target, tls_asked = parse_redis_url(self.redis_url.get_secret_value())
-            encrypted = tls_asked or None
+            target, asked = parse_redis_url(self.redis_url.get_secret_value(), problems)
         else:
             target = RedisTarget(
                 host=self.redis_host,
                 port=self.redis_port,
                 sentinels=from_parts(self.redis_sentinels, self.redis_sentinel_master, problems),
                 db=self.redis_db,
+                username=self.redis_username,
                 password=_text(self.redis_password),
             )
         sentinels = target.sentinels
         if sentinels or not self.redis_sentinels:  # else it is said already what is wrong with them
             sentinels = with_password(sentinels, _text(self.redis_sentinel_password), problems)
-        target = msgspec.structs.replace(target, sentinels=sentinels, tls=self._tls("redis_tls", encrypted, problems))
+        target = msgspec.structs.replace(target, sentinels=sentinels, tls=self._tls("redis_tls", asked, problems))
         if problems:
             raise ConfigError(problems)
         return target
@@ -104,18 +108,17 @@ class Settings(Fields):
         url = self.database_url
         target = self._database_in_url(url, problems) if url else self._database_in_parts(problems)
         if target.dialect != "sqlite":
-            params = dict(target.params)
-            encrypted = tls_in_url(target.dialect, params, problems)
-            if target.dialect == "mongo" and target.port is None and encrypted is None:
-                encrypted = True  # mongodb+srv:// means TLS
-            tls = self._tls("db_tls", encrypted, problems)
+            params, asked = sort_out(target.dialect, target.params, problems)
+            if target.dialect == "mongo" and target.port is None and asked.tls is None:
+                asked = msgspec.structs.replace(asked, tls=True)  # mongodb+srv:// means TLS
+            tls = self._tls("db_tls", asked, problems)
             target = msgspec.structs.replace(target, params=params, tls=tls)
         if problems:
             raise ConfigError(problems)
         return target
 
     def _database_in_url(self, url: SecretStr, problems: list[str]) -> DatabaseTarget:
-        target = parse_database_url(url.get_secret_value())
+        target = parse_database_url(url.get_secret_value(), self.db_name or "")
         if self.db_type and _dialect(self.db_type) != target.dialect:
             problems.append(
                 f"DB_TYPE: got {self.db_type!r}, takes what DATABASE_URL says ({target.dialect}), or to be left out"
@@ -130,6 +133,9 @@ class Settings(Fields):
             if getattr(self, name) is None:
                 problems.append(f"{name.upper()}: is not set, takes {about(name).takes} (or set DATABASE_URL)")
         dialect = _dialect(self.db_type or "postgres")
+        several, folder = "," in (self.db_host or ""), (self.db_host or "").startswith("/")
+        if (several and dialect != "mongo") or (folder and dialect != "postgres"):
+            problems.append(f"DB_HOST: got {self.db_host!r}, takes one host name or address ({dialect})")
         literal = Login(user=self.db_user, password=_text(self.db_pass), name=self.db_name or "")
         first, *others = readings(dialect, literal)
         return DatabaseTarget(
@@ -142,22 +148,25 @@ class Settings(Fields):
             alternates=tuple(others),
         )
 
-    def _tls(self, name: Literal["db_tls", "redis_tls"], encrypted: bool | None, problems: list[str]) -> Tls | None:
-        """`encrypted`: what the URL says about it, None where it says nothing."""
-        asked: bool | None = getattr(self, name)
-        files: dict[str, str | None] = {
-            part: getattr(self, f"{name}_{part}") for part in ("ca_file", "cert_file", "key_file")
-        }
-        shown = name.upper()
-        if None not in (asked, encrypted) and asked != encrypted:
-            problems.append(f"{shown}: got {str(asked).lower()}, takes what the URL says, or to be left out")
-        if not (encrypted if asked is None else asked):
-            given = [part for part, path in files.items() if path]
-            problems.extend(f"{shown}_{part.upper()}: is set, but TLS is off: takes {shown}=true" for part in given)
+    def _tls(self, name: Literal["db_tls", "redis_tls"], asked: Asked, problems: list[str]) -> Tls | None:
+        """`asked`: what the URL says about it; a file that is a setting of its own wins."""
+        shown, url = name.upper(), "REDIS_URL" if name == "redis_tls" else "DATABASE_URL"
+        wanted: bool | None = getattr(self, name)
+        verify: bool = getattr(self, f"{name}_verify")
+        files: dict[str, str | None] = {part: getattr(self, f"{name}_{part}") for part in _TLS_FILES}
+        if None not in (wanted, asked.tls) and wanted != asked.tls:
+            problems.append(f"{shown}: got {str(wanted).lower()}, takes what the URL says, or to be left out")
+        if asked.unverified and verify:
+            problems.append(f"{url}: got a parameter against verification, takes {shown}_VERIFY=false beside it")
+        if not (asked.tls if wanted is None else wanted):
+            given = [f"{shown}_{part.upper()}: is set" for part, path in files.items() if path]
+            given += [f"{url}: got a file of certificates" for _ in asked.files][:1]
+            problems.extend(f"{each}, but TLS is off: takes {shown}=true" for each in given)
             return None
+        files = {part: path or asked.files.get(part) for part, path in files.items()}
         if files["key_file"] and not files["cert_file"]:
             problems.append(f"{shown}_KEY_FILE: is set alone, takes {shown}_CERT_FILE beside it")
-        return Tls(verify=getattr(self, f"{name}_verify"), **files)
+        return Tls(verify=verify, **files)
 
 
 def _text(secret: SecretStr | None) -> str | None:

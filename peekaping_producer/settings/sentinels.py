@@ -4,22 +4,19 @@ import re
 
 import msgspec
 
+from peekaping_producer.settings.addresses import HostPort, host_port
 from peekaping_producer.targets import Sentinels
 
 MASTER_FORM = "the name of a master: letters, digits and . _ -"
 _DEFAULT_PORT = 26379
 
 
-def sentinel_addresses(text: str) -> tuple[tuple[str, int], ...]:
+def sentinel_addresses(text: str) -> tuple[HostPort, ...]:
     """(host, port) of each of `host:port,[IPv6]:port`; the port may be left out. Raises ValueError."""
-    found = []
-    for each in text.split(","):
-        match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([\w.-]+))(?::([0-9]{1,5}))?", each.strip(), re.ASCII)
-        port = int(match[3] or _DEFAULT_PORT) if match else 0
-        if match is None or not 1 <= port <= 65535:
-            raise ValueError
-        found.append((match[1] or match[2], port))
-    return tuple(found)
+    found = tuple(host_port(each.strip(), _DEFAULT_PORT) for each in text.split(","))
+    if any(port == 0 for _, port in found):
+        raise ValueError
+    return found
 
 
 def sentinel_name(text: str) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 from pydantic import SecretStr
 
+from peekaping_producer.settings.environment import SECRETS
 from peekaping_producer.settings.fields import about
-from peekaping_producer.settings.load import SECRETS
 from peekaping_producer.settings.model import Settings
 
 BEGIN, END = "<!-- settings: begin -->", "<!-- settings: end -->"

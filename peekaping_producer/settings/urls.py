@@ -1,11 +1,16 @@
 """DATABASE_URL and REDIS_URL, taken apart. No message shows any part of a URL: it may hold a password."""
 
 import re
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
 
 from peekaping_producer.errors import ConfigError
+from peekaping_producer.settings.addresses import host_and_port
+from peekaping_producer.settings.environment import has_hidden_characters
+from peekaping_producer.settings.parameters import Asked, sort_out
 from peekaping_producer.settings.sentinels import sentinel_addresses, sentinel_name
-from peekaping_producer.targets import DatabaseTarget, Dialect, RedisTarget, Sentinels
+from peekaping_producer.targets import DatabaseTarget, Dialect, RedisTarget, Sentinels, shown
 
 DIALECTS: dict[str, Dialect] = {
     "postgres": "postgres",
@@ -16,114 +21,130 @@ DIALECTS: dict[str, Dialect] = {
     "mongodb": "mongo",
     "mongodb+srv": "mongo",
 }
+_REDIS_SCHEMES = {"redis": False, "rediss": True, "valkey": False, "valkeys": True}
+"""Those of one server, and whether they ask for TLS."""
+_SENTINEL_SCHEMES = {f"{scheme}+sentinel": tls for scheme, tls in _REDIS_SCHEMES.items()}
 _DATABASE_FORM = "postgres://, mysql://, mongodb:// or mongodb+srv:// user:password@host:port/name, or sqlite:///path"
 _REDIS_FORM = "redis:// or rediss:// user:password@host:port/db"
 _SENTINEL_FORM = "redis+sentinel:// or rediss+sentinel:// user:password@host:port,host:port/master-name/db"
 _ENCODE = "characters such as / ? # % in a name or password are written percent-encoded"
-_SEEDS = re.compile(
-    r"(?P<before>mongodb://(?:[^/@]*@)?)(?P<seeds>(?:(?:[\w.-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?,)+)(?P<after>[^,@]*)"
+_URL = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):(?://(?:(?P<login>[^/?#]*)@)?(?P<where>[^/?#@]*))?"
+    r"(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?"
 )
-_TLS_IN_URL: dict[Dialect, dict[str, dict[str, bool]]] = {
-    "postgres": {"sslmode": {"disable": False, "require": True, "verify-ca": True, "verify-full": True}},
-    "mysql": {"ssl-mode": {"disabled": False, "required": True, "verify_ca": True, "verify_identity": True}},
-    "mongo": {name: {"false": False, "true": True} for name in ("tls", "ssl")},
-}
-"""What each database's own URLs say about TLS, and whether that asks for it."""
-_DEFAULT_PORT: dict[str, int | None] = {"postgres": 5432, "mysql": 3306, "mongo": 27017}
+_DEFAULT_PORT: dict[str, int] = {"postgres": 5432, "mysql": 3306, "mongo": 27017}
 
 
-def parse_database_url(url: str) -> DatabaseTarget:
+class Url(msgspec.Struct, frozen=True):
+    """A URL's parts as they are written there, but for user and password, which are decoded."""
+
+    setting: str
+    scheme: str
+    user: str | None
+    password: str | None
+    where: str
+    path: str
+    params: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """What the path names, decoded."""
+        return _decoded(self.setting, self.path[1:])
+
+
+def parse_database_url(text: str, default_name: str = "") -> DatabaseTarget:
     """The target that a DATABASE_URL names, without TLS; `params` holds what follows its question mark.
 
-    `sqlite:///x.db` is relative to the working directory and `sqlite:////x.db` absolute, as in SQLAlchemy. Only
-    mongodb+srv:// has no port: its servers come from DNS. The host of a MongoDB replica set is all of its seeds but for
-    the last one's port: `h1:27017,h2`. Raises ConfigError.
+    `default_name` is the database's where the URL names none. `sqlite:///x.db` is relative to the working directory and
+    `sqlite:////x.db` absolute, as in SQLAlchemy. Only mongodb+srv:// has no port: its servers come from DNS. The host
+    of a MongoDB replica set is all of its seeds but for the last one's port: `h1:27017,h2`. Raises ConfigError.
     """
-    seeds, url = _split_seeds(url)
-    parts = _split("DATABASE_URL", url, _DATABASE_FORM)
-    dialect = DIALECTS.get(parts.scheme)
+    url = _split("DATABASE_URL", text, _DATABASE_FORM)
+    dialect = DIALECTS.get(url.scheme) or DIALECTS.get(url.scheme.partition("+")[0])  # as in postgresql+asyncpg
     if dialect is None:
         raise _refusal("DATABASE_URL", f"takes {_DATABASE_FORM}")
-    if dialect == "sqlite" and not re.match("sqlite:///.", url):
+    if dialect == "sqlite" and not re.match("[^:]+:///.", text):
         raise _refusal("DATABASE_URL", "takes sqlite:///path with three slashes, or four for an absolute path")
-    name = _decoded("DATABASE_URL", parts.path[1:])
-    pairs = parse_qsl(parts.query, keep_blank_values=True)
-    params = dict(pairs)
-    if len(params) < len(pairs):
-        raise _refusal("DATABASE_URL", "takes each parameter once")
+    name = url.name or default_name
     if not name:
-        raise _refusal("DATABASE_URL", "takes a database name (sqlite: a path) after the host")
+        raise _refusal("DATABASE_URL", "takes a database name after the host, or DB_NAME beside it (sqlite: a path)")
     if dialect == "sqlite":
-        return DatabaseTarget(dialect=dialect, name=name, params=params)
-    if "/" in parts.path[1:] or "@" in parts.path:
+        return DatabaseTarget(dialect=dialect, name=name, params=url.params)
+    if "/" in url.path[1:] or "@" in url.path:
         raise _refusal("DATABASE_URL", f"takes one name after the host; {_ENCODE}")
-    user, password = _userinfo("DATABASE_URL", parts)
-    if not parts.hostname or "," in parts.hostname or (user is None and dialect != "mongo"):
+    if url.user is None and dialect != "mongo":
         raise _refusal("DATABASE_URL", f"takes a host and a user: {_DATABASE_FORM}")
-    if parts.scheme == "mongodb+srv" and parts.port:
-        raise _refusal("DATABASE_URL", "takes no port with mongodb+srv://: DNS names the servers and their ports")
-    port = None if parts.scheme == "mongodb+srv" else parts.port or _DEFAULT_PORT[dialect]
+    host, port = _servers(url, dialect)
     return DatabaseTarget(
-        dialect=dialect, name=name, host=seeds + parts.hostname, port=port, user=user, password=password, params=params
+        dialect=dialect, name=name, host=host, port=port, user=url.user, password=url.password, params=url.params
     )
 
 
-def tls_in_url(dialect: Dialect, params: dict[str, str], problems: list[str]) -> bool | None:
-    """Whether a URL's parameters ask for TLS, None where they say nothing; those that speak of it are taken out.
-
-    Postgres' prefer and allow, and MySQL's preferred, are refused: with them the server, or who poses as it, decides.
-    """
-    said: set[bool] = set()
-    for name, modes in _TLS_IN_URL.get(dialect, {}).items():
-        mode = params.pop(name, None)
-        if mode is not None and mode.lower() not in modes:
-            problems.append(f"DATABASE_URL: got a value of {name} that is not taken, takes {', '.join(modes)}")
-        elif mode is not None:
-            said.add(modes[mode.lower()])
-    if len(said) > 1:
-        problems.append("DATABASE_URL: got tls and ssl that contradict each other, takes one of them")
-    return said.pop() if said else None
-
-
-def parse_redis_url(url: str) -> tuple[RedisTarget, bool]:
-    """The target that a REDIS_URL names, without TLS, and whether it asks for TLS (rediss://, rediss+sentinel://).
-
-    Raises ConfigError.
-    """
-    if url.partition("://")[0].lower() in {"redis+sentinel", "rediss+sentinel"}:
-        return _parse_sentinel_url(url)
-    parts = _split("REDIS_URL", url, _REDIS_FORM)
-    if parts.scheme not in {"redis", "rediss"} or not parts.hostname:
+def parse_redis_url(text: str, problems: list[str]) -> tuple[RedisTarget, Asked]:
+    """The target that a REDIS_URL names, without TLS, and what it asks for about TLS. Raises ConfigError."""
+    url = _split("REDIS_URL", text, _REDIS_FORM)
+    params, asked = sort_out("redis", url.params, problems)
+    if url.scheme in _SENTINEL_SCHEMES:
+        tls, where = _SENTINEL_SCHEMES[url.scheme], _sentinels(url)
+    elif url.scheme in _REDIS_SCHEMES:
+        host, port = _address(url, url.where, _REDIS_FORM)
+        number = _database_number(url.path.strip("/") or params.pop("db", ""), "the host")
+        where = RedisTarget(host=host, port=port or 6379, db=number)
+        tls = _REDIS_SCHEMES[url.scheme]
+    else:
         raise _refusal("REDIS_URL", f"takes {_REDIS_FORM}, or {_SENTINEL_FORM}")
-    _no_query(parts)
-    user, password = _userinfo("REDIS_URL", parts)
-    db = _database_number(parts.path.strip("/"), "the host")
-    target = RedisTarget(host=parts.hostname, port=parts.port or 6379, db=db, username=user, password=password)
-    return target, parts.scheme == "rediss"
+    problems.extend(f"REDIS_URL: got ***, takes no {name}=... after a question mark" for name in params)
+    if tls and asked.tls is False:
+        problems.append(f"REDIS_URL: got {url.scheme}:// and a parameter that contradict each other about TLS")
+    target = msgspec.structs.replace(where, username=url.user, password=url.password)
+    return target, msgspec.structs.replace(asked, tls=tls or asked.tls)
 
 
-def _parse_sentinel_url(url: str) -> tuple[RedisTarget, bool]:
+def names_database(text: str) -> bool:
+    """Whether a DATABASE_URL, good or bad, has something where the database's name stands."""
+    match = _URL.fullmatch(text)
+    return match is None or len(match["path"]) > 1
+
+
+def passwords_in(setting: str, text: str) -> set[str]:
+    """The password in a URL that can be parsed, as written there and decoded."""
+    match = _URL.fullmatch(text)
+    written = (match["login"] or "").partition(":")[2] if match else ""
+    return {written, _decoded(setting, written)}
+
+
+def _sentinels(url: Url) -> RedisTarget:
     """User and password are those of the master; the sentinels' own password is a setting of its own."""
-    refusal = _refusal("REDIS_URL", f"takes {_SENTINEL_FORM}; {_ENCODE}")
+    name, _, number = url.path.strip("/").partition("/")
     try:
-        parts = urlsplit(url)
-        addresses = sentinel_addresses(parts.netloc.rpartition("@")[2])
-        name, _, db = parts.path.strip("/").partition("/")
+        addresses = sentinel_addresses(url.where.replace("%25", "%"))
         sentinels = Sentinels(addresses=addresses, master=sentinel_name(name))
     except ValueError:
-        raise refusal from None
-    if "#" in url:
-        raise refusal
-    _no_query(parts)
-    user, password = _userinfo("REDIS_URL", parts)
-    number = _database_number(db, "the master's name")
-    target = RedisTarget(sentinels=sentinels, db=number, username=user, password=password)
-    return target, parts.scheme == "rediss+sentinel"
+        raise _refusal("REDIS_URL", f"takes {_SENTINEL_FORM}; {_ENCODE}") from None
+    return RedisTarget(sentinels=sentinels, db=_database_number(number, "the master's name"))
 
 
-def _no_query(parts: SplitResult) -> None:
-    if parts.query:
-        raise _refusal("REDIS_URL", "takes nothing after a question mark; TLS options are settings of their own")
+def _servers(url: Url, dialect: Dialect) -> tuple[str, int | None]:
+    """The host and the port. Of several seeds the port is the last one's, and the host all the rest."""
+    *seeds, (host, port) = (
+        _address(url, each, _DATABASE_FORM) for each in (url.where.split(",") if dialect == "mongo" else [url.where])
+    )
+    if url.scheme == "mongodb+srv":
+        if port or seeds:
+            raise _refusal("DATABASE_URL", "takes no port with mongodb+srv://: DNS names the servers and their ports")
+        return host, None
+    host = ",".join([*(shown(*each) for each in seeds), shown(host)]) if seeds else host
+    return host, port or _DEFAULT_PORT[dialect]
+
+
+def _address(url: Url, text: str, form: str) -> tuple[str, int | None]:
+    try:
+        host, port = host_and_port(text.replace("%25", "%"))  # before the zone of an IPv6 address
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise _refusal(url.setting, f"takes {form}, with a port from 1 to 65535 and IPv6 in brackets; {_ENCODE}")
+    return host, port
 
 
 def _database_number(text: str, after: str) -> int:
@@ -132,35 +153,35 @@ def _database_number(text: str, after: str) -> int:
     return int(text or "0")
 
 
-def _split_seeds(url: str) -> tuple[str, str]:
-    """What stands before the last of several mongodb:// hosts, and the URL without it."""
-    found = _SEEDS.fullmatch(url)
-    return (found["seeds"], found["before"] + found["after"]) if found else ("", url)
-
-
-def _split(setting: str, url: str, form: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise _refusal(setting, f"takes {form}, with a port from 1 to 65535; {_ENCODE}") from None
-    if port == 0 or "#" in url:
-        raise _refusal(setting, f"takes {form}, with a port from 1 to 65535; {_ENCODE}")
-    return parts
-
-
-def _userinfo(setting: str, parts: SplitResult) -> tuple[str | None, str | None]:
-    user, password = (
-        None if each is None else _decoded(setting, each) for each in (parts.username or None, parts.password)
+def _split(setting: str, text: str, form: str) -> Url:
+    match = _URL.fullmatch(text)
+    if match is None or has_hidden_characters(text):
+        raise _refusal(setting, f"takes {form}; {_ENCODE}")
+    pairs = parse_qsl(match["query"] or "", keep_blank_values=True)
+    if not all(re.fullmatch(r"[A-Za-z][\w.-]*", name, re.ASCII) for name, _ in pairs):
+        raise _refusal(setting, f"takes name=value after a question mark; {_ENCODE}")
+    if len(dict(pairs)) < len(pairs):
+        raise _refusal(setting, "takes each parameter once")
+    user, colon, password = (match["login"] or "").partition(":")
+    return Url(
+        setting=setting,
+        scheme=match["scheme"].lower(),
+        user=_decoded(setting, user) or None,
+        password=_decoded(setting, password, is_password=True) if colon else None,
+        where=match["where"] or "",
+        path=match["path"],
+        params=dict(pairs),
     )
-    return user, password
 
 
-def _decoded(setting: str, text: str) -> str:
+def _decoded(setting: str, text: str, *, is_password: bool = False) -> str:
     try:
-        return unquote(text, errors="strict")
+        decoded = unquote(text, errors="strict")
     except UnicodeDecodeError:
         raise _refusal(setting, "takes UTF-8 in what is percent-encoded") from None
+    if "\0" in decoded or (has_hidden_characters(decoded) and not is_password):
+        raise _refusal(setting, "takes names without control characters")
+    return decoded
 
 
 def _refusal(setting: str, takes: str) -> ConfigError:

@@ -141,14 +141,21 @@ def test_missing_parts_and_bad_ones_are_reported_together() -> None:
 
 
 @pytest.mark.parametrize("name", ["LEASE_TTL", "SYNC_INTERVAL", "SHUTDOWN_GRACE", "STARTUP_TIMEOUT"])
-@pytest.mark.parametrize("text", ["0", "-1", "inf", "nan", "1e3", "10s", "3601", " 5", "1_0", "١"])
+@pytest.mark.parametrize(
+    "text",
+    ["0", "-1", "inf", "nan", "1e3", "3601", "2h", "1_0", "١", "10 s", "10sec", "s", "-1s", "1d", "1m-30s", "1,5"],
+)
 def test_durations_that_are_refused(name: str, text: str) -> None:
     [problem] = problems({"producer"}, **{name: text})
     assert problem.startswith(f"{name}: got {text!r}, takes ")
 
 
-def test_durations_may_have_a_fraction() -> None:
-    assert load({"producer"}, SYNC_INTERVAL="0.5").sync_interval == 0.5
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0.5", 0.5), ("500ms", 0.5), ("10s", 10), ("1m", 60), ("1m30s", 90), ("1h", 3600), ("1.5s", 1.5), (" 5\n", 5)],
+)
+def test_durations_are_seconds_or_as_go_writes_them(text: str, seconds: float) -> None:
+    assert load({"producer"}, SYNC_INTERVAL=text).sync_interval == seconds
 
 
 def test_a_command_reads_only_what_it_needs() -> None:
@@ -217,7 +224,14 @@ def test_secrets_hold_a_url_password_as_written_and_decoded() -> None:
         ("[::]:9464", ("::", 9464)),
         ("localhost:0", ("localhost", 0)),
         ("off", None),
+        ("OFF", None),
         ("", None),
+        (":9464", ("", 9464)),
+        ("*:9464", ("", 9464)),
+        ("::1:9464", ("::1", 9464)),
+        (":::9464", ("::", 9464)),
+        ("[fe80::1%eth0]:9464", ("fe80::1%eth0", 9464)),
+        ('"0.0.0.0:9464"\r\n', ("0.0.0.0", 9464)),
     ],
 )
 def test_metrics_addr(text: str, address: tuple[str, int] | None) -> None:
@@ -226,7 +240,9 @@ def test_metrics_addr(text: str, address: tuple[str, int] | None) -> None:
     assert settings.metrics_addr_explicit
 
 
-@pytest.mark.parametrize("text", [":80", "::1:80", "host", "host:65536", "host:x", "[h]:80", "a b:80", "h:80/metrics"])
+@pytest.mark.parametrize(
+    "text", [":", "::1", "[::1]", "host", "host:65536", "host:x", "[h]:80", "a b:80", "h:80/metrics"]
+)
 def test_metrics_addr_refused(text: str) -> None:
     [problem] = problems({"producer"}, METRICS_ADDR=text)
     assert problem.startswith(f"METRICS_ADDR: got {text!r}, takes host:port")

@@ -28,8 +28,22 @@ def test_a_login_that_decodes_to_itself_is_tried_once(db_type: str, password: st
     assert logins(DB_TYPE=db_type, DB_PASS=password) == [("u", password, "n")]
 
 
-def test_the_path_of_sqlite_is_never_decoded() -> None:
-    assert logins(DB_TYPE="sqlite", DB_NAME="a%20b.db") == [(None, None, "a%20b.db")]
+@pytest.mark.parametrize(
+    ("path", "paths"),
+    [
+        ("/data/x.db", ["/data/x.db"]),
+        ("a%20b.db", ["a%20b.db", "a b.db"]),
+        ("x.db?mode=ro", ["x.db?mode=ro", "x.db"]),
+    ],
+)
+def test_the_path_of_sqlite_is_offered_as_the_go_services_read_it(path: str, paths: list[str]) -> None:
+    assert logins(DB_TYPE="sqlite", DB_NAME=path) == [(None, None, each) for each in paths]
+
+
+@pytest.mark.parametrize("password", ["pw\n", "pw\r\n", " pw", '"pw"', "'pw'", "\ufeffpw"])
+def test_what_stands_around_a_password_is_part_of_it_unless_that_is_refused(password: str) -> None:
+    assert [each[1] for each in logins(DB_PASS=password)] == [password, "pw"]
+    assert load({"redis"}, REDIS_PASSWORD=password).redis_target().password == password
 
 
 def test_a_url_is_decoded_once() -> None:

@@ -1,0 +1,70 @@
+"""Hosts and host:port pairs, wherever a setting or a URL contains one. An IPv6 address may stand in brackets or not.
+
+Every function raises ValueError, with the reason as far as it says more than the setting's own description.
+"""
+
+import ipaddress
+import re
+
+HostPort = tuple[str, int]
+
+
+def host(text: str) -> str:
+    """The host name or IP address in `text`, without brackets."""
+    bracketed = text.startswith("[") and text.endswith("]")
+    bare = text[1:-1] if bracketed else text
+    if _is_ipv6(bare):
+        return bare
+    if bracketed:
+        raise ValueError("only an IPv6 address stands in brackets")
+    if re.fullmatch(r"[\w.-]+:[0-9]+|\[.*\]:[0-9]+", text):
+        raise ValueError("the port is a setting of its own")
+    if not re.fullmatch(r"[\w.-]+", text):
+        raise ValueError
+    try:
+        text.encode("idna")  # as the resolver does: an empty or an overlong label ends in an error there
+    except UnicodeError:
+        raise ValueError("a part between two dots is empty, or longer than 63 characters") from None
+    return text
+
+
+def host_port(text: str, default_port: int) -> HostPort:
+    """The (host, port) in `text`, where the port may be left out.
+
+    An IPv6 address without brackets may be followed by a port. Where its last four digits can be either, `text` is
+    refused.
+    """
+    name, port = host_and_port(text)
+    return name, default_port if port is None else port
+
+
+def host_and_port(text: str, *, port_required: bool = False) -> tuple[str, int | None]:
+    """As `host_port`, but None for a port that is left out. One that is required is what follows the last colon."""
+    name, port = _split_port(text, port_required=port_required)
+    if not port and not port_required:
+        return host(name), None
+    if not re.fullmatch("[0-9]{1,5}", port, re.ASCII) or int(port) > 65535:
+        raise ValueError
+    return host(name), int(port)
+
+
+def _split_port(text: str, *, port_required: bool) -> tuple[str, str]:
+    """What stands before the port, and the port or nothing."""
+    before, colon, after = text.rpartition(":")
+    if not colon or text.endswith("]"):
+        return text, ""
+    if ":" not in before or before.endswith("]") or not _is_ipv6(before):
+        return (text, "") if _is_ipv6(text) else (before, after)
+    if port_required or not _is_ipv6(text):
+        return before, after
+    if re.fullmatch("[0-9]{4}", after, re.ASCII):
+        raise ValueError(f"write [address]:{after} if {after} is the port, else [address]")
+    return text, ""
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True

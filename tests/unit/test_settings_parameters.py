@@ -1,0 +1,140 @@
+"""The strings of hosted providers work as they are copied; what cannot work is named without showing a secret."""
+
+from pathlib import Path
+
+import pytest
+
+from peekaping_producer.stores import open_store
+from peekaping_producer.targets import DatabaseTarget, Tls
+from tests.settings_loading import load, problems
+
+
+def database(url: str, **environ: str) -> DatabaseTarget:
+    target = load({"database"}, DATABASE_URL=url, **environ).database_target()
+    open_store(target, connections=1)  # refuses what it does not know
+    return target
+
+
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [
+        ("postgresql://u:p@ep-x.eu-central-1.aws.neon.tech/n?sslmode=require&channel_binding=require", 5432),
+        ("postgresql://u:p@h:6543/n?sslmode=require&pgbouncer=true&connection_limit=1&pool_timeout=20", 6543),
+        ("postgres://u:p@h:6543/n?sslmode=require&supa=base-pooler.x", 6543),
+        ("postgresql+asyncpg://u:p@h/n?ssl=true&schema=public&connect_timeout=10", 5432),
+        ("postgres://u:p@h/n?sslmode=verify-full&sslrootcert=system&target_session_attrs=any&keepalives=1", 5432),
+        ("mysql://u:p@h:25060/n?ssl-mode=REQUIRED", 25060),
+        ('mysql://u:p@h/n?ssl={"rejectUnauthorized":true}', 3306),
+        ("mysql://u:p@h/n?sslaccept=strict&charset=utf8mb4&parseTime=true", 3306),
+        ("mysql+pymysql://u:p@h/n?tls=true&connectTimeout=10", 3306),
+        ("mysql://u:p@h/n?sslmode=require&useSSL=true&requireSSL=true&verifyServerCertificate=true", 3306),
+        ("MONGODB+SRV://u:p@cluster0.x.mongodb.net/n?retryWrites=true&w=majority&appName=Cluster0", None),
+        ("mongodb://u:p@h:10255/n?ssl=true&replicaSet=g&retrywrites=false&maxIdleTimeMS=120000&appName=@a@", 10255),
+        ("mongodb://u:p@h/n?tls=true&tlsAllowInvalidCertificates=false&authSource=admin&readConcernLevel=local", 27017),
+    ],
+)
+def test_the_strings_of_hosted_providers(url: str, port: int | None) -> None:
+    target = database(url)
+    assert (target.name, target.port, target.tls) == ("n", port, Tls())
+
+
+@pytest.mark.parametrize("end", ["", "/", "?retryWrites=true&w=majority", "/?retryWrites=true"])
+@pytest.mark.parametrize("start", ["mongodb://u:p@h", "mongodb+srv://u:p@h", "postgres://u:p@h", "mysql://u:p@h"])
+def test_a_url_without_a_name_takes_db_name(start: str, end: str) -> None:
+    end = end if start.startswith("mongodb") else end.partition("?")[0]
+    assert database(start + end, DB_NAME="peekaping", DB_PORT="ignored").name == "peekaping"
+    [problem] = problems({"database"}, DATABASE_URL=start + end)
+    assert "DB_NAME" in problem
+
+
+def test_the_name_in_a_url_wins() -> None:
+    settings = load({"database"}, DATABASE_URL="mongodb://h/n", DB_NAME="a\tb")
+    assert settings.database_target().name == "n"
+    assert settings.origin("DB_NAME") == "not read"
+
+
+def test_db_name_goes_with_a_url_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "url"
+    path.write_text("mongodb+srv://u:p@h/?w=majority\n")
+    settings = load({"database"}, DATABASE_URL_FILE=str(path), DB_NAME="peekaping")
+    assert settings.database_target().name == "peekaping"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h:6379/2?protocol=3&socket_timeout=5&client_name=x&decode_responses=True",
+        "redis://h:6379?db=2&family=0&dial_timeout=5s&pool_size=10",
+        "rediss://h/2?ssl_cert_reqs=required",
+        "valkeys://h/2",
+        "redis://h/2?tls=true",
+    ],
+)
+def test_redis_urls_with_parameters(url: str) -> None:
+    target = load({"redis"}, REDIS_URL=url).redis_target()
+    assert (target.host, target.port, target.db) == ("h", 6379, 2)
+    assert (target.tls is not None) == ("ss:" in url or "keys:" in url or "tls" in url)
+
+
+@pytest.mark.parametrize(
+    ("url", "parts"),
+    [
+        ("postgres://u@h/n?sslmode=verify-ca&sslrootcert={0}&sslcert={0}&sslkey={0}", "ca_file cert_file key_file"),
+        ("mysql://u@h/n?ssl-mode=VERIFY_CA&ssl-ca={0}", "ca_file"),
+        ("mongodb://h/n?tls=true&tlsCAFile={0}&tlsCertificateKeyFile={0}", "ca_file cert_file"),
+    ],
+)
+def test_files_of_certificates_in_a_url(url: str, parts: str, tmp_path: Path) -> None:
+    path, other = tmp_path / "a.pem", tmp_path / "b.pem"
+    path.touch()
+    other.touch()
+    tls = load({"database"}, DATABASE_URL=url.format(path)).database_target().tls
+    assert tls == Tls(**dict.fromkeys(parts.split(), str(path)))
+    own = load({"database"}, DATABASE_URL=url.format(path), DB_TLS_CA_FILE=str(other)).database_target().tls
+    assert own is not None
+    assert own.ca_file == str(other)
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("DB", "postgres://u:canary@h/n?sslmode=no-verify"),
+        ("DB", "mysql://u:canary@h/n?tls=skip-verify"),
+        ("DB", "mongodb://u:canary@h/n?tls=true&tlsInsecure=true"),
+        ("DB", "mongodb://u:canary@h/n?tls=true&tlsAllowInvalidCertificates=true"),
+        ("DB", "mongodb://u:canary@h/n?tls=true&tlsAllowInvalidHostnames=true"),
+        ("REDIS", "rediss://u:canary@h?ssl_cert_reqs=none"),
+    ],
+)
+def test_a_url_alone_cannot_switch_verification_off(name: str, url: str) -> None:
+    setting = "DATABASE_URL" if name == "DB" else "REDIS_URL"
+    need = "database" if name == "DB" else "redis"
+    [problem] = problems({need}, **{setting: url})
+    assert problem == f"{setting}: got a parameter against verification, takes {name}_TLS_VERIFY=false beside it"
+    settings = load({need}, **{setting: url, f"{name}_TLS_VERIFY": "false"})
+    target = settings.database_target() if name == "DB" else settings.redis_target()
+    assert target.tls == Tls(verify=False)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgres://u:canary@h/n?sslmode=prefer", "got a value of sslmode"),
+        ("postgres://u:canary@h/n?sslmode=disable&channel_binding=require", "got sslmode and channel_binding"),
+        ("postgres://u:canary@h/n?sslmode=require&sslrootcert=/nonexistent", "got a path in sslrootcert"),
+        ("postgres://u:canary@h/n?sslrootcert=" + __file__, "got a file of certificates, but TLS is off"),
+        ("mysql://u:canary@h/n?tls=preferred", "got a value of tls"),
+        ("mysql://u:canary@h/n?useSSL=true&ssl=false", "got useSSL and ssl that contradict"),
+        ("mongodb://u:canary@h/n?tls=perhaps", "got a value of tls"),
+        ("mongodb://u:27?canary@h/n", "got ***, takes name=value after a question mark"),
+    ],
+)
+def test_what_cannot_work_is_named_without_a_secret(url: str, said: str) -> None:
+    [problem] = problems({"database"}, DATABASE_URL=url, DB_NAME="n")
+    assert problem.startswith(f"DATABASE_URL: {said}")
+    assert "canary" not in problem
+
+
+def test_an_unknown_parameter_of_redis_is_named() -> None:
+    [problem] = problems({"redis"}, REDIS_URL="redis://:canary@h/0?username=x")
+    assert problem == "REDIS_URL: got ***, takes no username=... after a question mark"
