@@ -1,14 +1,13 @@
 """The health-check task: built from a Check, encoded to the JSON that Peekaping's workers read."""
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from peekaping_producer import certificate_flag
 from peekaping_producer.maintenance import under_maintenance
 from peekaping_producer.monitor import Check, Heartbeat, Monitor, Proxy
 
@@ -65,7 +64,10 @@ class _Payload(msgspec.Struct, frozen=True, gc=False):
 
 
 class TaskBuilder:
-    """Turns Checks into tasks. One oddity never stops a monitor: it is reported and the monitor runs."""
+    """Turns Checks into tasks. One oddity never stops a monitor: it is reported and the monitor runs.
+
+    Where no task can be made of a Check at all, that is reported (`monitor.unbuildable`), and the others are built.
+    """
 
     def __init__(self, *, server_zone: str, report: Report) -> None:
         """`server_zone`: the zone that windows in "the server's zone" mean (setting TZ)."""
@@ -74,11 +76,16 @@ class TaskBuilder:
         self._encode = msgspec.json.Encoder().encode
 
     def build(self, checks: list[Check], now_ms: int) -> list[HealthCheckTask]:
-        """The tasks of `checks`, scheduled at `now_ms` (Redis TIME of the claim)."""
-        scheduled_at = rfc3339(_EPOCH + timedelta(milliseconds=now_ms))
-        return [self._task(check, now_ms, scheduled_at) for check in checks]
+        """The tasks of `checks`, scheduled at `now_ms` (Redis TIME of the claim), without those that were reported."""
+        tasks = []
+        for check in checks:
+            try:
+                tasks.append(self._task(check, now_ms))
+            except Exception as error:  # rows hold anything; its text might quote one
+                self._report(check.monitor.id, "monitor.unbuildable", f"No task can be built: {type(error).__name__}.")
+        return tasks
 
-    def _task(self, check: Check, now_ms: int, scheduled_at: str) -> HealthCheckTask:
+    def _task(self, check: Check, now_ms: int) -> HealthCheckTask:
         monitor = check.monitor
         if check.dangling_proxy_id is not None:
             self._report(monitor.id, "monitor.dangling_proxy", f"Proxy {check.dangling_proxy_id!r} does not exist.")
@@ -94,7 +101,7 @@ class TaskBuilder:
             monitor.config,
             check.proxy or UNSET,
             _heartbeat_payload(check.latest_heartbeat) if check.latest_heartbeat else UNSET,
-            scheduled_at,
+            _scheduled_at(now_ms),
             bool(check.windows) and self._under_maintenance(check, now_ms),
             self._checks_cert_expiry(monitor),
         )
@@ -114,6 +121,11 @@ class TaskBuilder:
         except ValueError as error:
             self._report(monitor.id, "monitor.bad_config", f"Its config is not usable JSON: {error}.")
             return False
+
+
+@lru_cache(maxsize=8)
+def _scheduled_at(now_ms: int) -> str:
+    return rfc3339(_EPOCH + timedelta(milliseconds=now_ms))
 
 
 def rfc3339(moment: datetime) -> str:
@@ -141,63 +153,13 @@ def _heartbeat_payload(beat: Heartbeat) -> _HeartbeatPayload:
     )
 
 
-# The certificate flag, read as Go's encoding/json reads it: keys in any case, the last one wins, null changes nothing.
-
-_CERT_KEY = "check_cert_expiry"
-
-
-class _CertFlag(msgspec.Struct, gc=False):
-    check_cert_expiry: bool | None = None
-
-
-_decode_cert_flag = msgspec.json.Decoder(_CertFlag).decode
-
-
 def checks_cert_expiry(monitor_type: str, config: str) -> bool:
     """Whether the check is to look at the certificate: for http… and tcp monitors whose config says so.
 
-    Raises ValueError where Go would fail to parse the config; the message never quotes it.
+    Raises ValueError where the config cannot be read; the message never quotes it.
     """
-    if not config or not _may_have_certificate(monitor_type):
-        return False
-    lowered = config.lower()
-    spelled = lowered.count(_CERT_KEY)
-    if "\\u" not in lowered and (spelled == 0 or (spelled == 1 and _CERT_KEY in config)):
-        try:
-            return _decode_cert_flag(config).check_cert_expiry or False
-        except msgspec.MsgspecError:
-            pass  # the careful way decides, and words what is wrong
-    return _careful_cert_flag(config)
+    return bool(config) and _may_have_certificate(monitor_type) and certificate_flag.read(config)
 
 
-@lru_cache(maxsize=256)
 def _may_have_certificate(monitor_type: str) -> bool:
-    kind = monitor_type.lower()
-    return kind.startswith("http") or kind == "tcp"
-
-
-def _careful_cert_flag(config: str) -> bool:
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not JSON")
-
-    def read(pairs: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
-        return pairs
-
-    try:
-        document = json.loads(config, object_pairs_hook=read, parse_constant=refuse)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{error.msg} at character {error.pos}") from None
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-    if document is None:
-        return False
-    if not isinstance(document, list) or config.lstrip()[0] != "{":
-        raise ValueError("it is not an object")
-    flag = False
-    for key, value in document:
-        if key.lower() != _CERT_KEY or value is None:
-            continue
-        if not isinstance(value, bool):
-            raise ValueError(f"{_CERT_KEY} is not true or false")
-        flag = value
-    return flag
+    return monitor_type[:4].lower() in {"http", "tcp"}

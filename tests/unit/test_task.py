@@ -2,9 +2,10 @@
 
 import base64
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from peekaping_producer.brokers.asynq import encode_message
@@ -97,29 +98,20 @@ def test_certificate_flag_equals_golden(vector: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "flag"),
+    ("monitor_type", "flag"),
     [
-        ('{"check_cert_expiry": true}', True),
-        ('{"Check_Cert_Expiry": true}', True),
-        ('{"chec\\u006b_cert_expiry": true}', True),
-        ('{"chec\u212a_cert_expiry": true}', True),  # Go folds the Kelvin sign to k
-        ('{"check_cert_expiry": true, "CHECK_CERT_EXPIRY": false}', False),
-        ('{"check_cert_expiry": true, "check_cert_expiry": null}', True),
-        ('{"note": "check_cert_expiry"}', False),
-        ('{"inner": {"check_cert_expiry": true}}', False),
-        ("null", False),
-        ("", False),
+        *(("http", True), ("HTTP-keyword", True), ("https", True), ("tcp", True), ("TCP", True)),
+        *(("dns", False), ("tcp2", False), ("htt", False), ("", False), ("\ud800", False), ("ping" * 1_000_000, False)),
     ],
+    ids=lambda value: str(value)[:12].encode("ascii", "replace").decode(),
 )
-def test_certificate_flag_is_read_as_go_reads_it(config: str, flag: bool) -> None:
-    assert checks_cert_expiry("http", config) is flag
-    assert checks_cert_expiry("HTTP-keyword", config) is flag
-    assert checks_cert_expiry("TCP", config) is flag
-    assert checks_cert_expiry("dns", config) is False
+def test_the_certificate_flag_is_for_http_and_tcp(monitor_type: str, flag: bool) -> None:
+    assert checks_cert_expiry(monitor_type, '{"check_cert_expiry": true}') is flag
+    assert checks_cert_expiry(monitor_type, "") is False
 
 
 @pytest.mark.parametrize(
-    "config", ["{", "[]", "7", '"x"', '{"check_cert_expiry": 1}', '{"a": NaN}', "[" * 100_000, '{"a": 1} x']
+    "config", ["{", "[]", "7", '"x"', '{"check_cert_expiry": 1}', '{"a": NaN}', "[" * 1_000_000, '{"a": 1} x', "\0"]
 )
 def test_a_broken_config_is_reported_without_its_text_and_the_monitor_runs(
     builder: TaskBuilder, reports: Reports, config: str
@@ -130,6 +122,63 @@ def test_a_broken_config_is_reported_without_its_text_and_the_monitor_runs(
     assert (payload["config"], payload["check_cert_expiry"]) == (config, False)
     ((monitor_id, kind, _),) = reports
     assert (monitor_id, kind) == ("m1", "monitor.bad_config")
+
+
+def test_a_deep_config_is_no_oddity(builder: TaskBuilder, reports: Reports) -> None:
+    config = '{"url": "http://x.example", "check_cert_expiry": true, "a": ' + "[" * 1200 + "]" * 1200 + "}"
+    (task,) = builder.build([Check(Monitor("m1", "n", "http", 60, 16, 0, 60, 0, True, config))], 0)
+    assert b'"check_cert_expiry":true}' in task.payload
+    assert reports == []
+
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+BEAT = Heartbeat("h", "m2", 1, "", 1, 0, 0, 0, False, NOON, NOON, False)
+UNBUILDABLE = {
+    "half a character in the name": {"name": "\ud800 secret"},
+    "half a character in the config": {"config": '{"a": "\ud800 secret"}'},
+    "half a character in the id": {"id": "\ud800 secret"},
+    "no text": {"name": object()},
+    "no type": {"type": None},
+}
+
+
+@pytest.mark.parametrize("fields", UNBUILDABLE.values(), ids=UNBUILDABLE)
+def test_a_monitor_that_no_task_can_be_built_of_is_reported_and_the_others_are_built(
+    builder: TaskBuilder, reports: Reports, fields: dict[str, Any]
+) -> None:
+    checks = [Check(Monitor(f"m{n}", "n", "http", 60, 16, 0, 60, 0, True, "{}")) for n in range(3)]
+    checks[1] = Check(msgspec.structs.replace(checks[1].monitor, **fields))
+    tasks = builder.build(checks, 0)
+    assert [task.monitor_id for task in tasks] == ["m0", "m2"]
+    ((monitor_id, kind, reason),) = [report for report in reports if report[1] != "monitor.bad_config"]
+    assert (monitor_id, kind) == (checks[1].monitor.id, "monitor.unbuildable")
+    assert "secret" not in repr([report[1:] for report in reports])
+    assert reason.endswith("Error.")
+
+
+def test_a_heartbeat_that_cannot_be_encoded_is_its_monitors_alone(builder: TaskBuilder, reports: Reports) -> None:
+    broken = msgspec.structs.replace(BEAT, msg="\ud800"), msgspec.structs.replace(BEAT, time=None)
+    monitor = Monitor("m1", "n", "push", 60, 16, 0, 60, 0, True, "{}")
+    tasks = builder.build([Check(monitor, latest_heartbeat=beat) for beat in (*broken, BEAT)], 0)
+    assert len(tasks) == 1
+    assert [kind for _, kind, _ in reports] == ["monitor.unbuildable"] * 2
+
+
+def test_a_time_beyond_the_calendar_is_reported(builder: TaskBuilder, reports: Reports) -> None:
+    assert builder.build([Check(Monitor("m1", "n", "ping", 60, 16, 0, 60, 0, True, ""))], 10**18) == []
+    assert reports == [("m1", "monitor.unbuildable", "No task can be built: OverflowError.")]
+
+
+@pytest.mark.parametrize(
+    ("timeout", "seconds"),
+    [(0, 1800), (-1, 1800), (-(2**31), 1800), (1, 1), (127, 127), (128, 128), (2**31 - 1, 2**31 - 1)],
+)
+def test_an_odd_timeout_and_interval(builder: TaskBuilder, timeout: int, seconds: int) -> None:
+    """asynq's workers refuse a message without timeout; one that is negative has passed before the check begins."""
+    (task,) = builder.build([Check(Monitor("m1", "n", "ping", 2**31 - 1, timeout, -1, -1, 2**31 - 1, True, ""))], 0)
+    payload = json.loads(task.payload)
+    assert (payload["timeout"], payload["interval"], payload["max_retries"]) == (timeout, 2**31 - 1, -1)
+    assert decode(encode_message(task)).timeout == seconds
 
 
 def test_a_dangling_proxy_is_reported_and_the_monitor_runs_without(builder: TaskBuilder, reports: Reports) -> None:

@@ -1,0 +1,131 @@
+"""The flag `check_cert_expiry` of a monitor's config, read as Go's encoding/json reads it into a struct.
+
+The member's name counts in any case and however it is escaped; of several the last one wins, and null changes nothing.
+The whole text must be JSON of at most 10,000 levels, or there is no flag. What the other members hold does not matter:
+numbers may have any size, and escapes may spell half a character.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+_NAME = "check_cert_expiry"
+_KEY = _NAME.encode()
+_KELVIN = "\u212a".encode()
+"""The only character but K that Go and Python take for a k in another case; no other letter of the name has such."""
+_ESCAPED = re.compile(rb"\\u(?:00[4-7]|212a)")
+"""What spells a letter of the name, or an underscore, by its number (in lower case)."""
+
+_DEEPEST = 10_000
+"""Go's limit for arrays and objects inside each other."""
+_LARGE = 2**20
+"""Bytes. Where something longer has no such member, it is not read to find out whether it is JSON otherwise."""
+_LARGEST_ODD, _MOST_VALUES = 2**24, 100_000
+"""Characters and values of what is read here, and not by msgspec: 0.2 s of work."""
+
+
+class _Config(msgspec.Struct, gc=False):
+    check_cert_expiry: bool | None = None
+
+
+_decode = msgspec.json.Decoder(_Config).decode
+
+
+def read(config: str) -> bool:
+    """Return the flag, False where it is not set.
+
+    Raises ValueError where Go would fail to parse the config, or where it is odd and too large to look into; the
+    message never quotes it.
+    """
+    if len(config) > _LARGE and "_" not in config and "\\" not in config:
+        return False
+    data = config.encode()
+    lowered = data.lower()
+    spelled = lowered.count(_KEY)
+    respelled = (b"\\" in data and _ESCAPED.search(lowered)) or (not config.isascii() and _KELVIN in data)
+    if not spelled and not respelled and len(data) > _LARGE:
+        return False
+    if not respelled and (spelled == 0 or (spelled == 1 and _KEY in data)):
+        try:
+            return _decode(data).check_cert_expiry or False
+        except (msgspec.MsgspecError, RecursionError):
+            pass  # the careful way decides, and words what is wrong
+    return _read_carefully(config)
+
+
+def _read_carefully(config: str) -> bool:
+    if len(config) > _LARGEST_ODD:
+        raise ValueError(f"expected at most {_LARGEST_ODD} characters, got {len(config)}")
+    flag = False
+    mistaken = False
+    for key, value in _members(config):
+        if json.loads(key).lower() == _NAME and value != "null":
+            mistaken = mistaken or value not in {"true", "false"}
+            flag = value == "true"
+    if mistaken:
+        raise ValueError(f"{_NAME}: expected true or false")
+    return flag
+
+
+_SPACE = r"[ \t\r\n]*+"
+_STRING = r'"[^"\\\x00-\x1f]*+(?:\\[^\x00-\x1f][^"\\\x00-\x1f]*+)*+"'
+_NUMBER = r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?"
+_BAD_ESCAPE = re.compile(r'(?<!\\)(?:\\\\)*+\\(?!["\\/bfnrt]|u[0-9a-fA-F]{4})')
+_VALUE = re.compile(rf"{_SPACE}({_STRING}|{_NUMBER}|true|false|null|\[|\{{)")
+_END = re.compile(rf"{_SPACE}\Z")
+# What follows an opening bracket, and what follows a value in there: the end (group 1), or else what leads to the next
+# value, in an object its key (group 2).
+_FIRST = {
+    "[": re.compile(rf"{_SPACE}(?:(\])|)()"),
+    "{": re.compile(rf"{_SPACE}(?:(\}})|({_STRING}){_SPACE}:)"),
+}
+_NEXT = {
+    "[": re.compile(rf"{_SPACE}(?:(\])|,)()"),
+    "{": re.compile(rf"{_SPACE}(?:(\}})|,{_SPACE}({_STRING}){_SPACE}:)"),
+}
+
+
+def _members(document: str) -> Iterator[tuple[str, str]]:
+    """Yield the key of each member of an object, and its value or the bracket with which that begins, as written.
+
+    Reads the whole document, without recursion. Raises ValueError where it is no object (null is one without members).
+    """
+    position = 0
+
+    def take(pattern: re.Pattern[str]) -> re.Match[str]:
+        nonlocal position
+        match = pattern.match(document, position)
+        if match is None:
+            raise ValueError(f"expected JSON, got something else at character {position}")
+        position = match.end()
+        return match
+
+    if bad := _BAD_ESCAPE.search(document):
+        raise ValueError(f"expected JSON, got an unknown escape at character {bad.end() - 1}")
+    inside: list[str] = []
+    key = ""
+    for _ in range(_MOST_VALUES):
+        value = take(_VALUE)[1]
+        if len(inside) == 1:
+            yield key, value
+        elif not inside and value not in {"{", "null"}:
+            raise ValueError("expected an object")
+        following = _NEXT
+        if value in _FIRST:
+            inside.append(value)
+            following = _FIRST
+        if len(inside) > _DEEPEST:
+            raise ValueError(f"expected at most {_DEEPEST} arrays and objects inside each other")
+        while inside:
+            match = take(following[inside[-1]])
+            if match[1] is None:
+                key = match[2]
+                break
+            inside.pop()
+            following = _NEXT
+        else:
+            take(_END)
+            return
+    raise ValueError(f"expected at most {_MOST_VALUES} values")
