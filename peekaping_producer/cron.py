@@ -13,6 +13,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from peekaping_producer.errors import CronError
+from peekaping_producer.zones import named, next_change
 
 MAX_LENGTH = 1024
 """Characters. Every value of every field, spelled out, is below 500."""
@@ -64,34 +65,47 @@ class CronExpression:
 
         A time that a day lacks, as the clocks go forward, does not run on it; one that it has twice runs twice.
         """
-        if not (self.minutes and self.hours):  # a field may be a lone comma
-            return None
         try:
-            return self._search(after)
+            run = self._search(after.astimezone(UTC), self.zone or after.tzinfo)
+            return None if run is None else run.astimezone(after.tzinfo)
         except OverflowError:  # the calendar of datetime ends with the year 9999
             return None
 
-    def _search(self, after: datetime) -> datetime | None:
-        zone: tzinfo | None = self.zone or after.tzinfo
-        local = after.astimezone(zone)
-        last_day = date(min(local.year + SEARCH_YEARS, date.max.year), 12, 31)
-        moment = local.astimezone(UTC) + _MINUTE - timedelta(seconds=local.second, microseconds=local.microsecond)
-        while True:
-            local = moment.astimezone(zone)
-            day = self._next_day(local.date(), last_day)
-            if day is None:
-                return None
-            if day != local.date():
-                # Where clocks skip midnight, this is the moment they skip: the day's beginning. Where they went back
-                # across midnight, it may be past.
-                moment = max(moment + _MINUTE, datetime.combine(day, time(), zone).astimezone(UTC))
-            elif local.hour not in self.hours:
-                moment += (60 - local.minute) * _MINUTE
-            elif local.minute not in self.minutes:
-                moment += next((m for m in range(local.minute, 60) if m in self.minutes), 60) * _MINUTE
-                moment -= local.minute * _MINUTE
-            else:
-                return moment.astimezone(after.tzinfo)
+    def next_clock_time(self, after: datetime) -> datetime | None:
+        """Give the first time later than `after` that fits, by a clock that nobody changes; both are naive."""
+        try:
+            return self._first_from(after.replace(second=0, microsecond=0) + _MINUTE, _last_day(after))
+        except OverflowError:
+            return None
+
+    def _search(self, moment: datetime, zone: tzinfo | None) -> datetime | None:
+        """Search from one change of the zone's clocks to the next: in between, a clock time is one instant."""
+        clock = moment.astimezone(zone).replace(tzinfo=None)
+        last_day = _last_day(clock)
+        earliest = clock.replace(second=0, microsecond=0) + _MINUTE
+        while (fitting := self._first_from(earliest, last_day)) is not None:
+            run = moment + (fitting - clock)
+            change = next_change(zone, moment, run)
+            if change is None:
+                return run
+            moment, clock = change, change.astimezone(zone).replace(tzinfo=None)
+            earliest = clock + (_MINUTE - timedelta(seconds=clock.second)) % _MINUTE
+        return None
+
+    def _first_from(self, clock: datetime, last_day: date) -> datetime | None:
+        """Give the first clock time that fits, not before `clock` (a whole minute) and not after `last_day`."""
+        if not (self.minutes and self.hours):  # a field may be a lone comma
+            return None
+        while (day := self._next_day(clock.date(), last_day)) is not None:
+            if day != clock.date():
+                clock = datetime.combine(day, time())
+            for hour in range(clock.hour, 24):
+                first = clock.minute if hour == clock.hour else 0
+                minute = next((m for m in range(first, 60) if m in self.minutes), None) if hour in self.hours else None
+                if minute is not None:
+                    return clock.replace(hour=hour, minute=minute)
+            clock = datetime.combine(day + _DAY, time())
+        return None
 
     def _next_day(self, day: date, last_day: date) -> date | None:
         while day <= last_day:
@@ -106,6 +120,10 @@ class CronExpression:
     def _runs_on(self, day: date) -> bool:
         by_month, by_week = day.day in self.days_of_month, day.isoweekday() % 7 in self.days_of_week
         return by_month and by_week if self.needs_both_days else by_month or by_week
+
+
+def _last_day(clock: datetime) -> date:
+    return date(min(clock.year + SEARCH_YEARS, date.max.year), 12, 31)
 
 
 def parse(expression: str) -> CronExpression:
@@ -148,10 +166,10 @@ def _split(expression: str) -> tuple[ZoneInfo | None, list[str]]:
 def _load_zone(name: str) -> ZoneInfo | None:
     if name == "Local":
         return None
-    try:
-        return ZoneInfo(name or "UTC")
-    except (LookupError, ValueError, OSError):
-        raise ValueError(f"unknown time zone {name!r}") from None
+    zone = named(name)
+    if zone is None:
+        raise ValueError(f"unknown time zone {name!r}")
+    return zone
 
 
 def _parse_field(text: str, field: _Field) -> tuple[frozenset[int], bool]:

@@ -1,7 +1,7 @@
 """Maintenance windows: whether a monitor is under maintenance at an instant.
 
 The rules are those of Peekaping's server, except where clocks change and for windows that cross midnight: see
-`_in_interval` and `_instant_ms`.
+`_in_cron`, `_in_interval` and `_instant_ms`.
 """
 
 import re
@@ -12,11 +12,13 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from peekaping_producer import cron
+from peekaping_producer import cron, zones
 from peekaping_producer.errors import MaintenanceError
 
+_UTC = ZoneInfo("UTC")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
 _LONGEST_LOOK_BACK = cron.SEARCH_YEARS * 366 * 24 * 60  # minutes; an expression with no run in them has none at all
 _DATE_TIME = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{1,2}):([0-9]{2})")
@@ -24,6 +26,9 @@ _TIME = re.compile(r"([0-9]{1,2}):([0-9]{2})")
 
 _SERVER_ZONES = frozenset({"SAME_AS_SERVER", "Local"})
 """Names that mean the zone of the process, setting TZ."""
+
+_TIMES_OF_DAY = frozenset({"recurring-weekday", "recurring-day-of-month"})
+"""Strategies given as times of day. The API server makes cron and duration of them; in MongoDB it keeps no others."""
 
 
 class MaintenanceWindow(msgspec.Struct, frozen=True, gc=False):
@@ -97,26 +102,47 @@ def _within_dates(window: MaintenanceWindow, now_ms: int, zone: ZoneInfo) -> boo
     """Both ends are exclusive; a malformed start has always been, and so has a malformed end."""
     if window.start_date_time is None or window.end_date_time is None:
         raise ValueError("start_date_time and end_date_time: not set, takes YYYY-MM-DDTHH:MM in both")
-    start, end = _parse_date_time(window.start_date_time), _parse_date_time(window.end_date_time)
+    start, end = _read_date_time(window.start_date_time), _read_date_time(window.end_date_time)
     if end is None:
         return False
     return (start is None or _instant_ms(start, zone) < now_ms) and now_ms < _instant_ms(end, zone)
 
 
 def _in_cron(window: MaintenanceWindow, now_ms: int, zone: ZoneInfo) -> bool:
-    """From each run of the expression on, for the duration: weekdays and days of month are stored as cron, too."""
+    """From each run of the expression on, for the duration: weekdays and days of month are stored as cron, too.
+
+    Where the duration comes from times of day, it is counted on the zone's clocks, so that the window ends at its end
+    time also when they are changed in between; else in elapsed minutes, as upstream always does.
+    """
     if not window.cron or not window.duration or window.duration <= 0:
         return False
     schedule = cron.parse(window.cron)
-    run_ms = _first_run_ms(schedule, now_ms // 60_000 - min(window.duration, _LONGEST_LOOK_BACK), zone)
-    return run_ms is not None and run_ms <= now_ms
+    duration = timedelta(minutes=min(window.duration, _LONGEST_LOOK_BACK))
+    now = _EPOCH + now_ms // 1000 * _SECOND
+    if _has_times_of_day(window):
+        now = now.astimezone(schedule.zone or zone).replace(tzinfo=None)
+        run = _first_clock_time(schedule, now - duration)
+    else:
+        run = _first_run(schedule, now - duration, zone)
+    return run is not None and run <= now
+
+
+def _has_times_of_day(window: MaintenanceWindow) -> bool:
+    given = window.start_time and window.end_time and window.strategy != "cron"
+    return window.strategy in _TIMES_OF_DAY or bool(given)
+
+
+# Runs are on whole seconds, so that all monitors of a batch which share a window share these answers.
 
 
 @lru_cache(maxsize=1024)
-def _first_run_ms(schedule: cron.CronExpression, after_minute: int, zone: ZoneInfo) -> int | None:
-    """Runs are on whole minutes, so that all monitors of a batch which share a window share this answer."""
-    run = schedule.next((_EPOCH + timedelta(minutes=after_minute)).astimezone(zone))
-    return None if run is None else (run - _EPOCH) // _MILLISECOND
+def _first_run(schedule: cron.CronExpression, after: datetime, zone: ZoneInfo) -> datetime | None:
+    return schedule.next(after.astimezone(zone))
+
+
+@lru_cache(maxsize=1024)
+def _first_clock_time(schedule: cron.CronExpression, after: datetime) -> datetime | None:
+    return schedule.next_clock_time(after)
 
 
 def _in_interval(window: MaintenanceWindow, now_ms: int, zone: ZoneInfo) -> bool:
@@ -129,7 +155,7 @@ def _in_interval(window: MaintenanceWindow, now_ms: int, zone: ZoneInfo) -> bool
     if window.interval_day is None or window.interval_day <= 0:
         raise ValueError(f"interval_day: got {window.interval_day}, takes a positive number of days")
     opens, closes = _read_time("start_time", window.start_time), _read_time("end_time", window.end_time)
-    start = _parse_date_time(window.start_date_time or "")
+    start = _read_date_time(window.start_date_time or "")
     now = (_EPOCH + now_ms * _MILLISECOND).astimezone(zone).replace(tzinfo=None)
     overnight = closes < opens
     for date in (now.date(), now.date() - _DAY) if overnight else (now.date(),):
@@ -142,8 +168,12 @@ def _in_interval(window: MaintenanceWindow, now_ms: int, zone: ZoneInfo) -> bool
     return False
 
 
+def _read_date_time(text: str) -> datetime | None:
+    return _parse_date_time(text[:17])  # one character too many is enough, and all that is worth a place in the cache
+
+
 def _read_time(name: str, text: str | None) -> time:
-    parsed = None if text is None else _parse_time(text)
+    parsed = None if text is None else _parse_time(text[:6])
     if parsed is None:
         raise ValueError(f"{name}: got {text!r:.40}, takes HH:MM")
     return parsed
@@ -191,15 +221,10 @@ def _offset(instant: datetime, zone: ZoneInfo) -> timedelta:
 
 
 def _is_known(name: str | None) -> bool:
-    return not name or name in _SERVER_ZONES or _zone_of(name, "").key == name
+    return not name or name in _SERVER_ZONES or zones.named(name) is not None
 
 
-@lru_cache(maxsize=1024)
 def _zone_of(name: str, server_zone: str) -> ZoneInfo:
     """An unknown zone is UTC, as it is for the API server."""
-    if name in _SERVER_ZONES:
-        name = server_zone.removeprefix(":")  # POSIX allows TZ=:Europe/Berlin
-    try:
-        return ZoneInfo(name or "UTC")
-    except (LookupError, ValueError, OSError):
-        return ZoneInfo("UTC")
+    zone = zones.of_server(server_zone) if name in _SERVER_ZONES else zones.named(name)
+    return zone or _UTC

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from peekaping_producer import cron, maintenance
+from peekaping_producer import cron, maintenance, zones
 
 GOLDEN = (str(Path(__file__).parent / "golden/zoneinfo"),)
 PACKAGED = ()
@@ -29,5 +29,5 @@ def zones_from(path: Sequence[str]) -> Iterator[None]:
 def _look_in(path: Sequence[str] | None) -> None:
     zoneinfo.reset_tzpath(to=path)
     zoneinfo.ZoneInfo.clear_cache()
-    for cached in (cron._parse, maintenance._zone_of, maintenance._instant_ms, maintenance._first_run_ms):
+    for cached in (cron._parse, zones._named, zones._changes, maintenance._instant_ms, maintenance._first_run):
         cached.cache_clear()

@@ -151,7 +151,10 @@ class Fields(BaseSettings):
         ),
     ] = "127.0.0.1:9464"
     tz: Annotated[
-        str, Setting("The zone of maintenance windows that are in the server's zone.", "an IANA zone", "producer")
+        str,
+        Setting(
+            "The zone of maintenance windows that are in the server's zone.", "an IANA zone, or a zone file", "producer"
+        ),
     ] = "UTC"
 
     startup_timeout: Annotated[

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 from typing import Literal, Self
-from zoneinfo import ZoneInfo
 
 import msgspec
 from pydantic import PrivateAttr, SecretStr
 
+from peekaping_producer import zones
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.settings.environment import VERBATIM, cleaned
 from peekaping_producer.settings.fields import Fields, about
@@ -57,9 +57,7 @@ class Settings(Fields):
     def warnings(self) -> tuple[str, ...]:
         """What works, but hardly as meant: a sentence each."""
         said = []
-        try:
-            ZoneInfo(self.tz.removeprefix(":"))  # POSIX allows TZ=:Europe/Berlin
-        except (LookupError, ValueError, OSError):
+        if zones.of_server(self.tz) is None:
             said.append(f"TZ: got {self.tz!r}, which is no IANA zone: UTC is used.")
         for name in ("db_tls", "redis_tls"):
             if not getattr(self, f"{name}_verify"):

@@ -121,6 +121,8 @@ def test_a_midnight_that_comes_twice_does_not_lead_back() -> None:
         ("CRON_TZ=/etc/localtime * * * * *", "unknown time zone"),
         ("CRON_TZ=\0 * * * * *", "unknown time zone"),
         (f"CRON_TZ={'x' * 900} * * * * *", "unknown time zone"),
+        (f"CRON_TZ={'x/' * 400}x * * * * *", "unknown time zone"),
+        ("CRON_TZ=__init__/x * * * * *", "unknown time zone"),
         ("@daily", "1 fields"),
         ("* * * * 7", "day of week '7': takes 0 to 6"),
         ("5-1 * * * *", "in rising order"),

@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 
 from peekaping_producer.errors import MaintenanceError
 from peekaping_producer.maintenance import MaintenanceWindow, is_active, under_maintenance
+from tests.zone_data import GOLDEN
+
+BERLIN = f"{GOLDEN[0]}/Europe/Berlin"
 
 MANUAL = MaintenanceWindow("m1", active=True, strategy="manual")
 SINGLE = MaintenanceWindow(
@@ -67,8 +70,19 @@ def test_single_excludes_both_ends(when: str, expected: bool) -> None:
         ("Europe", "Europe/Berlin", 0),
         ("/etc/localtime", "Europe/Berlin", 0),
         ("\ud800", "", 0),
+        ("Europe//Berlin", "", 1),
+        ("./Europe/Berlin", "", 1),
+        ("../../etc/passwd", "Europe/Berlin", 0),
+        (BERLIN, "Europe/Berlin", 0),
+        ("__init__/x", "Europe/Berlin", 0),
+        ("x/" * 3000 + "x", "Europe/Berlin", 0),
         ("SAME_AS_SERVER", "Europe/Berlin", 1),
         ("SAME_AS_SERVER", ":Europe/Berlin", 1),
+        ("SAME_AS_SERVER", "./Europe//Berlin", 1),
+        ("SAME_AS_SERVER", BERLIN, 1),
+        ("SAME_AS_SERVER", ":" + BERLIN, 1),
+        ("SAME_AS_SERVER", "/none", 0),
+        ("Local", BERLIN, 1),
         ("SAME_AS_SERVER", "", 0),
         ("SAME_AS_SERVER", "Not/AZone", 0),
         ("Local", "Europe/Berlin", 1),

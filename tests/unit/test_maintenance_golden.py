@@ -49,6 +49,20 @@ CLOCKS_CHANGED = {
     6270: (True, "03-10 12:45 is in day 4 from 03-06 12:00, by the clock: a multiple of 2"),
 }
 
+# A window with times of day ends at its local end time; upstream counts elapsed minutes.
+TIMES_OF_DAY = {
+    5837: (True, "began on Saturday 10-31 at 22:00 for two days: until Monday 22:00, and it is 21:00"),
+}
+
+# TZ=/usr/share/zoneinfo/Europe/Berlin: upstream refuses as a name what it took as a path, and falls back to UTC.
+ZONE_IS_A_PATH = {
+    1737: (False, "12:31 in Berlin is not from 10:00 to 11:00"),
+    2443: (True, "10:59 in Berlin is from 10:00 to 11:00"),
+    2844: (False, "12:59 in Berlin is not from 10:00 to 11:00"),
+    5188: (True, "10:31 in Berlin is from 10:00 to 11:00"),
+    5557: (True, "10:01 in Berlin is from 10:00 to 11:00"),
+}
+
 # robfig/cron's search for a day passes over one whose midnight the clocks skip.
 MIDNIGHT_SKIPPED = {
     331: (True, "Friday 04-24 in Cairo begins at 01:00 and does have a 23:59 (20:59Z), when the window opens"),
@@ -66,7 +80,9 @@ HUGE_DURATION = {
 # Upstream's process dies.
 PANIC = dict.fromkeys((1270, 2397, 4105), ("error", "the expression is a zone and nothing else"))
 
-UPSTREAM_IS_WRONG = OVERNIGHT | CLOCKS_CHANGED | MIDNIGHT_SKIPPED | HUGE_DURATION | PANIC
+UPSTREAM_IS_WRONG = (
+    OVERNIGHT | CLOCKS_CHANGED | TIMES_OF_DAY | ZONE_IS_A_PATH | MIDNIGHT_SKIPPED | HUGE_DURATION | PANIC
+)
 
 
 def now_ms(vector: dict[str, Any]) -> int:
@@ -75,11 +91,16 @@ def now_ms(vector: dict[str, Any]) -> int:
     return -(-since_epoch // timedelta(milliseconds=1))
 
 
+def server_zone(vector: dict[str, Any]) -> str:
+    """Setting TZ; a path leads into the golden zone data, whatever the machine has."""
+    return (vector["server_tz"] or "").replace("/usr/share/zoneinfo", GOLDEN[0])
+
+
 def verdict(vector: dict[str, Any]) -> bool | str:
     stored = vector["maintenance"]
     window = MaintenanceWindow(**{name: stored[name] for name in MaintenanceWindow.__struct_fields__})
     try:
-        return is_active(window, now_ms(vector), vector["server_tz"] or "")
+        return is_active(window, now_ms(vector), server_zone(vector))
     except MaintenanceError:
         return "error"
 

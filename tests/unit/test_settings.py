@@ -8,6 +8,7 @@ import pytest
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.settings import ALL, Settings, load_settings, table
 from tests.settings_loading import ENCODED, HARD, PARTS, load, problems
+from tests.zone_data import GOLDEN
 
 # Where a value comes from
 
@@ -248,7 +249,13 @@ def test_metrics_addr_refused(text: str) -> None:
     assert problem.startswith(f"METRICS_ADDR: got {text!r}, takes host:port")
 
 
-@pytest.mark.parametrize(("tz", "warned"), [("Europe/Berlin", False), (":Europe/Berlin", False), ("Mars/Base", True)])
+@pytest.mark.parametrize(
+    ("tz", "warned"),
+    [
+        *(("Europe/Berlin", False), (":Europe/Berlin", False), ("Mars/Base", True)),
+        *((f"{GOLDEN[0]}/Europe/Berlin", False), ("/none", True), ("__init__/x", True)),
+    ],
+)
 def test_an_unknown_zone_is_taken_with_a_warning(tz: str, warned: bool) -> None:
     settings = load({"producer"}, TZ=tz)
     assert settings.tz == tz
