@@ -2,6 +2,6 @@
 
 import sys
 
-from peekaping_producer.cli import main
+from peekaping_producer.entry import main
 
 sys.exit(main())

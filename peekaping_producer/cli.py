@@ -11,7 +11,7 @@ from importlib.metadata import version
 import msgspec
 import structlog
 
-from peekaping_producer import logs
+from peekaping_producer import logs, probe
 from peekaping_producer.errors import (
     ConfigError,
     ProducerError,
@@ -90,6 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     status = command("status", _status, "print leader, depths and lateness; exit 1 when monitors wait too long")
     status.add_argument("--max-overdue-seconds", type=float, default=60.0, help="what is too long (default 60)")
     status.add_argument("--json", action="store_true", help="print JSON")
+    asking = command("probe", _probe, "ask the replica on this host whether it is alive: GET /livez at METRICS_ADDR")
+    asking.add_argument("--ready", action="store_true", help="ask whether it is ready instead: GET /readyz")
     command("check-config", _check_config, "print every setting, where it came from, and what is wrong")
     return parser
 
@@ -155,6 +157,10 @@ def _status(args: argparse.Namespace) -> int:
         if late:
             _complain(f"the oldest due monitor waits for more than {args.max_overdue_seconds:g} s")
     return 1 if late else 0
+
+
+def _probe(args: argparse.Namespace) -> int:
+    return probe.main(["--ready"] if args.ready else [])
 
 
 def _check_config(_args: argparse.Namespace) -> int:
