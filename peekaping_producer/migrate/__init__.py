@@ -18,6 +18,11 @@ from peekaping_producer.migrate.files import Migration, migrations
 from peekaping_producer.targets import DatabaseTarget
 
 LEDGER = "peekaping_producer_migrations"
+NO_TABLES = (
+    "no tables (is the database's name right?): run the API server's migrations, or `peekaping-producer migrate` where "
+    "no API server uses this database"
+)
+"""What `migrate --check` reports of an empty database, which it takes for a mistake: most are the API server's."""
 _TABLES = ("monitors", "proxies", "maintenances", "monitor_maintenances", "heartbeats")
 _COLLECTIONS = ("monitor", "proxies", "maintenance", "monitor_maintenance", "heartbeat")
 
@@ -70,6 +75,8 @@ class Standing(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         if self.upstream:
             return "upstream schema found: nothing to do"
+        if self.missing and not self.has_ledger:
+            return NO_TABLES
         return f"behind: {_names(self.missing)} to be applied" if self.missing else "up to date: nothing to do"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from peekaping_producer.errors import StoreError, StoreUnavailableError
-from peekaping_producer.migrate import LEDGER, Standing, dialect_of, look, migrate, scripts
+from peekaping_producer.migrate import LEDGER, NO_TABLES, Standing, dialect_of, look, migrate, scripts
 from peekaping_producer.migrate.files import migrations
 from peekaping_producer.stores import open_store
 from peekaping_producer.targets import DatabaseTarget
@@ -67,7 +67,8 @@ async def test_nothing_is_written_to_the_api_servers_database(empty_database: Da
 async def test_looking_writes_nothing_and_says_what_migrate_would_run(empty_database: DatabaseTarget) -> None:
     before = await snapshot(empty_database)
     standing = await look(empty_database)
-    assert str(standing) == "behind: 0001_tables_read to be applied"
+    assert str(standing) == NO_TABLES
+    assert str(Standing(standing.missing, has_ledger=True)) == "behind: 0001_tables_read to be applied"
     assert await snapshot(empty_database) == before
     async with dialect_of(empty_database).exclusive(empty_database) as connection:
         for script in scripts(empty_database, standing):

@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from peekaping_producer import embedded
 from peekaping_producer.cli import main
 from peekaping_producer.embedded import RedisServer
+from peekaping_producer.migrate import NO_TABLES
 from peekaping_producer.schedule import keys
 from peekaping_producer.schedule.client import connect
 from peekaping_producer.targets import RedisTarget
@@ -196,7 +197,7 @@ async def test_migrate_check_tells_and_migrate_sql_prints_what_is_missing(tmp_pa
         return await command(tmp_path, "migrate", *options, DB_TYPE="sqlite", DB_NAME="new.db")
 
     behind, printed = await asyncio.gather(migrate("--check"), migrate("--sql"))
-    assert (behind.code, behind.out) == (1, "sqlite:new.db: behind: 0001_tables_read to be applied\n")
+    assert (behind.code, behind.out) == (1, f"sqlite:new.db: {NO_TABLES}\n")
     assert not (tmp_path / "new.db").exists()
     assert (printed.code, printed.err) == (0, "")
     with sqlite3.connect(tmp_path / "new.db") as database:
