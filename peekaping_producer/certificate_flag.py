@@ -1,8 +1,8 @@
 """The flag `check_cert_expiry` of a monitor's config, read as Go's encoding/json reads it into a struct.
 
-The member's name counts in any case and however it is escaped; of several the last one wins, and null changes nothing.
-The whole text must be JSON of at most 10,000 levels, or there is no flag. What the other members hold does not matter:
-numbers may have any size, and escapes may spell half a character.
+The name matches in any case and in any escaping; of several members the last one wins, and null changes nothing. The
+whole text must be JSON of at most 10,000 levels. The values of other members do not matter: numbers may have any size,
+and an escape may stand for half a surrogate pair.
 """
 
 import json
@@ -14,16 +14,16 @@ import msgspec
 _NAME = "check_cert_expiry"
 _KEY = _NAME.encode()
 _KELVIN = "\u212a".encode()
-"""The only character but K that Go and Python take for a k in another case; no other letter of the name has such."""
+"""The Kelvin sign: to Go and Python a k in another case. No other letter of the name has such a twin."""
 _ESCAPED = re.compile(rb"\\u(?:00[4-7]|212a)")
-"""What spells a letter of the name, or an underscore, by its number (in lower case)."""
+"""An escape that may stand for a letter of the name or an underscore, in text made lower case."""
 
 _DEEPEST = 10_000
-"""Go's limit for arrays and objects inside each other."""
+"""Levels of arrays and objects; the limit is Go's."""
 _LARGE = 2**20
-"""Bytes. Where something longer has no such member, it is not read to find out whether it is JSON otherwise."""
+"""Bytes. A longer text without the name is not parsed: the flag is False, whether or not the rest is JSON."""
 _LARGEST_ODD, _MOST_VALUES = 2**24, 100_000
-"""Characters and values of what is read here, and not by msgspec: 0.2 s of work."""
+"""Limits in characters and values for what msgspec cannot answer: about 0.2 s of work."""
 
 
 class _Config(msgspec.Struct, gc=False):
@@ -36,8 +36,8 @@ _decode = msgspec.json.Decoder(_Config).decode
 def read(config: str) -> bool:
     """Return the flag, False where it is not set.
 
-    Raises ValueError where Go would fail to parse the config, or where it is odd and too large to look into; the
-    message never quotes it.
+    Raises ValueError where Go fails to parse the config, and where it is beyond the limits above; the message never
+    quotes it.
     """
     if len(config) > _LARGE and "_" not in config and "\\" not in config:
         return False
@@ -51,7 +51,7 @@ def read(config: str) -> bool:
         try:
             return _decode(data).check_cert_expiry or False
         except (msgspec.MsgspecError, RecursionError):
-            pass  # the careful way decides, and words what is wrong
+            pass  # msgspec is stricter than Go: the careful reader decides, and names what is wrong
     return _read_carefully(config)
 
 

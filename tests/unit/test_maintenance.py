@@ -233,26 +233,30 @@ def some(*likely: str | None) -> st.SearchStrategy[str | None]:
     return st.one_of(st.sampled_from([None, "", *likely]), st.text(max_size=20))
 
 
+HOSTILE_ZONES = "__init__/x", "x/" * 3000 + "x", "../../etc/passwd"
 NUMBER = st.one_of(st.none(), st.integers(-2, 3000), st.integers())
 WINDOWS = st.builds(
     MaintenanceWindow,
     id=st.text(max_size=8),
     active=st.booleans() | st.just(True),
-    strategy=st.sampled_from(["manual", "single", "cron", "recurring-interval"]) | st.text(max_size=8),
+    strategy=st.sampled_from(["manual", "single", "cron", "recurring-interval", "recurring-weekday"])
+    | st.text(max_size=8),
     start_date_time=some("2026-01-01T00:00", "0001-01-01T00:00", "9999-12-31T23:59"),
     end_date_time=some("2027-01-01T00:00", "0001-01-01T00:00", "9999-12-31T23:59"),
     start_time=some("00:00", "23:59", "9:30"),
     end_time=some("00:00", "23:59", "9:30"),
     interval_day=NUMBER,
     cron=some("* * * * *", "0 0 29 2 *", "0 0 30 2 *", "TZ=UTC", "TZ=Pacific/Apia 0 0 30 12 *"),
-    timezone=some("SAME_AS_SERVER", "Pacific/Apia", "America/New_York", "Asia/Kolkata"),
+    timezone=some(
+        "SAME_AS_SERVER", "Pacific/Apia", "America/New_York", "Asia/Kolkata", "__init__/x", "x/" * 3000 + "x"
+    ),
     duration=NUMBER,
 )
 INSTANTS = st.one_of(st.integers(1_700_000_000_000, 1_900_000_000_000), st.integers())
 
 
 @settings(max_examples=500, deadline=None)
-@given(WINDOWS, INSTANTS, some("Europe/Berlin", ":UTC").map(str))
+@given(WINDOWS, INSTANTS, some("Europe/Berlin", ":UTC", "/etc/localtime", "/etc/passwd").map(str))
 def test_any_row_has_an_answer_or_a_maintenance_error_soon(window: MaintenanceWindow, now: int, zone: str) -> None:
     begun = time.process_time()
     told: list[str] = []
