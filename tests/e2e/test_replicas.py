@@ -284,10 +284,13 @@ async def test_an_idle_replica_is_quiet(
 async def test_one_odd_monitor_touches_only_itself(
     private_redis: RedisServer, server: Redis, postgres_only: SqlDatabase, tmp_path: Path
 ) -> None:
-    good, cron, cert, huge = new_ids(4)
+    good, cron, cert, huge, deep, nines = new_ids(6)
     window = str(uuid.uuid4())
+    levels, number = "[" * 1200 + "]" * 1200, "9" * 5000
     await postgres_only.insert(
         "monitors",
+        row(deep, interval=1, config=f'{{"url": "http://x.example", "a": {levels}, "check_cert_expiry": true}}'),
+        row(nines, interval=1, config=f'{{"note": "\\u00e9", "n": {number}, "check_cert_expiry": true}}'),
         row(good, interval=1),
         row(cron, interval=1),
         row(cert, interval=1, config='{"check_cert_expiry": "perhaps"}'),
@@ -314,9 +317,11 @@ async def test_one_odd_monitor_touches_only_itself(
     with replicas(tmp_path, environment(private_redis.port, postgres_only.target)) as (replica,):
         async with at_work(Consumer(server)) as consumer:
             await until(lambda: sum(count for (each, _), count in consumer.ticks.items() if each == good) >= 4)
-            await until(lambda: consumer.monitors() == {good, cron, cert, huge})
-        assert await members(server) == {good, cron, cert, huge}
+            await until(lambda: consumer.monitors() == {good, cron, cert, huge, deep, nines})
+        assert await members(server) == {good, cron, cert, huge, deep, nines}
         assert replica.terminate() == 0
     kinds = Counter(event for event in replica.events() if event.startswith("monitor."))
     assert kinds == {"monitor.bad_config": 1, "monitor.bad_maintenance": 2}  # its cron, and its time zone
     assert consumer.payloads[cron]["is_under_maintenance"] is False
+    assert consumer.payloads[deep]["check_cert_expiry"] is True
+    assert consumer.payloads[nines]["check_cert_expiry"] is True
