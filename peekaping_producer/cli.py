@@ -19,7 +19,7 @@ from peekaping_producer.errors import (
     TaskDiedError,
     UnreachableError,
 )
-from peekaping_producer.settings import Settings, load_settings
+from peekaping_producer.settings import Settings, inspect_settings, load_settings
 from peekaping_producer.settings.table import as_text
 from peekaping_producer.startup import Startup
 from peekaping_producer.stores import open_store
@@ -92,7 +92,8 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="print JSON")
     asking = command("probe", _probe, "ask the replica on this host whether it is alive: GET /livez at METRICS_ADDR")
     asking.add_argument("--ready", action="store_true", help="ask whether it is ready instead: GET /readyz")
-    command("check-config", _check_config, "print every setting, where it came from, and what is wrong")
+    check = command("check-config", _check_config, "print every setting, where it came from, and what is wrong")
+    check.add_argument("--connect", action="store_true", help="also try Redis and the database; exit 3 if one fails")
     return parser
 
 
@@ -163,13 +164,25 @@ def _probe(args: argparse.Namespace) -> int:
     return probe.main(["--ready"] if args.ready else [])
 
 
-def _check_config(_args: argparse.Namespace) -> int:
-    settings = load_settings()
-    print(as_text(settings))
+def _check_config(args: argparse.Namespace) -> int:
+    settings, problems = inspect_settings()
+    print(as_text(settings), flush=True)
     for warning in settings.warnings:
         _complain(warning)
+    if problems:
+        raise ConfigError(problems)
     open_store(settings.database_target(), connections=1)  # refuses what has no store; nothing is connected yet
-    return 0
+    return _try_connections(settings) if args.connect else 0
+
+
+def _try_connections(settings: Settings) -> int:
+    from peekaping_producer.connectivity import attempts
+
+    logs.configure(settings.mode, "error", settings.service_name, settings.secrets)
+    made = asyncio.run(attempts(settings.redis_target(), settings.database_target()))
+    for attempt in made:
+        print(attempt)
+    return 0 if all(attempt.worked for attempt in made) else 3
 
 
 def _set_up_logs(settings: Settings) -> None:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.settings.environment import (
@@ -18,12 +18,14 @@ from peekaping_producer.settings.environment import (
 )
 from peekaping_producer.settings.fields import about
 from peekaping_producer.settings.kinds import Need
+from peekaping_producer.settings.lookalikes import lookalikes
 from peekaping_producer.settings.model import Settings
 from peekaping_producer.settings.urls import names_database
 
 ALL: frozenset[Need] = frozenset({"database", "redis", "producer"})
 
 _URLS = ("DATABASE_URL", "REDIS_URL")
+_NAMES = (*(name.upper() for name in Settings.model_fields), *(f"{name}_FILE" for name in SECRETS))
 _DATABASE_PARTS = ("DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASS")
 _REDIS_ADDRESS = ("REDIS_HOST", "REDIS_PORT")
 _REDIS_LOGIN = ("REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_DB")
@@ -40,20 +42,51 @@ def load_settings(
     A setting of a group that is not needed, or that a URL (or sqlite) makes idle, is not looked at. An empty value is
     no value, but for METRICS_ADDR. Raises ConfigError with every problem there is.
     """
-    problems: list[str] = []
-    names = [name.upper() for name in Settings.model_fields]
-    names += [f"{name}_FILE" for name in SECRETS]
-    found = merge(names, os.environ if environ is None else environ, _dotenv(dotenv))
-    found = _without(found, _of_other_commands(needs))
-    with_urls = resolve_files(found, _URLS, problems)
-    idle = _of_other_commands(needs) | _replaced(found | with_urls)
-    found = resolve_files(_without(with_urls, idle), SECRETS, problems)
-    given = {name: each for name, each in found.items() if each.text or name == "METRICS_ADDR"}
-    settings = _check(given, problems)
-    _check_targets(settings, needs, problems)
+    settings, problems = inspect_settings(needs, environ=environ, dotenv=dotenv)
     if problems:
         raise ConfigError(problems)
-    return settings.with_origins({name: each.origin for name, each in given.items()} | dict.fromkeys(idle, "not read"))
+    return settings
+
+
+def inspect_settings(
+    needs: Collection[Need] = ALL, *, environ: Mapping[str, str] | None = None, dotenv: Path = Path(".env")
+) -> tuple[Settings, list[str]]:
+    """As `load_settings`, but also where something is wrong: whatever is usable, and every problem.
+
+    Raises ConfigError only for a `.env` file that cannot be read.
+    """
+    problems: list[str] = []
+    environ, in_file = os.environ if environ is None else environ, _dotenv(dotenv)
+    found = _without(merge(_NAMES, environ, in_file), _of_other_commands(needs))
+    with_urls = resolve_files(found, _URLS, problems)
+    idle = _of_other_commands(needs) | _replaced(found | with_urls)
+    resolved = resolve_files(_without(with_urls, idle), SECRETS, problems)
+    given = {name: each for name, each in resolved.items() if each.text or name == "METRICS_ADDR"}
+    settings, unusable = _check(given, problems)
+    _check_targets(settings, needs, problems)
+    unset = {name for name in _NAMES if name not in given and name not in idle and f"{name}_FILE" not in found}
+    warnings = lookalikes({*environ, *in_file}, _NAMES, _still_wanted(unset, given), needs)
+    warnings += _overruled(settings, {name: found[name] for name in idle if name in found})
+    if "producer" in needs and settings.is_verbose:
+        warnings.append("LOG_LEVEL: debug with MODE=prod logs every batch. Set LOG_LEVEL=info.")
+    origins = {name: each.origin for name, each in given.items()} | dict.fromkeys(idle, "not read")
+    return settings.with_notes(origins, unusable, warnings), problems
+
+
+def _still_wanted(unset: Collection[str], given: Collection[str]) -> set[str]:
+    """The unset names without those that what is given replaces."""
+    parts = {"DATABASE_URL": _DATABASE_PARTS, "REDIS_URL": (*_REDIS_ADDRESS, "REDIS_SENTINELS")}
+    return {name for name in unset if not set(parts.get(name, ())) & set(given)}
+
+
+def _overruled(settings: Settings, idle: Mapping[str, Found]) -> list[str]:
+    """A sentence for each part that is given beside a URL with another value. Kubernetes sets ports that are URLs."""
+    said = []
+    for name, (value, url) in settings.in_urls.items():
+        shown = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if name in idle and idle[name].text not in {"", str(shown)} and "://" not in idle[name].text:
+            said.append(f"{name}: is not read, and {url}, which is, holds another value, or none.")
+    return said
 
 
 def _dotenv(path: Path) -> dict[str, str]:
@@ -104,8 +137,11 @@ def _without(found: Mapping[str, Found], names: Collection[str]) -> dict[str, Fo
     return {name: each for name, each in found.items() if name not in names}
 
 
-def _check(given: Mapping[str, Found], problems: list[str]) -> Settings:
-    """Settings with whatever is usable of `given`; what is not is a problem, in our words and not in pydantic's."""
+def _check(given: Mapping[str, Found], problems: list[str]) -> tuple[Settings, dict[str, str]]:
+    """Settings with whatever is usable of `given`, and what is not, as it may be shown.
+
+    Each of these is a problem, in our words and not in pydantic's.
+    """
     garbled = {name for name, each in given.items() if _is_garbled(name, each.text)}
     refused = dict.fromkeys(garbled, "with a character that is not visible or cannot be sent")
     texts = {name.lower(): each.text for name, each in given.items() if name not in refused}
@@ -116,9 +152,9 @@ def _check(given: Mapping[str, Found], problems: list[str]) -> Settings:
             refused.setdefault(str(each["loc"][0]).upper(), str(each.get("ctx", {}).get("error", "")))
         usable = {name: text for name, text in texts.items() if name.upper() not in refused}
         settings = Settings(**usable)  # type: ignore[arg-type]
-    in_order = (name for name in map(str.upper, Settings.model_fields) if name in refused)
-    problems.extend(_refusal(name, given[name].text, refused[name]) for name in in_order)
-    return settings
+    unusable = {name: _shown(name, given[name].text) for name in _NAMES if name in refused}
+    problems.extend(_refusal(name, shown, refused[name]) for name, shown in unusable.items())
+    return settings, unusable
 
 
 def _is_garbled(name: str, text: str) -> bool:
@@ -128,8 +164,8 @@ def _is_garbled(name: str, text: str) -> bool:
     return has_hidden_characters(text)
 
 
-def _refusal(name: str, text: str, reason: str) -> str:
-    return f"{name}: got {_shown(name, text)}, takes {about(name.lower()).takes}" + (f" ({reason})" if reason else "")
+def _refusal(name: str, shown: str, reason: str) -> str:
+    return f"{name}: got {shown}, takes {about(name.lower()).takes}" + (f" ({reason})" if reason else "")
 
 
 def _check_targets(settings: Settings, needs: Collection[Need], problems: list[str]) -> None:

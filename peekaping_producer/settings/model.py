@@ -1,5 +1,7 @@
 """The settings, and what they add up to: targets, secrets, warnings."""
 
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, Self
 
@@ -27,16 +29,42 @@ class Settings(Fields):
     """
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+    _unusable: dict[str, str] = PrivateAttr(default_factory=dict)
+    _warnings: tuple[str, ...] = PrivateAttr(default=())
 
     def origin(self, name: str) -> str:
         """Where the setting `name` (DB_HOST) came from: environment, .env, file, default, or not read."""
         return self._origins.get(name, "default")
 
-    def with_origins(self, origins: dict[str, str]) -> Self:
-        """The same settings, knowing where they came from."""
+    @property
+    def unusable(self) -> Mapping[str, str]:
+        """The settings that were given and cannot be used, as they may be shown; here they have their defaults."""
+        return self._unusable
+
+    def with_notes(self, origins: dict[str, str], unusable: dict[str, str], warnings: Iterable[str]) -> Self:
+        """The same settings, knowing where they came from, what was wrong with them, and what looks wrong."""
         copy = self.model_copy()
         copy._origins = origins
+        copy._unusable = unusable
+        copy._warnings = tuple(warnings)
         return copy
+
+    @property
+    def in_urls(self) -> dict[str, tuple[object, str]]:
+        """What the parts' names (DB_HOST) have in a URL that replaces them, and that URL's own name."""
+        found: dict[str, tuple[object, str]] = {}
+        for url, text, parts in (
+            ("DATABASE_URL", self.database_url, _database_parts),
+            ("REDIS_URL", self.redis_url, _redis_parts),
+        ):
+            with suppress(ConfigError):  # a problem of its own
+                found |= {name: (value, url) for name, value in parts(text.get_secret_value()).items()} if text else {}
+        return found
+
+    @property
+    def is_verbose(self) -> bool:
+        """Whether a production's log holds what is for developers."""
+        return self.mode == "prod" and self.log_level == "debug"
 
     def as_environment(self, group: Need) -> dict[str, str]:
         """The settings of a group that were given, as variables for a process in another working directory."""
@@ -66,7 +94,7 @@ class Settings(Fields):
             password = _text(getattr(self, name.lower())) or ""
             if password != cleaned(password):
                 said.append(f"{name}: has blanks, line ends or quotes around it, which are sent as part of it.")
-        return tuple(said)
+        return (*said, *self._warnings)
 
     @property
     def secrets(self) -> frozenset[str]:
@@ -169,6 +197,24 @@ class Settings(Fields):
 
 def _text(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret else None
+
+
+def _database_parts(url: str) -> dict[str, object]:
+    target = parse_database_url(url, " ")
+    parts: dict[str, object] = {"DB_TYPE": target.dialect, "DB_NAME": target.name}
+    if target.dialect != "sqlite":
+        parts |= {"DB_HOST": target.host, "DB_PORT": target.port, "DB_USER": target.user}
+        parts["DB_PASS"] = target.password and SecretStr(target.password)
+    return parts
+
+
+def _redis_parts(url: str) -> dict[str, object]:
+    target, _ = parse_redis_url(url, [])
+    login = {"REDIS_USERNAME": target.username, "REDIS_PASSWORD": target.password and SecretStr(target.password)}
+    if target.sentinels:
+        where = {"REDIS_SENTINELS": str(target.sentinels), "REDIS_SENTINEL_MASTER": target.sentinels.master}
+        return {**where, **login, "REDIS_DB": target.db}
+    return {"REDIS_HOST": target.host, "REDIS_PORT": target.port, **login, "REDIS_DB": target.db}
 
 
 def _as_variable(name: str, value: object) -> str:

@@ -4,6 +4,7 @@
 """
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -17,7 +18,11 @@ BEGIN, END = "<!-- settings: begin -->", "<!-- settings: end -->"
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A setting of this process: `value` as it may be shown, `origin` environment, .env, file, default or not read."""
+    """A setting of this process.
+
+    `value` is as it may be shown; `origin` is environment, .env, file, default, not read, or the name of the URL that
+    has the value in it. One that cannot be used is marked there.
+    """
 
     name: str
     value: str
@@ -26,11 +31,17 @@ class Row(msgspec.Struct, frozen=True):
 
 def rows(settings: Settings) -> list[Row]:
     """Every setting, secrets masked."""
-    found = []
-    for name, value in settings:
-        origin = settings.origin(name.upper())
-        found.append(Row(name.upper(), "" if origin == "not read" else _shown(value), origin))
-    return found
+    in_urls = settings.in_urls
+    return [_row(settings, name.upper(), value, in_urls) for name, value in settings]
+
+
+def _row(settings: Settings, name: str, value: object, in_urls: Mapping[str, tuple[object, str]]) -> Row:
+    origin = settings.origin(name)
+    if name in settings.unusable:
+        return Row(name, settings.unusable[name], f"{origin}, unusable")
+    if name in in_urls and origin in {"default", "not read"}:
+        return Row(name, _shown(in_urls[name][0]), in_urls[name][1])
+    return Row(name, "" if origin == "not read" else _shown(value), origin)
 
 
 def as_text(settings: Settings) -> str:

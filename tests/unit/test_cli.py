@@ -119,12 +119,69 @@ def test_all_bad_settings_are_named_at_once_with_secrets_masked(
         monkeypatch.setenv(setting, text)
     assert main([name]) == 2
     out, err = capsys.readouterr()
-    assert out == ""
+    assert bool(out) == (name == "check-config")
     lines = err.splitlines()
     assert all(line.startswith("peekaping-producer: ") and "takes" in line for line in lines)
     assert sorted(line.split()[1].rstrip(":") for line in lines) == sorted(bad)
     assert "'oracle'" in err
-    assert "h0rse" not in err
+    assert "h0rse" not in out + err
+
+
+async def test_check_config_shows_the_table_also_where_something_is_wrong(tmp_path: Path) -> None:
+    parts = {"DB_TYPE": "mysql", "DB_HOST": "db", "DB_PORT": "0", "DB_NAME": "n"}
+    ended = await command(tmp_path, "check-config", **parts, LOG_LEVEL="info", DB_PASWORD=SECRET)
+    assert ended.code == 2
+    shown = {line.split()[0]: line.split(maxsplit=2) for line in ended.out.splitlines()}
+    assert shown["DB_PORT"] == ["DB_PORT", "'0'", "environment, unusable"]
+    assert shown["DB_HOST"][1:] == ["db", "environment"]
+    warned, port, user, password = ended.err.splitlines()
+    assert warned == "peekaping-producer: DB_PASWORD: is set, but is no setting here. Is DB_PASS meant?"
+    assert port.startswith("peekaping-producer: DB_PORT: got '0'")
+    assert "DB_USER: is not set" in user
+    assert "DB_PASS: is not set" in password
+    assert "h0rse" not in ended.out + ended.err
+
+
+async def test_check_config_shows_what_is_in_urls(tmp_path: Path) -> None:
+    database = f"mongodb+srv://peeka:{quote(SECRET, safe='')}@cluster.example/?w=majority"
+    redis = f"rediss://:{quote(SECRET, safe='')}@[::1]:7000/3"
+    ended = await command(tmp_path, "check-config", DATABASE_URL=database, REDIS_URL=redis, DB_NAME="n", REDIS_DB="4")
+    assert ended.code == 0, ended.err
+    shown = {line.split()[0]: line.split()[1:] for line in ended.out.splitlines()}
+    assert shown["DB_TYPE"] == ["mongo", "DATABASE_URL"]
+    assert shown["DB_HOST"] == ["cluster.example", "DATABASE_URL"]
+    assert shown["DB_NAME"] == ["n", "environment"]
+    assert shown["DB_USER"] == ["peeka", "DATABASE_URL"]
+    assert shown["DB_PASS"] == ["***", "DATABASE_URL"]
+    assert shown["REDIS_HOST"] == ["::1", "REDIS_URL"]
+    assert shown["REDIS_PORT"] == ["7000", "REDIS_URL"]
+    assert shown["REDIS_DB"] == ["3", "REDIS_URL"]
+    assert shown["REDIS_PASSWORD"] == ["***", "REDIS_URL"]
+    assert "REDIS_DB: is not read, and REDIS_URL, which is, holds another value" in ended.err
+    assert "LOG_LEVEL: debug with MODE=prod" in ended.err
+    assert "h0rse" not in ended.out + ended.err
+
+
+async def test_check_config_connect_tries_both_and_tells_what_works(tmp_path: Path, private_redis: RedisServer) -> None:
+    sqlite = {"DB_TYPE": "sqlite", "DB_NAME": "new.db"}
+    await command(tmp_path, "migrate", **sqlite)
+    away = {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(free_port())}
+    postgres = {"DB_TYPE": "postgres", "DB_HOST": "127.0.0.1", "DB_PORT": str(free_port()), "DB_NAME": "n"}
+    both, database, neither, bad, unasked = await asyncio.gather(
+        command(tmp_path, "check-config", "--connect", **at(target_of(private_redis), **sqlite)),
+        command(tmp_path, "check-config", "--connect", **away, **sqlite),
+        command(tmp_path, "check-config", "--connect", **away, **postgres, DB_USER="u", DB_PASS=SECRET),
+        command(tmp_path, "check-config", "--connect", **away, DB_TYPE="sqlite"),
+        command(tmp_path, "check-config", **away, **sqlite),
+    )
+    assert [each.code for each in (both, database, neither, bad, unasked)] == [0, 3, 3, 2, 0]
+    assert re.fullmatch(r"Redis: works: redis://\S+ answers, version [\d.]+", both.out.splitlines()[-2])
+    assert both.out.splitlines()[-1] == "The database: works: sqlite:new.db answers, and the tables are there"
+    assert database.out.splitlines()[-2].startswith("Redis: fails: Redis at redis://127.0.0.1:")
+    assert database.out.splitlines()[-1].startswith("The database: works: ")
+    assert neither.out.splitlines()[-1].startswith("The database: fails: postgres://127.0.0.1:")
+    assert "works" not in unasked.out
+    assert "h0rse" not in neither.out + neither.err
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "mysql", "mongodb"])

@@ -1,0 +1,60 @@
+"""What `check-config --connect` tells: whether Redis and the database can be used, by the real client and store."""
+
+import asyncio
+from collections.abc import Awaitable
+
+import msgspec
+
+from peekaping_producer.errors import ProducerError
+from peekaping_producer.schedule.client import check_server, connect
+from peekaping_producer.stores import open_store
+from peekaping_producer.targets import DatabaseTarget, RedisTarget
+
+LONGEST_S = 20.0
+"""For one server; the client's and the store's own limits are shorter."""
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One server, whether it can be used, and what was found, in words and without secrets."""
+
+    server: str
+    worked: bool
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.server}: {'works' if self.worked else 'fails'}: {self.found}"
+
+
+async def attempts(redis: RedisTarget, database: DatabaseTarget) -> tuple[Attempt, Attempt]:
+    """Try both at once, each one time; nothing is raised for a server that cannot be used."""
+    return await asyncio.gather(_attempt("Redis", _try_redis(redis)), _attempt("The database", _try_database(database)))
+
+
+async def _attempt(server: str, trial: Awaitable[str]) -> Attempt:
+    try:
+        async with asyncio.timeout(LONGEST_S):
+            return Attempt(server, True, await trial)
+    except ProducerError as error:
+        return Attempt(server, False, str(error))
+    except TimeoutError:
+        return Attempt(server, False, f"no answer within {LONGEST_S:g} s")
+    except Exception as error:  # a driver's text could hold anything
+        return Attempt(server, False, f"the driver failed ({type(error).__name__})")
+
+
+async def _try_redis(target: RedisTarget) -> str:
+    redis = connect(target, connections=1)
+    try:
+        return f"{target} answers, version {await check_server(redis, target)}"
+    finally:
+        await redis.aclose()
+
+
+async def _try_database(target: DatabaseTarget) -> str:
+    store = open_store(target, connections=1)
+    try:
+        await store.open()
+        await store.ping()
+        return f"{target} answers, and the tables are there"
+    finally:
+        await store.close()

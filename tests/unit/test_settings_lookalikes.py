@@ -1,0 +1,116 @@
+"""A name that is set and was meant for a setting is told; what is for other programs is not."""
+
+from pathlib import Path
+
+import pytest
+
+from peekaping_producer.settings import inspect_settings, load_settings
+from tests.settings_loading import NOWHERE, PARTS, load
+
+SQLITE = {"DB_TYPE": "sqlite", "DB_NAME": "x"}
+SECRET = "canary"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("REDIS_PASWORD", "REDIS_PASSWORD"),
+        ("REDIS_PASSWD", "REDIS_PASSWORD"),
+        ("REDIS_PASS", "REDIS_PASSWORD"),
+        ("REDIS_USER", "REDIS_USERNAME"),
+        ("REDIS_URI", "REDIS_URL"),
+        ("REDIS_DATABASE", "REDIS_DB"),
+        ("REDISHOST", "REDIS_HOST"),
+        ("redis_host", "REDIS_HOST"),
+        ("REDIS_HOST ", "REDIS_HOST"),
+        ("DB_TLS_CAFILE", "DB_TLS_CA_FILE"),
+        ("LOGLEVEL", "LOG_LEVEL"),
+        ("METRIC_ADDR", "METRICS_ADDR"),
+        ("PRODUCER_CONCURENCY", "PRODUCER_CONCURRENCY"),
+        ("TIMEZONE", "TZ"),
+        ("REDIS_SENTINEL", "REDIS_SENTINELS"),
+        ("REDIS_URL_FIEL", "REDIS_URL_FILE"),
+    ],
+)
+def test_a_near_miss_is_told(name: str, meant: str) -> None:
+    [warning] = load(**PARTS, **{name: SECRET}).warnings
+    assert f"Is {meant} meant?" in warning
+    assert SECRET not in warning
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("DB_PASSWORD", "DB_PASS"),
+        ("POSTGRES_PASSWORD", "DB_PASS"),
+        ("PGHOST", "DB_HOST"),
+        ("MYSQL_DATABASE", "DB_NAME"),
+        ("MONGO_INITDB_ROOT_USERNAME", "DB_USER"),
+        ("DB_USERNAME", "DB_USER"),
+    ],
+)
+def test_the_names_of_other_programs_are_told_where_ours_is_missing(name: str, meant: str) -> None:
+    parts = {key: text for key, text in PARTS.items() if key != meant}
+    settings, problems = inspect_settings(environ=parts | {name: SECRET}, dotenv=NOWHERE)
+    assert [each for each in settings.warnings if f"{name}: " in each and f"Is {meant} meant?" in each]
+    assert [each.partition(":")[0] for each in problems] == [meant]
+    assert load(**PARTS, **{name: SECRET}).warnings == ()
+    assert load(DATABASE_URL="postgres://u:p@h/n", **{name: SECRET}).warnings == ()
+    assert load(**SQLITE, **{name: SECRET}).warnings == ()
+
+
+@pytest.mark.parametrize("name", ["REDIS_TIMEOUT", "DB_SSLMODE", "DB_POOL_SIZE", "PRODUCER_WORKERS"])
+def test_what_only_looks_like_a_setting_is_told(name: str) -> None:
+    [warning] = load(**PARTS, **{name: SECRET}).warnings
+    assert warning == f"{name}: is set, but is no setting here, and not read."
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *["REDIS_SERVICE_HOST", "REDIS_SERVICE_PORT", "REDIS_PORT_6379_TCP_ADDR", "DB_PORT_5432_TCP", "REDIS_ENV_X"],
+        *[
+            "SERVER_PORT",
+            "CLIENT_URL",
+            "QUEUE_CONCURRENCY",
+            "BRUTEFORCE_WINDOW",
+            "HOSTNAME",
+            "PATH",
+            "NODE_ENV",
+            "LANG",
+        ],
+        *["POSTGRES_USER", "PGPASSWORD", "DATABASE", "USER", "PORT"],
+    ],
+)
+def test_what_is_for_others_is_not_told(name: str) -> None:
+    assert load(**PARTS, **{name: SECRET}).warnings == ()
+
+
+def test_the_port_of_a_kubernetes_service_is_not_told() -> None:
+    assert load(**PARTS, PRODUCER_PORT="tcp://10.0.0.1:9464", PRODUCER_SERVICE_HOST="10.0.0.1").warnings == ()
+
+
+def test_a_command_tells_only_what_it_needs() -> None:
+    assert load({"redis"}, DB_POOL="1", DB_PASSWORD=SECRET, PRODUCER_X="1").warnings == ()
+
+
+def test_names_in_dotenv_too(tmp_path: Path) -> None:
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("export REDIS_HOST=cache\nREDIS_P\x1bASSWORD=x\n")
+    first, second = load_settings({"redis"}, environ={}, dotenv=dotenv).warnings
+    assert first == "'REDIS_P\\x1bASSWORD': is set, but is no setting here. Is REDIS_PASSWORD meant?"
+    assert second == "export REDIS_HOST: is set, but is no setting here. Is REDIS_HOST meant?"
+
+
+def test_a_part_that_a_url_overrules_is_told() -> None:
+    url = "redis://cache/2"
+    assert load({"redis"}, REDIS_URL=url, REDIS_DB="2", REDIS_HOST="cache", REDIS_PORT="tcp://1.2.3.4:1").warnings == ()
+    [warning] = load({"redis"}, REDIS_URL=url, REDIS_PASSWORD=SECRET).warnings
+    assert warning.startswith("REDIS_PASSWORD: is not read, and REDIS_URL, which is, holds another value")
+    assert SECRET not in warning
+
+
+def test_debug_in_production_is_told() -> None:
+    assert "LOG_LEVEL=info" in load(**PARTS, MODE="prod").warnings[0]
+    assert load(**PARTS, MODE="prod", LOG_LEVEL="info").warnings == load(**PARTS, MODE="dev").warnings == ()
+    assert load({"redis"}, MODE="prod").warnings == ()
