@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 
 import msgspec
@@ -15,6 +16,7 @@ from peekaping_producer import logs, probe
 from peekaping_producer.errors import (
     ConfigError,
     ProducerError,
+    StartInterruptedError,
     StoreUnavailableError,
     TaskDiedError,
     UnreachableError,
@@ -27,7 +29,7 @@ from peekaping_producer.stores import open_store
 log = structlog.stdlib.get_logger()
 
 EXIT_CODES = """exit codes:
-  0  a clean stop, or what was asked is done
+  0  a clean stop (SIGTERM or SIGHUP, at any time; Ctrl-C of a replica at work), or what was asked is done
   1  anything that is not below
   2  bad configuration: every bad setting is named
   3  Redis or the database could not be reached within STARTUP_TIMEOUT
@@ -78,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(command=call)
         return added
 
-    command("run", _run, "run one replica of the service until SIGTERM or Ctrl-C")
+    command("run", _run, "run one replica of the service until SIGTERM, SIGHUP or Ctrl-C")
     demo = command("demo", _demo, "show two replicas at work on embedded servers, and one of them killed")
     demo.add_argument("--seconds", type=float, default=30.0, help="how long (default 30)")
     migrate = command(
@@ -104,11 +106,16 @@ def _run(_args: argparse.Namespace) -> int:
     _set_up_logs(settings)
 
     async def life() -> None:
-        await Producer(settings).run()
+        code = 0
+        try:
+            await Producer(settings).run()
+        except StartInterruptedError:
+            code = 130
         # All is closed. Threads and tasks of a driver that still waits for a hung server would hold the process up.
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        os._exit(0)
+            with suppress(OSError, ValueError):  # the terminal went away: that is no failure of ours
+                stream.flush()
+        os._exit(code)
 
     try:
         asyncio.run(life())

@@ -23,6 +23,10 @@ class UnreachableError(ProducerError):
     """A dependency did not answer, or refused us, until the time for starting was over."""
 
 
+class StartInterruptedError(ProducerError):
+    """Ctrl-C before there was anything to stop: the replica still waited for Redis or the database."""
+
+
 class ScheduleError(ProducerError):
     """The schedule in Redis cannot be used: the server is too old, a cluster, or answered nonsense."""
 

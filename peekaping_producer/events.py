@@ -19,6 +19,7 @@ log = structlog.stdlib.get_logger()
 
 CHANNEL_PREFIX = "peekaping:events:"
 TYPES = ("monitor.created", "monitor.updated", "monitor.deleted")
+CHANNELS = tuple(CHANNEL_PREFIX + each for each in TYPES)
 _PING_EVERY_S = 5.0
 _DEAF_AFTER_S = 12.0
 
@@ -77,7 +78,7 @@ class EventListener:
         """Subscribe and listen until the connection breaks, which raises RedisError or OSError."""
         pubsub = self._redis.pubsub()
         try:
-            await pubsub.subscribe(*(CHANNEL_PREFIX + each for each in TYPES))
+            await pubsub.subscribe(*CHANNELS)
             await self._listen(pubsub)
         finally:
             await pubsub.aclose()  # type: ignore[no-untyped-call]

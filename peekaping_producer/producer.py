@@ -12,8 +12,8 @@ from redis.exceptions import RedisError
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.claims import Claims
 from peekaping_producer.dependencies import Dependencies
-from peekaping_producer.errors import TaskDiedError
-from peekaping_producer.events import EventListener
+from peekaping_producer.errors import StartInterruptedError, TaskDiedError
+from peekaping_producer.events import CHANNELS, EventListener
 from peekaping_producer.health import HealthServer
 from peekaping_producer.hints import Hints
 from peekaping_producer.leader import Leader
@@ -21,7 +21,8 @@ from peekaping_producer.metrics import Metrics
 from peekaping_producer.oddities import Oddities
 from peekaping_producer.reclaimer import Reclaimer
 from peekaping_producer.schedule import Schedule
-from peekaping_producer.schedule.client import check_server, connect
+from peekaping_producer.schedule.client import check_rights, check_server, connect
+from peekaping_producer.schedule.server import eviction_policy
 from peekaping_producer.settings import Settings
 from peekaping_producer.startup import Startup
 from peekaping_producer.stores import open_store
@@ -46,6 +47,7 @@ class Producer:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stopping = asyncio.Event()
+        self._stopped_by: signal.Signals | None = None
         self._redis_target = settings.redis_target()
         self._redis = connect(self._redis_target, connections=settings.producer_concurrency + _SIDE_LOOPS)
         self._store = open_store(
@@ -95,27 +97,42 @@ class Producer:
         self._vitals = Vitals(self._schedule, self._store, metrics, dependencies)
         self._health = HealthServer(self._vitals, metrics)
 
-    def stop(self) -> None:
-        """Ask for a graceful stop; a second time means at once."""
-        if self._stopping.is_set():
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """Ask for a graceful stop; a second time means at once.
+
+        SIGHUP does not count for that: a terminal that closes sends several, and service managers send it along.
+        """
+        if self._stopped_by in {signal.SIGTERM, signal.SIGINT}:
+            if how is signal.SIGHUP:
+                return
             log.warning("producer.killed", message="Second signal: exiting at once.")
             os._exit(1)
-        log.info("producer.stopping", message="Shutdown signal received, stopping producer...")
+        if not self._stopping.is_set():
+            log.info("producer.stopping", message="Shutdown signal received, stopping producer...")
+        self._stopped_by = how
         self._stopping.set()
 
     async def run(self) -> None:
-        """Run until stopped. Raises TaskDiedError if a task ends that should not, and what `_open` raises."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self.stop)
+        """Run until stopped.
+
+        Raises TaskDiedError if a task ends that should not, StartInterruptedError after Ctrl-C during the start, and
+        what `_open` raises.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                asyncio.get_running_loop().add_signal_handler(number, self.stop, number)
         try:
             opening = asyncio.create_task(self._open(), name="start-up")
-            if not await self._unless_stopped(opening):
-                await end(opening)
-            else:
+            started = await self._unless_stopped(opening)
+            if started:
                 await self._work()
+            else:
+                await end(opening)
         finally:
             await self._close()
         log.info("producer.stopped", message="Producer stopped gracefully")
+        if not started and self._stopped_by is signal.SIGINT:
+            raise StartInterruptedError("interrupted during the start")
 
     async def _unless_stopped(self, *tasks: asyncio.Task[None]) -> bool:
         """Wait for the first of `tasks` to end and raise what it raised; False when asked to stop before that."""
@@ -134,7 +151,7 @@ class Producer:
         Raises UnreachableError after that time, and ScheduleError or StoreError at once where waiting will not help.
         """
         startup = Startup(self._settings.startup_timeout)
-        server = await startup.reach("Redis", lambda: check_server(self._redis, self._redis_target))
+        server = await startup.reach("Redis", self._check_redis)
         await startup.reach("The database", self._store.open)
         log.info(
             "producer.connected",
@@ -145,6 +162,18 @@ class Producer:
         )
         if address := self._settings.metrics_address:
             self._health.bind(*address, required=self._settings.metrics_addr_explicit)
+
+    async def _check_redis(self) -> str:
+        version = await check_server(self._redis, self._redis_target)
+        await check_rights(self._redis, self._redis_target, CHANNELS)
+        policy = await eviction_policy(self._redis)
+        if policy not in {None, "noeviction"}:
+            log.warning(
+                "redis.eviction_enabled",
+                message="Redis may evict the schedule and pending tasks: set maxmemory-policy to noeviction.",
+                policy=policy,
+            )
+        return version
 
     async def _work(self) -> None:
         workers = [asyncio.create_task(worker.run(), name=worker.loop.name) for worker in self._workers]
@@ -224,6 +253,8 @@ class Producer:
         return given_back
 
     async def _close(self) -> None:
-        await self._health.stop()
-        await self._store.close()
-        await self._redis.aclose()
+        for close in (self._health.stop, self._store.close, self._redis.aclose):
+            try:
+                await close()
+            except Exception as error:  # what does not close in order ends with the process, and keeps nothing open
+                log.warning("producer.close_failed", message="Something did not close in order.", error=str(error))

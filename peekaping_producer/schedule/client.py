@@ -1,46 +1,71 @@
 """The connection to Redis. Its settings are part of correctness: nothing here may repeat a script by itself."""
 
 import re
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.asyncio.connection import Connection, ConnectionPool
+from redis.asyncio.client import Pipeline, PubSub
+from redis.asyncio.connection import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+from redis.exceptions import RedisError, ResponseError
 
-from peekaping_producer.errors import ScheduleError, UnreachableError
-from peekaping_producer.schedule.connection import PlainConnection, TlsConnection
-from peekaping_producer.schedule.sentinel import ASK_TIMEOUT_S, FollowsMaster, MasterFinder, SentinelRefusalError
-from peekaping_producer.targets import RedisTarget, Sentinels, Tls
+from peekaping_producer.errors import ProducerError, ScheduleError, UnreachableError
+from peekaping_producer.schedule.addresses import Addresses
+from peekaping_producer.schedule.connection import RedisConnection, tls_context
+from peekaping_producer.schedule.diagnosis import diagnose
+from peekaping_producer.schedule.failures import in_words, refusal, translating
+from peekaping_producer.schedule.rights import forbidden
+from peekaping_producer.schedule.sentinel import ASK_TIMEOUT_S, MasterConnection, MasterFinder, SentinelRefusalError
+from peekaping_producer.schedule.server import facts
+from peekaping_producer.targets import RedisTarget, Sentinels
 
 OLDEST_VERSION = (6, 2)
 """ZMSCORE, ZADD LT and ZRANGE BYSCORE came with 6.2."""
 SOCKET_TIMEOUT_S = 2.0
 
 
-class _MasterConnection(FollowsMaster, PlainConnection):
-    pass
+class _PubSub(PubSub):
+    execute_command = translating(PubSub.execute_command)
+    get_message = translating(PubSub.get_message)
+    aclose = translating(PubSub.aclose)
 
 
-class _TlsMasterConnection(FollowsMaster, TlsConnection):
-    pass
+class _Pipeline(Pipeline):
+    execute = translating(Pipeline.execute)
+    reset = translating(Pipeline.reset)
+
+
+class Client(Redis):
+    """Raises RedisError or OSError, whatever goes wrong below it."""
+
+    execute_command = translating(Redis.execute_command)
+    aclose = translating(Redis.aclose)
+
+    def pubsub(self, **options: Any) -> PubSub:
+        """A subscription that raises the same."""
+        return _PubSub(self.connection_pool, **options)
+
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
+        """A pipeline that raises the same."""
+        return _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
 
 
 def connect(target: RedisTarget, *, connections: int) -> Redis:
     """A client with at most `connections` connections, without any retry of its own.
 
     The default retry would run a script again whose reply was lost: a claim would then hold two batches, one of them
-    for nobody. With sentinels, every new connection goes to the master of that moment.
+    for nobody. With sentinels, every new connection goes to the master of that moment. Raises ConfigError for TLS files
+    that cannot be used.
     """
-    kind: type[Connection]
+    tls = tls_context(target.tls) if target.tls else None
+    kind: type[RedisConnection] = RedisConnection
+    where: dict[str, Any] = {"host": target.host, "port": target.port}
     if target.sentinels:
-        kind = _TlsMasterConnection if target.tls else _MasterConnection
-        where: dict[str, Any] = {"finder": MasterFinder(target.sentinels, _to_sentinels(target.sentinels, target.tls))}
-    else:
-        kind = TlsConnection if target.tls else PlainConnection
-        where = {"host": target.host, "port": target.port}
+        kind = MasterConnection
+        where = {"finder": MasterFinder(target.sentinels, _to_sentinels(target.sentinels, tls))}
     pool = ConnectionPool(
         connection_class=kind,
         max_connections=connections,
@@ -48,69 +73,78 @@ def connect(target: RedisTarget, *, connections: int) -> Redis:
         username=target.username,
         password=target.password or None,
         encoding_errors="surrogateescape",  # a stray member of any bytes must be removable
-        client_name="peekaping-producer",
+        named=True,
         **where,
-        **_sockets(SOCKET_TIMEOUT_S),
-        **_tls(target.tls),
+        **_sockets(SOCKET_TIMEOUT_S, tls),
     )
-    return Redis.from_pool(pool)
+    return Client.from_pool(pool)
 
 
-def _to_sentinels(sentinels: Sentinels, tls: Tls | None) -> Callable[[str, int], Connection]:
-    kind = TlsConnection if tls else PlainConnection
-    options = {"password": sentinels.password, **_sockets(ASK_TIMEOUT_S), **_tls(tls)}
-    return lambda host, port: kind(host=host, port=port, **options)
+def _to_sentinels(sentinels: Sentinels, tls: ssl.SSLContext | None) -> Callable[[str, int], RedisConnection]:
+    options = {"password": sentinels.password, "named": False, **_sockets(ASK_TIMEOUT_S, tls)}
+    return lambda host, port: RedisConnection(host=host, port=port, **options)
 
 
-def _sockets(timeout_s: float) -> dict[str, Any]:
+def _sockets(timeout_s: float, tls: ssl.SSLContext | None) -> dict[str, Any]:
     """What every connection has, to Redis or to a sentinel."""
     return {
+        "addresses": Addresses(),
+        "tls": tls,
         "socket_timeout": timeout_s,
         "socket_connect_timeout": timeout_s,
         "socket_keepalive": True,
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
-    }
-
-
-def _tls(tls: Tls | None) -> dict[str, Any]:
-    if tls is None:
-        return {}
-    return {
-        "ssl_cert_reqs": "required" if tls.verify else "none",
-        "ssl_check_hostname": tls.verify,
-        "ssl_ca_certs": tls.ca_file,
-        "ssl_certfile": tls.cert_file,
-        "ssl_keyfile": tls.key_file,
+        "driver_info": None,  # a right more to be asked for, and of no use here
     }
 
 
 async def check_server(redis: Redis, target: RedisTarget) -> str:
-    """The server's version, once it is seen to be one that this program can use.
+    """The server's version ("unknown" where it may not be asked), once it is seen to be of use to this program.
 
-    Raises ScheduleError for a server that is too old, a cluster, or refuses our password; UnreachableError when it
-    does not answer (yet).
+    Raises ScheduleError for a server that is too old, a cluster, or refuses us; UnreachableError when it does not
+    answer (yet).
     """
     try:
-        info = await redis.info("server")
-    except SentinelRefusalError as error:
-        raise ScheduleError(f"Redis at {target} is not told: {error}") from None
-    except (AuthenticationError, NoPermissionError) as error:
-        raise ScheduleError(f"Redis at {target} refuses the user or password (REDIS_PASSWORD): {error}") from None
-    except ResponseError as error:
-        raise UnreachableError(f"Redis at {target} does not serve yet: {error}") from None
+        found = await facts(redis)
     except (RedisError, OSError) as error:
-        if "CERTIFICATE_VERIFY_FAILED" in str(error):  # redis-py keeps the text alone
-            raise ScheduleError(
-                f"Redis at {target}: its certificate is not trusted (REDIS_TLS_CA_FILE): {error}"
-            ) from None
-        raise UnreachableError(f"Redis at {target} does not answer: {error}") from None
-    version = str(info.get("redis_version", "?"))
+        raise await _explained(error, target) from None
+    version = found.get("version", "unknown")
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
-    if numbers < OLDEST_VERSION:
+    if numbers < OLDEST_VERSION and version != "unknown":
         raise ScheduleError(f"Redis at {target} has version {version}, and 6.2 or newer is needed")
-    if info.get("redis_mode") == "cluster":
+    if found.get("mode") == "cluster":
         raise ScheduleError(
             f"Redis at {target} is a cluster, and a single server is needed (upstream's keys span slots)"
         )
+    if found.get("mode") == "sentinel":
+        raise ScheduleError(f"Redis at {target} is a sentinel: name it in REDIS_SENTINELS")
     return version
+
+
+async def check_rights(redis: Redis, target: RedisTarget, channels: Sequence[str]) -> None:
+    """See that the user may do what a replica does, and subscribe to `channels`.
+
+    Raises ScheduleError, which names what is refused, or UnreachableError.
+    """
+    try:
+        refused = await forbidden(redis, channels)
+    except (RedisError, OSError) as error:
+        raise await _explained(error, target) from None
+    if refused:
+        raise ScheduleError(
+            f"Redis at {target} does not permit its user {', '.join(refused)}; see Rights in docs/operations.md"
+        )
+
+
+async def _explained(error: RedisError | OSError, target: RedisTarget) -> ProducerError:
+    """The error as one of ours: ScheduleError where waiting will not help."""
+    if isinstance(error, SentinelRefusalError):
+        return ScheduleError(f"Redis at {target} is not told: {error}")
+    if why := refusal(error):
+        return ScheduleError(f"Redis at {target}: {why}")
+    if isinstance(error, ResponseError):
+        return UnreachableError(f"Redis at {target} does not serve yet: {in_words(error)}")
+    if why := await diagnose(target):
+        return ScheduleError(f"Redis at {target}: {why}")
+    return UnreachableError(f"Redis at {target} does not answer: {in_words(error)}")

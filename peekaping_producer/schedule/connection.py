@@ -1,31 +1,137 @@
-"""The connections themselves: how commands are packed, and when a connection is of no more use."""
+"""The connections themselves: where they go, how commands are packed, and when a connection is of no more use."""
 
+import asyncio
+import math
+import ssl
+from contextlib import suppress
 from typing import Any
 
 from hiredis import pack_command
-from redis.asyncio.connection import Connection, SSLConnection
+from redis.asyncio.connection import Connection
+from redis.exceptions import AuthenticationError, DataError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ReadOnlyError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from peekaping_producer.errors import ConfigError
+from peekaping_producer.schedule.addresses import Addresses
+from peekaping_producer.schedule.failures import in_words, not_allowed, refusal, translated
+from peekaping_producer.targets import Tls
+
+CLIENT_NAME = "peekaping-producer"
 
 
-class _PackedByHiredis:
-    """hiredis packs a batch of 1,500 arguments in two thirds of the time that the client's own Python takes."""
+def tls_context(tls: Tls) -> ssl.SSLContext:
+    """How connections to Redis are encrypted. Raises ConfigError, which names the files, where one cannot be used."""
+    try:
+        context = ssl.create_default_context(cafile=tls.ca_file)
+        if tls.cert_file:
+            context.load_cert_chain(tls.cert_file, tls.key_file, password="")  # nobody is there to be asked
+    except (OSError, ValueError) as error:
+        files = ", ".join(name for name in (tls.ca_file, tls.cert_file, tls.key_file) if name)
+        raise ConfigError([f"REDIS_TLS: expected PEM files, got {files}: {in_words(error)}"]) from None
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
-    def pack_command(self, *args: Any) -> list[bytes]:
-        name, *rest = args
-        words = name.split() if isinstance(name, str) else (name,)  # "CLIENT KILL" is two
-        try:
-            return [pack_command((*words, *rest))]
-        except UnicodeEncodeError:  # a stray member that is no text: the client's own way knows what to do
-            return list(super().pack_command(*args))  # type: ignore[misc]
 
+class RedisConnection(Connection):
+    """To the first address of its host that serves, encrypted where there is a `tls`.
 
-class _LeavesReplicas(Connection):
-    """Closes when the server answers as a replica does.
-
-    Behind a name or an address that moves at a failover, and behind Sentinel, a new connection finds the new master;
-    one that stays would be refused for as long as the old one lives.
+    It closes when the server answers as a replica does: behind a name or an address that moves at a failover, and
+    behind Sentinel, a new connection finds the new master; one that stays would be refused for as long as the old one
+    lives. `named`: whether the server is told CLIENT_NAME.
     """
+
+    def __init__(self, *, addresses: Addresses, tls: ssl.SSLContext | None, named: bool, **options: Any) -> None:
+        super().__init__(**options)
+        self._addresses = addresses
+        self._tls = tls
+        self._named = named
+        self._address = ""
+
+    async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
+        """Try each address, for its share of twice the timeout and for the timeout at most; greet what answers.
+
+        Raises RedisError. A server that answers and refuses us has the last word.
+        """
+        if self.is_connected:
+            return
+        longest_s = self.socket_connect_timeout or math.inf
+        ends_at = asyncio.get_running_loop().time() + 2 * longest_s
+        failures: dict[str, Exception] = {}
+        addresses = await self._look_up()
+        for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
+            share_s = (ends_at - asyncio.get_running_loop().time()) / left
+            self._address = address
+            try:
+                async with asyncio.timeout(min(share_s, longest_s)):
+                    await self._greet_or_close(check_health, retry_socket_connect)
+            except (ResponseError, AuthenticationError):
+                raise
+            except (RedisError, OSError) as error:
+                self._addresses.failed(self.host, address)
+                failures[address] = error
+            else:
+                self._addresses.served(self.host, address)
+                return
+        raise self._why_not(failures)
+
+    async def _look_up(self) -> list[str]:
+        try:
+            async with asyncio.timeout(self.socket_connect_timeout):
+                return await self._addresses.of(self.host, self.port)
+        except TimeoutError:
+            raise RedisTimeoutError(f"{self.host!r}: the host name is not looked up in time") from None
+
+    async def _greet_or_close(self, *args: Any) -> None:
+        """What fails half-way is closed: it would pass for a connection that is logged in."""
+        try:
+            with translated():
+                await super().connect_check_health(*args)
+        except BaseException:
+            await self.disconnect(nowait=True)
+            raise
+
+    def _why_not(self, failures: dict[str, Exception]) -> RedisError:
+        """One error of those of all addresses. Its cause is one that time may mend, where there is any."""
+        cause = next((each for each in failures.values() if refusal(each) is None), next(iter(failures.values())))
+        if isinstance(cause, RedisError) and (len(failures) == 1 or refusal(cause)):
+            return cause
+        said = "; ".join(f"{address}: {in_words(error)}" for address, error in failures.items())
+        error = RedisConnectionError(f"{self.host}:{self.port}: {said}")
+        error.__cause__ = cause
+        return error
+
+    def _connection_arguments(self) -> dict[str, Any]:
+        where = {"host": self._address, "port": self.port}
+        return where | {"ssl": self._tls, "server_hostname": self.host.rstrip(".")} if self._tls else where
+
+    async def on_connect_check_health(self, check_health: bool = True) -> None:
+        """Greet the server as always; that it does not take a name is no reason to leave it."""
+        await super().on_connect_check_health(check_health)
+        if self._named:
+            try:
+                await self.ask("CLIENT", "SETNAME", CLIENT_NAME)
+            except ResponseError as error:
+                if not not_allowed(error):
+                    raise
+
+    async def ask(self, *words: str | int) -> Any:
+        """The reply to one command, on a connection that nobody else uses yet. Raises RedisError."""
+        await self.send_command(*words, check_health=False)
+        return await self.read_response()
+
+    async def disconnect(self, *args: Any, **options: Any) -> None:
+        """As always, but without fail: an error here would keep the connection's place in the pool taken for ever."""
+        writer = self._writer
+        try:
+            await super().disconnect(*args, **options)
+        except Exception:
+            self._reader = self._writer = None
+            if writer is not None:
+                with suppress(Exception):
+                    writer.transport.abort()
 
     async def read_response(self, *args: Any, **options: Any) -> Any:
         """As always, but a write that a replica refuses is a broken connection: nothing was written."""
@@ -34,16 +140,26 @@ class _LeavesReplicas(Connection):
         except ResponseError as error:
             if not _is_read_only(error):
                 raise
+            self._addresses.failed(self.host, self._address)
             await self.disconnect(nowait=True)
             raise RedisConnectionError(f"{self.host}:{self.port} is a replica, not the master: {error}") from None
 
+    def pack_command(self, *args: Any) -> list[bytes]:
+        """Pack in two thirds of the time that the client's own Python takes. Raises DataError: nothing was sent."""
+        name, *rest = args
+        words = name.split() if isinstance(name, str) else (name,)  # "CLIENT KILL" is two
+        try:
+            return [pack_command((*words, *rest))]
+        except UnicodeEncodeError:  # a stray member that is no text: the client's own way knows what to do
+            return self._packed_slowly(*args)
+        except Exception as error:
+            raise DataError(f"a command that cannot be packed: {type(error).__name__}: {in_words(error)}") from error
 
-class PlainConnection(_PackedByHiredis, _LeavesReplicas):
-    """In clear."""
-
-
-class TlsConnection(_PackedByHiredis, SSLConnection, _LeavesReplicas):
-    """Encrypted."""
+    def _packed_slowly(self, *args: Any) -> list[bytes]:
+        try:
+            return list(super().pack_command(*args))
+        except ValueError as error:
+            raise DataError(f"a command that cannot be packed: {in_words(error)}") from error
 
 
 def _is_read_only(error: ResponseError) -> bool:

@@ -12,19 +12,22 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from redis.asyncio.connection import Connection
+import structlog
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from peekaping_producer.schedule.connection import RedisConnection
+from peekaping_producer.schedule.failures import GarbledReplyError, in_words, not_allowed, refusal
+from peekaping_producer.schedule.server import facts_of
 from peekaping_producer.targets import Sentinels
+
+log = structlog.stdlib.get_logger()
 
 ASK_TIMEOUT_S = 1.0
 """For one sentinel, from the first packet to its answer."""
 
 LOOK_EVERY_S = 1.0
 """How long a connection in use may take to learn that the sentinels name another master."""
-
-_LONGEST_WORDS = 200
 
 Address = tuple[str, int]
 
@@ -43,11 +46,12 @@ class MasterFinder:
     `connection_to` makes a connection to the sentinel at host, port, which is used for one question and closed.
     """
 
-    def __init__(self, sentinels: Sentinels, connection_to: Callable[[str, int], Connection]) -> None:
+    def __init__(self, sentinels: Sentinels, connection_to: Callable[[str, int], RedisConnection]) -> None:
         self._sentinels = sentinels
         self._connection_to = connection_to
         self._order = list(sentinels.addresses)
         self._master: Address | None = None
+        self._followed: Address | None = None
         self._looked_at = -math.inf
         self._looking: asyncio.Task[None] | None = None
 
@@ -63,7 +67,7 @@ class MasterFinder:
         for sentinel in list(self._order):
             try:
                 master = await self._ask(sentinel)
-            except (RedisError, OSError) as error:
+            except Exception as error:  # one sentinel's oddity must not keep us from the others
                 failures[sentinel] = error
             else:
                 self._move(sentinel, 0)
@@ -75,6 +79,17 @@ class MasterFinder:
     def doubt(self, sentinel: Address) -> None:
         """What it told was of no use: ask it last. It may be cut off from the others and know only the past."""
         self._move(sentinel, len(self._order))
+
+    def follow(self, master: Address) -> None:
+        """A connection to this master works: log it where it is another than before."""
+        before, self._followed = self._followed, master
+        if before not in {None, master}:
+            log.warning(
+                "redis.master_changed",
+                message=f"Redis has a new master: {_text(master)}.",
+                master=_text(master),
+                before=_text(before or master),
+            )
 
     def has_left(self, server: Address) -> bool:
         """Whether the sentinels name another master by now; looks again in the background, so that nobody waits."""
@@ -94,8 +109,7 @@ class MasterFinder:
         try:
             async with asyncio.timeout(ASK_TIMEOUT_S):
                 await connection.connect()  # type: ignore[no-untyped-call]
-                await connection.send_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._sentinels.master)
-                reply = await connection.read_response()
+                reply = await connection.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._sentinels.master)
         finally:
             await connection.disconnect(nowait=True)
         if reply is None:
@@ -107,7 +121,7 @@ class MasterFinder:
         self._order.insert(place, sentinel)
 
 
-class FollowsMaster(Connection):
+class MasterConnection(RedisConnection):
     """A connection to whoever is the master when it is made. It closes when the sentinels name another."""
 
     def __init__(self, *, finder: MasterFinder, **options: Any) -> None:
@@ -123,19 +137,32 @@ class FollowsMaster(Connection):
         self._greeting = True
         try:
             await super().connect_check_health(check_health, retry_socket_connect)
-        except (RedisError, OSError):
+        except Exception:
             self._finder.doubt(told_by)
             raise
         finally:
             self._greeting = False
+        self._finder.follow((self.host, self.port))
 
     async def on_connect_check_health(self, check_health: bool = True) -> None:
         """Greet the server as always, and see that it is the master: what sentinels tell may be out of date."""
         await super().on_connect_check_health(check_health)
-        await self.send_command("ROLE", check_health=False)
-        role = await self.read_response()
-        if not (isinstance(role, list) and role[0] == b"master"):
+        if await self._role() not in {None, "master"}:
             raise RedisConnectionError(f"{self.host}:{self.port} is not the master that a sentinel calls it")
+
+    async def _role(self) -> str | None:
+        """What the server calls itself; None where it may not be asked: then its answers to writes will tell."""
+        for question in (("HELLO", "2"), ("ROLE",)):
+            try:
+                reply = await self.ask(*question)
+            except ResponseError as error:
+                if not not_allowed(error):
+                    raise
+                continue
+            role = facts_of(reply).get("role") if question[0] == "HELLO" else _first(reply)
+            if role is not None:
+                return role
+        return None
 
     async def send_packed_command(self, *args: Any, **options: Any) -> None:
         """As always, but to the new master where there is another one; nothing is sent twice for that."""
@@ -147,17 +174,23 @@ class FollowsMaster(Connection):
 def _why(failures: Mapping[Address, Exception]) -> RedisError:
     """What all of it means: a sentinel that lets us ask, and knows no master, may know one later."""
     said = "; ".join(f"{_text(sentinel)}: {_words(error)}" for sentinel, error in failures.items())
-    refused = any(isinstance(error, AuthenticationError | NoPermissionError) for error in failures.values())
-    if refused and not any(isinstance(error, NoMasterError) for error in failures.values()):
-        return SentinelRefusalError(f"no sentinel takes the password (REDIS_SENTINEL_PASSWORD): {said}")
+    if not any(isinstance(error, NoMasterError) for error in failures.values()):
+        if any(isinstance(error, AuthenticationError | NoPermissionError) for error in failures.values()):
+            return SentinelRefusalError(f"no sentinel takes the password (REDIS_SENTINEL_PASSWORD): {said}")
+        for error in failures.values():
+            if (why := refusal(error)) and not isinstance(error, GarbledReplyError) and not not_allowed(error):
+                return SentinelRefusalError(f"no sentinel can be used, {why}: {said}")
     return NoMasterError(f"no sentinel names a master: {said}")
 
 
 def _words(error: Exception) -> str:
-    """What an error says, as far as it fits in a line: whoever answers there decides how much that is."""
-    text = str(error) or f"no answer within {ASK_TIMEOUT_S:g} s"
-    text = text if len(text) <= _LONGEST_WORDS else text[:_LONGEST_WORDS] + "…"
-    return text if text.isprintable() else repr(text)
+    return f"no answer within {ASK_TIMEOUT_S:g} s" if isinstance(error, TimeoutError) else in_words(error)
+
+
+def _first(reply: Any) -> str | None:
+    """The role in a reply to ROLE: "" where it is none."""
+    first = reply[0] if isinstance(reply, list) and reply else b""
+    return first.decode(errors="replace") if isinstance(first, bytes) else ""
 
 
 def _address(reply: Any) -> Address:

@@ -1,18 +1,21 @@
 """TLS to Redis: verified unless told otherwise, for a server and for the sentinels that name one."""
 
 import asyncio
+import socket
 import ssl
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from peekaping_producer.embedded import RedisServer
-from peekaping_producer.errors import ScheduleError, UnreachableError
+from peekaping_producer.errors import ConfigError, ScheduleError
 from peekaping_producer.schedule.client import check_server, connect
 from peekaping_producer.targets import RedisTarget, Sentinels, Tls
-from tests.servers.fake_redis import fake_redis
+from tests.servers.fake_redis import fake_redis, hello
 from tests.servers.fault_proxy import fault_proxy
 from tests.servers.pgbouncer import self_signed
 from tests.servers.processes import HOST
@@ -62,7 +65,7 @@ async def test_a_server_without_tls_is_told_nothing_in_clear_when_tls_is_asked_f
 
     server = await asyncio.start_server(listen, HOST, 0)
     target = RedisTarget(host=HOST, port=server.sockets[0].getsockname()[1], password="canary", tls=Tls())
-    with pytest.raises(UnreachableError):
+    with pytest.raises(ScheduleError, match=r"TLS is refused \(REDIS_TLS,"):
         await version(target)
     server.close()
     assert told[0].startswith(b"\x16\x03")  # the beginning of a TLS handshake
@@ -96,3 +99,49 @@ async def test_a_master_that_the_sentinels_name_is_not_believed_for_that(
             )
             with pytest.raises(ScheduleError, match=r"certificate is not trusted \(REDIS_TLS_CA_FILE\)"):
                 await version(target)
+
+
+async def test_tls_for_a_server_without_it_is_refused_at_once(private_redis: RedisServer) -> None:
+    """Redis takes the beginning of a handshake for a command whose end is still to come, and says nothing."""
+    with pytest.raises(ScheduleError, match="REDIS_TLS: expected false, got true"):
+        await version(RedisTarget(host=HOST, port=private_redis.port, tls=Tls()))
+
+
+async def test_a_server_with_tls_is_not_waited_for_in_clear(private_redis: RedisServer, certificate: Path) -> None:
+    """It hangs up without a word."""
+    async with fault_proxy(private_redis.port, tls=taking_tls(certificate)) as entrance:
+        with pytest.raises(ScheduleError, match="REDIS_TLS: expected true, got false"):
+            await version(RedisTarget(host=HOST, port=entrance.port))
+
+
+@contextmanager
+def asking_for_a_certificate(certificate: Path) -> Iterator[int]:
+    """The port of a server with blocking sockets: asyncio's hangs up without the alert that says why."""
+    context = taking_tls(certificate)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(certificate)
+    with socket.create_server((HOST, 0)) as listener:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    taken, _ = listener.accept()
+                    with suppress(OSError), context.wrap_socket(taken, server_side=True) as client:
+                        client.recv(65536)
+                        client.sendall(hello("7.2.0"))
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield listener.getsockname()[1]
+
+
+async def test_a_server_that_asks_for_a_certificate_is_not_waited_for(certificate: Path) -> None:
+    with asking_for_a_certificate(certificate) as port:
+        target = RedisTarget(host=HOST, port=port, tls=Tls(ca_file=str(certificate)))
+        with pytest.raises(ScheduleError, match="REDIS_TLS_CERT_FILE"):
+            await version(target)
+
+
+async def test_files_that_hold_no_certificate_are_named(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("no certificate")
+    with pytest.raises(ConfigError, match=r"REDIS_TLS: expected PEM files, got \S+/ca\.pem"):
+        connect(RedisTarget(host=HOST, port=1, tls=Tls(ca_file=str(tmp_path / "ca.pem"))), connections=1)

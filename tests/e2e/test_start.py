@@ -1,6 +1,7 @@
 """How a replica starts: what it waits for, what it refuses, and how it ends when it cannot."""
 
 import asyncio
+import json
 import re
 import signal
 import socket
@@ -20,7 +21,7 @@ from peekaping_producer.schedule.client import check_server, connect
 from peekaping_producer.targets import DatabaseTarget
 from tests.e2e.replicas import Replica, environment, replicas
 from tests.servers.databases import SqlDatabase, sqlite_target
-from tests.servers.fake_redis import fake_redis, info
+from tests.servers.fake_redis import fake_redis, hello, info
 from tests.servers.postgres import PostgresServer
 from tests.servers.processes import HOST, free_port
 from tests.waiting import until
@@ -140,9 +141,14 @@ async def test_servers_that_come_late_are_waited_for(
             await late.stop()
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(("how", "expected"), [(signal.SIGTERM, 0), (signal.SIGHUP, 0), (signal.SIGINT, 130)])
 async def test_a_stop_while_it_still_waits_is_clean_and_quick(
-    private_redis: RedisServer, sqlite: DatabaseTarget, nowhere: DatabaseTarget, tmp_path: Path, how: signal.Signals
+    private_redis: RedisServer,
+    sqlite: DatabaseTarget,
+    nowhere: DatabaseTarget,
+    tmp_path: Path,
+    how: signal.Signals,
+    expected: int,
 ) -> None:
     with replicas(tmp_path, environment(private_redis.port, nowhere)) as running:
         running.append(Replica(tmp_path, environment(free_port(), sqlite)))
@@ -151,10 +157,46 @@ async def test_a_stop_while_it_still_waits_is_clean_and_quick(
         for replica in running:
             replica.process.send_signal(how)
         for replica in running:
-            code, _ = await ended(replica, within_s=2)
-            assert code == 0
+            code, _ = await ended(replica, within_s=5)
+            assert code == expected
             assert said(replica)[-2:] == ["producer.stopping", "producer.stopped"]
             assert replica.lines()[-1]["message"] == "Producer stopped gracefully"
+
+
+@pytest.mark.parametrize("hows", [[signal.SIGHUP], [signal.SIGHUP, signal.SIGHUP], [signal.SIGTERM, signal.SIGHUP]])
+async def test_a_terminal_that_closes_stops_a_replica_in_order(
+    private_redis: RedisServer, sqlite: DatabaseTarget, tmp_path: Path, hows: list[signal.Signals]
+) -> None:
+    with replicas(tmp_path, environment(private_redis.port, sqlite)) as (replica,):
+        await until(lambda: "producer.started" in said(replica))
+        for how in hows:
+            replica.process.send_signal(how)
+        code, _ = await ended(replica)
+        assert (code, said(replica)[-1]) == (0, "producer.stopped")
+        assert "producer.drained" in said(replica)
+
+
+async def test_a_replica_under_nohup_outlives_its_terminal(
+    private_redis: RedisServer, sqlite: DatabaseTarget, tmp_path: Path
+) -> None:
+    with replicas(tmp_path, {}, count=0) as running:
+        running.append(replica := Replica(tmp_path, environment(private_redis.port, sqlite), before=["nohup"]))
+        await until(lambda: "producer.started" in said(replica))
+        replica.process.send_signal(signal.SIGHUP)
+        replica.process.send_signal(signal.SIGTERM)
+        code, _ = await ended(replica)
+        assert (code, said(replica).count("producer.killed")) == (0, 0)
+
+
+async def test_a_reason_to_wait_is_logged_once(sqlite: DatabaseTarget, tmp_path: Path) -> None:
+    with replicas(tmp_path, environment(free_port(), sqlite, STARTUP_TIMEOUT="2")) as (replica,):
+        code, text = await ended(replica)
+    lines = map(json.loads, text.splitlines()[:-1])
+    messages = [str(line["message"]) for line in lines if line["event"] == "producer.waiting"]
+    assert code == 3
+    assert len(messages) >= 3
+    assert [message for message in messages if "refused" in message] == messages[:1]
+    assert "refused" in last_words(text)
 
 
 async def test_a_metrics_port_that_is_taken(private_redis: RedisServer, sqlite: DatabaseTarget, tmp_path: Path) -> None:
@@ -221,10 +263,16 @@ async def test_a_server_that_cannot_serve_is_refused(fields: dict[str, str], wor
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [
+        (b"-ERR max number of clients reached\r\n", UnreachableError),
+        (b"-BUSY Redis is busy running a script.\r\n", UnreachableError),
+        (b"-CLUSTERDOWN The cluster is down\r\n", UnreachableError),
+        (b"-DENIED Redis is running in protected mode.\r\n", ScheduleError),
+        (b"-MOVED 1 127.0.0.1:7000\r\n", ScheduleError),
+        (b"-MOVED\r\n", ScheduleError),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", ScheduleError),
         (b"-LOADING Redis is loading the dataset in memory\r\n", UnreachableError),
         (b"-MASTERDOWN Link with MASTER is down\r\n", UnreachableError),
         (b"-NOAUTH Authentication required.\r\n", ScheduleError),
-        (b"-NOPERM this user has no permissions to run the 'info' command\r\n", ScheduleError),
         (None, UnreachableError),
     ],
 )
@@ -232,6 +280,27 @@ async def test_what_may_pass_is_waited_for_and_what_will_not_is_refused(
     reply: bytes | None, kind: type[ProducerError]
 ) -> None:
     assert type(await refusal({"INFO": reply})) is kind
+
+
+@pytest.mark.parametrize(
+    "reply", [b"-NOPERM User u has no permissions to run the 'info' command\r\n", b"-ERR unknown command 'INFO'\r\n"]
+)
+async def test_a_version_that_may_not_be_asked_is_no_reason_to_refuse(reply: bytes) -> None:
+    async with fake_redis({"INFO": reply}) as target, connect(target, connections=1) as redis:
+        assert await check_server(redis, target) == "unknown"
+
+
+@pytest.mark.parametrize(("mode", "words"), [("cluster", "is a cluster"), ("sentinel", "REDIS_SENTINELS")])
+async def test_what_hello_tells_is_enough(mode: str, words: str) -> None:
+    forbidden = b"-NOPERM User u has no permissions\r\n"
+    error = await refusal({"HELLO": hello("7.2.0", mode), "INFO": forbidden})
+    assert isinstance(error, ScheduleError)
+    assert words in str(error)
+    async with (
+        fake_redis({"HELLO": hello("7.2.0"), "INFO": forbidden}) as target,
+        connect(target, connections=1) as redis,
+    ):
+        assert await check_server(redis, target) == "7.2.0"
 
 
 @pytest.mark.parametrize("version", ["6.2.0", "7.0.15", "8.0-rc1", "10.1"])

@@ -14,6 +14,12 @@ def info(**fields: str) -> bytes:
     return f"${len(text)}\r\n{text}\r\n".encode()
 
 
+def hello(version: str, mode: str = "standalone", role: str = "master") -> bytes:
+    """A reply to HELLO 2."""
+    words = ("server", "redis", "version", version, "mode", mode, "role", role)
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word.encode()) for word in words)
+
+
 @asynccontextmanager
 async def fake_redis(replies: Mapping[str, bytes | None]) -> AsyncIterator[RedisTarget]:
     """Answers each command (by its first word) as `replies` says, hangs up where that is None, and else says OK."""

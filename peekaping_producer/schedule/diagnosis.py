@@ -1,0 +1,57 @@
+"""Why a server does not answer, as far as that can be seen from outside without sending it a secret."""
+
+import asyncio
+from contextlib import suppress
+
+from peekaping_producer.schedule.connection import tls_context
+from peekaping_producer.schedule.failures import refusal
+from peekaping_producer.targets import RedisTarget, Tls
+
+_TIMEOUT_S = 1.0
+_SILENCE_S = 0.3
+"""How long after a handshake an alert may take: with TLS 1.3 a certificate that is missed is missed afterwards."""
+
+
+async def diagnose(target: RedisTarget) -> str | None:
+    """What is wrong with REDIS_TLS and will stay so; None where nothing can be seen, and behind sentinels.
+
+    A client that has sent its first command may see nothing but the end of the connection instead.
+    """
+    if target.sentinels:
+        return None
+    if target.tls:
+        if why := await _handshake(target, target.tls):
+            return why
+        if await _answers_in_clear(target):
+            return "REDIS_TLS: expected false, got true: the server does not speak TLS"
+    elif await _handshake(target, Tls(verify=False)) == "":
+        return "REDIS_TLS: expected true, got false: the server speaks TLS"
+    return None
+
+
+async def _handshake(target: RedisTarget, tls: Tls) -> str | None:
+    """Empty where it succeeds; else why it never will; None where that is not known."""
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            reader, writer = await asyncio.open_connection(target.host, target.port, ssl=tls_context(tls))
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_SILENCE_S):
+                    await reader.read(1)
+        finally:
+            writer.transport.abort()
+    except OSError as error:
+        return refusal(error)
+    return ""
+
+
+async def _answers_in_clear(target: RedisTarget) -> bool:
+    with suppress(OSError):
+        async with asyncio.timeout(_TIMEOUT_S):
+            reader, writer = await asyncio.open_connection(target.host, target.port)
+            try:
+                writer.write(b"PING\r\n")
+                return await reader.read(1) in {b"+", b"-"}
+            finally:
+                writer.transport.abort()
+    return False

@@ -1,0 +1,187 @@
+"""Users of Redis with few rights: those that the docs name are enough, and what is missing is named."""
+
+import asyncio
+import json
+import re
+import sqlite3
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from redis.asyncio import Redis
+
+from peekaping_producer import embedded
+from peekaping_producer.errors import ScheduleError
+from peekaping_producer.events import CHANNELS
+from peekaping_producer.migrate import migrate
+from peekaping_producer.schedule.client import check_rights, check_server, connect
+from peekaping_producer.schedule.rights import USES
+from peekaping_producer.targets import DatabaseTarget, RedisTarget
+from tests.e2e.replicas import Replica, environment, replicas, row
+from tests.servers import processes
+from tests.servers.databases import sqlite_target
+from tests.servers.redis import target_of
+from tests.waiting import until
+
+ROOT = Path(__file__).parents[2]
+OPTIONAL = {"+info", "+client|setname"}
+"""Of the documented rights, what no work depends on."""
+DANGERLESS = ["~*", "&*", "+@all", "-@dangerous"]
+UNTRIED = {"+multi", "+exec", "+select", "+subscribe", "+unsubscribe", *OPTIONAL}
+"""Documented rights that USES does not hold: they are tried in another way, or by their own use."""
+
+
+def documented() -> list[str]:
+    """The rules of ACL SETUSER in the docs, without the user's name and password."""
+    text = (ROOT / "docs" / "operations.md").read_text().split("ACL SETUSER peekaping-producer on >secret")[1]
+    return text.split("\n\n")[0].split()
+
+
+def commands_of_scripts() -> set[str]:
+    texts = "".join(
+        path.read_text() for path in (ROOT / "peekaping_producer").rglob("*.lua") if "demo" not in path.parts
+    )
+    return {f"+{name.lower()}" for name in re.findall(r"redis\.p?call\(\s*'(\w+)'", texts)}
+
+
+@pytest.fixture
+async def admin() -> AsyncIterator[tuple[RedisTarget, Redis]]:
+    async with embedded.redis_server() as server, connect(target_of(server), connections=3) as client:
+        yield target_of(server), client
+
+
+async def user(admin: tuple[RedisTarget, Redis], *rules: str) -> RedisTarget:
+    target, client = admin
+    await client.execute_command("ACL", "SETUSER", "few", "reset", "on", ">pw", *rules)  # type: ignore[no-untyped-call]
+    return msgspec.structs.replace(target, username="few", password="pw")
+
+
+def test_the_docs_name_each_command_that_a_script_uses() -> None:
+    rights = set(documented())
+    assert commands_of_scripts() <= rights
+    assert {f"+{use.split()[0].lower()}" for use in USES} | UNTRIED == {each for each in rights if each[0] == "+"}
+
+
+async def with_monitor(folder: Path) -> DatabaseTarget:
+    target = sqlite_target(folder)
+    await migrate(target)
+    with sqlite3.connect(target.name) as database:
+        values = row(str(uuid.uuid4()), interval=1)
+        marks = ", ".join("?" * len(values))
+        database.execute(f"INSERT INTO monitors ({', '.join(values)}) VALUES ({marks})", tuple(values.values()))
+    database.close()
+    return target
+
+
+async def works(replica: Replica, events: set[str]) -> None:
+    """Wait until it logged all of these, and see that nothing was refused to it."""
+    await until(lambda: events <= set(replica.events()), f"{events} in {replica.log_file.read_text()}")
+    assert "loop.failing" not in replica.events(), replica.log_file.read_text()
+
+
+@pytest.mark.parametrize("without", [set(), OPTIONAL])
+async def test_a_replica_that_leads_and_status_run_on_the_documented_rights(
+    admin: tuple[RedisTarget, Redis], tmp_path: Path, without: set[str]
+) -> None:
+    target = await user(admin, *(rule for rule in documented() if rule not in without))
+    database = await with_monitor(tmp_path)
+    env = environment(target.port, database, REDIS_URL=f"redis://few:pw@127.0.0.1:{target.port}/3")
+    with replicas(tmp_path, env, count=2) as both:
+        leads = {"producer.started", "leader.won", "events.subscribed", "sync.done", "claim.handed_off"}
+        await until(lambda: any(leads <= set(each.events()) for each in both), "one leads and hands off")
+        (leader,) = (each for each in both if "leader.won" in each.events())
+        status = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "peekaping_producer", "status", "--json"],
+            env=env,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert status.returncode == 0, status.stderr
+        assert json.loads(status.stdout)["stats"]["leader"]
+        leader.process.kill()
+        (other,) = (each for each in both if each is not leader)
+        await works(other, {"leader.won", "claim.handed_off"})
+        assert other.terminate() == 0
+    refused = await admin[1].execute_command("ACL", "LOG")  # type: ignore[no-untyped-call]
+    assert {entry[b"object"] if isinstance(entry, dict) else entry[7] for entry in refused} <= (
+        {b"info", b"client|setname", b"config|get"} if without else set()
+    )
+
+
+@pytest.mark.parametrize("rules", [DANGERLESS, [*DANGERLESS, "-@connection", "+ping"]])
+async def test_a_user_without_dangerous_commands_is_enough(
+    admin: tuple[RedisTarget, Redis], tmp_path: Path, rules: list[str]
+) -> None:
+    target = await user(admin, *rules)
+    env = environment(target.port, await with_monitor(tmp_path), REDIS_URL=f"redis://few:pw@127.0.0.1:{target.port}")
+    with replicas(tmp_path, env) as (replica,):
+        await works(replica, {"producer.started", "leader.won", "sync.done", "claim.handed_off"})
+        assert replica.terminate() == 0
+
+
+@pytest.mark.parametrize("gone", [("INFO",), ("INFO", "HELLO", "CLIENT", "CONFIG", "ROLE", "COMMAND", "KEYS")])
+async def test_commands_that_are_renamed_away_and_not_needed_are_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: tuple[str, ...]
+) -> None:
+    async def answers(port: int, _pid: int) -> bool:
+        return processes.listens(port)
+
+    monkeypatch.setattr(embedded, "_answers", answers)  # it asks INFO
+    args = [word for name in gone for word in ("--rename-command", name, "")]
+    async with embedded.redis_server(args=args) as server:
+        env = environment(server.port, await with_monitor(tmp_path))
+        with replicas(tmp_path, env) as (replica,):
+            await works(replica, {"producer.started", "leader.won", "sync.done", "claim.handed_off"})
+            assert replica.terminate() == 0
+
+
+@pytest.mark.parametrize(
+    ("rule", "named"),
+    [
+        ("-zadd", "ZADD peekaping:sched:due"),
+        ("-evalsha", "EVALSHA"),
+        ("-eval", "EVAL"),
+        ("-subscribe", "SUBSCRIBE peekaping:events:monitor.created"),
+        ("-ping", "PING"),
+        ("resetkeys", "ZADD peekaping:sched:due"),
+        ("resetchannels", "SUBSCRIBE peekaping:events:monitor.deleted"),
+    ],
+)
+async def test_what_is_missing_is_named_and_no_password_is_blamed(
+    admin: tuple[RedisTarget, Redis], rule: str, named: str
+) -> None:
+    target = await user(admin, *documented(), rule)
+    started_at = time.monotonic()
+    async with connect(target, connections=1) as client:
+        assert await check_server(client, target)
+        with pytest.raises(ScheduleError, match=re.escape(named)) as caught:
+            await check_rights(client, target, CHANNELS)
+    assert "PASSWORD" not in str(caught.value)
+    assert time.monotonic() - started_at < 5
+
+
+async def test_trying_the_rights_writes_nothing(admin: tuple[RedisTarget, Redis]) -> None:
+    target, client = admin
+    async with connect(target, connections=1) as other:
+        await check_rights(other, target, CHANNELS)
+        assert await other.ping(), "the connection is of use afterwards"
+    limited = await user(admin, *documented(), "-multi")
+    async with connect(limited, connections=1) as other:
+        await check_rights(other, limited, CHANNELS)
+    assert await client.keys() == []
+
+
+async def test_rights_are_tried_where_memory_is_full(admin: tuple[RedisTarget, Redis]) -> None:
+    """That is for the loops to wait for."""
+    target, client = admin
+    await client.config_set("maxmemory", "1")
+    async with connect(target, connections=1) as other:
+        await check_rights(other, target, CHANNELS)
