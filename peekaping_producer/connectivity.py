@@ -6,7 +6,8 @@ from collections.abc import Awaitable
 import msgspec
 
 from peekaping_producer.errors import ProducerError
-from peekaping_producer.schedule.client import check_server, connect
+from peekaping_producer.events import CHANNELS
+from peekaping_producer.schedule.client import check_rights, check_server, connect
 from peekaping_producer.stores import open_store
 from peekaping_producer.targets import DatabaseTarget, RedisTarget
 
@@ -43,9 +44,11 @@ async def _attempt(server: str, trial: Awaitable[str]) -> Attempt:
 
 
 async def _try_redis(target: RedisTarget) -> str:
-    redis = connect(target, connections=1)
+    redis = connect(target, connections=2)
     try:
-        return f"{target} answers, version {await check_server(redis, target)}"
+        version = await check_server(redis, target)
+        await check_rights(redis, target, CHANNELS)
+        return f"{target} answers, version {version}"
     finally:
         await redis.aclose()
 

@@ -85,7 +85,7 @@ def _overruled(settings: Settings, idle: Mapping[str, Found]) -> list[str]:
     for name, (value, url) in settings.in_urls.items():
         shown = value.get_secret_value() if isinstance(value, SecretStr) else value
         if name in idle and idle[name].text not in {"", str(shown)} and "://" not in idle[name].text:
-            said.append(f"{name}: is not read, and {url}, which is, holds another value, or none.")
+            said.append(f"{name}: not read, because {url} is set, and has another value.")
     return said
 
 

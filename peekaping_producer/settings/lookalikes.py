@@ -63,9 +63,9 @@ def lookalikes(
             continue
         meant = _meant(plain, known)
         if meant in unset:
-            said.append(f"{_shown(name)}: is set, but is no setting here. Is {meant} meant?")
+            said.append(f"{_shown(name)}: not a setting, so it is not read. Did you mean {meant}?")
         elif meant is None and plain.startswith(families):
-            said.append(f"{_shown(name)}: is set, but is no setting here, and not read.")
+            said.append(f"{_shown(name)}: not a setting, so it is not read.")
     return said
 
 

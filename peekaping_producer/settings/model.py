@@ -1,5 +1,6 @@
 """The settings, and what they add up to: targets, secrets, warnings."""
 
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -94,6 +95,9 @@ class Settings(Fields):
             password = _text(getattr(self, name.lower())) or ""
             if password != cleaned(password):
                 said.append(f"{name}: has blanks, line ends or quotes around it, which are sent as part of it.")
+        for value, url in self.in_urls.values():
+            if isinstance(value, SecretStr) and re.fullmatch("<.+>", value.get_secret_value()):
+                said.append(f"{url}: its password stands in < and >. Replace the provider's placeholder.")
         return (*said, *self._warnings)
 
     @property
@@ -183,7 +187,7 @@ class Settings(Fields):
         if None not in (wanted, asked.tls) and wanted != asked.tls:
             problems.append(f"{shown}: got {str(wanted).lower()}, takes what the URL says, or to be left out")
         if asked.unverified and verify:
-            problems.append(f"{url}: got a parameter against verification, takes {shown}_VERIFY=false beside it")
+            problems.append(f"{url}: asks not to verify the server's certificate, takes {shown}_VERIFY=false beside it")
         if not (asked.tls if wanted is None else wanted):
             given = [f"{shown}_{part.upper()}: is set" for part, path in files.items() if path]
             given += [f"{url}: got a file of certificates" for _ in asked.files][:1]

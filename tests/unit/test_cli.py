@@ -135,7 +135,7 @@ async def test_check_config_shows_the_table_also_where_something_is_wrong(tmp_pa
     assert shown["DB_PORT"] == ["DB_PORT", "'0'", "environment, unusable"]
     assert shown["DB_HOST"][1:] == ["db", "environment"]
     warned, port, user, password = ended.err.splitlines()
-    assert warned == "peekaping-producer: DB_PASWORD: is set, but is no setting here. Is DB_PASS meant?"
+    assert warned == "peekaping-producer: DB_PASWORD: not a setting, so it is not read. Did you mean DB_PASS?"
     assert port.startswith("peekaping-producer: DB_PORT: got '0'")
     assert "DB_USER: is not set" in user
     assert "DB_PASS: is not set" in password
@@ -157,7 +157,7 @@ async def test_check_config_shows_what_is_in_urls(tmp_path: Path) -> None:
     assert shown["REDIS_PORT"] == ["7000", "REDIS_URL"]
     assert shown["REDIS_DB"] == ["3", "REDIS_URL"]
     assert shown["REDIS_PASSWORD"] == ["***", "REDIS_URL"]
-    assert "REDIS_DB: is not read, and REDIS_URL, which is, holds another value" in ended.err
+    assert "REDIS_DB: not read, because REDIS_URL is set, and has another value" in ended.err
     assert "LOG_LEVEL: debug with MODE=prod" in ended.err
     assert "h0rse" not in ended.out + ended.err
 
@@ -182,6 +182,20 @@ async def test_check_config_connect_tries_both_and_tells_what_works(tmp_path: Pa
     assert neither.out.splitlines()[-1].startswith("The database: fails: postgres://127.0.0.1:")
     assert "works" not in unasked.out
     assert "h0rse" not in neither.out + neither.err
+
+
+async def test_check_config_connect_names_a_right_that_is_missing(
+    tmp_path: Path, private_redis: RedisServer, server: Redis
+) -> None:
+    await server.execute_command("ACL", "SETUSER", "few", "on", f">{SECRET}", "~*", "&*", "+@all", "-evalsha")  # type: ignore[no-untyped-call]
+    sqlite = {"DB_TYPE": "sqlite", "DB_NAME": "new.db"}
+    await command(tmp_path, "migrate", **sqlite)
+    where = at(target_of(private_redis), **sqlite, REDIS_USERNAME="few", REDIS_PASSWORD=SECRET)
+    ended = await command(tmp_path, "check-config", "--connect", **where)
+    assert ended.code == 3
+    assert "Redis: fails: " in ended.out
+    assert "evalsha" in ended.out.lower()
+    assert "h0rse" not in ended.out + ended.err
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "mysql", "mongodb"])

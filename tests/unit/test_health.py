@@ -220,3 +220,17 @@ async def test_a_host_that_is_no_name_is_refused() -> None:
     health = HealthServer(Vitals(FakeSchedule(), MemoryStore(), metrics, Dependencies(metrics)), metrics)
     with pytest.raises(ConfigError, match=r"no-such-host\.invalid:1 cannot be used \((?!Unknown)"):
         health.bind("no-such-host.invalid", 1, required=True)
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+@pytest.mark.parametrize("host", ["", "::"])
+async def test_all_interfaces_are_those_of_ipv4_and_ipv6(host: str) -> None:
+    metrics = Metrics()
+    health = HealthServer(Vitals(FakeSchedule(), MemoryStore(), metrics, Dependencies(metrics)), metrics)
+    health.bind(host, 0, required=True)
+    with capture_logs() as logged:
+        await health.serve()
+    for address in ("127.0.0.1", "[::1]"):
+        async with ClientSession() as session, session.get(f"http://{address}:{logged[-1]['port']}/livez") as response:
+            assert response.status == 200
+    await health.stop()

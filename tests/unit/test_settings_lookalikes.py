@@ -34,7 +34,7 @@ SECRET = "canary"
 )
 def test_a_near_miss_is_told(name: str, meant: str) -> None:
     [warning] = load(**PARTS, **{name: SECRET}).warnings
-    assert f"Is {meant} meant?" in warning
+    assert f"Did you mean {meant}?" in warning
     assert SECRET not in warning
 
 
@@ -52,7 +52,7 @@ def test_a_near_miss_is_told(name: str, meant: str) -> None:
 def test_the_names_of_other_programs_are_told_where_ours_is_missing(name: str, meant: str) -> None:
     parts = {key: text for key, text in PARTS.items() if key != meant}
     settings, problems = inspect_settings(environ=parts | {name: SECRET}, dotenv=NOWHERE)
-    assert [each for each in settings.warnings if f"{name}: " in each and f"Is {meant} meant?" in each]
+    assert [each for each in settings.warnings if f"{name}: " in each and f"Did you mean {meant}?" in each]
     assert [each.partition(":")[0] for each in problems] == [meant]
     assert load(**PARTS, **{name: SECRET}).warnings == ()
     assert load(DATABASE_URL="postgres://u:p@h/n", **{name: SECRET}).warnings == ()
@@ -62,7 +62,7 @@ def test_the_names_of_other_programs_are_told_where_ours_is_missing(name: str, m
 @pytest.mark.parametrize("name", ["REDIS_TIMEOUT", "DB_SSLMODE", "DB_POOL_SIZE", "PRODUCER_WORKERS"])
 def test_what_only_looks_like_a_setting_is_told(name: str) -> None:
     [warning] = load(**PARTS, **{name: SECRET}).warnings
-    assert warning == f"{name}: is set, but is no setting here, and not read."
+    assert warning == f"{name}: not a setting, so it is not read."
 
 
 @pytest.mark.parametrize(
@@ -98,15 +98,15 @@ def test_names_in_dotenv_too(tmp_path: Path) -> None:
     dotenv = tmp_path / ".env"
     dotenv.write_text("export REDIS_HOST=cache\nREDIS_P\x1bASSWORD=x\n")
     first, second = load_settings({"redis"}, environ={}, dotenv=dotenv).warnings
-    assert first == "'REDIS_P\\x1bASSWORD': is set, but is no setting here. Is REDIS_PASSWORD meant?"
-    assert second == "export REDIS_HOST: is set, but is no setting here. Is REDIS_HOST meant?"
+    assert first == "'REDIS_P\\x1bASSWORD': not a setting, so it is not read. Did you mean REDIS_PASSWORD?"
+    assert second == "export REDIS_HOST: not a setting, so it is not read. Did you mean REDIS_HOST?"
 
 
 def test_a_part_that_a_url_overrules_is_told() -> None:
     url = "redis://cache/2"
     assert load({"redis"}, REDIS_URL=url, REDIS_DB="2", REDIS_HOST="cache", REDIS_PORT="tcp://1.2.3.4:1").warnings == ()
     [warning] = load({"redis"}, REDIS_URL=url, REDIS_PASSWORD=SECRET).warnings
-    assert warning.startswith("REDIS_PASSWORD: is not read, and REDIS_URL, which is, holds another value")
+    assert warning.startswith("REDIS_PASSWORD: not read, because REDIS_URL is set, and has another value")
     assert SECRET not in warning
 
 

@@ -110,7 +110,7 @@ def test_a_url_alone_cannot_switch_verification_off(name: str, url: str) -> None
     setting = "DATABASE_URL" if name == "DB" else "REDIS_URL"
     need = "database" if name == "DB" else "redis"
     [problem] = problems({need}, **{setting: url})
-    assert problem == f"{setting}: got a parameter against verification, takes {name}_TLS_VERIFY=false beside it"
+    assert problem == f"{setting}: asks not to verify the server's certificate, takes {name}_TLS_VERIFY=false beside it"
     settings = load({need}, **{setting: url, f"{name}_TLS_VERIFY": "false"})
     target = settings.database_target() if name == "DB" else settings.redis_target()
     assert target.tls == Tls(verify=False)
@@ -138,3 +138,8 @@ def test_what_cannot_work_is_named_without_a_secret(url: str, said: str) -> None
 def test_an_unknown_parameter_of_redis_is_named() -> None:
     [problem] = problems({"redis"}, REDIS_URL="redis://:canary@h/0?username=x")
     assert problem == "REDIS_URL: got ***, takes no username=... after a question mark"
+
+
+def test_a_password_that_was_never_filled_in_is_a_warning() -> None:
+    [warning] = load({"database"}, DATABASE_URL="mongodb+srv://u:<db_password>@cluster.example/n").warnings
+    assert warning.startswith("DATABASE_URL: its password stands in < and >")
