@@ -17,7 +17,7 @@ help:
 	@echo "make lint|types|unit   a part of make test"
 	@echo "make faults      the short form of make chaos, as a test of three minutes"
 	@echo "make chaos       break everything around real replicas for MINUTES=$(MINUTES) (CHAOS='--seed 7 --json FILE')"
-	@echo "make containers  the stack of docker-compose.yml as a test, in the Docker that answers, or as root on Debian in its own"
+	@echo "make containers  the stack of docker-compose.yml as a test, in the Docker that answers, or as root on Debian 12 in its own"
 	@echo "make bench       measure each row of docs/performance.md (BENCH='throughput --rounds 5 --json FILE'; --list)"
 	@echo "make audit       look the locked packages up in the list of known vulnerabilities"
 	@echo "make lock        resolve requirements/*.txt anew"

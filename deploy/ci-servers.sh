@@ -76,7 +76,6 @@ install_mongo() {
 
 docker info >/dev/null 2>&1 || {
     need dockerd docker.io
-    need docker docker.io
     need iptables iptables
     need debootstrap debootstrap
 }

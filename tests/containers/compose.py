@@ -42,7 +42,7 @@ def inspected(name: str) -> dict[str, Any]:
 
 def need_docker() -> None:
     """A Docker Engine that answers, and Compose."""
-    need(shutil.which("docker") and _succeeds("docker", "info"), "a running Docker, or root on Debian: make containers")
+    need(shutil.which("docker") and _succeeds("docker", "info"), "a running Docker: make containers")
     need_compose()
 
 
