@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import aiomysql
-import aiosqlite
 import asyncpg
 
 from bench.contents import START, Contents, Expressions, id_of, statements
 from bench.plans import Plan, Statement, mysql_plan, postgres_plan, recorded, sqlite_plan
 from peekaping_producer.migrate import migrate
 from peekaping_producer.settings import load_settings
+from peekaping_producer.stores.sqlite_connection import SqliteConnection
 from peekaping_producer.targets import DatabaseTarget
 from tests.servers import mysql, postgres, processes
 
@@ -189,15 +189,14 @@ class SqliteDatabase(SqlDatabase):
 
     async def explain(self, statement: Statement) -> list[Plan]:
         """By EXPLAIN QUERY PLAN, which depends on no value."""
-        values = statement.arguments[0] if statement.arguments else ()
-        rows = self._connection.execute(f"EXPLAIN QUERY PLAN {statement.text}", values).fetchall()
+        rows = self._connection.execute(f"EXPLAIN QUERY PLAN {statement.text}", statement.arguments).fetchall()
         lines, tables = sqlite_plan(rows, statement.text)
         counts = [(await self.execute(f"SELECT count(*) FROM {table}"))[0][0] for table in tables]
         return [Plan("EXPLAIN QUERY PLAN", lines, sum(counts))]
 
     def recorded(self) -> AbstractContextManager[list[Statement]]:
-        """What aiosqlite fetches."""
-        return recorded(aiosqlite.Connection, "execute_fetchall")
+        """What the store fetches."""
+        return recorded(SqliteConnection, "fetch")
 
 
 @asynccontextmanager

@@ -5,10 +5,10 @@ written down in the table `peekaping_producer_migrations`. A database that has t
 API server's: nothing is written to it. One module per dialect knows how to look, lock and write.
 """
 
+import os
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from importlib import import_module
-from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -150,8 +150,8 @@ async def _standing(connection: Connection, target: DatabaseTarget) -> Standing:
 
 
 def _file_to_make(target: DatabaseTarget) -> str | None:
-    path = Path(target.name).absolute()
-    return str(path) if target.dialect == "sqlite" and not path.exists() else None
+    names = [os.path.abspath(reading.name) for reading in target.readings]
+    return names[0] if target.dialect == "sqlite" and not any(map(os.path.exists, names)) else None
 
 
 def dialect_of(target: DatabaseTarget) -> Dialect:

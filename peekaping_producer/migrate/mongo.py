@@ -3,14 +3,14 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from uuid import uuid4
 
 from bson import json_util
 
 from peekaping_producer.errors import StoreError, StoreUnavailableError
-from peekaping_producer.stores.mongo_client import Document, MongoClient
+from peekaping_producer.stores.mongo_client import Document, MongoClient, connect
 from peekaping_producer.targets import DatabaseTarget
 
 CREATE_LEDGER = '{"create": "peekaping_producer_migrations"}\n'
@@ -66,7 +66,7 @@ class MongoConnection:
 @asynccontextmanager
 async def reading(target: DatabaseTarget) -> AsyncIterator[MongoConnection]:
     """A client that writes nothing as long as it is asked for nothing else."""
-    client = MongoClient(target, 1)
+    client, _ = await connect(target, 1)
     try:
         yield MongoConnection(client, target)
     finally:
@@ -87,7 +87,8 @@ async def exclusive(target: DatabaseTarget) -> AsyncIterator[MongoConnection]:
             yield connection
         finally:
             mine = {"q": {"_id": "migrate", "owner": owner}, "limit": 1}
-            await connection.command({"delete": _LOCK, "deletes": [mine]})
+            with suppress(StoreError):  # what was raised before counts, and the lock ends by itself
+                await connection.command({"delete": _LOCK, "deletes": [mine]})
 
 
 async def _took_lock(connection: MongoConnection, owner: str) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from peekaping_producer.errors import StoreUnavailableError
 from peekaping_producer.stores import mysql_connections as mysql
@@ -77,8 +77,10 @@ async def exclusive(target: DatabaseTarget) -> AsyncIterator[MysqlMigrationConne
 
 @asynccontextmanager
 async def _connected(target: DatabaseTarget, *, read_only: bool) -> AsyncIterator[MysqlMigrationConnection]:
-    connection = await mysql.connect(target, mysql.connect_options(target), read_only=read_only)
+    driver = mysql.MysqlDriver(target, read_only=read_only)
+    connection = await driver.connect()
     try:
         yield MysqlMigrationConnection(connection, target)
     finally:
-        connection.quit()
+        with suppress(Exception):  # what was raised before counts
+            await driver.quit(connection)

@@ -1,10 +1,8 @@
 """Migrations of Postgres: one transaction under an advisory lock, behind a pooler in transaction mode too."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
-
-import asyncpg
 
 from peekaping_producer.stores import postgres
 from peekaping_producer.targets import DatabaseTarget
@@ -31,40 +29,45 @@ def record(name: str) -> str:
 class PostgresConnection:
     """See Connection."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, target: DatabaseTarget) -> None:
         self._connection = connection
+        self._target = target
 
     async def tables(self, names: Sequence[str]) -> set[str]:
         """Which of these tables are there, by the search path."""
-        return {row[0] for row in await self._connection.fetch(_TABLES, names)}
+        return {row[0] for row in await self._fetch(_TABLES, names)}
 
     async def applied(self) -> set[str]:
         """The names that the ledger holds."""
-        return {row[0] for row in await self._connection.fetch("SELECT name FROM peekaping_producer_migrations")}
+        return {row[0] for row in await self._fetch("SELECT name FROM peekaping_producer_migrations")}
 
     async def run(self, script: str) -> None:
         """Run the statements of one text."""
-        await self._connection.execute(script)
+        with postgres.translated(self._target):
+            await self._connection.execute(script)
+
+    async def _fetch(self, statement: str, *values: object) -> Any:
+        with postgres.translated(self._target):
+            return await self._connection.fetch(statement, *values)
 
 
 @asynccontextmanager
 async def reading(target: DatabaseTarget) -> AsyncIterator[PostgresConnection]:
     """A connection that takes no lock."""
-    with postgres.translated(target):
-        connection = await asyncpg.connect(
-            **postgres.connect_options(target), statement_cache_size=0, command_timeout=_LOCK_TIMEOUT
-        )
-        try:
-            yield PostgresConnection(connection)
-        finally:
-            connection.terminate()
+    driver = postgres.PostgresDriver(target, command_timeout=_LOCK_TIMEOUT)
+    connection = await driver.connect()
+    try:
+        yield PostgresConnection(connection, target)
+    finally:
+        with suppress(Exception):  # what was raised before counts
+            driver.abort(connection)
 
 
 @asynccontextmanager
 async def exclusive(target: DatabaseTarget) -> AsyncIterator[PostgresConnection]:
-    """One transaction: all or nothing, and the lock ends with it."""
+    """One transaction: all or nothing, and the lock ends with it. Without its commit the connection's end undoes it."""
     async with reading(target) as alone:
-        with postgres.translated(target):
-            async with alone._connection.transaction():
-                await alone._connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
-                yield alone
+        await alone.run("BEGIN")
+        await alone.run(f"SELECT pg_advisory_xact_lock({_LOCK})")
+        yield alone
+        await alone.run("COMMIT")

@@ -2,13 +2,11 @@
 
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
-from pathlib import Path
+from contextlib import asynccontextmanager, suppress
 
-import aiosqlite
-
-from peekaping_producer.errors import StoreError
 from peekaping_producer.stores import sqlite
+from peekaping_producer.stores.rows import Row
+from peekaping_producer.stores.sqlite_connection import SqliteConnection
 from peekaping_producer.targets import DatabaseTarget
 
 CREATE_LEDGER = """\
@@ -26,59 +24,66 @@ def record(name: str) -> str:
     return f"INSERT INTO peekaping_producer_migrations (name) VALUES ('{name}');\n"  # noqa: S608 - a file of ours
 
 
-class SqliteConnection:
+class SqliteMigrationConnection:
     """See Connection."""
 
-    def __init__(self, connection: aiosqlite.Connection) -> None:
+    def __init__(self, connection: SqliteConnection, target: DatabaseTarget) -> None:
         self._connection = connection
+        self._target = target
 
     async def tables(self, names: Sequence[str]) -> set[str]:
         """Which of these tables are there."""
-        rows = await self._connection.execute_fetchall("SELECT name FROM sqlite_master WHERE type = 'table'")
-        return {row[0] for row in rows} & set(names)
+        return {row[0] for row in await self._fetch("SELECT name FROM sqlite_master WHERE type = 'table'")} & set(names)
 
     async def applied(self) -> set[str]:
         """The names that the ledger holds."""
-        rows = await self._connection.execute_fetchall("SELECT name FROM peekaping_producer_migrations")
-        return {row[0] for row in rows}
+        return {row[0] for row in await self._fetch("SELECT name FROM peekaping_producer_migrations")}
 
     async def run(self, script: str) -> None:
         """Run the statements of one text, one by one: executescript() would commit our transaction first."""
         for statement in _statements(script):
-            await self._connection.execute(statement)
+            await self._fetch(statement)
+
+    async def _fetch(self, statement: str) -> list[Row]:
+        with sqlite.translated(self._target):
+            return await self._connection.fetch(statement)
 
 
 @asynccontextmanager
-async def reading(target: DatabaseTarget) -> AsyncIterator[SqliteConnection]:
+async def reading(target: DatabaseTarget) -> AsyncIterator[SqliteMigrationConnection]:
     """A connection that cannot write: opened for writing, the API server's file could have its log moved into it."""
-    path = _path(target)
+    sqlite.check_params(target)
+    path = sqlite.existing_path(target)
     # What is not there yet is as good as an empty database.
-    name = sqlite.read_only_uri(path) if path.exists() else ":memory:"
-    with sqlite.translated(target):
-        async with aiosqlite.connect(name, uri=True, timeout=_LOCK_TIMEOUT) as connection:
-            yield SqliteConnection(connection)
+    async with _connected(target, sqlite.read_only_uri(path) if path else ":memory:") as connection:
+        yield connection
 
 
 @asynccontextmanager
-async def exclusive(target: DatabaseTarget) -> AsyncIterator[SqliteConnection]:
+async def exclusive(target: DatabaseTarget) -> AsyncIterator[SqliteMigrationConnection]:
     """One transaction, in a file that is made where there is none."""
+    async with _connected(target, _path(target)) as connection:
+        await connection.run("BEGIN EXCLUSIVE;")
+        yield connection
+        await connection.run("COMMIT;")
+
+
+@asynccontextmanager
+async def _connected(target: DatabaseTarget, name: str) -> AsyncIterator[SqliteMigrationConnection]:
+    """Without its COMMIT a transaction is taken back when the connection closes."""
     with sqlite.translated(target):
-        async with aiosqlite.connect(_path(target), timeout=_LOCK_TIMEOUT, isolation_level=None) as connection:
-            await connection.execute("BEGIN EXCLUSIVE")
-            try:
-                yield SqliteConnection(connection)
-            except BaseException:
-                await connection.execute("ROLLBACK")
-                raise
-            await connection.execute("COMMIT")
+        connection = await SqliteConnection.open(name, lock_timeout=_LOCK_TIMEOUT)
+    try:
+        yield SqliteMigrationConnection(connection, target)
+    finally:
+        with suppress(Exception):  # what was raised before counts
+            await connection.close()
 
 
-def _path(target: DatabaseTarget) -> Path:
+def _path(target: DatabaseTarget) -> str:
     sqlite.check_params(target)
-    path = Path(target.name).absolute()
-    if not path.parent.is_dir():
-        raise StoreError(f"sqlite:{path}: the folder {path.parent} does not exist: create it, or correct DB_NAME")
-    return path
+    sqlite.existing_path(target)
+    return str(sqlite.path_of(target))
 
 
 def _statements(script: str) -> Iterator[str]:

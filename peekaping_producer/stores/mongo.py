@@ -18,7 +18,7 @@ from peekaping_producer.errors import StoreError, StoreUnavailableError
 from peekaping_producer.maintenance import MaintenanceWindow
 from peekaping_producer.monitor import Heartbeat, Monitor, Plan, Proxy
 from peekaping_producer.stores import Loaded, connections
-from peekaping_producer.stores.mongo_client import Document, MongoClient
+from peekaping_producer.stores.mongo_client import Document, MongoClient, connect
 from peekaping_producer.stores.rows import LARGEST_INTEGER, Readers, Row, assemble, checked, push_ids
 from peekaping_producer.targets import DatabaseTarget
 
@@ -130,16 +130,10 @@ class MongoStore:
         """See that the server answers, and has the monitors: the other collections are made when first written to."""
         await self.close()
         self._free = asyncio.Semaphore(self._size)
-        self._client = MongoClient(self._target, self._size)
-        try:
-            if "monitor" not in await self._client.collections():
-                raise StoreError(
-                    f"{self._target}: there is no collection monitor; run `peekaping-producer migrate`, "
-                    "or start the API server"
-                )
-        except BaseException:
+        self._client, collections = await connect(self._target, self._size)
+        if "monitor" not in collections:
             await self.close()
-            raise
+            raise StoreError(f"{self._target}: there is no collection monitor; {connections.CREATE_TABLES}")
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[MongoSession]:

@@ -8,11 +8,13 @@ the default as long as Python 3.11 is supported, where a cancellation can get lo
 import asyncio
 import logging
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
+from functools import partial
 from typing import Any
 from urllib.parse import quote_plus
 
+import msgspec
 from bson.codec_options import CodecOptions, DatetimeConversion
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import common
@@ -27,6 +29,7 @@ from pymongo.errors import (
 
 from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
 from peekaping_producer.stores import connections
+from peekaping_producer.stores.connector import LoginRefusedError, addresses_of, log_in
 from peekaping_producer.targets import DatabaseTarget
 
 # The driver logs each command and its reply at debug, and in these are passwords of proxies.
@@ -46,6 +49,7 @@ _UNAUTHORIZED, _NAMESPACE_EXISTS = 13, 48
 _AUTHENTICATION_FAILED = {18, 8000}
 """The second is Atlas's."""
 _IPV6 = re.compile("[0-9a-fA-F:.]*:[0-9a-fA-F:.]*:[0-9a-fA-F:.]*")
+_PORT = re.compile(":[0-9]+$")
 _REASONS = (
     "connection refused",
     "name or service not known",
@@ -53,6 +57,8 @@ _REASONS = (
     "no replica set members",
     "timed out",
 )
+_MOST_IDLE_MS = 45_000
+"""After which an idle connection is replaced: a firewall may drop it without a word."""
 _LARGEST_BATCH = 100_000
 """Documents in one answer: all of a load's, so that no second round trip is needed."""
 
@@ -63,9 +69,10 @@ class MongoClient:
     Every method raises StoreError or StoreUnavailableError, without the driver's text where that could hold a document.
     """
 
-    def __init__(self, target: DatabaseTarget, size: int) -> None:
+    def __init__(self, target: DatabaseTarget, size: int, *, addresses: int = 1) -> None:
+        """`addresses` is the number that a host may have: the driver tries them in turn, each for its share of time."""
         self._target = target
-        self._client: Any = _driver(target, size)
+        self._client: Any = _driver(target, size, addresses)
         # What Python cannot hold comes as it is, to break one document and not all: far dates, and texts no UTF-8.
         options: CodecOptions[Document] = CodecOptions(
             tz_aware=True,
@@ -122,23 +129,48 @@ class MongoClient:
                 await self._database.command("ping", read_preference=self._database.read_preference)
 
     async def close(self) -> None:
-        """Close every connection; what still runs fails."""
+        """Close every connection; what still runs fails. Raises nothing."""
         # In a thread, since saying goodbye to a server that hangs takes the driver a while.
-        closing = asyncio.get_running_loop().run_in_executor(None, self._client.close)
-        await asyncio.wait([closing], timeout=connections.CLOSE_TIMEOUT)
+        with suppress(Exception):
+            async with asyncio.timeout(connections.CLOSE_TIMEOUT):
+                await asyncio.get_running_loop().run_in_executor(None, self._client.close)
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self) -> AbstractContextManager[None]:
         # Whatever it is: a reply that is no BSON ends in errors that are none of the driver's own, and that quote it.
+        return connections.translated(partial(_store_error, target=self._target))
+
+
+async def connect(target: DatabaseTarget, size: int) -> tuple[MongoClient, set[str]]:
+    """A client whose login is accepted, and the names of the collections that it sees."""
+    addresses = await _most_addresses(target)
+
+    async def attempt(reading: DatabaseTarget) -> tuple[MongoClient, set[str]]:
+        client = MongoClient(reading, size, addresses=addresses)
         try:
-            yield
-        except Exception as error:
-            raise _store_error(error, self._target) from None
+            return client, await client.collections()
+        except BaseException:
+            await client.close()
+            raise
+
+    _, found = await log_in(target.readings, attempt)
+    return found
 
 
-def _driver(target: DatabaseTarget, size: int) -> Any:
+async def _most_addresses(target: DatabaseTarget) -> int:
+    """How many addresses a host of the target has; the driver resolves names by itself, and reports what it cannot."""
+    counts = [1 if target.port else 2]
+    for host in (target.host or "").split(",") if target.port else ():
+        name = host if _IPV6.fullmatch(host) else _PORT.sub("", host)
+        with suppress(StoreError):
+            counts.append(len(await addresses_of(msgspec.structs.replace(target, host=name))))
+    return max(counts)
+
+
+def _driver(target: DatabaseTarget, size: int, addresses: int) -> Any:
     params = _checked_params(target)
     milliseconds = int(connections.ACQUIRE_TIMEOUT * 1000)
+    # One connection finds the server and another is used: the addresses that do not answer cost their time twice.
+    share = milliseconds if addresses == 1 else min(milliseconds, _command_milliseconds() // 2) // addresses
     if target.port is None:
         hosts: str | list[str] = f"mongodb+srv://{quote_plus(target.host or '')}/"
     else:
@@ -152,7 +184,8 @@ def _driver(target: DatabaseTarget, size: int) -> Any:
             maxPoolSize=size,
             minPoolSize=0,
             serverSelectionTimeoutMS=milliseconds,
-            connectTimeoutMS=milliseconds,
+            connectTimeoutMS=share,
+            maxIdleTimeMS=_MOST_IDLE_MS,
             socketTimeoutMS=_command_milliseconds(),
             appname="peekaping-producer",
             **params,
@@ -214,10 +247,12 @@ def _tls_options(target: DatabaseTarget) -> dict[str, Any]:
 
 
 def _store_error(error: Exception, target: DatabaseTarget) -> StoreError:
-    where = f"{target}, user {target.user}" if target.user else f"{target}, without a user"
+    where = connections.where(target)
     match error:
         case OperationFailure(code=code) if code in _AUTHENTICATION_FAILED:
-            return StoreError(f"{where}: the server says: authentication failed (authSource is admin unless set)")
+            return LoginRefusedError(
+                f"{where}: the server says: authentication failed (authSource is admin unless set)"
+            )
         case OperationFailure(code=code) if code == _UNAUTHORIZED:
             return StoreError(f"{where}: the server says: this user may not do that")
         case ExecutionTimeout() | TimeoutError():

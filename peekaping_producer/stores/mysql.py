@@ -4,14 +4,14 @@ The tests' own server is a MariaDB; MYSQL_URL has them run on any other. Only wh
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
-from peekaping_producer.errors import StoreUnavailableError
+from pymysql.converters import escape_string
+
 from peekaping_producer.maintenance import MaintenanceWindow
 from peekaping_producer.monitor import Heartbeat, Monitor, Plan, Proxy
 from peekaping_producer.stores import Loaded, connections
-from peekaping_producer.stores.mysql_connections import MysqlConnection, Pool, connect_options, translated
+from peekaping_producer.stores.mysql_connections import MysqlConnection, MysqlDriver, translated
+from peekaping_producer.stores.pool import Held, PooledStore
 from peekaping_producer.stores.rows import Readers, Row, assemble, checked, is_uuid, push_ids, uuids
 from peekaping_producer.targets import DatabaseTarget
 
@@ -67,8 +67,8 @@ _READERS = Readers(
 class MysqlSession:
     """One connection to the server; see Session."""
 
-    def __init__(self, connection: MysqlConnection, target: DatabaseTarget) -> None:
-        self.connection = connection
+    def __init__(self, held: Held[MysqlConnection], target: DatabaseTarget) -> None:
+        self.held = held
         self._target = target
 
     async def load(self, ids: list[str]) -> Loaded:
@@ -90,7 +90,7 @@ class MysqlSession:
     async def page_of_plans(self, after: str | None, limit: int) -> list[Plan]:
         """One statement, along the primary key."""
         # A column of MariaDB's own type uuid compares with nothing but UUIDs.
-        start = "" if after is None else f"id > '{self.connection.escape_string(after)}' AND"
+        start = "" if after is None else f"id > '{escape_string(after)}' AND"
         return [Plan(*row) for row in await self._fetch(_PAGE.format(start, limit))]
 
     async def check_tables(self) -> None:
@@ -103,58 +103,22 @@ class MysqlSession:
         await self._fetch("SELECT 1")
 
     async def _fetch(self, statement: str) -> list[Row]:
-        """The statement's rows. Whatever goes wrong, cancelling too, ends the connection: its state is unknown."""
-        try:
+        """The statement's rows."""
+        async with self.held.using() as connection:
             with translated(self._target):
                 async with asyncio.timeout(connections.COMMAND_TIMEOUT):
-                    return await self.connection.fetch(statement)
-        except BaseException:
-            self.connection.close()
-            raise
+                    return await connection.fetch(statement)
 
 
-class MysqlStore:
+class MysqlStore(PooledStore[MysqlConnection, MysqlSession]):
     """A MonitorStore on MySQL or MariaDB with at most `size` connections."""
 
     def __init__(self, target: DatabaseTarget, size: int) -> None:
-        self._target = target
-        self._size = size
-        self._options = connect_options(target)
-        self._pool: Pool | None = None
-
-    async def open(self) -> None:
-        """See that the server answers and the tables are there."""
-        await self.close()
-        self._pool = Pool(self._target, self._options, self._size)
-        try:
-            async with self.session() as session:
-                await session.check_tables()
-        except BaseException:
-            await self.close()
-            raise
-
-    @asynccontextmanager
-    async def session(self) -> AsyncIterator[MysqlSession]:
-        """Wait up to ACQUIRE_TIMEOUT for a connection; one that broke is replaced by the next session."""
-        if self._pool is None:
-            raise StoreUnavailableError(f"{self._target}: the store is not open")
-        async with self._pool.connection() as connection:
-            yield MysqlSession(connection, self._target)
+        super().__init__(target, MysqlDriver(target), size, lambda held: MysqlSession(held, target))
 
     def is_id(self, text: str) -> bool:
         """Whether `text` is a UUID as our tables hold it."""
         return is_uuid(text)
-
-    async def ping(self) -> None:
-        """A trivial statement on a connection of the pool."""
-        async with self.session() as session:
-            await session.ping()
-
-    async def close(self) -> None:
-        """Close the connections; sessions still open lose theirs after CLOSE_TIMEOUT."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            await pool.close()
 
 
 def _quoted(ids: list[str]) -> str:

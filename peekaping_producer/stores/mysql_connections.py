@@ -1,10 +1,8 @@
-"""Connections to MySQL and MariaDB: what aiomysql leaves open, a bounded pool, and errors in our terms."""
+"""Connections to MySQL and MariaDB: what aiomysql leaves open, and errors in our terms."""
 
-import asyncio
 import logging
-import ssl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 from aiomysql import Connection
@@ -13,6 +11,7 @@ from pymysql.constants import CLIENT, CR, FIELD_TYPE
 
 from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
 from peekaping_producer.stores import connections
+from peekaping_producer.stores.connector import Connector, LoginRefusedError
 from peekaping_producer.stores.rows import Row
 from peekaping_producer.targets import DatabaseTarget
 
@@ -28,10 +27,11 @@ _SETTINGS = (
 _STATEMENT_LIMIT = " /*M! , max_statement_time = {0:g} */ /*!80000 , max_execution_time = {1:.0f} */"
 _READ_ONLY = "SET SESSION TRANSACTION READ ONLY"
 
-_REFUSALS = {1044, 1045, 1049, 1050, 1130, 1142, 1143, 1227, 1251, 1290, 1370, 1698, 1792, 1820, 1862, 3118, 3159, 4151}
+_LOGIN_REFUSALS = {1044, 1045, 1049, 1698}
+_REFUSALS = {1050, 1129, 1130, 1142, 1143, 1227, 1251, 1290, 1370, 1524, 1792, 1820, 1862, 3118, 3159, 3955, 4151}
 """Server errors that waiting does not mend, about who may do what: the server's text names users and objects only."""
 _UNKNOWN_OBJECTS = {1054, 1146}
-_BUSY = {1040, 1053, 1129, 1203, 1205, 1213, 1226}
+_BUSY = {1040, 1053, 1203, 1205, 1213, 1226}
 """Server errors that may be over later, whose text names users and limits only."""
 _TOO_SLOW = {1969, 3024}
 _SYNTAX = 1064
@@ -73,7 +73,8 @@ class MysqlConnection(Connection):  # type: ignore[misc]
     @property
     def is_dead(self) -> bool:
         """Whether the other side is known to have closed: it did so while the connection was idle."""
-        return self.closed or self._reader.eof_received or self._reader.exception() is not None
+        reader = self._reader
+        return self.closed or reader is None or reader.eof_received or reader.exception() is not None
 
     async def fetch(self, statement: str) -> list[Row]:
         """The rows of one statement. The driver's cursor would ask for warnings too, with a statement more."""
@@ -87,88 +88,65 @@ class MysqlConnection(Connection):  # type: ignore[misc]
             await self.next_result()
 
 
-class Pool:
-    """Connections made when needed and used again, the latest used first.
+class MysqlDriver:
+    """See Driver. Connections can write, and may wait without limit, unless `read_only`."""
 
-    aiomysql's own pool holds its lock while it connects, so that all wait behind one slow connection, even those who
-    would give one back; neither that wait nor the one for closing ends.
-    """
+    def __init__(self, target: DatabaseTarget, *, read_only: bool = True) -> None:
+        self.target = target
+        self._read_only = read_only
+        self._options = connect_options(target)
+        self._connector = Connector[MysqlConnection](target, self._attempt)
 
-    def __init__(self, target: DatabaseTarget, options: dict[str, Any], size: int) -> None:
-        self._target = target
-        self._options = options
-        self._size = size
-        self._free = asyncio.Semaphore(size)
-        self._idle: list[MysqlConnection] = []
-        self._used: set[MysqlConnection] = set()
-        self._is_closed = False
+    async def connect(self) -> MysqlConnection:
+        """A connection with our own settings."""
+        return await self._connector.connect()
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[MysqlConnection]:
-        """One that is not known to be broken."""
-        with translated(self._target):
-            async with asyncio.timeout(connections.ACQUIRE_TIMEOUT):
-                await self._free.acquire()
-        try:
-            connection = self._alive() or await connect(self._target, self._options, read_only=True)
-            self._used.add(connection)
+    async def check(self, connection: MysqlConnection) -> None:
+        """The protocol's own question."""
+        with translated(self.target):
+            await connection.ping(reconnect=False)
+
+    def is_dead(self, connection: MysqlConnection) -> bool:
+        """Whether the connection is known to have ended."""
+        return connection.is_dead
+
+    def abort(self, connection: MysqlConnection) -> None:
+        """End it at once."""
+        connection.close()
+
+    async def quit(self, connection: MysqlConnection) -> None:
+        """End it as the server expects."""
+        connection.quit()
+
+    async def _attempt(self, reading: DatabaseTarget, address: str) -> MysqlConnection:
+        limit = connections.COMMAND_TIMEOUT
+        with translated(reading):
+            # The driver sends the password's text in Latin-1; servers compare it with what was set in UTF-8.
+            password = (reading.password or "").encode().decode("latin-1")
+            connection = MysqlConnection(
+                host=address, user=reading.user, password=password, db=reading.name, **self._options
+            )
             try:
-                self._require_open()  # close() may have come while we were connecting
-                yield connection
-            finally:
-                self._used.discard(connection)
-                self._give_back(connection)
-        finally:
-            self._free.release()
-
-    async def close(self) -> None:
-        """Close the idle connections, and those in use when they come back, or after CLOSE_TIMEOUT."""
-        self._is_closed = True
-        for connection in self._idle:
-            connection.quit()
-        self._idle.clear()
-        try:
-            async with asyncio.timeout(connections.CLOSE_TIMEOUT):
-                for _ in range(self._size):
-                    await self._free.acquire()
-        except TimeoutError:
-            for connection in self._used:
+                await connection._connect()
+                limits = _STATEMENT_LIMIT.format(limit, limit * 1000) if self._read_only else ""
+                await connection.query(_SETTINGS + limits)
+                if self._read_only:
+                    await connection.query(_READ_ONLY)
+            except BaseException:
                 connection.close()
-
-    def _require_open(self) -> None:
-        if self._is_closed:
-            raise StoreUnavailableError(f"{self._target}: the store is not open")
-
-    def _alive(self) -> MysqlConnection | None:
-        self._require_open()
-        while self._idle:
-            connection = self._idle.pop()
-            if not connection.is_dead:
-                return connection
-            connection.close()
-        return None
-
-    def _give_back(self, connection: MysqlConnection) -> None:
-        if self._is_closed:
-            connection.quit()
-        elif not connection.closed:
-            self._idle.append(connection)
+                raise
+        return connection
 
 
 def connect_options(target: DatabaseTarget) -> dict[str, Any]:
-    """What aiomysql connects with for this target. Raises ConfigError for what a DATABASE_URL said in vain."""
+    """What aiomysql connects with for every reading of this target. Raises ConfigError for unsupported parameters."""
     if target.params:
         raise ConfigError(
             [f"DATABASE_URL: got {name}=..., mysql takes ssl-mode only" for name in sorted(target.params)]
         )
     return {
-        "host": target.host,
         "port": target.port or 3306,
-        "user": target.user,
-        # The driver sends the text in Latin-1; servers compare it with what was set in UTF-8.
-        "password": (target.password or "").encode().decode("latin-1"),
-        "db": target.name,
-        "ssl": connections.ssl_context(target.tls) if target.tls else None,
+        "ssl": connections.ssl_context(target.tls, target.host) if target.tls else None,
         "charset": "utf8mb4",
         "use_unicode": False,
         "conv": _CONVERTERS,
@@ -178,38 +156,9 @@ def connect_options(target: DatabaseTarget) -> dict[str, Any]:
     }
 
 
-async def connect(target: DatabaseTarget, options: dict[str, Any], *, read_only: bool) -> MysqlConnection:
-    """A connection with our own settings; it can write, and take its time, unless `read_only`.
-
-    Raises as `translated` does.
-    """
-    limit = connections.COMMAND_TIMEOUT
-    connection = MysqlConnection(**options)
-    try:
-        with translated(target):
-            async with asyncio.timeout(connections.ACQUIRE_TIMEOUT):
-                await connection._connect()
-                await connection.query(_SETTINGS + (_STATEMENT_LIMIT.format(limit, limit * 1000) if read_only else ""))
-                if read_only:
-                    await connection.query(_READ_ONLY)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-@contextmanager
-def translated(target: DatabaseTarget) -> Iterator[None]:
-    """Raise what the driver raises as a StoreError, without its text where that could hold a row or a secret.
-
-    That may be anything: a reply that is not as the protocol has it ends in whatever error the driver's code runs into.
-    """
-    try:
-        yield
-    except StoreError:
-        raise
-    except Exception as error:
-        raise _store_error(error, f"{target}, user {target.user}") from None
+def translated(target: DatabaseTarget) -> AbstractContextManager[None]:
+    """Raise what the driver raises as a StoreError, without its text where that could hold a row or a secret."""
+    return connections.translated(partial(_store_error, where=connections.where(target)))
 
 
 def _store_error(error: Exception, where: str) -> StoreError:
@@ -220,23 +169,27 @@ def _store_error(error: Exception, where: str) -> StoreError:
             return _store_error(error.__cause__, where)
         case err.Error(args=(int(code), str(said), *_)):
             return _server_error(code, said, where)
-        case ssl.SSLCertVerificationError():
-            return StoreError(f"{where}: the server's certificate is not trusted: {error.verify_message}")
         case TimeoutError():
             return StoreUnavailableError(f"{where}: no answer in time")
+        case _ if failure := connections.tls_failure(error):
+            return StoreError(f"{where}: {failure}")
         case OSError():
-            return StoreUnavailableError(f"{where}: cannot connect: {error.strerror or type(error).__name__}")
+            reason = connections.quoted(error.strerror or "") or type(error).__name__
+            return StoreUnavailableError(f"{where}: cannot connect, or the connection broke: {reason}")
         case _:
             return StoreUnavailableError(
                 f"{where}: the connection broke, or the other side is no MySQL server ({type(error).__name__})"
             )
 
 
-def _server_error(code: int, said: str, where: str) -> StoreError:
+def _server_error(code: int, text: str, where: str) -> StoreError:
+    said = connections.quoted(text)
+    if code in _LOGIN_REFUSALS:
+        return LoginRefusedError(f"{where}: the server says: {said}")
     if code in _REFUSALS:
         return StoreError(f"{where}: the server says: {said}")
     if code in _UNKNOWN_OBJECTS:
-        return StoreError(f"{where}: {said}; run `peekaping-producer migrate`")
+        return StoreError(f"{where}: {said}; {connections.CREATE_TABLES}")
     if code == _SYNTAX:
         return StoreError(f"{where}: the server does not know a statement: takes MySQL 8.0.13 or MariaDB 10.11 and up")
     if code == _UNKNOWN_PLUGIN:

@@ -2,9 +2,9 @@
 
 import asyncio
 import re
-import ssl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -12,6 +12,8 @@ import asyncpg
 from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
 from peekaping_producer.monitor import Plan
 from peekaping_producer.stores import Loaded, connections
+from peekaping_producer.stores.connector import Connector, LoginRefusedError
+from peekaping_producer.stores.pool import AnsweredError, Held, PooledStore
 from peekaping_producer.stores.rows import TYPED, assemble, is_uuid, push_ids, uuids
 from peekaping_producer.targets import DatabaseTarget
 
@@ -48,16 +50,16 @@ WHERE active AND interval > 0 AND monitors.id > $2::uuid ORDER BY monitors.id LI
 """
 
 
-class _UnreadableDataError(StoreError):
+class _UnreadableDataError(AnsweredError):
     """The server cannot give out what a row holds: without an encoding (SQL_ASCII) it takes bytes that are no text."""
 
 
 class PostgresSession:
     """One connection of the pool; see Session."""
 
-    def __init__(self, connection: Any, store: "PostgresStore") -> None:
-        self._connection = connection
-        self._store = store
+    def __init__(self, held: Held[Any], driver: "PostgresDriver") -> None:
+        self.held = held
+        self._driver = driver
 
     async def load(self, ids: list[str]) -> Loaded:
         """At most three statements, the third only for push monitors."""
@@ -110,87 +112,98 @@ class PostgresSession:
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[Any]:
-        """The connection's fetch. Whatever goes wrong, cancelling too, ends the connection: its state is unknown."""
-        # A pooler in transaction mode may change the server connection whenever no transaction is open.
-        transaction = self._connection.transaction(readonly=True) if self._store.pooled else nullcontext()
+        """The connection's fetch."""
+        async with self.held.using() as connection:
+            with translated(self._driver.target):
+                if not self._driver.pooled:
+                    yield connection.fetch
+                    return
+                # A pooler in transaction mode may change the server connection whenever no transaction is open.
+                transaction = connection.transaction(readonly=True)
+                await transaction.start()
+                try:
+                    yield connection.fetch
+                except asyncpg.DataError:  # the connection stays in order; any other error ends it
+                    await transaction.rollback()
+                    raise
+                await transaction.commit()
+
+
+class PostgresDriver:
+    """See Driver; `settings` are for asyncpg.connect."""
+
+    def __init__(self, target: DatabaseTarget, **settings: Any) -> None:
+        self.target = target
+        self.pooled = True
+        """Whether a pooler stands between us and the server; until look_for_pooler(), as if there were one."""
+        self._options = connect_options(target) | settings
+        self._connector = Connector[Any](target, self._attempt)
+
+    async def look_for_pooler(self) -> None:
+        """See whether the server process that answers is another one than the one that the connection was told of."""
+        self.pooled = True
+        connection = await self.connect()
         try:
-            with translated(self._store.target):
-                async with transaction:
-                    yield self._connection.fetch
-        except _UnreadableDataError:
-            raise  # an answer like any other: the connection is in order
-        except BaseException:
-            with suppress(asyncpg.InterfaceError):  # the pool has taken a connection that broke already
-                self._connection.terminate()
-            raise
+            with translated(self.target):
+                async with asyncio.timeout(connections.COMMAND_TIMEOUT), connection.transaction():
+                    answering = await connection.fetchval("SELECT pg_backend_pid()")
+                self.pooled = answering != connection.get_server_pid()
+        finally:
+            self.abort(connection)
+
+    async def connect(self) -> Any:
+        """A new connection."""
+        return await self._connector.connect()
+
+    async def check(self, connection: Any) -> None:
+        """A statement that is not prepared: one round trip, behind a pooler too."""
+        with translated(self.target):
+            await connection.execute("SELECT 1")
+
+    def is_dead(self, connection: Any) -> bool:
+        """Whether the connection is known to have ended."""
+        return bool(connection.is_closed())
+
+    def abort(self, connection: Any) -> None:
+        """End it at once."""
+        connection.terminate()
+
+    async def quit(self, connection: Any) -> None:
+        """End it as the server expects."""
+        await connection.close()
+
+    async def _attempt(self, reading: DatabaseTarget, address: str) -> Any:
+        with translated(reading):
+            return await asyncpg.connect(
+                host=address,
+                user=reading.user,
+                password=reading.password or "",
+                database=reading.name,
+                statement_cache_size=0 if self.pooled else 100,
+                **{"command_timeout": connections.COMMAND_TIMEOUT} | self._options,
+            )
 
 
-class PostgresStore:
+class PostgresStore(PooledStore[Any, PostgresSession]):
     """A MonitorStore on Postgres with at most `size` connections."""
 
     def __init__(self, target: DatabaseTarget, size: int) -> None:
-        self.target = target
-        self.pooled = False
-        """Whether a pooler stands between us and the server; known after open()."""
-        self._options = connect_options(target)
-        self._size = size
-        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self.driver = PostgresDriver(target)
+        super().__init__(target, self.driver, size, lambda held: PostgresSession(held, self.driver))
 
     async def open(self) -> None:
         """Find out what answers, and see that the tables are there."""
         await self.close()
-        with translated(self.target):
-            self.pooled = await _is_pooled(self._options)
-            self._pool = await asyncpg.create_pool(
-                min_size=0,
-                max_size=self._size,
-                reset=_nothing_to_reset,
-                command_timeout=connections.COMMAND_TIMEOUT,
-                statement_cache_size=0 if self.pooled else 100,
-                **self._options,
-            )
-        try:
-            async with self.session() as session:
-                await session.check_tables()
-        except BaseException:
-            await self.close()
-            raise
-
-    @asynccontextmanager
-    async def session(self) -> AsyncIterator[PostgresSession]:
-        """Wait up to ACQUIRE_TIMEOUT for a connection; one that broke is replaced by the next session."""
-        if self._pool is None:
-            raise StoreUnavailableError(f"{self.target}: the store is not open")
-        pool = self._pool
-        with translated(self.target):
-            connection = await pool.acquire(timeout=connections.ACQUIRE_TIMEOUT)
-        try:
-            yield PostgresSession(connection, self)
-        finally:
-            await pool.release(connection)
+        await self.driver.look_for_pooler()
+        await super().open()
 
     def is_id(self, text: str) -> bool:
         """Whether `text` is a UUID as Postgres prints it."""
         return is_uuid(text)
 
-    async def ping(self) -> None:
-        """A trivial statement on a connection of the pool."""
-        async with self.session() as session:
-            await session.ping()
-
-    async def close(self) -> None:
-        """Close the connections; sessions still open lose theirs after CLOSE_TIMEOUT."""
-        pool, self._pool = self._pool, None
-        if pool is None:
-            return
-        try:
-            await asyncio.wait_for(pool.close(), connections.CLOSE_TIMEOUT)
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            pool.terminate()
-
 
 def connect_options(target: DatabaseTarget) -> dict[str, Any]:
-    """What asyncpg.connect takes for this target. Raises ConfigError for what a DATABASE_URL said in vain.
+    """What asyncpg.connect takes for every reading of this target. Raises ConfigError for unsupported parameters.
 
     Everything is given, so that PGHOST and its like in the environment change nothing; and PgBouncer refuses a
     connection that brings any other server setting than the name.
@@ -201,69 +214,55 @@ def connect_options(target: DatabaseTarget) -> dict[str, Any]:
             [f"DATABASE_URL: got {name}=..., postgres takes sslmode and application_name only" for name in unknown]
         )
     return {
-        "host": target.host,
         "port": target.port,
-        "user": target.user,
-        "password": target.password or "",
-        "database": target.name,
-        "ssl": connections.ssl_context(target.tls) if target.tls else False,
+        "ssl": connections.ssl_context(target.tls, target.host) if target.tls else False,
         "target_session_attrs": "any",
-        "timeout": connections.ACQUIRE_TIMEOUT,
         "server_settings": {"application_name": target.params.get("application_name", "peekaping-producer")},
     }
 
 
-@contextmanager
-def translated(target: DatabaseTarget) -> Iterator[None]:
-    """Raise what the driver raises as a StoreError, without the driver's text where that could hold a secret."""
-    try:
-        yield
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
-        raise _store_error(error, target) from None
+def translated(target: DatabaseTarget) -> AbstractContextManager[None]:
+    """Raise what the driver raises as a StoreError, without its text where that could hold a row or a secret."""
+    return connections.translated(partial(_store_error, target=target))
 
 
 def _store_error(error: Exception, target: DatabaseTarget) -> StoreError:
-    where = f"{target}, user {target.user}"
-    said = next(iter(str(error).splitlines()), "") or type(error).__name__
+    where = connections.where(target)
+    said = connections.quoted(str(error)) or type(error).__name__
     match error:
+        case asyncpg.InvalidAuthorizationSpecificationError() | asyncpg.InvalidCatalogNameError():
+            return LoginRefusedError(f"{where}: the server says: {said}")
         case (
-            asyncpg.InvalidAuthorizationSpecificationError()
-            | asyncpg.InvalidCatalogNameError()
-            | asyncpg.InsufficientPrivilegeError()
-            | asyncpg.ReadOnlySQLTransactionError()
-            | asyncpg.DuplicateTableError()
+            asyncpg.InsufficientPrivilegeError() | asyncpg.ReadOnlySQLTransactionError() | asyncpg.DuplicateTableError()
         ):
             return StoreError(f"{where}: the server says: {said}")
         case asyncpg.DataError():
             return _UnreadableDataError(f"{where}: a row holds what the server cannot give out ({error.sqlstate})")
         case asyncpg.SyntaxOrAccessError():
-            return StoreError(f"{where}: {said}; run `peekaping-producer migrate`, or the API server's migrations")
+            return StoreError(f"{where}: {said}; {connections.CREATE_TABLES}")
         case asyncpg.ProtocolViolationError() if _POOLER_REFUSAL.search(said):
-            return StoreError(f"{where}: the pooler says: {said}")
-        case ssl.SSLCertVerificationError():
-            return StoreError(f"{where}: the server's certificate is not trusted: {error.verify_message}")
+            return LoginRefusedError(f"{where}: the pooler says: {said}")
+        case asyncpg.InterfaceError() if "authentication" in said:
+            return StoreError(f"{where}: {said}")
         case ConnectionError() if "rejected SSL upgrade" in said:
             return StoreError(f"{where}: the server has no TLS, and TLS is asked for")
         case TimeoutError():
             return StoreUnavailableError(f"{where}: no answer in time")
+        case _ if failure := connections.tls_failure(error):
+            return StoreError(f"{where}: {failure}")
+        case asyncpg.PostgresError():
+            return StoreUnavailableError(f"{where}: the server says: {said}")
+        case OSError():
+            return StoreUnavailableError(f"{where}: cannot connect, or the connection broke: {_reason(error)}")
         case _:
-            return StoreUnavailableError(f"{where}: {said}")
+            return StoreUnavailableError(
+                f"{where}: the connection broke, or the driver failed ({type(error).__name__})"
+            )
+
+
+def _reason(error: OSError) -> str:
+    return connections.quoted(error.strerror or "") or type(error).__name__
 
 
 # PgBouncer before 1.20 gives these the code of a protocol violation.
 _POOLER_REFUSAL = re.compile("authentication failed|auth failed|no such (user|database)|not allowed", re.IGNORECASE)
-
-
-async def _is_pooled(options: dict[str, Any]) -> bool:
-    """Whether the server process that answers is another one than the one that the connection was told of."""
-    connection = await asyncpg.connect(statement_cache_size=0, command_timeout=connections.COMMAND_TIMEOUT, **options)
-    try:
-        async with connection.transaction():
-            answering = await connection.fetchval("SELECT pg_backend_pid()")
-        return bool(answering != connection.get_server_pid())
-    finally:
-        connection.terminate()
-
-
-async def _nothing_to_reset(_: Any) -> None:
-    """Sessions only read, so that giving a connection back needs no round trip."""

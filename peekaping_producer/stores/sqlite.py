@@ -1,26 +1,24 @@
-"""SQLite, by aiosqlite; read only, while the API server writes the same file."""
+"""SQLite, by the standard library; read only, while the API server writes the same file."""
 
 import asyncio
-import logging
+import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import aiosqlite
 import msgspec
 
 from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
 from peekaping_producer.maintenance import MaintenanceWindow
 from peekaping_producer.monitor import Heartbeat, Monitor, Plan, Proxy
 from peekaping_producer.stores import Loaded, connections
+from peekaping_producer.stores.pool import Held, PooledStore
 from peekaping_producer.stores.rows import Readers, Row, assemble, checked, is_uuid, push_ids, uuids
+from peekaping_producer.stores.sqlite_connection import SqliteConnection
 from peekaping_producer.targets import DatabaseTarget
-
-# The driver logs each call twice at debug.
-logging.getLogger("aiosqlite").setLevel(logging.WARNING)
 
 # Ids come as one JSON array, since SQLite limits how many values a statement binds; the order of a join with
 # json_each is fixed by CROSS JOIN, so that the primary key is what finds the rows.
@@ -67,14 +65,16 @@ _READERS = Readers(
 )
 
 
+class SqliteFileError(StoreError, ConfigError):
+    """DB_NAME names what cannot be used as a database file: a bad setting at start, any other StoreError later."""
+
+
 class SqliteSession:
     """One connection to the file; see Session."""
 
-    def __init__(self, connection: aiosqlite.Connection, target: DatabaseTarget) -> None:
-        self.connection = connection
+    def __init__(self, held: Held[SqliteConnection], target: DatabaseTarget) -> None:
+        self.held = held
         self._target = target
-        self.broken = False
-        """Whether a read failed: nobody is given the connection again."""
 
     async def load(self, ids: list[str]) -> Loaded:
         """At most three statements, the third only for push monitors."""
@@ -103,99 +103,55 @@ class SqliteSession:
         await self._fetch("PRAGMA schema_version")
 
     async def _fetch(self, statement: str, *values: Any) -> list[Row]:
-        try:
+        async with self.held.using() as connection:
             with translated(self._target):
                 async with asyncio.timeout(connections.COMMAND_TIMEOUT):
-                    return await self._fetch_any_text(statement, values)
-        except BaseException:
-            self.broken = True
-            raise
-
-    async def _fetch_any_text(self, statement: str, values: tuple[Any, ...]) -> list[Row]:
-        """The rows; one text among them that is no UTF-8 would fail them all, so then such texts come as bytes."""
-        try:
-            return list(await self.connection.execute_fetchall(statement, values))
-        except sqlite3.OperationalError as error:
-            if not str(error).startswith("Could not decode to UTF-8"):
-                raise
-        self.connection.text_factory = _text_or_bytes
-        rows: list[Row] = list(await self.connection.execute_fetchall(statement, values))
-        self.connection.text_factory = str
-        return rows
+                    return await connection.fetch(statement, *values)
 
 
-class SqliteStore:
-    """A MonitorStore on one file with at most `size` connections, each of which is a thread."""
+class SqliteDriver:
+    """See Driver. Each connection is a thread."""
+
+    def __init__(self, target: DatabaseTarget) -> None:
+        check_params(target)
+        self.target = target
+
+    async def connect(self) -> SqliteConnection:
+        """A connection that cannot write."""
+        path = existing_path(self.target)
+        if path is None:
+            raise StoreError(f"{self.target}: there is no such file; {connections.CREATE_TABLES}")
+        with translated(self.target):
+            async with asyncio.timeout(connections.ACQUIRE_TIMEOUT):
+                return await SqliteConnection.open(read_only_uri(path), lock_timeout=connections.ACQUIRE_TIMEOUT)
+
+    async def check(self, connection: SqliteConnection) -> None:
+        """Read the file's header."""
+        with translated(self.target):
+            await connection.fetch("PRAGMA schema_version")
+
+    def is_dead(self, connection: SqliteConnection) -> bool:
+        """Whether the connection is closed."""
+        return connection.is_closed
+
+    def abort(self, connection: SqliteConnection) -> None:
+        """End it at once."""
+        connection.abort()
+
+    async def quit(self, connection: SqliteConnection) -> None:
+        """Close it and wait for its thread."""
+        await connection.close()
+
+
+class SqliteStore(PooledStore[SqliteConnection, SqliteSession]):
+    """A MonitorStore on one file with at most `size` connections."""
 
     def __init__(self, target: DatabaseTarget, size: int) -> None:
-        check_params(target)
-        self._target = target
-        self._size = size
-        self._free = asyncio.Semaphore(0)
-        self._idle: list[aiosqlite.Connection] = []
-        self._closing: set[asyncio.Task[None]] = set()
-        self._is_open = False
-
-    async def open(self) -> None:
-        """See that the file and the tables are there."""
-        await self.close()
-        self._free = asyncio.Semaphore(self._size)
-        self._is_open = True
-        try:
-            async with self.session() as session:
-                await session.check_tables()
-        except BaseException:
-            await self.close()
-            raise
-
-    @asynccontextmanager
-    async def session(self) -> AsyncIterator[SqliteSession]:
-        """Wait up to ACQUIRE_TIMEOUT for a connection; one that failed is replaced by the next session."""
-        self._require_open()
-        free = self._free
-        with translated(self._target):
-            async with asyncio.timeout(connections.ACQUIRE_TIMEOUT):
-                await free.acquire()
-        try:
-            self._require_open()
-            session = SqliteSession(self._idle.pop() if self._idle else await _connect(self._target), self._target)
-            try:
-                yield session
-            finally:
-                self._give_back(session)
-        finally:
-            free.release()
+        super().__init__(target, SqliteDriver(target), size, lambda held: SqliteSession(held, target))
 
     def is_id(self, text: str) -> bool:
         """Whether `text` is a UUID as Go prints it."""
         return is_uuid(text)
-
-    async def ping(self) -> None:
-        """Read the file's header on a connection of the pool."""
-        async with self.session() as session:
-            await session.ping()
-
-    async def close(self) -> None:
-        """Close the idle connections; those in use are closed by the sessions that hold them."""
-        self._is_open = False
-        idle, self._idle = self._idle, []
-        for connection in idle:
-            await connection.close()
-        if self._closing:
-            await asyncio.wait(self._closing)
-
-    def _require_open(self) -> None:
-        if not self._is_open:
-            raise StoreUnavailableError(f"{self._target}: the store is not open")
-
-    def _give_back(self, session: SqliteSession) -> None:
-        if self._is_open and not session.broken:
-            self._idle.append(session.connection)
-            return
-        # Beside the caller: the connection's thread may still wait for a lock, which nothing cuts short.
-        task = asyncio.create_task(session.connection.close())
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
 
 
 def check_params(target: DatabaseTarget) -> None:
@@ -204,67 +160,71 @@ def check_params(target: DatabaseTarget) -> None:
         raise ConfigError([f"DATABASE_URL: got {name}=..., sqlite takes none" for name in sorted(target.params)])
 
 
-async def _connect(target: DatabaseTarget) -> aiosqlite.Connection:
-    path = _existing(target)
-    with translated(target):
-        return await aiosqlite.connect(
-            read_only_uri(path), uri=True, timeout=connections.ACQUIRE_TIMEOUT, isolation_level=None
-        )
-
-
 def read_only_uri(path: Path) -> str:
     """What sqlite3.connect(uri=True) takes to read `path`, whatever characters it holds."""
     return f"file:{quote(str(path))}?mode=ro"
 
 
-def _existing(target: DatabaseTarget) -> Path:
-    path = Path(target.name).absolute()
+def path_of(target: DatabaseTarget) -> Path:
+    """Where the file is, or would be made: the first reading of DB_NAME that names a file, else the first of all."""
+    paths = [Path(reading.name).absolute() for reading in target.readings]
+    return next(filter(os.path.isfile, paths), paths[0])
+
+
+def existing_path(target: DatabaseTarget) -> Path | None:
+    """The file's path; None where there is no file yet, in a folder that exists.
+
+    Raises SqliteFileError for anything else, without opening it: that would wait at a named pipe.
+    """
+    path = path_of(target)
     try:
-        found = path.is_file()
+        if not path.parent.is_dir():
+            raise _unusable(path, f"the folder {path.parent} does not exist")
+        if not path.exists():
+            return None
+        if path.is_dir():
+            raise _unusable(path, "it is a directory")
+        if not path.is_file():
+            raise _unusable(path, "it is no regular file")
     except OSError as error:
-        raise StoreError(f"sqlite:{path}: {error.strerror}") from None
-    if not found:
-        raise StoreError(
-            f"sqlite:{path}: there is no such file; run `peekaping-producer migrate` or start the API server"
-        )
+        raise _unusable(path, error.strerror or type(error).__name__) from None
+    if not os.access(path, os.R_OK):
+        raise _unusable(path, "this user may not read it")
     return path
 
 
-@contextmanager
-def translated(target: DatabaseTarget) -> Iterator[None]:
+def _unusable(path: object, reason: str) -> SqliteFileError:
+    return SqliteFileError([f"DB_NAME: expected the path of a SQLite file, got {path}: {reason}"])
+
+
+def translated(target: DatabaseTarget) -> AbstractContextManager[None]:
     """Raise what the driver raises as a StoreError, without the driver's text, which may quote a row."""
-    try:
-        yield
-    except TimeoutError:
-        raise StoreUnavailableError(f"{target}: no answer in time") from None
-    except sqlite3.Error as error:
-        raise _store_error(error, target) from None
+    return connections.translated(partial(_store_error, target=target))
 
 
-def _store_error(error: sqlite3.Error, target: DatabaseTarget) -> StoreError:
+def _store_error(error: Exception, target: DatabaseTarget) -> StoreError:
     code = getattr(error, "sqlite_errorname", type(error).__name__)
-    said = str(error)
+    said = connections.quoted(str(error)) if isinstance(error, sqlite3.Error) else ""
+    if isinstance(error, TimeoutError):
+        return StoreUnavailableError(f"{target}: no answer in time")
     if said.startswith(("no such table", "no such column")):
-        return StoreError(f"{target}: {said}; run `peekaping-producer migrate`, or the API server's migrations")
+        return StoreError(f"{target}: {said}; {connections.CREATE_TABLES}")
     if code == "SQLITE_ERROR":  # what SQLite finds wrong with a statement; it names tables and columns only
         return StoreError(f"{target}: {said}")
-    if code in {"SQLITE_NOTADB", "SQLITE_CORRUPT"}:
-        return StoreError(f"{target}: the file is no SQLite database, or a damaged one ({code})")
+    if code == "SQLITE_NOTADB":
+        return _unusable(target.name, "it is no SQLite database")
+    if code == "SQLITE_CORRUPT":
+        return StoreError(f"{target}: the database is damaged ({code}): restore it from a backup")
     if code.startswith(("SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
-        return StoreError(f"{target}: the file cannot be opened ({code}): see who may read it and its folder")
+        return _unusable(target.name, f"it cannot be opened ({code}); see who may use it and its folder")
+    if code in {"SQLITE_READONLY", "SQLITE_READONLY_DIRECTORY"}:
+        return _unusable(target.name, f"this user may not write it or in its folder ({code})")
     if code.startswith("SQLITE_READONLY"):
         return StoreUnavailableError(
             f"{target}: its -wal and -shm files are missing and may not be made ({code}): "
             "let this user write in the folder, or start the API server"
         )
     return StoreUnavailableError(f"{target}: SQLite failed ({code})")
-
-
-def _text_or_bytes(value: bytes) -> str | bytes:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value
 
 
 def _json(ids: list[str]) -> str:

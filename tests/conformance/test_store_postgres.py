@@ -17,6 +17,7 @@ from tests.servers import databases, postgres, processes
 from tests.servers.databases import SqlDatabase
 from tests.servers.pgbouncer import pgbouncer, self_signed
 from tests.servers.postgres import PostgresServer
+from tests.waiting import until
 
 CUT_ALL = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -72,12 +73,29 @@ async def test_giving_a_connection_back_costs_no_statement(store: PostgresStore)
     assert len(counted) == 1
 
 
-async def test_a_cut_connection_is_replaced_by_the_next_session(database: SqlDatabase, store: PostgresStore) -> None:
+async def test_a_connection_terminated_while_idle_is_replaced_within_its_session(
+    database: SqlDatabase, store: PostgresStore
+) -> None:
     async with store.session() as session:
         await session.plans([])
+        terminated = session.held.connection
         await database.execute(CUT_ALL)
-        with pytest.raises(StoreUnavailableError):
-            await session.plans([])
+        await until(lambda: terminated.is_closed())
+        assert await session.plans([]) == {}
+    await store.ping()
+
+
+async def test_idle_session_timeout_fails_no_read(database: SqlDatabase, store: PostgresStore) -> None:
+    async with store.session() as session:
+        async with session._reading() as fetch:
+            await fetch("SET idle_session_timeout = 50")
+        ended = session.held.connection
+        await until(lambda: ended.is_closed(), "ended by the server")
+        assert await session.plans([]) == {}
+        async with session._reading() as fetch:
+            await fetch("SET idle_session_timeout = 50")
+        ended = session.held.connection
+    await until(lambda: ended.is_closed(), "ended by the server")
     await store.ping()
 
 
@@ -234,7 +252,7 @@ async def test_a_transaction_pooler_is_found_out_and_shared_by_many_sessions(dat
     await database.insert("heartbeats", *(database.heartbeat(row) for row in rows))
     with pgbouncer(database.target, server_connections=2) as pooler:
         first, second = await opened(pooler, 8), await opened(pooler, 8)
-        assert first.pooled
+        assert first.driver.pooled
 
         async def read(store: PostgresStore, number: int) -> None:
             ids = [row["id"] for row in rows[number % 7 :]]
@@ -265,7 +283,7 @@ async def test_behind_a_pooler_a_cut_server_connection_is_replaced(database: Sql
 
 
 async def test_a_direct_server_is_not_taken_for_a_pooler(store: PostgresStore) -> None:
-    assert not store.pooled
+    assert not store.driver.pooled
 
 
 async def test_what_a_pooler_refuses_is_final(database: SqlDatabase) -> None:
@@ -286,6 +304,6 @@ async def test_a_pooler_that_is_gone_may_come_back(database: SqlDatabase) -> Non
 
 def _count_statements(session: PostgresSession) -> list[str]:
     counted: list[str] = []
-    connection: Any = session._connection
+    connection: Any = session.held.connection
     connection.add_query_logger(lambda record: counted.append(record.query))
     return counted

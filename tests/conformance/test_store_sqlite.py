@@ -11,10 +11,11 @@ from peekaping_producer.errors import StoreError, StoreUnavailableError
 from peekaping_producer.migrate import migrate
 from peekaping_producer.monitor import Plan
 from peekaping_producer.stores import MonitorStore, connections, open_store, sqlite
-from peekaping_producer.stores.sqlite import SqliteStore
+from peekaping_producer.stores.sqlite import SqliteFileError, SqliteStore
 from peekaping_producer.targets import DatabaseTarget
 from tests.servers import databases
 from tests.servers.databases import Row, SqlDatabase
+from tests.settings_loading import load
 
 SECRET = "pl4nted"
 
@@ -31,7 +32,9 @@ def text_file(empty_database: DatabaseTarget) -> DatabaseTarget:
 
 
 async def test_a_missing_file_is_named_with_the_way_out(empty_database: DatabaseTarget) -> None:
-    with pytest.raises(StoreError, match="no such file; run `peekaping-producer migrate`") as caught:
+    with pytest.raises(
+        StoreError, match="no such file; run the API server's migrations, or `peekaping-producer migrate`"
+    ) as caught:
         await open_store(empty_database, connections=1).open()
     assert empty_database.name in str(caught.value)
     assert not isinstance(caught.value, StoreUnavailableError)
@@ -43,14 +46,17 @@ async def test_what_is_no_database_is_refused(text_file: DatabaseTarget) -> None
 
 
 async def test_a_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="no such file"):
+    with pytest.raises(
+        SqliteFileError, match=f"DB_NAME: expected the path of a SQLite file, got {tmp_path}: it is a d"
+    ):
         await open_store(DatabaseTarget(dialect="sqlite", name=str(tmp_path)), connections=1).open()
 
 
 async def test_the_store_cannot_write(store: SqliteStore) -> None:
     async with store.session() as session:
+        assert session.held.connection is not None
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
-            await session.connection.execute("DELETE FROM monitors")
+            await session.held.connection.fetch("DELETE FROM monitors")
 
 
 async def test_reads_go_on_while_the_api_server_writes(database: SqlDatabase, store: MonitorStore) -> None:
@@ -87,12 +93,12 @@ async def test_a_read_that_takes_too_long_costs_its_connection(
     with monkeypatch.context() as patch:
         patch.setattr(connections, "COMMAND_TIMEOUT", 0.05)
         async with store.session() as session:
-            stuck = session.connection
+            stuck = session.held.connection
             with pytest.raises(StoreUnavailableError, match="no answer in time"):
                 await session.page_of_plans(None, 1)
     await database.execute("COMMIT")
     async with store.session() as session:
-        assert session.connection is not stuck
+        assert session.held.connection is not stuck
         assert await session.page_of_plans(None, 1) == []
 
 
@@ -268,3 +274,14 @@ async def test_migrate_then_open_is_all_it_takes(empty_database: DatabaseTarget)
     store = open_store(empty_database, connections=1)
     await store.open()
     await store.close()
+
+
+async def test_a_path_is_read_as_the_go_services_read_it_where_only_that_names_a_file(tmp_path: Path) -> None:
+    decoded = DatabaseTarget(dialect="sqlite", name=str(tmp_path / "a b.db"))
+    await migrate(decoded)
+    literal = load({"database"}, DB_TYPE="sqlite", DB_NAME=str(tmp_path / "a%20b.db?mode=rwc")).database_target()
+    store = open_store(literal, connections=1)
+    await store.open()
+    await store.close()
+    assert str(await migrate(literal)) == "up to date: nothing to do"
+    assert [path.name for path in tmp_path.iterdir()] == ["a b.db"]

@@ -8,11 +8,13 @@ from urllib.parse import quote
 
 import pytest
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from peekaping_producer import embedded
-from peekaping_producer.errors import ScheduleError
+from peekaping_producer.errors import ScheduleError, StoreError, StoreUnavailableError
 from peekaping_producer.migrate import look, migrate
 from peekaping_producer.schedule.client import check_server, connect
+from peekaping_producer.stores import open_store
 from peekaping_producer.targets import DatabaseTarget
 from tests.servers import mysql, postgres
 from tests.servers.mongo_gate import gate
@@ -75,6 +77,70 @@ async def test_a_database_takes_the_password(empty_database: DatabaseTarget) -> 
             assert not (await look(load({"database"}, **settings).database_target())).missing
         with pytest.raises(Exception, match=r"(?i)authentication failed|access denied"):
             await look(load({"database"}, **url(entered, PASSWORD.replace("%41", "A"))).database_target())
+
+
+GO_PASSWORD = "pa/ss#1"
+READ_AS_IT_IS = "pa%2Fss%231"
+
+
+@asynccontextmanager
+async def user_with(server: DatabaseTarget, password: str) -> AsyncIterator[DatabaseTarget]:
+    """Where a user named like the tests' own may enter with that password."""
+    match server.dialect:
+        case "postgres":
+            async with postgres_user(server):
+                await postgres.execute(server, f"ALTER ROLE {_quoted(USER)} PASSWORD '{password}'")
+                yield server
+        case "mysql":
+            async with mysql_user(server):
+                await mysql.execute(server, f"SET PASSWORD FOR `{USER}` = PASSWORD('{password}')")
+                yield server
+        case _:
+            async with gate(server.port or 0, {("admin", USER): password}) as entrance:
+                yield DatabaseTarget(dialect="mongo", host=server.host, port=entrance.port, name=server.name)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+@pytest.mark.parametrize("empty_database", ["postgres", "mysql", "mongo"], indirect=True)
+@pytest.mark.parametrize("password", [GO_PASSWORD, READ_AS_IT_IS])
+async def test_a_password_works_as_it_is_and_as_the_go_services_read_it(
+    empty_database: DatabaseTarget, password: str
+) -> None:
+    await migrate(empty_database)
+    async with user_with(empty_database, password) as server:
+        user = quote(USER, safe="") if password == GO_PASSWORD else USER
+        target = load({"database"}, **parts(server, user, READ_AS_IT_IS)).database_target()
+        with capture_logs() as lines:
+            assert (await migrate(target)).before.has_ledger
+            store = open_store(target, connections=2)
+            await store.open()
+            async with store.session() as one, store.session() as two:
+                assert await one.page_of_plans(None, 1) == await two.page_of_plans(None, 1) == []
+            await store.close()
+        accepted = [line for line in lines if line["event"] == "database.login_accepted"]
+        first_reading = GO_PASSWORD if server.dialect == "mongo" else READ_AS_IT_IS
+        assert len(accepted) == (0 if password == first_reading else 2), "once for each of migrate and the store"
+        assert all("DB_PASS" in line["settings"] for line in accepted)
+        assert GO_PASSWORD not in str(lines)
+        assert READ_AS_IT_IS not in str(lines)
+        with pytest.raises(StoreError, match=r"(?i)authentication failed|access denied") as refused:
+            await look(load({"database"}, **parts(server, user, "pa%2Fss%232")).database_target())
+        assert not isinstance(refused.value, StoreUnavailableError)
+
+
+async def test_a_database_name_works_as_the_go_services_read_it(postgres_database: DatabaseTarget) -> None:
+    await postgres.execute(postgres_database, 'DROP DATABASE IF EXISTS "pee/ka"')
+    await postgres.execute(postgres_database, 'CREATE DATABASE "pee/ka"')
+    try:
+        encoded = parts(postgres_database, str(postgres_database.user), quote(str(postgres_database.password), safe=""))
+        target = load({"database"}, **encoded | {"DB_NAME": "pee%2Fka"}).database_target()
+        assert (await migrate(target)).before.missing
+        await look(target)
+    finally:
+        await postgres.execute(postgres_database, 'DROP DATABASE "pee/ka"')
 
 
 async def test_an_sqlite_path_may_hold_the_same(tmp_path: Path) -> None:

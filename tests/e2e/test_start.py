@@ -99,8 +99,8 @@ async def test_what_waiting_cannot_mend_ends_at_once(
         cases = [
             (environment(private_redis.port, wrong), 1, 'password authentication failed for user "peekaping"'),
             (environment(private_redis.port, unknown), 1, '"no_such_database" does not exist'),
-            (environment(private_redis.port, postgres_database), 1, "run `peekaping-producer migrate`"),
-            (environment(private_redis.port, bare), 1, "run `peekaping-producer migrate`"),
+            (environment(private_redis.port, postgres_database), 1, "run the API server's migrations, or `"),
+            (environment(private_redis.port, bare), 1, "run the API server's migrations, or `"),
             (environment(closed.port, sqlite, REDIS_PASSWORD=SECRET), 1, "(REDIS_PASSWORD)"),
             (environment(closed.port, sqlite), 1, "(REDIS_PASSWORD)"),
             (environment(outdated.port, sqlite), 1, "version 6.0.16, and 6.2 or newer is needed"),
@@ -234,7 +234,7 @@ async def test_a_missing_column_is_named(
     with replicas(tmp_path, environment(private_redis.port, postgres_only.target)) as (replica,):
         code, text = await ended(replica)
     assert code == 1
-    assert "column w.duration does not exist; run `peekaping-producer migrate`" in last_words(text)
+    assert "column w.duration does not exist; run the API server's migrations" in last_words(text)
 
 
 async def refusal(replies: dict[str, bytes | None]) -> ProducerError:

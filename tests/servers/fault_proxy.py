@@ -36,6 +36,7 @@ class FaultProxy:
         """Pieces that clients sent, since the last hold began."""
         self.delay_s = 0.0
         """How long each answer stays here, counted from its arrival; order is kept."""
+        self._generation = 0
         self._tls = tls
         self._server: asyncio.Server | None = None
         self._pipes: set[asyncio.Task[None]] = set()
@@ -61,6 +62,10 @@ class FaultProxy:
     async def cut(self) -> None:
         """End every connection there is."""
         await end(*self._pipes)
+
+    def forget(self) -> None:
+        """Drop without a word what clients send on the connections there are, as a NAT does; new ones work."""
+        self._generation += 1
 
     def hold_requests(self) -> None:
         """What clients ask stays here, until release_requests() or for ever."""
@@ -110,11 +115,14 @@ class FaultProxy:
 
     async def _carry(self, ends: Ends) -> None:
         """Forward until the client goes."""
+        generation = self._generation
         arrived: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_PIECES_AT_ONCE)
         replies = [asyncio.create_task(_listen(ends, arrived)), asyncio.create_task(self._deliver(ends, arrived))]
         try:
             while piece := await ends.client.read(PIECE):
                 await self.request_passes()
+                if generation != self._generation:
+                    continue
                 ends.to_server.write(piece)
                 await ends.to_server.drain()
         finally:

@@ -1,0 +1,132 @@
+"""Finding the way into a database: the login that is accepted, and the address that answers."""
+
+import asyncio
+import ipaddress
+import socket
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+from urllib.parse import unquote
+
+import structlog
+
+from peekaping_producer.errors import StoreError, StoreUnavailableError
+from peekaping_producer.stores import connections
+from peekaping_producer.targets import DatabaseTarget
+
+log = structlog.stdlib.get_logger()
+T = TypeVar("T")
+
+
+class LoginRefusedError(StoreError):
+    """The server refuses the user, the password or the database's name."""
+
+
+class Connector(Generic[T]):
+    """Makes connections of one driver; remembers the login that was accepted and the address that answered.
+
+    `attempt` connects to one address by one reading of the target, and raises StoreErrors only.
+    """
+
+    def __init__(self, target: DatabaseTarget, attempt: Callable[[DatabaseTarget, str], Awaitable[T]]) -> None:
+        self._readings: Sequence[DatabaseTarget] = target.readings
+        self._attempt = attempt
+        self._answered: str | None = None
+
+    async def connect(self) -> T:
+        """A new connection; what is raised is the first refusal, or the failure of the address tried last."""
+        accepted, connection = await log_in(self._readings, self._reach)
+        self._readings = (accepted,)
+        return connection
+
+    async def _reach(self, reading: DatabaseTarget) -> T:
+        """Try one address after another; each has its share of what is left of ACQUIRE_TIMEOUT."""
+        give_up_at = time.monotonic() + connections.ACQUIRE_TIMEOUT
+        addresses = await addresses_of(reading)
+        addresses.sort(key=lambda address: address != self._answered)
+        failure: StoreError | None = None
+        for tried, address in enumerate(addresses):
+            share_s = (give_up_at - time.monotonic()) / (len(addresses) - tried)
+            try:
+                async with asyncio.timeout(share_s):
+                    connection = await self._attempt(reading, address)
+            except TimeoutError:
+                failure = StoreUnavailableError(f"{connections.where(reading)}: no answer in time")
+            except StoreUnavailableError as error:
+                failure = error
+            else:
+                self._answered = address
+                return connection
+        if len(addresses) > 1:
+            failure = StoreUnavailableError(f"{failure} (the last address of {', '.join(addresses)})")
+        raise failure or StoreUnavailableError(f"{connections.where(reading)}: its host has no address")
+
+
+async def log_in(
+    readings: Sequence[DatabaseTarget], attempt: Callable[[DatabaseTarget], Awaitable[T]]
+) -> tuple[DatabaseTarget, T]:
+    """The first reading of a login that the server accepts, and what `attempt` returned for it.
+
+    Raises the first refusal where the server refuses all of them, and at once whatever else `attempt` raises.
+    """
+    refusals: list[LoginRefusedError] = []
+    for reading in readings:
+        try:
+            connection = await attempt(reading)
+        except LoginRefusedError as error:
+            refusals.append(error)
+            continue
+        if refusals:
+            _report(readings[0], reading)
+        return reading, connection
+    raise refusals[0]
+
+
+def _report(refused: DatabaseTarget, accepted: DatabaseTarget) -> None:
+    pairs = {
+        "DB_USER": (refused.user or "", accepted.user or ""),
+        "DB_PASS": (refused.password or "", accepted.password or ""),
+        "DB_NAME": (refused.name, accepted.name),
+    }
+    forms = {name: _form(*pair) for name, pair in pairs.items() if pair[0] != pair[1]}
+    log.info(
+        "database.login_accepted",
+        message="The database refused the first reading of the login and accepts another: "
+        + ", ".join(f"{name} {form}" for name, form in forms.items()),
+        settings=list(forms),
+    )
+
+
+def _form(refused: str, accepted: str) -> str:
+    if accepted == unquote(refused):
+        return "percent-decoded"
+    return "as written" if unquote(accepted) == refused else "without what surrounds it"
+
+
+async def addresses_of(target: DatabaseTarget) -> list[str]:
+    """The addresses of the target's host, in the resolver's order; a path of a Unix socket as it is.
+
+    Raises StoreUnavailableError where the name is not known, for it may be later, and StoreError for what is no name.
+    """
+    host = (target.host or "").removeprefix("[").removesuffix("]")
+    if host.startswith("/") or _is_address(host):
+        return [host]
+    try:
+        async with asyncio.timeout(connections.ACQUIRE_TIMEOUT):
+            found = await asyncio.get_running_loop().getaddrinfo(host, target.port, type=socket.SOCK_STREAM)
+    except TimeoutError:
+        raise StoreUnavailableError(f"{connections.where(target)}: its host name is not resolved in time") from None
+    except UnicodeError:
+        raise StoreError(f"{connections.where(target)}: DB_HOST: expected a host name or address") from None
+    except OSError as error:
+        reason = connections.quoted(error.strerror or type(error).__name__)
+        raise StoreUnavailableError(f"{connections.where(target)}: cannot resolve the host name: {reason}") from None
+    return list(dict.fromkeys(str(each[4][0]) for each in found))
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

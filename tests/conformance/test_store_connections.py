@@ -1,0 +1,386 @@
+"""How every store connects: what drivers raise, connections that ended while idle, several addresses of a host."""
+
+import asyncio
+import errno
+import random
+import socket
+import ssl
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import asyncpg
+import msgspec
+import pytest
+import pytest_asyncio
+
+from peekaping_producer.errors import StoreError, StoreUnavailableError
+from peekaping_producer.migrate import look
+from peekaping_producer.stores import (
+    MonitorStore,
+    connections,
+    mongo_client,
+    mysql_connections,
+    open_store,
+    pool,
+    postgres,
+    sqlite,
+)
+from peekaping_producer.stores.mongo import MongoStore
+from peekaping_producer.stores.pool import PooledStore
+from peekaping_producer.targets import DatabaseTarget
+from tests.conformance.conftest import DIALECTS
+from tests.servers.databases import Database
+from tests.servers.fault_proxy import FaultProxy, fault_proxy
+from tests.servers.processes import HOST
+from tests.waiting import until
+
+SERVERS = pytest.mark.parametrize("empty_database", ["postgres", "mysql", "mongo"], indirect=True)
+POOLED_SERVERS = pytest.mark.parametrize("empty_database", ["postgres", "mysql"], indirect=True)
+POOLED = pytest.mark.parametrize("empty_database", ["postgres", "mysql", "sqlite"], indirect=True)
+SECRET = "pl4nted"
+
+
+@pytest_asyncio.fixture
+async def proxy(database: Database) -> AsyncIterator[FaultProxy]:
+    async with fault_proxy(database.target.port or 0) as standing:
+        yield standing
+
+
+@pytest_asyncio.fixture
+async def remote(database: Database, proxy: FaultProxy) -> AsyncIterator[MonitorStore]:
+    """A store whose connections go through `proxy`."""
+    store = open_store(msgspec.structs.replace(database.target, port=proxy.port), connections=2)
+    await store.open()
+    yield store
+    await store.close()
+
+
+@SERVERS
+async def test_a_connection_that_was_cut_while_idle_fails_no_read(remote: MonitorStore, proxy: FaultProxy) -> None:
+    async with remote.session() as session:
+        for _ in range(3):
+            await session.plans([])
+            await proxy.cut()
+            assert await session.page_of_plans(None, 1) == []
+    await proxy.cut()
+    async with remote.session() as session:
+        assert await session.page_of_plans(None, 1) == []
+
+
+@POOLED_SERVERS
+@pytest.mark.parametrize("inside", [True, False])
+async def test_a_connection_that_a_nat_forgot_fails_no_read(
+    remote: MonitorStore, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, inside: bool
+) -> None:
+    monkeypatch.setattr(connections, "CHECK_TIMEOUT", 0.1)
+    monkeypatch.setattr(pool, "CHECK_AFTER", 0.0)
+    async with remote.session() as session:
+        await session.plans([])
+        if inside:
+            proxy.forget()
+            assert await session.page_of_plans(None, 1) == []
+    proxy.forget()
+    await remote.ping()
+
+
+@POOLED
+async def test_an_idle_connection_that_works_is_kept(
+    store: PooledStore[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "CHECK_AFTER", 0.0)
+    async with store.session() as session:
+        before = session.held.connection
+        await session.page_of_plans(None, 1)
+    async with store.session() as session:
+        assert session.held.connection is before
+
+
+@SERVERS
+async def test_connections_that_end_at_any_moment_raise_store_errors_only(
+    database: Database, remote: MonitorStore, proxy: FaultProxy
+) -> None:
+    row = database.monitor(type="push")
+    await database.insert("monitors", row)
+
+    async def read(turns: int) -> None:
+        async with remote.session() as session:
+            while True:
+                await session.load([row["id"]])
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+
+    for number in range(10 if database.target.dialect == "mongo" else 60):  # its driver waits a while for a server
+        reading = [asyncio.create_task(read(random.randrange(12))) for _ in range(2)]
+        for _ in range(number * 3):
+            await asyncio.sleep(0)
+        await proxy.cut()
+        await asyncio.sleep(0)
+        for task in reading:
+            task.cancel()
+        for error in await asyncio.gather(*reading, return_exceptions=True):
+            assert isinstance(error, asyncio.CancelledError | StoreUnavailableError), repr(error)
+    async with remote.session() as session, remote.session():
+        assert set((await session.load([row["id"]])).checks) == {row["id"]}
+
+
+@SERVERS
+async def test_a_session_that_is_left_as_its_connection_ends_raises_what_it_was_left_with(
+    remote: MonitorStore, proxy: FaultProxy
+) -> None:
+    """Where one proxy, NAT or VPN carries Redis and the database, both connections end in the same instant."""
+    waiting: set[int] = set()
+
+    async def work(number: int, turns: int) -> None:
+        async with remote.session() as session:
+            await session.plans([])
+            redis, writer = await asyncio.open_connection(HOST, proxy.port)
+            waiting.add(number)
+            while await redis.read(1000):
+                pass
+            writer.close()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            raise ConnectionResetError("Redis went")
+
+    for turns in range(3 if isinstance(remote, MongoStore) else 30):
+        tasks = [asyncio.create_task(work(number, turns % 3)) for number in range(2)]
+        await until(lambda: len(waiting) == 2)
+        waiting.clear()
+        await proxy.cut()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [repr(each) for each in results] == ["ConnectionResetError('Redis went')"] * 2
+
+
+@POOLED
+async def test_what_a_driver_raises_at_the_end_replaces_no_error(
+    store: PooledStore[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise asyncpg.InternalClientError("release() called on a free connection holder")
+
+    for name in ("abort", "quit"):
+        monkeypatch.setattr(store._driver, name, fail)
+    with pytest.raises(ConnectionResetError):
+        async with store.session():
+            raise ConnectionResetError("Redis went")
+    with pytest.raises(ZeroDivisionError):
+        async with store.session() as session, session.held.using():
+            raise ZeroDivisionError
+    async with store.session() as session:
+        await session.ping()
+        await store.close()
+
+
+STRANGE = [
+    RuntimeError(SECRET),
+    AttributeError(SECRET),
+    asyncio.InvalidStateError(SECRET),
+    asyncpg.InternalClientError(SECRET),
+    asyncpg.InterfaceError(SECRET),
+    MemoryError(SECRET),
+    RecursionError(SECRET),
+    ValueError(SECRET),
+    UnicodeDecodeError("utf-8", SECRET.encode(), 0, 1, SECRET),
+    OSError(errno.EMFILE, "Too many open files"),
+    EOFError(SECRET),
+    asyncio.CancelledError(),
+]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("error", STRANGE, ids=lambda error: type(error).__name__)
+async def test_whatever_a_driver_raises_is_an_unavailable_store(dialect: str, error: BaseException) -> None:
+    target = DatabaseTarget(dialect=dialect, name="x", host="h", port=1, user="u", password="p")
+    translated = {
+        "postgres": postgres.translated,
+        "mysql": mysql_connections.translated,
+        "mongo": lambda target: mongo_client.MongoClient(target, 1)._translated(),
+        "sqlite": sqlite.translated,
+    }[dialect]
+    with pytest.raises(StoreUnavailableError) as caught, translated(target):
+        raise error
+    if not isinstance(error, asyncpg.InterfaceError):  # its texts are the driver's own
+        assert SECRET not in str(caught.value)
+
+
+async def test_a_cancellation_stays_one_whatever_the_driver_makes_of_it() -> None:
+    async def read() -> None:
+        target = DatabaseTarget(dialect="sqlite", name="x")
+        with sqlite.translated(target):
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                raise RuntimeError("hides it") from None
+
+    reading = asyncio.create_task(read())
+    await asyncio.sleep(0)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+
+
+@SERVERS
+async def test_a_process_without_file_descriptors_waits_for_some(
+    database: Database, remote: MonitorStore, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await remote.ping()
+    with monkeypatch.context() as patch:
+
+        def no_more(*_: object, **__: object) -> None:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        patch.setattr(socket, "socket", no_more)
+        await proxy.cut()
+        with pytest.raises(StoreUnavailableError):
+            await remote.ping()
+    await until(lambda: answers(remote))
+
+
+@pytest.mark.parametrize("empty_database", ["sqlite"], indirect=True)
+async def test_a_process_that_may_start_no_thread_waits_until_it_may(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(database.target, connections=1)
+
+    def no_more(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_more)
+        with pytest.raises(StoreUnavailableError):
+            await store.open()
+    await store.open()
+    await store.close()
+
+
+async def answers(store: MonitorStore) -> bool:
+    try:
+        await store.ping()
+    except StoreError:
+        return False
+    return True
+
+
+@pytest.fixture
+def resolved(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, list[str]], None]:
+    """Have a name resolve to these addresses, in this order."""
+    names: dict[str, list[str]] = {}
+    original = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, port: Any, *args: Any, **options: Any) -> list[Any]:
+        if host not in names:
+            return original(host, port, *args, **options)
+        return [each for address in names[host] for each in original(address, port, *args, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return names.__setitem__
+
+
+async def _refused(_port: int) -> None:
+    return None
+
+
+async def _silent(port: int) -> asyncio.Server:
+    """Takes connections and never answers."""
+
+    async def listen(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    return await asyncio.start_server(listen, "::1", port)
+
+
+async def _full(port: int) -> tuple[socket.socket, ...]:
+    """Takes no connection at all: its queue is full, and the kernel drops what comes."""
+    listening = socket.socket(socket.AF_INET6)
+    listening.bind(("::1", port))
+    listening.listen(0)
+    waiting = []
+    for _ in range(2):
+        client = socket.socket(socket.AF_INET6)
+        client.setblocking(False)
+        client.connect_ex(("::1", port))
+        waiting.append(client)
+    await asyncio.sleep(0.05)
+    return listening, *waiting
+
+
+@SERVERS
+@pytest.mark.parametrize("first", [_refused, _silent, _full])
+async def test_every_address_of_a_name_is_tried(
+    database: Database,
+    resolved: Callable[[str, list[str]], None],
+    monkeypatch: pytest.MonkeyPatch,
+    first: Callable[[int], Awaitable[Any]],
+) -> None:
+    target = msgspec.structs.replace(database.target, host="two.example")
+    if target.dialect == "mongo" and first is _silent:
+        pytest.skip("MongoDB's driver finds its addresses itself, and stays with the first that takes a connection")
+    monkeypatch.setattr(connections, "ACQUIRE_TIMEOUT", 2.0)
+    resolved("two.example", ["::1", "127.0.0.1"])
+    standing = await first(target.port or 0)
+    store = open_store(target, connections=2)
+    await store.open()
+    async with store.session() as one, store.session() as two:
+        assert await one.page_of_plans(None, 1) == await two.page_of_plans(None, 1) == []
+    await store.close()
+    assert (await look(target)).has_ledger
+    if isinstance(standing, asyncio.Server):
+        standing.close()
+    for each in standing if isinstance(standing, tuple) else ():
+        each.close()
+
+
+@POOLED_SERVERS
+async def test_where_no_address_answers_all_are_named(
+    database: Database, resolved: Callable[[str, list[str]], None]
+) -> None:
+    target = msgspec.structs.replace(database.target, host="two.example")
+    resolved("two.example", ["::1", "127.0.0.3"])
+    with pytest.raises(StoreUnavailableError, match=r"127\.0\.0\.3.*last address of ::1, 127\.0\.0\.3"):
+        await open_store(target, connections=1).open()
+
+
+@SERVERS
+async def test_an_address_may_stand_in_brackets(database: Database) -> None:
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        other_reader, other_writer = await asyncio.open_connection(database.target.host, database.target.port)
+
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            while piece := await source.read(65536):
+                sink.write(piece)
+            sink.close()
+
+        await asyncio.gather(pump(reader, other_writer), pump(other_reader, writer), return_exceptions=True)
+
+    server = await asyncio.start_server(carry, "::1", 0)
+    port = server.sockets[0].getsockname()[1]
+    for host in ("[::1]", "::1"):
+        store = open_store(msgspec.structs.replace(database.target, host=host, port=port), connections=1)
+        await store.open()
+        await store.ping()
+        await store.close()
+    server.close()
+
+
+def test_certificates_are_verified_by_the_name_and_not_by_the_address() -> None:
+    from peekaping_producer.targets import Tls
+
+    context = connections.ssl_context(Tls(), "db.example")
+    wrapped = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="127.0.0.1")
+    assert wrapped.server_hostname == "db.example"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("One. Two.\nThree", "One"),
+        ('\n  password authentication failed for user "u"\nHINT: x', 'password authentication failed for user "u"'),
+        ("a\x1b[31mred\x07", "a [31mred "),
+        ("x" * 900, "x" * 200 + "…"),
+        ("no pg_hba.conf entry for host", "no pg_hba.conf entry for host"),
+        ("", ""),
+    ],
+)
+def test_a_refusal_is_quoted_by_its_first_sentence(text: str, shown: str) -> None:
+    assert connections.quoted(text) == shown
