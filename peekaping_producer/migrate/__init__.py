@@ -15,13 +15,11 @@ import msgspec
 
 from peekaping_producer.errors import StoreError
 from peekaping_producer.migrate.files import Migration, migrations
+from peekaping_producer.stores import connections
 from peekaping_producer.targets import DatabaseTarget
 
 LEDGER = "peekaping_producer_migrations"
-NO_TABLES = (
-    "no tables (is the database's name right?): run the API server's migrations, or `peekaping-producer migrate` where "
-    "no API server uses this database"
-)
+NO_TABLES = f"no tables (is the database's name right?): {connections.CREATE_TABLES}"
 """What `migrate --check` reports of an empty database, which it takes for a mistake: most are the API server's."""
 _TABLES = ("monitors", "proxies", "maintenances", "monitor_maintenances", "heartbeats")
 _COLLECTIONS = ("monitor", "proxies", "maintenance", "monitor_maintenance", "heartbeat")

@@ -42,7 +42,7 @@ async def command(folder: Path, *words: str, **settings: str) -> Ended:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "peekaping_producer", *words),
         cwd=folder,
-        env={"PATH": os.environ["PATH"], "MODE": "prod", **settings},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2]), "MODE": "prod", **settings},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
