@@ -110,10 +110,11 @@ class SqliteSession:
 
 
 class SqliteDriver:
-    """See Driver. Each connection is a thread."""
+    """See Driver. Each connection is a thread. Raises SqliteFileError at once for a path that cannot be a database."""
 
     def __init__(self, target: DatabaseTarget) -> None:
         check_params(target)
+        existing_path(target)
         self.target = target
 
     async def connect(self) -> SqliteConnection:
@@ -212,13 +213,13 @@ def _store_error(error: Exception, target: DatabaseTarget) -> StoreError:
     if code == "SQLITE_ERROR":  # what SQLite finds wrong with a statement; it names tables and columns only
         return StoreError(f"{target}: {said}")
     if code == "SQLITE_NOTADB":
-        return _unusable(target.name, "it is no SQLite database")
+        return _unusable(path_of(target), "it is no SQLite database")
     if code == "SQLITE_CORRUPT":
         return StoreError(f"{target}: the database is damaged ({code}): restore it from a backup")
     if code.startswith(("SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
-        return _unusable(target.name, f"it cannot be opened ({code}); see who may use it and its folder")
+        return _unusable(path_of(target), f"it cannot be opened ({code}); see who may use it and its folder")
     if code in {"SQLITE_READONLY", "SQLITE_READONLY_DIRECTORY"}:
-        return _unusable(target.name, f"this user may not write it or in its folder ({code})")
+        return _unusable(path_of(target), f"this user may not write it or in its folder ({code})")
     if code.startswith("SQLITE_READONLY"):
         return StoreUnavailableError(
             f"{target}: its -wal and -shm files are missing and may not be made ({code}): "

@@ -256,11 +256,47 @@ async def test_migrate_says_what_it_did(tmp_path: Path) -> None:
     assert (first.code, first.out.count("\n")) == (0, 1)
     assert re.fullmatch(r"sqlite:new\.db: created \S+/new\.db; applied 0001_\w+.*\n", first.out)
     assert (theirs.code, theirs.out) == (0, "sqlite:upstream.db: upstream schema found: nothing to do\n")
-    assert (folderless.code, letter.code) == (1, 1)
-    assert "does not exist: create it" in folderless.err
-    assert "no database" in letter.err
+    assert (folderless.code, letter.code) == (2, 2)
+    assert "/missing does not exist" in folderless.err
+    assert "/no database: it is no SQLite database" in letter.err
     again = await migrate("new.db")
     assert (again.code, again.out) == (0, "sqlite:new.db: up to date: nothing to do\n")
+
+
+@pytest.mark.parametrize("words", ["migrate", "migrate --check", "migrate --sql", "run", "check-config"])
+async def test_a_path_that_cannot_be_a_database_is_one_line_and_exit_code_2_at_once(
+    tmp_path: Path, words: str, server: Redis
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "letter").write_text("a letter" * 1000)
+    os.mkfifo(tmp_path / "pipe")
+    reasons = {
+        "folder": "it is a directory",
+        "folder/": "it is a directory",
+        "letter": "it is no SQLite database",
+        "letter/x.db": "the folder",
+        "pipe": "it is no regular file",
+        "missing/x.db": "the folder",
+        "x" * 300: "File name too long",
+    }
+    if words == "check-config":
+        del reasons["letter"]  # nothing is opened
+    redis = {
+        "LOG_LEVEL": "info",
+        "REDIS_HOST": "127.0.0.1",
+        "REDIS_PORT": str(server.connection_pool.connection_kwargs["port"]),
+    }
+    ended = await asyncio.gather(
+        *(
+            command(tmp_path, *words.split(), DB_TYPE="sqlite", DB_NAME=name, METRICS_ADDR="off", **redis)
+            for name in reasons
+        )
+    )
+    for each, (name, reason) in zip(ended, reasons.items(), strict=True):
+        lines = [line for line in each.err.splitlines() if line.startswith("peekaping-producer:")]
+        assert (each.code, len(lines)) == (2, 1), (name, each)
+        assert re.search(rf"DB_NAME: expected .*{re.escape(name.rstrip('/'))}: .*{reason}", lines[0]), lines
+        assert "producer.waiting" not in each.err
 
 
 async def test_migrate_check_tells_and_migrate_sql_prints_what_is_missing(tmp_path: Path) -> None:
