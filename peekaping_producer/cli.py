@@ -2,11 +2,11 @@
 
 import argparse
 import asyncio
+import errno
 import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from importlib.metadata import version
 
 import msgspec
@@ -35,10 +35,13 @@ EXIT_CODES = """exit codes:
   3  Redis or the database could not be reached within STARTUP_TIMEOUT
 130  interrupted before there was anything to stop
 """
+_OF_STDOUT = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+"""How writing to stdout fails; whatever else the commands call has errors of its own."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. A user's mistake gets a line, never a traceback."""
+    logs.unblock_stderr()
     args = _parser().parse_args(argv)
     try:
         code: int = args.command(args)
@@ -55,8 +58,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # as in `status | head`; at exit Python would flush, and complain, once more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.errno not in _OF_STDOUT:
+            raise
+        if error.errno != errno.EPIPE:  # as in `status | head`
+            _complain(f"cannot write to stdout: {error.strerror}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # at exit Python flushes once more
         return 1
     return code
 
@@ -111,17 +118,14 @@ def _run(_args: argparse.Namespace) -> int:
             await Producer(settings).run()
         except StartInterruptedError:
             code = 130
+        except TaskDiedError as error:
+            log.critical("producer.died", message=f"The replica stops: {error}.", exc_info=error)
+            code = 1
         # All is closed. Threads and tasks of a driver that still waits for a hung server would hold the process up.
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):  # the terminal went away: that is no failure of ours
-                stream.flush()
+        logs.drain()
         os._exit(code)
 
-    try:
-        asyncio.run(life())
-    except TaskDiedError as error:
-        log.critical("producer.died", message=f"The replica stops: {error}.", exc_info=error)
-        return 1
+    asyncio.run(life())
     return 0
 
 

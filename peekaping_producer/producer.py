@@ -9,6 +9,7 @@ from importlib.metadata import version
 import structlog
 from redis.exceptions import RedisError
 
+from peekaping_producer import logs
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.claims import Claims
 from peekaping_producer.dependencies import Dependencies
@@ -37,6 +38,8 @@ log = structlog.stdlib.get_logger()
 _MOST_STORE_CONNECTIONS = 10
 _LAST_STEPS_S = 3.0
 """Of SHUTDOWN_GRACE, kept for giving back, resigning and closing."""
+_LAST_WORDS_S = 0.2
+"""For the log, where a second signal ends the replica at once."""
 _SIDE_LOOPS = 8
 """Loops beside the workers that may each hold a Redis connection."""
 
@@ -106,6 +109,7 @@ class Producer:
             if how is signal.SIGHUP:
                 return
             log.warning("producer.killed", message="Second signal: exiting at once.")
+            logs.drain(within_s=_LAST_WORDS_S)
             os._exit(1)
         if not self._stopping.is_set():
             log.info("producer.stopping", message="Shutdown signal received, stopping producer...")

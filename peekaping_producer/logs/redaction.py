@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -59,7 +59,10 @@ class Redaction:
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, int | float):
-            return MASK if self.text(str(value)) != str(value) else value
+            text = _text_of(value, str)
+            if self.text(text) != text:
+                return MASK
+            return value if text[-1].isdigit() else text  # JSON knows no NaN, and Python shows no endless integer
         if depth == _DEEPEST:
             return "…"
         if isinstance(value, msgspec.Struct):
@@ -68,7 +71,15 @@ class Redaction:
             return {self.text(str(key)): self._value(str(key), each, depth + 1) for key, each in value.items()}
         if isinstance(value, list | tuple | set | frozenset):
             return [self._value("", each, depth + 1) for each in value]
-        return self.text(str(value) if isinstance(value, BaseException) else repr(value))
+        return self.text(_text_of(value, str if isinstance(value, BaseException) else repr))
+
+
+def _text_of(value: object, how: Callable[[object], str]) -> str:
+    """A log line must not fail because something in it cannot be shown."""
+    try:
+        return how(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
 
 
 @lru_cache(1024)

@@ -7,6 +7,7 @@ bound. Lines go to stderr, as those of Peekaping's Go services (zap's default) d
 import contextlib
 import json
 import logging
+import os
 import sys
 import threading
 from collections.abc import Iterable
@@ -19,6 +20,7 @@ from structlog import dev, processors
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from peekaping_producer.logs.redaction import Redaction
+from peekaping_producer.logs.stream import QueuedStream
 
 LEVELS = {
     "debug": logging.DEBUG,
@@ -41,7 +43,7 @@ def configure(
     *,
     stream: TextIO | None = None,
 ) -> None:
-    """Log from `level` up (a key of LEVELS) to `stream` (stderr): coloured lines in dev, JSON lines in prod and test.
+    """Log from `level` up (a key of LEVELS) to `stream` (stderr): colored lines in dev, JSON lines in prod and test.
 
     `secrets` are texts that no line may hold. Also takes over what libraries log (from warning up), Python's warnings,
     and exceptions that nobody caught.
@@ -54,7 +56,11 @@ def configure(
             processors.format_exc_info,
             Redaction(secrets),
             _head(service),
-            _for_the_eye(stream) if mode == "dev" else processors.JSONRenderer(serializer=json.dumps),
+            *(
+                (_printable_exception, _for_the_eye(stream))
+                if mode == "dev"
+                else (processors.JSONRenderer(serializer=json.dumps),)
+            ),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=lambda *_: _Lines(stream),
@@ -63,8 +69,12 @@ def configure(
     )
     logging.basicConfig(handlers=[_Libraries()], level=max(logging.WARNING, LEVELS[level]), force=True)
     logging.captureWarnings(True)
+    logging.raiseExceptions = False  # the standard module's own complaints go around everything here
     sys.excepthook = _uncaught
+    sys.unraisablehook = _unraisable
     threading.excepthook = _uncaught_in_thread
+    if isinstance(stream, QueuedStream):
+        stream.on_dropped = _dropped
 
 
 class _Lines:
@@ -114,10 +124,10 @@ def _head(service: str) -> Processor:
 
 
 def _for_the_eye(stream: TextIO) -> dev.ConsoleRenderer:
-    """Lines with colours where they go to a terminal. A text from outside cannot forge a line or move the cursor."""
-    colours = stream.isatty()
-    dim, bright, cyan, reset = (dev.DIM, dev.BRIGHT, dev.CYAN, dev.RESET_ALL) if colours else ("", "", "", "")
-    levels = dev.ConsoleRenderer.get_default_level_styles(colors=colours)
+    """Lines with colors where they are wanted. A text from outside cannot forge a line or move the cursor."""
+    colors = _wants_colors(stream)
+    dim, bright, cyan, reset = (dev.DIM, dev.BRIGHT, dev.CYAN, dev.RESET_ALL) if colors else ("", "", "", "")
+    levels = dev.ConsoleRenderer.get_default_level_styles(colors=colors)
 
     def plain(style: str, width: int = 0) -> dev.ColumnFormatter:
         return dev.KeyValueColumnFormatter(None, style, reset, _printable, width)
@@ -136,9 +146,23 @@ def _for_the_eye(stream: TextIO) -> dev.ConsoleRenderer:
     )
 
 
+def _wants_colors(stream: TextIO) -> bool:
+    """Whether lines have colors: never with NO_COLOR, always with FORCE_COLOR, else on a terminal that can."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or (stream.isatty() and os.environ.get("TERM") != "dumb")
+
+
 def _printable(value: object) -> str:
     text = str(value)
     return text if text.isprintable() else repr(text)
+
+
+def _printable_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """The one field that keeps its lines."""
+    if "exception" in event:
+        event["exception"] = "\n".join(map(_printable, str(event["exception"]).split("\n")))
+    return event
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -153,3 +177,22 @@ def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackT
 def _uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
     if args.exc_value is not None and not isinstance(args.exc_value, SystemExit):
         _uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+
+
+def _unraisable(args: "sys.UnraisableHookArgs") -> None:
+    """An exception in a destructor or the like, which Python prints and ignores."""
+    error = args.exc_value if args.exc_value is not None else args.exc_type()
+    structlog.stdlib.get_logger().error(
+        "process.unraisable",
+        message=f"{args.err_msg or 'Exception ignored'} in {type(args.object).__name__}.",
+        exc_info=(args.exc_type, error, args.exc_traceback),
+    )
+
+
+def _dropped(lines: int, seconds: float) -> None:
+    structlog.stdlib.get_logger().warning(
+        "logs.dropped",
+        message="Log lines were dropped: they could not be written for a while, or came faster than they were read.",
+        count=lines,
+        for_s=round(seconds, 1),
+    )

@@ -32,14 +32,16 @@ def as_before() -> Iterator[None]:
     """Leave the process's logging as it was."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    hooks = sys.excepthook, threading.excepthook
+    hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
+    raising = logging.raiseExceptions
     config = structlog.get_config()
     yield
     structlog.configure(**config)
     structlog.contextvars.clear_contextvars()
     logging.captureWarnings(False)
     root.handlers[:], root.level = handlers, level
-    sys.excepthook, threading.excepthook = hooks
+    sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
+    logging.raiseExceptions = raising
 
 
 def configured(
@@ -89,7 +91,37 @@ def test_service_is_the_configured_one_and_context_is_bound() -> None:
     assert line["timestamp"] != "other"
 
 
-def test_dev_lines_are_coloured_on_a_terminal_only() -> None:
+@pytest.mark.parametrize(
+    ("variables", "on_a_terminal", "elsewhere"),
+    [
+        ({}, True, False),
+        ({"NO_COLOR": "1"}, False, False),
+        ({"NO_COLOR": ""}, True, False),
+        ({"FORCE_COLOR": "1"}, True, True),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False, False),
+        ({"TERM": "dumb"}, False, False),
+        ({"TERM": "dumb", "FORCE_COLOR": "1"}, True, True),
+    ],
+)
+def test_the_environment_decides_about_colors(
+    variables: dict[str, str], on_a_terminal: bool, elsewhere: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    for stream, colored in ((Terminal(), on_a_terminal), (io.StringIO(), elsewhere)):
+        log, _ = configured("dev", stream=stream)
+        log.info("a.b", message="A sentence.")
+        log.error("a.b", exc_info=ValueError("x"))
+        assert ("\x1b[" in stream.getvalue()) == colored
+
+
+def test_dev_lines_are_coloured_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
     log, stream = configured("dev")
     log.info("a.b", message="A sentence.", monitor_id="m")
     assert stream.getvalue().split(" ", 1)[1] == f"[info     ] {'a.b':28} A sentence. service=svc monitor_id=m\n"
@@ -186,6 +218,39 @@ def test_uncaught_exceptions_are_one_json_line() -> None:
     said = lines(stream)
     assert [line["event"] for line in said] == ["process.uncaught"] * 2
     assert [line["exception"].splitlines()[-1] for line in said] == ["RuntimeError: ***"] * 2
+
+
+def test_an_exception_in_a_destructor_is_a_json_line() -> None:
+    _, stream = configured(secrets=("canary",))
+
+    class Bad:
+        def __del__(self) -> None:
+            raise ValueError("canary")
+
+    Bad()
+    [line] = lines(stream)
+    assert (line["event"], line["level"]) == ("process.unraisable", "error")
+    assert "ValueError: ***" in line["exception"]
+
+
+def test_a_value_that_cannot_be_shown_is_named_by_its_type() -> None:
+    class BadError(Exception):
+        def __str__(self) -> str:
+            raise ValueError
+
+        __repr__ = __str__
+
+    log, stream = configured()
+    log.warning("a.b", error=BadError(), thing=type("Thing", (), {"__repr__": BadError.__repr__})(), number=10**5000)
+    [line] = lines(stream)
+    assert (line["error"], line["thing"], line["number"]) == ("<BadError>", "<Thing>", "<int>")
+
+
+def test_an_exception_cannot_move_the_cursor() -> None:
+    log, stream = configured("dev")
+    log.error("a.b", exc_info=ValueError("\x1b[2J"))
+    assert "\x1b" not in stream.getvalue()
+    assert "ValueError" in stream.getvalue()
 
 
 # Secrets

@@ -1,0 +1,178 @@
+"""A stderr that never blocks and never fails.
+
+stderr may be a pipe that nothing reads, a full disk, a terminal that Ctrl-S froze: writing to it then waits without
+end, or raises. The event loop must do neither, so a thread writes, and lines wait for it in a queue with a bound.
+"""
+
+import atexit
+import io
+import math
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+
+MOST_QUEUED_BYTES = 4 * 1024 * 1024
+DRAIN_WITHIN_S = 1.0
+REPORT_AFTER_S = 30.0
+_STDERR = 2
+_LONGEST_PARTIAL_LINE = 64 * 1024
+_LOOK_AGAIN_AFTER_MS = 1000
+
+
+class QueuedStream(io.TextIOBase):
+    """A text stream over a copy of `descriptor` whose `write` queues; lines keep their order.
+
+    Where the queue is full the oldest lines give way, since the newest are those that explain how things are. What is
+    dropped, or cannot be written, is counted, and `on_dropped(lines, seconds)` is called when it flows again.
+    Any thread may write, and a destructor that runs in the middle of a write may do so too.
+    """
+
+    encoding = "utf-8"
+    errors = "backslashreplace"
+
+    def __init__(
+        self,
+        descriptor: int,
+        *,
+        most_bytes: int = MOST_QUEUED_BYTES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.on_dropped: Callable[[int, float], None] = lambda _lines, _seconds: None
+        # A copy, for the number may come to mean another file if it is closed.
+        self._descriptor = os.dup(descriptor)
+        self._most_bytes = most_bytes
+        self._clock = clock
+        self._entries: deque[bytes] = deque()
+        self._size = 0
+        self._partial = ""
+        self._busy = False
+        self._torn = False
+        self._dropped = 0
+        self._dropping_since = 0.0
+        self._reported_at = -math.inf
+        # Reentrant: a destructor may log while this thread holds it.
+        self._changed = threading.Condition(threading.RLock())
+        threading.Thread(target=self._work, name="log-writer", daemon=True).start()
+
+    def write(self, text: str) -> int:
+        """Queue `text` up to its last newline; what follows waits for the rest of its line."""
+        with self._changed:
+            lines, newline, self._partial = (self._partial + text).rpartition("\n")
+            if newline:
+                self._put(lines + newline)
+            if len(self._partial) > _LONGEST_PARTIAL_LINE:
+                partial, self._partial = self._partial, ""
+                self._put(partial)
+        return len(text)
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def fileno(self) -> int:
+        """The descriptor that is written to."""
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return os.isatty(self._descriptor)
+
+    def flush(self) -> None:
+        """Do nothing: see `drain`."""
+
+    def drain(self, within_s: float = DRAIN_WITHIN_S) -> bool:
+        """Wait until everything is written, for at most `within_s` seconds; whether it is."""
+        with self._changed:
+            if self._partial:
+                self.write("\n")
+            return self._changed.wait_for(lambda: not (self._entries or self._busy), within_s)
+
+    def _put(self, text: str) -> None:
+        entry = text.encode(self.encoding, self.errors)
+        self._entries.append(entry)
+        self._size += len(entry)
+        while self._size > self._most_bytes and len(self._entries) > 1:
+            self._lose(self._entries.popleft())
+        self._changed.notify_all()
+
+    def _lose(self, entry: bytes) -> None:
+        if not self._dropped:
+            self._dropping_since = self._clock()
+        self._dropped += entry.count(b"\n")
+        self._size -= len(entry)
+
+    def _work(self) -> None:
+        # A terminal stops background processes that write to it by SIGTTOU, unless the writing thread blocks it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        while True:
+            with self._changed:
+                self._busy = False
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._entries)
+                self._busy = True
+                entry = self._entries.popleft()
+            written = self._write(entry)
+            with self._changed:
+                if not written:
+                    self._lose(entry)
+                    continue
+                self._size -= len(entry)
+            self._report()
+
+    def _report(self) -> None:
+        """Report what was dropped once all that waited is written, or now and then where a reader stays too slow."""
+        now = self._clock()
+        with self._changed:
+            if not self._dropped or (self._entries and now - self._reported_at < REPORT_AFTER_S):
+                return
+            dropped, self._dropped = self._dropped, 0
+            self._reported_at = now
+        with suppress(Exception):  # without this thread there would be no more lines
+            self.on_dropped(dropped, now - self._dropping_since)
+
+    def _write(self, entry: bytes) -> bool:
+        """Write all of `entry`, however long that takes; False where it cannot be written."""
+        left = memoryview(b"\n" + entry if self._torn else entry)
+        try:
+            while left:
+                try:
+                    left = left[os.write(self._descriptor, left) :]
+                    self._torn = True
+                except BlockingIOError:  # another process made the file non-blocking
+                    waiting = select.poll()
+                    waiting.register(self._descriptor, select.POLLOUT)
+                    waiting.poll(_LOOK_AGAIN_AFTER_MS)
+        except OSError:
+            return False
+        self._torn = False
+        return True
+
+
+def unblock_stderr() -> None:
+    """Let a QueuedStream take the place of this process's stderr; it is drained when the process exits.
+
+    Also gives the numbers 0 to 2 a file where one is closed: the next socket would get that number, and whatever is
+    printed would go into it. Changes nothing where stderr was replaced already.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the length of the process
+    if sys.stderr is sys.__stderr__:
+        with suppress(OSError, RuntimeError):  # no more descriptors, no more threads
+            sys.stderr = stream = QueuedStream(_STDERR)
+            atexit.register(stream.drain)
+
+
+def drain(within_s: float = DRAIN_WITHIN_S) -> bool:
+    """Wait for at most `within_s` seconds until what was logged is written; whether it is."""
+    return sys.stderr.drain(within_s) if isinstance(sys.stderr, QueuedStream) else True
