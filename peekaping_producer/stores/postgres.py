@@ -206,18 +206,17 @@ def connect_options(target: DatabaseTarget) -> dict[str, Any]:
     """What asyncpg.connect takes for every reading of this target. Raises ConfigError for unsupported parameters.
 
     Everything is given, so that PGHOST and its like in the environment change nothing; and PgBouncer refuses a
-    connection that brings any other server setting than the name.
+    connection that brings any other server setting than the name, `options` too.
     """
-    unknown = sorted(target.params.keys() - {"application_name"})
+    unknown = sorted(target.params.keys() - {"application_name", "options"})
     if unknown:
-        raise ConfigError(
-            [f"DATABASE_URL: got {name}=..., postgres takes sslmode and application_name only" for name in unknown]
-        )
+        known = "sslmode, application_name and options only"
+        raise ConfigError([f"DATABASE_URL: got {name}=..., postgres takes {known}" for name in unknown])
     return {
         "port": target.port,
         "ssl": connections.ssl_context(target.tls, target.host) if target.tls else False,
         "target_session_attrs": "any",
-        "server_settings": {"application_name": target.params.get("application_name", "peekaping-producer")},
+        "server_settings": {"application_name": "peekaping-producer"} | target.params,
     }
 
 

@@ -45,6 +45,14 @@ async def refusal(target: DatabaseTarget) -> StoreError:
     return caught.value
 
 
+async def test_options_of_a_url_reach_the_server(empty_database: DatabaseTarget) -> None:
+    """Hosted providers name a cluster or an endpoint there; a schema that is none shows that it arrives."""
+    await migrate(empty_database)
+    await (await opened(empty_database)).close()
+    said = await refusal(msgspec.structs.replace(empty_database, params={"options": "-c search_path=nowhere"}))
+    assert 'relation "monitors" does not exist' in str(said)
+
+
 async def test_a_load_is_three_statements_whatever_the_number(database: SqlDatabase, store: PostgresStore) -> None:
     rows = [database.monitor(type="push") for _ in range(300)]
     shared, through = database.window(), database.proxy()
