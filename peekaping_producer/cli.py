@@ -189,7 +189,7 @@ def _check_config(args: argparse.Namespace) -> int:
 def _try_connections(settings: Settings) -> int:
     from peekaping_producer.connectivity import attempts
 
-    logs.configure(settings.mode, "error", settings.service_name, settings.secrets)
+    logs.configure(settings.mode, "info", settings.service_name, settings.secrets)  # which login worked, for one
     made = asyncio.run(attempts(settings.redis_target(), settings.database_target()))
     for attempt in made:
         print(attempt)

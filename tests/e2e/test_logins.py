@@ -22,6 +22,7 @@ from tests.servers.redis import target_of
 from tests.servers.sentinel import NAME, WatchedRedis
 from tests.servers.sentinel import PASSWORD as SENTINELS_PASSWORD
 from tests.settings_loading import load
+from tests.unit.test_cli import command
 
 PASSWORD = "p@ss:/?#%41 wörd'\"\\+&=$;,[]"
 """%41 is what a second decoding would make an A of."""
@@ -200,3 +201,21 @@ async def test_sentinels_and_their_master_take_the_password(
     by_url = {"REDIS_URL": f"redis+sentinel://{user}:{password}@{addresses}/{NAME}"}
     for settings in (by_parts, by_url):
         assert await reaches(settings | {"REDIS_SENTINEL_PASSWORD": PASSWORD})
+
+
+async def test_check_config_connect_reports_which_reading_of_the_login_works(
+    postgres_database: DatabaseTarget, private_redis: embedded.RedisServer, tmp_path: Path
+) -> None:
+    await migrate(postgres_database)
+    await postgres.execute(postgres_database, 'DROP ROLE IF EXISTS "en coded"')
+    await postgres.execute(postgres_database, "CREATE ROLE \"en coded\" LOGIN SUPERUSER PASSWORD 'pa/ss#1'")
+    redis = {"REDIS_HOST": embedded.HOST, "REDIS_PORT": str(private_redis.port)}
+    try:
+        for password in ("pa%2Fss%231", "pa/ss#1\n", '"pa%2Fss%231"'):
+            given = parts(postgres_database, "en%20coded", password) | redis
+            ended = await command(tmp_path, "check-config", "--connect", **given)
+            assert ended.code == 0, ended.out + ended.err
+            assert "database.login_accepted" in ended.err
+            assert "pa/ss" not in ended.out + ended.err
+    finally:
+        await postgres.execute(postgres_database, 'DROP ROLE "en coded"')
