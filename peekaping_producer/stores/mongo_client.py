@@ -45,7 +45,7 @@ _PARAMS = {
     )
 }
 _MECHANISMS = {"DEFAULT", "SCRAM-SHA-1", "SCRAM-SHA-256"}
-_UNAUTHORIZED, _NAMESPACE_EXISTS = 13, 48
+_UNAUTHORIZED, _NAMESPACE_EXISTS, _MECHANISM_UNAVAILABLE = 13, 48, 334
 _AUTHENTICATION_FAILED = {18, 8000}
 """The second is Atlas's."""
 _IPV6 = re.compile("[0-9a-fA-F:.]*:[0-9a-fA-F:.]*:[0-9a-fA-F:.]*")
@@ -255,6 +255,8 @@ def _store_error(error: Exception, target: DatabaseTarget) -> StoreError:
             )
         case OperationFailure(code=code) if code == _UNAUTHORIZED:
             return StoreError(f"{where}: the server says: this user may not do that")
+        case OperationFailure(code=code) if code == _MECHANISM_UNAVAILABLE:
+            return StoreError(f"{where}: the server does not offer this user's way to authenticate; see authMechanism")
         case ExecutionTimeout() | TimeoutError():
             return StoreUnavailableError(f"{where}: no answer in time")
         case ConnectionFailure() if "certificate verify failed" in str(error):
