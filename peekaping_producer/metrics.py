@@ -1,13 +1,21 @@
 """Every metric of the producer, by name. Served in the Prometheus text format."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 PREFIX = "peekaping_producer"
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a time of creation beside each series: half of all samples
 _LAG_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 
@@ -27,6 +35,10 @@ class LagHistogram(Collector):
             counts[bisect_left(_LAG_BUCKETS_S, value)] += 1
             self._sum += value
 
+    def counts(self) -> tuple[int, ...]:
+        """How many values each bucket holds, without those of the buckets below."""
+        return tuple(self._counts)
+
     def collect(self) -> Iterator[Metric]:
         """As the registry reads it: cumulative counts for each upper bound."""
         total = 0
@@ -37,6 +49,19 @@ class LagHistogram(Collector):
         family = HistogramMetricFamily(self._name, self._documentation)
         family.add_metric([], buckets, self._sum)
         yield family
+
+
+def quantile(share: float, counts: Sequence[int]) -> float | None:
+    """The upper bound in seconds of the bucket that holds this share of the values; None where there are no values.
+
+    Values above the last bound count as that bound.
+    """
+    total, wanted = 0, share * sum(counts)
+    for bound, count in zip([*_LAG_BUCKETS_S, _LAG_BUCKETS_S[-1]], counts, strict=True):
+        total += count
+        if count and total >= wanted:
+            return bound
+    return None
 
 
 class Metrics:
@@ -84,3 +109,4 @@ class Metrics:
             f"{PREFIX}_schedule_lag_seconds", "Time from a monitor's due time to the hand-off of its task."
         )
         registry.register(self.schedule_lag)
+        ProcessCollector(registry=registry)

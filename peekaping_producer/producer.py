@@ -27,6 +27,7 @@ from peekaping_producer.schedule.server import eviction_policy
 from peekaping_producer.settings import Settings
 from peekaping_producer.startup import Startup
 from peekaping_producer.stores import open_store
+from peekaping_producer.summary import Summary
 from peekaping_producer.sync import Sync
 from peekaping_producer.task import TaskBuilder
 from peekaping_producer.tasks import end
@@ -98,6 +99,9 @@ class Producer:
         )
         self._leader = Leader(self._schedule, self._lead, metrics, dependencies)
         self._vitals = Vitals(self._schedule, self._store, metrics, dependencies)
+        self._summary = Summary(
+            self._leader.node, stats=self._schedule.stats, metrics=metrics, dependencies=dependencies
+        )
         self._health = HealthServer(self._vitals, metrics)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
@@ -183,7 +187,7 @@ class Producer:
         workers = [asyncio.create_task(worker.run(), name=worker.loop.name) for worker in self._workers]
         sides = [
             asyncio.create_task(side.run(), name=side.loop.name)
-            for side in (self._reclaimer, self._vitals, self._leader)
+            for side in (self._reclaimer, self._vitals, self._summary, self._leader)
         ]
         self._vitals.watched = [
             *(worker.loop for worker in self._workers),

@@ -81,7 +81,7 @@ async def with_monitor(folder: Path) -> DatabaseTarget:
 async def works(replica: Replica, events: set[str]) -> None:
     """Wait until it logged all of these, and see that nothing was refused to it."""
     await until(lambda: events <= set(replica.events()), f"{events} in {replica.log_file.read_text()}")
-    assert "loop.failing" not in replica.events(), replica.log_file.read_text()
+    assert "dependency.failing" not in replica.events(), replica.log_file.read_text()
 
 
 @pytest.mark.parametrize("without", [set(), OPTIONAL])
