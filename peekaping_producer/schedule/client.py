@@ -74,6 +74,7 @@ def connect(target: RedisTarget, *, connections: int) -> Redis:
         password=target.password or None,
         encoding_errors="surrogateescape",  # a stray member of any bytes must be removable
         named=True,
+        connect_within_s=2 * SOCKET_TIMEOUT_S,
         **where,
         **_sockets(SOCKET_TIMEOUT_S, tls),
     )
@@ -81,7 +82,12 @@ def connect(target: RedisTarget, *, connections: int) -> Redis:
 
 
 def _to_sentinels(sentinels: Sentinels, tls: ssl.SSLContext | None) -> Callable[[str, int], RedisConnection]:
-    options = {"password": sentinels.password, "named": False, **_sockets(ASK_TIMEOUT_S, tls)}
+    options = {
+        "password": sentinels.password,
+        "named": False,
+        "connect_within_s": ASK_TIMEOUT_S,
+        **_sockets(ASK_TIMEOUT_S, tls),
+    }
     return lambda host, port: RedisConnection(host=host, port=port, **options)
 
 

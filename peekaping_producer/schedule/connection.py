@@ -40,25 +40,34 @@ class RedisConnection(Connection):
 
     It closes when the server answers as a replica does: behind a name or an address that moves at a failover, and
     behind Sentinel, a new connection finds the new master; one that stays would be refused for as long as the old one
-    lives. `named`: whether the server is told CLIENT_NAME.
+    lives. `named`: whether the server is told CLIENT_NAME. `connect_within_s`: the time that all addresses share.
     """
 
-    def __init__(self, *, addresses: Addresses, tls: ssl.SSLContext | None, named: bool, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        addresses: Addresses,
+        tls: ssl.SSLContext | None,
+        named: bool,
+        connect_within_s: float,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
+        self._connect_within_s = connect_within_s
         self._addresses = addresses
         self._tls = tls
         self._named = named
         self._address = ""
 
     async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
-        """Try each address, for its share of twice the timeout and for the timeout at most; greet what answers.
+        """Try each address, for its share of the time and for the socket's timeout at most; greet what answers.
 
         Raises RedisError. A server that answers and refuses us has the last word.
         """
         if self.is_connected:
             return
         longest_s = self.socket_connect_timeout or math.inf
-        ends_at = asyncio.get_running_loop().time() + 2 * longest_s
+        ends_at = asyncio.get_running_loop().time() + self._connect_within_s
         failures: dict[str, Exception] = {}
         addresses = await self._look_up()
         for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
@@ -108,14 +117,13 @@ class RedisConnection(Connection):
         return where | {"ssl": self._tls, "server_hostname": self.host.rstrip(".")} if self._tls else where
 
     async def on_connect_check_health(self, check_health: bool = True) -> None:
-        """Greet the server as always; that it does not take a name is no reason to leave it."""
+        """Greet the server and see that it answers; that it does not allow our greeting is an answer too."""
         await super().on_connect_check_health(check_health)
-        if self._named:
-            try:
-                await self.ask("CLIENT", "SETNAME", CLIENT_NAME)
-            except ResponseError as error:
-                if not not_allowed(error):
-                    raise
+        try:
+            await self.ask(*(("CLIENT", "SETNAME", CLIENT_NAME) if self._named else ("PING",)))
+        except ResponseError as error:
+            if not not_allowed(error):
+                raise
 
     async def ask(self, *words: str | int) -> Any:
         """The reply to one command, on a connection that nobody else uses yet. Raises RedisError."""

@@ -95,8 +95,18 @@ async def test_what_waiting_cannot_mend_ends_at_once(
     bare = DatabaseTarget(dialect="sqlite", name=str(tmp_path / "bare.db"))
     sqlite3.connect(bare.name).close()
     old = {"INFO": info(redis_version="6.0.16", redis_mode="standalone")}
-    async with embedded.redis_server(args=("--requirepass", "another")) as closed, fake_redis(old) as outdated:
+    async with (
+        embedded.redis_server(args=("--requirepass", "another", "--databases", "1")) as closed,
+        fake_redis(old) as outdated,
+        fake_redis(dict.fromkeys(("CLIENT", "HELLO"), PROTECTED)) as protected,
+        fake_redis({"CLIENT": b"HTTP/1.1 400 Bad Request\r\n\r\n"}) as web,
+    ):
+        port, single = closed.port, {"REDIS_PASSWORD": "another", "REDIS_DB": "3"}
         cases = [
+            (environment(protected.port, sqlite), 1, "refuses connections from here: DENIED Redis is running in prot"),
+            (environment(port, sqlite, **single), 1, "has no such database (REDIS_DB): DB index is out of range"),
+            (environment(port, sqlite, REDIS_TLS="true"), 1, "REDIS_TLS: expected false, got true"),
+            (environment(web.port, sqlite), 1, "does not answer as Redis does"),
             (environment(private_redis.port, wrong), 1, 'password authentication failed for user "peekaping"'),
             (environment(private_redis.port, unknown), 1, '"no_such_database" does not exist'),
             (environment(private_redis.port, postgres_database), 1, "run the API server's migrations, or `"),
@@ -114,8 +124,10 @@ async def test_what_waiting_cannot_mend_ends_at_once(
         assert (code, words in last_words(text)) == (expected_code, True), text
         assert "producer.waiting" not in text
         assert SECRET not in text
+        assert "unset" not in text, "only the first sentence"
 
 
+PROTECTED = b"-DENIED Redis is running in protected mode because it has no password. To change that, unset it.\r\n"
 PARTS = {"DB_HOST": "db", "DB_PORT": "1", "DB_USER": "u", "DB_PASS": SECRET}
 
 
@@ -186,6 +198,20 @@ async def test_a_replica_under_nohup_outlives_its_terminal(
         replica.process.send_signal(signal.SIGTERM)
         code, _ = await ended(replica)
         assert (code, said(replica).count("producer.killed")) == (0, 0)
+
+
+async def test_an_eviction_policy_draws_a_warning(
+    private_redis: RedisServer, sqlite: DatabaseTarget, tmp_path: Path
+) -> None:
+    async with embedded.redis_server(args=("--maxmemory-policy", "allkeys-lru")) as evicting:
+        with replicas(tmp_path, environment(private_redis.port, sqlite)) as running:
+            running.append(Replica(tmp_path, environment(evicting.port, sqlite)))
+            for replica in running:
+                await until(lambda replica=replica: "producer.started" in said(replica))
+                assert replica.terminate() == 0
+            assert "redis.eviction_enabled" not in said(running[0])
+            (warning,) = [line for line in running[1].lines() if line["event"] == "redis.eviction_enabled"]
+            assert (warning["level"], warning["policy"]) == ("warning", "allkeys-lru")
 
 
 async def test_a_reason_to_wait_is_logged_once(sqlite: DatabaseTarget, tmp_path: Path) -> None:

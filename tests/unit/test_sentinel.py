@@ -10,12 +10,13 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from structlog.testing import capture_logs
 
 from peekaping_producer.errors import ScheduleError, UnreachableError
 from peekaping_producer.schedule import sentinel as sentinel_module
 from peekaping_producer.schedule.client import check_server, connect
 from peekaping_producer.targets import RedisTarget, Sentinels, Tls
-from tests.servers.fake_redis import fake_redis, info
+from tests.servers.fake_redis import fake_redis, hello, info
 from tests.servers.fault_proxy import fault_proxy
 from tests.servers.pgbouncer import self_signed
 from tests.servers.processes import HOST, free_port
@@ -148,6 +149,52 @@ async def test_a_master_that_does_not_know_of_its_end_is_left_without_an_error(m
         await until(at_the_new_one)
 
 
+async def test_a_new_master_is_named_in_one_line_for_all_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sentinel_module, "LOOK_EVERY_S", 0.01)
+    async with (
+        fake_redis(SERVING | {"GET": b"$3\r\nold\r\n"}) as old,
+        fake_redis(SERVING | {"GET": b"$3\r\nnew\r\n"}) as new,
+        fake_redis(replies := names(old)) as sentinel,
+        connect(behind(sentinel), connections=5) as client,
+    ):
+
+        async def all_at_the_new_one() -> bool:
+            return set(await asyncio.gather(*(client.get("test:a") for _ in range(5)))) == {b"new"}
+
+        with capture_logs() as lines:
+            assert not await all_at_the_new_one()
+            assert lines == []
+            replies |= names(new)
+            await until(all_at_the_new_one)
+    (line,) = lines
+    assert (line["event"], line["log_level"]) == ("redis.master_changed", "warning")
+    assert (line["master"], line["before"]) == (f"{HOST}:{new.port}", f"{HOST}:{old.port}")
+
+
+@pytest.mark.parametrize("refusal", [b"-NOPERM no permissions\r\n", b"-ERR unknown command 'ROLE'\r\n"])
+async def test_a_role_that_may_not_be_asked_is_found_out_by_hello_or_by_writing(refusal: bytes) -> None:
+    silent = SERVING | {"ROLE": refusal, "HELLO": refusal}
+    telling = SERVING | {"ROLE": refusal, "HELLO": hello("7.2.0", role="replica")}
+    async with fake_redis(silent) as master, fake_redis(telling) as replica:
+        async with fake_redis(names(master)) as sentinel, connect(behind(sentinel), connections=1) as client:
+            assert await client.set("test:a", 1)
+        async with fake_redis(names(replica)) as sentinel, connect(behind(sentinel), connections=1) as client:
+            with pytest.raises(RedisConnectionError, match="is not the master"):
+                await client.set("test:a", 1)
+
+
+@pytest.mark.parametrize("role", [b"*0\r\n", b"*-1\r\n", b":1\r\n", b"*1\r\n:1\r\n", b"*1\r\n$2\r\n\xff\xfe\r\n"])
+async def test_a_role_that_is_none_is_no_master(role: bytes) -> None:
+    async with (
+        fake_redis(SERVING | {"ROLE": role}) as server,
+        fake_redis(names(server)) as sentinel,
+        connect(behind(sentinel), connections=1) as client,
+    ):
+        for _ in range(2):  # a connection that is not greeted to the end is not kept
+            with pytest.raises(RedisConnectionError, match="is not the master"):
+                await client.set("test:a", 1)
+
+
 async def test_connections_outlive_the_sentinels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sentinel_module, "LOOK_EVERY_S", 0.01)
     async with (
@@ -193,6 +240,14 @@ REFUSALS: Sequence[bytes] = (
     b"-NOAUTH Authentication required.\r\n",
     b"-NOPERM this user has no permissions to run the 'sentinel' command\r\n",
 )
+
+
+async def test_sentinels_in_protected_mode_are_not_waited_for() -> None:
+    async with fake_redis({"SENTINEL": b"-DENIED Redis is running in protected mode. In this\r\n"}) as one:
+        error = await why_not(behind(one))
+    assert isinstance(error, ScheduleError)
+    assert "protected mode." in str(error)
+    assert "In this" not in str(error)
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)

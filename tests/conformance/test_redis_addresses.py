@@ -1,0 +1,166 @@
+"""A host name with several addresses: all of them are tried, for Redis, for sentinels and for the master they name."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from peekaping_producer.embedded import RedisServer
+from peekaping_producer.errors import ScheduleError, UnreachableError
+from peekaping_producer.schedule.client import check_server, connect
+from peekaping_producer.targets import RedisTarget, Sentinels
+from tests.servers.fake_redis import fake_redis, hello, info
+from tests.servers.processes import HOST, free_port
+
+NAME = "redis-of-many.example"
+BLACK_HOLE = "192.0.2.1"
+SERVING = {"INFO": info(redis_version="7.2.0", redis_mode="standalone"), "HELLO": hello("7.2.0")}
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, Sequence[str]]:
+    """What DNS says, by name; the rest as always."""
+    known: dict[str, Sequence[str]] = {}
+    really = socket.getaddrinfo
+
+    def look_up(host: Any, port: Any, *args: Any, **options: Any) -> list[Any]:
+        text = host.decode() if isinstance(host, bytes) else host
+        return [each for ip in known.get(text, (text,)) for each in really(ip, port, *args, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    return known
+
+
+@asynccontextmanager
+async def mute(host: str, port: int) -> AsyncIterator[list[int]]:
+    """Takes connections there and says nothing; one entry for each."""
+    taken: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        taken.append(1)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, host, port)
+    try:
+        yield taken
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("dead", [["::1"], ["127.0.0.2"], ["::1", "127.0.0.2", "127.0.0.3", "127.0.0.4"]])
+async def test_addresses_that_refuse_do_not_keep_us_from_the_one_that_serves(
+    private_redis: RedisServer, names: dict[str, Sequence[str]], dead: list[str]
+) -> None:
+    names[NAME] = [*dead, HOST]
+    target = RedisTarget(host=NAME, port=private_redis.port)
+    async with connect(target, connections=1) as client:
+        assert await check_server(client, target)
+
+
+@pytest.mark.parametrize("dead", ["::1", "127.0.0.2"])
+async def test_an_address_that_takes_connections_and_says_nothing_is_passed_over_once(
+    private_redis: RedisServer, names: dict[str, Sequence[str]], dead: str
+) -> None:
+    names[NAME] = [dead, HOST]
+    target = RedisTarget(host=NAME, port=private_redis.port)
+    async with mute(dead, private_redis.port) as taken, connect(target, connections=3) as client:
+        assert await check_server(client, target)
+        started_at = time.monotonic()
+        await asyncio.gather(*(client.get("a") for _ in range(3)))
+        assert time.monotonic() - started_at < 1
+        assert len(taken) == 1, "the address that served is tried first"
+
+
+async def test_an_address_behind_which_packets_vanish_is_passed_over(
+    private_redis: RedisServer, names: dict[str, Sequence[str]]
+) -> None:
+    names[NAME] = [BLACK_HOLE, HOST]
+    target = RedisTarget(host=NAME, port=private_redis.port)
+    async with connect(target, connections=1) as client:
+        assert await check_server(client, target)
+
+
+async def test_another_server_at_one_address_does_not_keep_us_from_ours(names: dict[str, Sequence[str]]) -> None:
+    names[NAME] = ["127.0.0.2", HOST]
+
+    def web(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    async with fake_redis(SERVING) as ours:
+        server = await asyncio.start_server(web, "127.0.0.2", ours.port)
+        target = RedisTarget(host=NAME, port=ours.port)
+        async with connect(target, connections=1) as client:
+            assert await check_server(client, target) == "7.2.0"
+        server.close()
+
+
+async def test_the_other_address_is_found_when_the_first_ends(names: dict[str, Sequence[str]]) -> None:
+    names[NAME] = ["127.0.0.2", HOST]
+    async with fake_redis(SERVING | {"GET": b"$3\r\none\r\n"}) as one:
+
+        async def second(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while await reader.read(65536):
+                writer.write(b"+OK\r\n")
+            writer.close()
+
+        async with connect(RedisTarget(host=NAME, port=one.port), connections=1) as client:
+            server = await asyncio.start_server(second, "127.0.0.2", one.port)
+            assert await client.get("a") == b"OK"
+            server.close()
+            await client.connection_pool.disconnect()
+            assert await client.get("a") == b"one"
+
+
+async def test_a_replica_among_the_addresses_is_left_for_the_master(names: dict[str, Sequence[str]]) -> None:
+    """As behind one name for all pods of a Redis."""
+    names[NAME] = ["127.0.0.2", HOST]
+    async with fake_redis(SERVING | {"SET": b"+OK\r\n"}) as master:
+
+        async def replica(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while sent := await reader.read(65536):
+                writer.write(b"-READONLY You can't write here.\r\n" if b"SET\r" in sent else b"+OK\r\n")
+            writer.close()
+
+        server = await asyncio.start_server(replica, "127.0.0.2", master.port)
+        async with connect(RedisTarget(host=NAME, port=master.port), connections=1) as client:
+            with pytest.raises(Exception, match="is a replica"):
+                await client.set("test:a", 1)
+            assert await client.set("test:a", 1)
+        server.close()
+
+
+async def test_where_no_address_serves_each_is_named(names: dict[str, Sequence[str]]) -> None:
+    names[NAME] = ["::1", HOST]
+    target = RedisTarget(host=NAME, port=free_port())
+    async with connect(target, connections=1) as client:
+        with pytest.raises(UnreachableError, match=r"::1: Connection refused; 127\.0\.0\.1: Connection refused"):
+            await check_server(client, target)
+
+
+async def test_a_refusal_at_one_address_is_the_last_word(names: dict[str, Sequence[str]]) -> None:
+    names[NAME] = ["127.0.0.2", HOST]
+    async with fake_redis({"AUTH": b"-WRONGPASS invalid username-password pair\r\n"}) as closed:
+        target = RedisTarget(host=NAME, port=closed.port, password="canary")
+        async with connect(target, connections=1) as client:
+            with pytest.raises(ScheduleError, match="REDIS_PASSWORD"):
+                await check_server(client, target)
+
+
+@pytest.mark.parametrize("mute_first", [False, True])
+async def test_sentinels_and_their_master_have_several_addresses_too(
+    names: dict[str, Sequence[str]], mute_first: bool
+) -> None:
+    names[NAME] = ["::1", HOST]
+    async with fake_redis(SERVING) as master:
+        words = (NAME.encode(), str(master.port).encode())
+        reply = b"*2\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+        async with fake_redis({"SENTINEL": reply}) as sentinel:
+            target = RedisTarget(sentinels=Sentinels(addresses=((NAME, sentinel.port),), master="m"))
+            elsewhere = sentinel.port if mute_first else free_port()
+            async with mute("::1", elsewhere), connect(target, connections=1) as client:
+                assert await check_server(client, target) == "7.2.0"

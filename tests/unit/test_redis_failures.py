@@ -1,0 +1,224 @@
+"""Whatever a server or the client library does, the loops see RedisError or OSError, in bounded words."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import DataError, RedisError, ResponseError
+
+from peekaping_producer.embedded import RedisServer
+from peekaping_producer.errors import ProducerError, ScheduleError
+from peekaping_producer.schedule.client import check_rights, check_server, connect
+from peekaping_producer.schedule.connection import RedisConnection
+from peekaping_producer.schedule.failures import in_words
+from peekaping_producer.schedule.server import eviction_policy
+from peekaping_producer.targets import RedisTarget
+from tests.servers.fake_redis import fake_redis, info
+from tests.servers.redis import target_of
+
+GARBAGE = (
+    b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    b"\x15\x03\x03\x00\x02\x02\x46\r\n",
+    b"*1000000000000000000\r\n",
+    b"$-5\r\n",
+    b":abc\r\n",
+    b"%1\r\n*0\r\n+a\r\n",
+    b"-MOVED\r\n",
+    b"-ASK x y\r\n",
+    b"-ERR \xff\xfe\x00\r\n",
+    b"*1\r\n" * 2000,
+    b"*2\r\n-ERR a\r\n-LOADING b\r\n",
+    b"*0\r\n",
+    b"*-1\r\n",
+    b"$-1\r\n",
+    b":1\r\n",
+    b"$2\r\n\xff\xfe\r\n",
+    b"-\r\n",
+    b"+\r\n",
+)
+COMMANDS = ["INFO", "HELLO", "CLIENT", "AUTH", "SELECT", "GET", "ZSCAN", "EVALSHA", "SUBSCRIBE", "PING", "MULTI"]
+
+
+async def use(client: Redis, target: RedisTarget) -> None:
+    """Everything that a replica does with the client."""
+
+    async def subscribe() -> None:
+        pubsub = client.pubsub()
+        try:
+            await pubsub.subscribe("a", "b")
+            await pubsub.get_message(timeout=0.05)
+            await pubsub.ping()
+            await pubsub.get_message(timeout=0.05)
+        finally:
+            await pubsub.aclose()  # type: ignore[no-untyped-call]
+
+    async def count() -> None:
+        async with client.pipeline(transaction=True) as pipe:
+            pipe.llen("a")
+            await pipe.execute()
+
+    uses: tuple[Callable[[], Awaitable[object]], ...] = (
+        lambda: client.get("a"),
+        lambda: client.zscan("a"),
+        lambda: client.evalsha("0" * 40, 0),
+        lambda: eviction_policy(client),
+        lambda: check_server(client, target),
+        lambda: check_rights(client, target, ["a"]),
+        subscribe,
+        count,
+    )
+    for each in uses:
+        try:
+            await each()
+        except (RedisError, OSError, ProducerError) as error:
+            text = str(error)
+            if len(text) > 1500 or "\x00" in text:
+                pytest.fail(f"not fit to be shown: {text[:100]!r}")
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+async def test_no_reply_raises_anything_else(garbage: bytes) -> None:
+    for command in COMMANDS:
+        replies = {"INFO": info(redis_version="7.2.0", redis_mode="standalone"), command: garbage}
+        async with fake_redis(replies) as here:
+            target = RedisTarget(host=here.host, port=here.port, db=1, username="u", password="p")
+            async with connect(target, connections=2) as client:
+                await use(client, target)
+                free = client.connection_pool.max_connections - len(client.connection_pool._in_use_connections)
+                assert free == 2, "a connection that failed keeps no place in the pool"
+
+
+@pytest.mark.parametrize(
+    "raised", [ValueError("x"), AttributeError("x"), RuntimeError("x"), KeyError("x"), MemoryError(), AssertionError()]
+)
+@pytest.mark.parametrize(
+    "method", ["_connect", "read_response", "send_packed_command", "can_read", "on_connect_check_health"]
+)
+async def test_whatever_a_connection_raises_is_translated_and_it_is_closed(
+    private_redis: RedisServer, monkeypatch: pytest.MonkeyPatch, method: str, raised: Exception
+) -> None:
+    target = target_of(private_redis)
+    async with connect(target, connections=2) as client:
+
+        async def fails(*_args: object, **_options: object) -> None:
+            raise raised
+
+        with monkeypatch.context() as patched:
+            patched.setattr(RedisConnection, method, fails)
+            await use(client, target)
+            with pytest.raises((RedisError, OSError)):
+                await client.get("a")
+        assert await client.get("a") is None, "it works again at once"
+        assert not client.connection_pool._in_use_connections
+
+
+async def test_closing_and_releasing_raise_nothing(private_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = target_of(private_redis)
+    client = connect(target, connections=2)
+    await asyncio.gather(client.get("a"), client.get("b"))
+
+    def fails(*_args: object, **_options: object) -> None:
+        raise RuntimeError("handler is closed")
+
+    for connection in client.connection_pool._available_connections:
+        monkeypatch.setattr(connection._writer, "close", fails)
+    await client.aclose()
+    assert all(not connection.is_connected for connection in client.connection_pool._available_connections)
+
+
+async def test_a_connection_closed_by_another_task_is_an_error_like_any(private_redis: RedisServer) -> None:
+    """As when Redis and the client's shutdown meet in one instant."""
+    async with connect(target_of(private_redis), connections=10) as client:
+        rng = random.Random(7)
+
+        async def command() -> None:
+            with contextlib.suppress(RedisError, OSError):
+                await client.evalsha("0" * 40, 0)
+
+        for _ in range(40):
+            commands = [asyncio.create_task(command()) for _ in range(8)]
+            for _ in range(rng.randrange(4)):
+                await asyncio.sleep(0)
+            await client.connection_pool.disconnect()
+            await asyncio.gather(*commands)
+        assert await client.ping()
+
+
+async def test_a_command_that_cannot_be_packed_is_an_error_of_its_own(private_redis: RedisServer) -> None:
+    """No connection breaks for that: nothing was sent."""
+    async with connect(target_of(private_redis), connections=1) as client:
+        for odd in ("\ud800", object(), ["a"]):
+            with pytest.raises(DataError):
+                await client.execute_command("ECHO", odd)  # type: ignore[no-untyped-call]
+        assert await client.ping()
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        ("DENIED Redis is running in protected mode because no password is set. In this mode " + "x" * 900, 69),
+        ("x" * 5000, 201),
+        ("ERR first line\r\nsecond line", 14),
+    ],
+)
+def test_of_a_reply_its_first_sentence_is_shown(reply: str, words: int) -> None:
+    said = in_words(ResponseError(reply))
+    assert len(said) == words
+    assert said.rstrip("…") == reply[: len(said.rstrip("…"))]
+
+
+def test_a_reply_shows_no_control_characters_and_no_arguments() -> None:
+    assert in_words(ResponseError("ERR \x1b[2J")) == r"'ERR \x1b[2J'"
+    quoted = "unknown command 'AUTH', with args beginning with: 'canary' "
+    assert in_words(ResponseError(quoted)) == "unknown command 'AUTH'"
+
+
+async def test_a_reply_is_shown_so_wherever_it_turns_up() -> None:
+    async with (
+        fake_redis({"GET": b"-ERR one. " + b"two " * 500 + b"\r\n"}) as target,
+        connect(target, connections=1) as client,
+    ):
+        with pytest.raises(ResponseError) as caught:
+            await client.get("a")
+    assert str(caught.value) == "one."
+
+
+async def test_a_name_that_can_be_none_ends_the_start_and_one_that_is_not_found_does_not() -> None:
+    for host, kind, words in (
+        ("a..b", ScheduleError, "REDIS_HOST: expected a host name, got 'a..b'"),
+        ("x" * 64 + ".example", ScheduleError, "REDIS_HOST: expected a host name"),
+        ("nowhere.invalid", ProducerError, "'nowhere.invalid': "),
+    ):
+        target = RedisTarget(host=host, port=6379)
+        async with connect(target, connections=1) as client:
+            with pytest.raises(kind) as caught:
+                await check_server(client, target)
+        assert words in str(caught.value)
+        assert isinstance(caught.value, ScheduleError) is (kind is ScheduleError)
+
+
+async def test_the_eviction_policy_is_read_where_it_may_be(private_redis: RedisServer) -> None:
+    target = target_of(private_redis)
+    async with connect(target, connections=1) as client:
+        assert await eviction_policy(client) == "noeviction"
+        await client.config_set("maxmemory-policy", "allkeys-lru")
+        assert await eviction_policy(client) == "allkeys-lru"
+    policy = b"*2\r\n$16\r\nmaxmemory-policy\r\n$12\r\nvolatile-ttl\r\n"
+    forbidden = b"-NOPERM User u has no permissions\r\n"
+    for replies, expected in (
+        ({"INFO": forbidden, "CONFIG": policy}, "volatile-ttl"),
+        ({"INFO": forbidden, "CONFIG": forbidden}, None),
+        ({"INFO": None, "CONFIG": None}, None),
+    ):
+        async with fake_redis(replies) as fake, connect(fake, connections=1) as client:
+            assert await eviction_policy(client) == expected
+
+
+async def test_no_place_in_the_pool_is_an_error_like_any(private_redis: RedisServer) -> None:
+    async with connect(target_of(private_redis), connections=1) as client:
+        results = await asyncio.gather(*(client.get("a") for _ in range(5)), return_exceptions=True)
+    assert all(isinstance(each, RedisConnectionError) or each is None for each in results)
