@@ -1,7 +1,7 @@
 """Every metric of the producer, by name. Served in the Prometheus text format."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from prometheus_client import (
     CollectorRegistry,
@@ -11,7 +11,7 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 PREFIX = "peekaping_producer"
@@ -51,6 +51,19 @@ class LagHistogram(Collector):
         yield family
 
 
+class ReadCounter(Collector):
+    """A counter whose value is kept elsewhere and read when the metrics are served."""
+
+    def __init__(self, name: str, documentation: str, read: Callable[[], float]) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        """As the registry reads it."""
+        yield CounterMetricFamily(self._name, self._documentation, value=self._read())
+
+
 def quantile(share: float, counts: Sequence[int]) -> float | None:
     """The upper bound in seconds of the bucket that holds this share of the values; None where there are no values.
 
@@ -67,7 +80,8 @@ def quantile(share: float, counts: Sequence[int]) -> float | None:
 class Metrics:
     """The metrics of one replica, in a registry of its own."""
 
-    def __init__(self, version: str = "") -> None:
+    def __init__(self, version: str = "", *, dropped_lines: Callable[[], float] = lambda: 0) -> None:
+        """`dropped_lines`: how many log lines were lost since the start."""
         self.registry = registry = CollectorRegistry()
 
         def gauge(name: str, text: str) -> Gauge:
@@ -109,4 +123,11 @@ class Metrics:
             f"{PREFIX}_schedule_lag_seconds", "Time from a monitor's due time to the hand-off of its task."
         )
         registry.register(self.schedule_lag)
+        registry.register(
+            ReadCounter(
+                f"{PREFIX}_log_lines_dropped_total",
+                "Log lines that were lost, because stderr did not take them.",
+                dropped_lines,
+            )
+        )
         ProcessCollector(registry=registry)

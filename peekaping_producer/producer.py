@@ -57,7 +57,7 @@ class Producer:
         self._store = open_store(
             settings.database_target(), connections=min(settings.producer_concurrency, _MOST_STORE_CONNECTIONS) + 3
         )
-        self._metrics = metrics = Metrics(version("peekaping-producer"))
+        self._metrics = metrics = Metrics(version("peekaping-producer"), dropped_lines=logs.dropped_lines)
         self._dependencies = dependencies = Dependencies(metrics)
         self._schedule = Schedule(self._redis, lease_ttl_s=settings.lease_ttl)
         broker = AsynqBroker(self._redis)

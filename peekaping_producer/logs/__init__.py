@@ -5,6 +5,6 @@
 
 from peekaping_producer.logs.redaction import Redaction
 from peekaping_producer.logs.setup import LEVELS, configure
-from peekaping_producer.logs.stream import drain, unblock_stderr
+from peekaping_producer.logs.stream import drain, dropped_lines, unblock_stderr
 
-__all__ = ["LEVELS", "Redaction", "configure", "drain", "unblock_stderr"]
+__all__ = ["LEVELS", "Redaction", "configure", "drain", "dropped_lines", "unblock_stderr"]

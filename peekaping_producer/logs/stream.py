@@ -44,6 +44,8 @@ class QueuedStream(io.TextIOBase):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.on_dropped: Callable[[int, float], None] = lambda _lines, _seconds: None
+        self.dropped_lines = 0
+        """Since the start."""
         # A copy, for the number may come to mean another file if it is closed.
         self._descriptor = os.dup(descriptor)
         self._most_bytes = most_bytes
@@ -104,7 +106,9 @@ class QueuedStream(io.TextIOBase):
     def _lose(self, entry: bytes) -> None:
         if not self._dropped:
             self._dropping_since = self._clock()
-        self._dropped += entry.count(b"\n")
+        lines = entry.count(b"\n")
+        self._dropped += lines
+        self.dropped_lines += lines
         self._size -= len(entry)
 
     def _work(self) -> None:
@@ -176,3 +180,8 @@ def unblock_stderr() -> None:
 def drain(within_s: float = DRAIN_WITHIN_S) -> bool:
     """Wait for at most `within_s` seconds until what was logged is written; whether it is."""
     return sys.stderr.drain(within_s) if isinstance(sys.stderr, QueuedStream) else True
+
+
+def dropped_lines() -> int:
+    """How many lines this process has lost so far."""
+    return sys.stderr.dropped_lines if isinstance(sys.stderr, QueuedStream) else 0

@@ -89,6 +89,7 @@ def test_a_pipe_that_nobody_reads_holds_nobody_up_and_what_is_dropped_is_counted
     assert lines[0] == 0, "what was in the pipe already"
     assert lines[-90:] == list(range(19_910, 20_000)), "the newest are kept"
     assert sum(count for count, _ in pipe.dropped) == 20_000 - len(lines)
+    assert stream.dropped_lines == 20_000 - len(lines)
     assert len(pipe.dropped) <= 2, "once it flows, and once where the writer was still starting"
     assert 0 <= pipe.dropped[0][1] < 60
 

@@ -110,6 +110,11 @@ def test_a_quantile_is_the_bound_of_its_bucket() -> None:
     assert quantile(0.0, counts) == 0.005
 
 
+def test_lost_log_lines_are_served_as_a_counter() -> None:
+    metrics = Metrics(dropped_lines=lambda: 7)
+    assert metrics.registry.get_sample_value("peekaping_producer_log_lines_dropped_total") == 7
+
+
 def test_metrics_hold_the_process_and_no_times_of_creation() -> None:
     metrics = Metrics()
     metrics.handed_off.labels("enqueued").inc()
