@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Iterable
 
 from peekaping_producer.dependencies import REDIS
 from peekaping_producer.loop import Loop, LoopDone
@@ -40,7 +41,7 @@ class Claims:
             self._sooner.clear()
             claim = await self._schedule.claim(self._batch)
             loop.worked(REDIS)
-            if claim.due:
+            if claim.due or claim.removed:
                 self.outstanding[claim.token] = claim
                 self._metrics.claimed.inc(len(claim.due))
                 return claim
@@ -73,6 +74,10 @@ class Claims:
         """Make the claim's monitors due again at once, rather than when the lease runs out; how many that were."""
         self.settle(claim)
         return await self._schedule.give_back(claim)
+
+    async def postpone(self, claim: Claim, ids: Iterable[str], delay_s: float) -> int:
+        """Make these monitors of the claim due again in `delay_s`; how many that were. The rest stays claimed."""
+        return await self._schedule.give_back(claim, ids, delay_s=delay_s)
 
     def nudge(self) -> None:
         """This replica put something into due: look now rather than at the end of the wait."""

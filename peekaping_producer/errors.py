@@ -53,3 +53,18 @@ class TaskDiedError(ProducerError):
 
 class StaleTermError(ProducerError):
     """A leader's write was refused by Redis: its term is over, and somebody else may lead."""
+
+
+class RowsError(StoreError):
+    """The database answers, and does not give out the rows that were asked for."""
+
+
+class BatchError(ProducerError):
+    """No item of a batch could be processed, although Redis and the database answer.
+
+    `dependency` is the one whose error it was: redis, database, or producer for an error of this program.
+    """
+
+    def __init__(self, message: str, dependency: str) -> None:
+        self.dependency = dependency
+        super().__init__(message)

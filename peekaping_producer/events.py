@@ -14,6 +14,7 @@ from peekaping_producer.hints import Hints
 from peekaping_producer.loop import Loop
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.once import Once
+from peekaping_producer.schedule import LONGEST_ID
 
 log = structlog.stdlib.get_logger()
 
@@ -40,11 +41,13 @@ _decode_payload = msgspec.json.Decoder(_Monitor | str | None).decode
 def monitor_id_of(message: bytes) -> str | None:
     """The monitor that an event message is about; None where it names none (an unknown id was patched).
 
-    Raises ValueError for a message of another form.
+    Raises ValueError for a message of another form, whatever its sender made of it.
     """
     try:
         payload = _decode_payload(_decode_event(message).payload)
-    except msgspec.MsgspecError as error:
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except (msgspec.MsgspecError, ValueError, TypeError) as error:
         raise ValueError(str(error)) from None
     return payload.id if isinstance(payload, _Monitor) else payload
 
@@ -120,7 +123,7 @@ class EventListener:
             return "malformed"
         if monitor_id is None:
             return "ignored"
-        if not self._is_id(monitor_id):
+        if len(monitor_id) > LONGEST_ID or not self._is_id(monitor_id):
             return "foreign"
         self._hints.add((monitor_id,))
         return "hinted"

@@ -9,9 +9,11 @@ from collections.abc import Collection, Iterable
 
 from peekaping_producer.claims import Claims
 from peekaping_producer.dependencies import DATABASE, REDIS, Dependencies
+from peekaping_producer.isolation import describe, isolate
 from peekaping_producer.loop import Loop
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitor import Plan
+from peekaping_producer.oddities import Oddities
 from peekaping_producer.schedule import Placed, Schedule
 from peekaping_producer.stores import MonitorStore, Session
 
@@ -25,7 +27,14 @@ class Hints:
     """The ids to look at again, each once, oldest first; and the loop that does."""
 
     def __init__(
-        self, schedule: Schedule, store: MonitorStore, claims: Claims, metrics: Metrics, dependencies: Dependencies
+        self,
+        schedule: Schedule,
+        store: MonitorStore,
+        claims: Claims,
+        *,
+        oddities: Oddities,
+        metrics: Metrics,
+        dependencies: Dependencies,
     ) -> None:
         self.loop = Loop("hints", dependencies, uses=(REDIS, DATABASE))
         self.placing = asyncio.Lock()
@@ -35,6 +44,7 @@ class Hints:
         self._schedule = schedule
         self._store = store
         self._claims = claims
+        self._oddities = oddities
         self._metrics = metrics
         self._not_before: dict[str, float] = {}
         self._retry_s: dict[str, float] = {}
@@ -69,23 +79,38 @@ class Hints:
         """Wait for hints that are ripe, and follow up to 500 of them. Returns 0."""
         ripe = await self._ripe()
         self.loop.beat()
-        try:
+        leased: list[str] = []
+
+        async def attempt(some: list[str]) -> None:
             async with self._store.session() as session, self.placing:
-                plans = await session.plans([monitor_id for monitor_id in ripe if self._store.is_id(monitor_id)])
-                placed = await self.place(term, session, [plans.get(each) or Plan(each, 0) for each in ripe])
+                plans = await session.plans([monitor_id for monitor_id in some if self._store.is_id(monitor_id)])
+                for plan in plans.values():
+                    if plan.problem:
+                        self._oddities.report(plan.id, "monitor.unschedulable", plan.problem)
+                wanted = [plans.get(each) or Plan(each, 0) for each in some]
+                leased.extend((await self.place(term, session, wanted, retry=True)).leased)
+
+        def set_aside(monitor_id: str, error: Exception) -> None:
+            """Sync reads it too; a hint that fails is not worth keeping."""
+            self._oddities.report(monitor_id, "monitor.unplaced", f"Its change is left to sync: {describe(error)}.")
+
+        try:
+            await isolate(ripe, attempt, set_aside)
         except BaseException:
             self.add(each for each in ripe if each not in self._not_before)
             raise
-        self._retry(ripe, placed.leased)
+        self._retry(ripe, leased)
         return 0.0
 
-    async def place(self, term: str, session: Session, plans: list[Plan]) -> Placed:
+    async def place(self, term: str, session: Session, plans: list[Plan], *, retry: bool = False) -> Placed:
         """Place plans, count what changed, and let this replica's workers know of what is due now.
+
+        With `retry`, those among them that were set aside are due now.
 
         What would have to move is read once more: between the reading of `plans` and now a worker may have read a
         newer row and rescheduled by it, and moving that back would run a tick twice.
         """
-        placed = await self._schedule.place(term, plans)
+        placed = await self._schedule.place(term, plans, retry=retry)
         moved = 0
         if placed.misfits:
             again = await session.plans([misfit.id for misfit in placed.misfits])
@@ -93,7 +118,7 @@ class Hints:
         for change, amount in (("added", placed.added), ("moved", moved), ("removed", placed.removed)):
             if amount:
                 self._metrics.schedule_changes.labels(change).inc(amount)
-        if placed.added or moved:
+        if placed.added or moved or retry:
             self._claims.nudge()
         return placed
 

@@ -23,7 +23,7 @@ from peekaping_producer.dependencies import REDIS, Dependencies
 from peekaping_producer.errors import StaleTermError
 from peekaping_producer.loop import Loop
 from peekaping_producer.metrics import Metrics
-from peekaping_producer.schedule import Campaign, Schedule
+from peekaping_producer.schedule import Campaign, Campaigned, Schedule
 from peekaping_producer.tasks import end
 
 log = structlog.stdlib.get_logger()
@@ -54,6 +54,8 @@ class Leader:
         self.loop = Loop("leader", dependencies, uses=(REDIS,), longest_backoff_s=1.0)
         self.node = node or node_id()
         self.term: str | None = None
+        self.followed: str | None = None
+        """The term of another replica that led when this one last asked."""
         self._unanswered: str | None = None
         """The term of a campaign whose answer did not arrive: Redis may hold it for us."""
         self._schedule = schedule
@@ -79,13 +81,14 @@ class Leader:
             await self._leave_behind(self._reign)
         begin = self._unanswered = self._unanswered or f"{self.node}/{secrets.token_hex(6)}"
         asked_at = time.monotonic()
-        answer, held_for_s = await self._schedule.campaign(self.term or "", begin, TTL_S)
+        answer = await self._schedule.campaign(self.term or "", begin, TTL_S)
         self._unanswered = None
-        if answer is Campaign.WON:
+        if answer.result is Campaign.WON:
             await self._end("its key was gone")
-            self._begin(begin)
-        elif answer is Campaign.HELD:
+            self._begin(begin, answer)
+        elif answer.result is Campaign.HELD:
             await self._end("another replica leads")
+            self._follow(answer)
         if self.term:
             self._trust(asked_at)
         self.loop.succeeded()
@@ -93,7 +96,7 @@ class Leader:
         if self._reign:
             await asyncio.wait({self._reign}, timeout=RENEW_S)
             return 0.0
-        return min(ASK_S, held_for_s + 0.005) if held_for_s else ASK_S
+        return min(ASK_S, answer.ttl_s + 0.005) if answer.ttl_s else ASK_S
 
     async def _leave_behind(self, reign: asyncio.Task[None]) -> None:
         """End a term whose reign is over. One that was not trusted may still be renewed by a late reply: nobody would
@@ -104,8 +107,22 @@ class Leader:
         if term and distrusted:
             await self._schedule.resign(term)
 
-    def _begin(self, term: str) -> None:
+    def _follow(self, answer: Campaigned) -> None:
+        if answer.holder != self.followed:
+            self.followed = answer.holder
+            log.info("leader.followed", message="Another replica leads.", term=answer.holder)
+
+    def _begin(self, term: str, answer: Campaigned) -> None:
         self.term = term
+        self.followed = None
+        if answer.holder and answer.holder != term:
+            left = "no end" if answer.holder_ttl_s is None else f"{answer.holder_ttl_s:.0f} s left"
+            log.warning(
+                "leader.taken_over",
+                message="Took over a leader key that no living leader can have set: a clock was wrong.",
+                holder=answer.holder,
+                had=left,
+            )
         self._reign = asyncio.create_task(self._lead_until_stale(term), name="reign")
         self._metrics.is_leader.set(1)
         self._metrics.leader_transitions.inc()

@@ -8,7 +8,7 @@ from redis.exceptions import RedisError
 
 from peekaping_producer.backoff import Backoff
 from peekaping_producer.dependencies import DATABASE, REDIS, Dependencies
-from peekaping_producer.errors import StoreError
+from peekaping_producer.errors import BatchError, StoreError
 
 
 class LoopDone(Exception):  # noqa: N818 - no error: the loop has nothing left to do
@@ -58,8 +58,8 @@ class Loop:
     async def run(self, turn: Callable[[], Awaitable[float]]) -> None:
         """Take turns until one raises LoopDone (a normal end) or something unforeseen.
 
-        A turn returns how many seconds to wait before the next. RedisError, StoreError and OSError mean waiting with
-        backoff.
+        A turn returns how many seconds to wait before the next. RedisError, StoreError, BatchError and OSError mean
+        waiting with backoff.
         """
         try:
             while True:
@@ -76,6 +76,8 @@ class Loop:
         started_at = time.monotonic()
         try:
             pause = await turn()
+        except BatchError as error:
+            self._dependencies.failed(error.dependency, error, self._kind)
         except StoreError as error:
             self._dependencies.failed(DATABASE, error, self._kind)
         except (RedisError, OSError) as error:

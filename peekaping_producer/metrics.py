@@ -95,7 +95,19 @@ class Metrics:
         self.due_depth = gauge("due_depth", "Monitors in the due set.")
         self.lease_depth = gauge("lease_depth", "Monitors that a claim holds.")
         self.oldest_due_age = gauge(
-            "oldest_due_age_seconds", "How long the longest overdue monitor waits; NaN: Redis is away."
+            "oldest_due_age_seconds", "How long the monitor that waits longest does so; NaN: Redis is away."
+        )
+        self.late_depth = gauge("late_depth", "Monitors that were claimed and not handed off since.")
+        self.clock_skew = gauge("redis_clock_skew_seconds", "Redis's clock less this machine's.")
+        self.condition = Gauge(
+            f"{PREFIX}_condition", "1 while something is wrong, by code.", ["code"], registry=registry
+        )
+        self.queue_depth = Gauge(f"{PREFIX}_queue_depth", "Tasks in the queue, by state.", ["state"], registry=registry)
+        self.oldest_pending_age = gauge("oldest_pending_age_seconds", "How long the task waits that is taken next.")
+        self.set_aside = gauge("monitors_set_aside", "Monitors whose work failed here and is tried again later.")
+        self.unschedulable = gauge("monitors_unschedulable", "Active rows that cannot be scheduled; of the leader.")
+        self.degraded_reads = counter(
+            "degraded_reads_total", "Batches for which a table's last known content was used.", "table"
         )
         self.claimed = counter("claimed_total", "Monitors claimed.")
         self.handed_off = counter("handed_off_total", "Claimed monitors, by what became of them.", "outcome")

@@ -1,4 +1,6 @@
-"""What is odd about single monitors: said once for each, counted always, stopping nobody."""
+"""What is odd about single monitors: said once for each, counted always, stopping nobody; and what is odd just now."""
+
+import time
 
 import structlog
 
@@ -7,6 +9,10 @@ from peekaping_producer.once import Once
 
 log = structlog.stdlib.get_logger()
 
+CURRENT_FOR_S = 900.0
+"""How long something odd counts as current after it was met."""
+_MOST_CURRENT = 1000
+
 
 class Oddities:
     """Warns of each (monitor, kind, reason) once, as long as it remembers it."""
@@ -14,9 +20,35 @@ class Oddities:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._said = Once()
+        self._current: dict[tuple[str, str], tuple[float, str]] = {}
+        self._degraded: dict[str, tuple[float, str]] = {}
 
     def report(self, monitor_id: str, kind: str, reason: str) -> None:
         """`kind` is a dotted event name, `reason` a sentence without secrets."""
         self._metrics.oddities.labels(kind).inc()
+        shown = ascii(monitor_id)[1:-1]
+        self._current.pop((shown, kind), None)
+        if len(self._current) >= _MOST_CURRENT:
+            del self._current[next(iter(self._current))]
+        self._current[shown, kind] = (time.monotonic(), reason)
         if self._said.first((monitor_id, kind, reason)):
-            log.warning(kind, message=reason, monitor_id=ascii(monitor_id)[1:-1])
+            log.warning(kind, message=reason, monitor_id=shown)
+
+    def degraded(self, table: str, reason: str) -> None:
+        """A table did not answer, and what was last known of it is used."""
+        self._metrics.degraded_reads.labels(table).inc()
+        self._degraded[table] = (time.monotonic(), reason)
+
+    def current(self) -> list[dict[str, str]]:
+        """What is odd now, the latest first, each as `monitor_id`, `kind` and `reason`; at most 1,000."""
+        since = time.monotonic() - CURRENT_FOR_S
+        return [
+            {"monitor_id": monitor_id, "kind": kind, "reason": reason}
+            for (monitor_id, kind), (at, reason) in reversed(self._current.items())
+            if at >= since
+        ]
+
+    def degraded_tables(self, within_s: float) -> dict[str, str]:
+        """The tables whose last known content was used in the last `within_s` seconds, with the reason."""
+        since = time.monotonic() - within_s
+        return {table: reason for table, (at, reason) in self._degraded.items() if at >= since}

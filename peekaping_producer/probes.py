@@ -1,5 +1,6 @@
 """What the HTTP endpoint answers. It alone needs aiohttp, which takes a third of a second to import."""
 
+import json
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -31,6 +32,10 @@ async def _without_a_body(
     return response
 
 
+def _json(body: dict[str, object], status: int) -> web.Response:
+    return web.json_response(text=json.dumps(body) + "\n", status=status)
+
+
 class Probes:
     """/livez, /readyz and /metrics, of what Vitals and Metrics know; nothing here asks Redis or the database."""
 
@@ -43,6 +48,7 @@ class Probes:
         app = web.Application(middlewares=[_without_a_body])
         app.add_routes(
             [
+                web.get("/", self._index),
                 web.get("/livez", self._livez),
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._serve_metrics),
@@ -50,14 +56,17 @@ class Probes:
         )
         return web.AppRunner(app, access_log=None, handle_signals=False, lingering_time=0)
 
+    async def _index(self, _request: web.Request) -> web.Response:
+        return web.Response(text="peekaping-producer: /livez /readyz /metrics\n")
+
     async def _livez(self, _request: web.Request) -> web.Response:
         stalled = self._vitals.stalled()
-        return web.json_response({"alive": not stalled, "stalled": stalled}, status=503 if stalled else 200)
+        return _json({"alive": not stalled, "stalled": stalled}, 503 if stalled else 200)
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         reasons = self._vitals.unready()
-        body = {"ready": not reasons, "reasons": reasons, "remarks": self._vitals.noted()}
-        return web.json_response(body, status=503 if reasons else 200)
+        body = {"ready": not reasons, "reasons": reasons, "remarks": self._vitals.remarks()}
+        return _json(body, 503 if reasons else 200)
 
     async def _serve_metrics(self, _request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self._metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import Iterator
 from importlib.metadata import version
 
 import structlog
@@ -12,15 +13,18 @@ from redis.exceptions import RedisError
 from peekaping_producer import logs
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.claims import Claims
+from peekaping_producer.conditions import Condition
 from peekaping_producer.dependencies import Dependencies
 from peekaping_producer.errors import StartInterruptedError, TaskDiedError
 from peekaping_producer.events import CHANNELS, EventListener
 from peekaping_producer.health import HealthServer
 from peekaping_producer.hints import Hints
+from peekaping_producer.isolation import Suspects
 from peekaping_producer.leader import Leader
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.oddities import Oddities
 from peekaping_producer.reclaimer import Reclaimer
+from peekaping_producer.replica_report import MOST_ODDITIES, ReplicaReport
 from peekaping_producer.schedule import Schedule
 from peekaping_producer.schedule.client import check_rights, check_server, connect
 from peekaping_producer.schedule.server import eviction_policy
@@ -41,6 +45,8 @@ _LAST_STEPS_S = 3.0
 """Of SHUTDOWN_GRACE, kept for giving back, resigning and closing."""
 _LAST_WORDS_S = 0.2
 """For the log, where a second signal ends the replica at once."""
+DEGRADED_FOR_S = 15.0
+"""A table whose last known content was used within this time does not answer now."""
 _SIDE_LOOPS = 8
 """Loops beside the workers that may each hold a Redis connection."""
 
@@ -61,8 +67,10 @@ class Producer:
         self._dependencies = dependencies = Dependencies(metrics)
         self._schedule = Schedule(self._redis, lease_ttl_s=settings.lease_ttl)
         broker = AsynqBroker(self._redis)
+        self._suspects = suspects = Suspects()
+        metrics.set_aside.set_function(lambda: len(suspects))
         self._claims = Claims(self._schedule, metrics, batch=settings.claim_batch)
-        oddities = Oddities(metrics)
+        self._oddities = oddities = Oddities(metrics)
         builder = TaskBuilder(server_zone=settings.tz, report=oddities.report)
         self._workers = [
             Worker(
@@ -72,6 +80,7 @@ class Producer:
                 store=self._store,
                 builder=builder,
                 broker=broker,
+                suspects=suspects,
                 oddities=oddities,
                 metrics=metrics,
                 dependencies=dependencies,
@@ -79,12 +88,15 @@ class Producer:
             for number in range(settings.producer_concurrency)
         ]
         self._reclaimer = Reclaimer(self._schedule, self._claims, metrics, dependencies)
-        self._hints = Hints(self._schedule, self._store, self._claims, metrics, dependencies)
+        self._hints = Hints(
+            self._schedule, self._store, self._claims, oddities=oddities, metrics=metrics, dependencies=dependencies
+        )
         self._sync = Sync(
             schedule=self._schedule,
             store=self._store,
             broker=broker,
             hints=self._hints,
+            oddities=oddities,
             metrics=metrics,
             dependencies=dependencies,
             interval_s=settings.sync_interval,
@@ -98,7 +110,16 @@ class Producer:
             dependencies=dependencies,
         )
         self._leader = Leader(self._schedule, self._lead, metrics, dependencies)
-        self._vitals = Vitals(self._schedule, self._store, metrics, dependencies)
+        self._vitals = Vitals(
+            self._leader.node,
+            schedule=self._schedule,
+            store=self._store,
+            broker=broker,
+            dependencies=dependencies,
+            metrics=metrics,
+        )
+        self._vitals.sources = [self._conditions]
+        self._vitals.describe = self._report
         self._summary = Summary(
             self._leader.node, stats=self._schedule.stats, metrics=metrics, dependencies=dependencies
         )
@@ -193,7 +214,6 @@ class Producer:
             *(worker.loop for worker in self._workers),
             *(each.loop for each in (self._reclaimer, self._leader, self._hints, self._listener, self._sync)),
         ]
-        self._vitals.remarks = [self._empty_answer_remark]
         log.info(
             "producer.started",
             message="Producer is running.",
@@ -214,8 +234,35 @@ class Producer:
         if died:
             raise died
 
-    def _empty_answer_remark(self) -> str | None:
-        return "sync: the database shows no active monitor; nothing is removed" if self._sync.refused_removal else None
+    def _conditions(self) -> Iterator[Condition]:
+        """What the parts of this replica know to be wrong."""
+        if self._sync.refused_removal:
+            yield Condition(
+                "database_empty",
+                "The database shows no active monitor while the schedule holds some: nothing is removed, and nothing "
+                "can be checked.",
+            )
+        for table, reason in self._oddities.degraded_tables(DEGRADED_FOR_S).items():
+            yield Condition("database_degraded", f"What was last known of {table} is used: {reason}")
+        if self._suspects:
+            yield Condition(
+                "monitors_set_aside",
+                f"{len(self._suspects)} of the monitors failed on their own here, and are tried again after a wait.",
+            )
+        if self._sync.unschedulable:
+            yield Condition(
+                "monitors_unschedulable",
+                f"{self._sync.unschedulable} of the active monitors cannot be scheduled as they are.",
+            )
+
+    def _report(self, conditions: tuple[Condition, ...]) -> ReplicaReport:
+        return ReplicaReport(
+            leads=self._leader.term is not None,
+            conditions=conditions,
+            oddities=tuple(self._oddities.current()[:MOST_ODDITIES]),
+            set_aside=len(self._suspects),
+            unschedulable=self._sync.unschedulable,
+        )
 
     async def _lead(self, term: str) -> None:
         """What only the leader does, for one term. Raises StaleTermError when Redis says that it is over."""

@@ -1,50 +1,158 @@
-"""What `peekaping-producer status` tells: the schedule and the queue at one instant."""
+"""What `peekaping-producer status` prints: the schedule, the queue and the replicas' reports at one instant."""
+
+import asyncio
+import time
+from collections import Counter
 
 import msgspec
 from redis.exceptions import RedisError, ResponseError
 
+from peekaping_producer.brokers import Queue
 from peekaping_producer.brokers.asynq import AsynqBroker
+from peekaping_producer.conditions import (
+    LATE_AFTER_S,
+    LEADERLESS_AFTER_S,
+    Condition,
+    Level,
+    of_clocks,
+    of_queue,
+    of_schedule,
+)
 from peekaping_producer.errors import ScheduleError, UnreachableError
+from peekaping_producer.replica_report import ReplicaReport, decode_report
 from peekaping_producer.schedule import Schedule, Stats
 from peekaping_producer.schedule.client import check_server, connect
 from peekaping_producer.targets import RedisTarget
 
+VERSION = 1
+"""Of the JSON form: raised when a field changes its meaning or goes."""
+
 
 class Status(msgspec.Struct, frozen=True):
-    """A look at Redis alone; the database is not asked."""
+    """A look at Redis alone: what is known of the database is what the replicas report."""
 
     stats: Stats
-    queue: dict[str, int]
+    queue: Queue
+    skew_s: float
+    """Redis TIME less this machine's clock."""
+    leaderless_s: float = 0.0
+    late_after_s: float = LATE_AFTER_S
 
-    def is_late(self, max_overdue_s: float) -> bool:
-        """Whether the latest monitor waits for longer than that: no replica does its work."""
-        return self.stats.oldest_due_age_s > max_overdue_s
+    @property
+    def replicas(self) -> dict[str, ReplicaReport]:
+        """The reports of the replicas that live, by node."""
+        return {each.node: decode_report(each.text) for each in self.stats.reports}
+
+    @property
+    def conditions(self) -> list[Condition]:
+        """What is wrong, the worst first: what is seen here, then what replicas report of themselves."""
+        seen = [
+            *of_schedule(self.stats, leaderless_s=self.leaderless_s, late_after_s=self.late_after_s),
+            *of_queue(self.queue),
+            *of_clocks(self.skew_s),
+        ]
+        codes = {each.code for each in seen}
+        for node, report in self.replicas.items():
+            seen += [
+                Condition(each.code, f"{each.reason} (reported by {ascii(node)[1:-1]})")
+                for each in report.conditions
+                if each.code not in codes
+            ]
+            codes |= {each.code for each in report.conditions}
+        return sorted(seen, key=lambda each: list(Level).index(each.level))
+
+    @property
+    def oddities(self) -> list[dict[str, str]]:
+        """What is odd about single monitors, as the replicas report it; each once."""
+        found: dict[tuple[str | None, str | None], dict[str, str]] = {}
+        for report in self.replicas.values():
+            found |= {(each.get("monitor_id"), each.get("kind")): each for each in report.oddities}
+        return list(found.values())
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether checks do not happen as they should."""
+        return any(each.level is not Level.NOTE for each in self.conditions)
 
     def lines(self) -> list[str]:
         """For a person to read."""
         stats = self.stats
         ttl = f" (for another {stats.leader_ttl_ms / 1000:.1f} s)" if stats.leader_ttl_ms is not None else ""
-        oldest = f"{stats.oldest_due_age_s:.1f} s ago" if stats.overdue else "nothing is overdue"
+        age_s = stats.oldest_due_age_s
+        waiting = stats.oldest_due_ms is not None
         rows = {
-            "leader": f"{stats.leader}{ttl}" if stats.leader else "none",
-            "due": f"{stats.due} monitors wait for their time",
-            "leased": f"{stats.leased} are being handed off",
-            "overdue": f"{stats.overdue}",
-            "oldest due": oldest,
-            "queue": ", ".join(f"{count} {name}" for name, count in self.queue.items()),
+            "leader": f"{ascii(stats.leader)[1:-1]}{ttl}" if stats.leader else "none",
+            "replicas": f"{len(self.replicas)} reporting",
+            "due": f"{stats.due} scheduled",
+            "leased": f"{stats.leased} being handed off",
+            "overdue": f"{stats.overdue}, and {stats.late} claimed and not handed off"
+            if stats.late
+            else f"{stats.overdue}",
+            "oldest due": f"{age_s:.1f} s ago" if waiting else "nothing is overdue",
+            "queue": ", ".join(f"{count} {name}" for name, count in self.queue.depths.items()),
         }
-        return [f"{name:<11} {text}" for name, text in rows.items()]
+        lines = [f"{name:<11} {text}" for name, text in rows.items()]
+        lines += [f"{each.level.value:<11} {each.code}: {each.reason}" for each in self.conditions]
+        counts = Counter(each.get("kind", "?") for each in self.oddities)
+        lines += [f"{'odd':<11} {kind}: {count}" for kind, count in sorted(counts.items())]
+        return lines
+
+    def as_json(self) -> dict[str, object]:
+        """The documented form of `status --json`."""
+        stats = self.stats
+        return {
+            "version": VERSION,
+            "healthy": not self.is_failing,
+            "conditions": [
+                {"code": each.code, "level": each.level.value, "reason": each.reason} for each in self.conditions
+            ],
+            "leader": stats.leader,
+            "leader_ttl_ms": stats.leader_ttl_ms,
+            "now_ms": stats.now_ms,
+            "due": stats.due,
+            "leased": stats.leased,
+            "overdue": stats.overdue,
+            "late": stats.late,
+            "oldest_due_age_s": round(stats.oldest_due_age_s, 3),
+            "oldest_due_monitor": stats.oldest_id,
+            "clock_skew_s": round(self.skew_s, 3),
+            "queue": dict(self.queue.depths),
+            "oldest_pending_s": self.queue.oldest_pending_s,
+            "workers_registered": self.queue.servers,
+            "replicas": {
+                node: {"leads": report.leads, "set_aside": report.set_aside, "unschedulable": report.unschedulable}
+                for node, report in self.replicas.items()
+            },
+            "oddities": self.oddities,
+        }
 
 
-async def look(target: RedisTarget) -> Status:
-    """Ask once. Raises UnreachableError or ScheduleError where Redis does not answer or cannot be used."""
+async def look(target: RedisTarget, *, late_after_s: float = LATE_AFTER_S) -> Status:
+    """Ask once; twice where no leader is seen, which a change of leader may be.
+
+    Raises UnreachableError or ScheduleError where Redis does not answer or cannot be used.
+    """
     redis = connect(target, connections=2)
+    schedule, broker = Schedule(redis), AsynqBroker(redis)
+    leaderless_s = 0.0
     try:
         await check_server(redis, target)
-        return Status(await Schedule(redis).stats(), await AsynqBroker(redis).depths())
+        stats, skew_s = await _stats(schedule)
+        if stats.leader is None:
+            await asyncio.sleep(LEADERLESS_AFTER_S)
+            stats, skew_s = await _stats(schedule)
+            leaderless_s = 0.0 if stats.leader else LEADERLESS_AFTER_S
+        return Status(stats, await broker.inspect(), skew_s, leaderless_s, late_after_s)
     except ResponseError as error:
         raise ScheduleError(f"Redis at {target} cannot be used: {error}") from None
     except (RedisError, OSError) as error:
         raise UnreachableError(f"Redis at {target} does not answer: {error}") from None
     finally:
         await redis.aclose()
+
+
+async def _stats(schedule: Schedule) -> tuple[Stats, float]:
+    """The schedule, and Redis TIME less our clock in seconds."""
+    asked_at = time.time()
+    stats = await schedule.stats()
+    return stats, stats.now_ms / 1000 - (asked_at + time.time()) / 2

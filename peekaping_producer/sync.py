@@ -13,9 +13,12 @@ import structlog
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.dependencies import DATABASE, REDIS, Dependencies
 from peekaping_producer.hints import Hints
+from peekaping_producer.isolation import describe, isolate
 from peekaping_producer.loop import Loop
 from peekaping_producer.metrics import Metrics
-from peekaping_producer.schedule import Schedule, Sighting, chunks, keys
+from peekaping_producer.monitor import Plan
+from peekaping_producer.oddities import Oddities
+from peekaping_producer.schedule import LONGEST_ID, Schedule, Sighting, chunks, keys
 from peekaping_producer.stores import MonitorStore, Session
 
 log = structlog.stdlib.get_logger()
@@ -40,6 +43,7 @@ class Sync:
         store: MonitorStore,
         broker: AsynqBroker,
         hints: Hints,
+        oddities: Oddities,
         metrics: Metrics,
         dependencies: Dependencies,
         interval_s: float,
@@ -48,10 +52,14 @@ class Sync:
         self.loop = Loop("sync", dependencies, uses=(REDIS, DATABASE))
         self.refused_removal = False
         """The last answer of the database was so empty that it was not believed."""
+        self.unschedulable = 0
+        """Active rows of the last walk that cannot be scheduled."""
+        self._first = True
         self._schedule = schedule
         self._store = store
         self._broker = broker
         self._hints = hints
+        self._oddities = oddities
         self._metrics = metrics
         self._interval_s = interval_s
         self._sleep = sleep
@@ -63,6 +71,7 @@ class Sync:
 
     async def run(self, term: str) -> None:
         """Sync once the events are subscribed, then at every interval; raises StaleTermError when the term is over."""
+        self._first = True
         await self._until(time.monotonic() + SUBSCRIBED_WITHIN_S)
 
         async def turn() -> float:
@@ -77,7 +86,7 @@ class Sync:
         try:
             await self.loop.run(turn)
         finally:
-            self.refused_removal = False  # another leader's business now
+            self.refused_removal, self.unschedulable = False, 0  # another leader's business now
 
     async def _until(self, then: float) -> None:
         while (left_s := then - time.monotonic()) > 0 and not self._hints.overflowed:
@@ -102,23 +111,50 @@ class Sync:
             log.warning("queue.repaired", message="Removed stray entries.", orphans=orphans, doubles=doubles)
         took_s = time.monotonic() - started_at
         self._metrics.sync_duration.observe(took_s)
+        if not self.refused_removal:
+            self._succeeded(len(known), took_s)
+
+    def _succeeded(self, monitors: int, took_s: float) -> None:
+        """Log it: the first one of a term for everybody to see, and one that found nothing as a warning."""
         self._metrics.sync_last_success.set_to_current_time()
-        log.debug("sync.done", message="The schedule agrees.", monitors=len(known), took_ms=round(took_s * 1000))
+        write = log.info if self._first else log.debug
+        message = "The schedule agrees with the database."
+        if not monitors:
+            write, message = (log.warning if self._first else log.info), "The database has no monitor to schedule."
+        self._first = False
+        write("sync.done", message=message, monitors=monitors, took_ms=round(took_s * 1000))
 
     async def _place_all(self, term: str, session: Session) -> set[int]:
         """Place every active monitor; returns the hashes of their ids (32 bytes each; a million fit)."""
         known: set[int] = set()
         after: str | None = None
+        unschedulable = 0
         while True:
             self.loop.beat()
             async with self._hints.placing:
                 plans = await session.page_of_plans(after, PAGE)
-                placed = await self._hints.place(term, session, plans)
-            known.update(hash(plan.id) for plan in plans)
-            self._hints.add(placed.leased)
+                await self._place(term, session, plans)
+            known.update(hash(plan.id) for plan in plans if plan.interval > 0)
+            unschedulable += sum(plan.interval <= 0 for plan in plans)
             if len(plans) < PAGE:
+                self.unschedulable = unschedulable
+                self._metrics.unschedulable.set(unschedulable)
                 return known
             after = plans[-1].id
+
+    async def _place(self, term: str, session: Session, plans: list[Plan]) -> None:
+        """Place a page; one plan that cannot be placed stops no other."""
+
+        async def attempt(some: list[Plan]) -> None:
+            self._hints.add((await self._hints.place(term, session, some)).leased)
+
+        def set_aside(plan: Plan, error: Exception) -> None:
+            self._oddities.report(plan.id, "monitor.unplaced", f"The schedule cannot hold it: {describe(error)}.")
+
+        for plan in plans:
+            if plan.problem:
+                self._oddities.report(plan.id, "monitor.unschedulable", plan.problem)
+        await isolate([plan for plan in plans if len(plan.id) <= LONGEST_ID], attempt, set_aside)
 
     async def _remove_unknown(self, term: str, session: Session, known: set[int]) -> None:
         members, unknown = await self._members(lambda monitor_id: hash(monitor_id) not in known)
@@ -188,7 +224,8 @@ class Sync:
 def _split(
     unknown: dict[str, list[Sighting]], is_id: Callable[[str], bool]
 ) -> tuple[dict[str, list[Sighting]], dict[str, list[Sighting]]]:
-    """What is no id of this database, and what is."""
-    foreign = {key: [seen for seen in some if not is_id(seen.id)] for key, some in unknown.items()}
-    ours = {key: [seen for seen in some if is_id(seen.id)] for key, some in unknown.items()}
+    """What is no id of this database, and what is. A member too long for any is left to the claim that meets it."""
+    fit = {key: [seen for seen in some if len(seen.id) <= LONGEST_ID] for key, some in unknown.items()}
+    foreign = {key: [seen for seen in some if not is_id(seen.id)] for key, some in fit.items()}
+    ours = {key: [seen for seen in some if is_id(seen.id)] for key, some in fit.items()}
     return foreign, ours

@@ -1,59 +1,120 @@
-"""How the replica is: depths and ages for the metrics, and whether it is alive and ready for its probes."""
+"""How the replica is: what it sees every few seconds, and whether it is alive, ready, and what is wrong.
+
+Everything that reports a replica's state reads `conditions`: readiness, metrics, log lines, and the report in Redis
+that `status` reads.
+"""
 
 import asyncio
 import math
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
+import structlog
 from redis.exceptions import RedisError
 
+from peekaping_producer.brokers import Broker, Queue
+from peekaping_producer.conditions import LEVELS, Condition, Level, of_clocks, of_queue, of_schedule
 from peekaping_producer.dependencies import DATABASE, REDIS, Dependencies
 from peekaping_producer.errors import StoreError
 from peekaping_producer.loop import Loop
 from peekaping_producer.metrics import Metrics
-from peekaping_producer.schedule import Schedule
+from peekaping_producer.replica_report import ReplicaReport, encode_report
+from peekaping_producer.schedule import Schedule, Stats
 from peekaping_producer.stores import MonitorStore
 
+log = structlog.stdlib.get_logger()
+
 SAMPLE_INTERVAL_S = 5.0
+SAMPLES_PER_QUEUE = 3
+"""The queue is looked at once in so many samples."""
 STALE_AFTER_S = 12.0
 WEDGED_AFTER_S = 13.0
 """More than the longest step of a loop: a hand-off that is repeated (8 s and a call), or a load (10 s)."""
+_UNAVAILABLE = {REDIS: "redis_unavailable", DATABASE: "database_unavailable"}
 
 
 class Vitals:
     """Looks at Redis and the database every few seconds; probes read what it saw and cost nothing."""
 
-    def __init__(self, schedule: Schedule, store: MonitorStore, metrics: Metrics, dependencies: Dependencies) -> None:
+    def __init__(
+        self,
+        node: str,
+        *,
+        schedule: Schedule,
+        store: MonitorStore,
+        broker: Broker,
+        dependencies: Dependencies,
+        metrics: Metrics,
+    ) -> None:
         self.loop = Loop("vitals", dependencies, uses=())
         self.draining = False
         self.watched: list[Loop] = []
         """The loops that must advance."""
-        self.remarks: list[Callable[[], str | None]] = []
-        """What is worth reading in readiness although it does not make the replica unready."""
+        self.sources: list[Callable[[], Iterable[Condition]]] = []
+        """What other parts of the replica know to be wrong."""
+        self.describe: Callable[[tuple[Condition, ...]], ReplicaReport] = lambda conditions: ReplicaReport(
+            conditions=conditions
+        )
+        """Makes the report of the conditions that only this replica knows."""
+        self.stats: Stats | None = None
+        """The schedule as last seen; None while it cannot be."""
+        self._node = node
         self._schedule = schedule
         self._store = store
-        self._metrics = metrics
+        self._broker = broker
         self._dependencies = dependencies
+        self._metrics = metrics
+        self._queue: Queue | None = None
+        self._skew_s = 0.0
+        self._samples = 0
+        self._led_at = time.monotonic()
         self._seen_at: dict[str, float] = {}
         self._trouble: dict[str, str] = {}
+        self._raised: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Sample for ever."""
-        await self.loop.run(self.run_once)
+        """Sample until canceled; then take the replica's report out of Redis."""
+        try:
+            await self.loop.run(self.run_once)
+        finally:
+            with suppress(RedisError, OSError):  # it counts as gone once it is old
+                await self._schedule.forget_report(self._node)
 
     async def run_once(self) -> float:
         """Sample once; returns the seconds until the next sample."""
+        await self._sample_schedule()
+        self.loop.beat()
+        await self._sample_database()
+        if self._samples % SAMPLES_PER_QUEUE == 0:
+            await self._sample_queue()
+        self._samples += 1
+        self._report_changes()
+        return SAMPLE_INTERVAL_S
+
+    async def _sample_schedule(self) -> None:
+        # Before the first sample nothing has been seen, which is nothing to report.
+        report = encode_report(self.describe(tuple(self._own_conditions()) if self._samples else ()))
+        asked_at = time.time()
         try:
-            stats = await self._schedule.stats()
+            stats = await self._schedule.stats(node=self._node, report=report)
         except (RedisError, OSError) as error:
             self._failed(REDIS, error, f"{type(error).__name__}: {error}")
+            self.stats = None
             self._metrics.oldest_due_age.set(math.nan)
-        else:
-            self._seen(REDIS)
-            self._metrics.due_depth.set(stats.due)
-            self._metrics.lease_depth.set(stats.leased)
-            self._metrics.oldest_due_age.set(stats.oldest_due_age_s)
-        self.loop.beat()
+            return
+        self._seen(REDIS)
+        self.stats = stats
+        self._skew_s = stats.now_ms / 1000 - (asked_at + time.time()) / 2
+        if stats.leader:
+            self._led_at = time.monotonic()
+        self._metrics.due_depth.set(stats.due)
+        self._metrics.lease_depth.set(stats.leased)
+        self._metrics.late_depth.set(stats.late)
+        self._metrics.oldest_due_age.set(stats.oldest_due_age_s)
+        self._metrics.clock_skew.set(self._skew_s)
+
+    async def _sample_database(self) -> None:
         try:
             async with asyncio.timeout(SAMPLE_INTERVAL_S):
                 await self._store.ping()
@@ -63,16 +124,61 @@ class Vitals:
             self._failed(DATABASE, error, str(error))
         else:
             self._seen(DATABASE)
-        return SAMPLE_INTERVAL_S
+
+    async def _sample_queue(self) -> None:
+        try:
+            self._queue = await self._broker.inspect()
+        except (RedisError, OSError):
+            self._queue = None  # what is wrong with Redis is known by now
+            return
+        for state, depth in self._queue.depths.items():
+            self._metrics.queue_depth.labels(state).set(depth)
+        self._metrics.oldest_pending_age.set(self._queue.oldest_pending_s or 0.0)
 
     def _failed(self, dependency: str, error: Exception, reason: str) -> None:
         self._trouble[dependency] = reason
         self._dependencies.failed(dependency, error, self.loop.name)
 
     def _seen(self, dependency: str) -> None:
-        self._dependencies.worked(dependency, self.loop.name)
         self._seen_at[dependency] = time.monotonic()
         self._trouble.pop(dependency, None)
+        self._dependencies.worked(dependency, self.loop.name)
+
+    def conditions(self) -> list[Condition]:
+        """All that is wrong now."""
+        conditions = self._own_conditions()
+        if self.stats is not None:
+            conditions += of_schedule(self.stats, leaderless_s=time.monotonic() - self._led_at)
+        if self._queue is not None:
+            conditions += of_queue(self._queue)
+        return conditions
+
+    def _own_conditions(self) -> list[Condition]:
+        """What only this replica knows: `status` sees the schedule and the queue itself."""
+        if self.draining:
+            return [Condition("draining", "The replica is stopping.")]
+        reasons = {name: trouble.reason for name, trouble in self._dependencies.troubles.items()} | self._trouble
+        for dependency in (REDIS, DATABASE):
+            age_s = time.monotonic() - self._seen_at.get(dependency, -math.inf)
+            if dependency not in reasons and age_s > STALE_AFTER_S:
+                reasons[dependency] = "not seen yet" if math.isinf(age_s) else f"not seen for {age_s:.0f} s"
+        found = [Condition(_UNAVAILABLE.get(name, "producer_failing"), reason) for name, reason in reasons.items()]
+        found += of_clocks(self._skew_s)
+        return found + [each for source in self.sources for each in source()]
+
+    def _report_changes(self) -> None:
+        """Set the metric of each condition, and log those that begin or end."""
+        now = time.monotonic()
+        current = {each.code: each for each in self.conditions()}
+        for code in LEVELS:
+            self._metrics.condition.labels(code).set(code in current)
+        for code, each in current.items():
+            if code not in self._raised:
+                self._raised[code] = now
+                log.warning("condition.raised", message=each.reason, code=code, condition_level=each.level.value)
+        for code in self._raised.keys() - current.keys():
+            lasted_s = round(now - self._raised.pop(code), 1)
+            log.info("condition.cleared", message=f"No longer so: {code}.", code=code, lasted_s=lasted_s)
 
     def stalled(self) -> list[str]:
         """The loops that are at work and do not advance; empty means alive."""
@@ -80,16 +186,9 @@ class Vitals:
         return [f"{loop.name}: {loop.stalled_s:.0f} s" for loop in loops if loop.stalled_s > WEDGED_AFTER_S]
 
     def unready(self) -> dict[str, str]:
-        """Why no work should be expected of this replica now, by dependency; empty means ready."""
-        if self.draining:
-            return {"producer": "draining"}
-        reasons = dict(self._trouble)
-        for dependency in ("redis", "database"):
-            age_s = time.monotonic() - self._seen_at.get(dependency, -math.inf)
-            if dependency not in reasons and age_s > STALE_AFTER_S:
-                reasons[dependency] = "not seen yet" if math.isinf(age_s) else f"not seen for {age_s:.0f} s"
-        return reasons
+        """Why no work should be expected of this replica now, by condition; empty means ready."""
+        return {each.code: each.reason for each in self.conditions() if each.level is Level.UNREADY}
 
-    def noted(self) -> list[str]:
-        """Remarks for whoever reads the readiness page."""
-        return [text for remark in self.remarks if (text := remark())]
+    def remarks(self) -> list[str]:
+        """What is wrong although this replica can work: a code and a sentence each."""
+        return [f"{each.code}: {each.reason}" for each in self.conditions() if each.level is not Level.UNREADY]

@@ -1,6 +1,7 @@
 """One of a replica's workers: claim, load, build, hand off."""
 
 import asyncio
+import time
 from contextlib import AsyncExitStack
 
 import structlog
@@ -9,7 +10,8 @@ from redis.exceptions import RedisError
 from peekaping_producer.brokers import Broker, HandOff
 from peekaping_producer.claims import Claims
 from peekaping_producer.dependencies import DATABASE, REDIS, Dependencies
-from peekaping_producer.errors import StoreError, StoreUnavailableError
+from peekaping_producer.errors import BatchError, RowsError, StoreError, StoreUnavailableError
+from peekaping_producer.isolation import Suspects, describe, isolate
 from peekaping_producer.loop import Loop
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.oddities import Oddities
@@ -21,6 +23,14 @@ log = structlog.stdlib.get_logger()
 
 LOAD_WITHIN_S = 10.0
 """More than one slow statement; less than what makes a loop look wedged."""
+PING_WITHIN_S = 2.0
+"""After a load that failed: whether the database answers at all."""
+RETRY_WAITING_S = 2.0
+"""When to try a monitor again whose task needs a table that does not answer."""
+
+
+class _UnreadError(StoreUnavailableError):
+    """A part of a claim was not read; the other parts may be."""
 
 
 class Worker:
@@ -35,10 +45,12 @@ class Worker:
         store: MonitorStore,
         builder: TaskBuilder,
         broker: Broker,
+        suspects: Suspects,
         oddities: Oddities,
         metrics: Metrics,
         dependencies: Dependencies,
     ) -> None:
+        """`suspects` is shared by the workers of a replica."""
         self.loop = Loop(f"worker-{number}", dependencies, uses=(REDIS, DATABASE), kind="worker")
         self._log = log.bind(worker_id=number)
         self._claims = claims
@@ -46,6 +58,7 @@ class Worker:
         self._store = store
         self._builder = builder
         self._broker = broker
+        self._suspects = suspects
         self._oddities = oddities
         self._metrics = metrics
 
@@ -69,45 +82,109 @@ class Worker:
                 while (claim := await self._claims.next(self.loop)) is None:
                     await session.ping()
                     self.loop.worked(DATABASE)
-            loaded = await self._load(session, claim)
-        try:
-            await self._hand_off(claim, loaded)
-        except (RedisError, OSError):
-            self._claims.settle(claim)  # nothing can be given back now: the lease runs out
-            raise
+            try:
+                await self._take_through(claim, session, connection)
+            except (StoreError, BatchError):
+                await self._claims.give_back(claim)
+                raise
+            except (RedisError, OSError):
+                self._claims.settle(claim)  # nothing can be given back now: the lease runs out
+                raise
         self._claims.settle(claim)
         return 0.0
 
-    async def _load(self, session: Session, claim: Claim) -> Loaded:
-        """Read the monitors; where the database fails, they are due again at once."""
+    async def _take_through(self, claim: Claim, first_session: Session, connection: AsyncExitStack) -> None:
+        """Load and hand off the claim's monitors: all in one batch, unless some of them have failed before.
+
+        `connection` is that of `first_session`; it is given up as soon as something has been read.
+        """
+        sessions = [first_session]
+        failed: dict[str, str] = {}
+
+        async def attempt(ids: list[str]) -> None:
+            async with connection if sessions else AsyncExitStack() as stack:
+                session = sessions.pop() if sessions else await stack.enter_async_context(self._store.session())
+                loaded = await self._load(session, claim, ids)
+            await self._hand_off(claim, ids, loaded)
+
+        def set_aside(monitor_id: str, error: Exception) -> None:
+            kind = "monitor.unreadable" if isinstance(error, RowsError) else "monitor.failed"
+            self._oddities.report(monitor_id, kind, f"It is set aside: {describe(error)}.")
+            failed[monitor_id] = kind
+
+        for member in claim.removed:
+            self._oddities.report(member, "schedule.foreign_member", "Longer than any monitor's id: removed.")
+        unread: _UnreadError | None = None
+        for group in self._suspects.groups(claim.due):
+            if time.monotonic() >= claim.ends_at:
+                break  # a load took too long; the rest is reclaimed
+            try:
+                await isolate(group, attempt, set_aside)
+            except _UnreadError as error:
+                unread = error
+        await self._set_aside(claim, failed)
+        if unread:
+            raise unread
+
+    async def _load(self, session: Session, claim: Claim, ids: list[str]) -> Loaded:
+        """Read the monitors. Raises StoreError where the database fails.
+
+        Where it answers, and yet did not give out these in time: they are due again and will be read in smaller parts
+        (raises _UnreadError), and one that fails alone again is to be set aside (raises RowsError).
+        """
         self.loop.beat()
         try:
             async with asyncio.timeout(LOAD_WITHIN_S):
-                loaded = await session.load(list(claim.due))
-        except TimeoutError:
-            await self._claims.give_back(claim)
-            raise StoreUnavailableError(f"a batch was not read within {LOAD_WITHIN_S:g} s") from None
-        except StoreError:
-            await self._claims.give_back(claim)
-            raise
+                loaded = await session.load(ids)
+        except (TimeoutError, StoreError) as error:
+            if isinstance(error, TimeoutError):
+                error = StoreUnavailableError(f"a batch was not read within {LOAD_WITHIN_S:g} s")
+            if not await self._database_answers():
+                raise error from None
+            if self._suspects.is_alone(ids):
+                raise RowsError(str(error)) from None
+            self._suspects.not_read(ids)
+            await self._claims.postpone(claim, ids, 0)
+            raise _UnreadError(str(error)) from None
         self.loop.worked(DATABASE)
         return loaded
 
-    async def _hand_off(self, claim: Claim, loaded: Loaded) -> None:
-        """Hand off what runs and drop what does not. An absent or broken row is left to its lease and read again."""
+    async def _database_answers(self) -> bool:
+        self.loop.beat()
+        try:
+            async with asyncio.timeout(PING_WITHIN_S):
+                await self._store.ping()
+        except (TimeoutError, StoreError):
+            return False
+        return True
+
+    async def _hand_off(self, claim: Claim, ids: list[str], loaded: Loaded) -> None:
+        """Hand off what runs, drop what does not, set aside what cannot be. An absent row is left to its lease."""
         self.loop.beat()
         runs = [check for check in loaded.checks.values() if check.monitor.runs]
         tasks = self._builder.build(runs, claim.now_ms)
+        failed: dict[str, str] = {}
         if tasks:
-            self._account(claim, tasks, await self._broker.hand_off(claim, tasks))
-        if len(tasks) < len(claim.due):
-            await self._drop(claim, loaded)
+            handed = await self._broker.hand_off(claim, tasks)
+            self._account(claim, tasks, handed)
+            failed |= handed.refused
+            for monitor_id, reason in handed.refused.items():
+                self._oddities.report(monitor_id, "monitor.refused", f"Its task is refused: {reason}.")
+            for monitor_id in handed.running:
+                self._oddities.report(monitor_id, "monitor.overlapping", "Its check has been running for many ticks.")
+        if len(tasks) < len(ids):
+            built = {task.monitor_id for task in tasks}
+            failed |= loaded.broken | {c.monitor.id: "unbuilt" for c in runs if c.monitor.id not in built}
+            for monitor_id, reason in loaded.broken.items():
+                self._oddities.report(monitor_id, "monitor.unreadable", reason)
+            await self._drop(claim, ids, loaded)
+            await self._let_wait(claim, loaded)
+        self._suspects.worked(each for each in ids if each not in failed)
+        await self._set_aside(claim, failed)
 
-    async def _drop(self, claim: Claim, loaded: Loaded) -> None:
+    async def _drop(self, claim: Claim, ids: list[str], loaded: Loaded) -> None:
         drops = [monitor_id for monitor_id, check in loaded.checks.items() if not check.monitor.runs]
-        for monitor_id, reason in loaded.broken.items():
-            self._oddities.report(monitor_id, "monitor.unreadable", reason)
-        for monitor_id in claim.due:
+        for monitor_id in ids:
             if not self._store.is_id(monitor_id):
                 self._oddities.report(monitor_id, "schedule.foreign_member", "No monitor id of this database: removed.")
                 drops.append(monitor_id)
@@ -116,9 +193,28 @@ class Worker:
             self._metrics.handed_off.labels(Outcome.DROPPED.value).inc(dropped)
             self._log.info("claim.dropped", message="Took monitors that do not run out of the schedule.", count=dropped)
 
+    async def _let_wait(self, claim: Claim, loaded: Loaded) -> None:
+        for table, reason in loaded.degraded.items():
+            self._oddities.degraded(table, reason)
+        for monitor_id, reason in loaded.waiting.items():
+            self._oddities.report(monitor_id, "monitor.waiting", reason)
+        if loaded.waiting:
+            await self._claims.postpone(claim, loaded.waiting, RETRY_WAITING_S)
+            self._metrics.handed_off.labels(Outcome.WAITING.value).inc(len(loaded.waiting))
+
+    async def _set_aside(self, claim: Claim, failed: dict[str, str]) -> None:
+        """Let them be due again later: each failure of its own makes a monitor wait longer."""
+        by_delay: dict[float, list[str]] = {}
+        for monitor_id in failed:
+            by_delay.setdefault(self._suspects.failed(monitor_id), []).append(monitor_id)
+        for delay_s, ids in by_delay.items():
+            await self._claims.postpone(claim, ids, delay_s)
+        if failed:
+            self._metrics.handed_off.labels(Outcome.SET_ASIDE.value).inc(len(failed))
+
     def _account(self, claim: Claim, tasks: list[HealthCheckTask], handed: HandOff) -> None:
         counts = dict.fromkeys(Outcome, 0)
-        counts[Outcome.ENQUEUED] = len(tasks) - len(handed.exceptions)
+        counts[Outcome.ENQUEUED] = len(tasks) - len(handed.exceptions) - len(handed.refused)
         for outcome in handed.exceptions.values():
             counts[outcome] += 1
         for outcome, count in counts.items():
@@ -128,6 +224,8 @@ class Worker:
         lags_ms, missed = [], 0
         for task in tasks:
             if handed.exceptions and handed.exceptions.get(task.monitor_id) in (Outcome.LOST, Outcome.UNCONFIRMED):
+                continue
+            if task.monitor_id in handed.refused:
                 continue
             lag_ms = handed.now_ms - claim.due[task.monitor_id]
             lags_ms.append(lag_ms)

@@ -9,13 +9,31 @@ from peekaping_producer.schedule import Claim, Outcome
 from peekaping_producer.task import HealthCheckTask
 
 
+class Queue(msgspec.Struct, frozen=True):
+    """The queue at one instant."""
+
+    depths: Mapping[str, int]
+    """Tasks by state, "pending" among them."""
+    oldest_pending_s: float | None
+    """How long the task waits that the workers are to take next; None where none waits."""
+    paused: bool
+    servers: int
+    """Worker processes that the queue's own records call alive; 0 may also mean that they keep no record."""
+    problems: tuple[str, ...] = ()
+    """Keys that cannot be read, each with the reason."""
+
+
 class HandOff(msgspec.Struct, frozen=True):
     """What became of the tasks of one hand-off."""
 
     now_ms: int
     """Redis TIME of the hand-off."""
     exceptions: Mapping[str, Outcome]
-    """By monitor id; whatever is not named here was enqueued."""
+    """By monitor id; what is named neither here nor in `refused` was enqueued."""
+    refused: Mapping[str, str] = {}
+    """By monitor id, why its task alone could not be handed off: the claim still holds it."""
+    running: Mapping[str, int] = {}
+    """By monitor id, how many ticks its task has run for, where that is remarkable."""
 
 
 class Broker(Protocol):
@@ -29,6 +47,11 @@ class Broker(Protocol):
     async def hand_off(self, claim: Claim, tasks: list[HealthCheckTask]) -> HandOff:
         """Hand `tasks` (monitors of `claim`, at most 1,000) to the workers.
 
-        Raises redis.exceptions.RedisError when it could not be done while the claim lasted.
+        One task that is refused stops no other: it is named in the answer. Raises redis.exceptions.RedisError when the
+        rest could not be done while the claim lasted.
         """
+        ...
+
+    async def inspect(self) -> Queue:
+        """Look at the queue. Raises redis.exceptions.RedisError."""
         ...

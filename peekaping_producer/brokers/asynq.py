@@ -4,14 +4,17 @@ One script enqueues and reschedules, so there is no instant at which one of the 
 """
 
 import time
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from typing import Any
 
+import msgspec
+import structlog
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from peekaping_producer.backoff import Backoff
-from peekaping_producer.brokers import HandOff
+from peekaping_producer.brokers import HandOff, Queue
+from peekaping_producer.isolation import describe, is_lost_connection, is_of_dependency, isolate
 from peekaping_producer.schedule import Claim, Outcome, chunks, keys
 from peekaping_producer.schedule.script import CLOCK, Script
 from peekaping_producer.task import HealthCheckTask
@@ -22,6 +25,10 @@ TASK_ID_PREFIX = "healthcheck:"
 DEFAULT_TIMEOUT_S = 1800
 """asynq's default: a message with neither timeout nor deadline is an error to its workers."""
 
+LARGE_BYTES = 256 * 1024
+"""A message of this size travels alone: what Redis, or a limit on the way, refuses in it cannot stop others."""
+CALL_BYTES = 4 * 1024 * 1024
+"""What the messages of one call add up to at the most."""
 REPEAT_FOR_S = 8.0
 """How long a hand-off is repeated whose reply was lost; then the lease runs out and others take over."""
 
@@ -34,10 +41,13 @@ _HAND_OFF_KEYS = (
     keys.LEASE,
     _QUEUES,
     *(QUEUE_KEY + name for name in ("pending", "active", "lease", "retry", "scheduled", "archived", "completed")),
+    keys.LATE,
 )
-_LISTS = ("pending", "active")
-_SETS = ("archived", "completed", "retry", "scheduled")
+_STATES = ("pending", "active", "archived", "completed", "retry", "scheduled")
+_QUEUE_KEYS = (*(QUEUE_KEY + name for name in (*_STATES, "paused")), "asynq:servers")
 _PACKAGE = "peekaping_producer.brokers"
+
+log = structlog.stdlib.get_logger()
 _STRETCH = 500
 _SUSPECTS_AT_ONCE = 50
 """LPOS and LREM cost the length of the list: 50 of them hold a list of 100,000 for about 0.1 s."""
@@ -51,30 +61,55 @@ class AsynqBroker:
         self._hand_off = Script(_PACKAGE, "hand_off", clock=clock)
         self._look_at_pending = Script(_PACKAGE, "look_at_pending", clock=clock)
         self._sweep_pending = Script(_PACKAGE, "sweep_pending", clock=clock)
+        self._queue = Script(_PACKAGE, "queue", clock=clock)
 
     async def hand_off(self, claim: Claim, tasks: list[HealthCheckTask]) -> HandOff:
         """See Broker. Where a reply was lost the call is repeated, and what it then finds gone is `unconfirmed`."""
+        exceptions: dict[str, Outcome] = {}
+        refused: dict[str, str] = {}
+        running: dict[str, int] = {}
+        now_ms = claim.now_ms
+        messages = [_Message(task, encode_message(task)) for task in tasks]
+
+        async def attempt(some: list[_Message]) -> None:
+            nonlocal now_ms
+            now_ms, outcomes, told = await self._call(claim, some)
+            running.update({some[index - 1].task.monitor_id: count for index, count in _pairs(told)})
+            exceptions.update({some[index - 1].task.monitor_id: outcome for index, outcome in outcomes.items()})
+
+        def set_aside(message: _Message, error: Exception) -> None:
+            refused[message.task.monitor_id] = f"{describe(error)} ({len(message.data)} bytes)"
+
+        for some in _calls(messages):
+            alone = len(some) == 1 and len(some[0].data) >= LARGE_BYTES
+
+            def is_everyones(error: BaseException, *, alone: bool = alone) -> bool:
+                # Redis refuses what is too large by closing the connection, at times before its reason is read.
+                return is_of_dependency(error) and not (alone and is_lost_connection(error))
+
+            await isolate(some, attempt, set_aside, is_of_dependency=is_everyones)
+        return HandOff(now_ms, exceptions, refused, running)
+
+    async def _call(self, claim: Claim, messages: list["_Message"]) -> tuple[int, dict[int, Outcome], list[Any]]:
+        """Run the script once, or again where its reply was lost: Redis TIME, outcomes by index from 1, running."""
         args: list[str | bytes | int] = [claim.token, QUEUE, TASK_KEY_PREFIX, TASK_ID_PREFIX]
-        for task in tasks:
-            args += (task.monitor_id, task.interval * 1000, encode_message(task))
+        for message in messages:
+            args += (message.task.monitor_id, message.task.interval * 1000, message.data)
         repeated = False
-        give_up_at = min(claim.ends_at, time.monotonic() + REPEAT_FOR_S)
+        large = len(messages) == 1 and len(messages[0].data) >= LARGE_BYTES
+        give_up_at = min(claim.ends_at, time.monotonic() + (0 if large else REPEAT_FOR_S))
         backoff = Backoff(0.05, 1.0)
         while True:
             try:
-                now_ms, outcomes = await self._hand_off.run(self._redis, _HAND_OFF_KEYS, args)
+                now_ms, outcomes, told = await self._hand_off.run(self._redis, _HAND_OFF_KEYS, args)
                 break
-            except (RedisConnectionError, RedisTimeoutError, OSError):
-                if time.monotonic() >= give_up_at:
+            except Exception as error:
+                if not is_lost_connection(error) or time.monotonic() >= give_up_at:
                     raise
                 repeated = True
                 await backoff.wait()
         lost = Outcome.UNCONFIRMED if repeated else Outcome.LOST
-        exceptions = {
-            tasks[index - 1].monitor_id: lost if outcome == b"lost" else Outcome(outcome.decode())
-            for index, outcome in zip(outcomes[::2], outcomes[1::2], strict=True)
-        }
-        return HandOff(now_ms, exceptions)
+        return now_ms, {i: lost if each == b"lost" else Outcome(each.decode()) for i, each in _pairs(outcomes)}, told
 
     async def sweep_pending(self) -> tuple[int, int]:
         """Walk the pending list; remove entries without a task and entries that stand in it twice, and count them.
@@ -96,22 +131,65 @@ class AsynqBroker:
             if len(ids) < _STRETCH:
                 break
             stop -= _STRETCH
-        swept_orphans = swept_doubles = 0
-        for some in chunks(list(dict.fromkeys(suspects)), _SUSPECTS_AT_ONCE):
-            orphaned, doubled = await self._sweep_pending.run(self._redis, (PENDING,), (TASK_KEY_PREFIX, *some))
-            swept_orphans += orphaned
-            swept_doubles += doubled
-        return swept_orphans, swept_doubles
+        swept = [0, 0]
 
-    async def depths(self) -> dict[str, int]:
-        """How many tasks the queue holds, by state."""
-        async with self._redis.pipeline(transaction=True) as pipe:
-            for name in _LISTS:
-                pipe.llen(QUEUE_KEY + name)
-            for name in _SETS:
-                pipe.zcard(QUEUE_KEY + name)
-            counts = await pipe.execute()
-        return dict(zip(_LISTS + _SETS, counts, strict=True))
+        async def sweep(some: list[bytes]) -> None:
+            reply = await self._sweep_pending.run(self._redis, (PENDING,), (TASK_KEY_PREFIX, *some))
+            swept[:] = [before + more for before, more in zip(swept, reply, strict=True)]
+
+        def leave(task_id: bytes, error: Exception) -> None:
+            shown = ascii(task_id[:40])[2:-1]
+            log.warning(
+                "queue.unremovable",
+                message="Redis refused to remove a stray entry.",
+                task_id=shown,
+                error=describe(error),
+            )
+
+        small = [each for each in dict.fromkeys(suspects) if len(each) < LARGE_BYTES]
+        large = [each for each in dict.fromkeys(suspects) if len(each) >= LARGE_BYTES]
+        for some in (*chunks(small, _SUSPECTS_AT_ONCE), *chunks(large, 1)):
+            await isolate(some, sweep, leave)
+        return swept[0], swept[1]
+
+    async def inspect(self) -> Queue:
+        """See Broker."""
+        _, counts, waits_ms, paused, servers, problems = await self._queue.run(
+            self._redis, _QUEUE_KEYS, (TASK_KEY_PREFIX,)
+        )
+        return Queue(
+            dict(zip(_STATES, counts, strict=True)),
+            waits_ms / 1000 if waits_ms >= 0 else None,
+            bool(paused),
+            servers,
+            tuple(each.decode(errors="replace") for each in problems),
+        )
+
+
+class _Message(msgspec.Struct, frozen=True, gc=False):
+    task: HealthCheckTask
+    data: bytes
+
+
+def _calls(messages: list[_Message]) -> Iterator[list[_Message]]:
+    """`messages` as the script is to be given them: a large one alone, after the others."""
+    small = [each for each in messages if len(each.data) < LARGE_BYTES]
+    some: list[_Message] = []
+    size = 0
+    for each in small:
+        if size + len(each.data) > CALL_BYTES:
+            yield some
+            some, size = [], 0
+        some.append(each)
+        size += len(each.data)
+    if some:
+        yield some
+    if len(small) < len(messages):
+        yield from ([each] for each in messages if len(each.data) >= LARGE_BYTES)
+
+
+def _pairs(flat: list[Any]) -> Iterable[tuple[int, Any]]:
+    return zip(flat[::2], flat[1::2], strict=True)
 
 
 def encode_message(task: HealthCheckTask) -> bytes:

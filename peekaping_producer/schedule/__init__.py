@@ -6,7 +6,7 @@ Every method raises redis.exceptions.RedisError (OSError while connecting) when 
 
 import random
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -24,6 +24,16 @@ CALL_LIMIT = 1000
 """Ids per script call: Lua's unpack ends at 7,999 values."""
 CLOCK_STEP_SLACK_MS = 5000
 """How far Redis TIME may step (a failover) without sync moving due times because of it."""
+LONGEST_ID = 64
+"""Bytes. No monitor's id is longer; a longer member of the schedule is removed by the claim that meets it."""
+LONGEST_DELAY_S = 60.0
+"""How far ahead a claimed monitor may be postponed after a failed attempt."""
+CLAIM_WITHIN_S = 2.0
+"""A claim that reaches Redis later than this after it was sent is refused: its sender has given up waiting."""
+LONGEST_LEADER_TTL_S = 60.0
+"""A leader's key that lives longer than this was set by a clock gone wrong; TTLs in use are 10 s."""
+REPORT_AGE_S = 15.0
+"""A replica's report that is older belongs to a replica that is gone."""
 
 
 class Outcome(StrEnum):
@@ -40,6 +50,10 @@ class Outcome(StrEnum):
     """Lost on the repeat of a hand-off whose reply was lost: most likely the first attempt did it."""
     DROPPED = "dropped"
     """Its row is there and says that it does not run."""
+    SET_ASIDE = "set_aside"
+    """It failed alone, for a reason of its own: it is tried again later, after a longer wait each time."""
+    WAITING = "waiting"
+    """A table that its task needs does not answer: it is tried again soon."""
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -50,11 +64,13 @@ class Claim(msgspec.Struct, frozen=True):
     now_ms: int
     """Redis TIME of the claim."""
     due: Mapping[str, float]
-    """Monitor id to the due time (ms) that was meant, the longest overdue first."""
+    """Monitor id to the due time (ms) that was meant, the longest overdue first; also where earlier claims failed."""
     next_due_ms: float | None
     """Where nothing was due: when the next one will be, if there is any."""
     ends_at: float
     """time.monotonic() by which the lease has surely not yet run out."""
+    removed: tuple[str, ...] = ()
+    """Beginnings of the members that were too long to be ids of anything; they have left the schedule."""
 
 
 class Sighting(msgspec.Struct, frozen=True, gc=False):
@@ -83,20 +99,52 @@ class Campaign(StrEnum):
     HELD = "held"
 
 
+class Campaigned(msgspec.Struct, frozen=True):
+    """The answer to an attempt to lead."""
+
+    result: Campaign
+    ttl_s: float
+    """How long the leader's key lives from now; 0 for no end."""
+    holder: str | None
+    """The term that the key held before."""
+    holder_ttl_s: float | None
+    """How long that term's key would have lived; None for no end."""
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What a replica wrote about itself."""
+
+    node: str
+    at_ms: int
+    """Redis TIME at which it was written."""
+    text: bytes
+
+
 class Stats(msgspec.Struct, frozen=True):
-    """The schedule at one instant; times in ms."""
+    """The schedule at one instant; times in ms of Redis TIME."""
 
     now_ms: int
     due: int
     leased: int
     overdue: int
+    """In due, and their time has come."""
+    late: int
+    """Claimed at least once and not handed off since."""
     oldest_due_ms: float | None
+    """The due time that was meant of the monitor that waits longest, in due or leased; None when none waits."""
+    oldest_id: str | None
     leader: str | None
     leader_ttl_ms: int | None
+    """None for a key without an end."""
+    problems: tuple[str, ...] = ()
+    """Keys that cannot be read, each with the reason."""
+    write_refused: str | None = None
+    """Why Redis refused a write."""
+    reports: tuple[Report, ...] = ()
 
     @property
     def oldest_due_age_s(self) -> float:
-        """How long the longest overdue monitor waits, in seconds; 0 when none does."""
+        """How long the monitor that waits longest does so, in seconds; 0 when none does."""
         return 0.0 if self.oldest_due_ms is None else max(0.0, (self.now_ms - self.oldest_due_ms) / 1000)
 
 
@@ -108,10 +156,21 @@ def chunks(items: list[T], size: int = CALL_LIMIT) -> Iterator[list[T]]:
 class Schedule:
     """The schedule in one Redis database."""
 
-    def __init__(self, redis: Redis, *, lease_ttl_s: float = 10.0, clock: str = CLOCK) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        lease_ttl_s: float = 10.0,
+        clock: str = CLOCK,
+        monotonic: Callable[[], float] | None = None,
+    ) -> None:
+        """`monotonic`: seconds of the process's own clock, which passes as Redis TIME does but for its steps."""
         self.redis = redis
+        self._monotonic = monotonic or (lambda: time.monotonic())  # noqa: PLW0108 - walks put another in its place
         self.lease_ttl_s = lease_ttl_s
         self._lease_ttl_ms = int(lease_ttl_s * 1000)
+        self._clock_ahead_ms: float | None = None
+        """Redis TIME less our own clock, as of the latest claim."""
 
         def script(name: str) -> Script:
             return Script(__name__, name, clock=clock)
@@ -133,46 +192,65 @@ class Schedule:
         """Take up to `limit` (at most 1,000) due monitors, the longest overdue first."""
         asked_at = time.monotonic()
         nonce = random.randrange(1024)  # noqa: S311 - tells two claims of one millisecond apart, guards nothing
-        now_ms, token, next_due, flat = await self._claim.run(
-            self.redis, (keys.DUE, keys.LEASE), (limit, self._lease_ttl_ms, nonce)
+        deadline = 0
+        if self._clock_ahead_ms is not None:
+            deadline = int((self._monotonic() + CLAIM_WITHIN_S) * 1000 + self._clock_ahead_ms)
+        now_ms, token, next_due, flat, removed = await self._claim.run(
+            self.redis, (keys.DUE, keys.LEASE, keys.LATE), (limit, self._lease_ttl_ms, nonce, deadline, LONGEST_ID)
         )
+        # The latest answer alone counts: after a step of Redis' clock one claim is refused, and the next is not.
+        self._clock_ahead_ms = now_ms - self._monotonic() * 1000
         return Claim(
             token=token.decode(),
             now_ms=now_ms,
             due={_text(flat[i]): max(float(flat[i + 1]), 0.0) for i in range(0, len(flat), 2)},
             next_due_ms=float(next_due) if next_due else None,
             ends_at=asked_at + self.lease_ttl_s,
+            removed=tuple(_text(each) for each in removed),
         )
 
     async def drop(self, claim: Claim, ids: Iterable[str]) -> int:
         """Take claimed monitors out of the schedule; how many the claim still held."""
         dropped = 0
         for some in chunks(list(ids)):
-            dropped += await self._drop.run(self.redis, (keys.LEASE,), (claim.token, *some))
+            dropped += await self._drop.run(self.redis, (keys.LEASE, keys.LATE), (claim.token, *some))
         return dropped
 
-    async def give_back(self, claim: Claim) -> int:
-        """Make what the claim still holds due again, as it was; how many that were."""
+    async def give_back(self, claim: Claim, ids: Iterable[str] | None = None, *, delay_s: float = 0.0) -> int:
+        """Make what the claim still holds of `ids` (None: all) due again, as it was or `delay_s` from now.
+
+        At most LONGEST_DELAY_S. Returns how many that were; the due time that was meant is kept for the next claim.
+        """
         given = 0
-        for some in chunks(list(claim.due.items())):
-            pairs = [part for monitor_id, score in some for part in (monitor_id, repr(score))]
-            given += await self._give_back.run(self.redis, (keys.DUE, keys.LEASE), (claim.token, *pairs))
+        delay_ms = int(min(delay_s, LONGEST_DELAY_S) * 1000)
+        for some in chunks(list(claim.due if ids is None else ids)):
+            pairs = [part for monitor_id in some for part in (monitor_id, repr(claim.due[monitor_id]))]
+            given += await self._give_back.run(
+                self.redis, (keys.DUE, keys.LEASE, keys.LATE), (claim.token, delay_ms, *pairs)
+            )
         return given
 
     async def reclaim(self, limit: int = CALL_LIMIT) -> int:
         """Make up to `limit` monitors due again whose lease ran out; how many that were."""
-        reclaimed: int = await self._reclaim.run(self.redis, (keys.DUE, keys.LEASE), (self._lease_ttl_ms, limit))
+        reclaimed: int = await self._reclaim.run(
+            self.redis, (keys.DUE, keys.LEASE, keys.LATE), (self._lease_ttl_ms, limit)
+        )
         return reclaimed
 
     # The leader's writes: each names its term, and raises StaleTermError when that is over.
 
-    async def place(self, term: str, plans: Iterable[Plan]) -> Placed:
-        """Make the schedule agree with up to 1,000 plans: add, (interval 0 or less) remove, or tell what misfits."""
+    async def place(self, term: str, plans: Iterable[Plan], *, retry: bool = False) -> Placed:
+        """Make the schedule agree with up to 1,000 plans: add, (interval 0 or less) remove, or tell what misfits.
+
+        With `retry`, a monitor that was postponed after a failed attempt is due now: its row may have been mended.
+        """
         pairs = [part for plan in plans for part in (plan.id, max(plan.interval, 0) * 1000)]
         if not pairs:
             return Placed()
         reply = await self._place.run(
-            self.redis, (keys.DUE, keys.LEASE, keys.LEADER), (term, CLOCK_STEP_SLACK_MS, *pairs)
+            self.redis,
+            (keys.DUE, keys.LEASE, keys.LEADER, keys.LATE),
+            (term, CLOCK_STEP_SLACK_MS, int(LONGEST_DELAY_S * 1000), int(retry), *pairs),
         )
         if reply[0] == b"stale":
             raise StaleTermError(f"place: term {term} is over")
@@ -204,7 +282,7 @@ class Schedule:
         removed = 0
         for some in chunks(list(sightings)):
             pairs = [part for seen in some for part in (seen.id, seen.score)]
-            reply = await self._remove.run(self.redis, (key, keys.LEADER), (term, *pairs))
+            reply = await self._remove.run(self.redis, (key, keys.LEADER, keys.LATE), (term, *pairs))
             if reply < 0:
                 raise StaleTermError(f"remove: term {term} is over")
             removed += reply
@@ -222,32 +300,68 @@ class Schedule:
 
     # Leadership.
 
-    async def campaign(self, held: str, begin: str, ttl_s: float) -> tuple[Campaign, float]:
-        """Renew the term `held` ('' for none), or begin the term `begin` where nobody leads.
-
-        Also tells for how many seconds the leader's key will live (0 where it has no end).
-        """
-        answer, ttl_ms = await self._campaign.run(self.redis, (keys.LEADER,), (held, begin, int(ttl_s * 1000)))
-        return Campaign(answer.decode()), max(ttl_ms, 0) / 1000
+    async def campaign(self, held: str, begin: str, ttl_s: float) -> Campaigned:
+        """Renew the term `held` ('' for none), or begin the term `begin` where no replica leads."""
+        result, ttl_ms, holder, holder_ttl_ms = await self._campaign.run(
+            self.redis, (keys.LEADER,), (held, begin, int(ttl_s * 1000), int(LONGEST_LEADER_TTL_S * 1000))
+        )
+        return Campaigned(
+            Campaign(result.decode()),
+            max(ttl_ms, 0) / 1000,
+            _text(holder) or None,
+            None if holder_ttl_ms < 0 else holder_ttl_ms / 1000,
+        )
 
     async def resign(self, term: str) -> bool:
         """End `term` now; False when it was over already."""
         return bool(await self._resign.run(self.redis, (keys.LEADER,), (term,)))
 
-    async def stats(self) -> Stats:
-        """Look at the whole."""
-        now_ms, due, leased, overdue, oldest, leader, ttl = await self._stats.run(
-            self.redis, (keys.DUE, keys.LEASE, keys.LEADER), ()
+    async def stats(self, *, node: str = "", report: bytes = b"") -> Stats:
+        """Look at the whole; write the report of replica `node`, or (without one) a probe, to see if writes work."""
+        (
+            now_ms,
+            due,
+            leased,
+            overdue,
+            late,
+            meant,
+            oldest_id,
+            leader,
+            ttl,
+            problems,
+            refusal,
+            reports,
+        ) = await self._stats.run(
+            self.redis,
+            (keys.DUE, keys.LEASE, keys.LEADER, keys.LATE, keys.REPLICAS, keys.PROBE),
+            (self._lease_ttl_ms, node, report, int(REPORT_AGE_S * 1000)),
         )
         return Stats(
             now_ms=now_ms,
             due=due,
             leased=leased,
             overdue=overdue,
-            oldest_due_ms=float(oldest) if oldest else None,
+            late=late,
+            oldest_due_ms=float(meant) if meant else None,
+            oldest_id=_text(oldest_id) or None,
             leader=_text(leader) or None,
             leader_ttl_ms=ttl if ttl >= 0 else None,
+            problems=tuple(_text(each) for each in problems),
+            write_refused=_text(refusal) or None,
+            reports=tuple(_reports(reports, now_ms)),
         )
+
+    async def forget_report(self, node: str) -> None:
+        """Remove the report of a replica that stops."""
+        await self.redis.hdel(keys.REPLICAS, node)
+
+
+def _reports(flat: list[bytes], now_ms: int) -> Iterator[Report]:
+    """The reports of replicas that live; what is of another form is not one."""
+    for node, value in zip(flat[::2], flat[1::2], strict=False):
+        at, _, text = value.partition(b" ")
+        if at.isdigit() and abs(now_ms - int(at)) <= REPORT_AGE_S * 1000:
+            yield Report(_text(node), int(at), text)
 
 
 def _text(value: Any) -> str:

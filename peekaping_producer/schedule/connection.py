@@ -146,6 +146,8 @@ class RedisConnection(Connection):
         try:
             return await super().read_response(*args, **options)
         except ResponseError as error:
+            if str(error).startswith("Protocol error"):  # as for an argument that is too large: the server closes
+                await self.disconnect(nowait=True)
             if not _is_read_only(error):
                 raise
             self._addresses.failed(self.host, self._address)

@@ -72,7 +72,7 @@ def line_of(step: Step, producer: str) -> dict[str, Any] | None:
 
 
 def _claimed(step: Step) -> dict[str, Any] | None:
-    _, token, _, flat = step.reply
+    _, token, _, flat, _ = step.reply
     if not flat:
         return None
     monitors = {_text(id_): max(float(score), 0.0) for id_, score in zip(flat[::2], flat[1::2], strict=True)}
@@ -82,7 +82,7 @@ def _claimed(step: Step) -> dict[str, Any] | None:
 def _handed(step: Step) -> dict[str, Any]:
     ids = [_text(id_) for id_ in step.args[4::3]]
     outcomes = dict.fromkeys(ids, "enqueued")
-    _, exceptions = step.reply
+    _, exceptions, _ = step.reply
     for index, outcome in zip(exceptions[::2], exceptions[1::2], strict=True):
         outcomes[ids[index - 1]] = _text(outcome)
     return {"kind": "handed", "token": _text(step.args[0]), "outcomes": outcomes}

@@ -21,8 +21,8 @@ def tasks(*ids: str) -> list[HealthCheckTask]:
 
 def test_every_script_of_a_producer_is_known() -> None:
     assert sorted(scripts_of_the_product().values()) == [
-        *("campaign", "claim", "drop", "give_back", "hand_off", "look_at_pending", "move", "place", "reclaim"),
-        *("remove", "resign", "stats", "sweep_pending"),
+        *("campaign", "claim", "drop", "give_back", "hand_off", "look_at_pending", "move", "place", "queue"),
+        *("reclaim", "remove", "resign", "stats", "sweep_pending"),
     ]
 
 
@@ -51,7 +51,7 @@ async def test_a_hand_off_tells_what_became_of_each_monitor(wire: Wire) -> None:
 
 
 async def test_each_write_of_a_leader_tells_its_term_and_whether_it_was_accepted(wire: Wire) -> None:
-    assert (await wire.schedule.campaign("", "t2", 30))[0] is Campaign.WON
+    assert (await wire.schedule.campaign("", "t2", 30)).result is Campaign.WON
     plans = {"a": Plan("a", 60)}
     sightings = [Sighting("a", "5000000000001")]
 

@@ -21,7 +21,7 @@ async def claim_by_hand(wire: Wire) -> RawClient:
     """A client that has just asked for a claim of a script that the server knows."""
     sha = await wire.redis.script_load(wire.schedule._claim._text)
     client = await RawClient.to(wire.proxy.port)
-    client.writer.write(pack_command(("EVALSHA", sha, 2, keys.DUE, keys.LEASE, 10, 10_000, 1)))
+    client.writer.write(pack_command(("EVALSHA", sha, 3, keys.DUE, keys.LEASE, keys.LATE, 10, 10_000, 1, 0, 64)))
     return client
 
 
@@ -42,8 +42,8 @@ async def test_a_trap_holds_one_step_until_its_verdict(wire: Wire, at: At, verdi
     client = await claim_by_hand(wire)
 
     step = await trap.sprung(DEADLINE_S)
-    assert (step.script, step.keys) == ("claim", [keys.DUE.encode(), keys.LEASE.encode()])
-    assert step.args == [b"10", b"10000", b"1"]
+    assert (step.script, step.keys) == ("claim", [each.encode() for each in (keys.DUE, keys.LEASE, keys.LATE)])
+    assert step.args == [b"10", b"10000", b"1", b"0", b"64"]
     assert await wire.claimed() == len(wire.seen) == (at == "answered")
     assert await client.is_silent()
     assert (await wire.schedule.claim(10)).due.keys() == ({"a"} if at == "asked" else set()), "others flow"
@@ -51,7 +51,7 @@ async def test_a_trap_holds_one_step_until_its_verdict(wire: Wire, at: At, verdi
     await wire.redis.zadd(keys.DUE, {"b": 1})
     end_of(trap, verdict)
     if verdict == "release":
-        assert await client.said(4) == b"*4\r\n"
+        assert await client.said(4) == b"*5\r\n"
     elif verdict == "swallow":
         client.writer.write(pack_command(("PING",)))
         assert await client.is_silent(), "the next reply would be taken for the lost one"
@@ -149,10 +149,10 @@ async def test_a_script_that_the_server_forgot_is_one_step(wire: Wire, at: At) -
 
 
 async def test_a_refusal_is_seen_and_springs_no_trap(wire: Wire) -> None:
-    trap, losses = wire.proxy.trap("stats", "answered"), wire.proxy.lose_replies_of("stats")
+    trap, losses = wire.proxy.trap("claim", "answered"), wire.proxy.lose_replies_of("claim")
     await wire.redis.set(keys.DUE, "no sorted set")
     with pytest.raises(RedisError, match="WRONGTYPE"):
-        await wire.schedule.stats()
+        await wire.schedule.claim(1)
     assert [step.refused for step in wire.seen] == [True]
     assert (trap.has_sprung, losses.lost) == (False, 0)
 

@@ -17,12 +17,13 @@ from tests.chaos.wire import StepProxy, step_proxy
 from tests.servers.fault_proxy import FaultProxy, running
 from tests.waiting import until
 
+STATS_KEYS = (keys.DUE, keys.LEASE, keys.LEADER, keys.LATE, keys.REPLICAS, keys.PROBE)
 PING, PONG = pack_command(("PING",)), b"+PONG\r\n"
 
 
 def conversation(wire: Wire) -> bytes:
     """Commands whose answers have every form that there is, and are the same each time."""
-    reclaim = ("EVALSHA", wire.schedule._reclaim.sha, 2, keys.DUE, keys.LEASE, 10_000, 10)
+    reclaim = ("EVALSHA", wire.schedule._reclaim.sha, 3, keys.DUE, keys.LEASE, keys.LATE, 10_000, 10)
     commands: list[tuple[str | int | bytes, ...]] = [
         ("FLUSHALL",),
         ("SET", "a", b"\r\n$3\r\nabc\r\n\x00\xff"),
@@ -74,8 +75,8 @@ async def test_steps_in_a_pipeline_are_seen_one_by_one_each_with_its_own_answer(
     schedule = wire.schedule
     for script in (schedule._claim, schedule._stats):
         await wire.redis.script_load(script._text)
-    claim = ("EVALSHA", schedule._claim.sha.upper(), 2, keys.DUE, keys.LEASE, 10, 10_000, 1)
-    stats = ("EVALSHA", schedule._stats.sha, 3, keys.DUE, keys.LEASE, keys.LEADER)
+    claim = ("EVALSHA", schedule._claim.sha.upper(), 3, keys.DUE, keys.LEASE, keys.LATE, 10, 10_000, 1, 0, 64)
+    stats = ("EVALSHA", schedule._stats.sha, 6, *STATS_KEYS, 10_000, "", "", 15_000)
     commands = (stats, ("PING",), claim, ("GET", "nothing"), stats, claim)
     for size in (1, 1_000_000):
         await answers(wire.proxy.port, b"".join(pack_command(each) for each in commands), size)
@@ -86,7 +87,7 @@ async def test_steps_in_a_pipeline_are_seen_one_by_one_each_with_its_own_answer(
 
 async def test_a_step_that_is_held_in_a_pipeline_holds_what_follows_and_nothing_before(wire: Wire) -> None:
     await wire.redis.script_load(wire.schedule._stats._text)
-    stats = pack_command(("EVALSHA", wire.schedule._stats.sha, 3, keys.DUE, keys.LEASE, keys.LEADER))
+    stats = pack_command(("EVALSHA", wire.schedule._stats.sha, 6, *STATS_KEYS, 10_000, "", "", 15_000))
     trap = wire.proxy.trap("stats", "answered")
     client = await RawClient.to(wire.proxy.port)
     client.writer.write(PING + stats + PING)
@@ -94,7 +95,7 @@ async def test_a_step_that_is_held_in_a_pipeline_holds_what_follows_and_nothing_
     assert await client.said(len(PONG)) == PONG
     assert await client.is_silent()
     trap.release()
-    assert (await client.said(4)) == b"*7\r\n"
+    assert (await client.said(4)) == b"*12\r"
     client.die()
 
 
@@ -104,7 +105,7 @@ async def test_the_clients_own_pipelines_and_transactions(wire: Wire) -> None:
             for command in (("SET", "a", 1), ("INCR", "a"), ("LRANGE", "nothing", 0, -1), ("GET", "a")):
                 pipe.execute_command(*command)
             assert await pipe.execute() == [True, 2, [], b"2"]
-    assert (await wire.broker.depths())["pending"] == 0
+    assert (await wire.broker.inspect()).depths["pending"] == 0
 
 
 async def test_publish_and_subscribe(wire: Wire) -> None:

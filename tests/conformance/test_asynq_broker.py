@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
@@ -387,3 +388,121 @@ async def test_a_full_server_refuses_the_hand_off_as_a_whole(redis: Redis, bench
     finally:
         await redis.config_set("maxmemory", 0)
     assert (await bench.hand_off(claim)).exceptions == {}
+
+
+# One task that is refused, and what waits in the queue
+
+
+@pytest.fixture
+async def small_arguments(redis: Redis) -> AsyncIterator[None]:
+    """A Redis that takes no argument above 1 MiB, as some hosted ones do."""
+    before = (await redis.config_get("proto-max-bulk-len"))["proto-max-bulk-len"]
+    await redis.config_set("proto-max-bulk-len", 1024 * 1024)
+    yield
+    await redis.config_set("proto-max-bulk-len", before)
+
+
+@pytest.mark.parametrize("size", [1_300_000, 20_000_000])
+async def test_a_task_that_redis_refuses_stops_no_other(
+    redis: Redis, bench: Bench, small_arguments: None, size: int
+) -> None:
+    claim = await bench.claim("big", *(f"m{n}" for n in range(5)))
+    tasks = [HealthCheckTask(each, INTERVAL, 16, b"x" * (size if each == "big" else 2)) for each in claim.due]
+    handed = await bench.broker.hand_off(claim, tasks)
+    assert list(handed.refused) == ["big"]
+    assert f"{size:_}"[:2].strip("_") in handed.refused["big"]
+    assert sorted(await bench.pending()) == [f"m{n}" for n in range(5)]
+    assert await redis.zscore(keys.LEASE, "big") == float(claim.token)  # left to the caller
+
+
+async def test_large_tasks_travel_alone_and_all_arrive(bench: Bench) -> None:
+    claim = await bench.claim(*(f"m{n}" for n in range(40)))
+    tasks = [
+        HealthCheckTask(each, INTERVAL, 16, b"x" * (300_000 if number % 2 else 200_000))
+        for number, each in enumerate(claim.due)
+    ]
+    handed = await bench.broker.hand_off(claim, tasks)
+    assert (handed.exceptions, handed.refused) == ({}, {})
+    assert len(await bench.pending()) == 40
+
+
+@pytest.mark.parametrize("kind", ["string", "list", "set", "zset", "stream"])
+async def test_a_key_of_another_type_at_the_tasks_name_is_replaced(redis: Redis, bench: Bench, kind: str) -> None:
+    make = {
+        "string": ("SET", task_key("a"), "x"),
+        "list": ("LPUSH", task_key("a"), "x"),
+        "set": ("SADD", task_key("a"), "x"),
+        "zset": ("ZADD", task_key("a"), 1, "x"),
+        "stream": ("XADD", task_key("a"), "*", "f", "v"),
+    }[kind]
+    await redis.execute_command(*make)  # type: ignore[no-untyped-call]
+    handed = await bench.run("a", "b")
+    assert handed.exceptions == {"a": Outcome.REPLACED}
+    assert sorted(await bench.pending()) == ["a", "b"]
+
+
+async def test_an_entry_too_large_to_be_named_does_not_stop_the_sweep(
+    redis: Redis, bench: Bench, small_arguments: None
+) -> None:
+    await bench.run("a")
+    await redis.lpush(PENDING, "gone")
+    await redis.eval(f"redis.call('LPUSH', '{PENDING}', string.rep('x', 1200000))", 0)
+    assert await bench.broker.sweep_pending() == (1, 0)
+
+
+async def test_a_lease_of_a_consumer_whose_clock_was_a_day_ahead_is_not_believed(
+    redis: Redis, bench: Bench, peer: AsynqPeer, clock: Clock
+) -> None:
+    await bench.run("a")
+    await peer.dequeue(clock.now_ms / 1000)
+    await redis.zadd(LEASE, {task_id("a"): clock.now_ms / 1000 + 86_400})
+    await clock.advance(60)
+    assert (await bench.run("a")).exceptions == {"a": Outcome.REPLACED}
+    assert await bench.pending() == ["a"]
+    assert await redis.zcard(LEASE) == 0
+
+
+@pytest.mark.parametrize("ahead_s", [-29, 0, 30, 60])
+async def test_a_lease_that_a_running_task_may_have_is_believed(
+    redis: Redis, bench: Bench, peer: AsynqPeer, clock: Clock, ahead_s: int
+) -> None:
+    """asynq renews to 30 s ahead by the consumer's clock, which may differ by 30 s."""
+    await bench.run("a")
+    await peer.dequeue(clock.now_ms / 1000)
+    await clock.advance(60)
+    await redis.zadd(LEASE, {task_id("a"): clock.now_ms / 1000 + ahead_s})
+    assert (await bench.run("a")).exceptions == {"a": Outcome.OVERLAP}
+
+
+async def test_a_task_that_runs_for_many_ticks_is_told(
+    redis: Redis, bench: Bench, peer: AsynqPeer, clock: Clock
+) -> None:
+    await bench.run("a")
+    await peer.dequeue(clock.now_ms / 1000)
+    told = []
+    for _ in range(6):
+        await clock.advance(60)
+        await redis.zadd(LEASE, {task_id("a"): clock.now_ms / 1000 + 30})
+        told.append((await bench.run("a")).running)
+    assert told == [{}, {}, {}, {}, {"a": 5}, {"a": 6}]
+
+
+async def test_the_queue_is_looked_at_as_a_whole(redis: Redis, bench: Bench, peer: AsynqPeer, clock: Clock) -> None:
+    empty = await bench.broker.inspect()
+    assert (empty.depths["pending"], empty.oldest_pending_s, empty.paused, empty.servers) == (0, None, False, 0)
+    await bench.run("a")
+    await clock.advance(7)
+    await bench.run("b", "c")
+    await redis.set("asynq:{healthcheck}:paused", 1)
+    await redis.zadd("asynq:servers", {"alive": clock.now_ms / 1000 + 5, "gone": clock.now_ms / 1000 - 5})
+    queue = await bench.broker.inspect()
+    assert (queue.depths["pending"], queue.oldest_pending_s, queue.paused, queue.servers) == (3, 7.0, True, 1)
+    await peer.dequeue(clock.now_ms / 1000)
+    assert (await bench.broker.inspect()).depths["active"] == 1
+
+
+async def test_a_key_of_the_queue_that_cannot_be_read_is_named(redis: Redis, broker: AsynqBroker, clock: Clock) -> None:
+    await redis.set(PENDING, "not a list")
+    queue = await broker.inspect()
+    assert len(queue.problems) == 1
+    assert PENDING in queue.problems[0]

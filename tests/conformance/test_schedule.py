@@ -6,7 +6,7 @@ from redis.asyncio import Redis
 from peekaping_producer.errors import StaleTermError
 from peekaping_producer.monitor import Plan
 from peekaping_producer.schedule import Campaign, Schedule, Sighting, keys
-from tests.clock import Clock
+from tests.clock import TEST_CLOCK, Clock
 
 TERM = "node/1"
 
@@ -164,6 +164,139 @@ async def test_reclaim_takes_no_more_than_its_limit(redis: Redis, schedule: Sche
     assert [await schedule.reclaim(limit=5), await schedule.reclaim(limit=5)] == [5, 2]
 
 
+# Late: the due time that was meant outlives claims that end without a hand-off
+
+
+async def test_the_due_time_that_was_meant_survives_reclaims(redis: Redis, schedule: Schedule, clock: Clock) -> None:
+    meant = clock.now_ms
+    await due(redis, a=meant)
+    for _ in range(3):
+        claim = await schedule.claim(1)
+        assert claim.due == {"a": meant}
+        await clock.advance(11)
+        assert (await schedule.stats()).oldest_due_ms == meant  # also while it is leased
+        await schedule.reclaim()
+    stats = await schedule.stats()
+    assert (stats.oldest_due_age_s, stats.oldest_id, stats.late) == (33.0, "a", 1)
+
+
+async def test_a_postponed_monitor_is_due_later_and_as_late_as_it_is(
+    redis: Redis, schedule: Schedule, clock: Clock, term: str
+) -> None:
+    meant = clock.now_ms - 2000
+    await due(redis, a=meant)
+    claim = await schedule.claim(1)
+    assert await schedule.give_back(claim, ["a"], delay_s=30) == 1
+    assert not (await schedule.claim(1)).due
+    placed = await schedule.place(term, [Plan("a", 10)])  # sync does not undo the wait
+    assert (placed.misfits, placed.added) == ((), 0)
+    await clock.advance(29)
+    assert (await schedule.stats()).oldest_due_age_s == 31.0
+    assert not (await schedule.claim(1)).due
+    await clock.advance(2)
+    assert (await schedule.claim(1)).due == {"a": meant}
+
+
+async def test_an_edit_makes_a_postponed_monitor_due_now(
+    redis: Redis, schedule: Schedule, clock: Clock, term: str
+) -> None:
+    await due(redis, a=clock.now_ms)
+    await schedule.give_back(await schedule.claim(1), delay_s=60)
+    await schedule.place(term, [Plan("a", 10)], retry=True)
+    assert (await schedule.claim(1)).due == {"a": clock.now_ms}
+
+
+async def test_a_wait_longer_than_any_of_ours_is_a_misfit(
+    redis: Redis, schedule: Schedule, clock: Clock, term: str
+) -> None:
+    await due(redis, a=clock.now_ms + 3_600_000.5)
+    assert len((await schedule.place(term, [Plan("a", 10)])).misfits) == 1
+
+
+async def test_what_leaves_the_schedule_is_not_late_any_more(
+    redis: Redis, schedule: Schedule, clock: Clock, term: str
+) -> None:
+    await due(redis, a=clock.now_ms, b=clock.now_ms, c=clock.now_ms)
+    await schedule.give_back(await schedule.claim(3))
+    assert await redis.zcard(keys.LATE) == 3
+    claim = await schedule.claim(1)
+    assert await schedule.drop(claim, list(claim.due)) == 1
+    await schedule.place(term, [Plan("b", 0)])
+    seen = [sighting async for page in schedule.members(keys.DUE) for sighting in page]
+    await schedule.remove(term, keys.DUE, seen)
+    assert await redis.zcard(keys.LATE) == 0
+
+
+async def test_an_entry_that_a_peer_left_behind_counts_for_nothing(
+    redis: Redis, schedule: Schedule, clock: Clock
+) -> None:
+    """A Go producer hands off without taking the monitor out of our set."""
+    await redis.zadd(keys.LATE, {"a": clock.now_ms - 60_000})
+    await due(redis, a=clock.now_ms)
+    assert (await schedule.claim(1)).due == {"a": clock.now_ms}
+    await redis.delete(keys.LEASE)
+    await due(redis, a=clock.now_ms + 60_000)
+    await schedule.reclaim()
+    assert await redis.zcard(keys.LATE) == 0
+
+
+async def test_a_claim_that_arrives_too_late_is_refused(redis: Redis, clock: Clock) -> None:
+    """Its sender has stopped waiting: what it took would be held by nobody."""
+    monotonic = [0.0]
+    schedule = Schedule(redis, clock=TEST_CLOCK, monotonic=lambda: monotonic[0])
+    await schedule.claim(1)
+    await due(redis, a=clock.now_ms)
+    await clock.advance(2.5)  # Redis stood still with the claim in its socket
+    refused = await schedule.claim(1)
+    assert (refused.due, refused.next_due_ms) == ({}, clock.now_ms)
+    assert await redis.zcard(keys.LEASE) == 0
+    assert list((await schedule.claim(1)).due) == ["a"]  # the next one knows Redis' clock again
+
+
+async def test_a_member_too_long_to_be_an_id_is_removed_by_the_claim(
+    redis: Redis, schedule: Schedule, clock: Clock
+) -> None:
+    """It may be larger than what Redis takes as an argument, so that nothing could be said about it."""
+    await redis.zadd(keys.DUE, {"x" * 1_000_000: clock.now_ms - 1, "a": clock.now_ms})
+    claim = await schedule.claim(10)
+    assert (list(claim.due), claim.removed) == (["a"], ("x" * 40,))
+    assert await redis.zcard(keys.DUE) == 0
+    assert await redis.zcard(keys.LEASE) == 1
+
+
+async def test_stats_read_what_they_can_and_name_the_rest(redis: Redis, schedule: Schedule, clock: Clock) -> None:
+    await redis.set(keys.DUE, "not a sorted set")
+    stats = await schedule.stats()
+    assert stats.due == 0
+    assert len(stats.problems) == 1
+    assert keys.DUE in stats.problems[0]
+    assert "WRONGTYPE" in stats.problems[0]
+
+
+async def test_stats_tell_that_writes_are_refused(redis: Redis, schedule: Schedule, clock: Clock) -> None:
+    assert (await schedule.stats()).write_refused is None
+    await redis.config_set("maxmemory", 1)
+    try:
+        from_outside, of_replica = await schedule.stats(), await schedule.stats(node="n", report=b"{}")
+    finally:
+        await redis.config_set("maxmemory", 0)
+    for stats in (from_outside, of_replica):
+        assert stats.write_refused is not None
+        assert "OOM" in stats.write_refused
+
+
+async def test_reports_are_read_while_their_replica_lives(redis: Redis, schedule: Schedule, clock: Clock) -> None:
+    await schedule.stats(node="a", report=b'{"x": 1}')
+    await clock.advance(10)
+    stats = await schedule.stats(node="b", report=b"{}")
+    assert {each.node: each.text for each in stats.reports} == {"a": b'{"x": 1}', "b": b"{}"}
+    await clock.advance(10)
+    assert [each.node for each in (await schedule.stats(node="b", report=b"{}")).reports] == ["b"]
+    assert await redis.hkeys(keys.REPLICAS) == [b"b"]
+    await schedule.forget_report("b")
+    assert not await redis.exists(keys.REPLICAS)
+
+
 # place: what sync and events do
 
 
@@ -318,15 +451,33 @@ async def test_members_that_are_no_utf8_survive_the_round_trip(
 
 
 async def test_one_leads_the_other_waits_and_each_term_is_new(redis: Redis, schedule: Schedule) -> None:
-    assert await schedule.campaign("", "a/1", 10) == (Campaign.WON, 10)
-    status, ttl_s = await schedule.campaign("", "b/1", 10)
-    assert status is Campaign.HELD
-    assert 9 < ttl_s <= 10
-    assert await schedule.campaign("a/1", "a/2", 10) == (Campaign.RENEWED, 10)
+    won = await schedule.campaign("", "a/1", 10)
+    assert (won.result, won.ttl_s, won.holder) == (Campaign.WON, 10, None)
+    held = await schedule.campaign("", "b/1", 10)
+    assert (held.result, held.holder) == (Campaign.HELD, "a/1")
+    assert 9 < held.ttl_s <= 10
+    assert (await schedule.campaign("a/1", "a/2", 10)).result is Campaign.RENEWED
     assert await redis.get(keys.LEADER) == b"a/1"
     await redis.delete(keys.LEADER)
-    assert (await schedule.campaign("a/1", "a/2", 10))[0] is Campaign.WON
+    assert (await schedule.campaign("a/1", "a/2", 10)).result is Campaign.WON
     assert await redis.get(keys.LEADER) == b"a/2"
+
+
+@pytest.mark.parametrize("ttl_ms", [3_600_000, None])
+async def test_a_leader_key_that_no_living_leader_sets_is_taken_over(
+    redis: Redis, schedule: Schedule, ttl_ms: int | None
+) -> None:
+    """A server's clock that was an hour ahead, or a peer that died between SET and EXPIRE."""
+    await redis.set(keys.LEADER, "gone/1", px=ttl_ms)
+    answer = await schedule.campaign("", "a/1", 10)
+    assert (answer.result, answer.holder) == (Campaign.WON, "gone/1")
+    assert (answer.holder_ttl_s is None) is (ttl_ms is None)
+    assert 0 < await redis.pttl(keys.LEADER) <= 10_000
+
+
+async def test_a_leader_key_with_a_longer_but_plausible_ttl_is_respected(redis: Redis, schedule: Schedule) -> None:
+    await redis.set(keys.LEADER, "go/1", px=30_000)
+    assert (await schedule.campaign("", "a/1", 10)).result is Campaign.HELD
 
 
 async def test_resigning_frees_only_ones_own_term(redis: Redis, schedule: Schedule) -> None:

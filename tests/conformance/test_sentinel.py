@@ -97,8 +97,8 @@ async def test_a_failover_during_campaigns_leaves_one_leader(watched_redis: Watc
         async def campaign() -> None:
             for term, schedule in campaigns.items():
                 with contextlib.suppress(RedisError, OSError):
-                    won, _ = await schedule.campaign(held[term], term, 1.0)
-                    held[term] = "" if won is Campaign.HELD else term
+                    answer = await schedule.campaign(held[term], term, 1.0)
+                    held[term] = "" if answer.result is Campaign.HELD else term
 
         async def one_leads_at(server: RedisServer) -> bool:
             await campaign()

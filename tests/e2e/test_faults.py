@@ -309,8 +309,10 @@ async def test_a_lost_redis_shows_in_readiness_and_not_in_liveness(
         await until(lambda: answers(port, "/readyz", 200, '"ready": true'))
         await until(lambda: answers(port, "/metrics", 200, "peekaping_producer_is_leader 1.0"))
         await private_redis.stop()
-        await until(lambda: answers(port, "/readyz", 503, '"redis": "ConnectionError'), within_s=15)
-        assert await answers(port, "/metrics", 200, "peekaping_producer_oldest_due_age_seconds NaN")
+        await until(lambda: answers(port, "/readyz", 503, '"redis_unavailable": "ConnectionError'), within_s=15)
+        await until(
+            lambda: answers(port, "/metrics", 200, "peekaping_producer_oldest_due_age_seconds NaN"), within_s=15
+        )
         assert await answers(port, "/livez", 200, "")
 
 
@@ -325,7 +327,7 @@ async def test_who_drains_is_alive_and_not_ready(
         async with reads_blocked(postgres_only):
             await until(lambda: a_batch_is_being_read(postgres_only))
             replica.process.send_signal(signal.SIGTERM)
-            await until(lambda: answers(port, "/readyz", 503, json.dumps({"producer": "draining"})))
+            await until(lambda: answers(port, "/readyz", 503, json.dumps({"draining": "The replica is stopping."})))
             assert await answers(port, "/livez", 200, "")
         await until(lambda: replica.process.poll() == 0, "what was in hand is finished, and it ends")
     (drained,) = [line for line in replica.lines() if line["event"] == "producer.drained"]

@@ -34,7 +34,7 @@ def server(redis_server: RedisTarget) -> Iterator[Redis]:
 @pytest.fixture(autouse=True)
 def walking_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The product's monotonic clock, and the constants that six monitors would be too few for."""
-    walking = SimpleNamespace(monotonic=lambda: STEADY.now_s)
+    walking = SimpleNamespace(monotonic=lambda: STEADY.now_s, time=lambda: STEADY.now_s)
     for name, module in list(sys.modules.items()):
         if name.startswith("peekaping_producer.") and getattr(module, "time", None) is time:
             monkeypatch.setattr(module, "time", walking)

@@ -114,6 +114,9 @@ class Gate:
     async def zscan(self, key: str, cursor: int, count: int) -> Any:
         return await self._in_time("zscan", ("ZSCAN", key, cursor, "COUNT", count))
 
+    async def hdel(self, key: str, field: str) -> Any:
+        return await self._in_time("hdel", ("HDEL", key, field))
+
     async def _in_time(self, name: str, command: tuple[Any, ...]) -> Any:
         """As the product's client: it waits for so long; what it sent may be carried out all the same, later."""
         try:

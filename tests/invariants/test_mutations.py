@@ -62,7 +62,7 @@ MUTANTS = (
         "I8",
         Mutation(
             "hand_off",
-            "asynq_lease and tonumber(asynq_lease) + ASYNQ_LEASE_ALLOWANCE_S > now / 1000",
+            "lease_left and lease_left > -ASYNQ_LEASE_ALLOWANCE_S and lease_left <= LONGEST_ASYNQ_LEASE_S",
             "state == 'active'",
         ),
         abandoned(),

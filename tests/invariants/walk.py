@@ -46,8 +46,12 @@ class Walk(RuleBasedStateMachine):
         self._count = count
         self._broken = False
         self.world = make_world()
-        if begin:
-            begin(self.world)
+        try:
+            if begin:
+                begin(self.world)
+        except BaseException:
+            self.world.close()  # teardown is not called for a walk that ends as it begins
+            raise
 
     def teardown(self) -> None:
         try:

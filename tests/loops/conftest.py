@@ -11,6 +11,7 @@ from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.claims import Claims
 from peekaping_producer.dependencies import Dependencies
 from peekaping_producer.hints import Hints
+from peekaping_producer.isolation import Suspects
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.oddities import Oddities
 from peekaping_producer.reclaimer import Reclaimer
@@ -39,6 +40,8 @@ class Parts:
     sync: Sync
     worker: Worker
     reclaimer: Reclaimer
+    suspects: Suspects
+    oddities: Oddities
 
     async def due(self) -> dict[str, float]:
         return {each.decode(): score for each, score in await self.redis.zrange(keys.DUE, 0, -1, withscores=True)}
@@ -70,8 +73,9 @@ async def parts(redis: Redis, clock: Clock, schedule: Schedule, broker: AsynqBro
     store, metrics = MemoryStore(), Metrics()
     claims = Claims(schedule, metrics, batch=500)
     dependencies = Dependencies(metrics)
-    hints = Hints(schedule, store, claims, metrics, dependencies)
     oddities = Oddities(metrics)
+    suspects = Suspects()
+    hints = Hints(schedule, store, claims, oddities=oddities, metrics=metrics, dependencies=dependencies)
 
     async def no_sleep(_seconds: float) -> None: ...
 
@@ -89,6 +93,7 @@ async def parts(redis: Redis, clock: Clock, schedule: Schedule, broker: AsynqBro
             store=store,
             broker=broker,
             hints=hints,
+            oddities=oddities,
             metrics=metrics,
             dependencies=dependencies,
             interval_s=30,
@@ -101,9 +106,12 @@ async def parts(redis: Redis, clock: Clock, schedule: Schedule, broker: AsynqBro
             store=store,
             builder=TaskBuilder(server_zone="UTC", report=oddities.report),
             broker=broker,
+            suspects=suspects,
             oddities=oddities,
             metrics=metrics,
             dependencies=dependencies,
         ),
         Reclaimer(schedule, claims, metrics, dependencies),
+        suspects,
+        oddities,
     )

@@ -35,7 +35,7 @@ async def test_a_delete_takes_the_lease_too_so_that_the_claim_is_lost(parts: Par
     parts.store.rows.clear()
     parts.hints.add(["m1"])
     await parts.hints.run_once(TERM)
-    await parts.worker._hand_off(claim, loaded)
+    await parts.worker._hand_off(claim, list(claim.due), loaded)
     assert (await parts.pending(), await parts.due(), await parts.leased()) == (set(), {}, set())
 
 
@@ -48,7 +48,7 @@ async def test_an_edit_of_a_leased_monitor_waits_for_the_lease_and_loses_no_tick
     parts.hints.add(["m1"])
     await parts.hints.run_once(TERM)
     assert await parts.leased() == {"m1"}
-    await parts.worker._hand_off(claim, loaded)
+    await parts.worker._hand_off(claim, list(claim.due), loaded)
     assert await parts.pending() == {"m1"}
     await parts.hints.run_once(TERM)
     assert await parts.due() == {"m1": parts.tick(30)}

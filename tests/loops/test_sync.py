@@ -248,7 +248,7 @@ async def test_an_edit_of_a_leased_monitor_is_hinted_and_settles_after_the_hand_
     parts.store.put(monitor("m1", 30))
     await parts.sync.run_once(TERM)
     assert len(parts.hints) == 1
-    await parts.worker._hand_off(claim, loaded)
+    await parts.worker._hand_off(claim, list(claim.due), loaded)
     assert await parts.due() == {"m1": parts.tick(86400)}
     await parts.hints.run_once(TERM)
     assert await parts.due() == {"m1": parts.tick(30)}

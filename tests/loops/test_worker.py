@@ -1,6 +1,7 @@
 """One turn of a worker: what happens to each kind of monitor, and when something fails."""
 
 import asyncio
+import contextlib
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -8,7 +9,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from peekaping_producer.brokers import HandOff
 from peekaping_producer.errors import StoreUnavailableError
 from peekaping_producer.loop import LoopDone
+from peekaping_producer.monitor import Check
 from peekaping_producer.schedule import Claim, keys
+from peekaping_producer.stores import Loaded
 from peekaping_producer.task import HealthCheckTask
 from peekaping_producer.worker import missed_ticks
 from tests.loops.conftest import Parts
@@ -84,13 +87,116 @@ async def test_an_absent_row_is_left_to_its_lease_and_read_again(parts: Parts) -
     assert await parts.pending() == {"m1"}
 
 
-async def test_an_unreadable_row_is_left_to_its_lease_and_the_others_run(parts: Parts) -> None:
+async def test_an_unreadable_row_is_tried_again_later_and_the_others_run(parts: Parts) -> None:
     parts.store.put(monitor("m1"), monitor("m2"))
-    parts.store.broken["m2"] = "interval: got text, takes a number"
+    parts.store.broken["m2"] = "interval: expected a number, got text"
     await make_due(parts, "m1", "m2")
+    meant = parts.clock.now_ms
+    waits = []
+    for _ in range(3):
+        await parts.worker.run_once()
+        assert (await parts.pending(), await parts.leased()) == ({"m1"}, set())
+        waits.append(((await parts.due())["m2"] - parts.clock.now_ms) // 1000)
+        await parts.clock.advance(waits[-1] + 1)
+    assert waits == [10, 20, 40]
+    assert parts.count("monitor_oddities_total", kind="monitor.unreadable") == 3
+    assert parts.count("handed_off_total", outcome="set_aside") == 3
+    parts.store.broken.clear()
     await parts.worker.run_once()
-    assert (await parts.pending(), await parts.leased()) == ({"m1"}, {"m2"})
-    assert parts.count("monitor_oddities_total", kind="monitor.unreadable") == 1
+    assert "m2" in await parts.pending()
+    assert len(parts.suspects) == 0
+    assert parts.count("missed_ticks_total") == (parts.clock.now_ms // 60_000) - meant // 60_000
+    assert await parts.redis.zcard(keys.LATE) == 0
+
+
+@pytest.mark.parametrize("error", [RecursionError("deep"), KeyError("bug"), ValueError("x"), MemoryError()])
+async def test_an_unforeseen_error_of_one_monitor_stops_no_other_and_ends_no_replica(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    ids = [f"m{n}" for n in range(100)]
+    parts.store.put(*(monitor(each) for each in ids))
+    await make_due(parts, *ids)
+    load = parts.store.load
+
+    async def fail(some: list[str]) -> Loaded:
+        if "m42" in some:
+            raise error
+        return await load(some)
+
+    monkeypatch.setattr(parts.store, "load", fail)
+    await parts.worker.run_once()
+    assert await parts.pending() == set(ids) - {"m42"}
+    assert set(await parts.leased()) == set()
+    assert (await parts.due())["m42"] > parts.clock.now_ms
+    assert [each["monitor_id"] for each in parts.oddities.current()] == ["m42"]
+    assert parts.oddities.current()[0]["kind"] == "monitor.failed"
+
+
+async def test_a_monitor_that_breaks_every_read_is_found_while_the_database_answers(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that is too large, or that the driver chokes on: the connection ends, and others work."""
+    ids = [f"m{n}" for n in range(100)]
+    parts.store.put(*(monitor(each) for each in ids))
+    await make_due(parts, *ids)
+    load = parts.store.load
+
+    async def fail(some: list[str]) -> Loaded:
+        if "m42" in some:
+            raise StoreUnavailableError("the connection broke")
+        return await load(some)
+
+    monkeypatch.setattr(parts.store, "load", fail)
+    for _ in range(3):
+        with contextlib.suppress(StoreUnavailableError):
+            await parts.worker.run_once()
+    assert await parts.pending() == set(ids) - {"m42"}
+    assert (await parts.due())["m42"] > parts.clock.now_ms + 9000
+    assert [each["kind"] for each in parts.oddities.current()] == ["monitor.unreadable"]
+
+
+async def test_a_task_that_the_queue_refuses_is_tried_again_later(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts.store.put(monitor("m1"), monitor("m2"))
+    await make_due(parts, "m1", "m2")
+    hand_off = parts.broker.hand_off
+
+    async def refuse(claim: Claim, tasks: list[HealthCheckTask]) -> HandOff:
+        handed = await hand_off(claim, [task for task in tasks if task.monitor_id != "m2"])
+        return HandOff(handed.now_ms, handed.exceptions, {"m2": "ResponseError: too large (9 bytes)"})
+
+    monkeypatch.setattr(parts.broker, "hand_off", refuse)
+    await parts.worker.run_once()
+    assert (await parts.pending(), await parts.leased()) == ({"m1"}, set())
+    assert (await parts.due())["m2"] == parts.clock.now_ms + 10_000.5
+    assert parts.count("handed_off_total", outcome="enqueued") == 1
+    (odd,) = parts.oddities.current()
+    assert (odd["kind"], odd["monitor_id"]) == ("monitor.refused", "m2")
+
+
+async def test_a_monitor_whose_table_does_not_answer_waits_alone(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts.store.put(monitor("m1"), monitor("m2"))
+    await make_due(parts, "m1", "m2")
+
+    async def load(_ids: list[str]) -> Loaded:
+        check = Check(monitor("m1"))
+        return Loaded({"m1": check}, {}, {"m2": "heartbeats: no answer in time"}, {"proxies": "no answer in time"})
+
+    monkeypatch.setattr(parts.store, "load", load)
+    await parts.worker.run_once()
+    assert await parts.pending() == {"m1"}
+    assert (await parts.due())["m2"] == parts.clock.now_ms + 2000.5
+    assert len(parts.suspects) == 0
+    assert parts.oddities.degraded_tables(60) == {"proxies": "no answer in time"}
+
+
+async def test_a_member_that_is_too_long_for_an_id_is_reported_and_gone(parts: Parts) -> None:
+    await make_due(parts, "x" * 100_000)
+    await parts.worker.run_once()
+    assert (await parts.due(), await parts.leased()) == ({}, set())
+    assert parts.count("monitor_oddities_total", kind="schedule.foreign_member") == 1
+    assert parts.claims.outstanding == {}
 
 
 async def test_a_foreign_member_leaves_at_once(parts: Parts) -> None:

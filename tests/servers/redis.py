@@ -14,7 +14,10 @@ from peekaping_producer.schedule.client import connect
 from peekaping_producer.targets import RedisTarget
 from tests.requirements import need
 
-KNOWN_KEYS = ("peekaping:sched:due", "peekaping:sched:lease", "peekaping:producer:leader", "asynq:", "test:")
+KNOWN_KEYS = (
+    *("peekaping:sched:due", "peekaping:sched:lease", "peekaping:sched:late"),
+    *("peekaping:producer:leader", "peekaping:producer:replicas", "peekaping:producer:probe", "asynq:", "test:"),
+)
 """What a test may leave behind (by prefix); `test:` is for keys of the test itself."""
 UNIQUE_LOCKS = "asynq:{healthcheck}:unique:"
 """Upstream leaks one of these for each task; ours makes none."""

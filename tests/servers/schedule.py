@@ -18,7 +18,7 @@ async def clock(redis: Redis) -> Clock:
 
 @pytest.fixture
 def schedule(redis: Redis, clock: Clock) -> Schedule:
-    return Schedule(redis, lease_ttl_s=10.0, clock=TEST_CLOCK)
+    return Schedule(redis, lease_ttl_s=10.0, clock=TEST_CLOCK, monotonic=lambda: clock.now_ms / 1000)
 
 
 @pytest.fixture

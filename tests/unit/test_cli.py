@@ -69,7 +69,7 @@ async def server(private_redis: RedisServer) -> Redis:
         ("run", "one replica of the service"),
         ("demo", "two replicas at work"),
         ("migrate", "create the tables"),
-        ("status", "monitors wait too long"),
+        ("status", "checks do not happen"),
         ("check-config", "print every setting"),
     ],
 )
@@ -215,7 +215,8 @@ async def test_each_command_reads_only_what_it_needs(tmp_path: Path, private_red
         command(tmp_path, "status", **at(target_of(private_redis), DB_TYPE="oracle", TZ="Mars/Olympus")),
         command(tmp_path, "migrate", DB_TYPE="sqlite", DB_NAME="new.db", REDIS_PORT="none", CLAIM_BATCH="0"),
     )
-    assert (status.code, migrated.code) == (0, 0)
+    assert status.out.startswith("leader")  # and exit code 1: no replica leads
+    assert (status.code, migrated.code) == (1, 0)
 
 
 async def test_check_config_shows_every_setting_its_origin_and_no_secret(tmp_path: Path) -> None:
@@ -330,13 +331,15 @@ async def test_status_of_an_idle_schedule(tmp_path: Path, private_redis: RedisSe
         command(tmp_path, "status", **at(target_of(private_redis))),
         command(tmp_path, "status", "--json", **at(target_of(private_redis))),
     )
-    assert (text.code, as_json.code) == (0, 0)
+    assert (text.code, as_json.code) == (1, 1)  # no replica leads, and none took that up for two seconds
     rows = dict(re.split(r" {2,}|(?<=oldest due) ", line, maxsplit=1) for line in text.out.splitlines())
-    assert rows.keys() == {"leader", "due", "leased", "overdue", "oldest due", "queue"}
+    assert rows.keys() == {"leader", "replicas", "due", "leased", "overdue", "oldest due", "queue", "failing"}
     assert rows["leader"] == "none"
     assert rows["oldest due"].strip() == "nothing is overdue"
+    assert rows["failing"].startswith("no_leader: ")
     found = json.loads(as_json.out)
-    assert (found["late"], found["stats"]["due"], found["queue"]["pending"]) == (False, 0, 0)
+    assert (found["version"], found["healthy"], found["due"], found["queue"]["pending"]) == (1, False, 0, 0)
+    assert [each["code"] for each in found["conditions"]] == ["no_leader"]
 
 
 async def test_status_tells_the_oldest_due_and_exits_1_where_it_is_too_old(
@@ -354,8 +357,8 @@ async def test_status_tells_the_oldest_due_and_exits_1_where_it_is_too_old(
         command(tmp_path, "status", "--json", "--max-overdue-seconds", "30.5", **where),
     )
     assert (late.code, patient.code, as_json.code) == (1, 0, 1)
-    assert "60 s" in late.err
-    assert patient.err == ""
+    assert re.search(r"failing +schedule_late: Monitor late has waited for its check for 9\d s", late.out), late.out
+    assert "failing" not in patient.out
     for expected in (
         r"leader +here-1-ab/cd \(for another \d\.\d s\)",
         r"due +3 ",
@@ -366,9 +369,9 @@ async def test_status_tells_the_oldest_due_and_exits_1_where_it_is_too_old(
     ):
         assert re.search(expected, late.out), late.out
     found = json.loads(as_json.out)
-    stats = found["stats"]
-    assert (stats["due"], stats["leased"], stats["overdue"], found["late"]) == (3, 1, 2, True)
-    assert 0 < stats["leader_ttl_ms"] <= 9000
+    assert (found["due"], found["leased"], found["overdue"], found["healthy"]) == (3, 1, 2, False)
+    assert 0 < found["leader_ttl_ms"] <= 9000
+    assert found["oldest_due_monitor"] == "late"
     assert found["queue"]["pending"] == 2
 
 
@@ -403,7 +406,7 @@ async def test_keys_of_another_kind_are_one_clear_line(
     await server.set(keys.DUE, "somebody else's")
     ended = await command(tmp_path, "status", **at(target_of(private_redis)))
     assert ended.code == 1
-    assert "WRONGTYPE" in ended.err
+    assert re.search(rf"unready +redis_keys_unusable: .*{keys.DUE}.*WRONGTYPE", ended.out), ended.out
 
 
 async def test_a_reader_that_goes_away_is_no_error_to_tell(tmp_path: Path, private_redis: RedisServer) -> None:

@@ -5,7 +5,6 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import pytest
 from aiohttp import ClientSession
@@ -13,6 +12,7 @@ from structlog.testing import capture_logs
 
 from peekaping_producer import loop as loop_module
 from peekaping_producer import vitals as vitals_module
+from peekaping_producer.conditions import Condition
 from peekaping_producer.dependencies import Dependencies
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.health import HealthServer
@@ -21,7 +21,7 @@ from peekaping_producer.metrics import Metrics
 from peekaping_producer.vitals import Vitals
 from tests.memory_store import MemoryStore
 from tests.servers.processes import HOST, free_port
-from tests.unit.test_vitals import FakeSchedule, Watch
+from tests.unit.test_vitals import FakeSchedule, Watch, vitals_of
 
 PATHS = ["/livez", "/readyz", "/metrics"]
 PROMISED = {
@@ -71,8 +71,8 @@ class Served:
 async def served(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
     watch, metrics = Watch(), Metrics("1.2.3")
     for module in (loop_module, vitals_module):
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=watch.monotonic))
-    vitals = Vitals(FakeSchedule(), MemoryStore(), metrics, Dependencies(metrics))
+        monkeypatch.setattr(module, "time", watch)
+    vitals = vitals_of(FakeSchedule(), MemoryStore(), metrics)
     health = HealthServer(vitals, metrics)
     with capture_logs() as logged:
         health.bind(HOST, 0, required=True)
@@ -101,14 +101,17 @@ async def test_livez_fails_for_a_wedged_loop_alone(served: Served) -> None:
 async def test_readyz_says_why_not(served: Served) -> None:
     status, text = await served.get("/readyz")
     assert status == 503
-    assert json.loads(text)["reasons"].keys() == {"redis", "database"}
+    assert json.loads(text)["reasons"].keys() == {"redis_unavailable", "database_unavailable"}
     await served.vitals.run_once()
-    served.vitals.remarks = [lambda: "odd, but ready"]
+    served.vitals.sources = [lambda: [Condition("monitors_set_aside", "One failed.")]]
     status, text = await served.get("/readyz")
-    assert (status, json.loads(text)) == (200, {"ready": True, "reasons": {}, "remarks": ["odd, but ready"]})
+    assert (status, json.loads(text)) == (
+        200,
+        {"ready": True, "reasons": {}, "remarks": ["monitors_set_aside: One failed."]},
+    )
     served.vitals.draining = True
     status, text = await served.get("/readyz")
-    assert (status, json.loads(text)["reasons"]) == (503, {"producer": "draining"})
+    assert (status, json.loads(text)["reasons"]) == (503, {"draining": "The replica is stopping."})
 
 
 @pytest.mark.parametrize("name", PROMISED)
@@ -131,7 +134,8 @@ async def test_metrics_name_the_labels_and_the_version(served: Served) -> None:
 
 
 async def test_there_is_nothing_else_to_ask(served: Served) -> None:
-    assert (await served.get("/"))[0] == 404
+    assert (await served.get("/nothing"))[0] == 404
+    assert (await served.get("/")) == (200, "peekaping-producer: /livez /readyz /metrics\n")
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -194,7 +198,7 @@ async def test_a_page_that_breaks_is_logged(
 
 async def test_a_port_that_is_taken_is_refused_where_it_was_asked_for_and_else_only_told() -> None:
     metrics = Metrics()
-    health = HealthServer(Vitals(FakeSchedule(), MemoryStore(), metrics, Dependencies(metrics)), metrics)
+    health = HealthServer(vitals_of(FakeSchedule(), MemoryStore(), metrics), metrics)
     with socket.socket() as taken:
         taken.bind((HOST, 0))
         taken.listen()
@@ -210,14 +214,14 @@ async def test_a_port_that_is_taken_is_refused_where_it_was_asked_for_and_else_o
 
 async def test_an_address_of_another_machine_is_refused() -> None:
     metrics = Metrics()
-    health = HealthServer(Vitals(FakeSchedule(), MemoryStore(), metrics, Dependencies(metrics)), metrics)
+    health = HealthServer(vitals_of(FakeSchedule(), MemoryStore(), metrics), metrics)
     with pytest.raises(ConfigError, match=r"METRICS_ADDR: 192\.0\.2\.1:\d+ cannot be used"):
         health.bind("192.0.2.1", free_port(), required=True)
 
 
 async def test_a_host_that_is_no_name_is_refused() -> None:
     metrics = Metrics()
-    health = HealthServer(Vitals(FakeSchedule(), MemoryStore(), metrics, Dependencies(metrics)), metrics)
+    health = HealthServer(vitals_of(FakeSchedule(), MemoryStore(), metrics), metrics)
     with pytest.raises(ConfigError, match=r"no-such-host\.invalid:1 cannot be used \((?!Unknown)"):
         health.bind("no-such-host.invalid", 1, required=True)
 
@@ -226,7 +230,7 @@ async def test_a_host_that_is_no_name_is_refused() -> None:
 @pytest.mark.parametrize("host", ["", "::"])
 async def test_all_interfaces_are_those_of_ipv4_and_ipv6(host: str) -> None:
     metrics = Metrics()
-    health = HealthServer(Vitals(FakeSchedule(), MemoryStore(), metrics, Dependencies(metrics)), metrics)
+    health = HealthServer(vitals_of(FakeSchedule(), MemoryStore(), metrics), metrics)
     health.bind(host, 0, required=True)
     with capture_logs() as logged:
         await health.serve()

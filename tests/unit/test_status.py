@@ -1,24 +1,118 @@
-"""What `status` makes of the schedule; a server in memory is enough for that."""
+"""What `status` makes of the schedule, the queue and the replicas' reports."""
 
-import time
+import json
 
-import fakeredis
 import pytest
 
-from peekaping_producer.brokers.asynq import AsynqBroker
-from peekaping_producer.schedule import Schedule, keys
+from peekaping_producer.brokers import Queue
+from peekaping_producer.conditions import LEVELS, Condition, Level
+from peekaping_producer.replica_report import ReplicaReport, decode_report, encode_report
+from peekaping_producer.schedule import Report, Stats
 from peekaping_producer.status import Status
 
+NOW_MS = 1_800_000_000_000
+STATS = Stats(
+    now_ms=NOW_MS,
+    due=7,
+    leased=2,
+    overdue=0,
+    late=0,
+    oldest_due_ms=None,
+    oldest_id=None,
+    leader="node/term",
+    leader_ttl_ms=9000,
+)
+QUEUE = Queue({"pending": 3, "active": 1}, 2.0, False, 1)
 
-@pytest.mark.parametrize(("waits_s", "late"), [(None, False), (30, False), (90, True)])
-async def test_it_is_late_when_the_longest_overdue_monitor_waits_for_longer(waits_s: float | None, late: bool) -> None:
-    redis = fakeredis.FakeAsyncRedis()
-    if waits_s is not None:
-        await redis.zadd(keys.DUE, {"m1": (time.time() - waits_s) * 1000, "m2": (time.time() + 3600) * 1000})
-        await redis.set(keys.LEADER, "node/term", px=10_000)
-    status = Status(await Schedule(redis).stats(), await AsynqBroker(redis).depths())
-    assert status.is_late(60.0) is late
-    text = "\n".join(status.lines())
-    assert ("node/term (for another" in text) is (waits_s is not None)
-    assert ("nothing is overdue" in text) is (waits_s is None)
-    await redis.aclose()
+
+def status(*, queue: Queue = QUEUE, skew_s: float = 0.0, leaderless_s: float = 0.0, **changes: object) -> Status:
+    fields = {name: getattr(STATS, name) for name in Stats.__struct_fields__} | changes
+    return Status(Stats(**fields), queue, skew_s, leaderless_s)
+
+
+def report(**fields: object) -> Report:
+    return Report("other", NOW_MS, encode_report(ReplicaReport(**fields)))
+
+
+def test_all_is_well() -> None:
+    well = status()
+    assert (well.conditions, well.is_failing) == ([], False)
+    assert well.as_json()["healthy"] is True
+    assert "node/term (for another 9.0 s)" in "\n".join(well.lines())
+
+
+@pytest.mark.parametrize(
+    ("seen", "code", "said"),
+    [
+        (status(oldest_due_ms=NOW_MS - 61_000.0, oldest_id="m1", overdue=4), "schedule_late", "m1 has waited"),
+        (status(leader=None, leader_ttl_ms=None, leaderless_s=2.0), "no_leader", "No replica leads"),
+        (status(leader="gone/1", leader_ttl_ms=3_579_000), "leader_key_absurd", "gone/1 for another 3579 s"),
+        (status(leader="gone/1", leader_ttl_ms=None), "leader_key_absurd", "gone/1 without an end"),
+        (status(write_refused="OOM command not allowed"), "redis_refuses_writes", "OOM"),
+        (status(problems=("peekaping:sched:due: WRONGTYPE x",)), "redis_keys_unusable", "peekaping:sched:due"),
+        (status(skew_s=3600.0), "clock_skew", "3600 s ahead of"),
+        (status(skew_s=-40.0), "clock_skew", "40 s behind"),
+        (
+            status(queue=Queue({"pending": 1}, 61.0, False, 0)),
+            "queue_not_consumed",
+            "1 pending task has waited for 61 s",
+        ),
+        (status(queue=Queue({"pending": 1}, 61.0, True, 0)), "queue_paused", "paused"),
+        (status(queue=Queue({}, None, False, 0, ("asynq:x: WRONGTYPE",))), "queue_unusable", "asynq:x"),
+    ],
+)
+def test_what_is_wrong_is_said_and_fails(seen: Status, code: str, said: str) -> None:
+    assert [each.code for each in seen.conditions] == [code]
+    assert said in seen.conditions[0].reason
+    assert seen.is_failing
+    assert any(code in line and said in line for line in seen.lines())
+    assert json.loads(json.dumps(seen.as_json()))["conditions"][0]["code"] == code
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        status(oldest_due_ms=NOW_MS - 59_000.0, oldest_id="m1", overdue=4),
+        status(leader=None, leader_ttl_ms=None, leaderless_s=0.0),
+        status(leader="go/1", leader_ttl_ms=30_000),
+        status(skew_s=29.0),
+        status(queue=Queue({"pending": 100_000}, 59.0, False, 3)),
+    ],
+)
+def test_what_may_be_for_a_moment_does_not_fail(seen: Status) -> None:
+    assert not seen.is_failing
+
+
+def test_what_only_a_replica_knows_is_read_from_its_report() -> None:
+    odd = {"monitor_id": "m1", "kind": "monitor.refused", "reason": "Its task is refused."}
+    seen = status(
+        reports=(
+            report(conditions=(Condition("database_empty", "Empty."),), oddities=(odd,), leads=True, set_aside=1),
+            Report("broken", NOW_MS, b'{"conditions": 7}'),
+        )
+    )
+    assert seen.is_failing
+    assert seen.conditions == [Condition("database_empty", "Empty. (reported by other)")]
+    found = seen.as_json()
+    assert found["oddities"] == [odd]
+    assert found["replicas"] == {
+        "other": {"leads": True, "set_aside": 1, "unschedulable": 0},
+        "broken": {"leads": False, "set_aside": 0, "unschedulable": 0},
+    }
+    assert any("monitor.refused: 1" in line for line in seen.lines())
+
+
+def test_a_note_of_a_replica_does_not_fail() -> None:
+    seen = status(reports=(report(conditions=(Condition("monitors_set_aside", "One."),)),))
+    assert not seen.is_failing
+    assert any(line.startswith("note") for line in seen.lines())
+
+
+def test_a_code_of_a_newer_replica_counts_as_a_note() -> None:
+    assert Condition("of_the_future", "?").level is Level.NOTE
+    assert "of_the_future" not in LEVELS
+
+
+@pytest.mark.parametrize("text", [b"", b"no json", b"[" * 100_000, b"\xff", b'{"oddities": [{"a": 1}]}'])
+def test_a_report_of_another_form_says_nothing(text: bytes) -> None:
+    assert decode_report(text) == ReplicaReport()

@@ -1,31 +1,54 @@
 """Whether the replica is alive and ready, by a clock that the test turns."""
 
+import asyncio
 import math
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 from redis.exceptions import ConnectionError as RedisConnectionError
+from structlog.testing import capture_logs
 
 from peekaping_producer import loop as loop_module
 from peekaping_producer import vitals as vitals_module
+from peekaping_producer.brokers import Queue
+from peekaping_producer.conditions import Condition
 from peekaping_producer.dependencies import Dependencies
 from peekaping_producer.loop import Loop
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.replica_report import decode_report
 from peekaping_producer.schedule import Stats
+from peekaping_producer.tasks import end
 from peekaping_producer.vitals import STALE_AFTER_S, WEDGED_AFTER_S, Vitals
 from tests.memory_store import MemoryStore
+from tests.waiting import until
 
-STATS = Stats(now_ms=100_000, due=7, leased=2, overdue=1, oldest_due_ms=95_000.0, leader="n/t", leader_ttl_ms=9000)
+STATS = Stats(
+    now_ms=100_000,
+    due=7,
+    leased=2,
+    overdue=1,
+    late=3,
+    oldest_due_ms=95_000.0,
+    oldest_id="m1",
+    leader="n/t",
+    leader_ttl_ms=9000,
+)
+QUEUE = Queue({"pending": 4, "active": 1}, 2.5, False, 1)
 
 
 class Watch:
-    """A monotonic clock."""
+    """A monotonic clock, and one of the wall that agrees with Redis's."""
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self.wall_s = STATS.now_ms / 1000
 
     def monotonic(self) -> float:
         return self.now
+
+    def time(self) -> float:
+        return self.wall_s
 
 
 class FakeSchedule:
@@ -33,22 +56,50 @@ class FakeSchedule:
 
     def __init__(self) -> None:
         self.away = False
+        self.answer = STATS
+        self.reports: list[bytes] = []
 
-    async def stats(self) -> Stats:
+    async def stats(self, *, node: str, report: bytes) -> Stats:
         if self.away:
             raise RedisConnectionError("Connection refused.")
-        return STATS
+        self.reports.append(report)
+        return self.answer
+
+    async def forget_report(self, node: str) -> None:
+        self.reports.clear()
+
+
+class FakeBroker:
+    """Answers `inspect`."""
+
+    def __init__(self) -> None:
+        self.answer = QUEUE
+
+    async def inspect(self) -> Queue:
+        return self.answer
+
+
+def vitals_of(schedule: FakeSchedule, store: MemoryStore, metrics: Metrics, broker: FakeBroker | None = None) -> Vitals:
+    return Vitals(
+        "node",
+        schedule=schedule,
+        store=store,
+        broker=broker or FakeBroker(),
+        dependencies=Dependencies(metrics),
+        metrics=metrics,
+    )
 
 
 class Scene(SimpleNamespace):
     watch: Watch
     schedule: FakeSchedule
+    broker: FakeBroker
     store: MemoryStore
     metrics: Metrics
     vitals: Vitals
 
-    def value(self, name: str) -> float:
-        return self.metrics.registry.get_sample_value(f"peekaping_producer_{name}") or 0.0
+    def value(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(f"peekaping_producer_{name}", labels) or 0.0
 
 
 @pytest.fixture
@@ -56,8 +107,9 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
     watch, schedule, store, metrics = Watch(), FakeSchedule(), MemoryStore(), Metrics()
     for module in (loop_module, vitals_module):
         monkeypatch.setattr(module, "time", watch)
-    vitals = Vitals(schedule, store, metrics, Dependencies(metrics))
-    return Scene(watch=watch, schedule=schedule, store=store, metrics=metrics, vitals=vitals)
+    broker = FakeBroker()
+    vitals = vitals_of(schedule, store, metrics, broker)
+    return Scene(watch=watch, schedule=schedule, broker=broker, store=store, metrics=metrics, vitals=vitals)
 
 
 def test_a_loop_is_wedged_when_it_works_for_too_long_without_a_beat(scene: Scene) -> None:
@@ -95,30 +147,34 @@ def test_a_wedged_loop_shows_within_15_s() -> None:
 
 
 async def test_ready_only_once_both_were_seen(scene: Scene) -> None:
-    assert scene.vitals.unready() == {"redis": "not seen yet", "database": "not seen yet"}
+    unseen = {"redis_unavailable": "not seen yet", "database_unavailable": "not seen yet"}
+    assert scene.vitals.unready() == unseen
     assert await scene.vitals.run_once() < STALE_AFTER_S
     assert scene.vitals.unready() == {}
-    assert (scene.value("due_depth"), scene.value("lease_depth")) == (7, 2)
+    assert (scene.value("due_depth"), scene.value("lease_depth"), scene.value("late_depth")) == (7, 2, 3)
     assert scene.value("oldest_due_age_seconds") == 5.0
+    assert (scene.value("queue_depth", state="pending"), scene.value("oldest_pending_age_seconds")) == (4, 2.5)
 
 
 async def test_a_lost_redis_is_a_reason_and_its_age_is_no_number(scene: Scene) -> None:
     await scene.vitals.run_once()
     scene.schedule.away = True
     await scene.vitals.run_once()
-    assert scene.vitals.unready() == {"redis": "ConnectionError: Connection refused."}
+    assert scene.vitals.unready() == {"redis_unavailable": "ConnectionError: Connection refused."}
+    assert scene.value("condition", code="redis_unavailable") == 1
     assert math.isnan(scene.value("oldest_due_age_seconds"))
     assert scene.store.reads.count("ping") == 2, "the database is looked at all the same"
     scene.schedule.away = False
     await scene.vitals.run_once()
     assert scene.vitals.unready() == {}
+    assert scene.value("condition", code="redis_unavailable") == 0
     assert scene.value("oldest_due_age_seconds") == 5.0
 
 
 async def test_a_lost_database_is_a_reason_and_redis_is_none(scene: Scene) -> None:
     scene.store.away = True
     await scene.vitals.run_once()
-    assert scene.vitals.unready() == {"database": "the database is away"}
+    assert scene.vitals.unready() == {"database_unavailable": "the database is away"}
     assert scene.vitals.stalled() == []
     scene.store.away = False
     await scene.vitals.run_once()
@@ -130,15 +186,73 @@ async def test_samples_that_stop_coming_are_a_reason(scene: Scene) -> None:
     scene.watch.now += STALE_AFTER_S
     assert scene.vitals.unready() == {}
     scene.watch.now += 1
-    assert scene.vitals.unready() == {"redis": "not seen for 13 s", "database": "not seen for 13 s"}
+    gone = {"redis_unavailable": "not seen for 13 s", "database_unavailable": "not seen for 13 s"}
+    assert scene.vitals.unready() == gone
 
 
-async def test_who_drains_is_not_ready_however_well(scene: Scene) -> None:
+async def test_a_replica_that_drains_is_not_ready_however_well(scene: Scene) -> None:
     await scene.vitals.run_once()
     scene.vitals.draining = True
-    assert scene.vitals.unready() == {"producer": "draining"}
+    assert scene.vitals.unready() == {"draining": "The replica is stopping."}
 
 
-def test_remarks_are_told_and_change_nothing_else(scene: Scene) -> None:
-    scene.vitals.remarks = [lambda: None, lambda: "a remark"]
-    assert scene.vitals.noted() == ["a remark"]
+@pytest.mark.parametrize(
+    ("change", "code", "unready"),
+    [
+        ({"oldest_due_ms": 30_000.0}, "schedule_late", False),
+        ({"write_refused": "OOM command not allowed"}, "redis_refuses_writes", True),
+        ({"problems": ("peekaping:sched:due: WRONGTYPE",)}, "redis_keys_unusable", True),
+        ({"leader_ttl_ms": 3_600_000}, "leader_key_absurd", False),
+        ({"now_ms": 100_000 + 3_600_000, "oldest_due_ms": None}, "clock_skew", False),
+    ],
+)
+async def test_what_is_wrong_shows_in_readiness_in_a_metric_and_in_one_line(
+    scene: Scene, change: dict[str, object], code: str, unready: bool
+) -> None:
+    await scene.vitals.run_once()
+    scene.schedule.answer = replace(STATS, **change)
+    with capture_logs() as logged:
+        await scene.vitals.run_once()
+        await scene.vitals.run_once()
+    assert (code in scene.vitals.unready()) is unready
+    assert any(each.startswith(f"{code}: ") for each in scene.vitals.remarks()) is not unready
+    assert scene.value("condition", code=code) == 1
+    assert [(line["event"], line["code"]) for line in logged] == [("condition.raised", code)]
+    scene.schedule.answer = STATS
+    with capture_logs() as logged:
+        await scene.vitals.run_once()
+    assert [(line["event"], line["code"]) for line in logged] == [("condition.cleared", code)]
+    assert scene.value("condition", code=code) == 0
+    assert scene.vitals.remarks() == []
+
+
+async def test_no_leader_counts_after_a_moment_only(scene: Scene) -> None:
+    scene.schedule.answer = replace(STATS, leader=None, leader_ttl_ms=None)
+    await scene.vitals.run_once()
+    assert scene.vitals.remarks() == []
+    scene.watch.now += 5
+    await scene.vitals.run_once()
+    assert [each.partition(":")[0] for each in scene.vitals.remarks()] == ["no_leader"]
+
+
+async def test_a_queue_that_nothing_takes_from_is_a_remark(scene: Scene) -> None:
+    scene.broker.answer = Queue({"pending": 9}, 75.0, False, 0)
+    await scene.vitals.run_once()
+    assert scene.vitals.unready() == {}
+    assert "queue_not_consumed: The next of 9 pending tasks has waited for 75 s" in scene.vitals.remarks()[0]
+
+
+async def test_what_the_replica_itself_knows_goes_into_its_report_and_nothing_else(scene: Scene) -> None:
+    scene.vitals.sources = [lambda: [Condition("database_empty", "Empty.")]]
+    scene.schedule.answer = replace(STATS, oldest_due_ms=1.0)
+    await scene.vitals.run_once()
+    await scene.vitals.run_once()
+    (_, report) = scene.schedule.reports
+    assert [each.code for each in decode_report(report).conditions] == ["database_empty"]
+
+
+async def test_the_report_goes_with_the_replica(scene: Scene) -> None:
+    running = asyncio.create_task(scene.vitals.run())
+    await until(lambda: bool(scene.schedule.reports))
+    await end(running)
+    assert scene.schedule.reports == []

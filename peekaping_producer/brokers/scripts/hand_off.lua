@@ -1,17 +1,23 @@
 -- Enqueues the tasks of one claim and reschedules their monitors, all or nothing for each monitor.
 -- KEYS  1 due  2 lease  3 asynq:queues, and of the queue: 4 pending  5 active  6 lease  7 retry  8 scheduled
---       9 archived  10 completed
+--       9 archived  10 completed, and of the schedule: 11 late
 -- ARGV  1 token  2 queue  3 prefix of a task's key  4 prefix of a task's id,
 --       then triples (at most 1000): monitor id, period in ms, TaskMessage bytes
--- returns {now, [index from 1, 'lost' | 'overlap' | 'replaced', ...]}; what is not listed was enqueued
+-- returns {now, [index from 1, 'lost' | 'overlap' | 'replaced', ...], [index, overlaps of its running task so far, ...]};
+--       what is not listed in the first was enqueued; the second lists tasks that run for OVERLAPS_TO_TELL ticks or more
 local ASYNQ_LEASE_ALLOWANCE_S = 30 -- asynq's leases are written by the consumers' clocks
+-- asynq renews a lease to 30 s from now: one that ends later than that, the allowance and a step of the clock was
+-- written by a clock far ahead, and might silence its monitor for as long.
+local LONGEST_ASYNQ_LEASE_S = 30 + ASYNQ_LEASE_ALLOWANCE_S + 5
+local OVERLAPS = 'peekaping:overlaps' -- a field of the task, which ends with it
+local OVERLAPS_TO_TELL = 5
 local OLDEST_TO_LOOK_AT = 50
 local LPOS_AT_MOST = 4 -- each costs the length of the list; beyond this one LRANGE is cheaper
 
 local token = tonumber(ARGV[1])
 local task_key_prefix, task_id_prefix = ARGV[3], ARGV[4]
 local count = (#ARGV - 4) / 3
-local outcomes = {}
+local outcomes, running = {}, {}
 local function tell(index, outcome)
   outcomes[#outcomes + 1] = index
   outcomes[#outcomes + 1] = outcome
@@ -29,7 +35,7 @@ for i = 1, count do
     tell(i, 'lost')
   end
 end
-if #held == 0 then return {now, outcomes} end
+if #held == 0 then return {now, outcomes, running} end
 
 local task_keys = {}
 for n, i in ipairs(held) do task_keys[n] = task_key_prefix .. task_id_prefix .. ids[i] end
@@ -87,6 +93,7 @@ for _, i in ipairs(conflicting) do
   local task = redis.pcall('HMGET', key, 'state', 'pending_since', 'msg')
   local state = task[1]
   local asynq_lease = state == 'active' and task[3] and redis.call('ZSCORE', KEYS[6], task_id)
+  local lease_left = asynq_lease and tonumber(asynq_lease) - now / 1000
   if task.err then -- no hash at all
     redis.call('DEL', key)
     enqueue(i)
@@ -95,11 +102,16 @@ for _, i in ipairs(conflicting) do
     -- Kept in its place, but fresh: Go's workers discard tasks older than one and a half intervals.
     redis.call('HSET', key, 'msg', ARGV[4 + 3 * i])
     tell(i, 'overlap')
-  elseif asynq_lease and tonumber(asynq_lease) + ASYNQ_LEASE_ALLOWANCE_S > now / 1000 then
+  elseif lease_left and lease_left > -ASYNQ_LEASE_ALLOWANCE_S and lease_left <= LONGEST_ASYNQ_LEASE_S then
+    local overlaps = redis.call('HINCRBY', key, OVERLAPS, 1)
+    if overlaps >= OVERLAPS_TO_TELL then
+      running[#running + 1] = i
+      running[#running + 1] = overlaps
+    end
     tell(i, 'overlap')
   else
     enqueue(i)
-    redis.call('HDEL', key, 'unique_key')
+    redis.call('HDEL', key, 'unique_key', OVERLAPS)
     if state == 'active' then redis.call('LREM', KEYS[5], 0, task_id) end
     uprooted[#uprooted + 1] = task_id
     tell(i, 'replaced')
@@ -117,6 +129,7 @@ end
 redis.call('ZADD', KEYS[1], unpack(rescheduled))
 redis.call('SADD', KEYS[3], ARGV[2])
 redis.call('ZREM', KEYS[2], unpack(leaving))
+if redis.call('EXISTS', KEYS[11]) == 1 then redis.call('ZREM', KEYS[11], unpack(leaving)) end
 
 if #uprooted > 0 then
   for set = 6, 8 do redis.call('ZREM', KEYS[set], unpack(uprooted)) end
@@ -126,4 +139,4 @@ if #pushed > 0 then -- a stale entry in these two would make asynq delete the li
     if redis.call('EXISTS', KEYS[set]) == 1 then redis.call('ZREM', KEYS[set], unpack(pushed)) end
   end
 end
-return {now, outcomes}
+return {now, outcomes, running}

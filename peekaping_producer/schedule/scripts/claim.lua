@@ -1,21 +1,44 @@
 -- Moves monitors that are due to the lease set, under one token.
--- KEYS  1 due  2 lease
+-- KEYS  1 due  2 lease  3 late
 -- ARGV  1 limit (at most 1000)  2 lease TTL in ms  3 nonce (0..1023)
--- returns {now, token, next due or '', [id, due score, ...]}; the next due is told only when nothing was due
-local claimed = redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1], 'WITHSCORES')
+--       4 deadline in ms: a claim that arrives later is refused, since its sender no longer waits for it; 0 for none
+--       5 the longest id in bytes
+-- returns {now, token, next due or '', [id, due time that was meant, ...], [beginnings of the members removed]};
+--       the next due is given only when nothing was claimed
+if tonumber(ARGV[4]) > 0 and now > tonumber(ARGV[4]) then return {now, '', tostring(now), {}, {}} end
+
+local found = redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1], 'WITHSCORES')
 local token = now + ARGV[2] + ARGV[3] / 1024
 
-if #claimed == 0 then
+if #found == 0 then
   local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
-  return {now, '', first[2] or '', claimed}
+  return {now, '', first[2] or '', {}, {}}
 end
 
-local ids, leases = {}, {}
-for i = 1, #claimed, 2 do
-  ids[#ids + 1] = claimed[i]
-  leases[#leases + 1] = token
-  leases[#leases + 1] = claimed[i]
+local leaving, ids, leases, claimed, removed = {}, {}, {}, {}, {}
+for i = 1, #found, 2 do
+  local id = found[i]
+  leaving[#leaving + 1] = id
+  if #id > tonumber(ARGV[5]) then -- no monitor's: a member that large could not even be sent back
+    removed[#removed + 1] = string.sub(id, 1, 40)
+  else
+    ids[#ids + 1] = id
+    leases[#leases + 1] = token
+    leases[#leases + 1] = id
+    claimed[#claimed + 1] = id
+    claimed[#claimed + 1] = found[i + 1]
+  end
 end
-redis.call('ZADD', KEYS[2], unpack(leases))
-redis.call('ZREM', KEYS[1], unpack(ids))
-return {now, string.format('%.17g', token), '', claimed}
+if #ids > 0 then
+  redis.call('ZADD', KEYS[2], unpack(leases))
+  if redis.call('EXISTS', KEYS[3]) == 1 then
+    local late = redis.call('ZMSCORE', KEYS[3], unpack(ids))
+    for n = 1, #ids do
+      -- An entry counts only beside its own due time: the same one, or one that was postponed (it ends in .5).
+      local score = tonumber(claimed[2 * n])
+      if late[n] and (score == tonumber(late[n]) or score % 1 ~= 0) then claimed[2 * n] = late[n] end
+    end
+  end
+end
+redis.call('ZREM', KEYS[1], unpack(leaving))
+return {now, string.format('%.17g', token), '', claimed, removed}

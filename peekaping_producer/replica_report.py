@@ -1,0 +1,32 @@
+"""What a replica writes about itself into Redis every few seconds, for `status` to read."""
+
+import msgspec
+
+from peekaping_producer.conditions import Condition
+
+MOST_ODDITIES = 100
+
+
+class ReplicaReport(msgspec.Struct, frozen=True):
+    """The state that only the replica itself knows."""
+
+    leads: bool = False
+    conditions: tuple[Condition, ...] = ()
+    oddities: tuple[dict[str, str], ...] = ()
+    """Of single monitors: `monitor_id`, `kind`, `reason`; the latest MOST_ODDITIES."""
+    set_aside: int = 0
+    """Monitors whose work failed on this replica, and that are tried again later."""
+    unschedulable: int = 0
+    """Active rows that cannot be scheduled; of the leader."""
+
+
+encode_report = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(ReplicaReport).decode
+
+
+def decode_report(text: bytes) -> ReplicaReport:
+    """What a report says; one of another form says nothing."""
+    try:
+        return _decode(text)
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return ReplicaReport()
