@@ -16,6 +16,7 @@ from peekaping_producer.backoff import Backoff
 from peekaping_producer.brokers import HandOff, Queue
 from peekaping_producer.isolation import describe, is_lost_connection, is_of_dependency, isolate
 from peekaping_producer.schedule import Claim, Outcome, chunks, keys
+from peekaping_producer.schedule.failures import unpacking
 from peekaping_producer.schedule.script import CLOCK, Script
 from peekaping_producer.task import HealthCheckTask
 
@@ -90,6 +91,7 @@ class AsynqBroker:
             await isolate(some, attempt, set_aside, is_of_dependency=is_everyones)
         return HandOff(now_ms, exceptions, refused, running)
 
+    @unpacking
     async def _call(self, claim: Claim, messages: list["_Message"]) -> tuple[int, dict[int, Outcome], list[Any]]:
         """Run the script once, or again where its reply was lost: Redis TIME, outcomes by index from 1, running."""
         args: list[str | bytes | int] = [claim.token, QUEUE, TASK_KEY_PREFIX, TASK_ID_PREFIX]
@@ -111,6 +113,7 @@ class AsynqBroker:
         lost = Outcome.UNCONFIRMED if repeated else Outcome.LOST
         return now_ms, {i: lost if each == b"lost" else Outcome(each.decode()) for i, each in _pairs(outcomes)}, told
 
+    @unpacking
     async def sweep_pending(self) -> tuple[int, int]:
         """Walk the pending list; remove entries without a task and entries that stand in it twice, and count them.
 
@@ -152,6 +155,7 @@ class AsynqBroker:
             await isolate(some, sweep, leave)
         return swept[0], swept[1]
 
+    @unpacking
     async def inspect(self) -> Queue:
         """See Broker."""
         _, counts, waits_ms, paused, servers, problems = await self._queue.run(

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from peekaping_producer.errors import StaleTermError
 from peekaping_producer.monitor import Plan
 from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.failures import unpacking
 from peekaping_producer.schedule.script import CLOCK, Script
 
 T = TypeVar("T")
@@ -188,6 +189,7 @@ class Schedule:
 
     # Claims: any replica.
 
+    @unpacking
     async def claim(self, limit: int) -> Claim:
         """Take up to `limit` (at most 1,000) due monitors, the longest overdue first."""
         asked_at = time.monotonic()
@@ -209,6 +211,7 @@ class Schedule:
             removed=tuple(_text(each) for each in removed),
         )
 
+    @unpacking
     async def drop(self, claim: Claim, ids: Iterable[str]) -> int:
         """Take claimed monitors out of the schedule; how many the claim still held."""
         dropped = 0
@@ -216,6 +219,7 @@ class Schedule:
             dropped += await self._drop.run(self.redis, (keys.LEASE, keys.LATE), (claim.token, *some))
         return dropped
 
+    @unpacking
     async def give_back(self, claim: Claim, ids: Iterable[str] | None = None, *, delay_s: float = 0.0) -> int:
         """Make what the claim still holds of `ids` (None: all) due again, as it was or `delay_s` from now.
 
@@ -230,6 +234,7 @@ class Schedule:
             )
         return given
 
+    @unpacking
     async def reclaim(self, limit: int = CALL_LIMIT) -> int:
         """Make up to `limit` monitors due again whose lease ran out; how many that were."""
         reclaimed: int = await self._reclaim.run(
@@ -239,6 +244,7 @@ class Schedule:
 
     # The leader's writes: each names its term, and raises StaleTermError when that is over.
 
+    @unpacking
     async def place(self, term: str, plans: Iterable[Plan], *, retry: bool = False) -> Placed:
         """Make the schedule agree with up to 1,000 plans: add, (interval 0 or less) remove, or tell what misfits.
 
@@ -262,6 +268,7 @@ class Schedule:
             tuple(Sighting(_text(misfits[i]), _text(misfits[i + 1])) for i in range(0, len(misfits), 2)),
         )
 
+    @unpacking
     async def move(self, term: str, misfits: Iterable[Sighting], plans: Mapping[str, Plan]) -> int:
         """Move misfits to the next tick of `plans`, read after they were seen, if they are still so; how many were."""
         triples = [
@@ -277,6 +284,7 @@ class Schedule:
             raise StaleTermError(f"move: term {term} is over")
         return moved
 
+    @unpacking
     async def remove(self, term: str, key: str, sightings: Iterable[Sighting]) -> int:
         """Take members out of `key` (due or lease) that still have the score they were seen with; how many left."""
         removed = 0
@@ -300,6 +308,7 @@ class Schedule:
 
     # Leadership.
 
+    @unpacking
     async def campaign(self, held: str, begin: str, ttl_s: float) -> Campaigned:
         """Renew the term `held` ('' for none), or begin the term `begin` where no replica leads."""
         result, ttl_ms, holder, holder_ttl_ms = await self._campaign.run(
@@ -316,6 +325,7 @@ class Schedule:
         """End `term` now; False when it was over already."""
         return bool(await self._resign.run(self.redis, (keys.LEADER,), (term,)))
 
+    @unpacking
     async def stats(self, *, node: str = "", report: bytes = b"") -> Stats:
         """Look at the whole; write the report of replica `node`, or (without one) a probe, to see if writes work."""
         (

@@ -73,6 +73,19 @@ def translating(call: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, A
     return wrapper
 
 
+def unpacking(call: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """The same method; a reply that it cannot unpack (a proxy's, perhaps) raises GarbledReplyError."""
+
+    @wraps(call)
+    async def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await call(*args, **kwargs)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise GarbledReplyError(f"a script's reply has another form ({type(error).__name__})") from error
+
+    return wrapper
+
+
 def in_words(error: BaseException) -> str:
     """One bounded line without control characters; of what a server says its first sentence.
 

@@ -2,10 +2,13 @@
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
+from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.errors import StaleTermError
 from peekaping_producer.monitor import Plan
 from peekaping_producer.schedule import Campaign, Schedule, Sighting, keys
+from peekaping_producer.schedule.script import Script
 from tests.clock import TEST_CLOCK, Clock
 
 TERM = "node/1"
@@ -504,3 +507,18 @@ async def test_scripts_come_back_after_a_script_flush(redis: Redis, schedule: Sc
     await schedule.claim(1)
     await redis.script_flush()
     assert len((await schedule.claim(1)).due) == 1
+
+
+@pytest.mark.parametrize("reply", [b"OK", 7, None, [], [1, 2], [b"x"] * 12, [[[]]], {}])
+async def test_a_reply_of_another_form_is_an_error_of_redis(
+    schedule: Schedule, broker: AsynqBroker, monkeypatch: pytest.MonkeyPatch, reply: object
+) -> None:
+    """A proxy, or another program behind the address: no loop may end by it."""
+
+    async def run(*_: object) -> object:
+        return reply
+
+    monkeypatch.setattr(Script, "run", run)
+    for call in (schedule.claim(1), schedule.campaign("", "a/1", 10), schedule.stats(), broker.inspect()):
+        with pytest.raises(RedisError):
+            await call
