@@ -1,4 +1,4 @@
-"""SQLite, by the standard library; read only, while the API server writes the same file."""
+"""SQLite, by aiosqlite; read only, while the API server writes the same file."""
 
 import asyncio
 import os

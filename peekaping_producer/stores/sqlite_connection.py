@@ -1,87 +1,76 @@
-"""A connection to a SQLite file in a thread of its own: SQLite waits for disks and locks, the event loop must not."""
+"""A connection of aiosqlite, which has a thread: SQLite waits for disks and locks, the event loop must not."""
 
-import asyncio
 import sqlite3
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from typing import Self, TypeVar
+from contextlib import ExitStack, closing, suppress
+from threading import Thread
+from typing import Self
+
+import aiosqlite
 
 from peekaping_producer.stores.rows import Row
 
-T = TypeVar("T")
 
-
-class SqliteConnection:
+class SqliteConnection(aiosqlite.Connection):
     """One statement at a time, without transactions but for those that a statement begins.
 
-    Raises sqlite3.Error, RuntimeError once closed, and whatever else the module raises.
+    Raises sqlite3.Error, ValueError once closed, and whatever else the drivers raise.
     """
 
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, "sqlite")
-        self._connection: sqlite3.Connection | None = None
-        self.is_closed = False
+    def __init__(self, name: str, lock_timeout: float) -> None:
+        opened = ExitStack()
+
+        def connect() -> sqlite3.Connection:
+            connection = sqlite3.connect(name, uri=True, timeout=lock_timeout, isolation_level=None)
+            return opened.enter_context(closing(connection))
+
+        super().__init__(connect, iter_chunk_size=64)
+        answer_calls = self._thread.run
+
+        def run() -> None:
+            # aiosqlite's thread would end with a traceback where the event loop was closed before it could answer,
+            # and forget the connection of an open() that was canceled.
+            with opened, suppress(RuntimeError):
+                answer_calls()
+
+        # A daemon: a wait for a lock must not outlast the process.
+        self._thread = Thread(target=run, name="sqlite", daemon=True)
 
     @classmethod
     async def open(cls, name: str, *, lock_timeout: float) -> Self:
         """Connect to a path or `file:` URI; each statement waits for locks for up to `lock_timeout` seconds."""
-        connection = cls()
-        try:
-            await connection._run(lambda: connection._open(name, lock_timeout))
-        except BaseException:
-            connection.abort()
-            raise
+        connection = cls(name, lock_timeout)
+        await connection
         return connection
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed, or its thread ended."""
+        return not (self._running and self._thread.is_alive())
 
     async def fetch(self, statement: str, *values: object) -> list[Row]:
         """The statement's rows; texts among them that are no UTF-8 are bytes."""
-        return await self._run(lambda: self._fetch(statement, values))
-
-    async def close(self) -> None:
-        """Close it, and wait for that."""
-        if not self.is_closed:
-            self.is_closed = True
-            closing = self._run(self._close)
-            self._thread.shutdown(wait=False)
-            await closing
-
-    def abort(self) -> None:
-        """Interrupt its statement, and have the thread close it as soon as it can: a wait for a lock is not cut."""
-        if not self.is_closed:
-            self.is_closed = True
-            with suppress(Exception):
-                self._thread.submit(self._close)
-            self._thread.shutdown(wait=False)
-            if self._connection is not None:
-                with suppress(sqlite3.Error):  # it may be closed by now
-                    self._connection.interrupt()
-
-    def _run(self, call: Callable[[], T]) -> asyncio.Future[T]:
-        return asyncio.get_running_loop().run_in_executor(self._thread, call)
-
-    def _open(self, name: str, lock_timeout: float) -> None:
-        self._connection = sqlite3.connect(
-            name, uri=True, timeout=lock_timeout, isolation_level=None, check_same_thread=False
-        )
-
-    def _close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-
-    def _fetch(self, statement: str, values: tuple[object, ...]) -> list[Row]:
-        assert self._connection is not None
         try:
-            return self._connection.execute(statement, values).fetchall()
+            return list(await self.execute_fetchall(statement, values))
         except sqlite3.OperationalError as error:
             if not str(error).startswith("Could not decode to UTF-8"):
                 raise
-        # One such text fails all rows.
-        self._connection.text_factory = _text_or_bytes
-        try:
-            return self._connection.execute(statement, values).fetchall()
-        finally:
-            self._connection.text_factory = str
+        # One such text fails all rows. It will be read again, so this slower way stays.
+        self.text_factory = _text_or_bytes
+        return list(await self.execute_fetchall(statement, values))
+
+    async def close(self) -> None:
+        """Close it, and wait for that; aiosqlite's own would go on waiting when canceled."""
+        if not self.is_closed and (closed := self.stop()):
+            await closed
+
+    def abort(self) -> None:
+        """Interrupt its statement, and have the thread close it as soon as it can: a wait for a lock is not cut."""
+        connection = self._connection
+        if self._running and connection is not None:
+            self._connection = None  # its thread closes it in any case
+            self.stop()
+            with suppress(sqlite3.Error):  # it may be closed by now
+                connection.interrupt()
 
 
 def _text_or_bytes(value: bytes) -> str | bytes:
