@@ -1,8 +1,10 @@
 """Measures what docs/performance.md promises, each row by a scenario.
 
     python -m bench [SCENARIO ...] [--list] [--quick] [--rounds N] [--json FILE] [--go-producer PATH]
+                    [--empty-them]
 
-Starts a Redis-compatible server and a database for each scenario, or uses REDIS_URL and DATABASE_URL, which it empties.
+Starts a Redis-compatible server and a database for each scenario, or uses BENCH_REDIS_URL and BENCH_DATABASE_URL: both
+must be empty (or --empty-them), and are left empty.
 The result is checked before a figure counts. Compare figures of one run only: machines are noisy. Exit code 1 where a
 "must" is missed, or a scenario's result was wrong.
 """
@@ -42,6 +44,7 @@ def main() -> int:
         concurrency=args.concurrency,
         replicas=args.replicas,
         go_producer=args.go_producer and args.go_producer.resolve(),
+        empty_them=args.empty_them,
     )
     if args.quick:
         print("quick: whether the bench works; its figures prove nothing")
@@ -68,7 +71,7 @@ def main() -> int:
 
 
 async def _measure(name: str, options: Options, store: str) -> list[Figure]:
-    async with ground(store) as here:
+    async with ground(store, empty_them=options.empty_them) as here:
         figures = await (DEFAULT | FURTHER)[name](here, options)
     if store == "postgres":
         return figures
@@ -95,6 +98,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--store", choices=STORES, default="postgres")
     parser.add_argument("--go-producer", type=Path, metavar="PATH", help="upstream's program, to compare with")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there too")
+    parser.add_argument(
+        "--empty-them", action="store_true", help="delete all that is in BENCH_REDIS_URL and BENCH_DATABASE_URL"
+    )
     args = parser.parse_args()
     if unknown := [each for each in args.scenario if each not in DEFAULT | FURTHER]:
         parser.error(f"no scenario {', '.join(unknown)}; there are {', '.join(DEFAULT | FURTHER)}")

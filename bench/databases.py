@@ -1,7 +1,7 @@
 """The databases that bench.stores measures: each starts a server, fills it and explains what a store asked it.
 
-DATABASE_URL points at another server: its database must be empty, or filled by an earlier run of the same size. On
-Postgres the user must be a superuser.
+BENCH_DATABASE_URL points at another server: its database must be empty, or filled by an earlier run of the same size;
+nothing in it is deleted. On Postgres the user must be a superuser.
 """
 
 import json
@@ -20,11 +20,12 @@ import asyncpg
 
 from bench.contents import START, Contents, Expressions, id_of, statements
 from bench.plans import Plan, Statement, mysql_plan, postgres_plan, recorded, sqlite_plan
+from bench.servers import DATABASE_URL, database_of
 from peekaping_producer.migrate import migrate
-from peekaping_producer.settings import load_settings
 from peekaping_producer.stores.sqlite_connection import SqliteConnection
 from peekaping_producer.targets import DatabaseTarget
 from tests.servers import mysql, postgres, processes
+from tests.servers.databases import TABLES
 
 POSTGRES_OPTIONS = ("shared_buffers=2GB", "max_wal_size=16GB", "maintenance_work_mem=1GB")
 MYSQL_OPTIONS = ("--innodb-buffer-pool-size=6G", "--innodb-log-file-size=4G", "--max-connections=200")
@@ -67,11 +68,11 @@ class SqlDatabase(Database):
 
     async def fill(self, contents: Contents) -> None:
         """Inside the database: nothing but the statements goes there."""
-        counts = [(await self.execute(f"SELECT count(*) FROM {table}"))[0][0] for table in ("monitors", "heartbeats")]
-        if counts == [contents.monitors, contents.heartbeats]:
+        counts = {table: (await self.execute(f"SELECT count(*) FROM {table}"))[0][0] for table in TABLES}
+        if (counts["monitors"], counts["heartbeats"]) == (contents.monitors, contents.heartbeats):
             return
-        if any(counts):
-            raise SystemExit("the database holds other monitors: give it an empty one")
+        if held := [f"{count} rows in {table}" for table, count in counts.items() if count]:
+            raise SystemExit(f"expected an empty database, or one filled by an earlier run, got {', '.join(held)}")
         for statement in (*self.before, *statements(contents, self.expressions), *self.after):
             started_at = time.perf_counter()
             await self.execute(statement)
@@ -201,7 +202,7 @@ class SqliteDatabase(SqlDatabase):
 
 @asynccontextmanager
 async def database(dialect: str) -> AsyncIterator[tuple[DatabaseTarget, Database]]:
-    """A database with the producer's tables: DATABASE_URL's, or one of our own that ends with the block."""
+    """A database with the producer's tables: BENCH_DATABASE_URL's, or one of our own that ends with the block."""
     with _server(dialect) as target:
         await migrate(target)
         match dialect:
@@ -224,11 +225,8 @@ async def database(dialect: str) -> AsyncIterator[tuple[DatabaseTarget, Database
 
 @contextmanager
 def _server(dialect: str) -> Iterator[DatabaseTarget]:
-    if "DATABASE_URL" in os.environ:
-        target = load_settings({"database"}).database_target()
-        if target.dialect != dialect:
-            raise SystemExit(f"DATABASE_URL: got {target.dialect}, takes what --dialect says ({dialect})")
-        yield target
+    if url := os.environ.get(DATABASE_URL):
+        yield database_of(url, dialect, "--dialect")
         return
     match dialect:
         case "postgres":

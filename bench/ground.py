@@ -14,16 +14,17 @@ from redis.asyncio import Redis
 from bench.contents import CONFIG
 from bench.servers import servers
 from peekaping_producer.brokers.asynq import PENDING
-from peekaping_producer.migrate import migrate
 from peekaping_producer.schedule import keys
 from peekaping_producer.targets import DatabaseTarget
 from tests.e2e.replicas import row
 from tests.servers import databases, postgres
-from tests.servers.databases import Database, SqlDatabase, new_id
-from tests.servers.mongo import MongoDatabase
+from tests.servers.databases import new_id
 
 DAY_S = 86_400
 _CHUNK = 5000
+ROOT = Path(__file__).parents[1]
+_WITHOUT_DOTENV = Path(__file__).parent
+"""A replica reads `.env` in its working directory; one in the checkout may name servers in production."""
 STALLED_S = 60.0
 """Nothing moved for so long: it will not any more."""
 Process = subprocess.Popen[bytes]
@@ -47,7 +48,7 @@ class Ground:
         else:
             async with databases.connected(self.database) as database:
                 ids = [database.new_id() for _ in range(count)]
-                await _empty(database)
+                await database.clear()
                 for start in range(0, count, _CHUNK):
                     await database.insert("monitors", *(_row(each, interval) for each in ids[start : start + _CHUNK]))
         return ids
@@ -107,19 +108,20 @@ class Ground:
 
     def start(self, **settings: str) -> Process:
         """One replica, which the caller ends."""
+        given = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "METRICS_ADDR": "off", "MODE": "prod"}
         return subprocess.Popen(
             [sys.executable, "-m", "peekaping_producer", "run"],
-            env={"PATH": os.environ["PATH"], "METRICS_ADDR": "off", "MODE": "prod", **self.environment, **settings},
+            env={**given, **self.environment, **settings},
+            cwd=_WITHOUT_DOTENV,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
 
 
 @asynccontextmanager
-async def ground(store: str = "postgres") -> AsyncIterator[Ground]:
-    """Servers of its own, or those of REDIS_URL and DATABASE_URL."""
-    async with servers(store) as (environment, database):
-        await migrate(database)
+async def ground(store: str = "postgres", *, empty_them: bool = False) -> AsyncIterator[Ground]:
+    """Servers of its own, or the given ones; see `servers`."""
+    async with servers(store, empty_them=empty_them) as (environment, database):
         made = Ground(environment, database)
         try:
             yield made
@@ -137,14 +139,6 @@ async def _reaches(enough: int, count: Callable[[], Awaitable[int]], what: str, 
             seen, since = now, time.monotonic()
         assert time.monotonic() - since < STALLED_S, f"stands still at {now:,} of {enough:,} {what}"
         await asyncio.sleep(0.02)
-
-
-async def _empty(database: Database) -> None:
-    if isinstance(database, MongoDatabase):
-        await database.empty()
-        await migrate(database.target)
-    elif isinstance(database, SqlDatabase):
-        await database.execute("DELETE FROM monitors")
 
 
 def _row(monitor_id: str, interval: int) -> databases.Row:

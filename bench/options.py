@@ -15,3 +15,5 @@ class Options(msgspec.Struct, frozen=True):
     replicas: int = 1
     go_producer: Path | None = None
     """An executable of upstream's producer, to be run beside ours."""
+    empty_them: bool = False
+    """Delete what given servers hold, instead of refusing them."""

@@ -1,42 +1,93 @@
-"""What a bench runs on: a Redis-compatible server and a database, its own or those of REDIS_URL and DATABASE_URL."""
+"""What a bench runs on: a Redis-compatible server and a database, its own or those of two variables."""
 
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from redis.asyncio import Redis
+
 from peekaping_producer import embedded
-from peekaping_producer.settings import load_settings
+from peekaping_producer.errors import ConfigError
+from peekaping_producer.migrate import migrate
+from peekaping_producer.settings.urls import parse_database_url
 from peekaping_producer.targets import DatabaseTarget
 from tests.e2e import replicas
-from tests.servers import mongo, mysql, postgres, processes
+from tests.servers import databases, mongo, mysql, postgres, processes
+from tests.servers.given import NotEmptyError, require_empty
 
 STORES = ("postgres", "mysql", "sqlite", "mongo")
-_BOTH = ("REDIS_URL", "DATABASE_URL")
+REDIS_URL, DATABASE_URL = "BENCH_REDIS_URL", "BENCH_DATABASE_URL"
+"""Not the product's own names: a shell that has those set is about to run a producer, not to lose its data."""
+_BOTH = (REDIS_URL, DATABASE_URL)
+_REMEDY = "To delete all that is in both, add --empty-them."
 
 
 @asynccontextmanager
-async def servers(store: str = "postgres") -> AsyncIterator[tuple[dict[str, str], DatabaseTarget]]:
-    """The environment that points a producer at them, and the database; both servers are the bench's to empty."""
-    if given := {name: os.environ[name] for name in _BOTH if name in os.environ}:
-        if len(given) < len(_BOTH):
-            raise SystemExit(f"got {', '.join(given)} alone: set both of {' and '.join(_BOTH)}, or neither")
-        target = load_settings({"database"}, environ=given).database_target()
-        if target.dialect != store:
-            raise SystemExit(f"DATABASE_URL: got {target.dialect}, takes what --store says ({store})")
-        print("REDIS_URL and DATABASE_URL are set: all that is in these two will be deleted.")
-        yield given, target
-        return
+async def servers(
+    store: str = "postgres", *, empty_them: bool = False
+) -> AsyncIterator[tuple[dict[str, str], DatabaseTarget]]:
+    """The environment that points a producer at them, and the database with its tables.
+
+    Given servers must be empty, unless `empty_them` deletes what they hold, and are empty again afterwards. Raises
+    SystemExit with the reason where they cannot be used.
+    """
     async with AsyncExitStack() as stack:
-        redis = await stack.enter_async_context(embedded.redis_server())
-        match store:
-            case "postgres":
-                options = ("max_connections=200", "shared_buffers=512MB", "max_wal_size=8GB")
-                target = stack.enter_context(postgres.postgres_running(*options)).target
-            case "mysql":
-                target = stack.enter_context(mysql.mysql_running("--innodb-buffer-pool-size=1G")).target
-            case "mongo":
-                target = stack.enter_context(mongo.mongo_running()).target
-            case _:
-                folder = stack.enter_context(processes.directory("peekaping-bench-"))
-                target = DatabaseTarget(dialect="sqlite", name=str(folder / "bench.db"))
-        yield replicas.environment(redis.port, target), target
+        if given := {name: os.environ[name] for name in _BOTH if os.environ.get(name)}:
+            if len(given) < len(_BOTH):
+                raise SystemExit(f"{', '.join(given)}: set alone. Set both of {' and '.join(_BOTH)}, or neither.")
+            target = database_of(given[DATABASE_URL], store, "--store")
+            await stack.enter_async_context(_lent(given[REDIS_URL], target, empty_them=empty_them))
+            environment = {"REDIS_URL": given[REDIS_URL], "DATABASE_URL": given[DATABASE_URL]}
+        else:
+            redis = await stack.enter_async_context(embedded.redis_server())
+            target = _started(store, stack)
+            environment = replicas.environment(redis.port, target)
+            await migrate(target)
+        yield environment, target
+
+
+def database_of(url: str, dialect: str, option: str) -> DatabaseTarget:
+    """The database of a BENCH_DATABASE_URL, which `option` names as well. SystemExit where it cannot be used."""
+    try:
+        target = parse_database_url(url)
+    except ConfigError as error:
+        raise SystemExit("\n".join(f"BENCH_{problem}" for problem in error.problems)) from None
+    if target.dialect != dialect:
+        raise SystemExit(f"{DATABASE_URL}: expected {dialect} as in {option}, got {target.dialect}")
+    return target
+
+
+def _started(store: str, stack: AsyncExitStack) -> DatabaseTarget:
+    match store:
+        case "postgres":
+            options = ("max_connections=200", "shared_buffers=512MB", "max_wal_size=8GB")
+            return stack.enter_context(postgres.postgres_running(*options)).target
+        case "mysql":
+            return stack.enter_context(mysql.mysql_running("--innodb-buffer-pool-size=1G")).target
+        case "mongo":
+            return stack.enter_context(mongo.mongo_running()).target
+        case _:
+            folder = stack.enter_context(processes.directory("peekaping-bench-"))
+            return DatabaseTarget(dialect="sqlite", name=str(folder / "bench.db"))
+
+
+@asynccontextmanager
+async def _lent(redis_url: str, target: DatabaseTarget, *, empty_them: bool) -> AsyncIterator[None]:
+    async with Redis.from_url(redis_url) as redis:
+        if not empty_them:
+            try:
+                await require_empty(REDIS_URL, redis, DATABASE_URL, target, _REMEDY)
+            except NotEmptyError as error:
+                raise SystemExit(str(error)) from None
+        await migrate(target)
+        await _empty(redis, target)
+        try:
+            yield
+        finally:
+            await _empty(redis, target)
+
+
+async def _empty(redis: Redis, target: DatabaseTarget) -> None:
+    await redis.flushdb()
+    async with databases.connected(target) as database:
+        await database.clear()

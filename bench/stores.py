@@ -2,8 +2,9 @@
 
     python -m bench.stores --dialect postgres --monitors 1000000 --heartbeats 10000000 [--batch 500] [--json FILE]
 
-Starts a server (or uses DATABASE_URL), fills it, reads through the store's own sessions and explains each statement
-that they sent. Answers are checked before a figure counts. Exit status 1 where a statement reads a whole table.
+Starts a server (or uses BENCH_DATABASE_URL), fills it, reads through the store's own sessions and explains each
+statement that they sent. Answers are checked before a figure counts. Exit status 1 where a statement reads a whole
+table.
 """
 
 import argparse

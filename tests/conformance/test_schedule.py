@@ -97,7 +97,7 @@ async def test_a_lease_that_somebody_else_holds_by_now_is_left_alone(
     """Redis was emptied, or a Go peer reclaimed too early: the claim has not ended, and still is not ours."""
     await due(redis, a=clock.now_ms)
     ours = await schedule.claim(1)
-    await redis.flushall()
+    await redis.flushdb()
     await due(redis, a=clock.now_ms)
     await clock.advance(1)
     theirs = await schedule.claim(1)

@@ -152,9 +152,11 @@ async def test_an_unknown_database_is_final(database: SqlDatabase) -> None:
 
 
 async def test_a_missing_privilege_is_final(database: SqlDatabase) -> None:
-    await database.execute("DROP ROLE IF EXISTS stranger")
-    await database.execute("CREATE ROLE stranger LOGIN PASSWORD 'strange-secret'")
-    error = await refusal(msgspec.structs.replace(database.target, user="stranger", password="strange-secret"))
+    await database.execute("DROP ROLE IF EXISTS peekaping_tests_stranger")
+    await database.execute("CREATE ROLE peekaping_tests_stranger LOGIN PASSWORD 'strange-secret'")
+    error = await refusal(
+        msgspec.structs.replace(database.target, user="peekaping_tests_stranger", password="strange-secret")
+    )
     assert "permission denied for table monitors" in str(error)
     assert not isinstance(error, StoreUnavailableError)
 

@@ -26,7 +26,7 @@ from tests.unit.test_cli import command
 
 PASSWORD = "p@ss:/?#%41 wörd'\"\\+&=$;,[]"
 """%41 is what a second decoding would make an A of."""
-USER = "peeka ping@:/?#%41"
+USER = "peekaping tests@:/?#%41"
 Settings = dict[str, str]
 
 
@@ -133,15 +133,15 @@ async def test_a_password_works_as_it_is_and_as_the_go_services_read_it(
 
 
 async def test_a_database_name_works_as_the_go_services_read_it(postgres_database: DatabaseTarget) -> None:
-    await postgres.execute(postgres_database, 'DROP DATABASE IF EXISTS "pee/ka"')
-    await postgres.execute(postgres_database, 'CREATE DATABASE "pee/ka"')
+    await postgres.execute(postgres_database, 'DROP DATABASE IF EXISTS "peekaping_tests/ka"')
+    await postgres.execute(postgres_database, 'CREATE DATABASE "peekaping_tests/ka"')
     try:
         encoded = parts(postgres_database, str(postgres_database.user), quote(str(postgres_database.password), safe=""))
-        target = load({"database"}, **encoded | {"DB_NAME": "pee%2Fka"}).database_target()
+        target = load({"database"}, **encoded | {"DB_NAME": "peekaping_tests%2Fka"}).database_target()
         assert (await migrate(target)).before.missing
         await look(target)
     finally:
-        await postgres.execute(postgres_database, 'DROP DATABASE "pee/ka"')
+        await postgres.execute(postgres_database, 'DROP DATABASE "peekaping_tests/ka"')
 
 
 async def test_an_sqlite_path_may_hold_the_same(tmp_path: Path) -> None:
@@ -207,15 +207,15 @@ async def test_check_config_connect_reports_which_reading_of_the_login_works(
     postgres_database: DatabaseTarget, private_redis: embedded.RedisServer, tmp_path: Path
 ) -> None:
     await migrate(postgres_database)
-    await postgres.execute(postgres_database, 'DROP ROLE IF EXISTS "en coded"')
-    await postgres.execute(postgres_database, "CREATE ROLE \"en coded\" LOGIN SUPERUSER PASSWORD 'pa/ss#1'")
+    await postgres.execute(postgres_database, 'DROP ROLE IF EXISTS "peekaping tests"')
+    await postgres.execute(postgres_database, "CREATE ROLE \"peekaping tests\" LOGIN SUPERUSER PASSWORD 'pa/ss#1'")
     redis = {"REDIS_HOST": embedded.HOST, "REDIS_PORT": str(private_redis.port)}
     try:
         for password in ("pa%2Fss%231", "pa/ss#1\n", '"pa%2Fss%231"'):
-            given = parts(postgres_database, "en%20coded", password) | redis
+            given = parts(postgres_database, "peekaping%20tests", password) | redis
             ended = await command(tmp_path, "check-config", "--connect", **given)
             assert ended.code == 0, ended.out + ended.err
             assert "database.login_accepted" in ended.err
             assert "pa/ss" not in ended.out + ended.err
     finally:
-        await postgres.execute(postgres_database, 'DROP ROLE "en coded"')
+        await postgres.execute(postgres_database, 'DROP ROLE "peekaping tests"')

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -14,6 +14,10 @@ from peekaping_producer.targets import DatabaseTarget
 from tests.servers import postgres
 
 Row = dict[str, Any]
+TABLES = ("monitor_maintenances", "heartbeats", "monitors", "maintenances", "proxies")
+"""Peekaping's, those first that refer to others."""
+LEDGER = "peekaping_producer_migrations"
+"""What `migrate` writes down; no data."""
 
 
 class Database(ABC):
@@ -40,6 +44,14 @@ class Database(ABC):
     @abstractmethod
     async def rename(self, table: str, to: str) -> None:
         """Take a table away, or back."""
+
+    @abstractmethod
+    async def filled(self) -> list[str]:
+        """The tables that hold rows, whoever made them; without the ledger of `migrate`."""
+
+    @abstractmethod
+    async def clear(self) -> None:
+        """Delete every row of Peekaping's tables; the tables stay."""
 
     async def set_zone(self, zone: str) -> None:
         """Have the server keep its clock in another zone, as far as it has one."""
@@ -132,6 +144,19 @@ class Database(ABC):
 class SqlDatabase(Database):
     """The part that SQL makes the same."""
 
+    all_tables: ClassVar[str]
+    """A query for the quoted names of all tables that are not the server's own."""
+
+    async def filled(self) -> list[str]:
+        """Each table is asked for one row."""
+        names = [str(name) for (name,) in await self.execute(self.all_tables)]
+        return [each for each in names if LEDGER not in each and await self.execute(f"SELECT 1 FROM {each} LIMIT 1")]
+
+    async def clear(self) -> None:
+        """Table by table."""
+        for each in TABLES:
+            await self.execute(f"DELETE FROM {each}")
+
     @abstractmethod
     async def execute(self, statement: str) -> list[Any]:
         """Run one statement without parameters."""
@@ -152,6 +177,11 @@ class SqlDatabase(Database):
 
 class PostgresDatabase(SqlDatabase):
     """One connection to a Postgres database."""
+
+    all_tables = """
+        SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind IN ('r', 'p') AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' ORDER BY 1
+    """
 
     def __init__(self, target: DatabaseTarget, connection: Any) -> None:
         self.target = target
@@ -189,6 +219,10 @@ class PostgresDatabase(SqlDatabase):
 
 class SqliteDatabase(SqlDatabase):
     """A connection that writes to the file as the API server does: write-ahead log, other process or not."""
+
+    all_tables = (
+        "SELECT printf('\"%w\"', name) FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY 1"
+    )
 
     def __init__(self, target: DatabaseTarget) -> None:
         self.target = target

@@ -19,8 +19,8 @@ from pymongo import MongoClient
 from peekaping_producer.targets import DatabaseTarget
 from tests.requirements import need
 from tests.servers import processes
-from tests.servers.databases import Database, Row
-from tests.servers.given import database_in
+from tests.servers.databases import LEDGER, TABLES, Database, Row
+from tests.servers.given import borrowed, database_in
 
 DATABASE = "peekaping_tests"
 _JARS = Path(__file__).parents[2] / ".venv" / "share" / "mongo"
@@ -118,6 +118,20 @@ class MongoDatabase(Database):
 
         return await asyncio.to_thread(look)
 
+    async def filled(self) -> list[str]:
+        """Each collection is asked for one document."""
+
+        def look() -> list[str]:
+            names = sorted(set(self._database.list_collection_names()) - {LEDGER})
+            return [each for each in names if self._database[each].find_one({}, {"_id": 1})]
+
+        return await asyncio.to_thread(look)
+
+    async def clear(self) -> None:
+        """Collection by collection."""
+        for each in TABLES:
+            await asyncio.to_thread(self._database[_COLLECTIONS.get(each, each)].delete_many, {})
+
     async def close(self) -> None:
         """Leave the database."""
         await asyncio.to_thread(self._client.close)
@@ -141,11 +155,12 @@ def mongo_running() -> Iterator[MongoServer]:
 
 @pytest.fixture(scope="session")
 def mongo_server() -> Iterator[DatabaseTarget]:
-    """One server for the whole session: MONGODB_URL (of a user that may drop and make the database peekaping_tests; one
-    run at a time), else one of our own.
+    """One server for the whole session: MONGODB_URL (of a user that may drop and make the database peekaping_tests,
+    which must not be in use), else one of our own.
     """
     if given := database_in("MONGODB_URL", name=DATABASE):
-        yield given
+        with borrowed("MONGODB_URL", given, MongoDatabase(given).empty):
+            yield given
         return
     with mongo_running() as server:
         yield server.target

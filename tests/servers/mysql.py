@@ -20,7 +20,7 @@ from peekaping_producer.targets import DatabaseTarget
 from tests.requirements import need
 from tests.servers import processes
 from tests.servers.databases import Row, SqlDatabase
-from tests.servers.given import database_in
+from tests.servers.given import borrowed, database_in
 
 PASSWORD = "s3cret@:/?#%é'\"\\日"
 """Holds what breaks an address that is glued together, and what Latin-1 does not have."""
@@ -90,6 +90,11 @@ _FAST = ("--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0", "--inno
 class MysqlDatabase(SqlDatabase):
     """One connection to a MySQL database."""
 
+    all_tables = """
+        SELECT concat('`', replace(table_name, '`', '``'), '`') FROM information_schema.tables
+        WHERE table_schema = database() AND table_type = 'BASE TABLE' ORDER BY 1
+    """
+
     def __init__(self, target: DatabaseTarget, connection: Any) -> None:
         self.target = target
         self._connection = connection
@@ -146,10 +151,12 @@ def mysql_running(*options: str) -> Iterator[MysqlServer]:
 @pytest.fixture(scope="session")
 def mysql_server() -> Iterator[DatabaseTarget]:
     """One server for the whole session: MYSQL_URL (of a user that may create databases; the tests keep to one named
-    peekaping_tests, and one run at a time), else a MariaDB of our own.
+    peekaping_tests, which must not be in use, and drop it), else a MariaDB of our own.
     """
     if given := database_in("MYSQL_URL", name=DATABASE):
-        yield given
+        without = msgspec.structs.replace(given, name="")
+        with borrowed("MYSQL_URL", given, lambda: execute(without, f"DROP DATABASE IF EXISTS {DATABASE}")):
+            yield given
         return
     with mysql_running("--max-connections=200") as server:
         yield server.target

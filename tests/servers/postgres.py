@@ -18,11 +18,12 @@ import pytest_asyncio
 from peekaping_producer.targets import DatabaseTarget
 from tests.requirements import need
 from tests.servers import processes
-from tests.servers.given import database_in
+from tests.servers.given import borrowed, database_in
 
 USER = "peekaping"
 PASSWORD = "s3cret@:/?#%é"
 """Holds what breaks an address that is glued together."""
+DATABASE = "peekaping_tests"
 
 
 class PostgresServer:
@@ -96,11 +97,13 @@ def postgres_running(*settings: str) -> Iterator[PostgresServer]:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[DatabaseTarget]:
-    """One server for the whole session: POSTGRES_URL (a superuser's; the tests keep to databases of their own, and one
-    run at a time), else one of our own.
+    """One server for the whole session: POSTGRES_URL (a superuser's; the tests keep to the database
+    peekaping_tests, which must not be in use, and drop it), else one of our own.
     """
     if given := database_in("POSTGRES_URL", name="postgres"):
-        yield given
+        ours = msgspec.structs.replace(given, name=DATABASE)
+        with borrowed("POSTGRES_URL", ours, lambda: execute(given, f"DROP DATABASE IF EXISTS {DATABASE} (FORCE)")):
+            yield given
         return
     with postgres_running("max_connections=200") as server:
         yield server.target
@@ -116,7 +119,7 @@ def private_postgres() -> Iterator[PostgresServer]:
 @pytest_asyncio.fixture
 async def postgres_database(postgres_server: DatabaseTarget) -> DatabaseTarget:
     """An empty database of the shared server: emptied for each test, since making one anew takes ten times as long."""
-    target = msgspec.structs.replace(postgres_server, name="peekaping_tests")
+    target = msgspec.structs.replace(postgres_server, name=DATABASE)
     if not await execute(postgres_server, "SELECT 1 FROM pg_database WHERE datname = $1", target.name):
         await execute(postgres_server, f"CREATE DATABASE {target.name}")
     cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1"

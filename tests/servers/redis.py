@@ -13,6 +13,7 @@ from peekaping_producer.embedded import EmbeddedServerError, RedisServer
 from peekaping_producer.schedule.client import connect
 from peekaping_producer.targets import RedisTarget
 from tests.requirements import need
+from tests.servers.given import require_empty_server
 
 KNOWN_KEYS = (
     *("peekaping:sched:due", "peekaping:sched:lease", "peekaping:sched:late"),
@@ -25,8 +26,10 @@ UNIQUE_LOCKS = "asynq:{healthcheck}:unique:"
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def redis_server() -> AsyncIterator[RedisTarget]:
-    """One server for the whole session: TEST_REDIS_URL (its database must be empty), else an embedded one."""
+    """One server for the whole session: TEST_REDIS_URL (it must hold no keys at all), else an embedded one."""
     if url := os.environ.get("TEST_REDIS_URL"):
+        async with connect(_from_url(url), connections=1) as client:
+            await require_empty_server("TEST_REDIS_URL", client)
         yield _from_url(url)
         return
     need_a_binary()
