@@ -1,3 +1,13 @@
-"""Fixtures that every test may ask for."""
+"""Fixtures that every test may ask for, and what tests add to the last lines of a run."""
+
+import pytest
 
 pytest_plugins = [f"tests.servers.{name}" for name in ("redis", "postgres", "mysql", "mongo", "schedule", "sentinel")]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the exhaustive searches explored, also where other processes ran them."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "explored":
+                terminalreporter.write_line(value)

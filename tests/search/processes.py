@@ -1,0 +1,268 @@
+"""The processes around Redis as state machines: each step is one call, or an end.
+
+Every process may be slow, frozen or dead at any step, so none has a clock of its own: what a deadline in the product
+forbids, a process that was stopped just before may still do. A state is a small number here too, and the steps from it
+are computed once.
+
+Reading rows commutes with everything but an edit. So a process that has not read yet reads as it writes (`rows` is
+None), or just before an edit: `reads` gives what it may have read by then.
+"""
+
+from collections.abc import Hashable, Iterable, Iterator
+from itertools import count
+from typing import Any, NamedTuple
+
+from peekaping_producer.schedule import Campaign, keys
+from tests.search.rules import ABSENT, PAUSED, Broken, Rows
+from tests.search.world import Redis, Sid, due_later, lease_later
+
+Pid = int
+"""The number of a process's state; 0 is one that holds nothing."""
+Read = tuple[tuple[str, int], ...]
+"""Rows by monitor id."""
+
+
+class Step(NamedTuple):
+    """What a process may do next."""
+
+    label: str
+    """For the trace."""
+    call: str
+    """The product's call, for the judge; '' where nothing but the process changes."""
+    sid: Sid
+    pid: Pid
+
+
+class Numbers:
+    """States, numbered in the order in which they are seen."""
+
+    def __init__(self) -> None:
+        self.states: list[Any] = []
+        self._numbers: dict[Hashable, Pid] = {}
+        self.of(None)
+
+    def of(self, state: Hashable) -> Pid:
+        number = self._numbers.setdefault(state, len(self.states))
+        if number == len(self.states):
+            self.states.append(state)
+        return number
+
+
+class Held(NamedTuple):
+    """A producer with a claim in hand."""
+
+    token: str
+    due: tuple[tuple[str, float], ...]
+    rows: Read | None = None
+    """What was read before the last edit, or is left to do."""
+
+
+def nonce(token: float) -> int:
+    return int(token % 1 * 1024)
+
+
+class Producers:
+    """Claim, load, hand off and drop; a lost reply and the repeat; give back; death."""
+
+    def __init__(self, redis: Redis, ids: tuple[str, ...]) -> None:
+        self._redis = redis
+        self._ids = ids
+        self.numbers = Numbers()
+
+    def steps(self, sid: Sid, pid: Pid, rows: Rows, drawn: int) -> Iterator[Step]:
+        """`drawn`: the nonce of the other producer's claim, or 0. It is not drawn again, nor are those of leases."""
+        held: Held | None = self.numbers.states[pid]
+        if held:
+            yield from self._busy(sid, pid, held, rows)
+            return
+        taken = {drawn, *map(nonce, self._redis.views[sid].lease.values())}
+        after, (token, due) = self._redis.do(sid, "claim", next(each for each in count(1) if each not in taken))
+        if due:
+            yield Step("claims", "claim", after, self.numbers.of(Held(token, due)))
+
+    def _busy(self, sid: Sid, pid: Pid, held: Held, rows: Rows) -> Iterator[Step]:
+        do = self._redis.do
+        yield Step("dies", "", sid, 0)
+        after, _ = do(sid, "give_back", held.token, held.due)
+        if after != sid:
+            yield Step("gives back", "give_back", after, 0)
+        after, _ = do(sid, "postpone", held.token, held.due)
+        if after != sid:
+            yield Step("postpones", "postpone", after, 0)
+        read = self._read(held, rows) if held.rows is None else held.rows
+        if plans := tuple(each for each in read if each[1] > 0):
+            after, outcome = do(sid, "hand_off", held.token, held.due, plans)
+            left = tuple(each for each in read if each[1] <= 0)
+            then = self.numbers.of(held._replace(rows=left)) if left else 0
+            yield Step(f"hands off {dict(plans)}: {dict(outcome)}", "hand_off", after, then)
+            if after != sid:
+                yield Step(f"hands off {dict(plans)}, the reply is lost", "hand_off", after, pid)
+        elif gone := tuple(each for each, row in read if row == PAUSED):
+            after, _ = do(sid, "drop", held.token, held.due, gone)
+            yield Step(f"drops {gone}", "drop", after, 0)
+
+    def _read(self, held: Held, rows: Rows) -> Read:
+        now = dict(zip(self._ids, rows, strict=True))
+        return tuple((each, now[each]) for each, _ in held.due if now[each] != ABSENT)
+
+    def reads(self, pid: Pid, rows: Rows) -> list[Pid]:
+        """What it may have become just before an edit of these rows."""
+        held: Held | None = self.numbers.states[pid]
+        if held is None or held.rows is not None:
+            return [pid]
+        return [pid, self.numbers.of(held._replace(rows=self._read(held, rows)))]
+
+    def stale(self, pid: Pid) -> frozenset[str]:
+        """The monitors whose rows it has read, and not yet written by."""
+        held: Held | None = self.numbers.states[pid]
+        return frozenset(each for each, _ in held.rows) if held and held.rows else frozenset()
+
+    def unless_lost(self, sid: Sid, pid: Pid) -> Pid:
+        """The same while its claim holds a monitor; otherwise one that holds nothing."""
+        held: Held | None = self.numbers.states[pid]
+        view = self._redis.views[sid]
+        if held is None or (float(held.token) > view.now_ms and float(held.token) in view.lease.values()):
+            return pid
+        return 0
+
+    def drawn(self, pid: Pid) -> int:
+        held: Held | None = self.numbers.states[pid]
+        return nonce(float(held.token)) if held else 0
+
+    def later(self, pid: Pid, now_ms: int, back_ms: int) -> Pid:
+        held: Held | None = self.numbers.states[pid]
+        if held is None:
+            return 0
+        token = f"{lease_later(float(held.token), now_ms, back_ms):.17g}"
+        due = tuple((each, due_later(score, now_ms, back_ms)) for each, score in held.due)
+        return self.numbers.of(held._replace(token=token, due=due))
+
+
+class Leading(NamedTuple):
+    """The replica whose term is in Redis."""
+
+    term: str
+    stage: str = ""
+    """What comes next: 'asked' (no answer yet), 'place', 'reread', 'move', 'look' or 'remove'."""
+    rows: Read = ()
+    """Read before the last edit."""
+    seen: tuple[tuple[str, float], ...] = ()
+    """Misfits, or members to be removed."""
+    key: str = ""
+    """Of the walk that saw them."""
+
+
+class Leaders:
+    """Campaign, place, move, remove, and resign: sync and hints, with each read of the rows apart from the write.
+
+    Two replicas, of which one leads at most. The writes of one whose term is over are refused from then on: that is
+    tried once, as soon as the term is over (`unless_stale`), and it is a follower again.
+    """
+
+    def __init__(self, redis: Redis, ids: tuple[str, ...]) -> None:
+        self._redis = redis
+        self._ids = ids
+        self.numbers = Numbers()
+        self._parts = [(each,) for each in ids] + ([ids] if len(ids) > 1 else [])
+
+    def steps(self, sid: Sid, pid: Pid, rows: Rows) -> Iterator[Step]:
+        state: Leading | None = self.numbers.states[pid]
+        if state is None or state.stage == "asked":
+            yield from self._ask(sid, state)
+        if state is None:
+            return
+        do, of = self._redis.do, self.numbers.of
+        yield Step("dies", "", sid, 0)
+        if state.stage == "asked":
+            return
+        after, _ = do(sid, "campaign", state.term, "-")
+        if after != sid:
+            yield Step("renews", "campaign", after, pid)
+        if not state.stage:
+            after, _ = do(sid, "resign", state.term)
+            yield Step("resigns", "resign", after, 0)
+            for key in (keys.DUE, keys.LEASE):
+                _, seen = do(sid, "walk", key)
+                if seen:
+                    then = of(state._replace(stage="look", seen=seen, key=key))
+                    yield Step(f"sees {seen} in {key}", "", sid, then)
+        yield from self._write(sid, state)
+        for reads in self._read(state, rows):
+            yield from self._write(sid, reads)
+
+    def _ask(self, sid: Sid, state: Leading | None) -> Iterator[Step]:
+        leader = self._redis.views[sid].leader
+        term = state.term if state else "t1" if leader == "t0" else "t0"
+        after, answer = self._redis.do(sid, "campaign", "", term)
+        if answer is Campaign.WON:
+            yield Step(f"leads ({term})", "campaign", after, self.numbers.of(Leading(term)))
+            if not state:
+                yield Step(f"asks to lead ({term})", "campaign", after, self.numbers.of(Leading(term, "asked")))
+
+    def _write(self, sid: Sid, state: Leading) -> Iterator[Step]:
+        do, of, term = self._redis.do, self.numbers.of, state.term
+        if state.stage == "place":
+            after, misfits = do(sid, "place", term, state.rows)
+            then = Leading(term, "reread", seen=misfits) if misfits else Leading(term)
+            yield Step(f"places {dict(state.rows)}, misfits: {misfits}", "place", after, of(then))
+            retried, _ = do(sid, "place", term, state.rows, True)
+            if retried != after:
+                yield Step(f"places {dict(state.rows)} and retries", "place", retried, of(then))
+        elif state.stage == "move":
+            after, _ = do(sid, "move", term, state.seen, state.rows)
+            yield Step(f"moves {state.seen} by {dict(state.rows)}", "move", after, of(Leading(term)))
+        elif state.stage == "remove":
+            after, _ = do(sid, "remove", term, state.key, state.seen)
+            yield Step(f"removes {state.seen} from {state.key}", "remove", after, of(Leading(term)))
+
+    def _read(self, state: Leading, rows: Rows) -> Iterator[Leading]:
+        """What it may have read by now, as plans: an absent row, like a paused one, has no interval."""
+        now = {each: max(row, 0) for each, row in zip(self._ids, rows, strict=True)}
+        if not state.stage:
+            for part in self._parts:
+                yield state._replace(stage="place", rows=tuple((each, now[each]) for each in part))
+        elif state.stage == "reread":
+            yield state._replace(stage="move", rows=tuple((each, now[each]) for each, _ in state.seen))
+        elif state.stage == "look":
+            gone = tuple(each for each in state.seen if not now[each[0]])
+            yield state._replace(stage="remove", seen=gone) if gone else Leading(state.term)
+
+    def reads(self, pid: Pid, rows: Rows) -> list[Pid]:
+        """What it may have become just before an edit of these rows."""
+        state: Leading | None = self.numbers.states[pid]
+        return [pid, *map(self.numbers.of, self._read(state, rows))] if state else [pid]
+
+    def stale(self, pid: Pid) -> frozenset[str]:
+        """The monitors whose rows it has read, and not yet written by."""
+        state: Leading | None = self.numbers.states[pid]
+        if state is None or state.stage not in ("place", "move", "remove"):
+            return frozenset()
+        return frozenset(each for each, _ in state.rows or state.seen)
+
+    def unless_stale(self, sid: Sid, pid: Pid) -> Pid:
+        """The same while its term is the one in Redis; otherwise a follower, after its writes were refused."""
+        state: Leading | None = self.numbers.states[pid]
+        if state is None or state.term == self._redis.views[sid].leader:
+            return pid
+        for each, what in self._writes(state):
+            after, answer = self._redis.do(sid, each, state.term, *what)
+            if answer != "stale" or after != sid:
+                raise Broken("I5", "-", f"{each} {what} of the term {state.term} was not refused, which is over")
+        return 0
+
+    def _writes(self, state: Leading) -> Iterable[tuple[str, tuple[Any, ...]]]:
+        if state.stage == "place":
+            return [("place", (state.rows,))]
+        if state.stage in ("reread", "move"):
+            return [("move", (state.seen, tuple((each, 20) for each, _ in state.seen)))]
+        if state.stage in ("look", "remove"):
+            return [("remove", (state.key, state.seen))]
+        return [("place", (tuple((each, row) for each in self._ids),)) for row in (0, 20)]
+
+    def later(self, pid: Pid, now_ms: int, back_ms: int) -> Pid:
+        state: Leading | None = self.numbers.states[pid]
+        if state is None or not state.seen:
+            return pid
+        shifted = lease_later if state.key == keys.LEASE else due_later
+        seen = tuple((each, shifted(score, now_ms, back_ms)) for each, score in state.seen)
+        return self.numbers.of(state._replace(seen=seen))

@@ -1,0 +1,311 @@
+"""What must hold: what one call may do to a state, and what every state must heal to."""
+
+import math
+from typing import Any, NamedTuple
+
+from peekaping_producer.monitor import next_aligned
+from peekaping_producer.schedule import Campaign, Outcome, keys
+from tests.search.world import CYCLE_MS, ENDED_MS, GRID_MS, LONG_AGO_MS, TTL_MS, Redis, Sid, View, due_later, message
+
+ABSENT, PAUSED = -1, 0
+"""What a row says, beside an interval in seconds."""
+Row = int
+Rows = tuple[Row, ...]
+
+
+class Broken(AssertionError):  # noqa: N818 - said of an invariant
+    """An invariant does not hold."""
+
+    def __init__(self, invariant: str, monitor_id: str, what: str) -> None:
+        super().__init__(f"{invariant} {monitor_id}: {what}")
+        self.invariant = invariant
+
+
+class History(NamedTuple):
+    """What happened to one monitor, as far as it matters for what may happen next."""
+
+    not_before: float | None = None
+    """ms: the due time that the last hand-off, placing or move wrote; None outside the schedule."""
+    stopped_at: int | None = None
+    """ms: when its row ceased to run; None while it runs."""
+    stood_still: bool = False
+    """Since it entered the schedule its row did not run at some moment."""
+    ran_in_term: bool = True
+    """Its row ran at some moment of the term that is in Redis."""
+    intervals: frozenset[int] = frozenset()
+    """Seconds: what its row said since its due time was last written."""
+
+    def forgotten(self, row: Row, member: bool) -> "History":
+        """Without what matters only to a process that has read an older row."""
+        return self._replace(
+            stopped_at=None, stood_still=member and row <= 0, ran_in_term=True, intervals=_intervals(row)
+        )
+
+    def later(self, now_ms: int, back_ms: int) -> "History":
+        """Once it is `now_ms`, and all times are then set back by `back_ms`."""
+        return self._replace(
+            not_before=None if self.not_before is None else due_later(self.not_before, now_ms, back_ms),
+            stopped_at=None if self.stopped_at is None else max(self.stopped_at, now_ms - CYCLE_MS) - back_ms,
+        )
+
+
+Histories = tuple[History, ...]
+
+
+def edited(history: History, row: Row, view: View, monitor_id: str) -> History:
+    """After a commit of the monitor's row."""
+    if row > 0:
+        return history._replace(stopped_at=None, ran_in_term=True, intervals=history.intervals | {row})
+    stopped_at = view.now_ms if history.stopped_at is None else history.stopped_at
+    return history._replace(stopped_at=stopped_at, stood_still=monitor_id in view.members)
+
+
+class Judge:
+    """Looks at what each call did to each monitor; raises Broken."""
+
+    def __init__(self, redis: Redis, ids: tuple[str, ...]) -> None:
+        self._views = redis.views
+        self._ids = ids
+
+    def after(self, name: str, before: Sid, after: Sid, rows: Rows, histories: Histories) -> Histories:
+        """The histories after the call `name`."""
+        was, now = self._views[before], self._views[after]
+        if was.leader != now.leader and now.leader:
+            histories = tuple(each._replace(ran_in_term=row > 0) for each, row in zip(histories, rows, strict=True))
+        return tuple(
+            self._monitor(name, each, was, now, row, history)
+            for each, row, history in zip(self._ids, rows, histories, strict=True)
+        )
+
+    def _monitor(self, name: str, each: str, was: View, now: View, row: Row, history: History) -> History:
+        if name == "hand_off":
+            _check_queue(each, was, now, history)
+        if each in now.due and each in now.lease:
+            raise Broken("I1", each, f"{name} left it in both due and lease")
+        if each in now.late and (each not in now.members or now.late[each] > was.late.get(each, math.inf)):
+            raise Broken("late", each, f"{name} left {now.late[each]:.0f} as the tick that was meant")
+        if now.due.get(each, 0) % 1 and each not in now.late:
+            raise Broken("late", each, f"{name} postponed it, and the tick that was meant is forgotten")
+        if each in was.members and each not in now.members:
+            if not history.stood_still:
+                raise Broken("I1", each, f"{name} took it out, and its row has run all the time that it was in")
+            return history._replace(not_before=None, stood_still=False, intervals=frozenset())
+        due = now.due.get(each)
+        if each in now.members and each not in was.members:
+            if name != "place":
+                raise Broken("I4", each, f"{name} brought it back after it had left the schedule")
+            if not history.ran_in_term:
+                raise Broken("I4", each, "placed, and its row has not run at any moment of this term")
+            return history._replace(not_before=due, stood_still=row <= 0, intervals=_intervals(row))
+        if due is None or due == was.due.get(each):
+            return history
+        return self._due(name, each, due, now, row, history)
+
+    def _due(self, name: str, each: str, due: float, now: View, row: Row, history: History) -> History:
+        if name in ("move", "hand_off"):
+            if name == "move" and due not in {next_aligned(now.now_ms, one) for one in history.intervals}:
+                raise Broken("due", each, f"moved to {due:.0f}, no tick of what its row said since it was set")
+            if name == "hand_off" and history.not_before is not None and due < history.not_before:
+                raise Broken("due", each, f"rescheduled for {due:.0f}, before {history.not_before:.0f}")
+            return history._replace(not_before=due, intervals=_intervals(row))
+        if name not in ("give_back", "reclaim", "postpone", "place"):
+            raise Broken("due", each, f"{name} set it to {due:.0f}")
+        if history.not_before is not None and due < history.not_before - 1:
+            raise Broken("due", each, f"{name} moved it back from {history.not_before:.0f} to {due:.0f}")
+        return history._replace(intervals=_intervals(row))
+
+
+def _intervals(row: Row) -> frozenset[int]:
+    return frozenset({row} if row > 0 else ())
+
+
+def _check_queue(each: str, was: View, now: View, history: History) -> None:
+    """I2 and I3 for what was enqueued; I8 for what was handed off and was not."""
+    more = now.pending.count(each) - was.pending.count(each)
+    if more > 0:
+        if history.not_before is None or now.now_ms < history.not_before:
+            raise Broken("I2", each, f"enqueued at {now.now_ms}, and not due before {history.not_before}")
+        if now.pending.count(each) > 1:
+            raise Broken("I2", each, "its task stands in the queue twice")
+        if each in now.ended or each in now.active or each in now.asynq_lease:
+            raise Broken("I8", each, "enqueued, and asynq still has its earlier task in another state")
+        if was.works(each):
+            raise Broken("I2", each, "enqueued, and a consumer has its task in hand")
+        if history.stopped_at is not None and now.now_ms > history.stopped_at + TTL_MS:
+            raise Broken("I3", each, f"enqueued {(now.now_ms - history.stopped_at) / 1000:g} s after its row went")
+    if each in was.lease and each not in now.lease:
+        state = now.tasks.get(each, {}).get(b"state")
+        if state == b"pending" and now.pending:  # whether it is in the list is found out when its place would come
+            return
+        if not now.works(each):
+            raise Broken("I8", each, f"handed off, and no consumer will take its task: it is {state!r}")
+
+
+class Fences:
+    """What must hold of one call in any state. It is tried in every state, whether or not a process is there that
+    would make it: so a claim that holds nothing any more, and a term that is over, may be forgotten.
+    """
+
+    def __init__(self, redis: Redis, ids: tuple[str, ...]) -> None:
+        self._redis = redis
+        self._ids = ids
+        self._checked: set[Any] = set()
+
+    def check(self, sid: Sid) -> None:
+        """Raises Broken. The queue has no part in it: states that differ in that alone are checked once."""
+        if (schedule := self._redis.views[sid].schedule) in self._checked:
+            return
+        self._checked.add(schedule)
+        for each in self._ids:
+            self._check_lost_claims(sid, each)
+            self._check_peers(sid, each)
+            self._check_sightings(sid, each)
+        self._check_terms(sid)
+        self._check_claim(sid)
+
+    def _refused(self, sid: Sid, invariant: str, who: str, refusal: Any, name: str, *args: Any) -> None:
+        after, answer = self._redis.do(sid, name, *args)
+        if after != sid or answer != refusal:
+            raise Broken(invariant, "-", f"{name} {args} by {who} was not refused: {answer}")
+
+    def _check_lost_claims(self, sid: Sid, each: str) -> None:
+        """I2 and I3: a claim that has ended, and one that is not the holder's, write nothing."""
+        view = self._redis.views[sid]
+        lease = view.lease.get(each)
+        ended = lease if lease is not None and lease <= view.now_ms else view.now_ms - ENDED_MS + 0.5
+        another = view.now_ms + TTL_MS + 0.5 if lease is None else lease + (0.25 if lease % 1 < 0.5 else -0.25)
+        for token, invariant, who in ((ended, "I3", "a claim that has ended"), (another, "I2", "another claim")):
+            claim = (f"{token:.17g}", ((each, view.now_ms - float(LONG_AGO_MS)),))
+            self._refused(sid, invariant, who, ((each, Outcome.LOST),), "hand_off", *claim, ((each, 20),))
+            self._refused(sid, invariant, who, 0, "drop", *claim, (each,))
+            self._refused(sid, invariant, who, 0, "give_back", *claim)
+            self._refused(sid, invariant, who, 0, "postpone", *claim)
+
+    def _check_peers(self, sid: Sid, each: str) -> None:
+        """An earlier due time that a peer without fences has set meanwhile stands; its absurd lease does not."""
+        view = self._redis.views[sid]
+        earlier = float(view.now_ms - LONG_AGO_MS)
+        if each in view.lease:
+            claim = (f"{view.lease[each]:.17g}", ((each, float(view.now_ms)),))
+            both, _ = self._redis.do(sid, "put", keys.DUE, each, earlier)
+            self._stands(both, each, earlier, "give_back", *claim)
+            self._stands(both, each, earlier, "postpone", *claim)
+        elif each not in view.members and each not in view.late:
+            absurd, _ = self._redis.do(sid, "put", keys.LEASE, each, view.now_ms + 1e8)
+            self._stands(absurd, each, float(view.now_ms), "reclaim")
+            for key in (keys.DUE, keys.LATE):  # the first time that was meant stands, too
+                both, _ = self._redis.do(absurd, "put", key, each, earlier)
+                self._stands(both, each, earlier, "reclaim")
+
+    def _stands(self, sid: Sid, each: str, due: float, name: str, *args: Any) -> None:
+        after, _ = self._redis.do(sid, name, *args)
+        found = self._redis.views[after].due.get(each)
+        if found != due:
+            raise Broken("due", each, f"{name} left it due at {found}, and a peer without fences had left it at {due}")
+
+    def _check_sightings(self, sid: Sid, each: str) -> None:
+        """I1: what is no longer as the leader has seen it is neither moved nor removed."""
+        view = self._redis.views[sid]
+        if view.leader is None:
+            return
+        for key, members in ((keys.DUE, view.due), (keys.LEASE, view.lease)):
+            if each in members:
+                seen = ((each, members[each] - 1000.0),)
+                self._refused(sid, "I1", "a leader that saw another score", 0, "remove", view.leader, key, seen)
+                if key == keys.DUE:
+                    for interval in (10, 20):
+                        args = (view.leader, seen, ((each, interval),))
+                        self._refused(sid, "I1", "a leader that saw another score", 0, "move", *args)
+
+    def _check_terms(self, sid: Sid) -> None:
+        """I5: no replica renews, ends or takes over another's term; one whose answer was lost may ask again."""
+        leader = self._redis.views[sid].leader
+        if leader is None:
+            return
+        for end in (("PX", 3_600_000), ()):
+            gone, _ = self._redis.do(sid, "lose", "SET", keys.LEADER, "gone", *end)
+            if self._redis.do(gone, "campaign", "", "another")[1] is not Campaign.WON:
+                raise Broken("I1", "-", f"a leader's key with an absurd end is believed: {end}")
+        self._refused(sid, "I5", "a follower", Campaign.HELD, "campaign", "", "another")
+        self._refused(sid, "I5", "a former leader", Campaign.HELD, "campaign", "former", "another")
+        self._refused(sid, "I5", "a former leader", False, "resign", "former")
+        if self._redis.do(sid, "campaign", "", leader)[1] is not Campaign.WON:
+            raise Broken("I5", "-", "a campaign whose answer was lost cannot be repeated")
+
+    def _check_claim(self, sid: Sid) -> None:
+        """A claim takes the longest overdue, and nothing once its sender has given up waiting for it."""
+        view = self._redis.views[sid]
+        self._refused(sid, "I1", "a replica that waits no more", ("", ()), "claim", 9, 1000, GRID_MS)
+        _, (_, claimed) = self._redis.do(sid, "claim", 9, 1)
+        for each, _ in claimed:
+            if view.due[each] > min(view.due.values()):
+                raise Broken("due", each, "claimed, and another is due for longer")
+
+
+class Healing:
+    """What every state becomes when the faults end: I1, I4 and I8 in their bounded forms."""
+
+    def __init__(self, redis: Redis, ids: tuple[str, ...]) -> None:
+        self._redis = redis
+        self._ids = ids
+
+    def check(self, sid: Sid, rows: Rows) -> None:
+        """Let everything that was in hand be lost, a new leader sync, and the monitors run once; raises Broken."""
+        do = self._redis.do
+        for each in self._ids:
+            if self._redis.views[sid].works(each):
+                sid, _ = do(sid, "die", each, "dead")
+        for _ in range(2 * TTL_MS // GRID_MS):
+            sid, _ = do(sid, "pass_time")
+        sid, _ = do(sid, "reclaim")
+        sid = self._sync(sid, rows)
+        view = self._redis.views[sid]
+        for each, row in zip(self._ids, rows, strict=True):
+            self._check_place(view, each, row)
+        sid = self._run(sid, rows)
+        view = self._redis.views[sid]
+        for each, row in zip(self._ids, rows, strict=True):
+            if row > 0 and each in view.pending and message(row) not in view.tasks[each][b"msg"]:
+                raise Broken("I8", each, "its tick came, and the task in the queue is an old one")
+        while self._redis.views[sid].pending:
+            sid, _ = do(sid, "work")
+        self._check_queue(self._run(sid, rows), rows)
+
+    def _sync(self, sid: Sid, rows: Rows) -> Sid:
+        do = self._redis.do
+        term = "healing"
+        sid, _ = do(sid, "campaign", "", term)
+        plans = tuple((each, row) for each, row in zip(self._ids, rows, strict=True) if row > 0)
+        sid, misfits = do(sid, "place", term, plans)
+        if misfits:
+            sid, _ = do(sid, "move", term, misfits, plans)
+        for key in (keys.DUE, keys.LEASE):
+            sid, seen = do(sid, "walk", key)
+            gone = tuple(one for one in seen if one[0] not in dict(plans))
+            if gone:
+                sid, _ = do(sid, "remove", term, key, gone)
+        return sid
+
+    @staticmethod
+    def _check_place(view: View, each: str, row: Row) -> None:
+        if row > 0 and (each in view.due) == (each in view.lease):
+            raise Broken("I1", each, "its row runs, and after a sync it is in neither or both of due and lease")
+        if row > 0 and view.due[each] > next_aligned(view.now_ms, row):
+            raise Broken("I1", each, f"after a sync it is due at {view.due[each]:.0f}, later than its next tick")
+        if row <= 0 and each in view.members:
+            raise Broken("I4", each, "its row does not run, and after a sync it is in the schedule")
+
+    def _run(self, sid: Sid, rows: Rows) -> Sid:
+        """The next tick of every monitor."""
+        for _ in range(CYCLE_MS // GRID_MS):
+            sid, _ = self._redis.do(sid, "pass_time")
+        sid, (token, due) = self._redis.do(sid, "claim", 9)
+        plans = tuple((each, row) for each, row in zip(self._ids, rows, strict=True) if row > 0)
+        return self._redis.do(sid, "hand_off", token, due, plans)[0] if plans else sid
+
+    def _check_queue(self, sid: Sid, rows: Rows) -> None:
+        view = self._redis.views[sid]
+        for each, row in zip(self._ids, rows, strict=True):
+            state = view.tasks.get(each, {}).get(b"state")
+            if row > 0 and (view.pending.count(each) != 1 or state != b"pending"):
+                raise Broken("I8", each, f"its tick came, and its task is {state!r}, not in the queue once")

@@ -1,0 +1,59 @@
+"""What the scripts do over the memory of the search, they do on a real server."""
+
+import random
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from peekaping_producer.schedule.script import CLOCK
+from tests.clock import TEST_CLOCK
+from tests.search import real
+from tests.search.explore import Scope, Search
+from tests.search.world import Call
+
+SEED = 7
+SAMPLES = 3000
+SLOW_MS = 2000
+"""Keys with a TTL live in real time there."""
+
+
+@pytest.fixture(scope="module")
+def explored() -> Search:
+    search = Search(Scope(monitors=2, edits=1, faults=1, most=20_000))
+    search.run()
+    return search
+
+
+def test_a_real_server_answers_the_same(server: Redis, explored: Search) -> None:
+    redis = explored.redis
+    shas = {
+        sha: server.script_load(TEST_CLOCK + text.removeprefix(CLOCK))
+        for sha, text in redis.texts.items()
+        if text.startswith(CLOCK)
+    }
+    assert len(redis.calls) > SAMPLES
+    for call in random.Random(SEED).sample([call for call in redis.calls if call.sha in shas], SAMPLES):
+        data, ends, now_ms = redis.state(call.before)
+        real.put(server, data, ends, now_ms)
+        reply = server.evalsha(shas[call.sha], len(call.keys), *call.keys, *call.args)
+        found, living = real.take(server, now_ms)
+        assert same(reply, call.reply), told(explored, call, reply)
+        expected = redis.state(call.after)[1]
+        assert living.keys() == expected.keys(), told(explored, call, living)
+        assert all(0 <= end - living[key] <= SLOW_MS for key, end in expected.items()), told(explored, call, living)
+        assert redis.number_of(found, expected, now_ms) == call.after, told(explored, call, found)
+
+
+def same(reply: Any, expected: Any) -> bool:
+    """Alike, but for what is left of a TTL (from seconds to an hour): it is a little smaller."""
+    if isinstance(expected, list):
+        return len(reply) == len(expected) and all(map(same, reply, expected))
+    if isinstance(expected, int) and 1000 < expected <= 3_600_000:
+        return bool(0 <= expected - reply <= SLOW_MS)
+    return bool(reply == expected)
+
+
+def told(explored: Search, call: Call, found: Any) -> str:
+    text = explored.redis.texts[call.sha].removeprefix(CLOCK).partition("\n")[0]
+    return f"{text}\n{call}\n{explored.redis.state(call.before)}\nthere: {found}"
