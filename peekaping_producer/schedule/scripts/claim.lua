@@ -15,18 +15,26 @@ if #found == 0 then
   return {now, '', first[2] or '', {}, {}}
 end
 
-local leaving, ids, leases, claimed, removed = {}, {}, {}, {}, {}
+local longest = tonumber(ARGV[5])
+local leaving, ids, leases, claimed, removed = {}, {}, {}, found, {}
 for i = 1, #found, 2 do
   local id = found[i]
   leaving[#leaving + 1] = id
-  if #id > tonumber(ARGV[5]) then -- no monitor's: a member that large could not even be sent back
+  if #id > longest then -- no monitor's: a member that large could not even be sent back
     removed[#removed + 1] = string.sub(id, 1, 40)
   else
     ids[#ids + 1] = id
     leases[#leases + 1] = token
     leases[#leases + 1] = id
-    claimed[#claimed + 1] = id
-    claimed[#claimed + 1] = found[i + 1]
+  end
+end
+if #removed > 0 then
+  claimed = {}
+  for i = 1, #found, 2 do
+    if #found[i] <= longest then
+      claimed[#claimed + 1] = found[i]
+      claimed[#claimed + 1] = found[i + 1]
+    end
   end
 end
 if #ids > 0 then
