@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from peekaping_producer.errors import StoreUnavailableError
 from peekaping_producer.monitor import Check, Monitor, Plan
 from peekaping_producer.stores import Loaded
+from peekaping_producer.stores.rows import plan_of
 
 
 def monitor(monitor_id: str, interval: int = 60, *, active: bool = True, timeout: int = 16) -> Monitor:
@@ -19,6 +20,8 @@ class MemoryStore:
 
     rows: dict[str, Monitor] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
+    waiting: dict[str, str] = field(default_factory=dict)
+    degraded: dict[str, str] = field(default_factory=dict)
     away: bool = False
     reads: list[str] = field(default_factory=list)
 
@@ -40,18 +43,20 @@ class MemoryStore:
 
     async def load(self, ids: list[str]) -> Loaded:
         self._read("load")
-        checks = {each: Check(self.rows[each]) for each in ids if each in self.rows and each not in self.broken}
-        return Loaded(checks, {each: self.broken[each] for each in ids if each in self.broken})
+        unread = self.broken | self.waiting
+        checks = {each: Check(self.rows[each]) for each in ids if each in self.rows and each not in unread}
+        broken, waiting = ({each: some[each] for each in ids if each in some} for some in (self.broken, self.waiting))
+        return Loaded(checks, broken, waiting, dict(self.degraded))
 
     async def plans(self, ids: list[str]) -> dict[str, Plan]:
         self._read("plans")
         rows = (self.rows[each] for each in ids if each in self.rows)
-        return {row.id: Plan(row.id, row.interval if row.active else 0) for row in rows}
+        return {row.id: plan_of(row.id, row.active, row.interval) for row in rows}
 
     async def page_of_plans(self, after: str | None, limit: int) -> list[Plan]:
         self._read("page_of_plans")
-        running = sorted(row.id for row in self.rows.values() if row.runs and (after is None or row.id > after))
-        return [Plan(each, self.rows[each].interval) for each in running[:limit]]
+        active = sorted(row.id for row in self.rows.values() if row.active and (after is None or row.id > after))
+        return [plan_of(each, True, self.rows[each].interval) for each in active[:limit]]
 
     def is_id(self, text: str) -> bool:
         return text.startswith("m")

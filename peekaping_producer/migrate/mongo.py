@@ -42,7 +42,7 @@ class MongoConnection:
 
     async def applied(self) -> set[str]:
         """The names that the ledger holds."""
-        return {document["_id"] for document in await self._client.find("peekaping_producer_migrations", {}, ["_id"])}
+        return {each.document["_id"] for each in await self._client.find("peekaping_producer_migrations", {}, ["_id"])}
 
     async def run(self, script: str) -> None:
         """Run the commands of one text, one a line."""

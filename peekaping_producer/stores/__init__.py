@@ -38,18 +38,25 @@ class Session(Protocol):
     """
 
     async def load(self, ids: list[str]) -> Loaded:
-        """Read all that the tasks of up to 1,000 monitors need: at most three statements, whatever the number.
+        """Read all that the tasks of up to 1,000 monitors need: one statement for each table that is needed.
 
-        Ids that are no ids of this database are simply not found.
+        Two for monitors without windows, proxies and heartbeats, five at most. What is unreadable, too large or needs
+        a table that does not answer is left out and named. Ids that are no ids of this database are not found.
         """
         ...
 
     async def plans(self, ids: list[str]) -> dict[str, Plan]:
-        """The plans of up to 1,000 monitors: interval as stored, 0 for an inactive one; absent rows are left out."""
+        """The plans of up to 1,000 monitors: interval as stored, 0 for an inactive one; absent rows are left out.
+
+        An active row that cannot be scheduled has interval 0 and a problem.
+        """
         ...
 
     async def page_of_plans(self, after: str | None, limit: int) -> list[Plan]:
-        """The next `limit` active monitors with an interval above 0, in the order of their ids, after id `after`.
+        """The next `limit` active rows in the order of their ids, after id `after`, the end of the last page.
+
+        A row that cannot be scheduled is among them, with interval 0 and a problem. If what is wrong is its id, the
+        plan's id is a name that begins with a question mark where the database could hold anything; no id does.
 
         Keyset paging: a row that exists during the whole walk is seen exactly once, whatever changes around it.
         Fewer than `limit` rows end the walk.
@@ -57,7 +64,10 @@ class Session(Protocol):
         ...
 
     async def ping(self) -> None:
-        """A trivial statement: keeps an idle connection alive on its way through NATs and load balancers."""
+        """Read one monitor as load() does, without large texts: a lock on `monitors`, or a missing right, shows.
+
+        It also keeps an idle connection alive on its way through NATs and load balancers.
+        """
         ...
 
 
@@ -81,11 +91,15 @@ class MonitorStore(Protocol):
         ...
 
     def is_id(self, text: str) -> bool:
-        """Whether `text` is a monitor id of this database, in the very form the database prints it."""
+        """Whether `text` can be a monitor id of this database, in the very form the database prints it.
+
+        Postgres: a lower-case UUID. MongoDB: an ObjectId. MySQL: 1 to 64 printable ASCII characters. SQLite: 1 to 64
+        characters of any kind but NUL.
+        """
         ...
 
     async def ping(self) -> None:
-        """Return when the database answers a trivial statement; raise StoreUnavailableError when it does not."""
+        """Read one monitor, see Session.ping; raises StoreError, StoreUnavailableError where there is no answer."""
         ...
 
     async def close(self) -> None:

@@ -6,9 +6,10 @@ type is what Go's driver decodes: a whole number as a double, a number as a bool
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -18,33 +19,30 @@ from peekaping_producer.errors import StoreError, StoreUnavailableError
 from peekaping_producer.maintenance import MaintenanceWindow
 from peekaping_producer.monitor import Heartbeat, Monitor, Plan, Proxy
 from peekaping_producer.stores import Loaded, connections
-from peekaping_producer.stores.mongo_client import Document, MongoClient, connect
-from peekaping_producer.stores.rows import LARGEST_INTEGER, Readers, Row, assemble, checked, push_ids
+from peekaping_producer.stores.loading import Loader
+from peekaping_producer.stores.mongo_client import Document, MongoClient, Read, connect
+from peekaping_producer.stores.rows import Row, plan_of
 from peekaping_producer.targets import DatabaseTarget
 
 _OBJECT_ID = re.compile("[0-9a-f]{24}")
 _FIRST = ObjectId(bytes(12))
+_ACTIVE = {"active": {"$nin": [False, None, 0]}}
+"""As Go's zero value is false; what is neither that nor true is a problem to report."""
+_BEHIND_OBJECT_IDS = {"_id": {"$type": [8, 9, 17, 11, 127]}}
+_KINDS_BEHIND = {"bool", "datetime", "DatetimeMS", "Timestamp", "Regex", "MaxKey"}
+"""The types of ids that the order of `_id` has behind ObjectIds."""
 
 
-def _named(struct: type[msgspec.Struct], inside: str = "") -> dict[str, int]:
-    """A projection on what `struct` holds."""
-    return {inside + ("_id" if name == "id" else name): 1 for name in struct.__struct_fields__}
+def _names(struct: type[msgspec.Struct]) -> list[str]:
+    """The fields of the documents that `struct` is made of."""
+    return ["_id" if name == "id" else name for name in struct.__struct_fields__]
 
 
-_WITH_PROXY: list[Document] = [
-    {"$lookup": {"from": "proxies", "localField": "proxy_id", "foreignField": "_id", "as": "proxy"}},
-    {"$project": {**_named(Monitor), "proxy_id": 1, "proxy": 1}},
-]
-_ACTIVE_WINDOWS: list[Document] = [
-    {"$lookup": {"from": "maintenance", "localField": "maintenance_id", "foreignField": "_id", "as": "window"}},
-    {"$unwind": "$window"},
-    {"$match": {"window.active": True}},
-    {"$sort": {"window.updated_at": -1, "window._id": 1}},
-    {"$project": {"monitor_id": 1, **_named(MaintenanceWindow, "window.")}},
-]
+_MONITOR = [*_names(Monitor), "proxy_id"]
 # For each monitor one step in the index on (monitor_id, time). Grouping all heartbeats by monitor could be answered so
 # too, but where the server does not see it, that reads years of heartbeats.
 _LATEST_HEARTBEAT: list[Document] = [
+    {"$project": {"_id": 1}},
     {
         "$lookup": {
             "from": "heartbeat",
@@ -58,62 +56,79 @@ _LATEST_HEARTBEAT: list[Document] = [
         }
     },
     {"$unwind": "$latest"},
-    {"$project": {"latest": 1}},
+    {"$project": {f"latest.{name}": 1 for name in _names(Heartbeat)}},
 ]
-_RUNNING = {"active": True, "interval": {"$gte": 1, "$lte": LARGEST_INTEGER}}
 
-_READERS = Readers(
-    checked("monitor", Monitor),
-    checked("proxy", Proxy),
-    checked("maintenance", MaintenanceWindow),
-    checked("heartbeat", Heartbeat),
-)
+
+class Undecodable:
+    """Stands for the values of a document that the driver cannot decode."""
 
 
 class MongoSession:
     """A turn among those who may read at the same time; see Session. The driver finds a connection for each read."""
 
-    def __init__(self, client: MongoClient) -> None:
+    def __init__(self, client: MongoClient, loader: Loader) -> None:
         self._client = client
+        self._loader = loader
 
     async def load(self, ids: list[str]) -> Loaded:
-        """At most three operations, the third only for push monitors."""
-        known = _object_ids(ids)
-        if not known:
-            return Loaded({}, {})
-        monitors = await self._client.aggregate("monitor", [_among("_id", known), *_WITH_PROXY])
-        windows = await self._client.aggregate("monitor_maintenance", [_among("monitor_id", known), *_ACTIVE_WINDOWS])
-        rows = [_monitor_row(document) for document in monitors]
-        pushed = _object_ids(push_ids(rows))
-        wanted = [_among("_id", pushed), *_LATEST_HEARTBEAT]
-        latest = await self._client.aggregate("monitor", wanted) if pushed else []
-        return assemble(
-            rows,
-            [(str(link["monitor_id"]), *_fields(MaintenanceWindow, link["window"])) for link in windows],
-            [_fields(Heartbeat, document["latest"]) for document in latest],
-            _READERS,
-        )
+        """One operation for each collection that is needed."""
+        return await self._loader.load(self, list(filter(_OBJECT_ID.fullmatch, ids)))
 
     async def plans(self, ids: list[str]) -> dict[str, Plan]:
         """One operation."""
-        documents = await self._client.find("monitor", {"_id": {"$in": _object_ids(ids)}}, ["active", "interval"])
-        return {plan.id: plan for plan in map(_plan, documents)}
+        return await self._loader.plans(self, list(filter(_OBJECT_ID.fullmatch, ids)))
 
     async def page_of_plans(self, after: str | None, limit: int) -> list[Plan]:
-        """One operation, along `_id`; another only where a document fits that has no place in a schedule."""
-        page: list[Plan] = []
-        beyond = {"$gte": _FIRST} if after is None else {"$gt": ObjectId(after)}
-        while True:
-            left = limit - len(page)
-            found = await self._client.find("monitor", _RUNNING | {"_id": beyond}, ["active", "interval"], limit=left)
-            page += [plan for plan in map(_plan, found) if plan.interval > 0]
-            if len(page) == limit or len(found) < left:
-                return page
-            beyond = {"$gt": found[-1]["_id"]}
+        """One operation, along `_id`; at the end of a walk another, for ids that are none and lie behind all ObjectIds.
+
+        Those that lie before them are at the beginning of the first page.
+        """
+        if after is None:
+            return [_plan(each) for each in await self._find_plans({}, limit)]
+        if after.startswith("?") and after[1:].partition(":")[0] in _KINDS_BEHIND:
+            return []
+        beyond = {"$gt": ObjectId(after)} if _OBJECT_ID.fullmatch(after) else {"$gte": _FIRST}
+        found = await self._find_plans({"_id": beyond}, limit)
+        if len(found) < limit:
+            found += await self._find_plans(_BEHIND_OBJECT_IDS, limit - len(found))
+        return [_plan(each) for each in found]
+
+    async def _find_plans(self, beyond: Document, limit: int) -> list[Read]:
+        return await self._client.find("monitor", _ACTIVE | beyond, ["active", "interval"], limit=limit)
 
     async def ping(self) -> None:
-        """A trivial command."""
-        await self._client.ping()
+        """Read a monitor with the fields that load() reads, but for its config."""
+        await self._client.find("monitor", {}, [name for name in _MONITOR if name != "config"], limit=1)
+
+    async def fetch(self, table: str, keys: Sequence[str], most: int, within_s: float) -> list[Row]:
+        """See Source."""
+        ids = [ObjectId(key) for key in keys if _OBJECT_ID.fullmatch(key)]
+        among, by_monitor = {"_id": {"$in": ids}}, {"monitor_id": {"$in": ids}}
+        find = partial(self._client.find, most=most, within_s=within_s)
+        match table:
+            case "monitors":
+                found = await find("monitor", among, _MONITOR)
+                return [(*_row(Monitor, each), each.document.get("proxy_id") or None) for each in found]
+            case "plans":
+                found = await find("monitor", among, ["active", "interval"])
+                return [(str(each.document["_id"]), 0, *_schedule(each)) for each in found]
+            case "monitor_maintenances":
+                found = await find("monitor_maintenance", by_monitor, ["monitor_id", "maintenance_id"])
+                links = [(each.document.get("monitor_id"), each.document.get("maintenance_id")) for each in found]
+                return [(str(monitor_id), 0, str(window_id)) for monitor_id, window_id in links]
+            case "maintenances":
+                latest_first = [("updated_at", -1), ("_id", 1)]
+                found = await find(
+                    "maintenance", among | {"active": True}, _names(MaintenanceWindow), sort=latest_first
+                )
+                return [_row(MaintenanceWindow, each) for each in found]
+            case "proxies":
+                return [_row(Proxy, each) for each in await find("proxies", among, _names(Proxy))]
+            case _:
+                pipeline = [{"$match": among}, *_LATEST_HEARTBEAT]
+                found = await self._client.aggregate("monitor", pipeline, most=most, within_s=within_s)
+                return [_row(Heartbeat, each, "latest") for each in found]
 
 
 class MongoStore:
@@ -122,6 +137,7 @@ class MongoStore:
     def __init__(self, target: DatabaseTarget, size: int) -> None:
         self._target = target
         self._size = size
+        self._loader = Loader()
         MongoClient(target, size)  # refuses what cannot be used; it connects to nothing until it is asked something
         self._client: MongoClient | None = None
         self._free = asyncio.Semaphore(0)
@@ -145,7 +161,7 @@ class MongoStore:
         except TimeoutError:
             raise StoreUnavailableError(f"{self._target}: no answer in time") from None
         try:
-            yield MongoSession(client)
+            yield MongoSession(client, self._loader)
         finally:
             free.release()
 
@@ -170,34 +186,30 @@ class MongoStore:
         return self._client
 
 
-def _object_ids(ids: Iterable[str]) -> list[ObjectId]:
-    return [ObjectId(id_) for id_ in ids if _OBJECT_ID.fullmatch(id_)]
+def _plan(read: Read) -> Plan:
+    id_ = read.document.get("_id")
+    if isinstance(id_, ObjectId):
+        return plan_of(str(id_), *_schedule(read))
+    kind = type(id_).__name__
+    return Plan(f"?{kind}:{id_!r:.40}", 0, f"_id: expected an ObjectId, got {kind}")
 
 
-def _among(field: str, ids: list[ObjectId]) -> Document:
-    return {"$match": {field: {"$in": ids}}}
+def _schedule(read: Read) -> tuple[Any, Any]:
+    """Whether it is active, and its interval."""
+    if not read.whole:
+        return True, _UNDECODABLE
+    return _decoded(bool, read.document.get("active")), _decoded(int, read.document.get("interval"))
 
 
-def _plan(document: Document) -> Plan:
-    """What load() would refuse has interval 0; a filter of the server's takes fractions, and looks into arrays."""
-    interval = _decoded(int, document.get("interval"))
-    if type(interval) is not int or abs(interval) > LARGEST_INTEGER or document.get("active") is not True:
-        interval = 0
-    return Plan(str(document["_id"]), interval)
-
-
-def _monitor_row(document: Document) -> Row:
-    proxy = _NO_PROXY
-    if document["proxy"]:
-        proxy = _fields(Proxy, document["proxy"][0])
-        proxy[_USERNAME:] = [text or None for text in proxy[_USERNAME:]]
-    proxy_id = document.get("proxy_id") or None  # "" is what deleting a proxy leaves
-    return [*_fields(Monitor, document), None if proxy_id is None else str(proxy_id), *proxy]
-
-
-def _fields(struct: type[msgspec.Struct], document: Document) -> list[Any]:
-    """The document's values in the order of the struct's fields, as Go's driver would decode each."""
-    return [_decoded(wanted, document.get(name)) for name, wanted in _FIELDS[struct]]
+def _row(struct: type[msgspec.Struct], read: Read, inside: str = "") -> Row:
+    """A row of loading's Source, of the document or of the one inside it, as Go's driver would decode each value."""
+    document, fields = read.document, _FIELDS[struct]
+    if read.whole:
+        source = document[inside] if inside else document
+        values = [_decoded(wanted, source.get(name)) for name, wanted in fields]
+    else:
+        values = [_UNDECODABLE] * len(fields)
+    return (str(document.get("_id")), read.size, *values)
 
 
 def _decoded(wanted: Any, value: Any) -> Any:
@@ -218,6 +230,5 @@ _FIELDS: dict[type[msgspec.Struct], list[tuple[str, Any]]] = {
     struct: [("_id" if field.name == "id" else field.name, field.type) for field in msgspec.structs.fields(struct)]
     for struct in (Monitor, Proxy, MaintenanceWindow, Heartbeat)
 }
-_NO_PROXY = [None] * len(Proxy.__struct_fields__)
-_USERNAME = Proxy.__struct_fields__.index("username")
+_UNDECODABLE = Undecodable()
 _ZEROS: dict[Any, Any] = {str: "", int: 0, bool: False, datetime: datetime(1, 1, 1, tzinfo=UTC)}

@@ -11,11 +11,13 @@ import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote_plus
 
+import bson
 import msgspec
 from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.raw_bson import DEFAULT_RAW_BSON_OPTIONS, RawBSONDocument
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import common
 from pymongo.errors import (
@@ -30,6 +32,7 @@ from pymongo.errors import (
 from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
 from peekaping_producer.stores import connections
 from peekaping_producer.stores.connector import LoginRefusedError, addresses_of, log_in
+from peekaping_producer.stores.loading import BadRowsError, CanceledError, LateError
 from peekaping_producer.targets import DatabaseTarget
 
 # The driver logs each command and its reply at debug, and in these are passwords of proxies.
@@ -48,6 +51,8 @@ _MECHANISMS = {"DEFAULT", "SCRAM-SHA-1", "SCRAM-SHA-256"}
 _UNAUTHORIZED, _NAMESPACE_EXISTS, _MECHANISM_UNAVAILABLE = 13, 48, 334
 _AUTHENTICATION_FAILED = {18, 8000}
 """The second is Atlas's."""
+_BAD_ROWS = {10334, 17419, 17420, 4031700, 292, 96, 22, 2, 14, 9, 4}
+"""Documents too large, memory exceeded, corrupt or unexpected values."""
 _IPV6 = re.compile("[0-9a-fA-F:.]*:[0-9a-fA-F:.]*:[0-9a-fA-F:.]*")
 _PORT = re.compile(":[0-9]+$")
 _REASONS = (
@@ -59,8 +64,24 @@ _REASONS = (
 )
 _MOST_IDLE_MS = 45_000
 """After which an idle connection is replaced: a firewall may drop it without a word."""
+_LARGEST_DOCUMENT = 16 * 2**20
+_ANSWER_WITHIN_S = 1.0
+"""What the server has beyond its limit to report that it is over."""
+# What Python cannot hold comes as it is, to break one value and not the document: far dates, and texts no UTF-8.
+_DECODING: CodecOptions[Document] = CodecOptions(
+    tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO, unicode_decode_error_handler="replace"
+)
 _LARGEST_BATCH = 100_000
 """Documents in one answer: all of a load's, so that no second round trip is needed."""
+
+
+class Read(NamedTuple):
+    """One document that was read; if it is not `whole`, it is too large or cannot be decoded: only its ids are here."""
+
+    size: int
+    """In bytes."""
+    document: Document
+    whole: bool
 
 
 class MongoClient:
@@ -73,36 +94,46 @@ class MongoClient:
         """`addresses` is the number that a host may have: the driver tries them in turn, each for its share of time."""
         self._target = target
         self._client: Any = _driver(target, size, addresses)
-        # What Python cannot hold comes as it is, to break one document and not all: far dates, and texts no UTF-8.
-        options: CodecOptions[Document] = CodecOptions(
-            tz_aware=True,
-            datetime_conversion=DatetimeConversion.DATETIME_AUTO,
-            unicode_decode_error_handler="replace",
-        )
         try:
-            self._database = self._client.get_database(target.name, codec_options=options)
+            self._database = self._client.get_database(target.name)
         except InvalidName:
             problem = f'DB_NAME: got {target.name!r}, mongodb takes a name without blanks and any of . / \\ " $'
             raise ConfigError([problem]) from None
+        self._raw = self._database.with_options(codec_options=DEFAULT_RAW_BSON_OPTIONS)
 
-    async def aggregate(self, collection: str, pipeline: Sequence[Document]) -> list[Document]:
-        """The documents that a pipeline ends with."""
+    async def aggregate(
+        self, collection: str, pipeline: Sequence[Document], *, most: int, within_s: float
+    ) -> list["Read"]:
+        """The documents that a pipeline ends with; see find."""
         with self._translated():
-            async with asyncio.timeout(connections.COMMAND_TIMEOUT):
-                found: list[Document] = await (
-                    self._database[collection]
-                    .aggregate(list(pipeline), batchSize=_LARGEST_BATCH, maxTimeMS=_command_milliseconds())
-                    .to_list(None)
+            async with asyncio.timeout(within_s + _ANSWER_WITHIN_S):
+                return await _read(
+                    self._raw[collection].aggregate(
+                        list(pipeline), batchSize=_LARGEST_BATCH, maxTimeMS=_milliseconds(within_s)
+                    ),
+                    most,
                 )
-                return found
 
-    async def find(self, collection: str, wanted: Document, fields: Sequence[str], *, limit: int = 0) -> list[Document]:
-        """These fields of the documents that fit, in the order of their ids, and the first `limit` only, if any."""
+    async def find(
+        self,
+        collection: str,
+        wanted: Document,
+        fields: Sequence[str],
+        *,
+        sort: Sequence[tuple[str, int]] = (("_id", 1),),
+        limit: int = 0,
+        most: int = _LARGEST_DOCUMENT,
+        within_s: float | None = None,
+    ) -> list["Read"]:
+        """These fields of the documents that fit, sorted, and the first `limit` only, if any.
+
+        Each is decoded by itself, if it has at most `most` bytes; the server is told the limit of `within_s` too.
+        """
+        within_s = connections.COMMAND_TIMEOUT if within_s is None else within_s
         with self._translated():
-            async with asyncio.timeout(connections.COMMAND_TIMEOUT):
-                cursor = self._database[collection].find(wanted, list(fields), limit=limit, batch_size=_LARGEST_BATCH)
-                found: list[Document] = await cursor.sort("_id", 1).max_time_ms(_command_milliseconds()).to_list(None)
-                return found
+            async with asyncio.timeout(within_s + _ANSWER_WITHIN_S):
+                cursor = self._raw[collection].find(wanted, list(fields), limit=limit, batch_size=_LARGEST_BATCH)
+                return await _read(cursor.sort(list(sort)).max_time_ms(_milliseconds(within_s)), most)
 
     async def collections(self) -> set[str]:
         """The names of all collections."""
@@ -121,12 +152,6 @@ class MongoClient:
                         raise
                     reply = {}
                 return reply
-
-    async def ping(self) -> None:
-        """A trivial command, to a server that reads may go to: commands go to a primary, which may be away."""
-        with self._translated():
-            async with asyncio.timeout(connections.COMMAND_TIMEOUT):
-                await self._database.command("ping", read_preference=self._database.read_preference)
 
     async def close(self) -> None:
         """Close every connection; what still runs fails. Raises nothing."""
@@ -166,11 +191,28 @@ async def _most_addresses(target: DatabaseTarget) -> int:
     return max(counts)
 
 
+async def _read(cursor: Any, most: int) -> list[Read]:
+    """Every document of a cursor; of a large one only its ids are kept when it has arrived."""
+    return [_decoded(raw, most) async for raw in cursor]
+
+
+def _decoded(raw: RawBSONDocument, most: int) -> Read:
+    size = len(raw.raw)
+    if size <= most:
+        with suppress(Exception):  # the driver's own errors, and what its classes raise for values they do not expect
+            return Read(size, bson.decode(raw.raw, _DECODING), whole=True)
+    ids: Document = {}
+    with suppress(Exception):
+        ids = {name: raw[name] for name in ("_id", "monitor_id") if name in raw}
+    return Read(size, ids, whole=False)
+
+
 def _driver(target: DatabaseTarget, size: int, addresses: int) -> Any:
     params = _checked_params(target)
     milliseconds = int(connections.ACQUIRE_TIMEOUT * 1000)
     # One connection finds the server and another is used: the addresses that do not answer cost their time twice.
-    share = milliseconds if addresses == 1 else min(milliseconds, _command_milliseconds() // 2) // addresses
+    most = min(milliseconds, _milliseconds(connections.COMMAND_TIMEOUT / 2))
+    share = milliseconds if addresses == 1 else most // addresses
     if target.port is None:
         hosts: str | list[str] = f"mongodb+srv://{quote_plus(target.host or '')}/"
     else:
@@ -186,7 +228,7 @@ def _driver(target: DatabaseTarget, size: int, addresses: int) -> Any:
             serverSelectionTimeoutMS=milliseconds,
             connectTimeoutMS=share,
             maxIdleTimeMS=_MOST_IDLE_MS,
-            socketTimeoutMS=_command_milliseconds(),
+            socketTimeoutMS=_milliseconds(connections.COMMAND_TIMEOUT + _ANSWER_WITHIN_S),
             appname="peekaping-producer",
             **params,
             **_tls_options(target),
@@ -197,9 +239,8 @@ def _driver(target: DatabaseTarget, size: int, addresses: int) -> Any:
         ) from None
 
 
-def _command_milliseconds() -> int:
-    """The limit that the server is told too: it would go on with what nobody waits for any more."""
-    return int(connections.COMMAND_TIMEOUT * 1000)
+def _milliseconds(seconds: float) -> int:
+    return max(1, int(seconds * 1000))
 
 
 def _checked_params(target: DatabaseTarget) -> dict[str, Any]:
@@ -258,7 +299,8 @@ def _store_error(error: Exception, target: DatabaseTarget) -> StoreError:
         case OperationFailure(code=code) if code == _MECHANISM_UNAVAILABLE:
             return StoreError(f"{where}: the server does not offer this user's way to authenticate; see authMechanism")
         case ExecutionTimeout() | TimeoutError():
-            return StoreUnavailableError(f"{where}: no answer in time")
+            late = CanceledError if isinstance(error, ExecutionTimeout) else LateError
+            return late(f"{where}: no answer in time")
         case ConnectionFailure() if "certificate verify failed" in str(error):
             return StoreError(f"{where}: the server's certificate is not trusted")
         case ConnectionFailure() if error.timeout:
@@ -272,7 +314,8 @@ def _store_error(error: Exception, target: DatabaseTarget) -> StoreError:
         case ConfigurationError():
             return StoreError(f"{where}: the driver cannot use this server; it is too old")
         case OperationFailure(code=code):
-            return StoreUnavailableError(f"{where}: the server failed (error {code})")
+            kind = BadRowsError if code in _BAD_ROWS else StoreUnavailableError
+            return kind(f"{where}: the server failed (error {code})")
         case _:
             return StoreUnavailableError(f"{where}: the driver failed ({type(error).__name__})")
 

@@ -4,123 +4,162 @@ The tests' own server is a MariaDB; MYSQL_URL has them run on any other. Only wh
 """
 
 import asyncio
+import re
+from collections.abc import Iterable, Sequence
+from functools import partial
 
+from pymysql import err
 from pymysql.converters import escape_string
 
-from peekaping_producer.maintenance import MaintenanceWindow
-from peekaping_producer.monitor import Heartbeat, Monitor, Plan, Proxy
+from peekaping_producer.monitor import Plan
 from peekaping_producer.stores import Loaded, connections
-from peekaping_producer.stores.mysql_connections import MysqlConnection, MysqlDriver, translated
+from peekaping_producer.stores.loading import (
+    HEARTBEATS,
+    LINKS,
+    MONITORS,
+    PLANS,
+    PROXIES,
+    TABLES,
+    WINDOWS,
+    BadRowsError,
+    Loader,
+)
+from peekaping_producer.stores.mysql_connections import MysqlConnection, MysqlDriver, is_about_rows, translated
 from peekaping_producer.stores.pool import Held, PooledStore
-from peekaping_producer.stores.rows import Readers, Row, assemble, checked, is_uuid, push_ids, uuids
+from peekaping_producer.stores.rows import Row, expanded, plan_of
 from peekaping_producer.targets import DatabaseTarget
 
-# Columns named like keywords are in backquotes, which mean the same under ANSI_QUOTES; texts are in single quotes.
+# Columns named like keywords are in backquotes, which mean the same under ANSI_QUOTES; texts are in single quotes. CAST
+# gives NULL for a config of more than max_allowed_packet.
 _MONITORS = """
-SELECT m.id, m.name, m.type, m.`interval`, m.timeout, m.max_retries, m.retry_interval, m.resend_interval, m.active,
-       coalesce(CAST(m.config AS CHAR), ''), m.proxy_id,
-       p.id, p.protocol, p.host, p.port, p.auth, nullif(p.username, ''), nullif(p.password, '')
-FROM monitors m LEFT JOIN proxies p ON p.id = m.proxy_id
-WHERE m.id IN ({})
+SELECT m.id, BYTES(m.name) + BYTES(m.type) + BYTES(m.config), m.id, FIT(m.name), FIT(m.type), m.`interval`, m.timeout,
+       m.max_retries, m.retry_interval, m.resend_interval, m.active,
+       CASE WHEN m.config IS NULL THEN '' WHEN LENGTH(m.config) <= {most} THEN CAST(m.config AS CHAR) END, m.proxy_id
+FROM monitors m
 """
+_LINKS = "SELECT monitor_id, 0, maintenance_id FROM monitor_maintenances WHERE monitor_id IN ({ids})"
 _WINDOWS = """
-SELECT l.monitor_id, w.id, w.active, w.strategy, w.start_date_time, w.end_date_time, w.start_time, w.end_time,
-       w.interval_day, w.cron, w.timezone, w.duration
-FROM monitor_maintenances l JOIN maintenances w ON w.id = l.maintenance_id
-WHERE l.monitor_id IN ({}) AND w.active
+SELECT w.id, BYTES(w.strategy) + BYTES(w.start_date_time) + BYTES(w.end_date_time) + BYTES(w.start_time)
+       + BYTES(w.end_time) + BYTES(w.cron) + BYTES(w.timezone),
+       w.id, w.active, FIT(w.strategy), FIT(w.start_date_time), FIT(w.end_date_time), FIT(w.start_time),
+       FIT(w.end_time), w.interval_day, FIT(w.cron), FIT(w.timezone), w.duration
+FROM maintenances w WHERE w.id IN ({ids}) AND w.active
 ORDER BY w.updated_at DESC, w.id
+"""
+_PROXIES = """
+SELECT p.id, BYTES(p.protocol) + BYTES(p.host) + BYTES(p.username) + BYTES(p.password),
+       p.id, FIT(p.protocol), FIT(p.host), p.port, p.auth, FIT(p.username), FIT(p.password)
+FROM proxies p WHERE p.id IN ({ids})
 """
 # One backward step in the index on (monitor_id, time) for each monitor, and one look at the primary key. With 1,000
 # monitors of 1,000 heartbeats each on MariaDB 10.11 this takes 25 ms; max(time) GROUP BY joined back 40 ms, but 950 ms
 # from the 1,000th id on, where MariaDB makes a subquery of the list and reads every entry; row_number() takes 9 s.
 # LATERAL, as for Postgres, MariaDB does not know.
 _HEARTBEATS = """
-SELECT h.id, h.monitor_id, h.status, coalesce(h.msg, ''), coalesce(h.ping, 0), coalesce(h.duration, 0),
-       coalesce(h.down_count, 0), coalesce(h.retries, 0), h.important, h.time,
-       coalesce(h.end_time, TIMESTAMP'0001-01-01 00:00:00'), h.notified
+SELECT h.monitor_id, BYTES(h.msg), h.id, h.monitor_id, h.status, FIT(h.msg), h.ping, h.duration, h.down_count,
+       h.retries, h.important, h.time, h.end_time, h.notified
 FROM monitors m STRAIGHT_JOIN heartbeats h
     ON h.id = (SELECT latest.id FROM heartbeats latest WHERE latest.monitor_id = m.id ORDER BY time DESC LIMIT 1)
-WHERE m.id IN ({})
+WHERE m.id IN ({ids})
 """
-# What load() would find unreadable has no place in the schedule.
-_PLANS = """
-SELECT id, CASE WHEN active = 1 AND `interval` <= 2147483647 THEN `interval` ELSE 0 END FROM monitors WHERE id IN ({})
-"""
-# Ids that are none of ours would be dropped by the workers and added again by each sync. The pattern compares bytes,
-# whatever the column's collation; its $ would let a line feed pass.
-_PAGE = """
-SELECT id, `interval` FROM monitors
-WHERE {} active = 1 AND `interval` BETWEEN 1 AND 2147483647
-  AND CHAR_LENGTH(id) = 36 AND CONVERT(id USING utf8mb4) COLLATE utf8mb4_bin
-      REGEXP '^[0-9a-f]{{8}}-[0-9a-f]{{4}}-[0-9a-f]{{4}}-[0-9a-f]{{4}}-[0-9a-f]{{12}}$'
-ORDER BY id LIMIT {}
-"""
-
-_READERS = Readers(
-    checked("monitor", Monitor),
-    checked("proxy", Proxy),
-    checked("maintenance", MaintenanceWindow),
-    checked("heartbeat", Heartbeat),
+_expanded = partial(
+    expanded,
+    FIT="CASE WHEN LENGTH({0}) <= {{most}} THEN {0} END".format,
+    BYTES="coalesce(LENGTH({}), 0)".format,
 )
+_STATEMENTS = {
+    MONITORS: _expanded(_MONITORS + "WHERE m.id IN ({ids})"),
+    PLANS: "SELECT id, 0, active, `interval` FROM monitors WHERE id IN ({ids})",
+    LINKS: _LINKS,
+    WINDOWS: _expanded(_WINDOWS),
+    PROXIES: _expanded(_PROXIES),
+    HEARTBEATS: _expanded(_HEARTBEATS),
+}
+_ONE_MONITOR = _expanded(_MONITORS + "LIMIT 1")
+# A column of MariaDB's own type uuid compares with nothing but UUIDs: so the first page has no condition on the id.
+_PAGE = "SELECT id, active, `interval` FROM monitors WHERE {after} active <> 0 ORDER BY id LIMIT {limit}"
+# The server's limit keeps the connection. Each of the two servers takes the other's part for a comment.
+_LIMIT = "/*M! SET STATEMENT max_statement_time = {0:g} FOR */ SELECT /*+ MAX_EXECUTION_TIME({1:.0f}) */"
+_ANSWER_WITHIN_S = 1.0
+"""What the server has beyond its limit to report that it is over."""
+_ID = re.compile("[!->@-~]([ -~]{0,62}[!->@-~])?")
 
 
 class MysqlSession:
     """One connection to the server; see Session."""
 
-    def __init__(self, held: Held[MysqlConnection], target: DatabaseTarget) -> None:
+    def __init__(self, held: Held[MysqlConnection], target: DatabaseTarget, loader: Loader) -> None:
         self.held = held
         self._target = target
+        self._loader = loader
 
     async def load(self, ids: list[str]) -> Loaded:
-        """At most three statements, the third only for push monitors."""
-        known = uuids(ids)
-        if not known:
-            return Loaded({}, {})
-        monitors = await self._fetch(_MONITORS.format(_quoted(known)))
-        windows = await self._fetch(_WINDOWS.format(_quoted(known)))
-        pushed = push_ids(monitors)
-        heartbeats = await self._fetch(_HEARTBEATS.format(_quoted(pushed))) if pushed else []
-        return assemble(monitors, windows, heartbeats, _READERS)
+        """One statement for each table that is needed."""
+        return await self._loader.load(self, _known(ids))
 
     async def plans(self, ids: list[str]) -> dict[str, Plan]:
         """One statement."""
-        rows = await self._fetch(_PLANS.format(_quoted(uuids(ids))))
-        return {row[0]: Plan(*row) for row in rows}
+        return await self._loader.plans(self, _known(ids))
 
     async def page_of_plans(self, after: str | None, limit: int) -> list[Plan]:
         """One statement, along the primary key."""
-        # A column of MariaDB's own type uuid compares with nothing but UUIDs.
         start = "" if after is None else f"id > '{escape_string(after)}' AND"
-        return [Plan(*row) for row in await self._fetch(_PAGE.format(start, limit))]
+        return [_plan(*row) for row in await self._fetch(_PAGE.format(after=start, limit=limit))]
 
     async def check_tables(self) -> None:
         """Read nothing from every table and column that the other methods read."""
-        for statement in (_MONITORS, _WINDOWS, _HEARTBEATS, _PLANS):
-            await self._fetch(statement.format(_quoted([])))
+        for table in TABLES:
+            await self.fetch(table, [], 0, connections.COMMAND_TIMEOUT)
 
     async def ping(self) -> None:
-        """A trivial statement."""
-        await self._fetch("SELECT 1")
+        """Read a monitor with every column that load() reads, but for large texts."""
+        await self._fetch(_ONE_MONITOR.format(most=0))
 
-    async def _fetch(self, statement: str) -> list[Row]:
-        """The statement's rows."""
+    async def fetch(self, table: str, keys: Sequence[str], most: int, within_s: float) -> list[Row]:
+        """See Source. A collation may find other ids equal, which are none of those asked for."""
+        wanted = set(keys)
+        statement = _STATEMENTS[table].format(ids=_quoted(keys), most=most)
+        return [row for row in await self._fetch(statement, within_s) if row[0] in wanted]
+
+    async def _fetch(self, statement: str, within_s: float | None = None) -> list[Row]:
+        within_s = connections.COMMAND_TIMEOUT if within_s is None else within_s
+        limited = statement.strip().replace("SELECT", _LIMIT.format(within_s, within_s * 1000), 1)
         async with self.held.using() as connection:
             with translated(self._target):
-                async with asyncio.timeout(connections.COMMAND_TIMEOUT):
-                    return await connection.fetch(statement)
+                async with asyncio.timeout(within_s + _ANSWER_WITHIN_S):
+                    try:
+                        return await connection.fetch(limited)
+                    except err.Error as error:
+                        if not is_about_rows(error):
+                            raise
+                        raise BadRowsError(f"{self._target}: a row is damaged or too large ({error.args[0]})") from None
 
 
 class MysqlStore(PooledStore[MysqlConnection, MysqlSession]):
     """A MonitorStore on MySQL or MariaDB with at most `size` connections."""
 
     def __init__(self, target: DatabaseTarget, size: int) -> None:
-        super().__init__(target, MysqlDriver(target), size, lambda held: MysqlSession(held, target))
+        loader = Loader()
+        super().__init__(target, MysqlDriver(target), size, lambda held: MysqlSession(held, target, loader))
 
     def is_id(self, text: str) -> bool:
-        """Whether `text` is a UUID as our tables hold it."""
-        return is_uuid(text)
+        """Whether `text` is one of those that our tables can hold: printable ASCII, in either case."""
+        return _ID.fullmatch(text) is not None
 
 
-def _quoted(ids: list[str]) -> str:
-    """What IN takes: UUIDs, in which nothing needs escaping. No list may be empty, and no id is."""
-    return "'" + "','".join(ids) + "'"
+def _known(ids: list[str]) -> list[str]:
+    return list(filter(_ID.fullmatch, ids))
+
+
+def _plan(id_: object, active: object, interval: object) -> Plan:
+    if isinstance(id_, str) and _ID.fullmatch(id_):
+        return plan_of(id_, active, interval)
+    text = id_.decode(errors="surrogateescape") if isinstance(id_, bytes) else str(id_ or "")
+    return Plan(
+        text, 0, "id: expected up to 64 printable ASCII characters that do not begin with ? or end with a blank"
+    )
+
+
+def _quoted(ids: Iterable[str]) -> str:
+    """What IN takes. No list may be empty, and no id is."""
+    return "'" + "','".join(map(escape_string, ids)) + "'"

@@ -12,6 +12,7 @@ from pymysql.constants import CLIENT, CR, FIELD_TYPE
 from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
 from peekaping_producer.stores import connections
 from peekaping_producer.stores.connector import Connector, LoginRefusedError
+from peekaping_producer.stores.loading import CanceledError, LateError
 from peekaping_producer.stores.rows import Row
 from peekaping_producer.targets import DatabaseTarget
 
@@ -31,9 +32,12 @@ _LOGIN_REFUSALS = {1044, 1045, 1049, 1698}
 _REFUSALS = {1050, 1129, 1130, 1142, 1143, 1227, 1251, 1290, 1370, 1524, 1792, 1820, 1862, 3118, 3159, 3955, 4151}
 """Server errors that waiting does not mend, about who may do what: the server's text names users and objects only."""
 _UNKNOWN_OBJECTS = {1054, 1146}
-_BUSY = {1040, 1053, 1203, 1205, 1213, 1226}
+_BUSY = {1040, 1053, 1203, 1213, 1226}
 """Server errors that may be over later, whose text names users and limits only."""
-_TOO_SLOW = {1969, 3024}
+_TOO_SLOW = {1205, 1317, 1969, 3024}
+_BAD_ROWS = {126, 127, 1024, 1030, 1034, 1035, 1038, 1041, 1127, 1153, 1194, 1195, 1292, 1300, 1301, 1366, 1411, 1416}
+_BAD_ROWS |= {1690, 1712, 1740, 1877, *range(3140, 3160), 4037, 4038}
+"""Server errors about what a row holds: damaged, too large, not of its type."""
 _SYNTAX = 1064
 _UNKNOWN_PLUGIN = 2059
 
@@ -161,6 +165,11 @@ def translated(target: DatabaseTarget) -> AbstractContextManager[None]:
     return connections.translated(partial(_store_error, where=connections.where(target)))
 
 
+def is_about_rows(error: err.Error) -> bool:
+    """Whether a statement failed for what a row holds, with the connection in order."""
+    return bool(error.args) and error.args[0] in _BAD_ROWS
+
+
 def _store_error(error: Exception, where: str) -> StoreError:
     match error:
         case _RefusedServerError():
@@ -170,7 +179,7 @@ def _store_error(error: Exception, where: str) -> StoreError:
         case err.Error(args=(int(code), str(said), *_)):
             return _server_error(code, said, where)
         case TimeoutError():
-            return StoreUnavailableError(f"{where}: no answer in time")
+            return LateError(f"{where}: no answer in time")
         case _ if failure := connections.tls_failure(error):
             return StoreError(f"{where}: {failure}")
         case OSError():
@@ -195,7 +204,7 @@ def _server_error(code: int, text: str, where: str) -> StoreError:
     if code == _UNKNOWN_PLUGIN:
         return StoreError(f"{where}: the user's way to authenticate is none that the driver knows")
     if code in _TOO_SLOW:
-        return StoreUnavailableError(f"{where}: no answer in time")
+        return CanceledError(f"{where}: no answer in time")
     if code in _BUSY:
         return StoreUnavailableError(f"{where}: the server says: {said}")
     return StoreUnavailableError(f"{where}: the connection broke, or the server failed (error {code})")

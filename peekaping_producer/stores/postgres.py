@@ -2,8 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -13,120 +13,154 @@ from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableE
 from peekaping_producer.monitor import Plan
 from peekaping_producer.stores import Loaded, connections
 from peekaping_producer.stores.connector import Connector, LoginRefusedError
-from peekaping_producer.stores.pool import AnsweredError, Held, PooledStore
-from peekaping_producer.stores.rows import TYPED, assemble, is_uuid, push_ids, uuids
+from peekaping_producer.stores.loading import (
+    HEARTBEATS,
+    LARGEST_SHARE,
+    LINKS,
+    MONITORS,
+    PLANS,
+    PROXIES,
+    TABLES,
+    WINDOWS,
+    BadRowsError,
+    CanceledError,
+    LateError,
+    Loader,
+)
+from peekaping_producer.stores.pool import Held, PooledStore
+from peekaping_producer.stores.rows import Row, expanded, is_uuid, plan_of, uuids
 from peekaping_producer.targets import DatabaseTarget
 
-# Ids leave as text: casting them on the server is cheaper than making and printing uuid objects here.
-# coalesce gives what Go reads for NULL, and greatest too, which ignores it; timestamps without zone hold UTC, and may
-# lie outside the years that Python knows.
+# Ids leave as text: casting them on the server is cheaper than making and printing uuid objects here. What is stored
+# in more than $2 bytes is not even unpacked, since that takes seconds for hundreds of megabytes. OFFSET 0 has a size
+# computed once for each row. Timestamps without zone hold UTC, and may lie outside the years that Python knows.
 _MONITORS = """
-SELECT m.id::text, m.name, m.type, m.interval, m.timeout, m.max_retries, m.retry_interval, m.resend_interval, m.active,
-       coalesce(m.config::text, ''), m.proxy_id::text,
-       p.id::text, p.protocol, p.host, p.port, p.auth, nullif(p.username, ''), nullif(p.password, '')
-FROM monitors m LEFT JOIN proxies p ON p.id = m.proxy_id
-WHERE m.id = ANY($1::uuid[])
+SELECT m.id::text, s.size, m.id::text, FIT(m.name), FIT(m.type), m.interval, m.timeout, m.max_retries,
+       m.retry_interval, m.resend_interval, m.active, FIT(c.config), m.proxy_id::text
+FROM monitors m
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN pg_column_size(m.config) > $2 THEN NULL ELSE coalesce(m.config::text, '') END AS config OFFSET 0
+) c
+CROSS JOIN LATERAL (
+    SELECT BYTES(m.name) + BYTES(m.type)
+           + coalesce(octet_length(c.config), greatest(pg_column_size(m.config), $1::bigint + 1)) AS size OFFSET 0
+) s
 """
+_LINKS = "SELECT monitor_id::text, 0, maintenance_id::text FROM monitor_maintenances WHERE monitor_id = ANY($1::uuid[])"
 _WINDOWS = """
-SELECT l.monitor_id::text, w.id::text, w.active, w.strategy, w.start_date_time, w.end_date_time, w.start_time,
-       w.end_time, w.interval_day, w.cron, w.timezone, w.duration
-FROM monitor_maintenances l JOIN maintenances w ON w.id = l.maintenance_id
-WHERE l.monitor_id = ANY($1::uuid[]) AND w.active
+SELECT w.id::text, s.size, w.id::text, w.active, FIT(w.strategy), FIT(w.start_date_time), FIT(w.end_date_time),
+       FIT(w.start_time), FIT(w.end_time), w.interval_day, FIT(w.cron), FIT(w.timezone), w.duration
+FROM maintenances w
+CROSS JOIN LATERAL (
+    SELECT BYTES(w.strategy) + BYTES(w.start_date_time) + BYTES(w.end_date_time) + BYTES(w.start_time)
+           + BYTES(w.end_time) + BYTES(w.cron) + BYTES(w.timezone) AS size OFFSET 0
+) s
+WHERE w.id = ANY($2::uuid[]) AND w.active
 ORDER BY w.updated_at DESC, w.id
 """
+_PROXIES = """
+SELECT p.id::text, s.size, p.id::text, FIT(p.protocol), FIT(p.host), p.port, p.auth, FIT(p.username), FIT(p.password)
+FROM proxies p
+CROSS JOIN LATERAL (
+    SELECT BYTES(p.protocol) + BYTES(p.host) + BYTES(p.username) + BYTES(p.password) AS size OFFSET 0
+) s
+WHERE p.id = ANY($2::uuid[])
+"""
 _HEARTBEATS = """
-SELECT h.id::text, h.monitor_id::text, h.status, coalesce(h.msg, ''), coalesce(h.ping, 0), coalesce(h.duration, 0),
-       coalesce(h.down_count, 0), coalesce(h.retries, 0), h.important,
-       least(greatest(h.time, '0001-01-01'), '9999-12-31') AT TIME ZONE 'UTC',
-       least(greatest(h.end_time, '0001-01-01'), '9999-12-31') AT TIME ZONE 'UTC', h.notified
-FROM unnest($1::uuid[]) AS wanted (id)
+SELECT h.monitor_id::text, BYTES(h.msg), h.id::text, h.monitor_id::text, h.status,
+       CASE WHEN BYTES(h.msg) <= $1 THEN h.msg END, h.ping, h.duration, h.down_count, h.retries, h.important,
+       TIME(h.time), TIME(h.end_time), h.notified
+FROM unnest($2::uuid[]) AS wanted (id)
 CROSS JOIN LATERAL (SELECT * FROM heartbeats WHERE monitor_id = wanted.id ORDER BY time DESC LIMIT 1) h
 """
-_PLANS = "SELECT id::text, CASE WHEN active THEN interval ELSE 0 END FROM monitors WHERE id = ANY($1::uuid[])"
-_FIRST_PAGE = "SELECT id::text, interval FROM monitors WHERE active AND interval > 0 ORDER BY monitors.id LIMIT $1"
+_expanded = partial(
+    expanded,
+    FIT="CASE WHEN s.size <= $1 THEN {} END".format,
+    BYTES="coalesce(octet_length({}), 0)::bigint".format,
+    TIME="least(greatest({}, '0001-01-01'), '9999-12-31') AT TIME ZONE 'UTC'".format,
+)
+_STATEMENTS = {
+    MONITORS: _expanded(_MONITORS + "WHERE m.id = ANY($3::uuid[])"),
+    PLANS: "SELECT id::text, 0, active, interval FROM monitors WHERE id = ANY($1::uuid[])",
+    LINKS: _LINKS,
+    WINDOWS: _expanded(_WINDOWS),
+    PROXIES: _expanded(_PROXIES),
+    HEARTBEATS: _expanded(_HEARTBEATS),
+}
+_ONE_MONITOR = _expanded(_MONITORS + "LIMIT 1")
+_FIRST_PAGE = "SELECT id::text, active, interval FROM monitors WHERE active ORDER BY monitors.id LIMIT $1"
 _NEXT_PAGE = """
-SELECT id::text, interval FROM monitors
-WHERE active AND interval > 0 AND monitors.id > $2::uuid ORDER BY monitors.id LIMIT $1
+SELECT id::text, active, interval FROM monitors
+WHERE active AND monitors.id > $2::uuid ORDER BY monitors.id LIMIT $1
 """
-
-
-class _UnreadableDataError(AnsweredError):
-    """The server cannot give out what a row holds: without an encoding (SQL_ASCII) it takes bytes that are no text."""
+_STORED_BYTES = 32 * 2**10
+"""Configs that take more, which is after compression, are not read with a batch."""
+_SETTLE_S = 1.0
+"""How long a connection may take to show that it is in order after a statement failed."""
+_BAD_ROWS = re.compile("22|54|58|XX|53200")
+_CANCELED = {"57014", "55P03"}
+"""By the server's own limits, for statements and for locks."""
 
 
 class PostgresSession:
     """One connection of the pool; see Session."""
 
-    def __init__(self, held: Held[Any], driver: "PostgresDriver") -> None:
+    def __init__(self, held: Held[Any], driver: "PostgresDriver", loader: Loader) -> None:
         self.held = held
         self._driver = driver
+        self._loader = loader
 
     async def load(self, ids: list[str]) -> Loaded:
-        """At most three statements, the third only for push monitors."""
-        known = uuids(ids)
-        if not known:
-            return Loaded({}, {})
-        try:
-            return await self._load(known)
-        except _UnreadableDataError:
-            return await self._load_around_what_is_unreadable(known)
-
-    async def _load(self, known: list[str]) -> Loaded:
-        async with self._reading() as fetch:
-            monitors = await fetch(_MONITORS, known)
-            windows = await fetch(_WINDOWS, known)
-            pushed = push_ids(monitors)
-            heartbeats = await fetch(_HEARTBEATS, pushed) if pushed else []
-        return assemble(monitors, windows, heartbeats, TYPED)
-
-    async def _load_around_what_is_unreadable(self, known: list[str]) -> Loaded:
-        """Halve the batch until the unreadable monitors are alone: slow, and only they are left out."""
-        if len(known) == 1:
-            return Loaded({}, {known[0]: "a text that belongs to it is no UTF-8"})
-        middle = len(known) // 2
-        first, second = await self.load(known[:middle]), await self.load(known[middle:])
-        return Loaded(first.checks | second.checks, first.broken | second.broken)
+        """One statement for each table that is needed."""
+        return await self._loader.load(self, uuids(ids))
 
     async def plans(self, ids: list[str]) -> dict[str, Plan]:
         """One statement."""
-        async with self._reading() as fetch:
-            rows = await fetch(_PLANS, uuids(ids))
-        return {row[0]: Plan(*row) for row in rows}
+        return await self._loader.plans(self, uuids(ids))
 
     async def page_of_plans(self, after: str | None, limit: int) -> list[Plan]:
         """One statement, along the primary key."""
-        async with self._reading() as fetch:
-            rows = await (fetch(_FIRST_PAGE, limit) if after is None else fetch(_NEXT_PAGE, limit, after))
-        return [Plan(*row) for row in rows]
+        rows = await (self._read(_FIRST_PAGE, limit) if after is None else self._read(_NEXT_PAGE, limit, after))
+        return [plan_of(*row) for row in rows]
 
     async def check_tables(self) -> None:
         """Read nothing from every table and column that the other methods read."""
-        async with self._reading() as fetch:
-            for statement in (_MONITORS, _WINDOWS, _HEARTBEATS, _PLANS):
-                await fetch(statement, [])
+        for table in TABLES:
+            await self.fetch(table, [], 0, connections.COMMAND_TIMEOUT)
 
     async def ping(self) -> None:
-        """A trivial statement."""
-        async with self._reading() as fetch:
-            await fetch("SELECT 1")
+        """Read a monitor with every column that load() reads, but for large texts."""
+        await self._read(_ONE_MONITOR, 0, 0)
 
-    @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[Any]:
-        """The connection's fetch."""
+    async def fetch(self, table: str, keys: Sequence[str], most: int, within_s: float) -> list[Row]:
+        """See Source."""
+        arguments: tuple[Any, ...] = (most, keys)
+        if table == MONITORS:
+            arguments = (most, most if most > LARGEST_SHARE else min(most, _STORED_BYTES), keys)
+        elif table in {PLANS, LINKS}:
+            arguments = (keys,)
+        return await self._read(_STATEMENTS[table], *arguments, within_s=within_s)
+
+    async def _read(self, statement: str, *arguments: Any, within_s: float | None = None) -> list[Row]:
+        within_s = connections.COMMAND_TIMEOUT if within_s is None else within_s
         async with self.held.using() as connection:
             with translated(self._driver.target):
-                if not self._driver.pooled:
-                    yield connection.fetch
-                    return
-                # A pooler in transaction mode may change the server connection whenever no transaction is open.
-                transaction = connection.transaction(readonly=True)
-                await transaction.start()
-                try:
-                    yield connection.fetch
-                except asyncpg.DataError:  # the connection stays in order; any other error ends it
-                    await transaction.rollback()
-                    raise
-                await transaction.commit()
+                async with asyncio.timeout(within_s + _SETTLE_S):
+                    # A pooler in transaction mode may change the server connection whenever no transaction is open.
+                    transaction = connection.transaction(readonly=True) if self._driver.pooled else None
+                    if transaction:
+                        await transaction.start()
+                    try:
+                        rows: list[Row] = await connection.fetch(statement, *arguments, timeout=within_s)
+                    except Exception as error:
+                        if connection.is_closed():
+                            raise
+                        async with asyncio.timeout(_SETTLE_S):
+                            await (transaction.rollback() if transaction else self._driver.check(connection))
+                        raise _answered(error, self._driver.target) from None
+                    if transaction:
+                        await transaction.commit()
+                    return rows
 
 
 class PostgresDriver:
@@ -189,7 +223,8 @@ class PostgresStore(PooledStore[Any, PostgresSession]):
 
     def __init__(self, target: DatabaseTarget, size: int) -> None:
         self.driver = PostgresDriver(target)
-        super().__init__(target, self.driver, size, lambda held: PostgresSession(held, self.driver))
+        loader = Loader()
+        super().__init__(target, self.driver, size, lambda held: PostgresSession(held, self.driver, loader))
 
     async def open(self) -> None:
         """Find out what answers, and see that the tables are there."""
@@ -225,6 +260,22 @@ def translated(target: DatabaseTarget) -> AbstractContextManager[None]:
     return connections.translated(partial(_store_error, target=target))
 
 
+def _answered(error: Exception, target: DatabaseTarget) -> StoreError:
+    """What an error means that left the connection in order."""
+    where = connections.where(target)
+    match error:
+        case TimeoutError():
+            return CanceledError(f"{where}: no answer in time")
+        case asyncpg.PostgresError(sqlstate=str(state)) if state in _CANCELED:
+            return CanceledError(f"{where}: no answer in time ({state})")
+        case asyncpg.PostgresError(sqlstate=str(state)) if _BAD_ROWS.match(state):
+            return BadRowsError(f"{where}: a row holds what the server cannot give out ({state})")
+        case asyncpg.PostgresError() | asyncpg.InterfaceError() | asyncpg.InternalClientError() | OSError():
+            return _store_error(error, target)
+        case _:
+            return BadRowsError(f"{where}: a row holds what the driver cannot read ({type(error).__name__})")
+
+
 def _store_error(error: Exception, target: DatabaseTarget) -> StoreError:
     where = connections.where(target)
     said = connections.quoted(str(error)) or type(error).__name__
@@ -235,8 +286,6 @@ def _store_error(error: Exception, target: DatabaseTarget) -> StoreError:
             asyncpg.InsufficientPrivilegeError() | asyncpg.ReadOnlySQLTransactionError() | asyncpg.DuplicateTableError()
         ):
             return StoreError(f"{where}: the server says: {said}")
-        case asyncpg.DataError():
-            return _UnreadableDataError(f"{where}: a row holds what the server cannot give out ({error.sqlstate})")
         case asyncpg.SyntaxOrAccessError():
             return StoreError(f"{where}: {said}; {connections.CREATE_TABLES}")
         case asyncpg.ProtocolViolationError() if _POOLER_REFUSAL.search(said):
@@ -246,7 +295,7 @@ def _store_error(error: Exception, target: DatabaseTarget) -> StoreError:
         case ConnectionError() if "rejected SSL upgrade" in said:
             return StoreError(f"{where}: the server has no TLS, and TLS is asked for")
         case TimeoutError():
-            return StoreUnavailableError(f"{where}: no answer in time")
+            return LateError(f"{where}: no answer in time")
         case _ if failure := connections.tls_failure(error):
             return StoreError(f"{where}: {failure}")
         case asyncpg.PostgresError():

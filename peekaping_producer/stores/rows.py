@@ -1,37 +1,43 @@
-"""Rows as checks: what every store does with what its statements returned.
+"""Rows as structs: what every store does with the columns that its statements returned.
 
-Statements name their columns in the order of the domain's structs, so that a row becomes a struct by position:
-
-- monitors: the fields of Monitor, then the proxy id as stored, then the fields of Proxy (NULL where it has no row);
-- windows: the monitor's id, then the fields of MaintenanceWindow, the latest changed window first;
-- heartbeats: the fields of Heartbeat.
+Statements name their columns in the order of the domain's structs, so that a row becomes a struct by position. Nothing
+is trusted: columns hold what the database allows, and only the row that holds something unusable is refused.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from peekaping_producer.maintenance import MaintenanceWindow
-from peekaping_producer.monitor import Check, Heartbeat, Monitor, Proxy
-from peekaping_producer.stores import Loaded
+from peekaping_producer.monitor import Heartbeat, Monitor, Plan, Proxy
 
 Row = Sequence[Any]
 S = TypeVar("S", bound=msgspec.Struct)
 
-LARGEST_INTEGER = 2**31 - 1
-"""What Postgres' integer holds; no column that we read may hold more."""
-
-_TYPE = Monitor.__struct_fields__.index("type")
-_PROXY_ID = len(Monitor.__struct_fields__)
+LARGEST_INTERVAL = (2**53 - 1) // 1000
+"""Seconds. Redis keeps due times as doubles, and Lua calculates with them: exact up to 2**53 ms."""
+LONGEST_ID = 64
+"""Characters. No database makes longer ids by itself, and the schedule holds none."""
+_LARGEST_INTEGER = 2**63 - 1
+"""What Go's integers hold, and so the workers that read the payload."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 def is_uuid(text: str) -> bool:
     """Whether `text` is a UUID of any version as Postgres and Go print it: lower case, with hyphens."""
     return _UUID.fullmatch(text) is not None
+
+
+def is_text_id(text: str) -> bool:
+    """Whether `text` can be an id where the database keeps any text: up to 64 characters, no NUL, no "?" in front.
+
+    By a question mark begins what names an id that is none, see Session.page_of_plans.
+    """
+    return 0 < len(text) <= LONGEST_ID and "\0" not in text and text[0] != "?" and not _SURROGATE.search(text)
 
 
 def uuids(ids: list[str]) -> list[str]:
@@ -52,119 +58,98 @@ class Readers(NamedTuple):
     heartbeat: Callable[..., Heartbeat]
 
 
-TYPED = Readers(Monitor, Proxy, MaintenanceWindow, Heartbeat)
-"""For databases that keep their columns' types themselves."""
+def plan_of(id_: str, active: Any, interval: Any) -> Plan:
+    """The plan of a row with these values in its columns, whatever they are."""
+    if type(interval) is int and 0 < interval <= LARGEST_INTERVAL:
+        if active is True or active == 1:
+            return Plan(id_, interval)
+        if active is False or active == 0:
+            return Plan(id_, 0)
+    try:
+        if active is None or not _boolean(active):
+            return Plan(id_, 0)
+    except UnreadableError as error:
+        return Plan(id_, 0, f"active: {error}")
+    got = interval if type(interval) is int else _kind(interval)
+    return Plan(id_, 0, f"interval: expected 1 to {LARGEST_INTERVAL} whole seconds, got {got}")
 
 
-def push_ids(monitors: Iterable[Row]) -> list[str]:
-    """The push monitors among these rows: only their tasks hold the latest heartbeat."""
-    return [row[0] for row in monitors if row[_TYPE] == "push"]
-
-
-def assemble(monitors: Iterable[Row], windows: Iterable[Row], heartbeats: Iterable[Row], readers: Readers) -> Loaded:
-    """Put the rows of one load together; whatever is unreadable makes its monitors broken, and no other."""
-    parts = _Parts(windows, heartbeats, readers)
-    checks: dict[str, Check] = {}
-    broken: dict[str, str] = {}
-    for row in monitors:
-        id_ = row[0]
-        try:
-            if row[_PROXY_ID] is None and id_ not in parts.monitors:
-                checks[id_] = Check(readers.monitor(*row[:_PROXY_ID]))
-            else:
-                checks[id_] = parts.check(row)
-        except UnreadableError as error:
-            broken[id_] = str(error)
-    return Loaded(checks, broken)
-
-
-class _Parts:
-    """What belongs to some of a batch's monitors. Windows and proxies are shared by many: each is read once."""
-
-    def __init__(self, windows: Iterable[Row], heartbeats: Iterable[Row], readers: Readers) -> None:
-        self._readers = readers
-        self._windows: dict[str, list[Row]] = {}
-        for row in windows:
-            self._windows.setdefault(row[0], []).append(row)
-        self._heartbeats = {row[1]: row for row in heartbeats}
-        self._read: dict[tuple[str, str], Any] = {}
-        self.monitors = self._windows.keys() | self._heartbeats.keys()
-
-    def check(self, row: Row) -> Check:
-        monitor = self._readers.monitor(*row[:_PROXY_ID])
-        proxy_id, proxy = row[_PROXY_ID] or None, row[_PROXY_ID + 1 :]
-        found = proxy[0] is not None
-        heartbeat = self._heartbeats.get(monitor.id)
-        return Check(
-            monitor,
-            self._shared("proxy", self._readers.proxy, proxy) if found else None,
-            tuple([self._shared("window", self._readers.window, w[1:]) for w in self._windows.get(monitor.id, ())]),
-            None if heartbeat is None else self._readers.heartbeat(*heartbeat),
-            None if found or proxy_id is None else str(proxy_id),
-        )
-
-    def _shared(self, kind: str, reader: Callable[..., Any], row: Row) -> Any:
-        struct = self._read.get((kind, row[0]))
-        if struct is None:
-            struct = self._read[kind, row[0]] = reader(*row)
-        return struct
-
-
-def checked(what: str, struct: type[S]) -> Callable[..., S]:
-    """A reader for a database that keeps any value in any column: it refuses what does not fit the struct's fields."""
-    columns = [(field.name, _CONVERTERS[field.type]) for field in msgspec.structs.fields(struct)]
+def checked(what: str, struct: type[S], **special: Callable[[Any], Any]) -> Callable[..., S]:
+    """A reader that refuses what does not fit the struct's fields; `special` converts columns in a way of their own."""
+    fields = msgspec.structs.fields(struct)
+    types = tuple(field.type for field in fields)
+    columns = [(field.name, special.get(field.name) or _CONVERTERS[field.type]) for field in fields]
+    interval = next((at for at, field in enumerate(fields) if field.name == "interval"), None)
 
     def read(*values: Any) -> S:
-        fields = []
+        if tuple(map(type, values)) == types and (interval is None or values[interval] <= LARGEST_INTERVAL):
+            return struct(*values)
+        converted = []
         for (column, convert), value in zip(columns, values, strict=True):
             try:
-                fields.append(convert(value))
+                converted.append(convert(value))
             except UnreadableError as error:
-                owner = "" if what == "monitor" else f"{what} {values[0]!r}: "
-                raise UnreadableError(f"{owner}{column}: got {error}") from None
-        return struct(*fields)
+                owner = "" if what == "monitor" else f"{what} {values[0]!r:.80}: "
+                raise UnreadableError(f"{owner}{column}: {error}") from None
+        return struct(*converted)
 
     return read
+
+
+def expanded(statement: str, **macros: Callable[[str], str]) -> str:
+    """A statement in which each `NAME(argument)` is replaced by what the macro of that name makes of the argument."""
+    return re.sub(rf"\b({'|'.join(macros)})\(([^()]*)\)", lambda found: macros[found[1]](found[2]), statement)
 
 
 def _text(value: Any) -> str:
     if type(value) is str:  # a driver's own subclass is nothing that a payload can be made of
         return value
-    raise UnreadableError(f"{_kind(value)}, takes text")
+    raise UnreadableError(f"expected text, got {_kind(value)}")
 
 
 def _integer(value: Any) -> int:
     if type(value) is int:
-        if -LARGEST_INTEGER <= value <= LARGEST_INTEGER:
+        if -_LARGEST_INTEGER <= value <= _LARGEST_INTEGER:
             return value
-        raise UnreadableError(f"{value}, takes at most {LARGEST_INTEGER}")
-    raise UnreadableError(f"{_kind(value)}, takes an integer")
+        raise UnreadableError(f"expected at most {_LARGEST_INTEGER}, got a larger integer")
+    raise UnreadableError(f"expected an integer, got {_kind(value)}")
+
+
+def _interval(value: Any) -> int:
+    if _integer(value) <= LARGEST_INTERVAL:
+        return int(value)
+    raise UnreadableError(f"expected at most {LARGEST_INTERVAL}, got {value}")
 
 
 def _boolean(value: Any) -> bool:
     if isinstance(value, int) and value in {0, 1}:
         return bool(value)
-    raise UnreadableError(f"{value if isinstance(value, int) else _kind(value)}, takes 0 or 1")
+    raise UnreadableError(f"expected 0 or 1, got {value if isinstance(value, int) else _kind(value)}")
 
 
 def _timestamp(value: Any) -> datetime:
     if isinstance(value, datetime):
-        return value
+        return value.astimezone(UTC) if value.utcoffset() else value.replace(tzinfo=UTC)
     found = _TIMESTAMP.fullmatch(value) if isinstance(value, str) else None
     if found is None:
-        raise UnreadableError(f"{_kind(value)}, takes a time like 2026-11-22 12:37:53.220344+00:00")
+        raise UnreadableError(f"expected a time like 2026-11-22 12:37:53.220344+00:00, got {_kind(value)}")
     date, time, fraction, sign, hours, minutes = found.groups()
     try:
         local = datetime.fromisoformat(f"{date}T{time}.{(fraction or '')[:6]:0<6}")
         away = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
         return (local + away if sign == "-" else local - away).replace(tzinfo=UTC)
     except (ValueError, OverflowError):
-        raise UnreadableError("a date that is none, takes a time like 2026-11-22 12:37:53.220344+00:00") from None
+        raise UnreadableError("expected a time like 2026-11-22 12:37:53.220344+00:00, got an invalid date") from None
 
 
 def _kind(value: Any) -> str:
     kinds = {str: "text", bytes: "bytes", int: "an integer", float: "a fraction"}
     return "NULL" if value is None else kinds.get(type(value), type(value).__name__)
+
+
+def _or(zero: Any, convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """What Go reads for NULL."""
+    return lambda value: zero if value is None else convert(value)
 
 
 def _or_none(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -184,3 +169,18 @@ _CONVERTERS: dict[Any, Callable[[Any], Any]] = {
     str | None: _or_none(_text),
     int | None: _or_none(_integer),
 }
+_CREDENTIAL = _or_none(lambda value: _text(value) or None)
+_ZERO_TIME = datetime(1, 1, 1, tzinfo=UTC)
+CHECKED = Readers(
+    checked("monitor", Monitor, interval=_interval),
+    checked("proxy", Proxy, username=_CREDENTIAL, password=_CREDENTIAL),
+    checked("maintenance", MaintenanceWindow),
+    checked(
+        "heartbeat",
+        Heartbeat,
+        msg=_or("", _text),
+        end_time=_or(_ZERO_TIME, _timestamp),
+        **dict.fromkeys(("ping", "duration", "down_count", "retries"), _or(0, _integer)),
+    ),
+)
+"""The readers for every database: even one that keeps its columns' types may have had them altered."""

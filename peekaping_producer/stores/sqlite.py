@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sqlite3
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -12,57 +13,84 @@ from urllib.parse import quote
 import msgspec
 
 from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
-from peekaping_producer.maintenance import MaintenanceWindow
-from peekaping_producer.monitor import Heartbeat, Monitor, Plan, Proxy
+from peekaping_producer.monitor import Plan
 from peekaping_producer.stores import Loaded, connections
+from peekaping_producer.stores.loading import (
+    HEARTBEATS,
+    LINKS,
+    MONITORS,
+    PLANS,
+    PROXIES,
+    TABLES,
+    WINDOWS,
+    BadRowsError,
+    LateError,
+    Loader,
+)
 from peekaping_producer.stores.pool import Held, PooledStore
-from peekaping_producer.stores.rows import Readers, Row, assemble, checked, is_uuid, push_ids, uuids
+from peekaping_producer.stores.rows import LONGEST_ID, Row, expanded, is_text_id, plan_of
 from peekaping_producer.stores.sqlite_connection import SqliteConnection
 from peekaping_producer.targets import DatabaseTarget
 
 # Ids come as one JSON array, since SQLite limits how many values a statement binds; the order of a join with
-# json_each is fixed by CROSS JOIN, so that the primary key is what finds the rows.
+# json_each is fixed by CROSS JOIN, so that the primary key is what finds the rows. Any column may hold any value: texts
+# that are too large are left out, and so is whatever is no number where one belongs. An id of digits only is kept as
+# an integer, as the column's type has it; it is compared as text too, since "1e2" would find 100.
 _MONITORS = """
-SELECT m.id, m.name, m.type, m.interval, m.timeout, m.max_retries, m.retry_interval, m.resend_interval, m.active,
-       coalesce(CAST(m.config AS TEXT), ''), m.proxy_id,
-       p.id, p.protocol, p.host, p.port, p.auth, nullif(p.username, ''), nullif(p.password, '')
-FROM json_each(?) AS wanted CROSS JOIN monitors m ON m.id = wanted.value LEFT JOIN proxies p ON p.id = m.proxy_id
+SELECT CAST(m.id AS TEXT), BYTES(m.name) + BYTES(m.type) + BYTES(m.config) + BYTES(m.proxy_id),
+       CAST(m.id AS TEXT), FIT(m.name), FIT(m.type), NUMBER(m.interval), NUMBER(m.timeout), NUMBER(m.max_retries),
+       NUMBER(m.retry_interval), NUMBER(m.resend_interval), NUMBER(m.active),
+       CASE WHEN m.config IS NULL THEN '' WHEN BYTES(m.config) <= ?1 THEN CAST(m.config AS TEXT) END, FIT(m.proxy_id)
+"""
+_PLANS = "SELECT CAST(m.id AS TEXT), 0, NUMBER(m.active), NUMBER(m.interval)"
+_AMONG = "FROM WANTED(monitors m) ON m.id = wanted.value AND CAST(m.id AS TEXT) = wanted.value"
+_LINKS = """
+SELECT wanted.value, 0, FIT(l.maintenance_id) FROM WANTED(monitor_maintenances l) ON l.monitor_id = wanted.value
 """
 _WINDOWS = """
-SELECT l.monitor_id, w.id, w.active, w.strategy, w.start_date_time, w.end_date_time, w.start_time, w.end_time,
-       w.interval_day, w.cron, w.timezone, w.duration
-FROM json_each(?) AS wanted CROSS JOIN monitor_maintenances l ON l.monitor_id = wanted.value
-JOIN maintenances w ON w.id = l.maintenance_id
+SELECT wanted.value, BYTES(w.strategy) + BYTES(w.start_date_time) + BYTES(w.end_date_time) + BYTES(w.start_time)
+       + BYTES(w.end_time) + BYTES(w.cron) + BYTES(w.timezone),
+       wanted.value, NUMBER(w.active), FIT(w.strategy), FIT(w.start_date_time), FIT(w.end_date_time), FIT(w.start_time),
+       FIT(w.end_time), NUMBER(w.interval_day), FIT(w.cron), FIT(w.timezone), NUMBER(w.duration)
+FROM WANTED(maintenances w) ON w.id = wanted.value
 WHERE w.active
 ORDER BY w.updated_at DESC, w.id
 """
+_PROXIES = """
+SELECT wanted.value, BYTES(p.protocol) + BYTES(p.host) + BYTES(p.username) + BYTES(p.password),
+       wanted.value, FIT(p.protocol), FIT(p.host), NUMBER(p.port), NUMBER(p.auth), FIT(p.username), FIT(p.password)
+FROM WANTED(proxies p) ON p.id = wanted.value
+"""
 _HEARTBEATS = """
-SELECT h.id, h.monitor_id, h.status, coalesce(h.msg, ''), coalesce(h.ping, 0), coalesce(h.duration, 0),
-       coalesce(h.down_count, 0), coalesce(h.retries, 0), h.important, h.time,
-       coalesce(h.end_time, '0001-01-01 00:00:00'), h.notified
-FROM json_each(?) AS wanted CROSS JOIN heartbeats h
+SELECT wanted.value, BYTES(h.id) + BYTES(h.msg) + BYTES(h.time) + BYTES(h.end_time),
+       FIT(h.id), wanted.value, NUMBER(h.status), FIT(h.msg), NUMBER(h.ping), NUMBER(h.duration), NUMBER(h.down_count),
+       NUMBER(h.retries), NUMBER(h.important), FIT(h.time), FIT(h.end_time), NUMBER(h.notified)
+FROM WANTED(heartbeats h)
     ON h.rowid = (SELECT rowid FROM heartbeats WHERE monitor_id = wanted.value ORDER BY time DESC LIMIT 1)
 """
-# A row whose interval is no integer, or more than Postgres' would hold, has no place in the schedule; load() says
-# what is wrong with it. Ids that are none of ours would be dropped by the workers and added again by each sync.
-_PLANS = """
-SELECT m.id,
-       CASE WHEN m.active AND typeof(m.interval) = 'integer' AND m.interval < 2147483648 THEN m.interval ELSE 0 END
-FROM json_each(?) AS wanted CROSS JOIN monitors m ON m.id = wanted.value
-"""
 _PAGE = """
-SELECT id, interval FROM monitors
-WHERE id > ? AND active AND typeof(interval) = 'integer' AND interval BETWEEN 1 AND 2147483647 AND id GLOB ?
-ORDER BY id LIMIT ?
+SELECT CASE WHEN length(m.id) > 64 THEN substr(m.id, 1, 65) ELSE m.id END, typeof(m.id), NUMBER(m.active),
+       NUMBER(m.interval)
+FROM monitors m WHERE {} m.active IS NOT NULL AND m.active <> 0 ORDER BY m.id LIMIT ?1
 """
-_UUID_GLOB = "-".join("[0-9a-f]" * length for length in (8, 4, 4, 4, 12))
-
-_READERS = Readers(
-    checked("monitor", Monitor),
-    checked("proxy", Proxy),
-    checked("maintenance", MaintenanceWindow),
-    checked("heartbeat", Heartbeat),
+_expanded = partial(
+    expanded,
+    BYTES="ifnull(length(CAST({} AS BLOB)), 0)".format,
+    FIT="CASE WHEN ifnull(length(CAST({0} AS BLOB)), 0) <= ?1 THEN {0} END".format,
+    NUMBER="CASE typeof({0}) WHEN 'text' THEN '' WHEN 'blob' THEN x'' ELSE {0} END".format,
+    WANTED="json_each(?2) AS wanted CROSS JOIN {}".format,
 )
+_STATEMENTS = {
+    MONITORS: _expanded(f"{_MONITORS} {_AMONG}"),
+    PLANS: _expanded(f"{_PLANS} {_AMONG}"),
+    LINKS: _expanded(_LINKS),
+    WINDOWS: _expanded(_WINDOWS),
+    PROXIES: _expanded(_PROXIES),
+    HEARTBEATS: _expanded(_HEARTBEATS),
+}
+_FIRST = "FROM monitors m WHERE m.id = (SELECT min(id) FROM monitors)"
+_ONE_MONITOR = _expanded(f"{_MONITORS} {_FIRST}")
+_BAD_ROWS = ("SQLITE_CORRUPT", "SQLITE_TOOBIG", "SQLITE_MISMATCH", "SQLITE_NOMEM", "SQLITE_IOERR")
 
 
 class SqliteFileError(StoreError, ConfigError):
@@ -72,41 +100,48 @@ class SqliteFileError(StoreError, ConfigError):
 class SqliteSession:
     """One connection to the file; see Session."""
 
-    def __init__(self, held: Held[SqliteConnection], target: DatabaseTarget) -> None:
+    def __init__(self, held: Held[SqliteConnection], target: DatabaseTarget, loader: Loader) -> None:
         self.held = held
         self._target = target
+        self._loader = loader
 
     async def load(self, ids: list[str]) -> Loaded:
-        """At most three statements, the third only for push monitors."""
-        wanted = _json(uuids(ids))
-        monitors = await self._fetch(_MONITORS, wanted)
-        windows = await self._fetch(_WINDOWS, wanted)
-        pushed = push_ids(monitors)
-        heartbeats = await self._fetch(_HEARTBEATS, _json(pushed)) if pushed else []
-        return assemble(monitors, windows, heartbeats, _READERS)
+        """One statement for each table that is needed."""
+        return await self._loader.load(self, list(filter(is_text_id, ids)))
 
     async def plans(self, ids: list[str]) -> dict[str, Plan]:
         """One statement."""
-        return {row[0]: Plan(*row) for row in await self._fetch(_PLANS, _json(uuids(ids)))}
+        return await self._loader.plans(self, list(filter(is_text_id, ids)))
 
     async def page_of_plans(self, after: str | None, limit: int) -> list[Plan]:
         """One statement, along the primary key."""
-        return [Plan(*row) for row in await self._fetch(_PAGE, after or "", _UUID_GLOB, limit)]
+        condition, bound = _beyond(after)
+        return [_plan(*row) for row in await self._read(_expanded(_PAGE.format(condition)), limit, *bound)]
 
     async def check_tables(self) -> None:
         """Read nothing from every table and column that the other methods read."""
-        for statement in (_MONITORS, _WINDOWS, _HEARTBEATS, _PLANS):
-            await self._fetch(statement, "[]")
+        for table in TABLES:
+            await self.fetch(table, [], 0, connections.COMMAND_TIMEOUT)
 
     async def ping(self) -> None:
-        """Read the file's header."""
-        await self._fetch("PRAGMA schema_version")
+        """Read a monitor with every column that load() reads, but for texts."""
+        await self._read(_ONE_MONITOR, 0)
 
-    async def _fetch(self, statement: str, *values: Any) -> list[Row]:
+    async def fetch(self, table: str, keys: Sequence[str], most: int, within_s: float) -> list[Row]:
+        """See Source."""
+        return await self._read(_STATEMENTS[table], most, _json(keys), within_s=within_s)
+
+    async def _read(self, statement: str, *values: Any, within_s: float | None = None) -> list[Row]:
         async with self.held.using() as connection:
             with translated(self._target):
-                async with asyncio.timeout(connections.COMMAND_TIMEOUT):
-                    return await connection.fetch(statement, *values)
+                async with asyncio.timeout(connections.COMMAND_TIMEOUT if within_s is None else within_s):
+                    try:
+                        return await connection.fetch(statement, *values)
+                    except (sqlite3.Error, MemoryError, ValueError, OverflowError) as error:
+                        code = getattr(error, "sqlite_errorname", type(error).__name__)
+                        if isinstance(error, sqlite3.Error) and not code.startswith(_BAD_ROWS):
+                            raise
+                        raise BadRowsError(f"{self._target}: a row holds what cannot be given out ({code})") from None
 
 
 class SqliteDriver:
@@ -148,11 +183,12 @@ class SqliteStore(PooledStore[SqliteConnection, SqliteSession]):
     """A MonitorStore on one file with at most `size` connections."""
 
     def __init__(self, target: DatabaseTarget, size: int) -> None:
-        super().__init__(target, SqliteDriver(target), size, lambda held: SqliteSession(held, target))
+        loader = Loader()
+        super().__init__(target, SqliteDriver(target), size, lambda held: SqliteSession(held, target, loader))
 
     def is_id(self, text: str) -> bool:
-        """Whether `text` is a UUID as Go prints it."""
-        return is_uuid(text)
+        """Whether `text` is one that Go runs: any text, in so far as the schedule can hold it."""
+        return is_text_id(text)
 
 
 def check_params(target: DatabaseTarget) -> None:
@@ -207,7 +243,7 @@ def _store_error(error: Exception, target: DatabaseTarget) -> StoreError:
     code = getattr(error, "sqlite_errorname", type(error).__name__)
     said = connections.quoted(str(error)) if isinstance(error, sqlite3.Error) else ""
     if isinstance(error, TimeoutError):
-        return StoreUnavailableError(f"{target}: no answer in time")
+        return LateError(f"{target}: no answer in time")
     if said.startswith(("no such table", "no such column")):
         return StoreError(f"{target}: {said}; {connections.CREATE_TABLES}")
     if code == "SQLITE_ERROR":  # what SQLite finds wrong with a statement; it names tables and columns only
@@ -228,5 +264,41 @@ def _store_error(error: Exception, target: DatabaseTarget) -> StoreError:
     return StoreUnavailableError(f"{target}: SQLite failed ({code})")
 
 
-def _json(ids: list[str]) -> str:
+def _plan(id_: Any, kind: str, active: Any, interval: Any) -> Plan:
+    if kind == "integer":
+        id_ = str(id_)
+    if type(id_) is str and is_text_id(id_):
+        return plan_of(id_, active, interval)
+    wanted = "id: expected a text of 1 to 64 characters in UTF-8"
+    match kind:
+        case "text":
+            text = id_.encode() if isinstance(id_, str) else id_
+            if len(id_) > LONGEST_ID:
+                text += "\U0010ffff".encode()  # beyond all that begin like this
+            return Plan(f"?text:{text.hex()}", 0, f"{wanted}, got another text")
+        case "blob":
+            return Plan(f"?blob:{id_.hex()}", 0, f"{wanted}, got a blob")
+        case "real":
+            return Plan(f"?real:{id_!r}", 0, f"{wanted}, got a fraction")
+        case _:
+            return Plan("?null:", 0, f"{wanted}, got NULL")
+
+
+def _beyond(after: str | None) -> tuple[str, tuple[Any, ...]]:
+    """The condition for rows after an id, as _plan names it, with what is to be bound."""
+    if after is None or not after.startswith("?"):
+        return ("m.id > ?2 AND", (after,)) if after else ("", ())
+    kind, _, value = after[1:].partition(":")
+    match kind:
+        case "text":
+            return "m.id > CAST(?2 AS TEXT) AND", (bytes.fromhex(value),)
+        case "blob":  # of a long one only the beginning is known: those that begin alike are passed over
+            return f"m.id > ?2 AND substr(m.id, 1, {LONGEST_ID}) > ?2 AND", (bytes.fromhex(value)[:LONGEST_ID],)
+        case "real":
+            return "m.id > ?2 AND", (float(value),)
+        case _:
+            return "m.id IS NOT NULL AND", ()
+
+
+def _json(ids: Sequence[str]) -> str:
     return msgspec.json.encode(ids).decode()

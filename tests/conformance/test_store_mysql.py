@@ -51,7 +51,7 @@ async def cut_all(database: MysqlDatabase) -> None:
         await database.execute(f"KILL {number}")
 
 
-async def test_a_load_is_three_statements_whatever_the_number(database: MysqlDatabase, store: MysqlStore) -> None:
+async def test_a_load_is_one_statement_for_each_table_it_needs(database: MysqlDatabase, store: MysqlStore) -> None:
     rows = [database.monitor(type="push") for _ in range(300)]
     shared, through = database.window(), database.proxy()
     await database.insert("monitors", *rows)
@@ -62,10 +62,10 @@ async def test_a_load_is_three_statements_whatever_the_number(database: MysqlDat
     async with store.session() as session:
         before = await _questions(session)
         checks = (await session.load([row["id"] for row in rows])).checks
-        assert await _questions(session) - before == 3 + 1
+        assert await _questions(session) - before == 4 + 1
         assert all(check.latest_heartbeat and check.windows for check in checks.values())
         await session.load(["00000000-0000-0000-0000-000000000000"])
-        assert await _questions(session) - before == 3 + 1 + 2 + 1
+        assert await _questions(session) - before == 4 + 1 + 1 + 1
 
 
 async def test_giving_a_connection_back_costs_no_statement(store: MysqlStore) -> None:
@@ -118,7 +118,7 @@ async def test_odd_values_break_only_their_monitor(database: MysqlDatabase, stor
     async with store.session() as session:
         loaded = await session.load([row["id"] for row in (good, two, zero, no_day, no_config)])
     assert loaded.broken.keys() == {two["id"], no_day["id"]}
-    assert loaded.broken[two["id"]] == "active: got 2, takes 0 or 1"
+    assert loaded.broken[two["id"]] == "active: expected 0 or 1, got 2"
     beats = {id_: check.latest_heartbeat for id_, check in loaded.checks.items()}
     assert str(getattr(beats[zero["id"]], "time", None)) == "0001-01-01 00:00:00+00:00"
     assert str(getattr(beats[good["id"]], "time", None)) == "2026-11-22 12:37:53.220344+00:00"
@@ -132,24 +132,30 @@ async def test_bytes_that_are_no_text_break_only_their_monitor(database: MysqlDa
     await database.execute(f"UPDATE monitors SET name = X'FFFE' WHERE id = '{bad['id']}'")
     async with store.session() as session:
         loaded = await session.load([bad["id"], good["id"]])
-    assert loaded.broken == {bad["id"]: "name: got bytes, takes text"}
+    assert loaded.broken == {bad["id"]: "name: expected text, got bytes"}
     assert loaded.checks[good["id"]].monitor.name == "日本 🚦"
 
 
 @pytest.mark.parametrize("collation", ["ascii_bin", "ascii_general_ci"])
-async def test_ids_that_are_no_uuids_do_not_enter_plans(
+async def test_ids_of_any_printable_text_run_as_they_are_written(
     database: MysqlDatabase, store: MysqlStore, collation: str
 ) -> None:
-    await database.execute("DROP TABLE heartbeats, monitor_maintenances")  # their foreign keys fix the type
-    await database.execute(f"ALTER TABLE monitors MODIFY id CHAR(40) CHARACTER SET ascii COLLATE {collation} NOT NULL")
-    ids = sorted(database.new_id() for _ in range(10))
-    strange = ["", "x", database.new_id().upper(), f"{database.new_id()}\n", "g" * 36, "~" * 36]
+    await database.execute("DROP TABLE heartbeats")  # its foreign key fixes the type
+    await database.execute("ALTER TABLE monitor_maintenances DROP CONSTRAINT fk_monitor_maintenances_monitor")
+    await database.execute(f"ALTER TABLE monitors MODIFY id CHAR(80) CHARACTER SET ascii COLLATE {collation} NOT NULL")
+    ids = [database.new_id(), database.new_id().upper(), "x", "~" * 36, "it's \\ 100%", "a" * 64]
+    strange = ["", f"{database.new_id()}\n", "?", "b" * 65]
     await database.insert("monitors", *(database.monitor(id=id_) for id_ in [*ids, *strange]))
     seen: list[Plan] = []
     async with store.session() as session:
         while page := await session.page_of_plans(seen[-1].id if seen else None, 3):
             seen += page
-    assert [plan.id for plan in seen] == ids
+        loaded = await session.load([*ids, *strange, ids[0].upper(), ids[1].lower(), "X", "x "])
+        plans = await session.plans([*ids, *strange, ids[1].lower()])
+    assert {plan.id for plan in seen if plan.interval} == set(ids) == set(loaded.checks) == set(plans)
+    assert all(store.is_id(id_) for id_ in ids)
+    assert {plan.id for plan in seen if plan.problem.startswith("id: expected")} == set(strange)
+    assert not any(store.is_id(id_) for id_ in strange)
 
 
 async def test_a_connection_killed_while_idle_is_replaced_within_its_session(
@@ -265,7 +271,7 @@ async def test_a_missing_privilege_is_final(database: MysqlDatabase) -> None:
     await database.execute("GRANT SELECT ON peekaping_tests.monitors TO peekaping_tests_stranger")
     error = await refusal(stranger)
     assert "SELECT command denied to user 'peekaping_tests_stranger'" in str(error)
-    assert "proxies" in str(error)
+    assert "monitor_maintenances" in str(error)
     assert not isinstance(error, StoreUnavailableError)
     await database.execute("DROP USER peekaping_tests_stranger")
 
@@ -315,13 +321,15 @@ async def test_a_statement_that_takes_too_long_ends_the_session(
 async def test_the_server_ends_a_statement_that_nobody_waits_for(
     database: MysqlDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("peekaping_producer.stores.connections.COMMAND_TIMEOUT", 0.5)
     store = await open_store(database.target)
-    monkeypatch.setattr("peekaping_producer.stores.connections.COMMAND_TIMEOUT", 1000.0)
+    monkeypatch.setattr(statements, "_ANSWER_WITHIN_S", 1000.0)
     endless = " CROSS JOIN ".join(f"information_schema.columns c{n}" for n in range(4))
     async with asyncio.timeout(20), store.session() as session:
         with pytest.raises(StoreUnavailableError, match="no answer in time"):
-            await session._fetch(f"SELECT count(*) FROM {endless}")
+            await session._fetch(f"SELECT count(*) FROM {endless}", 0.5)
+        connection = session.held.connection
+        assert await _questions(session) > 0
+        assert session.held.connection is connection, "kept"
     await store.close()
 
 
@@ -429,17 +437,18 @@ async def test_indexes_find_what_is_read(database: MysqlDatabase, store: MysqlSt
     async with store.session() as session:
         ids = [plan.id for plan in await session.page_of_plans(None, 1000)]
         assert len((await session.load(ids)).checks) == 1000
-        page = await _explain(session, statements._PAGE.format(f"id > '{ids[500]}' AND", 1000))
+        page = await _explain(session, statements._PAGE.format(after=f"id > '{ids[500]}' AND", limit=1000))
         assert page == {"monitors": "PRIMARY"}
         for count in (10, 300):
-            wanted = statements._quoted(ids[:count])
-            assert await _explain(session, statements._PLANS.format(wanted)) == {"monitors": "PRIMARY"}
-            assert (await _explain(session, statements._MONITORS.format(wanted)))["m"] == "PRIMARY"
-            beats = await _explain(session, statements._HEARTBEATS.format(wanted))
-            assert beats["m"] == beats["h"] == "PRIMARY"
-            assert "monitor_time" in str(beats["latest"])
-            windows = await _explain(session, statements._WINDOWS.format(wanted))
-            assert windows["w"] == "PRIMARY" or windows["l"] is not None
+            keys = {
+                table: await _explain(session, text.format(ids=statements._quoted(ids[:count]), most=1))
+                for table, text in statements._STATEMENTS.items()
+            }
+            assert keys["plans"] == {"monitors": "PRIMARY"}
+            assert keys["monitors"]["m"] == "PRIMARY"
+            assert keys["heartbeats"]["m"] == keys["heartbeats"]["h"] == "PRIMARY"
+            assert "monitor_time" in str(keys["heartbeats"]["latest"])
+            assert keys["monitor_maintenances"]["monitor_maintenances"] is not None
 
 
 async def test_of_many_heartbeats_only_the_latest_are_looked_at(database: MysqlDatabase, store: MysqlStore) -> None:

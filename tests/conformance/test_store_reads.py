@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from peekaping_producer.errors import StoreError
 from peekaping_producer.maintenance import MaintenanceWindow
 from peekaping_producer.monitor import Check, Heartbeat, Monitor, Plan, Proxy
-from peekaping_producer.stores import Loaded, MonitorStore, Session, open_store
+from peekaping_producer.stores import Loaded, MonitorStore, Session, loading, open_store
 from peekaping_producer.targets import DatabaseTarget
-from tests.conformance.conftest import SQL_DIALECTS
+from tests.conformance.conftest import DIALECTS, SQL_DIALECTS
 from tests.servers.databases import Database, Row
 
 
@@ -217,19 +218,18 @@ async def test_odd_config_is_read_as_text(
     assert (await load(store, row["id"])).checks[row["id"]].monitor.config == read
 
 
-async def test_a_walk_sees_each_running_monitor_once_in_order(database: Database, store: MonitorStore) -> None:
-    running = [database.monitor(interval=n + 1) for n in range(25)]
-    await database.insert(
-        "monitors",
-        *running,
-        database.monitor(active=False),
-        database.monitor(interval=0),
-        database.monitor(interval=-5),
-    )
-    expected = sorted((Plan(row["id"], row["interval"]) for row in running), key=lambda plan: plan.id)
+async def test_a_walk_sees_each_active_monitor_once_in_order(database: Database, store: MonitorStore) -> None:
+    active = [database.monitor(interval=n - 2) for n in range(25)]
+    await database.insert("monitors", *active, database.monitor(active=False))
+    expected = sorted(active, key=lambda row: str(row["id"]))
     async with store.session() as session:
         for limit in (1, 7, 25, 1000):
-            assert await walk(session, limit) == expected
+            plans = await walk(session, limit)
+            assert [plan.id for plan in plans] == [row["id"] for row in expected]
+            assert [plan.interval for plan in plans] == [max(row["interval"], 0) for row in expected]
+            problems = [f"got {row['interval']}" if row["interval"] <= 0 else "" for row in expected]
+            assert all(plan.problem.endswith(problem) for plan, problem in zip(plans, problems, strict=True))
+            assert sum(bool(plan.problem) for plan in plans) == 3
 
 
 async def test_a_walk_sees_what_stays_exactly_once_while_rows_change(database: Database, store: MonitorStore) -> None:
@@ -251,37 +251,131 @@ async def test_a_walk_sees_what_stays_exactly_once_while_rows_change(database: D
 async def test_plans_are_as_stored_and_0_for_an_inactive_monitor(database: Database, store: MonitorStore) -> None:
     running, paused, never = (
         database.monitor(interval=2**31 - 1),
-        database.monitor(active=False, interval=60),
+        database.monitor(active=False, interval=-60),
         database.monitor(interval=-1),
     )
     await database.insert("monitors", running, paused, never)
     async with store.session() as session:
         plans = await session.plans([running["id"], paused["id"], never["id"], database.new_id(), "no id"])
+    problem = "interval: expected 1 to 9007199254740 whole seconds, got -1"
     assert plans == {
         running["id"]: Plan(running["id"], 2**31 - 1),
         paused["id"]: Plan(paused["id"], 0),
-        never["id"]: Plan(never["id"], -1),
+        never["id"]: Plan(never["id"], 0, problem),
     }
+
+
+@pytest.mark.parametrize("empty_database", ["sqlite", "mongo"], indirect=True)
+async def test_an_interval_that_only_go_can_hold_runs(database: Database, store: MonitorStore) -> None:
+    rows = [database.monitor(interval=interval, timeout=2**40) for interval in (3_000_000_000, 9007199254740)]
+    await database.insert("monitors", *rows)
+    loaded = await load(store, *(row["id"] for row in rows))
+    async with store.session() as session:
+        assert {plan.id: plan.interval for plan in await session.page_of_plans(None, 9)} == {
+            row["id"]: row["interval"] for row in rows
+        }
+    assert {id_: check.monitor.interval for id_, check in loaded.checks.items()} == {
+        row["id"]: row["interval"] for row in rows
+    }
+
+
+async def test_a_ping_reads_what_the_work_reads(database: Database, store: MonitorStore) -> None:
+    await store.ping()
+    await database.insert("monitors", database.monitor(config=json.dumps({"k": "x" * 1_000_000})))
+    await store.ping()
+    if database.target.dialect != "mongo":  # which makes a collection for whoever asks
+        await database.rename("monitors", "monitors_away")
+        with pytest.raises(StoreError):
+            await store.ping()
+
+
+async def test_large_configs_are_read_alone_and_what_is_too_large_waits(
+    database: Database, store: MonitorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "BATCH_BYTES", 5 * 10_000)
+    monkeypatch.setattr(loading, "ALONE_BYTES", 300_000)
+    sizes = {"small": 10, "large": 100_000, "larger": 110_000, "more than is left": 120_000, "huge": 400_000}
+    rows = [database.monitor(name=name, config=json.dumps({"k": "x" * size})) for name, size in sizes.items()]
+    await database.insert("monitors", *rows)
+    loaded = await load(store, *(row["id"] for row in rows))
+    names = {row["id"]: row["name"] for row in rows}
+    read = {check.monitor.name: check.monitor.config for check in loaded.checks.values()}
+    assert {name: json.loads(config) for name, config in read.items()} == {
+        row["name"]: json.loads(row["config"]) for row in rows[:3]
+    }
+    assert {names[id_] for id_ in loaded.waiting} == {"more than is left"}
+    assert {names[id_] for id_ in loaded.broken} == {"huge"}
+    assert "xxx" not in str([loaded.waiting, loaded.broken])
+    assert len((await load(store, rows[3]["id"])).checks) == 1, "in its turn"
+
+
+async def test_a_large_heartbeat_is_read_alone(
+    database: Database, store: MonitorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "BATCH_BYTES", 50_000)
+    monkeypatch.setattr(loading, "ALONE_BYTES", 300_000)
+    rows = [database.monitor(type="push") for _ in range(4)]
+    await database.insert("monitors", *rows)
+    sizes = (5, 100_000, 250_000, 400_000)
+    beats = [database.heartbeat(row, msg="m" * size) for row, size in zip(rows, sizes, strict=True)]
+    await database.insert("heartbeats", *beats)
+    loaded = await load(store, *(row["id"] for row in rows))
+    messages = [check.latest_heartbeat.msg for check in loaded.checks.values() if check.latest_heartbeat]
+    assert sorted(map(len, messages)) == [5, 100_000]
+    assert loaded.waiting.keys() == {rows[2]["id"]}
+    assert loaded.broken.keys() == {rows[3]["id"]}
+
+
+async def test_a_side_table_that_cannot_be_read_stops_only_who_needs_it(
+    database: Database, store: MonitorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here because it is gone; what a lock does is in test_store_locks.py."""
+    if database.target.dialect == "mongo":
+        pytest.skip("a collection that is gone is an empty one")
+    plain, windowed, push = database.monitor(), database.monitor(), database.monitor(type="push")
+    window = database.window()
+    await database.insert("monitors", plain, windowed, push)
+    await database.insert("maintenances", window)
+    await database.insert("monitor_maintenances", database.link(windowed, window))
+    ids = [row["id"] for row in (plain, windowed, push)]
+    before = await load(store, *ids)
+    assert before.checks.keys() == set(ids)
+    for table in ("maintenances", "heartbeats"):
+        await database.rename(table, f"{table}_away")
+    loaded = await load(store, *ids)
+    assert loaded.checks == {id_: before.checks[id_] for id_ in ids[:2]}
+    assert "heartbeats" in loaded.waiting[push["id"]]
+    assert loaded.degraded.keys() == {"maintenances"}
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("cc90ad81-d52e-4b22-ad2f-5bb4fb3d8203", True),
-        ("00000000-0000-0000-0000-000000000000", True),
-        ("01939f5e-7c1a-7000-8000-000000000000", True),
-        ("CC90AD81-D52E-4B22-AD2F-5BB4FB3D8203", False),
-        ("cc90ad81d52e4b22ad2f5bb4fb3d8203", False),
-        ("{cc90ad81-d52e-4b22-ad2f-5bb4fb3d8203}", False),
-        ("cc90ad81-d52e-4b22-ad2f-5bb4fb3d8203\n", False),
-        ("6b02e26c69e1fd917a5fde33", False),
-        ("", False),
+        ("cc90ad81-d52e-4b22-ad2f-5bb4fb3d8203", set(SQL_DIALECTS)),
+        ("00000000-0000-0000-0000-000000000000", set(SQL_DIALECTS)),
+        ("01939f5e-7c1a-7000-8000-000000000000", set(SQL_DIALECTS)),
+        ("CC90AD81-D52E-4B22-AD2F-5BB4FB3D8203", {"mysql", "sqlite"}),
+        ("cc90ad81d52e4b22ad2f5bb4fb3d8203", {"mysql", "sqlite"}),
+        ("{cc90ad81-d52e-4b22-ad2f-5bb4fb3d8203}", {"mysql", "sqlite"}),
+        ("cc90ad81-d52e-4b22-ad2f-5bb4fb3d8203\n", {"sqlite"}),
+        ("6b02e26c69e1fd917a5fde33", {"mysql", "sqlite", "mongo"}),
+        ("6B02E26C69E1FD917A5FDE33", {"mysql", "sqlite"}),
+        ("é", {"sqlite"}),
+        ("a" * 64, {"mysql", "sqlite"}),
+        ("a" * 65, set()),
+        ("?", set()),
+        ("a\0", set()),
+        ("\udcff", set()),
+        ("", set()),
     ],
 )
-def test_an_id_is_what_the_database_prints(text: str, expected: bool) -> None:
-    for dialect in SQL_DIALECTS:
-        target = DatabaseTarget(dialect=dialect, name="none", host="localhost", port=1, user="nobody")
-        assert open_store(target, connections=1).is_id(text) is expected
+def test_an_id_is_what_the_database_can_hold(text: str, expected: set[str]) -> None:
+    taken = {
+        dialect
+        for dialect in DIALECTS
+        if open_store(DatabaseTarget(dialect=dialect, name="none", host="localhost", port=1), connections=1).is_id(text)
+    }
+    assert taken == expected
 
 
 def _fields(struct: Any, row: Row) -> list[Any]:

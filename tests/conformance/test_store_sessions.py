@@ -219,10 +219,10 @@ async def test_a_table_that_goes_while_running_is_a_store_error(database: Databa
     await database.insert("monitors", row)
     async with store.session() as session:
         await session.load([row["id"]])
-        await database.rename("maintenances", "away")
+        await database.rename("monitors", "away")
         with pytest.raises(StoreError, match="migrate"):
             await session.load([row["id"]])
-    await database.rename("away", "maintenances")
+    await database.rename("away", "monitors")
     async with store.session() as session:
         assert set((await session.load([row["id"]])).checks) == {row["id"]}
 

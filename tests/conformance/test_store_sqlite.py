@@ -15,7 +15,7 @@ from peekaping_producer.stores import MonitorStore, connections, open_store, sql
 from peekaping_producer.stores.sqlite import SqliteFileError, SqliteStore
 from peekaping_producer.targets import DatabaseTarget
 from tests.servers import databases
-from tests.servers.databases import Row, SqlDatabase
+from tests.servers.databases import SqlDatabase
 from tests.settings_loading import load
 
 SECRET = "pl4nted"
@@ -106,17 +106,15 @@ async def test_a_read_that_takes_too_long_costs_its_connection(
 @pytest.mark.parametrize(
     ("column", "value", "reason"),
     [
-        ("interval", SECRET, "interval: got text, takes an integer"),
-        ("interval", 2**31, "interval: got 2147483648, takes at most 2147483647"),
-        ("interval", 2**62, "interval: got"),
-        ("interval", 1.5, "interval: got a fraction, takes an integer"),
-        ("timeout", b"\xff", "timeout: got bytes, takes an integer"),
-        ("resend_interval", -(2**40), "resend_interval: got"),
-        ("active", "yes", "active: got text, takes 0 or 1"),
-        ("active", 2, "active: got 2, takes 0 or 1"),
-        ("name", b"pl4nted \xff", "name: got bytes, takes text"),
-        ("type", None, "type: got NULL, takes text"),
-        ("retry_interval", None, "retry_interval: got NULL, takes an integer"),
+        ("interval", SECRET, "interval: expected an integer, got text"),
+        ("interval", 2**53, "interval: expected at most 9007199254740, got 9007199254740992"),
+        ("interval", 1.5, "interval: expected an integer, got a fraction"),
+        ("timeout", b"\xff", "timeout: expected an integer, got bytes"),
+        ("active", "yes", "active: expected 0 or 1, got text"),
+        ("active", 2, "active: expected 0 or 1, got 2"),
+        ("name", b"pl4nted \xff", "name: expected text, got bytes"),
+        ("type", None, "type: expected text, got NULL"),
+        ("retry_interval", None, "retry_interval: expected an integer, got NULL"),
     ],
 )
 async def test_a_value_of_the_wrong_kind_breaks_only_its_monitor(
@@ -142,7 +140,7 @@ async def test_text_that_is_no_utf8_breaks_only_its_monitor(database: SqlDatabas
     async with store.session() as session:
         for _ in range(2):
             loaded = await session.load([good["id"], bad["id"]])
-            assert loaded.broken == {bad["id"]: "name: got bytes, takes text"}
+            assert loaded.broken == {bad["id"]: "name: expected text, got bytes"}
             assert loaded.checks[good["id"]].monitor.name == "gut, é"
 
 
@@ -165,26 +163,40 @@ async def test_an_unreadable_row_beside_the_monitor_is_named(database: SqlDataba
         loaded = await session.load([row["id"] for row in (by_proxy, by_window, by_heartbeat, good)])
     assert set(loaded.checks) == {good["id"]}
     assert loaded.broken == {
-        by_proxy["id"]: f"proxy {bad_proxy['id']!r}: port: got text, takes an integer",
-        by_window["id"]: f"maintenance {bad_window['id']!r}: duration: got text, takes an integer",
-        by_heartbeat["id"]: f"heartbeat {bad_heartbeat['id']!r}: time: got text, takes a time like"
-        " 2026-11-22 12:37:53.220344+00:00",
+        by_proxy["id"]: f"proxy {bad_proxy['id']!r}: port: expected an integer, got text",
+        by_window["id"]: f"maintenance {bad_window['id']!r}: duration: expected an integer, got text",
+        by_heartbeat[
+            "id"
+        ]: f"heartbeat {bad_heartbeat['id']!r}: time: expected a time like 2026-11-22 12:37:53.220344+00:00, got text",
     }
 
 
-async def test_pages_hold_only_what_a_schedule_can_hold(database: SqlDatabase, store: MonitorStore) -> None:
+@pytest.mark.parametrize("limit", [1, 2, 3, 100])
+async def test_a_walk_sees_every_active_row_whatever_its_id(
+    database: SqlDatabase, store: MonitorStore, limit: int
+) -> None:
     await _without_constraints(database)
-    most = database.monitor(interval=2**31 - 1)
-    intervals = [2**31, 2**62, 1.5, SECRET, None, 0, -1, b"\x01"]
-    strange_ids = ["monitor-1", "", "CC90AD81-D52E-4B22-AD2F-5BB4FB3D8203", 7]
-    rows: list[Row] = [database.monitor(interval=interval) for interval in intervals] + [
-        database.monitor(id=id_) for id_ in strange_ids
-    ]
-    await database.insert("monitors", most, *rows)
+    upper, early, late = database.new_id().upper(), "early", "zzz"
+    runs = {upper, "monitor-1", "ünïcode ☃", "7", "it's", "a" * 64, "line\nfeed", late}
+    odd = ["", "?x", "b" * 65, "b" * 65 + "c" * 100, "nul\0", None, 7.5, b"blob", b"\xff" * 100, b""]
+    rows = [database.monitor(id=id_) for id_ in [*runs, *odd]]
+    await database.insert("monitors", *rows, database.monitor(id=early, active=False))
+    await database.insert("monitors", database.monitor(id="utf8"))
+    await database.execute("UPDATE monitors SET id = CAST(X'66ff66' AS TEXT) WHERE id = 'utf8'")
+    seen: list[Plan] = []
     async with store.session() as session:
-        assert await session.page_of_plans(None, 100) == [Plan(most["id"], 2**31 - 1)]
-        plans = await session.plans([row["id"] for row in rows[:5]])
-    assert {plan.interval for plan in plans.values()} == {0}
+        while len(page := await session.page_of_plans(seen[-1].id if seen else None, limit)) == limit:
+            seen += page
+            assert len(seen) < 100
+        seen += page
+        loaded = await session.load([*runs, "07", "7.0", "?x"])
+        plans = await session.plans([*runs, early])
+    assert {plan.id for plan in seen if plan.interval} == runs == set(loaded.checks)
+    assert all(store.is_id(id_) for id_ in runs)
+    problems = {plan.id for plan in seen if plan.problem}
+    assert len(problems) == len(odd), "one more, but two long ones that begin alike share a name"
+    assert not any(map(store.is_id, problems))
+    assert plans == {id_: Plan(id_, 60) for id_ in runs} | {early: Plan(early, 0)}
 
 
 async def test_an_empty_proxy_id_is_no_proxy(database: SqlDatabase, store: MonitorStore) -> None:
@@ -240,14 +252,15 @@ async def test_a_time_that_is_none_breaks_the_monitor(database: SqlDatabase, sto
     await database.insert("monitors", row)
     await database.insert("heartbeats", database.heartbeat(row, time=text))
     async with store.session() as session:
-        assert "time: got" in (await session.load([row["id"]])).broken[row["id"]]
+        assert "time: expected a time like" in (await session.load([row["id"]])).broken[row["id"]]
 
 
 async def test_reads_use_the_indexes(database: SqlDatabase) -> None:
+    statements = [*sqlite._STATEMENTS.values(), sqlite._expanded(sqlite._PAGE.format("m.id > ?2 AND"))]
     plans = [
         row[3]
-        for statement in (sqlite._MONITORS, sqlite._WINDOWS, sqlite._HEARTBEATS, sqlite._PLANS)
-        for row in await database.execute("EXPLAIN QUERY PLAN " + statement.replace("?", "'[]'"))
+        for statement in statements
+        for row in await database.execute("EXPLAIN QUERY PLAN " + statement.replace("?1", "7").replace("?2", "'[]'"))
     ]
     assert not [step for step in plans if step.startswith("SCAN") and "wanted" not in step]
 

@@ -1,0 +1,159 @@
+"""A lock on a table stops only who needs that table, and no longer than for its own limit."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from peekaping_producer.errors import StoreUnavailableError
+from peekaping_producer.stores import Loaded, MonitorStore, loading
+from tests.servers import databases
+from tests.servers.databases import Database, SqlDatabase
+
+pytestmark = pytest.mark.parametrize("empty_database", ["postgres", "mysql"], indirect=True)
+
+SIDE_TABLES = ["heartbeats", "maintenances", "monitor_maintenances", "proxies"]
+
+
+@dataclass
+class Rows:
+    """One monitor of each kind, by id."""
+
+    plain: str
+    windowed: str
+    proxied: str
+    push: str
+
+    @property
+    def all(self) -> list[str]:
+        return [self.plain, self.windowed, self.proxied, self.push]
+
+
+@pytest.fixture(autouse=True)
+def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "ROWS_WITHIN_S", 1.0)
+    monkeypatch.setattr(loading, "SIDE_WITHIN_S", 0.3)
+    monkeypatch.setattr(loading, "PART_WITHIN_S", 0.1)
+    monkeypatch.setattr(loading, "ASK_AGAIN_AFTER_S", 3600.0)
+
+
+@pytest_asyncio.fixture
+async def rows(database: Database) -> Rows:
+    proxy, window = database.proxy(), database.window()
+    plain, windowed, proxied, push = (
+        database.monitor(),
+        database.monitor(),
+        database.monitor(proxy_id=proxy["id"]),
+        database.monitor(type="push"),
+    )
+    await database.insert("proxies", proxy)
+    await database.insert("monitors", plain, windowed, proxied, push)
+    await database.insert("maintenances", window)
+    await database.insert("monitor_maintenances", database.link(windowed, window))
+    await database.insert("heartbeats", database.heartbeat(push))
+    return Rows(plain["id"], windowed["id"], proxied["id"], push["id"])
+
+
+@asynccontextmanager
+async def locked(database: SqlDatabase, table: str) -> AsyncIterator[None]:
+    """What VACUUM FULL, ALTER TABLE and a forgotten transaction do."""
+    async with databases.connected(database.target) as other:
+        assert isinstance(other, SqlDatabase)
+        if database.target.dialect == "postgres":
+            await other.execute("BEGIN")
+            await other.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+            yield
+            await other.execute("ROLLBACK")
+        else:
+            await other.execute(f"LOCK TABLES {table} WRITE")
+            yield
+            await other.execute("UNLOCK TABLES")
+
+
+async def load(store: MonitorStore, ids: list[str]) -> Loaded:
+    async with store.session() as session:
+        return await session.load(ids)
+
+
+@pytest.mark.parametrize("table", SIDE_TABLES)
+async def test_a_locked_side_table_leaves_the_last_known_and_costs_its_limit_once(
+    database: SqlDatabase, store: MonitorStore, rows: Rows, table: str
+) -> None:
+    before = await load(store, rows.all)
+    assert before.checks.keys() == set(rows.all)
+    async with locked(database, table):
+        first = await load(store, rows.all)
+        started_at = time.monotonic()
+        for _ in range(10):
+            assert await load(store, rows.all) == first
+        assert time.monotonic() - started_at < 3.0, "the limit is not paid again"
+    needs_it_fresh = {rows.push} if table == "heartbeats" else set()
+    assert first.checks == {id_: before.checks[id_] for id_ in set(rows.all) - needs_it_fresh}
+    assert first.waiting.keys() == needs_it_fresh
+    assert first.degraded.keys() == ({table} if not needs_it_fresh else set())
+    assert all(table in reason for reason in [*first.waiting.values(), *first.degraded.values()])
+
+
+@pytest.mark.parametrize("table", SIDE_TABLES)
+async def test_without_anything_known_windows_are_left_out_and_the_others_wait(
+    database: SqlDatabase, store: MonitorStore, rows: Rows, table: str
+) -> None:
+    async with locked(database, table):
+        loaded = await load(store, rows.all)
+    waiting = {"heartbeats": {rows.push}, "proxies": {rows.proxied}}.get(table, set())
+    assert loaded.waiting.keys() == waiting
+    assert loaded.checks.keys() == set(rows.all) - waiting
+    assert loaded.degraded.keys() == ({table} if not waiting else set())
+    assert bool(loaded.checks[rows.windowed].windows) == bool(waiting)
+
+
+@pytest.mark.parametrize("table", ["heartbeats", "maintenances", "proxies"])
+async def test_who_needs_nothing_from_a_table_does_not_ask_it(
+    database: SqlDatabase, store: MonitorStore, rows: Rows, table: str
+) -> None:
+    async with locked(database, table):
+        assert await load(store, [rows.plain]) == Loaded(
+            {rows.plain: (await load(store, [rows.plain])).checks[rows.plain]}, {}
+        )
+
+
+async def test_a_side_table_that_answers_again_is_used_again(
+    database: SqlDatabase, store: MonitorStore, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "ASK_AGAIN_AFTER_S", 0.0)
+    for table in SIDE_TABLES:
+        async with locked(database, table):
+            await load(store, rows.all)
+    loaded = await load(store, rows.all)
+    assert loaded.checks.keys() == set(rows.all)
+    assert (loaded.waiting, loaded.degraded) == ({}, {})
+
+
+async def test_a_limit_costs_no_connection(database: SqlDatabase, store: MonitorStore, rows: Rows) -> None:
+    async with store.session() as session:
+        await session.load(rows.all)
+        held: Any = session
+        connection = held.held.connection
+        async with locked(database, "heartbeats"):
+            await session.load(rows.all)
+        assert held.held.connection is connection
+        await session.ping()
+        assert held.held.connection is connection
+
+
+async def test_a_lock_on_monitors_shows_in_ping_and_soon_in_a_load(
+    database: SqlDatabase, store: MonitorStore, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with locked(database, "monitors"):
+        with pytest.raises(StoreUnavailableError, match="no answer in time"):
+            await load(store, rows.all)
+        monkeypatch.setattr("peekaping_producer.stores.connections.COMMAND_TIMEOUT", 0.3)
+        with pytest.raises(StoreUnavailableError, match="no answer in time"):
+            await store.ping()
+    monkeypatch.undo()
+    await store.ping()
+    assert (await load(store, rows.all)).checks.keys() == set(rows.all)

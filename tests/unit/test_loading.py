@@ -1,0 +1,259 @@
+"""How a load goes on around what does not answer, on a source that fails as it is told."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from peekaping_producer.errors import StoreError, StoreUnavailableError
+from peekaping_producer.stores import loading
+from peekaping_producer.stores.loading import (
+    HEARTBEATS,
+    LINKS,
+    MONITORS,
+    PLANS,
+    PROXIES,
+    WINDOWS,
+    BadRowsError,
+    LateError,
+    Loader,
+)
+from peekaping_producer.stores.rows import Row
+
+NUMBERS = [5, 16, 3, 30, 10]
+
+
+class Clock:
+    """Seconds that stand still."""
+
+    now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def pass_rest(self) -> None:
+        self.now_s += loading.ASK_AGAIN_AFTER_S + 0.1
+
+
+class Tables:
+    """A Source: ids m0, m1, ...; every third is a push monitor, and every fifth has a proxy and a window."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, list[str]]] = []
+        self.faults: dict[str, Callable[[Sequence[str]], Exception | None]] = {}
+        self.odd: dict[str, tuple[int, Any]] = {}
+        self.size = 10
+
+    async def fetch(self, table: str, keys: Sequence[str], most: int, within_s: float) -> list[Row]:
+        self.asked.append((table, list(keys)))
+        if error := self._fault_of(table, keys):
+            raise error
+        return [row for key in keys for row in self._rows(table, key)]
+
+    def _fault_of(self, table: str, keys: Sequence[str]) -> Exception | None:
+        return self.faults[table](keys) if table in self.faults else None
+
+    def _rows(self, table: str, key: str) -> list[tuple[Any, ...]]:
+        number = int(key[1:]) if key[1:].isdigit() else 0
+        match table:
+            case "monitors":
+                kind, proxy = "push" if number % 3 == 0 else "http", "p1" if number % 5 == 0 else None
+                row: list[Any] = [key, self.size, key, "name", kind, *NUMBERS, True, "{}", proxy]
+                if key in self.odd:
+                    at, value = self.odd[key]
+                    row[at] = value
+                return [tuple(row)]
+            case "plans":
+                return [(key, 0, True, 60)]
+            case "monitor_maintenances":
+                return [(key, 0, "w1")] if number % 5 == 0 else []
+            case "maintenances":
+                return [(key, 10, key, True, "manual", *[None] * 8)]
+            case "proxies":
+                return [(key, 10, key, "http", "h", 1, False, None, "")]
+            case _:
+                return [(key, 10, f"h{key}", key, 1, None, 1, 1, 1, 1, True, "2026-11-22 12:00:00", None, True)]
+
+    def count(self, table: str) -> int:
+        return sum(each == table for each, _ in self.asked)
+
+
+@pytest.fixture
+def tables() -> Tables:
+    return Tables()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def loader(clock: Clock) -> Loader:
+    return Loader(clock)
+
+
+IDS = [f"m{n}" for n in range(1, 101)]
+PUSH = {f"m{n}" for n in range(3, 101, 3)}
+LINKED = {f"m{n}" for n in range(5, 101, 5)}
+
+
+def late_with(*bad: str) -> Callable[[Sequence[str]], Exception | None]:
+    return lambda keys: LateError("no answer in time") if set(bad) & set(keys) else None
+
+
+def bad_with(*bad: str) -> Callable[[Sequence[str]], Exception | None]:
+    return lambda keys: BadRowsError("row is damaged") if set(bad) & set(keys) else None
+
+
+async def test_a_load_asks_each_table_once_and_only_for_who_needs_it(tables: Tables, loader: Loader) -> None:
+    loaded = await loader.load(tables, IDS)
+    assert loaded.checks.keys() == set(IDS)
+    assert [table for table, _ in tables.asked] == [MONITORS, LINKS, WINDOWS, PROXIES, HEARTBEATS]
+    assert set(tables.asked[-1][1]) == PUSH
+    assert tables.asked[2:4] == [(WINDOWS, ["w1"]), (PROXIES, ["p1"])]
+    tables.asked.clear()
+    await loader.load(tables, ["m1", "m2"])
+    assert [table for table, _ in tables.asked] == [MONITORS, LINKS]
+
+
+@pytest.mark.parametrize("table", [LINKS, WINDOWS, PROXIES, HEARTBEATS])
+@pytest.mark.parametrize("error", [LateError("late"), StoreError("no right"), BadRowsError("damaged")])
+async def test_a_side_table_that_fails_is_asked_again_only_later(
+    tables: Tables, loader: Loader, clock: Clock, table: str, error: StoreError
+) -> None:
+    before = await loader.load(tables, IDS)
+    tables.faults[table] = lambda _: error
+    await loader.load(tables, IDS)
+    tables.asked.clear()
+    loaded = await loader.load(tables, IDS)
+    if table in {LINKS, HEARTBEATS} or not isinstance(error, LateError | BadRowsError):
+        assert tables.count(table) == 0
+    if not isinstance(error, BadRowsError):
+        waits = PUSH if table == HEARTBEATS else set()
+        assert loaded.waiting.keys() == waits
+        assert loaded.checks == {id_: check for id_, check in before.checks.items() if id_ not in waits}
+    tables.faults.clear()
+    clock.pass_rest()
+    assert await loader.load(tables, IDS) == before
+
+
+async def test_of_a_table_that_answers_for_some_rows_only_the_others_wait(
+    tables: Tables, loader: Loader, clock: Clock
+) -> None:
+    tables.faults[HEARTBEATS] = late_with("m33", "m66")
+    assert (await loader.load(tables, IDS)).waiting.keys() == {"m33", "m66"}
+    tables.asked.clear()
+    assert (await loader.load(tables, IDS)).waiting.keys() == {"m33", "m66"}
+    assert tables.count(HEARTBEATS) == 1, "they are not asked for with the others"
+    for _ in range(3):
+        clock.pass_rest()
+        tables.asked.clear()
+        assert (await loader.load(tables, IDS)).waiting.keys() == {"m33", "m66"}
+        assert [keys for table, keys in tables.asked if table == HEARTBEATS][1:] in ([["m33"]], [["m66"]])
+    tables.faults[HEARTBEATS] = late_with("m66")
+    for _ in range(2):
+        clock.pass_rest()
+        waiting = (await loader.load(tables, IDS)).waiting
+    assert waiting.keys() == {"m66"}
+
+
+async def test_single_rows_that_are_late_one_after_another_mean_the_table(tables: Tables, loader: Loader) -> None:
+    tables.faults[HEARTBEATS] = lambda _: LateError("late")
+    for id_ in ("m3", "m6", "m9", "m12"):
+        assert (await loader.load(tables, [id_])).waiting.keys() == {id_}
+    assert tables.count(HEARTBEATS) == 2
+
+
+async def test_while_a_table_is_tried_again_the_others_do_not_wait_for_it(
+    tables: Tables, loader: Loader, clock: Clock
+) -> None:
+    tables.faults[HEARTBEATS] = lambda _: LateError("late")
+    await loader.load(tables, IDS)
+    clock.pass_rest()
+    tables.asked.clear()
+    await asyncio.gather(*(loader.load(tables, IDS[:50]) for _ in range(5)))
+    assert tables.count(HEARTBEATS) == 1 + 4, "one of the five asks, for all and for parts"
+
+
+async def test_a_lost_connection_ends_the_load_unless_it_is_the_tables_doing(tables: Tables, loader: Loader) -> None:
+    tables.faults[HEARTBEATS] = lambda _: StoreUnavailableError("the connection broke")
+    with pytest.raises(StoreUnavailableError, match="broke"):
+        await loader.load(tables, IDS)
+    loaded = await loader.load(tables, IDS)
+    assert loaded.waiting.keys() == PUSH
+    assert loaded.checks.keys() == set(IDS) - PUSH
+
+
+@pytest.mark.parametrize("table", [MONITORS, HEARTBEATS, LINKS])
+async def test_a_row_that_cannot_be_given_out_is_found_and_breaks_its_monitor_alone(
+    tables: Tables, loader: Loader, table: str
+) -> None:
+    tables.faults[table] = bad_with("m15", "m30")
+    loaded = await loader.load(tables, IDS)
+    assert loaded.broken.keys() == {"m15", "m30"}
+    assert loaded.checks.keys() == set(IDS) - {"m15", "m30"}
+    assert len(tables.asked) < 40
+
+
+async def test_where_no_row_can_be_given_out_the_load_fails(tables: Tables, loader: Loader) -> None:
+    tables.faults[MONITORS] = lambda _: BadRowsError("the server failed")
+    with pytest.raises(StoreUnavailableError, match="the server failed"):
+        await loader.load(tables, IDS)
+    assert len(tables.asked) < 60
+
+
+async def test_a_plan_that_cannot_be_read_is_a_problem(tables: Tables, loader: Loader) -> None:
+    tables.faults[PLANS] = bad_with("m15")
+    plans = await loader.plans(tables, IDS)
+    assert {id_ for id_, plan in plans.items() if plan.problem} == {"m15"}
+    assert plans["m15"].interval == 0
+
+
+@pytest.mark.parametrize("value", [None, b"\xff", 7.5, [], object()])
+@pytest.mark.parametrize("at", range(3, 13))
+async def test_whatever_a_column_holds_breaks_its_monitor_alone(
+    tables: Tables, loader: Loader, at: int, value: object
+) -> None:
+    tables.odd["m7"] = (at, value)
+    loaded = await loader.load(tables, IDS)
+    assert loaded.checks.keys() >= set(IDS) - {"m7"}
+    assert {*loaded.checks, *loaded.broken, *loaded.waiting} == set(IDS)
+
+
+@pytest.mark.parametrize("at", [4, 10, 12])
+async def test_an_unforeseen_exception_of_one_row_breaks_its_monitor_alone(
+    tables: Tables, loader: Loader, at: int
+) -> None:
+    class Hostile(str):
+        def __eq__(self, other: object) -> bool:
+            raise RuntimeError("s3cret")
+
+        __hash__ = str.__hash__
+        __bool__ = __str__ = __eq__  # type: ignore[assignment]
+
+    tables.odd["m7"] = (at, Hostile("x"))
+    loaded = await loader.load(tables, IDS)
+    assert loaded.checks.keys() == set(IDS) - {"m7"}
+    assert "s3cret" not in loaded.broken["m7"]
+
+
+async def test_what_is_remembered_is_bounded(tables: Tables, loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "KNOWN_BYTES", 10 * loading._ENTRY_BYTES)
+    loader = Loader()
+    await loader.load(tables, IDS)
+    tables.faults[LINKS] = lambda _: LateError("late")
+    loaded = await loader.load(tables, IDS)
+    with_windows = {id_ for id_, check in loaded.checks.items() if check.windows}
+    assert len(with_windows) == 10
+    assert with_windows < LINKED
+
+
+async def test_a_window_that_is_gone_is_not_remembered(tables: Tables, loader: Loader) -> None:
+    await loader.load(tables, ["m5"])
+    rows = tables._rows
+    tables._rows = lambda table, key: [] if table == WINDOWS else rows(table, key)  # type: ignore[method-assign]
+    assert (await loader.load(tables, ["m5"])).checks["m5"].windows == ()
+    tables.faults[WINDOWS] = lambda _: LateError("late")
+    assert (await loader.load(tables, ["m5"])).checks["m5"].windows == ()
