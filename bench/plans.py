@@ -64,9 +64,13 @@ def _nodes(node: dict[str, Any], depth: int = 0) -> Iterator[tuple[int, dict[str
 
 
 def sqlite_plan(rows: list[tuple[int, int, int, str]], statement: str) -> tuple[list[str], list[str]]:
-    """The lines of EXPLAIN QUERY PLAN, and the tables that it reads from end to end: it gives no numbers."""
+    """The lines of EXPLAIN QUERY PLAN, and the tables that it reads from end to end: it gives no numbers.
+
+    A walk along an index ends at the statement's LIMIT.
+    """
     lines = [row[3] for row in rows]
-    found = [_WHOLE_TABLE.match(line) for line in lines]
+    limited = "LIMIT" in statement
+    found = [_WHOLE_TABLE.match(line) for line in lines if not (limited and "USING INDEX" in line)]
     names = [each[1] for each in found if each]
     aliased = [re.search(rf"\b(?:FROM|JOIN) (\w+) (?:AS )?{name}\b", statement) for name in names]
     return lines, [each[1] if each else name for each, name in zip(aliased, names, strict=True)]
