@@ -13,7 +13,7 @@ from peekaping_producer.brokers import Queue
 from peekaping_producer.schedule import LONGEST_LEADER_TTL_S, Stats
 
 LATE_AFTER_S = 60.0
-"""A monitor that waits for longer than this has missed its check in anybody's eyes."""
+"""A monitor that waits for longer than this has missed its check."""
 NOT_CONSUMED_AFTER_S = 60.0
 """A task that waits for longer than this is not taken by workers as it should be."""
 CLOCK_SKEW_S = 30.0

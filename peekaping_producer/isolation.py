@@ -23,7 +23,7 @@ _SMALLER_BY = 16
 _FIRST_DELAY_S = 10.0
 _MOST_REMEMBERED = 100_000
 
-# What Redis refuses for all, whoever asks: found anywhere in the text, since before version 7 the error of a command
+# What Redis refuses whatever the item is. Found anywhere in the text, since before version 7 the error of a command
 # in a script stands inside the script's.
 _SERVER_WIDE = re.compile(
     r"\b(LOADING|BUSY|READONLY|MISCONF|NOREPLICAS|OOM|CLUSTERDOWN|MASTERDOWN|NOAUTH|NOPERM|WRONGPASS|NOSCRIPT|UNKILLABLE"
@@ -34,7 +34,7 @@ _SERVER_WIDE = re.compile(
 def is_of_dependency(error: BaseException) -> bool:
     """Whether an error says that Redis or the database does not do its part, for whatever items."""
     if isinstance(error, ResponseError):
-        # The client strips the code of the errors that it has a class for.
+        # The client removes the code of those errors that it has a class for.
         return type(error) is not ResponseError or _SERVER_WIDE.search(str(error)) is not None
     if isinstance(error, RowsError):
         return False

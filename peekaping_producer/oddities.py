@@ -1,4 +1,4 @@
-"""What is odd about single monitors: said once for each, counted always, stopping nobody; and what is odd just now."""
+"""What is odd about single monitors: logged once for each, always counted, and listed while it is current."""
 
 import time
 
