@@ -41,7 +41,7 @@ def verdict(report: str, complaints: str) -> tuple[int, str]:
         return 0, "NOT AUDITED, the list cannot be reached: it knows none of the packages"
     if known or skipped:
         return 1, "; ".join([*known, *(f"{name}: could not be looked up" for name in skipped)])
-    return 0, f"no known vulnerability in {len(packages)} packages"
+    return 0, f"no known vulnerability in {len(packages)} package{'s' * (len(packages) != 1)}"
 
 
 def _ask(lock: Path) -> tuple[str, str]:

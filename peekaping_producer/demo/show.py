@@ -12,13 +12,15 @@ from peekaping_producer.demo.consumer import Consumer
 from peekaping_producer.demo.failover import LONGEST_S, Failover, leading
 from peekaping_producer.demo.ledger import Ledger
 from peekaping_producer.demo.scene import Scene, open_scene
-from peekaping_producer.demo.view import Audience, Lines, Picture, View
+from peekaping_producer.demo.view import Audience, Lines, Picture, View, counted
 from peekaping_producer.errors import ConfigError, UnreachableError
+from peekaping_producer.logs import wants_colors
 from peekaping_producer.schedule import keys
 from peekaping_producer.settings import Settings
 from peekaping_producer.tasks import end
 
 SHORTEST_S = 5
+_LONGEST_RUN_S = 86_400
 _LOOK_EVERY_S = 0.1
 _LEADS_WITHIN_S = 30.0
 _SETTLES_WITHIN_S = 2.0
@@ -34,8 +36,8 @@ async def run_demo(seconds: float, *, redis: Settings | None = None) -> int:
 
     Returns the exit code: 0, or 1 where a tick was doubled or lost or no replica took over. Raises ProducerError.
     """
-    if seconds < SHORTEST_S:
-        raise ConfigError([f"--seconds: got {seconds:g}, takes {SHORTEST_S} or more"])
+    if not SHORTEST_S <= seconds <= _LONGEST_RUN_S:  # nor is NaN
+        raise ConfigError([f"--seconds: expected {SHORTEST_S} to {_LONGEST_RUN_S}, got {seconds:g}"])
     stop = asyncio.Event()
     parent = os.getppid()
     with _stop_requests(stop):
@@ -115,8 +117,10 @@ class Show:
     def _introduce(self) -> None:
         names = ", ".join(f"{replica.name} (pid {replica.pid})" for replica in self._scene.replicas)
         self._audience.tell(
-            f"{len(self._scene.monitors)} monitors, a consumer, {names}; ends after {self._seconds:g} s or with Ctrl-C"
+            f"{counted(len(self._scene.monitors), 'monitor')}, a consumer, {names}; "
+            f"ends after {self._seconds:g} s or with Ctrl-C"
         )
+        self._audience.tell(self._scene.where)
         if not self._failover.planned:
             self._audience.tell(f"too short for a failover, which takes --seconds {_SETTLES_WITHIN_S + LONGEST_S:g}")
 
@@ -149,7 +153,7 @@ class Show:
         ledger, failover = self._ledger, self._failover
         results = ", ".join(f"{count} {kind}" for kind, count in ledger.results.most_common())
         lines = [
-            f"Ran {self._ran_s:.1f} s: {ledger.handed_off} checks handed off, {ledger.completed} completed.",
+            f"Ran {self._ran_s:.1f} s: {counted(ledger.handed_off, 'check')} handed off, {ledger.completed} completed.",
             f"Results: {ledger.up} up, {ledger.completed - ledger.up} down ({results or 'none'}).",
             f"Ticks: {ledger.doubled} doubled, {self._lost} lost, {ledger.overlapped} overlapped; "
             f"the latest hand-off was {ledger.latest_ms} ms late.",
@@ -171,12 +175,12 @@ def _kill_at(seconds: float) -> float | None:
 
 def _open_view() -> View:
     if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
-        return Lines()
+        return Lines(colors=wants_colors(sys.stdout))
     try:
         from peekaping_producer.demo.table import LiveTable
     except ModuleNotFoundError:
-        print("For the live table: pip install 'peekaping-producer[embedded]'")
-        return Lines()
+        print("For the live table: pip install rich")
+        return Lines(colors=wants_colors(sys.stdout))
     return LiveTable()
 
 

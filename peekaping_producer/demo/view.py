@@ -42,8 +42,9 @@ class View(Protocol):
 class Lines:
     """Plain lines on stdout."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, colors: bool = False) -> None:
         self._next_at = time.monotonic() + _LINE_EVERY_S
+        self._emphasis, self._plain = ("\x1b[1;33m", "\x1b[0m") if colors else ("", "")
 
     def show(self, picture: Picture) -> None:
         """One summary line every few seconds."""
@@ -59,10 +60,15 @@ class Lines:
 
     def tell(self, sentence: str) -> None:
         """At once, with the time of day."""
-        print(f"{time.strftime('%H:%M:%S')}  {sentence}", flush=True)
+        print(f"{time.strftime('%H:%M:%S')}  {self._emphasis}{sentence}{self._plain}", flush=True)
 
     def close(self) -> None:
         """Nothing to restore."""
+
+
+def counted(count: int, noun: str) -> str:
+    """As in "1 check" and "2 checks"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 class Audience:

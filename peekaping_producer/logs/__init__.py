@@ -4,7 +4,7 @@
 """
 
 from peekaping_producer.logs.redaction import Redaction
-from peekaping_producer.logs.setup import LEVELS, configure
+from peekaping_producer.logs.setup import LEVELS, configure, wants_colors
 from peekaping_producer.logs.stream import drain, dropped_lines, unblock_stderr
 
-__all__ = ["LEVELS", "Redaction", "configure", "drain", "dropped_lines", "unblock_stderr"]
+__all__ = ["LEVELS", "Redaction", "configure", "drain", "dropped_lines", "unblock_stderr", "wants_colors"]

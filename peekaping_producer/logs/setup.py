@@ -125,7 +125,7 @@ def _head(service: str) -> Processor:
 
 def _for_the_eye(stream: TextIO) -> dev.ConsoleRenderer:
     """Lines with colors where they are wanted. A text from outside cannot forge a line or move the cursor."""
-    colors = _wants_colors(stream)
+    colors = wants_colors(stream)
     dim, bright, cyan, reset = (dev.DIM, dev.BRIGHT, dev.CYAN, dev.RESET_ALL) if colors else ("", "", "", "")
     levels = dev.ConsoleRenderer.get_default_level_styles(colors=colors)
 
@@ -146,7 +146,7 @@ def _for_the_eye(stream: TextIO) -> dev.ConsoleRenderer:
     )
 
 
-def _wants_colors(stream: TextIO) -> bool:
+def wants_colors(stream: TextIO) -> bool:
     """Whether lines have colors: never with NO_COLOR, always with FORCE_COLOR, else on a terminal that can."""
     if os.environ.get("NO_COLOR"):
         return False

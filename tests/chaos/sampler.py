@@ -64,7 +64,7 @@ class Sampler(Background):
         if self.overdue_s >= ON_TIME_S:
             return f"{self.overdue_s:.1f} s behind"
         if absent := sum(map(settled, wanted - look.members)):
-            return f"{absent} monitors absent"
+            return f"absent monitors: {absent}"
         if zombies := sum(map(settled, look.members - wanted)):
             return f"{zombies} zombies"
         return None

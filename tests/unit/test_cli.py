@@ -8,6 +8,7 @@ import sqlite3
 import sys
 import time
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import quote
 
@@ -125,6 +126,27 @@ def test_all_bad_settings_are_named_at_once_with_secrets_masked(
     assert sorted(line.split()[1].rstrip(":") for line in lines) == sorted(bad)
     assert "'oracle'" in err
     assert "h0rse" not in out + err
+
+
+async def test_without_a_command_it_prints_help_and_what_to_begin_with(tmp_path: Path) -> None:
+    ended = await command(tmp_path)
+    assert (ended.code, ended.out) == (2, "")
+    names = re.findall(r"^    ([a-z-]+)\b", ended.err, re.MULTILINE)
+    assert names == ["run", "demo", "migrate", "status", "probe", "check-config"]
+    assert ended.err.splitlines()[-1].startswith("peekaping-producer: expected a COMMAND, got none; begin with")
+
+
+async def test_the_version_comes_with_the_name(tmp_path: Path) -> None:
+    ended = await command(tmp_path, "--version")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == f"peekaping-producer {version('peekaping-producer')}\n"
+
+
+@pytest.mark.parametrize("seconds", ["-5", "0", "nan", "inf", "soon", "4", "86401"])
+async def test_the_demos_length_is_checked_before_anything_starts(tmp_path: Path, seconds: str) -> None:
+    ended = await command(tmp_path, "demo", f"--seconds={seconds}")
+    assert (ended.code, ended.out) == (2, "")
+    assert re.search(r"--seconds: expected .*, got '?" + re.escape(seconds), ended.err)
 
 
 async def test_check_config_shows_the_table_also_where_something_is_wrong(tmp_path: Path) -> None:

