@@ -4,11 +4,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 UV     := $(BIN)/uv pip
 SECONDS_OF_DEMO ?= 30
+# Said once, before minutes of silence on a slow network.
+say_installing = echo "Installing $(1) into $(VENV); the first time takes a while ..."
 MINUTES ?= 30
 # Most tests wait. Servers that are given by URL are not shared between processes.
 TEST_PROCESSES ?= $(if $(TEST_REDIS_URL)$(POSTGRES_URL)$(MYSQL_URL)$(MONGODB_URL),0,2)
 
-.PHONY: help setup demo test lint types unit others faults containers chaos bench audit ci-servers lock clean
+.PHONY: help setup demo test lint types unit others faults containers chaos bench audit release-check ci-servers lock clean
 
 help:
 	@echo "make demo        run two replicas against embedded servers for $(SECONDS_OF_DEMO) seconds"
@@ -20,6 +22,7 @@ help:
 	@echo "make containers  the stack of docker-compose.yml as a test, in the Docker that answers, or as root on Debian 12 in its own"
 	@echo "make bench       measure each row of docs/performance.md (BENCH='throughput --rounds 5 --json FILE'; --list)"
 	@echo "make audit       look the locked packages up in the list of known vulnerabilities"
+	@echo "make release-check  build what a release holds, install it elsewhere, run it, and compare the versions"
 	@echo "make lock        resolve requirements/*.txt anew"
 	@echo "make clean       remove $(VENV) and caches"
 
@@ -30,20 +33,24 @@ $(VENV)/.uv: requirements/uv.txt
 	  { echo "Python 3.11 or newer is needed as '$(PYTHON)': apt install python3 python3-venv, or brew install python (then: make PYTHON=python3.13 ...)"; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
 	  { echo "Python's venv module is missing: apt install python3-venv, or brew install python"; exit 1; }
+	@$(call say_installing,the installer)
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@touch $@
 
 $(VENV)/.setup: $(VENV)/.uv requirements/demo.txt pyproject.toml
+	@$(call say_installing,what the program needs)
 	@$(UV) install --quiet --python $(BIN)/python --require-hashes -r requirements/demo.txt
 	@$(UV) install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.setup requirements/dev.txt
+	@$(call say_installing,what the tests need)
 	@$(UV) install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
 	@touch $@
 
 demo: setup
+	@echo "Starting a Redis, a database, two replicas and a consumer ..."
 	@$(BIN)/peekaping-producer demo --seconds $(SECONDS_OF_DEMO)
 
 test: lint types unit
@@ -87,6 +94,9 @@ $(VENV)/audit/.done: $(VENV)/.uv requirements/audit.txt
 
 audit: $(VENV)/audit/.done
 	@$(VENV)/audit/bin/python deploy/audit.py
+
+release-check: $(VENV)/.dev
+	@$(BIN)/python deploy/release_check.py
 
 # uv writes hashes only; the address of the index it asked is never recorded.
 LOCK := $(UV) compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header
