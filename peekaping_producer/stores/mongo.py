@@ -108,7 +108,7 @@ class MongoSession:
         find = partial(self._client.find, most=most, within_s=within_s)
         match table:
             case "monitors":
-                found = await find("monitor", among, _MONITOR)
+                found = await find("monitor", among, _MONITOR, expected=ids)
                 return [(*_row(Monitor, each), each.document.get("proxy_id") or None) for each in found]
             case "plans":
                 found = await find("monitor", among, ["active", "interval"])
@@ -127,7 +127,7 @@ class MongoSession:
                 return [_row(Proxy, each) for each in await find("proxies", among, _names(Proxy))]
             case _:
                 pipeline = [{"$match": among}, *_LATEST_HEARTBEAT]
-                found = await self._client.aggregate("monitor", pipeline, most=most, within_s=within_s)
+                found = await self._client.aggregate("monitor", pipeline, most=most, within_s=within_s, expected=ids)
                 return [_row(Heartbeat, each, "latest") for each in found]
 
 

@@ -8,7 +8,7 @@ the default as long as Python 3.11 is supported, where a cancellation can get lo
 import asyncio
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from urllib.parse import quote_plus
 
 import bson
 import msgspec
+from bson import ObjectId
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.raw_bson import DEFAULT_RAW_BSON_OPTIONS, RawBSONDocument
 from motor.motor_asyncio import AsyncIOMotorClient
@@ -27,6 +28,7 @@ from pymongo.errors import (
     InvalidName,
     InvalidOperation,
     OperationFailure,
+    ProtocolError,
 )
 
 from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
@@ -65,6 +67,7 @@ _REASONS = (
 _MOST_IDLE_MS = 45_000
 """After which an idle connection is replaced: a firewall may drop it without a word."""
 _LARGEST_DOCUMENT = 16 * 2**20
+_STREAM_BYTES = 64 * 2**20
 _ANSWER_WITHIN_S = 1.0
 """What the server has beyond its limit to report that it is over."""
 # What Python cannot hold comes as it is, to break one value and not the document: far dates, and texts no UTF-8.
@@ -99,20 +102,21 @@ class MongoClient:
         except InvalidName:
             problem = f'DB_NAME: got {target.name!r}, mongodb takes a name without blanks and any of . / \\ " $'
             raise ConfigError([problem]) from None
+        self._batch = _LARGEST_BATCH
         self._raw = self._database.with_options(codec_options=DEFAULT_RAW_BSON_OPTIONS)
 
     async def aggregate(
-        self, collection: str, pipeline: Sequence[Document], *, most: int, within_s: float
+        self,
+        collection: str,
+        pipeline: Sequence[Document],
+        *,
+        most: int,
+        within_s: float,
+        expected: Sequence[ObjectId] = (),
     ) -> list["Read"]:
         """The documents that a pipeline ends with; see find."""
-        with self._translated():
-            async with asyncio.timeout(within_s + _ANSWER_WITHIN_S):
-                return await _read(
-                    self._raw[collection].aggregate(
-                        list(pipeline), batchSize=_LARGEST_BATCH, maxTimeMS=_milliseconds(within_s)
-                    ),
-                    most,
-                )
+        aggregate = partial(self._raw[collection].aggregate, list(pipeline), maxTimeMS=_milliseconds(within_s))
+        return await self._read(lambda batch: aggregate(batchSize=batch), most, within_s, expected)
 
     async def find(
         self,
@@ -124,16 +128,29 @@ class MongoClient:
         limit: int = 0,
         most: int = _LARGEST_DOCUMENT,
         within_s: float | None = None,
+        expected: Sequence[ObjectId] = (),
     ) -> list["Read"]:
         """These fields of the documents that fit, sorted, and the first `limit` only, if any.
 
-        Each is decoded by itself, if it has at most `most` bytes; the server is told the limit of `within_s` too.
+        Each is decoded by itself, if it has at most `most` bytes; the server is told the limit of `within_s` too. With
+        `expected`, reading ends when it has brought 64 MiB: the ids that were not met then are given as large ones.
         """
         within_s = connections.COMMAND_TIMEOUT if within_s is None else within_s
+        options = {"sort": list(sort), "limit": limit, "max_time_ms": _milliseconds(within_s)}
+        find = partial(self._raw[collection].find, wanted, list(fields), **options)
+        return await self._read(lambda batch: find(batch_size=batch), most, within_s, expected)
+
+    async def _read(
+        self, cursor_of: Callable[[int], Any], most: int, within_s: float, expected: Sequence[ObjectId]
+    ) -> list["Read"]:
+        """The documents of a cursor; of a large one only its ids are kept when it has arrived."""
         with self._translated():
             async with asyncio.timeout(within_s + _ANSWER_WITHIN_S):
-                cursor = self._raw[collection].find(wanted, list(fields), limit=limit, batch_size=_LARGEST_BATCH)
-                return await _read(cursor.sort(list(sort)).max_time_ms(_milliseconds(within_s)), most)
+                try:
+                    return await _stream(cursor_of(self._batch), most, expected)
+                except ProtocolError:  # a reply that is too large: MongoDB divides it, servers like it may not
+                    self._batch = 2
+                    return await _stream(cursor_of(self._batch), most, expected)
 
     async def collections(self) -> set[str]:
         """The names of all collections."""
@@ -191,9 +208,15 @@ async def _most_addresses(target: DatabaseTarget) -> int:
     return max(counts)
 
 
-async def _read(cursor: Any, most: int) -> list[Read]:
-    """Every document of a cursor; of a large one only its ids are kept when it has arrived."""
-    return [_decoded(raw, most) async for raw in cursor]
+async def _stream(cursor: Any, most: int, expected: Sequence[ObjectId]) -> list[Read]:
+    found, left = [], _STREAM_BYTES
+    async for raw in cursor:
+        found.append(_decoded(raw, most))
+        left -= found[-1].size
+        if expected and left < 0:
+            met = {each.document.get("_id") for each in found}
+            return found + [Read(most + 1, {"_id": id_}, whole=False) for id_ in expected if id_ not in met]
+    return found
 
 
 def _decoded(raw: RawBSONDocument, most: int) -> Read:

@@ -19,7 +19,7 @@ from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableE
 from peekaping_producer.migrate import migrate
 from peekaping_producer.migrate import mongo as migrations
 from peekaping_producer.monitor import Plan
-from peekaping_producer.stores import connections
+from peekaping_producer.stores import connections, loading, mongo_client
 from peekaping_producer.stores.mongo import MongoStore
 from peekaping_producer.stores.mongo_client import MongoClient
 from peekaping_producer.targets import DatabaseTarget, Tls
@@ -104,8 +104,9 @@ def operations(monkeypatch: pytest.MonkeyPatch) -> Operations:
 
 
 async def test_a_load_is_one_operation_for_each_collection_it_needs(
-    operations: Operations, database: MongoDatabase
+    operations: Operations, database: MongoDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(loading, "SIDE_WITHIN_S", 7.0)  # the tests' server is slow at joins
     rows = [database.monitor(type="push") for _ in range(300)]
     shared, through = database.window(), database.proxy()
     await database.insert("monitors", *rows)
@@ -542,3 +543,18 @@ async def _answers(store: MongoStore) -> bool:
     except StoreUnavailableError:
         return False
     return True
+
+
+async def test_a_batch_of_large_documents_is_not_read_to_its_end_at_once(
+    database: MongoDatabase, store: MongoStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mongo_client, "_STREAM_BYTES", 250_000)
+    monkeypatch.setattr(loading, "BATCH_BYTES", 100_000)
+    monkeypatch.setattr(loading, "ALONE_BYTES", 350_000)
+    large, small = [document(config="x" * 100_000) for _ in range(5)], [document() for _ in range(3)]
+    await database.insert_documents("monitor", *large, *small)
+    async with store.session() as session:
+        loaded = await session.load([str(row["_id"]) for row in large + small])
+    assert loaded.checks.keys() >= {str(row["_id"]) for row in small}
+    assert len(loaded.checks) == 3 + 3
+    assert loaded.waiting.keys() == {str(row["_id"]) for row in large} - loaded.checks.keys()
