@@ -33,7 +33,7 @@ $(VENV)/.uv: requirements/uv.txt
 	  { echo "Python 3.11 or newer is needed as '$(PYTHON)': apt install python3 python3-venv, or brew install python (then: make PYTHON=python3.13 ...)"; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
 	  { echo "Python's venv module is missing: apt install python3-venv, or brew install python"; exit 1; }
-	@$(call say_installing,the installer)
+	@$(call say_installing,uv)
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@touch $@

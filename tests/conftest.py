@@ -1,8 +1,14 @@
 """Fixtures that every test may ask for, and what tests add to the last lines of a run."""
 
+import os
+
 import pytest
 
 pytest_plugins = [f"tests.servers.{name}" for name in ("redis", "postgres", "mysql", "mongo", "schedule", "sentinel")]
+
+# The servers that this shell names for the product are none of the tests' business.
+for _name in [name for name in os.environ if name.startswith(("DB_", "REDIS_", "DATABASE_URL"))]:
+    del os.environ[_name]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

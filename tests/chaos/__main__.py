@@ -27,6 +27,7 @@ from tests.chaos.pace import LONG, SHORT
 from tests.chaos.run import Course, run
 
 MONITORS = 2000
+HISTORY = "history.jsonl"
 
 
 def main() -> int:
@@ -39,7 +40,7 @@ def main() -> int:
         return 2
     folder = Path(args.keep or tempfile.mkdtemp(prefix="peekaping-chaos-"))
     folder.mkdir(parents=True, exist_ok=True)
-    lines = folder / "history.jsonl"
+    lines = folder / HISTORY
     course = Course(faults, args.seed, args.minutes * 60, args.monitors, pace)
     say(f"seed {args.seed}, {len(faults)} faults, at least {args.minutes:g} minutes; history in {lines}")
     began_at = time.monotonic()
@@ -84,8 +85,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", action="append", metavar="NAME", help="only faults whose name holds this; repeatable")
     parser.add_argument("--short", action="store_true", help="the subset and the lengths that make test uses")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there too")
-    parser.add_argument("--keep", metavar="FOLDER", help="keep the history and the logs there")
+    parser.add_argument("--keep", type=_without_history, metavar="FOLDER", help="keep the history and the logs there")
     return parser.parse_args()
+
+
+def _without_history(text: str) -> Path:
+    """A folder to write to, in which no earlier run's history would be overwritten."""
+    if (Path(text) / HISTORY).exists():
+        raise argparse.ArgumentTypeError(f"expected a folder without {HISTORY}, got {text}")
+    return Path(text)
 
 
 if __name__ == "__main__":

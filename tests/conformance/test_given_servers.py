@@ -1,6 +1,8 @@
 """Servers that the bench and the tests are given: nothing is deleted that was there before, unless asked."""
 
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +155,14 @@ async def test_a_replica_of_the_bench_reads_no_dotenv_file(monkeypatch: pytest.M
     assert not (folder / ".env").exists()
     assert started[0]["env"]["PYTHONPATH"] == str(ROOT)
     await here.redis.aclose()
+
+
+def test_tests_do_not_see_the_servers_of_the_product() -> None:
+    named = {"REDIS_URL": "redis://h", "DATABASE_URL_FILE": "/x", "DB_HOST": "h", "TEST_REDIS_URL": "redis://t"}
+    seen = "import os, tests.conftest; print([name for name in os.environ if 'REDIS' in name or 'D' == name[0]])"
+    argv = [sys.executable, "-c", seen]
+    done = subprocess.run(argv, cwd=ROOT, env={"PATH": "/", **named}, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['TEST_REDIS_URL']"
 
 
 async def test_every_database_tells_what_it_holds_and_is_cleared(database: Database, redis: Redis) -> None:

@@ -348,8 +348,11 @@ def test_a_viewer_that_left_is_noticed_once_and_nothing_is_shown_any_more(
     assert (tmp_path / "screen").read_text() == ""
 
 
-def test_the_demo_reads_no_settings_where_a_server_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demo_reads_no_settings_where_a_server_can_be_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """This shell's Redis may be one in production, or wrong."""
+    monkeypatch.chdir(tmp_path)
     given: list[Settings | None] = []
 
     async def run(_seconds: float, *, redis: Settings | None) -> int:
