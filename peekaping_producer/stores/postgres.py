@@ -26,6 +26,7 @@ from peekaping_producer.stores.loading import (
     CanceledError,
     LateError,
     Loader,
+    page_of_plans,
 )
 from peekaping_producer.stores.pool import Held, PooledStore
 from peekaping_producer.stores.rows import Row, expanded, is_uuid, plan_of, uuids
@@ -93,6 +94,7 @@ _NEXT_PAGE = """
 SELECT id::text, active, interval FROM monitors
 WHERE active AND monitors.id > $2::uuid ORDER BY monitors.id LIMIT $1
 """
+_NEXT_ID = "SELECT id::text FROM monitors WHERE $1::uuid IS NULL OR id > $1::uuid ORDER BY monitors.id LIMIT 1"
 _STORED_BYTES = 32 * 2**10
 """Configs that take more, which is after compression, are not read with a batch."""
 _SETTLE_S = 1.0
@@ -120,8 +122,17 @@ class PostgresSession:
 
     async def page_of_plans(self, after: str | None, limit: int) -> list[Plan]:
         """One statement, along the primary key."""
+        return await page_of_plans(self, after, limit)
+
+    async def page(self, after: str | None, limit: int) -> list[Plan]:
+        """See Pages."""
         rows = await (self._read(_FIRST_PAGE, limit) if after is None else self._read(_NEXT_PAGE, limit, after))
         return [plan_of(*row) for row in rows]
+
+    async def next_id(self, after: str | None) -> str | None:
+        """See Pages."""
+        rows = await self._read(_NEXT_ID, after)
+        return rows[0][0] if rows else None
 
     async def check_tables(self) -> None:
         """Read nothing from every table and column that the other methods read."""

@@ -26,6 +26,7 @@ from peekaping_producer.stores.loading import (
     BadRowsError,
     LateError,
     Loader,
+    page_of_plans,
 )
 from peekaping_producer.stores.pool import Held, PooledStore
 from peekaping_producer.stores.rows import LONGEST_ID, Row, expanded, is_text_id, plan_of
@@ -73,6 +74,7 @@ SELECT CASE WHEN length(m.id) > 64 THEN substr(m.id, 1, 65) ELSE m.id END, typeo
        NUMBER(m.interval)
 FROM monitors m WHERE {} m.active IS NOT NULL AND m.active <> 0 ORDER BY m.id LIMIT ?1
 """
+_NEXT_ID = "SELECT m.id, typeof(m.id) FROM monitors m WHERE {} true ORDER BY m.id LIMIT ?1"
 _expanded = partial(
     expanded,
     BYTES="ifnull(length(CAST({} AS BLOB)), 0)".format,
@@ -115,8 +117,18 @@ class SqliteSession:
 
     async def page_of_plans(self, after: str | None, limit: int) -> list[Plan]:
         """One statement, along the primary key."""
+        return await page_of_plans(self, after, limit)
+
+    async def page(self, after: str | None, limit: int) -> list[Plan]:
+        """See Pages."""
         condition, bound = _beyond(after)
         return [_plan(*row) for row in await self._read(_expanded(_PAGE.format(condition)), limit, *bound)]
+
+    async def next_id(self, after: str | None) -> str | None:
+        """See Pages."""
+        condition, bound = _beyond(after)
+        rows = await self._read(_NEXT_ID.format(condition), 1, *bound)
+        return _plan(rows[0][0], rows[0][1], 1, 1).id if rows else None
 
     async def check_tables(self) -> None:
         """Read nothing from every table and column that the other methods read."""

@@ -227,6 +227,12 @@ async def test_bytes_that_are_no_text_break_only_their_monitor(
             loaded = await session.load([row["id"] for row in rows])
             assert set(loaded.broken) == {rows[4]["id"]}
             assert {c.monitor.name for c in loaded.checks.values()} == {r["name"] for r in rows if r is not rows[4]}
+        await database.execute("ALTER TABLE monitors ALTER interval TYPE text")
+        await database.execute(rf"UPDATE monitors SET interval = E'\xff' WHERE id = '{rows[4]['id']}'")
+        page = await session.page_of_plans(None, 100)
+        assert [plan.id for plan in page] == sorted(row["id"] for row in rows)
+        assert [plan.id for plan in page if plan.problem.startswith("unreadable")] == [rows[4]["id"]]
+        assert (await session.plans([row["id"] for row in rows])).keys() == {row["id"] for row in rows}
     await store.close()
     await postgres.execute(postgres_server, f"DROP DATABASE {target.name} WITH (FORCE)")
 

@@ -199,6 +199,27 @@ async def test_a_walk_sees_every_active_row_whatever_its_id(
     assert plans == {id_: Plan(id_, 60) for id_ in runs} | {early: Plan(early, 0)}
 
 
+async def test_a_damaged_page_of_the_file_costs_its_rows_only(database: SqlDatabase) -> None:
+    rows = [database.monitor(name=f"{n:03}" * 40) for n in range(200)]
+    await database.insert("monitors", *rows)
+    await database.execute("PRAGMA wal_checkpoint(truncate)")
+    await database.execute("PRAGMA journal_mode = delete")
+    [(size,)] = await database.execute("PRAGMA page_size")
+    _damage(Path(database.target.name), size, b"100" * 40)
+    store = open_store(database.target, connections=1)
+    await store.open()
+    async with store.session() as session:
+        loaded = await session.load([row["id"] for row in rows])
+        page = await session.page_of_plans(None, 1000)
+        plans = await session.plans([row["id"] for row in rows])
+    await store.close()
+    assert 0 < len(loaded.broken) < 50
+    assert len(loaded.checks) == 200 - len(loaded.broken)
+    assert [plan.id for plan in page] == sorted(row["id"] for row in rows)
+    assert {plan.id for plan in page if plan.problem} == loaded.broken.keys()
+    assert {id_ for id_, plan in plans.items() if plan.problem} == loaded.broken.keys()
+
+
 async def test_an_empty_proxy_id_is_no_proxy(database: SqlDatabase, store: MonitorStore) -> None:
     row = database.monitor(proxy_id="")
     await database.insert("monitors", row)
@@ -274,6 +295,13 @@ async def test_two_stores_read_what_a_third_process_wrote(database: SqlDatabase)
         async with store.session() as session:
             assert await session.page_of_plans(None, 10) == [Plan(row["id"], 60)]
         await store.close()
+
+
+def _damage(file: Path, page_size: int, at: bytes) -> None:
+    content = bytearray(file.read_bytes())
+    start = content.index(at) // page_size * page_size
+    content[start : start + page_size] = b"\xff" * page_size
+    file.write_bytes(content)
 
 
 async def _without_constraints(database: SqlDatabase) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from peekaping_producer.errors import StoreError, StoreUnavailableError
+from peekaping_producer.monitor import Plan
 from peekaping_producer.stores import loading
 from peekaping_producer.stores.loading import (
     HEARTBEATS,
@@ -237,6 +238,36 @@ async def test_an_unforeseen_exception_of_one_row_breaks_its_monitor_alone(
     loaded = await loader.load(tables, IDS)
     assert loaded.checks.keys() == set(IDS) - {"m7"}
     assert "s3cret" not in loaded.broken["m7"]
+
+
+class Rows:
+    """Pages of m00, m01, ...; a page that holds a bad one fails."""
+
+    def __init__(self, *bad: str) -> None:
+        self.ids = [f"m{n:02}" for n in range(50)]
+        self.bad = set(bad)
+        self.asked = 0
+
+    async def page(self, after: str | None, limit: int) -> list[Plan]:
+        self.asked += 1
+        page = [id_ for id_ in self.ids if id_ > (after or "")][:limit]
+        if self.bad & set(page):
+            raise BadRowsError("damaged")
+        return [Plan(id_, 60) for id_ in page]
+
+    async def next_id(self, after: str | None) -> str | None:
+        return next((id_ for id_ in self.ids if id_ > (after or "")), None)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7, 50, 1000])
+@pytest.mark.parametrize("bad", [[], ["m00"], ["m07", "m08"], ["m49"]])
+async def test_a_row_that_spoils_a_page_is_a_problem_in_it(limit: int, bad: list[str]) -> None:
+    rows, seen = Rows(*bad), list[Plan]()
+    while len(page := await loading.page_of_plans(rows, seen[-1].id if seen else None, limit)) == limit:
+        seen += page
+    seen += page
+    assert [plan.id for plan in seen] == rows.ids
+    assert [plan.id for plan in seen if plan.problem] == bad
 
 
 async def test_what_is_remembered_is_bounded(tables: Tables, loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
