@@ -1,6 +1,7 @@
 """What an asynq 0.25 server does to the keys of a queue, step by step, so that tests can stop between the steps."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -138,10 +139,10 @@ class AsynqPeer:
 
     async def recover(self, now_s: float) -> None:
         """Archive what a consumer took and never ended: the tasks have no retries."""
-        for each in await self._redis.zrange(LEASE, "-inf", now_s - RECOVER_AFTER_S, byscore=True):
-            monitor_id = each.decode().removeprefix("healthcheck:")
-            if await self._redis.hexists(task_key(monitor_id), "msg"):
-                await self.fail(monitor_id, now_s)
+        over: list[Any] = await self._redis.zrange(LEASE, "-inf", now_s - RECOVER_AFTER_S, byscore=True)
+        for each in over:
+            if await self._redis.hexists(f"{PREFIX}t:".encode() + each, "msg"):
+                await self.fail(each.decode().removeprefix("healthcheck:"), now_s)
 
     async def _end(self, script: str, monitor_id: str, *more: float) -> bool:
         done = await self._redis.eval(script, len(_KEYS), *_KEYS, task_id(monitor_id), task_key(monitor_id), *more)

@@ -1,13 +1,17 @@
 """Where the way to a fault is long, a walk begins half-way."""
 
+import math
 from collections.abc import Callable
 
+from peekaping_producer.schedule import CLAIM_WITHIN_S
+from tests.invariants import strangers
 from tests.invariants.replica import Call, Replica
 from tests.invariants.world import World
 
 Beginning = Callable[[World], None]
 LONG_OVER_S = 65.0
 """asynq's lease, its allowance, and some."""
+HOUR_MS = 3_600_000
 _CALLS = 2000
 _ROWS = ("m0", "m1")
 
@@ -64,6 +68,66 @@ def abandoned() -> Beginning:
         _until(world, lambda _replica, _call: world.dequeue())
         world.in_hand.clear()
         world.wait(LONG_OVER_S)
+
+    return begin
+
+
+def poisoned(how: str) -> Beginning:
+    """There is something wrong with one monitor; see World.poison."""
+    return lambda world: world.poison("m0", how)
+
+
+def usurped() -> Beginning:
+    """The leader's key names nobody that lives, and does not end."""
+    return lambda world: world.usurp("another/term", math.inf)
+
+
+def far_ahead(where: str) -> Beginning:
+    """A clock an hour ahead has written a due time or a lease; or asynq's lease of a task that was abandoned."""
+
+    def begin(world: World) -> None:
+        if where == "asynq lease":
+            _until(world, lambda _replica, _call: world.dequeue())
+            world.in_hand.clear()
+        else:
+            _until(world, lambda _replica, _call: set(_ROWS) <= world.ledger.keys.due.keys())
+        for each in _ROWS:
+            strangers.write_far_ahead(world, each, where, HOUR_MS)
+
+    return begin
+
+
+def stranger(where: str) -> Beginning:
+    """A member that is longer than any id, and otherwise like one."""
+    return lambda world: strangers.put(world, where, strangers.IDS[0])
+
+
+def given_up() -> Beginning:
+    """A claim has not yet come to Redis, and its sender no longer waits for it."""
+
+    def begin(world: World) -> None:
+        def freeze(replica: Replica, call: Call) -> bool:
+            placed = set(_ROWS) <= world.ledger.keys.members
+            replica.frozen = placed and call.name == "claim" and call.clock_seen_s is not None
+            return replica.frozen
+
+        _until(world, freeze)
+        for each in [replica for replica in world.replicas if not replica.frozen]:
+            world.bury(each)
+        world.late.clear()
+        world.wait(CLAIM_WITHIN_S + 1)
+        world.bury(world.replicas[0])
+
+    return begin
+
+
+def frozen_twice(name: str) -> Beginning:
+    """A replica froze before this write, another claimed what was taken back, and froze there too."""
+
+    def begin(world: World) -> None:
+        for _ in range(2):
+            frozen_before(name, rows_go=False)(world)
+        world.start_replica()
 
     return begin
 

@@ -52,7 +52,7 @@ class GoPeer:
 
     def claim(self, now_ms: int, intervals: dict[str, int]) -> None:
         claimed = self._run(CLAIM, now_ms, LEASE_MS, BATCH)
-        ids = [each.decode() for each in claimed]
+        ids = [each.decode(errors="surrogateescape") for each in claimed]
         self.in_hand += [(each, intervals[each]) for each in ids if intervals.get(each, 0) > 0]
 
     def handle(self, now_ms: int) -> None:

@@ -11,6 +11,8 @@ from peekaping_producer.monitor import Monitor, next_aligned
 
 LEASE_TTL_MS = 10_000
 ASYNQ_ALLOWANCE_S = 30
+LONGEST_ASYNQ_LEASE_S = 30 + ASYNQ_ALLOWANCE_S + 6
+"""A longer one was written by a clock far ahead."""
 
 
 class Broken(AssertionError):  # noqa: N818 - said of an invariant
@@ -23,7 +25,7 @@ class Broken(AssertionError):  # noqa: N818 - said of an invariant
 
 @dataclass(frozen=True)
 class Task:
-    """asynq's hash of one task."""
+    """asynq's hash of one task; a key of another type has no state."""
 
     state: str | None
     since: str | None
@@ -36,6 +38,7 @@ class Keys:
 
     due: dict[str, float] = field(default_factory=dict)
     lease: dict[str, float] = field(default_factory=dict)
+    late: dict[str, float] = field(default_factory=dict)
     leader: str | None = None
     pending: tuple[str, ...] = ()
     active: tuple[str, ...] = ()
@@ -58,6 +61,8 @@ class Keys:
             ends = self.asynq_lease.get(monitor_id)
             if ends is None or not task.has_message:
                 return "active without lease or message"
+            if ends - now_ms / 1000 > LONGEST_ASYNQ_LEASE_S:
+                return "active, its lease written by a clock far ahead"
             return "active, its lease long over" if ends + ASYNQ_ALLOWANCE_S <= now_ms / 1000 else None
         return f"in state {task.state}"
 
@@ -87,6 +92,8 @@ class Ledger:
         self.furthest_ms = 0
         """The furthest that Redis TIME has come; it may step back."""
         self._rows = rows
+        self._monitors: set[str] = set()
+        """Whoever had a row; all else that is in the schedule are strangers."""
         self._strays: set[str] = set()
         """Entries of the queue whose hash a fault took: asynq and the sweep see to them, not the hand-off."""
         self._watch = None if watch is None else frozenset(watch)
@@ -105,6 +112,7 @@ class Ledger:
 
     def row_changed(self, monitor_id: str) -> None:
         """After each commit."""
+        self._monitors.add(monitor_id)
         history = self._of(monitor_id)
         if self._runs(monitor_id):
             history.ran_in_term, history.stopped_at = True, None
@@ -128,11 +136,17 @@ class Ledger:
                 self._enter(monitor_id, due)
                 self._of(monitor_id).stood_still = True
             elif due is not None and due != self.keys.due.get(monitor_id):
-                history = self._of(monitor_id)
-                history.not_before = due if history.not_before is None else min(due, history.not_before)
+                self._not_before(monitor_id, due)
                 self._written(monitor_id)
-        self._strays = {each for each in after.pending if each not in after.tasks or each in self._strays}
+            if after.lease.get(monitor_id, 0.0) > self.furthest_ms + 10 * LEASE_TTL_MS:
+                self._not_before(monitor_id, self.furthest_ms)  # it says that it was claimed, and is taken back at once
+        hashes = {each for each, task in after.tasks.items() if task.state is not None}
+        self._strays = {each for each in after.pending if each not in hashes or each in self._strays}
         self.keys = after
+
+    def _not_before(self, monitor_id: str, at_ms: float) -> None:
+        history = self._of(monitor_id)
+        history.not_before = at_ms if history.not_before is None else min(at_ms, history.not_before)
 
     def called(self, name: str, after: Keys, now_ms: int) -> None:
         """After each call of ours: raises Broken, naming the invariant."""
@@ -143,6 +157,10 @@ class Ledger:
             self._check_enqueued(before, after, now_ms)
         for monitor_id in before.members | after.members:
             self._check_place(name, monitor_id, before, after, now_ms)
+        if name == "reclaim":
+            for monitor_id in before.late.keys() & after.late.keys():
+                if after.late[monitor_id] > before.late[monitor_id]:
+                    self.fail("lateness", monitor_id, "reclaimed, and how long it has waited for is forgotten")
         self.keys = after
 
     def _see_term(self, after: Keys) -> None:
@@ -177,7 +195,12 @@ class Ledger:
         elif was and not is_:
             history.not_before = None
         elif (due := after.due.get(monitor_id)) is not None and due != before.due.get(monitor_id):
-            self._check_due(name, monitor_id, due, now_ms)
+            postponed = before.due.get(monitor_id, 0.0) % 1 != 0
+            again = name == "place" and postponed and due < now_ms  # tried again now, since an event told of its row
+            # A peer that knows of no late entries leaves one behind: lateness is overstated once, nothing runs early.
+            left_behind = name == "reclaim" and due == before.late.get(monitor_id)
+            if monitor_id in self._monitors and not again and not left_behind:
+                self._check_due(name, monitor_id, due, now_ms)
 
     def _check_due(self, name: str, monitor_id: str, due: float, now_ms: int) -> None:
         """A due time only moves on, but for Redis TIME stepping back, and an edit of the interval."""

@@ -8,7 +8,7 @@ whose loop is not turned is one stopped by SIGSTOP; one that is torn down in bet
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha1
 from typing import Any
@@ -65,6 +65,10 @@ class Call:
     outcome: Any = None
     """What it came to, an exception perhaps, once it was carried out; not yet told to the replica."""
     done: bool = False
+    asked_s: float = field(default_factory=lambda: STEADY.now_s)
+    done_s: float = 0.0
+    clock_seen_s: float | None = None
+    """When the claim was carried out by which the sender knew Redis' clock; None before its first."""
 
     @property
     def waiting(self) -> bool:
@@ -97,11 +101,12 @@ class Gate:
         self.texts: list[str] = []
         self.dead = False
         self.ears: list[PubSub] = []
+        self.clock_seen_s: float | None = None
 
     async def ask(self, name: str, command: tuple[Any, ...] | Callable[[], Any]) -> Any:
         if self.dead:
             raise RedisConnectionError("this process is dead")
-        call = Call(name, command, asyncio.get_running_loop().create_future())
+        call = Call(name, command, asyncio.get_running_loop().create_future(), clock_seen_s=self.clock_seen_s)
         self.calls.append(call)
         return await call.reply
 
@@ -221,6 +226,11 @@ class Replica:
                         script.sha = sha1(script._text.encode()).hexdigest()
                     self.gate.names[script.sha] = script.name
                     self.gate.texts.append(script._text)
+
+    @property
+    def term(self) -> str | None:
+        """The term that it leads."""
+        return self._producer._leader.term
 
     @property
     def ended(self) -> bool:

@@ -4,14 +4,20 @@
 - I4: within 60 s each member of due or lease has a row that runs (where any row does: a database that answers wholly
   empty is not believed).
 - I8: within one interval and 60 s each active monitor is checked again: a consumer has taken a task of it.
+- I7: the same while rows and tasks are poison, for all others; and for the poison monitors once they are mended.
+- Somebody leads within 15 s, and nothing is called late that is in no schedule.
 
 To each, one sync's own duration is added.
 """
 
+from collections.abc import Set
+
+from peekaping_producer.schedule import LONGEST_DELAY_S
 from tests.invariants.replica import STEADY
 from tests.invariants.world import World
 
 SYNC_TAKES_S = 1.0
+LEADS_WITHIN_S = 15.0
 LONGEST_SHORT_INTERVAL_S = 20
 
 
@@ -19,7 +25,10 @@ def settle(world: World) -> None:
     """End the faults, let time pass, and check. Raises Broken."""
     _mend(world)
     healed_at = STEADY.now_s
-    world.live(35 + SYNC_TAKES_S)
+    world.live(LEADS_WITHIN_S)
+    if not any(each.term and each.term == world.ledger.keys.leader for each in world.replicas):
+        world.ledger.fail("leads", "-", f"after {LEADS_WITHIN_S:g} s no replica leads")
+    world.live(35 + SYNC_TAKES_S - LEADS_WITHIN_S)
     runs = {each: row for each, row in world.rows.items() if row.runs}
     keys = world.ledger.keys
     for each in runs:
@@ -30,18 +39,29 @@ def settle(world: World) -> None:
     if runs and zombies:
         world.ledger.fail("I4", min(zombies), "after 60 s it is in the schedule, and no row of it runs")
     world.live(LONGEST_SHORT_INTERVAL_S, step_s=2.0)
-    for each, row in runs.items():
-        if row.interval <= LONGEST_SHORT_INTERVAL_S and world.consumed.get(each, 0.0) < healed_at:
-            world.ledger.fail("I8", each, "it was not checked within one interval and 60 s")
+    _all_were_checked(world, runs.keys() - world.poisoned, healed_at, "I7" if world.poisoned else "I8")
+    if world.poisoned:
+        mended_at = STEADY.now_s
+        world.mend()
+        world.live(LONGEST_DELAY_S + LONGEST_SHORT_INTERVAL_S + 2, step_s=2.0)
+        _all_were_checked(world, runs.keys(), mended_at, "I7")
+    if gone := world.ledger.keys.late.keys() - world.ledger.keys.members:
+        world.ledger.fail("lateness", min(gone), "it counts as late, and is in neither due nor lease")
     pending = world.ledger.keys.pending
     for each in pending:
         if pending.count(each) > 1:
             world.ledger.fail("I2", each, "its task still stands in the queue twice")
 
 
+def _all_were_checked(world: World, ids: Set[str], since_s: float, invariant: str) -> None:
+    for each in sorted(ids):
+        if world.rows[each].interval <= LONGEST_SHORT_INTERVAL_S and world.consumed.get(each, 0.0) < since_s:
+            world.ledger.fail(invariant, each, "it was not checked within one interval and 60 s")
+
+
 def _mend(world: World) -> None:
-    """Nothing fails from here on; consumers that died stay dead, and what was sent late has been carried out."""
-    world.database.shows_nothing = world.database.away = False
+    """But for poison nothing fails any more; consumers that died stay dead; what was sent late has been carried out."""
+    world.database.shows_nothing = world.database.away = world.full = False
     world.go.in_hand.clear()
     world.in_hand.clear()
     for replica in list(world.replicas):

@@ -4,20 +4,29 @@ Which guard protects which invariant is said beside it; one invariant alone is w
 another. A walk that would be long in coming to the fault begins half-way.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from redis import Redis
 
+from tests.invariants import strangers
 from tests.invariants.beginnings import (
     Beginning,
     abandoned,
     claimed_by_another,
+    far_ahead,
     frozen_alone_before,
     frozen_before,
+    frozen_twice,
+    given_up,
+    poisoned,
+    stranger,
     unheard,
+    usurped,
 )
 from tests.invariants.ledger import LEASE_TTL_MS, Broken
 from tests.invariants.replica import Mutation
@@ -32,8 +41,15 @@ class Mutant:
     """What is taken out, and the invariant that breaks."""
 
     invariant: str
-    mutation: Mutation
+    mutation: Mutation | None
+    """None: isolation itself is switched off."""
     begin: Beginning
+    settles: bool = False
+    """Whether the walk is to be settled, since only then it shows."""
+
+    def __str__(self) -> str:
+        name = self.mutation.script if self.mutation else "isolation"
+        return f"{self.invariant}, {name}: {self.mutation.guard[:40] if self.mutation else 'switched off'}"
 
 
 MUTANTS = (
@@ -66,7 +82,55 @@ MUTANTS = (
             "state == 'active'",
         ),
         abandoned(),
+        settles=True,
     ),
+    # One that a clock far ahead has written does not either.
+    Mutant(
+        "I8",
+        Mutation("hand_off", " and lease_left <= LONGEST_ASYNQ_LEASE_S", ""),
+        far_ahead("asynq lease"),
+    ),
+    # Nor does a due time, or a lease.
+    Mutant(
+        "I8",
+        Mutation("place", "elseif score > now + slack and (", "elseif false and ("),
+        far_ahead("due"),
+        settles=True,
+    ),
+    Mutant(
+        "I8",
+        Mutation("reclaim", "if #expired < 2 * limit then", "if false then"),
+        far_ahead("lease"),
+        settles=True,
+    ),
+    # A task that Redis refuses touches only itself, and so does a row that is none.
+    *(Mutant("I7", None, poisoned(how), settles=True) for how in ("refused", "raising")),
+    # A key that nobody alive has written does not lead.
+    Mutant(
+        "leads",
+        Mutation("campaign", " or left < 0 or left > tonumber(ARGV[4])", ""),
+        usurped(),
+        settles=True,
+    ),
+    # A member that is no id leaves the schedule, whatever it looks like.
+    Mutant("I4", Mutation("claim", "#id > tonumber(ARGV[5])", "false"), stranger("due"), settles=True),
+    # How long a monitor has waited for is known however often its claims run out.
+    Mutant(
+        "lateness",
+        Mutation(
+            "reclaim", "redis.call('ZADD', KEYS[3], 'LT', unpack(late))", "redis.call('ZADD', KEYS[3], unpack(late))"
+        ),
+        frozen_twice("hand_off"),
+    ),
+    # Of those that a peer handed off nothing is kept.
+    Mutant(
+        "lateness",
+        Mutation("reclaim", "if #first > 0 then", "if false then"),
+        lambda world: strangers.put(world, "late", "no-id"),
+        settles=True,
+    ),
+    # Whoever has given up waiting gets nothing.
+    Mutant("late claim", Mutation("claim", "tonumber(ARGV[4]) > 0 and now", "false and now"), given_up()),
     # Whoever is reclaimed is due again from its claim on, not from before.
     Mutant(
         "next due",
@@ -82,15 +146,25 @@ MUTANTS = (
 )
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{mutant.invariant}, {mutant.mutation.script}")
-def test_the_walk_finds_a_guard_that_is_gone(server: Redis, mutant: Mutant) -> None:
+async def _all_or_nothing(
+    items: list[Any], attempt: Callable[[list[Any]], Awaitable[object]], *_: Any, **__: Any
+) -> None:
+    """In the place of isolate."""
+    if items:
+        await attempt(items)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=str)
+def test_the_walk_finds_a_guard_that_is_gone(server: Redis, mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("worker", "sync", "hints", "brokers.asynq") if mutant.mutation is None else ():
+        monkeypatch.setattr(f"peekaping_producer.{module}.isolate", _all_or_nothing)
     walked: list[int] = []
     with pytest.raises(Broken) as found:
         run_state_machine_as_test(
             lambda: Walk(
                 lambda: World(server, mutation=mutant.mutation, watch=[mutant.invariant]),
                 walked.append,
-                settles=mutant.invariant == "I8",
+                settles=mutant.settles,
                 begin=mutant.begin,
             ),
             settings=settings(

@@ -5,6 +5,7 @@ them (claim, load, hand-off, give back, drop; a page read, placed, moved, remove
 late, lose the answer, refuse, freeze (SIGSTOP), kill (SIGKILL), stop (SIGTERM), and do other things meanwhile.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,12 +15,14 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from peekaping_producer.schedule import keys as names
 from tests import asynq_peer
 from tests.asynq_peer import task_id, task_key
+from tests.invariants import strangers
 from tests.invariants.beginnings import Beginning
 from tests.invariants.replica import Call, Replica
 from tests.invariants.settled import settle
 from tests.invariants.world import IDS, World
 
 MOST_REPLICAS = 3
+HOUR_MS = 3_600_000
 WHICH = st.integers(0, 11)
 """Of those there are, counted round."""
 MONITORS = st.sampled_from(IDS)
@@ -209,10 +212,10 @@ class Walk(RuleBasedStateMachine):
         else:
             world.database.shows_nothing, world.database.away = how == "nothing", how == "away"
 
-    @rule(how=st.sampled_from(["vanish", "usurp"]))
+    @rule(how=st.sampled_from(["vanish", "usurp", "for an hour", "for ever"]))
     def break_leadership(self, how: str) -> None:
-        if how == "usurp":
-            self.world.usurp("another/term")
+        if how != "vanish":
+            self.world.usurp("another/term", {"usurp": 10_000, "for an hour": HOUR_MS, "for ever": math.inf}[how])
         else:
             self.world.redis.delete(names.LEADER)
             self.world.look()
@@ -228,7 +231,7 @@ class Walk(RuleBasedStateMachine):
             redis.delete(task_key(monitor_id))
         elif how == "lease":
             redis.delete(asynq_peer.LEASE)
-        elif how == "complete" and redis.exists(task_key(monitor_id)):
+        elif how == "complete" and redis.type(task_key(monitor_id)) == b"hash":
             redis.lrem(asynq_peer.PENDING, 0, task_id(monitor_id))
             redis.hset(task_key(monitor_id), "state", "completed")
             redis.zadd(asynq_peer.COMPLETED, {task_id(monitor_id): 1})
@@ -251,6 +254,36 @@ class Walk(RuleBasedStateMachine):
         else:
             go.enqueue_and_die(now_ms)
         self.world.look()
+
+    @rule(monitor_id=MONITORS, how=st.sampled_from(["broken", "raising", "refused", "mend"]))
+    def poison(self, monitor_id: str, how: str) -> None:
+        if how == "mend":
+            self.world.mend()
+        else:
+            self.world.poison(monitor_id, how)
+
+    @rule(
+        monitor_id=MONITORS,
+        how=st.sampled_from(["due", "lease", "asynq lease"]),
+        ahead=st.sampled_from([HOUR_MS, math.inf]),
+    )
+    def write_by_a_clock_far_ahead(self, monitor_id: str, how: str, ahead: float) -> None:
+        strangers.write_far_ahead(self.world, monitor_id, how, ahead)
+
+    @rule(which=WHICH, where=st.sampled_from(["due", "lease", "late", "pending"]))
+    def put_a_stranger(self, which: int, where: str) -> None:
+        strangers.put(self.world, where, strangers.IDS[which % len(strangers.IDS)])
+
+    @rule(monitor_id=MONITORS, how=st.sampled_from(["late", "wrong type"]))
+    def leave_behind(self, monitor_id: str, how: str) -> None:
+        if how == "late":
+            strangers.put(self.world, "late", monitor_id)
+        else:
+            strangers.put_another_type(self.world, monitor_id)
+
+    @rule(full=st.booleans())
+    def fill_redis(self, full: bool) -> None:
+        self.world.full = full
 
     def _step(self, do: Callable[..., Any], *args: Any) -> None:
         """A step of ours may break an invariant; then there is no point in settling."""

@@ -7,11 +7,13 @@ from typing import Any
 
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from peekaping_producer.errors import StoreError, StoreUnavailableError
+from peekaping_producer.schedule import CLAIM_WITHIN_S
 from peekaping_producer.schedule import keys as names
+from peekaping_producer.stores import Loaded
 from tests import asynq_peer
 from tests.asynq_peer import RECOVER_AFTER_S, AsynqPeer
 from tests.clock import START_MS
@@ -26,30 +28,43 @@ _LOOK = """
 redis.call('PERSIST', KEYS[3]) -- real time has no part in this
 local tasks = {}
 for i, key in ipairs(ARGV) do
-  tasks[i] = redis.call('HMGET', key, 'state', 'pending_since')
-  tasks[i][3] = redis.call('HEXISTS', key, 'msg')
-  tasks[i][4] = redis.call('EXISTS', key)
+  local kind = redis.call('TYPE', key).ok
+  tasks[i] = kind == 'hash' and redis.call('HMGET', key, 'state', 'pending_since') or {false, false}
+  tasks[i][3] = kind == 'hash' and redis.call('HEXISTS', key, 'msg') or 0
+  tasks[i][4] = kind == 'none' and 0 or 1
 end
 return {
   redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES'), redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES'),
   redis.call('GET', KEYS[3]), redis.call('LRANGE', KEYS[4], 0, -1), redis.call('LRANGE', KEYS[5], 0, -1),
   redis.call('ZRANGE', KEYS[6], 0, -1, 'WITHSCORES'), tasks,
+  redis.call('ZRANGE', KEYS[7], 0, -1, 'WITHSCORES'),
 }
 """
-_LOOK_AT = (names.DUE, names.LEASE, names.LEADER, asynq_peer.PENDING, asynq_peer.ACTIVE, asynq_peer.LEASE)
+_LOOK_AT = (names.DUE, names.LEASE, names.LEADER, asynq_peer.PENDING, asynq_peer.ACTIVE, asynq_peer.LEASE, names.LATE)
 _LOOK_COMMAND = ("EVAL", _LOOK, len(_LOOK_AT), *_LOOK_AT, *(asynq_peer.task_key(each) for each in IDS))
+
+
+class UnforeseenError(Exception):
+    """What a driver or a decoder may raise, and nobody has thought of."""
 
 
 class Database(MemoryStore):
     """The rows; for a while it may show none of them, as a wrong replica does."""
 
     shows_nothing: bool = False
+    raising: frozenset[str] = frozenset()
+    """Rows that nobody can read, together with any others."""
     on_empty_answer: Callable[[], None] = staticmethod(lambda: None)
 
     def _read(self, what: str) -> None:
         super()._read(what)
         if self.shows_nothing:
             self.on_empty_answer()
+
+    async def load(self, ids: list[str]) -> Loaded:
+        if self.raising & set(ids):
+            raise UnforeseenError("a row of a form that nobody knows")
+        return await super().load(ids)
 
     def __getattribute__(self, name: str) -> Any:
         if name == "rows" and super().__getattribute__("shows_nothing"):
@@ -91,11 +106,16 @@ class World:
         self.consumed: dict[str, float] = {}
         """When a consumer last took a task of each monitor, in STEADY's seconds."""
         self.go = GoPeer(redis)
+        self.refused: set[str] = set()
+        """Monitors whose task Redis refuses."""
+        self.full = False
+        """Redis refuses what replicas write, where it needs memory."""
         self.calls = 0
         """Of scripts, by replicas."""
         self._consumer = AsynqPeer(_Immediate(redis))
         self._mutation = mutation
-        self._leader_until_ms = 0
+        self._leader_until_ms: float = 0
+        self._stepped_back_s = -1.0
         redis.flushdb()
         redis.script_flush()
         for each in IDS:
@@ -132,28 +152,54 @@ class World:
         call.done = True
         self._set_time(self.now_ms + 1)
         STEADY.now_s += 0.001
+        call.done_s = STEADY.now_s
         if callable(call.command):
             try:
                 call.outcome = call.command()
-            except StoreError as error:
+            except (StoreError, UnforeseenError) as error:
                 call.outcome = error
             return
-        with self.redis.pipeline(transaction=False) as pipe:
-            pipe.set("test:clock", self.now_ms)
-            pipe.execute_command(*call.command)  # type: ignore[no-untyped-call]
-            pipe.execute_command(*_LOOK_COMMAND)  # type: ignore[no-untyped-call]
-            _, call.outcome, seen = pipe.execute(raise_on_error=False)
+        if call.name == "hand_off" and self.refused & {each for each in call.command if isinstance(each, str)}:
+            call.outcome = ResponseError("ERR string exceeds maximum allowed size")
+            return
+        call.outcome, seen = self._run(call)
         self.calls += not isinstance(call.outcome, RedisError)
         if call.name == "campaign":
             call.outcome = self._campaigned(call.outcome, call.command)
-        self.ledger.called(call.name, _keys(seen), self.now_ms)
+        before = self.ledger.keys.lease
+        self.ledger.called(call.name, seen, self.now_ms)
+        if call.name == "claim" and self._came_too_late(call) and (taken := seen.lease.keys() - before.keys()):
+            self.ledger.fail("late claim", min(taken), "claimed for somebody who has long given up waiting")
+
+    def _run(self, call: Call) -> tuple[Any, Keys]:
+        """One command at the walk's time; and what the keys are afterwards."""
+        assert not callable(call.command)
+        left_ms = self._leader_until_ms - self.now_ms
+        with self.redis.pipeline(transaction=False) as pipe:
+            pipe.set("test:clock", self.now_ms)
+            if math.isfinite(left_ms):
+                pipe.pexpire(names.LEADER, max(int(left_ms), 1000))
+            else:
+                pipe.persist(names.LEADER)
+            pipe.config_set("maxmemory", int(self.full))
+            pipe.execute_command(call.command[0], *map(_bytes, call.command[1:]))  # type: ignore[no-untyped-call]
+            pipe.config_set("maxmemory", 0)
+            pipe.execute_command(*_LOOK_COMMAND)  # type: ignore[no-untyped-call]
+            *_, outcome, _, seen = pipe.execute(raise_on_error=False)
+        return outcome, _keys(seen)
+
+    def _came_too_late(self, call: Call) -> bool:
+        """Whether a claim's sender has given up, and Redis can know."""
+        knew = call.clock_seen_s is not None and call.clock_seen_s > self._stepped_back_s
+        return knew and STEADY.now_s - call.asked_s > CLAIM_WITHIN_S + 0.1
 
     def _campaigned(self, outcome: Any, command: tuple[Any, ...]) -> Any:
         """The key's end is kept here, in the walk's time."""
         if isinstance(outcome, list) and outcome[0] in (b"won", b"renewed"):
-            self._leader_until_ms = self.now_ms + command[-1]
+            self._leader_until_ms = self.now_ms + command[-2]
         elif isinstance(outcome, list):
-            outcome = [outcome[0], self._leader_until_ms - self.now_ms]
+            left_ms = int(self._leader_until_ms - self.now_ms) if math.isfinite(self._leader_until_ms) else -1
+            outcome = [outcome[0], left_ms, outcome[2], left_ms]
         return outcome
 
     def answer(self, replica: Replica, call: Call) -> None:
@@ -164,6 +210,8 @@ class World:
                 call.reply.set_exception(call.outcome)
             else:
                 call.reply.set_result(call.outcome)
+                if call.name == "claim":
+                    replica.gate.clock_seen_s = call.done_s
         self.turn(replica)
 
     def lose_answer(self, replica: Replica, call: Call) -> None:
@@ -181,7 +229,12 @@ class World:
         self.turn(replica)
 
     def turn(self, replica: Replica) -> None:
-        replica.turn()
+        try:
+            replica.turn()
+        except AssertionError:
+            raise
+        except Exception as error:
+            self.ledger.fail("I6", "-", f"a replica ended by itself: {error!r}")
         self.late += [call for call in replica.given_up() if not callable(call.command)]
         if replica.ended and replica in self.replicas:
             self.bury(replica)
@@ -216,12 +269,14 @@ class World:
 
     def step_clock(self, seconds: float) -> None:
         """Redis TIME alone: a failover to a server whose clock differs."""
+        if seconds < 0:
+            self._stepped_back_s = STEADY.now_s
         self._set_time(self.now_ms + round(seconds * 1000))
         ended = self.now_ms >= self._leader_until_ms and self.ledger.keys.leader
         if ended:
             self.redis.delete(names.LEADER)
         for each in self.in_hand:
-            immediately(self._consumer.extend(each, self.now_ms / 1000))
+            self._consume(self._consumer.extend(each, self.now_ms / 1000))
         if ended or self.in_hand:
             self.look()
 
@@ -253,6 +308,26 @@ class World:
         self.ledger.row_changed(monitor_id)
         self.events = [*self.events[-9:], event.encode()]
 
+    # Poison: what is wrong with one monitor alone.
+
+    def poison(self, monitor_id: str, how: str) -> None:
+        """Its row is `broken`, reading it is `raising` what nobody foresaw, or its task is `refused` by Redis."""
+        if how == "broken":
+            self.database.broken[monitor_id] = "a row that says nothing"
+        elif how == "raising":
+            self.database.raising |= {monitor_id}
+        else:
+            self.refused.add(monitor_id)
+
+    @property
+    def poisoned(self) -> set[str]:
+        return {*self.database.broken, *self.database.raising, *self.refused}
+
+    def mend(self) -> None:
+        self.database.broken.clear()
+        self.database.raising = frozenset()
+        self.refused.clear()
+
     def publish(self, event: bytes) -> None:
         for replica in list(self.replicas):
             replica.hear(event)
@@ -261,7 +336,7 @@ class World:
     # Consumers. Whoever lets them work looks at the keys afterwards.
 
     def dequeue(self) -> bool:
-        message = immediately(self._consumer.dequeue(self.now_ms / 1000))
+        message = self._consume(self._consumer.dequeue(self.now_ms / 1000))
         if message:
             monitor_id = message.id.removeprefix("healthcheck:")
             self.consumed[monitor_id] = STEADY.now_s
@@ -275,30 +350,39 @@ class World:
                 self.finish(-1)
 
     def finish(self, which: int) -> None:
-        immediately(self._consumer.finish(self.in_hand.pop(which)))
+        self._consume(self._consumer.finish(self.in_hand.pop(which)))
 
     def fail(self, which: int) -> None:
-        immediately(self._consumer.fail(self.in_hand.pop(which), self.now_ms / 1000))
+        self._consume(self._consumer.fail(self.in_hand.pop(which), self.now_ms / 1000))
 
     def requeue(self, which: int) -> None:
-        immediately(self._consumer.requeue(self.in_hand.pop(which)))
+        self._consume(self._consumer.requeue(self.in_hand.pop(which)))
 
     def recover(self) -> None:
-        immediately(self._consumer.recover(self.now_ms / 1000))
+        self._consume(self._consumer.recover(self.now_ms / 1000))
+
+    @staticmethod
+    def _consume(step: Any) -> Any:
+        """Where a task's key is of another type, asynq's scripts fail half-way."""
+        try:
+            return immediately(step)
+        except ResponseError:
+            return None
 
     # Leadership, from outside.
 
-    def usurp(self, holder: str) -> None:
+    def usurp(self, holder: str, for_ms: float = 10_000) -> None:
         self.redis.set(names.LEADER, holder)
-        self._leader_until_ms = self.now_ms + 10_000
+        self._leader_until_ms = self.now_ms + for_ms
         self.look()
 
 
 def _keys(seen: Any) -> Keys:
-    due, lease, leader, pending, active, asynq_lease, tasks = seen
+    due, lease, leader, pending, active, asynq_lease, tasks, late = seen
     return Keys(
         _scores(due),
         _scores(lease),
+        _scores(late),
         leader.decode() if leader else None,
         tuple(map(_id, pending)),
         tuple(map(_id, active)),
@@ -311,9 +395,14 @@ def _keys(seen: Any) -> Keys:
     )
 
 
+def _bytes(each: Any) -> Any:
+    """As the product's client encodes it."""
+    return each.encode(errors="surrogateescape") if isinstance(each, str) else each
+
+
 def _scores(flat: list[bytes]) -> dict[str, float]:
     return {_id(flat[i]): float(flat[i + 1]) for i in range(0, len(flat), 2)}
 
 
 def _id(raw: bytes) -> str:
-    return raw.decode().removeprefix("healthcheck:")
+    return raw.decode(errors="surrogateescape").removeprefix("healthcheck:")

@@ -1,0 +1,44 @@
+"""What does not belong into the keys: members that are no monitors, and values that only a wrong clock can write."""
+
+from peekaping_producer.schedule import LONGEST_ID
+from peekaping_producer.schedule import keys as names
+from tests import asynq_peer
+from tests.asynq_peer import task_id, task_key
+from tests.invariants.world import World
+
+IDS = ("m" * (LONGEST_ID + 1), "no-id", "", "\udcff\udcfe", "{}")
+"""The first is like an id of this database but for its length."""
+
+
+def put(world: World, where: str, stranger: str) -> None:
+    """A member that nobody knows; `late` may also be a monitor's, left behind by a peer that knows of no such key."""
+    member = stranger.encode(errors="surrogateescape")
+    keys = world.ledger.keys
+    if where == "pending":
+        world.redis.lpush(asynq_peer.PENDING, member)
+    elif where == "late":
+        world.redis.zadd(names.LATE, {member: world.now_ms - 2000}, nx=True)
+    elif stranger not in keys.members and where == "due":
+        world.redis.zadd(names.DUE, {member: world.now_ms})
+    elif stranger not in keys.members:
+        world.redis.zadd(names.LEASE, {member: world.now_ms + 10_000.25})
+    world.look()
+
+
+def put_another_type(world: World, monitor_id: str) -> None:
+    """In the place of its task."""
+    world.redis.set(task_key(monitor_id), "no task")
+    world.look()
+
+
+def write_far_ahead(world: World, monitor_id: str, where: str, ahead_ms: float) -> None:
+    """A due time, a lease, or asynq's lease of its task."""
+    keys, then_ms = world.ledger.keys, world.now_ms + ahead_ms
+    if where == "due" and monitor_id in keys.due:
+        world.redis.zadd(names.DUE, {monitor_id: then_ms})
+    elif where == "lease" and monitor_id in keys.members:
+        world.redis.zrem(names.DUE, monitor_id)
+        world.redis.zadd(names.LEASE, {monitor_id: then_ms})
+    elif where == "asynq lease":
+        world.redis.zadd(asynq_peer.LEASE, {task_id(monitor_id): then_ms / 1000}, xx=True)
+    world.look()
