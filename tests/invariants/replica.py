@@ -233,6 +233,11 @@ class Replica:
         return self._producer._leader.term
 
     @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._producer._stopping.is_set()
+
+    @property
     def ended(self) -> bool:
         return self._life.done()
 

@@ -69,5 +69,5 @@ def _mend(world: World) -> None:
     for call in world.late:
         world.carry_out(call)
     world.late.clear()
-    if len(world.replicas) < 2:
+    if sum(not replica.stopping for replica in world.replicas) < 2:
         world.start_replica()
