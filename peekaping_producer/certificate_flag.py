@@ -13,6 +13,8 @@ import msgspec
 
 _NAME = "check_cert_expiry"
 _KEY = _NAME.encode()
+_MIDDLE = re.compile("_[cC][eE][rR][tT]_")
+_FEW_UNDERSCORES = 100_000
 _KELVIN = "\u212a".encode()
 """The Kelvin sign: to Go and Python a k in another case. No other letter of the name has such a twin."""
 _ESCAPED = re.compile(rb"\\u(?:00[4-7]|212a)")
@@ -39,8 +41,13 @@ def read(config: str) -> bool:
     Raises ValueError where Go fails to parse the config, and where it is beyond the limits above; the message never
     quotes it.
     """
-    if len(config) > _LARGE and "_" not in config and "\\" not in config:
-        return False
+    if len(config) > _LARGE and "\\" not in config and config.isascii() and config.count("_") <= _FEW_UNDERSCORES:
+        # The same as below, without copies in lower case: a text of 50 MB holds up everything else for as long.
+        names = _spellings(config)
+        if not names:
+            return False
+        if names == [_NAME]:
+            return _read_at_once(config)
     data = config.encode()
     lowered = data.lower()
     spelled = lowered.count(_KEY)
@@ -48,11 +55,22 @@ def read(config: str) -> bool:
     if not spelled and not respelled and len(data) > _LARGE:
         return False
     if not respelled and (spelled == 0 or (spelled == 1 and _KEY in data)):
-        try:
-            return _decode(data).check_cert_expiry or False
-        except (msgspec.MsgspecError, RecursionError):
-            pass  # msgspec is stricter than Go: the careful reader decides, and names what is wrong
+        return _read_at_once(config)
     return _read_carefully(config)
+
+
+def _spellings(config: str) -> list[str]:
+    """Where the name stands in `config`, in whatever case; an underscore is found fast where there are few."""
+    before, after = len("check"), len("_cert_expiry")
+    found = (config[max(match.start() - before, 0) : match.start() + after] for match in _MIDDLE.finditer(config))
+    return [each for each in found if each.lower() == _NAME]
+
+
+def _read_at_once(config: str) -> bool:
+    try:
+        return _decode(config).check_cert_expiry or False
+    except (msgspec.MsgspecError, RecursionError):  # msgspec is stricter than Go, and does not say what is wrong
+        return _read_carefully(config)
 
 
 def _read_carefully(config: str) -> bool:

@@ -21,6 +21,8 @@ _MOST_FAILURES_IN_A_ROW = 8
 _SMALLER_BY = 16
 """A batch that could not be read is tried again in parts that are smaller by this factor."""
 _FIRST_DELAY_S = 10.0
+_COSTLY_BYTES, _FIRST_COSTLY_DELAY_S = 2**22, 60.0
+"""Each attempt to read, build and send a large task holds up everything else: by about 0.2 s at 50 MB."""
 _MOST_REMEMBERED = 100_000
 
 # What Redis refuses whatever the item is. Found anywhere in the text, since before version 7 the error of a command
@@ -129,13 +131,14 @@ class Suspects:
         for each in ids:
             self._remember(each, size)
 
-    def failed(self, monitor_id: str) -> float:
-        """It failed alone: seconds until the next attempt, more each time."""
+    def failed(self, monitor_id: str, *, size: int = 0) -> float:
+        """It failed alone, with a task of so many bytes: seconds until the next attempt, more each time."""
         failures = self._failures.get(monitor_id, 0)
         self._remember(monitor_id, 1)
         if len(self._failures) < _MOST_REMEMBERED or failures:
             self._failures[monitor_id] = failures + 1
-        return float(_FIRST_DELAY_S * 2 ** min(failures, 10))
+        first_s = _FIRST_DELAY_S if size < _COSTLY_BYTES else _FIRST_COSTLY_DELAY_S
+        return float(first_s * 2 ** min(failures, 10))
 
     def worked(self, ids: Iterable[str]) -> None:
         """These went well: nothing is held against them."""

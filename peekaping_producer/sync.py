@@ -159,6 +159,8 @@ class Sync:
     async def _remove_unknown(self, term: str, session: Session, known: set[int]) -> None:
         members, unknown = await self._members(lambda monitor_id: hash(monitor_id) not in known)
         foreign, ours = _split(unknown, self._store.is_id)
+        for seen in (seen for some in foreign.values() for seen in some):
+            self._oddities.report(seen.id, "schedule.foreign_member", "No monitor id of this database: removed.")
         await self._remove(term, foreign, "schedule.foreign_members", "Removed members that are no monitor ids.")
         self.refused_removal = not known and members >= BELIEVE_EMPTY_BELOW
         if self.refused_removal:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
 import structlog
@@ -172,6 +173,8 @@ class Worker:
                 self._oddities.report(monitor_id, "monitor.refused", f"Its task is refused: {reason}.")
             for monitor_id in handed.running:
                 self._oddities.report(monitor_id, "monitor.overlapping", "Its check has been running for many ticks.")
+            for monitor_id in handed.wrong_type:
+                self._oddities.report(monitor_id, "monitor.wrong_type", "Its task's key held no task: replaced.")
         if len(tasks) < len(ids):
             built = {task.monitor_id for task in tasks}
             failed |= loaded.broken | {c.monitor.id: "unbuilt" for c in runs if c.monitor.id not in built}
@@ -180,7 +183,7 @@ class Worker:
             await self._drop(claim, ids, loaded)
             await self._let_wait(claim, loaded)
         self._suspects.worked(each for each in ids if each not in failed)
-        await self._set_aside(claim, failed)
+        await self._set_aside(claim, failed, {task.monitor_id: len(task.payload) for task in tasks if failed})
 
     async def _drop(self, claim: Claim, ids: list[str], loaded: Loaded) -> None:
         drops = [monitor_id for monitor_id, check in loaded.checks.items() if not check.monitor.runs]
@@ -202,11 +205,12 @@ class Worker:
             await self._claims.postpone(claim, loaded.waiting, RETRY_WAITING_S)
             self._metrics.handed_off.labels(Outcome.WAITING.value).inc(len(loaded.waiting))
 
-    async def _set_aside(self, claim: Claim, failed: dict[str, str]) -> None:
-        """Let them be due again later: each failure of its own makes a monitor wait longer."""
+    async def _set_aside(self, claim: Claim, failed: dict[str, str], sizes: Mapping[str, int] | None = None) -> None:
+        """Let them be due again later: each failure of its own makes a monitor wait longer. `sizes`: of their tasks."""
         by_delay: dict[float, list[str]] = {}
         for monitor_id in failed:
-            by_delay.setdefault(self._suspects.failed(monitor_id), []).append(monitor_id)
+            size = sizes.get(monitor_id, 0) if sizes else 0
+            by_delay.setdefault(self._suspects.failed(monitor_id, size=size), []).append(monitor_id)
         for delay_s, ids in by_delay.items():
             await self._claims.postpone(claim, ids, delay_s)
         if failed:

@@ -34,6 +34,8 @@ class HandOff(msgspec.Struct, frozen=True):
     """By monitor id, why its task alone could not be handed off: the claim still holds it."""
     running: Mapping[str, int] = {}
     """By monitor id, how many ticks its task has run for, where that is remarkable."""
+    wrong_type: tuple[str, ...] = ()
+    """Monitors whose task's place held something that is no task: it gave way."""
 
 
 class Broker(Protocol):

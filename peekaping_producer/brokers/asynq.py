@@ -3,6 +3,7 @@
 One script enqueues and reschedules, so there is no instant at which one of the two has happened.
 """
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -79,17 +80,17 @@ class AsynqBroker:
             exceptions.update({some[index - 1].task.monitor_id: outcome for index, outcome in outcomes.items()})
 
         def set_aside(message: _Message, error: Exception) -> None:
-            refused[message.task.monitor_id] = f"{describe(error)} ({len(message.data)} bytes)"
+            refused[message.task.monitor_id] = _why_refused(message, error)
 
         for some in _calls(messages):
-            alone = len(some) == 1 and len(some[0].data) >= LARGE_BYTES
-
-            def is_everyones(error: BaseException, *, alone: bool = alone) -> bool:
-                # Redis refuses what is too large by closing the connection, at times before its reason is read.
-                return is_of_dependency(error) and not (alone and is_lost_connection(error))
-
-            await isolate(some, attempt, set_aside, is_of_dependency=is_everyones)
-        return HandOff(now_ms, exceptions, refused, running)
+            large = len(some[0].data) >= LARGE_BYTES
+            await isolate(
+                some, attempt, set_aside, is_of_dependency=_is_no_fault_of_size if large else is_of_dependency
+            )
+        wrong_type = tuple(monitor_id for monitor_id, overlaps in running.items() if not overlaps)
+        for monitor_id in wrong_type:
+            del running[monitor_id]
+        return HandOff(now_ms, exceptions, refused, running, wrong_type)
 
     @unpacking
     async def _call(self, claim: Claim, messages: list["_Message"]) -> tuple[int, dict[int, Outcome], list[Any]]:
@@ -151,8 +152,10 @@ class AsynqBroker:
 
         small = [each for each in dict.fromkeys(suspects) if len(each) < LARGE_BYTES]
         large = [each for each in dict.fromkeys(suspects) if len(each) >= LARGE_BYTES]
-        for some in (*chunks(small, _SUSPECTS_AT_ONCE), *chunks(large, 1)):
+        for some in chunks(small, _SUSPECTS_AT_ONCE):
             await isolate(some, sweep, leave)
+        for some in chunks(large, 1):
+            await isolate(some, sweep, leave, is_of_dependency=_is_no_fault_of_size)
         return swept[0], swept[1]
 
     @unpacking
@@ -173,6 +176,24 @@ class AsynqBroker:
 class _Message(msgspec.Struct, frozen=True, gc=False):
     task: HealthCheckTask
     data: bytes
+
+
+def _is_no_fault_of_size(error: BaseException) -> bool:
+    """Whether an error that a single large argument met is Redis's, whatever the argument.
+
+    Redis refuses what is too large by closing the connection, mostly before its reason is read.
+    """
+    return is_of_dependency(error) and not is_lost_connection(error)
+
+
+def _why_refused(message: _Message, error: Exception) -> str:
+    """In words that are the same at each attempt, so that they are logged once."""
+    size = f"{math.ceil(len(message.data) / 1000)} kB"
+    # Redis names its limit and ends the connection: by chance the one or the other is seen.
+    too_large = is_lost_connection(error) or "invalid bulk length" in str(error)
+    if len(message.data) >= LARGE_BYTES and too_large:
+        return f"Redis, or a limit on the way to it, does not take its {size} (see proto-max-bulk-len)"
+    return f"{describe(error)} ({size})"
 
 
 def _calls(messages: list[_Message]) -> Iterator[list[_Message]]:

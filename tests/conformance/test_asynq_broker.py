@@ -415,6 +415,30 @@ async def test_a_task_that_redis_refuses_stops_no_other(
     assert await redis.zscore(keys.LEASE, "big") == float(claim.token)  # left to the caller
 
 
+async def test_a_refusal_is_told_in_the_same_words_at_each_attempt(bench: Bench, small_arguments: None) -> None:
+    """Redis answers and ends the connection: whichever is seen first, the log says it once."""
+    claim = await bench.claim("big")
+    words = set()
+    for size in range(1_300_001, 1_300_030):
+        handed = await bench.broker.hand_off(claim, [HealthCheckTask("big", INTERVAL, 16, b"x" * size)])
+        words.add(handed.refused["big"])
+    assert words == {"Redis, or a limit on the way to it, does not take its 1301 kB (see proto-max-bulk-len)"}
+
+
+async def test_others_go_on_while_a_large_task_is_sent(bench: Bench) -> None:
+    """It is neither copied nor sent at once: the loop never stands still for as long as that."""
+    claim = await bench.claim("big")
+    task = HealthCheckTask("big", INTERVAL, 16, b"x" * 100_000_000)
+    sending = asyncio.create_task(bench.broker.hand_off(claim, [task]))
+    turns = 0
+    while not sending.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert (await sending).refused == {}
+    assert await bench.pending() == ["big"]
+    assert turns > 100, "one for each time that the socket was full"
+
+
 async def test_large_tasks_travel_alone_and_all_arrive(bench: Bench) -> None:
     claim = await bench.claim(*(f"m{n}" for n in range(40)))
     tasks = [
@@ -437,7 +461,7 @@ async def test_a_key_of_another_type_at_the_tasks_name_is_replaced(redis: Redis,
     }[kind]
     await redis.execute_command(*make)  # type: ignore[no-untyped-call]
     handed = await bench.run("a", "b")
-    assert handed.exceptions == {"a": Outcome.REPLACED}
+    assert (handed.exceptions, handed.wrong_type, handed.running) == ({"a": Outcome.REPLACED}, ("a",), {})
     assert sorted(await bench.pending()) == ["a", "b"]
 
 

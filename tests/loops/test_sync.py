@@ -56,6 +56,8 @@ async def test_members_that_are_no_ids_leave_even_when_the_database_is_empty(par
     await schedule_members(parts, *(f"foreign{n}" for n in range(30)))
     await parts.sync.run_once(TERM)
     assert await parts.due() == {}
+    assert parts.count("monitor_oddities_total", kind="schedule.foreign_member") == 30
+    assert {each["monitor_id"] for each in parts.oddities.current()} == {f"foreign{n}" for n in range(30)}
 
 
 async def test_a_wholly_empty_answer_removes_nothing_from_twenty_members_on(parts: Parts) -> None:

@@ -173,6 +173,25 @@ def test_the_fast_and_the_careful_way_agree(document: Any, ascii_only: bool, pla
     assert verdict(read) == verdict(certificate_flag._read_carefully)
 
 
+@given(st.dictionaries(TEXT, VALUE, max_size=4), st.booleans(), st.integers(0, 400), GARBAGE)
+def test_large_texts_are_read_as_small_ones_are(document: Any, upper: bool, place: int, garbage: str) -> None:
+    """But for the shortcut that a text without the name is not parsed."""
+    config = json.dumps(document)
+    config = config.replace("check_cert", "Check_CERT") if upper else config
+    config = config[:place] + garbage + config[place:]
+
+    def verdict(**limits: int) -> bool | str:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in limits.items():
+                patch.setattr(certificate_flag, name, value)
+            try:
+                return read(config)
+            except ValueError:
+                return "error"
+
+    assert verdict(_LARGE=0) == verdict(_LARGE=0, _FEW_UNDERSCORES=-1)
+
+
 LARGE = 20_000_000
 
 
@@ -183,6 +202,11 @@ LARGE = 20_000_000
         ('{"my_body": "' + "x" * LARGE + '"}', False),
         ("[" * LARGE, False),
         ("{" + SET + ', "body": "' + "x" * LARGE + '"}', True),
+        ("{" + SET + ', "body": "' + "_" * LARGE + '"}', True),
+        ("{" + SET + ', "body": "' + "_cert_" * 90_000 + "x" * LARGE + '"}', True),
+        ('{"CHECK_cert_expiry": true, "body": "' + "x" * 2_000_000 + '"}', True),
+        ('{"CHECK_cert_expiry": false, "check_cert_expiry": true, "body": "' + "x" * 2_000_000 + '"}', True),
+        ('{"check_cert_expiry": true, "Check_cert_expiry": false, "body": "' + "x" * 2_000_000 + '"}', False),
         ("{" + SET + ', "body": "' + "\u00fc" * LARGE + '"}', True),
         ("{" + SET + ', "body": [' + "1," * LARGE + "1]}", True),
         ("{" + SET + ', "body": "' + "\\u00fc" * (LARGE // 6) + '"}', True),

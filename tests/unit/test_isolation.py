@@ -138,3 +138,8 @@ def test_the_wait_grows_with_each_failure_and_starts_anew_after_a_success() -> N
     suspects.worked(["a"])
     assert len(suspects) == 0
     assert suspects.failed("a") == 10
+
+
+def test_the_wait_is_long_from_the_first_failure_where_an_attempt_costs_the_others_time() -> None:
+    assert Suspects().failed("a", size=4_000_000) == 10
+    assert Suspects().failed("a", size=50_000_000) == 60

@@ -4,7 +4,8 @@
 -- ARGV  1 token  2 queue  3 prefix of a task's key  4 prefix of a task's id,
 --       then triples (at most 1000): monitor id, period in ms, TaskMessage bytes
 -- returns {now, [index from 1, 'lost' | 'overlap' | 'replaced', ...], [index, overlaps of its running task so far, ...]};
---       what is not listed in the first was enqueued; the second lists tasks that run for OVERLAPS_TO_TELL ticks or more
+--       what is not listed in the first was enqueued; the second lists tasks that run for OVERLAPS_TO_TELL ticks or more,
+--       and with 0 those whose key held something else than a task, which was replaced
 local ASYNQ_LEASE_ALLOWANCE_S = 30 -- asynq's leases are written by the consumers' clocks
 -- asynq renews a lease to 30 s from now: one that ends later than that, the allowance and a step of the clock was
 -- written by a clock far ahead, and might silence its monitor for as long.
@@ -98,6 +99,8 @@ for _, i in ipairs(conflicting) do
     redis.call('DEL', key)
     enqueue(i)
     tell(i, 'replaced')
+    running[#running + 1] = i
+    running[#running + 1] = 0
   elseif state == 'pending' and queued(task_id, task[2]) then
     -- Kept in its place, but fresh: Go's workers discard tasks older than one and a half intervals.
     redis.call('HSET', key, 'msg', ARGV[4 + 3 * i])
