@@ -16,14 +16,17 @@ from bench.servers import servers
 from peekaping_producer.brokers.asynq import PENDING
 from peekaping_producer.schedule import keys
 from peekaping_producer.targets import DatabaseTarget
+from peekaping_producer.tasks import end
 from tests.e2e.replicas import row
 from tests.servers import databases, postgres
 from tests.servers.databases import new_id
 
 DAY_S = 86_400
 _CHUNK = 5000
+_LEADER_TTL_MS = 50_000
+"""Believed, since it is below LONGEST_LEADER_TTL_S."""
 ROOT = Path(__file__).parents[1]
-_WITHOUT_DOTENV = Path(__file__).parent
+WITHOUT_DOTENV = Path(__file__).parent
 """A replica reads `.env` in its working directory; one in the checkout may name servers in production."""
 STALLED_S = 60.0
 """Nothing moved for so long: it will not any more."""
@@ -38,9 +41,11 @@ class Ground:
         self.database = database
         self.redis_url = environment.get("REDIS_URL") or f"redis://127.0.0.1:{environment['REDIS_PORT']}/0"
         self.redis = Redis.from_url(self.redis_url)
+        self._leading: asyncio.Task[None] | None = None
 
     async def fill(self, count: int, *, interval: int = 60) -> list[str]:
         """Empty both; make `count` active http monitors in the database alone; returns their ids."""
+        await self.resign()
         await self.redis.flushdb()
         if self.database.dialect == "postgres":
             ids = [new_id() for _ in range(count)]
@@ -65,12 +70,28 @@ class Ground:
         await self.schedule(dict.fromkeys(ids, tick_ms))
 
     async def lead(self) -> None:
-        """Take the leader's key, so that no replica syncs."""
-        await self.redis.set(keys.LEADER, "bench", px=3_600_000)
+        """Keep the leader's key until `resign`, so that no replica syncs."""
+        await self.resign()
+        await self.redis.set(keys.LEADER, "bench", px=_LEADER_TTL_MS)
+        self._leading = asyncio.create_task(self._keep_leading())
 
     async def resign(self) -> None:
         """Give the leader's key up again."""
+        if self._leading:
+            await end(self._leading)
+            self._leading = None
         await self.redis.delete(keys.LEADER)
+
+    async def _keep_leading(self) -> None:
+        while True:
+            await asyncio.sleep(_LEADER_TTL_MS / 5000)
+            await self.redis.pexpire(keys.LEADER, _LEADER_TTL_MS)
+
+    async def close(self) -> None:
+        """Leave Redis."""
+        if self._leading:
+            await end(self._leading)
+        await self.redis.aclose()
 
     async def connected(self, producers: Sequence[Process]) -> None:
         """Wait until all of them have found Redis, and nothing to do."""
@@ -106,13 +127,17 @@ class Ground:
             for each in running:
                 each.wait()
 
+    def environment_of_commands(self, **settings: str) -> dict[str, str]:
+        """Of the product's commands, so that they use both servers."""
+        given = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "METRICS_ADDR": "off", "MODE": "prod"}
+        return {**given, **self.environment, **settings}
+
     def start(self, **settings: str) -> Process:
         """One replica, which the caller ends."""
-        given = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "METRICS_ADDR": "off", "MODE": "prod"}
         return subprocess.Popen(
             [sys.executable, "-m", "peekaping_producer", "run"],
-            env={**given, **self.environment, **settings},
-            cwd=_WITHOUT_DOTENV,
+            env=self.environment_of_commands(**settings),
+            cwd=WITHOUT_DOTENV,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -126,7 +151,7 @@ async def ground(store: str = "postgres", *, empty_them: bool = False) -> AsyncI
         try:
             yield made
         finally:
-            await made.redis.aclose()
+            await made.close()
 
 
 async def _reaches(enough: int, count: Callable[[], Awaitable[int]], what: str, producers: Sequence[Process]) -> None:

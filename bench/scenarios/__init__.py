@@ -13,6 +13,7 @@ from bench.scenarios import (
     idle,
     lateness,
     memory,
+    poison,
     replicas,
     start,
     sweep,
@@ -33,6 +34,7 @@ DEFAULT: dict[str, Scenario] = {
     "failover": failover.run,
     "memory": memory.run,
     "start": start.run,
+    "poison": poison.run,
 }
 """The rows of docs/performance.md."""
 FURTHER: dict[str, Scenario] = {"growth": growth.run, "sweep": sweep.run}

@@ -210,7 +210,7 @@ class PostgresDatabase(SqlDatabase):
 
     async def let_proxies_dangle(self) -> None:
         """Let a monitor name a proxy that is not there."""
-        await self.execute("ALTER TABLE monitors DROP CONSTRAINT monitors_proxy_id_fkey")
+        await self.execute("ALTER TABLE monitors DROP CONSTRAINT IF EXISTS monitors_proxy_id_fkey")
 
     async def close(self) -> None:
         """Leave the database."""

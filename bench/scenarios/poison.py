@@ -1,0 +1,97 @@
+"""What one monitor of every poisonous kind does to the lateness of 10,000 others, which come due evenly in a minute.
+
+Each round is once clean and once with the poisons, on the same servers. The replica leads and syncs first; then each
+monitor is due once. Redis takes 1 MiB in one piece, so that there are tasks that it refuses.
+"""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+
+from bench.figures import Figure, percentile
+from bench.ground import DAY_S, WITHOUT_DOTENV, Ground, now_ms
+from bench.handed import lateness_ms
+from bench.options import Options
+from bench.scraped import Scraper
+from peekaping_producer.brokers.asynq import PENDING, TASK_ID_PREFIX
+from tests.poison import Poison, bulks_limited, insert_poisons
+from tests.servers import databases
+
+MONITORS = 10_000
+SPREAD_MS = 60_000
+MOST_RATIO = 1.5
+MOST_MORE_MS = 20.0
+"""A difference that is smaller counts as none, whatever the ratio."""
+_REPORTED_WITHIN_S = 15.0
+
+
+async def run(ground: Ground, options: Options) -> list[Figure]:
+    """p99 of both, their ratio, and what is more than the ratio may be."""
+    count = options.monitors or MONITORS
+    clean, poisoned = [], []
+    async with bulks_limited(ground.redis):
+        for _ in range(options.rounds):
+            clean.append(percentile(await _round(ground, count, poisoned=False), 99))
+            poisoned.append(percentile(await _round(ground, count, poisoned=True), 99))
+    pairs = list(zip(clean, poisoned, strict=True))
+    ratios = [with_poison / without for without, with_poison in pairs]
+    return [
+        Figure("lateness p99, no poison", "ms", clean),
+        Figure("lateness p99 beside one of each poison", "ms", poisoned),
+        Figure("their ratio", "x", ratios),
+        Figure(
+            f"their difference, where the ratio is above {MOST_RATIO:g}",
+            "ms",
+            [max(0.0, b - a) if b > MOST_RATIO * a else 0.0 for a, b in pairs],
+            must=MOST_MORE_MS,
+        ),
+    ]
+
+
+async def _round(ground: Ground, count: int, *, poisoned: bool) -> list[float]:
+    ids = await ground.fill(count, interval=DAY_S)
+    await ground.schedule_later(ids)
+    poisons: Mapping[str, Poison] = {}
+    if poisoned:
+        async with databases.connected(ground.database) as database:
+            poisons = await insert_poisons(database, ground.redis, interval=DAY_S)
+    members = [each.id for each in poisons.values() if each.in_schedule]
+    await ground.schedule_later(members)
+    scraper = Scraper()
+    async with ground.replicas(1, SYNC_INTERVAL="3600", **scraper.settings):
+        await scraper.up()
+        await scraper.sync_seconds(1)
+        start_ms = now_ms() + 2000
+        due = {each: start_ms + n * SPREAD_MS / count for n, each in enumerate(ids)}
+        of_poisons = {each: start_ms + (n + 1) * SPREAD_MS / 10 for n, each in enumerate(members)}
+        await ground.schedule(due | of_poisons)
+        await asyncio.sleep((start_ms + SPREAD_MS - now_ms()) / 1000 + 1)
+        await _require_right(ground, ids, poisons)
+    return await lateness_ms(ground.redis, due)
+
+
+async def _require_right(ground: Ground, ids: list[str], poisons: Mapping[str, Poison]) -> None:
+    """Exactly the tasks that there should be, and everything that is odd named by `status`."""
+    pending = {each.decode().removeprefix(TASK_ID_PREFIX) for each in await ground.redis.lrange(PENDING, 0, -1)}
+    runs = {each.id for each in poisons.values() if each.runs}
+    assert pending == {*ids, *runs}, f"{len(pending ^ {*ids, *runs})} tasks are missing, or nobody asked for them"
+    expected = {(each.named or each.id, each.oddity) for each in poisons.values() if each.oddity}
+    missing = expected
+    async with asyncio.timeout(_REPORTED_WITHIN_S):
+        while missing := expected - await _oddities(ground):
+            await asyncio.sleep(1)
+    assert not missing, f"status does not name {missing}"
+
+
+async def _oddities(ground: Ground) -> set[tuple[str, str]]:
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "peekaping_producer", "status", "--json"],
+        env=ground.environment_of_commands(),
+        cwd=WITHOUT_DOTENV,
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+    return {(each["monitor_id"], each["kind"]) for each in json.loads(done.stdout)["oddities"]}
