@@ -1,0 +1,266 @@
+"""Whatever keeps checks from happening: `status`, readiness, a metric and one line of the log say so, and why."""
+
+import asyncio
+import re
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession
+from redis.asyncio import Redis
+
+from peekaping_producer.embedded import RedisServer
+from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.client import connect
+from tests.asynq_peer import PENDING, task_key
+from tests.e2e.replicas import Replica, environment, replicas, row
+from tests.servers import postgres
+from tests.servers.databases import Database, SqlDatabase
+from tests.servers.processes import HOST, free_port
+from tests.servers.redis import target_of
+from tests.waiting import until
+
+MONITORS = 25
+"""More than so few that an empty answer of the database is believed."""
+SEEN_WITHIN_S = 40.0
+AHEAD_S = 3600
+
+
+@dataclass
+class Scene:
+    """A replica at work on servers that a test may break."""
+
+    redis: Redis
+    database: Database
+    ids: list[str]
+    replica: Replica
+    env: dict[str, str]
+    port: int
+    folder: Path
+
+    async def status(self) -> tuple[int | None, str]:
+        """The exit code of the command, and all that it prints."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "peekaping_producer", "status"),
+            env=self.env,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        out, _ = await process.communicate()
+        return process.returncode, out.decode()
+
+    async def get(self, path: str) -> tuple[int, str]:
+        async with ClientSession() as session, session.get(f"http://{HOST}:{self.port}{path}") as response:
+            return response.status, await response.text()
+
+    async def raises(self, code: str) -> bool:
+        """Whether readiness names it, and the metric is 1."""
+        _, ready = await self.get("/readyz")
+        _, metrics = await self.get("/metrics")
+        return code in ready and f'peekaping_producer_condition{{code="{code}"}} 1.0' in metrics
+
+    def said(self, event: str, code: str) -> list[dict[str, object]]:
+        return [line for line in self.replica.lines() if line["event"] == event and line["code"] == code]
+
+
+@asynccontextmanager
+async def config(scene: Scene, name: str, value: str) -> AsyncIterator[None]:
+    (before,) = (await scene.redis.config_get(name)).values()
+    await scene.redis.config_set(name, value)
+    yield
+    await scene.redis.config_set(name, before)
+
+
+@asynccontextmanager
+async def read_only(scene: Scene) -> AsyncIterator[None]:
+    """It becomes the replica of a master that is not there."""
+    await scene.redis.replicaof(HOST, str(free_port()))
+    yield
+    await scene.redis.replicaof("NO", "ONE")
+
+
+def full(scene: Scene) -> AbstractAsyncContextManager[None]:
+    return config(scene, "maxmemory", "1")
+
+
+def too_few_replicas(scene: Scene) -> AbstractAsyncContextManager[None]:
+    return config(scene, "min-replicas-to-write", "1")
+
+
+@asynccontextmanager
+async def acl(scene: Scene, *rules: str) -> AsyncIterator[None]:
+    """Another user of the test's own gives and takes the rights of the replica's."""
+    await scene.redis.execute_command("ACL", "SETUSER", "admin", "on", ">admin", "~*", "&*", "+@all")  # type: ignore[no-untyped-call]
+    admin = Redis.from_url(f"redis://admin:admin@{HOST}:{scene.env['REDIS_PORT']}/0")
+    await admin.execute_command("ACL", "SETUSER", "default", *rules)  # type: ignore[no-untyped-call]
+    yield
+    await admin.execute_command("ACL", "SETUSER", "default", "~*", "&*", "+@all")  # type: ignore[no-untyped-call]
+    await admin.aclose()
+
+
+def no_right_to_write(scene: Scene) -> AbstractAsyncContextManager[None]:
+    return acl(scene, "-@write")
+
+
+def no_right_to_scripts(scene: Scene) -> AbstractAsyncContextManager[None]:
+    return acl(scene, "-@scripting")
+
+
+@asynccontextmanager
+async def no_right_to_lead(scene: Scene) -> AsyncIterator[None]:
+    """A term may be renewed, and none begun."""
+    async with acl(scene, "-set"):
+        await scene.redis.delete(keys.LEADER)
+        yield
+
+
+def wrong_type(key: str) -> Callable[[Scene], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def broken(scene: Scene) -> AsyncIterator[None]:
+        async with scene.redis.pipeline(transaction=True) as pipe:
+            pipe.delete(key)
+            if key == keys.LEADER:
+                pipe.hset(key, "no", "term")
+            else:
+                pipe.set(key, "neither a set nor a list")
+            await pipe.execute()
+        yield
+        await scene.redis.delete(key)
+
+    return broken
+
+
+@asynccontextmanager
+async def no_rows(scene: Scene) -> AsyncIterator[None]:
+    assert isinstance(scene.database, SqlDatabase)
+    await scene.database.execute("DELETE FROM monitors")
+    yield
+    await scene.database.insert("monitors", *(row(each, interval=2) for each in scene.ids))
+
+
+@asynccontextmanager
+async def no_worker(scene: Scene) -> AsyncIterator[None]:
+    """The oldest task has waited for two minutes, and nobody takes one."""
+    await until(lambda: tasks_wait(scene.redis), "a task waits")
+    for task_id in await scene.redis.lrange(PENDING, 0, -1):
+        key = task_key(task_id.decode().removeprefix("healthcheck:"))
+        await scene.redis.hset(key, "pending_since", str(time.time_ns() - 120_000_000_000))
+    yield
+    await scene.redis.delete(PENDING)
+
+
+async def tasks_wait(redis: Redis) -> bool:
+    return await redis.llen(PENDING) > 0
+
+
+@asynccontextmanager
+async def paused(scene: Scene) -> AsyncIterator[None]:
+    await scene.redis.set("asynq:{healthcheck}:paused", 1)
+    yield
+    await scene.redis.delete("asynq:{healthcheck}:paused")
+
+
+@asynccontextmanager
+async def all_overdue(scene: Scene) -> AsyncIterator[None]:
+    """Nobody can read the monitors, and all of them were due two minutes ago."""
+    connection = await postgres.connect(scene.database.target)
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE monitors IN ACCESS EXCLUSIVE MODE")
+        await scene.redis.zadd(keys.DUE, dict.fromkeys(scene.ids, (time.time() - 120) * 1000))
+        yield
+    await connection.close()
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """How to break it, the condition that is raised, and what `status` says."""
+
+    break_it: Callable[[Scene], AbstractAsyncContextManager[None]]
+    code: str
+    says: str
+    database: str = "sqlite"
+    exit_code: int = 1
+
+
+TABLE = {
+    "Redis read-only": Wrong(read_only, "redis_unavailable", "replica"),
+    "Redis full": Wrong(full, "redis_refuses_writes", "OOM"),
+    "Redis without replicas": Wrong(too_few_replicas, "redis_refuses_writes", "NOREPLICAS"),
+    "no right to write": Wrong(no_right_to_write, "redis_unavailable", "NOPERM|permission"),
+    "no right to scripts": Wrong(no_right_to_scripts, "redis_unavailable", "NOPERM|permission"),
+    "nobody leads": Wrong(no_right_to_lead, "no_leader", "No replica leads"),
+    **{
+        f"wrong type of {key}": Wrong(wrong_type(key), "redis_keys_unusable", f"{key}.*WRONGTYPE")
+        for key in (keys.DUE, keys.LEASE, keys.LATE, keys.LEADER, keys.REPLICAS)
+    },
+    "wrong type of the queue": Wrong(wrong_type(PENDING), "queue_unusable", "pending.*WRONGTYPE"),
+    "no worker": Wrong(no_worker, "queue_not_consumed", "no worker takes tasks"),
+    "queue paused": Wrong(paused, "queue_paused", "paused"),
+    "database empty": Wrong(no_rows, "database_empty", "no active monitor"),
+    "all overdue": Wrong(all_overdue, "schedule_late", r"has waited for its check for 1\d\d s", "postgres"),
+}
+
+
+@asynccontextmanager
+async def at_work(
+    private_redis: RedisServer, database: Database, folder: Path, **settings: str
+) -> AsyncIterator[Scene]:
+    ids = [database.new_id() for _ in range(MONITORS)]
+    await database.insert("monitors", *(row(each, interval=2) for each in ids))
+    port = free_port()
+    env = environment(private_redis.port, database.target, METRICS_ADDR=f"{HOST}:{port}", SYNC_INTERVAL="2", **settings)
+    async with connect(target_of(private_redis), connections=5) as redis:
+        with replicas(folder, env) as (replica,):
+            scene = Scene(redis, database, ids, replica, env, port, folder)
+            await until(lambda: {"claim.handed_off", "health.listening"} <= set(replica.events()), "it works")
+            yield scene
+            assert replica.process.poll() is None, "it lives on"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "empty_database"),
+    [(each, each.database) for each in TABLE.values()],
+    ids=TABLE,
+    indirect=["empty_database"],
+)
+async def test_what_is_wrong_shows_everywhere_and_passes(
+    wrong: Wrong, private_redis: RedisServer, database: Database, tmp_path: Path
+) -> None:
+    async with at_work(private_redis, database, tmp_path) as scene:
+        await until(lambda: is_well(scene), "nothing is wrong at first")
+        async with wrong.break_it(scene):
+            await until(lambda: scene.raises(wrong.code), "readiness and the metric tell", within_s=SEEN_WITHIN_S)
+            code, said = await scene.status()
+            assert (code, bool(re.search(wrong.says, said))) == (wrong.exit_code, True), said
+            (line,) = scene.said("condition.raised", wrong.code)
+            assert line["message"]
+        await until(lambda: is_over(scene, wrong.code), "it is over", within_s=SEEN_WITHIN_S)
+        assert len(scene.said("condition.raised", wrong.code)) == 1
+
+
+async def is_well(scene: Scene) -> bool:
+    return (await scene.get("/readyz"))[0] == 200 and (await scene.status())[0] == 0
+
+
+async def is_over(scene: Scene, code: str) -> bool:
+    return not await scene.raises(code) and bool(scene.said("condition.cleared", code))
+
+
+@pytest.mark.parametrize("empty_database", ["sqlite"], indirect=True)
+async def test_a_clock_that_differs_shows_everywhere(
+    private_redis: RedisServer, database: Database, tmp_path: Path
+) -> None:
+    """Seen from Redis this machine is an hour behind, as where Redis's own clock is ahead."""
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import time\n_now = time.time\ntime.time = lambda: _now() - {AHEAD_S}\n"
+    )
+    root = Path(__file__).parents[2]
+    async with at_work(private_redis, database, tmp_path, PYTHONPATH=f"{tmp_path}:{root}") as scene:
+        await until(lambda: scene.raises("clock_skew"), "readiness and the metric tell", within_s=SEEN_WITHIN_S)
+        code, said = await scene.status()
+        assert (code, "s ahead of this machine's" in said) == (1, True), said
+        assert len(scene.said("condition.raised", "clock_skew")) == 1
