@@ -119,11 +119,6 @@ def of_clocks(skew_s: float) -> Iterator[Condition]:
         )
 
 
-def is_late(conditions: list[Condition]) -> bool:
-    """Whether checks do not happen as they should."""
-    return any(each.level is not Level.NOTE for each in conditions)
-
-
 def _list(texts: tuple[str, ...]) -> str:
     return "; ".join(ascii(text)[1:-1][:200] for text in texts[:3])
 

@@ -21,6 +21,8 @@ log = structlog.stdlib.get_logger()
 
 REDIS = "redis"
 DATABASE = "database"
+PRODUCER = "producer"
+"""This program: an error of its own stopped a whole batch."""
 
 REMIND_AFTER_S = 30.0
 """A dependency that keeps failing is logged at first and then this often."""
@@ -30,7 +32,7 @@ BRIEF_S = 1.0
 """A trouble that begins within REMIND_AFTER_S of the last line is logged once it lasts for longer than this, so that
 single calls that fail now and then do not fill the log."""
 _LONGEST_REASON = 300
-_NAMES = {REDIS: "Redis", DATABASE: "The database"}
+_NAMES = {REDIS: "Redis", DATABASE: "The database", PRODUCER: "The producer"}
 
 
 class Trouble(msgspec.Struct, frozen=True):

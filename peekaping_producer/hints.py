@@ -82,12 +82,15 @@ class Hints:
         leased: list[str] = []
 
         async def attempt(some: list[str]) -> None:
+            self.loop.rest()  # until a connection and the turn are free
             async with self._store.session() as session, self.placing:
+                self.loop.beat()
                 plans = await session.plans([monitor_id for monitor_id in some if self._store.is_id(monitor_id)])
                 for plan in plans.values():
                     if plan.problem:
                         self._oddities.report(plan.id, "monitor.unschedulable", plan.problem)
                 wanted = [plans.get(each) or Plan(each, 0) for each in some]
+                self.loop.beat()
                 leased.extend((await self.place(term, session, wanted, retry=True)).leased)
 
         def set_aside(monitor_id: str, error: Exception) -> None:

@@ -5,11 +5,13 @@ pages of sync, hints, and the sweep of the queue.
 """
 
 import re
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
+import msgspec
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import DataError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from peekaping_producer.errors import BatchError, ProducerError, RowsError, StaleTermError, StoreError
@@ -23,13 +25,18 @@ _SMALLER_BY = 16
 _FIRST_DELAY_S = 10.0
 _COSTLY_BYTES, _FIRST_COSTLY_DELAY_S = 2**22, 60.0
 """Each attempt to read, build and send a large task holds up everything else: by about 0.2 s at 50 MB."""
+LONGEST_DELAY_S = 60.0
+"""How far ahead a claimed monitor may be postponed after a failed attempt."""
+FORGET_AFTER_S = 900.0
 _MOST_REMEMBERED = 100_000
+_UNLIMITED = 2**31
+"""A size that no batch has."""
 
 # What Redis refuses whatever the item is. Found anywhere in the text, since before version 7 the error of a command
 # in a script stands inside the script's.
 _SERVER_WIDE = re.compile(
     r"\b(LOADING|BUSY|READONLY|MISCONF|NOREPLICAS|OOM|CLUSTERDOWN|MASTERDOWN|NOAUTH|NOPERM|WRONGPASS|NOSCRIPT|UNKILLABLE"
-    r"|WRONGTYPE|EXECABORT)\b"
+    r"|WRONGTYPE|EXECABORT)\b|ACL failure|can't (?:run|access)|unknown command|Unknown Redis command"
 )
 
 
@@ -38,7 +45,7 @@ def is_of_dependency(error: BaseException) -> bool:
     if isinstance(error, ResponseError):
         # The client removes the code of those errors that it has a class for.
         return type(error) is not ResponseError or _SERVER_WIDE.search(str(error)) is not None
-    if isinstance(error, RowsError):
+    if isinstance(error, RowsError | DataError):  # the latter: an argument that cannot be sent
         return False
     return isinstance(error, RedisError | StoreError | StaleTermError | OSError | BatchError)
 
@@ -70,18 +77,30 @@ async def isolate(
                 parts += [part[:middle], part[middle:]]
                 continue
             failures += 1
-            if failures == _MOST_FAILURES_IN_A_ROW and not works and parts:
-                dependency = (
-                    "redis"
-                    if isinstance(error, RedisError)
-                    else "database"
-                    if isinstance(error, StoreError)
-                    else "producer"
-                )
-                raise BatchError(f"no item of a batch works: {describe(error)}", dependency) from error
             set_aside(part[0], error)
+            if failures == _MOST_FAILURES_IN_A_ROW and not works and parts:
+                works = await _first_works(parts, attempt)
+                if not works:
+                    raise BatchError(f"no item of a batch works: {describe(error)}", _owner(error)) from error
         else:
             works = True
+
+
+async def _first_works(parts: list[list[T]], attempt: Callable[[list[T]], Awaitable[object]]) -> bool:
+    """Whether the part at the other end works, which is then done: those that failed were only the worst."""
+    try:
+        await attempt(parts[0])
+    except Exception:  # whatever it is, it is seen again where the part's turn comes
+        return False
+    del parts[0]
+    return True
+
+
+def _owner(error: Exception) -> str:
+    """The dependency whose error it is."""
+    if isinstance(error, RedisError):
+        return "redis"
+    return "database" if isinstance(error, StoreError) else "producer"
 
 
 def describe(error: BaseException) -> str:
@@ -96,34 +115,44 @@ def is_lost_connection(error: BaseException) -> bool:
     return isinstance(error, RedisConnectionError | RedisTimeoutError | OSError)
 
 
+class _Record(msgspec.Struct):
+    size: int
+    """How many such monitors may share a batch."""
+    failures: int
+    at: float
+    """time.monotonic() of the latest one."""
+
+
 class Suspects:
-    """Monitors whose work failed: how many of them may share a batch, and how long to wait before the next attempt."""
+    """Monitors whose work failed: how many of them may share a batch, and how long to wait before the next attempt.
+
+    What has not failed again for FORGET_AFTER_S is forgotten: the monitor is gone, or works on another replica.
+    """
 
     def __init__(self) -> None:
-        self._sizes: dict[str, int] = {}
-        self._failures: dict[str, int] = {}
+        self._records: dict[str, _Record] = {}
 
     def __len__(self) -> int:
         """How many are set aside."""
-        return len(self._failures)
+        self._forget()
+        return sum(each.failures > 0 for each in self._records.values())
 
     def groups(self, ids: Iterable[str]) -> Iterator[list[str]]:
         """`ids` in batches: those without a record first and together, the others in parts of their size."""
-        if not self._sizes:
+        if not self._records:
             yield list(ids)
             return
         by_size: dict[int, list[str]] = {}
         for each in ids:
-            by_size.setdefault(self._sizes.get(each, 0), []).append(each)
-        if 0 in by_size:
-            yield by_size.pop(0)
+            record = self._records.get(each)
+            by_size.setdefault(record.size if record else _UNLIMITED, []).append(each)
         for size in sorted(by_size, reverse=True):
             some = by_size[size]
             yield from (some[start : start + size] for start in range(0, len(some), size))
 
     def is_alone(self, ids: Sequence[str]) -> bool:
         """Whether this is a single one that failed before, so that it travels alone."""
-        return len(ids) == 1 and self._sizes.get(ids[0]) == 1
+        return len(ids) == 1 and ids[0] in self._records and self._records[ids[0]].size == 1
 
     def not_read(self, ids: Sequence[str]) -> None:
         """These could not be read together: next time they travel in smaller parts."""
@@ -131,22 +160,31 @@ class Suspects:
         for each in ids:
             self._remember(each, size)
 
-    def failed(self, monitor_id: str, *, size: int = 0) -> float:
-        """It failed alone, with a task of so many bytes: seconds until the next attempt, more each time."""
-        failures = self._failures.get(monitor_id, 0)
-        self._remember(monitor_id, 1)
-        if len(self._failures) < _MOST_REMEMBERED or failures:
-            self._failures[monitor_id] = failures + 1
+    def failed(self, monitor_id: str, *, alone: bool = True, size: int = 0) -> float:
+        """It failed, with a task of so many bytes: seconds until the next attempt, more each time.
+
+        `alone`: it stops others of its batch, so that it has to travel alone. Others may be told apart within a batch.
+        """
+        failures = self._remember(monitor_id, 1 if alone else _UNLIMITED, failures=1)
         first_s = _FIRST_DELAY_S if size < _COSTLY_BYTES else _FIRST_COSTLY_DELAY_S
-        return float(first_s * 2 ** min(failures, 10))
+        return min(first_s * float(2 ** min(failures - 1, 10)), LONGEST_DELAY_S)
 
     def worked(self, ids: Iterable[str]) -> None:
-        """These went well: nothing is held against them."""
-        if self._sizes:
+        """These went well: their records end."""
+        if self._records:
             for each in ids:
-                self._sizes.pop(each, None)
-                self._failures.pop(each, None)
+                self._records.pop(each, None)
 
-    def _remember(self, monitor_id: str, size: int) -> None:
-        if len(self._sizes) < _MOST_REMEMBERED:
-            self._sizes[monitor_id] = size
+    def _remember(self, monitor_id: str, size: int, *, failures: int = 0) -> int:
+        """Returns how often it has failed by now."""
+        record = self._records.pop(monitor_id, None) or _Record(_UNLIMITED, 0, 0.0)
+        self._records[monitor_id] = _Record(min(record.size, size), record.failures + failures, time.monotonic())
+        while len(self._records) > _MOST_REMEMBERED:
+            del self._records[next(iter(self._records))]
+        return record.failures + failures
+
+    def _forget(self) -> None:
+        """The oldest stand first."""
+        since = time.monotonic() - FORGET_AFTER_S
+        while self._records and (oldest := next(iter(self._records))) and self._records[oldest].at < since:
+            del self._records[oldest]

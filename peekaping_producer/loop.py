@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection
 from redis.exceptions import RedisError
 
 from peekaping_producer.backoff import Backoff
-from peekaping_producer.dependencies import DATABASE, REDIS, Dependencies
+from peekaping_producer.dependencies import DATABASE, PRODUCER, REDIS, Dependencies
 from peekaping_producer.errors import BatchError, StoreError
 
 
@@ -94,7 +94,7 @@ class Loop:
     def succeeded(self) -> None:
         """The work of this turn is done. For turns that go on waiting after it; others need only return."""
         self._backoff.reset()
-        for dependency in self._uses:
+        for dependency in (*self._uses, PRODUCER):
             self._dependencies.worked(dependency, self._kind)
 
     def worked(self, dependency: str) -> None:

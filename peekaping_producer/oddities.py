@@ -12,6 +12,7 @@ log = structlog.stdlib.get_logger()
 CURRENT_FOR_S = 900.0
 """How long something odd counts as current after it was met."""
 _MOST_CURRENT = 1000
+_LONGEST_TEXT = 200
 
 
 class Oddities:
@@ -26,7 +27,7 @@ class Oddities:
     def report(self, monitor_id: str, kind: str, reason: str) -> None:
         """`kind` is a dotted event name, `reason` a sentence without secrets."""
         self._metrics.oddities.labels(kind).inc()
-        shown = ascii(monitor_id)[1:-1]
+        shown, reason = _bounded(ascii(monitor_id)[1:-1]), _bounded(reason)
         self._current.pop((shown, kind), None)
         if len(self._current) >= _MOST_CURRENT:
             del self._current[next(iter(self._current))]
@@ -37,7 +38,7 @@ class Oddities:
     def degraded(self, table: str, reason: str) -> None:
         """A table did not answer, and what was last known of it is used."""
         self._metrics.degraded_reads.labels(table).inc()
-        self._degraded[table] = (time.monotonic(), reason)
+        self._degraded[table] = (time.monotonic(), _bounded(reason))
 
     def current(self) -> list[dict[str, str]]:
         """What is odd now, the latest first, each as `monitor_id`, `kind` and `reason`; at most 1,000."""
@@ -52,3 +53,9 @@ class Oddities:
         """The tables whose last known content was used in the last `within_s` seconds, with the reason."""
         since = time.monotonic() - within_s
         return {table: reason for table, (at, reason) in self._degraded.items() if at >= since}
+
+
+def _bounded(text: str) -> str:
+    """What a row holds may be quoted in it, and a row may hold anything: of any length, and with any character."""
+    text = text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "…"
+    return text if text.isprintable() else ascii(text)[1:-1]

@@ -20,8 +20,16 @@ class ReplicaReport(msgspec.Struct, frozen=True):
     """Active rows that cannot be scheduled; of the leader."""
 
 
-encode_report = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(ReplicaReport).decode
+
+
+def encode_report(report: ReplicaReport) -> bytes:
+    """The report as JSON. One that cannot be encoded (a text that is no Unicode) keeps its numbers."""
+    try:
+        return _encode(report)
+    except (UnicodeEncodeError, TypeError, ValueError):
+        return _encode(ReplicaReport(leads=report.leads, set_aside=report.set_aside))
 
 
 def decode_report(text: bytes) -> ReplicaReport:

@@ -59,7 +59,14 @@ class Status(msgspec.Struct, frozen=True):
                 if each.code not in codes
             ]
             codes |= {each.code for each in report.conditions}
-        return sorted(seen, key=lambda each: list(Level).index(each.level))
+        return sorted(seen, key=lambda each: list(Level).index(self.level_of(each)))
+
+    def level_of(self, condition: Condition) -> Level:
+        """How bad it is for the whole: a note where some replicas cannot work, and others can."""
+        reporting = [condition.code in {each.code for each in report.conditions} for report in self.replicas.values()]
+        if condition.level is Level.UNREADY and any(reporting) and not all(reporting):
+            return Level.NOTE
+        return condition.level
 
     @property
     def oddities(self) -> list[dict[str, str]]:
@@ -72,7 +79,7 @@ class Status(msgspec.Struct, frozen=True):
     @property
     def is_failing(self) -> bool:
         """Whether checks do not happen as they should."""
-        return any(each.level is not Level.NOTE for each in self.conditions)
+        return any(self.level_of(each) is not Level.NOTE for each in self.conditions)
 
     def lines(self) -> list[str]:
         """For a person to read."""
@@ -92,10 +99,10 @@ class Status(msgspec.Struct, frozen=True):
             "queue": ", ".join(f"{count} {name}" for name, count in self.queue.depths.items()),
         }
         lines = [f"{name:<11} {text}" for name, text in rows.items()]
-        lines += [f"{each.level.value:<11} {each.code}: {each.reason}" for each in self.conditions]
+        lines += [f"{self.level_of(each).value:<11} {each.code}: {each.reason}" for each in self.conditions]
         counts = Counter(each.get("kind", "?") for each in self.oddities)
         lines += [f"{'odd':<11} {kind}: {count}" for kind, count in sorted(counts.items())]
-        return lines
+        return [line if line.isprintable() else ascii(line)[1:-1] for line in lines]  # some of it comes from Redis
 
     def as_json(self) -> dict[str, object]:
         """The documented form of `status --json`."""
@@ -104,7 +111,8 @@ class Status(msgspec.Struct, frozen=True):
             "version": VERSION,
             "healthy": not self.is_failing,
             "conditions": [
-                {"code": each.code, "level": each.level.value, "reason": each.reason} for each in self.conditions
+                {"code": each.code, "level": self.level_of(each).value, "reason": each.reason}
+                for each in self.conditions
             ],
             "leader": stats.leader,
             "leader_ttl_ms": stats.leader_ttl_ms,

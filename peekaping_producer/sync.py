@@ -81,7 +81,7 @@ class Sync:
             self.loop.succeeded()
             self.loop.rest()
             await self._until(started_at + self._interval_s)
-            return 0.0
+            return 1.0 if self._hints.overflowed else 0.0  # even then not one after the other without a pause
 
         try:
             await self.loop.run(turn)
@@ -130,9 +130,11 @@ class Sync:
         after: str | None = None
         unschedulable = 0
         while True:
-            self.loop.beat()
+            self.loop.rest()  # until hints have placed what they read
             async with self._hints.placing:
+                self.loop.beat()
                 plans = await session.page_of_plans(after, PAGE)
+                self.loop.beat()
                 await self._place(term, session, plans)
             known.update(hash(plan.id) for plan in plans if plan.interval > 0)
             unschedulable += sum(plan.interval <= 0 for plan in plans)

@@ -66,9 +66,10 @@ class Vitals:
         self._dependencies = dependencies
         self._metrics = metrics
         self._queue: Queue | None = None
+        self._states: list[str] = []
         self._skew_s = 0.0
         self._samples = 0
-        self._led_at = time.monotonic()
+        self._leaderless_since: float | None = None
         self._seen_at: dict[str, float] = {}
         self._trouble: dict[str, str] = {}
         self._raised: dict[str, float] = {}
@@ -107,7 +108,9 @@ class Vitals:
         self.stats = stats
         self._skew_s = stats.now_ms / 1000 - (asked_at + time.time()) / 2
         if stats.leader:
-            self._led_at = time.monotonic()
+            self._leaderless_since = None
+        elif self._leaderless_since is None:
+            self._leaderless_since = time.monotonic()
         self._metrics.due_depth.set(stats.due)
         self._metrics.lease_depth.set(stats.leased)
         self._metrics.late_depth.set(stats.late)
@@ -128,9 +131,15 @@ class Vitals:
     async def _sample_queue(self) -> None:
         try:
             self._queue = await self._broker.inspect()
-        except (RedisError, OSError):
-            self._queue = None  # what is wrong with Redis is known by now
+        except (RedisError, OSError) as error:
+            self._dependencies.failed(REDIS, error, "queue")
+            self._queue = None
+            for state in self._states:
+                self._metrics.queue_depth.labels(state).set(math.nan)
+            self._metrics.oldest_pending_age.set(math.nan)
             return
+        self._dependencies.worked(REDIS, "queue")
+        self._states = list(self._queue.depths)
         for state, depth in self._queue.depths.items():
             self._metrics.queue_depth.labels(state).set(depth)
         self._metrics.oldest_pending_age.set(self._queue.oldest_pending_s or 0.0)
@@ -148,7 +157,8 @@ class Vitals:
         """All that is wrong now."""
         conditions = self._own_conditions()
         if self.stats is not None:
-            conditions += of_schedule(self.stats, leaderless_s=time.monotonic() - self._led_at)
+            since = self._leaderless_since
+            conditions += of_schedule(self.stats, leaderless_s=0.0 if since is None else time.monotonic() - since)
         if self._queue is not None:
             conditions += of_queue(self._queue)
         return conditions

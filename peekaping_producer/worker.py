@@ -103,9 +103,12 @@ class Worker:
         failed: dict[str, str] = {}
 
         async def attempt(ids: list[str]) -> None:
-            async with connection if sessions else AsyncExitStack() as stack:
-                session = sessions.pop() if sessions else await stack.enter_async_context(self._store.session())
-                loaded = await self._load(session, claim, ids)
+            try:
+                async with connection if sessions else AsyncExitStack() as stack:
+                    session = sessions.pop() if sessions else await stack.enter_async_context(self._store.session())
+                    loaded = await self._load(session, ids)
+            except StoreError as error:  # the session is left, so that a ping finds a connection
+                raise await self._judged(claim, ids, error) from None
             await self._hand_off(claim, ids, loaded)
 
         def set_aside(monitor_id: str, error: Exception) -> None:
@@ -115,40 +118,42 @@ class Worker:
 
         for member in claim.removed:
             self._oddities.report(member, "schedule.foreign_member", "Longer than any monitor's id: removed.")
-        unread: _UnreadError | None = None
+        trouble: _UnreadError | BatchError | None = None
         for group in self._suspects.groups(claim.due):
             if time.monotonic() >= claim.ends_at:
                 break  # a load took too long; the rest is reclaimed
             try:
                 await isolate(group, attempt, set_aside)
-            except _UnreadError as error:
-                unread = error
-        await self._set_aside(claim, failed)
-        if unread:
-            raise unread
+            except (_UnreadError, BatchError) as error:
+                trouble = error
+        await self._set_aside(claim, failed)  # also before a BatchError: each turn then leaves fewer to fail
+        if trouble:
+            raise trouble
 
-    async def _load(self, session: Session, claim: Claim, ids: list[str]) -> Loaded:
-        """Read the monitors. Raises StoreError where the database fails.
-
-        Where it answers, and yet did not give out these in time: they are due again and will be read in smaller parts
-        (raises _UnreadError), and one that fails alone again is to be set aside (raises RowsError).
-        """
+    async def _load(self, session: Session, ids: list[str]) -> Loaded:
+        """Read the monitors. Raises StoreError."""
         self.loop.beat()
         try:
             async with asyncio.timeout(LOAD_WITHIN_S):
                 loaded = await session.load(ids)
-        except (TimeoutError, StoreError) as error:
-            if isinstance(error, TimeoutError):
-                error = StoreUnavailableError(f"a batch was not read within {LOAD_WITHIN_S:g} s")
-            if not await self._database_answers():
-                raise error from None
-            if self._suspects.is_alone(ids):
-                raise RowsError(str(error)) from None
-            self._suspects.not_read(ids)
-            await self._claims.postpone(claim, ids, 0)
-            raise _UnreadError(str(error)) from None
+        except TimeoutError:
+            raise StoreUnavailableError(f"a batch was not read within {LOAD_WITHIN_S:g} s") from None
         self.loop.worked(DATABASE)
         return loaded
+
+    async def _judged(self, claim: Claim, ids: list[str], error: StoreError) -> StoreError:
+        """What a failed load means.
+
+        Where the database answers, and yet did not give out these: they are due again and will be read in smaller parts
+        (_UnreadError), and one that fails alone again is to be set aside (RowsError). Otherwise the error itself.
+        """
+        if not await self._database_answers():
+            return error
+        if self._suspects.is_alone(ids):
+            return RowsError(str(error))
+        self._suspects.not_read(ids)
+        await self._claims.postpone(claim, ids, 0)
+        return _UnreadError(str(error))
 
     async def _database_answers(self) -> bool:
         self.loop.beat()
@@ -181,9 +186,12 @@ class Worker:
             for monitor_id, reason in loaded.broken.items():
                 self._oddities.report(monitor_id, "monitor.unreadable", reason)
             await self._drop(claim, ids, loaded)
-            await self._let_wait(claim, loaded)
+            await self._let_wait(claim, loaded.waiting)
+        for table, reason in loaded.degraded.items():
+            self._oddities.degraded(table, reason)
         self._suspects.worked(each for each in ids if each not in failed)
-        await self._set_aside(claim, failed, {task.monitor_id: len(task.payload) for task in tasks if failed})
+        sizes = {task.monitor_id: len(task.payload) for task in tasks if failed}
+        await self._set_aside(claim, failed, alone=False, sizes=sizes)
 
     async def _drop(self, claim: Claim, ids: list[str], loaded: Loaded) -> None:
         drops = [monitor_id for monitor_id, check in loaded.checks.items() if not check.monitor.runs]
@@ -196,21 +204,21 @@ class Worker:
             self._metrics.handed_off.labels(Outcome.DROPPED.value).inc(dropped)
             self._log.info("claim.dropped", message="Took monitors that do not run out of the schedule.", count=dropped)
 
-    async def _let_wait(self, claim: Claim, loaded: Loaded) -> None:
-        for table, reason in loaded.degraded.items():
-            self._oddities.degraded(table, reason)
-        for monitor_id, reason in loaded.waiting.items():
+    async def _let_wait(self, claim: Claim, waiting: Mapping[str, str]) -> None:
+        for monitor_id, reason in waiting.items():
             self._oddities.report(monitor_id, "monitor.waiting", reason)
-        if loaded.waiting:
-            await self._claims.postpone(claim, loaded.waiting, RETRY_WAITING_S)
-            self._metrics.handed_off.labels(Outcome.WAITING.value).inc(len(loaded.waiting))
+        if waiting:
+            await self._claims.postpone(claim, waiting, RETRY_WAITING_S)
+            self._metrics.handed_off.labels(Outcome.WAITING.value).inc(len(waiting))
 
-    async def _set_aside(self, claim: Claim, failed: dict[str, str], sizes: Mapping[str, int] | None = None) -> None:
+    async def _set_aside(
+        self, claim: Claim, failed: dict[str, str], *, alone: bool = True, sizes: Mapping[str, int] | None = None
+    ) -> None:
         """Let them be due again later: each failure of its own makes a monitor wait longer. `sizes`: of their tasks."""
         by_delay: dict[float, list[str]] = {}
         for monitor_id in failed:
             size = sizes.get(monitor_id, 0) if sizes else 0
-            by_delay.setdefault(self._suspects.failed(monitor_id, size=size), []).append(monitor_id)
+            by_delay.setdefault(self._suspects.failed(monitor_id, alone=alone, size=size), []).append(monitor_id)
         for delay_s, ids in by_delay.items():
             await self._claims.postpone(claim, ids, delay_s)
         if failed:

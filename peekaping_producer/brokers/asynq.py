@@ -46,7 +46,7 @@ _HAND_OFF_KEYS = (
     keys.LATE,
 )
 _STATES = ("pending", "active", "archived", "completed", "retry", "scheduled")
-_QUEUE_KEYS = (*(QUEUE_KEY + name for name in (*_STATES, "paused")), "asynq:servers")
+_QUEUE_KEYS = (*(QUEUE_KEY + name for name in (*_STATES, "paused")), "asynq:servers", QUEUE_KEY + "lease")
 _PACKAGE = "peekaping_producer.brokers"
 
 log = structlog.stdlib.get_logger()

@@ -14,6 +14,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from peekaping_producer.errors import StaleTermError
+from peekaping_producer.isolation import LONGEST_DELAY_S
 from peekaping_producer.monitor import Plan
 from peekaping_producer.schedule import keys
 from peekaping_producer.schedule.failures import unpacking
@@ -27,8 +28,6 @@ CLOCK_STEP_SLACK_MS = 5000
 """How far Redis TIME may step (a failover) without sync moving due times because of it."""
 LONGEST_ID = 64
 """Bytes. No monitor's id is longer; a longer member of the schedule is removed by the claim that meets it."""
-LONGEST_DELAY_S = 60.0
-"""How far ahead a claimed monitor may be postponed after a failed attempt."""
 CLAIM_WITHIN_S = 2.0
 """A claim that reaches Redis later than this after it was sent is refused: its sender has given up waiting."""
 LONGEST_LEADER_TTL_S = 60.0
@@ -227,7 +226,7 @@ class Schedule:
         """
         given = 0
         delay_ms = int(min(delay_s, LONGEST_DELAY_S) * 1000)
-        for some in chunks(list(claim.due if ids is None else ids)):
+        for some in chunks([each for each in (claim.due if ids is None else ids) if each in claim.due]):
             pairs = [part for monitor_id in some for part in (monitor_id, repr(claim.due[monitor_id]))]
             given += await self._give_back.run(
                 self.redis, (keys.DUE, keys.LEASE, keys.LATE), (claim.token, delay_ms, *pairs)

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, OutOfMemoryError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
 from peekaping_producer.brokers import HandOff
 from peekaping_producer.brokers.asynq import AsynqBroker
@@ -530,3 +530,20 @@ async def test_a_key_of_the_queue_that_cannot_be_read_is_named(redis: Redis, bro
     queue = await broker.inspect()
     assert len(queue.problems) == 1
     assert PENDING in queue.problems[0]
+
+
+async def test_a_foreign_entry_with_a_key_of_another_type_stops_no_hand_off(redis: Redis, bench: Bench) -> None:
+    await bench.run("a")
+    await redis.rpush(PENDING, "foreign")
+    await redis.set("asynq:{healthcheck}:t:foreign", "no task")
+    assert (await bench.run("a", "b")).exceptions == {"a": Outcome.OVERLAP}
+    assert await bench.is_rescheduled("a", "b")
+
+
+@pytest.mark.parametrize("key", ["asynq:queues", "asynq:{healthcheck}:lease", PENDING])
+async def test_a_key_of_another_type_leaves_no_monitor_in_both_sets(redis: Redis, bench: Bench, key: str) -> None:
+    claim = await bench.claim("a")
+    await redis.set(key, "something else")
+    with contextlib.suppress(ResponseError):
+        await bench.hand_off(claim)
+    assert await redis.zcard(keys.DUE) + await redis.zcard(keys.LEASE) == 1

@@ -522,3 +522,18 @@ async def test_a_reply_of_another_form_is_an_error_of_redis(
     for call in (schedule.claim(1), schedule.campaign("", "a/1", 10), schedule.stats(), broker.inspect()):
         with pytest.raises(RedisError):
             await call
+
+
+async def test_an_empty_leader_key_is_nobodys(redis: Redis, schedule: Schedule) -> None:
+    await redis.set(keys.LEADER, "", px=9000)
+    assert (await schedule.campaign("", "a/1", 10)).result is Campaign.WON
+
+
+async def test_what_is_no_producers_is_cut_or_left_out(redis: Redis, schedule: Schedule, clock: Clock) -> None:
+    await redis.set(keys.LEADER, "x" * 1_000_000, px=9000)
+    await redis.hset(
+        keys.REPLICAS, mapping={"large": f"{clock.now_ms} " + "y" * 200_000, "z" * 300: f"{clock.now_ms} {{}}"}
+    )
+    stats = await schedule.stats()
+    assert (stats.leader, stats.reports) == ("x" * 200, ())
+    assert (await schedule.campaign("", "a/1", 10)).holder == "x" * 200

@@ -9,7 +9,7 @@ from redis.exceptions import ResponseError
 from peekaping_producer import tasks as tasks_module
 from peekaping_producer.backoff import Backoff
 from peekaping_producer.dependencies import DATABASE, REDIS, Dependencies
-from peekaping_producer.errors import StoreError, StoreUnavailableError
+from peekaping_producer.errors import BatchError, StoreError, StoreUnavailableError
 from peekaping_producer.loop import Loop, LoopDone
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.tasks import end
@@ -183,3 +183,20 @@ def test_backoff_doubles_with_jitter_up_to_its_longest_and_starts_again() -> Non
         assert most / 2 <= delay <= most
     backoff.reset()
     assert backoff.delay() <= 0.1
+
+
+async def test_an_error_of_this_program_ends_with_the_next_turn_that_works() -> None:
+    metrics = Metrics()
+    dependencies = Dependencies(metrics)
+    loop = Loop("worker-0", dependencies, uses=())
+    outcomes = iter([BatchError("no item works", "producer"), None])
+    troubles: list[list[str]] = []
+
+    async def turn() -> float:
+        troubles.append(list(dependencies.troubles))
+        if (error := next(outcomes, LoopDone())) is not None:
+            raise error
+        return 0.0
+
+    await loop.run(turn)
+    assert troubles == [[], ["producer"], []]

@@ -84,6 +84,8 @@ class Judge:
             raise Broken("I1", each, f"{name} left it in both due and lease")
         if each in now.late and (each not in now.members or now.late[each] > was.late.get(each, math.inf)):
             raise Broken("late", each, f"{name} left {now.late[each]:.0f} as the tick that was meant")
+        if name == "hand_off" and each in now.late and each in was.lease and each not in now.lease:
+            raise Broken("late", each, f"{name} rescheduled it, and it still counts as late")
         if now.due.get(each, 0) % 1 and each not in now.late:
             raise Broken("late", each, f"{name} postponed it, and the tick that was meant is forgotten")
         if each in was.members and each not in now.members:

@@ -14,7 +14,7 @@ ENDED = "if token <= now then return 0 end"
 HELD = "leases[i] and tonumber(leases[i]) == token"
 SEEN = "tonumber(ARGV[2 * i + 1])"
 ALIVE = "lease_left and lease_left > -ASYNQ_LEASE_ALLOWANCE_S and lease_left <= LONGEST_ASYNQ_LEASE_S"
-MEANT = "if late[n] and (score == tonumber(late[n]) or score % 1 ~= 0) then claimed[2 * n] = late[n] end"
+MEANT = "claimed[2 * n] = late[n]"
 
 GUARDS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
     "claim": (
@@ -70,7 +70,7 @@ GUARDS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
     ),
     "campaign": (
         ("I5", "holder", "if not holder or", "if true or"),
-        ("I1", "renewed by its holder", "holder and holder == ARGV[1]", "holder"),
+        ("I5", "renewed by its holder", "holder and holder == ARGV[1]", "holder"),
         ("I5", "repeat after a lost answer", "or holder == ARGV[2] or", "or"),
         ("I1", "absurd TTL", "or left > tonumber(ARGV[4])", ""),
         ("I1", "key without end", "or left < 0", ""),

@@ -1,11 +1,13 @@
 """One bad item stops no other: found by halving, remembered, and told from a dependency that fails."""
 
+from types import SimpleNamespace
+
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
+from redis.exceptions import DataError, OutOfMemoryError, ReadOnlyError, ResponseError
 
 from peekaping_producer.errors import BatchError, RowsError, StaleTermError, StoreError, StoreUnavailableError
-from peekaping_producer.isolation import Suspects, is_of_dependency, isolate
+from peekaping_producer.isolation import FORGET_AFTER_S, Suspects, is_of_dependency, isolate
 
 
 class Attempts:
@@ -34,7 +36,9 @@ async def test_a_good_batch_takes_one_call() -> None:
     assert (attempts.calls, attempts.aside, len(attempts.done)) == (1, [], 500)
 
 
-@pytest.mark.parametrize("bad", [(0,), (499,), (250,), (3, 4, 400), tuple(range(20)), tuple(range(0, 500, 25))])
+@pytest.mark.parametrize(
+    "bad", [(0,), (499,), (250,), (3, 4, 400), tuple(range(20)), tuple(range(470, 500)), tuple(range(0, 500, 25))]
+)
 async def test_the_bad_ones_are_set_aside_and_all_others_done(bad: tuple[int, ...]) -> None:
     attempts = Attempts(*bad)
     await attempts.run(500)
@@ -69,6 +73,7 @@ async def test_where_no_item_works_it_is_not_the_items(error: Exception, depende
         await attempts.run(500)
     assert raised.value.dependency == dependency
     assert attempts.calls < 40
+    assert len(attempts.aside) == 8  # what was found out is not lost
 
 
 @pytest.mark.parametrize(
@@ -80,6 +85,7 @@ async def test_where_no_item_works_it_is_not_the_items(error: Exception, depende
         ResponseError("MISCONF Redis is configured to save RDB snapshots"),
         ResponseError("ERR Error running script (call to f_1): @user_script:9: -OOM command not allowed"),
         ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"),
+        ResponseError("ACL failure in script: User default has no permissions to run the 'lpush' command"),
         StoreUnavailableError("away"),
         StoreError("no such table"),
         StaleTermError("over"),
@@ -102,6 +108,7 @@ async def test_what_fails_for_all_is_raised_at_once(error: Exception) -> None:
         RowsError("a text"),
         RecursionError("deep"),
         KeyError("x"),
+        DataError("cannot be packed"),
     ],
 )
 def test_what_may_be_one_items_fault(error: Exception) -> None:
@@ -133,7 +140,7 @@ def test_a_batch_that_not_read_is_read_in_smaller_parts_until_its_monitors_are_a
 
 def test_the_wait_grows_with_each_failure_and_starts_anew_after_a_success() -> None:
     suspects = Suspects()
-    assert [suspects.failed("a") for _ in range(4)] == [10, 20, 40, 80]
+    assert [suspects.failed("a") for _ in range(5)] == [10, 20, 40, 60, 60]
     assert len(suspects) == 1
     suspects.worked(["a"])
     assert len(suspects) == 0
@@ -143,3 +150,24 @@ def test_the_wait_grows_with_each_failure_and_starts_anew_after_a_success() -> N
 def test_the_wait_is_long_from_the_first_failure_where_an_attempt_costs_the_others_time() -> None:
     assert Suspects().failed("a", size=4_000_000) == 10
     assert Suspects().failed("a", size=50_000_000) == 60
+
+
+def test_what_disturbs_no_batch_goes_on_in_it_and_waits_all_the_same() -> None:
+    suspects = Suspects()
+    assert suspects.failed("b", alone=False) == 10
+    assert list(suspects.groups("abc")) == [["a", "b", "c"]]
+    assert (len(suspects), suspects.failed("b", alone=False)) == (1, 20)
+
+
+def test_a_monitor_that_does_not_come_again_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("peekaping_producer.isolation.time", SimpleNamespace(monotonic=lambda: now[0]))
+    suspects = Suspects()
+    suspects.failed("gone")
+    now[0] += FORGET_AFTER_S - 1
+    suspects.failed("stays")
+    assert len(suspects) == 2
+    now[0] += 2
+    assert len(suspects) == 1
+    assert suspects.is_alone(["stays"])
+    assert not suspects.is_alone(["gone"])

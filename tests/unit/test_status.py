@@ -116,3 +116,11 @@ def test_a_code_of_a_newer_replica_counts_as_a_note() -> None:
 @pytest.mark.parametrize("text", [b"", b"no json", b"[" * 100_000, b"\xff", b'{"oddities": [{"a": 1}]}'])
 def test_a_report_of_another_form_says_nothing(text: bytes) -> None:
     assert decode_report(text) == ReplicaReport()
+
+
+def test_a_replica_that_stops_or_lost_its_database_is_a_note_while_others_work() -> None:
+    draining = Report("other", NOW_MS, encode_report(ReplicaReport(conditions=(Condition("draining", "Stopping."),))))
+    working = Report("works", NOW_MS, encode_report(ReplicaReport(leads=True)))
+    assert not status(reports=(draining, working)).is_failing
+    assert any(line.startswith("note") for line in status(reports=(draining, working)).lines())
+    assert status(reports=(draining,)).is_failing

@@ -228,6 +228,7 @@ async def test_what_is_wrong_shows_in_readiness_in_a_metric_and_in_one_line(
 
 async def test_no_leader_counts_after_a_moment_only(scene: Scene) -> None:
     scene.schedule.answer = replace(STATS, leader=None, leader_ttl_ms=None)
+    scene.watch.now += 5
     await scene.vitals.run_once()
     assert scene.vitals.remarks() == []
     scene.watch.now += 5

@@ -55,8 +55,12 @@ if #conflicting > 0 then
   length = redis.call('LLEN', KEYS[4])
   local tail = redis.call('LRANGE', KEYS[4], -OLDEST_TO_LOOK_AT, -1)
   for n = #tail, 1, -1 do -- a task put back by a consumer stands at the very end and has no pending_since
-    oldest_since = redis.call('HGET', task_key_prefix .. tail[n], 'pending_since')
-    if oldest_since then break end
+    -- The entry may be anything, with a key of any type behind it.
+    local since = redis.pcall('HGET', task_key_prefix .. tail[n], 'pending_since')
+    if type(since) == 'string' then
+      oldest_since = since
+      break
+    end
   end
 end
 
@@ -121,6 +125,7 @@ for _, i in ipairs(conflicting) do
   end
 end
 
+redis.call('SADD', KEYS[3], ARGV[2]) -- before the schedule changes: a key of another type fails here
 if #pushed > 0 then redis.call('LPUSH', KEYS[4], unpack(pushed)) end
 local rescheduled, leaving = {}, {}
 for n, i in ipairs(held) do
@@ -130,7 +135,6 @@ for n, i in ipairs(held) do
   leaving[n] = ids[i]
 end
 redis.call('ZADD', KEYS[1], unpack(rescheduled))
-redis.call('SADD', KEYS[3], ARGV[2])
 redis.call('ZREM', KEYS[2], unpack(leaving))
 if redis.call('EXISTS', KEYS[11]) == 1 then redis.call('ZREM', KEYS[11], unpack(leaving)) end
 

@@ -1,5 +1,5 @@
 -- Looks at the queue at one instant.
--- KEYS  1 pending  2 active  3 archived  4 completed  5 retry  6 scheduled  7 paused  8 asynq:servers
+-- KEYS  1 pending  2 active  3 archived  4 completed  5 retry  6 scheduled  7 paused  8 asynq:servers  9 lease
 -- ARGV  1 prefix of a task's key
 -- returns {now, [pending, active, archived, completed, retry, scheduled], ms that the longest pending task waits or -1,
 --          1 when the queue is paused, asynq servers alive, [what cannot be read]}
@@ -18,6 +18,8 @@ end
 local counts = {read(0, 'LLEN', KEYS[1]), read(0, 'LLEN', KEYS[2])}
 for set = 3, 6 do counts[set] = read(0, 'ZCARD', KEYS[set]) end
 
+read(0, 'ZCARD', KEYS[9]) -- the leases of running tasks, which a hand-off needs
+
 local waits = -1
 local tail = counts[1] > 0 and read({}, 'LRANGE', KEYS[1], -TAIL, -1) or {}
 for n = #tail, 1, -1 do -- a task put back by a consumer stands at the end and has no pending_since
@@ -27,11 +29,6 @@ for n = #tail, 1, -1 do -- a task put back by a consumer stands at the end and h
     break
   end
 end
-return {
-  now,
-  counts,
-  waits,
-  read(0, 'EXISTS', KEYS[7]),
-  read(0, 'ZCOUNT', KEYS[8], math.floor(now / 1000), '+inf'),
-  problems,
-}
+local servers = redis.pcall('ZCOUNT', KEYS[8], math.floor(now / 1000), '+inf') -- for a sentence only
+if type(servers) ~= 'number' then servers = 0 end
+return {now, counts, waits, read(0, 'EXISTS', KEYS[7]), servers, problems}

@@ -41,11 +41,18 @@ if #ids > 0 then
   redis.call('ZADD', KEYS[2], unpack(leases))
   if redis.call('EXISTS', KEYS[3]) == 1 then
     local late = redis.call('ZMSCORE', KEYS[3], unpack(ids))
+    local left_behind = {}
     for n = 1, #ids do
-      -- An entry counts only beside its own due time: the same one, or one that was postponed (it ends in .5).
+      -- An entry counts only beside its own due time: the same one, or one that was postponed (it ends in .5). Others
+      -- were left by a peer that handed the monitor off.
       local score = tonumber(claimed[2 * n])
-      if late[n] and (score == tonumber(late[n]) or score % 1 ~= 0) then claimed[2 * n] = late[n] end
+      if late[n] and (score == tonumber(late[n]) or score % 1 ~= 0) then
+        claimed[2 * n] = late[n]
+      elseif late[n] then
+        left_behind[#left_behind + 1] = ids[n]
+      end
     end
+    if #left_behind > 0 then redis.call('ZREM', KEYS[3], unpack(left_behind)) end
   end
 end
 redis.call('ZREM', KEYS[1], unpack(leaving))

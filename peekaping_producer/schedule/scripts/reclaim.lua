@@ -4,6 +4,7 @@
 -- returns how many were taken back; as many as the limit means there may be more
 local ttl = tonumber(ARGV[1])
 local limit = tonumber(ARGV[2])
+local longest = math.max(10 * ttl, 60000) -- replicas and peers may have other TTLs
 
 -- Entries that a peer without fences left behind when it handed their monitors off; the first ones are enough, since
 -- only they are looked at.
@@ -24,7 +25,7 @@ local expired = redis.call('ZRANGE', KEYS[2], '-inf', now, 'BYSCORE', 'LIMIT', 0
 if #expired < 2 * limit then
   local room = limit - #expired / 2
   local absurd = redis.call(
-    'ZRANGE', KEYS[2], '(' .. string.format('%.17g', now + 10 * ttl), '+inf', 'BYSCORE', 'LIMIT', 0, room, 'WITHSCORES')
+    'ZRANGE', KEYS[2], '(' .. string.format('%.17g', now + longest), '+inf', 'BYSCORE', 'LIMIT', 0, room, 'WITHSCORES')
   for _, value in ipairs(absurd) do expired[#expired + 1] = value end
 end
 if #expired == 0 then return 0 end

@@ -37,11 +37,14 @@ else
   written = redis.pcall('SET', KEYS[6], now, 'PX', 1000)
 end
 local refusal = type(written) == 'table' and written.err or ''
-local reports = read({}, 'HGETALL', KEYS[5])
+local reports, too_large = read({}, 'HGETALL', KEYS[5]), 100000
+for i = 2, #reports, 2 do
+  if #reports[i] > too_large or #reports[i - 1] > 200 then reports[i - 1], reports[i] = '', '' end -- no replica's
+end
 if ARGV[2] ~= '' and refusal == '' then
   for i = 2, #reports, 2 do
     local at = tonumber(string.match(reports[i], '^%d+')) or 0
-    if at < now - ARGV[4] or at > now + ARGV[4] then redis.call('HDEL', KEYS[5], reports[i - 1]) end
+    if reports[i - 1] ~= '' and (at < now - ARGV[4] or at > now + ARGV[4]) then redis.call('HDEL', KEYS[5], reports[i - 1]) end
   end
   redis.call('PEXPIRE', KEYS[5], 10 * ARGV[4])
 end
@@ -53,7 +56,7 @@ return {
   late,
   first_score and string.format('%.17g', first_score) or '',
   first,
-  read('', 'GET', KEYS[3]),
+  string.sub(read('', 'GET', KEYS[3]), 1, 200),
   read(-2, 'PTTL', KEYS[3]),
   problems,
   refusal,
