@@ -79,6 +79,14 @@ class Editor(Background):
             del self._rows[each]
         self._record(gone, 0)
 
+    def touched(self, ids: Iterable[str]) -> None:
+        """A fault has changed when these are due: until a sync has seen to it, they count as edited."""
+        by_interval: dict[int, list[str]] = {}
+        for each in ids:
+            by_interval.setdefault(self._rows[each], []).append(each)
+        for interval, some in by_interval.items():
+            self._record(some, interval)
+
     async def publish(self, type_: str, payload: object) -> None:
         """What the API server says after a write; lost where Redis is away."""
         with suppress(RedisError, OSError):

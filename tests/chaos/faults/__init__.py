@@ -1,6 +1,6 @@
 """Every fault there is, in the order of the matrix."""
 
-from tests.chaos.faults import consumers, database, leadership, peers, redis, steps
+from tests.chaos.faults import consumers, database, leadership, peers, redis, steps, strange
 from tests.chaos.faults.fault import Fault, MissedError
 
 FAULTS: tuple[Fault, ...] = (
@@ -10,6 +10,7 @@ FAULTS: tuple[Fault, ...] = (
     *leadership.FAULTS,
     *consumers.FAULTS,
     *peers.FAULTS,
+    *strange.FAULTS,
 )
 
 __all__ = ["FAULTS", "Fault", "MissedError"]
