@@ -9,7 +9,6 @@ import asyncpg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from peekaping_producer.stores.postgres import connect_options
 from peekaping_producer.targets import DatabaseTarget
 from tests.chaos.background import Background
 from tests.chaos.history import Handed, Recorder
@@ -29,7 +28,15 @@ class GoBeside(Background):
         self._recorder = recorder
 
     async def run(self) -> None:
-        options: dict[str, Any] = connect_options(self._database)
+        target = self._database
+        options: dict[str, Any] = {
+            "host": target.host,
+            "port": target.port,
+            "user": target.user,
+            "password": target.password,
+            "database": target.name,
+            "ssl": False,
+        }
         async with asyncpg.create_pool(min_size=1, **options) as database:
             while True:
                 with suppress(RedisError, OSError):

@@ -14,6 +14,7 @@ async def side_by_side(world: World) -> None:
     """It takes its share of the monitors, and goes away in the middle of its work, as one that is killed."""
     async with GoBeside(world.connect, world.database, world.recorder) as go:
         await asyncio.sleep(world.pace.spell_s)
+        go.still_runs()
         await until(lambda: go.handed_off >= AT_LEAST, "it hands off too", within_s=60)
         go.still_runs()
     if go.handed_off < AT_LEAST:
