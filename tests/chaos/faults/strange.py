@@ -49,7 +49,7 @@ async def refused(world: World) -> None:
         await redis.config_set("proto-max-bulk-len", MOST_BYTES)
         try:
             async with _poison(world):
-                await asyncio.sleep(world.pace.sync_s + world.pace.spell_s)
+                await asyncio.sleep(world.pace.sync_s * 1.3)
         finally:
             await redis.config_set("proto-max-bulk-len", before)
 
@@ -62,7 +62,7 @@ async def strangers(world: World) -> None:
         await redis.zadd(keys.DUE, {f"{n}-{'x' * n}": 1 for n in range(STRANGERS)})
         await redis.zadd(keys.LEASE, {f"{'y' * n}-{n}": (now_s + n) * 1000 for n in range(STRANGERS)})
         await redis.zadd(keys.LATE, {f"late-{n}": 1 for n in range(STRANGERS)})
-    await asyncio.sleep(world.pace.spell_s)
+    await asyncio.sleep(world.pace.spell_s / 2)
 
 
 async def far_ahead(world: World) -> None:
