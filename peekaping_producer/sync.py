@@ -160,6 +160,7 @@ class Sync:
 
     async def _remove_unknown(self, term: str, session: Session, known: set[int]) -> None:
         members, unknown = await self._members(lambda monitor_id: hash(monitor_id) not in known)
+        await self._expel(term, unknown)
         foreign, ours = _split(unknown, self._store.is_id)
         for seen in (seen for some in foreign.values() for seen in some):
             self._oddities.report(seen.id, "schedule.foreign_member", "No monitor id of this database: removed.")
@@ -180,6 +181,15 @@ class Sync:
                 async with self._hints.placing:  # a monitor that is resumed meanwhile is placed before this or after it
                     absent = await self._absent(session, some)
                     await self._remove(term, {key: absent}, "sync.removed", "Removed monitors that are gone or paused.")
+
+    async def _expel(self, term: str, unknown: dict[str, list[Sighting]]) -> None:
+        """Remove members that are too long to be ids: Redis may refuse to be sent one of them."""
+        for key, sightings in unknown.items():
+            long = [seen for seen in sightings if len(seen.id) > LONGEST_ID]
+            for seen in long:
+                self._oddities.report(seen.id[:40], "schedule.foreign_member", "Longer than any monitor's id: removed.")
+            removed = await self._schedule.expel(term, key, (seen.score for seen in long))
+            self._metrics.schedule_changes.labels("removed").inc(removed)
 
     async def _members(self, wanted: Callable[[str], bool]) -> tuple[int, dict[str, list[Sighting]]]:
         """How many members the schedule has, and by set those that are wanted."""
@@ -228,7 +238,7 @@ class Sync:
 def _split(
     unknown: dict[str, list[Sighting]], is_id: Callable[[str], bool]
 ) -> tuple[dict[str, list[Sighting]], dict[str, list[Sighting]]]:
-    """What is no id of this database, and what is. A member too long for any is left to the claim that meets it."""
+    """What is no id of this database, and what is; without members too long for any, which are expelled."""
     fit = {key: [seen for seen in some if len(seen.id) <= LONGEST_ID] for key, some in unknown.items()}
     foreign = {key: [seen for seen in some if not is_id(seen.id)] for key, some in fit.items()}
     ours = {key: [seen for seen in some if is_id(seen.id)] for key, some in fit.items()}

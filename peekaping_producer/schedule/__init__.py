@@ -182,6 +182,7 @@ class Schedule:
         self._place = script("place")
         self._move = script("move")
         self._remove = script("remove")
+        self._expel = script("expel")
         self._campaign = script("campaign")
         self._resign = script("resign")
         self._stats = script("stats")
@@ -294,6 +295,17 @@ class Schedule:
                 raise StaleTermError(f"remove: term {term} is over")
             removed += reply
         return removed
+
+    @unpacking
+    async def expel(self, term: str, key: str, scores: Iterable[str]) -> int:
+        """Take members out of `key` (due or lease) at these scores that are longer than any id; how many left."""
+        expelled = 0
+        for some in chunks(list(dict.fromkeys(scores))):
+            reply = await self._expel.run(self.redis, (key, keys.LEADER), (term, LONGEST_ID, *some))
+            if reply < 0:
+                raise StaleTermError(f"expel: term {term} is over")
+            expelled += reply
+        return expelled
 
     async def members(self, key: str) -> AsyncIterator[list[Sighting]]:
         """Walk `key` (due or lease); what stays in it during the walk is seen, some of it perhaps twice."""

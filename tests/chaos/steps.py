@@ -100,6 +100,7 @@ _LAYOUTS: dict[str, Callable[[Step], dict[str, Any] | None]] = {
     "place": _led,
     "move": _led,
     "remove": _led,
+    "expel": _led,
 }
 
 

@@ -21,7 +21,7 @@ def tasks(*ids: str) -> list[HealthCheckTask]:
 
 def test_every_script_of_a_producer_is_known() -> None:
     assert sorted(scripts_of_the_product().values()) == [
-        *("campaign", "claim", "drop", "give_back", "hand_off", "look_at_pending", "move", "place", "queue"),
+        *("campaign", "claim", "drop", "expel", "give_back", "hand_off", "look_at_pending", "move", "place", "queue"),
         *("reclaim", "remove", "resign", "stats", "sweep_pending"),
     ]
 

@@ -261,3 +261,15 @@ async def test_sync_sweeps_the_queue(parts: Parts) -> None:
     await parts.sync.run_once(TERM)
     assert await parts.redis.llen(PENDING) == 0
     assert parts.count("pending_repaired_total", kind="orphan") == 1
+
+
+async def test_members_too_long_for_an_id_leave_whenever_they_are_due(parts: Parts) -> None:
+    """Only a claim could meet them otherwise, and these are never claimed."""
+    parts.store.put(monitor("m1"))
+    far = parts.clock.now_ms + 3_600_000
+    await parts.redis.zadd(keys.DUE, {"x" * 65: far, "m1": far, "y" * 3_000_000: "+inf", b"\xff" * 70: "-inf"})
+    await parts.redis.zadd(keys.LEASE, {"z" * 100: far})
+    await parts.sync.run_once(TERM)
+    assert set(await parts.due()) == {"m1"}
+    assert await parts.leased() == set()
+    assert parts.count("monitor_oddities_total", kind="schedule.foreign_member") == 4
