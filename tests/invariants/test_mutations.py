@@ -113,7 +113,7 @@ MUTANTS = (
         settles=True,
     ),
     # A member that is no id leaves the schedule, whatever it looks like.
-    Mutant("I4", Mutation("claim", "#id > longest", "false"), stranger("due"), settles=True),
+    Mutant("I4", Mutation("expel", "#id > tonumber(ARGV[2])", "false"), stranger("due"), settles=True),
     # How long a monitor has waited for is known however often its claims run out.
     Mutant(
         "lateness",
