@@ -6,7 +6,7 @@ the cost.
 """
 
 import sys
-from _socket import SOCK_STREAM, getaddrinfo, socket
+from _socket import AF_INET6, AI_NUMERICHOST, SOCK_STREAM, getaddrinfo, socket
 from posix import environ
 from time import monotonic
 
@@ -70,9 +70,19 @@ def address(text: str) -> tuple[str, int]:
     if not (colon and port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
         shown = "***" if "@" in text else repr(text[:60])
         raise ProbeError(f"{_NAME}: expected host:port or [IPv6]:port, got {shown}")
+    if _is_ipv6(text) and not _is_ipv6(host):  # fd00::9464 is an address without a port
+        raise ProbeError(f"{_NAME}: expected host:port or [IPv6]:port, got {text[:60]!r}")
     if not int(port):
         raise ProbeError(f"{_NAME}: expected a fixed port, got {text!r}: which one the replica took is not known here")
     return DEFAULT_HOST if host in {"", "*"} else host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        getaddrinfo(host.encode(), None, AF_INET6, SOCK_STREAM, 0, AI_NUMERICHOST)
+    except OSError:
+        return False
+    return True
 
 
 def ask(host: str, port: int, path: str) -> str:

@@ -129,6 +129,8 @@ async def test_any_other_answer_is_failure(answer: bytes, words: str) -> None:
         ("", "METRICS_ADDR: expected a port to ask, got ''"),
         ("127.0.0.1:0", "METRICS_ADDR: expected a fixed port, got '127.0.0.1:0'"),
         ("9464", "METRICS_ADDR: expected host:port or [IPv6]:port, got '9464'"),
+        ("fd00::9471", "METRICS_ADDR: expected host:port or [IPv6]:port, got 'fd00::9471'"),
+        ("::1", "METRICS_ADDR: expected host:port or [IPv6]:port, got '::1'"),
         ("127.0.0.1:http", "METRICS_ADDR: expected host:port or [IPv6]:port, got '127.0.0.1:http'"),
         ("127.0.0.1:65536", "METRICS_ADDR: expected host:port"),
         ("127.0.0.1:" + "9" * 5000, "METRICS_ADDR: expected host:port"),
