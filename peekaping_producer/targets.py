@@ -86,6 +86,8 @@ class DatabaseTarget(msgspec.Struct, frozen=True, kw_only=True):
     tls: Tls | None = None
     params: dict[str, str] = {}
     """What else a DATABASE_URL said after its question mark; each driver names those it does not know."""
+    named_in: Literal["DB_NAME", "DATABASE_URL"] = "DB_NAME"
+    """The setting that `name` is from, as far as sqlite is concerned; messages name it."""
     alternates: tuple[Login, ...] = ()
     """How else user, password and name can be meant: percent-decoded, as Peekaping's Go services read DB_*.
 

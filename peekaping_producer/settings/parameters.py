@@ -27,7 +27,7 @@ _TLS: dict[Kind, dict[str, dict[str, str]]] = {
     },
     "mysql": {
         "sslmode": _MYSQL_MODES | _POSTGRES_MODES,
-        "ssl": _BOOLS | {'{"rejectunauthorized":true}': _ON, '{"rejectunauthorized":false}': _ANY},
+        "ssl": _BOOLS | {'{"rejectUnauthorized":true}': _ON, '{"rejectUnauthorized":false}': _ANY},
         "tls": _BOOLS | {"skip-verify": _ANY},
         "usessl": _BOOLS,
         "requiressl": {"false": "", "true": _ON},
@@ -104,10 +104,18 @@ _MEANINGLESS: dict[Kind, frozenset[str]] = {
 """What only tunes another client: timeouts, pools, writes, encodings. The limits here are this program's own."""
 
 
-_DEFAULTS: dict[Kind, dict[str, str]] = {
-    "postgres": {"schema": "public", "currentschema": "public", "searchpath": "public", "targetsessionattrs": "any"},
+_DEFAULTS: dict[Kind, dict[str, frozenset[str]]] = {
+    "postgres": dict.fromkeys(("schema", "currentschema", "searchpath"), _names("public"))
+    | {"targetsessionattrs": _names("any read-write primary prefer-standby")},  # there is one host to choose from
 }
 """What asks for no more than what is so anyway."""
+
+
+class _NodeTls(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """TLS as mysql2 for Node.js takes it, in JSON. Older versions than 1.2 are never spoken here."""
+
+    reject_unauthorized: bool = True
+    min_version: Literal["TLSv1", "TLSv1.1", "TLSv1.2"] = "TLSv1.2"
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -131,7 +139,9 @@ def sort_out(kind: Kind, params: Mapping[str, str], problems: list[str]) -> tupl
         key = name.lower().replace("-", "").replace("_", "")
         if key in _TLS[kind]:
             modes = _TLS[kind][key]
-            said[name] = modes.get(value.lower().replace(" ", ""), "?")
+            said[name] = (
+                _mode_of_object(value) if (kind, key, value[:1]) == ("mysql", "ssl", "{") else _mode(modes, value)
+            )
             if said[name] == "?":
                 problems.append(f"{setting}: got a value of {name} that is not taken, takes {', '.join(modes)}")
         elif key in _FILES[kind]:
@@ -140,10 +150,23 @@ def sort_out(kind: Kind, params: Mapping[str, str], problems: list[str]) -> tupl
                 files |= {part: readable_file(value)} if value != "system" else {}  # libpq's word for the default
             except ValueError as error:
                 problems.append(f"{setting}: got a path in {name}, takes that of a readable file ({error})")
-        elif key not in _MEANINGLESS[kind] and _DEFAULTS.get(kind, {}).get(key) != value:
+        elif key not in _MEANINGLESS[kind] and value not in _DEFAULTS.get(kind, {}).get(key, ()):
             kept[name] = value
     asking = {name: mode for name, mode in said.items() if mode in {_OFF, _ON, _ANY}}
     if _OFF in asking.values() and set(asking.values()) != {_OFF}:
         problems.append(f"{setting}: got {' and '.join(asking)} that contradict each other, takes one of them")
     tls = _OFF not in asking.values() if asking else None
     return kept, Asked(tls=tls, unverified=not {_ANY, _UNVERIFIED}.isdisjoint(said.values()), files=files)
+
+
+def _mode(modes: Mapping[str, str], value: str) -> str:
+    """What a value asks for; "?" for one that is not taken."""
+    return modes.get(value.lower().replace(" ", ""), "?")
+
+
+def _mode_of_object(value: str) -> str:
+    """The same for `ssl={...}`."""
+    try:
+        return _ON if msgspec.json.decode(value, type=_NodeTls).reject_unauthorized else _ANY
+    except msgspec.DecodeError:
+        return "?"

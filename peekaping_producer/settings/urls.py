@@ -16,8 +16,10 @@ DIALECTS: dict[str, Dialect] = {
     "postgres": "postgres",
     "postgresql": "postgres",
     "mysql": "mysql",
+    "mysql2": "mysql",
     "mariadb": "mysql",
     "sqlite": "sqlite",
+    "sqlite3": "sqlite",
     "mongodb": "mongo",
     "mongodb+srv": "mongo",
 }
@@ -69,9 +71,11 @@ def parse_database_url(text: str, default_name: str = "") -> DatabaseTarget:
     if not name:
         raise _refusal("DATABASE_URL", "takes a database name after the host, or DB_NAME beside it (sqlite: a path)")
     if dialect == "sqlite":
-        return DatabaseTarget(dialect=dialect, name=name, params=url.params)
+        return DatabaseTarget(dialect=dialect, name=name, params=url.params, named_in="DATABASE_URL")
     if "/" in url.path[1:] or "@" in url.path:
         raise _refusal("DATABASE_URL", f"takes one name after the host; {_ENCODE}")
+    if "," in url.where and dialect != "mongo":
+        raise _refusal("DATABASE_URL", f"takes one host, and several are there (only MongoDB takes several); {_ENCODE}")
     if url.user is None and dialect != "mongo":
         raise _refusal("DATABASE_URL", f"takes a host and a user: {_DATABASE_FORM}")
     host, port = _servers(url, dialect)
@@ -87,6 +91,8 @@ def parse_redis_url(text: str, problems: list[str]) -> tuple[RedisTarget, Asked]
     if url.scheme in _SENTINEL_SCHEMES:
         tls, where = _SENTINEL_SCHEMES[url.scheme], _sentinels(url)
     elif url.scheme in _REDIS_SCHEMES:
+        if "," in url.where:
+            raise _refusal("REDIS_URL", f"takes one host, and several are there; sentinels are {_SENTINEL_FORM}")
         host, port = _address(url, url.where, _REDIS_FORM)
         number = _database_number(url.path.strip("/") or params.pop("db", ""), "the host")
         where = RedisTarget(host=host, port=port or 6379, db=number)

@@ -227,23 +227,40 @@ def existing_path(target: DatabaseTarget) -> Path | None:
     """
     path = path_of(target)
     try:
-        if not path.parent.is_dir():
-            raise _unusable(path, f"the folder {path.parent} does not exist")
         if not path.exists():
+            if why := _no_new_file(path, target.name):
+                raise _unusable(target, why)
             return None
         if path.is_dir():
-            raise _unusable(path, "it is a directory")
+            raise _unusable(target, "it is a directory")
         if not path.is_file():
-            raise _unusable(path, "it is no regular file")
+            raise _unusable(target, "it is no regular file")
     except OSError as error:
-        raise _unusable(path, error.strerror or type(error).__name__) from None
+        raise _unusable(target, error.strerror or type(error).__name__) from None
     if not os.access(path, os.R_OK):
-        raise _unusable(path, "this user may not read it")
+        raise _unusable(target, "this user may not read it")
     return path
 
 
-def _unusable(path: object, reason: str) -> SqliteFileError:
-    return SqliteFileError([f"DB_NAME: expected the path of a SQLite file, got {path}: {reason}"])
+def _no_new_file(path: Path, written: str) -> str | None:
+    """Why no file is to be made at `path`, as `written` in the setting; None where it may be."""
+    if ":memory:" in written:
+        return "a database in memory cannot be shared with the API server: write the path of its file"
+    if written.lower().startswith("file:"):
+        return "a URI is not read as one: write the path alone"
+    if written == "~" or (written.startswith("~") and "/" in written):
+        return "~ is not expanded: write the home directory's path"
+    for folder in reversed(path.parents):
+        if not folder.exists():
+            return f"the folder {path.parent} does not exist"
+        if not folder.is_dir():
+            return f"the folder {path.parent} cannot exist: {folder} is a file"
+    return None
+
+
+def _unusable(target: DatabaseTarget, reason: str) -> SqliteFileError:
+    path = path_of(target)
+    return SqliteFileError([f"{target.named_in}: expected the path of a SQLite file, got {path}: {reason}"])
 
 
 def translated(target: DatabaseTarget) -> AbstractContextManager[None]:
@@ -261,13 +278,13 @@ def _store_error(error: Exception, target: DatabaseTarget) -> StoreError:
     if code == "SQLITE_ERROR":  # what SQLite finds wrong with a statement; it names tables and columns only
         return StoreError(f"{target}: {said}")
     if code == "SQLITE_NOTADB":
-        return _unusable(path_of(target), "it is no SQLite database")
+        return _unusable(target, "it is no SQLite database")
     if code == "SQLITE_CORRUPT":
         return StoreError(f"{target}: the database is damaged ({code}): restore it from a backup")
     if code.startswith(("SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
-        return _unusable(path_of(target), f"it cannot be opened ({code}); see who may use it and its folder")
+        return _unusable(target, f"it cannot be opened ({code}); see who may use it and its folder")
     if code in {"SQLITE_READONLY", "SQLITE_READONLY_DIRECTORY"}:
-        return _unusable(path_of(target), f"this user may not write it or in its folder ({code})")
+        return _unusable(target, f"this user may not write it or in its folder ({code})")
     if code.startswith("SQLITE_READONLY"):
         return StoreUnavailableError(
             f"{target}: its -wal and -shm files are missing and may not be made ({code}): "

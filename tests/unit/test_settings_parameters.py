@@ -25,6 +25,10 @@ def database(url: str, **environ: str) -> DatabaseTarget:
         ("postgres://u:p@h/n?sslmode=verify-full&sslrootcert=system&target_session_attrs=any&keepalives=1", 5432),
         ("mysql://u:p@h:25060/n?ssl-mode=REQUIRED", 25060),
         ('mysql://u:p@h/n?ssl={"rejectUnauthorized":true}', 3306),
+        ('mysql://u:p@h/n?ssl={"minVersion":"TLSv1.2", "rejectUnauthorized":true}', 3306),
+        ('mysql2://u:p@h/n?ssl={"rejectUnauthorized":true,"minVersion":"TLSv1"}', 3306),
+        ("mysql://u:p@h/n?ssl=%7B%7D", 3306),
+        ("postgres://u:p@h/n?sslmode=require&target_session_attrs=read-write", 5432),
         ("mysql://u:p@h/n?sslaccept=strict&charset=utf8mb4&parseTime=true", 3306),
         ("mysql+pymysql://u:p@h/n?tls=true&connectTimeout=10", 3306),
         ("mysql://u:p@h/n?sslmode=require&useSSL=true&requireSSL=true&verifyServerCertificate=true", 3306),
@@ -100,6 +104,7 @@ def test_files_of_certificates_in_a_url(url: str, parts: str, tmp_path: Path) ->
     [
         ("DB", "postgres://u:canary@h/n?sslmode=no-verify"),
         ("DB", "mysql://u:canary@h/n?tls=skip-verify"),
+        ("DB", 'mysql://u:canary@h/n?ssl={"minVersion":"TLSv1.2","rejectUnauthorized":false}'),
         ("DB", "mongodb://u:canary@h/n?tls=true&tlsInsecure=true"),
         ("DB", "mongodb://u:canary@h/n?tls=true&tlsAllowInvalidCertificates=true"),
         ("DB", "mongodb://u:canary@h/n?tls=true&tlsAllowInvalidHostnames=true"),
@@ -124,6 +129,11 @@ def test_a_url_alone_cannot_switch_verification_off(name: str, url: str) -> None
         ("postgres://u:canary@h/n?sslmode=require&sslrootcert=/nonexistent", "got a path in sslrootcert"),
         ("postgres://u:canary@h/n?sslrootcert=" + __file__, "got a file of certificates, but TLS is off"),
         ("mysql://u:canary@h/n?tls=preferred", "got a value of tls"),
+        ('mysql://u:p@h/n?ssl={"minVersion":"TLSv1.3"}', "got a value of ssl"),
+        ('mysql://u:p@h/n?ssl={"ca":"canary"}', "got a value of ssl"),
+        ('mysql://u:p@h/n?ssl={"rejectUnauthorized":"no', "got a value of ssl"),
+        ("postgres://u:canary@h1:5432,h2:5432/n?target_session_attrs=any", "got ***, takes one host, and several"),
+        ("mysql://u:canary@h1,h2/n", "got ***, takes one host, and several"),
         ("mysql://u:canary@h/n?useSSL=true&ssl=false", "got useSSL and ssl that contradict"),
         ("mongodb://u:canary@h/n?tls=perhaps", "got a value of tls"),
         ("mongodb://u:27?canary@h/n", "got ***, takes name=value after a question mark"),
@@ -138,6 +148,12 @@ def test_what_cannot_work_is_named_without_a_secret(url: str, said: str) -> None
 def test_an_unknown_parameter_of_redis_is_named() -> None:
     [problem] = problems({"redis"}, REDIS_URL="redis://:canary@h/0?username=x")
     assert problem == "REDIS_URL: got ***, takes no username=... after a question mark"
+
+
+def test_several_hosts_of_redis_are_named_as_the_cause() -> None:
+    [problem] = problems({"redis"}, REDIS_URL="redis://:canary@h1:6379,h2:6379/0")
+    assert problem.startswith("REDIS_URL: got ***, takes one host, and several are there; sentinels are ")
+    assert "canary" not in problem
 
 
 def test_a_password_that_was_never_filled_in_is_a_warning() -> None:

@@ -64,6 +64,7 @@ def test_sqlite_reads_only_its_path() -> None:
             "postgres://u@[::1]/n",
             DatabaseTarget(dialect="postgres", name="n", host="::1", port=5432, user="u"),
         ),
+        ("mysql2://u:p@h/n", DatabaseTarget(dialect="mysql", name="n", host="h", port=3306, user="u", password="p")),
         ("mariadb://u:p@h/n", DatabaseTarget(dialect="mysql", name="n", host="h", port=3306, user="u", password="p")),
         ("mongodb://h/n", DatabaseTarget(dialect="mongo", name="n", host="h", port=27017)),
         (
@@ -79,8 +80,11 @@ def test_sqlite_reads_only_its_path() -> None:
             ),
         ),
         ("mongodb+srv://h/n", DatabaseTarget(dialect="mongo", name="n", host="h", tls=Tls())),
-        ("sqlite:///data/x%20y.db", DatabaseTarget(dialect="sqlite", name="data/x y.db")),
-        ("sqlite:////data/x.db", DatabaseTarget(dialect="sqlite", name="/data/x.db")),
+        ("sqlite:///data/x%20y.db", DatabaseTarget(dialect="sqlite", name="data/x y.db", named_in="DATABASE_URL")),
+        (
+            "sqlite3:////data/x.db",
+            DatabaseTarget(dialect="sqlite", name="/data/x.db", named_in="DATABASE_URL"),
+        ),
     ],
 )
 def test_database_url(url: str, expected: DatabaseTarget) -> None:
