@@ -10,7 +10,7 @@ from redis.asyncio.client import Pipeline, PubSub
 from redis.asyncio.connection import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from peekaping_producer.errors import ProducerError, ScheduleError, UnreachableError
 from peekaping_producer.schedule.addresses import Addresses
@@ -25,6 +25,8 @@ from peekaping_producer.targets import RedisTarget, Sentinels
 OLDEST_VERSION = (6, 2)
 """ZMSCORE, ZADD LT and ZRANGE BYSCORE came with 6.2."""
 SOCKET_TIMEOUT_S = 2.0
+_AROUND = re.compile("^[\\s\ufeff\u200b\u2060'\"]|[\\s\ufeff\u200b\u2060'\"]$")
+"""What editors, shells and Kubernetes secrets leave around a password."""
 
 
 class _PubSub(PubSub):
@@ -146,11 +148,26 @@ async def check_rights(redis: Redis, target: RedisTarget, channels: Sequence[str
 async def _explained(error: RedisError | OSError, target: RedisTarget) -> ProducerError:
     """The error as one of ours: ScheduleError where waiting will not help."""
     if isinstance(error, SentinelRefusalError):
-        return ScheduleError(f"Redis at {target} is not told: {error}")
+        advice = _advice(target, at_sentinels=True) if "REDIS_SENTINEL_PASSWORD" in str(error) else ""
+        return ScheduleError(f"Redis at {target} is not told: {error}{advice}")
     if why := refusal(error):
-        return ScheduleError(f"Redis at {target}: {why}")
+        advice = _advice(target) if isinstance(error, AuthenticationError) else ""
+        return ScheduleError(f"Redis at {target}: {why}{advice}")
     if isinstance(error, ResponseError):
         return UnreachableError(f"Redis at {target} does not serve yet: {in_words(error)}")
     if why := await diagnose(target):
         return ScheduleError(f"Redis at {target}: {why}")
     return UnreachableError(f"Redis at {target} does not answer: {in_words(error)}")
+
+
+def _advice(target: RedisTarget, *, at_sentinels: bool = False) -> str:
+    """What a login that was refused looks like, and its remedy, to stand after the refusal; empty for a usual one."""
+    password = target.sentinels.password if at_sentinels and target.sentinels else target.password
+    if _AROUND.search(password or ""):
+        return "; blanks, line ends or quotes around the password were sent as part of it: remove them"
+    if target.username and not password and not at_sentinels:
+        return (
+            "; a user is given without a password: set REDIS_PASSWORD beside REDIS_USERNAME. In a REDIS_URL, the text "
+            "before @ is a user name, and a password needs a colon before it: redis://:password@host"
+        )
+    return ""

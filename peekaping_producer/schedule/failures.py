@@ -121,7 +121,7 @@ def refusal(error: BaseException) -> str | None:
         case HostNameError():
             return f"REDIS_HOST: {words}"
         case AuthenticationError():
-            return f"refuses the user or password (REDIS_PASSWORD): {words}"
+            return f"refuses the user or password (REDIS_USERNAME, REDIS_PASSWORD): {words}"
         case AskError() | ClusterCrossSlotError():
             return "is a cluster, and a single server is needed (upstream's keys span slots)"
         case GarbledReplyError():

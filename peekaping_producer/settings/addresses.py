@@ -17,7 +17,7 @@ def host(text: str) -> str:
         return bare
     if bracketed:
         raise ValueError("only an IPv6 address stands in brackets")
-    if re.fullmatch(r"[\w.-]+:[0-9]+|\[.*\]:[0-9]+", text):
+    if re.fullmatch(r"[\w.:-]+:[0-9]+|\[.*\]:[0-9]+", text):
         raise ValueError("the port is a setting of its own")
     if not re.fullmatch(r"[\w.-]+", text):
         raise ValueError
@@ -48,6 +48,13 @@ def host_and_port(text: str, *, port_required: bool = False) -> tuple[str, int |
     return host(name), int(port)
 
 
+def hidden_port(text: str) -> str | None:
+    """The last four digits of an IPv6 address without brackets, where they can be meant as a port; else None."""
+    before, _, after = text.rpartition(":")
+    could_be = _is_ipv6(text) and _is_ipv6(before) and re.fullmatch("[0-9]{4}", after, re.ASCII)
+    return after if could_be else None
+
+
 def _split_port(text: str, *, port_required: bool) -> tuple[str, str]:
     """What stands before the port, and the port or nothing."""
     before, colon, after = text.rpartition(":")
@@ -57,7 +64,7 @@ def _split_port(text: str, *, port_required: bool) -> tuple[str, str]:
         return (text, "") if _is_ipv6(text) else (before, after)
     if port_required or not _is_ipv6(text):
         return before, after
-    if re.fullmatch("[0-9]{4}", after, re.ASCII):
+    if hidden_port(text):
         raise ValueError(f"write [address]:{after} if {after} is the port, else [address]")
     return text, ""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import SecretStr, ValidationError
 
 from peekaping_producer.errors import ConfigError
+from peekaping_producer.settings.addresses import hidden_port
 from peekaping_producer.settings.environment import (
     SECRETS,
     VERBATIM,
@@ -67,6 +68,7 @@ def inspect_settings(
     unset = {name for name in _NAMES if name not in given and name not in idle and f"{name}_FILE" not in found}
     warnings = lookalikes({*environ, *in_file}, _NAMES, _still_wanted(unset, given), needs)
     warnings += _overruled(settings, {name: found[name] for name in idle if name in found})
+    warnings += _hidden_ports(given)
     if "producer" in needs and settings.is_verbose:
         warnings.append("LOG_LEVEL: debug with MODE=prod logs every batch. Set LOG_LEVEL=info.")
     origins = {name: each.origin for name, each in given.items()} | dict.fromkeys(idle, "not read")
@@ -86,6 +88,19 @@ def _overruled(settings: Settings, idle: Mapping[str, Found]) -> list[str]:
         shown = value.get_secret_value() if isinstance(value, SecretStr) else value
         if name in idle and idle[name].text not in {"", str(shown)} and "://" not in idle[name].text:
             said.append(f"{name}: not read, because {url} is set, and has another value.")
+    return said
+
+
+def _hidden_ports(given: Mapping[str, Found]) -> list[str]:
+    """A sentence for each host that is an IPv6 address and looks as if a port stood behind it."""
+    said = []
+    for name, port_name in (("DB_HOST", "DB_PORT"), ("REDIS_HOST", "REDIS_PORT")):
+        text = given[name].text.split(",")[-1].strip() if name in given else ""
+        if port := hidden_port(text):
+            said.append(
+                f"{name}: got {text!r}, which is read as an address without a port. If {port} is the port, leave it "
+                f"out and set {port_name}={port}; otherwise write [{text}]."
+            )
     return said
 
 

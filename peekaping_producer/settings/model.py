@@ -138,9 +138,7 @@ class Settings(Fields):
         url = self.database_url
         target = self._database_in_url(url, problems) if url else self._database_in_parts(problems)
         if target.dialect != "sqlite":
-            params, asked = sort_out(target.dialect, target.params, problems)
-            if target.dialect == "mongo" and target.port is None and asked.tls is None:
-                asked = msgspec.structs.replace(asked, tls=True)  # mongodb+srv:// means TLS
+            params, asked = _sorted_out(target, problems)
             tls = self._tls("db_tls", asked, problems)
             target = msgspec.structs.replace(target, params=params, tls=tls)
         if problems:
@@ -203,22 +201,38 @@ def _text(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret else None
 
 
+def _sorted_out(target: DatabaseTarget, problems: list[str]) -> tuple[dict[str, str], Asked]:
+    """What `sort_out` makes of the parameters of a database other than sqlite."""
+    assert target.dialect != "sqlite"
+    params, asked = sort_out(target.dialect, target.params, problems)
+    if target.dialect == "mongo" and target.port is None and asked.tls is None:
+        asked = msgspec.structs.replace(asked, tls=True)  # mongodb+srv:// means TLS
+    return params, asked
+
+
+def _tls_parts(name: str, asked: Asked) -> dict[str, object]:
+    """What a URL says about TLS, by the names of the settings; what it leaves open is not there."""
+    switch: dict[str, object] = {} if asked.tls is None else {name: asked.tls}
+    return switch | {f"{name}_{part.upper()}": path for part, path in asked.files.items()}
+
+
 def _database_parts(url: str) -> dict[str, object]:
     target = parse_database_url(url, " ")
     parts: dict[str, object] = {"DB_TYPE": target.dialect, "DB_NAME": target.name}
     if target.dialect != "sqlite":
         parts |= {"DB_HOST": target.host, "DB_PORT": target.port, "DB_USER": target.user}
         parts["DB_PASS"] = target.password and SecretStr(target.password)
+        parts |= _tls_parts("DB_TLS", _sorted_out(target, [])[1])
     return parts
 
 
 def _redis_parts(url: str) -> dict[str, object]:
-    target, _ = parse_redis_url(url, [])
+    target, asked = parse_redis_url(url, [])
     login = {"REDIS_USERNAME": target.username, "REDIS_PASSWORD": target.password and SecretStr(target.password)}
+    rest = {**login, "REDIS_DB": target.db, **_tls_parts("REDIS_TLS", asked)}
     if target.sentinels:
-        where = {"REDIS_SENTINELS": str(target.sentinels), "REDIS_SENTINEL_MASTER": target.sentinels.master}
-        return {**where, **login, "REDIS_DB": target.db}
-    return {"REDIS_HOST": target.host, "REDIS_PORT": target.port, **login, "REDIS_DB": target.db}
+        return {"REDIS_SENTINELS": str(target.sentinels), "REDIS_SENTINEL_MASTER": target.sentinels.master, **rest}
+    return {"REDIS_HOST": target.host, "REDIS_PORT": target.port, **rest}
 
 
 def _as_variable(name: str, value: object) -> str:

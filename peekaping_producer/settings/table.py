@@ -16,6 +16,9 @@ from peekaping_producer.settings.model import Settings
 
 BEGIN, END = "<!-- settings: begin -->", "<!-- settings: end -->"
 
+_SWITCHES = ("DB_TLS", "REDIS_TLS")
+"""Off where neither they nor a URL say anything."""
+
 
 class Row(msgspec.Struct, frozen=True):
     """A setting of this process.
@@ -41,6 +44,8 @@ def _row(settings: Settings, name: str, value: object, in_urls: Mapping[str, tup
         return Row(name, settings.unusable[name], f"{origin}, unusable")
     if name in in_urls and origin in {"default", "not read"}:
         return Row(name, _shown(in_urls[name][0]), in_urls[name][1])
+    if value is None and name in _SWITCHES:
+        value = False
     return Row(name, "" if origin == "not read" else _shown(value), origin)
 
 

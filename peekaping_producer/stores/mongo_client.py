@@ -8,6 +8,7 @@ the default as long as Python 3.11 is supported, where a cancellation can get lo
 import asyncio
 import logging
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import partial
@@ -39,6 +40,8 @@ from peekaping_producer.targets import DatabaseTarget
 
 # The driver logs each command and its reply at debug, and in these are passwords of proxies.
 logging.getLogger("pymongo").setLevel(logging.WARNING)
+# It advertises where a host is one of Azure Cosmos DB or Amazon DocumentDB: lines on stderr that are not ours.
+warnings.filterwarnings("ignore", r"You appear to be connected to a (CosmosDB|DocumentDB) cluster", UserWarning)
 
 Document = dict[str, Any]
 

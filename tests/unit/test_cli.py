@@ -322,6 +322,57 @@ async def test_a_path_that_cannot_be_a_database_is_one_line_and_exit_code_2_at_o
         assert "producer.waiting" not in each.err
 
 
+@pytest.mark.parametrize("words", ["migrate", "migrate --check", "check-config"])
+async def test_what_is_no_path_of_a_new_sqlite_file_is_said_with_the_setting(tmp_path: Path, words: str) -> None:
+    (tmp_path / "letter").write_text("a letter")
+    in_memory = "a database in memory cannot be shared with the API server"
+    reasons = {
+        ":memory:": in_memory,
+        "file::memory:?cache=shared": in_memory,
+        "file:x.db": "a URI is not read as one: write the path alone",
+        "~/x.db": "~ is not expanded: write the home directory's path",
+        "letter/x.db": "/letter is a file",
+    }
+    for name, reason in reasons.items():
+        settings = {"DB_NAME": {"DB_TYPE": "sqlite", "DB_NAME": name}}
+        if "?" not in name:
+            settings["DATABASE_URL"] = {"DATABASE_URL": f"sqlite:///{name}"}
+        for setting, environ in settings.items():
+            ended = await command(tmp_path, *words.split(), LOG_LEVEL="info", **environ)
+            assert ended.code == 2, (name, ended)
+            assert f"peekaping-producer: {setting}: expected the path of a SQLite file, got /" in ended.err
+            assert reason in ended.err
+
+
+async def test_check_config_prints_no_warning_of_a_library(tmp_path: Path) -> None:
+    url = "mongodb://u:p@x.mongo.cosmos.azure.com:10255/n?ssl=true&replicaSet=globaldb&retrywrites=false"
+    ended = await command(tmp_path, "check-config", DATABASE_URL=url, LOG_LEVEL="info")
+    assert (ended.code, ended.err) == (0, "")
+
+
+async def test_a_login_that_redis_refuses_is_explained(
+    tmp_path: Path, private_redis: RedisServer, server: Redis
+) -> None:
+    await server.execute_command("ACL", "SETUSER", "known", "on", f">{SECRET}", "~*", "&*", "+@all")  # type: ignore[no-untyped-call]
+    where = at(target_of(private_redis), DB_TYPE="sqlite", DB_NAME="x.db")
+    by_url = {name: text for name, text in where.items() if not name.startswith("REDIS_")}
+    url = f"redis://{{}}@127.0.0.1:{private_redis.port}"
+    cases = [
+        (where | {"REDIS_USERNAME": "known", "REDIS_PASSWORD": f"{SECRET}\n"}, "around the password were sent"),
+        (where | {"REDIS_USERNAME": "known", "REDIS_PASSWORD": f'"{SECRET}"'}, "around the password were sent"),
+        (where | {"REDIS_USERNAME": "known"}, "set REDIS_PASSWORD beside REDIS_USERNAME"),
+        (where | {"REDIS_USERNAME": "x", "REDIS_PASSWORD": SECRET}, "(REDIS_USERNAME, REDIS_PASSWORD)"),
+        (by_url | {"REDIS_URL": url.format("h0rse")}, "before @ is a user name, and a password needs a colon"),
+    ]
+    for environ, said in cases:
+        ended = await command(tmp_path, "check-config", "--connect", **environ)
+        assert ended.code == 3
+        [line] = [each for each in ended.out.splitlines() if each.startswith("Redis: fails: ")]
+        assert said in line
+        assert "REDIS_USERNAME" in line
+        assert "h0rse" not in line
+
+
 async def test_migrate_check_tells_and_migrate_sql_prints_what_is_missing(tmp_path: Path) -> None:
     async def migrate(*options: str) -> Ended:
         return await command(tmp_path, "migrate", *options, DB_TYPE="sqlite", DB_NAME="new.db")

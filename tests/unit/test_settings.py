@@ -278,6 +278,37 @@ def test_the_table_tells_value_and_origin(tmp_path: Path) -> None:
     assert len(table.as_text(settings).splitlines()) == len(Settings.model_fields)
 
 
+@pytest.mark.parametrize(
+    ("environ", "name", "value", "origin"),
+    [
+        ({"DATABASE_URL": "postgres://u:p@h/n?sslmode=require"}, "DB_TLS", "true", "DATABASE_URL"),
+        ({"DATABASE_URL": "postgres://u:p@h/n?sslmode=disable"}, "DB_TLS", "false", "DATABASE_URL"),
+        ({"DATABASE_URL": "mysql://u:p@h/n?ssl=1"}, "DB_TLS", "true", "DATABASE_URL"),
+        ({"DATABASE_URL": "mongodb://u:p@h/n?tls=true"}, "DB_TLS", "true", "DATABASE_URL"),
+        ({"DATABASE_URL": "mongodb+srv://u:p@h/n"}, "DB_TLS", "true", "DATABASE_URL"),
+        ({"DATABASE_URL": "mongodb+srv://u:p@h/n?tls=false"}, "DB_TLS", "false", "DATABASE_URL"),
+        ({"DATABASE_URL": "postgres://u:p@h/n"}, "DB_TLS", "false", "default"),
+        ({"DATABASE_URL": "postgres://u:p@h/n", "DB_TLS": "true"}, "DB_TLS", "true", "environment"),
+        (
+            {"DATABASE_URL": f"postgres://u:p@h/n?sslmode=require&sslrootcert={__file__}"},
+            "DB_TLS_CA_FILE",
+            __file__,
+            "DATABASE_URL",
+        ),
+        (PARTS, "DB_TLS", "false", "default"),
+        ({"DB_TYPE": "sqlite", "DB_NAME": "x.db"}, "DB_TLS", "", "not read"),
+        (PARTS | {"REDIS_URL": "rediss://h"}, "REDIS_TLS", "true", "REDIS_URL"),
+        (PARTS | {"REDIS_URL": "redis://h?ssl=1"}, "REDIS_TLS", "true", "REDIS_URL"),
+        (PARTS | {"REDIS_URL": "rediss+sentinel://h/m"}, "REDIS_TLS", "true", "REDIS_URL"),
+        (PARTS | {"REDIS_URL": "redis://h"}, "REDIS_TLS", "false", "default"),
+        (PARTS, "REDIS_TLS", "false", "default"),
+    ],
+)
+def test_the_table_tells_whether_tls_is_on(environ: dict[str, str], name: str, value: str, origin: str) -> None:
+    [row] = [each for each in table.rows(load(**environ)) if each.name == name]
+    assert (row.value, row.origin) == (value, origin)
+
+
 def test_the_docs_hold_the_table_of_the_code() -> None:
     page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
     assert table.renewed(page) == page, "run: python -m peekaping_producer.settings.table docs/settings.md"

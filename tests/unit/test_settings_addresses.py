@@ -89,3 +89,18 @@ def test_a_port_in_the_host_is_explained() -> None:
 )
 def test_hosts(text: str) -> None:
     assert host(text) == text
+
+
+@pytest.mark.parametrize("name", ["DB_HOST", "REDIS_HOST"])
+def test_an_address_that_may_end_in_a_port_is_told(name: str) -> None:
+    [warning] = load(**PARTS | {name: "::1:5499"}).warnings
+    port = name.replace("HOST", "PORT")
+    assert warning.startswith(f"{name}: got '::1:5499', which is read as an address without a port")
+    assert f"set {port}=5499; otherwise write [::1:5499]" in warning
+    for plain in ("[::1:5499]", "::1", "fd00::5499", "2001:db8::1:abcd", "1:2:3:4:5:6:7:5499"):
+        assert load(**PARTS | {name: plain}).warnings == ()
+
+
+def test_a_port_behind_an_address_that_cannot_be_part_of_it_is_explained() -> None:
+    [problem] = problems({"redis"}, REDIS_HOST="::1:16379")
+    assert problem.endswith("(the port is a setting of its own)")
