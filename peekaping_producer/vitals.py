@@ -183,7 +183,7 @@ class Vitals:
         for code in LEVELS:
             self._metrics.condition.labels(code).set(code in current)
         for code, each in current.items():
-            if code not in self._raised:
+            if code not in self._raised and code != "draining":  # the stop has lines of its own
                 self._raised[code] = now
                 log.warning("condition.raised", message=each.reason, code=code, condition_level=each.level.value)
         for code in self._raised.keys() - current.keys():
