@@ -78,7 +78,8 @@ async def reads_blocked(database: SqlDatabase) -> AsyncIterator[None]:
 
 async def a_batch_is_being_read(database: SqlDatabase) -> bool:
     """Whether a worker waits for the lock: its claim has arrived, and is in its hand."""
-    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%LEFT JOIN proxies%'"
+    reads = "%FROM monitors m%ANY(%"  # not the ping, which reads one
+    waiting = f"SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '{reads}'"
     return bool(await database.execute(waiting))
 
 

@@ -124,6 +124,7 @@ async def postgres_database(postgres_server: DatabaseTarget) -> DatabaseTarget:
         await execute(postgres_server, f"CREATE DATABASE {target.name}")
     cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1"
     await execute(postgres_server, cut, target.name)
+    await execute(postgres_server, f"ALTER DATABASE {target.name} RESET ALL")
     connection = await connect(target)
     await connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public; GRANT USAGE ON SCHEMA public TO PUBLIC")
     await connection.close()
