@@ -181,7 +181,9 @@ def _status(args: argparse.Namespace) -> int:
 
     settings = load_settings({"redis"})
     _set_up_logs(settings)
-    status = asyncio.run(look(settings.redis_target(), late_after_s=args.max_overdue_seconds))
+    status = asyncio.run(
+        look(settings.redis_target(), lease_ttl_s=settings.lease_ttl, late_after_s=args.max_overdue_seconds)
+    )
     print(json.dumps(status.as_json()) if args.json else "\n".join(status.lines()))
     return 1 if status.is_failing else 0
 

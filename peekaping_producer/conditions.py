@@ -44,6 +44,7 @@ LEVELS: Mapping[str, Level] = {
     "schedule_late": Level.FAILING,
     "no_leader": Level.FAILING,
     "leader_key_absurd": Level.FAILING,
+    "lease_absurd": Level.FAILING,
     "database_empty": Level.FAILING,
     "clock_skew": Level.FAILING,
     "queue_paused": Level.FAILING,
@@ -79,6 +80,12 @@ def of_schedule(stats: Stats, *, leaderless_s: float, late_after_s: float = LATE
             "schedule_late",
             f"Monitor {ascii(stats.oldest_id or '?')[1:-1]} has waited for its check for {age_s:.0f} s; "
             f"{_count(stats.overdue, 'monitor')} overdue, {_count(stats.late, 'monitor')} claimed and not handed off.",
+        )
+    if stats.lease_excess_ms > late_after_s * 1000:
+        yield Condition(
+            "lease_absurd",
+            f"A lease ends {stats.lease_excess_ms / 1000:.0f} s later than LEASE_TTL allows: a producer whose clock or "
+            "LEASE_TTL differs set it, and its monitor is not checked before it is handed off or taken back.",
         )
     if stats.problems:
         return

@@ -135,13 +135,13 @@ class Status(msgspec.Struct, frozen=True):
         }
 
 
-async def look(target: RedisTarget, *, late_after_s: float = LATE_AFTER_S) -> Status:
+async def look(target: RedisTarget, *, lease_ttl_s: float, late_after_s: float = LATE_AFTER_S) -> Status:
     """Ask once; twice where no leader is seen, which a change of leader may be.
 
     Raises UnreachableError or ScheduleError where Redis does not answer or cannot be used.
     """
     redis = connect(target, connections=2)
-    schedule, broker = Schedule(redis), AsynqBroker(redis)
+    schedule, broker = Schedule(redis, lease_ttl_s=lease_ttl_s), AsynqBroker(redis)
     leaderless_s = 0.0
     try:
         await check_server(redis, target)

@@ -133,6 +133,8 @@ class Stats(msgspec.Struct, frozen=True):
     oldest_due_ms: float | None
     """The due time that was meant of the monitor that waits longest, in due or leased; None when none waits."""
     oldest_id: str | None
+    lease_excess_ms: int
+    """How much later the last lease ends than one that begins now; 0 unless a peer's clock or LEASE_TTL differs."""
     leader: str | None
     leader_ttl_ms: int | None
     """None for a key without an end."""
@@ -347,6 +349,7 @@ class Schedule:
             late,
             meant,
             oldest_id,
+            lease_excess_ms,
             leader,
             ttl,
             problems,
@@ -365,6 +368,7 @@ class Schedule:
             late=late,
             oldest_due_ms=float(meant) if meant else None,
             oldest_id=_text(oldest_id) or None,
+            lease_excess_ms=lease_excess_ms,
             leader=_text(leader) or None,
             leader_ttl_ms=ttl if ttl >= 0 else None,
             problems=tuple(_text(each) for each in problems),

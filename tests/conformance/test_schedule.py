@@ -500,6 +500,13 @@ async def test_stats_tell_depths_and_age(redis: Redis, schedule: Schedule, clock
     stats = await schedule.stats()
     assert (stats.due, stats.leased, stats.overdue, stats.oldest_due_age_s) == (3, 1, 2, 1.5)
     assert stats.leader == "a/1"
+    assert stats.lease_excess_ms == 0
+
+    ends_ms = clock.now_ms + 1000 * schedule.lease_ttl_s
+    await redis.zadd(keys.LEASE, {"ahead": ends_ms + 90_000})
+    assert (await schedule.stats()).lease_excess_ms == 90_000
+    await redis.zadd(keys.LEASE, {"without end": "inf"})
+    assert (await schedule.stats()).lease_excess_ms > 2**52
 
 
 async def test_scripts_come_back_after_a_script_flush(redis: Redis, schedule: Schedule, clock: Clock) -> None:

@@ -19,6 +19,7 @@ STATS = Stats(
     late=0,
     oldest_due_ms=None,
     oldest_id=None,
+    lease_excess_ms=0,
     leader="node/term",
     leader_ttl_ms=9000,
 )
@@ -46,6 +47,7 @@ def test_all_is_well() -> None:
     [
         (status(oldest_due_ms=NOW_MS - 61_000.0, oldest_id="m1", overdue=4), "schedule_late", "m1 has waited"),
         (status(leader=None, leader_ttl_ms=None, leaderless_s=2.0), "no_leader", "No replica leads"),
+        (status(lease_excess_ms=61_000), "lease_absurd", "61 s later than LEASE_TTL allows"),
         (status(leader="gone/1", leader_ttl_ms=3_579_000), "leader_key_absurd", "gone/1 for another 3579 s"),
         (status(leader="gone/1", leader_ttl_ms=None), "leader_key_absurd", "gone/1 without an end"),
         (status(write_refused="OOM command not allowed"), "redis_refuses_writes", "OOM"),

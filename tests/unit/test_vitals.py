@@ -31,6 +31,7 @@ STATS = Stats(
     late=3,
     oldest_due_ms=95_000.0,
     oldest_id="m1",
+    lease_excess_ms=0,
     leader="n/t",
     leader_ttl_ms=9000,
 )
@@ -203,6 +204,7 @@ async def test_a_replica_that_drains_is_not_ready_however_well(scene: Scene) -> 
         ({"write_refused": "OOM command not allowed"}, "redis_refuses_writes", True),
         ({"problems": ("peekaping:sched:due: WRONGTYPE",)}, "redis_keys_unusable", True),
         ({"leader_ttl_ms": 3_600_000}, "leader_key_absurd", False),
+        ({"lease_excess_ms": 61_000}, "lease_absurd", False),
         ({"now_ms": 100_000 + 3_600_000, "oldest_due_ms": None}, "clock_skew", False),
     ],
 )

@@ -2,7 +2,7 @@
 -- KEYS  1 due  2 lease  3 leader  4 late  5 replicas  6 probe
 -- ARGV  1 lease TTL in ms  2 node, or '' for a look from outside  3 its report  4 how old a report may become in ms
 -- returns {now, due, leased, overdue, late, due time that was meant of the longest overdue or '', its id,
---          leader or '', ms until the leader's key ends, [what cannot be read], why a write was refused or '',
+--          ms from now + lease TTL to the end of the last lease, leader or '', ms until the leader's key ends, [what cannot be read], why a write was refused or '',
 --          [node, 'ms since the epoch' .. ' ' .. report, ...]}
 local problems = {}
 local function read(default, command, key, ...)
@@ -16,7 +16,7 @@ end
 
 local due, leased = read(0, 'ZCARD', KEYS[1]), read(0, 'ZCARD', KEYS[2])
 local overdue, late = 0, 0
-local first, first_score = '', nil
+local first, first_score, lease_excess = '', nil, 0
 local function consider(reply, score)
   if score and (not first_score or score < first_score) and score <= now then first, first_score = reply[1], score end
 end
@@ -28,6 +28,8 @@ if #problems == 0 then
   consider(reply, tonumber(reply[2]))
   reply = read({}, 'ZRANGE', KEYS[2], 0, 0, 'WITHSCORES') -- claimed at the end of its lease less the TTL, or before
   consider(reply, reply[2] and math.floor(tonumber(reply[2])) - ARGV[1])
+  reply = read({}, 'ZRANGE', KEYS[2], 0, 0, 'REV', 'WITHSCORES')
+  lease_excess = reply[2] and math.max(0, math.min(math.floor(tonumber(reply[2])) - now - ARGV[1], 2 ^ 53)) or 0
 end
 
 local written
@@ -56,6 +58,7 @@ return {
   late,
   first_score and string.format('%.17g', first_score) or '',
   first,
+  lease_excess,
   string.sub(read('', 'GET', KEYS[3]), 1, 200),
   read(-2, 'PTTL', KEYS[3]),
   problems,
