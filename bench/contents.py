@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from peekaping_producer.monitor import Check
+from peekaping_producer.monitors.monitor import Check
 
 START = datetime(2026, 11, 22, tzinfo=UTC)
 """When the first round of heartbeats came; the next ones came a minute apart."""

@@ -6,8 +6,8 @@ from redis import Redis
 
 from bench.ground import now_ms
 from peekaping_producer.brokers.asynq import PENDING, encode_message
+from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule import keys
-from peekaping_producer.task import HealthCheckTask
 
 _PAYLOAD = b"x" * 600
 # Variadic commands, in two scripts: due → lease; then the lease check, a task HSET each, LPUSH, ZADD and ZREM.

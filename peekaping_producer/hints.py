@@ -12,7 +12,7 @@ from peekaping_producer.dependencies import DATABASE, REDIS, Dependencies
 from peekaping_producer.isolation import describe, isolate
 from peekaping_producer.loop import Loop
 from peekaping_producer.metrics import Metrics
-from peekaping_producer.monitor import Plan
+from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.oddities import Oddities
 from peekaping_producer.schedule import Placed, Schedule
 from peekaping_producer.stores import MonitorStore, Session

@@ -22,6 +22,7 @@ from peekaping_producer.hints import Hints
 from peekaping_producer.isolation import Suspects
 from peekaping_producer.leader import Leader
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.monitors.task import TaskBuilder
 from peekaping_producer.oddities import Oddities
 from peekaping_producer.reclaimer import Reclaimer
 from peekaping_producer.replica_report import MOST_ODDITIES, ReplicaReport
@@ -33,7 +34,6 @@ from peekaping_producer.startup import Startup
 from peekaping_producer.stores import open_store
 from peekaping_producer.summary import Summary
 from peekaping_producer.sync import Sync
-from peekaping_producer.task import TaskBuilder
 from peekaping_producer.tasks import end
 from peekaping_producer.vitals import Vitals
 from peekaping_producer.worker import Worker

@@ -16,7 +16,7 @@ from peekaping_producer.hints import Hints
 from peekaping_producer.isolation import describe, isolate
 from peekaping_producer.loop import Loop
 from peekaping_producer.metrics import Metrics
-from peekaping_producer.monitor import Plan
+from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.oddities import Oddities
 from peekaping_producer.schedule import LONGEST_ID, Schedule, Sighting, chunks, keys
 from peekaping_producer.stores import MonitorStore, Session

@@ -15,10 +15,10 @@ from peekaping_producer.errors import BatchError, RowsError, StoreError, StoreUn
 from peekaping_producer.isolation import Suspects, describe, isolate
 from peekaping_producer.loop import Loop
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.monitors.task import HealthCheckTask, TaskBuilder
 from peekaping_producer.oddities import Oddities
 from peekaping_producer.schedule import Claim, Outcome, Schedule
 from peekaping_producer.stores import Loaded, MonitorStore, Session
-from peekaping_producer.task import HealthCheckTask, TaskBuilder
 
 log = structlog.stdlib.get_logger()
 

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from peekaping_producer.errors import StoreUnavailableError
-from peekaping_producer.monitor import Check, Monitor, Plan
+from peekaping_producer.monitors.monitor import Check, Monitor, Plan
 from peekaping_producer.stores import Loaded
 from peekaping_producer.stores.rows import plan_of
 

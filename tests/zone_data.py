@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from peekaping_producer import cron, maintenance, zones
+from peekaping_producer.monitors import cron, maintenance, zones
 
 GOLDEN = (str(Path(__file__).parent / "golden/zoneinfo"),)
 PACKAGED = ()

@@ -5,8 +5,8 @@ from typing import Protocol
 
 import msgspec
 
+from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule import Claim, Outcome
-from peekaping_producer.task import HealthCheckTask
 
 
 class Queue(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from peekaping_producer.monitor import Monitor, next_aligned
+from peekaping_producer.monitors.monitor import Monitor, next_aligned
 
 
 class Result(msgspec.Struct, frozen=True):

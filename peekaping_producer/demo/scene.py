@@ -17,7 +17,7 @@ from peekaping_producer.demo.view import counted
 from peekaping_producer.embedded import EmbeddedServerError
 from peekaping_producer.errors import ConfigError, UnreachableError
 from peekaping_producer.migrate import migrate
-from peekaping_producer.monitor import Monitor
+from peekaping_producer.monitors.monitor import Monitor
 from peekaping_producer.schedule.client import connect
 from peekaping_producer.settings import Settings
 from peekaping_producer.targets import DatabaseTarget

@@ -11,7 +11,7 @@ from itertools import count
 from aiohttp import web
 
 from peekaping_producer.embedded import HOST
-from peekaping_producer.monitor import Monitor
+from peekaping_producer.monitors.monitor import Monitor
 
 SLOW_S = 0.6
 HANGS_FOR_S = 5.0

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from peekaping_producer.errors import StaleTermError
 from peekaping_producer.isolation import LONGEST_DELAY_S
-from peekaping_producer.monitor import Plan
+from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.schedule import keys
 from peekaping_producer.schedule.failures import unpacking
 from peekaping_producer.schedule.script import CLOCK, Script

@@ -9,8 +9,8 @@ from typing import Literal, Self
 import msgspec
 from pydantic import PrivateAttr, SecretStr
 
-from peekaping_producer import zones
 from peekaping_producer.errors import ConfigError
+from peekaping_producer.monitors import zones
 from peekaping_producer.settings.environment import VERBATIM, cleaned
 from peekaping_producer.settings.fields import Fields, about
 from peekaping_producer.settings.kinds import DbType, Need, listening_address

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from peekaping_producer.monitor import Check, Plan
+from peekaping_producer.monitors.monitor import Check, Plan
 from peekaping_producer.targets import DatabaseTarget
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from peekaping_producer.errors import StoreError, StoreUnavailableError
-from peekaping_producer.monitor import Check, Monitor, Plan
+from peekaping_producer.monitors.monitor import Check, Monitor, Plan
 from peekaping_producer.stores import Loaded, connections
 from peekaping_producer.stores.pool import AnsweredError
 from peekaping_producer.stores.rows import CHECKED, Row, UnreadableError, plan_of

@@ -16,8 +16,8 @@ import msgspec
 from bson import Code, Int64, ObjectId
 
 from peekaping_producer.errors import StoreError, StoreUnavailableError
-from peekaping_producer.maintenance import MaintenanceWindow
-from peekaping_producer.monitor import Heartbeat, Monitor, Plan, Proxy
+from peekaping_producer.monitors.maintenance import MaintenanceWindow
+from peekaping_producer.monitors.monitor import Heartbeat, Monitor, Plan, Proxy
 from peekaping_producer.stores import Loaded, connections
 from peekaping_producer.stores.loading import Loader
 from peekaping_producer.stores.mongo_client import Document, MongoClient, Read, connect

@@ -11,7 +11,7 @@ from functools import partial
 from pymysql import err
 from pymysql.converters import escape_string
 
-from peekaping_producer.monitor import Plan
+from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.stores import Loaded, connections
 from peekaping_producer.stores.loading import (
     HEARTBEATS,

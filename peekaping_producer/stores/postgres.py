@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 
 from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
-from peekaping_producer.monitor import Plan
+from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.stores import Loaded, connections
 from peekaping_producer.stores.connector import Connector, LoginRefusedError
 from peekaping_producer.stores.loading import (

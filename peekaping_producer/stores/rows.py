@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from peekaping_producer.maintenance import MaintenanceWindow
-from peekaping_producer.monitor import Heartbeat, Monitor, Plan, Proxy
+from peekaping_producer.monitors.maintenance import MaintenanceWindow
+from peekaping_producer.monitors.monitor import Heartbeat, Monitor, Plan, Proxy
 
 Row = Sequence[Any]
 S = TypeVar("S", bound=msgspec.Struct)

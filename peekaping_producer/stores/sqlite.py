@@ -13,7 +13,7 @@ from urllib.parse import quote
 import msgspec
 
 from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
-from peekaping_producer.monitor import Plan
+from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.stores import Loaded, connections
 from peekaping_producer.stores.loading import (
     HEARTBEATS,

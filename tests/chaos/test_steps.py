@@ -3,9 +3,9 @@
 import pytest
 
 from peekaping_producer.errors import StaleTermError
-from peekaping_producer.monitor import Plan
+from peekaping_producer.monitors.monitor import Plan
+from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule import Campaign, Outcome, Sighting, keys
-from peekaping_producer.task import HealthCheckTask
 from tests.asynq_peer import task_key
 from tests.chaos.conftest import Wire
 from tests.chaos.steps import Step, line_of, scripts_of_the_product

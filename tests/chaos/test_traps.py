@@ -6,8 +6,8 @@ import pytest
 from hiredis import pack_command
 from redis.exceptions import RedisError
 
+from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule import Outcome, keys
-from peekaping_producer.task import HealthCheckTask
 from tests.chaos.conftest import SILENCE_S, RawClient, Wire
 from tests.chaos.steps import line_of
 from tests.chaos.traps import At, Trap

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from peekaping_producer.brokers.asynq import encode_message
+from peekaping_producer.monitors.task import HealthCheckTask, TaskBuilder
 from peekaping_producer.stores import open_store
-from peekaping_producer.task import HealthCheckTask, TaskBuilder
 from tests.asynq_peer import decode
 from tests.conformance.conftest import DIALECTS
 from tests.servers.databases import Database

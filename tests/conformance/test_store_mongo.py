@@ -18,7 +18,7 @@ from pymongo import monitoring
 from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
 from peekaping_producer.migrate import migrate
 from peekaping_producer.migrate import mongo as migrations
-from peekaping_producer.monitor import Plan
+from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.stores import connections, loading, mongo_client
 from peekaping_producer.stores.mongo import MongoStore
 from peekaping_producer.stores.mongo_client import MongoClient

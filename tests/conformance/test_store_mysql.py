@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
 from peekaping_producer.migrate import migrate
 from peekaping_producer.migrate import mysql as migrations
-from peekaping_producer.monitor import Plan
+from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.stores import mysql as statements
 from peekaping_producer.stores.mysql import MysqlSession, MysqlStore
 from peekaping_producer.targets import DatabaseTarget, Tls

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from peekaping_producer.errors import StoreError
-from peekaping_producer.maintenance import MaintenanceWindow
-from peekaping_producer.monitor import Check, Heartbeat, Monitor, Plan, Proxy
+from peekaping_producer.monitors.maintenance import MaintenanceWindow
+from peekaping_producer.monitors.monitor import Check, Heartbeat, Monitor, Plan, Proxy
 from peekaping_producer.stores import Loaded, MonitorStore, Session, loading, open_store
 from peekaping_producer.targets import DatabaseTarget
 from tests.conformance.conftest import DIALECTS, SQL_DIALECTS

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
-from peekaping_producer.monitor import Plan
+from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.stores import Loaded, MonitorStore, connections, open_store
 from peekaping_producer.targets import DatabaseTarget
 from tests.conformance.conftest import DIALECTS, SQL_DIALECTS

@@ -10,7 +10,7 @@ import pytest
 
 from peekaping_producer.errors import StoreError, StoreUnavailableError
 from peekaping_producer.migrate import migrate
-from peekaping_producer.monitor import Plan
+from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.stores import MonitorStore, connections, open_store, sqlite
 from peekaping_producer.stores.sqlite import SqliteFileError, SqliteStore
 from peekaping_producer.targets import DatabaseTarget

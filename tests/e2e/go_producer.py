@@ -20,9 +20,9 @@ import asyncpg
 from redis.asyncio import Redis
 
 from peekaping_producer.brokers.asynq import encode_message
-from peekaping_producer.monitor import next_aligned
+from peekaping_producer.monitors.monitor import next_aligned
+from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule import keys
-from peekaping_producer.task import HealthCheckTask
 from tests.asynq_peer import PENDING, task_id, task_key
 from tests.invariants.go_peer import CLAIM, ENQUEUE, LEASE_MS, RECLAIM, RESCHEDULE
 

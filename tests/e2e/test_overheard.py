@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from redis.asyncio import Redis
 
 from peekaping_producer.brokers.asynq import AsynqBroker
+from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule import Schedule, keys
 from peekaping_producer.targets import RedisTarget
-from peekaping_producer.task import HealthCheckTask
 from tests.asynq_peer import PENDING, task_id
 from tests.e2e.overheard import Judge, Told, Verdict, overheard
 from tests.invariants.go_peer import RESCHEDULE

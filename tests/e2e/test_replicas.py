@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from peekaping_producer.embedded import RedisServer
-from peekaping_producer.monitor import next_aligned
+from peekaping_producer.monitors.monitor import next_aligned
 from peekaping_producer.schedule import keys
 from peekaping_producer.schedule.client import connect
 from tests.asynq_peer import PENDING, decode, task_key

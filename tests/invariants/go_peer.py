@@ -5,9 +5,9 @@ from typing import Any
 from redis import Redis
 
 from peekaping_producer.brokers.asynq import encode_message
-from peekaping_producer.monitor import next_aligned
+from peekaping_producer.monitors.monitor import next_aligned
+from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule import keys
-from peekaping_producer.task import HealthCheckTask
 from tests.asynq_peer import PENDING, task_id, task_key
 
 LEASE_MS = 10_000

@@ -7,7 +7,7 @@ form after settling (settled.py) says what must have become true once the faults
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from peekaping_producer.monitor import Monitor, next_aligned
+from peekaping_producer.monitors.monitor import Monitor, next_aligned
 
 LEASE_TTL_MS = 10_000
 ASYNQ_ALLOWANCE_S = 30

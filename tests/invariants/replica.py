@@ -20,7 +20,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.errors import StoreUnavailableError
 from peekaping_producer.events import CHANNEL_PREFIX, TYPES
-from peekaping_producer.monitor import Plan
+from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.producer import Producer
 from peekaping_producer.schedule import Schedule
 from peekaping_producer.schedule.client import SOCKET_TIMEOUT_S

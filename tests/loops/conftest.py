@@ -13,11 +13,11 @@ from peekaping_producer.dependencies import Dependencies
 from peekaping_producer.hints import Hints
 from peekaping_producer.isolation import Suspects
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.monitors.task import TaskBuilder
 from peekaping_producer.oddities import Oddities
 from peekaping_producer.reclaimer import Reclaimer
 from peekaping_producer.schedule import Schedule, keys
 from peekaping_producer.sync import Sync
-from peekaping_producer.task import TaskBuilder
 from peekaping_producer.tasks import end
 from peekaping_producer.worker import Worker
 from tests.asynq_peer import PENDING

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from peekaping_producer.errors import StaleTermError, StoreUnavailableError
-from peekaping_producer.monitor import Plan
+from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.schedule import keys
 from peekaping_producer.stores import Session
 from peekaping_producer.tasks import end

@@ -15,10 +15,10 @@ from unittest.mock import patch
 
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.errors import StaleTermError
-from peekaping_producer.monitor import Plan
+from peekaping_producer.monitors.monitor import Plan
+from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule import Campaign, Claim, Schedule, Sighting, keys
 from peekaping_producer.schedule.script import Script
-from peekaping_producer.task import HealthCheckTask
 from tests import asynq_peer
 from tests.asynq_peer import AsynqPeer
 from tests.search.lua import Client, Scripts, at_once

@@ -15,9 +15,9 @@ from bench.figures import Figure, read
 from bench.ground import Ground
 from bench.handed import first_and_last_ms, lateness_ms
 from peekaping_producer.brokers.asynq import PENDING, TASK_ID_PREFIX, TASK_KEY_PREFIX, encode_message
+from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule import keys
 from peekaping_producer.targets import DatabaseTarget
-from peekaping_producer.task import HealthCheckTask
 
 IDS = ["m1", "m2", "m3"]
 INTERVAL = 60

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peekaping_producer import certificate_flag
-from peekaping_producer.certificate_flag import read
+from peekaping_producer.monitors import certificate_flag
+from peekaping_producer.monitors.certificate_flag import read
 
 SET = '"check_cert_expiry": true'
 

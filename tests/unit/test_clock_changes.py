@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 
-from peekaping_producer import cron, zones
-from peekaping_producer.maintenance import MaintenanceWindow, is_active
+from peekaping_producer.monitors import cron, zones
+from peekaping_producer.monitors.maintenance import MaintenanceWindow, is_active
 from tests.zone_data import GOLDEN, PACKAGED, zones_from
 
 MINUTE = timedelta(minutes=1)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from peekaping_producer import cron
 from peekaping_producer.errors import CronError
+from peekaping_producer.monitors import cron
 from tests.vectors import vectors
 from tests.zone_data import GOLDEN, zones_from
 

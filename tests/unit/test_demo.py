@@ -28,11 +28,11 @@ from peekaping_producer.demo.target import open_target
 from peekaping_producer.demo.view import Audience, Lines, Picture, counted
 from peekaping_producer.embedded import EmbeddedServerError, RedisServer
 from peekaping_producer.errors import ConfigError, UnreachableError
-from peekaping_producer.monitor import Monitor
+from peekaping_producer.monitors.monitor import Monitor
+from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule.client import connect
 from peekaping_producer.schedule.keys import LEADER
 from peekaping_producer.settings import Settings, load_settings
-from peekaping_producer.task import HealthCheckTask
 from tests.servers.sentinel import WatchedRedis
 from tests.waiting import until
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from peekaping_producer.errors import StoreError, StoreUnavailableError
-from peekaping_producer.monitor import Plan
+from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.stores import loading
 from peekaping_producer.stores.loading import (
     HEARTBEATS,

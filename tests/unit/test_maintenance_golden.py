@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from peekaping_producer.errors import MaintenanceError
-from peekaping_producer.maintenance import MaintenanceWindow, is_active
+from peekaping_producer.monitors.maintenance import MaintenanceWindow, is_active
 from tests.vectors import vectors
 from tests.zone_data import GOLDEN, PACKAGED, zones_from
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from peekaping_producer.monitor import next_aligned
+from peekaping_producer.monitors.monitor import next_aligned
 from tests.vectors import vectors
 
 VECTORS = vectors("next_aligned")

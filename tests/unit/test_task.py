@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from peekaping_producer.brokers.asynq import encode_message
-from peekaping_producer.maintenance import MaintenanceWindow
-from peekaping_producer.monitor import Check, Heartbeat, Monitor, Proxy
-from peekaping_producer.task import HealthCheckTask, TaskBuilder, checks_cert_expiry
+from peekaping_producer.monitors.maintenance import MaintenanceWindow
+from peekaping_producer.monitors.monitor import Check, Heartbeat, Monitor, Proxy
+from peekaping_producer.monitors.task import HealthCheckTask, TaskBuilder, checks_cert_expiry
 from tests.asynq_peer import decode
 from tests.vectors import vectors
 

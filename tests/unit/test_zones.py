@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peekaping_producer import zones
+from peekaping_producer.monitors import zones
 from tests.zone_data import PACKAGED, zones_from
 
 ZONES = resources.files("tzdata").joinpath("zoneinfo")

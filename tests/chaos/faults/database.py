@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from peekaping_producer.monitor import next_aligned
+from peekaping_producer.monitors.monitor import next_aligned
 from peekaping_producer.schedule import keys
 from tests.chaos.faults.fault import Fault
 from tests.chaos.faults.steps import proxy

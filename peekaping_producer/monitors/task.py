@@ -7,9 +7,9 @@ from functools import lru_cache
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from peekaping_producer import certificate_flag
-from peekaping_producer.maintenance import under_maintenance
-from peekaping_producer.monitor import Check, Heartbeat, Monitor, Proxy
+from peekaping_producer.monitors import certificate_flag
+from peekaping_producer.monitors.maintenance import under_maintenance
+from peekaping_producer.monitors.monitor import Check, Heartbeat, Monitor, Proxy
 
 Report = Callable[[str, str, str], None]
 """Told what is odd about one monitor: its id, the kind of oddity (a dotted event name), and a sentence."""

@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from peekaping_producer import cron, zones
 from peekaping_producer.errors import MaintenanceError
+from peekaping_producer.monitors import cron, zones
 
 _UTC = ZoneInfo("UTC")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import msgspec
 
-from peekaping_producer.maintenance import MaintenanceWindow
+from peekaping_producer.monitors.maintenance import MaintenanceWindow
 
 
 class Proxy(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

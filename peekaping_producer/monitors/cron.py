@@ -13,7 +13,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from peekaping_producer.errors import CronError
-from peekaping_producer.zones import named, next_change
+from peekaping_producer.monitors.zones import named, next_change
 
 MAX_LENGTH = 1024
 """Characters. Every value of every field, spelled out, is below 500."""

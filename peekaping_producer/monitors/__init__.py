@@ -1,0 +1,1 @@
+"""The domain, without I/O: monitors, maintenance windows, cron, time zones, tasks."""
