@@ -15,8 +15,8 @@ from bench.contents import CONFIG
 from bench.servers import servers
 from peekaping_producer.brokers.asynq import PENDING
 from peekaping_producer.schedule import keys
+from peekaping_producer.service.aio import end
 from peekaping_producer.targets import DatabaseTarget
-from peekaping_producer.tasks import end
 from tests.e2e.replicas import row
 from tests.servers import databases, postgres
 from tests.servers.databases import new_id

@@ -4,10 +4,10 @@ import asyncio
 import time
 from collections.abc import Iterable
 
-from peekaping_producer.dependencies import REDIS
-from peekaping_producer.loop import Loop, LoopDone
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.schedule import Claim, Schedule
+from peekaping_producer.service.dependencies import REDIS
+from peekaping_producer.service.loop import Loop, LoopDone
 
 _SHORTEST_WAIT_S = 0.005
 _LONGEST_WAIT_S = 0.25

@@ -21,9 +21,9 @@ from peekaping_producer.errors import (
     TaskDiedError,
     UnreachableError,
 )
+from peekaping_producer.service.startup import Startup
 from peekaping_producer.settings import Settings, inspect_settings, load_settings
 from peekaping_producer.settings.table import as_text
-from peekaping_producer.startup import Startup
 from peekaping_producer.stores import open_store
 
 log = structlog.stdlib.get_logger()

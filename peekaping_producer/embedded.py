@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import IO
 
-from peekaping_producer import leash
 from peekaping_producer.errors import ProducerError
+from peekaping_producer.service import child_processes as leash
 
 HOST = "127.0.0.1"
 _START_WITHIN_S = 10.0

@@ -9,12 +9,12 @@ import structlog
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
-from peekaping_producer.dependencies import REDIS, Dependencies
 from peekaping_producer.hints import Hints
-from peekaping_producer.loop import Loop
 from peekaping_producer.metrics import Metrics
-from peekaping_producer.once import Once
 from peekaping_producer.schedule import LONGEST_ID
+from peekaping_producer.service.dedupe import Once
+from peekaping_producer.service.dependencies import REDIS, Dependencies
+from peekaping_producer.service.loop import Loop
 
 log = structlog.stdlib.get_logger()
 

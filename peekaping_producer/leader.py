@@ -19,12 +19,12 @@ from contextlib import suppress
 import structlog
 from redis.exceptions import RedisError
 
-from peekaping_producer.dependencies import REDIS, Dependencies
 from peekaping_producer.errors import StaleTermError
-from peekaping_producer.loop import Loop
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.schedule import Campaign, Campaigned, Schedule
-from peekaping_producer.tasks import end
+from peekaping_producer.service.aio import end
+from peekaping_producer.service.dependencies import REDIS, Dependencies
+from peekaping_producer.service.loop import Loop
 
 log = structlog.stdlib.get_logger()
 

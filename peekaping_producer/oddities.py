@@ -5,7 +5,7 @@ import time
 import structlog
 
 from peekaping_producer.metrics import Metrics
-from peekaping_producer.once import Once
+from peekaping_producer.service.dedupe import Once
 
 log = structlog.stdlib.get_logger()
 

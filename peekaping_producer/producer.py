@@ -14,12 +14,10 @@ from peekaping_producer import logs
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.claims import Claims
 from peekaping_producer.conditions import Condition
-from peekaping_producer.dependencies import Dependencies
 from peekaping_producer.errors import StartInterruptedError, TaskDiedError
 from peekaping_producer.events import CHANNELS, EventListener
 from peekaping_producer.health import HealthServer
 from peekaping_producer.hints import Hints
-from peekaping_producer.isolation import Suspects
 from peekaping_producer.leader import Leader
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.task import TaskBuilder
@@ -29,12 +27,14 @@ from peekaping_producer.replica_report import MOST_ODDITIES, ReplicaReport
 from peekaping_producer.schedule import Schedule
 from peekaping_producer.schedule.client import check_rights, check_server, connect
 from peekaping_producer.schedule.server import eviction_policy
+from peekaping_producer.service.aio import end
+from peekaping_producer.service.dependencies import Dependencies
+from peekaping_producer.service.isolation import Suspects
+from peekaping_producer.service.startup import Startup
 from peekaping_producer.settings import Settings
-from peekaping_producer.startup import Startup
 from peekaping_producer.stores import open_store
 from peekaping_producer.summary import Summary
 from peekaping_producer.sync import Sync
-from peekaping_producer.tasks import end
 from peekaping_producer.vitals import Vitals
 from peekaping_producer.worker import Worker
 

@@ -3,10 +3,10 @@
 import structlog
 
 from peekaping_producer.claims import Claims
-from peekaping_producer.dependencies import REDIS, Dependencies
-from peekaping_producer.loop import Loop
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.schedule import CALL_LIMIT, Schedule
+from peekaping_producer.service.dependencies import REDIS, Dependencies
+from peekaping_producer.service.loop import Loop
 
 log = structlog.stdlib.get_logger()
 

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from peekaping_producer.dependencies import REDIS, Dependencies
-from peekaping_producer.loop import Loop
 from peekaping_producer.metrics import Metrics, quantile
 from peekaping_producer.schedule import Stats
+from peekaping_producer.service.dependencies import REDIS, Dependencies
+from peekaping_producer.service.loop import Loop
 
 log = structlog.stdlib.get_logger()
 

@@ -11,14 +11,14 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from peekaping_producer.brokers.asynq import AsynqBroker
-from peekaping_producer.dependencies import DATABASE, REDIS, Dependencies
 from peekaping_producer.hints import Hints
-from peekaping_producer.isolation import describe, isolate
-from peekaping_producer.loop import Loop
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.oddities import Oddities
 from peekaping_producer.schedule import LONGEST_ID, Schedule, Sighting, chunks, keys
+from peekaping_producer.service.dependencies import DATABASE, REDIS, Dependencies
+from peekaping_producer.service.isolation import describe, isolate
+from peekaping_producer.service.loop import Loop
 from peekaping_producer.stores import MonitorStore, Session
 
 log = structlog.stdlib.get_logger()

@@ -10,14 +10,14 @@ from redis.exceptions import RedisError
 
 from peekaping_producer.brokers import Broker, HandOff
 from peekaping_producer.claims import Claims
-from peekaping_producer.dependencies import DATABASE, REDIS, Dependencies
 from peekaping_producer.errors import BatchError, RowsError, StoreError, StoreUnavailableError
-from peekaping_producer.isolation import Suspects, describe, isolate
-from peekaping_producer.loop import Loop
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.task import HealthCheckTask, TaskBuilder
 from peekaping_producer.oddities import Oddities
 from peekaping_producer.schedule import Claim, Outcome, Schedule
+from peekaping_producer.service.dependencies import DATABASE, REDIS, Dependencies
+from peekaping_producer.service.isolation import Suspects, describe, isolate
+from peekaping_producer.service.loop import Loop
 from peekaping_producer.stores import Loaded, MonitorStore, Session
 
 log = structlog.stdlib.get_logger()

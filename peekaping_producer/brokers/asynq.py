@@ -13,13 +13,13 @@ import msgspec
 import structlog
 from redis.asyncio import Redis
 
-from peekaping_producer.backoff import Backoff
 from peekaping_producer.brokers import HandOff, Queue
-from peekaping_producer.isolation import describe, is_lost_connection, is_of_dependency, isolate
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule import Claim, Outcome, chunks, keys
 from peekaping_producer.schedule.failures import unpacking
 from peekaping_producer.schedule.script import CLOCK, Script
+from peekaping_producer.service.backoff import Backoff
+from peekaping_producer.service.isolation import describe, is_lost_connection, is_of_dependency, isolate
 
 QUEUE = "healthcheck"
 TASK_TYPE = "monitor:healthcheck"

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from peekaping_producer import leash
 from peekaping_producer.embedded import HOST, free_port
 from peekaping_producer.errors import ProducerError
+from peekaping_producer.service import child_processes as leash
 
 RUN = (sys.executable, "-m", "peekaping_producer", "run")
 _STOP_WITHIN_S = 8.0

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from peekaping_producer import embedded, leash
+from peekaping_producer import embedded
 from peekaping_producer.demo.replica import Replica
 from peekaping_producer.demo.target import open_target
 from peekaping_producer.demo.view import counted
@@ -19,6 +19,7 @@ from peekaping_producer.errors import ConfigError, UnreachableError
 from peekaping_producer.migrate import migrate
 from peekaping_producer.monitors.monitor import Monitor
 from peekaping_producer.schedule.client import connect
+from peekaping_producer.service import child_processes as leash
 from peekaping_producer.settings import Settings
 from peekaping_producer.targets import DatabaseTarget
 

@@ -16,8 +16,8 @@ from peekaping_producer.demo.view import Audience, Lines, Picture, View, counted
 from peekaping_producer.errors import ConfigError, UnreachableError
 from peekaping_producer.logs import wants_colors
 from peekaping_producer.schedule import keys
+from peekaping_producer.service.aio import end
 from peekaping_producer.settings import Settings
-from peekaping_producer.tasks import end
 
 SHORTEST_S = 5
 _LONGEST_RUN_S = 86_400

@@ -4,7 +4,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from typing import Self
 
-from peekaping_producer.tasks import end
+from peekaping_producer.service.aio import end
 
 
 class Background(ABC):

@@ -10,7 +10,7 @@ from typing import Any
 
 from hiredis import ProtocolError, Reader, pack_command
 
-from peekaping_producer.tasks import end
+from peekaping_producer.service.aio import end
 from tests.chaos.replies import ReplySplitter
 from tests.chaos.steps import Step, scripts_of_the_product
 from tests.chaos.traps import At, Losses, Trap, Verdict

@@ -17,8 +17,8 @@ import msgspec
 from redis.asyncio import Redis
 
 from peekaping_producer.schedule import keys
+from peekaping_producer.service.aio import end
 from peekaping_producer.targets import DatabaseTarget
-from peekaping_producer.tasks import end
 from tests.asynq_peer import AsynqPeer
 
 

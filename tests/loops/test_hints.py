@@ -8,11 +8,11 @@ import pytest
 from redis.asyncio import Redis
 
 from peekaping_producer import hints as hints_module
-from peekaping_producer.dependencies import Dependencies
 from peekaping_producer.errors import StaleTermError, StoreUnavailableError
 from peekaping_producer.events import EventListener, monitor_id_of
 from peekaping_producer.schedule import keys
-from peekaping_producer.tasks import end
+from peekaping_producer.service.aio import end
+from peekaping_producer.service.dependencies import Dependencies
 from tests.loops.conftest import TERM, Parts
 from tests.memory_store import monitor
 from tests.waiting import until

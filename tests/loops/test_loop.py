@@ -6,13 +6,13 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from peekaping_producer import tasks as tasks_module
-from peekaping_producer.backoff import Backoff
-from peekaping_producer.dependencies import DATABASE, REDIS, Dependencies
 from peekaping_producer.errors import BatchError, StoreError, StoreUnavailableError
-from peekaping_producer.loop import Loop, LoopDone
 from peekaping_producer.metrics import Metrics
-from peekaping_producer.tasks import end
+from peekaping_producer.service import aio as tasks_module
+from peekaping_producer.service.aio import end
+from peekaping_producer.service.backoff import Backoff
+from peekaping_producer.service.dependencies import DATABASE, REDIS, Dependencies
+from peekaping_producer.service.loop import Loop, LoopDone
 from tests.waiting import until
 
 
@@ -97,7 +97,7 @@ async def test_a_worked_call_does_not_shorten_the_backoff(metrics: Metrics, monk
     async def sleep(delay: float) -> None:
         delays.append(delay)
 
-    monkeypatch.setattr("peekaping_producer.loop.asyncio.sleep", sleep)
+    monkeypatch.setattr("peekaping_producer.service.loop.asyncio.sleep", sleep)
     loop = Loop("some", Dependencies(metrics), uses=(REDIS, DATABASE), longest_backoff_s=5.0)
 
     async def turn() -> float:
@@ -120,7 +120,7 @@ async def test_what_is_unforeseen_ends_the_loop_with_its_reason(loop: Loop) -> N
 
 async def test_a_loop_at_work_that_does_not_advance_is_stalled(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr("peekaping_producer.loop.time.monotonic", lambda: now)
+    monkeypatch.setattr("peekaping_producer.service.loop.time.monotonic", lambda: now)
     assert loop.stalled_s == 0
     loop.beat()
     now = 115.0

@@ -7,8 +7,8 @@ import pytest
 from peekaping_producer.errors import StaleTermError, StoreUnavailableError
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.schedule import keys
+from peekaping_producer.service.aio import end
 from peekaping_producer.stores import Session
-from peekaping_producer.tasks import end
 from tests.asynq_peer import PENDING
 from tests.loops.conftest import TERM, Parts
 from tests.memory_store import monitor

@@ -8,10 +8,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from peekaping_producer.brokers import HandOff
 from peekaping_producer.errors import StoreUnavailableError
-from peekaping_producer.loop import LoopDone
 from peekaping_producer.monitors.monitor import Check
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule import Claim, keys
+from peekaping_producer.service.loop import LoopDone
 from peekaping_producer.stores import Loaded
 from peekaping_producer.worker import missed_ticks
 from tests.loops.conftest import Parts

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from dataclasses import dataclass
 from typing import TypeVar
 
-from peekaping_producer.tasks import end
+from peekaping_producer.service.aio import end
 from tests.servers.processes import HOST
 
 PIECE = 65536

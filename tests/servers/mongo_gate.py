@@ -14,7 +14,7 @@ from typing import Any
 
 import bson
 
-from peekaping_producer.tasks import end
+from peekaping_producer.service.aio import end
 from tests.servers.processes import HOST
 
 _OP_MSG = 2013

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from pymysql.constants import CLIENT
 
-from peekaping_producer import tasks
+from peekaping_producer.service import aio as tasks
 from peekaping_producer.targets import DatabaseTarget
 from tests.servers import processes
 

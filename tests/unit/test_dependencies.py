@@ -8,9 +8,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from structlog.testing import capture_logs
 
-from peekaping_producer.dependencies import DATABASE, REDIS, REMIND_AFTER_S, Dependencies, Trouble
 from peekaping_producer.errors import StoreError, StoreUnavailableError
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.service.dependencies import DATABASE, REDIS, REMIND_AFTER_S, Dependencies, Trouble
 
 AWAY = RedisConnectionError("Connection refused")
 LOOPS = ("worker", "leader", "reclaimer", "vitals", "sync", "hints", "events")

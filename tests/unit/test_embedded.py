@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from peekaping_producer import embedded, leash
+from peekaping_producer import embedded
 from peekaping_producer.embedded import EmbeddedServerError, RedisServer
 from peekaping_producer.schedule.client import connect
+from peekaping_producer.service import child_processes as leash
 from tests.requirements import need
 from tests.servers.redis import target_of
 
@@ -145,7 +146,7 @@ def test_a_killed_parent_leaves_no_server_and_no_directory() -> None:
 
 KEEPER = """
 import subprocess, sys, time
-from peekaping_producer import leash
+from peekaping_producer.service import child_processes as leash
 
 process = leash.start(["sleep", "60"], output=subprocess.DEVNULL, means=sys.argv[1])
 print(process.pid, flush=True)

@@ -7,7 +7,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import DataError, OutOfMemoryError, ReadOnlyError, ResponseError
 
 from peekaping_producer.errors import BatchError, RowsError, StaleTermError, StoreError, StoreUnavailableError
-from peekaping_producer.isolation import FORGET_AFTER_S, Suspects, is_of_dependency, isolate
+from peekaping_producer.service.isolation import FORGET_AFTER_S, Suspects, is_of_dependency, isolate
 
 
 class Attempts:
@@ -161,7 +161,7 @@ def test_what_disturbs_no_batch_goes_on_in_it_and_waits_all_the_same() -> None:
 
 def test_a_monitor_that_does_not_come_again_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr("peekaping_producer.isolation.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("peekaping_producer.service.isolation.time", SimpleNamespace(monotonic=lambda: now[0]))
     suspects = Suspects()
     suspects.failed("gone")
     now[0] += FORGET_AFTER_S - 1

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from peekaping_producer.tasks import end
+from peekaping_producer.service.aio import end
 from tests.chaos.faults.fault import Fault, MissedError
 from tests.chaos.fleet import Member
 from tests.chaos.steps import Step

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable, Collection
 
 from redis.exceptions import RedisError
 
-from peekaping_producer.backoff import Backoff
-from peekaping_producer.dependencies import DATABASE, PRODUCER, REDIS, Dependencies
 from peekaping_producer.errors import BatchError, StoreError
+from peekaping_producer.service.backoff import Backoff
+from peekaping_producer.service.dependencies import DATABASE, PRODUCER, REDIS, Dependencies
 
 
 class LoopDone(Exception):  # noqa: N818 - no error: the loop has nothing left to do

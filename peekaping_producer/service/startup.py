@@ -7,8 +7,8 @@ from typing import TypeVar
 
 import structlog
 
-from peekaping_producer.backoff import Backoff
 from peekaping_producer.errors import StoreUnavailableError, UnreachableError
+from peekaping_producer.service.backoff import Backoff
 
 log = structlog.stdlib.get_logger()
 T = TypeVar("T")
