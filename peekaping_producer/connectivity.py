@@ -7,7 +7,7 @@ import msgspec
 
 from peekaping_producer.errors import ProducerError
 from peekaping_producer.events import CHANNELS
-from peekaping_producer.schedule.client import check_rights, check_server, connect
+from peekaping_producer.redis_client.client import check_rights, check_server, connect
 from peekaping_producer.stores import open_store
 from peekaping_producer.targets import DatabaseTarget, RedisTarget
 

@@ -23,10 +23,10 @@ from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.task import TaskBuilder
 from peekaping_producer.oddities import Oddities
 from peekaping_producer.reclaimer import Reclaimer
+from peekaping_producer.redis_client.client import check_rights, check_server, connect
+from peekaping_producer.redis_client.server import eviction_policy
 from peekaping_producer.replica_report import MOST_ODDITIES, ReplicaReport
 from peekaping_producer.schedule import Schedule
-from peekaping_producer.schedule.client import check_rights, check_server, connect
-from peekaping_producer.schedule.server import eviction_policy
 from peekaping_producer.service.aio import end
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.isolation import Suspects

@@ -19,9 +19,9 @@ from peekaping_producer.conditions import (
     of_schedule,
 )
 from peekaping_producer.errors import ScheduleError, UnreachableError
+from peekaping_producer.redis_client.client import check_server, connect
 from peekaping_producer.replica_report import ReplicaReport, decode_report
 from peekaping_producer.schedule import Schedule, Stats
-from peekaping_producer.schedule.client import check_server, connect
 from peekaping_producer.targets import RedisTarget
 
 VERSION = 1

@@ -15,9 +15,9 @@ from redis.asyncio import Redis
 
 from peekaping_producer.brokers import HandOff, Queue
 from peekaping_producer.monitors.task import HealthCheckTask
+from peekaping_producer.redis_client.failures import unpacking
+from peekaping_producer.redis_client.script import CLOCK, Script
 from peekaping_producer.schedule import Claim, Outcome, chunks, keys
-from peekaping_producer.schedule.failures import unpacking
-from peekaping_producer.schedule.script import CLOCK, Script
 from peekaping_producer.service.backoff import Backoff
 from peekaping_producer.service.isolation import describe, is_lost_connection, is_of_dependency, isolate
 

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from peekaping_producer.brokers.asynq import PENDING, QUEUE_KEY, TASK_KEY_PREFIX
 from peekaping_producer.demo.ledger import Ledger, Result
-from peekaping_producer.schedule.script import Script
+from peekaping_producer.redis_client.script import Script
 
 _ACTIVE = QUEUE_KEY + "active"
 _LEASE = QUEUE_KEY + "lease"

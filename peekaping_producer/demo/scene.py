@@ -18,7 +18,7 @@ from peekaping_producer.embedded import EmbeddedServerError
 from peekaping_producer.errors import ConfigError, UnreachableError
 from peekaping_producer.migrate import migrate
 from peekaping_producer.monitors.monitor import Monitor
-from peekaping_producer.schedule.client import connect
+from peekaping_producer.redis_client.client import connect
 from peekaping_producer.service import child_processes as leash
 from peekaping_producer.settings import Settings
 from peekaping_producer.targets import DatabaseTarget

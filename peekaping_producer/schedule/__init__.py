@@ -15,9 +15,9 @@ from redis.asyncio import Redis
 
 from peekaping_producer.errors import StaleTermError
 from peekaping_producer.monitors.monitor import Plan
+from peekaping_producer.redis_client.failures import unpacking
+from peekaping_producer.redis_client.script import CLOCK, Script
 from peekaping_producer.schedule import keys
-from peekaping_producer.schedule.failures import unpacking
-from peekaping_producer.schedule.script import CLOCK, Script
 from peekaping_producer.service.isolation import LONGEST_DELAY_S
 
 T = TypeVar("T")

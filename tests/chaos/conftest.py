@@ -13,8 +13,8 @@ from redis.asyncio import Redis
 
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.embedded import HOST, RedisServer
+from peekaping_producer.redis_client.client import connect
 from peekaping_producer.schedule import Schedule, keys
-from peekaping_producer.schedule.client import connect
 from tests.chaos.steps import Step
 from tests.chaos.wire import StepProxy, step_proxy
 from tests.servers.redis import target_of
@@ -87,7 +87,7 @@ class Wire:
 
 @pytest_asyncio.fixture
 async def wire(private_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Wire]:
-    monkeypatch.setattr("peekaping_producer.schedule.client.SOCKET_TIMEOUT_S", 30.0)
+    monkeypatch.setattr("peekaping_producer.redis_client.client.SOCKET_TIMEOUT_S", 30.0)
     target = target_of(private_redis)
     async with (
         step_proxy(private_redis.port) as proxy,

@@ -7,7 +7,7 @@ from typing import Any
 
 from hiredis import Reader
 
-from peekaping_producer.schedule.script import Script
+from peekaping_producer.redis_client.script import Script
 
 _PACKAGES = ("peekaping_producer.schedule", "peekaping_producer.brokers")
 _PRELUDE = "clock"

@@ -14,8 +14,8 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 from peekaping_producer.brokers import HandOff
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.monitors.task import HealthCheckTask
+from peekaping_producer.redis_client.client import connect
 from peekaping_producer.schedule import Claim, Outcome, Schedule, keys
-from peekaping_producer.schedule.client import connect
 from peekaping_producer.targets import RedisTarget
 from tests.asynq_peer import ACTIVE, ARCHIVED, COMPLETED, LEASE, PENDING, AsynqPeer, decode, task_id, task_key
 from tests.clock import Clock

@@ -21,8 +21,8 @@ from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.embedded import RedisServer
 from peekaping_producer.monitors.monitor import Check, Heartbeat, Monitor, Plan, Proxy
 from peekaping_producer.monitors.task import HealthCheckTask, TaskBuilder
+from peekaping_producer.redis_client.client import connect
 from peekaping_producer.schedule import Claim, Outcome, Schedule
-from peekaping_producer.schedule.client import connect
 from tests.requirements import need
 from tests.servers.redis import target_of
 

@@ -11,7 +11,7 @@ import pytest
 
 from peekaping_producer.embedded import RedisServer
 from peekaping_producer.errors import ScheduleError, UnreachableError
-from peekaping_producer.schedule.client import check_server, connect
+from peekaping_producer.redis_client.client import check_server, connect
 from peekaping_producer.targets import RedisTarget, Sentinels
 from tests.servers.fake_redis import fake_redis, hello, info
 from tests.servers.processes import HOST, free_port

@@ -13,7 +13,7 @@ import pytest
 
 from peekaping_producer.embedded import RedisServer
 from peekaping_producer.errors import ConfigError, ScheduleError
-from peekaping_producer.schedule.client import check_server, connect
+from peekaping_producer.redis_client.client import check_server, connect
 from peekaping_producer.targets import RedisTarget, Sentinels, Tls
 from tests.servers.fake_redis import fake_redis, hello
 from tests.servers.fault_proxy import fault_proxy

@@ -7,8 +7,8 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from peekaping_producer.embedded import RedisServer
+from peekaping_producer.redis_client.client import connect
 from peekaping_producer.schedule import Schedule
-from peekaping_producer.schedule.client import connect
 from tests.servers.processes import HOST, free_port
 from tests.servers.redis import target_of
 

@@ -7,8 +7,8 @@ from redis.exceptions import RedisError
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.errors import StaleTermError
 from peekaping_producer.monitors.monitor import Plan
+from peekaping_producer.redis_client.script import Script
 from peekaping_producer.schedule import Campaign, Schedule, Sighting, keys
-from peekaping_producer.schedule.script import Script
 from tests.clock import TEST_CLOCK, Clock
 
 TERM = "node/1"

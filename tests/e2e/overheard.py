@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from hashlib import sha1
 from importlib.resources import files
 
+from peekaping_producer.redis_client.script import CLOCK
 from peekaping_producer.schedule import keys
-from peekaping_producer.schedule.script import CLOCK
 from tests.asynq_peer import PENDING, task_id
 
 _LONGEST_LINE = 1 << 26

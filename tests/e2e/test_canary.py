@@ -20,7 +20,7 @@ from peekaping_producer import embedded
 from peekaping_producer.embedded import RedisServer
 from peekaping_producer.events import CHANNEL_PREFIX, TYPES
 from peekaping_producer.migrate import migrate
-from peekaping_producer.schedule.client import connect
+from peekaping_producer.redis_client.client import connect
 from peekaping_producer.targets import DatabaseTarget, RedisTarget
 from tests.e2e.replicas import Consumer, Replica, at_work, environment, replicas, row
 from tests.servers import databases, postgres

@@ -18,8 +18,8 @@ from redis.asyncio import Redis
 
 from peekaping_producer.embedded import RedisServer
 from peekaping_producer.migrate import migrate
+from peekaping_producer.redis_client.client import connect
 from peekaping_producer.schedule import keys
-from peekaping_producer.schedule.client import connect
 from tests.asynq_peer import ACTIVE, ARCHIVED, LEASE, PENDING, task_id, task_key
 from tests.e2e.replicas import Consumer, Replica, at_work, environment, members, replicas, row
 from tests.servers import databases, postgres

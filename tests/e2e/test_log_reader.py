@@ -16,7 +16,7 @@ from aiohttp import ClientError, ClientSession
 from redis.asyncio import Redis
 
 from peekaping_producer.embedded import RedisServer
-from peekaping_producer.schedule.client import connect
+from peekaping_producer.redis_client.client import connect
 from tests.asynq_peer import PENDING
 from tests.e2e.replicas import environment, row
 from tests.servers.databases import SqlDatabase, new_id

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from peekaping_producer import embedded
 from peekaping_producer.errors import ScheduleError, StoreError, StoreUnavailableError
 from peekaping_producer.migrate import look, migrate
-from peekaping_producer.schedule.client import check_server, connect
+from peekaping_producer.redis_client.client import check_server, connect
 from peekaping_producer.stores import open_store
 from peekaping_producer.targets import DatabaseTarget
 from tests.servers import mysql, postgres

@@ -17,8 +17,8 @@ import pytest
 from redis.asyncio import Redis
 
 from peekaping_producer.embedded import RedisServer
+from peekaping_producer.redis_client.client import connect
 from peekaping_producer.schedule import keys
-from peekaping_producer.schedule.client import connect
 from tests.e2e.overheard import Judge, Overheard, Verdict, overheard
 from tests.e2e.replicas import Consumer, Replica, at_work, environment, leader_pid, members, row
 from tests.e2e.test_faults import a_batch_is_being_read, goes_on, lost, reads_blocked
@@ -116,7 +116,7 @@ async def fleet(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Fleet]:
-    monkeypatch.setattr("peekaping_producer.schedule.client.SOCKET_TIMEOUT_S", 30.0)  # the consumer gives up later
+    monkeypatch.setattr("peekaping_producer.redis_client.client.SOCKET_TIMEOUT_S", 30.0)  # the consumer gives up later
     ids = [new_id() for _ in range(MONITORS)]
     await postgres_only.insert("monitors", *(row(each, interval=INTERVAL_S) for each in ids))
     env = environment(private_redis.port, postgres_only.target)

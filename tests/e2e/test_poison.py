@@ -14,8 +14,8 @@ from aiohttp import ClientSession
 from redis.asyncio import Redis
 
 from peekaping_producer.embedded import RedisServer
+from peekaping_producer.redis_client.client import connect
 from peekaping_producer.schedule import keys
-from peekaping_producer.schedule.client import connect
 from tests.e2e.replicas import Consumer, Replica, at_work, environment, replicas, row
 from tests.poison import Poison, bulks_limited, insert_poisons
 from tests.servers.databases import Database

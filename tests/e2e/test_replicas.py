@@ -14,8 +14,8 @@ from redis.asyncio import Redis
 
 from peekaping_producer.embedded import RedisServer
 from peekaping_producer.monitors.monitor import next_aligned
+from peekaping_producer.redis_client.client import connect
 from peekaping_producer.schedule import keys
-from peekaping_producer.schedule.client import connect
 from tests.asynq_peer import PENDING, decode, task_key
 from tests.e2e.replicas import Consumer, Replica, at_work, environment, leader_pid, members, replicas, row
 from tests.servers.databases import Database, SqlDatabase

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from peekaping_producer.events import CHANNEL_PREFIX, TYPES
-from peekaping_producer.schedule.client import connect
+from peekaping_producer.redis_client.client import connect
 from tests.e2e.replicas import Consumer, Replica, at_work, environment, replicas, row
 from tests.servers.databases import SqlDatabase
 from tests.servers.sentinel import NAME, WatchedRedis

@@ -17,7 +17,7 @@ from peekaping_producer import embedded
 from peekaping_producer.embedded import RedisServer
 from peekaping_producer.errors import ProducerError, ScheduleError, UnreachableError
 from peekaping_producer.migrate import migrate
-from peekaping_producer.schedule.client import check_server, connect
+from peekaping_producer.redis_client.client import check_server, connect
 from peekaping_producer.targets import DatabaseTarget
 from tests.e2e.replicas import Replica, environment, replicas
 from tests.servers.databases import SqlDatabase, sqlite_target

@@ -22,9 +22,9 @@ from peekaping_producer.errors import StoreUnavailableError
 from peekaping_producer.events import CHANNEL_PREFIX, TYPES
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.producer import Producer
+from peekaping_producer.redis_client.client import SOCKET_TIMEOUT_S
+from peekaping_producer.redis_client.script import Script
 from peekaping_producer.schedule import Schedule
-from peekaping_producer.schedule.client import SOCKET_TIMEOUT_S
-from peekaping_producer.schedule.script import Script
 from peekaping_producer.stores import Loaded
 from tests.clock import TEST_CLOCK
 from tests.memory_store import MemoryStore

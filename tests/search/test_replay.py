@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from peekaping_producer.schedule.script import CLOCK
+from peekaping_producer.redis_client.script import CLOCK
 from tests.clock import TEST_CLOCK
 from tests.search import real
 from tests.search.explore import Scope, Search

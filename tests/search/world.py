@@ -17,8 +17,8 @@ from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.errors import StaleTermError
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.monitors.task import HealthCheckTask
+from peekaping_producer.redis_client.script import Script
 from peekaping_producer.schedule import Campaign, Claim, Schedule, Sighting, keys
-from peekaping_producer.schedule.script import Script
 from tests import asynq_peer
 from tests.asynq_peer import AsynqPeer
 from tests.search.lua import Client, Scripts, at_once

@@ -10,7 +10,7 @@ from redis.asyncio.connection import parse_url
 
 from peekaping_producer import embedded
 from peekaping_producer.embedded import EmbeddedServerError, RedisServer
-from peekaping_producer.schedule.client import connect
+from peekaping_producer.redis_client.client import connect
 from peekaping_producer.targets import RedisTarget
 from tests.requirements import need
 from tests.servers.given import require_empty_server

@@ -12,7 +12,7 @@ from redis.exceptions import ResponseError
 
 from peekaping_producer import embedded
 from peekaping_producer.embedded import HOST, RedisServer, free_port
-from peekaping_producer.schedule.client import connect
+from peekaping_producer.redis_client.client import connect
 from peekaping_producer.service import child_processes as leash
 from peekaping_producer.targets import RedisTarget, Sentinels
 from tests.servers import processes

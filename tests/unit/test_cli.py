@@ -19,8 +19,8 @@ from peekaping_producer import embedded
 from peekaping_producer.cli import main
 from peekaping_producer.embedded import RedisServer
 from peekaping_producer.migrate import NO_TABLES
+from peekaping_producer.redis_client.client import connect
 from peekaping_producer.schedule import keys
-from peekaping_producer.schedule.client import connect
 from peekaping_producer.targets import RedisTarget
 from tests.servers.fake_redis import fake_redis, info
 from tests.servers.processes import free_port

@@ -30,7 +30,7 @@ from peekaping_producer.embedded import EmbeddedServerError, RedisServer
 from peekaping_producer.errors import ConfigError, UnreachableError
 from peekaping_producer.monitors.monitor import Monitor
 from peekaping_producer.monitors.task import HealthCheckTask
-from peekaping_producer.schedule.client import connect
+from peekaping_producer.redis_client.client import connect
 from peekaping_producer.schedule.keys import LEADER
 from peekaping_producer.settings import Settings, load_settings
 from tests.servers.sentinel import WatchedRedis

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from peekaping_producer import embedded
 from peekaping_producer.embedded import EmbeddedServerError, RedisServer
-from peekaping_producer.schedule.client import connect
+from peekaping_producer.redis_client.client import connect
 from peekaping_producer.service import child_processes as leash
 from tests.requirements import need
 from tests.servers.redis import target_of

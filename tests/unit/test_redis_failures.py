@@ -12,10 +12,10 @@ from redis.exceptions import DataError, RedisError, ResponseError
 
 from peekaping_producer.embedded import RedisServer
 from peekaping_producer.errors import ProducerError, ScheduleError
-from peekaping_producer.schedule.client import check_rights, check_server, connect
-from peekaping_producer.schedule.connection import RedisConnection
-from peekaping_producer.schedule.failures import in_words
-from peekaping_producer.schedule.server import eviction_policy
+from peekaping_producer.redis_client.client import check_rights, check_server, connect
+from peekaping_producer.redis_client.connection import RedisConnection
+from peekaping_producer.redis_client.failures import in_words
+from peekaping_producer.redis_client.server import eviction_policy
 from peekaping_producer.targets import RedisTarget
 from tests.servers.fake_redis import fake_redis, info
 from tests.servers.redis import target_of

@@ -13,8 +13,8 @@ from redis.exceptions import RedisError
 from structlog.testing import capture_logs
 
 from peekaping_producer.errors import ScheduleError, UnreachableError
-from peekaping_producer.schedule import sentinel as sentinel_module
-from peekaping_producer.schedule.client import check_server, connect
+from peekaping_producer.redis_client import sentinel as sentinel_module
+from peekaping_producer.redis_client.client import check_server, connect
 from peekaping_producer.targets import RedisTarget, Sentinels, Tls
 from tests.servers.fake_redis import fake_redis, hello, info
 from tests.servers.fault_proxy import fault_proxy

@@ -3,8 +3,8 @@
 import asyncio
 from contextlib import suppress
 
-from peekaping_producer.schedule.connection import tls_context
-from peekaping_producer.schedule.failures import refusal
+from peekaping_producer.redis_client.connection import tls_context
+from peekaping_producer.redis_client.failures import refusal
 from peekaping_producer.targets import RedisTarget, Tls
 
 _TIMEOUT_S = 1.0

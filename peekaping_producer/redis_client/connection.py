@@ -14,8 +14,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from peekaping_producer.errors import ConfigError
-from peekaping_producer.schedule.addresses import Addresses
-from peekaping_producer.schedule.failures import in_words, not_allowed, refusal, translated
+from peekaping_producer.redis_client.addresses import Addresses
+from peekaping_producer.redis_client.failures import in_words, not_allowed, refusal, translated
 from peekaping_producer.targets import Tls
 
 CLIENT_NAME = "peekaping-producer"

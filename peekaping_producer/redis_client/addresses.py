@@ -7,7 +7,7 @@ from typing import Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from peekaping_producer.schedule.failures import HostNameError
+from peekaping_producer.redis_client.failures import HostNameError
 
 
 class Addresses:

@@ -5,7 +5,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from peekaping_producer.schedule.failures import not_allowed
+from peekaping_producer.redis_client.failures import not_allowed
 
 
 def facts_of(reply: Any) -> dict[str, str]:

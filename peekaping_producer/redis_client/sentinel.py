@@ -16,9 +16,9 @@ import structlog
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from peekaping_producer.schedule.connection import RedisConnection
-from peekaping_producer.schedule.failures import GarbledReplyError, in_words, not_allowed, refusal
-from peekaping_producer.schedule.server import facts_of
+from peekaping_producer.redis_client.connection import RedisConnection
+from peekaping_producer.redis_client.failures import GarbledReplyError, in_words, not_allowed, refusal
+from peekaping_producer.redis_client.server import facts_of
 from peekaping_producer.targets import Sentinels
 
 log = structlog.stdlib.get_logger()

@@ -8,7 +8,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
-CLOCK = files("peekaping_producer.schedule").joinpath("scripts/clock.lua").read_text()
+CLOCK = files("peekaping_producer.redis_client").joinpath("scripts/clock.lua").read_text()
 """The prelude of every script. Tests and simulations pass another one, with a clock of their own."""
 
 

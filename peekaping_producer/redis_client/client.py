@@ -13,13 +13,13 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from peekaping_producer.errors import ProducerError, ScheduleError, UnreachableError
-from peekaping_producer.schedule.addresses import Addresses
-from peekaping_producer.schedule.connection import RedisConnection, tls_context
-from peekaping_producer.schedule.diagnosis import diagnose
-from peekaping_producer.schedule.failures import in_words, refusal, translating
-from peekaping_producer.schedule.rights import forbidden
-from peekaping_producer.schedule.sentinel import ASK_TIMEOUT_S, MasterConnection, MasterFinder, SentinelRefusalError
-from peekaping_producer.schedule.server import facts
+from peekaping_producer.redis_client.addresses import Addresses
+from peekaping_producer.redis_client.connection import RedisConnection, tls_context
+from peekaping_producer.redis_client.diagnosis import diagnose
+from peekaping_producer.redis_client.failures import in_words, refusal, translating
+from peekaping_producer.redis_client.rights import forbidden
+from peekaping_producer.redis_client.sentinel import ASK_TIMEOUT_S, MasterConnection, MasterFinder, SentinelRefusalError
+from peekaping_producer.redis_client.server import facts
 from peekaping_producer.targets import RedisTarget, Sentinels
 
 OLDEST_VERSION = (6, 2)

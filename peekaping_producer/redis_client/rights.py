@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from peekaping_producer.redis_client.connection import RedisConnection
+from peekaping_producer.redis_client.failures import in_words, not_allowed, translated
 from peekaping_producer.schedule import keys
-from peekaping_producer.schedule.connection import RedisConnection
-from peekaping_producer.schedule.failures import in_words, not_allowed, translated
 
 _QUEUE = "asynq:{healthcheck}:"
 _TASK = _QUEUE + "t:x"

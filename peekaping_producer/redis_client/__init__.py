@@ -1,0 +1,1 @@
+"""The Redis client: connections, Sentinel, failures, rights, and Lua scripts."""
