@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 import structlog
 
-from peekaping_producer import logs, probe
+from peekaping_producer import logs
 from peekaping_producer.errors import (
     ConfigError,
     ProducerError,
@@ -21,6 +21,7 @@ from peekaping_producer.errors import (
     TaskDiedError,
     UnreachableError,
 )
+from peekaping_producer.operations import probe
 from peekaping_producer.service.startup import Startup
 from peekaping_producer.settings import Settings, inspect_settings, load_settings
 from peekaping_producer.settings.table import as_text
@@ -177,7 +178,7 @@ def _migrate(args: argparse.Namespace) -> int:
 
 
 def _status(args: argparse.Namespace) -> int:
-    from peekaping_producer.status import look
+    from peekaping_producer.operations.status import look
 
     settings = load_settings({"redis"})
     _set_up_logs(settings)
@@ -204,7 +205,7 @@ def _check_config(args: argparse.Namespace) -> int:
 
 
 def _try_connections(settings: Settings) -> int:
-    from peekaping_producer.connectivity import attempts
+    from peekaping_producer.operations.connectivity import attempts
 
     logs.configure(settings.mode, "info", settings.service_name, settings.secrets)  # which login worked, for one
     made = asyncio.run(attempts(settings.redis_target(), settings.database_target()))

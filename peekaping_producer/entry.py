@@ -10,7 +10,7 @@ def main() -> int:
     """
     command, *options = sys.argv[1:] or [""]
     if command == "probe" and options in ([], ["--ready"]):
-        from peekaping_producer import probe
+        from peekaping_producer.operations import probe
 
         return probe.main(options)
     from peekaping_producer import cli

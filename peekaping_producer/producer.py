@@ -13,7 +13,6 @@ from redis.exceptions import RedisError
 from peekaping_producer import logs
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.claims import Claims
-from peekaping_producer.conditions import Condition
 from peekaping_producer.errors import StartInterruptedError, TaskDiedError
 from peekaping_producer.events import CHANNELS, EventListener
 from peekaping_producer.health import HealthServer
@@ -22,10 +21,11 @@ from peekaping_producer.leader import Leader
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.task import TaskBuilder
 from peekaping_producer.oddities import Oddities
+from peekaping_producer.operations.conditions import Condition
+from peekaping_producer.operations.replica_report import MOST_ODDITIES, ReplicaReport
 from peekaping_producer.reclaimer import Reclaimer
 from peekaping_producer.redis_client.client import check_rights, check_server, connect
 from peekaping_producer.redis_client.server import eviction_policy
-from peekaping_producer.replica_report import MOST_ODDITIES, ReplicaReport
 from peekaping_producer.schedule import Schedule
 from peekaping_producer.service.aio import end
 from peekaping_producer.service.dependencies import Dependencies

@@ -14,10 +14,10 @@ import structlog
 from redis.exceptions import RedisError
 
 from peekaping_producer.brokers import Broker, Queue
-from peekaping_producer.conditions import LEVELS, Condition, Level, of_clocks, of_queue, of_schedule
 from peekaping_producer.errors import StoreError
 from peekaping_producer.metrics import Metrics
-from peekaping_producer.replica_report import ReplicaReport, encode_report
+from peekaping_producer.operations.conditions import LEVELS, Condition, Level, of_clocks, of_queue, of_schedule
+from peekaping_producer.operations.replica_report import ReplicaReport, encode_report
 from peekaping_producer.schedule import Schedule, Stats
 from peekaping_producer.service.dependencies import DATABASE, REDIS, Dependencies
 from peekaping_producer.service.loop import Loop

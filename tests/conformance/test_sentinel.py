@@ -11,9 +11,9 @@ from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.embedded import RedisServer
 from peekaping_producer.errors import ScheduleError, UnreachableError
 from peekaping_producer.monitors.task import HealthCheckTask
+from peekaping_producer.operations.status import look
 from peekaping_producer.redis_client.client import check_server, connect
 from peekaping_producer.schedule import Campaign, Outcome, Schedule, keys
-from peekaping_producer.status import look
 from tests.asynq_peer import PENDING, task_id
 from tests.servers.processes import HOST, free_port
 from tests.servers.sentinel import WatchedRedis

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from peekaping_producer import probe
 from peekaping_producer.embedded import RedisServer
 from peekaping_producer.migrate import migrate
+from peekaping_producer.operations import probe
 from peekaping_producer.settings import Settings, load_settings
 from peekaping_producer.settings.environment import read_dotenv
 from tests.e2e.replicas import environment, replicas

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from peekaping_producer.conditions import LEVELS, Level
 from peekaping_producer.metrics import PREFIX, Metrics
+from peekaping_producer.operations.conditions import LEVELS, Level
 
 ROOT = Path(__file__).parents[2]
 GROUPS: list[dict[str, Any]] = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yaml").read_text())["groups"]

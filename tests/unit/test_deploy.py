@@ -14,7 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from peekaping_producer import probe
+from peekaping_producer.operations import probe
 from peekaping_producer.settings import Settings
 
 ROOT = Path(__file__).parents[2]

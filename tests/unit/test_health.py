@@ -11,10 +11,10 @@ from aiohttp import ClientSession
 from structlog.testing import capture_logs
 
 from peekaping_producer import vitals as vitals_module
-from peekaping_producer.conditions import Condition
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.health import HealthServer
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.operations.conditions import Condition
 from peekaping_producer.service import loop as loop_module
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.loop import Loop

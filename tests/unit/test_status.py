@@ -5,10 +5,10 @@ import json
 import pytest
 
 from peekaping_producer.brokers import Queue
-from peekaping_producer.conditions import LEVELS, Condition, Level
-from peekaping_producer.replica_report import ReplicaReport, decode_report, encode_report
+from peekaping_producer.operations.conditions import LEVELS, Condition, Level
+from peekaping_producer.operations.replica_report import ReplicaReport, decode_report, encode_report
+from peekaping_producer.operations.status import Status
 from peekaping_producer.schedule import Report, Stats
-from peekaping_producer.status import Status
 
 NOW_MS = 1_800_000_000_000
 STATS = Stats(

@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 
 from peekaping_producer import vitals as vitals_module
 from peekaping_producer.brokers import Queue
-from peekaping_producer.conditions import Condition
 from peekaping_producer.metrics import Metrics
-from peekaping_producer.replica_report import decode_report
+from peekaping_producer.operations.conditions import Condition
+from peekaping_producer.operations.replica_report import decode_report
 from peekaping_producer.schedule import Stats
 from peekaping_producer.service import loop as loop_module
 from peekaping_producer.service.aio import end

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from peekaping_producer.conditions import Condition
+from peekaping_producer.operations.conditions import Condition
 
 MOST_ODDITIES = 100
 

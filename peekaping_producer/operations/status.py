@@ -9,7 +9,8 @@ from redis.exceptions import RedisError, ResponseError
 
 from peekaping_producer.brokers import Queue
 from peekaping_producer.brokers.asynq import AsynqBroker
-from peekaping_producer.conditions import (
+from peekaping_producer.errors import ScheduleError, UnreachableError
+from peekaping_producer.operations.conditions import (
     LATE_AFTER_S,
     LEADERLESS_AFTER_S,
     Condition,
@@ -18,9 +19,8 @@ from peekaping_producer.conditions import (
     of_queue,
     of_schedule,
 )
-from peekaping_producer.errors import ScheduleError, UnreachableError
+from peekaping_producer.operations.replica_report import ReplicaReport, decode_report
 from peekaping_producer.redis_client.client import check_server, connect
-from peekaping_producer.replica_report import ReplicaReport, decode_report
 from peekaping_producer.schedule import Schedule, Stats
 from peekaping_producer.targets import RedisTarget
 
