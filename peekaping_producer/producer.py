@@ -15,7 +15,6 @@ from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.claims import Claims
 from peekaping_producer.errors import StartInterruptedError, TaskDiedError
 from peekaping_producer.events import CHANNELS, EventListener
-from peekaping_producer.health import HealthServer
 from peekaping_producer.hints import Hints
 from peekaping_producer.leader import Leader
 from peekaping_producer.metrics import Metrics
@@ -36,6 +35,7 @@ from peekaping_producer.stores import open_store
 from peekaping_producer.summary import Summary
 from peekaping_producer.sync import Sync
 from peekaping_producer.vitals import Vitals
+from peekaping_producer.web.server import HealthServer
 from peekaping_producer.worker import Worker
 
 log = structlog.stdlib.get_logger()

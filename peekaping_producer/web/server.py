@@ -52,10 +52,10 @@ class HealthServer:
         """Answer from now on, where there is a port. The web framework is imported beside whatever else runs."""
         if self._socket is None:
             return
-        await asyncio.to_thread(importlib.import_module, "peekaping_producer.probes")
+        await asyncio.to_thread(importlib.import_module, "peekaping_producer.web.probes")
         from aiohttp import web
 
-        from peekaping_producer.probes import Probes
+        from peekaping_producer.web.probes import Probes
 
         self._runner = Probes(self._vitals, self._metrics).runner()
         await self._runner.setup()

@@ -1,0 +1,1 @@
+"""The HTTP endpoint: probes and metrics."""
