@@ -126,7 +126,7 @@ def _seconds(text: str) -> float:
 
 
 def _run(_args: argparse.Namespace) -> int:
-    from peekaping_producer.producer import Producer
+    from peekaping_producer.producer.replica import Producer
 
     settings = load_settings()
     _set_up_logs(settings)

@@ -7,7 +7,7 @@ import time
 from bench.figures import Figure
 from bench.ground import Ground, Process
 from bench.options import Options
-from peekaping_producer.leader import TTL_S
+from peekaping_producer.producer.loops.leader import TTL_S
 from peekaping_producer.schedule import keys
 from tests.e2e.replicas import leader_pid
 

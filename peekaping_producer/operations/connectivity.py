@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 import msgspec
 
 from peekaping_producer.errors import ProducerError
-from peekaping_producer.events import CHANNELS
+from peekaping_producer.producer.loops.events import CHANNELS
 from peekaping_producer.redis_client.client import check_rights, check_server, connect
 from peekaping_producer.stores import open_store
 from peekaping_producer.targets import DatabaseTarget, RedisTarget

@@ -9,7 +9,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from peekaping_producer.metrics import Metrics
-from peekaping_producer.vitals import Vitals
+from peekaping_producer.producer.loops.vitals import Vitals
 
 
 def _is_ours(record: logging.LogRecord) -> bool:

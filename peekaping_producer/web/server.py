@@ -13,8 +13,8 @@ import structlog
 
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.producer.loops.vitals import Vitals
 from peekaping_producer.targets import shown
-from peekaping_producer.vitals import Vitals
 
 if TYPE_CHECKING:
     from aiohttp import web

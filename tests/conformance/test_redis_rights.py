@@ -17,8 +17,8 @@ from redis.asyncio import Redis
 
 from peekaping_producer import embedded
 from peekaping_producer.errors import ScheduleError
-from peekaping_producer.events import CHANNELS
 from peekaping_producer.migrate import migrate
+from peekaping_producer.producer.loops.events import CHANNELS
 from peekaping_producer.redis_client.client import check_rights, check_server, connect
 from peekaping_producer.redis_client.rights import USES
 from peekaping_producer.targets import DatabaseTarget, RedisTarget

@@ -18,8 +18,8 @@ from redis.asyncio import Redis
 
 from peekaping_producer import embedded
 from peekaping_producer.embedded import RedisServer
-from peekaping_producer.events import CHANNEL_PREFIX, TYPES
 from peekaping_producer.migrate import migrate
+from peekaping_producer.producer.loops.events import CHANNEL_PREFIX, TYPES
 from peekaping_producer.redis_client.client import connect
 from peekaping_producer.targets import DatabaseTarget, RedisTarget
 from tests.e2e.replicas import Consumer, Replica, at_work, environment, replicas, row
@@ -45,7 +45,7 @@ SECRETS = (DB_PASS, REDIS_PASSWORD, PROXY_USER, PROXY_PASS, IN_CONFIG, IN_BROKEN
 CRASHING = """
 import os, sys
 from peekaping_producer.cli import main
-from peekaping_producer.reclaimer import Reclaimer
+from peekaping_producer.producer.loops.reclaimer import Reclaimer
 async def run_once(self):
     raise RuntimeError(f"cannot reclaim {self!r} with {os.environ['DB_PASS']} at {os.environ['REDIS_PASSWORD']}")
 Reclaimer.run_once = run_once

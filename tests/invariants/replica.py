@@ -19,9 +19,9 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.errors import StoreUnavailableError
-from peekaping_producer.events import CHANNEL_PREFIX, TYPES
 from peekaping_producer.monitors.monitor import Plan
-from peekaping_producer.producer import Producer
+from peekaping_producer.producer.loops.events import CHANNEL_PREFIX, TYPES
+from peekaping_producer.producer.replica import Producer
 from peekaping_producer.redis_client.client import SOCKET_TIMEOUT_S
 from peekaping_producer.redis_client.script import Script
 from peekaping_producer.schedule import Schedule
@@ -204,7 +204,7 @@ class Replica:
         self.frozen = False
         self._loop = Loop()
         with patch.multiple(
-            "peekaping_producer.producer",
+            "peekaping_producer.producer.replica",
             connect=lambda *_args, **_options: self.gate,
             open_store=lambda *_args, **_options: GatedStore(database, self.gate),
             Schedule=partial(Schedule, clock=TEST_CLOCK),

@@ -8,18 +8,18 @@ import pytest
 from redis.asyncio import Redis
 
 from peekaping_producer.brokers.asynq import AsynqBroker
-from peekaping_producer.claims import Claims
-from peekaping_producer.hints import Hints
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.task import TaskBuilder
-from peekaping_producer.oddities import Oddities
-from peekaping_producer.reclaimer import Reclaimer
+from peekaping_producer.producer.loops.claims import Claims
+from peekaping_producer.producer.loops.hints import Hints
+from peekaping_producer.producer.loops.reclaimer import Reclaimer
+from peekaping_producer.producer.loops.sync import Sync
+from peekaping_producer.producer.loops.worker import Worker
+from peekaping_producer.producer.oddities import Oddities
 from peekaping_producer.schedule import Schedule, keys
 from peekaping_producer.service.aio import end
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.isolation import Suspects
-from peekaping_producer.sync import Sync
-from peekaping_producer.worker import Worker
 from tests.asynq_peer import PENDING
 from tests.clock import Clock
 from tests.memory_store import MemoryStore

@@ -7,9 +7,9 @@ import time
 import pytest
 from redis.asyncio import Redis
 
-from peekaping_producer import hints as hints_module
 from peekaping_producer.errors import StaleTermError, StoreUnavailableError
-from peekaping_producer.events import EventListener, monitor_id_of
+from peekaping_producer.producer.loops import hints as hints_module
+from peekaping_producer.producer.loops.events import EventListener, monitor_id_of
 from peekaping_producer.schedule import keys
 from peekaping_producer.service.aio import end
 from peekaping_producer.service.dependencies import Dependencies
@@ -179,8 +179,8 @@ async def test_a_subscription_that_no_longer_answers_is_renewed(
     parts: Parts, listener: EventListener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A half-open connection: nothing comes, not even an answer to a ping."""
-    monkeypatch.setattr("peekaping_producer.events._PING_EVERY_S", 0.1)
-    monkeypatch.setattr("peekaping_producer.events._DEAF_AFTER_S", 0.0)
+    monkeypatch.setattr("peekaping_producer.producer.loops.events._PING_EVERY_S", 0.1)
+    monkeypatch.setattr("peekaping_producer.producer.loops.events._DEAF_AFTER_S", 0.0)
     listening = asyncio.create_task(listener.run())
     await until(lambda: parts.sync._soon.is_set(), "subscribed")
     parts.sync._soon.clear()

@@ -7,10 +7,10 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from peekaping_producer import leader as leader_module
 from peekaping_producer.errors import StaleTermError
-from peekaping_producer.leader import Leader, node_id
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.producer.loops import leader as leader_module
+from peekaping_producer.producer.loops.leader import Leader, node_id
 from peekaping_producer.schedule import Schedule, keys
 from peekaping_producer.service.aio import end
 from peekaping_producer.service.dependencies import Dependencies

@@ -1,6 +1,6 @@
 """The reclaimer, beyond what one call takes back."""
 
-from peekaping_producer.reclaimer import RECLAIM_INTERVAL_S
+from peekaping_producer.producer.loops.reclaimer import RECLAIM_INTERVAL_S
 from peekaping_producer.schedule import CALL_LIMIT, keys
 from tests.clock import Clock
 from tests.loops.conftest import Parts

@@ -10,10 +10,10 @@ from peekaping_producer.brokers import HandOff
 from peekaping_producer.errors import StoreUnavailableError
 from peekaping_producer.monitors.monitor import Check
 from peekaping_producer.monitors.task import HealthCheckTask
+from peekaping_producer.producer.loops.worker import missed_ticks
 from peekaping_producer.schedule import Claim, keys
 from peekaping_producer.service.loop import LoopDone
 from peekaping_producer.stores import Loaded
-from peekaping_producer.worker import missed_ticks
 from tests.loops.conftest import Parts
 from tests.memory_store import monitor
 from tests.waiting import until
@@ -45,7 +45,7 @@ async def test_missed_ticks_are_counted(parts: Parts) -> None:
 
 
 async def test_a_load_that_takes_too_long_gives_the_claim_back(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("peekaping_producer.worker.LOAD_WITHIN_S", 0.01)
+    monkeypatch.setattr("peekaping_producer.producer.loops.worker.LOAD_WITHIN_S", 0.01)
     await make_due(parts, "m1")
 
     async def hang(_ids: list[str]) -> None:
@@ -250,7 +250,7 @@ async def test_a_hand_off_that_fails_leaves_the_claim_to_its_lease(
 async def test_a_worker_waits_until_something_is_due_and_a_nudge_wakes_it(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("peekaping_producer.claims._LONGEST_WAIT_S", 60.0)
+    monkeypatch.setattr("peekaping_producer.producer.loops.claims._LONGEST_WAIT_S", 60.0)
     parts.store.put(monitor("m1"))
     turn = asyncio.create_task(parts.worker.run_once())
     await until(lambda: parts.claims.turn.locked())
@@ -268,7 +268,7 @@ async def test_a_worker_waits_until_something_is_due_and_a_nudge_wakes_it(
 async def test_an_idle_worker_keeps_its_connection_alive_and_learns_when_it_broke(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("peekaping_producer.claims.IDLE_S", 0.02)
+    monkeypatch.setattr("peekaping_producer.producer.loops.claims.IDLE_S", 0.02)
     turn = asyncio.create_task(parts.worker.run_once())
     await until(lambda: parts.store.reads.count("ping") >= 2)
     parts.store.away = True

@@ -10,14 +10,14 @@ import pytest
 from aiohttp import ClientSession
 from structlog.testing import capture_logs
 
-from peekaping_producer import vitals as vitals_module
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.operations.conditions import Condition
+from peekaping_producer.producer.loops import vitals as vitals_module
+from peekaping_producer.producer.loops.vitals import Vitals
 from peekaping_producer.service import loop as loop_module
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.loop import Loop
-from peekaping_producer.vitals import Vitals
 from peekaping_producer.web.server import HealthServer
 from tests.memory_store import MemoryStore
 from tests.servers.processes import HOST, free_port

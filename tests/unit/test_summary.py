@@ -7,9 +7,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from structlog.testing import capture_logs
 
 from peekaping_producer.metrics import Metrics, quantile
+from peekaping_producer.producer.loops.summary import Summary
 from peekaping_producer.schedule import Stats
 from peekaping_producer.service.dependencies import Dependencies
-from peekaping_producer.summary import Summary
 from tests.unit.test_vitals import STATS
 
 

@@ -9,17 +9,17 @@ from msgspec.structs import replace
 from redis.exceptions import ConnectionError as RedisConnectionError
 from structlog.testing import capture_logs
 
-from peekaping_producer import vitals as vitals_module
 from peekaping_producer.brokers import Queue
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.operations.conditions import Condition
 from peekaping_producer.operations.replica_report import decode_report
+from peekaping_producer.producer.loops import vitals as vitals_module
+from peekaping_producer.producer.loops.vitals import STALE_AFTER_S, WEDGED_AFTER_S, Vitals
 from peekaping_producer.schedule import Stats
 from peekaping_producer.service import loop as loop_module
 from peekaping_producer.service.aio import end
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.loop import Loop
-from peekaping_producer.vitals import STALE_AFTER_S, WEDGED_AFTER_S, Vitals
 from tests.memory_store import MemoryStore
 from tests.waiting import until
 

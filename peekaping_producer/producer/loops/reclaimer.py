@@ -2,8 +2,8 @@
 
 import structlog
 
-from peekaping_producer.claims import Claims
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.producer.loops.claims import Claims
 from peekaping_producer.schedule import CALL_LIMIT, Schedule
 from peekaping_producer.service.dependencies import REDIS, Dependencies
 from peekaping_producer.service.loop import Loop

@@ -7,10 +7,10 @@ import asyncio
 import time
 from collections.abc import Collection, Iterable
 
-from peekaping_producer.claims import Claims
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.monitor import Plan
-from peekaping_producer.oddities import Oddities
+from peekaping_producer.producer.loops.claims import Claims
+from peekaping_producer.producer.oddities import Oddities
 from peekaping_producer.schedule import Placed, Schedule
 from peekaping_producer.service.dependencies import DATABASE, REDIS, Dependencies
 from peekaping_producer.service.isolation import describe, isolate

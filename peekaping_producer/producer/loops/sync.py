@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from peekaping_producer.brokers.asynq import AsynqBroker
-from peekaping_producer.hints import Hints
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.monitor import Plan
-from peekaping_producer.oddities import Oddities
+from peekaping_producer.producer.loops.hints import Hints
+from peekaping_producer.producer.oddities import Oddities
 from peekaping_producer.schedule import LONGEST_ID, Schedule, Sighting, chunks, keys
 from peekaping_producer.service.dependencies import DATABASE, REDIS, Dependencies
 from peekaping_producer.service.isolation import describe, isolate

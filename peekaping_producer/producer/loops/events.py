@@ -9,8 +9,8 @@ import structlog
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
-from peekaping_producer.hints import Hints
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.producer.loops.hints import Hints
 from peekaping_producer.schedule import LONGEST_ID
 from peekaping_producer.service.dedupe import Once
 from peekaping_producer.service.dependencies import REDIS, Dependencies

@@ -12,17 +12,21 @@ from redis.exceptions import RedisError
 
 from peekaping_producer import logs
 from peekaping_producer.brokers.asynq import AsynqBroker
-from peekaping_producer.claims import Claims
 from peekaping_producer.errors import StartInterruptedError, TaskDiedError
-from peekaping_producer.events import CHANNELS, EventListener
-from peekaping_producer.hints import Hints
-from peekaping_producer.leader import Leader
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.task import TaskBuilder
-from peekaping_producer.oddities import Oddities
 from peekaping_producer.operations.conditions import Condition
 from peekaping_producer.operations.replica_report import MOST_ODDITIES, ReplicaReport
-from peekaping_producer.reclaimer import Reclaimer
+from peekaping_producer.producer.loops.claims import Claims
+from peekaping_producer.producer.loops.events import CHANNELS, EventListener
+from peekaping_producer.producer.loops.hints import Hints
+from peekaping_producer.producer.loops.leader import Leader
+from peekaping_producer.producer.loops.reclaimer import Reclaimer
+from peekaping_producer.producer.loops.summary import Summary
+from peekaping_producer.producer.loops.sync import Sync
+from peekaping_producer.producer.loops.vitals import Vitals
+from peekaping_producer.producer.loops.worker import Worker
+from peekaping_producer.producer.oddities import Oddities
 from peekaping_producer.redis_client.client import check_rights, check_server, connect
 from peekaping_producer.redis_client.server import eviction_policy
 from peekaping_producer.schedule import Schedule
@@ -32,11 +36,7 @@ from peekaping_producer.service.isolation import Suspects
 from peekaping_producer.service.startup import Startup
 from peekaping_producer.settings import Settings
 from peekaping_producer.stores import open_store
-from peekaping_producer.summary import Summary
-from peekaping_producer.sync import Sync
-from peekaping_producer.vitals import Vitals
 from peekaping_producer.web.server import HealthServer
-from peekaping_producer.worker import Worker
 
 log = structlog.stdlib.get_logger()
 

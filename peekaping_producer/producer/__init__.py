@@ -1,0 +1,1 @@
+"""One replica: its parts, and its life."""

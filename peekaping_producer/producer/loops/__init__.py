@@ -1,0 +1,1 @@
+"""What a replica does at the same time, one module for each loop."""
