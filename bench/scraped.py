@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.request import urlopen
 
-from peekaping_producer.embedded import HOST, free_port
+from peekaping_producer.demo.embedded import HOST, free_port
 from peekaping_producer.metrics import PREFIX
 
 PATIENCE_S = 300.0

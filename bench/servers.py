@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from redis.asyncio import Redis
 
-from peekaping_producer import embedded
+from peekaping_producer.demo import embedded
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.migrate import migrate
 from peekaping_producer.settings.urls import parse_database_url

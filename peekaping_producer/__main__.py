@@ -2,6 +2,6 @@
 
 import sys
 
-from peekaping_producer.entry import main
+from peekaping_producer.cli.entry import main
 
 sys.exit(main())

@@ -11,7 +11,7 @@ from bench.scraped import Scraper
 
 MONITORS = 100_000
 SYNCS = 4
-IMPORTS = "import peekaping_producer.cli, peekaping_producer.producer.replica, peekaping_producer.stores.postgres"
+IMPORTS = "import peekaping_producer.cli.main, peekaping_producer.producer.replica, peekaping_producer.stores.postgres"
 _PRINT_RSS = "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmRSS')))"
 
 

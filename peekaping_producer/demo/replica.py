@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from peekaping_producer.embedded import HOST, free_port
+from peekaping_producer.demo.embedded import HOST, free_port
 from peekaping_producer.errors import ProducerError
 from peekaping_producer.service import child_processes as leash
 

@@ -10,11 +10,11 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from peekaping_producer import embedded
+from peekaping_producer.demo import embedded
+from peekaping_producer.demo.embedded import EmbeddedServerError
 from peekaping_producer.demo.replica import Replica
 from peekaping_producer.demo.target import open_target
 from peekaping_producer.demo.view import counted
-from peekaping_producer.embedded import EmbeddedServerError
 from peekaping_producer.errors import ConfigError, UnreachableError
 from peekaping_producer.migrate import migrate
 from peekaping_producer.monitors.monitor import Monitor

@@ -10,7 +10,7 @@ from itertools import count
 
 from aiohttp import web
 
-from peekaping_producer.embedded import HOST
+from peekaping_producer.demo.embedded import HOST
 from peekaping_producer.monitors.monitor import Monitor
 
 SLOW_S = 0.6

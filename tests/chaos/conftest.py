@@ -12,7 +12,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from peekaping_producer.brokers.asynq import AsynqBroker
-from peekaping_producer.embedded import HOST, RedisServer
+from peekaping_producer.demo.embedded import HOST, RedisServer
 from peekaping_producer.redis_client.client import connect
 from peekaping_producer.schedule import Schedule, keys
 from tests.chaos.steps import Step

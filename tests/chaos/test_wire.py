@@ -10,7 +10,7 @@ from hiredis import pack_command
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from peekaping_producer.embedded import HOST, RedisServer
+from peekaping_producer.demo.embedded import HOST, RedisServer
 from peekaping_producer.schedule import keys
 from tests.chaos.conftest import RawClient, Wire
 from tests.chaos.wire import StepProxy, step_proxy

@@ -13,8 +13,8 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from peekaping_producer import embedded
-from peekaping_producer.embedded import HOST, RedisServer
+from peekaping_producer.demo import embedded
+from peekaping_producer.demo.embedded import HOST, RedisServer
 from peekaping_producer.migrate import migrate
 from peekaping_producer.targets import DatabaseTarget
 from tests.chaos import clocks

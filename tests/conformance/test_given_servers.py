@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from bench import __main__ as bench_main
 from bench.ground import Ground
 from bench.servers import servers
-from peekaping_producer.embedded import RedisServer
+from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.targets import DatabaseTarget
 from tests.servers.databases import Database, SqlDatabase, SqliteDatabase
 from tests.servers.given import NotEmptyError, borrowed, require_empty, require_empty_server

@@ -18,7 +18,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from peekaping_producer.brokers.asynq import AsynqBroker
-from peekaping_producer.embedded import RedisServer
+from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.monitors.monitor import Check, Heartbeat, Monitor, Plan, Proxy
 from peekaping_producer.monitors.task import HealthCheckTask, TaskBuilder
 from peekaping_producer.redis_client.client import connect

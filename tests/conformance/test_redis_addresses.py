@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from peekaping_producer.embedded import RedisServer
+from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.errors import ScheduleError, UnreachableError
 from peekaping_producer.redis_client.client import check_server, connect
 from peekaping_producer.targets import RedisTarget, Sentinels

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from peekaping_producer import embedded
+from peekaping_producer.demo import embedded
 from peekaping_producer.errors import ScheduleError
 from peekaping_producer.migrate import migrate
 from peekaping_producer.producer.loops.events import CHANNELS

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from peekaping_producer.embedded import RedisServer
+from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.errors import ConfigError, ScheduleError
 from peekaping_producer.redis_client.client import check_server, connect
 from peekaping_producer.targets import RedisTarget, Sentinels, Tls

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from peekaping_producer.brokers.asynq import AsynqBroker
-from peekaping_producer.embedded import RedisServer
+from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.errors import ScheduleError, UnreachableError
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.operations.status import look

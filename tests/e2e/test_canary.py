@@ -16,8 +16,8 @@ from aiohttp import ClientSession
 from bson import ObjectId
 from redis.asyncio import Redis
 
-from peekaping_producer import embedded
-from peekaping_producer.embedded import RedisServer
+from peekaping_producer.demo import embedded
+from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.migrate import migrate
 from peekaping_producer.producer.loops.events import CHANNEL_PREFIX, TYPES
 from peekaping_producer.redis_client.client import connect
@@ -44,7 +44,7 @@ SECRETS = (DB_PASS, REDIS_PASSWORD, PROXY_USER, PROXY_PASS, IN_CONFIG, IN_BROKEN
 
 CRASHING = """
 import os, sys
-from peekaping_producer.cli import main
+from peekaping_producer.cli.main import main
 from peekaping_producer.producer.loops.reclaimer import Reclaimer
 async def run_once(self):
     raise RuntimeError(f"cannot reclaim {self!r} with {os.environ['DB_PASS']} at {os.environ['REDIS_PASSWORD']}")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from peekaping_producer.embedded import RedisServer
+from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.settings import Settings
 from tests.e2e.replicas import Consumer, Replica, at_work, environment, replicas, row
 from tests.requirements import need

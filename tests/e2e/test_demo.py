@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from peekaping_producer import embedded
-from peekaping_producer.embedded import EmbeddedServerError
+from peekaping_producer.demo import embedded
+from peekaping_producer.demo.embedded import EmbeddedServerError
 from tests.requirements import need
 
 DEMO = [sys.executable, "-m", "peekaping_producer", "demo", "--seconds"]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from peekaping_producer.embedded import RedisServer
+from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.redis_client.client import connect
 from tests.e2e.replicas import Consumer, at_work, environment, replicas, row
 from tests.servers.databases import SqlDatabase, new_id

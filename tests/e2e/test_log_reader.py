@@ -15,7 +15,7 @@ import pytest
 from aiohttp import ClientError, ClientSession
 from redis.asyncio import Redis
 
-from peekaping_producer.embedded import RedisServer
+from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.redis_client.client import connect
 from tests.asynq_peer import PENDING
 from tests.e2e.replicas import environment, row

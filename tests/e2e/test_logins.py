@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from peekaping_producer import embedded
+from peekaping_producer.demo import embedded
 from peekaping_producer.errors import ScheduleError, StoreError, StoreUnavailableError
 from peekaping_producer.migrate import look, migrate
 from peekaping_producer.redis_client.client import check_server, connect

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import ClientSession
 from redis.asyncio import Redis
 
-from peekaping_producer.embedded import RedisServer
+from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.redis_client.client import connect
 from peekaping_producer.schedule import keys
 from tests.e2e.replicas import Consumer, Replica, at_work, environment, replicas, row

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from peekaping_producer.embedded import RedisServer
+from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.migrate import migrate
 from peekaping_producer.operations import probe
 from peekaping_producer.settings import Settings, load_settings
@@ -211,7 +211,7 @@ def test_an_address_is_read_as_the_settings_read_it(
 async def test_the_probe_imports_nothing_heavy() -> None:
     script = (
         "import sys; before = set(sys.modules); sys.argv[1:] = ['probe']\n"
-        "from peekaping_producer.entry import main\n"
+        "from peekaping_producer.cli.entry import main\n"
         "main(); print(*sorted(set(sys.modules) - before))"
     )
     process = await asyncio.create_subprocess_exec(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from peekaping_producer.embedded import RedisServer
+from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.monitors.monitor import next_aligned
 from peekaping_producer.redis_client.client import connect
 from peekaping_producer.schedule import keys

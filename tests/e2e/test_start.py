@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from peekaping_producer import embedded
-from peekaping_producer.embedded import RedisServer
+from peekaping_producer.demo import embedded
+from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.errors import ProducerError, ScheduleError, UnreachableError
 from peekaping_producer.migrate import migrate
 from peekaping_producer.redis_client.client import check_server, connect

@@ -8,8 +8,8 @@ import pytest_asyncio
 from redis.asyncio import Redis
 from redis.asyncio.connection import parse_url
 
-from peekaping_producer import embedded
-from peekaping_producer.embedded import EmbeddedServerError, RedisServer
+from peekaping_producer.demo import embedded
+from peekaping_producer.demo.embedded import EmbeddedServerError, RedisServer
 from peekaping_producer.redis_client.client import connect
 from peekaping_producer.targets import RedisTarget
 from tests.requirements import need

@@ -10,8 +10,8 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from peekaping_producer import embedded
-from peekaping_producer.embedded import HOST, RedisServer, free_port
+from peekaping_producer.demo import embedded
+from peekaping_producer.demo.embedded import HOST, RedisServer, free_port
 from peekaping_producer.redis_client.client import connect
 from peekaping_producer.service import child_processes as leash
 from peekaping_producer.targets import RedisTarget, Sentinels

@@ -15,9 +15,9 @@ from urllib.parse import quote
 import pytest
 from redis.asyncio import Redis
 
-from peekaping_producer import embedded
-from peekaping_producer.cli import main
-from peekaping_producer.embedded import RedisServer
+from peekaping_producer.cli.main import main
+from peekaping_producer.demo import embedded
+from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.migrate import NO_TABLES
 from peekaping_producer.redis_client.client import connect
 from peekaping_producer.schedule import keys

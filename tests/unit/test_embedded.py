@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from peekaping_producer import embedded
-from peekaping_producer.embedded import EmbeddedServerError, RedisServer
+from peekaping_producer.demo import embedded
+from peekaping_producer.demo.embedded import EmbeddedServerError, RedisServer
 from peekaping_producer.redis_client.client import connect
 from peekaping_producer.service import child_processes as leash
 from tests.requirements import need
@@ -123,7 +123,7 @@ def test_without_the_wheel_a_server_on_path_is_taken(monkeypatch: pytest.MonkeyP
 
 PARENT = """
 import asyncio, sys
-from peekaping_producer import embedded
+from peekaping_producer.demo import embedded
 
 async def main():
     async with embedded.redis_server() as server:

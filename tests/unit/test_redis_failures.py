@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import DataError, RedisError, ResponseError
 
-from peekaping_producer.embedded import RedisServer
+from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.errors import ProducerError, ScheduleError
 from peekaping_producer.redis_client.client import check_rights, check_server, connect
 from peekaping_producer.redis_client.connection import RedisConnection

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from peekaping_producer.embedded import HOST, free_port
+from peekaping_producer.demo.embedded import HOST, free_port
 from tests.chaos.faults.fault import Fault
 from tests.chaos.history import MemoryLost
 from tests.chaos.world import World

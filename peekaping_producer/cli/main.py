@@ -149,8 +149,7 @@ def _run(_args: argparse.Namespace) -> int:
 
 
 def _demo(args: argparse.Namespace) -> int:
-    from peekaping_producer import embedded
-    from peekaping_producer.demo import run_demo
+    from peekaping_producer.demo import embedded, run_demo
 
     given = None
     if not embedded.is_available():  # otherwise nothing is read: this shell's Redis may be one in production

@@ -13,6 +13,6 @@ def main() -> int:
         from peekaping_producer.operations import probe
 
         return probe.main(options)
-    from peekaping_producer import cli
+    from peekaping_producer.cli.main import main as run
 
-    return cli.main()
+    return run()
