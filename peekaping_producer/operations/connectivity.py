@@ -6,7 +6,8 @@ from collections.abc import Awaitable
 import msgspec
 
 from peekaping_producer.errors import ProducerError
-from peekaping_producer.producer.loops.events import CHANNELS
+from peekaping_producer.monitors.events import CHANNELS
+from peekaping_producer.operations.rights import USES
 from peekaping_producer.redis_client.client import check_rights, check_server, connect
 from peekaping_producer.stores import open_store
 from peekaping_producer.targets import DatabaseTarget, RedisTarget
@@ -47,7 +48,7 @@ async def _try_redis(target: RedisTarget) -> str:
     redis = connect(target, connections=2)
     try:
         version = await check_server(redis, target)
-        await check_rights(redis, target, CHANNELS)
+        await check_rights(redis, target, USES, CHANNELS)
         return f"{target} answers, version {version}"
     finally:
         await redis.aclose()

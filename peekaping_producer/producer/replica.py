@@ -14,11 +14,13 @@ from peekaping_producer import logs
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.errors import StartInterruptedError, TaskDiedError
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.monitors.events import CHANNELS
 from peekaping_producer.monitors.task import TaskBuilder
 from peekaping_producer.operations.conditions import Condition
 from peekaping_producer.operations.replica_report import MOST_ODDITIES, ReplicaReport
+from peekaping_producer.operations.rights import USES
 from peekaping_producer.producer.loops.claims import Claims
-from peekaping_producer.producer.loops.events import CHANNELS, EventListener
+from peekaping_producer.producer.loops.events import EventListener
 from peekaping_producer.producer.loops.hints import Hints
 from peekaping_producer.producer.loops.leader import Leader
 from peekaping_producer.producer.loops.reclaimer import Reclaimer
@@ -194,7 +196,7 @@ class Producer:
 
     async def _check_redis(self) -> str:
         version = await check_server(self._redis, self._redis_target)
-        await check_rights(self._redis, self._redis_target, CHANNELS)
+        await check_rights(self._redis, self._redis_target, USES, CHANNELS)
         policy = await eviction_policy(self._redis)
         if policy not in {None, "noeviction"}:
             log.warning(

@@ -130,13 +130,13 @@ async def check_server(redis: Redis, target: RedisTarget) -> str:
     return version
 
 
-async def check_rights(redis: Redis, target: RedisTarget, channels: Sequence[str]) -> None:
-    """See that the user may do what a replica does, and subscribe to `channels`.
+async def check_rights(redis: Redis, target: RedisTarget, uses: Sequence[str], channels: Sequence[str]) -> None:
+    """See that the user may do each of these `uses` of commands, and subscribe to `channels`.
 
     Raises ScheduleError, which names what is refused, or UnreachableError.
     """
     try:
-        refused = await forbidden(redis, channels)
+        refused = await forbidden(redis, uses, channels)
     except (RedisError, OSError) as error:
         raise await _explained(error, target) from None
     if refused:

@@ -9,7 +9,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from peekaping_producer.metrics import Metrics
-from peekaping_producer.producer.loops.vitals import Vitals
+from peekaping_producer.web.health import Health
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
@@ -37,10 +37,10 @@ def _json(body: dict[str, object], status: int) -> web.Response:
 
 
 class Probes:
-    """/livez, /readyz and /metrics, of what Vitals and Metrics know; nothing here asks Redis or the database."""
+    """/livez, /readyz and /metrics, of what Health and Metrics hold; nothing here asks Redis or the database."""
 
-    def __init__(self, vitals: Vitals, metrics: Metrics) -> None:
-        self._vitals = vitals
+    def __init__(self, health: Health, metrics: Metrics) -> None:
+        self._health = health
         self._metrics = metrics
 
     def runner(self) -> web.AppRunner:
@@ -60,12 +60,12 @@ class Probes:
         return web.Response(text="peekaping-producer: /livez /readyz /metrics\n")
 
     async def _livez(self, _request: web.Request) -> web.Response:
-        stalled = self._vitals.stalled()
+        stalled = self._health.stalled()
         return _json({"alive": not stalled, "stalled": stalled}, 503 if stalled else 200)
 
     async def _readyz(self, _request: web.Request) -> web.Response:
-        reasons = self._vitals.unready()
-        body = {"ready": not reasons, "reasons": reasons, "remarks": self._vitals.remarks()}
+        reasons = self._health.unready()
+        body = {"ready": not reasons, "reasons": reasons, "remarks": self._health.remarks()}
         return _json(body, 503 if reasons else 200)
 
     async def _serve_metrics(self, _request: web.Request) -> web.Response:

@@ -13,8 +13,8 @@ import structlog
 
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.metrics import Metrics
-from peekaping_producer.producer.loops.vitals import Vitals
 from peekaping_producer.targets import shown
+from peekaping_producer.web.health import Health
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -25,8 +25,8 @@ log = structlog.stdlib.get_logger()
 class HealthServer:
     """Whoever asks before it serves waits for the answer."""
 
-    def __init__(self, vitals: Vitals, metrics: Metrics) -> None:
-        self._vitals = vitals
+    def __init__(self, health: Health, metrics: Metrics) -> None:
+        self._health = health
         self._metrics = metrics
         self._socket: socket.socket | None = None
         self._runner: web.AppRunner | None = None
@@ -57,7 +57,7 @@ class HealthServer:
 
         from peekaping_producer.web.probes import Probes
 
-        self._runner = Probes(self._vitals, self._metrics).runner()
+        self._runner = Probes(self._health, self._metrics).runner()
         await self._runner.setup()
         await web.SockSite(self._runner, self._socket).start()
         host, port = self._socket.getsockname()[:2]

@@ -15,7 +15,7 @@ import asyncpg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from peekaping_producer.producer.loops.events import CHANNEL_PREFIX
+from peekaping_producer.monitors.events import CHANNEL_PREFIX
 from peekaping_producer.targets import DatabaseTarget
 from tests.chaos import history
 from tests.chaos.background import Background

@@ -18,9 +18,9 @@ from redis.asyncio import Redis
 from peekaping_producer.demo import embedded
 from peekaping_producer.errors import ScheduleError
 from peekaping_producer.migrate import migrate
-from peekaping_producer.producer.loops.events import CHANNELS
+from peekaping_producer.monitors.events import CHANNELS
+from peekaping_producer.operations.rights import USES
 from peekaping_producer.redis_client.client import check_rights, check_server, connect
-from peekaping_producer.redis_client.rights import USES
 from peekaping_producer.targets import DatabaseTarget, RedisTarget
 from tests.e2e.replicas import Replica, environment, replicas, row
 from tests.servers import processes
@@ -163,7 +163,7 @@ async def test_what_is_missing_is_named_and_no_password_is_blamed(
     async with connect(target, connections=1) as client:
         assert await check_server(client, target)
         with pytest.raises(ScheduleError, match=re.escape(named)) as caught:
-            await check_rights(client, target, CHANNELS)
+            await check_rights(client, target, USES, CHANNELS)
     assert "PASSWORD" not in str(caught.value)
     assert time.monotonic() - started_at < 5
 
@@ -171,11 +171,11 @@ async def test_what_is_missing_is_named_and_no_password_is_blamed(
 async def test_trying_the_rights_writes_nothing(admin: tuple[RedisTarget, Redis]) -> None:
     target, client = admin
     async with connect(target, connections=1) as other:
-        await check_rights(other, target, CHANNELS)
+        await check_rights(other, target, USES, CHANNELS)
         assert await other.ping(), "the connection is of use afterwards"
     limited = await user(admin, *documented(), "-multi")
     async with connect(limited, connections=1) as other:
-        await check_rights(other, limited, CHANNELS)
+        await check_rights(other, limited, USES, CHANNELS)
     assert await client.keys() == []
 
 
@@ -184,4 +184,4 @@ async def test_rights_are_tried_where_memory_is_full(admin: tuple[RedisTarget, R
     target, client = admin
     await client.config_set("maxmemory", "1")
     async with connect(target, connections=1) as other:
-        await check_rights(other, target, CHANNELS)
+        await check_rights(other, target, USES, CHANNELS)

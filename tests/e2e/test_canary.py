@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from peekaping_producer.demo import embedded
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.migrate import migrate
-from peekaping_producer.producer.loops.events import CHANNEL_PREFIX, TYPES
+from peekaping_producer.monitors.events import CHANNEL_PREFIX, TYPES
 from peekaping_producer.redis_client.client import connect
 from peekaping_producer.targets import DatabaseTarget, RedisTarget
 from tests.e2e.replicas import Consumer, Replica, at_work, environment, replicas, row

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from peekaping_producer.producer.loops.events import CHANNEL_PREFIX, TYPES
+from peekaping_producer.monitors.events import CHANNEL_PREFIX, TYPES
 from peekaping_producer.redis_client.client import connect
 from tests.e2e.replicas import Consumer, Replica, at_work, environment, replicas, row
 from tests.servers.databases import SqlDatabase

@@ -19,8 +19,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.errors import StoreUnavailableError
+from peekaping_producer.monitors.events import CHANNEL_PREFIX, TYPES
 from peekaping_producer.monitors.monitor import Plan
-from peekaping_producer.producer.loops.events import CHANNEL_PREFIX, TYPES
 from peekaping_producer.producer.replica import Producer
 from peekaping_producer.redis_client.client import SOCKET_TIMEOUT_S
 from peekaping_producer.redis_client.script import Script

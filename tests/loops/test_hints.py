@@ -8,8 +8,9 @@ import pytest
 from redis.asyncio import Redis
 
 from peekaping_producer.errors import StaleTermError, StoreUnavailableError
+from peekaping_producer.monitors.events import monitor_id_of
 from peekaping_producer.producer.loops import hints as hints_module
-from peekaping_producer.producer.loops.events import EventListener, monitor_id_of
+from peekaping_producer.producer.loops.events import EventListener
 from peekaping_producer.schedule import keys
 from peekaping_producer.service.aio import end
 from peekaping_producer.service.dependencies import Dependencies

@@ -67,7 +67,7 @@ async def use(client: Redis, target: RedisTarget) -> None:
         lambda: client.evalsha("0" * 40, 0),
         lambda: eviction_policy(client),
         lambda: check_server(client, target),
-        lambda: check_rights(client, target, ["a"]),
+        lambda: check_rights(client, target, ["PING"], ["a"]),
         subscribe,
         count,
     )

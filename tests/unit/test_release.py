@@ -53,10 +53,10 @@ def test_this_trees_versions_agree() -> None:
 
 
 def test_a_source_distribution_that_lacks_something_or_holds_more() -> None:
-    tracked = ["README.md", "migrations/a.sql", "peekaping_producer/cli.py", "tests/conftest.py"]
+    tracked = ["README.md", "migrations/a.sql", "peekaping_producer/cli/main.py", "tests/conftest.py"]
     files = ["n-1/PKG-INFO", "n-1/README.md", "n-1/migrations/a.sql", "n-1/.env"]
     assert check["sdist_problems"](files, tracked) == [
-        "source distribution: peekaping_producer/cli.py is missing",
+        "source distribution: peekaping_producer/cli/main.py is missing",
         "source distribution: .env is not tracked",
     ]
 

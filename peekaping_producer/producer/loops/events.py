@@ -4,12 +4,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 import structlog
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.monitors.events import CHANNEL_PREFIX, CHANNELS, TYPES, monitor_id_of
 from peekaping_producer.producer.loops.hints import Hints
 from peekaping_producer.schedule import LONGEST_ID
 from peekaping_producer.service.dedupe import Once
@@ -18,38 +18,8 @@ from peekaping_producer.service.loop import Loop
 
 log = structlog.stdlib.get_logger()
 
-CHANNEL_PREFIX = "peekaping:events:"
-TYPES = ("monitor.created", "monitor.updated", "monitor.deleted")
-CHANNELS = tuple(CHANNEL_PREFIX + each for each in TYPES)
 _PING_EVERY_S = 5.0
 _DEAF_AFTER_S = 12.0
-
-
-class _Event(msgspec.Struct):
-    type: str
-    payload: msgspec.Raw = msgspec.Raw(b"null")
-
-
-class _Monitor(msgspec.Struct):
-    id: str
-
-
-_decode_event = msgspec.json.Decoder(_Event).decode
-_decode_payload = msgspec.json.Decoder(_Monitor | str | None).decode
-
-
-def monitor_id_of(message: bytes) -> str | None:
-    """The monitor that an event message is about; None where it names none (an unknown id was patched).
-
-    Raises ValueError for a message of another form, whatever its sender made of it.
-    """
-    try:
-        payload = _decode_payload(_decode_event(message).payload)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    except (msgspec.MsgspecError, ValueError, TypeError) as error:
-        raise ValueError(str(error)) from None
-    return payload.id if isinstance(payload, _Monitor) else payload
 
 
 class EventListener:

@@ -4,7 +4,7 @@ import asyncio
 import json
 from pathlib import Path
 
-from peekaping_producer.producer.loops.events import CHANNEL_PREFIX
+from peekaping_producer.monitors.events import CHANNEL_PREFIX
 from peekaping_producer.schedule import keys
 from tests.chaos.clocks import SettableClock
 from tests.chaos.faults.fault import Fault, MissedError

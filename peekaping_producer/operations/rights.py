@@ -1,0 +1,34 @@
+"""What the user of Redis must be allowed to do: commands and channels, as docs/operations.md lists them."""
+
+from collections.abc import Sequence
+
+from peekaping_producer.schedule import keys
+
+_QUEUE = "asynq:{healthcheck}:"
+_TASK = _QUEUE + "t:x"
+USES: Sequence[str] = (
+    "EVAL return(0) 0",
+    "EVALSHA 0000000000000000000000000000000000000000 0",
+    "TIME",
+    *(f"ZADD {key} 1 x" for key in (keys.DUE, keys.LEASE, keys.LATE)),
+    *(f"{name} {keys.DUE} x" for name in ("ZREM", "ZMSCORE", "ZSCORE")),
+    *(f"{name} {keys.DUE} 0 0" for name in ("ZRANGE", "ZCOUNT")),
+    f"ZCARD {keys.DUE}",
+    f"ZSCAN {keys.DUE} 0",
+    *(f"SET {key} x" for key in (keys.LEADER, keys.PROBE)),
+    *(f"{name} {keys.LEADER}" for name in ("GET", "DEL", "PTTL")),
+    f"PEXPIRE {keys.LEADER} 1",
+    "SADD asynq:queues x",
+    f"EXISTS {_TASK}",
+    f"HSET {_TASK} a b",
+    f"HINCRBY {_TASK} a 1",
+    f"HSET {keys.REPLICAS} a b",
+    f"HGETALL {keys.REPLICAS}",
+    *(f"{name} {_TASK} a" for name in ("HGET", "HMGET", "HDEL")),
+    *(f"{name} {_QUEUE}pending x" for name in ("LPUSH", "LPOS")),
+    f"LREM {_QUEUE}pending 1 x",
+    f"LLEN {_QUEUE}pending",
+    f"LRANGE {_QUEUE}pending 0 0",
+    "PING",
+)
+"""One use of each command that scripts and client need, with keys of each kind."""
