@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from peekaping_producer.monitors.monitor import Check
+from peekaping_producer.monitors.monitor import MonitorDetails
 
 START = datetime(2026, 11, 22, tzinfo=UTC)
 """When the first round of heartbeats came; the next ones came a minute apart."""
@@ -55,7 +55,7 @@ class Contents(msgspec.Struct, frozen=True):
         whole, rest = divmod(self.heartbeats - self.deep * self.depth, self.monitors)
         return [self.monitors] * whole + [rest]
 
-    def flaws(self, number: int, check: Check) -> Iterator[str]:
+    def flaws(self, number: int, check: MonitorDetails) -> Iterator[str]:
         """What a store read wrongly of monitor `number`."""
         last = max(n for n, count in enumerate(self.rounds) if number <= count)
         windows = [window_id(number, self)] if number % 50 == 3 and number % self.windows % 5 else []

@@ -15,7 +15,7 @@ from bench.contents import CONFIG
 from bench.servers import servers
 from peekaping_producer.brokers.asynq import PENDING
 from peekaping_producer.schedule import keys
-from peekaping_producer.service.aio import end
+from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.targets import DatabaseTarget
 from tests.e2e.replicas import row
 from tests.servers import databases, postgres
@@ -78,7 +78,7 @@ class Ground:
     async def resign(self) -> None:
         """Give the leader's key up again."""
         if self._leading:
-            await end(self._leading)
+            await cancel_and_wait(self._leading)
             self._leading = None
         await self.redis.delete(keys.LEADER)
 
@@ -90,7 +90,7 @@ class Ground:
     async def close(self) -> None:
         """Leave Redis."""
         if self._leading:
-            await end(self._leading)
+            await cancel_and_wait(self._leading)
         await self.redis.aclose()
 
     async def connected(self, producers: Sequence[Process]) -> None:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from bench.contents import Contents, id_of
 from bench.databases import Database, database
 from bench.plans import Statement
-from peekaping_producer.stores import MonitorStore, Session, open_store
+from peekaping_producer.stores import MonitorStore, Session, store_for
 
 PAGE = 1000
 """Monitors a page, as sync reads them."""
@@ -164,7 +164,7 @@ async def run(args: argparse.Namespace) -> bool:
         fill_s, size = time.perf_counter() - started_at, await side.size()
         print(f"{args.dialect}: {contents.monitors:,} monitors, {contents.heartbeats:,} heartbeats, ", end="")
         print(f"{size / 1e9:.2f} GB, ready in {fill_s:.0f} s", flush=True)
-        store = open_store(target, connections=4)
+        store = store_for(target, connections=4)
         await store.open()
         async with store.session() as session:
             await check(session, contents, args.batch)

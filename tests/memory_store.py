@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from peekaping_producer.errors import StoreUnavailableError
-from peekaping_producer.monitors.monitor import Check, Monitor, Plan
+from peekaping_producer.monitors.monitor import Monitor, MonitorDetails, Plan
 from peekaping_producer.stores import Loaded
 from peekaping_producer.stores.rows import plan_of
 
@@ -44,7 +44,7 @@ class MemoryStore:
     async def load(self, ids: list[str]) -> Loaded:
         self._read("load")
         unread = self.broken | self.waiting
-        checks = {each: Check(self.rows[each]) for each in ids if each in self.rows and each not in unread}
+        checks = {each: MonitorDetails(self.rows[each]) for each in ids if each in self.rows and each not in unread}
         broken, waiting = ({each: some[each] for each in ids if each in some} for some in (self.broken, self.waiting))
         return Loaded(checks, broken, waiting, dict(self.degraded))
 

@@ -23,7 +23,7 @@ class Poison(msgspec.Struct, frozen=True):
     """Of the monitor, or the member of the schedule."""
     runs: bool
     """Whether there is a task of it in the end."""
-    oddity: str = ""
+    anomaly: str = ""
     """What the producer says of it, as log event, in the metric and in `status --json`; "" where it just runs."""
     in_schedule: bool = True
     """Whether it can be in the schedule at all."""

@@ -77,15 +77,15 @@ async def _require_right(ground: Ground, ids: list[str], poisons: Mapping[str, P
     pending = {each.decode().removeprefix(TASK_ID_PREFIX) for each in await ground.redis.lrange(PENDING, 0, -1)}
     runs = {each.id for each in poisons.values() if each.runs}
     assert pending == {*ids, *runs}, f"{len(pending ^ {*ids, *runs})} tasks are missing, or nobody asked for them"
-    expected = {(each.named or each.id, each.oddity) for each in poisons.values() if each.oddity}
+    expected = {(each.named or each.id, each.anomaly) for each in poisons.values() if each.anomaly}
     missing = expected
     async with asyncio.timeout(_REPORTED_WITHIN_S):
-        while missing := expected - await _oddities(ground):
+        while missing := expected - await _anomalies(ground):
             await asyncio.sleep(1)
     assert not missing, f"status does not name {missing}"
 
 
-async def _oddities(ground: Ground) -> set[tuple[str, str]]:
+async def _anomalies(ground: Ground) -> set[tuple[str, str]]:
     done = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-m", "peekaping_producer", "status", "--json"],
@@ -94,4 +94,4 @@ async def _oddities(ground: Ground) -> set[tuple[str, str]]:
         stdout=subprocess.PIPE,
         check=False,
     )
-    return {(each["monitor_id"], each["kind"]) for each in json.loads(done.stdout)["oddities"]}
+    return {(each["monitor_id"], each["kind"]) for each in json.loads(done.stdout)["anomalies"]}

@@ -28,7 +28,7 @@ class HandOff(msgspec.Struct, frozen=True):
 
     now_ms: int
     """Redis TIME of the hand-off."""
-    exceptions: Mapping[str, Outcome]
+    not_enqueued: Mapping[str, Outcome]
     """By monitor id; what is named neither here nor in `refused` was enqueued."""
     refused: Mapping[str, str] = {}
     """By monitor id, why its task alone could not be handed off: the claim still holds it."""

@@ -50,7 +50,7 @@ _QUEUE_KEYS = (*(QUEUE_KEY + name for name in (*_STATES, "paused")), "asynq:serv
 _PACKAGE = "peekaping_producer.brokers"
 
 log = structlog.stdlib.get_logger()
-_STRETCH = 500
+_CHUNK = 500
 _SUSPECTS_AT_ONCE = 50
 """LPOS and LREM cost the length of the list: 50 of them hold a list of 100,000 for about 0.1 s."""
 
@@ -125,16 +125,16 @@ class AsynqBroker:
         stop = -1  # from the tail: what is pushed meanwhile, at the head, moves nothing
         while True:
             ids, orphans = await self._look_at_pending.run(
-                self._redis, (PENDING,), (TASK_KEY_PREFIX, stop - _STRETCH + 1, stop)
+                self._redis, (PENDING,), (TASK_KEY_PREFIX, stop - _CHUNK + 1, stop)
             )
             suspects += orphans
             for task_id in ids:
                 if task_id in seen:
                     suspects.append(task_id)
                 seen.add(task_id)
-            if len(ids) < _STRETCH:
+            if len(ids) < _CHUNK:
                 break
-            stop -= _STRETCH
+            stop -= _CHUNK
         swept = [0, 0]
 
         async def sweep(some: list[bytes]) -> None:

@@ -25,7 +25,7 @@ from peekaping_producer.operations import probe
 from peekaping_producer.service.startup import Startup
 from peekaping_producer.settings import Settings, inspect_settings, load_settings
 from peekaping_producer.settings.table import as_text
-from peekaping_producer.stores import open_store
+from peekaping_producer.stores import store_for
 
 log = structlog.stdlib.get_logger()
 
@@ -199,7 +199,7 @@ def _check_config(args: argparse.Namespace) -> int:
         _complain(warning)
     if problems:
         raise ConfigError(problems)
-    open_store(settings.database_target(), connections=1)  # refuses what has no store; nothing is connected yet
+    store_for(settings.database_target(), connections=1)  # refuses what has no store; nothing is connected yet
     return _try_connections(settings) if args.connect else 0
 
 
@@ -216,4 +216,4 @@ def _try_connections(settings: Settings) -> int:
 def _set_up_logs(settings: Settings) -> None:
     logs.configure(settings.mode, settings.log_level, settings.service_name, settings.secrets)
     for warning in settings.warnings:
-        log.warning("config.odd", message=warning)
+        log.warning("config.warning", message=warning)

@@ -18,7 +18,7 @@ from peekaping_producer.demo.view import counted
 from peekaping_producer.errors import ConfigError, UnreachableError
 from peekaping_producer.migrate import migrate
 from peekaping_producer.monitors.monitor import Monitor
-from peekaping_producer.redis_client.client import connect
+from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.service import child_processes as leash
 from peekaping_producer.settings import Settings
 from peekaping_producer.targets import DatabaseTarget
@@ -93,7 +93,7 @@ async def _borrowed(given: Settings) -> AsyncIterator[None]:
 
 
 def _client(settings: Settings) -> Redis:
-    return connect(settings.redis_target(), connections=_MOST_CONNECTIONS)
+    return redis_for(settings.redis_target(), connections=_MOST_CONNECTIONS)
 
 
 def _insert(path: str, monitors: list[Monitor]) -> None:

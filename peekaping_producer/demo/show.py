@@ -16,7 +16,7 @@ from peekaping_producer.demo.view import Audience, Lines, Picture, View, counted
 from peekaping_producer.errors import ConfigError, UnreachableError
 from peekaping_producer.logs import wants_colors
 from peekaping_producer.schedule import keys
-from peekaping_producer.service.aio import end
+from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.settings import Settings
 
 SHORTEST_S = 5
@@ -81,7 +81,7 @@ class Show:
             self._lost = self._ledger.lost(ended_ms - _LATE_MS, self._excused())
             self._audience.show(self._picture())
         finally:
-            await end(consumer)
+            await cancel_and_wait(consumer)
 
     async def _watch(self, stop: asyncio.Event, consumer: asyncio.Task[None]) -> None:
         self._introduce()

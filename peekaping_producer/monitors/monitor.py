@@ -65,7 +65,7 @@ class Monitor(msgspec.Struct, frozen=True, gc=False):
         return self.active and self.interval > 0
 
 
-class Check(msgspec.Struct, frozen=True):
+class MonitorDetails(msgspec.Struct, frozen=True):
     """A monitor with all that its task needs, as one load read it."""
 
     monitor: Monitor

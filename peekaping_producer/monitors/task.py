@@ -1,4 +1,4 @@
-"""The health-check task: built from a Check, encoded to the JSON that Peekaping's workers read."""
+"""The health-check task: built from a MonitorDetails, encoded to the JSON that Peekaping's workers read."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -9,10 +9,10 @@ from msgspec import UNSET, UnsetType
 
 from peekaping_producer.monitors import certificate_flag
 from peekaping_producer.monitors.maintenance import under_maintenance
-from peekaping_producer.monitors.monitor import Check, Heartbeat, Monitor, Proxy
+from peekaping_producer.monitors.monitor import Heartbeat, Monitor, MonitorDetails, Proxy
 
 Report = Callable[[str, str, str], None]
-"""Told what is odd about one monitor: its id, the kind of oddity (a dotted event name), and a sentence."""
+"""Told what is odd about one monitor: its id, the kind of anomaly (a dotted event name), and a sentence."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -64,9 +64,9 @@ class _Payload(msgspec.Struct, frozen=True, gc=False):
 
 
 class TaskBuilder:
-    """Turns Checks into tasks. One oddity never stops a monitor: it is reported and the monitor runs.
+    """Builds the task of each monitor. An anomaly never stops a monitor: it is reported, and the monitor runs.
 
-    Where no task can be made of a Check at all, that is reported (`monitor.unbuildable`), and the others are built.
+    A monitor for which no task can be built is reported (`monitor.unbuildable`), and the others are built.
     """
 
     def __init__(self, *, server_zone: str, report: Report) -> None:
@@ -75,7 +75,7 @@ class TaskBuilder:
         self._report = report
         self._encode = msgspec.json.Encoder().encode
 
-    def build(self, checks: list[Check], now_ms: int) -> list[HealthCheckTask]:
+    def build(self, checks: list[MonitorDetails], now_ms: int) -> list[HealthCheckTask]:
         """The tasks of `checks`, scheduled at `now_ms` (Redis TIME of the claim), without those that were reported."""
         tasks = []
         for check in checks:
@@ -85,7 +85,7 @@ class TaskBuilder:
                 self._report(check.monitor.id, "monitor.unbuildable", f"No task can be built: {type(error).__name__}.")
         return tasks
 
-    def _task(self, check: Check, now_ms: int) -> HealthCheckTask:
+    def _task(self, check: MonitorDetails, now_ms: int) -> HealthCheckTask:
         monitor = check.monitor
         if check.dangling_proxy_id is not None:
             self._report(monitor.id, "monitor.dangling_proxy", f"Proxy {check.dangling_proxy_id!r} does not exist.")
@@ -107,7 +107,7 @@ class TaskBuilder:
         )
         return HealthCheckTask(monitor.id, monitor.interval, monitor.timeout, self._encode(payload))
 
-    def _under_maintenance(self, check: Check, now_ms: int) -> bool:
+    def _under_maintenance(self, check: MonitorDetails, now_ms: int) -> bool:
         return under_maintenance(
             check.windows,
             now_ms,

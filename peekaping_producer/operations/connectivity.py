@@ -1,4 +1,4 @@
-"""What `check-config --connect` tells: whether Redis and the database can be used, by the real client and store."""
+"""What `check-config --redis_for` tells: whether Redis and the database can be used, by the real client and store."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -8,8 +8,8 @@ import msgspec
 from peekaping_producer.errors import ProducerError
 from peekaping_producer.monitors.events import CHANNELS
 from peekaping_producer.operations.rights import USES
-from peekaping_producer.redis_client.client import check_rights, check_server, connect
-from peekaping_producer.stores import open_store
+from peekaping_producer.redis_client.client import check_rights, check_server, redis_for
+from peekaping_producer.stores import store_for
 from peekaping_producer.targets import DatabaseTarget, RedisTarget
 
 LONGEST_S = 20.0
@@ -45,7 +45,7 @@ async def _attempt(server: str, trial: Awaitable[str]) -> Attempt:
 
 
 async def _try_redis(target: RedisTarget) -> str:
-    redis = connect(target, connections=2)
+    redis = redis_for(target, connections=2)
     try:
         version = await check_server(redis, target)
         await check_rights(redis, target, USES, CHANNELS)
@@ -55,7 +55,7 @@ async def _try_redis(target: RedisTarget) -> str:
 
 
 async def _try_database(target: DatabaseTarget) -> str:
-    store = open_store(target, connections=1)
+    store = store_for(target, connections=1)
     try:
         await store.open()
         await store.ping()

@@ -4,7 +4,7 @@ import msgspec
 
 from peekaping_producer.operations.conditions import Condition
 
-MOST_ODDITIES = 100
+MOST_ANOMALIES = 100
 
 
 class ReplicaReport(msgspec.Struct, frozen=True):
@@ -12,8 +12,8 @@ class ReplicaReport(msgspec.Struct, frozen=True):
 
     leads: bool = False
     conditions: tuple[Condition, ...] = ()
-    oddities: tuple[dict[str, str], ...] = ()
-    """Of single monitors: `monitor_id`, `kind`, `reason`; the latest MOST_ODDITIES."""
+    anomalies: tuple[dict[str, str], ...] = ()
+    """Of single monitors: `monitor_id`, `kind`, `reason`; the latest MOST_ANOMALIES."""
     set_aside: int = 0
     """Monitors whose work failed on this replica, and that are tried again later."""
     unschedulable: int = 0

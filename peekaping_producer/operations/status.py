@@ -20,7 +20,7 @@ from peekaping_producer.operations.conditions import (
     of_schedule,
 )
 from peekaping_producer.operations.replica_report import ReplicaReport, decode_report
-from peekaping_producer.redis_client.client import check_server, connect
+from peekaping_producer.redis_client.client import check_server, redis_for
 from peekaping_producer.schedule import Schedule, Stats
 from peekaping_producer.targets import RedisTarget
 
@@ -69,11 +69,11 @@ class Status(msgspec.Struct, frozen=True):
         return condition.level
 
     @property
-    def oddities(self) -> list[dict[str, str]]:
+    def anomalies(self) -> list[dict[str, str]]:
         """What is odd about single monitors, as the replicas report it; each once."""
         found: dict[tuple[str | None, str | None], dict[str, str]] = {}
         for report in self.replicas.values():
-            found |= {(each.get("monitor_id"), each.get("kind")): each for each in report.oddities}
+            found |= {(each.get("monitor_id"), each.get("kind")): each for each in report.anomalies}
         return list(found.values())
 
     @property
@@ -100,7 +100,7 @@ class Status(msgspec.Struct, frozen=True):
         }
         lines = [f"{name:<11} {text}" for name, text in rows.items()]
         lines += [f"{self.level_of(each).value:<11} {each.code}: {each.reason}" for each in self.conditions]
-        counts = Counter(each.get("kind", "?") for each in self.oddities)
+        counts = Counter(each.get("kind", "?") for each in self.anomalies)
         lines += [f"{'odd':<11} {kind}: {count}" for kind, count in sorted(counts.items())]
         return [line if line.isprintable() else ascii(line)[1:-1] for line in lines]  # some of it comes from Redis
 
@@ -131,7 +131,7 @@ class Status(msgspec.Struct, frozen=True):
                 node: {"leads": report.leads, "set_aside": report.set_aside, "unschedulable": report.unschedulable}
                 for node, report in self.replicas.items()
             },
-            "oddities": self.oddities,
+            "anomalies": self.anomalies,
         }
 
 
@@ -140,7 +140,7 @@ async def look(target: RedisTarget, *, lease_ttl_s: float, late_after_s: float =
 
     Raises UnreachableError or ScheduleError where Redis does not answer or cannot be used.
     """
-    redis = connect(target, connections=2)
+    redis = redis_for(target, connections=2)
     schedule, broker = Schedule(redis, lease_ttl_s=lease_ttl_s), AsynqBroker(redis)
     leaderless_s = 0.0
     try:

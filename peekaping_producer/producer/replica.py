@@ -17,8 +17,9 @@ from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.events import CHANNELS
 from peekaping_producer.monitors.task import TaskBuilder
 from peekaping_producer.operations.conditions import Condition
-from peekaping_producer.operations.replica_report import MOST_ODDITIES, ReplicaReport
+from peekaping_producer.operations.replica_report import MOST_ANOMALIES, ReplicaReport
 from peekaping_producer.operations.rights import USES
+from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.loops.claims import Claims
 from peekaping_producer.producer.loops.events import EventListener
 from peekaping_producer.producer.loops.hints import Hints
@@ -28,16 +29,15 @@ from peekaping_producer.producer.loops.summary import Summary
 from peekaping_producer.producer.loops.sync import Sync
 from peekaping_producer.producer.loops.vitals import Vitals
 from peekaping_producer.producer.loops.worker import Worker
-from peekaping_producer.producer.oddities import Oddities
-from peekaping_producer.redis_client.client import check_rights, check_server, connect
+from peekaping_producer.redis_client.client import check_rights, check_server, redis_for
 from peekaping_producer.redis_client.server import eviction_policy
 from peekaping_producer.schedule import Schedule
-from peekaping_producer.service.aio import end
+from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.isolation import Suspects
 from peekaping_producer.service.startup import Startup
 from peekaping_producer.settings import Settings
-from peekaping_producer.stores import open_store
+from peekaping_producer.stores import store_for
 from peekaping_producer.web.server import HealthServer
 
 log = structlog.stdlib.get_logger()
@@ -61,8 +61,8 @@ class Producer:
         self._stopping = asyncio.Event()
         self._stopped_by: signal.Signals | None = None
         self._redis_target = settings.redis_target()
-        self._redis = connect(self._redis_target, connections=settings.producer_concurrency + _SIDE_LOOPS)
-        self._store = open_store(
+        self._redis = redis_for(self._redis_target, connections=settings.producer_concurrency + _SIDE_LOOPS)
+        self._store = store_for(
             settings.database_target(), connections=min(settings.producer_concurrency, _MOST_STORE_CONNECTIONS) + 3
         )
         self._metrics = metrics = Metrics(version("peekaping-producer"), dropped_lines=logs.dropped_lines)
@@ -72,8 +72,8 @@ class Producer:
         self._suspects = suspects = Suspects()
         metrics.set_aside.set_function(lambda: len(suspects))
         self._claims = Claims(self._schedule, metrics, batch=settings.claim_batch)
-        self._oddities = oddities = Oddities(metrics)
-        builder = TaskBuilder(server_zone=settings.tz, report=oddities.report)
+        self._anomalies = anomalies = Anomalies(metrics)
+        builder = TaskBuilder(server_zone=settings.tz, report=anomalies.report)
         self._workers = [
             Worker(
                 number,
@@ -83,7 +83,7 @@ class Producer:
                 builder=builder,
                 broker=broker,
                 suspects=suspects,
-                oddities=oddities,
+                anomalies=anomalies,
                 metrics=metrics,
                 dependencies=dependencies,
             )
@@ -91,14 +91,14 @@ class Producer:
         ]
         self._reclaimer = Reclaimer(self._schedule, self._claims, metrics, dependencies)
         self._hints = Hints(
-            self._schedule, self._store, self._claims, oddities=oddities, metrics=metrics, dependencies=dependencies
+            self._schedule, self._store, self._claims, anomalies=anomalies, metrics=metrics, dependencies=dependencies
         )
         self._sync = Sync(
             schedule=self._schedule,
             store=self._store,
             broker=broker,
             hints=self._hints,
-            oddities=oddities,
+            anomalies=anomalies,
             metrics=metrics,
             dependencies=dependencies,
             interval_s=settings.sync_interval,
@@ -158,7 +158,7 @@ class Producer:
             if started:
                 await self._work()
             else:
-                await end(opening)
+                await cancel_and_wait(opening)
         finally:
             await self._close()
         log.info("producer.stopped", message="Producer stopped gracefully")
@@ -244,7 +244,7 @@ class Producer:
                 "The database shows no active monitor while the schedule holds some: nothing is removed, and nothing "
                 "can be checked.",
             )
-        for table, reason in self._oddities.degraded_tables(DEGRADED_FOR_S).items():
+        for table, reason in self._anomalies.degraded_tables(DEGRADED_FOR_S).items():
             yield Condition("database_degraded", f"What was last known of {table} is used: {reason}")
         if self._suspects:
             yield Condition(
@@ -261,7 +261,7 @@ class Producer:
         return ReplicaReport(
             leads=self._leader.term is not None,
             conditions=conditions,
-            oddities=tuple(self._oddities.current()[:MOST_ODDITIES]),
+            anomalies=tuple(self._anomalies.current()[:MOST_ANOMALIES]),
             set_aside=len(self._suspects),
             unschedulable=self._sync.unschedulable,
         )
@@ -278,7 +278,7 @@ class Producer:
             for task in done:
                 task.result()
         finally:
-            await end(*tasks)
+            await cancel_and_wait(*tasks)
 
     async def _drain(self, workers: list[asyncio.Task[None]], sides: list[asyncio.Task[None]]) -> None:
         """Stop in order: claim no more, finish what is in hand, give back the rest, resign, end the other loops."""
@@ -288,10 +288,10 @@ class Producer:
         grace_s = self._settings.shutdown_grace
         await asyncio.wait(workers, timeout=max(grace_s - _LAST_STEPS_S, grace_s / 2))
         unfinished = [worker for worker in workers if not worker.done()]
-        await end(*unfinished)
+        await cancel_and_wait(*unfinished)
         given_back = await self._give_back()
         for side in reversed(sides):  # the leader first: a follower should not wait for the others
-            await end(side)
+            await cancel_and_wait(side)
         log.info(
             "producer.drained",
             message="What was claimed is handed off, given back, or left to its lease.",

@@ -55,7 +55,7 @@ class Client(Redis):
         return _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
 
 
-def connect(target: RedisTarget, *, connections: int) -> Redis:
+def redis_for(target: RedisTarget, *, connections: int) -> Redis:
     """A client with at most `connections` connections, without any retry of its own.
 
     The default retry would run a script again whose reply was lost: a claim would then hold two batches, one of them

@@ -67,7 +67,7 @@ class MasterFinder:
         for sentinel in list(self._order):
             try:
                 master = await self._ask(sentinel)
-            except Exception as error:  # one sentinel's oddity must not keep us from the others
+            except Exception as error:  # one sentinel's anomaly must not keep us from the others
                 failures[sentinel] = error
             else:
                 self._move(sentinel, 0)
@@ -76,7 +76,7 @@ class MasterFinder:
                 return master, sentinel
         raise _why(failures)
 
-    def doubt(self, sentinel: Address) -> None:
+    def demote(self, sentinel: Address) -> None:
         """What it told was of no use: ask it last. It may be cut off from the others and know only the past."""
         self._move(sentinel, len(self._order))
 
@@ -133,12 +133,12 @@ class MasterConnection(RedisConnection):
         """Find the master and connect to it. Raises RedisError; a later attempt asks again."""
         if self.is_connected:
             return
-        (self.host, self.port), told_by = await self._finder.find()
+        (self.host, self.port), source = await self._finder.find()
         self._greeting = True
         try:
             await super().connect_check_health(check_health, retry_socket_connect)
         except Exception:
-            self._finder.doubt(told_by)
+            self._finder.demote(source)
             raise
         finally:
             self._greeting = False

@@ -73,7 +73,7 @@ class Claim(msgspec.Struct, frozen=True):
     """Beginnings of the members that were too long to be ids of anything; they have left the schedule."""
 
 
-class Sighting(msgspec.Struct, frozen=True, gc=False):
+class Member(msgspec.Struct, frozen=True, gc=False):
     """A member of due or lease, as it was seen."""
 
     id: str
@@ -87,7 +87,7 @@ class Placed(msgspec.Struct, frozen=True):
     removed: int = 0
     leased: tuple[str, ...] = ()
     """Left alone, because a claim holds them: their reschedule may still bring the old interval."""
-    misfits: tuple[Sighting, ...] = ()
+    misaligned: tuple[Member, ...] = ()
     """Left alone too: their due times fit no tick of the plan, or a worker has read a newer row than the plan is."""
 
 
@@ -248,7 +248,7 @@ class Schedule:
 
     @unpacking
     async def place(self, term: str, plans: Iterable[Plan], *, retry: bool = False) -> Placed:
-        """Make the schedule agree with up to 1,000 plans: add, (interval 0 or less) remove, or tell what misfits.
+        """Make the schedule agree with up to 1,000 plans: add, (interval 0 or less) remove, or tell what misaligned.
 
         With `retry`, a monitor that was postponed after a failed attempt is due now: its row may have been mended.
         """
@@ -262,20 +262,20 @@ class Schedule:
         )
         if reply[0] == b"stale":
             raise StaleTermError(f"place: term {term} is over")
-        _, added, removed, leased, misfits = reply
+        _, added, removed, leased, misaligned = reply
         return Placed(
             added,
             removed,
             tuple(_text(monitor_id) for monitor_id in leased),
-            tuple(Sighting(_text(misfits[i]), _text(misfits[i + 1])) for i in range(0, len(misfits), 2)),
+            tuple(Member(_text(misaligned[i]), _text(misaligned[i + 1])) for i in range(0, len(misaligned), 2)),
         )
 
     @unpacking
-    async def move(self, term: str, misfits: Iterable[Sighting], plans: Mapping[str, Plan]) -> int:
-        """Move misfits to the next tick of `plans`, read after they were seen, if they are still so; how many were."""
+    async def move(self, term: str, misaligned: Iterable[Member], plans: Mapping[str, Plan]) -> int:
+        """Move each whose due time is unchanged to the next tick of its plan, which was read later; returns how many."""
         triples = [
             part
-            for seen in misfits
+            for seen in misaligned
             if seen.id in plans and plans[seen.id].interval > 0
             for part in (seen.id, plans[seen.id].interval * 1000, seen.score)
         ]
@@ -287,10 +287,10 @@ class Schedule:
         return moved
 
     @unpacking
-    async def remove(self, term: str, key: str, sightings: Iterable[Sighting]) -> int:
+    async def remove(self, term: str, key: str, members_seen: Iterable[Member]) -> int:
         """Take members out of `key` (due or lease) that still have the score they were seen with; how many left."""
         removed = 0
-        for some in chunks(list(sightings)):
+        for some in chunks(list(members_seen)):
             pairs = [part for seen in some for part in (seen.id, seen.score)]
             reply = await self._remove.run(self.redis, (key, keys.LEADER, keys.LATE), (term, *pairs))
             if reply < 0:
@@ -309,13 +309,13 @@ class Schedule:
             expelled += reply
         return expelled
 
-    async def members(self, key: str) -> AsyncIterator[list[Sighting]]:
+    async def members(self, key: str) -> AsyncIterator[list[Member]]:
         """Walk `key` (due or lease); what stays in it during the walk is seen, some of it perhaps twice."""
         cursor = 0
         while True:
             cursor, page = await self.redis.zscan(key, cursor, count=CALL_LIMIT)
             if page:
-                yield [Sighting(_text(member), repr(score)) for member, score in page]
+                yield [Member(_text(member), repr(score)) for member, score in page]
             if cursor == 0:
                 return
 

@@ -5,7 +5,7 @@ import asyncio
 _CANCEL_AGAIN_AFTER_S = 1.0
 
 
-async def end(*tasks: asyncio.Task[None]) -> None:
+async def cancel_and_wait(*tasks: asyncio.Task[None]) -> None:
     """Cancel `tasks` and wait until they have ended; again and again, for one cancellation may get lost.
 
     Before Python 3.12 asyncio.wait_for, which redis-py sends through, swallows one that arrives just as the inner

@@ -3,14 +3,14 @@
 from collections.abc import Hashable
 
 
-class Once:
+class Deduplicator:
     """Remembers the last `most` keys it was asked about; a forgotten one counts as new."""
 
     def __init__(self, most: int = 10_000) -> None:
         self._most = most
         self._seen: dict[Hashable, None] = {}
 
-    def first(self, key: Hashable) -> bool:
+    def is_new(self, key: Hashable) -> bool:
         """Whether `key` is asked about for the first time."""
         if key in self._seen:
             return False

@@ -4,8 +4,8 @@
 addresses ← kinds ← fields ← model ← load, table.
 """
 
-from peekaping_producer.settings.kinds import Need
 from peekaping_producer.settings.load import ALL, inspect_settings, load_settings
 from peekaping_producer.settings.model import Settings
+from peekaping_producer.settings.types import Need
 
 __all__ = ["ALL", "Need", "Settings", "inspect_settings", "load_settings"]

@@ -5,7 +5,8 @@ from typing import Annotated, Literal, get_args
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from peekaping_producer.settings.kinds import (
+from peekaping_producer.settings.sentinels import MASTER_FORM
+from peekaping_producer.settings.types import (
     Address,
     DatabaseHost,
     DbType,
@@ -20,7 +21,6 @@ from peekaping_producer.settings.kinds import (
     Setting,
     Whole,
 )
-from peekaping_producer.settings.sentinels import MASTER_FORM
 
 _HOST = "a host name or address; a URL goes into {}"
 _FILE = "the path of a readable file"

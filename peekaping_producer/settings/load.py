@@ -18,9 +18,9 @@ from peekaping_producer.settings.environment import (
     resolve_files,
 )
 from peekaping_producer.settings.fields import about
-from peekaping_producer.settings.kinds import Need
 from peekaping_producer.settings.lookalikes import lookalikes
 from peekaping_producer.settings.model import Settings
+from peekaping_producer.settings.types import Need
 from peekaping_producer.settings.urls import names_database
 
 ALL: frozenset[Need] = frozenset({"database", "redis", "producer"})

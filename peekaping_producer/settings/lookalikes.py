@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 
-from peekaping_producer.settings.kinds import Need
+from peekaping_producer.settings.types import Need
 
 _DATABASES = ("DB", "DATABASE", "POSTGRES", "POSTGRESQL", "PG", "MYSQL", "MARIADB", "MONGO", "MONGODB")
 _MONGO_INITDB = ("MONGO_INITDB", "MONGO_INITDB_ROOT")

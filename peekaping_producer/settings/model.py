@@ -13,10 +13,10 @@ from peekaping_producer.errors import ConfigError
 from peekaping_producer.monitors import zones
 from peekaping_producer.settings.environment import VERBATIM, cleaned
 from peekaping_producer.settings.fields import Fields, about
-from peekaping_producer.settings.kinds import DbType, Need, listening_address
 from peekaping_producer.settings.logins import passwords, readings
 from peekaping_producer.settings.parameters import Asked, sort_out
 from peekaping_producer.settings.sentinels import from_parts, with_password
+from peekaping_producer.settings.types import DbType, Need, listening_address
 from peekaping_producer.settings.urls import DIALECTS, parse_database_url, parse_redis_url, passwords_in
 from peekaping_producer.targets import DatabaseTarget, Dialect, Login, RedisTarget, Tls
 

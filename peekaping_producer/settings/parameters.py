@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from peekaping_producer.settings.kinds import readable_file
+from peekaping_producer.settings.types import readable_file
 
 Kind = Literal["postgres", "mysql", "mongo", "redis"]
 

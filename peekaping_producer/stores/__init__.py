@@ -1,6 +1,6 @@
 """Where monitors come from: one protocol, one module per database.
 
-`open_store` picks the module by the settings' database type.
+`store_for` picks the module by the settings' database type.
 """
 
 from contextlib import AbstractAsyncContextManager
@@ -8,14 +8,14 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from peekaping_producer.monitors.monitor import Check, Plan
+from peekaping_producer.monitors.monitor import MonitorDetails, Plan
 from peekaping_producer.targets import DatabaseTarget
 
 
 class Loaded(msgspec.Struct, frozen=True):
     """What one load found. An id in none of the first three has no row (yet, or any more)."""
 
-    checks: dict[str, Check]
+    checks: dict[str, MonitorDetails]
     """By monitor id, inactive monitors included: the worker needs the row as evidence before it drops."""
     broken: dict[str, str]
     """Rows that cannot be read, by monitor id, with the reason in words and without the row's secrets."""
@@ -107,7 +107,7 @@ class MonitorStore(Protocol):
         ...
 
 
-def open_store(target: DatabaseTarget, *, connections: int) -> MonitorStore:
+def store_for(target: DatabaseTarget, *, connections: int) -> MonitorStore:
     """The store for a target's dialect, holding at most `connections` connections, yet to be opened.
 
     Raises ConfigError for what a DATABASE_URL says in vain, and for TLS files that cannot be used.

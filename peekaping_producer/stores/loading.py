@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from peekaping_producer.errors import StoreError, StoreUnavailableError
-from peekaping_producer.monitors.monitor import Check, Monitor, Plan
+from peekaping_producer.monitors.monitor import Monitor, MonitorDetails, Plan
 from peekaping_producer.stores import Loaded, connections
 from peekaping_producer.stores.pool import AnsweredError
 from peekaping_producer.stores.rows import CHECKED, Row, UnreadableError, plan_of
@@ -456,18 +456,18 @@ class _Parts:
                 found[table] = answer.stale or next(iter(answer.missing.values()))
         return found
 
-    def check(self, need: _Need) -> Check:
+    def check(self, need: _Need) -> MonitorDetails:
         """Raises UnreadableError and _WaitError."""
         monitor, proxy_id = need
         if not monitor.active:
-            return Check(monitor)
+            return MonitorDetails(monitor)
         windows = self._windows_of(monitor.id)
         proxy = beat = None
         if proxy_id and (rows := _of(self.proxies, PROXIES, proxy_id, required=True)):
             proxy = self._shared(PROXIES, proxy_id, CHECKED.proxy, rows[0])
         if monitor.type == "push" and (rows := _of(self.heartbeats, HEARTBEATS, monitor.id, required=True)):
             beat = CHECKED.heartbeat(*rows[0])
-        return Check(monitor, proxy, tuple(windows), beat, None if proxy else proxy_id)
+        return MonitorDetails(monitor, proxy, tuple(windows), beat, None if proxy else proxy_id)
 
     def _windows_of(self, monitor_id: str) -> list[Any]:
         links = _of(self.links, LINKS, monitor_id, required=False)

@@ -12,5 +12,5 @@ class Health(Protocol):
     def unready(self) -> dict[str, str]:
         """Why no work should be expected now: reasons by condition; empty means ready."""
 
-    def remarks(self) -> list[str]:
+    def notes(self) -> list[str]:
         """What is wrong although work goes on."""

@@ -65,7 +65,7 @@ class Probes:
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         reasons = self._health.unready()
-        body = {"ready": not reasons, "reasons": reasons, "remarks": self._health.remarks()}
+        body = {"ready": not reasons, "reasons": reasons, "notes": self._health.notes()}
         return _json(body, 503 if reasons else 200)
 
     async def _serve_metrics(self, _request: web.Request) -> web.Response:

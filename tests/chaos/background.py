@@ -4,7 +4,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from typing import Self
 
-from peekaping_producer.service.aio import end
+from peekaping_producer.service.aio import cancel_and_wait
 
 
 class Background(ABC):
@@ -27,4 +27,4 @@ class Background(ABC):
 
     async def __aexit__(self, *_: object) -> None:
         assert self._task is not None
-        await end(self._task)
+        await cancel_and_wait(self._task)

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.demo.embedded import HOST, RedisServer
-from peekaping_producer.redis_client.client import connect
+from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.schedule import Schedule, keys
 from tests.chaos.steps import Step
 from tests.chaos.wire import StepProxy, step_proxy
@@ -91,8 +91,8 @@ async def wire(private_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> A
     target = target_of(private_redis)
     async with (
         step_proxy(private_redis.port) as proxy,
-        connect(target, connections=5) as redis,
-        connect(msgspec.structs.replace(target, port=proxy.port), connections=20) as behind,
+        redis_for(target, connections=5) as redis,
+        redis_for(msgspec.structs.replace(target, port=proxy.port), connections=20) as behind,
     ):
         wire = Wire(private_redis, proxy, redis, behind, Schedule(behind), AsynqBroker(behind))
         proxy.seen = wire.seen.append

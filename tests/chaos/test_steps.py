@@ -5,7 +5,7 @@ import pytest
 from peekaping_producer.errors import StaleTermError
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.monitors.task import HealthCheckTask
-from peekaping_producer.schedule import Campaign, Outcome, Sighting, keys
+from peekaping_producer.schedule import Campaign, Member, Outcome, keys
 from tests.asynq_peer import task_key
 from tests.chaos.conftest import Wire
 from tests.chaos.steps import Step, line_of, scripts_of_the_product
@@ -45,7 +45,7 @@ async def test_a_hand_off_tells_what_became_of_each_monitor(wire: Wire) -> None:
     claim = await wire.schedule.claim(10)
     await wire.redis.zrem(keys.LEASE, "taken")
     handed = await wire.broker.hand_off(claim, tasks("fresh", "stuck", "taken"))
-    assert handed.exceptions == {"stuck": Outcome.REPLACED, "taken": Outcome.LOST}
+    assert handed.not_enqueued == {"stuck": Outcome.REPLACED, "taken": Outcome.LOST}
     outcomes = {"fresh": "enqueued", "stuck": "replaced", "taken": "lost"}
     assert lines(wire)[1:] == [{"kind": "handed", "producer": "a", "token": claim.token, "outcomes": outcomes}]
 
@@ -53,21 +53,21 @@ async def test_a_hand_off_tells_what_became_of_each_monitor(wire: Wire) -> None:
 async def test_each_write_of_a_leader_tells_its_term_and_whether_it_was_accepted(wire: Wire) -> None:
     assert (await wire.schedule.campaign("", "t2", 30)).result is Campaign.WON
     plans = {"a": Plan("a", 60)}
-    sightings = [Sighting("a", "5000000000001")]
+    members_seen = [Member("a", "5000000000001")]
 
     async def write(term: str) -> None:
         """Place, move and remove, each of which has something to do."""
         await wire.schedule.place(term, plans.values())
         await wire.redis.zadd(keys.DUE, {"a": 5_000_000_000_001})
-        assert await wire.schedule.move(term, sightings, plans) == 1
+        assert await wire.schedule.move(term, members_seen, plans) == 1
         await wire.redis.zadd(keys.DUE, {"a": 5_000_000_000_001})
-        assert await wire.schedule.remove(term, keys.DUE, sightings) == 1
+        assert await wire.schedule.remove(term, keys.DUE, members_seen) == 1
 
     await write("t2")
     for call in (
         wire.schedule.place("t1", plans.values()),
-        wire.schedule.move("t1", sightings, plans),
-        wire.schedule.remove("t1", keys.DUE, sightings),
+        wire.schedule.move("t1", members_seen, plans),
+        wire.schedule.remove("t1", keys.DUE, members_seen),
     ):
         with pytest.raises(StaleTermError):
             await call

@@ -167,7 +167,7 @@ async def test_replies_that_get_lost_are_counted_and_the_product_repeats(
     monkeypatch.setitem(wire.behind.connection_pool.connection_kwargs, "socket_timeout", SILENCE_S)
     losses = wire.proxy.lose_replies_of("hand_off", times=2)
     handed = await wire.broker.hand_off(claim, [HealthCheckTask("a", 60, 16, b"{}")])
-    assert handed.exceptions == {"a": Outcome.UNCONFIRMED}
+    assert handed.not_enqueued == {"a": Outcome.UNCONFIRMED}
     assert (losses.lost, losses.left) == (2, 0)
     lines = [line_of(step, "a") or {} for step in wire.seen if step.script == "hand_off"]
     assert [line["outcomes"]["a"] for line in lines][:2] == ["enqueued", "lost"]

@@ -10,7 +10,7 @@ from typing import Any
 
 from hiredis import ProtocolError, Reader, pack_command
 
-from peekaping_producer.service.aio import end
+from peekaping_producer.service.aio import cancel_and_wait
 from tests.chaos.replies import ReplySplitter
 from tests.chaos.steps import Step, scripts_of_the_product
 from tests.chaos.traps import At, Losses, Trap, Verdict
@@ -125,7 +125,7 @@ class _Conversation:
             await self._ask()
             await self._all_answered.wait()
         finally:
-            await end(*replies)
+            await cancel_and_wait(*replies)
 
     async def _ask(self) -> None:
         """Forward what the client asks, until it goes."""

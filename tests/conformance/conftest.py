@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from peekaping_producer.migrate import migrate
-from peekaping_producer.stores import MonitorStore, open_store
+from peekaping_producer.stores import MonitorStore, store_for
 from peekaping_producer.targets import DatabaseTarget
 from tests.servers import databases
 from tests.servers.databases import Database
@@ -36,7 +36,7 @@ async def database(empty_database: DatabaseTarget) -> AsyncIterator[Database]:
 @pytest_asyncio.fixture
 async def store(database: Database) -> AsyncIterator[MonitorStore]:
     """An open store on `database`."""
-    opened = open_store(database.target, connections=3)
+    opened = store_for(database.target, connections=3)
     await opened.open()
     yield opened
     await opened.close()

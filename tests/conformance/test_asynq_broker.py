@@ -14,7 +14,7 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 from peekaping_producer.brokers import HandOff
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.monitors.task import HealthCheckTask
-from peekaping_producer.redis_client.client import connect
+from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.schedule import Claim, Outcome, Schedule, keys
 from peekaping_producer.targets import RedisTarget
 from tests.asynq_peer import ACTIVE, ARCHIVED, COMPLETED, LEASE, PENDING, AsynqPeer, decode, task_id, task_key
@@ -89,13 +89,13 @@ async def test_a_timeout_of_zero_is_written_as_asynqs_default(redis: Redis, benc
 
 async def test_a_thousand_tasks_fit_in_one_call(redis: Redis, bench: Bench) -> None:
     ids = [f"m{n}" for n in range(1000)]
-    assert (await bench.run(*ids)).exceptions == {}
+    assert (await bench.run(*ids)).not_enqueued == {}
     assert await redis.llen(PENDING) == 1000
     assert await bench.is_rescheduled(*ids)
     # and where each of them conflicts
     await redis.zadd(keys.DUE, dict.fromkeys(ids, bench.clock.now_ms))
     handed = await bench.run(*ids)
-    assert set(handed.exceptions.values()) == {Outcome.OVERLAP}
+    assert set(handed.not_enqueued.values()) == {Outcome.OVERLAP}
 
 
 async def test_what_is_no_longer_held_is_lost_and_not_touched(redis: Redis, bench: Bench, clock: Clock) -> None:
@@ -104,7 +104,7 @@ async def test_what_is_no_longer_held_is_lost_and_not_touched(redis: Redis, benc
     await redis.zrem(keys.LEASE, "b")
     await redis.zadd(keys.LEASE, {"c": float(claim.token) + 1})
     handed = await bench.hand_off(claim)
-    assert handed.exceptions == {"b": Outcome.LOST, "c": Outcome.LOST}
+    assert handed.not_enqueued == {"b": Outcome.LOST, "c": Outcome.LOST}
     assert await bench.pending() == ["a"]
     assert await redis.zrange(keys.LEASE, 0, -1) == [b"c"]
     assert await redis.zscore(keys.DUE, "b") is None
@@ -116,7 +116,7 @@ async def test_a_claim_that_ran_out_enqueues_nothing_though_nobody_reclaimed_it(
     """Without the comparison of the token with now, a paused producer enqueues after a delete."""
     claim = await bench.claim("a")
     await clock.advance(10.001)
-    assert (await bench.hand_off(claim)).exceptions == {"a": Outcome.LOST}
+    assert (await bench.hand_off(claim)).not_enqueued == {"a": Outcome.LOST}
     assert await bench.pending() == []
 
 
@@ -136,7 +136,7 @@ async def test_a_hand_off_whose_reply_was_lost_is_repeated_and_doubles_nothing(
 
     monkeypatch.setattr(redis, "evalsha", done_but_not_told)
     handed = await bench.hand_off(claim)
-    assert handed.exceptions == {"a": Outcome.UNCONFIRMED, "b": Outcome.UNCONFIRMED}
+    assert handed.not_enqueued == {"a": Outcome.UNCONFIRMED, "b": Outcome.UNCONFIRMED}
     assert sorted(await bench.pending()) == ["a", "b"]
     assert await bench.is_rescheduled("a", "b")
 
@@ -170,7 +170,7 @@ async def test_the_client_itself_repeats_nothing() -> None:
     server = await asyncio.start_server(cut_at_each_script, "127.0.0.1", 0)
     async with (
         server,
-        connect(RedisTarget(host="127.0.0.1", port=server.sockets[0].getsockname()[1]), connections=2) as client,
+        redis_for(RedisTarget(host="127.0.0.1", port=server.sockets[0].getsockname()[1]), connections=2) as client,
     ):
         with pytest.raises(RedisConnectionError):
             await Schedule(client).claim(10)
@@ -192,7 +192,7 @@ async def test_next_due_equals_the_golden_vectors(redis: Redis, bench: Bench, cl
 async def test_a_repeat_finds_everything_lost(bench: Bench) -> None:
     claim = await bench.claim("a", "b")
     await bench.hand_off(claim)
-    assert set((await bench.hand_off(claim)).exceptions.values()) == {Outcome.LOST}
+    assert set((await bench.hand_off(claim)).not_enqueued.values()) == {Outcome.LOST}
     assert sorted(await bench.pending()) == ["a", "b"]
 
 
@@ -203,7 +203,7 @@ async def test_a_pending_task_keeps_its_place_and_gets_the_fresh_payload(
     since = await redis.hget(task_key("old"), "pending_since")
     await clock.advance(60)
     handed = await bench.run("old", "new", text="2")
-    assert handed.exceptions == {"old": Outcome.OVERLAP}
+    assert handed.not_enqueued == {"old": Outcome.OVERLAP}
     assert await bench.pending() == ["old", "new"]
     assert await bench.payload("old") == b"2"
     assert await redis.hget(task_key("old"), "pending_since") == since
@@ -215,7 +215,7 @@ async def test_a_running_task_is_left_alone(bench: Bench, peer: AsynqPeer, clock
     await peer.dequeue(clock.now_ms / 1000)
     await clock.advance(59)  # its lease ended 29 s ago, by a clock that may be 30 s wrong
     handed = await bench.run("a", text="2")
-    assert handed.exceptions == {"a": Outcome.OVERLAP}
+    assert handed.not_enqueued == {"a": Outcome.OVERLAP}
     assert await bench.pending() == []
     assert await bench.payload("a") == b"1"
     assert await bench.is_rescheduled("a")
@@ -226,13 +226,13 @@ async def test_a_finished_task_leaves_room_for_the_next_tick(bench: Bench, peer:
     await peer.dequeue(clock.now_ms / 1000)
     await peer.finish("a")
     await clock.advance(60)
-    assert (await bench.run("a")).exceptions == {}
+    assert (await bench.run("a")).not_enqueued == {}
     assert await bench.pending() == ["a"]
 
 
 async def assert_replaced(redis: Redis, bench: Bench, monitor_id: str = "a") -> None:
     handed = await bench.run(monitor_id, text="fresh")
-    assert handed.exceptions == {monitor_id: Outcome.REPLACED}
+    assert handed.not_enqueued == {monitor_id: Outcome.REPLACED}
     assert await bench.pending() == [monitor_id]
     assert await bench.payload(monitor_id) == b"fresh"
     task = await redis.hgetall(task_key(monitor_id))
@@ -312,8 +312,8 @@ async def test_many_pending_tasks_that_are_in_no_list_are_all_found(redis: Redis
     await clock.advance(60)
     await redis.zadd(keys.DUE, dict.fromkeys([*lost, *queued], clock.now_ms))
     handed = await bench.run("x")
-    assert {each for each, outcome in handed.exceptions.items() if outcome is Outcome.REPLACED} == set(lost)
-    assert {each for each, outcome in handed.exceptions.items() if outcome is Outcome.OVERLAP} == set(queued)
+    assert {each for each, outcome in handed.not_enqueued.items() if outcome is Outcome.REPLACED} == set(lost)
+    assert {each for each, outcome in handed.not_enqueued.items() if outcome is Outcome.OVERLAP} == set(queued)
     pending = await bench.pending()
     assert sorted(pending) == sorted([*lost, *queued, "x"])
 
@@ -330,7 +330,7 @@ async def test_a_task_that_a_consumer_put_back_is_recognised(
     await clock.advance(60)
     await redis.zadd(keys.DUE, {"b": clock.now_ms})
     handed = await bench.run("a")
-    assert set(handed.exceptions.values()) == {Outcome.OVERLAP}
+    assert set(handed.not_enqueued.values()) == {Outcome.OVERLAP}
     assert await bench.pending() == ["a", "b"]
 
 
@@ -338,7 +338,7 @@ async def test_a_fresh_task_takes_stale_entries_out_of_archived_and_completed(re
     """asynq would delete the live task when it trims them."""
     await redis.zadd(ARCHIVED, {task_id("a"): 1, task_id("other"): 1})
     await redis.zadd(COMPLETED, {task_id("a"): 1})
-    assert (await bench.run("a")).exceptions == {}
+    assert (await bench.run("a")).not_enqueued == {}
     assert await redis.zrange(ARCHIVED, 0, -1) == [task_id("other").encode()]
     assert await redis.zcard(COMPLETED) == 0
 
@@ -349,7 +349,7 @@ async def test_one_conflict_does_not_disturb_the_others(redis: Redis, bench: Ben
     claim = await bench.claim("busy", "odd", "plain", "gone")
     await redis.zrem(keys.LEASE, "gone")
     handed = await bench.hand_off(claim)
-    assert handed.exceptions == {"busy": Outcome.OVERLAP, "odd": Outcome.REPLACED, "gone": Outcome.LOST}
+    assert handed.not_enqueued == {"busy": Outcome.OVERLAP, "odd": Outcome.REPLACED, "gone": Outcome.LOST}
     assert sorted(await bench.pending()) == ["busy", "odd", "plain"]
     assert await bench.is_rescheduled("busy", "odd", "plain")
 
@@ -387,7 +387,7 @@ async def test_a_full_server_refuses_the_hand_off_as_a_whole(redis: Redis, bench
         assert await redis.exists(task_key("a")) == 0
     finally:
         await redis.config_set("maxmemory", 0)
-    assert (await bench.hand_off(claim)).exceptions == {}
+    assert (await bench.hand_off(claim)).not_enqueued == {}
 
 
 # One task that is refused, and what waits in the queue
@@ -446,7 +446,7 @@ async def test_large_tasks_travel_alone_and_all_arrive(bench: Bench) -> None:
         for number, each in enumerate(claim.due)
     ]
     handed = await bench.broker.hand_off(claim, tasks)
-    assert (handed.exceptions, handed.refused) == ({}, {})
+    assert (handed.not_enqueued, handed.refused) == ({}, {})
     assert len(await bench.pending()) == 40
 
 
@@ -461,7 +461,7 @@ async def test_a_key_of_another_type_at_the_tasks_name_is_replaced(redis: Redis,
     }[kind]
     await redis.execute_command(*make)  # type: ignore[no-untyped-call]
     handed = await bench.run("a", "b")
-    assert (handed.exceptions, handed.wrong_type, handed.running) == ({"a": Outcome.REPLACED}, ("a",), {})
+    assert (handed.not_enqueued, handed.wrong_type, handed.running) == ({"a": Outcome.REPLACED}, ("a",), {})
     assert sorted(await bench.pending()) == ["a", "b"]
 
 
@@ -481,7 +481,7 @@ async def test_a_lease_of_a_consumer_whose_clock_was_a_day_ahead_is_not_believed
     await peer.dequeue(clock.now_ms / 1000)
     await redis.zadd(LEASE, {task_id("a"): clock.now_ms / 1000 + 86_400})
     await clock.advance(60)
-    assert (await bench.run("a")).exceptions == {"a": Outcome.REPLACED}
+    assert (await bench.run("a")).not_enqueued == {"a": Outcome.REPLACED}
     assert await bench.pending() == ["a"]
     assert await redis.zcard(LEASE) == 0
 
@@ -495,7 +495,7 @@ async def test_a_lease_that_a_running_task_may_have_is_believed(
     await peer.dequeue(clock.now_ms / 1000)
     await clock.advance(60)
     await redis.zadd(LEASE, {task_id("a"): clock.now_ms / 1000 + ahead_s})
-    assert (await bench.run("a")).exceptions == {"a": Outcome.OVERLAP}
+    assert (await bench.run("a")).not_enqueued == {"a": Outcome.OVERLAP}
 
 
 async def test_a_task_that_runs_for_many_ticks_is_told(
@@ -536,7 +536,7 @@ async def test_a_foreign_entry_with_a_key_of_another_type_stops_no_hand_off(redi
     await bench.run("a")
     await redis.rpush(PENDING, "foreign")
     await redis.set("asynq:{healthcheck}:t:foreign", "no task")
-    assert (await bench.run("a", "b")).exceptions == {"a": Outcome.OVERLAP}
+    assert (await bench.run("a", "b")).not_enqueued == {"a": Outcome.OVERLAP}
     assert await bench.is_rescheduled("a", "b")
 
 

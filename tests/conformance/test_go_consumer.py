@@ -19,9 +19,9 @@ from redis.asyncio import Redis
 
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.demo.embedded import RedisServer
-from peekaping_producer.monitors.monitor import Check, Heartbeat, Monitor, Plan, Proxy
+from peekaping_producer.monitors.monitor import Heartbeat, Monitor, MonitorDetails, Plan, Proxy
 from peekaping_producer.monitors.task import HealthCheckTask, TaskBuilder
-from peekaping_producer.redis_client.client import connect
+from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.schedule import Claim, Outcome, Schedule
 from tests.requirements import need
 from tests.servers.redis import target_of
@@ -118,10 +118,10 @@ async def consuming(program: Path, server: RedisServer) -> AsyncIterator[Consume
 class OneMonitor:
     """Brings the one monitor through schedule, task and broker, tick by tick, on Redis's own clock."""
 
-    def __init__(self, redis: Redis, check: Check) -> None:
+    def __init__(self, redis: Redis, check: MonitorDetails) -> None:
         self._schedule = Schedule(redis)
         self._broker = AsynqBroker(redis)
-        self._builder = TaskBuilder(server_zone="UTC", report=lambda *oddity: pytest.fail(str(oddity)))
+        self._builder = TaskBuilder(server_zone="UTC", report=lambda *anomaly: pytest.fail(str(anomaly)))
         self._check = check
 
     async def place(self) -> None:
@@ -142,7 +142,7 @@ class OneMonitor:
 
     async def _hand_off(self, claim: Claim, task: HealthCheckTask) -> Outcome:
         handed = await self._broker.hand_off(claim, [task])
-        return handed.exceptions.get(MONITOR_ID, Outcome.ENQUEUED)
+        return handed.not_enqueued.get(MONITOR_ID, Outcome.ENQUEUED)
 
     async def _claim(self) -> Claim:
         return await until(lambda: self._schedule.claim(1), lambda claim: claim.due)
@@ -154,17 +154,17 @@ def monitor(name: str, *, timeout: int = 16) -> Monitor:
     return Monitor(MONITOR_ID, name, "http", 1, timeout, 3, 60, 0, True, config)
 
 
-def rich_check() -> Check:
+def rich_check() -> MonitorDetails:
     """Every field of the payload is there, with text that JSON must escape."""
     proxy = Proxy("3f0e", "socks5", "proxy.test", 1080, True, "user", 'p"\\<&>\u2028ß')
     moment = datetime(2026, 11, 22, 12, 39, 11, 58_000, tzinfo=UTC)
     beat = Heartbeat("b1", MONITOR_ID, 1, 'third "quoted" \\ ok', 7, 120, 1, 2, True, moment, moment, True)
-    return Check(monitor("naïve 監視 🚦"), proxy=proxy, latest_heartbeat=beat)
+    return MonitorDetails(monitor("naïve 監視 🚦"), proxy=proxy, latest_heartbeat=beat)
 
 
 @pytest_asyncio.fixture
 async def client(private_redis: RedisServer) -> AsyncIterator[Redis]:
-    async with connect(target_of(private_redis), connections=4) as redis:
+    async with redis_for(target_of(private_redis), connections=4) as redis:
         yield redis
 
 
@@ -205,7 +205,7 @@ async def test_the_inspector_reads_a_waiting_task(program: Path, private_redis: 
 async def test_the_timeout_is_honoured_and_meanwhile_no_second_task_is_made(
     program: Path, private_redis: RedisServer, client: Redis
 ) -> None:
-    one = OneMonitor(client, Check(monitor("hang", timeout=3)))
+    one = OneMonitor(client, MonitorDetails(monitor("hang", timeout=3)))
     await one.place()
     async with consuming(program, private_redis) as consumer:
         first, _ = await one.tick()
@@ -221,7 +221,7 @@ async def test_the_timeout_is_honoured_and_meanwhile_no_second_task_is_made(
 async def test_a_failed_task_is_archived_and_replaced_at_the_next_tick(
     program: Path, private_redis: RedisServer, client: Redis
 ) -> None:
-    one = OneMonitor(client, Check(monitor("fail")))
+    one = OneMonitor(client, MonitorDetails(monitor("fail")))
     await one.place()
     async with consuming(program, private_redis) as consumer:
         outcomes, ticks = [], []
@@ -242,7 +242,7 @@ async def test_the_consumer_refuses_what_a_go_worker_could_not_decode(
     program: Path, private_redis: RedisServer, client: Redis, surplus: Line
 ) -> None:
     """Without this, the equality of the payloads above might prove nothing."""
-    one = OneMonitor(client, Check(monitor("plain")))
+    one = OneMonitor(client, MonitorDetails(monitor("plain")))
     await one.place()
     async with consuming(program, private_redis) as consumer:
         await one.tick_with(json.dumps({"monitor_id": MONITOR_ID, **surplus}).encode())

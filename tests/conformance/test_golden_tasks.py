@@ -10,7 +10,7 @@ import pytest
 
 from peekaping_producer.brokers.asynq import encode_message
 from peekaping_producer.monitors.task import HealthCheckTask, TaskBuilder
-from peekaping_producer.stores import open_store
+from peekaping_producer.stores import store_for
 from tests.asynq_peer import decode
 from tests.conformance.conftest import DIALECTS
 from tests.servers.databases import Database
@@ -62,11 +62,11 @@ async def insert(database: Database, line: Line) -> None:
 
 async def built(database: Database, lines: list[Line]) -> dict[str, HealthCheckTask]:
     """The tasks of all these rows, read in one batch, each built at the instant of its golden one; by monitor."""
-    oddities: list[tuple[str, str, str]] = []
-    builder = TaskBuilder(server_zone="UTC", report=lambda *oddity: oddities.append(oddity))
+    anomalies: list[tuple[str, str, str]] = []
+    builder = TaskBuilder(server_zone="UTC", report=lambda *anomaly: anomalies.append(anomaly))
     for line in lines:
         await insert(database, line)
-    store = open_store(database.target, connections=1)
+    store = store_for(database.target, connections=1)
     await store.open()
     try:
         async with store.session() as session:
@@ -79,7 +79,7 @@ async def built(database: Database, lines: list[Line]) -> dict[str, HealthCheckT
         assert check.monitor.runs is (line["task"] is not None), line["case"]
         if line["task"]:
             (tasks[check.monitor.id],) = builder.build([check], instant_ms(line["task"]["payload"]["scheduled_at"]))
-    assert oddities == []
+    assert anomalies == []
     return tasks
 
 

@@ -9,7 +9,7 @@ import pytest
 from peekaping_producer.errors import StoreError, StoreUnavailableError
 from peekaping_producer.migrate import LEDGER, NO_TABLES, Standing, dialect_of, look, migrate, scripts
 from peekaping_producer.migrate.files import migrations
-from peekaping_producer.stores import open_store
+from peekaping_producer.stores import store_for
 from peekaping_producer.targets import DatabaseTarget
 from tests.conformance.conftest import DIALECTS, SQL_DIALECTS
 from tests.servers import databases
@@ -30,7 +30,7 @@ async def make_upstream_tables(target: DatabaseTarget) -> None:
 
 
 async def opens(target: DatabaseTarget) -> None:
-    store = open_store(target, connections=1)
+    store = store_for(target, connections=1)
     await store.open()
     await store.close()
 

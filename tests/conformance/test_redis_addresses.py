@@ -11,7 +11,7 @@ import pytest
 
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.errors import ScheduleError, UnreachableError
-from peekaping_producer.redis_client.client import check_server, connect
+from peekaping_producer.redis_client.client import check_server, redis_for
 from peekaping_producer.targets import RedisTarget, Sentinels
 from tests.servers.fake_redis import fake_redis, hello, info
 from tests.servers.processes import HOST, free_port
@@ -58,7 +58,7 @@ async def test_addresses_that_refuse_do_not_keep_us_from_the_one_that_serves(
 ) -> None:
     names[NAME] = [*dead, HOST]
     target = RedisTarget(host=NAME, port=private_redis.port)
-    async with connect(target, connections=1) as client:
+    async with redis_for(target, connections=1) as client:
         assert await check_server(client, target)
 
 
@@ -68,7 +68,7 @@ async def test_an_address_that_takes_connections_and_says_nothing_is_passed_over
 ) -> None:
     names[NAME] = [dead, HOST]
     target = RedisTarget(host=NAME, port=private_redis.port)
-    async with mute(dead, private_redis.port) as taken, connect(target, connections=3) as client:
+    async with mute(dead, private_redis.port) as taken, redis_for(target, connections=3) as client:
         assert await check_server(client, target)
         started_at = time.monotonic()
         await asyncio.gather(*(client.get("a") for _ in range(3)))
@@ -81,7 +81,7 @@ async def test_an_address_behind_which_packets_vanish_is_passed_over(
 ) -> None:
     names[NAME] = [BLACK_HOLE, HOST]
     target = RedisTarget(host=NAME, port=private_redis.port)
-    async with connect(target, connections=1) as client:
+    async with redis_for(target, connections=1) as client:
         assert await check_server(client, target)
 
 
@@ -94,7 +94,7 @@ async def test_another_server_at_one_address_does_not_keep_us_from_ours(names: d
     async with fake_redis(SERVING) as ours:
         server = await asyncio.start_server(web, "127.0.0.2", ours.port)
         target = RedisTarget(host=NAME, port=ours.port)
-        async with connect(target, connections=1) as client:
+        async with redis_for(target, connections=1) as client:
             assert await check_server(client, target) == "7.2.0"
         server.close()
 
@@ -108,7 +108,7 @@ async def test_the_other_address_is_found_when_the_first_ends(names: dict[str, S
                 writer.write(b"+OK\r\n")
             writer.close()
 
-        async with connect(RedisTarget(host=NAME, port=one.port), connections=1) as client:
+        async with redis_for(RedisTarget(host=NAME, port=one.port), connections=1) as client:
             server = await asyncio.start_server(second, "127.0.0.2", one.port)
             assert await client.get("a") == b"OK"
             server.close()
@@ -127,7 +127,7 @@ async def test_a_replica_among_the_addresses_is_left_for_the_master(names: dict[
             writer.close()
 
         server = await asyncio.start_server(replica, "127.0.0.2", master.port)
-        async with connect(RedisTarget(host=NAME, port=master.port), connections=1) as client:
+        async with redis_for(RedisTarget(host=NAME, port=master.port), connections=1) as client:
             with pytest.raises(Exception, match="is a replica"):
                 await client.set("test:a", 1)
             assert await client.set("test:a", 1)
@@ -137,7 +137,7 @@ async def test_a_replica_among_the_addresses_is_left_for_the_master(names: dict[
 async def test_where_no_address_serves_each_is_named(names: dict[str, Sequence[str]]) -> None:
     names[NAME] = ["::1", HOST]
     target = RedisTarget(host=NAME, port=free_port())
-    async with connect(target, connections=1) as client:
+    async with redis_for(target, connections=1) as client:
         with pytest.raises(UnreachableError, match=r"::1: Connection refused; 127\.0\.0\.1: Connection refused"):
             await check_server(client, target)
 
@@ -146,7 +146,7 @@ async def test_a_refusal_at_one_address_is_the_last_word(names: dict[str, Sequen
     names[NAME] = ["127.0.0.2", HOST]
     async with fake_redis({"AUTH": b"-WRONGPASS invalid username-password pair\r\n"}) as closed:
         target = RedisTarget(host=NAME, port=closed.port, password="canary")
-        async with connect(target, connections=1) as client:
+        async with redis_for(target, connections=1) as client:
             with pytest.raises(ScheduleError, match="REDIS_PASSWORD"):
                 await check_server(client, target)
 
@@ -162,5 +162,5 @@ async def test_sentinels_and_their_master_have_several_addresses_too(
         async with fake_redis({"SENTINEL": reply}) as sentinel:
             target = RedisTarget(sentinels=Sentinels(addresses=((NAME, sentinel.port),), master="m"))
             elsewhere = sentinel.port if mute_first else free_port()
-            async with mute("::1", elsewhere), connect(target, connections=1) as client:
+            async with mute("::1", elsewhere), redis_for(target, connections=1) as client:
                 assert await check_server(client, target) == "7.2.0"

@@ -20,7 +20,7 @@ from peekaping_producer.errors import ScheduleError
 from peekaping_producer.migrate import migrate
 from peekaping_producer.monitors.events import CHANNELS
 from peekaping_producer.operations.rights import USES
-from peekaping_producer.redis_client.client import check_rights, check_server, connect
+from peekaping_producer.redis_client.client import check_rights, check_server, redis_for
 from peekaping_producer.targets import DatabaseTarget, RedisTarget
 from tests.e2e.replicas import Replica, environment, replicas, row
 from tests.servers import processes
@@ -51,7 +51,7 @@ def commands_of_scripts() -> set[str]:
 
 @pytest.fixture
 async def admin() -> AsyncIterator[tuple[RedisTarget, Redis]]:
-    async with embedded.redis_server() as server, connect(target_of(server), connections=3) as client:
+    async with embedded.redis_server() as server, redis_for(target_of(server), connections=3) as client:
         yield target_of(server), client
 
 
@@ -160,7 +160,7 @@ async def test_what_is_missing_is_named_and_no_password_is_blamed(
 ) -> None:
     target = await user(admin, *documented(), rule)
     started_at = time.monotonic()
-    async with connect(target, connections=1) as client:
+    async with redis_for(target, connections=1) as client:
         assert await check_server(client, target)
         with pytest.raises(ScheduleError, match=re.escape(named)) as caught:
             await check_rights(client, target, USES, CHANNELS)
@@ -170,11 +170,11 @@ async def test_what_is_missing_is_named_and_no_password_is_blamed(
 
 async def test_trying_the_rights_writes_nothing(admin: tuple[RedisTarget, Redis]) -> None:
     target, client = admin
-    async with connect(target, connections=1) as other:
+    async with redis_for(target, connections=1) as other:
         await check_rights(other, target, USES, CHANNELS)
         assert await other.ping(), "the connection is of use afterwards"
     limited = await user(admin, *documented(), "-multi")
-    async with connect(limited, connections=1) as other:
+    async with redis_for(limited, connections=1) as other:
         await check_rights(other, limited, USES, CHANNELS)
     assert await client.keys() == []
 
@@ -183,5 +183,5 @@ async def test_rights_are_tried_where_memory_is_full(admin: tuple[RedisTarget, R
     """That is for the loops to wait for."""
     target, client = admin
     await client.config_set("maxmemory", "1")
-    async with connect(target, connections=1) as other:
+    async with redis_for(target, connections=1) as other:
         await check_rights(other, target, USES, CHANNELS)

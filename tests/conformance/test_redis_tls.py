@@ -13,7 +13,7 @@ import pytest
 
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.errors import ConfigError, ScheduleError
-from peekaping_producer.redis_client.client import check_server, connect
+from peekaping_producer.redis_client.client import check_server, redis_for
 from peekaping_producer.targets import RedisTarget, Sentinels, Tls
 from tests.servers.fake_redis import fake_redis, hello
 from tests.servers.fault_proxy import fault_proxy
@@ -34,7 +34,7 @@ def taking_tls(certificate: Path) -> ssl.SSLContext:
 
 
 async def version(target: RedisTarget) -> str:
-    async with connect(target, connections=1) as client:
+    async with redis_for(target, connections=1) as client:
         return await check_server(client, target)
 
 
@@ -144,4 +144,4 @@ async def test_a_server_that_asks_for_a_certificate_is_not_waited_for(certificat
 async def test_files_that_hold_no_certificate_are_named(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("no certificate")
     with pytest.raises(ConfigError, match=r"REDIS_TLS: expected PEM files, got \S+/ca\.pem"):
-        connect(RedisTarget(host=HOST, port=1, tls=Tls(ca_file=str(tmp_path / "ca.pem"))), connections=1)
+        redis_for(RedisTarget(host=HOST, port=1, tls=Tls(ca_file=str(tmp_path / "ca.pem"))), connections=1)

@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from peekaping_producer.demo.embedded import RedisServer
-from peekaping_producer.redis_client.client import connect
+from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.schedule import Schedule
 from tests.servers.processes import HOST, free_port
 from tests.servers.redis import target_of
@@ -25,7 +25,7 @@ async def write_by_a_script(client: Redis) -> None:
 
 @pytest.mark.parametrize("write", [write_by_a_command, write_by_a_script])
 async def test_a_connection_to_a_server_that_became_a_replica_ends(private_redis: RedisServer, write: Write) -> None:
-    async with connect(target_of(private_redis), connections=1) as client:
+    async with redis_for(target_of(private_redis), connections=1) as client:
         await write(client)
         before = await client.client_id()
         assert await client.client_id() == before
@@ -40,7 +40,7 @@ async def test_a_connection_to_a_server_that_became_a_replica_ends(private_redis
 
 
 async def test_a_replica_may_be_read(private_redis: RedisServer) -> None:
-    async with connect(target_of(private_redis), connections=1) as client:
+    async with redis_for(target_of(private_redis), connections=1) as client:
         await client.replicaof(HOST, free_port())
         before = await client.client_id()
         assert (await Schedule(client).stats()).due == 0

@@ -8,7 +8,7 @@ from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.errors import StaleTermError
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.redis_client.script import Script
-from peekaping_producer.schedule import Campaign, Schedule, Sighting, keys
+from peekaping_producer.schedule import Campaign, Member, Schedule, keys
 from tests.clock import TEST_CLOCK, Clock
 
 TERM = "node/1"
@@ -192,7 +192,7 @@ async def test_a_postponed_monitor_is_due_later_and_as_late_as_it_is(
     assert await schedule.give_back(claim, ["a"], delay_s=30) == 1
     assert not (await schedule.claim(1)).due
     placed = await schedule.place(term, [Plan("a", 10)])  # sync does not undo the wait
-    assert (placed.misfits, placed.added) == ((), 0)
+    assert (placed.misaligned, placed.added) == ((), 0)
     await clock.advance(29)
     assert (await schedule.stats()).oldest_due_age_s == 31.0
     assert not (await schedule.claim(1)).due
@@ -213,7 +213,7 @@ async def test_a_wait_longer_than_any_of_ours_is_a_misfit(
     redis: Redis, schedule: Schedule, clock: Clock, term: str
 ) -> None:
     await due(redis, a=clock.now_ms + 3_600_000.5)
-    assert len((await schedule.place(term, [Plan("a", 10)])).misfits) == 1
+    assert len((await schedule.place(term, [Plan("a", 10)])).misaligned) == 1
 
 
 async def test_what_leaves_the_schedule_is_not_late_any_more(
@@ -225,7 +225,7 @@ async def test_what_leaves_the_schedule_is_not_late_any_more(
     claim = await schedule.claim(1)
     assert await schedule.drop(claim, list(claim.due)) == 1
     await schedule.place(term, [Plan("b", 0)])
-    seen = [sighting async for page in schedule.members(keys.DUE) for sighting in page]
+    seen = [member async for page in schedule.members(keys.DUE) for member in page]
     await schedule.remove(term, keys.DUE, seen)
     assert await redis.zcard(keys.LATE) == 0
 
@@ -325,7 +325,7 @@ async def test_an_interval_edit_moves_the_due_time_to_the_next_tick(
     await due(redis, a=score)
     plan = Plan("a", interval)
     placed = await schedule.place(term, [plan])
-    moved = await schedule.move(term, placed.misfits, {"a": plan})
+    moved = await schedule.move(term, placed.misaligned, {"a": plan})
     period = interval * 1000
     expected = (clock.now_ms // period + 1) * period if moves else score
     assert (moved, await redis.zscore(keys.DUE, "a")) == (int(moves), expected)
@@ -338,7 +338,7 @@ async def test_a_due_time_that_changed_since_it_was_seen_is_not_moved(
     await due(redis, a=clock.now_ms + 50_001)
     placed = await schedule.place(term, [Plan("a", 2)])
     await due(redis, a=clock.now_ms + 40_001)
-    assert await schedule.move(term, placed.misfits, {"a": Plan("a", 2)}) == 0
+    assert await schedule.move(term, placed.misaligned, {"a": Plan("a", 2)}) == 0
     assert await redis.zscore(keys.DUE, "a") == clock.now_ms + 40_001
 
 
@@ -356,7 +356,7 @@ async def test_placing_what_agrees_already_changes_nothing(
     tick = (clock.now_ms // 60_000 + 1) * 60_000
     await due(redis, a=tick)
     placed = await schedule.place(term, [Plan("a", 60)])
-    assert (placed.added, placed.removed, placed.misfits) == (0, 0, ())
+    assert (placed.added, placed.removed, placed.misaligned) == (0, 0, ())
     assert await redis.zscore(keys.DUE, "a") == tick
 
 
@@ -368,7 +368,7 @@ async def test_a_clock_that_steps_back_five_seconds_moves_nothing(
     tick = clock.now_ms - 1000 + 60_000
     await due(redis, a=tick)
     await clock.advance(-5)
-    assert (await schedule.place(term, [Plan("a", 60)])).misfits == ()
+    assert (await schedule.place(term, [Plan("a", 60)])).misaligned == ()
 
 
 async def test_a_leased_monitor_is_left_alone_and_named(
@@ -405,9 +405,9 @@ async def test_a_stale_term_writes_nothing(redis: Redis, schedule: Schedule, clo
     with pytest.raises(StaleTermError):
         await schedule.place("node/0", [Plan("b", 60)])
     with pytest.raises(StaleTermError):
-        await schedule.move("node/0", [Sighting("a", "1.0")], {"a": Plan("a", 60)})
+        await schedule.move("node/0", [Member("a", "1.0")], {"a": Plan("a", 60)})
     with pytest.raises(StaleTermError):
-        await schedule.remove("node/0", keys.DUE, [Sighting("a", repr(float(clock.now_ms)))])
+        await schedule.remove("node/0", keys.DUE, [Member("a", repr(float(clock.now_ms)))])
     await redis.delete(keys.LEADER)
     with pytest.raises(StaleTermError):
         await schedule.place(term, [Plan("b", 60)])
@@ -418,9 +418,9 @@ async def test_removal_takes_only_what_is_still_as_it_was_seen(
     redis: Redis, schedule: Schedule, clock: Clock, term: str
 ) -> None:
     await due(redis, same=clock.now_ms, moved=clock.now_ms)
-    seen = [sighting async for page in schedule.members(keys.DUE) for sighting in page]
+    seen = [member async for page in schedule.members(keys.DUE) for member in page]
     await due(redis, moved=clock.now_ms + 1)
-    assert await schedule.remove(term, keys.DUE, [*seen, Sighting("gone", "1.0")]) == 1
+    assert await schedule.remove(term, keys.DUE, [*seen, Member("gone", "1.0")]) == 1
     assert await redis.zrange(keys.DUE, 0, -1) == [b"moved"]
 
 
@@ -429,13 +429,13 @@ async def test_a_leased_sighting_is_removed_by_its_token(
 ) -> None:
     await due(redis, a=clock.now_ms)
     await schedule.claim(1)
-    seen = [sighting async for page in schedule.members(keys.LEASE) for sighting in page]
+    seen = [member async for page in schedule.members(keys.LEASE) for member in page]
     assert await schedule.remove(term, keys.LEASE, seen) == 1
 
 
 async def test_members_walks_everything(redis: Redis, schedule: Schedule, clock: Clock) -> None:
     await due(redis, **{f"m{n}": n for n in range(5000)})
-    seen = {sighting.id async for page in schedule.members(keys.DUE) for sighting in page}
+    seen = {member.id async for page in schedule.members(keys.DUE) for member in page}
     assert len(seen) == 5000
 
 
@@ -443,7 +443,7 @@ async def test_members_that_are_no_utf8_survive_the_round_trip(
     redis: Redis, schedule: Schedule, clock: Clock, term: str
 ) -> None:
     await redis.zadd(keys.DUE, {b"\xff\xfe": clock.now_ms})
-    seen = [sighting async for page in schedule.members(keys.DUE) for sighting in page]
+    seen = [member async for page in schedule.members(keys.DUE) for member in page]
     assert await schedule.remove(term, keys.DUE, seen) == 1
     await redis.zadd(keys.DUE, {b"\xff\xfe": clock.now_ms})
     claim = await schedule.claim(1)

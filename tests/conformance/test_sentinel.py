@@ -12,7 +12,7 @@ from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.errors import ScheduleError, UnreachableError
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.operations.status import look
-from peekaping_producer.redis_client.client import check_server, connect
+from peekaping_producer.redis_client.client import check_server, redis_for
 from peekaping_producer.schedule import Campaign, Outcome, Schedule, keys
 from tests.asynq_peer import PENDING, task_id
 from tests.servers.processes import HOST, free_port
@@ -40,7 +40,7 @@ async def all_at(client: Redis, server: RedisServer) -> bool:
 @pytest.mark.parametrize("how", ["killed", "asked"])
 async def test_every_connection_goes_to_the_new_master_after_a_failover(watched_redis: WatchedRedis, how: str) -> None:
     target = watched_redis.target()
-    async with connect(target, connections=CONNECTIONS) as client:
+    async with redis_for(target, connections=CONNECTIONS) as client:
         await client.set("test:a", "kept")
         assert await all_at(client, watched_redis.servers[0])
         await watched_redis.in_step()
@@ -54,7 +54,7 @@ async def test_every_connection_goes_to_the_new_master_after_a_failover(watched_
 async def test_a_dead_sentinel_changes_nothing(watched_redis: WatchedRedis) -> None:
     watched_redis.sentinels[0].kill()
     target = watched_redis.target()
-    async with connect(target, connections=CONNECTIONS) as client:
+    async with redis_for(target, connections=CONNECTIONS) as client:
         assert await all_at(client, watched_redis.servers[0])
         new = await watched_redis.fail_over("killed")
         await until(lambda: all_at(client, new), "commands go to the new master", within_s=40)
@@ -77,7 +77,7 @@ async def test_without_a_quorum_the_master_is_still_found(watched_redis: Watched
     for sentinel in watched_redis.sentinels[1:]:
         sentinel.kill()
     master = watched_redis.servers[0]
-    async with connect(watched_redis.target(), connections=CONNECTIONS) as client:
+    async with redis_for(watched_redis.target(), connections=CONNECTIONS) as client:
         assert await all_at(client, master)
         await master.stop(kill=True)
         assert not await all_at(client, master)
@@ -88,8 +88,8 @@ async def test_without_a_quorum_the_master_is_still_found(watched_redis: Watched
 @pytest.mark.parametrize("how", ["killed", "asked"])
 async def test_a_failover_during_campaigns_leaves_one_leader(watched_redis: WatchedRedis, how: str) -> None:
     async with (
-        connect(watched_redis.target(), connections=2) as one,
-        connect(watched_redis.target(), connections=2) as other,
+        redis_for(watched_redis.target(), connections=2) as one,
+        redis_for(watched_redis.target(), connections=2) as other,
     ):
         campaigns = {"a/1": Schedule(one), "b/1": Schedule(other)}
         held = dict.fromkeys(campaigns, "")
@@ -118,7 +118,7 @@ async def test_a_failover_during_campaigns_leaves_one_leader(watched_redis: Watc
 async def test_a_failover_in_the_middle_of_a_hand_off_loses_and_doubles_nothing(watched_redis: WatchedRedis) -> None:
     """The hand-off is repeated at the new master, which knows the claim; what the old one did is lost or is there."""
     ids = [str(number) for number in range(50)]
-    async with connect(watched_redis.target(), connections=CONNECTIONS) as client:
+    async with redis_for(watched_redis.target(), connections=CONNECTIONS) as client:
         schedule, broker = Schedule(client, lease_ttl_s=300.0), AsynqBroker(client)
         await client.zadd(keys.DUE, dict.fromkeys(ids, 1.0))
         claim = await schedule.claim(len(ids))
@@ -137,7 +137,7 @@ async def test_a_failover_in_the_middle_of_a_hand_off_loses_and_doubles_nothing(
         new = await failing_over
         await until(lambda: all_at(client, new), "commands go to the new master", within_s=40)
         handed = await broker.hand_off(claim, tasks)
-        assert set(handed.exceptions.values()) <= {Outcome.LOST, Outcome.UNCONFIRMED}
+        assert set(handed.not_enqueued.values()) <= {Outcome.LOST, Outcome.UNCONFIRMED}
         pending = [each.decode() for each in await client.lrange(PENDING, 0, -1)]
         assert sorted(pending) == sorted(task_id(each) for each in ids)
         assert await client.zcard(keys.LEASE) == 0

@@ -12,7 +12,7 @@ import pytest
 from aiosqlite import core
 
 from peekaping_producer.migrate import migrate
-from peekaping_producer.stores import open_store
+from peekaping_producer.stores import store_for
 from peekaping_producer.stores.sqlite import SqliteStore
 from peekaping_producer.stores.sqlite_connection import SqliteConnection
 from tests.servers import databases
@@ -158,7 +158,7 @@ async def test_an_aborted_statement_ends_at_once(file: str) -> None:
 async def test_a_connection_whose_thread_died_is_replaced(tmp_path: Path) -> None:
     target = databases.sqlite_target(tmp_path)
     await migrate(target)
-    store = open_store(target, connections=1)
+    store = store_for(target, connections=1)
     assert isinstance(store, SqliteStore)
     await store.open()
     async with store.session() as session:

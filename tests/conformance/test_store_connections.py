@@ -21,10 +21,10 @@ from peekaping_producer.stores import (
     connections,
     mongo_client,
     mysql_connections,
-    open_store,
     pool,
     postgres,
     sqlite,
+    store_for,
 )
 from peekaping_producer.stores.mongo import MongoStore
 from peekaping_producer.stores.pool import PooledStore
@@ -50,7 +50,7 @@ async def proxy(database: Database) -> AsyncIterator[FaultProxy]:
 @pytest_asyncio.fixture
 async def remote(database: Database, proxy: FaultProxy) -> AsyncIterator[MonitorStore]:
     """A store whose connections go through `proxy`."""
-    store = open_store(msgspec.structs.replace(database.target, port=proxy.port), connections=2)
+    store = store_for(msgspec.structs.replace(database.target, port=proxy.port), connections=2)
     await store.open()
     yield store
     await store.close()
@@ -241,7 +241,7 @@ async def test_a_process_without_file_descriptors_waits_for_some(
 async def test_a_process_that_may_start_no_thread_waits_until_it_may(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = open_store(database.target, connections=1)
+    store = store_for(database.target, connections=1)
 
     def no_more(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -325,7 +325,7 @@ async def test_every_address_of_a_name_is_tried(
     monkeypatch.setattr(connections, "ACQUIRE_TIMEOUT", 2.0)
     resolved("two.example", ["::1", "127.0.0.1"])
     standing = await first(target.port or 0)
-    store = open_store(target, connections=2)
+    store = store_for(target, connections=2)
     await store.open()
     async with store.session() as one, store.session() as two:
         assert await one.page_of_plans(None, 1) == await two.page_of_plans(None, 1) == []
@@ -344,7 +344,7 @@ async def test_where_no_address_answers_all_are_named(
     target = msgspec.structs.replace(database.target, host="two.example")
     resolved("two.example", ["::1", "127.0.0.3"])
     with pytest.raises(StoreUnavailableError, match=r"127\.0\.0\.3.*last address of ::1, 127\.0\.0\.3"):
-        await open_store(target, connections=1).open()
+        await store_for(target, connections=1).open()
 
 
 @SERVERS
@@ -362,7 +362,7 @@ async def test_an_address_may_stand_in_brackets(database: Database) -> None:
     server = await asyncio.start_server(carry, "::1", 0)
     port = server.sockets[0].getsockname()[1]
     for host in ("[::1]", "::1"):
-        store = open_store(msgspec.structs.replace(database.target, host=host, port=port), connections=1)
+        store = store_for(msgspec.structs.replace(database.target, host=host, port=port), connections=1)
         await store.open()
         await store.ping()
         await store.close()

@@ -31,7 +31,7 @@ def empty_database(mysql_database: DatabaseTarget) -> DatabaseTarget:
     return mysql_database
 
 
-async def open_store(target: DatabaseTarget, connections: int = 2) -> MysqlStore:
+async def store_for(target: DatabaseTarget, connections: int = 2) -> MysqlStore:
     opened = MysqlStore(target, connections)
     await opened.open()
     return opened
@@ -280,7 +280,7 @@ async def test_reading_takes_no_more_than_select(database: MysqlDatabase) -> Non
     await database.execute("DROP USER IF EXISTS peekaping_tests_reader")
     await database.execute("CREATE USER peekaping_tests_reader IDENTIFIED BY 'reader-secret'")
     await database.execute("GRANT SELECT ON peekaping_tests.* TO peekaping_tests_reader")
-    store = await open_store(
+    store = await store_for(
         msgspec.structs.replace(database.target, user="peekaping_tests_reader", password="reader-secret")
     )
     await store.close()
@@ -321,7 +321,7 @@ async def test_a_statement_that_takes_too_long_ends_the_session(
 async def test_the_server_ends_a_statement_that_nobody_waits_for(
     database: MysqlDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = await open_store(database.target)
+    store = await store_for(database.target)
     monkeypatch.setattr(statements, "_ANSWER_WITHIN_S", 1000.0)
     endless = " CROSS JOIN ".join(f"information_schema.columns c{n}" for n in range(4))
     async with asyncio.timeout(20), store.session() as session:
@@ -346,7 +346,7 @@ async def test_tls_is_verified_unless_told_otherwise() -> None:
             assert not isinstance(await refusal(target), StoreUnavailableError)
             await migrate(msgspec.structs.replace(target, tls=Tls(ca_file=str(certificate))))
             for tls in (Tls(ca_file=str(certificate)), Tls(verify=False)):
-                store = await open_store(msgspec.structs.replace(target, tls=tls))
+                store = await store_for(msgspec.structs.replace(target, tls=tls))
                 async with store.session() as session:
                     assert (await session._fetch("SHOW STATUS LIKE 'Ssl_cipher'"))[0][1]
                 await store.close()

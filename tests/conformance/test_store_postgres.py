@@ -10,7 +10,7 @@ import pytest
 
 from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
 from peekaping_producer.migrate import migrate
-from peekaping_producer.stores import open_store
+from peekaping_producer.stores import store_for
 from peekaping_producer.stores.postgres import PostgresSession, PostgresStore
 from peekaping_producer.targets import DatabaseTarget, Tls
 from tests.servers import databases, postgres, processes
@@ -39,7 +39,7 @@ async def opened(target: DatabaseTarget, connections: int = 2) -> PostgresStore:
 async def refusal(target: DatabaseTarget) -> StoreError:
     """The error with which a store does not open; nowhere in it is the password."""
     with pytest.raises(StoreError) as caught:
-        await open_store(target, connections=1).open()
+        await store_for(target, connections=1).open()
     shown = "".join(traceback.format_exception(caught.value))
     assert str(target.password) not in shown
     return caught.value
@@ -257,7 +257,7 @@ async def test_tls_is_verified_unless_told_otherwise(database: SqlDatabase) -> N
 def test_a_missing_certificate_file_is_named(tmp_path: Path) -> None:
     target = DatabaseTarget(dialect="postgres", name="x", tls=Tls(ca_file=str(tmp_path / "missing.pem")))
     with pytest.raises(ConfigError, match=r"missing\.pem: No such file"):
-        open_store(target, connections=1)
+        store_for(target, connections=1)
 
 
 async def test_a_transaction_pooler_is_found_out_and_shared_by_many_sessions(database: SqlDatabase) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from peekaping_producer.errors import StoreError
 from peekaping_producer.monitors.maintenance import MaintenanceWindow
-from peekaping_producer.monitors.monitor import Check, Heartbeat, Monitor, Plan, Proxy
-from peekaping_producer.stores import Loaded, MonitorStore, Session, loading, open_store
+from peekaping_producer.monitors.monitor import Heartbeat, Monitor, MonitorDetails, Plan, Proxy
+from peekaping_producer.stores import Loaded, MonitorStore, Session, loading, store_for
 from peekaping_producer.targets import DatabaseTarget
 from tests.conformance.conftest import DIALECTS, SQL_DIALECTS
 from tests.servers.databases import Database, Row
@@ -34,7 +34,7 @@ async def test_a_row_is_read_as_the_monitor_it_is(database: Database, store: Mon
     )
     await database.insert("monitors", row)
     expected = Monitor(row["id"], "n", "tcp", 1, 2, 3, 4, 5, True, row["config"])
-    assert await load(store, row["id"]) == Loaded({row["id"]: Check(expected)}, {})
+    assert await load(store, row["id"]) == Loaded({row["id"]: MonitorDetails(expected)}, {})
 
 
 async def test_an_inactive_monitor_is_loaded_as_evidence(database: Database, store: MonitorStore) -> None:
@@ -372,7 +372,7 @@ def test_an_id_is_what_the_database_can_hold(text: str, expected: set[str]) -> N
     taken = {
         dialect
         for dialect in DIALECTS
-        if open_store(DatabaseTarget(dialect=dialect, name="none", host="localhost", port=1), connections=1).is_id(text)
+        if store_for(DatabaseTarget(dialect=dialect, name="none", host="localhost", port=1), connections=1).is_id(text)
     }
     assert taken == expected
 

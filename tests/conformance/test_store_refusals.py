@@ -12,7 +12,7 @@ from pymongo.errors import OperationFailure
 
 from peekaping_producer.errors import StoreError, StoreUnavailableError
 from peekaping_producer.migrate import look, migrate
-from peekaping_producer.stores import mongo_client, open_store
+from peekaping_producer.stores import mongo_client, store_for
 from peekaping_producer.stores.sqlite import SqliteFileError
 from peekaping_producer.targets import DatabaseTarget
 from tests.servers import processes
@@ -73,7 +73,7 @@ async def test_only_what_waiting_may_mend_is_unavailable(
 ) -> None:
     async with refusing(dialect, reply) as target:
         with pytest.raises(StoreError) as caught:
-            await (look(target) if migrating else open_store(target, connections=1).open())
+            await (look(target) if migrating else store_for(target, connections=1).open())
     assert isinstance(caught.value, StoreUnavailableError) != final
     said = str(caught.value)
     assert "connection refused by [31m policy" in said
@@ -118,7 +118,7 @@ async def test_a_file_that_may_not_be_read_is_a_bad_setting(folder: Path) -> Non
     await migrate(target)
     os.chmod(target.name, 0)
     with as_nobody():
-        for call in (lambda: open_store(target, connections=1).open(), lambda: look(target), lambda: migrate(target)):
+        for call in (lambda: store_for(target, connections=1).open(), lambda: look(target), lambda: migrate(target)):
             with pytest.raises(SqliteFileError, match="DB_NAME: expected the path of a SQLite file, got"):
                 await call()
 

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
 from peekaping_producer.monitors.monitor import Plan
-from peekaping_producer.stores import Loaded, MonitorStore, connections, open_store
+from peekaping_producer.stores import Loaded, MonitorStore, connections, store_for
 from peekaping_producer.targets import DatabaseTarget
 from tests.conformance.conftest import DIALECTS, SQL_DIALECTS
 from tests.servers.databases import Database, SqlDatabase
@@ -32,14 +32,14 @@ def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_each_is_a_monitor_store(dialect: str) -> None:
     target = DatabaseTarget(dialect=dialect, host="h", port=1, name="x")
-    assert isinstance(open_store(target, connections=1), MonitorStore)
+    assert isinstance(store_for(target, connections=1), MonitorStore)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_parameter_that_no_driver_knows_is_named_and_its_value_is_not(dialect: str) -> None:
     target = DatabaseTarget(dialect=dialect, name="x", params={"pool_size": "s3cret"})
     with pytest.raises(ConfigError, match="pool_size") as caught:
-        open_store(target, connections=1)
+        store_for(target, connections=1)
     assert "s3cret" not in str(caught.value)
 
 
@@ -93,7 +93,7 @@ async def test_a_cancelled_read_costs_nobody_else(database: Database, store: Mon
 
 
 async def test_ping_answers_while_the_store_is_open_and_only_then(database: Database) -> None:
-    store = open_store(database.target, connections=1)
+    store = store_for(database.target, connections=1)
     with pytest.raises(StoreUnavailableError, match="not open"):
         await store.ping()
     await store.open()
@@ -133,7 +133,7 @@ async def remote(database: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
     monkeypatch.setattr(connections, "ACQUIRE_TIMEOUT", 1.0)
     monkeypatch.setattr(connections, "COMMAND_TIMEOUT", 1.0)
     async with fault_proxy(database.target.port or 0) as proxy:
-        store = open_store(msgspec.structs.replace(database.target, port=proxy.port), connections=1)
+        store = store_for(msgspec.structs.replace(database.target, port=proxy.port), connections=1)
         await store.open()
         yield Remote(store, proxy)
         await store.close()
@@ -191,7 +191,7 @@ async def test_a_server_that_went_and_came_back_is_used_again(remote: Remote) ->
 async def test_a_server_that_is_not_there_may_come(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "ACQUIRE_TIMEOUT", 1.0)
     for nowhere in ({"port": free_port()}, {"host": "no.such.host.invalid"}):
-        store = open_store(msgspec.structs.replace(database.target, **nowhere), connections=1)
+        store = store_for(msgspec.structs.replace(database.target, **nowhere), connections=1)
         with pytest.raises(StoreUnavailableError) as caught:
             await store.open()
         assert (database.target.password or "s3cret") not in "".join(traceback.format_exception(caught.value))
@@ -202,7 +202,7 @@ async def test_a_server_that_is_not_there_may_come(database: Database, monkeypat
 async def test_a_missing_table_is_named_with_the_way_out(database: Database, table: str) -> None:
     await database.rename(table, f"{table}_away")
     with pytest.raises(StoreError, match=f"{table}.*migrate") as caught:
-        await open_store(database.target, connections=1).open()
+        await store_for(database.target, connections=1).open()
     assert not isinstance(caught.value, StoreUnavailableError)
 
 
@@ -210,7 +210,7 @@ async def test_a_missing_table_is_named_with_the_way_out(database: Database, tab
 async def test_a_missing_column_is_named_with_the_way_out(database: SqlDatabase) -> None:
     await database.execute("ALTER TABLE maintenances DROP COLUMN duration")
     with pytest.raises(StoreError, match=r"duration.*migrate"):
-        await open_store(database.target, connections=1).open()
+        await store_for(database.target, connections=1).open()
 
 
 @SQL

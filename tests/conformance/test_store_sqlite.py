@@ -11,7 +11,7 @@ import pytest
 from peekaping_producer.errors import StoreError, StoreUnavailableError
 from peekaping_producer.migrate import migrate
 from peekaping_producer.monitors.monitor import Plan
-from peekaping_producer.stores import MonitorStore, connections, open_store, sqlite
+from peekaping_producer.stores import MonitorStore, connections, sqlite, store_for
 from peekaping_producer.stores.sqlite import SqliteFileError, SqliteStore
 from peekaping_producer.targets import DatabaseTarget
 from tests.servers import databases
@@ -36,21 +36,21 @@ async def test_a_missing_file_is_named_with_the_way_out(empty_database: Database
     with pytest.raises(
         StoreError, match="no such file; run the API server's migrations, or `peekaping-producer migrate`"
     ) as caught:
-        await open_store(empty_database, connections=1).open()
+        await store_for(empty_database, connections=1).open()
     assert empty_database.name in str(caught.value)
     assert not isinstance(caught.value, StoreUnavailableError)
 
 
 async def test_what_is_no_database_is_refused(text_file: DatabaseTarget) -> None:
     with pytest.raises(StoreError, match="no SQLite database"):
-        await open_store(text_file, connections=1).open()
+        await store_for(text_file, connections=1).open()
 
 
 async def test_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         SqliteFileError, match=f"DB_NAME: expected the path of a SQLite file, got {tmp_path}: it is a d"
     ):
-        await open_store(DatabaseTarget(dialect="sqlite", name=str(tmp_path)), connections=1).open()
+        await store_for(DatabaseTarget(dialect="sqlite", name=str(tmp_path)), connections=1).open()
 
 
 async def test_the_store_cannot_write(store: SqliteStore) -> None:
@@ -206,7 +206,7 @@ async def test_a_damaged_page_of_the_file_costs_its_rows_only(database: SqlDatab
     await database.execute("PRAGMA journal_mode = delete")
     [(size,)] = await database.execute("PRAGMA page_size")
     _damage(Path(database.target.name), size, b"100" * 40)
-    store = open_store(database.target, connections=1)
+    store = store_for(database.target, connections=1)
     await store.open()
     async with store.session() as session:
         loaded = await session.load([row["id"] for row in rows])
@@ -287,7 +287,7 @@ async def test_reads_use_the_indexes(database: SqlDatabase) -> None:
 
 
 async def test_two_stores_read_what_a_third_process_wrote(database: SqlDatabase) -> None:
-    stores = [open_store(database.target, connections=2) for _ in range(2)]
+    stores = [store_for(database.target, connections=2) for _ in range(2)]
     await asyncio.gather(*(store.open() for store in stores))
     row = database.monitor()
     await database.insert("monitors", row)
@@ -313,7 +313,7 @@ async def _without_constraints(database: SqlDatabase) -> None:
 
 async def test_migrate_then_open_is_all_it_takes(empty_database: DatabaseTarget) -> None:
     await migrate(empty_database)
-    store = open_store(empty_database, connections=1)
+    store = store_for(empty_database, connections=1)
     await store.open()
     await store.close()
 
@@ -322,7 +322,7 @@ async def test_a_path_is_read_as_the_go_services_read_it_where_only_that_names_a
     decoded = DatabaseTarget(dialect="sqlite", name=str(tmp_path / "a b.db"))
     await migrate(decoded)
     literal = load({"database"}, DB_TYPE="sqlite", DB_NAME=str(tmp_path / "a%20b.db?mode=rwc")).database_target()
-    store = open_store(literal, connections=1)
+    store = store_for(literal, connections=1)
     await store.open()
     await store.close()
     assert str(await migrate(literal)) == "up to date: nothing to do"

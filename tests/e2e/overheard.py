@@ -178,7 +178,7 @@ class Judge:
             self._not_before[monitor_id] = score
 
     def _require_present(self, touched: set[str], by: str) -> None:
-        """Once a script is through."""
+        """Deduplicator a script is through."""
         for each in touched - self._due.keys() - self._lease.keys():
             if by:
                 self.verdict.removed.append(f"{each}: {by} left it in neither set")

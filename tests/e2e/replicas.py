@@ -17,7 +17,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from peekaping_producer.schedule import keys
-from peekaping_producer.service.aio import end
+from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.targets import DatabaseTarget
 from tests.asynq_peer import AsynqPeer
 
@@ -158,7 +158,7 @@ async def at_work(consumer: Consumer) -> AsyncIterator[Consumer]:
     finally:
         stop.set()
         await asyncio.wait([running], timeout=5)
-        await end(running)
+        await cancel_and_wait(running)
 
 
 def row(monitor_id: str, *, interval: int = 60, active: bool = True, **columns: object) -> dict[str, object]:

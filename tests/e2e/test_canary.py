@@ -20,7 +20,7 @@ from peekaping_producer.demo import embedded
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.migrate import migrate
 from peekaping_producer.monitors.events import CHANNEL_PREFIX, TYPES
-from peekaping_producer.redis_client.client import connect
+from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.targets import DatabaseTarget, RedisTarget
 from tests.e2e.replicas import Consumer, Replica, at_work, environment, replicas, row
 from tests.servers import databases, postgres
@@ -89,7 +89,7 @@ async def locked_redis() -> AsyncIterator[RedisServer]:
 @pytest.fixture
 async def server(locked_redis: RedisServer) -> AsyncIterator[Redis]:
     target = RedisTarget(host=HOST, port=locked_redis.port, password=REDIS_PASSWORD)
-    async with connect(target, connections=20) as client:
+    async with redis_for(target, connections=20) as client:
         yield client
 
 

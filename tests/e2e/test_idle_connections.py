@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from peekaping_producer.demo.embedded import RedisServer
-from peekaping_producer.redis_client.client import connect
+from peekaping_producer.redis_client.client import redis_for
 from tests.e2e.replicas import Consumer, at_work, environment, replicas, row
 from tests.servers.databases import SqlDatabase, new_id
 from tests.servers.redis import target_of
@@ -21,7 +21,7 @@ async def test_a_replica_whose_connections_never_live_until_the_next_batch(
     await postgres_only.execute(f"ALTER DATABASE {name} SET idle_session_timeout = '300ms'")
     await postgres_only.insert("monitors", row(new_id(), interval=2))
     seen: set[int] = set()
-    async with connect(target_of(private_redis), connections=10) as redis:
+    async with redis_for(target_of(private_redis), connections=10) as redis:
         consumer = Consumer(redis)
 
         async def went_on() -> bool:

@@ -16,7 +16,7 @@ from aiohttp import ClientError, ClientSession
 from redis.asyncio import Redis
 
 from peekaping_producer.demo.embedded import RedisServer
-from peekaping_producer.redis_client.client import connect
+from peekaping_producer.redis_client.client import redis_for
 from tests.asynq_peer import PENDING
 from tests.e2e.replicas import environment, row
 from tests.servers.databases import SqlDatabase, new_id
@@ -27,7 +27,7 @@ from tests.waiting import until
 
 @pytest.fixture
 async def server(private_redis: RedisServer) -> AsyncIterator[Redis]:
-    async with connect(target_of(private_redis), connections=5) as client:
+    async with redis_for(target_of(private_redis), connections=5) as client:
         yield client
 
 

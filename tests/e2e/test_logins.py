@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 from peekaping_producer.demo import embedded
 from peekaping_producer.errors import ScheduleError, StoreError, StoreUnavailableError
 from peekaping_producer.migrate import look, migrate
-from peekaping_producer.redis_client.client import check_server, connect
-from peekaping_producer.stores import open_store
+from peekaping_producer.redis_client.client import check_server, redis_for
+from peekaping_producer.stores import store_for
 from peekaping_producer.targets import DatabaseTarget
 from tests.servers import mysql, postgres
 from tests.servers.mongo_gate import gate
@@ -116,7 +116,7 @@ async def test_a_password_works_as_it_is_and_as_the_go_services_read_it(
         target = load({"database"}, **parts(server, user, READ_AS_IT_IS)).database_target()
         with capture_logs() as lines:
             assert (await migrate(target)).before.has_ledger
-            store = open_store(target, connections=2)
+            store = store_for(target, connections=2)
             await store.open()
             async with store.session() as one, store.session() as two:
                 assert await one.page_of_plans(None, 1) == await two.page_of_plans(None, 1) == []
@@ -154,7 +154,7 @@ async def test_an_sqlite_path_may_hold_the_same(tmp_path: Path) -> None:
 
 async def reaches(settings: Settings) -> str:
     target = load({"redis"}, **settings).redis_target()
-    async with connect(target, connections=1) as client:
+    async with redis_for(target, connections=1) as client:
         return await check_server(client, target)
 
 
@@ -165,7 +165,7 @@ def encoded() -> tuple[str, str]:
 
 async def test_redis_takes_the_password(private_redis: embedded.RedisServer, encoded: tuple[str, str]) -> None:
     at = f"{embedded.HOST}:{private_redis.port}"
-    async with connect(target_of(private_redis), connections=1) as admin:
+    async with redis_for(target_of(private_redis), connections=1) as admin:
         await let_in(admin)
     user, password = encoded
     wrong = quote(PASSWORD.replace("%41", "A"), safe="")
@@ -190,7 +190,7 @@ async def test_sentinels_and_their_master_take_the_password(
     watched_redis: WatchedRedis, encoded: tuple[str, str]
 ) -> None:
     for server in watched_redis.servers:
-        async with connect(target_of(server), connections=1) as admin:
+        async with redis_for(target_of(server), connections=1) as admin:
             await let_in(admin)
     for sentinel in watched_redis.sentinels:
         async with Redis(host=embedded.HOST, port=sentinel.port, password=SENTINELS_PASSWORD) as admin:
@@ -213,7 +213,7 @@ async def test_check_config_connect_reports_which_reading_of_the_login_works(
     try:
         for password in ("pa%2Fss%231", "pa/ss#1\n", '"pa%2Fss%231"'):
             given = parts(postgres_database, "peekaping%20tests", password) | redis
-            ended = await command(tmp_path, "check-config", "--connect", **given)
+            ended = await command(tmp_path, "check-config", "--redis_for", **given)
             assert ended.code == 0, ended.out + ended.err
             assert "database.login_accepted" in ended.err
             assert "pa/ss" not in ended.out + ended.err

@@ -17,7 +17,7 @@ import pytest
 from redis.asyncio import Redis
 
 from peekaping_producer.demo.embedded import RedisServer
-from peekaping_producer.redis_client.client import connect
+from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.schedule import keys
 from tests.e2e.overheard import Judge, Overheard, Verdict, overheard
 from tests.e2e.replicas import Consumer, Replica, at_work, environment, leader_pid, members, row
@@ -120,7 +120,7 @@ async def fleet(
     ids = [new_id() for _ in range(MONITORS)]
     await postgres_only.insert("monitors", *(row(each, interval=INTERVAL_S) for each in ids))
     env = environment(private_redis.port, postgres_only.target)
-    async with connect(target_of(private_redis), connections=50) as redis:
+    async with redis_for(target_of(private_redis), connections=50) as redis:
         mixed = Fleet(redis, postgres_only, tmp_path, env, ids)
         with ExitStack() as stack:
             stack.callback(mixed.end)

@@ -14,7 +14,7 @@ from aiohttp import ClientSession
 from redis.asyncio import Redis
 
 from peekaping_producer.demo.embedded import RedisServer
-from peekaping_producer.redis_client.client import connect
+from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.schedule import keys
 from tests.e2e.replicas import Consumer, Replica, at_work, environment, replicas, row
 from tests.poison import Poison, bulks_limited, insert_poisons
@@ -31,7 +31,7 @@ TICKS = 4
 @pytest.fixture
 async def server(private_redis: RedisServer) -> AsyncIterator[Redis]:
     """A client of the replica's own Redis, which refuses large tasks."""
-    async with connect(target_of(private_redis), connections=50) as client, bulks_limited(client):
+    async with redis_for(target_of(private_redis), connections=50) as client, bulks_limited(client):
         yield client
 
 
@@ -53,7 +53,7 @@ async def test_every_poison_is_seen_and_harms_no_other(
         assert {each: missed(ticks(consumer, each)) for each in good if missed(ticks(consumer, each))} == {}
         assert consumer.payloads[poisons["deep config"].id]["check_cert_expiry"] is True
 
-        expected = {kind: (each.named or each.id, each.oddity) for kind, each in poisons.items() if each.oddity}
+        expected = {kind: (each.named or each.id, each.anomaly) for kind, each in poisons.items() if each.anomaly}
         await until(lambda: names(env, expected), "status names each of them", within_s=15)
         await until(lambda: counts(port, poisons), "and metrics count them", within_s=15)
         lines = Counter((line.get("monitor_id"), line["event"]) for line in replica.lines())
@@ -82,7 +82,7 @@ async def status(env: Mapping[str, str]) -> dict[str, Any]:
 
 
 async def names(env: Mapping[str, str], expected: Mapping[str, tuple[str, str]]) -> bool:
-    said = (await status(env))["oddities"]
+    said = (await status(env))["anomalies"]
     assert all(each["reason"] for each in said)
     return set(expected.values()) <= {(each["monitor_id"], each["kind"]) for each in said}
 
@@ -91,9 +91,9 @@ async def counts(port: int, poisons: Mapping[str, Poison]) -> bool:
     async with ClientSession() as session, session.get(f"http://{HOST}:{port}/metrics") as response:
         text = await response.text()
     kinds = set(re.findall(r'^peekaping_producer_monitor_oddities_total{kind="(.*)"} [1-9]', text, re.MULTILINE))
-    kinds_expected = {each.oddity for each in poisons.values() if each.oddity}
-    unschedulable = sum(each.oddity == "monitor.unschedulable" for each in poisons.values())
-    refused = sum(each.oddity == "monitor.refused" for each in poisons.values())
+    kinds_expected = {each.anomaly for each in poisons.values() if each.anomaly}
+    unschedulable = sum(each.anomaly == "monitor.unschedulable" for each in poisons.values())
+    refused = sum(each.anomaly == "monitor.refused" for each in poisons.values())
     return (
         kinds_expected <= kinds
         and f"peekaping_producer_monitors_unschedulable {unschedulable:.1f}\n" in text

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.monitors.monitor import next_aligned
-from peekaping_producer.redis_client.client import connect
+from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.schedule import keys
 from tests.asynq_peer import PENDING, decode, task_key
 from tests.e2e.replicas import Consumer, Replica, at_work, environment, leader_pid, members, replicas, row
@@ -26,7 +26,7 @@ from tests.waiting import until
 @pytest.fixture
 async def server(private_redis: RedisServer) -> AsyncIterator[Redis]:
     """A client of the replicas' own Redis."""
-    async with connect(target_of(private_redis), connections=50) as client:
+    async with redis_for(target_of(private_redis), connections=50) as client:
         yield client
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from peekaping_producer.monitors.events import CHANNEL_PREFIX, TYPES
-from peekaping_producer.redis_client.client import connect
+from peekaping_producer.redis_client.client import redis_for
 from tests.e2e.replicas import Consumer, Replica, at_work, environment, replicas, row
 from tests.servers.databases import SqlDatabase
 from tests.servers.sentinel import NAME, WatchedRedis
@@ -36,13 +36,13 @@ async def test_every_monitor_goes_on_after_a_failover_and_no_tick_is_handed_off_
     await postgres_only.insert("monitors", *(row(each, interval=1) for each in ids))
     env = environment(1, postgres_only.target, SYNC_INTERVAL="3600", **watched_redis.settings)
     with replicas(tmp_path, env, count=2) as both:
-        async with connect(watched_redis.target(), connections=20) as client, at_work(Consumer(client)) as consumer:
+        async with redis_for(watched_redis.target(), connections=20) as client, at_work(Consumer(client)) as consumer:
             await all_go_on(consumer, ids)
         await watched_redis.in_step()
 
         new = await watched_redis.fail_over(how)
 
-        async with connect(watched_redis.target(), connections=20) as client:
+        async with redis_for(watched_redis.target(), connections=20) as client:
             consumer.move_to(client)
             async with at_work(consumer):
                 await all_go_on(consumer, ids)

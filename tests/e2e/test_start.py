@@ -17,7 +17,7 @@ from peekaping_producer.demo import embedded
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.errors import ProducerError, ScheduleError, UnreachableError
 from peekaping_producer.migrate import migrate
-from peekaping_producer.redis_client.client import check_server, connect
+from peekaping_producer.redis_client.client import check_server, redis_for
 from peekaping_producer.targets import DatabaseTarget
 from tests.e2e.replicas import Replica, environment, replicas
 from tests.servers.databases import SqlDatabase, sqlite_target
@@ -265,7 +265,7 @@ async def test_a_missing_column_is_named(
 
 async def refusal(replies: dict[str, bytes | None]) -> ProducerError:
     """What check_server raises for a server that answers like this."""
-    async with fake_redis(replies) as target, connect(target, connections=1) as redis:
+    async with fake_redis(replies) as target, redis_for(target, connections=1) as redis:
         with pytest.raises(ProducerError, match=re.escape(str(target))) as caught:
             await check_server(redis, target)
     return caught.value
@@ -312,7 +312,7 @@ async def test_what_may_pass_is_waited_for_and_what_will_not_is_refused(
     "reply", [b"-NOPERM User u has no permissions to run the 'info' command\r\n", b"-ERR unknown command 'INFO'\r\n"]
 )
 async def test_a_version_that_may_not_be_asked_is_no_reason_to_refuse(reply: bytes) -> None:
-    async with fake_redis({"INFO": reply}) as target, connect(target, connections=1) as redis:
+    async with fake_redis({"INFO": reply}) as target, redis_for(target, connections=1) as redis:
         assert await check_server(redis, target) == "unknown"
 
 
@@ -324,7 +324,7 @@ async def test_what_hello_tells_is_enough(mode: str, words: str) -> None:
     assert words in str(error)
     async with (
         fake_redis({"HELLO": hello("7.2.0"), "INFO": forbidden}) as target,
-        connect(target, connections=1) as redis,
+        redis_for(target, connections=1) as redis,
     ):
         assert await check_server(redis, target) == "7.2.0"
 
@@ -332,5 +332,5 @@ async def test_what_hello_tells_is_enough(mode: str, words: str) -> None:
 @pytest.mark.parametrize("version", ["6.2.0", "7.0.15", "8.0-rc1", "10.1"])
 async def test_a_server_that_can_serve_tells_its_version(version: str) -> None:
     reply = info(redis_version=version, redis_mode="standalone")
-    async with fake_redis({"INFO": reply}) as target, connect(target, connections=1) as redis:
+    async with fake_redis({"INFO": reply}) as target, redis_for(target, connections=1) as redis:
         assert await check_server(redis, target) == version

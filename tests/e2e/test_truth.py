@@ -14,7 +14,7 @@ from aiohttp import ClientSession
 from redis.asyncio import Redis
 
 from peekaping_producer.demo.embedded import RedisServer
-from peekaping_producer.redis_client.client import connect
+from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.schedule import keys
 from tests.asynq_peer import PENDING, task_key
 from tests.e2e.replicas import Replica, environment, replicas, row
@@ -213,7 +213,7 @@ async def at_work(
     await database.insert("monitors", *(row(each, interval=2) for each in ids))
     port = free_port()
     env = environment(private_redis.port, database.target, METRICS_ADDR=f"{HOST}:{port}", SYNC_INTERVAL="2", **settings)
-    async with connect(target_of(private_redis), connections=5) as redis:
+    async with redis_for(target_of(private_redis), connections=5) as redis:
         with replicas(folder, env) as (replica,):
             scene = Scene(redis, database, ids, replica, env, port, folder)
             await until(lambda: {"claim.handed_off", "health.listening"} <= set(replica.events()), "it works")

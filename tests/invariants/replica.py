@@ -206,7 +206,7 @@ class Replica:
         with patch.multiple(
             "peekaping_producer.producer.replica",
             connect=lambda *_args, **_options: self.gate,
-            open_store=lambda *_args, **_options: GatedStore(database, self.gate),
+            store_for=lambda *_args, **_options: GatedStore(database, self.gate),
             Schedule=partial(Schedule, clock=TEST_CLOCK),
             AsynqBroker=partial(AsynqBroker, clock=TEST_CLOCK),
         ):

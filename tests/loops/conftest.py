@@ -10,14 +10,14 @@ from redis.asyncio import Redis
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.task import TaskBuilder
+from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.loops.claims import Claims
 from peekaping_producer.producer.loops.hints import Hints
 from peekaping_producer.producer.loops.reclaimer import Reclaimer
 from peekaping_producer.producer.loops.sync import Sync
 from peekaping_producer.producer.loops.worker import Worker
-from peekaping_producer.producer.oddities import Oddities
 from peekaping_producer.schedule import Schedule, keys
-from peekaping_producer.service.aio import end
+from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.isolation import Suspects
 from tests.asynq_peer import PENDING
@@ -41,7 +41,7 @@ class Parts:
     worker: Worker
     reclaimer: Reclaimer
     suspects: Suspects
-    oddities: Oddities
+    anomalies: Anomalies
 
     async def due(self) -> dict[str, float]:
         return {each.decode(): score for each, score in await self.redis.zrange(keys.DUE, 0, -1, withscores=True)}
@@ -64,7 +64,7 @@ class Parts:
 async def nothing_runs_on() -> AsyncIterator[None]:
     """A test that fails half-way leaves its loops running, and a lost cancellation would then hang the session."""
     yield
-    await end(*(asyncio.all_tasks() - {asyncio.current_task()}))
+    await cancel_and_wait(*(asyncio.all_tasks() - {asyncio.current_task()}))
 
 
 @pytest.fixture
@@ -73,9 +73,9 @@ async def parts(redis: Redis, clock: Clock, schedule: Schedule, broker: AsynqBro
     store, metrics = MemoryStore(), Metrics()
     claims = Claims(schedule, metrics, batch=500)
     dependencies = Dependencies(metrics)
-    oddities = Oddities(metrics)
+    anomalies = Anomalies(metrics)
     suspects = Suspects()
-    hints = Hints(schedule, store, claims, oddities=oddities, metrics=metrics, dependencies=dependencies)
+    hints = Hints(schedule, store, claims, anomalies=anomalies, metrics=metrics, dependencies=dependencies)
 
     async def no_sleep(_seconds: float) -> None: ...
 
@@ -93,7 +93,7 @@ async def parts(redis: Redis, clock: Clock, schedule: Schedule, broker: AsynqBro
             store=store,
             broker=broker,
             hints=hints,
-            oddities=oddities,
+            anomalies=anomalies,
             metrics=metrics,
             dependencies=dependencies,
             interval_s=30,
@@ -104,14 +104,14 @@ async def parts(redis: Redis, clock: Clock, schedule: Schedule, broker: AsynqBro
             claims=claims,
             schedule=schedule,
             store=store,
-            builder=TaskBuilder(server_zone="UTC", report=oddities.report),
+            builder=TaskBuilder(server_zone="UTC", report=anomalies.report),
             broker=broker,
             suspects=suspects,
-            oddities=oddities,
+            anomalies=anomalies,
             metrics=metrics,
             dependencies=dependencies,
         ),
         Reclaimer(schedule, claims, metrics, dependencies),
         suspects,
-        oddities,
+        anomalies,
     )

@@ -12,7 +12,7 @@ from peekaping_producer.monitors.events import monitor_id_of
 from peekaping_producer.producer.loops import hints as hints_module
 from peekaping_producer.producer.loops.events import EventListener
 from peekaping_producer.schedule import keys
-from peekaping_producer.service.aio import end
+from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.service.dependencies import Dependencies
 from tests.loops.conftest import TERM, Parts
 from tests.memory_store import monitor
@@ -160,7 +160,7 @@ async def test_events_are_hinted_counted_and_never_fatal(parts: Parts, listener:
     assert parts.count("events_total", type="monitor.updated", result="ignored") == 1
     assert parts.count("events_total", type="monitor.deleted", result="foreign") == 1
     assert not listening.done()
-    await end(listening)
+    await cancel_and_wait(listening)
 
 
 async def test_a_broken_subscription_is_renewed_and_asks_for_a_sync(parts: Parts, listener: EventListener) -> None:
@@ -173,7 +173,7 @@ async def test_a_broken_subscription_is_renewed_and_asks_for_a_sync(parts: Parts
         await until(lambda: parts.sync._soon.is_set(), "subscribed again", within_s=1)
     await publish(parts.redis, "monitor.created", json.dumps({"type": "monitor.created", "payload": {"id": "m1"}}))
     await until(lambda: len(parts.hints) == 1)
-    await end(listening)
+    await cancel_and_wait(listening)
 
 
 async def test_a_subscription_that_no_longer_answers_is_renewed(
@@ -186,7 +186,7 @@ async def test_a_subscription_that_no_longer_answers_is_renewed(
     await until(lambda: parts.sync._soon.is_set(), "subscribed")
     parts.sync._soon.clear()
     await until(lambda: parts.sync._soon.is_set(), "subscribed again")
-    await end(listening)
+    await cancel_and_wait(listening)
 
 
 async def test_a_storm_of_fifty_thousand_events_is_bounded_and_settles_right(
@@ -206,4 +206,4 @@ async def test_a_storm_of_fifty_thousand_events_is_bounded_and_settles_right(
         return len(parts.hints) == 0 and set(await parts.due()) == set(ids[:250])
 
     await until(settled, within_s=30)
-    await end(*tasks)
+    await cancel_and_wait(*tasks)

@@ -12,7 +12,7 @@ from peekaping_producer.metrics import Metrics
 from peekaping_producer.producer.loops import leader as leader_module
 from peekaping_producer.producer.loops.leader import Leader, node_id
 from peekaping_producer.schedule import Schedule, keys
-from peekaping_producer.service.aio import end
+from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.service.dependencies import Dependencies
 from tests.waiting import until
 
@@ -60,13 +60,13 @@ async def test_one_of_two_leads_and_a_clean_stop_hands_over_within_two_seconds(
     assert (await redis.get(keys.LEADER) or b"").startswith(b"a/")
     assert metrics.registry.get_sample_value("peekaping_producer_is_leader") == 1
 
-    await end(running)
+    await cancel_and_wait(running)
     stopped_at = time.monotonic()
     await until(lambda: bool(second_reigns.begun))
     assert time.monotonic() - stopped_at < 2
     assert first_reigns.ended == first_reigns.begun
     assert metrics.registry.get_sample_value("peekaping_producer_is_leader") == 0
-    await end(waiting)
+    await cancel_and_wait(waiting)
     assert await redis.exists(keys.LEADER) == 0
 
 
@@ -94,7 +94,7 @@ async def test_a_won_campaign_whose_answer_was_lost_is_led_after_the_next(
     won = await redis.get(keys.LEADER) or b""
     await until(lambda: bool(reigns.begun) and reigns.begun[-1] == won.decode(), within_s=2)
     assert leader.term == won.decode()
-    await end(running)
+    await cancel_and_wait(running)
     assert reigns.ended == reigns.begun
 
 
@@ -113,7 +113,7 @@ async def test_who_stops_with_a_campaign_unanswered_leaves_no_key(
     running = asyncio.create_task(leader.run())
     await asked.wait()
     assert await redis.exists(keys.LEADER)
-    await end(running)
+    await cancel_and_wait(running)
     assert not await redis.exists(keys.LEADER)
 
 
@@ -128,7 +128,7 @@ async def test_a_key_that_vanished_begins_a_new_term(
     await until(lambda: len(reigns.begun) == 2)
     assert reigns.begun[0] != reigns.begun[1]
     assert reigns.ended == reigns.begun[:1]
-    await end(running)
+    await cancel_and_wait(running)
 
 
 async def test_a_refused_write_ends_the_term_and_a_new_one_begins(redis: Redis, schedule: Schedule) -> None:
@@ -140,7 +140,7 @@ async def test_a_refused_write_ends_the_term_and_a_new_one_begins(redis: Redis, 
     reigns.fail_with = None
     running = asyncio.create_task(leader.run())
     await until(lambda: len(reigns.begun) == 2)
-    await end(running)
+    await cancel_and_wait(running)
 
 
 async def test_a_usurped_leader_steps_back(redis: Redis, schedule: Schedule, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,14 +151,14 @@ async def test_a_usurped_leader_steps_back(redis: Redis, schedule: Schedule, mon
     await redis.set(keys.LEADER, "go-peer-1", px=60_000)
     await until(lambda: bool(reigns.ended))
     assert leader.term is None
-    await end(running)
+    await cancel_and_wait(running)
     assert await redis.get(keys.LEADER) == b"go-peer-1"
 
 
 async def test_a_leader_that_cannot_renew_stops_trusting_itself_before_the_ttl_ends(
     redis: Redis, schedule: Schedule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the timer its reign would go on for as long as Redis is away."""
+    """Without the timer its leading would go on for as long as Redis is away."""
     monkeypatch.setattr(leader_module, "TTL_S", 2.0)
     monkeypatch.setattr(leader_module, "RENEW_S", 0.2)
     leader, reigns, _ = make(schedule, "a")
@@ -172,7 +172,7 @@ async def test_a_leader_that_cannot_renew_stops_trusting_itself_before_the_ttl_e
     cut_at = time.monotonic()
     await until(lambda: bool(reigns.ended))
     assert time.monotonic() - cut_at < 1.5
-    await end(running)
+    await cancel_and_wait(running)
 
 
 async def test_what_ends_a_reign_for_no_known_reason_ends_the_leader(schedule: Schedule) -> None:

@@ -9,7 +9,7 @@ from redis.exceptions import ResponseError
 from peekaping_producer.errors import BatchError, StoreError, StoreUnavailableError
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.service import aio as tasks_module
-from peekaping_producer.service.aio import end
+from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.service.backoff import Backoff
 from peekaping_producer.service.dependencies import DATABASE, REDIS, Dependencies
 from peekaping_producer.service.loop import Loop, LoopDone
@@ -87,7 +87,7 @@ async def test_a_turn_that_goes_on_after_its_work_says_so(loop: Loop, metrics: M
 
     running = asyncio.create_task(loop.run(turn))
     await until(lambda: turns == 2 and not dependencies.troubles)
-    await end(running)
+    await cancel_and_wait(running)
 
 
 async def test_a_worked_call_does_not_shorten_the_backoff(metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +145,7 @@ async def test_end_cancels_again_where_a_cancellation_got_lost(monkeypatch: pyte
 
     task = asyncio.create_task(deaf())
     await asyncio.sleep(0)
-    await asyncio.wait_for(end(task), 5)
+    await asyncio.wait_for(cancel_and_wait(task), 5)
     assert task.cancelled()
 
 
@@ -165,7 +165,7 @@ async def test_end_leaves_nobody_behind_when_it_is_cancelled_itself(monkeypatch:
 
     task = asyncio.create_task(slow_to_end())
     await asyncio.sleep(0)
-    ending = asyncio.create_task(end(task))
+    ending = asyncio.create_task(cancel_and_wait(task))
     await asyncio.sleep(0)
     ending.cancel()
     await asyncio.sleep(0)

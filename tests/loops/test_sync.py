@@ -7,7 +7,7 @@ import pytest
 from peekaping_producer.errors import StaleTermError, StoreUnavailableError
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.schedule import keys
-from peekaping_producer.service.aio import end
+from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.stores import Session
 from tests.asynq_peer import PENDING
 from tests.loops.conftest import TERM, Parts
@@ -57,7 +57,7 @@ async def test_members_that_are_no_ids_leave_even_when_the_database_is_empty(par
     await parts.sync.run_once(TERM)
     assert await parts.due() == {}
     assert parts.count("monitor_oddities_total", kind="schedule.foreign_member") == 30
-    assert {each["monitor_id"] for each in parts.oddities.current()} == {f"foreign{n}" for n in range(30)}
+    assert {each["monitor_id"] for each in parts.anomalies.current()} == {f"foreign{n}" for n in range(30)}
 
 
 async def test_a_wholly_empty_answer_removes_nothing_from_twenty_members_on(parts: Parts) -> None:
@@ -117,7 +117,7 @@ async def test_a_database_that_fails_in_the_middle_removes_nothing(
 async def test_what_is_gone_leaves_though_it_moves_while_the_answer_is_doubted(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A member without a row goes from due to lease and back; sightings from before the wait would fit no longer."""
+    """A member without a row goes from due to lease and back; members_seen from before the wait would fit no longer."""
     parts.store.put(*(monitor(f"m{n}") for n in range(100)))
     await parts.sync.run_once(TERM)
     for n in range(60):
@@ -230,7 +230,7 @@ async def test_hints_that_could_not_be_remembered_bring_the_next_sync_forward(
     parts.hints.overflowed = True
     await until(lambda: parts.store.reads.count("page_of_plans") == 2, within_s=5)
     assert not parts.hints.overflowed
-    await end(running)
+    await cancel_and_wait(running)
 
 
 async def test_a_stale_leader_changes_nothing(parts: Parts) -> None:

@@ -8,7 +8,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from peekaping_producer.brokers import HandOff
 from peekaping_producer.errors import StoreUnavailableError
-from peekaping_producer.monitors.monitor import Check
+from peekaping_producer.monitors.monitor import MonitorDetails
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.producer.loops.worker import missed_ticks
 from peekaping_producer.schedule import Claim, keys
@@ -128,8 +128,8 @@ async def test_an_unforeseen_error_of_one_monitor_stops_no_other_and_ends_no_rep
     assert await parts.pending() == set(ids) - {"m42"}
     assert set(await parts.leased()) == set()
     assert (await parts.due())["m42"] > parts.clock.now_ms
-    assert [each["monitor_id"] for each in parts.oddities.current()] == ["m42"]
-    assert parts.oddities.current()[0]["kind"] == "monitor.failed"
+    assert [each["monitor_id"] for each in parts.anomalies.current()] == ["m42"]
+    assert parts.anomalies.current()[0]["kind"] == "monitor.failed"
 
 
 async def test_a_monitor_that_breaks_every_read_is_found_while_the_database_answers(
@@ -152,7 +152,7 @@ async def test_a_monitor_that_breaks_every_read_is_found_while_the_database_answ
             await parts.worker.run_once()
     assert await parts.pending() == set(ids) - {"m42"}
     assert (await parts.due())["m42"] > parts.clock.now_ms + 9000
-    assert [each["kind"] for each in parts.oddities.current()] == ["monitor.unreadable"]
+    assert [each["kind"] for each in parts.anomalies.current()] == ["monitor.unreadable"]
 
 
 async def test_a_task_that_the_queue_refuses_is_tried_again_later(
@@ -164,14 +164,14 @@ async def test_a_task_that_the_queue_refuses_is_tried_again_later(
 
     async def refuse(claim: Claim, tasks: list[HealthCheckTask]) -> HandOff:
         handed = await hand_off(claim, [task for task in tasks if task.monitor_id != "m2"])
-        return HandOff(handed.now_ms, handed.exceptions, {"m2": "ResponseError: too large (9 bytes)"})
+        return HandOff(handed.now_ms, handed.not_enqueued, {"m2": "ResponseError: too large (9 bytes)"})
 
     monkeypatch.setattr(parts.broker, "hand_off", refuse)
     await parts.worker.run_once()
     assert (await parts.pending(), await parts.leased()) == ({"m1"}, set())
     assert (await parts.due())["m2"] == parts.clock.now_ms + 10_000.5
     assert parts.count("handed_off_total", outcome="enqueued") == 1
-    (odd,) = parts.oddities.current()
+    (odd,) = parts.anomalies.current()
     assert (odd["kind"], odd["monitor_id"]) == ("monitor.refused", "m2")
 
 
@@ -180,7 +180,7 @@ async def test_a_monitor_whose_table_does_not_answer_waits_alone(parts: Parts, m
     await make_due(parts, "m1", "m2")
 
     async def load(_ids: list[str]) -> Loaded:
-        check = Check(monitor("m1"))
+        check = MonitorDetails(monitor("m1"))
         return Loaded({"m1": check}, {}, {"m2": "heartbeats: no answer in time"}, {"proxies": "no answer in time"})
 
     monkeypatch.setattr(parts.store, "load", load)
@@ -188,7 +188,7 @@ async def test_a_monitor_whose_table_does_not_answer_waits_alone(parts: Parts, m
     assert await parts.pending() == {"m1"}
     assert (await parts.due())["m2"] == parts.clock.now_ms + 2000.5
     assert len(parts.suspects) == 0
-    assert parts.oddities.degraded_tables(60) == {"proxies": "no answer in time"}
+    assert parts.anomalies.degraded_tables(60) == {"proxies": "no answer in time"}
 
 
 async def test_a_member_that_is_too_long_for_an_id_is_reported_and_gone(parts: Parts) -> None:

@@ -147,7 +147,7 @@ class Leading(NamedTuple):
     rows: Read = ()
     """Read before the last edit."""
     seen: tuple[tuple[str, float], ...] = ()
-    """Misfits, or members to be removed."""
+    """Misaligned, or members to be removed."""
     key: str = ""
     """Of the walk that saw them."""
 
@@ -202,9 +202,9 @@ class Leaders:
     def _write(self, sid: Sid, state: Leading) -> Iterator[Step]:
         do, of, term = self._redis.do, self.numbers.of, state.term
         if state.stage == "place":
-            after, misfits = do(sid, "place", term, state.rows)
-            then = Leading(term, "reread", seen=misfits) if misfits else Leading(term)
-            yield Step(f"places {dict(state.rows)}, misfits: {misfits}", "place", after, of(then))
+            after, misaligned = do(sid, "place", term, state.rows)
+            then = Leading(term, "reread", seen=misaligned) if misaligned else Leading(term)
+            yield Step(f"places {dict(state.rows)}, misaligned: {misaligned}", "place", after, of(then))
             retried, _ = do(sid, "place", term, state.rows, True)
             if retried != after:
                 yield Step(f"places {dict(state.rows)} and retries", "place", retried, of(then))

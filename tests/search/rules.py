@@ -42,7 +42,7 @@ class History(NamedTuple):
         )
 
     def later(self, now_ms: int, back_ms: int) -> "History":
-        """Once it is `now_ms`, and all times are then set back by `back_ms`."""
+        """Deduplicator it is `now_ms`, and all times are then set back by `back_ms`."""
         return self._replace(
             not_before=None if self.not_before is None else due_later(self.not_before, now_ms, back_ms),
             stopped_at=None if self.stopped_at is None else max(self.stopped_at, now_ms - CYCLE_MS) - back_ms,
@@ -278,9 +278,9 @@ class Healing:
         term = "healing"
         sid, _ = do(sid, "campaign", "", term)
         plans = tuple((each, row) for each, row in zip(self._ids, rows, strict=True) if row > 0)
-        sid, misfits = do(sid, "place", term, plans)
-        if misfits:
-            sid, _ = do(sid, "move", term, misfits, plans)
+        sid, misaligned = do(sid, "place", term, plans)
+        if misaligned:
+            sid, _ = do(sid, "move", term, misaligned, plans)
         for key in (keys.DUE, keys.LEASE):
             sid, seen = do(sid, "walk", key)
             gone = tuple(one for one in seen if one[0] not in dict(plans))

@@ -18,7 +18,7 @@ from peekaping_producer.errors import StaleTermError
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.redis_client.script import Script
-from peekaping_producer.schedule import Campaign, Claim, Schedule, Sighting, keys
+from peekaping_producer.schedule import Campaign, Claim, Member, Schedule, keys
 from tests import asynq_peer
 from tests.asynq_peer import AsynqPeer
 from tests.search.lua import Client, Scripts, at_once
@@ -215,7 +215,7 @@ class Redis:
         tasks = [HealthCheckTask(each, interval, 5, message(interval)) for each, interval in plans]
         handed = at_once(self._broker.hand_off(_claimed(token, due), tasks))
         assert not handed.refused, handed.refused
-        return tuple(handed.exceptions.items())
+        return tuple(handed.not_enqueued.items())
 
     def _drop(self, token: str, due: Any, ids: tuple[str, ...]) -> Any:
         return at_once(self._schedule.drop(_claimed(token, due), ids))
@@ -231,17 +231,17 @@ class Redis:
 
     def _place(self, term: str, plans: Iterable[tuple[str, int]], retry: bool = False) -> Any:
         placed = at_once(self._schedule.place(term, [Plan(*each) for each in plans], retry=retry))
-        return tuple((seen.id, float(seen.score)) for seen in placed.misfits)
+        return tuple((seen.id, float(seen.score)) for seen in placed.misaligned)
 
-    def _move(self, term: str, misfits: Any, plans: Iterable[tuple[str, int]]) -> Any:
+    def _move(self, term: str, misaligned: Any, plans: Iterable[tuple[str, int]]) -> Any:
         rows = {each: Plan(each, interval) for each, interval in plans}
-        return at_once(self._schedule.move(term, _sightings(misfits), rows))
+        return at_once(self._schedule.move(term, _sightings(misaligned), rows))
 
     def _remove(self, term: str, key: str, seen: Any) -> Any:
         return at_once(self._schedule.remove(term, key, _sightings(seen)))
 
     def _walk(self, key: str) -> Any:
-        async def walk() -> list[Sighting]:
+        async def walk() -> list[Member]:
             return [seen async for page in self._schedule.members(key) for seen in page]
 
         return tuple((seen.id, float(seen.score)) for seen in at_once(walk()))
@@ -325,8 +325,8 @@ def _claimed(token: str, due: Any) -> Claim:
     return Claim(token=token, now_ms=0, due=dict(due), next_due_ms=None, ends_at=0.0)
 
 
-def _sightings(seen: Any) -> list[Sighting]:
-    return [Sighting(each, repr(score)) for each, score in seen]
+def _sightings(seen: Any) -> list[Member]:
+    return [Member(each, repr(score)) for each, score in seen]
 
 
 def _frozen(value: Any) -> Hashable:

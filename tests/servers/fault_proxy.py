@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from dataclasses import dataclass
 from typing import TypeVar
 
-from peekaping_producer.service.aio import end
+from peekaping_producer.service.aio import cancel_and_wait
 from tests.servers.processes import HOST
 
 PIECE = 65536
@@ -61,7 +61,7 @@ class FaultProxy:
 
     async def cut(self) -> None:
         """End every connection there is."""
-        await end(*self._pipes)
+        await cancel_and_wait(*self._pipes)
 
     def forget(self) -> None:
         """Drop without a word what clients send on the connections there are, as a NAT does; new ones work."""
@@ -126,7 +126,7 @@ class FaultProxy:
                 ends.to_server.write(piece)
                 await ends.to_server.drain()
         finally:
-            await end(*replies)
+            await cancel_and_wait(*replies)
 
     async def _deliver(self, ends: Ends, arrived: asyncio.Queue[tuple[float, bytes]]) -> None:
         with suppress(OSError):

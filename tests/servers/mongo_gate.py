@@ -14,7 +14,7 @@ from typing import Any
 
 import bson
 
-from peekaping_producer.service.aio import end
+from peekaping_producer.service.aio import cancel_and_wait
 from tests.servers.processes import HOST
 
 _OP_MSG = 2013
@@ -180,7 +180,7 @@ async def gate(
         yield standing
     finally:
         server.close()
-        await end(*standing.clients)
+        await cancel_and_wait(*standing.clients)
 
 
 async def _message(reader: asyncio.StreamReader) -> bytes:

@@ -80,4 +80,4 @@ async def impostor(play: Callable[[Peer], Awaitable[None]]) -> AsyncIterator[tup
             DatabaseTarget(dialect="mysql", host=processes.HOST, port=port, name="x", user="u", password="s3crét日"),
             peers,
         )
-    await tasks.end(*(meeting for meeting in meetings if meeting))
+    await tasks.cancel_and_wait(*(meeting for meeting in meetings if meeting))

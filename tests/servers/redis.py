@@ -10,7 +10,7 @@ from redis.asyncio.connection import parse_url
 
 from peekaping_producer.demo import embedded
 from peekaping_producer.demo.embedded import EmbeddedServerError, RedisServer
-from peekaping_producer.redis_client.client import connect
+from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.targets import RedisTarget
 from tests.requirements import need
 from tests.servers.given import require_empty_server
@@ -28,7 +28,7 @@ UNIQUE_LOCKS = "asynq:{healthcheck}:unique:"
 async def redis_server() -> AsyncIterator[RedisTarget]:
     """One server for the whole session: TEST_REDIS_URL (it must hold no keys at all), else an embedded one."""
     if url := os.environ.get("TEST_REDIS_URL"):
-        async with connect(_from_url(url), connections=1) as client:
+        async with redis_for(_from_url(url), connections=1) as client:
             await require_empty_server("TEST_REDIS_URL", client)
         yield _from_url(url)
         return
@@ -40,7 +40,7 @@ async def redis_server() -> AsyncIterator[RedisTarget]:
 @pytest_asyncio.fixture
 async def redis(redis_server: RedisTarget) -> AsyncIterator[Redis]:
     """A client of the shared server, whose database is empty; bytes come back. Fails where a test leaks keys."""
-    async with connect(redis_server, connections=100) as client:
+    async with redis_for(redis_server, connections=100) as client:
         if await client.dbsize():
             pytest.fail(f"{redis_server} is not empty, and the tests would flush it", pytrace=False)
         try:

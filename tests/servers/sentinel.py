@@ -12,7 +12,7 @@ from redis.exceptions import ResponseError
 
 from peekaping_producer.demo import embedded
 from peekaping_producer.demo.embedded import HOST, RedisServer, free_port
-from peekaping_producer.redis_client.client import connect
+from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.service import child_processes as leash
 from peekaping_producer.targets import RedisTarget, Sentinels
 from tests.servers import processes
@@ -122,7 +122,7 @@ class WatchedRedis:
 
     async def in_step(self) -> None:
         """Wait until the replica has whatever was written to the master before this call."""
-        async with connect(self.target(), connections=1) as client:
+        async with redis_for(self.target(), connections=1) as client:
             await client.set("test:in-step", 1)
             await until(lambda: _acknowledged(client), "the replica is in step", within_s=60)
 

@@ -30,7 +30,7 @@ from peekaping_producer.demo.view import Audience, Lines, Picture, counted
 from peekaping_producer.errors import ConfigError, UnreachableError
 from peekaping_producer.monitors.monitor import Monitor
 from peekaping_producer.monitors.task import HealthCheckTask
-from peekaping_producer.redis_client.client import connect
+from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.schedule.keys import LEADER
 from peekaping_producer.settings import Settings, load_settings
 from tests.servers.sentinel import WatchedRedis
@@ -216,7 +216,7 @@ async def test_a_borrowed_redis_that_is_not_there_is_named_without_its_password(
 async def test_behind_sentinel_both_replicas_get_whatever_was_given(
     tmp_path: Path, watched_redis: WatchedRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with connect(watched_redis.target(), connections=1) as client:
+    async with redis_for(watched_redis.target(), connections=1) as client:
         await client.flushdb()
     monkeypatch.setattr("peekaping_producer.demo.embedded.find_binary", without_a_binary)
     given = load_settings({"redis"}, environ=watched_redis.settings, dotenv=tmp_path / "none")

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from peekaping_producer.demo import embedded
 from peekaping_producer.demo.embedded import EmbeddedServerError, RedisServer
-from peekaping_producer.redis_client.client import connect
+from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.service import child_processes as leash
 from tests.requirements import need
 from tests.servers.redis import target_of
@@ -36,7 +36,7 @@ def wait_until(condition: Callable[[], object], within: float = 10.0) -> None:
 
 
 async def test_the_server_serves_without_persistence(private_redis: RedisServer) -> None:
-    async with connect(target_of(private_redis), connections=2) as redis:
+    async with redis_for(target_of(private_redis), connections=2) as redis:
         await redis.set("test:key", "kept in memory")
         settings = await redis.config_get("appendonly", "save", "bind", "dir")
     directory = str(private_redis.directory.resolve())
@@ -52,7 +52,7 @@ async def test_the_shared_fixture_starts_empty_and_accepts_known_keys(redis: Red
 async def test_restart_keeps_port_directory_and_what_was_appended() -> None:
     async with embedded.redis_server(args=("--appendonly", "yes", "--appendfsync", "always")) as server:
         port, pid = server.port, server.pid
-        async with connect(target_of(server), connections=2) as redis:
+        async with redis_for(target_of(server), connections=2) as redis:
             await redis.set("test:key", "kept")
             await server.restart(kill=True)
             await redis.connection_pool.disconnect()

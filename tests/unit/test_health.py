@@ -107,7 +107,7 @@ async def test_readyz_says_why_not(served: Served) -> None:
     status, text = await served.get("/readyz")
     assert (status, json.loads(text)) == (
         200,
-        {"ready": True, "reasons": {}, "remarks": ["monitors_set_aside: One failed."]},
+        {"ready": True, "reasons": {}, "notes": ["monitors_set_aside: One failed."]},
     )
     served.vitals.draining = True
     status, text = await served.get("/readyz")

@@ -12,7 +12,7 @@ from redis.exceptions import DataError, RedisError, ResponseError
 
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.errors import ProducerError, ScheduleError
-from peekaping_producer.redis_client.client import check_rights, check_server, connect
+from peekaping_producer.redis_client.client import check_rights, check_server, redis_for
 from peekaping_producer.redis_client.connection import RedisConnection
 from peekaping_producer.redis_client.failures import in_words
 from peekaping_producer.redis_client.server import eviction_policy
@@ -86,7 +86,7 @@ async def test_no_reply_raises_anything_else(garbage: bytes) -> None:
         replies = {"INFO": info(redis_version="7.2.0", redis_mode="standalone"), command: garbage}
         async with fake_redis(replies) as here:
             target = RedisTarget(host=here.host, port=here.port, db=1, username="u", password="p")
-            async with connect(target, connections=2) as client:
+            async with redis_for(target, connections=2) as client:
                 await use(client, target)
                 free = client.connection_pool.max_connections - len(client.connection_pool._in_use_connections)
                 assert free == 2, "a connection that failed keeps no place in the pool"
@@ -102,7 +102,7 @@ async def test_whatever_a_connection_raises_is_translated_and_it_is_closed(
     private_redis: RedisServer, monkeypatch: pytest.MonkeyPatch, method: str, raised: Exception
 ) -> None:
     target = target_of(private_redis)
-    async with connect(target, connections=2) as client:
+    async with redis_for(target, connections=2) as client:
 
         async def fails(*_args: object, **_options: object) -> None:
             raise raised
@@ -118,7 +118,7 @@ async def test_whatever_a_connection_raises_is_translated_and_it_is_closed(
 
 async def test_closing_and_releasing_raise_nothing(private_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     target = target_of(private_redis)
-    client = connect(target, connections=2)
+    client = redis_for(target, connections=2)
     await asyncio.gather(client.get("a"), client.get("b"))
 
     def fails(*_args: object, **_options: object) -> None:
@@ -132,7 +132,7 @@ async def test_closing_and_releasing_raise_nothing(private_redis: RedisServer, m
 
 async def test_a_connection_closed_by_another_task_is_an_error_like_any(private_redis: RedisServer) -> None:
     """As when Redis and the client's shutdown meet in one instant."""
-    async with connect(target_of(private_redis), connections=10) as client:
+    async with redis_for(target_of(private_redis), connections=10) as client:
         rng = random.Random(7)
 
         async def command() -> None:
@@ -150,7 +150,7 @@ async def test_a_connection_closed_by_another_task_is_an_error_like_any(private_
 
 async def test_a_command_that_cannot_be_packed_is_an_error_of_its_own(private_redis: RedisServer) -> None:
     """No connection breaks for that: nothing was sent."""
-    async with connect(target_of(private_redis), connections=1) as client:
+    async with redis_for(target_of(private_redis), connections=1) as client:
         for odd in ("\ud800", object(), ["a"]):
             with pytest.raises(DataError):
                 await client.execute_command("ECHO", odd)  # type: ignore[no-untyped-call]
@@ -180,7 +180,7 @@ def test_a_reply_shows_no_control_characters_and_no_arguments() -> None:
 async def test_a_reply_is_shown_so_wherever_it_turns_up() -> None:
     async with (
         fake_redis({"GET": b"-ERR one. " + b"two " * 500 + b"\r\n"}) as target,
-        connect(target, connections=1) as client,
+        redis_for(target, connections=1) as client,
     ):
         with pytest.raises(ResponseError) as caught:
             await client.get("a")
@@ -194,7 +194,7 @@ async def test_a_name_that_can_be_none_ends_the_start_and_one_that_is_not_found_
         ("nowhere.invalid", ProducerError, "'nowhere.invalid': "),
     ):
         target = RedisTarget(host=host, port=6379)
-        async with connect(target, connections=1) as client:
+        async with redis_for(target, connections=1) as client:
             with pytest.raises(kind) as caught:
                 await check_server(client, target)
         assert words in str(caught.value)
@@ -203,7 +203,7 @@ async def test_a_name_that_can_be_none_ends_the_start_and_one_that_is_not_found_
 
 async def test_the_eviction_policy_is_read_where_it_may_be(private_redis: RedisServer) -> None:
     target = target_of(private_redis)
-    async with connect(target, connections=1) as client:
+    async with redis_for(target, connections=1) as client:
         assert await eviction_policy(client) == "noeviction"
         await client.config_set("maxmemory-policy", "allkeys-lru")
         assert await eviction_policy(client) == "allkeys-lru"
@@ -214,11 +214,11 @@ async def test_the_eviction_policy_is_read_where_it_may_be(private_redis: RedisS
         ({"INFO": forbidden, "CONFIG": forbidden}, None),
         ({"INFO": None, "CONFIG": None}, None),
     ):
-        async with fake_redis(replies) as fake, connect(fake, connections=1) as client:
+        async with fake_redis(replies) as fake, redis_for(fake, connections=1) as client:
             assert await eviction_policy(client) == expected
 
 
 async def test_no_place_in_the_pool_is_an_error_like_any(private_redis: RedisServer) -> None:
-    async with connect(target_of(private_redis), connections=1) as client:
+    async with redis_for(target_of(private_redis), connections=1) as client:
         results = await asyncio.gather(*(client.get("a") for _ in range(5)), return_exceptions=True)
     assert all(isinstance(each, RedisConnectionError) or each is None for each in results)

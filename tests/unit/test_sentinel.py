@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from peekaping_producer.errors import ScheduleError, UnreachableError
 from peekaping_producer.redis_client import sentinel as sentinel_module
-from peekaping_producer.redis_client.client import check_server, connect
+from peekaping_producer.redis_client.client import check_server, redis_for
 from peekaping_producer.targets import RedisTarget, Sentinels, Tls
 from tests.servers.fake_redis import fake_redis, hello, info
 from tests.servers.fault_proxy import fault_proxy
@@ -43,7 +43,7 @@ def behind(*sentinels: RedisTarget | int, password: str | None = None) -> RedisT
 
 async def why_not(target: RedisTarget) -> Exception:
     """What check_server says."""
-    async with connect(target, connections=1) as client:
+    async with redis_for(target, connections=1) as client:
         with pytest.raises((ScheduleError, UnreachableError)) as caught:
             await check_server(client, target)
     assert CANARY not in str(caught.value)
@@ -79,7 +79,7 @@ async def test_one_that_does_not_answer_is_asked_once() -> None:
         fake_redis(SERVING) as master,
         fake_redis(names(master)) as sentinel,
         mute_sentinel() as (mute, taken),
-        connect(behind(free_port(), mute, sentinel), connections=2) as client,
+        redis_for(behind(free_port(), mute, sentinel), connections=2) as client,
     ):
         await new_connections(client, 5)
         assert len(taken) == 1
@@ -91,7 +91,7 @@ async def test_one_that_names_a_replica_is_not_believed_for_ever() -> None:
         fake_redis({"ROLE": REPLICA}) as replica,
         fake_redis(names(replica)) as stale,
         fake_redis(names(master)) as sentinel,
-        connect(behind(stale, sentinel), connections=2) as client,
+        redis_for(behind(stale, sentinel), connections=2) as client,
     ):
         with pytest.raises(RedisConnectionError, match="is not the master that a sentinel calls it"):
             await client.set("test:a", 1)
@@ -103,7 +103,7 @@ async def test_one_that_names_a_dead_master_is_not_believed_for_ever() -> None:
         fake_redis(SERVING) as master,
         fake_redis(names(RedisTarget(host=HOST, port=free_port()))) as stale,
         fake_redis(names(master)) as sentinel,
-        connect(behind(stale, sentinel), connections=2) as client,
+        redis_for(behind(stale, sentinel), connections=2) as client,
     ):
         with pytest.raises(RedisError):
             await client.set("test:a", 1)
@@ -122,7 +122,7 @@ async def test_a_master_that_became_a_replica_is_left_at_once(reply: bytes) -> N
         fake_redis(SERVING) as new,
         fake_redis(SERVING | {"EVALSHA": reply}) as old,
         fake_redis(replies := names(old)) as sentinel,
-        connect(behind(sentinel), connections=1) as client,
+        redis_for(behind(sentinel), connections=1) as client,
     ):
         assert await client.set("test:a", 1)
         replies |= names(new)
@@ -138,7 +138,7 @@ async def test_a_master_that_does_not_know_of_its_end_is_left_without_an_error(m
         fake_redis(SERVING | {"GET": b"$3\r\nold\r\n"}) as old,
         fake_redis(SERVING | {"GET": b"$3\r\nnew\r\n"}) as new,
         fake_redis(replies := names(old)) as sentinel,
-        connect(behind(sentinel), connections=1) as client,
+        redis_for(behind(sentinel), connections=1) as client,
     ):
 
         async def at_the_new_one() -> bool:
@@ -155,7 +155,7 @@ async def test_a_new_master_is_named_in_one_line_for_all_connections(monkeypatch
         fake_redis(SERVING | {"GET": b"$3\r\nold\r\n"}) as old,
         fake_redis(SERVING | {"GET": b"$3\r\nnew\r\n"}) as new,
         fake_redis(replies := names(old)) as sentinel,
-        connect(behind(sentinel), connections=5) as client,
+        redis_for(behind(sentinel), connections=5) as client,
     ):
 
         async def all_at_the_new_one() -> bool:
@@ -176,9 +176,9 @@ async def test_a_role_that_may_not_be_asked_is_found_out_by_hello_or_by_writing(
     silent = SERVING | {"ROLE": refusal, "HELLO": refusal}
     telling = SERVING | {"ROLE": refusal, "HELLO": hello("7.2.0", role="replica")}
     async with fake_redis(silent) as master, fake_redis(telling) as replica:
-        async with fake_redis(names(master)) as sentinel, connect(behind(sentinel), connections=1) as client:
+        async with fake_redis(names(master)) as sentinel, redis_for(behind(sentinel), connections=1) as client:
             assert await client.set("test:a", 1)
-        async with fake_redis(names(replica)) as sentinel, connect(behind(sentinel), connections=1) as client:
+        async with fake_redis(names(replica)) as sentinel, redis_for(behind(sentinel), connections=1) as client:
             with pytest.raises(RedisConnectionError, match="is not the master"):
                 await client.set("test:a", 1)
 
@@ -188,7 +188,7 @@ async def test_a_role_that_is_none_is_no_master(role: bytes) -> None:
     async with (
         fake_redis(SERVING | {"ROLE": role}) as server,
         fake_redis(names(server)) as sentinel,
-        connect(behind(sentinel), connections=1) as client,
+        redis_for(behind(sentinel), connections=1) as client,
     ):
         for _ in range(2):  # a connection that is not greeted to the end is not kept
             with pytest.raises(RedisConnectionError, match="is not the master"):
@@ -200,7 +200,7 @@ async def test_connections_outlive_the_sentinels(monkeypatch: pytest.MonkeyPatch
     async with (
         fake_redis(SERVING) as master,
         fake_redis(replies := names(master)) as sentinel,
-        connect(behind(sentinel), connections=1) as client,
+        redis_for(behind(sentinel), connections=1) as client,
     ):
         assert await client.set("test:a", 1)
         for reply in (None, b"*-1\r\n", b"-NOAUTH Authentication required.\r\n"):
@@ -216,7 +216,7 @@ async def test_sentinels_are_asked_now_and_then_and_not_for_each_command(monkeyp
         fake_redis(SERVING) as master,
         fake_redis(names(master)) as sentinel,
         fault_proxy(sentinel.port) as counting,
-        connect(behind(counting.port), connections=1) as client,
+        redis_for(behind(counting.port), connections=1) as client,
     ):
         assert await client.set("test:a", 1)
         asked = counting.requests
@@ -229,7 +229,7 @@ async def test_other_errors_of_the_master_stay_what_they_are() -> None:
     async with (
         fake_redis(SERVING | {"GET": b"-WRONGTYPE Operation against a key\r\n"}) as master,
         fake_redis(names(master)) as sentinel,
-        connect(behind(sentinel), connections=1) as client,
+        redis_for(behind(sentinel), connections=1) as client,
     ):
         with pytest.raises(RedisError, match="WRONGTYPE"):
             await client.get("test:a")
@@ -263,7 +263,7 @@ async def test_a_password_that_one_sentinel_refuses_does_not_keep_us_from_the_ot
         fake_redis({"AUTH": b"-WRONGPASS invalid username-password pair\r\n"}) as closed,
         fake_redis(SERVING) as master,
         fake_redis(names(master)) as sentinel,
-        connect(behind(closed, sentinel, password=CANARY), connections=1) as client,
+        redis_for(behind(closed, sentinel, password=CANARY), connections=1) as client,
     ):
         assert await client.set("test:a", 1)
 
@@ -305,7 +305,7 @@ async def test_a_master_may_have_a_name_instead_of_an_address(monkeypatch: pytes
         fake_redis(SERVING) as master,
         fake_redis(by_name := names(master, host="localhost")) as sentinel,
         fake_redis(names(master)) as other,
-        connect(behind(sentinel, other), connections=1) as client,
+        redis_for(behind(sentinel, other), connections=1) as client,
     ):
         for reply in (by_name["SENTINEL"], None):
             by_name["SENTINEL"] = reply
@@ -327,7 +327,7 @@ async def test_tls_covers_the_sentinels_and_the_master() -> None:
             target = behind(sentinel_entrance.port)
             for tls in (Tls(ca_file=str(certificate)), Tls(verify=False)):
                 encrypted = msgspec.structs.replace(target, tls=tls)
-                async with connect(encrypted, connections=1) as client:
+                async with redis_for(encrypted, connections=1) as client:
                     assert await check_server(client, encrypted) == "7.2.0"
             untrusted = await why_not(msgspec.structs.replace(target, tls=Tls()))
             in_clear = await why_not(target)
@@ -337,7 +337,7 @@ async def test_tls_covers_the_sentinels_and_the_master() -> None:
 
 async def test_nothing_shows_the_sentinels_password() -> None:
     target = behind(free_port(), password=CANARY)
-    async with connect(target, connections=1) as client:
+    async with redis_for(target, connections=1) as client:
         finder = client.connection_pool.connection_kwargs["finder"]
         for shown in (target, target.sentinels, client, client.connection_pool, finder):
             assert CANARY not in f"{shown!r} {shown!s}"

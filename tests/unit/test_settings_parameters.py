@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from peekaping_producer.stores import open_store
+from peekaping_producer.stores import store_for
 from peekaping_producer.targets import DatabaseTarget, Tls
 from tests.settings_loading import load, problems
 
 
 def database(url: str, **environ: str) -> DatabaseTarget:
     target = load({"database"}, DATABASE_URL=url, **environ).database_target()
-    open_store(target, connections=1)  # refuses what it does not know
+    store_for(target, connections=1)  # refuses what it does not know
     return target
 
 

@@ -89,14 +89,14 @@ def test_what_only_a_replica_knows_is_read_from_its_report() -> None:
     odd = {"monitor_id": "m1", "kind": "monitor.refused", "reason": "Its task is refused."}
     seen = status(
         reports=(
-            report(conditions=(Condition("database_empty", "Empty."),), oddities=(odd,), leads=True, set_aside=1),
+            report(conditions=(Condition("database_empty", "Empty."),), anomalies=(odd,), leads=True, set_aside=1),
             Report("broken", NOW_MS, b'{"conditions": 7}'),
         )
     )
     assert seen.is_failing
     assert seen.conditions == [Condition("database_empty", "Empty. (reported by other)")]
     found = seen.as_json()
-    assert found["oddities"] == [odd]
+    assert found["anomalies"] == [odd]
     assert found["replicas"] == {
         "other": {"leads": True, "set_aside": 1, "unschedulable": 0},
         "broken": {"leads": False, "set_aside": 0, "unschedulable": 0},
@@ -115,7 +115,7 @@ def test_a_code_of_a_newer_replica_counts_as_a_note() -> None:
     assert "of_the_future" not in LEVELS
 
 
-@pytest.mark.parametrize("text", [b"", b"no json", b"[" * 100_000, b"\xff", b'{"oddities": [{"a": 1}]}'])
+@pytest.mark.parametrize("text", [b"", b"no json", b"[" * 100_000, b"\xff", b'{"anomalies": [{"a": 1}]}'])
 def test_a_report_of_another_form_says_nothing(text: bytes) -> None:
     assert decode_report(text) == ReplicaReport()
 

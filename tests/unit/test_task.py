@@ -10,7 +10,7 @@ import pytest
 
 from peekaping_producer.brokers.asynq import encode_message
 from peekaping_producer.monitors.maintenance import MaintenanceWindow
-from peekaping_producer.monitors.monitor import Check, Heartbeat, Monitor, Proxy
+from peekaping_producer.monitors.monitor import Heartbeat, Monitor, MonitorDetails, Proxy
 from peekaping_producer.monitors.task import HealthCheckTask, TaskBuilder, checks_cert_expiry
 from tests.asynq_peer import decode
 from tests.vectors import vectors
@@ -37,9 +37,9 @@ def heartbeat(fields: dict[str, Any]) -> Heartbeat:
     return Heartbeat(**values)
 
 
-def check_of(fields: dict[str, Any]) -> Check:
+def check_of(fields: dict[str, Any]) -> MonitorDetails:
     window = MaintenanceWindow(id="w", active=True, strategy="manual")
-    return Check(
+    return MonitorDetails(
         Monitor(
             fields["MonitorID"],
             fields["MonitorName"],
@@ -117,7 +117,7 @@ def test_a_broken_config_is_reported_without_its_text_and_the_monitor_runs(
     builder: TaskBuilder, reports: Reports, config: str
 ) -> None:
     monitor = Monitor("m1", "n", "http", 60, 16, 0, 60, 0, True, config)
-    (task,) = builder.build([Check(monitor)], 0)
+    (task,) = builder.build([MonitorDetails(monitor)], 0)
     payload = json.loads(task.payload)
     assert (payload["config"], payload["check_cert_expiry"]) == (config, False)
     ((monitor_id, kind, _),) = reports
@@ -126,7 +126,7 @@ def test_a_broken_config_is_reported_without_its_text_and_the_monitor_runs(
 
 def test_a_deep_config_is_no_oddity(builder: TaskBuilder, reports: Reports) -> None:
     config = '{"url": "http://x.example", "check_cert_expiry": true, "a": ' + "[" * 1200 + "]" * 1200 + "}"
-    (task,) = builder.build([Check(Monitor("m1", "n", "http", 60, 16, 0, 60, 0, True, config))], 0)
+    (task,) = builder.build([MonitorDetails(Monitor("m1", "n", "http", 60, 16, 0, 60, 0, True, config))], 0)
     assert b'"check_cert_expiry":true}' in task.payload
     assert reports == []
 
@@ -146,8 +146,8 @@ UNBUILDABLE = {
 def test_a_monitor_that_no_task_can_be_built_of_is_reported_and_the_others_are_built(
     builder: TaskBuilder, reports: Reports, fields: dict[str, Any]
 ) -> None:
-    checks = [Check(Monitor(f"m{n}", "n", "http", 60, 16, 0, 60, 0, True, "{}")) for n in range(3)]
-    checks[1] = Check(msgspec.structs.replace(checks[1].monitor, **fields))
+    checks = [MonitorDetails(Monitor(f"m{n}", "n", "http", 60, 16, 0, 60, 0, True, "{}")) for n in range(3)]
+    checks[1] = MonitorDetails(msgspec.structs.replace(checks[1].monitor, **fields))
     tasks = builder.build(checks, 0)
     assert [task.monitor_id for task in tasks] == ["m0", "m2"]
     ((monitor_id, kind, reason),) = [report for report in reports if report[1] != "monitor.bad_config"]
@@ -159,13 +159,13 @@ def test_a_monitor_that_no_task_can_be_built_of_is_reported_and_the_others_are_b
 def test_a_heartbeat_that_cannot_be_encoded_is_its_monitors_alone(builder: TaskBuilder, reports: Reports) -> None:
     broken = msgspec.structs.replace(BEAT, msg="\ud800"), msgspec.structs.replace(BEAT, time=None)
     monitor = Monitor("m1", "n", "push", 60, 16, 0, 60, 0, True, "{}")
-    tasks = builder.build([Check(monitor, latest_heartbeat=beat) for beat in (*broken, BEAT)], 0)
+    tasks = builder.build([MonitorDetails(monitor, latest_heartbeat=beat) for beat in (*broken, BEAT)], 0)
     assert len(tasks) == 1
     assert [kind for _, kind, _ in reports] == ["monitor.unbuildable"] * 2
 
 
 def test_a_time_beyond_the_calendar_is_reported(builder: TaskBuilder, reports: Reports) -> None:
-    assert builder.build([Check(Monitor("m1", "n", "ping", 60, 16, 0, 60, 0, True, ""))], 10**18) == []
+    assert builder.build([MonitorDetails(Monitor("m1", "n", "ping", 60, 16, 0, 60, 0, True, ""))], 10**18) == []
     assert reports == [("m1", "monitor.unbuildable", "No task can be built: OverflowError.")]
 
 
@@ -175,7 +175,9 @@ def test_a_time_beyond_the_calendar_is_reported(builder: TaskBuilder, reports: R
 )
 def test_an_odd_timeout_and_interval(builder: TaskBuilder, timeout: int, seconds: int) -> None:
     """asynq's workers refuse a message without timeout; one that is negative has passed before the check begins."""
-    (task,) = builder.build([Check(Monitor("m1", "n", "ping", 2**31 - 1, timeout, -1, -1, 2**31 - 1, True, ""))], 0)
+    (task,) = builder.build(
+        [MonitorDetails(Monitor("m1", "n", "ping", 2**31 - 1, timeout, -1, -1, 2**31 - 1, True, ""))], 0
+    )
     payload = json.loads(task.payload)
     assert (payload["timeout"], payload["interval"], payload["max_retries"]) == (timeout, 2**31 - 1, -1)
     assert decode(encode_message(task)).timeout == seconds
@@ -183,7 +185,7 @@ def test_an_odd_timeout_and_interval(builder: TaskBuilder, timeout: int, seconds
 
 def test_a_dangling_proxy_is_reported_and_the_monitor_runs_without(builder: TaskBuilder, reports: Reports) -> None:
     monitor = Monitor("m1", "n", "ping", 60, 16, 0, 60, 0, True, "")
-    (task,) = builder.build([Check(monitor, dangling_proxy_id="p9")], 0)
+    (task,) = builder.build([MonitorDetails(monitor, dangling_proxy_id="p9")], 0)
     assert "proxy" not in json.loads(task.payload)
     assert reports == [("m1", "monitor.dangling_proxy", "Proxy 'p9' does not exist.")]
 
@@ -200,7 +202,7 @@ def test_a_bad_maintenance_window_is_reported_and_the_others_count(builder: Task
         end_date_time="2100-01-01T00:00",
     )
     good = MaintenanceWindow(id="good", active=True, strategy="manual")
-    (task,) = builder.build([Check(monitor, windows=(bad, good))], 1_795_351_066_550)
+    (task,) = builder.build([MonitorDetails(monitor, windows=(bad, good))], 1_795_351_066_550)
     assert json.loads(task.payload)["is_under_maintenance"] is True
     assert [kind for _, kind, _ in reports] == ["monitor.bad_maintenance"]
 
@@ -216,7 +218,7 @@ def test_a_bad_maintenance_window_is_reported_and_the_others_count(builder: Task
     ],
 )
 def test_scheduled_at_is_trimmed_as_go_trims_it(builder: TaskBuilder, now_ms: int, text: str) -> None:
-    (task,) = builder.build([Check(Monitor("m1", "n", "ping", 60, 16, 0, 60, 0, True, ""))], now_ms)
+    (task,) = builder.build([MonitorDetails(Monitor("m1", "n", "ping", 60, 16, 0, 60, 0, True, ""))], now_ms)
     assert json.loads(task.payload)["scheduled_at"] == text
 
 

@@ -17,7 +17,7 @@ from peekaping_producer.producer.loops import vitals as vitals_module
 from peekaping_producer.producer.loops.vitals import STALE_AFTER_S, WEDGED_AFTER_S, Vitals
 from peekaping_producer.schedule import Stats
 from peekaping_producer.service import loop as loop_module
-from peekaping_producer.service.aio import end
+from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.loop import Loop
 from tests.memory_store import MemoryStore
@@ -217,7 +217,7 @@ async def test_what_is_wrong_shows_in_readiness_in_a_metric_and_in_one_line(
         await scene.vitals.run_once()
         await scene.vitals.run_once()
     assert (code in scene.vitals.unready()) is unready
-    assert any(each.startswith(f"{code}: ") for each in scene.vitals.remarks()) is not unready
+    assert any(each.startswith(f"{code}: ") for each in scene.vitals.notes()) is not unready
     assert scene.value("condition", code=code) == 1
     assert [(line["event"], line["code"]) for line in logged] == [("condition.raised", code)]
     scene.schedule.answer = STATS
@@ -225,24 +225,24 @@ async def test_what_is_wrong_shows_in_readiness_in_a_metric_and_in_one_line(
         await scene.vitals.run_once()
     assert [(line["event"], line["code"]) for line in logged] == [("condition.cleared", code)]
     assert scene.value("condition", code=code) == 0
-    assert scene.vitals.remarks() == []
+    assert scene.vitals.notes() == []
 
 
 async def test_no_leader_counts_after_a_moment_only(scene: Scene) -> None:
     scene.schedule.answer = replace(STATS, leader=None, leader_ttl_ms=None)
     scene.watch.now += 5
     await scene.vitals.run_once()
-    assert scene.vitals.remarks() == []
+    assert scene.vitals.notes() == []
     scene.watch.now += 5
     await scene.vitals.run_once()
-    assert [each.partition(":")[0] for each in scene.vitals.remarks()] == ["no_leader"]
+    assert [each.partition(":")[0] for each in scene.vitals.notes()] == ["no_leader"]
 
 
 async def test_a_queue_that_nothing_takes_from_is_a_remark(scene: Scene) -> None:
     scene.broker.answer = Queue({"pending": 9}, 75.0, False, 0)
     await scene.vitals.run_once()
     assert scene.vitals.unready() == {}
-    assert "queue_not_consumed: The next of 9 pending tasks has waited for 75 s" in scene.vitals.remarks()[0]
+    assert "queue_not_consumed: The next of 9 pending tasks has waited for 75 s" in scene.vitals.notes()[0]
 
 
 async def test_what_the_replica_itself_knows_goes_into_its_report_and_nothing_else(scene: Scene) -> None:
@@ -257,5 +257,5 @@ async def test_what_the_replica_itself_knows_goes_into_its_report_and_nothing_el
 async def test_the_report_goes_with_the_replica(scene: Scene) -> None:
     running = asyncio.create_task(scene.vitals.run())
     await until(lambda: bool(scene.schedule.reports))
-    await end(running)
+    await cancel_and_wait(running)
     assert scene.schedule.reports == []

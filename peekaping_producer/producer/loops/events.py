@@ -12,7 +12,7 @@ from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.events import CHANNEL_PREFIX, CHANNELS, TYPES, monitor_id_of
 from peekaping_producer.producer.loops.hints import Hints
 from peekaping_producer.schedule import LONGEST_ID
-from peekaping_producer.service.dedupe import Once
+from peekaping_producer.service.dedupe import Deduplicator
 from peekaping_producer.service.dependencies import REDIS, Dependencies
 from peekaping_producer.service.loop import Loop
 
@@ -41,7 +41,7 @@ class EventListener:
         self._is_id = is_id
         self._on_subscribed = on_subscribed
         self._metrics = metrics
-        self._said = Once()
+        self._said = Deduplicator()
 
     async def run(self) -> None:
         """Listen until cancelled, subscribing again whenever the connection breaks."""
@@ -86,7 +86,7 @@ class EventListener:
         try:
             monitor_id = monitor_id_of(data)
         except ValueError as error:
-            if self._said.first(kind):
+            if self._said.is_new(kind):
                 log.warning(
                     "events.malformed", message="Ignored an event of unknown form.", type=kind, error=str(error)
                 )

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable
 
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.monitor import Plan
+from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.loops.claims import Claims
-from peekaping_producer.producer.oddities import Oddities
 from peekaping_producer.schedule import Placed, Schedule
 from peekaping_producer.service.dependencies import DATABASE, REDIS, Dependencies
 from peekaping_producer.service.isolation import describe, isolate
@@ -32,7 +32,7 @@ class Hints:
         store: MonitorStore,
         claims: Claims,
         *,
-        oddities: Oddities,
+        anomalies: Anomalies,
         metrics: Metrics,
         dependencies: Dependencies,
     ) -> None:
@@ -44,7 +44,7 @@ class Hints:
         self._schedule = schedule
         self._store = store
         self._claims = claims
-        self._oddities = oddities
+        self._anomalies = anomalies
         self._metrics = metrics
         self._not_before: dict[str, float] = {}
         self._retry_s: dict[str, float] = {}
@@ -76,8 +76,8 @@ class Hints:
         await self.loop.run(turn)
 
     async def run_once(self, term: str) -> float:
-        """Wait for hints that are ripe, and follow up to 500 of them. Returns 0."""
-        ripe = await self._ripe()
+        """Wait for hints that are ready, and follow up to 500 of them. Returns 0."""
+        ready = await self._ready()
         self.loop.beat()
         leased: list[str] = []
 
@@ -88,21 +88,21 @@ class Hints:
                 plans = await session.plans([monitor_id for monitor_id in some if self._store.is_id(monitor_id)])
                 for plan in plans.values():
                     if plan.problem:
-                        self._oddities.report(plan.id, "monitor.unschedulable", plan.problem)
+                        self._anomalies.report(plan.id, "monitor.unschedulable", plan.problem)
                 wanted = [plans.get(each) or Plan(each, 0) for each in some]
                 self.loop.beat()
                 leased.extend((await self.place(term, session, wanted, retry=True)).leased)
 
         def set_aside(monitor_id: str, error: Exception) -> None:
             """Sync reads it too; a hint that fails is not worth keeping."""
-            self._oddities.report(monitor_id, "monitor.unplaced", f"Its change is left to sync: {describe(error)}.")
+            self._anomalies.report(monitor_id, "monitor.unplaced", f"Its change is left to sync: {describe(error)}.")
 
         try:
-            await isolate(ripe, attempt, set_aside)
+            await isolate(ready, attempt, set_aside)
         except BaseException:
-            self.add(each for each in ripe if each not in self._not_before)
+            self.add(each for each in ready if each not in self._not_before)
             raise
-        self._retry(ripe, leased)
+        self._retry(ready, leased)
         return 0.0
 
     async def place(self, term: str, session: Session, plans: list[Plan], *, retry: bool = False) -> Placed:
@@ -115,9 +115,9 @@ class Hints:
         """
         placed = await self._schedule.place(term, plans, retry=retry)
         moved = 0
-        if placed.misfits:
-            again = await session.plans([misfit.id for misfit in placed.misfits])
-            moved = await self._schedule.move(term, placed.misfits, again)
+        if placed.misaligned:
+            again = await session.plans([misaligned.id for misaligned in placed.misaligned])
+            moved = await self._schedule.move(term, placed.misaligned, again)
         for change, amount in (("added", placed.added), ("moved", moved), ("removed", placed.removed)):
             if amount:
                 self._metrics.schedule_changes.labels(change).inc(amount)
@@ -125,23 +125,23 @@ class Hints:
             self._claims.nudge()
         return placed
 
-    def _retry(self, ripe: list[str], leased: Collection[str]) -> None:
+    def _retry(self, ready: list[str], leased: Collection[str]) -> None:
         """An edit leaves a lease alone, so that no tick is lost by it, and is followed when the lease is gone."""
-        before = {each: self._retry_s.pop(each, _RETRY_LEASED_S) for each in ripe}
+        before = {each: self._retry_s.pop(each, _RETRY_LEASED_S) for each in ready}
         for each in leased:
             self._retry_s[each] = min(2 * before[each], _LONGEST_RETRY_S)
             if each not in self._not_before:
                 self.add([each], delay_s=before[each])
 
-    async def _ripe(self) -> list[str]:
+    async def _ready(self) -> list[str]:
         while True:
             self._more.clear()
             now = time.monotonic()
-            ripe = [each for each, at in self._not_before.items() if at <= now][:_BATCH]
-            if ripe:
-                for each in ripe:
+            ready = [each for each, at in self._not_before.items() if at <= now][:_BATCH]
+            if ready:
+                for each in ready:
                     del self._not_before[each]
-                return ripe
+                return ready
             self.loop.rest()
             wait_s = min(self._not_before.values(), default=now + 3600) - now
             try:

@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 from peekaping_producer.errors import StaleTermError
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.schedule import Campaign, Campaigned, Schedule
-from peekaping_producer.service.aio import end
+from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.service.dependencies import REDIS, Dependencies
 from peekaping_producer.service.loop import Loop
 
@@ -61,7 +61,7 @@ class Leader:
         self._schedule = schedule
         self._lead = lead
         self._metrics = metrics
-        self._reign: asyncio.Task[None] | None = None
+        self._leading: asyncio.Task[None] | None = None
         self._distrust: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
@@ -77,8 +77,8 @@ class Leader:
 
     async def run_once(self) -> float:
         """Renew or ask once; a leader then waits here until it must renew. Returns the seconds until the next turn."""
-        if self._reign and self._reign.done():
-            await self._leave_behind(self._reign)
+        if self._leading and self._leading.done():
+            await self._leave_behind(self._leading)
         begin = self._unanswered = self._unanswered or f"{self.node}/{secrets.token_hex(6)}"
         asked_at = time.monotonic()
         answer = await self._schedule.campaign(self.term or "", begin, TTL_S)
@@ -93,16 +93,16 @@ class Leader:
             self._trust(asked_at)
         self.loop.succeeded()
         self.loop.rest()
-        if self._reign:
-            await asyncio.wait({self._reign}, timeout=RENEW_S)
+        if self._leading:
+            await asyncio.wait({self._leading}, timeout=RENEW_S)
             return 0.0
         return min(ASK_S, answer.ttl_s + 0.005) if answer.ttl_s else ASK_S
 
-    async def _leave_behind(self, reign: asyncio.Task[None]) -> None:
-        """End a term whose reign is over. One that was not trusted may still be renewed by a late reply: nobody would
+    async def _leave_behind(self, leading: asyncio.Task[None]) -> None:
+        """End a term whose leading is over. One that was not trusted may still be renewed by a late reply: nobody would
         lead for as long as that key lives, so it is given up.
         """
-        term, distrusted = self.term, reign.cancelled()
+        term, distrusted = self.term, leading.cancelled()
         await self._end("not renewed in time" if distrusted else "its writes were refused")
         if term and distrusted:
             await self._schedule.resign(term)
@@ -123,7 +123,7 @@ class Leader:
                 holder=answer.holder,
                 had=left,
             )
-        self._reign = asyncio.create_task(self._lead_until_stale(term), name="reign")
+        self._leading = asyncio.create_task(self._lead_until_stale(term), name="leading")
         self._metrics.is_leader.set(1)
         self._metrics.leader_transitions.inc()
         log.info("leader.won", message="This replica leads.", term=term)
@@ -138,20 +138,20 @@ class Leader:
         if self._distrust:
             self._distrust.cancel()
         trusted_for_s = since + TTL_S - TRUST_MARGIN_S - time.monotonic()
-        reign = self._reign
-        self._distrust = asyncio.get_running_loop().call_later(trusted_for_s, lambda: reign and reign.cancel())
+        leading = self._leading
+        self._distrust = asyncio.get_running_loop().call_later(trusted_for_s, lambda: leading and leading.cancel())
 
     async def _end(self, reason: str) -> None:
         """Stop leading, whatever state that is in. Raises what ended `lead` if it was unforeseen."""
-        if self._reign is None:
+        if self._leading is None:
             return
-        reign, term = self._reign, self.term
-        self._reign = self.term = None
+        leading, term = self._leading, self.term
+        self._leading = self.term = None
         if self._distrust:
             self._distrust.cancel()
         self._metrics.is_leader.set(0)
         self._metrics.leader_transitions.inc()
         log.info("leader.ended", message=f"This replica no longer leads: {reason}.", term=term)
-        await end(reign)
-        if not reign.cancelled() and (error := reign.exception()):
+        await cancel_and_wait(leading)
+        if not leading.cancelled() and (error := leading.exception()):
             raise error

@@ -13,9 +13,9 @@ import structlog
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.monitor import Plan
+from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.loops.hints import Hints
-from peekaping_producer.producer.oddities import Oddities
-from peekaping_producer.schedule import LONGEST_ID, Schedule, Sighting, chunks, keys
+from peekaping_producer.schedule import LONGEST_ID, Member, Schedule, chunks, keys
 from peekaping_producer.service.dependencies import DATABASE, REDIS, Dependencies
 from peekaping_producer.service.isolation import describe, isolate
 from peekaping_producer.service.loop import Loop
@@ -43,7 +43,7 @@ class Sync:
         store: MonitorStore,
         broker: AsynqBroker,
         hints: Hints,
-        oddities: Oddities,
+        anomalies: Anomalies,
         metrics: Metrics,
         dependencies: Dependencies,
         interval_s: float,
@@ -59,7 +59,7 @@ class Sync:
         self._store = store
         self._broker = broker
         self._hints = hints
-        self._oddities = oddities
+        self._anomalies = anomalies
         self._metrics = metrics
         self._interval_s = interval_s
         self._sleep = sleep
@@ -151,11 +151,11 @@ class Sync:
             self._hints.add((await self._hints.place(term, session, some)).leased)
 
         def set_aside(plan: Plan, error: Exception) -> None:
-            self._oddities.report(plan.id, "monitor.unplaced", f"The schedule cannot hold it: {describe(error)}.")
+            self._anomalies.report(plan.id, "monitor.unplaced", f"The schedule cannot hold it: {describe(error)}.")
 
         for plan in plans:
             if plan.problem:
-                self._oddities.report(plan.id, "monitor.unschedulable", plan.problem)
+                self._anomalies.report(plan.id, "monitor.unschedulable", plan.problem)
         await isolate([plan for plan in plans if len(plan.id) <= LONGEST_ID], attempt, set_aside)
 
     async def _remove_unknown(self, term: str, session: Session, known: set[int]) -> None:
@@ -163,8 +163,8 @@ class Sync:
         await self._expel(term, unknown)
         foreign, ours = _split(unknown, self._store.is_id)
         for seen in (seen for some in foreign.values() for seen in some):
-            self._oddities.report(seen.id, "schedule.foreign_member", "No monitor id of this database: removed.")
-        await self._remove(term, foreign, "schedule.foreign_members", "Removed members that are no monitor ids.")
+            self._anomalies.report(seen.id, "schedule.foreign_member", "No monitor id of this database: removed.")
+        await self._remove(term, foreign, "schedule.foreign_member", "Removed members that are no monitor ids.")
         self.refused_removal = not known and members >= BELIEVE_EMPTY_BELOW
         if self.refused_removal:
             self._metrics.sync_refused.inc()
@@ -176,41 +176,41 @@ class Sync:
             return
         if len(known) < SUSPICIOUS_SHARE * members:
             ours = await self._absent_twice(session, ours)
-        for key, sightings in ours.items():
-            for some in chunks(sightings):
+        for key, members_seen in ours.items():
+            for some in chunks(members_seen):
                 async with self._hints.placing:  # a monitor that is resumed meanwhile is placed before this or after it
                     absent = await self._absent(session, some)
                     await self._remove(term, {key: absent}, "sync.removed", "Removed monitors that are gone or paused.")
 
-    async def _expel(self, term: str, unknown: dict[str, list[Sighting]]) -> None:
+    async def _expel(self, term: str, unknown: dict[str, list[Member]]) -> None:
         """Remove members that are too long to be ids: Redis may refuse to be sent one of them."""
-        for key, sightings in unknown.items():
-            long = [seen for seen in sightings if len(seen.id) > LONGEST_ID]
+        for key, members_seen in unknown.items():
+            long = [seen for seen in members_seen if len(seen.id) > LONGEST_ID]
             for seen in long:
-                self._oddities.report(seen.id[:40], "schedule.foreign_member", "Longer than any monitor's id: removed.")
+                self._anomalies.report(seen.id[:40], "schedule.foreign_member", "Longer than any id: removed.")
             removed = await self._schedule.expel(term, key, (seen.score for seen in long))
             self._metrics.schedule_changes.labels("removed").inc(removed)
 
-    async def _members(self, wanted: Callable[[str], bool]) -> tuple[int, dict[str, list[Sighting]]]:
+    async def _members(self, wanted: Callable[[str], bool]) -> tuple[int, dict[str, list[Member]]]:
         """How many members the schedule has, and by set those that are wanted."""
         members = 0
-        found: dict[str, list[Sighting]] = {keys.DUE: [], keys.LEASE: []}
-        for key, sightings in found.items():
+        found: dict[str, list[Member]] = {keys.DUE: [], keys.LEASE: []}
+        for key, members_seen in found.items():
             async for page in self._schedule.members(key):
                 self.loop.beat()
                 members += len(page)
-                sightings.extend(seen for seen in page if wanted(seen.id))
+                members_seen.extend(seen for seen in page if wanted(seen.id))
         return members, found
 
-    async def _absent_twice(self, session: Session, ours: dict[str, list[Sighting]]) -> dict[str, list[Sighting]]:
+    async def _absent_twice(self, session: Session, ours: dict[str, list[Member]]) -> dict[str, list[Member]]:
         """Where the answer is much smaller than the schedule: what is absent now, and has to be so again later on.
 
         The members are walked again after the wait: those that nobody runs go from due to lease and back meanwhile.
         """
         absent = {
             seen.id
-            for sightings in ours.values()
-            for some in chunks(sightings)
+            for members_seen in ours.values()
+            for some in chunks(members_seen)
             for seen in await self._absent(session, some)
         }
         if not absent:
@@ -220,24 +220,24 @@ class Sync:
         await self._sleep(READ_AGAIN_AFTER_S)
         return (await self._members(absent.__contains__))[1]
 
-    async def _absent(self, session: Session, sightings: list[Sighting]) -> list[Sighting]:
+    async def _absent(self, session: Session, members_seen: list[Member]) -> list[Member]:
         """Those of up to 1,000 that have no row, or one that does not run, at this moment."""
         self.loop.beat()
-        plans = await session.plans([seen.id for seen in sightings])
-        return [seen for seen in sightings if seen.id not in plans or plans[seen.id].interval <= 0]
+        plans = await session.plans([seen.id for seen in members_seen])
+        return [seen for seen in members_seen if seen.id not in plans or plans[seen.id].interval <= 0]
 
-    async def _remove(self, term: str, gone: dict[str, list[Sighting]], event: str, message: str) -> None:
+    async def _remove(self, term: str, gone: dict[str, list[Member]], event: str, message: str) -> None:
         removed = 0
-        for key, sightings in gone.items():
-            removed += await self._schedule.remove(term, key, sightings)
+        for key, members_seen in gone.items():
+            removed += await self._schedule.remove(term, key, members_seen)
         if removed:
             self._metrics.schedule_changes.labels("removed").inc(removed)
             log.info(event, message=message, count=removed)
 
 
 def _split(
-    unknown: dict[str, list[Sighting]], is_id: Callable[[str], bool]
-) -> tuple[dict[str, list[Sighting]], dict[str, list[Sighting]]]:
+    unknown: dict[str, list[Member]], is_id: Callable[[str], bool]
+) -> tuple[dict[str, list[Member]], dict[str, list[Member]]]:
     """What is no id of this database, and what is; without members too long for any, which are expelled."""
     fit = {key: [seen for seen in some if len(seen.id) <= LONGEST_ID] for key, some in unknown.items()}
     foreign = {key: [seen for seen in some if not is_id(seen.id)] for key, some in fit.items()}

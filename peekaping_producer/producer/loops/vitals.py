@@ -199,6 +199,6 @@ class Vitals:
         """Why no work should be expected of this replica now, by condition; empty means ready."""
         return {each.code: each.reason for each in self.conditions() if each.level is Level.UNREADY}
 
-    def remarks(self) -> list[str]:
+    def notes(self) -> list[str]:
         """What is wrong although this replica can work: a code and a sentence each."""
         return [f"{each.code}: {each.reason}" for each in self.conditions() if each.level is not Level.UNREADY]

@@ -12,8 +12,8 @@ from peekaping_producer.brokers import Broker, HandOff
 from peekaping_producer.errors import BatchError, RowsError, StoreError, StoreUnavailableError
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.task import HealthCheckTask, TaskBuilder
+from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.loops.claims import Claims
-from peekaping_producer.producer.oddities import Oddities
 from peekaping_producer.schedule import Claim, Outcome, Schedule
 from peekaping_producer.service.dependencies import DATABASE, REDIS, Dependencies
 from peekaping_producer.service.isolation import Suspects, describe, isolate
@@ -47,7 +47,7 @@ class Worker:
         builder: TaskBuilder,
         broker: Broker,
         suspects: Suspects,
-        oddities: Oddities,
+        anomalies: Anomalies,
         metrics: Metrics,
         dependencies: Dependencies,
     ) -> None:
@@ -60,7 +60,7 @@ class Worker:
         self._builder = builder
         self._broker = broker
         self._suspects = suspects
-        self._oddities = oddities
+        self._anomalies = anomalies
         self._metrics = metrics
 
     async def run(self) -> None:
@@ -113,11 +113,11 @@ class Worker:
 
         def set_aside(monitor_id: str, error: Exception) -> None:
             kind = "monitor.unreadable" if isinstance(error, RowsError) else "monitor.failed"
-            self._oddities.report(monitor_id, kind, f"It is set aside: {describe(error)}.")
+            self._anomalies.report(monitor_id, kind, f"It is set aside: {describe(error)}.")
             failed[monitor_id] = kind
 
         for member in claim.removed:
-            self._oddities.report(member, "schedule.foreign_member", "Longer than any monitor's id: removed.")
+            self._anomalies.report(member, "schedule.foreign_member", "Longer than any monitor's id: removed.")
         trouble: _UnreadError | BatchError | None = None
         for group in self._suspects.groups(claim.due):
             if time.monotonic() >= claim.ends_at:
@@ -175,20 +175,20 @@ class Worker:
             self._account(claim, tasks, handed)
             failed |= handed.refused
             for monitor_id, reason in handed.refused.items():
-                self._oddities.report(monitor_id, "monitor.refused", f"Its task is refused: {reason}.")
+                self._anomalies.report(monitor_id, "monitor.refused", f"Its task is refused: {reason}.")
             for monitor_id in handed.running:
-                self._oddities.report(monitor_id, "monitor.overlapping", "Its check has been running for many ticks.")
+                self._anomalies.report(monitor_id, "monitor.overlapping", "Its check has been running for many ticks.")
             for monitor_id in handed.wrong_type:
-                self._oddities.report(monitor_id, "monitor.wrong_type", "Its task's key held no task: replaced.")
+                self._anomalies.report(monitor_id, "monitor.wrong_type", "Its task's key held no task: replaced.")
         if len(tasks) < len(ids):
             built = {task.monitor_id for task in tasks}
             failed |= loaded.broken | {c.monitor.id: "unbuilt" for c in runs if c.monitor.id not in built}
             for monitor_id, reason in loaded.broken.items():
-                self._oddities.report(monitor_id, "monitor.unreadable", reason)
+                self._anomalies.report(monitor_id, "monitor.unreadable", reason)
             await self._drop(claim, ids, loaded)
             await self._let_wait(claim, loaded.waiting)
         for table, reason in loaded.degraded.items():
-            self._oddities.degraded(table, reason)
+            self._anomalies.degraded(table, reason)
         self._suspects.worked(each for each in ids if each not in failed)
         sizes = {task.monitor_id: len(task.payload) for task in tasks if failed}
         await self._set_aside(claim, failed, alone=False, sizes=sizes)
@@ -197,7 +197,7 @@ class Worker:
         drops = [monitor_id for monitor_id, check in loaded.checks.items() if not check.monitor.runs]
         for monitor_id in ids:
             if not self._store.is_id(monitor_id):
-                self._oddities.report(monitor_id, "schedule.foreign_member", "No monitor id of this database: removed.")
+                self._anomalies.report(monitor_id, "schedule.foreign_member", "Not a monitor id: removed.")
                 drops.append(monitor_id)
         if drops:
             dropped = await self._schedule.drop(claim, drops)
@@ -206,7 +206,7 @@ class Worker:
 
     async def _let_wait(self, claim: Claim, waiting: Mapping[str, str]) -> None:
         for monitor_id, reason in waiting.items():
-            self._oddities.report(monitor_id, "monitor.waiting", reason)
+            self._anomalies.report(monitor_id, "monitor.waiting", reason)
         if waiting:
             await self._claims.postpone(claim, waiting, RETRY_WAITING_S)
             self._metrics.handed_off.labels(Outcome.WAITING.value).inc(len(waiting))
@@ -226,8 +226,8 @@ class Worker:
 
     def _account(self, claim: Claim, tasks: list[HealthCheckTask], handed: HandOff) -> None:
         counts = dict.fromkeys(Outcome, 0)
-        counts[Outcome.ENQUEUED] = len(tasks) - len(handed.exceptions) - len(handed.refused)
-        for outcome in handed.exceptions.values():
+        counts[Outcome.ENQUEUED] = len(tasks) - len(handed.not_enqueued) - len(handed.refused)
+        for outcome in handed.not_enqueued.values():
             counts[outcome] += 1
         for outcome, count in counts.items():
             if count:
@@ -235,7 +235,7 @@ class Worker:
 
         lags_ms, missed = [], 0
         for task in tasks:
-            if handed.exceptions and handed.exceptions.get(task.monitor_id) in (Outcome.LOST, Outcome.UNCONFIRMED):
+            if handed.not_enqueued and handed.not_enqueued.get(task.monitor_id) in (Outcome.LOST, Outcome.UNCONFIRMED):
                 continue
             if task.monitor_id in handed.refused:
                 continue

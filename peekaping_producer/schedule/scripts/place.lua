@@ -15,7 +15,7 @@ local due = redis.call('ZMSCORE', KEYS[1], unpack(ids))
 local lease = redis.call('ZMSCORE', KEYS[2], unpack(ids))
 
 local scores, removed, leased = {}, {}, {}
-local misfits = {}
+local misaligned = {}
 local added = 0
 for i, id in ipairs(ids) do
   local period = tonumber(ARGV[2 * i + 4])
@@ -36,8 +36,8 @@ for i, id in ipairs(ids) do
         scores[#scores + 1] = id
       end
     elseif score > now + slack and (score % period ~= 0 or score > now + period + slack) then
-      misfits[#misfits + 1] = id
-      misfits[#misfits + 1] = due[i]
+      misaligned[#misaligned + 1] = id
+      misaligned[#misaligned + 1] = due[i]
     end
   end
 end
@@ -47,4 +47,4 @@ if #removed > 0 then
   redis.call('ZREM', KEYS[2], unpack(removed))
   redis.call('ZREM', KEYS[4], unpack(removed))
 end
-return {'placed', added, #removed, leased, misfits}
+return {'placed', added, #removed, leased, misaligned}

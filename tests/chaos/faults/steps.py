@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from peekaping_producer.service.aio import end
+from peekaping_producer.service.aio import cancel_and_wait
 from tests.chaos.faults.fault import Fault, MissedError
 from tests.chaos.fleet import Member
 from tests.chaos.steps import Step
@@ -86,7 +86,7 @@ async def held(world: World, script: str, at: At) -> tuple[Member, Trap]:
     except TimeoutError:
         raise MissedError(f"no {script} was {at} within {SPRINGS_WITHIN_S:g} s") from None
     finally:
-        await end(*waiting)
+        await cancel_and_wait(*waiting)
 
 
 def brought_some(claim: Step) -> bool:

@@ -5,7 +5,7 @@ import time
 import structlog
 
 from peekaping_producer.metrics import Metrics
-from peekaping_producer.service.dedupe import Once
+from peekaping_producer.service.dedupe import Deduplicator
 
 log = structlog.stdlib.get_logger()
 
@@ -15,24 +15,24 @@ _MOST_CURRENT = 1000
 _LONGEST_TEXT = 200
 
 
-class Oddities:
+class Anomalies:
     """Warns of each (monitor, kind, reason) once, as long as it remembers it."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._said = Once()
+        self._said = Deduplicator()
         self._current: dict[tuple[str, str], tuple[float, str]] = {}
         self._degraded: dict[str, tuple[float, str]] = {}
 
     def report(self, monitor_id: str, kind: str, reason: str) -> None:
         """`kind` is a dotted event name, `reason` a sentence without secrets."""
-        self._metrics.oddities.labels(kind).inc()
+        self._metrics.anomalies.labels(kind).inc()
         shown, reason = _bounded(ascii(monitor_id)[1:-1]), _bounded(reason)
         self._current.pop((shown, kind), None)
         if len(self._current) >= _MOST_CURRENT:
             del self._current[next(iter(self._current))]
         self._current[shown, kind] = (time.monotonic(), reason)
-        if self._said.first((monitor_id, kind, reason)):
+        if self._said.is_new((monitor_id, kind, reason)):
             log.warning(kind, message=reason, monitor_id=shown)
 
     def degraded(self, table: str, reason: str) -> None:
