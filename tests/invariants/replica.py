@@ -205,7 +205,7 @@ class Replica:
         self._loop = Loop()
         with patch.multiple(
             "peekaping_producer.producer.replica",
-            connect=lambda *_args, **_options: self.gate,
+            redis_for=lambda *_args, **_options: self.gate,
             store_for=lambda *_args, **_options: GatedStore(database, self.gate),
             Schedule=partial(Schedule, clock=TEST_CLOCK),
             AsynqBroker=partial(AsynqBroker, clock=TEST_CLOCK),
