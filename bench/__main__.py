@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from bench.figures import Figure, Report
-from bench.ground import ground
+from bench.harness import harness
 from bench.options import Options
 from bench.scenarios import DEFAULT, FURTHER
 from bench.servers import STORES
@@ -71,7 +71,7 @@ def main() -> int:
 
 
 async def _measure(name: str, options: Options, store: str) -> list[Figure]:
-    async with ground(store, empty_them=options.empty_them) as here:
+    async with harness(store, empty_them=options.empty_them) as here:
         figures = await (DEFAULT | FURTHER)[name](here, options)
     if store == "postgres":
         return figures

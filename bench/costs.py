@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.ground import Ground, Process, cpu_s, cpu_s_of
+from bench.harness import Harness, Process, cpu_s, cpu_s_of
 
 _DATABASES = ("postgres", "mariadbd")
 
@@ -29,9 +29,9 @@ class Costs:
         )
 
 
-async def costs(ground: Ground, producers: Sequence[Process]) -> Costs:
+async def costs(harness: Harness, producers: Sequence[Process]) -> Costs:
     """As of now."""
-    counts = await ground.redis.info("commandstats")
+    counts = await harness.redis.info("commandstats")
     in_scripts = sum(counts.get(f"cmdstat_{name}", {}).get("usec", 0) for name in ("eval", "evalsha"))
     return Costs(sum(map(cpu_s, producers)), in_scripts / 1e6, sum(map(cpu_s_of, _databases())))
 

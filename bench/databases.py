@@ -24,8 +24,8 @@ from bench.servers import DATABASE_URL, database_of
 from peekaping_producer.migrate import migrate
 from peekaping_producer.stores.sqlite_connection import SqliteConnection
 from peekaping_producer.targets import DatabaseTarget
-from tests.servers import mysql, postgres, processes
-from tests.servers.databases import TABLES
+from tests.kit import mysql, postgres, processes
+from tests.kit.databases import TABLES
 
 POSTGRES_OPTIONS = ("shared_buffers=2GB", "max_wal_size=16GB", "maintenance_work_mem=1GB")
 MYSQL_OPTIONS = ("--innodb-buffer-pool-size=6G", "--innodb-log-file-size=4G", "--max-connections=200")

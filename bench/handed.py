@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from peekaping_producer.brokers.asynq import PENDING, TASK_ID_PREFIX, TASK_KEY_PREFIX
 from peekaping_producer.schedule import keys
-from tests.asynq_peer import decode
+from tests.kit.asynq_peer import decode
 
 _CHUNK = 1000
 

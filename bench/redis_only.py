@@ -4,7 +4,7 @@ import time
 
 from redis import Redis
 
-from bench.ground import now_ms
+from bench.harness import now_ms
 from peekaping_producer.brokers.asynq import PENDING, encode_message
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule import keys

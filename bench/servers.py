@@ -11,9 +11,8 @@ from peekaping_producer.errors import ConfigError
 from peekaping_producer.migrate import migrate
 from peekaping_producer.settings.urls import parse_database_url
 from peekaping_producer.targets import DatabaseTarget
-from tests.e2e import replicas
-from tests.servers import databases, mongo, mysql, postgres, processes
-from tests.servers.given import NotEmptyError, require_empty
+from tests.kit import databases, mongo, mysql, postgres, processes, replicas
+from tests.kit.given import NotEmptyError, require_empty
 
 STORES = ("postgres", "mysql", "sqlite", "mongo")
 REDIS_URL, DATABASE_URL = "BENCH_REDIS_URL", "BENCH_DATABASE_URL"

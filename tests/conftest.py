@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-pytest_plugins = [f"tests.servers.{name}" for name in ("redis", "postgres", "mysql", "mongo", "schedule", "sentinel")]
+pytest_plugins = [f"tests.kit.{name}" for name in ("redis", "postgres", "mysql", "mongo", "schedule", "sentinel")]
 
 # The servers that this shell names for the product are none of the tests' business.
 for _name in [name for name in os.environ if name.startswith(("DB_", "REDIS_", "DATABASE_URL"))]:

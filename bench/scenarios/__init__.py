@@ -1,9 +1,9 @@
-"""One module for each scenario: `async def run(ground, options) -> list[Figure]`, which checks what it counts."""
+"""One module for each scenario: `async def run(harness, options) -> list[Figure]`, which checks what it counts."""
 
 from collections.abc import Awaitable, Callable
 
 from bench.figures import Figure
-from bench.ground import Ground
+from bench.harness import Harness
 from bench.options import Options
 from bench.scenarios import (
     cold,
@@ -21,7 +21,7 @@ from bench.scenarios import (
     throughput,
 )
 
-Scenario = Callable[[Ground, Options], Awaitable[list[Figure]]]
+Scenario = Callable[[Harness, Options], Awaitable[list[Figure]]]
 
 DEFAULT: dict[str, Scenario] = {
     "throughput": throughput.run,

@@ -5,44 +5,44 @@ import signal
 import time
 
 from bench.figures import Figure
-from bench.ground import Ground, Process
+from bench.harness import Harness, Process
 from bench.options import Options
 from peekaping_producer.producer.loops.leader import TTL_S
 from peekaping_producer.schedule import keys
-from tests.e2e.replicas import leader_pid
+from tests.kit.replicas import leader_pid
 
 _WITHIN_S = 30.0
 
 
-async def run(ground: Ground, options: Options) -> list[Figure]:
+async def run(harness: Harness, options: Options) -> list[Figure]:
     """The kill comes right after a renewal, which is the worst moment for it."""
-    await ground.fill(options.monitors or 1000)
-    crash = [await _round(ground, signal.SIGKILL) for _ in range(options.rounds)]
-    clean = [await _round(ground, signal.SIGTERM) for _ in range(options.rounds)]
+    await harness.fill(options.monitors or 1000)
+    crash = [await _round(harness, signal.SIGKILL) for _ in range(options.rounds)]
+    clean = [await _round(harness, signal.SIGTERM) for _ in range(options.rounds)]
     return [
         Figure("failover after SIGKILL", "s", crash, must=11, aim=10.5),
         Figure("failover after SIGTERM", "s", clean, must=2, aim=1),
     ]
 
 
-async def _round(ground: Ground, how: signal.Signals) -> float:
-    await ground.redis.delete(keys.LEADER)
-    async with ground.replicas(2) as replicas:
-        leader = await _leader(ground, replicas)
+async def _round(harness: Harness, how: signal.Signals) -> float:
+    await harness.redis.delete(keys.LEADER)
+    async with harness.replicas(2) as replicas:
+        leader = await _leader(harness, replicas)
         await asyncio.sleep(2)  # both are up, and the other one has asked in vain
-        while await ground.redis.pttl(keys.LEADER) < TTL_S * 1000 - 50:
+        while await harness.redis.pttl(keys.LEADER) < TTL_S * 1000 - 50:
             await asyncio.sleep(0.005)
         leader.send_signal(how)
         began_at = time.monotonic()
-        await _leader(ground, [each for each in replicas if each is not leader])
+        await _leader(harness, [each for each in replicas if each is not leader])
         return time.monotonic() - began_at
 
 
-async def _leader(ground: Ground, replicas: list[Process]) -> Process:
+async def _leader(harness: Harness, replicas: list[Process]) -> Process:
     """The one of `replicas` that leads, as soon as one does."""
     async with asyncio.timeout(_WITHIN_S):
         while True:
-            pid = await leader_pid(ground.redis)
+            pid = await leader_pid(harness.redis)
             for each in replicas:
                 if each.pid == pid:
                     return each

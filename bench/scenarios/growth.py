@@ -3,8 +3,8 @@
 import asyncio
 
 from bench.figures import Figure
-from bench.ground import DAY_S, Ground, memory_mb, now_ms
 from bench.handed import handed_off_at_ms
+from bench.harness import DAY_S, Harness, memory_mb, now_ms
 from bench.options import Options
 from bench.scraped import Scraper
 
@@ -14,19 +14,19 @@ DUE = 10_000
 _SYNCS = 3
 
 
-async def run(ground: Ground, options: Options) -> list[Figure]:
+async def run(harness: Harness, options: Options) -> list[Figure]:
     """Three figures for each size up to --monitors."""
     sizes = [size for size in SIZES if size <= (options.monitors or SIZES[-1])]
-    return [figure for size in sizes for figure in await _of(ground, size, options.rounds)]
+    return [figure for size in sizes for figure in await _of(harness, size, options.rounds)]
 
 
-async def _of(ground: Ground, size: int, rounds: int) -> list[Figure]:
+async def _of(harness: Harness, size: int, rounds: int) -> list[Figure]:
     measured = []
-    ids = await ground.fill(size, interval=DAY_S)
+    ids = await harness.fill(size, interval=DAY_S)
     for _ in range(rounds):
-        await ground.redis.flushdb()
-        await ground.schedule_later(ids)
-        measured.append(await _round(ground, ids))
+        await harness.redis.flushdb()
+        await harness.schedule_later(ids)
+        measured.append(await _round(harness, ids))
     hand_off, sync, memory = ([each[n] for each in measured] for n in range(3))
     return [
         Figure(f"claim and hand-off, of {size:,}", "µs/monitor", hand_off),
@@ -35,19 +35,19 @@ async def _of(ground: Ground, size: int, rounds: int) -> list[Figure]:
     ]
 
 
-async def _round(ground: Ground, ids: list[str]) -> tuple[float, float, float]:
+async def _round(harness: Harness, ids: list[str]) -> tuple[float, float, float]:
     """µs a monitor of hand-off and of sync, and the peak in MB. Hand-off first: with somebody else leading."""
-    await ground.lead()
+    await harness.lead()
     scraper = Scraper()
-    async with ground.replicas(1, SYNC_INTERVAL="5", **scraper.settings) as (replica,):
+    async with harness.replicas(1, SYNC_INTERVAL="5", **scraper.settings) as (replica,):
         await scraper.up()
         await asyncio.sleep(1)
         due = ids[:DUE]
-        await ground.schedule(dict.fromkeys(due, float(now_ms() + 500)))
-        await ground.all_handed_off(len(due), [replica])
-        at = sorted((await handed_off_at_ms(ground.redis, due)).values())
+        await harness.schedule(dict.fromkeys(due, float(now_ms() + 500)))
+        await harness.all_handed_off(len(due), [replica])
+        at = sorted((await handed_off_at_ms(harness.redis, due)).values())
         later = [each for each in at if each > at[0]]  # the first batch only starts the clock
         hand_off_us = 1000 * (at[-1] - at[0]) / len(later) if later else 0.0
-        await ground.resign()
+        await harness.resign()
         sync_us = 1e6 * await scraper.sync_seconds(_SYNCS) / _SYNCS / len(ids)
         return hand_off_us, sync_us, memory_mb(replica, "VmHWM")

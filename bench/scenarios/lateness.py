@@ -6,8 +6,8 @@ Due times are spread over a minute that begins with a tick, so that no second ti
 import asyncio
 
 from bench.figures import Figure, percentile
-from bench.ground import Ground, now_ms
 from bench.handed import lateness_ms
+from bench.harness import Harness, now_ms
 from bench.options import Options
 
 MONITORS = 60_000
@@ -15,9 +15,9 @@ PER_MS = 1
 INTERVAL = 60
 
 
-async def run(ground: Ground, options: Options) -> list[Figure]:
+async def run(harness: Harness, options: Options) -> list[Figure]:
     """p50, p99 and the worst."""
-    rounds = [await _round(ground, options.monitors or MONITORS) for _ in range(options.rounds)]
+    rounds = [await _round(harness, options.monitors or MONITORS) for _ in range(options.rounds)]
     p50, p99, worst = ([percentile(late, percent) for late in rounds] for percent in (50, 99, 100))
     return [
         Figure("lateness p50, 1,000 monitors/s", "ms", p50),
@@ -26,14 +26,14 @@ async def run(ground: Ground, options: Options) -> list[Figure]:
     ]
 
 
-async def _round(ground: Ground, count: int) -> list[float]:
-    ids = await ground.fill(count, interval=INTERVAL)
-    await ground.lead()
-    async with ground.replicas(1):
+async def _round(harness: Harness, count: int) -> list[float]:
+    ids = await harness.fill(count, interval=INTERVAL)
+    await harness.lead()
+    async with harness.replicas(1):
         await asyncio.sleep(3)
         period_ms = INTERVAL * 1000
         start_ms = (now_ms() // period_ms + 1) * period_ms
         due = {each: float(start_ms + n // PER_MS) for n, each in enumerate(ids)}
-        await ground.schedule(due)
+        await harness.schedule(due)
         await asyncio.sleep((max(due.values()) - now_ms()) / 1000 + 1)
-    return await lateness_ms(ground.redis, due)
+    return await lateness_ms(harness.redis, due)

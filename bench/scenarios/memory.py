@@ -4,8 +4,8 @@ import subprocess
 import sys
 
 from bench.figures import Figure
-from bench.ground import Ground, memory_mb
 from bench.handed import handed_off_at_ms
+from bench.harness import Harness, memory_mb
 from bench.options import Options
 from bench.scraped import Scraper
 
@@ -15,10 +15,10 @@ IMPORTS = "import peekaping_producer.cli.main, peekaping_producer.producer.repli
 _PRINT_RSS = "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmRSS')))"
 
 
-async def run(ground: Ground, options: Options) -> list[Figure]:
+async def run(harness: Harness, options: Options) -> list[Figure]:
     """Now, and at the peak; and what of it is there before anything is done."""
     count = options.monitors or MONITORS
-    rounds = [await _round(ground, count) for _ in range(options.rounds)]
+    rounds = [await _round(harness, count) for _ in range(options.rounds)]
     now, peak = ([each[n] for each in rounds] for n in range(2))
     return [
         Figure(f"RSS at {count:,} monitors", "MB", now, must=120, aim=80),
@@ -27,13 +27,13 @@ async def run(ground: Ground, options: Options) -> list[Figure]:
     ]
 
 
-async def _round(ground: Ground, count: int) -> tuple[float, float]:
-    ids = await ground.fill(count)
+async def _round(harness: Harness, count: int) -> tuple[float, float]:
+    ids = await harness.fill(count)
     scraper = Scraper()
-    async with ground.replicas(1, SYNC_INTERVAL="5", **scraper.settings) as (replica,):
-        await ground.all_handed_off(count, [replica])
+    async with harness.replicas(1, SYNC_INTERVAL="5", **scraper.settings) as (replica,):
+        await harness.all_handed_off(count, [replica])
         await scraper.sync_seconds(SYNCS)
-        await handed_off_at_ms(ground.redis, ids)
+        await handed_off_at_ms(harness.redis, ids)
         return memory_mb(replica), memory_mb(replica, "VmHWM")
 
 

@@ -11,13 +11,13 @@ import sys
 from collections.abc import Mapping
 
 from bench.figures import Figure, percentile
-from bench.ground import DAY_S, WITHOUT_DOTENV, Ground, now_ms
 from bench.handed import lateness_ms
+from bench.harness import DAY_S, WITHOUT_DOTENV, Harness, now_ms
 from bench.options import Options
 from bench.scraped import Scraper
 from peekaping_producer.brokers.asynq import PENDING, TASK_ID_PREFIX
-from tests.poison import Poison, bulks_limited, insert_poisons
-from tests.servers import databases
+from tests.kit import databases
+from tests.kit.poison import Poison, bulks_limited, insert_poisons
 
 MONITORS = 10_000
 SPREAD_MS = 60_000
@@ -27,14 +27,14 @@ MOST_MORE_MS = 20.0
 _REPORTED_WITHIN_S = 15.0
 
 
-async def run(ground: Ground, options: Options) -> list[Figure]:
+async def run(harness: Harness, options: Options) -> list[Figure]:
     """p99 of both, their ratio, and what is more than the ratio may be."""
     count = options.monitors or MONITORS
     clean, poisoned = [], []
-    async with bulks_limited(ground.redis):
+    async with bulks_limited(harness.redis):
         for _ in range(options.rounds):
-            clean.append(percentile(await _round(ground, count, poisoned=False), 99))
-            poisoned.append(percentile(await _round(ground, count, poisoned=True), 99))
+            clean.append(percentile(await _round(harness, count, poisoned=False), 99))
+            poisoned.append(percentile(await _round(harness, count, poisoned=True), 99))
     pairs = list(zip(clean, poisoned, strict=True))
     ratios = [with_poison / without for without, with_poison in pairs]
     return [
@@ -50,46 +50,46 @@ async def run(ground: Ground, options: Options) -> list[Figure]:
     ]
 
 
-async def _round(ground: Ground, count: int, *, poisoned: bool) -> list[float]:
-    ids = await ground.fill(count, interval=DAY_S)
-    await ground.schedule_later(ids)
+async def _round(harness: Harness, count: int, *, poisoned: bool) -> list[float]:
+    ids = await harness.fill(count, interval=DAY_S)
+    await harness.schedule_later(ids)
     poisons: Mapping[str, Poison] = {}
     if poisoned:
-        async with databases.connected(ground.database) as database:
-            poisons = await insert_poisons(database, ground.redis, interval=DAY_S)
+        async with databases.connected(harness.database) as database:
+            poisons = await insert_poisons(database, harness.redis, interval=DAY_S)
     members = [each.id for each in poisons.values() if each.in_schedule]
-    await ground.schedule_later(members)
+    await harness.schedule_later(members)
     scraper = Scraper()
-    async with ground.replicas(1, SYNC_INTERVAL="3600", **scraper.settings):
+    async with harness.replicas(1, SYNC_INTERVAL="3600", **scraper.settings):
         await scraper.up()
         await scraper.sync_seconds(1)
         start_ms = now_ms() + 2000
         due = {each: start_ms + n * SPREAD_MS / count for n, each in enumerate(ids)}
         of_poisons = {each: start_ms + (n + 1) * SPREAD_MS / 10 for n, each in enumerate(members)}
-        await ground.schedule(due | of_poisons)
+        await harness.schedule(due | of_poisons)
         await asyncio.sleep((start_ms + SPREAD_MS - now_ms()) / 1000 + 1)
-        await _require_right(ground, ids, poisons)
-    return await lateness_ms(ground.redis, due)
+        await _require_right(harness, ids, poisons)
+    return await lateness_ms(harness.redis, due)
 
 
-async def _require_right(ground: Ground, ids: list[str], poisons: Mapping[str, Poison]) -> None:
+async def _require_right(harness: Harness, ids: list[str], poisons: Mapping[str, Poison]) -> None:
     """Exactly the tasks that there should be, and everything that is odd named by `status`."""
-    pending = {each.decode().removeprefix(TASK_ID_PREFIX) for each in await ground.redis.lrange(PENDING, 0, -1)}
+    pending = {each.decode().removeprefix(TASK_ID_PREFIX) for each in await harness.redis.lrange(PENDING, 0, -1)}
     runs = {each.id for each in poisons.values() if each.runs}
     assert pending == {*ids, *runs}, f"{len(pending ^ {*ids, *runs})} tasks are missing, or nobody asked for them"
     expected = {(each.named or each.id, each.anomaly) for each in poisons.values() if each.anomaly}
     missing = expected
     async with asyncio.timeout(_REPORTED_WITHIN_S):
-        while missing := expected - await _anomalies(ground):
+        while missing := expected - await _anomalies(harness):
             await asyncio.sleep(1)
     assert not missing, f"status does not name {missing}"
 
 
-async def _anomalies(ground: Ground) -> set[tuple[str, str]]:
+async def _anomalies(harness: Harness) -> set[tuple[str, str]]:
     done = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-m", "peekaping_producer", "status", "--json"],
-        env=ground.environment_of_commands(),
+        env=harness.environment_of_commands(),
         cwd=WITHOUT_DOTENV,
         stdout=subprocess.PIPE,
         check=False,

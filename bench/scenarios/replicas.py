@@ -6,21 +6,21 @@ A round is one, two, two, one: what drifts meanwhile then weighs on both.
 from statistics import median
 
 from bench.figures import Figure
-from bench.ground import Ground
+from bench.harness import Harness
 from bench.options import Options
 from bench.scenarios.throughput import INTERVAL, MONITORS, rate
 
 MOST_NOISE = 0.1
 
 
-async def run(ground: Ground, options: Options) -> list[Figure]:
+async def run(harness: Harness, options: Options) -> list[Figure]:
     """Not slower: but for the noise that one replica alone shows, of which 10 % count at the most."""
-    ids = await ground.fill(options.monitors or MONITORS, interval=INTERVAL)
+    ids = await harness.fill(options.monitors or MONITORS, interval=INTERVAL)
     one: list[float] = []
     two: list[float] = []
     for _ in range(options.rounds):
         for replicas, rates in ((1, one), (2, two), (2, two), (1, one)):
-            rates.append(await rate(ground, ids, options, replicas))
+            rates.append(await rate(harness, ids, options, replicas))
     ratios = [sum(two[n : n + 2]) / sum(one[n : n + 2]) for n in range(0, len(one), 2)]
     noise = min(MOST_NOISE, (max(one) - min(one)) / 2 / median(one))
     note = f"1 less {100 * noise:.0f} % of noise"

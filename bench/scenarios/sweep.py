@@ -3,7 +3,7 @@
 import msgspec
 
 from bench.figures import Figure
-from bench.ground import Ground
+from bench.harness import Harness
 from bench.options import Options
 from bench.scenarios.throughput import INTERVAL, MONITORS, rate
 
@@ -12,14 +12,14 @@ WORKERS = (1, 2, 4, 10, 32)
 REPLICAS = (1, 2, 3)
 
 
-async def run(ground: Ground, options: Options) -> list[Figure]:
+async def run(harness: Harness, options: Options) -> list[Figure]:
     """One of the three changes at a time, the others stay as the options have them."""
-    ids = await ground.fill(options.monitors or MONITORS, interval=INTERVAL)
+    ids = await harness.fill(options.monitors or MONITORS, interval=INTERVAL)
     figures = []
     for axis, values in (("batch", BATCHES), ("workers", WORKERS), ("replicas", REPLICAS)):
         for value in values:
             changed = {"workers": "concurrency"}.get(axis, axis)
             these = msgspec.structs.replace(options, **{changed: value})
-            rates = [await rate(ground, ids, these, these.replicas) for _ in range(options.rounds)]
+            rates = [await rate(harness, ids, these, these.replicas) for _ in range(options.rounds)]
             figures.append(Figure(f"throughput, {axis} {value}", "monitors/s", rates, better="higher"))
     return figures

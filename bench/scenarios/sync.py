@@ -7,8 +7,8 @@ due time further off that fits no tick.
 import asyncio
 
 from bench.figures import Figure, percentile
-from bench.ground import DAY_S, Ground, memory_mb, now_ms
 from bench.handed import lateness_ms
+from bench.harness import DAY_S, Harness, memory_mb, now_ms
 from bench.options import Options
 from bench.scraped import Scraper
 
@@ -17,24 +17,24 @@ PER_SECOND = 300
 _STEP_S = 0.5
 
 
-async def run(ground: Ground, options: Options) -> list[Figure]:
+async def run(harness: Harness, options: Options) -> list[Figure]:
     """A round is one sync; all of them are by one replica."""
     count = options.monitors or MONITORS
-    ids = await ground.fill(count, interval=DAY_S)
-    await ground.schedule_later(ids)
+    ids = await harness.fill(count, interval=DAY_S)
+    await harness.schedule_later(ids)
     scraper = Scraper()
     due: dict[str, float] = {}
     took_s: list[float] = []
-    async with ground.replicas(1, SYNC_INTERVAL="5", **scraper.settings) as (replica,):
+    async with harness.replicas(1, SYNC_INTERVAL="5", **scraper.settings) as (replica,):
         await scraper.up()
-        feeder = asyncio.create_task(_feed(ground, ids, due))
+        feeder = asyncio.create_task(_feed(harness, ids, due))
         for number in range(1, options.rounds + 1):
             took_s.append(await scraper.sync_seconds(number) - sum(took_s))
         feeder.cancel()
         await asyncio.wait({feeder})
         peak_mb = memory_mb(replica, "VmHWM")
         await asyncio.sleep(2)
-    late = percentile(await lateness_ms(ground.redis, due), 99)
+    late = percentile(await lateness_ms(harness.redis, due), 99)
     return [
         Figure(f"sync of {count:,}, nothing changed", "s", took_s, must=30, aim=12),
         Figure(f"peak RSS in a sync of {count:,}", "MB", [peak_mb], must=400, aim=200),
@@ -42,11 +42,11 @@ async def run(ground: Ground, options: Options) -> list[Figure]:
     ]
 
 
-async def _feed(ground: Ground, ids: list[str], due: dict[str, float]) -> None:
+async def _feed(harness: Harness, ids: list[str], due: dict[str, float]) -> None:
     step = int(PER_SECOND * _STEP_S)
     for start in range(0, len(ids) - step, step):
         at_ms = now_ms() + 1000
         some = {each: at_ms + n * 1000.0 // PER_SECOND for n, each in enumerate(ids[start : start + step])}
-        await ground.schedule(some)
+        await harness.schedule(some)
         due.update(some)
         await asyncio.sleep(_STEP_S)

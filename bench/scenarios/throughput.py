@@ -12,11 +12,11 @@ import msgspec
 
 from bench.costs import costs
 from bench.figures import Figure
-from bench.ground import DAY_S, Ground, Process, now_ms
 from bench.handed import first_and_last_ms
+from bench.harness import DAY_S, Harness, Process, now_ms
 from bench.options import Options
 from bench.redis_only import redis_only_limit
-from tests.e2e.replicas import environment
+from tests.kit.replicas import environment
 
 MONITORS = 100_000
 INTERVAL = DAY_S
@@ -27,18 +27,18 @@ GO_CONCURRENCY = 10
 _SPENDERS = ("the producer", "Redis in scripts", "the database")
 
 
-async def run(ground: Ground, options: Options) -> list[Figure]:
+async def run(harness: Harness, options: Options) -> list[Figure]:
     """Three rates a round, and their ratios. The limit is that of just before and just after, since machines drift."""
     count = options.monitors or MONITORS
-    ids = await ground.fill(count, interval=INTERVAL)
+    ids = await harness.fill(count, interval=INTERVAL)
     limits, rates, of_go = [], [], []
     spent: list[tuple[float, float, float]] = []
     for _ in range(options.rounds):
-        before = redis_only_limit(ground.redis_url, ids, options.batch)
-        rates.append(await rate(ground, ids, options, options.replicas, spent))
-        limits.append((before + redis_only_limit(ground.redis_url, ids, options.batch)) / 2)
+        before = redis_only_limit(harness.redis_url, ids, options.batch)
+        rates.append(await rate(harness, ids, options, options.replicas, spent))
+        limits.append((before + redis_only_limit(harness.redis_url, ids, options.batch)) / 2)
         if options.go_producer:
-            of_go.append(await _go_rate(ground, ids[:OF_GO], options.go_producer))
+            of_go.append(await _go_rate(harness, ids[:OF_GO], options.go_producer))
     shares = [100 * each / limit for each, limit in zip(rates, limits, strict=True)]
     return [
         Figure("Redis alone", "monitors/s", limits, better="higher"),
@@ -50,7 +50,7 @@ async def run(ground: Ground, options: Options) -> list[Figure]:
 
 
 async def rate(
-    ground: Ground,
+    harness: Harness,
     ids: list[str],
     options: Options,
     replicas: int,
@@ -58,39 +58,39 @@ async def rate(
 ) -> float:
     """Monitors a second by so many replicas of ours. What each of them cost is added to `spent`."""
     settings = {"PRODUCER_CONCURRENCY": str(options.concurrency), "CLAIM_BATCH": str(options.batch)}
-    await ground.redis.flushdb()
-    await ground.lead()
-    async with ground.replicas(replicas, **settings) as running:
-        await ground.connected(running)
-        before = await costs(ground, running)
-        found = await _rate(ground, ids, running)
+    await harness.redis.flushdb()
+    await harness.lead()
+    async with harness.replicas(replicas, **settings) as running:
+        await harness.connected(running)
+        before = await costs(harness, running)
+        found = await _rate(harness, ids, running)
         if spent is not None:
-            spent.append((await costs(ground, running)).per_monitor_us(before, len(ids)))
+            spent.append((await costs(harness, running)).per_monitor_us(before, len(ids)))
         return found
 
 
-async def _go_rate(ground: Ground, ids: list[str], binary: Path) -> float:
-    await ground.redis.flushdb()
-    await ground.lead()
+async def _go_rate(harness: Harness, ids: list[str], binary: Path) -> float:
+    await harness.redis.flushdb()
+    await harness.lead()
     process = subprocess.Popen(
         [binary],
-        env=_go_environment(ground),
+        env=_go_environment(harness),
         cwd=binary.parent,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        await ground.connected([process])
-        return await _rate(ground, ids, [process])
+        await harness.connected([process])
+        return await _rate(harness, ids, [process])
     finally:
         process.kill()
         process.wait()
 
 
-def _go_environment(ground: Ground) -> dict[str, str]:
+def _go_environment(harness: Harness) -> dict[str, str]:
     """Its parts of both addresses. It glues the database's together unescaped, so the password is escaped here."""
-    redis = ground.redis.connection_pool.connection_kwargs
-    database = ground.database
+    redis = harness.redis.connection_pool.connection_kwargs
+    database = harness.database
     if database.dialect == "postgres" and database.password:
         database = msgspec.structs.replace(database, password=quote(database.password, safe=""))
     return environment(
@@ -103,11 +103,11 @@ def _go_environment(ground: Ground) -> dict[str, str]:
     )
 
 
-async def _rate(ground: Ground, ids: list[str], running: list[Process]) -> float:
+async def _rate(harness: Harness, ids: list[str], running: list[Process]) -> float:
     """The first batch only starts the clock."""
-    await ground.schedule(dict.fromkeys(ids, float(now_ms())))
-    await ground.all_handed_off(len(ids), running)
-    first, last, in_first = await first_and_last_ms(ground.redis, ids, INTERVAL)
+    await harness.schedule(dict.fromkeys(ids, float(now_ms())))
+    await harness.all_handed_off(len(ids), running)
+    first, last, in_first = await first_and_last_ms(harness.redis, ids, INTERVAL)
     return 1000 * (len(ids) - in_first) / (last - first)
 
 

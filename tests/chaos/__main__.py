@@ -23,8 +23,8 @@ from tests.chaos import report
 from tests.chaos.checker import check
 from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.history import Recorder, read
-from tests.chaos.pace import LONG, SHORT
 from tests.chaos.run import Course, run
+from tests.chaos.timing import LONG, SHORT
 
 MONITORS = 2000
 HISTORY = "history.jsonl"
@@ -33,7 +33,7 @@ HISTORY = "history.jsonl"
 def main() -> int:
     """Run, check, print."""
     args = _arguments()
-    pace = SHORT if args.short else LONG
+    timing = SHORT if args.short else LONG
     faults = [each for each in FAULTS if _wanted(each, args)]
     if not faults:
         print(f"no fault is named like {args.only}; there are:", *(each.name for each in FAULTS), sep="\n  ")
@@ -41,21 +41,21 @@ def main() -> int:
     folder = Path(args.keep or tempfile.mkdtemp(prefix="peekaping-chaos-"))
     folder.mkdir(parents=True, exist_ok=True)
     lines = folder / HISTORY
-    course = Course(faults, args.seed, args.minutes * 60, args.monitors, pace)
+    course = Course(faults, args.seed, args.minutes * 60, args.monitors, timing)
     say(f"seed {args.seed}, {len(faults)} faults, at least {args.minutes:g} minutes; history in {lines}")
     began_at = time.monotonic()
     with Recorder(lines) as recorder:
         missed = asyncio.run(run(course, folder, recorder, say))
-    result = check(read(lines), lease_ttl_s=pace.lease_ttl_s, sync_s=pace.sync_s)
+    result = check(read(lines), lease_ttl_s=timing.lease_ttl_s, sync_s=timing.sync_s)
     took_min = round((time.monotonic() - began_at) / 60, 1)
     print(f"\n{report.table(result, faults, missed)}\n")
     for violation in result.violations:
         print(violation)
     print(f"{took_min} minutes, seed {args.seed}: {result.summary()}")
     if args.json:
-        facts = {"seed": args.seed, "minutes": took_min, "monitors": args.monitors}
+        details = {"seed": args.seed, "minutes": took_min, "monitors": args.monitors}
         command = shlex.join(["python", "-m", "tests.chaos", *sys.argv[1:]])
-        args.json.write_text(json.dumps(report.document(result, faults, missed, command=command, **facts), indent=1))
+        args.json.write_text(json.dumps(report.document(result, faults, missed, command=command, **details), indent=1))
     bad = bool(result.violations or missed)
     if bad or args.keep:
         print(f"The history and the replicas' logs are in {folder}")

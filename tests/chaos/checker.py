@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.chaos import history
-from tests.chaos.facts import Facts
 from tests.chaos.history import AnyLine, UnreadableError
-from tests.chaos.pace import LONG
+from tests.chaos.model import Model
 from tests.chaos.recovery import Recovery
 from tests.chaos.rules import (
     Broken,
@@ -28,6 +27,7 @@ from tests.chaos.rules import (
     TicksFollowRedisClock,
 )
 from tests.chaos.ticks import NoTickIsLost
+from tests.chaos.timing import LONG
 
 RULES: tuple[type[Rule], ...] = (
     NoTickIsLost,
@@ -104,7 +104,7 @@ def check(lines: Iterable[AnyLine], *, lease_ttl_s: float, sync_s: float) -> Res
 
 
 class _Judge:
-    """Keeps the facts of one world at a time, and lets the rules see each line."""
+    """Keeps the model of one world at a time, and lets the rules see each line."""
 
     def __init__(self, lease_ttl_s: float, sync_s: float) -> None:
         self.result = Result()
@@ -123,11 +123,11 @@ class _Judge:
                 self.result.tasks += 1
             case history.Handed():
                 self.result.outcomes.update(line.outcomes.values())
-        self._facts.learn(line)
+        self._model.learn(line)
         for rule in self._rules:
-            for broken in rule.see(line, self._facts):
+            for broken in rule.see(line, self._model):
                 self._tell(broken)
-        self._recovery.see(line, self._facts)
+        self._recovery.see(line, self._model)
 
     def close(self, *, whole: bool) -> None:
         """Nothing more comes."""
@@ -137,19 +137,19 @@ class _Judge:
             self._tell(Broken("I1", "cut off", "the history is broken off: its last line does not say that it ended"))
 
     def _begin_world(self) -> None:
-        self._facts = Facts(self._sync_s, self._lease_ttl_s)
+        self._model = Model(self._sync_s, self._lease_ttl_s)
         schedule = TheScheduleAgreesWithTheRows()
         self._rules: list[Rule] = [schedule, *(rule() for rule in RULES)]
         self._recovery = Recovery(schedule)
 
     def _settle(self) -> None:
         """The latest fault is history: how long did it take to heal?"""
-        facts = self._facts
-        if not facts.windows:
+        model = self._model
+        if not model.windows:
             return
-        fault = facts.windows[-1].fault
+        fault = model.windows[-1].fault
         took_s = self._recovery.took_s
-        if (what := self._recovery.failed(facts)) is not None:
+        if (what := self._recovery.failed(model)) is not None:
             self._tell(Broken("I1", "not healed", f"{what}, allowed {fault.heals_within_s:g} s", fault=fault.name))
             took_s = None
         verdict = self._verdict(fault.name)
@@ -160,10 +160,10 @@ class _Judge:
         return self.result.verdicts.setdefault(fault, Verdict())
 
     def _tell(self, broken: Broken) -> None:
-        fault = broken.fault or self._facts.fault_at(self._facts.at)
+        fault = broken.fault or self._model.fault_at(self._model.at)
         self._verdict(fault).count(broken.kind)
         if broken.kind != "extra":
-            self.result.violations.append(Violation(self._facts.at, fault, broken))
+            self.result.violations.append(Violation(self._model.at, fault, broken))
 
 
 def main() -> int:

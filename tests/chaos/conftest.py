@@ -17,8 +17,8 @@ from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.schedule import Schedule, keys
 from tests.chaos.steps import Step
 from tests.chaos.wire import StepProxy, step_proxy
-from tests.servers.redis import target_of
-from tests.waiting import DEADLINE_S
+from tests.kit.redis import target_of
+from tests.kit.waiting import DEADLINE_S
 
 SILENCE_S = 0.2
 """Nobody can wait for what never comes; a machine that is slower than this misses a bug, and invents none."""

@@ -10,9 +10,9 @@ from datetime import datetime
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from tests.asynq_peer import ACTIVE, AsynqPeer, Message
 from tests.chaos.background import Background
 from tests.chaos.history import Recorder, Taken
+from tests.kit.asynq_peer import ACTIVE, AsynqPeer, Message
 
 RECOVERS_EVERY_S = 5.0
 """asynq's recoverer looks once a minute; this one more often, so that a run needs less time."""

@@ -20,10 +20,10 @@ from peekaping_producer.targets import DatabaseTarget
 from tests.chaos import history
 from tests.chaos.background import Background
 from tests.chaos.history import Recorder
-from tests.chaos.pace import Pace
-from tests.e2e.replicas import row
-from tests.servers import databases
-from tests.servers.databases import Row, SqlDatabase, new_id
+from tests.chaos.timing import Timing
+from tests.kit import databases
+from tests.kit.databases import Row, SqlDatabase, new_id
+from tests.kit.replicas import row
 
 EDITS_EVERY_S = 1.0
 EVENTS_LOST = 0.2
@@ -33,12 +33,17 @@ class Editor(Background):
     """The rows, and what was done to them. Only one thing is done at a time."""
 
     def __init__(
-        self, database: SqlDatabase, connect: Callable[[], Redis], recorder: Recorder, chance: random.Random, pace: Pace
+        self,
+        database: SqlDatabase,
+        connect: Callable[[], Redis],
+        recorder: Recorder,
+        chance: random.Random,
+        timing: Timing,
     ) -> None:
         self.database = database
         self.chance = chance
         self._connect = connect
-        self._pace = pace
+        self._timing = timing
         self._recorder = recorder
         self._turn = asyncio.Lock()
         self._rows: dict[str, int] = {}
@@ -51,7 +56,7 @@ class Editor(Background):
 
     def settled(self, monitor_id: str) -> bool:
         """Whether its last edit is so long ago that the schedule must agree with it."""
-        return time.monotonic() - self._touched_at.get(monitor_id, 0.0) > self._pace.settles_s
+        return time.monotonic() - self._touched_at.get(monitor_id, 0.0) > self._timing.settles_s
 
     @asynccontextmanager
     async def at_rest(self) -> Any:
@@ -63,7 +68,7 @@ class Editor(Background):
         """`count` active monitors, in one statement, without events; returns their ids."""
 
         def interval_of_one() -> int:
-            return self.chance.choice(self._pace.intervals) if interval is None else interval
+            return self.chance.choice(self._timing.intervals) if interval is None else interval
 
         made = [row(new_id(), interval=interval_of_one(), **columns) for _ in range(count)]
         await self.database.insert("monitors", *made)
@@ -121,10 +126,10 @@ class Editor(Background):
                 await self.delete([some])
                 event = ("monitor.deleted", some)
             case "edit":
-                await self._update(some, self.chance.choice(self._pace.intervals))
+                await self._update(some, self.chance.choice(self._timing.intervals))
                 event = ("monitor.updated", {"id": some})
             case _:
-                await self._update(some, 0 if self._rows[some] else self.chance.choice(self._pace.intervals))
+                await self._update(some, 0 if self._rows[some] else self.chance.choice(self._timing.intervals))
                 event = ("monitor.updated", {"id": some})
         if told:
             await self.publish(*event)

@@ -14,9 +14,9 @@ from peekaping_producer.targets import DatabaseTarget
 from tests.chaos.history import Claimed, Handed, Led, Recorder, Stopped
 from tests.chaos.steps import Step, line_of
 from tests.chaos.wire import StepProxy
-from tests.e2e.replicas import Replica, environment
-from tests.servers.fault_proxy import FaultProxy
-from tests.waiting import until
+from tests.kit.fault_proxy import FaultProxy
+from tests.kit.replicas import Replica, environment
+from tests.kit.waiting import until
 
 GRACE_S = 20.0
 """The product's default SHUTDOWN_GRACE."""

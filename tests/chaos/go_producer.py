@@ -1,4 +1,4 @@
-"""A stand-in for upstream's producer beside ours, in every chaos run: tests/e2e/go_producer.py, which never leads."""
+"""A stand-in for upstream's producer beside ours, in every chaos run: tests/kit/go_producer.py, which never leads."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from peekaping_producer.targets import DatabaseTarget
 from tests.chaos.background import Background
 from tests.chaos.history import Handed, Recorder
-from tests.e2e.go_producer import CLAIM_EVERY_S, RECLAIM_EVERY_S, GoProducer
+from tests.kit.go_producer import CLAIM_EVERY_S, RECLAIM_EVERY_S, GoProducer
 
 AHEAD_MS = 300
 """Its clock is a little fast: ours wake at the very time that a monitor is due, and would leave it nothing."""

@@ -1,7 +1,7 @@
 """How long a fault takes to heal, as the schedule shows it from outside."""
 
-from tests.chaos.facts import ON_TIME_S, Facts
 from tests.chaos.history import AnyLine, Fault, Looked
+from tests.chaos.model import ON_TIME_S, Model
 from tests.chaos.rules import TheScheduleAgreesWithTheRows
 
 RELAPSE_S = 5.0
@@ -20,30 +20,30 @@ class Recovery:
         self._ill_since: float | None = None
         self._was_ill = False
 
-    def see(self, line: AnyLine, facts: Facts) -> None:
+    def see(self, line: AnyLine, model: Model) -> None:
         """What `line` tells, after the rules have seen it."""
         match line:
             case Fault():
                 self.took_s = self._first_s = self._ill_since = None
                 self._was_ill = False
-            case Looked() if facts.windows and not facts.closing:
-                ended_at = facts.windows[-1].ended_at
+            case Looked() if model.windows and not model.closing:
+                ended_at = model.windows[-1].ended_at
                 if line.at >= ended_at:
-                    self._look(line, line.at - ended_at, facts)
+                    self._look(line, line.at - ended_at, model)
 
-    def failed(self, facts: Facts) -> str | None:
+    def failed(self, model: Model) -> str | None:
         """What is to be said of a fault that did not heal in its time."""
-        limit_s = facts.windows[-1].fault.heals_within_s
+        limit_s = model.windows[-1].fault.heals_within_s
         if self._first_s is None:
             return "never all well again"
         if self._first_s > limit_s:
             return f"all well again after {self._first_s:.1f} s"
-        if self._ill_since is not None and facts.at - self._ill_since > RELAPSE_S and not facts.closing:
-            return f"all well after {self._first_s:.1f} s, but not for the last {facts.at - self._ill_since:.1f} s"
+        if self._ill_since is not None and model.at - self._ill_since > RELAPSE_S and not model.closing:
+            return f"all well after {self._first_s:.1f} s, but not for the last {model.at - self._ill_since:.1f} s"
         return None
 
-    def _look(self, look: Looked, since_s: float, facts: Facts) -> None:
-        if look.leader is None or look.overdue_s >= ON_TIME_S or self._schedule.settled_absent(facts):
+    def _look(self, look: Looked, since_s: float, model: Model) -> None:
+        if look.leader is None or look.overdue_s >= ON_TIME_S or self._schedule.settled_absent(model):
             self._was_ill = True
             self._ill_since = look.at if self._ill_since is None else self._ill_since
             return

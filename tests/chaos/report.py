@@ -33,12 +33,12 @@ def table(result: Result, faults: Sequence[Fault], missed: Mapping[str, str]) ->
 
 
 def document(
-    result: Result, faults: Sequence[Fault], missed: Mapping[str, str], *, command: str, **facts: Any
+    result: Result, faults: Sequence[Fault], missed: Mapping[str, str], *, command: str, **details: Any
 ) -> dict[str, Any]:
     """The same for a program, and what it takes to do it again."""
     return {
         "command": command,
-        **facts,
+        **details,
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
         "faults": [

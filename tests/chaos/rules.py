@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tests.chaos import history
-from tests.chaos.facts import ORDER_S, Facts
 from tests.chaos.history import AnyLine, Led, Looked, Stopped, Taken
+from tests.chaos.model import ORDER_S, Model
 
 TICKS_REMEMBERED = 16
 ZOMBIE_S = 60.0
@@ -33,8 +33,8 @@ class Broken:
 class Rule(Protocol):
     """One invariant, or a part of one."""
 
-    def see(self, line: AnyLine, facts: Facts) -> Iterator[Broken]:
-        """What `line` breaks, after `facts` has learnt it."""
+    def see(self, line: AnyLine, model: Model) -> Iterator[Broken]:
+        """What `line` breaks, after `model` has learnt it."""
         ...
 
 
@@ -44,7 +44,7 @@ class NoTickIsDoubled:
     def __init__(self) -> None:
         self._seen: dict[str, deque[Taken]] = {}
 
-    def see(self, line: AnyLine, facts: Facts) -> Iterator[Broken]:
+    def see(self, line: AnyLine, model: Model) -> Iterator[Broken]:
         if not isinstance(line, Taken):
             return
         seen = self._seen.setdefault(line.monitor, deque(maxlen=TICKS_REMEMBERED))
@@ -53,30 +53,30 @@ class NoTickIsDoubled:
         if first is None:
             return
         seen.remove(first)
-        row = facts.rows.get(line.monitor)
+        row = model.rows.get(line.monitor)
         if row and row.runs and row.interval == line.interval and row.began_at > first.at - ORDER_S:
             return  # resumed, or edited and edited back, in this tick: it was due anew
         what = f"taken at {first.at:.3f} s and {line.at:.3f} s, made by {first.made_by} and {line.made_by}"
-        forgotten = facts.memories_lost[bisect_left(facts.memories_lost, (first.at - ORDER_S, "")) :]
+        forgotten = model.memories_lost[bisect_left(model.memories_lost, (first.at - ORDER_S, "")) :]
         if forgotten:
             yield Broken("I2", "extra", what, line.monitor, line.tick, forgotten[0][1])
             return
-        by_go = "go" in (first.made_by, line.made_by) and facts.excuse("doubled_by_go")
-        kind = "extra" if by_go or facts.excuse("clock_step") else "doubled"
+        by_go = "go" in (first.made_by, line.made_by) and model.excuse("doubled_by_go")
+        kind = "extra" if by_go or model.excuse("clock_step") else "doubled"
         yield Broken("I2", kind, what, line.monitor, line.tick)
 
 
 class NothingStartsAfterItsStop:
     """I3: no task is enqueued more than a lease after its row ceased to run."""
 
-    def see(self, line: AnyLine, facts: Facts) -> Iterator[Broken]:
-        if not isinstance(line, Taken) or line.enqueued_at_ms is None or facts.ahead_ms is None:
+    def see(self, line: AnyLine, model: Model) -> Iterator[Broken]:
+        if not isinstance(line, Taken) or line.enqueued_at_ms is None or model.ahead_ms is None:
             return
-        row = facts.rows.get(line.monitor)
-        if row is None or row.runs or facts.excuse("clock_step"):
+        row = model.rows.get(line.monitor)
+        if row is None or row.runs or model.excuse("clock_step"):
             return
-        late_s = (line.enqueued_at_ms - facts.ahead_ms) / 1000 - row.stopped_at
-        if late_s > facts.lease_ttl_s + ORDER_S:
+        late_s = (line.enqueued_at_ms - model.ahead_ms) / 1000 - row.stopped_at
+        if late_s > model.lease_ttl_s + ORDER_S:
             yield Broken("I3", "enqueued late", f"{late_s:.1f} s after its row stopped", line.monitor, line.tick)
 
 
@@ -86,14 +86,14 @@ class TicksFollowRedisClock:
     def __init__(self) -> None:
         self._last: dict[str, Taken] = {}
 
-    def see(self, line: AnyLine, facts: Facts) -> Iterator[Broken]:
+    def see(self, line: AnyLine, model: Model) -> Iterator[Broken]:
         if not isinstance(line, Taken):
             return
         last = self._last.get(line.monitor)
         self._last[line.monitor] = line
-        if facts.ahead_ms is None or facts.excuse("clock_step"):
+        if model.ahead_ms is None or model.excuse("clock_step"):
             return
-        early_s = (line.scheduled_at_ms - facts.ahead_ms) / 1000 - line.at
+        early_s = (line.scheduled_at_ms - model.ahead_ms) / 1000 - line.at
         if early_s > CLOCKS_AGREE_S:
             yield Broken("I9", "of the future", f"its clock is {early_s:.1f} s ahead", line.monitor, line.tick)
         elif last and last.interval == line.interval and line.tick < last.tick:
@@ -120,42 +120,42 @@ class TheScheduleAgreesWithTheRows:
         self._absent: dict[str, _Odd] = {}
         self._zombies: dict[str, _Odd] = {}
 
-    def see(self, line: AnyLine, facts: Facts) -> Iterator[Broken]:
+    def see(self, line: AnyLine, model: Model) -> Iterator[Broken]:
         match line:
             case history.Row():
                 for each in line.monitors:
-                    self._file(each, facts)
+                    self._file(each, model)
             case Looked():
                 self._members.update(line.entered)
                 self._members.difference_update(line.left)
                 for each in (*line.entered, *line.left):
-                    self._file(each, facts)
-                if not facts.closing:
-                    yield from self._tell("I1", "lost", "absent", self._absent, facts.settles_s, facts)
-                    limit_s = ZOMBIE_S + facts.sync_s
-                    yield from self._tell("I4", "zombie", "in the schedule", self._zombies, limit_s, facts)
+                    self._file(each, model)
+                if not model.closing:
+                    yield from self._tell("I1", "lost", "absent", self._absent, model.settles_s, model)
+                    limit_s = ZOMBIE_S + model.sync_s
+                    yield from self._tell("I4", "zombie", "in the schedule", self._zombies, limit_s, model)
 
-    def settled_absent(self, facts: Facts) -> int:
-        settled_before = facts.at - facts.settles_s
-        return sum(facts.rows[each].changed_at < settled_before for each in self._absent)
+    def settled_absent(self, model: Model) -> int:
+        settled_before = model.at - model.settles_s
+        return sum(model.rows[each].changed_at < settled_before for each in self._absent)
 
-    def _file(self, monitor: str, facts: Facts) -> None:
-        row, member = facts.rows.get(monitor), monitor in self._members
+    def _file(self, monitor: str, model: Model) -> None:
+        row, member = model.rows.get(monitor), monitor in self._members
         runs = row is not None and row.runs
         for odd, file in ((runs and not member, self._absent), (member and not runs, self._zombies)):
             if not odd:
                 file.pop(monitor, None)
             elif monitor not in file:
-                file[monitor] = _Odd(facts.at, facts.steady_s)
+                file[monitor] = _Odd(model.at, model.steady_s)
 
     def _tell(
-        self, invariant: str, kind: str, where: str, file: dict[str, _Odd], limit_s: float, facts: Facts
+        self, invariant: str, kind: str, where: str, file: dict[str, _Odd], limit_s: float, model: Model
     ) -> Iterator[Broken]:
         for monitor, odd in file.items():
-            if not odd.told and not facts.unsettled(odd.steady_at, odd.since, limit_s):
+            if not odd.told and not model.unsettled(odd.steady_at, odd.since, limit_s):
                 odd.told = True
-                what = f"{where} for {facts.at - odd.since:.1f} s"
-                yield Broken(invariant, kind, what, monitor, None, facts.fault_at(odd.since))
+                what = f"{where} for {model.at - odd.since:.1f} s"
+                yield Broken(invariant, kind, what, monitor, None, model.fault_at(odd.since))
 
 
 class OneLeaderWrites:
@@ -165,7 +165,7 @@ class OneLeaderWrites:
         self._term: str | None = None
         self._over: dict[str, float] = {}
 
-    def see(self, line: AnyLine, facts: Facts) -> Iterator[Broken]:
+    def see(self, line: AnyLine, model: Model) -> Iterator[Broken]:
         if not isinstance(line, Led) or not line.accepted or line.term == self._term:
             return
         if line.term in self._over:
@@ -181,7 +181,7 @@ class OneLeaderWrites:
 class StopsAreClean:
     """I6: whoever is asked to stop does so in time; nobody stops unasked."""
 
-    def see(self, line: AnyLine, facts: Facts) -> Iterator[Broken]:
+    def see(self, line: AnyLine, model: Model) -> Iterator[Broken]:
         if not isinstance(line, Stopped):
             return
         if not line.signal:
@@ -194,19 +194,19 @@ class StopsAreClean:
 class FiguresStayInTheirLimits:
     """I7, I10: what a fault measured itself; and the queue is never longer than there are monitors."""
 
-    def see(self, line: AnyLine, facts: Facts) -> Iterator[Broken]:
+    def see(self, line: AnyLine, model: Model) -> Iterator[Broken]:
         if isinstance(line, history.Measured) and not line.value <= line.limit:
             yield Broken(line.invariant, "limit", f"{line.what}: {line.value:.1f}, allowed {line.limit:.1f}")
-        if isinstance(line, Looked) and line.pending > facts.queue_limit:
-            yield Broken("I2", "queue", f"{line.pending} pending tasks for {facts.queue_limit} monitors")
+        if isinstance(line, Looked) and line.pending > model.queue_limit:
+            yield Broken("I2", "queue", f"{line.pending} pending tasks for {model.queue_limit} monitors")
 
 
 class DueTimesOnlyGrow:
     """Next never moves back, unless somebody edits the monitor, Redis forgets or its clock steps."""
 
-    def see(self, line: AnyLine, facts: Facts) -> Iterator[Broken]:
-        if not isinstance(line, Looked) or facts.excuse("clock_step") or facts.excuse("next_back"):
+    def see(self, line: AnyLine, model: Model) -> Iterator[Broken]:
+        if not isinstance(line, Looked) or model.excuse("clock_step") or model.excuse("next_back"):
             return
-        forgot = facts.memories_lost and line.at - facts.memories_lost[-1][0] < facts.settles_s
+        forgot = model.memories_lost and line.at - model.memories_lost[-1][0] < model.settles_s
         for monitor in () if forgot else line.next_back:
             yield Broken("I2", "next moved back", "its due time is earlier than at the last look", monitor)

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from tests.chaos import clocks, history
 from tests.chaos.faults import Fault, MissedError
 from tests.chaos.history import Ended, Recorder
-from tests.chaos.pace import Pace
+from tests.chaos.timing import Timing
 from tests.chaos.world import World, world
 
 SHARE_OF_SENTINELS = 0.15
@@ -28,7 +28,7 @@ class Course:
     until_s: float
     """How long it may go on: every fault comes once, and again while there is time."""
     monitors: int
-    pace: Pace
+    timing: Timing
 
 
 def left_out(faults: Sequence[Fault]) -> dict[str, str]:
@@ -50,7 +50,7 @@ async def run(course: Course, folder: Path, recorder: Recorder, say: Callable[[s
         until = began_at + course.until_s * (SHARE_OF_SENTINELS if sentinels else 1.0)
         name = "Redis behind Sentinel" if sentinels else "Redis alone"
         recorder.write(history.World(name=name))
-        async with world(folder, recorder, course.pace, chance, course.monitors, sentinels=sentinels) as here:
+        async with world(folder, recorder, course.timing, chance, course.monitors, sentinels=sentinels) as here:
             say(f"{name}, {len(here.members)} replicas, {course.monitors} monitors: all well")
             for fault in _in_turn(faults, chance, until):
                 if why := await _one(fault, here, say):
@@ -74,7 +74,7 @@ def _in_turn(faults: Sequence[Fault], chance: random.Random, until: float) -> It
 
 
 async def _one(fault: Fault, here: World, say: Callable[[str], None]) -> str | None:
-    heals_within_s = fault.heals_within_s or here.pace.heals_s
+    heals_within_s = fault.heals_within_s or here.timing.heals_s
     why = None
 
     def note(phase: str) -> None:

@@ -10,10 +10,10 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from peekaping_producer.schedule import keys
-from tests.asynq_peer import PENDING
 from tests.chaos.background import Background
 from tests.chaos.editor import Editor
 from tests.chaos.history import Looked, Recorder
+from tests.kit.asynq_peer import PENDING
 
 EVERY_S = 0.25
 ON_TIME_S = 1.0

@@ -8,8 +8,8 @@ from redis.asyncio import Redis
 
 from tests.chaos.editor import Editor
 from tests.chaos.history import Recorder
-from tests.chaos.pace import SHORT
-from tests.servers.databases import Row, SqlDatabase
+from tests.chaos.timing import SHORT
+from tests.kit.databases import Row, SqlDatabase
 
 
 class Rows:

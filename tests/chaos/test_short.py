@@ -8,9 +8,9 @@ from tests.chaos import report
 from tests.chaos.checker import check
 from tests.chaos.faults import FAULTS
 from tests.chaos.history import Recorder, read
-from tests.chaos.pace import SHORT
 from tests.chaos.run import Course, run
-from tests.servers.redis import need_a_binary
+from tests.chaos.timing import SHORT
+from tests.kit.redis import need_a_binary
 
 SEED = 7
 MONITORS = 600

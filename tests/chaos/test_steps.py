@@ -6,9 +6,9 @@ from peekaping_producer.errors import StaleTermError
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule import Campaign, Member, Outcome, keys
-from tests.asynq_peer import task_key
 from tests.chaos.conftest import Wire
 from tests.chaos.steps import Step, line_of, scripts_of_the_product
+from tests.kit.asynq_peer import task_key
 
 
 def lines(wire: Wire) -> list[object]:

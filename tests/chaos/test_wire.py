@@ -14,8 +14,8 @@ from peekaping_producer.demo.embedded import HOST, RedisServer
 from peekaping_producer.schedule import keys
 from tests.chaos.conftest import RawClient, Wire
 from tests.chaos.wire import StepProxy, step_proxy
-from tests.servers.fault_proxy import FaultProxy, running
-from tests.waiting import until
+from tests.kit.fault_proxy import FaultProxy, running
+from tests.kit.waiting import until
 
 STATS_KEYS = (keys.DUE, keys.LEASE, keys.LEADER, keys.LATE, keys.REPLICAS, keys.PROBE)
 PING, PONG = pack_command(("PING",)), b"+PONG\r\n"
@@ -88,13 +88,13 @@ async def test_steps_in_a_pipeline_are_seen_one_by_one_each_with_its_own_answer(
 async def test_a_step_that_is_held_in_a_pipeline_holds_what_follows_and_nothing_before(wire: Wire) -> None:
     await wire.redis.script_load(wire.schedule._stats._text)
     stats = pack_command(("EVALSHA", wire.schedule._stats.sha, 6, *STATS_KEYS, 10_000, "", "", 15_000))
-    trap = wire.proxy.trap("stats", "answered")
+    point = wire.proxy.break_at("stats", "answered")
     client = await RawClient.to(wire.proxy.port)
     client.writer.write(PING + stats + PING)
-    await trap.sprung(20)
+    await point.hit(20)
     assert await client.said(len(PONG)) == PONG
     assert await client.is_silent()
-    trap.release()
+    point.release()
     assert (await client.said(4)) == b"*12\r"
     client.die()
 
@@ -191,13 +191,13 @@ async def test_a_step_is_seen_before_its_answer_is_delayed(wire: Wire) -> None:
 
 
 async def test_a_server_that_goes_takes_what_was_asked_with_it_and_comes_back(wire: Wire) -> None:
-    trap = wire.proxy.trap("claim", "asked")
+    point = wire.proxy.break_at("claim", "asked")
     claim = await wire.claiming()
-    await trap.sprung(20)
+    await point.hit(20)
     await wire.server.restart(kill=True)
     with pytest.raises(RedisError):
         await claim
-    trap.release()
+    point.release()
     assert (await wire.schedule.claim(10)).due == {}
 
 

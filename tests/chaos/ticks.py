@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tests.chaos import history
-from tests.chaos.facts import Facts
 from tests.chaos.history import AnyLine, Looked, Taken
+from tests.chaos.model import Model
 from tests.chaos.rules import Broken
 
 LATE_S = 5.0
@@ -52,52 +52,52 @@ class NoTickIsLost:
         self._absent: dict[str, tuple[float, float]] = {}
         self._looked = False
 
-    def see(self, line: AnyLine, facts: Facts) -> Iterator[Broken]:
+    def see(self, line: AnyLine, model: Model) -> Iterator[Broken]:
         match line:
             case history.Row():
                 for each in line.monitors:
-                    self._expect_by_row(each, facts)
+                    self._expect_by_row(each, model)
             case history.Handed():
                 overlaps = (each for each, outcome in line.outcomes.items() if outcome == "overlap")
                 self._overlap_at.update(dict.fromkeys(overlaps, line.at))
             case Taken():
-                self._take(line, facts)
+                self._take(line, model)
             case Looked():
                 if not self._looked:  # the rows are older than the replicas
                     self._looked = True
-                    for each in facts.rows:
-                        self._expect_by_row(each, facts)
+                    for each in model.rows:
+                        self._expect_by_row(each, model)
                 self._come_and_go(line)
-                if not facts.closing:
-                    yield from self._judge(facts)
+                if not model.closing:
+                    yield from self._judge(model)
 
-    def _take(self, taken: Taken, facts: Facts) -> None:
-        row, expected = facts.rows.get(taken.monitor), self._expected.get(taken.monitor)
+    def _take(self, taken: Taken, model: Model) -> None:
+        row, expected = model.rows.get(taken.monitor), self._expected.get(taken.monitor)
         before = self._last.get(taken.monitor)
         if before and before[0].interval == taken.interval and before[0].tick > taken.tick:
             return  # others say what is wrong with it
-        self._last[taken.monitor] = taken, facts.steady_s
+        self._last[taken.monitor] = taken, model.steady_s
         if row is None or not row.runs or row.interval != taken.interval:
             return  # what an edit makes expected stays so
         if expected and expected.interval == taken.interval and expected.first < taken.tick:
             last = min(taken.tick - 1, expected.first + MISSED_AT_MOST)
             missed = Ticks(taken.monitor, taken.interval, expected.first, last)
-            self._skipped.append((facts.at + SEEN_AFTER_S, missed))
-        self._expect(Ticks(taken.monitor, taken.interval, taken.tick + 1, taken.tick + 1), facts)
+            self._skipped.append((model.at + SEEN_AFTER_S, missed))
+        self._expect(Ticks(taken.monitor, taken.interval, taken.tick + 1, taken.tick + 1), model)
 
-    def _expect_by_row(self, monitor: str, facts: Facts) -> None:
+    def _expect_by_row(self, monitor: str, model: Model) -> None:
         """From the first tick on that begins after the edit must have had its effect."""
         self._expected.pop(monitor, None)
-        row = facts.rows[monitor]
-        if not row.runs or facts.ahead_ms is None or facts.looked_at is None:
+        row = model.rows[monitor]
+        if not row.runs or model.ahead_ms is None or model.looked_at is None:
             return
-        after_ms = (facts.at + facts.settles_s) * 1000 + facts.ahead_ms
+        after_ms = (model.at + model.settles_s) * 1000 + model.ahead_ms
         tick = math.ceil(after_ms / (row.interval * 1000))
-        self._expect(Ticks(monitor, row.interval, tick, tick), facts)
+        self._expect(Ticks(monitor, row.interval, tick, tick), model)
 
-    def _expect(self, tick: Ticks, facts: Facts) -> None:
+    def _expect(self, tick: Ticks, model: Model) -> None:
         self._expected[tick.monitor] = tick
-        heapq.heappush(self._queue, (_span(tick, tick.last, facts)[1] + LATE_S, tick))
+        heapq.heappush(self._queue, (_span(tick, tick.last, model)[1] + LATE_S, tick))
 
     def _come_and_go(self, look: Looked) -> None:
         for each in look.left:
@@ -106,54 +106,54 @@ class NoTickIsLost:
             if each in self._left_at:
                 self._absent[each] = self._left_at.pop(each), look.at
 
-    def _judge(self, facts: Facts) -> Iterator[Broken]:
-        while self._skipped and self._skipped[0][0] < facts.at:
+    def _judge(self, model: Model) -> Iterator[Broken]:
+        while self._skipped and self._skipped[0][0] < model.at:
             _, skipped = self._skipped.popleft()
             for tick in range(skipped.first, skipped.last + 1):
-                if self._could_have_run(skipped, tick, facts):
-                    yield self._lost(skipped, tick, f"followed by tick {skipped.last + 1}", facts)
-        while self._queue and self._queue[0][0] < facts.at:
+                if self._could_have_run(skipped, tick, model):
+                    yield self._lost(skipped, tick, f"followed by tick {skipped.last + 1}", model)
+        while self._queue and self._queue[0][0] < model.at:
             _, silent = heapq.heappop(self._queue)
             if self._expected.get(silent.monitor) is not silent:
                 continue  # it was heard, or edited, since
-            if _span(silent, silent.last, facts)[1] + LATE_S > facts.at:
-                self._expect(silent, facts)  # Redis' clock has stepped back
+            if _span(silent, silent.last, model)[1] + LATE_S > model.at:
+                self._expect(silent, model)  # Redis' clock has stepped back
                 continue
-            if not self._could_have_run(silent, silent.last, facts):
-                self._expect(Ticks(silent.monitor, silent.interval, silent.last + 1, silent.last + 1), facts)
+            if not self._could_have_run(silent, silent.last, model):
+                self._expect(Ticks(silent.monitor, silent.interval, silent.last + 1, silent.last + 1), model)
                 continue
             del self._expected[silent.monitor]
-            yield self._lost(silent, silent.last, self._silence(silent.monitor), facts)
+            yield self._lost(silent, silent.last, self._silence(silent.monitor), model)
 
-    def _could_have_run(self, ticks: Ticks, tick: int, facts: Facts) -> bool:
-        row = facts.rows[ticks.monitor]
+    def _could_have_run(self, ticks: Ticks, tick: int, model: Model) -> bool:
+        row = model.rows[ticks.monitor]
         if not row.runs or row.interval != ticks.interval:
             return False
-        start, end = _span(ticks, tick, facts)
-        if facts.unsettled(row.steady_at, row.changed_at, facts.settles_s, ago_s=max(0.0, facts.at - start)):
+        start, end = _span(ticks, tick, model)
+        if model.unsettled(row.steady_at, row.changed_at, model.settles_s, ago_s=max(0.0, model.at - start)):
             return False
-        if facts.excusable and start - 1 <= self._overlap_at.get(ticks.monitor, -math.inf) <= end + LATE_S:
-            return self._stuck(ticks, facts)
-        absent = (self._left_at[ticks.monitor], facts.at) if ticks.monitor in self._left_at else None
-        absent = (absent or self._absent.get(ticks.monitor)) if facts.excusable else None
-        return facts.calm_stretch(start, end, absent) >= min(LATE_S, end - start) - 0.001
+        if model.excusable and start - 1 <= self._overlap_at.get(ticks.monitor, -math.inf) <= end + LATE_S:
+            return self._stuck(ticks, model)
+        absent = (self._left_at[ticks.monitor], model.at) if ticks.monitor in self._left_at else None
+        absent = (absent or self._absent.get(ticks.monitor)) if model.excusable else None
+        return model.calm_stretch(start, end, absent) >= min(LATE_S, end - start) - 0.001
 
-    def _stuck(self, ticks: Ticks, facts: Facts) -> bool:
+    def _stuck(self, ticks: Ticks, model: Model) -> bool:
         """I8: whether the earlier task is in the way for longer than it may."""
         last = self._last.get(ticks.monitor)
-        return last is not None and facts.steady_s - last[1] > ticks.interval + SILENT_S
+        return last is not None and model.steady_s - last[1] > ticks.interval + SILENT_S
 
     def _silence(self, monitor: str) -> str:
         last = self._last.get(monitor)
         return f"no task since tick {last[0].tick} at {last[0].at:.1f} s" if last else "no task ever"
 
-    def _lost(self, ticks: Ticks, tick: int, what: str, facts: Facts) -> Broken:
-        fault = facts.fault_at(_span(ticks, tick, facts)[0])
+    def _lost(self, ticks: Ticks, tick: int, what: str, model: Model) -> Broken:
+        fault = model.fault_at(_span(ticks, tick, model)[0])
         return Broken("I1", "lost", f"interval {ticks.interval} s, {what}", ticks.monitor, tick, fault)
 
 
-def _span(ticks: Ticks, tick: int, facts: Facts) -> tuple[float, float]:
+def _span(ticks: Ticks, tick: int, model: Model) -> tuple[float, float]:
     """When a tick begins and ends, in the history's time."""
-    ahead_s = (facts.ahead_ms or 0.0) / 1000
+    ahead_s = (model.ahead_ms or 0.0) / 1000
     start = tick * ticks.interval - ahead_s
     return start, start + ticks.interval

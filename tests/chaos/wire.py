@@ -11,10 +11,10 @@ from typing import Any
 from hiredis import ProtocolError, Reader, pack_command
 
 from peekaping_producer.service.aio import cancel_and_wait
+from tests.chaos.breakpoints import At, Breakpoint, Losses, Verdict
 from tests.chaos.replies import ReplySplitter
 from tests.chaos.steps import Step, scripts_of_the_product
-from tests.chaos.traps import At, Losses, Trap, Verdict
-from tests.servers.fault_proxy import PIECE, Ends, FaultProxy, running
+from tests.kit.fault_proxy import PIECE, Ends, FaultProxy, running
 
 _STREAMS = {b"SUBSCRIBE", b"PSUBSCRIBE", b"SSUBSCRIBE", b"MONITOR", b"SYNC", b"PSYNC"}
 """From here on a server speaks unasked, and nothing can be paired."""
@@ -25,7 +25,7 @@ class StepProxy(FaultProxy):
 
     A command that runs one of `scripts` (SHA to name) is a step. EVALSHA that is answered with NOSCRIPT, and the EVAL
     that follows, are one step: only the answer to the second counts as one. In MULTI a script is queued, not run: no
-    step. A refusal (OOM, READONLY, ...) is seen, but springs no trap for answers.
+    step. A refusal (OOM, READONLY, ...) is seen, but hits no breakpoint for answers.
     """
 
     def __init__(self, upstream_port: int, *, scripts: Mapping[str, str] | None = None) -> None:
@@ -35,17 +35,17 @@ class StepProxy(FaultProxy):
         self._scripts = {
             sha.encode(): name for sha, name in (scripts_of_the_product() if scripts is None else scripts).items()
         }
-        self._traps: list[Trap] = []
+        self._breakpoints: list[Breakpoint] = []
         self._losses: list[Losses] = []
 
-    def trap(self, script: str, at: At) -> Trap:
+    def break_at(self, script: str, at: At) -> Breakpoint:
         """Hold the next step of `script` back before the server gets it ("asked") or when it has run ("answered").
 
         One step of one connection is held: all others flow. "answered" also catches a step that is on its way by now.
         """
-        trap = Trap(self._known(script), at)
-        self._traps = [each for each in self._traps if each.stands] + [trap]
-        return trap
+        point = Breakpoint(self._known(script), at)
+        self._breakpoints = [each for each in self._breakpoints if each.armed] + [point]
+        return point
 
     def lose_replies_of(self, script: str, *, times: int = 1) -> Losses:
         """Swallow the next replies of `script`; each leaves its connection open, and mute."""
@@ -69,9 +69,9 @@ class StepProxy(FaultProxy):
         first_arg = 3 + int(command[2])
         return Step(script, command[3:first_arg], command[first_arg:])
 
-    def trap_for(self, step: Step, at: At) -> Trap | None:
-        """The trap that `step` has just sprung, if any."""
-        return next((trap for trap in self._traps if trap.catches(step, at)), None)
+    def breakpoint_at(self, step: Step, at: At) -> Breakpoint | None:
+        """The point that `step` has just hit, if any."""
+        return next((point for point in self._breakpoints if point.hits(step, at)), None)
 
     def loses(self, step: Step) -> bool:
         """Whether the answer to `step` gets lost."""
@@ -99,7 +99,7 @@ class _Arrival:
 
     at: float
     answer: bytes
-    trap: Trap | None = None
+    point: Breakpoint | None = None
     lost: bool = False
 
 
@@ -132,8 +132,8 @@ class _Conversation:
         mute = False
         async for command in self._commands():
             step = None if mute or self._in_transaction else self._proxy.step_of(command)
-            if step and (trap := self._proxy.trap_for(step, "asked")):
-                verdict = await trap.verdict()
+            if step and (point := self._proxy.breakpoint_at(step, "asked")):
+                verdict = await point.verdict()
                 if verdict is Verdict.CUT:
                     self._ends.to_client.transport.abort()
                 mute = verdict is not Verdict.RELEASE
@@ -198,18 +198,18 @@ class _Conversation:
         self._proxy.seen(step)
         if step.refused:
             return _Arrival(now, reply)
-        trap = self._proxy.trap_for(step, "answered")
-        return _Arrival(now, reply, trap, lost=trap is None and self._proxy.loses(step))
+        point = self._proxy.breakpoint_at(step, "answered")
+        return _Arrival(now, reply, point, lost=point is None and self._proxy.loses(step))
 
     async def _deliver(self) -> None:
         """Give the client what arrives; after a loss nothing, for it would take the next reply for the lost one."""
         to_client = self._ends.to_client
         mute = False
         while arrival := await self._arrived.get():
-            verdict = await arrival.trap.verdict() if arrival.trap else Verdict.RELEASE
+            verdict = await arrival.point.verdict() if arrival.point else Verdict.RELEASE
             if verdict is Verdict.CUT:
                 break
-            mute = mute or arrival.lost or verdict is Verdict.SWALLOW
+            mute = mute or arrival.lost or verdict is Verdict.DROP
             if mute:
                 continue
             await self._proxy.reply_passes(arrival.at)

@@ -23,13 +23,13 @@ from tests.chaos.consumer import Consumer
 from tests.chaos.editor import Editor
 from tests.chaos.fleet import Member, fleet
 from tests.chaos.history import Recorder
-from tests.chaos.pace import Pace
 from tests.chaos.sampler import Sampler
-from tests.e2e.replicas import leader_pid
-from tests.servers import databases, processes
-from tests.servers.postgres import postgres_running
-from tests.servers.sentinel import WatchedRedis, watched
-from tests.waiting import until
+from tests.chaos.timing import Timing
+from tests.kit import databases, processes
+from tests.kit.postgres import postgres_running
+from tests.kit.replicas import leader_pid
+from tests.kit.sentinel import WatchedRedis, watched
+from tests.kit.waiting import until
 
 REPLICAS = 3
 SLACK_S = 10.0
@@ -41,7 +41,7 @@ STAYS_WELL_S = 1.0
 class World:
     """What there is. Faults reach into it; it does nothing by itself."""
 
-    pace: Pace
+    timing: Timing
     chance: random.Random
     folder: Path
     recorder: Recorder
@@ -96,7 +96,7 @@ class World:
 
     async def everybody_ran(self) -> None:
         """Wait until each monitor has run once more, but no longer than it may take; the history tells."""
-        since, longest_s = time.monotonic(), self.pace.heals_s + max(self.pace.intervals) + SLACK_S
+        since, longest_s = time.monotonic(), self.timing.heals_s + max(self.timing.intervals) + SLACK_S
 
         def all_ran() -> bool:
             return all(self.consumer.latest.get(each, 0.0) > since for each in self.editor.running())
@@ -113,7 +113,7 @@ class World:
 
 @asynccontextmanager
 async def world(
-    folder: Path, recorder: Recorder, pace: Pace, chance: random.Random, monitors: int, *, sentinels: bool
+    folder: Path, recorder: Recorder, timing: Timing, chance: random.Random, monitors: int, *, sentinels: bool
 ) -> AsyncIterator[World]:
     """A world in which all is well: every monitor in the schedule, three replicas, one of which leads."""
     async with AsyncExitStack() as stack:
@@ -121,13 +121,13 @@ async def world(
         redis, watched_redis, clock = await _redis(stack, place, sentinels=sentinels)
         postgres = stack.enter_context(postgres_running("max_connections=300", "shared_buffers=256MB"))
         await migrate(postgres.target)
-        settings = {"LEASE_TTL": str(pace.lease_ttl_s), "SYNC_INTERVAL": str(pace.sync_s)}
+        settings = {"LEASE_TTL": str(timing.lease_ttl_s), "SYNC_INTERVAL": str(timing.sync_s)}
         if watched_redis:
             settings |= watched_redis.settings
-        here = World(pace, chance, folder, recorder, postgres.target, settings, redis, watched_redis, clock)
+        here = World(timing, chance, folder, recorder, postgres.target, settings, redis, watched_redis, clock)
         database = await databases.connect_sql(postgres.target)
         await database.let_proxies_dangle()
-        here.editor = Editor(database, here.connect, recorder, chance, pace)
+        here.editor = Editor(database, here.connect, recorder, chance, timing)
         await here.editor.create(monitors)
         here.members = await stack.enter_async_context(
             fleet(REPLICAS, folder, recorder, redis_port=redis.port, database=postgres.target, settings=settings)

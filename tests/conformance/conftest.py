@@ -9,8 +9,8 @@ import pytest_asyncio
 from peekaping_producer.migrate import migrate
 from peekaping_producer.stores import MonitorStore, store_for
 from peekaping_producer.targets import DatabaseTarget
-from tests.servers import databases
-from tests.servers.databases import Database
+from tests.kit import databases
+from tests.kit.databases import Database
 
 SQL_DIALECTS = ["postgres", "mysql", "sqlite"]
 DIALECTS = [*SQL_DIALECTS, "mongo"]

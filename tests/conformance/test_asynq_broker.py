@@ -17,8 +17,8 @@ from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.schedule import Claim, Outcome, Schedule, keys
 from peekaping_producer.targets import RedisTarget
-from tests.asynq_peer import ACTIVE, ARCHIVED, COMPLETED, LEASE, PENDING, AsynqPeer, decode, task_id, task_key
 from tests.clock import Clock
+from tests.kit.asynq_peer import ACTIVE, ARCHIVED, COMPLETED, LEASE, PENDING, AsynqPeer, decode, task_id, task_key
 from tests.vectors import vectors
 
 INTERVAL = 60

@@ -10,12 +10,12 @@ import pytest
 from redis.asyncio import Redis
 
 from bench import __main__ as bench_main
-from bench.ground import Ground
+from bench.harness import Harness
 from bench.servers import servers
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.targets import DatabaseTarget
-from tests.servers.databases import Database, SqlDatabase, SqliteDatabase
-from tests.servers.given import NotEmptyError, borrowed, require_empty, require_empty_server
+from tests.kit.databases import Database, SqlDatabase, SqliteDatabase
+from tests.kit.given import NotEmptyError, borrowed, require_empty, require_empty_server
 
 ROOT = Path(__file__).parents[2]
 
@@ -147,8 +147,8 @@ async def test_a_wrong_url_is_named_by_its_own_name(
 async def test_a_replica_of_the_bench_reads_no_dotenv_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one of the checkout may name servers in production."""
     started: list[dict[str, Any]] = []
-    monkeypatch.setattr("bench.ground.subprocess.Popen", lambda _argv, **options: started.append(options))
-    here = Ground({"REDIS_URL": "redis://127.0.0.1:1/0"}, DatabaseTarget(dialect="sqlite", name="unused"))
+    monkeypatch.setattr("bench.harness.subprocess.Popen", lambda _argv, **options: started.append(options))
+    here = Harness({"REDIS_URL": "redis://127.0.0.1:1/0"}, DatabaseTarget(dialect="sqlite", name="unused"))
     here.start()
     folder = started[0]["cwd"]
     assert folder != ROOT

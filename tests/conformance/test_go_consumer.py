@@ -23,8 +23,8 @@ from peekaping_producer.monitors.monitor import Heartbeat, Monitor, MonitorDetai
 from peekaping_producer.monitors.task import HealthCheckTask, TaskBuilder
 from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.schedule import Claim, Outcome, Schedule
-from tests.requirements import need
-from tests.servers.redis import target_of
+from tests.kit.redis import target_of
+from tests.kit.requirements import need
 
 SOURCE = Path(__file__).parent / "asynq_consumer"
 GOLDEN_TASKS = Path(__file__).parents[1] / "golden" / "tasks.jsonl"

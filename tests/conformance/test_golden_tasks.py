@@ -11,9 +11,9 @@ import pytest
 from peekaping_producer.brokers.asynq import encode_message
 from peekaping_producer.monitors.task import HealthCheckTask, TaskBuilder
 from peekaping_producer.stores import store_for
-from tests.asynq_peer import decode
 from tests.conformance.conftest import DIALECTS
-from tests.servers.databases import Database
+from tests.kit.asynq_peer import decode
+from tests.kit.databases import Database
 from tests.vectors import vectors
 
 Line = dict[str, Any]

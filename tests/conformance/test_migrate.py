@@ -12,9 +12,9 @@ from peekaping_producer.migrate.files import migrations
 from peekaping_producer.stores import store_for
 from peekaping_producer.targets import DatabaseTarget
 from tests.conformance.conftest import DIALECTS, SQL_DIALECTS
-from tests.servers import databases
-from tests.servers.databases import connected
-from tests.servers.pgbouncer import pgbouncer
+from tests.kit import databases
+from tests.kit.databases import connected
+from tests.kit.pgbouncer import pgbouncer
 
 
 async def snapshot(target: DatabaseTarget) -> object:

@@ -13,8 +13,8 @@ from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.errors import ScheduleError, UnreachableError
 from peekaping_producer.redis_client.client import check_server, redis_for
 from peekaping_producer.targets import RedisTarget, Sentinels
-from tests.servers.fake_redis import fake_redis, hello, info
-from tests.servers.processes import HOST, free_port
+from tests.kit.fake_redis import fake_redis, hello, info
+from tests.kit.processes import HOST, free_port
 
 NAME = "redis-of-many.example"
 BLACK_HOLE = "192.0.2.1"

@@ -22,11 +22,11 @@ from peekaping_producer.monitors.events import CHANNELS
 from peekaping_producer.operations.rights import USES
 from peekaping_producer.redis_client.client import check_rights, check_server, redis_for
 from peekaping_producer.targets import DatabaseTarget, RedisTarget
-from tests.e2e.replicas import Replica, environment, replicas, row
-from tests.servers import processes
-from tests.servers.databases import sqlite_target
-from tests.servers.redis import target_of
-from tests.waiting import until
+from tests.kit import processes
+from tests.kit.databases import sqlite_target
+from tests.kit.redis import target_of
+from tests.kit.replicas import Replica, environment, replicas, row
+from tests.kit.waiting import until
 
 ROOT = Path(__file__).parents[2]
 OPTIONAL = {"+info", "+client|setname"}

@@ -15,10 +15,10 @@ from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.errors import ConfigError, ScheduleError
 from peekaping_producer.redis_client.client import check_server, redis_for
 from peekaping_producer.targets import RedisTarget, Sentinels, Tls
-from tests.servers.fake_redis import fake_redis, hello
-from tests.servers.fault_proxy import fault_proxy
-from tests.servers.pgbouncer import self_signed
-from tests.servers.processes import HOST
+from tests.kit.fake_redis import fake_redis, hello
+from tests.kit.fault_proxy import fault_proxy
+from tests.kit.pgbouncer import self_signed
+from tests.kit.processes import HOST
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.schedule import Schedule
-from tests.servers.processes import HOST, free_port
-from tests.servers.redis import target_of
+from tests.kit.processes import HOST, free_port
+from tests.kit.redis import target_of
 
 Write = Callable[[Redis], Awaitable[None]]
 

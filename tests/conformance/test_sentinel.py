@@ -14,10 +14,10 @@ from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.operations.status import look
 from peekaping_producer.redis_client.client import check_server, redis_for
 from peekaping_producer.schedule import Campaign, Outcome, Schedule, keys
-from tests.asynq_peer import PENDING, task_id
-from tests.servers.processes import HOST, free_port
-from tests.servers.sentinel import WatchedRedis
-from tests.waiting import until
+from tests.kit.asynq_peer import PENDING, task_id
+from tests.kit.processes import HOST, free_port
+from tests.kit.sentinel import WatchedRedis
+from tests.kit.waiting import until
 
 CONNECTIONS = 8
 

@@ -15,8 +15,8 @@ from peekaping_producer.migrate import migrate
 from peekaping_producer.stores import store_for
 from peekaping_producer.stores.sqlite import SqliteStore
 from peekaping_producer.stores.sqlite_connection import SqliteConnection
-from tests.servers import databases
-from tests.waiting import until
+from tests.kit import databases
+from tests.kit.waiting import until
 
 
 @pytest.fixture

@@ -30,10 +30,10 @@ from peekaping_producer.stores.mongo import MongoStore
 from peekaping_producer.stores.pool import PooledStore
 from peekaping_producer.targets import DatabaseTarget
 from tests.conformance.conftest import DIALECTS
-from tests.servers.databases import Database
-from tests.servers.fault_proxy import FaultProxy, fault_proxy
-from tests.servers.processes import HOST
-from tests.waiting import until
+from tests.kit.databases import Database
+from tests.kit.fault_proxy import FaultProxy, fault_proxy
+from tests.kit.processes import HOST
+from tests.kit.waiting import until
 
 SERVERS = pytest.mark.parametrize("empty_database", ["postgres", "mysql", "mongo"], indirect=True)
 POOLED_SERVERS = pytest.mark.parametrize("empty_database", ["postgres", "mysql"], indirect=True)

@@ -11,8 +11,8 @@ import pytest_asyncio
 
 from peekaping_producer.errors import StoreUnavailableError
 from peekaping_producer.stores import Loaded, MonitorStore, loading
-from tests.servers import databases
-from tests.servers.databases import Database, SqlDatabase
+from tests.kit import databases
+from tests.kit.databases import Database, SqlDatabase
 
 pytestmark = pytest.mark.parametrize("empty_database", ["postgres", "mysql"], indirect=True)
 

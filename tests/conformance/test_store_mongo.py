@@ -23,11 +23,11 @@ from peekaping_producer.stores import connections, loading, mongo_client
 from peekaping_producer.stores.mongo import MongoStore
 from peekaping_producer.stores.mongo_client import MongoClient
 from peekaping_producer.targets import DatabaseTarget, Tls
-from tests.servers.fault_proxy import fault_proxy
-from tests.servers.mongo import MongoDatabase, MongoServer
-from tests.servers.mongo_gate import Gate, gate
-from tests.servers.pgbouncer import self_signed
-from tests.waiting import until
+from tests.kit.fault_proxy import fault_proxy
+from tests.kit.mongo import MongoDatabase, MongoServer
+from tests.kit.mongo_gate import Gate, gate
+from tests.kit.pgbouncer import self_signed
+from tests.kit.waiting import until
 
 SECRET = "pl4nted"
 USER, PASSWORD = "péé,ka=ping", "s3cret@:/?#%é"

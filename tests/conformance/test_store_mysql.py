@@ -17,11 +17,11 @@ from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.stores import mysql as statements
 from peekaping_producer.stores.mysql import MysqlSession, MysqlStore
 from peekaping_producer.targets import DatabaseTarget, Tls
-from tests.servers import mysql, processes
-from tests.servers.mysql import MysqlDatabase, MysqlServer
-from tests.servers.mysql_impostor import OK, SALT, Peer, impostor
-from tests.servers.pgbouncer import self_signed
-from tests.waiting import until
+from tests.kit import mysql, processes
+from tests.kit.mysql import MysqlDatabase, MysqlServer
+from tests.kit.mysql_impostor import OK, SALT, Peer, impostor
+from tests.kit.pgbouncer import self_signed
+from tests.kit.waiting import until
 
 SESSIONS = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
 

@@ -13,11 +13,11 @@ from peekaping_producer.migrate import migrate
 from peekaping_producer.stores import store_for
 from peekaping_producer.stores.postgres import PostgresSession, PostgresStore
 from peekaping_producer.targets import DatabaseTarget, Tls
-from tests.servers import databases, postgres, processes
-from tests.servers.databases import SqlDatabase
-from tests.servers.pgbouncer import pgbouncer, self_signed
-from tests.servers.postgres import PostgresServer
-from tests.waiting import until
+from tests.kit import databases, postgres, processes
+from tests.kit.databases import SqlDatabase
+from tests.kit.pgbouncer import pgbouncer, self_signed
+from tests.kit.postgres import PostgresServer
+from tests.kit.waiting import until
 
 CUT_ALL = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity

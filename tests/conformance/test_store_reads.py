@@ -13,7 +13,7 @@ from peekaping_producer.monitors.monitor import Heartbeat, Monitor, MonitorDetai
 from peekaping_producer.stores import Loaded, MonitorStore, Session, loading, store_for
 from peekaping_producer.targets import DatabaseTarget
 from tests.conformance.conftest import DIALECTS, SQL_DIALECTS
-from tests.servers.databases import Database, Row
+from tests.kit.databases import Database, Row
 
 
 async def load(store: MonitorStore, *ids: str) -> Loaded:

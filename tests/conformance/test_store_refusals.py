@@ -15,8 +15,8 @@ from peekaping_producer.migrate import look, migrate
 from peekaping_producer.stores import mongo_client, store_for
 from peekaping_producer.stores.sqlite import SqliteFileError
 from peekaping_producer.targets import DatabaseTarget
-from tests.servers import processes
-from tests.servers.processes import HOST
+from tests.kit import processes
+from tests.kit.processes import HOST
 
 TEXT = "connection refused by\x1b[31m policy. " + "Ask your administrator. " * 40 + "\nHINT: \x07"
 

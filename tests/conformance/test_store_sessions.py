@@ -14,10 +14,10 @@ from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.stores import Loaded, MonitorStore, connections, store_for
 from peekaping_producer.targets import DatabaseTarget
 from tests.conformance.conftest import DIALECTS, SQL_DIALECTS
-from tests.servers.databases import Database, SqlDatabase
-from tests.servers.fault_proxy import FaultProxy, fault_proxy
-from tests.servers.processes import free_port
-from tests.waiting import until
+from tests.kit.databases import Database, SqlDatabase
+from tests.kit.fault_proxy import FaultProxy, fault_proxy
+from tests.kit.processes import free_port
+from tests.kit.waiting import until
 
 SERVERS = pytest.mark.parametrize("empty_database", [each for each in DIALECTS if each != "sqlite"], indirect=True)
 

@@ -14,8 +14,8 @@ from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.stores import MonitorStore, connections, sqlite, store_for
 from peekaping_producer.stores.sqlite import SqliteFileError, SqliteStore
 from peekaping_producer.targets import DatabaseTarget
-from tests.servers import databases
-from tests.servers.databases import SqlDatabase
+from tests.kit import databases
+from tests.kit.databases import SqlDatabase
 from tests.settings_loading import load
 
 SECRET = "pl4nted"

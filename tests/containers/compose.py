@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from peekaping_producer.settings import Settings
-from tests.requirements import need
+from tests.kit.requirements import need
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent

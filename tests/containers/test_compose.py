@@ -12,8 +12,8 @@ from redis.asyncio import Redis
 from peekaping_producer.schedule import keys
 from tests.containers.compose import HERE, ROOT, Stack, docker, inspected
 from tests.containers.conftest import REDIS_PASSWORD, wait_until_healthy
-from tests.e2e.replicas import Consumer, at_work
-from tests.waiting import until
+from tests.kit.replicas import Consumer, at_work
+from tests.kit.waiting import until
 
 pytestmark = pytest.mark.timeout(600)
 MONITORS = 20

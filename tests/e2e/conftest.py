@@ -7,8 +7,8 @@ import pytest_asyncio
 from peekaping_producer.migrate import migrate
 from peekaping_producer.targets import DatabaseTarget
 from tests.conformance.conftest import database, empty_database
-from tests.servers import databases
-from tests.servers.databases import SqlDatabase
+from tests.kit import databases
+from tests.kit.databases import SqlDatabase
 
 __all__ = ["database", "empty_database"]
 

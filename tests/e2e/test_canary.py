@@ -22,15 +22,15 @@ from peekaping_producer.migrate import migrate
 from peekaping_producer.monitors.events import CHANNEL_PREFIX, TYPES
 from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.targets import DatabaseTarget, RedisTarget
-from tests.e2e.replicas import Consumer, Replica, at_work, environment, replicas, row
-from tests.servers import databases, postgres
-from tests.servers.databases import Database, new_id
-from tests.servers.fault_proxy import FaultProxy, fault_proxy
-from tests.servers.mongo import MongoDatabase
-from tests.servers.mongo_gate import gate
-from tests.servers.postgres import PostgresServer
-from tests.servers.processes import HOST, free_port
-from tests.waiting import until
+from tests.kit import databases, postgres
+from tests.kit.databases import Database, new_id
+from tests.kit.fault_proxy import FaultProxy, fault_proxy
+from tests.kit.mongo import MongoDatabase
+from tests.kit.mongo_gate import gate
+from tests.kit.postgres import PostgresServer
+from tests.kit.processes import HOST, free_port
+from tests.kit.replicas import Consumer, Replica, at_work, environment, replicas, row
+from tests.kit.waiting import until
 
 DB_PASS = "kanari-db@:/?#%é'1"
 REDIS_PASSWORD = "kanari-redis@:/?#%2"

@@ -14,10 +14,10 @@ from redis.asyncio import Redis
 
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.settings import Settings
-from tests.e2e.replicas import Consumer, Replica, at_work, environment, replicas, row
-from tests.requirements import need
-from tests.servers.databases import SqlDatabase, new_id
-from tests.waiting import until
+from tests.kit.databases import SqlDatabase, new_id
+from tests.kit.replicas import Consumer, Replica, at_work, environment, replicas, row
+from tests.kit.requirements import need
+from tests.kit.waiting import until
 
 UID = 10001
 CONFINE = f"""

@@ -16,7 +16,7 @@ import pytest
 
 from peekaping_producer.demo import embedded
 from peekaping_producer.demo.embedded import EmbeddedServerError
-from tests.requirements import need
+from tests.kit.requirements import need
 
 DEMO = [sys.executable, "-m", "peekaping_producer", "demo", "--seconds"]
 IN_A_TERMINAL = (

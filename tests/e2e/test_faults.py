@@ -20,16 +20,16 @@ from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.migrate import migrate
 from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.schedule import keys
-from tests.asynq_peer import ACTIVE, ARCHIVED, LEASE, PENDING, task_id, task_key
-from tests.e2e.replicas import Consumer, Replica, at_work, environment, members, replicas, row
-from tests.servers import databases, postgres
-from tests.servers.databases import Database, SqlDatabase, new_id
-from tests.servers.fault_proxy import fault_proxy
-from tests.servers.pgbouncer import pgbouncer
-from tests.servers.postgres import PostgresServer
-from tests.servers.processes import HOST, free_port
-from tests.servers.redis import target_of
-from tests.waiting import until
+from tests.kit import databases, postgres
+from tests.kit.asynq_peer import ACTIVE, ARCHIVED, LEASE, PENDING, task_id, task_key
+from tests.kit.databases import Database, SqlDatabase, new_id
+from tests.kit.fault_proxy import fault_proxy
+from tests.kit.pgbouncer import pgbouncer
+from tests.kit.postgres import PostgresServer
+from tests.kit.processes import HOST, free_port
+from tests.kit.redis import target_of
+from tests.kit.replicas import Consumer, Replica, at_work, environment, members, replicas, row
+from tests.kit.waiting import until
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.redis_client.client import redis_for
-from tests.e2e.replicas import Consumer, at_work, environment, replicas, row
-from tests.servers.databases import SqlDatabase, new_id
-from tests.servers.redis import target_of
-from tests.waiting import until
+from tests.kit.databases import SqlDatabase, new_id
+from tests.kit.redis import target_of
+from tests.kit.replicas import Consumer, at_work, environment, replicas, row
+from tests.kit.waiting import until
 
 CONNECTIONS = """
 SELECT pid FROM pg_stat_activity WHERE application_name = 'peekaping-producer' AND datname = current_database()

@@ -17,12 +17,12 @@ from redis.asyncio import Redis
 
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.redis_client.client import redis_for
-from tests.asynq_peer import PENDING
-from tests.e2e.replicas import environment, row
-from tests.servers.databases import SqlDatabase, new_id
-from tests.servers.processes import HOST, free_port
-from tests.servers.redis import target_of
-from tests.waiting import until
+from tests.kit.asynq_peer import PENDING
+from tests.kit.databases import SqlDatabase, new_id
+from tests.kit.processes import HOST, free_port
+from tests.kit.redis import target_of
+from tests.kit.replicas import environment, row
+from tests.kit.waiting import until
 
 
 @pytest.fixture

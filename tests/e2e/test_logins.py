@@ -16,11 +16,11 @@ from peekaping_producer.migrate import look, migrate
 from peekaping_producer.redis_client.client import check_server, redis_for
 from peekaping_producer.stores import store_for
 from peekaping_producer.targets import DatabaseTarget
-from tests.servers import mysql, postgres
-from tests.servers.mongo_gate import gate
-from tests.servers.redis import target_of
-from tests.servers.sentinel import NAME, WatchedRedis
-from tests.servers.sentinel import PASSWORD as SENTINELS_PASSWORD
+from tests.kit import mysql, postgres
+from tests.kit.mongo_gate import gate
+from tests.kit.redis import target_of
+from tests.kit.sentinel import NAME, WatchedRedis
+from tests.kit.sentinel import PASSWORD as SENTINELS_PASSWORD
 from tests.settings_loading import load
 from tests.unit.test_cli import command
 

@@ -1,7 +1,7 @@
 """Ours beside upstream's producers, which write without a fence: what they break is theirs, and ours go on.
 
-A stand-in does what upstream's producer does (go_producer.py). What is written to the schedule is overheard, and judged
-write by write, so that a tick handed off twice or a due time moved back is known to be ours or theirs.
+A stand-in does what upstream's producer does (go_producer.py). Every write to the schedule is recorded by MONITOR and
+judged, so that a tick handed off twice or a due time moved back is attributed to ours or theirs.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ from redis.asyncio import Redis
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.schedule import keys
-from tests.e2e.overheard import Judge, Overheard, Verdict, overheard
-from tests.e2e.replicas import Consumer, Replica, at_work, environment, leader_pid, members, row
 from tests.e2e.test_faults import a_batch_is_being_read, goes_on, lost, reads_blocked
-from tests.servers.databases import SqlDatabase, new_id
-from tests.servers.processes import HOST
-from tests.servers.redis import target_of
-from tests.waiting import until
+from tests.kit.databases import SqlDatabase, new_id
+from tests.kit.monitored_writes import Judge, MonitoredWrites, Verdict, monitored_writes
+from tests.kit.processes import HOST
+from tests.kit.redis import target_of
+from tests.kit.replicas import Consumer, Replica, at_work, environment, leader_pid, members, row
+from tests.kit.waiting import until
 
 MONITORS = 200
 INTERVAL_S = 2
@@ -43,7 +43,7 @@ class GoProducer(Replica):
         self.log_file = folder / f"go-{time.monotonic_ns()}.log"
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.e2e.go_producer"],
+                [sys.executable, "-m", "tests.kit.go_producer"],
                 env=env | {"PYTHONPATH": str(Path(__file__).parents[2])},
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
@@ -103,15 +103,15 @@ class Fleet:
 
 
 @pytest.fixture
-async def heard(private_redis: RedisServer) -> AsyncIterator[Overheard]:
-    async with overheard(HOST, private_redis.port) as what:
-        yield what
+async def record(private_redis: RedisServer) -> AsyncIterator[MonitoredWrites]:
+    async with monitored_writes(HOST, private_redis.port) as found:
+        yield found
 
 
 @pytest.fixture
 async def fleet(
     private_redis: RedisServer,
-    heard: Overheard,
+    record: MonitoredWrites,
     postgres_only: SqlDatabase,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -128,9 +128,9 @@ async def fleet(
                 yield mixed
 
 
-def verdict(heard: Overheard) -> Verdict:
-    """Of all that was written; ours are right, whatever theirs did."""
-    found = Judge().hear(heard.told())
+def verdict(record: MonitoredWrites) -> Verdict:
+    """Of all writes so far; ours must be right, whatever theirs did."""
+    found = Judge().judge(record.writes())
     found.require_ours_are_right()
     return found
 
@@ -140,7 +140,9 @@ def doubled_by_ours(consumer: Consumer) -> set[str]:
     return {each for (each, _), makers in consumer.made_by.items() if makers.count("python") > 1}
 
 
-async def test_a_peer_that_is_killed_with_claims_in_hand_leaves_them_to_ours(fleet: Fleet, heard: Overheard) -> None:
+async def test_a_peer_that_is_killed_with_claims_in_hand_leaves_them_to_ours(
+    fleet: Fleet, record: MonitoredWrites
+) -> None:
     """Two peers beside two of ours. What the killed one held runs again once its lease is over, and nothing twice; the
     other is gone by then, for it would reclaim too.
     """
@@ -158,14 +160,14 @@ async def test_a_peer_that_is_killed_with_claims_in_hand_leaves_them_to_ours(fle
     assert fleet.ran_by("go") > 0
     assert fleet.ran_by("python") > 0
     assert [each.terminate() for each in ours] == [0, 0]
-    found = verdict(heard)
+    found = verdict(record)
     assert found.reopened == set(), "nobody came late"
     assert fleet.consumer.doubled() == []
     assert await members(fleet.redis) == set(fleet.ids)
 
 
 async def test_ours_have_lost_what_a_peer_with_a_clock_ahead_took_from_them_and_go_on(
-    fleet: Fleet, heard: Overheard
+    fleet: Fleet, record: MonitoredWrites
 ) -> None:
     """I9. To its clock each lease is over; ours come back from the database with claims that are no longer theirs."""
     ours = [fleet.ours(), fleet.ours()]
@@ -175,7 +177,7 @@ async def test_ours_have_lost_what_a_peer_with_a_clock_ahead_took_from_them_and_
         await until(lambda: a_batch_is_being_read(fleet.database))
         ahead = fleet.theirs(CLOCK_OFF_MS=str(AHEAD_S * 1000))
         await until(lambda: {"reclaimed", "claimed"} <= set(ahead.events()), "it reclaims, and claims")
-    await until(lambda: sum(map(lost, ours)) > 0, "ours are told that they have lost it")
+    await until(lambda: sum(map(lost, ours)) > 0, "ours report that they have lost it")
 
     await fleet.lives(5)
     assert fleet.ran_by("go") > 0
@@ -184,13 +186,13 @@ async def test_ours_have_lost_what_a_peer_with_a_clock_ahead_took_from_them_and_
     await fleet.lives(1)
     assert fleet.ran_by("python") >= ran + MONITORS, "what it put off was moved to its tick"
     assert [each.terminate() for each in ours] == [0, 0]
-    found = verdict(heard)
+    found = verdict(record)
     assert found.taken_away
     assert doubled_by_ours(fleet.consumer) <= found.reopened
     assert await members(fleet.redis) == set(fleet.ids)
 
 
-async def test_a_peer_with_a_clock_behind_harms_nobody_though_it_leads(fleet: Fleet, heard: Overheard) -> None:
+async def test_a_peer_with_a_clock_behind_harms_nobody_though_it_leads(fleet: Fleet, record: MonitoredWrites) -> None:
     """I9. Whatever it claims is over at once to ours."""
     behind = fleet.theirs(CLOCK_OFF_MS=str(-BEHIND_S * 1000))
     await fleet.leads(behind)
@@ -202,11 +204,11 @@ async def test_a_peer_with_a_clock_behind_harms_nobody_though_it_leads(fleet: Fl
     await fleet.leads(*ours)
     await fleet.lives(2)
     assert [each.terminate() for each in ours] == [0, 0]
-    assert doubled_by_ours(fleet.consumer) <= verdict(heard).reopened
+    assert doubled_by_ours(fleet.consumer) <= verdict(record).reopened
     assert await members(fleet.redis) == set(fleet.ids)
 
 
-async def test_leadership_goes_from_theirs_to_ours_and_back(fleet: Fleet, heard: Overheard) -> None:
+async def test_leadership_goes_from_theirs_to_ours_and_back(fleet: Fleet, record: MonitoredWrites) -> None:
     """Killed and stopped; whoever leads, everybody's monitors run."""
     first = fleet.theirs()
     await fleet.leads(first)
@@ -231,5 +233,5 @@ async def test_leadership_goes_from_theirs_to_ours_and_back(fleet: Fleet, heard:
     await until(lambda: created in fleet.consumer.monitors(), "a sync of ours finds it")
     await fleet.lives(1)
     assert third.terminate() == 0
-    assert doubled_by_ours(fleet.consumer) <= verdict(heard).reopened
+    assert doubled_by_ours(fleet.consumer) <= verdict(record).reopened
     assert await members(fleet.redis) == {*fleet.ids, created}

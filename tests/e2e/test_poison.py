@@ -16,12 +16,12 @@ from redis.asyncio import Redis
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.schedule import keys
-from tests.e2e.replicas import Consumer, Replica, at_work, environment, replicas, row
-from tests.poison import Poison, bulks_limited, insert_poisons
-from tests.servers.databases import Database
-from tests.servers.processes import HOST, free_port
-from tests.servers.redis import target_of
-from tests.waiting import until
+from tests.kit.databases import Database
+from tests.kit.poison import Poison, bulks_limited, insert_poisons
+from tests.kit.processes import HOST, free_port
+from tests.kit.redis import target_of
+from tests.kit.replicas import Consumer, Replica, at_work, environment, replicas, row
+from tests.kit.waiting import until
 
 GOOD = 200
 INTERVAL = 5

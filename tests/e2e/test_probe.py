@@ -16,11 +16,11 @@ from peekaping_producer.migrate import migrate
 from peekaping_producer.operations import probe
 from peekaping_producer.settings import Settings, load_settings
 from peekaping_producer.settings.environment import read_dotenv
-from tests.e2e.replicas import environment, replicas
-from tests.requirements import need
-from tests.servers.databases import sqlite_target
-from tests.servers.processes import HOST, free_port
-from tests.waiting import until
+from tests.kit.databases import sqlite_target
+from tests.kit.processes import HOST, free_port
+from tests.kit.replicas import environment, replicas
+from tests.kit.requirements import need
+from tests.kit.waiting import until
 
 COMMAND = [sys.executable, "-m", "peekaping_producer", "probe"]
 CHECK = [sys.executable, "-I", "-S", probe.__file__]

@@ -16,11 +16,11 @@ from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.monitors.monitor import next_aligned
 from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.schedule import keys
-from tests.asynq_peer import PENDING, decode, task_key
-from tests.e2e.replicas import Consumer, Replica, at_work, environment, leader_pid, members, replicas, row
-from tests.servers.databases import Database, SqlDatabase
-from tests.servers.redis import target_of
-from tests.waiting import until
+from tests.kit.asynq_peer import PENDING, decode, task_key
+from tests.kit.databases import Database, SqlDatabase
+from tests.kit.redis import target_of
+from tests.kit.replicas import Consumer, Replica, at_work, environment, leader_pid, members, replicas, row
+from tests.kit.waiting import until
 
 
 @pytest.fixture

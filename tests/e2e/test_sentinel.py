@@ -9,10 +9,10 @@ import pytest
 
 from peekaping_producer.monitors.events import CHANNEL_PREFIX, TYPES
 from peekaping_producer.redis_client.client import redis_for
-from tests.e2e.replicas import Consumer, Replica, at_work, environment, replicas, row
-from tests.servers.databases import SqlDatabase
-from tests.servers.sentinel import NAME, WatchedRedis
-from tests.waiting import until
+from tests.kit.databases import SqlDatabase
+from tests.kit.replicas import Consumer, Replica, at_work, environment, replicas, row
+from tests.kit.sentinel import NAME, WatchedRedis
+from tests.kit.waiting import until
 
 COUNT = 100
 

@@ -19,12 +19,12 @@ from peekaping_producer.errors import ProducerError, ScheduleError, UnreachableE
 from peekaping_producer.migrate import migrate
 from peekaping_producer.redis_client.client import check_server, redis_for
 from peekaping_producer.targets import DatabaseTarget
-from tests.e2e.replicas import Replica, environment, replicas
-from tests.servers.databases import SqlDatabase, sqlite_target
-from tests.servers.fake_redis import fake_redis, hello, info
-from tests.servers.postgres import PostgresServer
-from tests.servers.processes import HOST, free_port
-from tests.waiting import until
+from tests.kit.databases import SqlDatabase, sqlite_target
+from tests.kit.fake_redis import fake_redis, hello, info
+from tests.kit.postgres import PostgresServer
+from tests.kit.processes import HOST, free_port
+from tests.kit.replicas import Replica, environment, replicas
+from tests.kit.waiting import until
 
 SECRET = "h0rse-battery"
 

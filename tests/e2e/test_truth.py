@@ -16,13 +16,13 @@ from redis.asyncio import Redis
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.schedule import keys
-from tests.asynq_peer import PENDING, task_key
-from tests.e2e.replicas import Replica, environment, replicas, row
-from tests.servers import postgres
-from tests.servers.databases import Database, SqlDatabase
-from tests.servers.processes import HOST, free_port
-from tests.servers.redis import target_of
-from tests.waiting import until
+from tests.kit import postgres
+from tests.kit.asynq_peer import PENDING, task_key
+from tests.kit.databases import Database, SqlDatabase
+from tests.kit.processes import HOST, free_port
+from tests.kit.redis import target_of
+from tests.kit.replicas import Replica, environment, replicas, row
+from tests.kit.waiting import until
 
 MONITORS = 25
 """More than so few that an empty answer of the database is believed."""

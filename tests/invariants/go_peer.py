@@ -8,7 +8,7 @@ from peekaping_producer.brokers.asynq import encode_message
 from peekaping_producer.monitors.monitor import next_aligned
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule import keys
-from tests.asynq_peer import PENDING, task_id, task_key
+from tests.kit.asynq_peer import PENDING, task_id, task_key
 
 LEASE_MS = 10_000
 BATCH = 3

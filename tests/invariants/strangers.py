@@ -2,9 +2,9 @@
 
 from peekaping_producer.schedule import LONGEST_ID
 from peekaping_producer.schedule import keys as names
-from tests import asynq_peer
-from tests.asynq_peer import task_id, task_key
 from tests.invariants.world import World
+from tests.kit import asynq_peer
+from tests.kit.asynq_peer import task_id, task_key
 
 IDS = ("m" * (LONGEST_ID + 1), "no-id", "", "\udcff\udcfe", "{}")
 """The first is like an id of this database but for its length."""

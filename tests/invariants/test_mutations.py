@@ -14,8 +14,10 @@ from hypothesis.stateful import run_state_machine_as_test
 from redis import Redis
 
 from tests.invariants import strangers
-from tests.invariants.beginnings import (
-    Beginning,
+from tests.invariants.ledger import LEASE_TTL_MS, Broken
+from tests.invariants.replica import Mutation
+from tests.invariants.scenarios import (
+    Scenario,
     abandoned,
     claimed_by_another,
     far_ahead,
@@ -28,8 +30,6 @@ from tests.invariants.beginnings import (
     unheard,
     usurped,
 )
-from tests.invariants.ledger import LEASE_TTL_MS, Broken
-from tests.invariants.replica import Mutation
 from tests.invariants.walk import Walk
 from tests.invariants.world import World
 
@@ -43,7 +43,7 @@ class Mutant:
     invariant: str
     mutation: Mutation | None
     """None: isolation itself is switched off."""
-    begin: Beginning
+    begin: Scenario
     settles: bool = False
     """Whether the walk is to be settled, since only then it shows."""
 

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from peekaping_producer.schedule import keys as names
-from tests import asynq_peer
-from tests.asynq_peer import task_id, task_key
 from tests.invariants import strangers
-from tests.invariants.beginnings import Beginning
 from tests.invariants.replica import Call, Replica
+from tests.invariants.scenarios import Scenario
 from tests.invariants.settled import settle
 from tests.invariants.world import IDS, World
+from tests.kit import asynq_peer
+from tests.kit.asynq_peer import task_id, task_key
 
 MOST_REPLICAS = 3
 HOUR_MS = 3_600_000
@@ -42,7 +42,7 @@ class Walk(RuleBasedStateMachine):
         count: Callable[[int], Any],
         *,
         settles: bool = True,
-        begin: Beginning | None = None,
+        begin: Scenario | None = None,
     ) -> None:
         super().__init__()
         self._settles = settles

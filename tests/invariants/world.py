@@ -14,12 +14,12 @@ from peekaping_producer.errors import StoreError, StoreUnavailableError
 from peekaping_producer.schedule import CLAIM_WITHIN_S
 from peekaping_producer.schedule import keys as names
 from peekaping_producer.stores import Loaded
-from tests import asynq_peer
-from tests.asynq_peer import RECOVER_AFTER_S, AsynqPeer
 from tests.clock import START_MS
 from tests.invariants.go_peer import GoPeer
 from tests.invariants.ledger import Keys, Ledger, Task
 from tests.invariants.replica import STEADY, Call, Mutation, Replica, immediately
+from tests.kit import asynq_peer
+from tests.kit.asynq_peer import RECOVER_AFTER_S, AsynqPeer
 from tests.memory_store import MemoryStore, monitor
 
 IDS = tuple(f"m{number}" for number in range(6))

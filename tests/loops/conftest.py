@@ -20,8 +20,8 @@ from peekaping_producer.schedule import Schedule, keys
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.isolation import Suspects
-from tests.asynq_peer import PENDING
 from tests.clock import Clock
+from tests.kit.asynq_peer import PENDING
 from tests.memory_store import MemoryStore
 
 TERM = "node/term"

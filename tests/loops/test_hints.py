@@ -14,9 +14,9 @@ from peekaping_producer.producer.loops.events import EventListener
 from peekaping_producer.schedule import keys
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.service.dependencies import Dependencies
+from tests.kit.waiting import until
 from tests.loops.conftest import TERM, Parts
 from tests.memory_store import monitor
-from tests.waiting import until
 
 
 async def test_a_hint_places_what_runs_and_removes_what_does_not(parts: Parts) -> None:

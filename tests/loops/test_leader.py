@@ -14,7 +14,7 @@ from peekaping_producer.producer.loops.leader import Leader, node_id
 from peekaping_producer.schedule import Schedule, keys
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.service.dependencies import Dependencies
-from tests.waiting import until
+from tests.kit.waiting import until
 
 
 class Reigns:

@@ -13,7 +13,7 @@ from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.service.backoff import Backoff
 from peekaping_producer.service.dependencies import DATABASE, REDIS, Dependencies
 from peekaping_producer.service.loop import Loop, LoopDone
-from tests.waiting import until
+from tests.kit.waiting import until
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.schedule import keys
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.stores import Session
-from tests.asynq_peer import PENDING
+from tests.kit.asynq_peer import PENDING
+from tests.kit.waiting import until
 from tests.loops.conftest import TERM, Parts
 from tests.memory_store import monitor
-from tests.waiting import until
 
 
 async def schedule_members(parts: Parts, *ids: str) -> None:

@@ -14,9 +14,9 @@ from peekaping_producer.producer.loops.worker import missed_ticks
 from peekaping_producer.schedule import Claim, keys
 from peekaping_producer.service.loop import LoopDone
 from peekaping_producer.stores import Loaded
+from tests.kit.waiting import until
 from tests.loops.conftest import Parts
 from tests.memory_store import monitor
-from tests.waiting import until
 
 
 async def make_due(parts: Parts, *ids: str, ago_ms: int = 0) -> None:

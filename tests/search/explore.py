@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from peekaping_producer.schedule import keys
-from tests.asynq_peer import LEASE, PENDING, task_id
+from tests.kit.asynq_peer import LEASE, PENDING, task_id
 from tests.search.processes import Leaders, Leading, Pid, Producers
 from tests.search.rules import ABSENT, PAUSED, Broken, Fences, Healing, Histories, History, Judge, Row, Rows, edited
 from tests.search.world import CYCLE_MS, GRID_MS, START_MS, Mutation, Redis, Sid

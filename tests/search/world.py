@@ -19,8 +19,8 @@ from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.redis_client.script import Script
 from peekaping_producer.schedule import Campaign, Claim, Member, Schedule, keys
-from tests import asynq_peer
-from tests.asynq_peer import AsynqPeer
+from tests.kit import asynq_peer
+from tests.kit.asynq_peer import AsynqPeer
 from tests.search.lua import Client, Scripts, at_once
 from tests.search.memory import Memory, Zset
 

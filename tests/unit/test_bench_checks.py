@@ -10,10 +10,10 @@ import fakeredis
 import pytest
 
 from bench import __main__ as bench
-from bench import ground as ground_module
+from bench import harness as harness_module
 from bench.figures import Figure, read
-from bench.ground import Ground
 from bench.handed import first_and_last_ms, lateness_ms
+from bench.harness import Harness
 from peekaping_producer.brokers.asynq import PENDING, TASK_ID_PREFIX, TASK_KEY_PREFIX, encode_message
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule import keys
@@ -25,9 +25,9 @@ TICK_MS = 1_800_000_000_000
 
 
 @pytest.fixture
-async def here() -> AsyncIterator[Ground]:
-    """A ground in memory, on which all of IDS were handed off, 1 ms after each other."""
-    made = Ground({"REDIS_URL": "redis://127.0.0.1:1/0"}, DatabaseTarget(dialect="sqlite", name="unused"))
+async def here() -> AsyncIterator[Harness]:
+    """A harness in memory, on which all of IDS were handed off, 1 ms after each other."""
+    made = Harness({"REDIS_URL": "redis://127.0.0.1:1/0"}, DatabaseTarget(dialect="sqlite", name="unused"))
     await made.redis.aclose()
     made.redis = fakeredis.FakeAsyncRedis()
     for n, each in enumerate(IDS):
@@ -36,7 +36,7 @@ async def here() -> AsyncIterator[Ground]:
     await made.redis.aclose()
 
 
-async def hand_off(here: Ground, id_: str, at_ms: int, monitor_in_payload: str | None = None) -> None:
+async def hand_off(here: Harness, id_: str, at_ms: int, monitor_in_payload: str | None = None) -> None:
     payload = b'{"monitor_id": "%s"}' % (monitor_in_payload or id_).encode()
     message = encode_message(HealthCheckTask(id_, INTERVAL, 16, payload))
     task_id = TASK_ID_PREFIX + id_
@@ -47,55 +47,55 @@ async def hand_off(here: Ground, id_: str, at_ms: int, monitor_in_payload: str |
     await here.redis.zadd(keys.DUE, {id_: TICK_MS + INTERVAL * 1000})
 
 
-async def test_a_right_result_says_when_the_first_and_the_last_came(here: Ground) -> None:
+async def test_a_right_result_says_when_the_first_and_the_last_came(here: Harness) -> None:
     first, last, in_first_batch = await first_and_last_ms(here.redis, IDS, INTERVAL)
     assert (first, in_first_batch) == (TICK_MS, 1)
     assert last == pytest.approx(TICK_MS + 2, abs=0.01)
 
 
-async def test_a_missing_task_is_wrong(here: Ground) -> None:
+async def test_a_missing_task_is_wrong(here: Harness) -> None:
     with pytest.raises(AssertionError, match="1 of 4 monitors have no pending task"):
         await first_and_last_ms(here.redis, [*IDS, "m4"], INTERVAL)
 
 
-async def test_a_doubled_task_is_wrong(here: Ground) -> None:
+async def test_a_doubled_task_is_wrong(here: Harness) -> None:
     await here.redis.lpush(PENDING, TASK_ID_PREFIX + "m1")
     with pytest.raises(AssertionError, match="pending twice"):
         await first_and_last_ms(here.redis, IDS, INTERVAL)
 
 
-async def test_a_task_that_nobody_asked_for_is_wrong(here: Ground) -> None:
+async def test_a_task_that_nobody_asked_for_is_wrong(here: Harness) -> None:
     await here.redis.lpush(PENDING, TASK_ID_PREFIX + "m4")
     with pytest.raises(AssertionError, match="nobody asked for"):
         await first_and_last_ms(here.redis, IDS, INTERVAL)
 
 
-async def test_a_payload_of_another_monitor_is_wrong(here: Ground) -> None:
+async def test_a_payload_of_another_monitor_is_wrong(here: Harness) -> None:
     await here.redis.lrem(PENDING, 0, TASK_ID_PREFIX + "m1")
     await hand_off(here, "m1", TICK_MS, monitor_in_payload="m2")
     with pytest.raises(AssertionError):
         await first_and_last_ms(here.redis, IDS, INTERVAL)
 
 
-async def test_a_lease_that_is_left_is_wrong(here: Ground) -> None:
+async def test_a_lease_that_is_left_is_wrong(here: Harness) -> None:
     await here.redis.zadd(keys.LEASE, {"m1": TICK_MS})
     with pytest.raises(AssertionError, match="leases are left"):
         await first_and_last_ms(here.redis, IDS, INTERVAL)
 
 
-async def test_a_monitor_that_left_the_schedule_is_wrong(here: Ground) -> None:
+async def test_a_monitor_that_left_the_schedule_is_wrong(here: Harness) -> None:
     await here.redis.zrem(keys.DUE, "m1")
     with pytest.raises(AssertionError, match="2 of 3 monitors are due again"):
         await first_and_last_ms(here.redis, IDS, INTERVAL)
 
 
-async def test_a_due_time_beside_the_ticks_is_wrong(here: Ground) -> None:
+async def test_a_due_time_beside_the_ticks_is_wrong(here: Harness) -> None:
     await here.redis.zadd(keys.DUE, {"m1": TICK_MS + 1})
     with pytest.raises(AssertionError, match="not aligned"):
         await first_and_last_ms(here.redis, IDS, INTERVAL)
 
 
-async def test_lateness_counts_from_the_due_time_and_is_never_early(here: Ground) -> None:
+async def test_lateness_counts_from_the_due_time_and_is_never_early(here: Harness) -> None:
     assert await lateness_ms(here.redis, {"m1": TICK_MS - 5.0, "m3": TICK_MS - 5.0}) == pytest.approx(
         [5.0, 7.0], abs=0.01
     )
@@ -103,14 +103,14 @@ async def test_lateness_counts_from_the_due_time_and_is_never_early(here: Ground
         await lateness_ms(here.redis, {"m1": TICK_MS + 5.0})
 
 
-async def test_a_producer_that_ends_is_not_waited_for(here: Ground) -> None:
+async def test_a_producer_that_ends_is_not_waited_for(here: Harness) -> None:
     ended = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])  # noqa: ASYNC220
     with pytest.raises(AssertionError, match="exit code 3"):
         await here.all_handed_off(len(IDS) + 1, [ended])
 
 
-async def test_a_lost_tick_is_not_waited_for(here: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ground_module, "STALLED_S", 0.1)
+async def test_a_lost_tick_is_not_waited_for(here: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness_module, "STALLED_S", 0.1)
     with pytest.raises(AssertionError, match="stands still at 3 of 4 monitors handed off"):
         await here.all_handed_off(len(IDS) + 1, [])
     await here.redis.zadd(keys.LEASE, {"m1": TICK_MS})
@@ -167,8 +167,8 @@ def test_connections_of_another_process_or_to_another_port_do_not_count() -> Non
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             process.stdout.readline()
-            assert ground_module.connections(process, port) == 3
-            assert ground_module.connections(process, ours.getsockname()[1]) == 0
+            assert harness_module.connections(process, port) == 3
+            assert harness_module.connections(process, ours.getsockname()[1]) == 0
             process.communicate(b"\n")
         ours.close()
 

@@ -22,9 +22,9 @@ from peekaping_producer.migrate import NO_TABLES
 from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.schedule import keys
 from peekaping_producer.targets import RedisTarget
-from tests.servers.fake_redis import fake_redis, info
-from tests.servers.processes import free_port
-from tests.servers.redis import target_of
+from tests.kit.fake_redis import fake_redis, info
+from tests.kit.processes import free_port
+from tests.kit.redis import target_of
 
 SECRET = "h0rse battery/staple"
 

@@ -33,8 +33,8 @@ from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.schedule.keys import LEADER
 from peekaping_producer.settings import Settings, load_settings
-from tests.servers.sentinel import WatchedRedis
-from tests.waiting import until
+from tests.kit.sentinel import WatchedRedis
+from tests.kit.waiting import until
 
 
 def every_two_seconds(name: str = "a") -> Monitor:

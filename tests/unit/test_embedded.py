@@ -17,8 +17,8 @@ from peekaping_producer.demo import embedded
 from peekaping_producer.demo.embedded import EmbeddedServerError, RedisServer
 from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.service import child_processes as leash
-from tests.requirements import need
-from tests.servers.redis import target_of
+from tests.kit.redis import target_of
+from tests.kit.requirements import need
 
 
 def gone(pid: int) -> bool:

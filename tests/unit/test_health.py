@@ -19,8 +19,8 @@ from peekaping_producer.service import loop as loop_module
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.loop import Loop
 from peekaping_producer.web.server import HealthServer
+from tests.kit.processes import HOST, free_port
 from tests.memory_store import MemoryStore
-from tests.servers.processes import HOST, free_port
 from tests.unit.test_vitals import FakeSchedule, Watch, vitals_of
 
 PATHS = ["/livez", "/readyz", "/metrics"]

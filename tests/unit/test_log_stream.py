@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from peekaping_producer.logs.stream import QueuedStream
-from tests.waiting import DEADLINE_S
+from tests.kit.waiting import DEADLINE_S
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,8 +17,8 @@ from peekaping_producer.redis_client.connection import RedisConnection
 from peekaping_producer.redis_client.failures import in_words
 from peekaping_producer.redis_client.server import eviction_policy
 from peekaping_producer.targets import RedisTarget
-from tests.servers.fake_redis import fake_redis, info
-from tests.servers.redis import target_of
+from tests.kit.fake_redis import fake_redis, info
+from tests.kit.redis import target_of
 
 GARBAGE = (
     b"HTTP/1.1 400 Bad Request\r\n\r\n",

@@ -16,11 +16,11 @@ from peekaping_producer.errors import ScheduleError, UnreachableError
 from peekaping_producer.redis_client import sentinel as sentinel_module
 from peekaping_producer.redis_client.client import check_server, redis_for
 from peekaping_producer.targets import RedisTarget, Sentinels, Tls
-from tests.servers.fake_redis import fake_redis, hello, info
-from tests.servers.fault_proxy import fault_proxy
-from tests.servers.pgbouncer import self_signed
-from tests.servers.processes import HOST, free_port
-from tests.waiting import until
+from tests.kit.fake_redis import fake_redis, hello, info
+from tests.kit.fault_proxy import fault_proxy
+from tests.kit.pgbouncer import self_signed
+from tests.kit.processes import HOST, free_port
+from tests.kit.waiting import until
 
 CANARY = "s3ntinel-canary"
 MASTER = b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"

@@ -12,7 +12,7 @@ from peekaping_producer.brokers.asynq import encode_message
 from peekaping_producer.monitors.maintenance import MaintenanceWindow
 from peekaping_producer.monitors.monitor import Heartbeat, Monitor, MonitorDetails, Proxy
 from peekaping_producer.monitors.task import HealthCheckTask, TaskBuilder, checks_cert_expiry
-from tests.asynq_peer import decode
+from tests.kit.asynq_peer import decode
 from tests.vectors import vectors
 
 VECTORS = vectors("payload_json")

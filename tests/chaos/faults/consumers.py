@@ -4,7 +4,7 @@ import asyncio
 
 from tests.chaos.faults.fault import Fault
 from tests.chaos.world import World
-from tests.waiting import until
+from tests.kit.waiting import until
 
 TASKS = 30
 SILENCE_S = 60 + 30 + 60
@@ -13,14 +13,14 @@ SILENCE_S = 60 + 30 + 60
 
 async def absent(world: World) -> None:
     world.consumer.at_work.clear()
-    await asyncio.sleep(world.pace.spell_s * 2)
+    await asyncio.sleep(world.timing.spell_s * 2)
     world.consumer.at_work.set()
 
 
 async def slow(world: World) -> None:
     """It cannot keep up: tasks wait, and are made fresh in their place."""
     world.consumer.delay_s = 0.03
-    await asyncio.sleep(world.pace.spell_s)
+    await asyncio.sleep(world.timing.spell_s)
     world.consumer.delay_s = 0.0
 
 

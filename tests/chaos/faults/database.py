@@ -5,13 +5,13 @@ import time
 
 from peekaping_producer.monitors.monitor import next_aligned
 from peekaping_producer.schedule import keys
+from tests.chaos.breakpoints import Breakpoint
 from tests.chaos.faults.fault import Fault
 from tests.chaos.faults.steps import proxy
 from tests.chaos.history import Measured
-from tests.chaos.traps import Trap
 from tests.chaos.world import World
-from tests.servers.databases import new_id
-from tests.waiting import until
+from tests.kit.databases import new_id
+from tests.kit.waiting import until
 
 REPLY_DELAY_S = 0.5
 A_DAY_S = 86_400
@@ -38,7 +38,7 @@ async def away(world: World) -> None:
     """Connections end, and no new one is taken."""
     for member in world.members:
         await member.database.down()
-    await asyncio.sleep(world.pace.long_outage_s)
+    await asyncio.sleep(world.timing.long_outage_s)
     for member in world.members:
         await member.database.up()
 
@@ -47,7 +47,7 @@ async def hung(world: World) -> None:
     """It takes questions and never answers."""
     for member in world.members:
         member.database.hold_replies()
-    await asyncio.sleep(world.pace.outage_s)
+    await asyncio.sleep(world.timing.outage_s)
     for member in world.members:
         await member.database.cut()
         member.database.release_replies()
@@ -56,7 +56,7 @@ async def hung(world: World) -> None:
 async def slow(world: World) -> None:
     for member in world.members:
         member.database.delay_s = REPLY_DELAY_S
-    await asyncio.sleep(world.pace.spell_s)
+    await asyncio.sleep(world.timing.spell_s)
     for member in world.members:
         member.database.delay_s = 0.0
 
@@ -67,7 +67,7 @@ async def empty(world: World) -> None:
         execute = world.editor.database.execute
         await execute("ALTER TABLE monitors RENAME TO monitors_away")
         await execute("CREATE TABLE monitors (LIKE monitors_away INCLUDING ALL)")
-        await asyncio.sleep(world.pace.sync_s * 1.3)
+        await asyncio.sleep(world.timing.sync_s * 1.3)
         await execute("DROP TABLE monitors")
         await execute("ALTER TABLE monitors_away RENAME TO monitors")
 
@@ -110,26 +110,26 @@ async def _lateness_p99_ms(world: World, but: list[str] = []) -> float:  # noqa:
 
 async def deleted_in_masses(world: World) -> None:
     """Very many rows go in one statement, just when a sync has begun to page."""
-    ids = await world.editor.create(world.pace.rows_deleted, interval=A_DAY_S)
+    ids = await world.editor.create(world.timing.rows_deleted, interval=A_DAY_S)
     async with world.connect() as redis:
         seconds, _ = await redis.time()
         tick = next_aligned(seconds * 1000, A_DAY_S)
         for start in range(0, len(ids), 5000):
             await redis.zadd(keys.DUE, dict.fromkeys(ids[start : start + 5000], tick))
-    trap: Trap = proxy(await world.leader()).trap("place", "asked")
-    await trap.sprung(world.pace.sync_s + 60)
+    point: Breakpoint = proxy(await world.leader()).break_at("place", "asked")
+    await point.hit(world.timing.sync_s + 60)
     async with world.editor.at_rest():
         await world.editor.delete(ids)
-    trap.release()
+    point.release()
     began_at, gone = time.monotonic(), set(ids)
     await until(
         lambda: world.sampler.latest is not None and not gone & world.sampler.latest.members,
         "the deleted have left the schedule",
-        within_s=2 * (ZOMBIE_S + world.pace.sync_s),
+        within_s=2 * (ZOMBIE_S + world.timing.sync_s),
     )
     took_s = time.monotonic() - began_at
     world.recorder.write(
-        Measured(invariant="I4", what="seconds until none was left", value=took_s, limit=ZOMBIE_S + world.pace.sync_s)
+        Measured(invariant="I4", what="seconds until none was left", value=took_s, limit=ZOMBIE_S + world.timing.sync_s)
     )
 
 

@@ -20,7 +20,7 @@ class Fault:
     inflict: Callable[[World], Awaitable[None]]
     """Does it and ends it; what is left to heal is then the replicas' own business. Raises MissedError."""
     heals_within_s: float | None = None
-    """Where it differs from the pace's `heals_s`."""
+    """Where it differs from the timing's `heals_s`."""
     excuses: tuple[str, ...] = ()
     """What the checker lets pass meanwhile; see history.Fault."""
     short: bool = False

@@ -11,10 +11,10 @@ from tests.chaos.faults.fault import Fault, MissedError
 from tests.chaos.faults.steps import proxy
 from tests.chaos.history import Measured
 from tests.chaos.world import World
-from tests.servers.databases import new_id
-from tests.waiting import until
+from tests.kit.databases import new_id
+from tests.kit.waiting import until
 
-DISGUISE = Path(__file__).parent.parent / "disguise"
+FAKE_IDENTITY = Path(__file__).parent.parent / "fake_identity"
 WRONG_CLOCK_S = 300.0
 STRANGERS = 200
 MEMORY_OF_A_STORM_MB = 100.0
@@ -25,10 +25,10 @@ async def key_lost_and_won_again(world: World) -> None:
     be refused.
     """
     leader = await world.leader()
-    trap = proxy(leader).trap("place", "asked")
+    point = proxy(leader).break_at("place", "asked")
     (some,) = world.chance.sample(sorted(world.editor.running()), 1)
     await world.editor.publish("monitor.updated", {"id": some})
-    step = await trap.sprung(world.pace.sync_s + 10)
+    step = await point.hit(world.timing.sync_s + 10)
     async with world.connect() as redis:
         await redis.delete(keys.LEADER)
         old = step.args[0]
@@ -37,7 +37,7 @@ async def key_lost_and_won_again(world: World) -> None:
             return await redis.get(keys.LEADER) not in (None, old)
 
         await until(another_term, "a new term begins", within_s=30)
-    trap.release()
+    point.release()
     await until(lambda: bool(step.answer), "the old term's write is answered", within_s=10)
     if step.reply[0] != b"stale":
         raise MissedError(f"the write of a term that was over was not refused: {step.reply!r:.80}")
@@ -53,7 +53,7 @@ async def event_storm(world: World) -> None:
     types = ("monitor.created", "monitor.updated", "monitor.deleted", "proxy.updated", "no.such.type")
     async with world.connect() as redis:
         await redis.zadd(keys.DUE, {f"no-id-{n}": 1 for n in range(STRANGERS)} | {b"\xff\xfe": 1})
-        for start in range(0, world.pace.events, 1000):
+        for start in range(0, world.timing.events, 1000):
             async with redis.pipeline(transaction=False) as pipe:
                 for number in range(start, start + 1000):
                     type_ = types[number % len(types)]
@@ -63,7 +63,7 @@ async def event_storm(world: World) -> None:
                     event = json.dumps({"type": type_, "payload": known_id if type_ == "monitor.deleted" else about})
                     pipe.publish(CHANNEL_PREFIX + type_, event[: number % 50] if number % 7 == 0 else event)
                 await pipe.execute()
-    await asyncio.sleep(world.pace.spell_s)
+    await asyncio.sleep(world.timing.spell_s)
     grown_mb = _rss_mb(leader.pid) - before_mb
     world.recorder.write(
         Measured(
@@ -90,7 +90,7 @@ async def wrong_clocks(world: World) -> None:
 
 async def same_name(world: World) -> None:
     """Two replicas with one host name and one process id, as in two containers."""
-    await _restarted_with(world, [{"PYTHONPATH": str(DISGUISE), "DISGUISE_PID": "1"}] * 2)
+    await _restarted_with(world, [{"PYTHONPATH": str(FAKE_IDENTITY), "FAKE_PID": "1"}] * 2)
 
 
 async def _restarted_with(world: World, settings: list[dict[str, str]]) -> None:
@@ -98,7 +98,7 @@ async def _restarted_with(world: World, settings: list[dict[str, str]]) -> None:
     for member, changed in zip(some, settings, strict=True):
         await member.stop()
         await member.start(**changed)
-    await asyncio.sleep(world.pace.spell_s)
+    await asyncio.sleep(world.timing.spell_s)
     for member in some:
         await member.stop()
         await member.start()
@@ -115,7 +115,7 @@ async def leader_killed(world: World) -> None:
     """SIGKILL of whoever leads."""
     leader = await world.leader()
     leader.kill()
-    await asyncio.sleep(world.pace.brief_s)
+    await asyncio.sleep(world.timing.brief_s)
     await leader.start()
 
 

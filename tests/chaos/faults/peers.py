@@ -5,7 +5,7 @@ import asyncio
 from tests.chaos.faults.fault import Fault, MissedError
 from tests.chaos.go_producer import GoBeside
 from tests.chaos.world import World
-from tests.waiting import until
+from tests.kit.waiting import until
 
 AT_LEAST = 20
 
@@ -13,7 +13,7 @@ AT_LEAST = 20
 async def side_by_side(world: World) -> None:
     """It takes its share of the monitors, and goes away in the middle of its work, as one that is killed."""
     async with GoBeside(world.connect, world.database, world.recorder) as go:
-        await asyncio.sleep(world.pace.spell_s)
+        await asyncio.sleep(world.timing.spell_s)
         go.still_runs()
         await until(lambda: go.handed_off >= AT_LEAST, "it hands off too", within_s=60)
         go.still_runs()

@@ -31,19 +31,19 @@ def memory_lost(world: World) -> None:
 
 
 async def restarted_briefly(world: World) -> None:
-    await _restarted(world, world.pace.brief_s, keeps_memory=True)
+    await _restarted(world, world.timing.brief_s, keeps_memory=True)
 
 
 async def restarted_slowly(world: World) -> None:
-    await _restarted(world, world.pace.outage_s, keeps_memory=True)
+    await _restarted(world, world.timing.outage_s, keeps_memory=True)
 
 
 async def restarted_empty_briefly(world: World) -> None:
-    await _restarted(world, world.pace.brief_s, keeps_memory=False)
+    await _restarted(world, world.timing.brief_s, keeps_memory=False)
 
 
 async def restarted_empty_slowly(world: World) -> None:
-    await _restarted(world, world.pace.outage_s, keeps_memory=False)
+    await _restarted(world, world.timing.outage_s, keeps_memory=False)
 
 
 async def clock_stepped_back(world: World) -> None:
@@ -58,7 +58,7 @@ async def clock_stepped_back(world: World) -> None:
 async def _set_right(world: World) -> None:
     """After a while somebody notices the clock, and sets it forward."""
     assert world.clock is not None
-    await asyncio.sleep(world.pace.spell_s / 2)
+    await asyncio.sleep(world.timing.spell_s / 2)
     world.clock.set(0.0)
 
 
@@ -70,7 +70,7 @@ async def flushed(world: World) -> None:
 
 async def scripts_flushed(world: World) -> None:
     """SCRIPT FLUSH, again and again."""
-    until_ = time.monotonic() + world.pace.spell_s / 2
+    until_ = time.monotonic() + world.timing.spell_s / 2
     async with world.connect() as redis:
         while time.monotonic() < until_:
             await redis.script_flush("SYNC")
@@ -82,7 +82,7 @@ async def full(world: World) -> None:
     async with world.connect() as redis:
         await redis.config_set("maxmemory-policy", "noeviction")
         await redis.config_set("maxmemory", TOO_LITTLE_MEMORY)
-        await asyncio.sleep(world.pace.spell_s / 2)
+        await asyncio.sleep(world.timing.spell_s / 2)
         await redis.config_set("maxmemory", 0)
 
 
@@ -90,7 +90,7 @@ async def read_only(world: World) -> None:
     """The master was demoted: it answers, and refuses every write."""
     async with world.connect() as redis:
         await redis.replicaof(HOST, str(free_port()))  # nobody there, so it keeps what it has
-        await asyncio.sleep(world.pace.spell_s / 2)
+        await asyncio.sleep(world.timing.spell_s / 2)
         await redis.replicaof("NO", "ONE")
 
 

@@ -5,15 +5,15 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from peekaping_producer.service.aio import cancel_and_wait
+from tests.chaos.breakpoints import At, Breakpoint
 from tests.chaos.faults.fault import Fault, MissedError
 from tests.chaos.fleet import Member
 from tests.chaos.steps import Step
-from tests.chaos.traps import At, Trap
 from tests.chaos.wire import StepProxy
 from tests.chaos.world import World
-from tests.waiting import until
+from tests.kit.waiting import until
 
-SPRINGS_WITHIN_S = 30.0
+HIT_WITHIN_S = 30.0
 
 Strike = Callable[[World, Member, Callable[[], None]], Awaitable[None]]
 """What happens to a replica that is held at a step; the callable lets the step go on."""
@@ -29,23 +29,23 @@ async def killed(world: World, member: Member, let_go: Callable[[], None]) -> No
 async def frozen(world: World, member: Member, let_go: Callable[[], None]) -> None:
     """SIGSTOP for longer than a lease lives; the step goes on, late, before the replica wakes."""
     member.freeze()
-    await asyncio.sleep(world.pace.frozen_s)
+    await asyncio.sleep(world.timing.frozen_s)
     let_go()
     member.thaw()
 
 
 async def at_script(world: World, strike: Strike, script: str, at: At) -> None:
     """Strike a replica while this script of its own is held."""
-    member, trap = await held(world, script, at)
-    await strike(world, member, trap.release)
+    member, point = await held(world, script, at)
+    await strike(world, member, point.release)
 
 
 async def while_loading(world: World, strike: Strike) -> None:
     """Strike a replica that has claimed monitors, and whose question to the database is held."""
-    member, trap = await held(world, "claim", "answered")
+    member, point = await held(world, "claim", "answered")
     member.database.hold_requests()
-    trap.release()
-    await until(lambda: member.database.requests > 0, "it asks the database", within_s=SPRINGS_WITHIN_S)
+    point.release()
+    await until(lambda: member.database.requests > 0, "it asks the database", within_s=HIT_WITHIN_S)
     await strike(world, member, member.database.release_requests)
 
 
@@ -59,32 +59,32 @@ async def unheard(world: World, script: str) -> None:
         each.stop()
 
 
-async def held(world: World, script: str, at: At) -> tuple[Member, Trap]:
-    """The first replica that comes to this step, and the trap that holds it; an answered claim must have brought
+async def held(world: World, script: str, at: At) -> tuple[Member, Breakpoint]:
+    """The first replica that comes to this step, and the breakpoint that holds it; an answered claim must have brought
     monitors. Whoever else comes to it meanwhile goes on.
     """
-    caught: asyncio.Future[tuple[Member, Trap]] = asyncio.get_running_loop().create_future()
+    caught: asyncio.Future[tuple[Member, Breakpoint]] = asyncio.get_running_loop().create_future()
 
     async def lie_in_wait(member: Member) -> None:
         while not caught.done():
-            trap = proxy(member).trap(script, at)
+            point = proxy(member).break_at(script, at)
             try:
-                step = await trap.sprung(SPRINGS_WITHIN_S)
+                step = await point.hit(HIT_WITHIN_S)
             except (TimeoutError, asyncio.CancelledError):
-                if not trap.withdraw() and trap.has_sprung:
-                    trap.release()
+                if not point.disarm() and point.was_hit:
+                    point.release()
                 return
             if caught.done() or (script == "claim" and at == "answered" and not brought_some(step)):
-                trap.release()
+                point.release()
             else:
-                caught.set_result((member, trap))
+                caught.set_result((member, point))
 
     waiting = [asyncio.create_task(lie_in_wait(member)) for member in world.members]
     try:
-        async with asyncio.timeout(SPRINGS_WITHIN_S):
+        async with asyncio.timeout(HIT_WITHIN_S):
             return await caught
     except TimeoutError:
-        raise MissedError(f"no {script} was {at} within {SPRINGS_WITHIN_S:g} s") from None
+        raise MissedError(f"no {script} was {at} within {HIT_WITHIN_S:g} s") from None
     finally:
         await cancel_and_wait(*waiting)
 

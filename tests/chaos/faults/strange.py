@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from peekaping_producer.schedule import keys
-from tests.asynq_peer import PENDING
 from tests.chaos.faults.fault import Fault
 from tests.chaos.world import World
-from tests.e2e.replicas import row
-from tests.servers.databases import new_id
-from tests.waiting import until
+from tests.kit.asynq_peer import PENDING
+from tests.kit.databases import new_id
+from tests.kit.replicas import row
+from tests.kit.waiting import until
 
 MOST_BYTES = "1mb"
 """The least that Redis takes for the longest value it accepts."""
@@ -32,7 +32,7 @@ STRANGERS = 100
 @asynccontextmanager
 async def _poison(world: World) -> AsyncIterator[None]:
     database = world.editor.database
-    rows = [row(new_id(), interval=world.pace.intervals[0], config=config) for config in POISON]
+    rows = [row(new_id(), interval=world.timing.intervals[0], config=config) for config in POISON]
     try:
         for each in rows:
             await database.insert("monitors", each)
@@ -49,7 +49,7 @@ async def refused(world: World) -> None:
         await redis.config_set("proto-max-bulk-len", MOST_BYTES)
         try:
             async with _poison(world):
-                await asyncio.sleep(world.pace.sync_s * 1.3)
+                await asyncio.sleep(world.timing.sync_s * 1.3)
         finally:
             await redis.config_set("proto-max-bulk-len", before)
 
@@ -62,7 +62,7 @@ async def strangers(world: World) -> None:
         await redis.zadd(keys.DUE, {f"{n}-{'x' * n}": 1 for n in range(STRANGERS)})
         await redis.zadd(keys.LEASE, {f"{'y' * n}-{n}": (now_s + n) * 1000 for n in range(STRANGERS)})
         await redis.zadd(keys.LATE, {f"late-{n}": 1 for n in range(STRANGERS)})
-    await asyncio.sleep(world.pace.spell_s / 2)
+    await asyncio.sleep(world.timing.spell_s / 2)
 
 
 async def far_ahead(world: World) -> None:

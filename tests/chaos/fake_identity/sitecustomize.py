@@ -2,6 +2,6 @@
 
 import os
 
-if "DISGUISE_PID" in os.environ:
-    _pid = int(os.environ["DISGUISE_PID"])
+if "FAKE_PID" in os.environ:
+    _pid = int(os.environ["FAKE_PID"])
     os.getpid = lambda: _pid

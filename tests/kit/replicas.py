@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from peekaping_producer.schedule import keys
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.targets import DatabaseTarget
-from tests.asynq_peer import AsynqPeer
+from tests.kit.asynq_peer import AsynqPeer
 
 
 def environment(redis_port: int, database: DatabaseTarget, **settings: str) -> dict[str, str]:

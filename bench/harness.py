@@ -17,9 +17,9 @@ from peekaping_producer.brokers.asynq import PENDING
 from peekaping_producer.schedule import keys
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.targets import DatabaseTarget
-from tests.e2e.replicas import row
-from tests.servers import databases, postgres
-from tests.servers.databases import new_id
+from tests.kit import databases, postgres
+from tests.kit.databases import new_id
+from tests.kit.replicas import row
 
 DAY_S = 86_400
 _CHUNK = 5000
@@ -33,7 +33,7 @@ STALLED_S = 60.0
 Process = subprocess.Popen[bytes]
 
 
-class Ground:
+class Harness:
     """A Redis and a database with the tables, both of them the bench's to empty."""
 
     def __init__(self, environment: dict[str, str], database: DatabaseTarget) -> None:
@@ -144,10 +144,10 @@ class Ground:
 
 
 @asynccontextmanager
-async def ground(store: str = "postgres", *, empty_them: bool = False) -> AsyncIterator[Ground]:
+async def harness(store: str = "postgres", *, empty_them: bool = False) -> AsyncIterator[Harness]:
     """Servers of its own, or the given ones; see `servers`."""
     async with servers(store, empty_them=empty_them) as (environment, database):
-        made = Ground(environment, database)
+        made = Harness(environment, database)
         try:
             yield made
         finally:

@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 
 from peekaping_producer.targets import DatabaseTarget
-from tests.requirements import need
-from tests.servers import processes
+from tests.kit import processes
+from tests.kit.requirements import need
 
 
 @contextlib.contextmanager

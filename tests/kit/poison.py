@@ -7,9 +7,9 @@ import msgspec
 from redis.asyncio import Redis
 
 from peekaping_producer.schedule import keys
-from tests.asynq_peer import task_key
-from tests.e2e.replicas import row
-from tests.servers.databases import Database, Row
+from tests.kit.asynq_peer import task_key
+from tests.kit.databases import Database, Row
+from tests.kit.replicas import row
 
 REFUSED_BYTES = 1_200_000
 HUGE_BYTES = 50_000_000

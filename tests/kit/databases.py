@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from peekaping_producer.targets import DatabaseTarget
-from tests.servers import postgres
+from tests.kit import postgres
 
 Row = dict[str, Any]
 TABLES = ("monitor_maintenances", "heartbeats", "monitors", "maintenances", "proxies")
@@ -262,11 +262,11 @@ async def connect(target: DatabaseTarget) -> Database:
         case "postgres":
             return PostgresDatabase(target, await postgres.connect(target))
         case "mysql":
-            from tests.servers import mysql
+            from tests.kit import mysql
 
             return await mysql.mysql_database_of(target)
         case "mongo":
-            from tests.servers.mongo import MongoDatabase
+            from tests.kit.mongo import MongoDatabase
 
             return MongoDatabase(target)
         case "sqlite":

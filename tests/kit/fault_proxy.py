@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from peekaping_producer.service.aio import cancel_and_wait
-from tests.servers.processes import HOST
+from tests.kit.processes import HOST
 
 PIECE = 65536
 _PIECES_AT_ONCE = 64

@@ -17,10 +17,10 @@ import pytest
 import pytest_asyncio
 
 from peekaping_producer.targets import DatabaseTarget
-from tests.requirements import need
-from tests.servers import processes
-from tests.servers.databases import Row, SqlDatabase
-from tests.servers.given import borrowed, database_in
+from tests.kit import processes
+from tests.kit.databases import Row, SqlDatabase
+from tests.kit.given import borrowed, database_in
+from tests.kit.requirements import need
 
 PASSWORD = "s3cret@:/?#%é'\"\\日"
 """Holds what breaks an address that is glued together, and what Latin-1 does not have."""

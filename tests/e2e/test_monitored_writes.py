@@ -1,4 +1,4 @@
-"""The judge of what was overheard finds what is wrong: histories that were broken by hand."""
+"""The judge of monitored writes: it finds each kind of wrong write in sequences made by hand."""
 
 from collections.abc import Iterator
 
@@ -8,10 +8,10 @@ from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule import Schedule, keys
 from peekaping_producer.targets import RedisTarget
-from tests.asynq_peer import PENDING, task_id
-from tests.e2e.overheard import Judge, Told, Verdict, overheard
 from tests.invariants.go_peer import RESCHEDULE
-from tests.waiting import until
+from tests.kit.asynq_peer import PENDING, task_id
+from tests.kit.monitored_writes import Judge, Verdict, Write, monitored_writes
+from tests.kit.waiting import until
 
 
 def hand_off(next_due: int, by: str = "hand_off") -> list[tuple[str, ...]]:
@@ -27,12 +27,12 @@ def released() -> tuple[str, ...]:
 
 
 def judged(*calls: list[tuple[str, ...]]) -> Verdict:
-    def told() -> Iterator[Told]:
+    def writes() -> Iterator[Write]:
         for number, call in enumerate(calls):
             for by, *words in call:
-                yield Told(by, number, tuple(words))
+                yield Write(by, number, tuple(words))
 
-    return Judge().hear(told())
+    return Judge().judge(writes())
 
 
 def test_one_tick_after_the_other_is_right() -> None:
@@ -68,26 +68,26 @@ def test_a_monitor_that_ours_leave_out_is_found_and_one_that_a_peer_takes_out_is
     assert verdict.reopened == {"m"}
 
 
-def test_a_lease_of_ours_that_a_peer_takes_is_told() -> None:
+def test_a_lease_of_ours_that_a_peer_removes_is_found() -> None:
     assert judged(claim(), [("", *released()), ("", "ZADD", keys.DUE, "9", "m")]).taken_away == {"m"}
     assert judged(claim(), hand_off(2000)).taken_away == set()
     assert judged(claim(""), [("", *released()), ("", "ZADD", keys.DUE, "9", "m")]).taken_away == set()
 
 
-async def test_the_scripts_of_ours_are_known_on_the_wire(redis: Redis, redis_server: RedisTarget) -> None:
-    """Sent whole the first time and by their SHA then; a peer's are not taken for ours."""
+async def test_our_scripts_are_recognized(redis: Redis, redis_server: RedisTarget) -> None:
+    """By their text the first time, by their SHA afterwards; a peer's script is not counted as ours."""
     schedule, broker = Schedule(redis, lease_ttl_s=10.0), AsynqBroker(redis)
     await redis.script_flush()
-    async with overheard(redis_server.host, redis_server.port) as heard:
+    async with monitored_writes(redis_server.host, redis_server.port) as monitored:
         for _ in range(2):
             await redis.zadd(keys.DUE, {"m": 1})
             claimed = await schedule.claim(10)
             await broker.hand_off(claimed, [HealthCheckTask("m", 60, 16, b'{"quoted": "\\n \xff"}')])
         await redis.eval(RESCHEDULE, 2, keys.DUE, keys.LEASE, "m", 5)
-        await until(lambda: any(each.words[-2:] == ("5", "m") for each in heard.told()))
-        told = list(heard.told())
-    writes = [each.by for each in told if each.words[:2] == ("ZADD", keys.DUE)]
-    assert writes == ["", "hand_off", "", "hand_off", ""]
-    verdict = Judge().hear(told)
+        await until(lambda: any(each.words[-2:] == ("5", "m") for each in monitored.writes()))
+        writes = list(monitored.writes())
+    makers = [each.by for each in writes if each.words[:2] == ("ZADD", keys.DUE)]
+    assert makers == ["", "hand_off", "", "hand_off", ""]
+    verdict = Judge().judge(writes)
     assert verdict.made_by == {"m": ["ours"]}, "the second is an overlap, replaced in its place"
     assert verdict.reopened == {"m"}

@@ -15,9 +15,9 @@ from peekaping_producer.demo.embedded import HOST, RedisServer, free_port
 from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.service import child_processes as leash
 from peekaping_producer.targets import RedisTarget, Sentinels
-from tests.servers import processes
-from tests.servers.redis import need_a_binary
-from tests.waiting import until
+from tests.kit import processes
+from tests.kit.redis import need_a_binary
+from tests.kit.waiting import until
 
 NAME = "peekaping"
 PASSWORD = "s3ntinel-canary"

@@ -15,7 +15,7 @@ from typing import Any
 import bson
 
 from peekaping_producer.service.aio import cancel_and_wait
-from tests.servers.processes import HOST
+from tests.kit.processes import HOST
 
 _OP_MSG = 2013
 _OPEN_TO_ALL = {"hello", "ismaster", "isMaster", "ping", "buildInfo", "buildinfo", "endSessions"}

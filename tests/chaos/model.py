@@ -30,7 +30,7 @@ class Row:
     runs: bool
     changed_at: float
     steady_at: float
-    """Facts.steady_s of that moment."""
+    """Model.steady_s of that moment."""
     began_at: float
     """When it came to run with this interval: from then on it may be due anew in a tick that it has had."""
     stopped_at: float
@@ -48,7 +48,7 @@ class Window:
 
 
 @dataclass
-class Facts:
+class Model:
     """One world. Trouble excuses only where it was seen, and only from a fault's beginning until it had to be healed:
     nobody led, somebody was overdue, the queue did not empty, nobody could look, or Redis' clock moved.
     """

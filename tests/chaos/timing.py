@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Pace:
+class Timing:
     """Lengths in seconds."""
 
     lease_ttl_s: float
@@ -38,7 +38,7 @@ class Pace:
         return self.lease_ttl_s + 2
 
 
-LONG = Pace(
+LONG = Timing(
     lease_ttl_s=10,
     sync_s=30,
     brief_s=1,
@@ -49,7 +49,7 @@ LONG = Pace(
     rows_deleted=100_000,
     events=50_000,
 )
-SHORT = Pace(
+SHORT = Timing(
     lease_ttl_s=3,
     sync_s=5,
     brief_s=1,

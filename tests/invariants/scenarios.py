@@ -8,7 +8,7 @@ from tests.invariants import strangers
 from tests.invariants.replica import Call, Replica
 from tests.invariants.world import World
 
-Beginning = Callable[[World], None]
+Scenario = Callable[[World], None]
 LONG_OVER_S = 65.0
 """asynq's lease, its allowance, and some."""
 HOUR_MS = 3_600_000
@@ -16,7 +16,7 @@ _CALLS = 2000
 _ROWS = ("m0", "m1")
 
 
-def frozen_before(name: str, *, rows_go: bool = True) -> Beginning:
+def frozen_before(name: str, *, rows_go: bool = True) -> Scenario:
     """A replica froze before this write, and the rows of two monitors that it is about may have gone."""
 
     def begin(world: World) -> None:
@@ -31,7 +31,7 @@ def frozen_before(name: str, *, rows_go: bool = True) -> Beginning:
     return begin
 
 
-def frozen_alone_before(name: str, for_s: float) -> Beginning:
+def frozen_alone_before(name: str, for_s: float) -> Scenario:
     """The same, `for_s` seconds ago, and the others were killed: nobody has reclaimed what it holds."""
 
     def begin(world: World) -> None:
@@ -44,7 +44,7 @@ def frozen_alone_before(name: str, for_s: float) -> Beginning:
     return begin
 
 
-def unheard(name: str) -> Beginning:
+def unheard(name: str) -> Scenario:
     """The answer to this write was lost, and consumers have finished whatever it enqueued."""
 
     def begin(world: World) -> None:
@@ -61,7 +61,7 @@ def unheard(name: str) -> Beginning:
     return begin
 
 
-def abandoned() -> Beginning:
+def abandoned() -> Scenario:
     """A consumer took a task and died, so long ago that its lease is over by far."""
 
     def begin(world: World) -> None:
@@ -72,17 +72,17 @@ def abandoned() -> Beginning:
     return begin
 
 
-def poisoned(how: str) -> Beginning:
+def poisoned(how: str) -> Scenario:
     """There is something wrong with one monitor; see World.poison."""
     return lambda world: world.poison("m0", how)
 
 
-def usurped() -> Beginning:
+def usurped() -> Scenario:
     """The leader's key names nobody that lives, and does not end."""
     return lambda world: world.usurp("another/term", math.inf)
 
 
-def far_ahead(where: str) -> Beginning:
+def far_ahead(where: str) -> Scenario:
     """A clock an hour ahead has written a due time or a lease; or asynq's lease of a task that was abandoned."""
 
     def begin(world: World) -> None:
@@ -97,12 +97,12 @@ def far_ahead(where: str) -> Beginning:
     return begin
 
 
-def stranger(where: str) -> Beginning:
+def stranger(where: str) -> Scenario:
     """A member that is longer than any id, and otherwise like one."""
     return lambda world: strangers.put(world, where, strangers.IDS[0])
 
 
-def given_up() -> Beginning:
+def given_up() -> Scenario:
     """A claim has not yet come to Redis, and its sender no longer waits for it."""
 
     def begin(world: World) -> None:
@@ -121,7 +121,7 @@ def given_up() -> Beginning:
     return begin
 
 
-def frozen_twice(name: str) -> Beginning:
+def frozen_twice(name: str) -> Scenario:
     """A replica froze before this write, another claimed what was taken back, and froze there too."""
 
     def begin(world: World) -> None:
@@ -132,7 +132,7 @@ def frozen_twice(name: str) -> Beginning:
     return begin
 
 
-def claimed_by_another() -> Beginning:
+def claimed_by_another() -> Scenario:
     """A follower could not read its claim and froze before it gave back; the rows went and came, and others claimed."""
 
     def begin(world: World) -> None:

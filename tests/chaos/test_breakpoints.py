@@ -8,11 +8,11 @@ from redis.exceptions import RedisError
 
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule import Outcome, keys
+from tests.chaos.breakpoints import At, Breakpoint
 from tests.chaos.conftest import SILENCE_S, RawClient, Wire
 from tests.chaos.steps import line_of
-from tests.chaos.traps import At, Trap
 from tests.chaos.wire import StepProxy
-from tests.waiting import DEADLINE_S, until
+from tests.kit.waiting import DEADLINE_S, until
 
 ATS: tuple[At, ...] = ("asked", "answered")
 
@@ -30,18 +30,18 @@ async def connections(wire: Wire) -> int:
     return len([each for each in await wire.redis.client_list() if each["cmd"] != "client|list"])
 
 
-def end_of(trap: Trap, verdict: str) -> None:
-    {"release": trap.release, "swallow": trap.swallow, "cut": trap.cut}[verdict]()
+def end_of(point: Breakpoint, verdict: str) -> None:
+    {"release": point.release, "drop": point.drop, "cut": point.cut}[verdict]()
 
 
-@pytest.mark.parametrize("verdict", ["release", "swallow", "cut"])
+@pytest.mark.parametrize("verdict", ["release", "drop", "cut"])
 @pytest.mark.parametrize("at", ATS)
-async def test_a_trap_holds_one_step_until_its_verdict(wire: Wire, at: At, verdict: str) -> None:
+async def test_a_breakpoint_holds_one_step_until_its_verdict(wire: Wire, at: At, verdict: str) -> None:
     await wire.due("a")
-    trap = wire.proxy.trap("claim", at)
+    point = wire.proxy.break_at("claim", at)
     client = await claim_by_hand(wire)
 
-    step = await trap.sprung(DEADLINE_S)
+    step = await point.hit(DEADLINE_S)
     assert (step.script, step.keys) == ("claim", [each.encode() for each in (keys.DUE, keys.LEASE, keys.LATE)])
     assert step.args == [b"10", b"10000", b"1", b"0", b"64"]
     assert await wire.claimed() == len(wire.seen) == (at == "answered")
@@ -49,10 +49,10 @@ async def test_a_trap_holds_one_step_until_its_verdict(wire: Wire, at: At, verdi
     assert (await wire.schedule.claim(10)).due.keys() == ({"a"} if at == "asked" else set()), "others flow"
 
     await wire.redis.zadd(keys.DUE, {"b": 1})
-    end_of(trap, verdict)
+    end_of(point, verdict)
     if verdict == "release":
         assert await client.said(4) == b"*5\r\n"
-    elif verdict == "swallow":
+    elif verdict == "drop":
         client.writer.write(pack_command(("PING",)))
         assert await client.is_silent(), "the next reply would be taken for the lost one"
     else:
@@ -63,15 +63,15 @@ async def test_a_trap_holds_one_step_until_its_verdict(wire: Wire, at: At, verdi
     client.die()
 
 
-@pytest.mark.parametrize("verdict", ["release", "swallow", "cut"])
+@pytest.mark.parametrize("verdict", ["release", "drop", "cut"])
 @pytest.mark.parametrize("at", ATS)
 async def test_a_client_that_dies_while_its_step_is_held(wire: Wire, at: At, verdict: str) -> None:
     await wire.due("a")
-    trap = wire.proxy.trap("claim", at)
+    point = wire.proxy.break_at("claim", at)
     client = await claim_by_hand(wire)
-    await trap.sprung(DEADLINE_S)
+    await point.hit(DEADLINE_S)
     client.die()
-    end_of(trap, verdict)
+    end_of(point, verdict)
     await until(lambda: _none_left(wire), "the proxy lets the dead client's connection go")
     assert await wire.claimed() == len(wire.seen) == (at == "answered" or verdict == "release")
     assert (await wire.schedule.claim(10)).token is not None
@@ -81,10 +81,10 @@ async def _none_left(wire: Wire) -> bool:
     return await connections(wire) == 0
 
 
-async def test_a_trap_holds_once_and_others_stand_by(wire: Wire) -> None:
-    first, second = wire.proxy.trap("claim", "answered"), wire.proxy.trap("claim", "answered")
+async def test_two_breakpoints_hold_one_step_each(wire: Wire) -> None:
+    first, second = wire.proxy.break_at("claim", "answered"), wire.proxy.break_at("claim", "answered")
     one, other = await wire.claiming(), await wire.claiming()
-    assert await first.sprung(DEADLINE_S) is not await second.sprung(DEADLINE_S)
+    assert await first.hit(DEADLINE_S) is not await second.hit(DEADLINE_S)
     await wire.schedule.claim(10)
     assert not one.done()
     assert not other.done()
@@ -93,36 +93,36 @@ async def test_a_trap_holds_once_and_others_stand_by(wire: Wire) -> None:
     await asyncio.gather(one, other)
 
 
-async def test_a_trap_that_has_not_sprung_holds_nothing_and_can_be_withdrawn(wire: Wire) -> None:
-    trap = wire.proxy.trap("claim", "asked")
+async def test_a_breakpoint_without_a_hit_holds_nothing_and_can_be_disarmed(wire: Wire) -> None:
+    point = wire.proxy.break_at("claim", "asked")
     with pytest.raises(TimeoutError, match=r"no claim was asked: not within 0\.01 s"):
-        await trap.sprung(0.01)
-    with pytest.raises(RuntimeError, match="the trap for claim \\(asked\\) holds nothing"):
-        trap.release()
+        await point.hit(0.01)
+    with pytest.raises(RuntimeError, match="the breakpoint for claim \\(asked\\) holds nothing"):
+        point.release()
     assert await wire.schedule.reclaim() == 0, "another script"
-    assert trap.withdraw()
+    assert point.disarm()
     await wire.schedule.claim(10)
     with pytest.raises(TimeoutError, match="withdrawn"):
-        await trap.sprung(DEADLINE_S)
+        await point.hit(DEADLINE_S)
 
 
-async def test_a_trap_that_has_sprung_cannot_be_withdrawn_and_its_first_verdict_stands(wire: Wire) -> None:
-    trap = wire.proxy.trap("claim", "asked")
+async def test_a_breakpoint_with_a_hit_cannot_be_disarmed_and_its_first_verdict_stands(wire: Wire) -> None:
+    point = wire.proxy.break_at("claim", "asked")
     claim = await wire.claiming()
-    await trap.sprung(DEADLINE_S)
-    assert not trap.withdraw()
-    trap.release()
-    trap.cut()
+    await point.hit(DEADLINE_S)
+    assert not point.disarm()
+    point.release()
+    point.cut()
     await claim
 
 
 async def test_what_is_held_ends_with_its_connection(wire: Wire) -> None:
     await wire.due("a")
-    trap = wire.proxy.trap("claim", "asked")
+    point = wire.proxy.break_at("claim", "asked")
     claim = await wire.claiming()
-    await trap.sprung(DEADLINE_S)
+    await point.hit(DEADLINE_S)
     await wire.proxy.cut()
-    trap.release()
+    point.release()
     with pytest.raises(RedisError):
         await claim
     assert await wire.claimed() == 0
@@ -130,7 +130,7 @@ async def test_what_is_held_ends_with_its_connection(wire: Wire) -> None:
 
 def test_a_script_that_nobody_runs_is_refused() -> None:
     with pytest.raises(ValueError, match="got script 'clam', expected one of campaign, claim"):
-        StepProxy(1).trap("clam", "asked")
+        StepProxy(1).break_at("clam", "asked")
 
 
 @pytest.mark.parametrize("at", ATS)
@@ -139,22 +139,22 @@ async def test_a_script_that_the_server_forgot_is_one_step(wire: Wire, at: At) -
     await wire.redis.script_flush()
     await wire.due("a")
     wire.seen.clear()
-    trap = wire.proxy.trap("claim", at)
+    point = wire.proxy.break_at("claim", at)
     claim = asyncio.create_task(wire.schedule.claim(10))
-    await trap.sprung(DEADLINE_S)
+    await point.hit(DEADLINE_S)
     assert await wire.claimed() == (at == "answered"), "an answer that says NOSCRIPT is none"
-    trap.release()
+    point.release()
     assert (await claim).due == {"a": 1000.0}
     assert [line_of(step, "a") is not None for step in wire.seen] == [True]
 
 
-async def test_a_refusal_is_seen_and_springs_no_trap(wire: Wire) -> None:
-    trap, losses = wire.proxy.trap("claim", "answered"), wire.proxy.lose_replies_of("claim")
+async def test_a_refusal_is_reported_and_hits_no_breakpoint(wire: Wire) -> None:
+    point, losses = wire.proxy.break_at("claim", "answered"), wire.proxy.lose_replies_of("claim")
     await wire.redis.set(keys.DUE, "no sorted set")
     with pytest.raises(RedisError, match="WRONGTYPE"):
         await wire.schedule.claim(1)
     assert [step.refused for step in wire.seen] == [True]
-    assert (trap.has_sprung, losses.lost) == (False, 0)
+    assert (point.was_hit, losses.lost) == (False, 0)
 
 
 async def test_replies_that_get_lost_are_counted_and_the_product_repeats(

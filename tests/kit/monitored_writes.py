@@ -1,4 +1,4 @@
-"""What Redis was told, in its order, and which script of ours did it, if one did (MONITOR)."""
+"""Writes to the schedule and the queue in Redis' order, with the script of ours that made each, by MONITOR."""
 
 import asyncio
 import codecs
@@ -12,7 +12,7 @@ from importlib.resources import files
 
 from peekaping_producer.redis_client.script import CLOCK
 from peekaping_producer.schedule import keys
-from tests.asynq_peer import PENDING, task_id
+from tests.kit.asynq_peer import PENDING, task_id
 
 _LONGEST_LINE = 1 << 26
 _WORD = re.compile(rb'"((?:[^"\\]|\\.)*)"')
@@ -25,18 +25,18 @@ _SCRIPTS = {
 
 
 @dataclass(frozen=True)
-class Told:
+class Write:
     """One write to the schedule or to the queue's list."""
 
     by: str
-    """The script of ours that did it, or "" for anybody else."""
+    """The script of ours that made it, or "" for another client."""
     call: int
     """Writes of one script have the same number."""
     words: tuple[str, ...]
 
 
-class Overheard:
-    """The lines of MONITOR that can matter, from the beginning of the block to its end."""
+class MonitoredWrites:
+    """The lines of MONITOR about the schedule and the queue, recorded during a block."""
 
     def __init__(self) -> None:
         self._lines: list[bytes] = []
@@ -46,16 +46,16 @@ class Overheard:
             if any(each in line for each in (b'"peekaping:sched:', b'"EVAL', b":pending")):
                 self._lines.append(line)
 
-    def told(self) -> Iterator[Told]:
-        """What was written so far."""
+    def writes(self) -> Iterator[Write]:
+        """The writes so far."""
         by = ""
         for number, line in enumerate(self._lines):
             by_script = b" lua] " in line[:40]
             if not by_script:
                 by, call = _caller(line), number
-            # What a script of ours was asked is long, and what it did follows.
+            # The call of a script of ours is long, and its writes follow.
             if by_script or b'"EVAL' not in line[:60]:
-                yield Told(by, call, tuple(map(_text, _WORD.findall(line))))
+                yield Write(by, call, tuple(map(_text, _WORD.findall(line))))
 
 
 def _caller(line: bytes) -> str:
@@ -74,16 +74,16 @@ def _text(quoted: bytes) -> str:
 
 
 @asynccontextmanager
-async def overheard(host: str, port: int) -> AsyncIterator[Overheard]:
-    """Listen for the length of the block."""
+async def monitored_writes(host: str, port: int) -> AsyncIterator[MonitoredWrites]:
+    """Record for the length of the block."""
     reader, writer = await asyncio.open_connection(host, port, limit=_LONGEST_LINE)
     writer.write(b"MONITOR\r\n")
     assert await reader.readline() == b"+OK\r\n"
-    what = Overheard()
-    listening = asyncio.create_task(what._listen(reader))
+    found = MonitoredWrites()
+    listening = asyncio.create_task(found._listen(reader))
     try:
-        yield what
-        assert not listening.done(), "the server ended it"
+        yield found
+        assert not listening.done(), "the server closed the connection of MONITOR"
     finally:
         listening.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -93,27 +93,27 @@ async def overheard(host: str, port: int) -> AsyncIterator[Overheard]:
 
 @dataclass
 class Verdict:
-    """What was done to the schedule, by whom."""
+    """What the writes did to the schedule."""
 
     doubled: list[str] = field(default_factory=list)
-    """A monitor was handed off by ours for a tick that ours had handed off, and nobody else had made it due again."""
+    """Ours handed a monitor off for a tick that ours had handed off, and no other client had made it due again."""
     moved_back: list[str] = field(default_factory=list)
-    """A write of ours made a monitor due sooner than its last hand-off of ours said, and nobody else had done so."""
+    """A write of ours made a monitor due before the time that our last hand-off wrote, and no other client had."""
     removed: list[str] = field(default_factory=list)
     """A write of ours left a monitor in neither set."""
     reopened: set[str] = field(default_factory=set)
-    """Monitors that somebody else made due, or took out, before the tick that ours had said."""
+    """Monitors that another client made due, or removed, before the tick that ours had written."""
     taken_away: set[str] = field(default_factory=set)
-    """Monitors whose lease of ours somebody else took."""
+    """Monitors whose lease of ours another client removed."""
     made_by: dict[str, list[str]] = field(default_factory=dict)
-    """By monitor: whose each of its tasks was, "ours" or "theirs", in their order."""
+    """By monitor: who enqueued each of its tasks, "ours" or "theirs", in order."""
 
     def require_ours_are_right(self) -> None:
         assert (self.doubled, self.moved_back, self.removed) == ([], [], [])
 
 
 class Judge:
-    """Repeats the writes, one after the other."""
+    """Applies the writes to a model of the schedule, one after the other."""
 
     def __init__(self) -> None:
         self.verdict = Verdict()
@@ -123,62 +123,62 @@ class Judge:
         self._not_before: dict[str, float] = {}
         """The next due time that our last hand-off wrote."""
 
-    def hear(self, told: Iterable[Told]) -> Verdict:
+    def judge(self, writes: Iterable[Write]) -> Verdict:
         call, touched, by = -1, set[str](), ""
-        for each in told:
+        for each in writes:
             if each.call != call:
                 self._require_present(touched, by)
                 call, touched, by = each.call, set(), each.by
-            touched |= self._repeat(each)
+            touched |= self._apply(each)
         self._require_present(touched, by)
         return self.verdict
 
-    def _repeat(self, told: Told) -> set[str]:
-        """Returns the monitors that it is about."""
-        command, key, *rest = (*told.words, "", "")[: max(2, len(told.words))]
+    def _apply(self, write: Write) -> set[str]:
+        """Returns the monitors that it concerns."""
+        command, key, *rest = (*write.words, "", "")[: max(2, len(write.words))]
         if command.upper() == "LPUSH" and key == PENDING:
             for each in rest:
-                whose = "ours" if told.by else "theirs"
+                whose = "ours" if write.by else "theirs"
                 self.verdict.made_by.setdefault(each.removeprefix(task_id("")), []).append(whose)
         if key not in (keys.DUE, keys.LEASE):
             return set()
         if command.upper() == "ZREM":
             for each in rest:
-                self._remove(told, key, each)
+                self._remove(write, key, each)
             return set(rest)
         if command.upper() == "ZADD":
             earlier_only = rest[0].upper() == "LT"
             pairs = rest[earlier_only:]
             for score, each in zip(pairs[::2], pairs[1::2], strict=True):
-                self._add(told, key, each, float(score), earlier_only=earlier_only)
+                self._add(write, key, each, float(score), earlier_only=earlier_only)
             return set(pairs[1::2])
         return set()
 
-    def _remove(self, told: Told, key: str, monitor_id: str) -> None:
+    def _remove(self, write: Write, key: str, monitor_id: str) -> None:
         if key == keys.DUE:
             self._due.pop(monitor_id, None)
-        elif self._lease.pop(monitor_id, False) and not told.by:
+        elif self._lease.pop(monitor_id, False) and not write.by:
             self.verdict.taken_away.add(monitor_id)
 
-    def _add(self, told: Told, key: str, monitor_id: str, score: float, *, earlier_only: bool) -> None:
+    def _add(self, write: Write, key: str, monitor_id: str, score: float, *, earlier_only: bool) -> None:
         if key == keys.LEASE:
-            self._lease[monitor_id] = bool(told.by)
+            self._lease[monitor_id] = bool(write.by)
             return
         if earlier_only and score >= self._due.get(monitor_id, float("inf")):
             return
         self._due[monitor_id] = score
         last = self._not_before.get(monitor_id, float("-inf"))
-        if not told.by:
+        if not write.by:
             self._reopen(monitor_id, score)
-        elif told.by == "hand_off" and score <= last:
+        elif write.by == "hand_off" and score <= last:
             self.verdict.doubled.append(f"{monitor_id}: handed off again, next due {score:.0f} after {last:.0f}")
         elif score < last:
-            self.verdict.moved_back.append(f"{monitor_id}: {told.by} made it due at {score:.0f}, before {last:.0f}")
-        if told.by == "hand_off":
+            self.verdict.moved_back.append(f"{monitor_id}: {write.by} made it due at {score:.0f}, before {last:.0f}")
+        if write.by == "hand_off":
             self._not_before[monitor_id] = score
 
     def _require_present(self, touched: set[str], by: str) -> None:
-        """Deduplicator a script is through."""
+        """After the last write of a script."""
         for each in touched - self._due.keys() - self._lease.keys():
             if by:
                 self.verdict.removed.append(f"{each}: {by} left it in neither set")

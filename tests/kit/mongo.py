@@ -17,10 +17,10 @@ from bson import ObjectId
 from pymongo import MongoClient
 
 from peekaping_producer.targets import DatabaseTarget
-from tests.requirements import need
-from tests.servers import processes
-from tests.servers.databases import LEDGER, TABLES, Database, Row
-from tests.servers.given import borrowed, database_in
+from tests.kit import processes
+from tests.kit.databases import LEDGER, TABLES, Database, Row
+from tests.kit.given import borrowed, database_in
+from tests.kit.requirements import need
 
 DATABASE = "peekaping_tests"
 _JARS = Path(__file__).parents[2] / ".venv" / "share" / "mongo"

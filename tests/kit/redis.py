@@ -12,8 +12,8 @@ from peekaping_producer.demo import embedded
 from peekaping_producer.demo.embedded import EmbeddedServerError, RedisServer
 from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.targets import RedisTarget
-from tests.requirements import need
-from tests.servers.given import require_empty_server
+from tests.kit.given import require_empty_server
+from tests.kit.requirements import need
 
 KNOWN_KEYS = (
     *("peekaping:sched:due", "peekaping:sched:lease", "peekaping:sched:late"),

@@ -1,4 +1,4 @@
-"""What waits on the wire for one step of a producer."""
+"""Breakpoints: each holds one step of a producer on its way to Redis or back."""
 
 import asyncio
 from enum import Enum
@@ -10,14 +10,14 @@ At = Literal["asked", "answered"]
 
 
 class Verdict(Enum):
-    """What becomes of a step in a trap, and of its connection."""
+    """What happens to the step that a breakpoint holds, and to its connection."""
 
     RELEASE = "goes on"
-    SWALLOW = "lost, and all that follows on this connection"
+    DROP = "lost, and all that follows on this connection"
     CUT = "lost, and the connection ends"
 
 
-class Trap:
+class Breakpoint:
     """Holds one step: `asked`, so that the server does not know of it, or `answered`, when it has run."""
 
     def __init__(self, script: str, at: At) -> None:
@@ -27,20 +27,20 @@ class Trap:
         self._verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
 
     @property
-    def has_sprung(self) -> bool:
-        """Whether a step is, or was, in it."""
+    def was_hit(self) -> bool:
+        """Whether it holds a step, or held one."""
         return self._step.done() and not self._step.cancelled()
 
     @property
-    def stands(self) -> bool:
+    def armed(self) -> bool:
         """Whether it still waits for a step."""
         return not self._step.done()
 
-    async def sprung(self, timeout_s: float) -> Step:
-        """The step that it holds, once it does. Raises TimeoutError; the trap then still stands."""
+    async def hit(self, timeout_s: float) -> Step:
+        """Wait for a step and return it. Raises TimeoutError; the breakpoint then stays armed."""
         done, _ = await asyncio.wait([self._step], timeout=timeout_s)
         if not done or self._step.cancelled():
-            state = "was withdrawn" if done else f"not within {timeout_s:g} s"
+            state = "disarmed" if done else f"not within {timeout_s:g} s"
             raise TimeoutError(f"no {self.script} was {self.at}: {state}")
         return self._step.result()
 
@@ -48,32 +48,32 @@ class Trap:
         """Let it go on. What was asked reaches the server, also where the client is gone by now."""
         self._decide(Verdict.RELEASE)
 
-    def swallow(self) -> None:
+    def drop(self) -> None:
         """Lose it: a question never reaches the server, an answer never the client. The connection stays, mute."""
-        self._decide(Verdict.SWALLOW)
+        self._decide(Verdict.DROP)
 
     def cut(self) -> None:
         """Lose it, and end its connection."""
         self._decide(Verdict.CUT)
 
-    def withdraw(self) -> bool:
-        """Let it spring no more; False where it has, and waits for a verdict."""
+    def disarm(self) -> bool:
+        """Accept no step any more; False where it holds one, which waits for a verdict."""
         return self._step.cancel()
 
-    def catches(self, step: Step, at: At) -> bool:
-        """Take `step` where it is the one that this trap waits for."""
-        if not self.stands or (self.script, self.at) != (step.script, at):
+    def hits(self, step: Step, at: At) -> bool:
+        """Hold `step` if it is the one that this breakpoint waits for."""
+        if not self.armed or (self.script, self.at) != (step.script, at):
             return False
         self._step.set_result(step)
         return True
 
     async def verdict(self) -> Verdict:
-        """What to do with the step, once somebody has said. A connection that ends meanwhile waits no more."""
+        """Wait for the verdict. A connection that ends meanwhile cancels the wait."""
         return await self._verdict
 
     def _decide(self, verdict: Verdict) -> None:
-        if not self.has_sprung:
-            raise RuntimeError(f"the trap for {self.script} ({self.at}) holds nothing")
+        if not self.was_hit:
+            raise RuntimeError(f"the breakpoint for {self.script} ({self.at}) holds nothing")
         if not self._verdict.done():  # cancelled with the connection, by a cut or a client that died
             self._verdict.set_result(verdict)
 

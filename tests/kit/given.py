@@ -77,7 +77,7 @@ def _require(variable: str, what: str, held: Sequence[str], remedy: str) -> None
 
 
 async def _filled(target: DatabaseTarget) -> list[str]:
-    from tests.servers import databases
+    from tests.kit import databases
 
     try:
         async with databases.connected(target) as database:

@@ -8,7 +8,7 @@ from pymysql.constants import CLIENT
 
 from peekaping_producer.service import aio as tasks
 from peekaping_producer.targets import DatabaseTarget
-from tests.servers import processes
+from tests.kit import processes
 
 SALT = b"0123456789abcdefghij"
 OK = b"\x00\x00\x00\x02\x00\x00\x00"

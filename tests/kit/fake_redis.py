@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from peekaping_producer.targets import RedisTarget
-from tests.servers.processes import HOST
+from tests.kit.processes import HOST
 
 
 def info(**fields: str) -> bytes:

@@ -1,4 +1,4 @@
-"""A stand-in for upstream's producer, as a process: `python -m tests.e2e.go_producer`, with a replica's variables.
+"""A stand-in for upstream's producer, as a process: `python -m tests.kit.go_producer`, with a replica's variables.
 
 It does what upstream's does, without its events: claims and reschedules without a fence, one monitor after the other;
 leads by SET NX and a GET before each EXPIRE; compares what it remembers with the database. Beside a replica's variables
@@ -23,8 +23,8 @@ from peekaping_producer.brokers.asynq import encode_message
 from peekaping_producer.monitors.monitor import next_aligned
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule import keys
-from tests.asynq_peer import PENDING, task_id, task_key
 from tests.invariants.go_peer import CLAIM, ENQUEUE, LEASE_MS, RECLAIM, RESCHEDULE
+from tests.kit.asynq_peer import PENDING, task_id, task_key
 
 BATCH = 50
 PAGE = 100

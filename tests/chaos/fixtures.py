@@ -71,7 +71,7 @@ def overdue(start: float, end: float) -> list[Looked]:
     return [look(start + n * EVERY_S, overdue_s=n * EVERY_S) for n in range(1, int((end - start) / EVERY_S))]
 
 
-def story(*more: AnyLine, skips: Skips = never, looks: bool = True, until: int = UNTIL_S) -> list[AnyLine]:
+def run_with(*more: AnyLine, skips: Skips = never, looks: bool = True, until: int = UNTIL_S) -> list[AnyLine]:
     """Two monitors that run from the beginning. A look in `more` stands instead of the one that all is well."""
     special = {each.at for each in more if isinstance(each, Looked)}
     lines: list[AnyLine] = [Row(at=0.0, monitors=[each], interval=s, runs=True) for each, s in INTERVALS.items()]

@@ -16,9 +16,9 @@ import pytest
 import pytest_asyncio
 
 from peekaping_producer.targets import DatabaseTarget
-from tests.requirements import need
-from tests.servers import processes
-from tests.servers.given import borrowed, database_in
+from tests.kit import processes
+from tests.kit.given import borrowed, database_in
+from tests.kit.requirements import need
 
 USER = "peekaping"
 PASSWORD = "s3cret@:/?#%é"
