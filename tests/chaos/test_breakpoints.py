@@ -102,7 +102,7 @@ async def test_a_breakpoint_without_a_hit_holds_nothing_and_can_be_disarmed(wire
     assert await wire.schedule.reclaim() == 0, "another script"
     assert point.disarm()
     await wire.schedule.claim(10)
-    with pytest.raises(TimeoutError, match="withdrawn"):
+    with pytest.raises(TimeoutError, match="disarmed"):
         await point.hit(DEADLINE_S)
 
 
