@@ -1,4 +1,4 @@
-"""What `check-config --redis_for` tells: whether Redis and the database can be used, by the real client and store."""
+"""What `check-config --connect` tells: whether Redis and the database can be used, by the real client and store."""
 
 import asyncio
 from collections.abc import Awaitable

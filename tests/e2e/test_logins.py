@@ -213,7 +213,7 @@ async def test_check_config_connect_reports_which_reading_of_the_login_works(
     try:
         for password in ("pa%2Fss%231", "pa/ss#1\n", '"pa%2Fss%231"'):
             given = parts(postgres_database, "peekaping%20tests", password) | redis
-            ended = await command(tmp_path, "check-config", "--redis_for", **given)
+            ended = await command(tmp_path, "check-config", "--connect", **given)
             assert ended.code == 0, ended.out + ended.err
             assert "database.login_accepted" in ended.err
             assert "pa/ss" not in ended.out + ended.err

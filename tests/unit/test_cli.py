@@ -190,10 +190,10 @@ async def test_check_config_connect_tries_both_and_tells_what_works(tmp_path: Pa
     away = {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(free_port())}
     postgres = {"DB_TYPE": "postgres", "DB_HOST": "127.0.0.1", "DB_PORT": str(free_port()), "DB_NAME": "n"}
     both, database, neither, bad, unasked = await asyncio.gather(
-        command(tmp_path, "check-config", "--redis_for", **at(target_of(private_redis), **sqlite)),
-        command(tmp_path, "check-config", "--redis_for", **away, **sqlite),
-        command(tmp_path, "check-config", "--redis_for", **away, **postgres, DB_USER="u", DB_PASS=SECRET),
-        command(tmp_path, "check-config", "--redis_for", **away, DB_TYPE="sqlite"),
+        command(tmp_path, "check-config", "--connect", **at(target_of(private_redis), **sqlite)),
+        command(tmp_path, "check-config", "--connect", **away, **sqlite),
+        command(tmp_path, "check-config", "--connect", **away, **postgres, DB_USER="u", DB_PASS=SECRET),
+        command(tmp_path, "check-config", "--connect", **away, DB_TYPE="sqlite"),
         command(tmp_path, "check-config", **away, **sqlite),
     )
     assert [each.code for each in (both, database, neither, bad, unasked)] == [0, 3, 3, 2, 0]
@@ -213,7 +213,7 @@ async def test_check_config_connect_names_a_right_that_is_missing(
     sqlite = {"DB_TYPE": "sqlite", "DB_NAME": "new.db"}
     await command(tmp_path, "migrate", **sqlite)
     where = at(target_of(private_redis), **sqlite, REDIS_USERNAME="few", REDIS_PASSWORD=SECRET)
-    ended = await command(tmp_path, "check-config", "--redis_for", **where)
+    ended = await command(tmp_path, "check-config", "--connect", **where)
     assert ended.code == 3
     assert "Redis: fails: " in ended.out
     assert "evalsha" in ended.out.lower()
@@ -365,7 +365,7 @@ async def test_a_login_that_redis_refuses_is_explained(
         (by_url | {"REDIS_URL": url.format("h0rse")}, "before @ is a user name, and a password needs a colon"),
     ]
     for environ, said in cases:
-        ended = await command(tmp_path, "check-config", "--redis_for", **environ)
+        ended = await command(tmp_path, "check-config", "--connect", **environ)
         assert ended.code == 3
         [line] = [each for each in ended.out.splitlines() if each.startswith("Redis: fails: ")]
         assert said in line
