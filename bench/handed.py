@@ -6,7 +6,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from peekaping_producer.brokers.asynq import PENDING, TASK_ID_PREFIX, TASK_KEY_PREFIX
-from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.keys import KEYS
 from tests.kit.asynq_peer import decode
 
 _CHUNK = 1000
@@ -44,8 +44,8 @@ async def first_and_last_ms(redis: Redis, ids: list[str], interval: int) -> tupl
     Fails as handed_off_at_ms does, and where a lease is left or a due time is no tick of `interval` (s).
     """
     at = await handed_off_at_ms(redis, ids)
-    assert await redis.zcard(keys.LEASE) == 0, "leases are left"
-    due = dict(await redis.zrange(keys.DUE, 0, -1, withscores=True))
+    assert await redis.zcard(KEYS.lease) == 0, "leases are left"
+    due = dict(await redis.zrange(KEYS.due, 0, -1, withscores=True))
     assert len(due) == len(ids), f"{len(due)} of {len(ids)} monitors are due again"
     assert all(score % (interval * 1000) == 0 for score in due.values()), "due times are not aligned"
     times = list(at.values())

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from bench.contents import CONFIG
 from bench.servers import servers
 from peekaping_producer.brokers.asynq import PENDING
-from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.targets import DatabaseTarget
 from tests.kit import databases, postgres
@@ -62,7 +62,7 @@ class Harness:
         """Put monitors into due, by id their due times in ms."""
         items = list(due.items())
         for start in range(0, len(items), _CHUNK):
-            await self.redis.zadd(keys.DUE, dict(items[start : start + _CHUNK]))
+            await self.redis.zadd(KEYS.due, dict(items[start : start + _CHUNK]))
 
     async def schedule_later(self, ids: list[str], *, interval: int = DAY_S) -> None:
         """Put them all into due at the next tick of `interval`, as a sync would find them."""
@@ -72,7 +72,7 @@ class Harness:
     async def lead(self) -> None:
         """Keep the leader's key until `resign`, so that no replica syncs."""
         await self.resign()
-        await self.redis.set(keys.LEADER, "bench", px=_LEADER_TTL_MS)
+        await self.redis.set(KEYS.leader, "bench", px=_LEADER_TTL_MS)
         self._leading = asyncio.create_task(self._keep_leading())
 
     async def resign(self) -> None:
@@ -80,12 +80,12 @@ class Harness:
         if self._leading:
             await cancel_and_wait(self._leading)
             self._leading = None
-        await self.redis.delete(keys.LEADER)
+        await self.redis.delete(KEYS.leader)
 
     async def _keep_leading(self) -> None:
         while True:
             await asyncio.sleep(_LEADER_TTL_MS / 5000)
-            await self.redis.pexpire(keys.LEADER, _LEADER_TTL_MS)
+            await self.redis.pexpire(KEYS.leader, _LEADER_TTL_MS)
 
     async def close(self) -> None:
         """Leave Redis."""
@@ -107,7 +107,7 @@ class Harness:
         """Wait until so many tasks wait in the queue, and no claim is open."""
 
         async def settled() -> int:
-            return await self.pending() - int(await self.redis.zcard(keys.LEASE))
+            return await self.pending() - int(await self.redis.zcard(KEYS.lease))
 
         await _reaches(count, settled, "monitors handed off", producers)
 

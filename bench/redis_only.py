@@ -7,7 +7,7 @@ from redis import Redis
 from bench.harness import now_ms
 from peekaping_producer.brokers.asynq import PENDING, encode_message
 from peekaping_producer.monitors.task import HealthCheckTask
-from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.keys import KEYS
 
 _PAYLOAD = b"x" * 600
 # Variadic commands, in two scripts: due → lease; then the lease check, a task HSET each, LPUSH, ZADD and ZREM.
@@ -44,10 +44,10 @@ def redis_only_limit(url: str, ids: list[str], batch: int) -> float:
         client.flushdb()
         due = dict.fromkeys(ids, now_ms())
         for start in range(0, len(ids), 5000):
-            client.zadd(keys.DUE, {each: due[each] for each in ids[start : start + 5000]})
+            client.zadd(KEYS.due, {each: due[each] for each in ids[start : start + 5000]})
         claim, hand_off = client.register_script(_CLAIM), client.register_script(_HAND_OFF)
         message = encode_message(HealthCheckTask(ids[0], 3600, 16, _PAYLOAD))
-        names = [keys.DUE, keys.LEASE, PENDING, "bench:next"]
+        names = [KEYS.due, KEYS.lease, PENDING, "bench:next"]
         began_at = time.perf_counter()
         while claimed := claim(names, [batch, 1]):
             hand_off(names, [1, message, *claimed])

@@ -8,7 +8,7 @@ from bench.figures import Figure
 from bench.harness import Harness, Process
 from bench.options import Options
 from peekaping_producer.producer.loops.leader import TTL_S
-from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.keys import KEYS
 from tests.kit.replicas import leader_pid
 
 _WITHIN_S = 30.0
@@ -26,11 +26,11 @@ async def run(harness: Harness, options: Options) -> list[Figure]:
 
 
 async def _round(harness: Harness, how: signal.Signals) -> float:
-    await harness.redis.delete(keys.LEADER)
+    await harness.redis.delete(KEYS.leader)
     async with harness.replicas(2) as replicas:
         leader = await _leader(harness, replicas)
         await asyncio.sleep(2)  # both are up, and the other one has asked in vain
-        while await harness.redis.pttl(keys.LEADER) < TTL_S * 1000 - 50:
+        while await harness.redis.pttl(KEYS.leader) < TTL_S * 1000 - 50:
             await asyncio.sleep(0.005)
         leader.send_signal(how)
         began_at = time.monotonic()

@@ -17,7 +17,8 @@ from peekaping_producer.brokers import HandOff, Queue
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.redis_client.failures import unpacking
 from peekaping_producer.redis_client.script import CLOCK, Script
-from peekaping_producer.schedule import Claim, Outcome, chunks, keys
+from peekaping_producer.schedule import Claim, Outcome, chunks
+from peekaping_producer.schedule.keys import KEYS, Keys
 from peekaping_producer.service.backoff import Backoff
 from peekaping_producer.service.isolation import describe, is_lost_connection, is_of_dependency, isolate
 
@@ -38,13 +39,6 @@ _QUEUES = "asynq:queues"
 QUEUE_KEY = f"asynq:{{{QUEUE}}}:"
 PENDING = QUEUE_KEY + "pending"
 TASK_KEY_PREFIX = QUEUE_KEY + "t:"
-_HAND_OFF_KEYS = (
-    keys.DUE,
-    keys.LEASE,
-    _QUEUES,
-    *(QUEUE_KEY + name for name in ("pending", "active", "lease", "retry", "scheduled", "archived", "completed")),
-    keys.LATE,
-)
 _STATES = ("pending", "active", "archived", "completed", "retry", "scheduled")
 _QUEUE_KEYS = (*(QUEUE_KEY + name for name in (*_STATES, "paused")), "asynq:servers", QUEUE_KEY + "lease")
 _PACKAGE = "peekaping_producer.brokers"
@@ -58,8 +52,19 @@ _SUSPECTS_AT_ONCE = 50
 class AsynqBroker:
     """Hands tasks to asynq's queue `healthcheck`."""
 
-    def __init__(self, redis: Redis, *, clock: str = CLOCK) -> None:
+    def __init__(self, redis: Redis, *, keys: Keys = KEYS, clock: str = CLOCK) -> None:
+        """`keys`: those of the schedule whose claims it is given."""
         self._redis = redis
+        self._hand_off_keys = (
+            keys.due,
+            keys.lease,
+            _QUEUES,
+            *(
+                QUEUE_KEY + name
+                for name in ("pending", "active", "lease", "retry", "scheduled", "archived", "completed")
+            ),
+            keys.late,
+        )
         self._hand_off = Script(_PACKAGE, "hand_off", clock=clock)
         self._look_at_pending = Script(_PACKAGE, "look_at_pending", clock=clock)
         self._sweep_pending = Script(_PACKAGE, "sweep_pending", clock=clock)
@@ -104,7 +109,7 @@ class AsynqBroker:
         backoff = Backoff(0.05, 1.0)
         while True:
             try:
-                now_ms, outcomes, told = await self._hand_off.run(self._redis, _HAND_OFF_KEYS, args)
+                now_ms, outcomes, told = await self._hand_off.run(self._redis, self._hand_off_keys, args)
                 break
             except Exception as error:
                 if not is_lost_connection(error) or time.monotonic() >= give_up_at:

@@ -15,7 +15,7 @@ from peekaping_producer.demo.scene import Scene, open_scene
 from peekaping_producer.demo.view import Audience, Lines, Picture, View, counted
 from peekaping_producer.errors import ConfigError, UnreachableError
 from peekaping_producer.logs import wants_colors
-from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.settings import Settings
 
@@ -110,7 +110,7 @@ class Show:
         """The time of Redis in ms, and the term that leads."""
         async with self._scene.redis.pipeline(transaction=False) as pipeline:
             pipeline.time()
-            pipeline.get(keys.LEADER)
+            pipeline.get(KEYS.leader)
             (seconds, micros), term = await pipeline.execute()
         return seconds * 1000 + micros // 1000, term.decode() if term else None
 

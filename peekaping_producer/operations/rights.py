@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.keys import KEYS
 
 _QUEUE = "asynq:{healthcheck}:"
 _TASK = _QUEUE + "t:x"
@@ -10,20 +10,20 @@ USES: Sequence[str] = (
     "EVAL return(0) 0",
     "EVALSHA 0000000000000000000000000000000000000000 0",
     "TIME",
-    *(f"ZADD {key} 1 x" for key in (keys.DUE, keys.LEASE, keys.LATE)),
-    *(f"{name} {keys.DUE} x" for name in ("ZREM", "ZMSCORE", "ZSCORE")),
-    *(f"{name} {keys.DUE} 0 0" for name in ("ZRANGE", "ZCOUNT")),
-    f"ZCARD {keys.DUE}",
-    f"ZSCAN {keys.DUE} 0",
-    *(f"SET {key} x" for key in (keys.LEADER, keys.PROBE)),
-    *(f"{name} {keys.LEADER}" for name in ("GET", "DEL", "PTTL")),
-    f"PEXPIRE {keys.LEADER} 1",
+    *(f"ZADD {key} 1 x" for key in (KEYS.due, KEYS.lease, KEYS.late)),
+    *(f"{name} {KEYS.due} x" for name in ("ZREM", "ZMSCORE", "ZSCORE")),
+    *(f"{name} {KEYS.due} 0 0" for name in ("ZRANGE", "ZCOUNT")),
+    f"ZCARD {KEYS.due}",
+    f"ZSCAN {KEYS.due} 0",
+    *(f"SET {key} x" for key in (KEYS.leader, KEYS.probe)),
+    *(f"{name} {KEYS.leader}" for name in ("GET", "DEL", "PTTL")),
+    f"PEXPIRE {KEYS.leader} 1",
     "SADD asynq:queues x",
     f"EXISTS {_TASK}",
     f"HSET {_TASK} a b",
     f"HINCRBY {_TASK} a 1",
-    f"HSET {keys.REPLICAS} a b",
-    f"HGETALL {keys.REPLICAS}",
+    f"HSET {KEYS.replicas} a b",
+    f"HGETALL {KEYS.replicas}",
     *(f"{name} {_TASK} a" for name in ("HGET", "HMGET", "HDEL")),
     *(f"{name} {_QUEUE}pending x" for name in ("LPUSH", "LPOS")),
     f"LREM {_QUEUE}pending 1 x",

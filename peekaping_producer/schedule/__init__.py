@@ -17,7 +17,7 @@ from peekaping_producer.errors import StaleTermError
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.redis_client.failures import unpacking
 from peekaping_producer.redis_client.script import CLOCK, Script
-from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.keys import KEYS, Keys
 from peekaping_producer.service.isolation import LONGEST_DELAY_S
 
 T = TypeVar("T")
@@ -162,12 +162,15 @@ class Schedule:
         self,
         redis: Redis,
         *,
+        keys: Keys = KEYS,
         lease_ttl_s: float = 10.0,
         clock: str = CLOCK,
         monotonic: Callable[[], float] | None = None,
     ) -> None:
         """`monotonic`: seconds of the process's own clock, which passes as Redis TIME does but for its steps."""
         self.redis = redis
+        self.keys = keys
+        self._sets = (keys.due, keys.lease, keys.late)
         self._monotonic = monotonic or (lambda: time.monotonic())  # noqa: PLW0108 - walks put another in its place
         self.lease_ttl_s = lease_ttl_s
         self._lease_ttl_ms = int(lease_ttl_s * 1000)
@@ -200,7 +203,7 @@ class Schedule:
         if self._clock_ahead_ms is not None:
             deadline = int((self._monotonic() + CLAIM_WITHIN_S) * 1000 + self._clock_ahead_ms)
         now_ms, token, next_due, flat, removed = await self._claim.run(
-            self.redis, (keys.DUE, keys.LEASE, keys.LATE), (limit, self._lease_ttl_ms, nonce, deadline, LONGEST_ID)
+            self.redis, self._sets, (limit, self._lease_ttl_ms, nonce, deadline, LONGEST_ID)
         )
         # The latest answer alone counts: after a step of Redis' clock one claim is refused, and the next is not.
         self._clock_ahead_ms = now_ms - self._monotonic() * 1000
@@ -218,7 +221,7 @@ class Schedule:
         """Take claimed monitors out of the schedule; how many the claim still held."""
         dropped = 0
         for some in chunks(list(ids)):
-            dropped += await self._drop.run(self.redis, (keys.LEASE, keys.LATE), (claim.token, *some))
+            dropped += await self._drop.run(self.redis, (self.keys.lease, self.keys.late), (claim.token, *some))
         return dropped
 
     @unpacking
@@ -231,17 +234,13 @@ class Schedule:
         delay_ms = int(min(delay_s, LONGEST_DELAY_S) * 1000)
         for some in chunks([each for each in (claim.due if ids is None else ids) if each in claim.due]):
             pairs = [part for monitor_id in some for part in (monitor_id, repr(claim.due[monitor_id]))]
-            given += await self._give_back.run(
-                self.redis, (keys.DUE, keys.LEASE, keys.LATE), (claim.token, delay_ms, *pairs)
-            )
+            given += await self._give_back.run(self.redis, self._sets, (claim.token, delay_ms, *pairs))
         return given
 
     @unpacking
     async def reclaim(self, limit: int = CALL_LIMIT) -> int:
         """Make up to `limit` monitors due again whose lease ran out; how many that were."""
-        reclaimed: int = await self._reclaim.run(
-            self.redis, (keys.DUE, keys.LEASE, keys.LATE), (self._lease_ttl_ms, limit)
-        )
+        reclaimed: int = await self._reclaim.run(self.redis, self._sets, (self._lease_ttl_ms, limit))
         return reclaimed
 
     # The leader's writes: each names its term, and raises StaleTermError when that is over.
@@ -257,7 +256,7 @@ class Schedule:
             return Placed()
         reply = await self._place.run(
             self.redis,
-            (keys.DUE, keys.LEASE, keys.LEADER, keys.LATE),
+            (self.keys.due, self.keys.lease, self.keys.leader, self.keys.late),
             (term, CLOCK_STEP_SLACK_MS, int(LONGEST_DELAY_S * 1000), int(retry), *pairs),
         )
         if reply[0] == b"stale":
@@ -272,7 +271,7 @@ class Schedule:
 
     @unpacking
     async def move(self, term: str, misaligned: Iterable[Member], plans: Mapping[str, Plan]) -> int:
-        """Move each whose due time is unchanged to the next tick of its plan, which was read later; returns how many."""
+        """Move each whose due time is unchanged to the next tick of its plan, read since; returns how many moved."""
         triples = [
             part
             for seen in misaligned
@@ -281,7 +280,9 @@ class Schedule:
         ]
         if not triples:
             return 0
-        moved: int = await self._move.run(self.redis, (keys.DUE, keys.LEADER), (term, CLOCK_STEP_SLACK_MS, *triples))
+        moved: int = await self._move.run(
+            self.redis, (self.keys.due, self.keys.leader), (term, CLOCK_STEP_SLACK_MS, *triples)
+        )
         if moved < 0:
             raise StaleTermError(f"move: term {term} is over")
         return moved
@@ -292,7 +293,7 @@ class Schedule:
         removed = 0
         for some in chunks(list(members_seen)):
             pairs = [part for seen in some for part in (seen.id, seen.score)]
-            reply = await self._remove.run(self.redis, (key, keys.LEADER, keys.LATE), (term, *pairs))
+            reply = await self._remove.run(self.redis, (key, self.keys.leader, self.keys.late), (term, *pairs))
             if reply < 0:
                 raise StaleTermError(f"remove: term {term} is over")
             removed += reply
@@ -303,7 +304,7 @@ class Schedule:
         """Take members out of `key` (due or lease) at these scores that are longer than any id; how many left."""
         expelled = 0
         for some in chunks(list(dict.fromkeys(scores))):
-            reply = await self._expel.run(self.redis, (key, keys.LEADER), (term, LONGEST_ID, *some))
+            reply = await self._expel.run(self.redis, (key, self.keys.leader), (term, LONGEST_ID, *some))
             if reply < 0:
                 raise StaleTermError(f"expel: term {term} is over")
             expelled += reply
@@ -325,7 +326,7 @@ class Schedule:
     async def campaign(self, held: str, begin: str, ttl_s: float) -> Campaigned:
         """Renew the term `held` ('' for none), or begin the term `begin` where no replica leads."""
         result, ttl_ms, holder, holder_ttl_ms = await self._campaign.run(
-            self.redis, (keys.LEADER,), (held, begin, int(ttl_s * 1000), int(LONGEST_LEADER_TTL_S * 1000))
+            self.redis, (self.keys.leader,), (held, begin, int(ttl_s * 1000), int(LONGEST_LEADER_TTL_S * 1000))
         )
         return Campaigned(
             Campaign(result.decode()),
@@ -336,7 +337,7 @@ class Schedule:
 
     async def resign(self, term: str) -> bool:
         """End `term` now; False when it was over already."""
-        return bool(await self._resign.run(self.redis, (keys.LEADER,), (term,)))
+        return bool(await self._resign.run(self.redis, (self.keys.leader,), (term,)))
 
     @unpacking
     async def stats(self, *, node: str = "", report: bytes = b"") -> Stats:
@@ -357,7 +358,7 @@ class Schedule:
             reports,
         ) = await self._stats.run(
             self.redis,
-            (keys.DUE, keys.LEASE, keys.LEADER, keys.LATE, keys.REPLICAS, keys.PROBE),
+            (self.keys.due, self.keys.lease, self.keys.leader, self.keys.late, self.keys.replicas, self.keys.probe),
             (self._lease_ttl_ms, node, report, int(REPORT_AGE_S * 1000)),
         )
         return Stats(
@@ -378,7 +379,7 @@ class Schedule:
 
     async def forget_report(self, node: str) -> None:
         """Remove the report of a replica that stops."""
-        await self.redis.hdel(keys.REPLICAS, node)
+        await self.redis.hdel(self.keys.replicas, node)
 
 
 def _reports(flat: list[bytes], now_ms: int) -> Iterator[Report]:

@@ -1,14 +1,55 @@
-"""The schedule's keys in Redis: those of upstream, so that Go producers can share them, and two of our own."""
+"""The schedule's keys in Redis: those of upstream, so that Go producers can share them, and three of our own."""
 
-DUE = "peekaping:sched:due"
-"""ZSET: monitor id, next due time in ms."""
-LEASE = "peekaping:sched:lease"
-"""ZSET: monitor id, lease end in ms plus nonce/1024, which is the claim's token."""
-LEADER = "peekaping:producer:leader"
-"""String with a TTL: the term of the replica that leads."""
-LATE = "peekaping:sched:late"
-"""ZSET: monitor id, due time that was meant in ms; of monitors that were claimed and not handed off since. Ours."""
-REPLICAS = "peekaping:producer:replicas"
-"""HASH: node, its latest report as JSON with the time of it before. Ours."""
-PROBE = "peekaping:producer:probe"
-"""String that lives for a second: whether Redis accepts writes. Ours."""
+import msgspec
+
+
+class Keys(msgspec.Struct, frozen=True):
+    """The names of one schedule's keys: upstream's, or with `{tag}:` before each.
+
+    All keys of one tag are in the same hash slot, so that a Redis Cluster can hold the schedule. The queue is another
+    matter: asynq's keys have names of their own.
+    """
+
+    tag: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a tag that would not decide the slot."""
+        if set(self.tag) & set("{}"):
+            raise ValueError(f"tag: expected text without braces, got {self.tag!r}")
+
+    def _named(self, name: str) -> str:
+        return f"{{{self.tag}}}:{name}" if self.tag else name
+
+    @property
+    def due(self) -> str:
+        """ZSET: monitor id, next due time in ms."""
+        return self._named("peekaping:sched:due")
+
+    @property
+    def lease(self) -> str:
+        """ZSET: monitor id, lease end in ms plus nonce/1024, which is the claim's token."""
+        return self._named("peekaping:sched:lease")
+
+    @property
+    def leader(self) -> str:
+        """String with a TTL: the term of the replica that leads."""
+        return self._named("peekaping:producer:leader")
+
+    @property
+    def late(self) -> str:
+        """ZSET: monitor id, intended due time in ms; of monitors claimed and not handed off since. Ours."""
+        return self._named("peekaping:sched:late")
+
+    @property
+    def replicas(self) -> str:
+        """HASH: node, its latest report as JSON after the time of writing. Ours."""
+        return self._named("peekaping:producer:replicas")
+
+    @property
+    def probe(self) -> str:
+        """String with a TTL of one second: whether Redis accepts writes. Ours."""
+        return self._named("peekaping:producer:probe")
+
+
+KEYS = Keys()
+"""Upstream's names."""

@@ -14,7 +14,8 @@ from redis.asyncio import Redis
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.demo.embedded import HOST, RedisServer
 from peekaping_producer.redis_client.client import redis_for
-from peekaping_producer.schedule import Schedule, keys
+from peekaping_producer.schedule import Schedule
+from peekaping_producer.schedule.keys import KEYS
 from tests.chaos.steps import Step
 from tests.chaos.wire import StepProxy, step_proxy
 from tests.kit.redis import target_of
@@ -74,10 +75,10 @@ class Wire:
     seen: list[Step] = field(default_factory=list)
 
     async def due(self, *ids: str) -> None:
-        await self.redis.zadd(keys.DUE, dict.fromkeys(ids, 1000))
+        await self.redis.zadd(KEYS.due, dict.fromkeys(ids, 1000))
 
     async def claimed(self) -> int:
-        return await self.redis.zcard(keys.LEASE)
+        return await self.redis.zcard(KEYS.lease)
 
     async def claiming(self) -> "asyncio.Task[object]":
         """A claim under way, of a script that the server knows."""

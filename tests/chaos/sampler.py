@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.keys import KEYS
 from tests.chaos.background import Background
 from tests.chaos.editor import Editor
 from tests.chaos.history import Looked, Recorder
@@ -112,10 +112,10 @@ class Sampler(Background):
 async def _look(redis: Redis) -> Look:
     async with redis.pipeline(transaction=True) as pipe:
         pipe.time()
-        pipe.zrange(keys.DUE, 0, -1, withscores=True)
-        pipe.zrange(keys.LEASE, 0, -1, withscores=True)
+        pipe.zrange(KEYS.due, 0, -1, withscores=True)
+        pipe.zrange(KEYS.lease, 0, -1, withscores=True)
         pipe.llen(PENDING)
-        pipe.get(keys.LEADER)
+        pipe.get(KEYS.leader)
         (seconds, micros), due, lease, pending, leader = await pipe.execute()
     return Look(
         at=time.monotonic(),

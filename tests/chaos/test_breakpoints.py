@@ -7,7 +7,8 @@ from hiredis import pack_command
 from redis.exceptions import RedisError
 
 from peekaping_producer.monitors.task import HealthCheckTask
-from peekaping_producer.schedule import Outcome, keys
+from peekaping_producer.schedule import Outcome
+from peekaping_producer.schedule.keys import KEYS
 from tests.chaos.breakpoints import At, Breakpoint
 from tests.chaos.conftest import SILENCE_S, RawClient, Wire
 from tests.chaos.steps import line_of
@@ -21,7 +22,7 @@ async def claim_by_hand(wire: Wire) -> RawClient:
     """A client that has just asked for a claim of a script that the server knows."""
     sha = await wire.redis.script_load(wire.schedule._claim._text)
     client = await RawClient.to(wire.proxy.port)
-    client.writer.write(pack_command(("EVALSHA", sha, 3, keys.DUE, keys.LEASE, keys.LATE, 10, 10_000, 1, 0, 64)))
+    client.writer.write(pack_command(("EVALSHA", sha, 3, KEYS.due, KEYS.lease, KEYS.late, 10, 10_000, 1, 0, 64)))
     return client
 
 
@@ -42,13 +43,13 @@ async def test_a_breakpoint_holds_one_step_until_its_verdict(wire: Wire, at: At,
     client = await claim_by_hand(wire)
 
     step = await point.hit(DEADLINE_S)
-    assert (step.script, step.keys) == ("claim", [each.encode() for each in (keys.DUE, keys.LEASE, keys.LATE)])
+    assert (step.script, step.keys) == ("claim", [each.encode() for each in (KEYS.due, KEYS.lease, KEYS.late)])
     assert step.args == [b"10", b"10000", b"1", b"0", b"64"]
     assert await wire.claimed() == len(wire.seen) == (at == "answered")
     assert await client.is_silent()
     assert (await wire.schedule.claim(10)).due.keys() == ({"a"} if at == "asked" else set()), "others flow"
 
-    await wire.redis.zadd(keys.DUE, {"b": 1})
+    await wire.redis.zadd(KEYS.due, {"b": 1})
     end_of(point, verdict)
     if verdict == "release":
         assert await client.said(4) == b"*5\r\n"
@@ -59,7 +60,7 @@ async def test_a_breakpoint_holds_one_step_until_its_verdict(wire: Wire, at: At,
         assert await client.sees_the_end()
     held_claim_ran = at == "answered" or verdict == "release"
     assert len(wire.seen) == 1 + held_claim_ran
-    assert (await wire.redis.zscore(keys.LEASE, "b") is not None) == (at == "asked" and verdict == "release")
+    assert (await wire.redis.zscore(KEYS.lease, "b") is not None) == (at == "asked" and verdict == "release")
     client.die()
 
 
@@ -150,7 +151,7 @@ async def test_a_script_that_the_server_forgot_is_one_step(wire: Wire, at: At) -
 
 async def test_a_refusal_is_reported_and_hits_no_breakpoint(wire: Wire) -> None:
     point, losses = wire.proxy.break_at("claim", "answered"), wire.proxy.lose_replies_of("claim")
-    await wire.redis.set(keys.DUE, "no sorted set")
+    await wire.redis.set(KEYS.due, "no sorted set")
     with pytest.raises(RedisError, match="WRONGTYPE"):
         await wire.schedule.claim(1)
     assert [step.refused for step in wire.seen] == [True]

@@ -5,7 +5,8 @@ import pytest
 from peekaping_producer.errors import StaleTermError
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.monitors.task import HealthCheckTask
-from peekaping_producer.schedule import Campaign, Member, Outcome, keys
+from peekaping_producer.schedule import Campaign, Member, Outcome
+from peekaping_producer.schedule.keys import KEYS
 from tests.chaos.conftest import Wire
 from tests.chaos.steps import Step, line_of, scripts_of_the_product
 from tests.kit.asynq_peer import task_key
@@ -27,7 +28,7 @@ def test_every_script_of_a_producer_is_known() -> None:
 
 
 async def test_a_claim_tells_its_token_and_when_each_monitor_was_due(wire: Wire) -> None:
-    await wire.redis.zadd(keys.DUE, {"a": 1000, "b": 2000.5, b"\xff": -7})
+    await wire.redis.zadd(KEYS.due, {"a": 1000, "b": 2000.5, b"\xff": -7})
     claim = await wire.schedule.claim(10)
     due = {"\\xff": 0.0, "a": 1000.0, "b": 2000.5}
     assert lines(wire) == [{"kind": "claimed", "producer": "a", "token": claim.token, "monitors": due}]
@@ -43,7 +44,7 @@ async def test_a_hand_off_tells_what_became_of_each_monitor(wire: Wire) -> None:
     await wire.due("fresh", "stuck", "taken")
     await wire.redis.set(task_key("stuck"), "no hash")
     claim = await wire.schedule.claim(10)
-    await wire.redis.zrem(keys.LEASE, "taken")
+    await wire.redis.zrem(KEYS.lease, "taken")
     handed = await wire.broker.hand_off(claim, tasks("fresh", "stuck", "taken"))
     assert handed.not_enqueued == {"stuck": Outcome.REPLACED, "taken": Outcome.LOST}
     outcomes = {"fresh": "enqueued", "stuck": "replaced", "taken": "lost"}
@@ -58,16 +59,16 @@ async def test_each_write_of_a_leader_tells_its_term_and_whether_it_was_accepted
     async def write(term: str) -> None:
         """Place, move and remove, each of which has something to do."""
         await wire.schedule.place(term, plans.values())
-        await wire.redis.zadd(keys.DUE, {"a": 5_000_000_000_001})
+        await wire.redis.zadd(KEYS.due, {"a": 5_000_000_000_001})
         assert await wire.schedule.move(term, members_seen, plans) == 1
-        await wire.redis.zadd(keys.DUE, {"a": 5_000_000_000_001})
-        assert await wire.schedule.remove(term, keys.DUE, members_seen) == 1
+        await wire.redis.zadd(KEYS.due, {"a": 5_000_000_000_001})
+        assert await wire.schedule.remove(term, KEYS.due, members_seen) == 1
 
     await write("t2")
     for call in (
         wire.schedule.place("t1", plans.values()),
         wire.schedule.move("t1", members_seen, plans),
-        wire.schedule.remove("t1", keys.DUE, members_seen),
+        wire.schedule.remove("t1", KEYS.due, members_seen),
     ):
         with pytest.raises(StaleTermError):
             await call

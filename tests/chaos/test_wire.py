@@ -11,19 +11,19 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from peekaping_producer.demo.embedded import HOST, RedisServer
-from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.keys import KEYS
 from tests.chaos.conftest import RawClient, Wire
 from tests.chaos.wire import StepProxy, step_proxy
 from tests.kit.fault_proxy import FaultProxy, running
 from tests.kit.waiting import until
 
-STATS_KEYS = (keys.DUE, keys.LEASE, keys.LEADER, keys.LATE, keys.REPLICAS, keys.PROBE)
+STATS_KEYS = (KEYS.due, KEYS.lease, KEYS.leader, KEYS.late, KEYS.replicas, KEYS.probe)
 PING, PONG = pack_command(("PING",)), b"+PONG\r\n"
 
 
 def conversation(wire: Wire) -> bytes:
     """Commands whose answers have every form that there is, and are the same each time."""
-    reclaim = ("EVALSHA", wire.schedule._reclaim.sha, 3, keys.DUE, keys.LEASE, keys.LATE, 10_000, 10)
+    reclaim = ("EVALSHA", wire.schedule._reclaim.sha, 3, KEYS.due, KEYS.lease, KEYS.late, 10_000, 10)
     commands: list[tuple[str | int | bytes, ...]] = [
         ("FLUSHALL",),
         ("SET", "a", b"\r\n$3\r\nabc\r\n\x00\xff"),
@@ -75,7 +75,7 @@ async def test_steps_in_a_pipeline_are_seen_one_by_one_each_with_its_own_answer(
     schedule = wire.schedule
     for script in (schedule._claim, schedule._stats):
         await wire.redis.script_load(script._text)
-    claim = ("EVALSHA", schedule._claim.sha.upper(), 3, keys.DUE, keys.LEASE, keys.LATE, 10, 10_000, 1, 0, 64)
+    claim = ("EVALSHA", schedule._claim.sha.upper(), 3, KEYS.due, KEYS.lease, KEYS.late, 10, 10_000, 1, 0, 64)
     stats = ("EVALSHA", schedule._stats.sha, 6, *STATS_KEYS, 10_000, "", "", 15_000)
     commands = (stats, ("PING",), claim, ("GET", "nothing"), stats, claim)
     for size in (1, 1_000_000):

@@ -15,7 +15,8 @@ from peekaping_producer.brokers import HandOff
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.redis_client.client import redis_for
-from peekaping_producer.schedule import Claim, Outcome, Schedule, keys
+from peekaping_producer.schedule import Claim, Outcome, Schedule
+from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.targets import RedisTarget
 from tests.clock import Clock
 from tests.kit.asynq_peer import ACTIVE, ARCHIVED, COMPLETED, LEASE, PENDING, AsynqPeer, decode, task_id, task_key
@@ -31,7 +32,7 @@ class Bench:
         self.redis, self.schedule, self.broker, self.clock = redis, schedule, broker, clock
 
     async def claim(self, *ids: str) -> Claim:
-        await self.redis.zadd(keys.DUE, dict.fromkeys(ids, self.clock.now_ms))
+        await self.redis.zadd(KEYS.due, dict.fromkeys(ids, self.clock.now_ms))
         return await self.schedule.claim(1000)
 
     async def hand_off(self, claim: Claim, text: str = "{}") -> HandOff:
@@ -52,8 +53,8 @@ class Bench:
 
     async def is_rescheduled(self, *ids: str) -> bool:
         tick = (self.clock.now_ms // 60_000 + 1) * 60_000
-        scores = await self.redis.zmscore(keys.DUE, list(ids))
-        return scores == [tick] * len(ids) and await self.redis.zcard(keys.LEASE) == 0
+        scores = await self.redis.zmscore(KEYS.due, list(ids))
+        return scores == [tick] * len(ids) and await self.redis.zcard(KEYS.lease) == 0
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ async def test_a_thousand_tasks_fit_in_one_call(redis: Redis, bench: Bench) -> N
     assert await redis.llen(PENDING) == 1000
     assert await bench.is_rescheduled(*ids)
     # and where each of them conflicts
-    await redis.zadd(keys.DUE, dict.fromkeys(ids, bench.clock.now_ms))
+    await redis.zadd(KEYS.due, dict.fromkeys(ids, bench.clock.now_ms))
     handed = await bench.run(*ids)
     assert set(handed.not_enqueued.values()) == {Outcome.OVERLAP}
 
@@ -101,13 +102,13 @@ async def test_a_thousand_tasks_fit_in_one_call(redis: Redis, bench: Bench) -> N
 async def test_what_is_no_longer_held_is_lost_and_not_touched(redis: Redis, bench: Bench, clock: Clock) -> None:
     """Without the comparison of tokens, "b" (deleted) and "c" (claimed anew by another) are enqueued."""
     claim = await bench.claim("a", "b", "c")
-    await redis.zrem(keys.LEASE, "b")
-    await redis.zadd(keys.LEASE, {"c": float(claim.token) + 1})
+    await redis.zrem(KEYS.lease, "b")
+    await redis.zadd(KEYS.lease, {"c": float(claim.token) + 1})
     handed = await bench.hand_off(claim)
     assert handed.not_enqueued == {"b": Outcome.LOST, "c": Outcome.LOST}
     assert await bench.pending() == ["a"]
-    assert await redis.zrange(keys.LEASE, 0, -1) == [b"c"]
-    assert await redis.zscore(keys.DUE, "b") is None
+    assert await redis.zrange(KEYS.lease, 0, -1) == [b"c"]
+    assert await redis.zscore(KEYS.due, "b") is None
 
 
 async def test_a_claim_that_ran_out_enqueues_nothing_though_nobody_reclaimed_it(
@@ -185,8 +186,8 @@ async def test_next_due_equals_the_golden_vectors(redis: Redis, bench: Bench, cl
         await clock.set(vector["now_ms"])
         claim = await bench.claim(f"m{n}")
         await bench.broker.hand_off(claim, [HealthCheckTask(f"m{n}", vector["interval_s"], 16, b"{}")])
-        assert await redis.zscore(keys.DUE, f"m{n}") == vector["next_ms"], vector
-        await redis.delete(keys.DUE)
+        assert await redis.zscore(KEYS.due, f"m{n}") == vector["next_ms"], vector
+        await redis.delete(KEYS.due)
 
 
 async def test_a_repeat_finds_everything_lost(bench: Bench) -> None:
@@ -310,7 +311,7 @@ async def test_many_pending_tasks_that_are_in_no_list_are_all_found(redis: Redis
     queued = [f"queued{n}" for n in range(50)]
     await bench.run(*queued)
     await clock.advance(60)
-    await redis.zadd(keys.DUE, dict.fromkeys([*lost, *queued], clock.now_ms))
+    await redis.zadd(KEYS.due, dict.fromkeys([*lost, *queued], clock.now_ms))
     handed = await bench.run("x")
     assert {each for each, outcome in handed.not_enqueued.items() if outcome is Outcome.REPLACED} == set(lost)
     assert {each for each, outcome in handed.not_enqueued.items() if outcome is Outcome.OVERLAP} == set(queued)
@@ -328,7 +329,7 @@ async def test_a_task_that_a_consumer_put_back_is_recognised(
     await bench.run("b")
     await peer.requeue("a")
     await clock.advance(60)
-    await redis.zadd(keys.DUE, {"b": clock.now_ms})
+    await redis.zadd(KEYS.due, {"b": clock.now_ms})
     handed = await bench.run("a")
     assert set(handed.not_enqueued.values()) == {Outcome.OVERLAP}
     assert await bench.pending() == ["a", "b"]
@@ -347,7 +348,7 @@ async def test_one_conflict_does_not_disturb_the_others(redis: Redis, bench: Ben
     await bench.run("busy")
     await redis.set(task_key("odd"), "not a hash")
     claim = await bench.claim("busy", "odd", "plain", "gone")
-    await redis.zrem(keys.LEASE, "gone")
+    await redis.zrem(KEYS.lease, "gone")
     handed = await bench.hand_off(claim)
     assert handed.not_enqueued == {"busy": Outcome.OVERLAP, "odd": Outcome.REPLACED, "gone": Outcome.LOST}
     assert sorted(await bench.pending()) == ["busy", "odd", "plain"]
@@ -359,7 +360,7 @@ async def test_one_conflict_does_not_disturb_the_others(redis: Redis, bench: Ben
 
 async def test_the_sweep_removes_entries_without_a_task_and_second_entries(redis: Redis, bench: Bench) -> None:
     ids = [f"m{n}" for n in range(1200)]
-    await redis.zadd(keys.DUE, dict.fromkeys(ids[:600], bench.clock.now_ms))
+    await redis.zadd(KEYS.due, dict.fromkeys(ids[:600], bench.clock.now_ms))
     await bench.run("first")
     await bench.run(*ids[600:])
     before = await bench.pending()
@@ -382,7 +383,7 @@ async def test_a_full_server_refuses_the_hand_off_as_a_whole(redis: Redis, bench
     try:
         with pytest.raises(OutOfMemoryError):
             await bench.hand_off(claim)
-        assert await redis.zcard(keys.LEASE) == 2
+        assert await redis.zcard(KEYS.lease) == 2
         assert await bench.pending() == []
         assert await redis.exists(task_key("a")) == 0
     finally:
@@ -412,7 +413,7 @@ async def test_a_task_that_redis_refuses_stops_no_other(
     assert list(handed.refused) == ["big"]
     assert f"{size:_}"[:2].strip("_") in handed.refused["big"]
     assert sorted(await bench.pending()) == [f"m{n}" for n in range(5)]
-    assert await redis.zscore(keys.LEASE, "big") == float(claim.token)  # left to the caller
+    assert await redis.zscore(KEYS.lease, "big") == float(claim.token)  # left to the caller
 
 
 async def test_a_refusal_is_told_in_the_same_words_at_each_attempt(bench: Bench, small_arguments: None) -> None:
@@ -546,4 +547,4 @@ async def test_a_key_of_another_type_leaves_no_monitor_in_both_sets(redis: Redis
     await redis.set(key, "something else")
     with contextlib.suppress(ResponseError):
         await bench.hand_off(claim)
-    assert await redis.zcard(keys.DUE) + await redis.zcard(keys.LEASE) == 1
+    assert await redis.zcard(KEYS.due) + await redis.zcard(KEYS.lease) == 1

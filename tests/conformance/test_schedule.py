@@ -8,7 +8,8 @@ from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.errors import StaleTermError
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.redis_client.script import Script
-from peekaping_producer.schedule import Campaign, Member, Schedule, keys
+from peekaping_producer.schedule import Campaign, Member, Schedule
+from peekaping_producer.schedule.keys import KEYS, Keys
 from tests.clock import TEST_CLOCK, Clock
 
 TERM = "node/1"
@@ -16,12 +17,12 @@ TERM = "node/1"
 
 @pytest.fixture
 async def term(redis: Redis) -> str:
-    await redis.set(keys.LEADER, TERM)
+    await redis.set(KEYS.leader, TERM)
     return TERM
 
 
 async def due(redis: Redis, **scores: float) -> None:
-    await redis.zadd(keys.DUE, scores)
+    await redis.zadd(KEYS.due, scores)
 
 
 async def test_a_claim_moves_what_is_due_to_the_lease_set_under_one_token(
@@ -33,8 +34,8 @@ async def test_a_claim_moves_what_is_due_to_the_lease_set_under_one_token(
 
     assert claim.due == {"a": clock.now_ms - 2000, "b": clock.now_ms}
     assert claim.now_ms == clock.now_ms
-    assert await redis.zrange(keys.DUE, 0, -1) == [b"later"]
-    leases = dict(await redis.zrange(keys.LEASE, 0, -1, withscores=True))
+    assert await redis.zrange(KEYS.due, 0, -1) == [b"later"]
+    leases = dict(await redis.zrange(KEYS.lease, 0, -1, withscores=True))
     assert set(leases) == {b"a", b"b"}
     assert set(leases.values()) == {float(claim.token)}
     assert clock.now_ms + 10_000 <= float(claim.token) < clock.now_ms + 10_001
@@ -74,9 +75,9 @@ async def test_a_drop_takes_out_what_the_claim_holds_and_nothing_else(
     assert await schedule.reclaim() == 1
     new = await schedule.claim(2)
     assert await schedule.drop(old, list(old.due)) == 0
-    assert await redis.zcard(keys.LEASE) == 2
+    assert await redis.zcard(KEYS.lease) == 2
     assert await schedule.drop(new, list(new.due)) == 2
-    assert await redis.zcard(keys.LEASE) == 0
+    assert await redis.zcard(KEYS.lease) == 0
 
 
 async def test_a_claim_whose_end_has_passed_writes_nothing_though_nobody_reclaimed_it(
@@ -88,7 +89,7 @@ async def test_a_claim_whose_end_has_passed_writes_nothing_though_nobody_reclaim
     await clock.advance(10.001)
     assert await schedule.drop(claim, ["a"]) == 0
     assert await schedule.give_back(claim) == 0
-    assert await redis.zscore(keys.LEASE, "a") == float(claim.token)
+    assert await redis.zscore(KEYS.lease, "a") == float(claim.token)
 
 
 async def test_a_lease_that_somebody_else_holds_by_now_is_left_alone(
@@ -103,17 +104,17 @@ async def test_a_lease_that_somebody_else_holds_by_now_is_left_alone(
     theirs = await schedule.claim(1)
     assert await schedule.drop(ours, ["a"]) == 0
     assert await schedule.give_back(ours) == 0
-    assert await redis.zscore(keys.LEASE, "a") == float(theirs.token)
-    assert await redis.zcard(keys.DUE) == 0
+    assert await redis.zscore(KEYS.lease, "a") == float(theirs.token)
+    assert await redis.zcard(KEYS.due) == 0
 
 
 async def test_what_is_given_back_is_due_as_it_was(redis: Redis, schedule: Schedule, clock: Clock) -> None:
     await due(redis, a=clock.now_ms - 500, b=clock.now_ms)
     claim = await schedule.claim(2)
-    await redis.zrem(keys.LEASE, "b")  # deleted meanwhile
+    await redis.zrem(KEYS.lease, "b")  # deleted meanwhile
     assert await schedule.give_back(claim) == 1
-    assert await redis.zrange(keys.DUE, 0, -1, withscores=True) == [(b"a", clock.now_ms - 500)]
-    assert await redis.zcard(keys.LEASE) == 0
+    assert await redis.zrange(KEYS.due, 0, -1, withscores=True) == [(b"a", clock.now_ms - 500)]
+    assert await redis.zcard(KEYS.lease) == 0
 
 
 async def test_giving_back_never_moves_a_due_time_back(redis: Redis, schedule: Schedule, clock: Clock) -> None:
@@ -122,7 +123,7 @@ async def test_giving_back_never_moves_a_due_time_back(redis: Redis, schedule: S
     claim = await schedule.claim(1)
     await due(redis, a=clock.now_ms - 60_000)
     await schedule.give_back(claim)
-    assert await redis.zscore(keys.DUE, "a") == clock.now_ms - 60_000
+    assert await redis.zscore(KEYS.due, "a") == clock.now_ms - 60_000
 
 
 async def test_a_reclaimed_monitor_is_due_at_the_time_it_was_claimed(
@@ -134,11 +135,11 @@ async def test_a_reclaimed_monitor_is_due_at_the_time_it_was_claimed(
     assert await schedule.reclaim() == 0
     await clock.advance(25)
     assert await schedule.reclaim() == 1
-    assert await redis.zscore(keys.DUE, "a") == claimed_at
+    assert await redis.zscore(KEYS.due, "a") == claimed_at
 
 
 async def test_a_lease_is_left_alone_until_it_ends(redis: Redis, schedule: Schedule, clock: Clock) -> None:
-    await redis.zadd(keys.LEASE, {"a": clock.now_ms + 10_000})
+    await redis.zadd(KEYS.lease, {"a": clock.now_ms + 10_000})
     await clock.advance(9.999)
     assert await schedule.reclaim() == 0
     await clock.advance(0.001)
@@ -148,22 +149,22 @@ async def test_a_lease_is_left_alone_until_it_ends(redis: Redis, schedule: Sched
 async def test_a_lease_from_a_wrong_clock_is_reclaimed_and_due_now(
     redis: Redis, schedule: Schedule, clock: Clock
 ) -> None:
-    await redis.zadd(keys.LEASE, {"far": clock.now_ms + 300_000, "near": clock.now_ms + 99_000})
+    await redis.zadd(KEYS.lease, {"far": clock.now_ms + 300_000, "near": clock.now_ms + 99_000})
     assert await schedule.reclaim() == 1
-    assert await redis.zscore(keys.DUE, "far") == clock.now_ms
-    assert await redis.zrange(keys.LEASE, 0, -1) == [b"near"]
+    assert await redis.zscore(KEYS.due, "far") == clock.now_ms
+    assert await redis.zrange(KEYS.lease, 0, -1) == [b"near"]
 
 
 async def test_reclaim_never_moves_a_due_time_back(redis: Redis, schedule: Schedule, clock: Clock) -> None:
     """A Go peer may leave a monitor in both sets."""
-    await redis.zadd(keys.LEASE, {"a": clock.now_ms - 1})
+    await redis.zadd(KEYS.lease, {"a": clock.now_ms - 1})
     await due(redis, a=clock.now_ms - 60_000)
     await schedule.reclaim()
-    assert await redis.zscore(keys.DUE, "a") == clock.now_ms - 60_000
+    assert await redis.zscore(KEYS.due, "a") == clock.now_ms - 60_000
 
 
 async def test_reclaim_takes_no_more_than_its_limit(redis: Redis, schedule: Schedule, clock: Clock) -> None:
-    await redis.zadd(keys.LEASE, {f"m{n}": clock.now_ms - n for n in range(1, 8)})
+    await redis.zadd(KEYS.lease, {f"m{n}": clock.now_ms - n for n in range(1, 8)})
     assert [await schedule.reclaim(limit=5), await schedule.reclaim(limit=5)] == [5, 2]
 
 
@@ -221,26 +222,26 @@ async def test_what_leaves_the_schedule_is_not_late_any_more(
 ) -> None:
     await due(redis, a=clock.now_ms, b=clock.now_ms, c=clock.now_ms)
     await schedule.give_back(await schedule.claim(3))
-    assert await redis.zcard(keys.LATE) == 3
+    assert await redis.zcard(KEYS.late) == 3
     claim = await schedule.claim(1)
     assert await schedule.drop(claim, list(claim.due)) == 1
     await schedule.place(term, [Plan("b", 0)])
-    seen = [member async for page in schedule.members(keys.DUE) for member in page]
-    await schedule.remove(term, keys.DUE, seen)
-    assert await redis.zcard(keys.LATE) == 0
+    seen = [member async for page in schedule.members(KEYS.due) for member in page]
+    await schedule.remove(term, KEYS.due, seen)
+    assert await redis.zcard(KEYS.late) == 0
 
 
 async def test_an_entry_that_a_peer_left_behind_counts_for_nothing(
     redis: Redis, schedule: Schedule, clock: Clock
 ) -> None:
     """A Go producer hands off without taking the monitor out of our set."""
-    await redis.zadd(keys.LATE, {"a": clock.now_ms - 60_000})
+    await redis.zadd(KEYS.late, {"a": clock.now_ms - 60_000})
     await due(redis, a=clock.now_ms)
     assert (await schedule.claim(1)).due == {"a": clock.now_ms}
-    await redis.delete(keys.LEASE)
+    await redis.delete(KEYS.lease)
     await due(redis, a=clock.now_ms + 60_000)
     await schedule.reclaim()
-    assert await redis.zcard(keys.LATE) == 0
+    assert await redis.zcard(KEYS.late) == 0
 
 
 async def test_a_claim_that_arrives_too_late_is_refused(redis: Redis, clock: Clock) -> None:
@@ -252,7 +253,7 @@ async def test_a_claim_that_arrives_too_late_is_refused(redis: Redis, clock: Clo
     await clock.advance(2.5)  # Redis stood still with the claim in its socket
     refused = await schedule.claim(1)
     assert (refused.due, refused.next_due_ms) == ({}, clock.now_ms)
-    assert await redis.zcard(keys.LEASE) == 0
+    assert await redis.zcard(KEYS.lease) == 0
     assert list((await schedule.claim(1)).due) == ["a"]  # the next one knows Redis' clock again
 
 
@@ -260,19 +261,19 @@ async def test_a_member_too_long_to_be_an_id_is_removed_by_the_claim(
     redis: Redis, schedule: Schedule, clock: Clock
 ) -> None:
     """It may be larger than what Redis takes as an argument, so that nothing could be said about it."""
-    await redis.zadd(keys.DUE, {"x" * 1_000_000: clock.now_ms - 1, "a": clock.now_ms})
+    await redis.zadd(KEYS.due, {"x" * 1_000_000: clock.now_ms - 1, "a": clock.now_ms})
     claim = await schedule.claim(10)
     assert (list(claim.due), claim.removed) == (["a"], ("x" * 40,))
-    assert await redis.zcard(keys.DUE) == 0
-    assert await redis.zcard(keys.LEASE) == 1
+    assert await redis.zcard(KEYS.due) == 0
+    assert await redis.zcard(KEYS.lease) == 1
 
 
 async def test_stats_read_what_they_can_and_name_the_rest(redis: Redis, schedule: Schedule, clock: Clock) -> None:
-    await redis.set(keys.DUE, "not a sorted set")
+    await redis.set(KEYS.due, "not a sorted set")
     stats = await schedule.stats()
     assert stats.due == 0
     assert len(stats.problems) == 1
-    assert keys.DUE in stats.problems[0]
+    assert KEYS.due in stats.problems[0]
     assert "WRONGTYPE" in stats.problems[0]
 
 
@@ -295,9 +296,9 @@ async def test_reports_are_read_while_their_replica_lives(redis: Redis, schedule
     assert {each.node: each.text for each in stats.reports} == {"a": b'{"x": 1}', "b": b"{}"}
     await clock.advance(10)
     assert [each.node for each in (await schedule.stats(node="b", report=b"{}")).reports] == ["b"]
-    assert await redis.hkeys(keys.REPLICAS) == [b"b"]
+    assert await redis.hkeys(KEYS.replicas) == [b"b"]
     await schedule.forget_report("b")
-    assert not await redis.exists(keys.REPLICAS)
+    assert not await redis.exists(KEYS.replicas)
 
 
 # place: what sync and events do
@@ -306,7 +307,7 @@ async def test_reports_are_read_while_their_replica_lives(redis: Redis, schedule
 async def test_a_new_monitor_is_due_at_once(redis: Redis, schedule: Schedule, clock: Clock, term: str) -> None:
     placed = await schedule.place(term, [Plan("new", 60)])
     assert placed.added == 1
-    assert await redis.zscore(keys.DUE, "new") == clock.now_ms
+    assert await redis.zscore(KEYS.due, "new") == clock.now_ms
 
 
 @pytest.mark.parametrize(
@@ -328,7 +329,7 @@ async def test_an_interval_edit_moves_the_due_time_to_the_next_tick(
     moved = await schedule.move(term, placed.misaligned, {"a": plan})
     period = interval * 1000
     expected = (clock.now_ms // period + 1) * period if moves else score
-    assert (moved, await redis.zscore(keys.DUE, "a")) == (int(moves), expected)
+    assert (moved, await redis.zscore(KEYS.due, "a")) == (int(moves), expected)
 
 
 async def test_a_due_time_that_changed_since_it_was_seen_is_not_moved(
@@ -339,12 +340,12 @@ async def test_a_due_time_that_changed_since_it_was_seen_is_not_moved(
     placed = await schedule.place(term, [Plan("a", 2)])
     await due(redis, a=clock.now_ms + 40_001)
     assert await schedule.move(term, placed.misaligned, {"a": Plan("a", 2)}) == 0
-    assert await redis.zscore(keys.DUE, "a") == clock.now_ms + 40_001
+    assert await redis.zscore(KEYS.due, "a") == clock.now_ms + 40_001
 
 
 async def test_a_due_score_of_minus_infinity_is_only_very_late(redis: Redis, schedule: Schedule, clock: Clock) -> None:
     """An administrator's "run now"."""
-    await redis.zadd(keys.DUE, {"a": "-inf"})
+    await redis.zadd(KEYS.due, {"a": "-inf"})
     claim = await schedule.claim(1)
     assert claim.due == {"a": 0.0}
     assert await schedule.give_back(claim) == 1
@@ -357,7 +358,7 @@ async def test_placing_what_agrees_already_changes_nothing(
     await due(redis, a=tick)
     placed = await schedule.place(term, [Plan("a", 60)])
     assert (placed.added, placed.removed, placed.misaligned) == (0, 0, ())
-    assert await redis.zscore(keys.DUE, "a") == tick
+    assert await redis.zscore(KEYS.due, "a") == tick
 
 
 async def test_a_clock_that_steps_back_five_seconds_moves_nothing(
@@ -378,8 +379,8 @@ async def test_a_leased_monitor_is_left_alone_and_named(
     claim = await schedule.claim(1)
     placed = await schedule.place(term, [Plan("a", 30)])
     assert placed.leased == ("a",)
-    assert await redis.zscore(keys.LEASE, "a") == float(claim.token)
-    assert await redis.zcard(keys.DUE) == 0
+    assert await redis.zscore(KEYS.lease, "a") == float(claim.token)
+    assert await redis.zcard(KEYS.due) == 0
 
 
 async def test_a_plan_without_interval_leaves_both_sets(
@@ -389,7 +390,7 @@ async def test_a_plan_without_interval_leaves_both_sets(
     await schedule.claim(1)
     placed = await schedule.place(term, [Plan("a", 0), Plan("b", -1), Plan("unknown", 0)])
     assert placed.removed == 2
-    assert await redis.zcard(keys.DUE) + await redis.zcard(keys.LEASE) == 0
+    assert await redis.zcard(KEYS.due) + await redis.zcard(KEYS.lease) == 0
 
 
 async def test_a_thousand_plans_fit_in_one_call(redis: Redis, schedule: Schedule, term: str, clock: Clock) -> None:
@@ -407,21 +408,21 @@ async def test_a_stale_term_writes_nothing(redis: Redis, schedule: Schedule, clo
     with pytest.raises(StaleTermError):
         await schedule.move("node/0", [Member("a", "1.0")], {"a": Plan("a", 60)})
     with pytest.raises(StaleTermError):
-        await schedule.remove("node/0", keys.DUE, [Member("a", repr(float(clock.now_ms)))])
-    await redis.delete(keys.LEADER)
+        await schedule.remove("node/0", KEYS.due, [Member("a", repr(float(clock.now_ms)))])
+    await redis.delete(KEYS.leader)
     with pytest.raises(StaleTermError):
         await schedule.place(term, [Plan("b", 60)])
-    assert await redis.zrange(keys.DUE, 0, -1) == [b"a"]
+    assert await redis.zrange(KEYS.due, 0, -1) == [b"a"]
 
 
 async def test_removal_takes_only_what_is_still_as_it_was_seen(
     redis: Redis, schedule: Schedule, clock: Clock, term: str
 ) -> None:
     await due(redis, same=clock.now_ms, moved=clock.now_ms)
-    seen = [member async for page in schedule.members(keys.DUE) for member in page]
+    seen = [member async for page in schedule.members(KEYS.due) for member in page]
     await due(redis, moved=clock.now_ms + 1)
-    assert await schedule.remove(term, keys.DUE, [*seen, Member("gone", "1.0")]) == 1
-    assert await redis.zrange(keys.DUE, 0, -1) == [b"moved"]
+    assert await schedule.remove(term, KEYS.due, [*seen, Member("gone", "1.0")]) == 1
+    assert await redis.zrange(KEYS.due, 0, -1) == [b"moved"]
 
 
 async def test_a_leased_sighting_is_removed_by_its_token(
@@ -429,23 +430,23 @@ async def test_a_leased_sighting_is_removed_by_its_token(
 ) -> None:
     await due(redis, a=clock.now_ms)
     await schedule.claim(1)
-    seen = [member async for page in schedule.members(keys.LEASE) for member in page]
-    assert await schedule.remove(term, keys.LEASE, seen) == 1
+    seen = [member async for page in schedule.members(KEYS.lease) for member in page]
+    assert await schedule.remove(term, KEYS.lease, seen) == 1
 
 
 async def test_members_walks_everything(redis: Redis, schedule: Schedule, clock: Clock) -> None:
     await due(redis, **{f"m{n}": n for n in range(5000)})
-    seen = {member.id async for page in schedule.members(keys.DUE) for member in page}
+    seen = {member.id async for page in schedule.members(KEYS.due) for member in page}
     assert len(seen) == 5000
 
 
 async def test_members_that_are_no_utf8_survive_the_round_trip(
     redis: Redis, schedule: Schedule, clock: Clock, term: str
 ) -> None:
-    await redis.zadd(keys.DUE, {b"\xff\xfe": clock.now_ms})
-    seen = [member async for page in schedule.members(keys.DUE) for member in page]
-    assert await schedule.remove(term, keys.DUE, seen) == 1
-    await redis.zadd(keys.DUE, {b"\xff\xfe": clock.now_ms})
+    await redis.zadd(KEYS.due, {b"\xff\xfe": clock.now_ms})
+    seen = [member async for page in schedule.members(KEYS.due) for member in page]
+    assert await schedule.remove(term, KEYS.due, seen) == 1
+    await redis.zadd(KEYS.due, {b"\xff\xfe": clock.now_ms})
     claim = await schedule.claim(1)
     assert await schedule.drop(claim, list(claim.due)) == 1
 
@@ -460,10 +461,10 @@ async def test_one_leads_the_other_waits_and_each_term_is_new(redis: Redis, sche
     assert (held.result, held.holder) == (Campaign.HELD, "a/1")
     assert 9 < held.ttl_s <= 10
     assert (await schedule.campaign("a/1", "a/2", 10)).result is Campaign.RENEWED
-    assert await redis.get(keys.LEADER) == b"a/1"
-    await redis.delete(keys.LEADER)
+    assert await redis.get(KEYS.leader) == b"a/1"
+    await redis.delete(KEYS.leader)
     assert (await schedule.campaign("a/1", "a/2", 10)).result is Campaign.WON
-    assert await redis.get(keys.LEADER) == b"a/2"
+    assert await redis.get(KEYS.leader) == b"a/2"
 
 
 @pytest.mark.parametrize("ttl_ms", [3_600_000, None])
@@ -471,15 +472,15 @@ async def test_a_leader_key_that_no_living_leader_sets_is_taken_over(
     redis: Redis, schedule: Schedule, ttl_ms: int | None
 ) -> None:
     """A server's clock that was an hour ahead, or a peer that died between SET and EXPIRE."""
-    await redis.set(keys.LEADER, "gone/1", px=ttl_ms)
+    await redis.set(KEYS.leader, "gone/1", px=ttl_ms)
     answer = await schedule.campaign("", "a/1", 10)
     assert (answer.result, answer.holder) == (Campaign.WON, "gone/1")
     assert (answer.holder_ttl_s is None) is (ttl_ms is None)
-    assert 0 < await redis.pttl(keys.LEADER) <= 10_000
+    assert 0 < await redis.pttl(KEYS.leader) <= 10_000
 
 
 async def test_a_leader_key_with_a_longer_but_plausible_ttl_is_respected(redis: Redis, schedule: Schedule) -> None:
-    await redis.set(keys.LEADER, "go/1", px=30_000)
+    await redis.set(KEYS.leader, "go/1", px=30_000)
     assert (await schedule.campaign("", "a/1", 10)).result is Campaign.HELD
 
 
@@ -487,7 +488,7 @@ async def test_resigning_frees_only_ones_own_term(redis: Redis, schedule: Schedu
     await schedule.campaign("", "a/1", 10)
     assert not await schedule.resign("b/1")
     assert await schedule.resign("a/1")
-    assert await redis.exists(keys.LEADER) == 0
+    assert await redis.exists(KEYS.leader) == 0
 
 
 async def test_stats_tell_depths_and_age(redis: Redis, schedule: Schedule, clock: Clock) -> None:
@@ -503,9 +504,9 @@ async def test_stats_tell_depths_and_age(redis: Redis, schedule: Schedule, clock
     assert stats.lease_excess_ms == 0
 
     ends_ms = clock.now_ms + 1000 * schedule.lease_ttl_s
-    await redis.zadd(keys.LEASE, {"ahead": ends_ms + 90_000})
+    await redis.zadd(KEYS.lease, {"ahead": ends_ms + 90_000})
     assert (await schedule.stats()).lease_excess_ms == 90_000
-    await redis.zadd(keys.LEASE, {"without end": "inf"})
+    await redis.zadd(KEYS.lease, {"without end": "inf"})
     assert (await schedule.stats()).lease_excess_ms > 2**52
 
 
@@ -532,15 +533,33 @@ async def test_a_reply_of_another_form_is_an_error_of_redis(
 
 
 async def test_an_empty_leader_key_is_nobodys(redis: Redis, schedule: Schedule) -> None:
-    await redis.set(keys.LEADER, "", px=9000)
+    await redis.set(KEYS.leader, "", px=9000)
     assert (await schedule.campaign("", "a/1", 10)).result is Campaign.WON
 
 
 async def test_what_is_no_producers_is_cut_or_left_out(redis: Redis, schedule: Schedule, clock: Clock) -> None:
-    await redis.set(keys.LEADER, "x" * 1_000_000, px=9000)
+    await redis.set(KEYS.leader, "x" * 1_000_000, px=9000)
     await redis.hset(
-        keys.REPLICAS, mapping={"large": f"{clock.now_ms} " + "y" * 200_000, "z" * 300: f"{clock.now_ms} {{}}"}
+        KEYS.replicas, mapping={"large": f"{clock.now_ms} " + "y" * 200_000, "z" * 300: f"{clock.now_ms} {{}}"}
     )
     stats = await schedule.stats()
     assert (stats.leader, stats.reports) == ("x" * 200, ())
     assert (await schedule.campaign("", "a/1", 10)).holder == "x" * 200
+
+
+async def test_schedules_of_two_tags_share_nothing_and_each_tag_is_one_slot(redis: Redis, clock: Clock) -> None:
+    upstream, tagged = (Schedule(redis, keys=Keys(tag), clock=TEST_CLOCK) for tag in ("", "other"))
+    await tagged.campaign("", TERM, 10)
+    await tagged.place(TERM, [Plan("a", 60)])
+    await tagged.stats(node="n", report=b"{}")
+    assert (await upstream.claim(1)).due == {}
+    assert (await tagged.claim(1)).due == {"a": clock.now_ms}
+    names = sorted(each.decode() for each in await redis.keys() if each != b"test:clock")
+    assert names == sorted([tagged.keys.lease, tagged.keys.leader, tagged.keys.replicas])
+    assert all(name.startswith("{other}:peekaping:") for name in names)
+    await redis.delete(*names)
+
+
+def test_a_tag_that_would_not_decide_the_slot_is_refused() -> None:
+    with pytest.raises(ValueError, match="tag: expected text without braces, got '}'"):
+        Keys("}")

@@ -13,7 +13,8 @@ from peekaping_producer.errors import ScheduleError, UnreachableError
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.operations.status import look
 from peekaping_producer.redis_client.client import check_server, redis_for
-from peekaping_producer.schedule import Campaign, Outcome, Schedule, keys
+from peekaping_producer.schedule import Campaign, Outcome, Schedule
+from peekaping_producer.schedule.keys import KEYS
 from tests.kit.asynq_peer import PENDING, task_id
 from tests.kit.processes import HOST, free_port
 from tests.kit.sentinel import WatchedRedis
@@ -103,7 +104,7 @@ async def test_a_failover_during_campaigns_leaves_one_leader(watched_redis: Watc
         async def one_leads_at(server: RedisServer) -> bool:
             await campaign()
             async with Redis(host=HOST, port=server.port) as master:
-                leader = await master.get(keys.LEADER)
+                leader = await master.get(KEYS.leader)
             return leader is not None and sorted(held.values()) == ["", leader.decode()]
 
         await until(lambda: one_leads_at(watched_redis.servers[0]), "one leads")
@@ -120,7 +121,7 @@ async def test_a_failover_in_the_middle_of_a_hand_off_loses_and_doubles_nothing(
     ids = [str(number) for number in range(50)]
     async with redis_for(watched_redis.target(), connections=CONNECTIONS) as client:
         schedule, broker = Schedule(client, lease_ttl_s=300.0), AsynqBroker(client)
-        await client.zadd(keys.DUE, dict.fromkeys(ids, 1.0))
+        await client.zadd(KEYS.due, dict.fromkeys(ids, 1.0))
         claim = await schedule.claim(len(ids))
         await watched_redis.in_step()
         await client.delete("test:in-step")
@@ -140,5 +141,5 @@ async def test_a_failover_in_the_middle_of_a_hand_off_loses_and_doubles_nothing(
         assert set(handed.not_enqueued.values()) <= {Outcome.LOST, Outcome.UNCONFIRMED}
         pending = [each.decode() for each in await client.lrange(PENDING, 0, -1)]
         assert sorted(pending) == sorted(task_id(each) for each in ids)
-        assert await client.zcard(keys.LEASE) == 0
-        assert await client.zcard(keys.DUE) == len(ids)
+        assert await client.zcard(KEYS.lease) == 0
+        assert await client.zcard(KEYS.due) == len(ids)

@@ -9,7 +9,7 @@ import time
 import pytest
 from redis.asyncio import Redis
 
-from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.keys import KEYS
 from tests.containers.compose import HERE, ROOT, Stack, docker, inspected
 from tests.containers.conftest import REDIS_PASSWORD, wait_until_healthy
 from tests.kit.replicas import Consumer, at_work
@@ -131,7 +131,7 @@ def ticks_of_each(consumer: Consumer, ids: set[str]) -> int:
 
 async def leading(redis: Redis) -> str:
     """The hostname of the replica that leads, which is its container's id; "" where none does."""
-    term = await redis.get(keys.LEADER)
+    term = await redis.get(KEYS.leader)
     return term.decode().split("-")[0] if term else ""
 
 

@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.migrate import migrate
 from peekaping_producer.redis_client.client import redis_for
-from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.keys import KEYS
 from tests.kit import databases, postgres
 from tests.kit.asynq_peer import ACTIVE, ARCHIVED, LEASE, PENDING, task_id, task_key
 from tests.kit.databases import Database, SqlDatabase, new_id
@@ -104,7 +104,7 @@ async def test_a_database_that_is_away_pauses_claims_and_keeps_the_schedule(
                 assert await members(server) == set(ids)
                 await asyncio.sleep(0.2)
             assert await counted(port, "claimed_total") == before, "nothing is claimed that could not be read"
-            assert await server.zcard(keys.LEASE) == 0
+            assert await server.zcard(KEYS.lease) == 0
             assert 0 < await counted(port, "store_errors_total") < 200, "10 workers, and no hot loop"
             assert len(replica.events()) < 500
             private_postgres.start()

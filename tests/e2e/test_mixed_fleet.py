@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.redis_client.client import redis_for
-from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.keys import KEYS
 from tests.e2e.test_faults import a_batch_is_being_read, goes_on, lost, reads_blocked
 from tests.kit.databases import SqlDatabase, new_id
 from tests.kit.monitored_writes import Judge, MonitoredWrites, Verdict, monitored_writes
@@ -87,7 +87,7 @@ class Fleet:
         """Wait until one of these leads. Upstream's id ends with the process, ours goes on."""
 
         async def one_leads() -> bool:
-            holder = await self.redis.get(keys.LEADER) or b""
+            holder = await self.redis.get(KEYS.leader) or b""
             pid = await leader_pid(self.redis) if b"/" in holder else int(holder.rpartition(b"-")[2] or 0)
             return pid in [each.process.pid for each in whose]
 

@@ -6,7 +6,8 @@ from redis.asyncio import Redis
 
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.monitors.task import HealthCheckTask
-from peekaping_producer.schedule import Schedule, keys
+from peekaping_producer.schedule import Schedule
+from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.targets import RedisTarget
 from tests.invariants.go_peer import RESCHEDULE
 from tests.kit.asynq_peer import PENDING, task_id
@@ -15,15 +16,15 @@ from tests.kit.waiting import until
 
 
 def hand_off(next_due: int, by: str = "hand_off") -> list[tuple[str, ...]]:
-    return [(by, "LPUSH", PENDING, task_id("m")), (by, "ZADD", keys.DUE, str(next_due), "m"), (by, *released())]
+    return [(by, "LPUSH", PENDING, task_id("m")), (by, "ZADD", KEYS.due, str(next_due), "m"), (by, *released())]
 
 
 def claim(by: str = "claim") -> list[tuple[str, ...]]:
-    return [(by, "ZADD", keys.LEASE, "999", "m"), (by, "ZREM", keys.DUE, "m")]
+    return [(by, "ZADD", KEYS.lease, "999", "m"), (by, "ZREM", KEYS.due, "m")]
 
 
 def released() -> tuple[str, ...]:
-    return "ZREM", keys.LEASE, "m"
+    return "ZREM", KEYS.lease, "m"
 
 
 def judged(*calls: list[tuple[str, ...]]) -> Verdict:
@@ -47,31 +48,31 @@ def test_a_tick_that_ours_hand_off_twice_is_found() -> None:
 
 
 def test_a_tick_that_a_peer_made_due_again_is_its_own_fault() -> None:
-    verdict = judged(claim(), hand_off(2000), [("", "ZADD", keys.DUE, "1000", "m")], claim(), hand_off(2000))
+    verdict = judged(claim(), hand_off(2000), [("", "ZADD", KEYS.due, "1000", "m")], claim(), hand_off(2000))
     verdict.require_ours_are_right()
     assert verdict.reopened == {"m"}
 
 
 def test_a_due_time_that_ours_move_back_is_found() -> None:
-    assert len(judged(hand_off(2000), [("reclaim", "ZADD", keys.DUE, "LT", "1000", "m")]).moved_back) == 1
+    assert len(judged(hand_off(2000), [("reclaim", "ZADD", KEYS.due, "LT", "1000", "m")]).moved_back) == 1
 
 
 def test_a_later_time_that_is_not_taken_is_no_move() -> None:
-    judged(hand_off(2000), [("reclaim", "ZADD", keys.DUE, "LT", "3000", "m")]).require_ours_are_right()
+    judged(hand_off(2000), [("reclaim", "ZADD", KEYS.due, "LT", "3000", "m")]).require_ours_are_right()
 
 
 def test_a_monitor_that_ours_leave_out_is_found_and_one_that_a_peer_takes_out_is_not_ours() -> None:
-    out: list[tuple[str, ...]] = [("ZREM", keys.DUE, "m")]
+    out: list[tuple[str, ...]] = [("ZREM", KEYS.due, "m")]
     assert len(judged(hand_off(2000), [("remove", *out[0])]).removed) == 1
-    verdict = judged(hand_off(2000), [("", *out[0])], [("place", "ZADD", keys.DUE, "1500", "m")])
+    verdict = judged(hand_off(2000), [("", *out[0])], [("place", "ZADD", KEYS.due, "1500", "m")])
     verdict.require_ours_are_right()
     assert verdict.reopened == {"m"}
 
 
 def test_a_lease_of_ours_that_a_peer_removes_is_found() -> None:
-    assert judged(claim(), [("", *released()), ("", "ZADD", keys.DUE, "9", "m")]).taken_away == {"m"}
+    assert judged(claim(), [("", *released()), ("", "ZADD", KEYS.due, "9", "m")]).taken_away == {"m"}
     assert judged(claim(), hand_off(2000)).taken_away == set()
-    assert judged(claim(""), [("", *released()), ("", "ZADD", keys.DUE, "9", "m")]).taken_away == set()
+    assert judged(claim(""), [("", *released()), ("", "ZADD", KEYS.due, "9", "m")]).taken_away == set()
 
 
 async def test_our_scripts_are_recognized(redis: Redis, redis_server: RedisTarget) -> None:
@@ -80,13 +81,13 @@ async def test_our_scripts_are_recognized(redis: Redis, redis_server: RedisTarge
     await redis.script_flush()
     async with monitored_writes(redis_server.host, redis_server.port) as monitored:
         for _ in range(2):
-            await redis.zadd(keys.DUE, {"m": 1})
+            await redis.zadd(KEYS.due, {"m": 1})
             claimed = await schedule.claim(10)
             await broker.hand_off(claimed, [HealthCheckTask("m", 60, 16, b'{"quoted": "\\n \xff"}')])
-        await redis.eval(RESCHEDULE, 2, keys.DUE, keys.LEASE, "m", 5)
+        await redis.eval(RESCHEDULE, 2, KEYS.due, KEYS.lease, "m", 5)
         await until(lambda: any(each.words[-2:] == ("5", "m") for each in monitored.writes()))
         writes = list(monitored.writes())
-    makers = [each.by for each in writes if each.words[:2] == ("ZADD", keys.DUE)]
+    makers = [each.by for each in writes if each.words[:2] == ("ZADD", KEYS.due)]
     assert makers == ["", "hand_off", "", "hand_off", ""]
     verdict = Judge().judge(writes)
     assert verdict.made_by == {"m": ["ours"]}, "the second is an overlap, replaced in its place"

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.redis_client.client import redis_for
-from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.keys import KEYS
 from tests.kit.databases import Database
 from tests.kit.poison import Poison, bulks_limited, insert_poisons
 from tests.kit.processes import HOST, free_port
@@ -59,7 +59,7 @@ async def test_every_poison_is_seen_and_harms_no_other(
         lines = Counter((line.get("monitor_id"), line["event"]) for line in replica.lines())
         assert {kind: lines[each] for kind, each in expected.items()} == dict.fromkeys(expected, 1), said(replica)
         assert replica.terminate() == 0
-    assert await server.zscore(keys.DUE, poisons["odd id"].id) is None
+    assert await server.zscore(KEYS.due, poisons["odd id"].id) is None
 
 
 def ticks(consumer: Consumer, monitor_id: str) -> list[int]:

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.monitors.monitor import next_aligned
 from peekaping_producer.redis_client.client import redis_for
-from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.keys import KEYS
 from tests.kit.asynq_peer import PENDING, decode, task_key
 from tests.kit.databases import Database, SqlDatabase
 from tests.kit.redis import target_of
@@ -69,13 +69,13 @@ async def test_a_hundred_thousand_due_monitors_end_as_as_many_tasks(
     with replicas(tmp_path, env) as (replica,):
 
         async def all_are_handed_off() -> bool:
-            return await server.llen(PENDING) >= count and not await server.zcard(keys.LEASE)
+            return await server.llen(PENDING) >= count and not await server.zcard(KEYS.lease)
 
         await until(all_are_handed_off, within_s=60)
         assert replica.terminate() == 0
     pending = await server.lrange(PENDING, 0, -1)
     assert len(pending) == len(set(pending)) == count
-    due = await server.zrange(keys.DUE, 0, -1, withscores=True)
+    due = await server.zrange(KEYS.due, 0, -1, withscores=True)
     assert len(due) == count
     assert all(score % 3_600_000 == 0 for _, score in due)
     assert {score for _, score in due} <= {
@@ -139,7 +139,7 @@ async def test_a_rolling_restart_under_load_loses_and_doubles_nothing(
 
 
 async def due_in_s(server: Redis, monitor_id: str) -> float | None:
-    score = await server.zscore(keys.DUE, monitor_id)
+    score = await server.zscore(KEYS.due, monitor_id)
     return None if score is None else score / 1000 - time.time()
 
 
@@ -264,7 +264,7 @@ async def test_an_idle_replica_is_quiet(
     with replicas(tmp_path, environment(private_redis.port, postgres_only.target)):
 
         async def all_are_rescheduled() -> bool:
-            return await server.llen(PENDING) == 1000 and not await server.zcard(keys.LEASE)
+            return await server.llen(PENDING) == 1000 and not await server.zcard(KEYS.lease)
 
         await until(all_are_rescheduled)
         seconds = 6.0
@@ -313,7 +313,7 @@ async def test_one_odd_monitor_touches_only_itself(
     await postgres_only.insert(
         "monitor_maintenances", {"id": str(uuid.uuid4()), "monitor_id": cron, "maintenance_id": window}
     )
-    await server.zadd(keys.DUE, {"not-a-uuid": 1, "\udcff": 1})
+    await server.zadd(KEYS.due, {"not-a-uuid": 1, "\udcff": 1})
     with replicas(tmp_path, environment(private_redis.port, postgres_only.target)) as (replica,):
         async with at_work(Consumer(server)) as consumer:
             await until(lambda: sum(count for (each, _), count in consumer.ticks.items() if each == good) >= 4)

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.redis_client.client import redis_for
-from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.keys import KEYS
 from tests.kit import postgres
 from tests.kit.asynq_peer import PENDING, task_key
 from tests.kit.databases import Database, SqlDatabase
@@ -114,7 +114,7 @@ def no_right_to_scripts(scene: Scene) -> AbstractAsyncContextManager[None]:
 async def no_right_to_lead(scene: Scene) -> AsyncIterator[None]:
     """A term may be renewed, and none begun."""
     async with acl(scene, "-set"):
-        await scene.redis.delete(keys.LEADER)
+        await scene.redis.delete(KEYS.leader)
         yield
 
 
@@ -123,7 +123,7 @@ def wrong_type(key: str) -> Callable[[Scene], AbstractAsyncContextManager[None]]
     async def broken(scene: Scene) -> AsyncIterator[None]:
         async with scene.redis.pipeline(transaction=True) as pipe:
             pipe.delete(key)
-            if key == keys.LEADER:
+            if key == KEYS.leader:
                 pipe.hset(key, "no", "term")
             else:
                 pipe.set(key, "neither a set nor a list")
@@ -170,7 +170,7 @@ async def all_overdue(scene: Scene) -> AsyncIterator[None]:
     connection = await postgres.connect(scene.database.target)
     async with connection.transaction():
         await connection.execute("LOCK TABLE monitors IN ACCESS EXCLUSIVE MODE")
-        await scene.redis.zadd(keys.DUE, dict.fromkeys(scene.ids, (time.time() - 120) * 1000))
+        await scene.redis.zadd(KEYS.due, dict.fromkeys(scene.ids, (time.time() - 120) * 1000))
         yield
     await connection.close()
 
@@ -195,7 +195,7 @@ TABLE = {
     "nobody leads": Wrong(no_right_to_lead, "no_leader", "No replica leads"),
     **{
         f"wrong type of {key}": Wrong(wrong_type(key), "redis_keys_unusable", f"{key}.*WRONGTYPE")
-        for key in (keys.DUE, keys.LEASE, keys.LATE, keys.LEADER, keys.REPLICAS)
+        for key in (KEYS.due, KEYS.lease, KEYS.late, KEYS.leader, KEYS.replicas)
     },
     "wrong type of the queue": Wrong(wrong_type(PENDING), "queue_unusable", "pending.*WRONGTYPE"),
     "no worker": Wrong(no_worker, "queue_not_consumed", "no worker takes tasks"),

@@ -7,7 +7,7 @@ from redis import Redis
 from peekaping_producer.brokers.asynq import encode_message
 from peekaping_producer.monitors.monitor import next_aligned
 from peekaping_producer.monitors.task import HealthCheckTask
-from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.keys import KEYS
 from tests.kit.asynq_peer import PENDING, task_id, task_key
 
 LEASE_MS = 10_000
@@ -77,4 +77,4 @@ class GoPeer:
         self._redis.eval(ENQUEUE, 2, task_key(monitor_id), PENDING, *args)
 
     def _run(self, script: str, *args: Any) -> Any:
-        return self._redis.eval(script, 2, keys.DUE, keys.LEASE, *args)
+        return self._redis.eval(script, 2, KEYS.due, KEYS.lease, *args)

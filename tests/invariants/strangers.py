@@ -1,7 +1,7 @@
 """What does not belong into the keys: members that are no monitors, and values that only a wrong clock can write."""
 
 from peekaping_producer.schedule import LONGEST_ID
-from peekaping_producer.schedule import keys as names
+from peekaping_producer.schedule.keys import KEYS
 from tests.invariants.world import World
 from tests.kit import asynq_peer
 from tests.kit.asynq_peer import task_id, task_key
@@ -17,12 +17,12 @@ def put(world: World, where: str, stranger: str) -> None:
     if where == "pending":
         world.redis.lpush(asynq_peer.PENDING, member)
     elif where == "late":
-        world.redis.zadd(names.LATE, {member: world.now_ms - 2000}, nx=True)
+        world.redis.zadd(KEYS.late, {member: world.now_ms - 2000}, nx=True)
     elif stranger not in keys.members and where == "due":
         # One too long for an id may lie where no claim meets it.
-        world.redis.zadd(names.DUE, {member: world.now_ms + (3_600_000 if len(member) > 64 else 0)})
+        world.redis.zadd(KEYS.due, {member: world.now_ms + (3_600_000 if len(member) > 64 else 0)})
     elif stranger not in keys.members:
-        world.redis.zadd(names.LEASE, {member: world.now_ms + 10_000.25})
+        world.redis.zadd(KEYS.lease, {member: world.now_ms + 10_000.25})
     world.look()
 
 
@@ -36,10 +36,10 @@ def write_far_ahead(world: World, monitor_id: str, where: str, ahead_ms: float) 
     """A due time, a lease, or asynq's lease of its task."""
     keys, then_ms = world.ledger.keys, world.now_ms + ahead_ms
     if where == "due" and monitor_id in keys.due:
-        world.redis.zadd(names.DUE, {monitor_id: then_ms})
+        world.redis.zadd(KEYS.due, {monitor_id: then_ms})
     elif where == "lease" and monitor_id in keys.members:
-        world.redis.zrem(names.DUE, monitor_id)
-        world.redis.zadd(names.LEASE, {monitor_id: then_ms})
+        world.redis.zrem(KEYS.due, monitor_id)
+        world.redis.zadd(KEYS.lease, {monitor_id: then_ms})
     elif where == "asynq lease":
         world.redis.zadd(asynq_peer.LEASE, {task_id(monitor_id): then_ms / 1000}, xx=True)
     world.look()

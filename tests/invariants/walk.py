@@ -12,7 +12,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from peekaping_producer.schedule import keys as names
+from peekaping_producer.schedule.keys import KEYS
 from tests.invariants import strangers
 from tests.invariants.replica import Call, Replica
 from tests.invariants.scenarios import Scenario
@@ -217,7 +217,7 @@ class Walk(RuleBasedStateMachine):
         if how != "vanish":
             self.world.usurp("another/term", {"usurp": 10_000, "for an hour": HOUR_MS, "for ever": math.inf}[how])
         else:
-            self.world.redis.delete(names.LEADER)
+            self.world.redis.delete(KEYS.leader)
             self.world.look()
 
     @rule(how=st.sampled_from(["list", "entry", "hash", "lease", "lease", "complete", "foreign"]), monitor_id=MONITORS)
@@ -236,7 +236,7 @@ class Walk(RuleBasedStateMachine):
             redis.hset(task_key(monitor_id), "state", "completed")
             redis.zadd(asynq_peer.COMPLETED, {task_id(monitor_id): 1})
         elif how == "foreign" and "no-id" not in self.world.ledger.keys.members:
-            redis.zadd(names.DUE, {"no-id": 1})
+            redis.zadd(KEYS.due, {"no-id": 1})
         self.world.look()
 
     @rule(

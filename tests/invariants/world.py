@@ -12,7 +12,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from peekaping_producer.errors import StoreError, StoreUnavailableError
 from peekaping_producer.schedule import CLAIM_WITHIN_S
-from peekaping_producer.schedule import keys as names
+from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.stores import Loaded
 from tests.clock import START_MS
 from tests.invariants.go_peer import GoPeer
@@ -40,7 +40,7 @@ return {
   redis.call('ZRANGE', KEYS[7], 0, -1, 'WITHSCORES'),
 }
 """
-_LOOK_AT = (names.DUE, names.LEASE, names.LEADER, asynq_peer.PENDING, asynq_peer.ACTIVE, asynq_peer.LEASE, names.LATE)
+_LOOK_AT = (KEYS.due, KEYS.lease, KEYS.leader, asynq_peer.PENDING, asynq_peer.ACTIVE, asynq_peer.LEASE, KEYS.late)
 _LOOK_COMMAND = ("EVAL", _LOOK, len(_LOOK_AT), *_LOOK_AT, *(asynq_peer.task_key(each) for each in IDS))
 
 
@@ -178,9 +178,9 @@ class World:
         with self.redis.pipeline(transaction=False) as pipe:
             pipe.set("test:clock", self.now_ms)
             if math.isfinite(left_ms):
-                pipe.pexpire(names.LEADER, max(int(left_ms), 1000))
+                pipe.pexpire(KEYS.leader, max(int(left_ms), 1000))
             else:
-                pipe.persist(names.LEADER)
+                pipe.persist(KEYS.leader)
             pipe.config_set("maxmemory", int(self.full))
             pipe.execute_command(call.command[0], *map(_bytes, call.command[1:]))  # type: ignore[no-untyped-call]
             pipe.config_set("maxmemory", 0)
@@ -274,7 +274,7 @@ class World:
         self._set_time(self.now_ms + round(seconds * 1000))
         ended = self.now_ms >= self._leader_until_ms and self.ledger.keys.leader
         if ended:
-            self.redis.delete(names.LEADER)
+            self.redis.delete(KEYS.leader)
         for each in self.in_hand:
             self._consume(self._consumer.extend(each, self.now_ms / 1000))
         if ended or self.in_hand:
@@ -372,7 +372,7 @@ class World:
     # Leadership, from outside.
 
     def usurp(self, holder: str, for_ms: float = 10_000) -> None:
-        self.redis.set(names.LEADER, holder)
+        self.redis.set(KEYS.leader, holder)
         self._leader_until_ms = self.now_ms + for_ms
         self.look()
 

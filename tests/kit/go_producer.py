@@ -22,7 +22,7 @@ from redis.asyncio import Redis
 from peekaping_producer.brokers.asynq import encode_message
 from peekaping_producer.monitors.monitor import next_aligned
 from peekaping_producer.monitors.task import HealthCheckTask
-from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.keys import KEYS
 from tests.invariants.go_peer import CLAIM, ENQUEUE, LEASE_MS, RECLAIM, RESCHEDULE
 from tests.kit.asynq_peer import PENDING, task_id, task_key
 
@@ -72,8 +72,8 @@ class GoProducer:
             tasks.create_task(self._every(LOOK_AFTER_LEADERSHIP_EVERY_S, self.look_after_leadership))
             for _ in range(workers):
                 tasks.create_task(self._every(CLAIM_EVERY_S, self.claim))
-        if self.leads and await self._redis.get(keys.LEADER) == self.node.encode():
-            await self._redis.delete(keys.LEADER)
+        if self.leads and await self._redis.get(KEYS.leader) == self.node.encode():
+            await self._redis.delete(KEYS.leader)
 
     async def _every(self, seconds: float, turn: Callable[[], Awaitable[None]]) -> None:
         while not self.stopping.is_set():
@@ -88,7 +88,7 @@ class GoProducer:
         """Take batches while there are any. Each is rescheduled as a whole, from the time at which it was claimed."""
         while not self.stopping.is_set():
             now_ms = await self._now_ms()
-            claimed = await self._redis.eval(CLAIM, 2, keys.DUE, keys.LEASE, now_ms, LEASE_MS, BATCH)
+            claimed = await self._redis.eval(CLAIM, 2, KEYS.due, KEYS.lease, now_ms, LEASE_MS, BATCH)
             if not claimed:
                 return
             self._say("claimed", count=len(claimed))
@@ -96,12 +96,12 @@ class GoProducer:
             async with self._redis.pipeline(transaction=False) as pipe:
                 for each, interval in intervals.items():
                     if interval > 0:
-                        pipe.eval(RESCHEDULE, 2, keys.DUE, keys.LEASE, each, next_aligned(now_ms, interval))
+                        pipe.eval(RESCHEDULE, 2, KEYS.due, KEYS.lease, each, next_aligned(now_ms, interval))
                 await pipe.execute()
             self._say("rescheduled", count=len(claimed))
 
     async def reclaim(self) -> None:
-        if count := await self._redis.eval(RECLAIM, 2, keys.DUE, keys.LEASE, await self._now_ms()):
+        if count := await self._redis.eval(RECLAIM, 2, KEYS.due, KEYS.lease, await self._now_ms()):
             self._say("reclaimed", count=count)
 
     async def _enqueue(self, monitor_id: str, now_ms: int) -> int:
@@ -127,10 +127,10 @@ class GoProducer:
     # The leader.
 
     async def campaign(self) -> None:
-        if await self._redis.set(keys.LEADER, self.node, nx=True, ex=LEADER_TTL_S):
+        if await self._redis.set(KEYS.leader, self.node, nx=True, ex=LEADER_TTL_S):
             self._set_leads(True)
-        elif await self._redis.get(keys.LEADER) == self.node.encode():
-            await self._redis.expire(keys.LEADER, LEADER_TTL_S)
+        elif await self._redis.get(KEYS.leader) == self.node.encode():
+            await self._redis.expire(KEYS.leader, LEADER_TTL_S)
             self._set_leads(True)
         else:
             self._set_leads(False)
@@ -153,12 +153,12 @@ class GoProducer:
 
     async def _initialize(self) -> None:
         """Schedule at once whom neither set showed, of which one was read after the other; remove who does not run."""
-        scheduled = {each.decode() for key in (keys.DUE, keys.LEASE) for each in await self._redis.zrange(key, 0, -1)}
+        scheduled = {each.decode() for key in (KEYS.due, KEYS.lease) for each in await self._redis.zrange(key, 0, -1)}
         running = await self._running()
         self._intervals.update(running)
         now_ms = await self._now_ms()
         if absent := running.keys() - scheduled:
-            await self._redis.zadd(keys.DUE, dict.fromkeys(absent, now_ms))
+            await self._redis.zadd(KEYS.due, dict.fromkeys(absent, now_ms))
         await self._remove(scheduled - running.keys())
 
     async def _refresh(self) -> None:
@@ -168,7 +168,7 @@ class GoProducer:
             if (known := self._intervals.get(each)) != interval:
                 self._intervals[each] = interval
                 await self._remove({each})
-                await self._redis.zadd(keys.DUE, {each: next_aligned(now_ms, interval) if known else now_ms})
+                await self._redis.zadd(KEYS.due, {each: next_aligned(now_ms, interval) if known else now_ms})
         gone = self._intervals.keys() - running.keys()
         for each in gone:
             del self._intervals[each]
@@ -185,8 +185,8 @@ class GoProducer:
 
     async def _remove(self, ids: set[str]) -> None:
         if ids:
-            await self._redis.zrem(keys.DUE, *ids)
-            await self._redis.zrem(keys.LEASE, *ids)
+            await self._redis.zrem(KEYS.due, *ids)
+            await self._redis.zrem(KEYS.lease, *ids)
 
 
 def say(event: str, **more: object) -> None:

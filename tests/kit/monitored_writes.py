@@ -11,7 +11,7 @@ from hashlib import sha1
 from importlib.resources import files
 
 from peekaping_producer.redis_client.script import CLOCK
-from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.keys import KEYS
 from tests.kit.asynq_peer import PENDING, task_id
 
 _LONGEST_LINE = 1 << 26
@@ -140,7 +140,7 @@ class Judge:
             for each in rest:
                 whose = "ours" if write.by else "theirs"
                 self.verdict.made_by.setdefault(each.removeprefix(task_id("")), []).append(whose)
-        if key not in (keys.DUE, keys.LEASE):
+        if key not in (KEYS.due, KEYS.lease):
             return set()
         if command.upper() == "ZREM":
             for each in rest:
@@ -155,13 +155,13 @@ class Judge:
         return set()
 
     def _remove(self, write: Write, key: str, monitor_id: str) -> None:
-        if key == keys.DUE:
+        if key == KEYS.due:
             self._due.pop(monitor_id, None)
         elif self._lease.pop(monitor_id, False) and not write.by:
             self.verdict.taken_away.add(monitor_id)
 
     def _add(self, write: Write, key: str, monitor_id: str, score: float, *, earlier_only: bool) -> None:
-        if key == keys.LEASE:
+        if key == KEYS.lease:
             self._lease[monitor_id] = bool(write.by)
             return
         if earlier_only and score >= self._due.get(monitor_id, float("inf")):

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import msgspec
 from redis.asyncio import Redis
 
-from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.keys import KEYS
 from tests.kit.asynq_peer import task_key
 from tests.kit.databases import Database, Row
 from tests.kit.replicas import row
@@ -70,7 +70,7 @@ async def insert_poisons(database: Database, redis: Redis, *, interval: int) -> 
         found["upper-case id"] = Poison(monitor("upper", id=database.new_id().upper()), True)
     else:
         found["odd id"] = Poison("not-an-id", False, "schedule.foreign_member")
-        await redis.zadd(keys.DUE, {"not-an-id": 1})
+        await redis.zadd(KEYS.due, {"not-an-id": 1})
     await database.insert("monitors", *rows.values())
     await database.insert("maintenances", window)
     await database.insert("monitor_maintenances", database.link(rows["window"], window))

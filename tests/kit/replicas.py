@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 from redis.asyncio import Redis
 
-from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.targets import DatabaseTarget
 from tests.kit.asynq_peer import AsynqPeer
@@ -96,8 +96,8 @@ def replicas(folder: Path, env: dict[str, str], count: int = 1) -> Iterator[list
 async def members(redis: Redis) -> set[str]:
     """Every monitor in the schedule, at one instant: between two commands all of them may change their set."""
     async with redis.pipeline(transaction=True) as pipe:
-        pipe.zrange(keys.DUE, 0, -1)
-        pipe.zrange(keys.LEASE, 0, -1)
+        pipe.zrange(KEYS.due, 0, -1)
+        pipe.zrange(KEYS.lease, 0, -1)
         due, lease = await pipe.execute()
     assert not set(due) & set(lease)
     return {each.decode() for each in due + lease}
@@ -105,7 +105,7 @@ async def members(redis: Redis) -> set[str]:
 
 async def leader_pid(redis: Redis) -> int | None:
     """The process that leads, by the term's hostname-pid-random."""
-    term = await redis.get(keys.LEADER)
+    term = await redis.get(KEYS.leader)
     return int(term.decode().split("/")[0].rsplit("-", 2)[1]) if term else None
 
 

@@ -16,7 +16,8 @@ from peekaping_producer.producer.loops.hints import Hints
 from peekaping_producer.producer.loops.reclaimer import Reclaimer
 from peekaping_producer.producer.loops.sync import Sync
 from peekaping_producer.producer.loops.worker import Worker
-from peekaping_producer.schedule import Schedule, keys
+from peekaping_producer.schedule import Schedule
+from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.isolation import Suspects
@@ -44,10 +45,10 @@ class Parts:
     anomalies: Anomalies
 
     async def due(self) -> dict[str, float]:
-        return {each.decode(): score for each, score in await self.redis.zrange(keys.DUE, 0, -1, withscores=True)}
+        return {each.decode(): score for each, score in await self.redis.zrange(KEYS.due, 0, -1, withscores=True)}
 
     async def leased(self) -> set[str]:
-        return {each.decode() for each in await self.redis.zrange(keys.LEASE, 0, -1)}
+        return {each.decode() for each in await self.redis.zrange(KEYS.lease, 0, -1)}
 
     async def pending(self) -> set[str]:
         ids = await self.redis.lrange(PENDING, 0, -1)
@@ -69,7 +70,7 @@ async def nothing_runs_on() -> AsyncIterator[None]:
 
 @pytest.fixture
 async def parts(redis: Redis, clock: Clock, schedule: Schedule, broker: AsynqBroker) -> Parts:
-    await redis.set(keys.LEADER, TERM)
+    await redis.set(KEYS.leader, TERM)
     store, metrics = MemoryStore(), Metrics()
     claims = Claims(schedule, metrics, batch=500)
     dependencies = Dependencies(metrics)

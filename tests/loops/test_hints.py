@@ -11,7 +11,7 @@ from peekaping_producer.errors import StaleTermError, StoreUnavailableError
 from peekaping_producer.monitors.events import monitor_id_of
 from peekaping_producer.producer.loops import hints as hints_module
 from peekaping_producer.producer.loops.events import EventListener
-from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.service.dependencies import Dependencies
 from tests.kit.waiting import until
@@ -21,7 +21,7 @@ from tests.memory_store import monitor
 
 async def test_a_hint_places_what_runs_and_removes_what_does_not(parts: Parts) -> None:
     parts.store.put(monitor("m1"), monitor("m2", active=False))
-    await parts.redis.zadd(keys.DUE, {"m2": 1, "m3": 1, "m4": 1})
+    await parts.redis.zadd(KEYS.due, {"m2": 1, "m3": 1, "m4": 1})
     parts.hints.add(["m1", "m2", "m3"])
     await parts.hints.run_once(TERM)
     assert set(await parts.due()) == {"m1", "m4"}
@@ -30,7 +30,7 @@ async def test_a_hint_places_what_runs_and_removes_what_does_not(parts: Parts) -
 
 async def test_a_delete_takes_the_lease_too_so_that_the_claim_is_lost(parts: Parts) -> None:
     parts.store.put(monitor("m1"))
-    await parts.redis.zadd(keys.DUE, {"m1": parts.clock.now_ms})
+    await parts.redis.zadd(KEYS.due, {"m1": parts.clock.now_ms})
     claim = await parts.schedule.claim(1)
     loaded = await parts.store.load(["m1"])
     parts.store.rows.clear()
@@ -42,7 +42,7 @@ async def test_a_delete_takes_the_lease_too_so_that_the_claim_is_lost(parts: Par
 
 async def test_an_edit_of_a_leased_monitor_waits_for_the_lease_and_loses_no_tick(parts: Parts) -> None:
     parts.store.put(monitor("m1", 86400))
-    await parts.redis.zadd(keys.DUE, {"m1": parts.clock.now_ms})
+    await parts.redis.zadd(KEYS.due, {"m1": parts.clock.now_ms})
     claim = await parts.schedule.claim(1)
     loaded = await parts.store.load(["m1"])
     parts.store.put(monitor("m1", 30))
@@ -62,7 +62,7 @@ async def test_a_lease_that_stays_is_asked_about_less_and_less_often(
     monkeypatch.setattr(hints_module, "_RETRY_LEASED_S", 0.02)
     monkeypatch.setattr(hints_module, "_LONGEST_RETRY_S", 0.08)
     parts.store.put(monitor("m1", 60))
-    await parts.redis.zadd(keys.DUE, {"m1": parts.clock.now_ms})
+    await parts.redis.zadd(KEYS.due, {"m1": parts.clock.now_ms})
     await parts.schedule.claim(1)
     parts.store.put(monitor("m1", 30))
     parts.hints.add(["m1"])
@@ -73,7 +73,7 @@ async def test_a_lease_that_stays_is_asked_about_less_and_less_often(
         waits.append(time.monotonic() - asked_at)
     assert all(wait >= least for wait, least in zip(waits, (0, 0.02, 0.04, 0.08, 0.08), strict=True))
     assert parts.hints._retry_s == {"m1": 0.08}
-    await parts.redis.delete(keys.LEASE)
+    await parts.redis.delete(KEYS.lease)
     await parts.hints.run_once(TERM)
     assert parts.hints._retry_s == {}
 

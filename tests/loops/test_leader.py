@@ -11,7 +11,8 @@ from peekaping_producer.errors import StaleTermError
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.producer.loops import leader as leader_module
 from peekaping_producer.producer.loops.leader import Leader, node_id
-from peekaping_producer.schedule import Schedule, keys
+from peekaping_producer.schedule import Schedule
+from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.service.dependencies import Dependencies
 from tests.kit.waiting import until
@@ -57,7 +58,7 @@ async def test_one_of_two_leads_and_a_clean_stop_hands_over_within_two_seconds(
     running = asyncio.create_task(first.run())
     await until(lambda: bool(first_reigns.begun))
     waiting = asyncio.create_task(second.run())
-    assert (await redis.get(keys.LEADER) or b"").startswith(b"a/")
+    assert (await redis.get(KEYS.leader) or b"").startswith(b"a/")
     assert metrics.registry.get_sample_value("peekaping_producer_is_leader") == 1
 
     await cancel_and_wait(running)
@@ -67,7 +68,7 @@ async def test_one_of_two_leads_and_a_clean_stop_hands_over_within_two_seconds(
     assert first_reigns.ended == first_reigns.begun
     assert metrics.registry.get_sample_value("peekaping_producer_is_leader") == 0
     await cancel_and_wait(waiting)
-    assert await redis.exists(keys.LEADER) == 0
+    assert await redis.exists(KEYS.leader) == 0
 
 
 @pytest.mark.parametrize("held", [False, True])
@@ -79,7 +80,7 @@ async def test_a_won_campaign_whose_answer_was_lost_is_led_after_the_next(
     if held:  # and the key of that term vanishes
         monkeypatch.setattr(leader_module, "RENEW_S", 0.01)
         await leader.run_once()
-        await redis.delete(keys.LEADER)
+        await redis.delete(KEYS.leader)
     campaign = schedule.campaign
 
     async def unanswered(*args: object) -> None:
@@ -91,7 +92,7 @@ async def test_a_won_campaign_whose_answer_was_lost_is_led_after_the_next(
         await leader.run_once()
     monkeypatch.setattr(schedule, "campaign", campaign)
     running = asyncio.create_task(leader.run())
-    won = await redis.get(keys.LEADER) or b""
+    won = await redis.get(KEYS.leader) or b""
     await until(lambda: bool(reigns.begun) and reigns.begun[-1] == won.decode(), within_s=2)
     assert leader.term == won.decode()
     await cancel_and_wait(running)
@@ -112,9 +113,9 @@ async def test_who_stops_with_a_campaign_unanswered_leaves_no_key(
     monkeypatch.setattr(schedule, "campaign", unanswered)
     running = asyncio.create_task(leader.run())
     await asked.wait()
-    assert await redis.exists(keys.LEADER)
+    assert await redis.exists(KEYS.leader)
     await cancel_and_wait(running)
-    assert not await redis.exists(keys.LEADER)
+    assert not await redis.exists(KEYS.leader)
 
 
 async def test_a_key_that_vanished_begins_a_new_term(
@@ -136,7 +137,7 @@ async def test_a_refused_write_ends_the_term_and_a_new_one_begins(redis: Redis, 
     reigns.fail_with = StaleTermError("stale")
     await leader.run_once()
     await until(lambda: bool(reigns.ended))
-    await redis.delete(keys.LEADER)
+    await redis.delete(KEYS.leader)
     reigns.fail_with = None
     running = asyncio.create_task(leader.run())
     await until(lambda: len(reigns.begun) == 2)
@@ -148,11 +149,11 @@ async def test_a_usurped_leader_steps_back(redis: Redis, schedule: Schedule, mon
     leader, reigns, _ = make(schedule, "a")
     running = asyncio.create_task(leader.run())
     await until(lambda: bool(reigns.begun))
-    await redis.set(keys.LEADER, "go-peer-1", px=60_000)
+    await redis.set(KEYS.leader, "go-peer-1", px=60_000)
     await until(lambda: bool(reigns.ended))
     assert leader.term is None
     await cancel_and_wait(running)
-    assert await redis.get(keys.LEADER) == b"go-peer-1"
+    assert await redis.get(KEYS.leader) == b"go-peer-1"
 
 
 async def test_a_leader_that_cannot_renew_stops_trusting_itself_before_the_ttl_ends(

@@ -6,7 +6,7 @@ import pytest
 
 from peekaping_producer.errors import StaleTermError, StoreUnavailableError
 from peekaping_producer.monitors.monitor import Plan
-from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.stores import Session
 from tests.kit.asynq_peer import PENDING
@@ -16,7 +16,7 @@ from tests.memory_store import monitor
 
 
 async def schedule_members(parts: Parts, *ids: str) -> None:
-    await parts.redis.zadd(keys.DUE, dict.fromkeys(ids, parts.clock.now_ms + 60_000))
+    await parts.redis.zadd(KEYS.due, dict.fromkeys(ids, parts.clock.now_ms + 60_000))
 
 
 async def test_an_empty_schedule_is_filled_with_all_that_runs(parts: Parts) -> None:
@@ -136,7 +136,7 @@ async def test_a_page_older_than_a_hand_off_does_not_undo_its_reschedule(
 ) -> None:
     """The page says 2 s; the row is edited to 60 s, and a worker hands off by it before the page is placed."""
     parts.store.put(monitor("m1", 2))
-    await parts.redis.zadd(keys.DUE, {"m1": parts.clock.now_ms})
+    await parts.redis.zadd(KEYS.due, {"m1": parts.clock.now_ms})
     page = parts.store.page_of_plans
 
     async def then_an_edit_and_a_hand_off(after: str | None, limit: int) -> list[Plan]:
@@ -185,7 +185,7 @@ async def test_a_monitor_made_after_its_page_was_read_is_not_removed(
     async def then_one_is_made(term: str, session: Session) -> set[int]:
         known = await place_all(term, session)
         parts.store.put(monitor("mnew"))
-        await parts.redis.zadd(keys.DUE, {"mnew": parts.clock.now_ms})
+        await parts.redis.zadd(KEYS.due, {"mnew": parts.clock.now_ms})
         return known
 
     monkeypatch.setattr(parts.sync, "_place_all", then_one_is_made)
@@ -196,7 +196,7 @@ async def test_a_monitor_made_after_its_page_was_read_is_not_removed(
 async def test_a_page_is_placed_before_any_later_row_is(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the lock from reading to placing, the hint's newer row is placed first and the older page over it."""
     parts.store.put(monitor("m1", 86400))
-    await parts.redis.zadd(keys.DUE, {"m1": parts.tick(86400)})
+    await parts.redis.zadd(KEYS.due, {"m1": parts.tick(86400)})
     read, go_on = asyncio.Event(), asyncio.Event()
     page = parts.store.page_of_plans
 
@@ -235,7 +235,7 @@ async def test_hints_that_could_not_be_remembered_bring_the_next_sync_forward(
 
 async def test_a_stale_leader_changes_nothing(parts: Parts) -> None:
     parts.store.put(monitor("m1"))
-    await parts.redis.set(keys.LEADER, "another/term")
+    await parts.redis.set(KEYS.leader, "another/term")
     with pytest.raises(StaleTermError):
         await parts.sync.run_once(TERM)
     assert await parts.due() == {}
@@ -267,8 +267,8 @@ async def test_members_too_long_for_an_id_leave_whenever_they_are_due(parts: Par
     """Only a claim could meet them otherwise, and these are never claimed."""
     parts.store.put(monitor("m1"))
     far = parts.clock.now_ms + 3_600_000
-    await parts.redis.zadd(keys.DUE, {"x" * 65: far, "m1": far, "y" * 3_000_000: "+inf", b"\xff" * 70: "-inf"})
-    await parts.redis.zadd(keys.LEASE, {"z" * 100: far})
+    await parts.redis.zadd(KEYS.due, {"x" * 65: far, "m1": far, "y" * 3_000_000: "+inf", b"\xff" * 70: "-inf"})
+    await parts.redis.zadd(KEYS.lease, {"z" * 100: far})
     await parts.sync.run_once(TERM)
     assert set(await parts.due()) == {"m1"}
     assert await parts.leased() == set()

@@ -11,7 +11,8 @@ from peekaping_producer.errors import StoreUnavailableError
 from peekaping_producer.monitors.monitor import MonitorDetails
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.producer.loops.worker import missed_ticks
-from peekaping_producer.schedule import Claim, keys
+from peekaping_producer.schedule import Claim
+from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.service.loop import LoopDone
 from peekaping_producer.stores import Loaded
 from tests.kit.waiting import until
@@ -20,7 +21,7 @@ from tests.memory_store import monitor
 
 
 async def make_due(parts: Parts, *ids: str, ago_ms: int = 0) -> None:
-    await parts.redis.zadd(keys.DUE, dict.fromkeys(ids, parts.clock.now_ms - ago_ms))
+    await parts.redis.zadd(KEYS.due, dict.fromkeys(ids, parts.clock.now_ms - ago_ms))
 
 
 async def test_due_monitors_end_in_the_queue_and_at_their_next_tick(parts: Parts) -> None:
@@ -106,7 +107,7 @@ async def test_an_unreadable_row_is_tried_again_later_and_the_others_run(parts: 
     assert "m2" in await parts.pending()
     assert len(parts.suspects) == 0
     assert parts.count("missed_ticks_total") == (parts.clock.now_ms // 60_000) - meant // 60_000
-    assert await parts.redis.zcard(keys.LATE) == 0
+    assert await parts.redis.zcard(KEYS.late) == 0
 
 
 @pytest.mark.parametrize("error", [RecursionError("deep"), KeyError("bug"), ValueError("x"), MemoryError()])

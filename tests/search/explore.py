@@ -7,7 +7,7 @@ from functools import cache
 from itertools import product
 from typing import Any, NamedTuple
 
-from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.keys import KEYS
 from tests.kit.asynq_peer import LEASE, PENDING, task_id
 from tests.search.processes import Leaders, Leading, Pid, Producers
 from tests.search.rules import ABSENT, PAUSED, Broken, Fences, Healing, Histories, History, Judge, Row, Rows, edited
@@ -119,7 +119,7 @@ class Search:
         """Every monitor is due now, its row says 20 s, and one replica leads."""
         sid, _ = self.redis.do(self.redis.empty, "campaign", "", "t0")
         for each in self.ids:
-            sid, _ = self.redis.do(sid, "put", keys.DUE, each, float(START_MS))
+            sid, _ = self.redis.do(sid, "put", KEYS.due, each, float(START_MS))
         histories = tuple(History(float(START_MS), intervals=frozenset({20})) for _ in self.ids)
         leader = self._leaders.numbers.of(Leading("t0"))
         return State(

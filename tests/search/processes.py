@@ -12,7 +12,8 @@ from collections.abc import Hashable, Iterable, Iterator
 from itertools import count
 from typing import Any, NamedTuple
 
-from peekaping_producer.schedule import Campaign, keys
+from peekaping_producer.schedule import Campaign
+from peekaping_producer.schedule.keys import KEYS
 from tests.search.rules import ABSENT, PAUSED, Broken, Rows
 from tests.search.world import Redis, Sid, due_later, lease_later
 
@@ -181,7 +182,7 @@ class Leaders:
         if not state.stage:
             after, _ = do(sid, "resign", state.term)
             yield Step("resigns", "resign", after, 0)
-            for key in (keys.DUE, keys.LEASE):
+            for key in (KEYS.due, KEYS.lease):
                 _, seen = do(sid, "walk", key)
                 if seen:
                     then = of(state._replace(stage="look", seen=seen, key=key))
@@ -263,6 +264,6 @@ class Leaders:
         state: Leading | None = self.numbers.states[pid]
         if state is None or not state.seen:
             return pid
-        shifted = lease_later if state.key == keys.LEASE else due_later
+        shifted = lease_later if state.key == KEYS.lease else due_later
         seen = tuple((each, shifted(score, now_ms, back_ms)) for each, score in state.seen)
         return self.numbers.of(state._replace(seen=seen))

@@ -4,7 +4,8 @@ import math
 from typing import Any, NamedTuple
 
 from peekaping_producer.monitors.monitor import next_aligned
-from peekaping_producer.schedule import Campaign, Outcome, keys
+from peekaping_producer.schedule import Campaign, Outcome
+from peekaping_producer.schedule.keys import KEYS
 from tests.search.world import CYCLE_MS, ENDED_MS, GRID_MS, LONG_AGO_MS, TTL_MS, Redis, Sid, View, due_later, message
 
 ABSENT, PAUSED = -1, 0
@@ -189,13 +190,13 @@ class Fences:
         earlier = float(view.now_ms - LONG_AGO_MS)
         if each in view.lease:
             claim = (f"{view.lease[each]:.17g}", ((each, float(view.now_ms)),))
-            both, _ = self._redis.do(sid, "put", keys.DUE, each, earlier)
+            both, _ = self._redis.do(sid, "put", KEYS.due, each, earlier)
             self._stands(both, each, earlier, "give_back", *claim)
             self._stands(both, each, earlier, "postpone", *claim)
         elif each not in view.members and each not in view.late:
-            absurd, _ = self._redis.do(sid, "put", keys.LEASE, each, view.now_ms + 1e8)
+            absurd, _ = self._redis.do(sid, "put", KEYS.lease, each, view.now_ms + 1e8)
             self._stands(absurd, each, float(view.now_ms), "reclaim")
-            for key in (keys.DUE, keys.LATE):  # the first time that was meant stands, too
+            for key in (KEYS.due, KEYS.late):  # the first time that was meant stands, too
                 both, _ = self._redis.do(absurd, "put", key, each, earlier)
                 self._stands(both, each, earlier, "reclaim")
 
@@ -210,11 +211,11 @@ class Fences:
         view = self._redis.views[sid]
         if view.leader is None:
             return
-        for key, members in ((keys.DUE, view.due), (keys.LEASE, view.lease)):
+        for key, members in ((KEYS.due, view.due), (KEYS.lease, view.lease)):
             if each in members:
                 seen = ((each, members[each] - 1000.0),)
                 self._refused(sid, "I1", "a leader that saw another score", 0, "remove", view.leader, key, seen)
-                if key == keys.DUE:
+                if key == KEYS.due:
                     for interval in (10, 20):
                         args = (view.leader, seen, ((each, interval),))
                         self._refused(sid, "I1", "a leader that saw another score", 0, "move", *args)
@@ -225,7 +226,7 @@ class Fences:
         if leader is None:
             return
         for end in (("PX", 3_600_000), ()):
-            gone, _ = self._redis.do(sid, "lose", "SET", keys.LEADER, "gone", *end)
+            gone, _ = self._redis.do(sid, "lose", "SET", KEYS.leader, "gone", *end)
             if self._redis.do(gone, "campaign", "", "another")[1] is not Campaign.WON:
                 raise Broken("I1", "-", f"a leader's key with an absurd end is believed: {end}")
         self._refused(sid, "I5", "a follower", Campaign.HELD, "campaign", "", "another")
@@ -281,7 +282,7 @@ class Healing:
         sid, misaligned = do(sid, "place", term, plans)
         if misaligned:
             sid, _ = do(sid, "move", term, misaligned, plans)
-        for key in (keys.DUE, keys.LEASE):
+        for key in (KEYS.due, KEYS.lease):
             sid, seen = do(sid, "walk", key)
             gone = tuple(one for one in seen if one[0] not in dict(plans))
             if gone:

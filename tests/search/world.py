@@ -18,7 +18,8 @@ from peekaping_producer.errors import StaleTermError
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.redis_client.script import Script
-from peekaping_producer.schedule import Campaign, Claim, Member, Schedule, keys
+from peekaping_producer.schedule import Campaign, Claim, Member, Schedule
+from peekaping_producer.schedule.keys import KEYS
 from tests.kit import asynq_peer
 from tests.kit.asynq_peer import AsynqPeer
 from tests.search.lua import Client, Scripts, at_once
@@ -40,7 +41,7 @@ LEASE_OF = {"slow": -10, "fast": 60, "dead": -31, "dead, fast": 86_400}
 """asynq's leases, in seconds from now: of a consumer whose clock is 30 s behind or ahead of Redis (it prolongs them for
 as long as it lives), and of one that died, long ago or with a clock that was a day ahead."""
 
-_DUE, _LEASE, _LATE, _LEADER = (each.encode() for each in (keys.DUE, keys.LEASE, keys.LATE, keys.LEADER))
+_DUE, _LEASE, _LATE, _LEADER = (each.encode() for each in (KEYS.due, KEYS.lease, KEYS.late, KEYS.leader))
 _PENDING, _ACTIVE, _ASYNQ_LEASE = (each.encode() for each in (asynq_peer.PENDING, asynq_peer.ACTIVE, asynq_peer.LEASE))
 _ENDED = tuple(each.encode() for each in (asynq_peer.ARCHIVED, asynq_peer.COMPLETED))
 _OVERLAPS = b"peekaping:overlaps"

@@ -16,7 +16,7 @@ from bench.handed import first_and_last_ms, lateness_ms
 from bench.harness import Harness
 from peekaping_producer.brokers.asynq import PENDING, TASK_ID_PREFIX, TASK_KEY_PREFIX, encode_message
 from peekaping_producer.monitors.task import HealthCheckTask
-from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.targets import DatabaseTarget
 
 IDS = ["m1", "m2", "m3"]
@@ -44,7 +44,7 @@ async def hand_off(here: Harness, id_: str, at_ms: int, monitor_in_payload: str 
         TASK_KEY_PREFIX + task_id, mapping={"msg": message, "state": "pending", "pending_since": at_ms * 1_000_000}
     )
     await here.redis.lpush(PENDING, task_id)
-    await here.redis.zadd(keys.DUE, {id_: TICK_MS + INTERVAL * 1000})
+    await here.redis.zadd(KEYS.due, {id_: TICK_MS + INTERVAL * 1000})
 
 
 async def test_a_right_result_says_when_the_first_and_the_last_came(here: Harness) -> None:
@@ -78,19 +78,19 @@ async def test_a_payload_of_another_monitor_is_wrong(here: Harness) -> None:
 
 
 async def test_a_lease_that_is_left_is_wrong(here: Harness) -> None:
-    await here.redis.zadd(keys.LEASE, {"m1": TICK_MS})
+    await here.redis.zadd(KEYS.lease, {"m1": TICK_MS})
     with pytest.raises(AssertionError, match="leases are left"):
         await first_and_last_ms(here.redis, IDS, INTERVAL)
 
 
 async def test_a_monitor_that_left_the_schedule_is_wrong(here: Harness) -> None:
-    await here.redis.zrem(keys.DUE, "m1")
+    await here.redis.zrem(KEYS.due, "m1")
     with pytest.raises(AssertionError, match="2 of 3 monitors are due again"):
         await first_and_last_ms(here.redis, IDS, INTERVAL)
 
 
 async def test_a_due_time_beside_the_ticks_is_wrong(here: Harness) -> None:
-    await here.redis.zadd(keys.DUE, {"m1": TICK_MS + 1})
+    await here.redis.zadd(KEYS.due, {"m1": TICK_MS + 1})
     with pytest.raises(AssertionError, match="not aligned"):
         await first_and_last_ms(here.redis, IDS, INTERVAL)
 
@@ -113,7 +113,7 @@ async def test_a_lost_tick_is_not_waited_for(here: Harness, monkeypatch: pytest.
     monkeypatch.setattr(harness_module, "STALLED_S", 0.1)
     with pytest.raises(AssertionError, match="stands still at 3 of 4 monitors handed off"):
         await here.all_handed_off(len(IDS) + 1, [])
-    await here.redis.zadd(keys.LEASE, {"m1": TICK_MS})
+    await here.redis.zadd(KEYS.lease, {"m1": TICK_MS})
     with pytest.raises(AssertionError, match="stands still at 2 of 3"):
         await here.all_handed_off(len(IDS), [])
 

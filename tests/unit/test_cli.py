@@ -20,7 +20,7 @@ from peekaping_producer.demo import embedded
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.migrate import NO_TABLES
 from peekaping_producer.redis_client.client import redis_for
-from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.targets import RedisTarget
 from tests.kit.fake_redis import fake_redis, info
 from tests.kit.processes import free_port
@@ -419,9 +419,9 @@ async def test_status_tells_the_oldest_due_and_exits_1_where_it_is_too_old(
     tmp_path: Path, private_redis: RedisServer, server: Redis
 ) -> None:
     now_ms = time.time() * 1000
-    await server.zadd(keys.DUE, {"late": now_ms - 90_000, "later": now_ms - 10_000, "coming": now_ms + 60_000})
-    await server.zadd(keys.LEASE, {"leased": now_ms + 10_000})
-    await server.set(keys.LEADER, "here-1-ab/cd", px=9000)
+    await server.zadd(KEYS.due, {"late": now_ms - 90_000, "later": now_ms - 10_000, "coming": now_ms + 60_000})
+    await server.zadd(KEYS.lease, {"leased": now_ms + 10_000})
+    await server.set(KEYS.leader, "here-1-ab/cd", px=9000)
     await server.lpush("asynq:{healthcheck}:pending", "one", "two")
     where = at(target_of(private_redis))
     late, patient, as_json = await asyncio.gather(
@@ -476,10 +476,10 @@ async def test_status_without_its_redis_is_one_clear_line(tmp_path: Path) -> Non
 async def test_keys_of_another_kind_are_one_clear_line(
     tmp_path: Path, private_redis: RedisServer, server: Redis
 ) -> None:
-    await server.set(keys.DUE, "somebody else's")
+    await server.set(KEYS.due, "somebody else's")
     ended = await command(tmp_path, "status", **at(target_of(private_redis)))
     assert ended.code == 1
-    assert re.search(rf"unready +redis_keys_unusable: .*{keys.DUE}.*WRONGTYPE", ended.out), ended.out
+    assert re.search(rf"unready +redis_keys_unusable: .*{KEYS.due}.*WRONGTYPE", ended.out), ended.out
 
 
 async def test_a_reader_that_goes_away_is_no_error_to_tell(tmp_path: Path, private_redis: RedisServer) -> None:

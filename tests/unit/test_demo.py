@@ -31,7 +31,7 @@ from peekaping_producer.errors import ConfigError, UnreachableError
 from peekaping_producer.monitors.monitor import Monitor
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.redis_client.client import redis_for
-from peekaping_producer.schedule.keys import LEADER
+from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.settings import Settings, load_settings
 from tests.kit.sentinel import WatchedRedis
 from tests.kit.waiting import until
@@ -226,7 +226,7 @@ async def test_behind_sentinel_both_replicas_get_whatever_was_given(
             assert {name: env[name] for name in watched_redis.settings} == watched_redis.settings
 
         async def somebody_leads() -> bool:
-            return await opened.redis.get(LEADER) is not None
+            return await opened.redis.get(KEYS.leader) is not None
 
         await until(somebody_leads, "a replica leads", within_s=30)
 

@@ -15,7 +15,7 @@ from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.loops.hints import Hints
-from peekaping_producer.schedule import LONGEST_ID, Member, Schedule, chunks, keys
+from peekaping_producer.schedule import LONGEST_ID, Member, Schedule, chunks
 from peekaping_producer.service.dependencies import DATABASE, REDIS, Dependencies
 from peekaping_producer.service.isolation import describe, isolate
 from peekaping_producer.service.loop import Loop
@@ -194,7 +194,8 @@ class Sync:
     async def _members(self, wanted: Callable[[str], bool]) -> tuple[int, dict[str, list[Member]]]:
         """How many members the schedule has, and by set those that are wanted."""
         members = 0
-        found: dict[str, list[Member]] = {keys.DUE: [], keys.LEASE: []}
+        keys = self._schedule.keys
+        found: dict[str, list[Member]] = {keys.due: [], keys.lease: []}
         for key, members_seen in found.items():
             async for page in self._schedule.members(key):
                 self.loop.beat()

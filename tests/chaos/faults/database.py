@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from peekaping_producer.monitors.monitor import next_aligned
-from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.keys import KEYS
 from tests.chaos.breakpoints import Breakpoint
 from tests.chaos.faults.fault import Fault
 from tests.chaos.faults.steps import proxy
@@ -115,7 +115,7 @@ async def deleted_in_masses(world: World) -> None:
         seconds, _ = await redis.time()
         tick = next_aligned(seconds * 1000, A_DAY_S)
         for start in range(0, len(ids), 5000):
-            await redis.zadd(keys.DUE, dict.fromkeys(ids[start : start + 5000], tick))
+            await redis.zadd(KEYS.due, dict.fromkeys(ids[start : start + 5000], tick))
     point: Breakpoint = proxy(await world.leader()).break_at("place", "asked")
     await point.hit(world.timing.sync_s + 60)
     async with world.editor.at_rest():

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from peekaping_producer.monitors.events import CHANNEL_PREFIX
-from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.keys import KEYS
 from tests.chaos.clocks import SettableClock
 from tests.chaos.faults.fault import Fault, MissedError
 from tests.chaos.faults.steps import proxy
@@ -30,11 +30,11 @@ async def key_lost_and_won_again(world: World) -> None:
     await world.editor.publish("monitor.updated", {"id": some})
     step = await point.hit(world.timing.sync_s + 10)
     async with world.connect() as redis:
-        await redis.delete(keys.LEADER)
+        await redis.delete(KEYS.leader)
         old = step.args[0]
 
         async def another_term() -> bool:
-            return await redis.get(keys.LEADER) not in (None, old)
+            return await redis.get(KEYS.leader) not in (None, old)
 
         await until(another_term, "a new term begins", within_s=30)
     point.release()
@@ -52,7 +52,7 @@ async def event_storm(world: World) -> None:
     known = sorted(world.editor.running())
     types = ("monitor.created", "monitor.updated", "monitor.deleted", "proxy.updated", "no.such.type")
     async with world.connect() as redis:
-        await redis.zadd(keys.DUE, {f"no-id-{n}": 1 for n in range(STRANGERS)} | {b"\xff\xfe": 1})
+        await redis.zadd(KEYS.due, {f"no-id-{n}": 1 for n in range(STRANGERS)} | {b"\xff\xfe": 1})
         for start in range(0, world.timing.events, 1000):
             async with redis.pipeline(transaction=False) as pipe:
                 for number in range(start, start + 1000):

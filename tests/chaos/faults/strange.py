@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from peekaping_producer.schedule import keys
+from peekaping_producer.schedule.keys import KEYS
 from tests.chaos.faults.fault import Fault
 from tests.chaos.world import World
 from tests.kit.asynq_peer import PENDING
@@ -59,9 +59,9 @@ async def strangers(world: World) -> None:
     async with world.connect() as redis:
         now_s, _ = await redis.time()
         await redis.lpush(PENDING, *(f"stranger-{n}" for n in range(STRANGERS)), "", "x" * 300_000)
-        await redis.zadd(keys.DUE, {f"{n}-{'x' * n}": 1 for n in range(STRANGERS)})
-        await redis.zadd(keys.LEASE, {f"{'y' * n}-{n}": (now_s + n) * 1000 for n in range(STRANGERS)})
-        await redis.zadd(keys.LATE, {f"late-{n}": 1 for n in range(STRANGERS)})
+        await redis.zadd(KEYS.due, {f"{n}-{'x' * n}": 1 for n in range(STRANGERS)})
+        await redis.zadd(KEYS.lease, {f"{'y' * n}-{n}": (now_s + n) * 1000 for n in range(STRANGERS)})
+        await redis.zadd(KEYS.late, {f"late-{n}": 1 for n in range(STRANGERS)})
     await asyncio.sleep(world.timing.spell_s / 2)
 
 
@@ -70,12 +70,12 @@ async def far_ahead(world: World) -> None:
     async with world.editor.at_rest(), world.connect() as redis:
         some = world.chance.sample(sorted(world.editor.running()), 30)
         now_s, _ = await redis.time()
-        await redis.set(keys.LEADER, "nobody/at-all")
-        await redis.zadd(keys.DUE, dict.fromkeys(some, now_s * 1000 + HOUR_MS), xx=True)
+        await redis.set(KEYS.leader, "nobody/at-all")
+        await redis.zadd(KEYS.due, dict.fromkeys(some, now_s * 1000 + HOUR_MS), xx=True)
         world.editor.touched(some)
 
         async def somebody_leads() -> bool:
-            return await redis.get(keys.LEADER) not in (None, b"nobody/at-all")
+            return await redis.get(KEYS.leader) not in (None, b"nobody/at-all")
 
         await until(somebody_leads, "one of the replicas leads again", within_s=15)
 
