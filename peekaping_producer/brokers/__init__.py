@@ -1,12 +1,33 @@
-"""Where tasks go: one protocol, one module per broker."""
+"""The queue that workers consume: one protocol, one module per broker."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from enum import StrEnum
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from peekaping_producer.monitors.task import HealthCheckTask
-from peekaping_producer.schedule import Claim, Outcome
+from peekaping_producer.schedule import Claim
+
+
+class Outcome(StrEnum):
+    """How one claimed monitor ended."""
+
+    ENQUEUED = "enqueued"
+    REPLACED = "replaced"
+    """Its earlier task was stuck; the new one replaced it."""
+    OVERLAP = "overlap"
+    """Its earlier task is still pending (now with the new payload) or running: there is no second one."""
+    LOST = "lost"
+    """The claim no longer held it: the lease ended, or the monitor was removed. Nothing was written."""
+    UNCONFIRMED = "unconfirmed"
+    """Lost at the repeat of a hand-off whose reply was lost: the first attempt probably succeeded."""
+    DROPPED = "dropped"
+    """Its row exists and is not to run."""
+    SET_ASIDE = "set_aside"
+    """It failed alone, for a reason of its own. It is retried after a delay that grows."""
+    WAITING = "waiting"
+    """A table that its task needs does not answer. It is retried soon."""
 
 
 class Queue(msgspec.Struct, frozen=True):
@@ -15,45 +36,54 @@ class Queue(msgspec.Struct, frozen=True):
     depths: Mapping[str, int]
     """Tasks by state, "pending" among them."""
     oldest_pending_s: float | None
-    """How long the task waits that the workers are to take next; None where none waits."""
+    """Age of the pending task that workers will take next; None if none is pending."""
     paused: bool
     servers: int
-    """Worker processes that the queue's own records call alive; 0 may also mean that they keep no record."""
+    """Worker processes registered as alive; 0 may also mean that they do not register."""
     problems: tuple[str, ...] = ()
     """Keys that cannot be read, each with the reason."""
 
 
 class HandOff(msgspec.Struct, frozen=True):
-    """What became of the tasks of one hand-off."""
+    """The results of one hand-off, by monitor id."""
 
     now_ms: int
     """Redis TIME of the hand-off."""
     not_enqueued: Mapping[str, Outcome]
-    """By monitor id; what is named neither here nor in `refused` was enqueued."""
+    """A monitor that is neither here nor in `refused` was enqueued."""
     refused: Mapping[str, str] = {}
-    """By monitor id, why its task alone could not be handed off: the claim still holds it."""
+    """Why the broker refused this task alone; the claim still holds the monitor."""
     running: Mapping[str, int] = {}
-    """By monitor id, how many ticks its task has run for, where that is remarkable."""
+    """Number of ticks that the task has been running, where that is unusually long."""
     wrong_type: tuple[str, ...] = ()
-    """Monitors whose task's place held something that is no task: it gave way."""
+    """Monitors whose task's key held another type of value, which was replaced."""
+
+
+class Swept(NamedTuple):
+    """Stray entries that a sweep removed from the queue."""
+
+    orphans: int
+    """Entries without a task."""
+    duplicates: int
+    """Second entries of one task."""
 
 
 class Broker(Protocol):
-    """A queue that workers take tasks from.
-
-    - `hand_off` enqueues each task and reschedules its monitor for the next tick, and does neither for a monitor
-      that the claim no longer holds.
-    - Repeating a hand-off is safe. A broker repeats by itself while the claim lasts and the connection fails.
-    """
+    """A queue that workers take tasks from."""
 
     async def hand_off(self, claim: Claim, tasks: list[HealthCheckTask]) -> HandOff:
-        """Hand `tasks` (monitors of `claim`, at most 1,000) to the workers.
+        """Enqueue `tasks` (of monitors in `claim`, at most 1,000) and reschedule their monitors for the next tick.
 
-        One task that is refused stops no other: it is named in the answer. Raises redis.exceptions.RedisError when the
-        rest could not be done while the claim lasted.
+        Does neither for a monitor that the claim no longer holds. Repeating a hand-off is safe; a broker repeats by
+        itself while the claim lasts and the connection fails. A task that is refused stops no other: see `refused`.
+        Raises redis.exceptions.RedisError if the others could not be enqueued while the claim lasted.
         """
         ...
 
     async def inspect(self) -> Queue:
-        """Look at the queue. Raises redis.exceptions.RedisError."""
+        """Read the queue's depths and state. Raises redis.exceptions.RedisError."""
+        ...
+
+    async def sweep(self) -> Swept:
+        """Remove stray entries from the queue. Raises redis.exceptions.RedisError."""
         ...

@@ -13,11 +13,11 @@ import msgspec
 import structlog
 from redis.asyncio import Redis
 
-from peekaping_producer.brokers import HandOff, Queue
+from peekaping_producer.brokers import HandOff, Outcome, Queue, Swept
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.redis_client.failures import unpacking
 from peekaping_producer.redis_client.script import CLOCK, Script
-from peekaping_producer.schedule import Claim, Outcome, chunks
+from peekaping_producer.schedule import Claim, chunks
 from peekaping_producer.schedule.keys import KEYS, Keys
 from peekaping_producer.service.backoff import Backoff
 from peekaping_producer.service.isolation import describe, is_lost_connection, is_of_dependency, isolate
@@ -66,7 +66,7 @@ class AsynqBroker:
             keys.late,
         )
         self._hand_off = Script(_PACKAGE, "hand_off", clock=clock)
-        self._look_at_pending = Script(_PACKAGE, "look_at_pending", clock=clock)
+        self._inspect_pending = Script(_PACKAGE, "inspect_pending", clock=clock)
         self._sweep_pending = Script(_PACKAGE, "sweep_pending", clock=clock)
         self._queue = Script(_PACKAGE, "queue", clock=clock)
 
@@ -120,48 +120,46 @@ class AsynqBroker:
         return now_ms, {i: lost if each == b"lost" else Outcome(each.decode()) for i, each in _pairs(outcomes)}, told
 
     @unpacking
-    async def sweep_pending(self) -> tuple[int, int]:
-        """Walk the pending list; remove entries without a task and entries that stand in it twice, and count them.
-
-        asynq makes a task that never ends out of an entry without one, which would silence its monitor.
-        """
-        seen: set[bytes] = set()
-        suspects: list[bytes] = []
-        stop = -1  # from the tail: what is pushed meanwhile, at the head, moves nothing
-        while True:
-            ids, orphans = await self._look_at_pending.run(
-                self._redis, (PENDING,), (TASK_KEY_PREFIX, stop - _CHUNK + 1, stop)
-            )
-            suspects += orphans
-            for task_id in ids:
-                if task_id in seen:
-                    suspects.append(task_id)
-                seen.add(task_id)
-            if len(ids) < _CHUNK:
-                break
-            stop -= _CHUNK
-        swept = [0, 0]
+    async def sweep(self) -> Swept:
+        """See Broker. asynq turns an entry without a task into a task that never ends, which silences its monitor."""
+        swept = Swept(0, 0)
 
         async def sweep(some: list[bytes]) -> None:
-            reply = await self._sweep_pending.run(self._redis, (PENDING,), (TASK_KEY_PREFIX, *some))
-            swept[:] = [before + more for before, more in zip(swept, reply, strict=True)]
+            nonlocal swept
+            orphans, duplicates = await self._sweep_pending.run(self._redis, (PENDING,), (TASK_KEY_PREFIX, *some))
+            swept = Swept(swept.orphans + orphans, swept.duplicates + duplicates)
 
         def leave(task_id: bytes, error: Exception) -> None:
-            shown = ascii(task_id[:40])[2:-1]
             log.warning(
                 "queue.unremovable",
                 message="Redis refused to remove a stray entry.",
-                task_id=shown,
+                task_id=ascii(task_id[:40])[2:-1],
                 error=describe(error),
             )
 
-        small = [each for each in dict.fromkeys(suspects) if len(each) < LARGE_BYTES]
-        large = [each for each in dict.fromkeys(suspects) if len(each) >= LARGE_BYTES]
-        for some in chunks(small, _SUSPECTS_AT_ONCE):
+        suspects = await self._suspects()
+        for some in chunks([each for each in suspects if len(each) < LARGE_BYTES], _SUSPECTS_AT_ONCE):
             await isolate(some, sweep, leave)
-        for some in chunks(large, 1):
+        for some in chunks([each for each in suspects if len(each) >= LARGE_BYTES], 1):
             await isolate(some, sweep, leave, is_of_dependency=_is_no_fault_of_size)
-        return swept[0], swept[1]
+        return swept
+
+    async def _suspects(self) -> list[bytes]:
+        """Ids in the pending list without a task, or seen twice. Pushes to the head do not move what is read here."""
+        seen: set[bytes] = set()
+        suspects: dict[bytes, None] = {}
+        stop = -1
+        while True:
+            start = stop - _CHUNK + 1
+            ids, orphans = await self._inspect_pending.run(self._redis, (PENDING,), (TASK_KEY_PREFIX, start, stop))
+            suspects |= dict.fromkeys(orphans)
+            for task_id in ids:
+                if task_id in seen:
+                    suspects[task_id] = None
+                seen.add(task_id)
+            if len(ids) < _CHUNK:
+                return list(suspects)
+            stop = start - 1
 
     @unpacking
     async def inspect(self) -> Queue:

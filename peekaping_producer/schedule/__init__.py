@@ -36,26 +36,6 @@ REPORT_AGE_S = 15.0
 """A replica's report that is older belongs to a replica that is gone."""
 
 
-class Outcome(StrEnum):
-    """What became of one claimed monitor."""
-
-    ENQUEUED = "enqueued"
-    REPLACED = "replaced"
-    """Its earlier task was stuck and has given way to the new one."""
-    OVERLAP = "overlap"
-    """Its earlier task is still pending (now with the new payload) or running: no second one."""
-    LOST = "lost"
-    """The claim no longer held it: it ran out, or a delete or a peer took it. Nothing was written."""
-    UNCONFIRMED = "unconfirmed"
-    """Lost on the repeat of a hand-off whose reply was lost: most likely the first attempt did it."""
-    DROPPED = "dropped"
-    """Its row is there and says that it does not run."""
-    SET_ASIDE = "set_aside"
-    """It failed alone, for a reason of its own: it is tried again later, after a longer wait each time."""
-    WAITING = "waiting"
-    """A table that its task needs does not answer: it is tried again soon."""
-
-
 class Claim(msgspec.Struct, frozen=True):
     """Due monitors that this replica alone may hand off until `ends_at`."""
 

@@ -2,10 +2,11 @@
 
 import pytest
 
+from peekaping_producer.brokers import Outcome
 from peekaping_producer.errors import StaleTermError
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.monitors.task import HealthCheckTask
-from peekaping_producer.schedule import Campaign, Member, Outcome
+from peekaping_producer.schedule import Campaign, Member
 from peekaping_producer.schedule.keys import KEYS
 from tests.chaos.conftest import Wire
 from tests.chaos.steps import Step, line_of, scripts_of_the_product
@@ -22,7 +23,7 @@ def tasks(*ids: str) -> list[HealthCheckTask]:
 
 def test_every_script_of_a_producer_is_known() -> None:
     assert sorted(scripts_of_the_product().values()) == [
-        *("campaign", "claim", "drop", "expel", "give_back", "hand_off", "look_at_pending", "move", "place", "queue"),
+        *("campaign", "claim", "drop", "expel", "give_back", "hand_off", "inspect_pending", "move", "place", "queue"),
         *("reclaim", "remove", "resign", "stats", "sweep_pending"),
     ]
 
@@ -88,8 +89,8 @@ async def test_steps_that_have_no_line(wire: Wire) -> None:
     await wire.schedule.reclaim()
     await wire.schedule.stats()
     await wire.schedule.resign("t")
-    await wire.broker.sweep_pending()
-    names = ["drop", "give_back", "reclaim", "stats", "resign", "look_at_pending"]
+    await wire.broker.sweep()
+    names = ["drop", "give_back", "reclaim", "stats", "resign", "inspect_pending"]
     assert [step.script for step in wire.seen] == names
     assert lines(wire) == []
 

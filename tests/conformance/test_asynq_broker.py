@@ -11,11 +11,11 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
-from peekaping_producer.brokers import HandOff
+from peekaping_producer.brokers import HandOff, Outcome
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.redis_client.client import redis_for
-from peekaping_producer.schedule import Claim, Outcome, Schedule
+from peekaping_producer.schedule import Claim, Schedule
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.targets import RedisTarget
 from tests.clock import Clock
@@ -366,13 +366,13 @@ async def test_the_sweep_removes_entries_without_a_task_and_second_entries(redis
     before = await bench.pending()
     await redis.rpush(PENDING, task_id("ghost"))
     await redis.lpush(PENDING, task_id("ghost"), task_id("m3"), task_id("m700"))
-    assert await bench.broker.sweep_pending() == (2, 2)
+    assert await bench.broker.sweep() == (2, 2)
     assert await bench.pending() == before
-    assert await bench.broker.sweep_pending() == (0, 0)
+    assert await bench.broker.sweep() == (0, 0)
 
 
 async def test_the_sweep_of_an_empty_queue_does_nothing(bench: Bench) -> None:
-    assert await bench.broker.sweep_pending() == (0, 0)
+    assert await bench.broker.sweep() == (0, 0)
 
 
 async def test_a_full_server_refuses_the_hand_off_as_a_whole(redis: Redis, bench: Bench) -> None:
@@ -472,7 +472,7 @@ async def test_an_entry_too_large_to_be_named_does_not_stop_the_sweep(
     await bench.run("a")
     await redis.lpush(PENDING, "gone")
     await redis.eval(f"redis.call('LPUSH', '{PENDING}', string.rep('x', 1200000))", 0)
-    assert await bench.broker.sweep_pending() == (1, 0)
+    assert await bench.broker.sweep() == (1, 0)
 
 
 async def test_a_lease_of_a_consumer_whose_clock_was_a_day_ahead_is_not_believed(

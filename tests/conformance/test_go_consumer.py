@@ -17,12 +17,13 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from peekaping_producer.brokers import Outcome
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.monitors.monitor import Heartbeat, Monitor, MonitorDetails, Plan, Proxy
 from peekaping_producer.monitors.task import HealthCheckTask, TaskBuilder
 from peekaping_producer.redis_client.client import redis_for
-from peekaping_producer.schedule import Claim, Outcome, Schedule
+from peekaping_producer.schedule import Claim, Schedule
 from tests.kit.redis import target_of
 from tests.kit.requirements import need
 

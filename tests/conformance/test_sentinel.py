@@ -7,13 +7,14 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from peekaping_producer.brokers import Outcome
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.errors import ScheduleError, UnreachableError
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.operations.status import look
 from peekaping_producer.redis_client.client import check_server, redis_for
-from peekaping_producer.schedule import Campaign, Outcome, Schedule
+from peekaping_producer.schedule import Campaign, Schedule
 from peekaping_producer.schedule.keys import KEYS
 from tests.kit.asynq_peer import PENDING, task_id
 from tests.kit.processes import HOST, free_port

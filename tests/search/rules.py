@@ -3,8 +3,9 @@
 import math
 from typing import Any, NamedTuple
 
+from peekaping_producer.brokers import Outcome
 from peekaping_producer.monitors.monitor import next_aligned
-from peekaping_producer.schedule import Campaign, Outcome
+from peekaping_producer.schedule import Campaign
 from peekaping_producer.schedule.keys import KEYS
 from tests.search.world import CYCLE_MS, ENDED_MS, GRID_MS, LONG_AGO_MS, TTL_MS, Redis, Sid, View, due_later, message
 

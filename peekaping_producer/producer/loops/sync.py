@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from peekaping_producer.brokers.asynq import AsynqBroker
+from peekaping_producer.brokers import Broker
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.producer.anomalies import Anomalies
@@ -41,7 +41,7 @@ class Sync:
         *,
         schedule: Schedule,
         store: MonitorStore,
-        broker: AsynqBroker,
+        broker: Broker,
         hints: Hints,
         anomalies: Anomalies,
         metrics: Metrics,
@@ -104,7 +104,7 @@ class Sync:
         async with self._store.session() as session:
             known = await self._place_all(term, session)
             await self._remove_unknown(term, session, known)
-        orphans, doubles = await self._broker.sweep_pending()
+        orphans, doubles = await self._broker.sweep()
         if orphans or doubles:
             self._metrics.pending_repaired.labels("orphan").inc(orphans)
             self._metrics.pending_repaired.labels("double").inc(doubles)

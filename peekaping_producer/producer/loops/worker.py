@@ -8,13 +8,13 @@ from contextlib import AsyncExitStack
 import structlog
 from redis.exceptions import RedisError
 
-from peekaping_producer.brokers import Broker, HandOff
+from peekaping_producer.brokers import Broker, HandOff, Outcome
 from peekaping_producer.errors import BatchError, RowsError, StoreError, StoreUnavailableError
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.task import HealthCheckTask, TaskBuilder
 from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.loops.claims import Claims
-from peekaping_producer.schedule import Claim, Outcome, Schedule
+from peekaping_producer.schedule import Claim, Schedule
 from peekaping_producer.service.dependencies import DATABASE, REDIS, Dependencies
 from peekaping_producer.service.isolation import Suspects, describe, isolate
 from peekaping_producer.service.loop import Loop
