@@ -23,7 +23,7 @@ from bench.figures import Figure, Report
 from bench.harness import harness
 from bench.options import Options
 from bench.scenarios import DEFAULT, FURTHER
-from bench.servers import STORES
+from bench.servers import OPTIONS
 from bench.table import table
 
 OF_QUICK = 5000
@@ -95,7 +95,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=_count, default=500, help="CLAIM_BATCH (500)")
     parser.add_argument("--concurrency", type=_count, default=10, help="PRODUCER_CONCURRENCY (10)")
     parser.add_argument("--replicas", type=_count, default=1, help="of ours, in the scenario throughput")
-    parser.add_argument("--store", choices=STORES, default="postgres")
+    parser.add_argument("--store", choices=list(OPTIONS), default="postgres")
     parser.add_argument("--go-producer", type=Path, metavar="PATH", help="upstream's program, to compare with")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there too")
     parser.add_argument(

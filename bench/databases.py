@@ -6,13 +6,11 @@ nothing in it is deleted. On Postgres the user must be a superuser.
 
 import json
 import os
-import sqlite3
 import sys
 import time
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager
-from pathlib import Path
+from abc import abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from typing import Any, ClassVar
 
 import aiomysql
@@ -24,50 +22,29 @@ from bench.servers import DATABASE_URL, database_of
 from peekaping_producer.migrate import migrate
 from peekaping_producer.stores.sqlite_connection import SqliteConnection
 from peekaping_producer.targets import DatabaseTarget
-from tests.kit import mysql, postgres, processes
-from tests.kit.databases import TABLES
+from tests.kit import databases
+from tests.kit.databases import TABLES, SqlDatabase
+from tests.kit.mysql import MysqlDatabase
 
-POSTGRES_OPTIONS = ("shared_buffers=2GB", "max_wal_size=16GB", "maintenance_work_mem=1GB")
-MYSQL_OPTIONS = ("--innodb-buffer-pool-size=6G", "--innodb-log-file-size=4G", "--max-connections=200")
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "postgres": ("shared_buffers=2GB", "max_wal_size=16GB", "maintenance_work_mem=1GB"),
+    "mysql": ("--innodb-buffer-pool-size=6G", "--innodb-log-file-size=4G", "--max-connections=200"),
+    "sqlite": (),
+}
 
 
-class Database(ABC):
-    """A connection beside the store's."""
+class MeasuredDatabase(SqlDatabase):
+    """A connection beside the store's, which fills the tables and explains what the store asks."""
 
     middle: ClassVar[str] = "80000000-0000-0000-0000-000000000000"
-    """Half of all monitors' ids lie before it."""
-
-    @abstractmethod
-    async def fill(self, contents: Contents) -> None:
-        """Write all rows, unless they are there."""
-
-    @abstractmethod
-    async def size(self) -> int:
-        """Bytes on disk, indexes included."""
-
-    @abstractmethod
-    async def explain(self, statement: Statement) -> list[Plan]:
-        """Run a statement again and say how; more than one plan where the server may choose between them."""
-
-    @abstractmethod
-    def recorded(self) -> AbstractContextManager[list[Statement]]:
-        """What the store's sessions ask meanwhile."""
-
-
-class SqlDatabase(Database):
-    """What the SQL databases have in common."""
-
+    """Half of the ids of all monitors sort before it."""
     expressions: ClassVar[Expressions]
     before: ClassVar[tuple[str, ...]]
     """Settings for the connection that fills."""
     after: ClassVar[tuple[str, ...]]
 
-    @abstractmethod
-    async def execute(self, statement: str) -> list[Any]:
-        """Run one statement."""
-
     async def fill(self, contents: Contents) -> None:
-        """Inside the database: nothing but the statements goes there."""
+        """Write all rows by statements that run inside the database, unless an earlier run has written them."""
         counts = {table: (await self.execute(f"SELECT count(*) FROM {table}"))[0][0] for table in TABLES}
         if (counts["monitors"], counts["heartbeats"]) == (contents.monitors, contents.heartbeats):
             return
@@ -79,9 +56,21 @@ class SqlDatabase(Database):
             took_s = time.perf_counter() - started_at
             print(f"  {took_s:6.1f} s  {' '.join(statement.split())[:60]}", file=sys.stderr, flush=True)
 
+    @abstractmethod
+    async def size(self) -> int:
+        """Bytes on disk, indexes included."""
 
-class PostgresDatabase(SqlDatabase):
-    """The custom and the generic plan: a server may take the latter for a statement that it has seen a few times."""
+    @abstractmethod
+    async def explain(self, statement: Statement) -> list[Plan]:
+        """Run a statement again and return its plans; more than one where the server may choose between them."""
+
+    @abstractmethod
+    def recorded(self) -> AbstractContextManager[list[Statement]]:
+        """The statements of the store's sessions during the block."""
+
+
+class MeasuredPostgres(MeasuredDatabase, databases.PostgresDatabase):
+    """The custom and the generic plan: a server may choose the latter for a statement that it has run a few times."""
 
     expressions = Expressions(
         id_of=lambda text: f"md5({text})::uuid",
@@ -89,13 +78,6 @@ class PostgresDatabase(SqlDatabase):
     )
     before = ("SET session_replication_role = replica",)  # no look-up of each foreign key
     after = ("SET session_replication_role = origin", "VACUUM ANALYZE")
-
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
-
-    async def execute(self, statement: str) -> list[Any]:
-        """Run one statement."""
-        return list(await self._connection.fetch(statement, timeout=3600))
 
     async def size(self) -> int:
         """Of the whole database."""
@@ -115,11 +97,11 @@ class PostgresDatabase(SqlDatabase):
         return plans
 
     def recorded(self) -> AbstractContextManager[list[Statement]]:
-        """What asyncpg fetches."""
+        """Through asyncpg."""
         return recorded(asyncpg.Connection, "fetch")
 
 
-class MysqlDatabase(SqlDatabase):
+class MeasuredMysql(MeasuredDatabase, MysqlDatabase):
     """MySQL, or MariaDB."""
 
     expressions = Expressions(
@@ -135,59 +117,44 @@ class MysqlDatabase(SqlDatabase):
     )
     after = ("ANALYZE TABLE monitors, proxies, maintenances, monitor_maintenances, heartbeats",)
 
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
-
-    async def execute(self, statement: str) -> list[Any]:
-        """Run one statement."""
-        return await self._fetch(statement, aiomysql.Cursor)
-
     async def size(self) -> int:
-        """Of the tables as the last ANALYZE saw them."""
+        """Of the tables as of the last ANALYZE."""
         size = "SELECT sum(data_length + index_length) FROM information_schema.tables WHERE table_schema = database()"
         return int((await self.execute(size))[0][0])
 
     async def explain(self, statement: Statement) -> list[Plan]:
         """By MariaDB's ANALYZE, else EXPLAIN; and by the server's own count of the rows it read."""
         text = str(statement.text).partition(" FOR */ ")[2] or statement.text  # without the store's limit
-        plan = await self._fetch(f"/*M! ANALYZE */ /*!80000 EXPLAIN */ {text}", aiomysql.DictCursor)
+        rows = await self.execute(f"/*M! ANALYZE */ /*!80000 EXPLAIN */ {text}")
+        plan = [dict(zip(self.columns, row, strict=True)) for row in rows]
         await self.execute("FLUSH STATUS")
         await self.execute(statement.text)
         counters = await self.execute("SHOW SESSION STATUS LIKE 'Handler_read%'")
         return [mysql_plan(plan, {name: int(count) for name, count in counters})]
 
     def recorded(self) -> AbstractContextManager[list[Statement]]:
-        """What aiomysql sends."""
+        """Through aiomysql."""
         return recorded(aiomysql.Connection, "query")
 
-    async def _fetch(self, statement: str, kind: type) -> list[Any]:
-        async with self._connection.cursor(kind) as cursor:
-            await cursor.execute(statement)
-            return list(await cursor.fetchall())
 
-
-class SqliteDatabase(SqlDatabase):
+class MeasuredSqlite(MeasuredDatabase, databases.SqliteDatabase):
     """The file, opened for writing."""
 
     expressions = Expressions(
         id_of=lambda text: f"id_of({text})",
         at=lambda seconds: f"strftime('%Y-%m-%d %H:%M:%f+00:00', {int(START.timestamp())} + {seconds}, 'unixepoch')",
     )
-    before = ("PRAGMA journal_mode = wal", "PRAGMA synchronous = off", "PRAGMA cache_size = -1000000")
+    before = ("PRAGMA cache_size = -1000000",)
     after = ("ANALYZE", "PRAGMA wal_checkpoint(truncate)")
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        self._connection = connection
-        self._path = path
-        connection.create_function("id_of", 1, id_of, deterministic=True)
-
-    async def execute(self, statement: str) -> list[Any]:
-        """Run one statement."""
-        return self._connection.execute(statement).fetchall()
+    def __init__(self, target: DatabaseTarget) -> None:
+        super().__init__(target)
+        self._connection.create_function("id_of", 1, id_of, deterministic=True)
 
     async def size(self) -> int:
         """Of the file."""
-        return self._path.stat().st_size
+        size = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
+        return int((await self.execute(size))[0][0])
 
     async def explain(self, statement: Statement) -> list[Plan]:
         """By EXPLAIN QUERY PLAN, which depends on no value."""
@@ -197,48 +164,31 @@ class SqliteDatabase(SqlDatabase):
         return [Plan("EXPLAIN QUERY PLAN", lines, sum(counts))]
 
     def recorded(self) -> AbstractContextManager[list[Statement]]:
-        """What the store fetches."""
+        """Through the store's connection."""
         return recorded(SqliteConnection, "fetch")
 
 
+KINDS: dict[str, type[MeasuredDatabase]] = {
+    "postgres": MeasuredPostgres,
+    "mysql": MeasuredMysql,
+    "sqlite": MeasuredSqlite,
+}
+
+
 @asynccontextmanager
-async def database(dialect: str) -> AsyncIterator[tuple[DatabaseTarget, Database]]:
-    """A database with the producer's tables: BENCH_DATABASE_URL's, or one of our own that ends with the block."""
-    with _server(dialect) as target:
+async def database(dialect: str) -> AsyncIterator[tuple[DatabaseTarget, MeasuredDatabase]]:
+    """A database with the producer's tables: that of BENCH_DATABASE_URL, or of a server of its own."""
+    with ExitStack() as stack:
+        if url := os.environ.get(DATABASE_URL):
+            target = database_of(url, dialect, "--dialect")
+        else:
+            target = stack.enter_context(databases.own_server(dialect, *OPTIONS[dialect]))
         await migrate(target)
-        match dialect:
-            case "postgres":
-                connection = await postgres.connect(target)
-                try:
-                    yield target, PostgresDatabase(connection)
-                finally:
-                    await connection.close()
-            case "mysql":
-                connection = await mysql.connect(target)
-                try:
-                    yield target, MysqlDatabase(connection)
-                finally:
-                    connection.close()
-            case _:
-                with closing(sqlite3.connect(target.name, isolation_level=None)) as file:
-                    yield target, SqliteDatabase(file, Path(target.name))
-
-
-@contextmanager
-def _server(dialect: str) -> Iterator[DatabaseTarget]:
-    if url := os.environ.get(DATABASE_URL):
-        yield database_of(url, dialect, "--dialect")
-        return
-    match dialect:
-        case "postgres":
-            with postgres.postgres_running(*POSTGRES_OPTIONS) as server:
-                yield server.target
-        case "mysql":
-            with mysql.mysql_running(*MYSQL_OPTIONS) as mariadb:
-                yield mariadb.target
-        case _:
-            with processes.directory("peekaping-bench-") as folder:
-                yield DatabaseTarget(dialect="sqlite", name=str(folder / "bench.db"))
+        side = await KINDS[dialect].connect(target)
+        try:
+            yield target, side
+        finally:
+            await side.close()
 
 
 def _literal(value: Any) -> str:

@@ -11,10 +11,16 @@ from peekaping_producer.errors import ConfigError
 from peekaping_producer.migrate import migrate
 from peekaping_producer.settings.urls import parse_database_url
 from peekaping_producer.targets import DatabaseTarget
-from tests.kit import databases, mongo, mysql, postgres, processes, replicas
+from tests.kit import databases, replicas
 from tests.kit.given import NotEmptyError, require_empty
 
-STORES = ("postgres", "mysql", "sqlite", "mongo")
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "postgres": ("max_connections=200", "shared_buffers=512MB", "max_wal_size=8GB"),
+    "mysql": ("--innodb-buffer-pool-size=1G",),
+    "sqlite": (),
+    "mongo": (),
+}
+"""By database, the options of a server that the bench starts."""
 REDIS_URL, DATABASE_URL = "BENCH_REDIS_URL", "BENCH_DATABASE_URL"
 """Not the product's own names: a shell that has those set is about to run a producer, not to lose its data."""
 _BOTH = (REDIS_URL, DATABASE_URL)
@@ -39,7 +45,7 @@ async def servers(
             environment = {"REDIS_URL": given[REDIS_URL], "DATABASE_URL": given[DATABASE_URL]}
         else:
             redis = await stack.enter_async_context(embedded.redis_server())
-            target = _started(store, stack)
+            target = stack.enter_context(databases.own_server(store, *OPTIONS[store]))
             environment = replicas.environment(redis.port, target)
             await migrate(target)
         yield environment, target
@@ -54,20 +60,6 @@ def database_of(url: str, dialect: str, option: str) -> DatabaseTarget:
     if target.dialect != dialect:
         raise SystemExit(f"{DATABASE_URL}: expected {dialect} as in {option}, got {target.dialect}")
     return target
-
-
-def _started(store: str, stack: AsyncExitStack) -> DatabaseTarget:
-    match store:
-        case "postgres":
-            options = ("max_connections=200", "shared_buffers=512MB", "max_wal_size=8GB")
-            return stack.enter_context(postgres.postgres_running(*options)).target
-        case "mysql":
-            return stack.enter_context(mysql.mysql_running("--innodb-buffer-pool-size=1G")).target
-        case "mongo":
-            return stack.enter_context(mongo.mongo_running()).target
-        case _:
-            folder = stack.enter_context(processes.directory("peekaping-bench-"))
-            return DatabaseTarget(dialect="sqlite", name=str(folder / "bench.db"))
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.contents import Contents, id_of
-from bench.databases import Database, database
+from bench.databases import KINDS, MeasuredDatabase, database
 from bench.plans import Statement
 from peekaping_producer.stores import MonitorStore, Session, store_for
 
@@ -64,7 +64,7 @@ async def check(session: Session, contents: Contents, batch: int) -> None:
         }, "not the plans asked for"
 
 
-async def sent(store: MonitorStore, side: Database, contents: Contents, batch: int) -> list[Sent]:
+async def sent(store: MonitorStore, side: MeasuredDatabase, contents: Contents, batch: int) -> list[Sent]:
     """Everything that a session can be asked for, load() first."""
     found = []
     async with store.session() as session:
@@ -83,7 +83,7 @@ async def sent(store: MonitorStore, side: Database, contents: Contents, batch: i
     return found
 
 
-async def explain(side: Database, asked_for: list[Sent]) -> tuple[list[str], bool]:
+async def explain(side: MeasuredDatabase, asked_for: list[Sent]) -> tuple[list[str], bool]:
     """The plans of these statements, as lines; and whether each of them reads no more than it needs."""
     lines, good = [], True
     for what, asked, statements in asked_for:
@@ -190,7 +190,7 @@ async def run(args: argparse.Namespace) -> bool:
 def main() -> None:
     """Parse and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dialect", choices=["postgres", "mysql", "sqlite"], required=True)
+    parser.add_argument("--dialect", choices=list(KINDS), required=True)
     parser.add_argument("--monitors", type=int, default=100_000)
     parser.add_argument("--heartbeats", type=int, default=1_000_000)
     parser.add_argument("--batch", type=int, default=500)

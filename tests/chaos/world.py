@@ -26,7 +26,7 @@ from tests.chaos.history import Recorder
 from tests.chaos.sampler import Sampler
 from tests.chaos.timing import Timing
 from tests.kit import databases, processes
-from tests.kit.postgres import postgres_running
+from tests.kit.postgres import PostgresServer
 from tests.kit.replicas import leader_pid
 from tests.kit.sentinel import WatchedRedis, watched
 from tests.kit.waiting import until
@@ -119,7 +119,7 @@ async def world(
     async with AsyncExitStack() as stack:
         place = stack.enter_context(processes.directory("peekaping-chaos-"))
         redis, watched_redis, clock = await _redis(stack, place, sentinels=sentinels)
-        postgres = stack.enter_context(postgres_running("max_connections=300", "shared_buffers=256MB"))
+        postgres = stack.enter_context(processes.running(PostgresServer, "max_connections=300", "shared_buffers=256MB"))
         await migrate(postgres.target)
         settings = {"LEASE_TTL": str(timing.lease_ttl_s), "SYNC_INTERVAL": str(timing.sync_s)}
         if watched_redis:

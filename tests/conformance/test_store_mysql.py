@@ -295,7 +295,7 @@ async def test_an_unreachable_server_may_come_back(database: MysqlDatabase) -> N
 
 
 async def test_a_full_server_may_have_room_later() -> None:
-    with mysql.mysql_running("--max-connections=10") as server:
+    with processes.running(MysqlServer, "--max-connections=10") as server:
         busy = [await mysql.connect(server.target) for _ in range(11)]  # one more for an administrator
         error = await refusal(server.target)
         assert isinstance(error, StoreUnavailableError)
@@ -336,7 +336,7 @@ async def test_the_server_ends_a_statement_that_nobody_waits_for(
 async def test_tls_is_verified_unless_told_otherwise() -> None:
     with self_signed() as certificate:
         files = (f"--ssl-cert={certificate}", f"--ssl-key={certificate.with_suffix('.key')}")
-        with mysql.mysql_running(*files, "--require-secure-transport=ON") as server:
+        with processes.running(MysqlServer, *files, "--require-secure-transport=ON") as server:
             target = server.target
             untrusted = await refusal(msgspec.structs.replace(target, tls=Tls()))
             assert "certificate is not trusted" in str(untrusted)

@@ -174,7 +174,7 @@ async def test_a_server_without_tls_is_not_talked_to_in_clear_when_tls_is_asked_
 
 
 async def test_a_full_server_may_have_room_later() -> None:
-    with postgres.postgres_running("max_connections=4", "superuser_reserved_connections=0") as server:
+    with processes.running(PostgresServer, "max_connections=4", "superuser_reserved_connections=0") as server:
         busy = [await postgres.connect(server.target) for _ in range(4)]
         assert isinstance(await refusal(server.target), StoreUnavailableError)
         for connection in busy:

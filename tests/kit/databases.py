@@ -3,15 +3,15 @@
 import sqlite3
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import msgspec
 
 from peekaping_producer.targets import DatabaseTarget
-from tests.kit import postgres
+from tests.kit import postgres, processes
 
 Row = dict[str, Any]
 TABLES = ("monitor_maintenances", "heartbeats", "monitors", "maintenances", "proxies")
@@ -24,6 +24,11 @@ class Database(ABC):
     """What the tests of every dialect write with. Tables go by their SQL names, and ids by their outward form."""
 
     target: DatabaseTarget
+
+    @classmethod
+    @abstractmethod
+    async def connect(cls, target: DatabaseTarget) -> Self:
+        """A connection of the tests' own, to write with."""
 
     @abstractmethod
     async def insert(self, table: str, *rows: Row) -> None:
@@ -187,6 +192,11 @@ class PostgresDatabase(SqlDatabase):
         self.target = target
         self._connection = connection
 
+    @classmethod
+    async def connect(cls, target: DatabaseTarget) -> Self:
+        """One that works through a pooler too."""
+        return cls(target, await postgres.connect(target))
+
     async def insert(self, table: str, *rows: Row) -> None:
         """Let the server make its types of JSON values."""
         columns = ", ".join(rows[0])
@@ -230,6 +240,11 @@ class SqliteDatabase(SqlDatabase):
         self._connection.execute("PRAGMA journal_mode = wal")
         self._connection.execute("PRAGMA synchronous = off")
 
+    @classmethod
+    async def connect(cls, target: DatabaseTarget) -> Self:
+        """Open the file."""
+        return cls(target)
+
     async def insert(self, table: str, *rows: Row) -> None:
         """Store the values as they are."""
         columns = ", ".join(rows[0])
@@ -256,27 +271,35 @@ def sqlite_target(folder: Path) -> DatabaseTarget:
     return DatabaseTarget(dialect="sqlite", name=str(folder / "peeka ping?mode=rwc#1%20.db"))
 
 
-async def connect(target: DatabaseTarget) -> Database:
-    """A connection of the tests' own, to write with."""
-    match target.dialect:
-        case "postgres":
-            return PostgresDatabase(target, await postgres.connect(target))
-        case "mysql":
-            from tests.kit import mysql
+def class_of(dialect: str) -> type[Database]:
+    """The class for a dialect."""
+    from tests.kit.mongo import MongoDatabase
+    from tests.kit.mysql import MysqlDatabase
 
-            return await mysql.mysql_database_of(target)
-        case "mongo":
-            from tests.kit.mongo import MongoDatabase
+    kinds: dict[str, type[Database]] = {"postgres": PostgresDatabase, "sqlite": SqliteDatabase}
+    return (kinds | {"mysql": MysqlDatabase, "mongo": MongoDatabase})[dialect]
 
-            return MongoDatabase(target)
-        case "sqlite":
-            return SqliteDatabase(target)
+
+@contextmanager
+def own_server(dialect: str, *options: str) -> Iterator[DatabaseTarget]:
+    """An empty database of a server with these options, for the length of the block; for sqlite a new file."""
+    from tests.kit.mongo import MongoServer
+    from tests.kit.mysql import MysqlServer
+
+    if dialect == "sqlite":
+        with processes.directory("peekaping-sqlite-") as folder:
+            yield DatabaseTarget(dialect="sqlite", name=str(folder / "peekaping.db"))
+        return
+    kinds: dict[str, type[processes.DatabaseServer]]
+    kinds = {"postgres": postgres.PostgresServer, "mysql": MysqlServer, "mongo": MongoServer}
+    with processes.running(kinds[dialect], *options) as server:
+        yield server.target
 
 
 @asynccontextmanager
 async def connected(target: DatabaseTarget) -> AsyncIterator[Database]:
-    """The same, for the length of a block."""
-    database = await connect(target)
+    """A connection for the length of the block."""
+    database = await class_of(target.dialect).connect(target)
     try:
         yield database
     finally:
@@ -284,8 +307,8 @@ async def connected(target: DatabaseTarget) -> AsyncIterator[Database]:
 
 
 async def connect_sql(target: DatabaseTarget) -> SqlDatabase:
-    """The same, where it speaks SQL."""
-    database = await connect(target)
+    """A connection to a database that speaks SQL."""
+    database = await class_of(target.dialect).connect(target)
     assert isinstance(database, SqlDatabase)
     return database
 

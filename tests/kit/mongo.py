@@ -3,13 +3,10 @@
 import asyncio
 import re
 import shutil
-import signal
-import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import pytest_asyncio
@@ -30,37 +27,23 @@ _COLLECTIONS = {"monitors": "monitor", "maintenances": "maintenance", "monitor_m
 _OBJECT_ID = re.compile("[0-9a-f]{24}")
 
 
-class MongoServer:
-    """A server in memory, stopped until start(); restarts keep its port, and forget the data."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._log = folder / "mongo.log"
-        self._process: subprocess.Popen[bytes] | None = None
-        self.port = processes.free_port()
-        self._jars = _readable_copy(_JARS, folder / "jars") if _JARS.is_dir() else _JARS
+class MongoServer(processes.DatabaseServer):
+    """A server in memory; a restart loses the data."""
 
     @property
     def target(self) -> DatabaseTarget:
         """The database peekaping_tests."""
         return DatabaseTarget(dialect="mongo", host=processes.HOST, port=self.port, name=DATABASE)
 
-    def start(self) -> None:
-        """Start, and return when it takes connections."""
-        java = shutil.which("java")
-        found = java and self._jars.is_dir()
+    def _initialize(self) -> None:
+        found = shutil.which("java") and _JARS.is_dir()
         need(found, "a MongoDB server: run `make ci-servers` (by Java and Maven), or set MONGODB_URL")
-        classes = f"{self._jars}:{self._jars}/*"
-        self._process = processes.start(
-            self._log, str(java), "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", classes, "MongoForTests", self.port
-        )
-        processes.wait_until(lambda: processes.listens(self.port), self._process, self._log)
+        self._jars = _readable_copy(_JARS, self._folder / "jars")
 
-    def stop(self) -> None:
-        """End it as a crash would."""
-        if self._process is not None:
-            processes.stop(self._process, signal.SIGKILL)
-            self._process = None
+    def _command(self, *options: str) -> Iterable[object]:
+        classes = f"{self._jars}:{self._jars}/*"
+        java = ("java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", classes)
+        return *java, "MongoForTests", self.port, *options
 
 
 class MongoDatabase(Database):
@@ -73,6 +56,11 @@ class MongoDatabase(Database):
             f"{target.host}:{target.port}".split(","), serverSelectionTimeoutMS=20_000, **credentials, **target.params
         )
         self._database = self._client[target.name]
+
+    @classmethod
+    async def connect(cls, target: DatabaseTarget) -> Self:
+        """A client connects with its first command."""
+        return cls(target)
 
     def new_id(self) -> str:
         """An ObjectId."""
@@ -141,18 +129,6 @@ class MongoDatabase(Database):
         await asyncio.to_thread(self._client.drop_database, self.target.name)
 
 
-@contextmanager
-def mongo_running() -> Iterator[MongoServer]:
-    """A running server of one's own."""
-    with processes.directory("peekaping-mongo-") as folder:
-        server = MongoServer(folder)
-        server.start()
-        try:
-            yield server
-        finally:
-            server.stop()
-
-
 @pytest.fixture(scope="session")
 def mongo_server() -> Iterator[DatabaseTarget]:
     """One server for the whole session: MONGODB_URL (of a user that may drop and make the database peekaping_tests,
@@ -162,14 +138,14 @@ def mongo_server() -> Iterator[DatabaseTarget]:
         with borrowed("MONGODB_URL", given, MongoDatabase(given).empty):
             yield given
         return
-    with mongo_running() as server:
+    with processes.running(MongoServer) as server:
         yield server.target
 
 
 @pytest.fixture
 def private_mongo() -> Iterator[MongoServer]:
     """A server that one test may stop, kill or restart."""
-    with mongo_running() as server:
+    with processes.running(MongoServer) as server:
         yield server
 
 

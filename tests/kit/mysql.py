@@ -3,13 +3,10 @@
 import asyncio
 import os
 import shutil
-import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from hashlib import sha1
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import aiomysql
 import msgspec
@@ -35,15 +32,12 @@ _UNLIKE_OURS = (
 """What a server may have been set to: nothing that we read may depend on it."""
 
 
-class MysqlServer:
-    """A MariaDB in `folder`, stopped until start(); restarts keep its port and data."""
+_FILES = {"datadir": "data", "socket": "socket", "pid-file": "pid", "init-file": "init.sql"}
+_FAST = ("--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0", "--innodb-buffer-pool-size=64M")
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._log = folder / "mariadb.log"
-        self._process: subprocess.Popen[bytes] | None = None
-        self.port = processes.free_port()
-        self._initialise()
+
+class MysqlServer(processes.DatabaseServer):
+    """A MariaDB; the options of start() are like --max-connections=10."""
 
     @property
     def target(self) -> DatabaseTarget:
@@ -52,24 +46,12 @@ class MysqlServer:
             dialect="mysql", host=processes.HOST, port=self.port, name=DATABASE, user="peekaping", password=PASSWORD
         )
 
-    def start(self, *options: str) -> None:
-        """Start, and return when it takes connections. `options` are like --max-connections=10."""
-        self._process = processes.start(
-            self._log,
-            *(_binary("mariadbd"), "--no-defaults", f"--datadir={self._folder / 'data'}", f"--port={self.port}"),
-            *(f"--socket={self._folder / 'socket'}", f"--pid-file={self._folder / 'pid'}"),
-            *(f"--bind-address={processes.HOST}", "--skip-name-resolve", f"--init-file={self._folder / 'init.sql'}"),
-            *(*_FAST, *_UNLIKE_OURS, *options),
-        )
-        processes.wait_until(lambda: processes.listens(self.port), self._process, self._log)
+    def _command(self, *options: str) -> Iterable[object]:
+        files = [f"--{name}={self._folder / file}" for name, file in _FILES.items()]
+        network = (f"--port={self.port}", f"--bind-address={processes.HOST}", "--skip-name-resolve")
+        return _binary("mariadbd"), "--no-defaults", *files, *network, *_FAST, *_UNLIKE_OURS, *options
 
-    def stop(self) -> None:
-        """End it as a crash would, without goodbye to its clients."""
-        if self._process is not None:
-            processes.stop(self._process, signal.SIGKILL)
-            self._process = None
-
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         command = processes.unprivileged(
             *(_binary("mariadb-install-db"), "--no-defaults", f"--datadir={self._folder / 'data'}", "--skip-test-db"),
             "--auth-root-authentication-method=normal",
@@ -84,9 +66,6 @@ class MysqlServer:
         )
 
 
-_FAST = ("--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0", "--innodb-buffer-pool-size=64M")
-
-
 class MysqlDatabase(SqlDatabase):
     """One connection to a MySQL database."""
 
@@ -98,6 +77,11 @@ class MysqlDatabase(SqlDatabase):
     def __init__(self, target: DatabaseTarget, connection: Any) -> None:
         self.target = target
         self._connection = connection
+
+    @classmethod
+    async def connect(cls, target: DatabaseTarget) -> Self:
+        """One whose sql_mode accepts any value."""
+        return cls(target, await connect(target))
 
     async def insert(self, table: str, *rows: Row) -> None:
         """Store the values as they are, but for the offset of times."""
@@ -121,6 +105,11 @@ class MysqlDatabase(SqlDatabase):
         await self._connection.query(statement)
         return list(self._connection._result.rows or ())
 
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns of the last result."""
+        return [each[0] for each in self._connection._result.description]
+
     async def schema(self) -> object:
         """Every table as it was made, and when."""
         tables = await self.execute("SELECT table_name, create_time FROM information_schema.tables "
@@ -136,18 +125,6 @@ class MysqlDatabase(SqlDatabase):
         self._connection.close()
 
 
-@contextmanager
-def mysql_running(*options: str) -> Iterator[MysqlServer]:
-    """A running server of one's own."""
-    with processes.directory("peekaping-mysql-") as folder:
-        server = MysqlServer(folder)
-        server.start(*options)
-        try:
-            yield server
-        finally:
-            server.stop()
-
-
 @pytest.fixture(scope="session")
 def mysql_server() -> Iterator[DatabaseTarget]:
     """One server for the whole session: MYSQL_URL (of a user that may create databases; the tests keep to one named
@@ -158,22 +135,21 @@ def mysql_server() -> Iterator[DatabaseTarget]:
         with borrowed("MYSQL_URL", given, lambda: execute(without, f"DROP DATABASE IF EXISTS {DATABASE}")):
             yield given
         return
-    with mysql_running("--max-connections=200") as server:
+    with processes.running(MysqlServer, "--max-connections=200") as server:
         yield server.target
 
 
 @pytest.fixture
 def private_mysql() -> Iterator[MysqlServer]:
     """A server that one test may stop, kill or restart."""
-    with mysql_running() as server:
+    with processes.running(MysqlServer) as server:
         yield server
 
 
 @pytest_asyncio.fixture
 async def mysql_database(mysql_server: DatabaseTarget) -> DatabaseTarget:
     """An empty database of the shared server; what an earlier test left connected is cut off."""
-    connection = await connect(msgspec.structs.replace(mysql_server, name=""))
-    database = MysqlDatabase(mysql_server, connection)
+    database = await MysqlDatabase.connect(msgspec.structs.replace(mysql_server, name=""))
     cut = f"SELECT id FROM information_schema.processlist WHERE db = '{DATABASE}' AND id <> CONNECTION_ID()"
     for (number,) in await database.execute(cut):
         await database.execute(f"KILL {number}")
@@ -198,14 +174,9 @@ async def connect(target: DatabaseTarget) -> Any:
     return connection
 
 
-async def mysql_database_of(target: DatabaseTarget) -> MysqlDatabase:
-    """A connection to `target` to write with."""
-    return MysqlDatabase(target, await connect(target))
-
-
 async def execute(target: DatabaseTarget, statement: str) -> list[Any]:
     """Run one statement on a connection of its own, and return its rows."""
-    database = await mysql_database_of(target)
+    database = await MysqlDatabase.connect(target)
     try:
         async with asyncio.timeout(20):
             return await database.execute(statement)

@@ -5,8 +5,7 @@ import importlib.util
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +25,10 @@ PASSWORD = "s3cret@:/?#%é"
 DATABASE = "peekaping_tests"
 
 
-class PostgresServer:
-    """A cluster in `folder`, stopped until start(); restarts keep its port and data."""
+class PostgresServer(processes.DatabaseServer):
+    """A cluster; the options of start() are settings like max_connections=10."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._binaries = _binaries()
-        self._log = folder / "postgres.log"
-        self._process: subprocess.Popen[bytes] | None = None
-        self.port = processes.free_port()
-        self._initialise()
+    ends_by = signal.SIGQUIT
 
     @property
     def target(self) -> DatabaseTarget:
@@ -44,31 +37,20 @@ class PostgresServer:
             dialect="postgres", host=processes.HOST, port=self.port, name="postgres", user=USER, password=PASSWORD
         )
 
-    def start(self, *settings: str) -> None:
-        """Start, and return when it takes queries. `settings` are like max_connections=10."""
+    def _command(self, *settings: str) -> Iterable[object]:
         options = [word for setting in ("fsync=off", *settings) for word in ("-c", setting)]
-        self._process = processes.start(
-            self._log,
-            *(self._binaries / "postgres", "-D", self._folder / "data", "-p", self.port, "-k", self._folder),
-            *("-h", processes.HOST, *options),
-        )
-        processes.wait_until(self._takes_queries, self._process, self._log)
+        data = self._folder / "data"
+        return _binaries() / "postgres", "-D", data, "-p", self.port, "-k", self._folder, "-h", processes.HOST, *options
 
-    def stop(self) -> None:
-        """End it as a crash would, without goodbye to its clients."""
-        if self._process is not None:
-            processes.stop(self._process, signal.SIGQUIT)
-            self._process = None
-
-    def _takes_queries(self) -> bool:
-        command = processes.unprivileged(self._binaries / "pg_isready", "-q", "-h", processes.HOST, "-p", self.port)
+    def _ready(self) -> bool:
+        command = processes.unprivileged(_binaries() / "pg_isready", "-q", "-h", processes.HOST, "-p", self.port)
         return subprocess.run(command, cwd=self._folder, check=False).returncode == 0
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         secret = self._folder / "password"
         secret.write_text(PASSWORD)
         command = processes.unprivileged(
-            *(self._binaries / "initdb", "-D", self._folder / "data", "-U", USER, f"--pwfile={secret}"),
+            *(_binaries() / "initdb", "-D", self._folder / "data", "-U", USER, f"--pwfile={secret}"),
             *("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"),
         )
         subprocess.run(command, cwd=self._folder, check=True, capture_output=True)
@@ -83,18 +65,6 @@ def _binaries() -> Path:
     return Path(str(path)).resolve().parent
 
 
-@contextmanager
-def postgres_running(*settings: str) -> Iterator[PostgresServer]:
-    """A running server of one's own."""
-    with processes.directory("peekaping-postgres-") as folder:
-        server = PostgresServer(folder)
-        server.start(*settings)
-        try:
-            yield server
-        finally:
-            server.stop()
-
-
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[DatabaseTarget]:
     """One server for the whole session: POSTGRES_URL (a superuser's; the tests keep to the database
@@ -105,14 +75,14 @@ def postgres_server() -> Iterator[DatabaseTarget]:
         with borrowed("POSTGRES_URL", ours, lambda: execute(given, f"DROP DATABASE IF EXISTS {DATABASE} (FORCE)")):
             yield given
         return
-    with postgres_running("max_connections=200") as server:
+    with processes.running(PostgresServer, "max_connections=200") as server:
         yield server.target
 
 
 @pytest.fixture
 def private_postgres() -> Iterator[PostgresServer]:
     """A server that one test may stop, kill or restart."""
-    with postgres_running() as server:
+    with processes.running(PostgresServer) as server:
         yield server
 
 

@@ -10,18 +10,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import ClassVar, TypeVar
 
-HOST = "127.0.0.1"
+from peekaping_producer.demo.embedded import HOST, free_port
+from peekaping_producer.targets import DatabaseTarget
+
+__all__ = ["HOST", "free_port"]
 _PR_SET_PDEATHSIG = 1
-
-
-def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager
@@ -58,7 +56,7 @@ def start(log: Path, *command: object) -> subprocess.Popen[bytes]:
 
 
 def stop(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGQUIT) -> None:
-    """End a server, by force where it does not obey."""
+    """End a server, with SIGKILL after 10 s."""
     if process.poll() is None:
         process.send_signal(how)
         try:
@@ -69,7 +67,7 @@ def stop(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGQUIT)
 
 
 def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, seconds: float = 20) -> None:
-    """Wait until `ready`; where the server ends instead, say what it logged."""
+    """Wait until `ready`. Raises RuntimeError with the end of the log if the server exits or needs more time."""
     deadline = time.monotonic() + seconds
     while not ready():
         if process.poll() is not None or time.monotonic() > deadline:
@@ -79,10 +77,66 @@ def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log:
 
 
 def listens(port: int) -> bool:
-    """Whether somebody takes connections on this port."""
+    """Whether a process accepts connections on this port."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex((HOST, port)) == 0
+
+
+class DatabaseServer(ABC):
+    """A database server in `folder`, stopped until start(); a restart keeps its port, and its data if it has files."""
+
+    ends_by: ClassVar = signal.SIGKILL
+    """The signal of an immediate end, without a goodbye to its clients."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._log = folder / "server.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+        self._initialize()
+
+    @property
+    @abstractmethod
+    def target(self) -> DatabaseTarget:
+        """A database of this server, for a user with all rights."""
+
+    @abstractmethod
+    def _initialize(self) -> None:
+        """Make what the server needs before its first start."""
+
+    @abstractmethod
+    def _command(self, *options: str) -> Iterable[object]:
+        """The command line of the server."""
+
+    def _ready(self) -> bool:
+        return listens(self.port)
+
+    def start(self, *options: str) -> None:
+        """Start, and return when it accepts connections. `options` are the server's own."""
+        self._process = start(self._log, *self._command(*options))
+        wait_until(self._ready, self._process, self._log)
+
+    def stop(self) -> None:
+        """End it as a crash would."""
+        if self._process is not None:
+            stop(self._process, self.ends_by)
+            self._process = None
+
+
+_Server = TypeVar("_Server", bound=DatabaseServer)
+
+
+@contextlib.contextmanager
+def running(kind: type[_Server], *options: str) -> Iterator[_Server]:
+    """A server of this kind, for the length of the block."""
+    with directory("peekaping-server-") as folder:
+        server = kind(folder)
+        server.start(*options)
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 def _end_with_parent() -> None:
