@@ -177,12 +177,12 @@ def _migrate(args: argparse.Namespace) -> int:
 
 
 def _status(args: argparse.Namespace) -> int:
-    from peekaping_producer.operations.status import look
+    from peekaping_producer.operations.status import fetch_status
 
     settings = load_settings({"redis"})
     _set_up_logs(settings)
     status = asyncio.run(
-        look(settings.redis_target(), lease_ttl_s=settings.lease_ttl, late_after_s=args.max_overdue_seconds)
+        fetch_status(settings.redis_target(), lease_ttl_s=settings.lease_ttl, late_after_s=args.max_overdue_seconds)
     )
     print(json.dumps(status.as_json()) if args.json else "\n".join(status.lines()))
     return 1 if status.is_failing else 0

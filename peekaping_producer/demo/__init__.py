@@ -1,9 +1,9 @@
-"""`peekaping-producer demo`: the real producer on embedded servers, for a newcomer's terminal.
+"""`peekaping-producer demo`: the real producer on embedded servers, shown in a terminal.
 
-scene (what has to run) · target (what is checked) · consumer (who checks) · ledger (what was seen) · table (what is
-shown) · show (the plot: start, kill the leader, stop).
+environment (servers, monitors, replicas) · target (what is checked) · consumer (runs the checks) · ledger (counts) ·
+failover (kills the leader) · view and table (output) · runner (start, watch, stop, summarize).
 """
 
-from peekaping_producer.demo.show import run_demo
+from peekaping_producer.demo.runner import run_demo
 
 __all__ = ["run_demo"]

@@ -1,4 +1,4 @@
-"""A small consumer: takes tasks as asynq's workers do, performs the HTTP check, completes the task."""
+"""A small consumer: dequeues tasks as asynq's workers do, runs the HTTP check, completes the task."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ _PAUSED = QUEUE_KEY + "paused"
 _PROCESSED = QUEUE_KEY + "processed"
 _LEASE_TTL_S = 30
 _KEEP_COUNTS_S = 90 * 24 * 3600
-_LOOK_EVERY_S = 0.02
+_POLL_EVERY_S = 0.02
 _PAYLOAD_FIELD = 2
 
 
@@ -35,7 +35,7 @@ class _Task(msgspec.Struct, frozen=True):
 
 
 class Consumer:
-    """Takes every task there is, writes into `ledger` what it saw."""
+    """Dequeues every task and records hand-offs and results in `ledger`."""
 
     def __init__(self, redis: Redis, ledger: Ledger) -> None:
         self._redis = redis
@@ -44,7 +44,7 @@ class Consumer:
         self._finish = Script("peekaping_producer.demo", "finish")
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set and the queue is empty; checks under way are completed."""
+        """Run until `stop` is set and the queue is empty; running checks are completed."""
         async with aiohttp.ClientSession() as http, asyncio.TaskGroup() as checks:
             while True:
                 if taken := await self._take_one():
@@ -53,7 +53,7 @@ class Consumer:
                     break
                 else:
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(stop.wait(), _LOOK_EVERY_S)
+                        await asyncio.wait_for(stop.wait(), _POLL_EVERY_S)
 
     async def _take_one(self) -> tuple[str, _Task] | None:
         taken = await self._take.run(self._redis, (PENDING, _ACTIVE, _LEASE, _PAUSED), (TASK_KEY_PREFIX, _LEASE_TTL_S))
@@ -73,7 +73,7 @@ class Consumer:
 
 
 async def _check(http: aiohttp.ClientSession, task: _Task) -> Result:
-    """A target that is down is a result, never an error."""
+    """Run the check. A target that is down is a result, not an error."""
     config = msgspec.json.decode(task.config, type=_Config)
     began = time.monotonic()
     try:
@@ -85,7 +85,7 @@ async def _check(http: aiohttp.ClientSession, task: _Task) -> Result:
     except aiohttp.ClientConnectorError:
         up, kind = False, "refused"
     except aiohttp.ClientError:
-        up, kind = False, "broken answer"
+        up, kind = False, "invalid response"
     else:
         if up and config.keyword is not None:
             up = config.keyword in text

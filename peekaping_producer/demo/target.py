@@ -1,4 +1,4 @@
-"""What the demo checks: a small HTTP server on loopback, and the monitors that look at it."""
+"""What the demo checks: a small HTTP server on loopback, and monitors for it."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ KEYWORD = "operational"
 
 @asynccontextmanager
 async def open_target() -> AsyncIterator[list[Monitor]]:
-    """Serve for the length of the `async with`; yields the monitors, one for each kind of behaviour."""
+    """Serve for the duration of the `async with`; yields the monitors, one for each kind of behavior."""
     app = web.Application()
     app.add_routes(
         [
@@ -36,23 +36,23 @@ async def open_target() -> AsyncIterator[list[Monitor]]:
     try:
         site = web.TCPSite(runner, HOST, 0)
         await site.start()
-        # Bound and not listening: whoever connects is refused, and nobody else can take the port.
-        with socket.socket() as nobody:
-            nobody.bind((HOST, 0))
-            yield _monitors(runner.addresses[0][1], nobody.getsockname()[1])
+        # Bound and not listening: connections are refused, and no other process can take the port.
+        with socket.socket() as refusing:
+            refusing.bind((HOST, 0))
+            yield _monitors(runner.addresses[0][1], refusing.getsockname()[1])
     finally:
         await runner.cleanup()
 
 
 def _monitors(port: int, refusing_port: int) -> list[Monitor]:
-    here, nowhere = f"http://{HOST}:{port}", f"http://{HOST}:{refusing_port}"
+    here, refusing = f"http://{HOST}:{port}", f"http://{HOST}:{refusing_port}"
     return [
         _monitor("Shop", here + "/ok", interval=2),
         _monitor("Search", here + "/flaky", interval=2),
         _monitor("Checkout", here + "/slow", interval=3),
         _monitor("Login", here + "/ok", interval=4),
         _monitor("Status page", here + "/status", interval=5, keyword=KEYWORD),
-        _monitor("Mail gateway", nowhere, interval=6),
+        _monitor("Mail gateway", refusing, interval=6),
         _monitor("Reports", here + "/hangs", interval=8),
         _monitor("Archive", here + "/ok", interval=10),
     ]
@@ -82,12 +82,12 @@ async def _ok(_request: web.Request) -> web.Response:
 
 async def _slow(_request: web.Request) -> web.Response:
     await asyncio.sleep(SLOW_S)
-    return web.Response(text="ok, at last")
+    return web.Response(text="ok")
 
 
 async def _hangs(_request: web.Request) -> web.Response:
     await asyncio.sleep(HANGS_FOR_S)
-    return web.Response(text="nobody waits for this")
+    return web.Response(text="too late")
 
 
 async def _status_page(_request: web.Request) -> web.Response:

@@ -1,7 +1,7 @@
-"""What is wrong: the one list that status, readiness, metrics and the log read.
+"""Conditions: the one list of problems that `status`, readiness, metrics and log read.
 
-A condition is worked out from what was seen (the schedule, the queue, the clocks, a replica's own state) by pure
-functions; nothing stores it.
+Pure functions derive them from observations (the schedule, the queue, the clocks, the state of a replica); they are
+not stored.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,24 +13,24 @@ from peekaping_producer.brokers import Queue
 from peekaping_producer.schedule import LONGEST_LEADER_TTL_S, Stats
 
 LATE_AFTER_S = 60.0
-"""A monitor that waits for longer than this has missed its check."""
+"""A monitor that waits longer has missed its check."""
 NOT_CONSUMED_AFTER_S = 60.0
-"""A task that waits for longer than this is not taken by workers as it should be."""
+"""A task that waits longer is not being consumed as it should be."""
 CLOCK_SKEW_S = 30.0
-"""Redis TIME further than this from our clock: one of the two is wrong, and workers go by clocks of their own."""
+"""If Redis TIME and the local clock differ by more, one is wrong; the clocks of workers may be, too."""
 LEADERLESS_AFTER_S = 2.0
-"""A leader's key that is gone is taken within a second, wherever a replica lives."""
+"""A running replica takes a free leader's key within a second."""
 
 
 class Level(StrEnum):
     """How bad a condition is."""
 
     UNREADY = "unready"
-    """This replica cannot do its work now: /readyz is 503, and `status` exits 1."""
+    """The replica cannot work now: /readyz is 503, and `status` exits 1."""
     FAILING = "failing"
-    """Checks do not happen as they should: `status` exits 1, and /readyz has a remark."""
+    """Checks do not run as they should: `status` exits 1, and /readyz has a note."""
     NOTE = "note"
-    """Worth knowing: a remark in /readyz, and a line of `status`."""
+    """For information: a note in /readyz, and a line of `status`."""
 
 
 LEVELS: Mapping[str, Level] = {
@@ -53,23 +53,23 @@ LEVELS: Mapping[str, Level] = {
     "monitors_set_aside": Level.NOTE,
     "monitors_unschedulable": Level.NOTE,
 }
-"""Every code there is. Codes are stable: dashboards and scripts may rely on them."""
+"""All codes. They are stable: dashboards and scripts may rely on them."""
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """Something that is wrong now. `reason` is a sentence without secrets."""
+    """A current problem. `reason` is a sentence without secrets."""
 
     code: str
     reason: str
 
     @property
     def level(self) -> Level:
-        """How bad it is; a code of a newer replica counts as a note."""
+        """The level; an unknown code (of a newer replica) is a note."""
         return LEVELS.get(self.code, Level.NOTE)
 
 
 def of_schedule(stats: Stats, *, leaderless_s: float, late_after_s: float = LATE_AFTER_S) -> Iterator[Condition]:
-    """What is wrong with the schedule. `leaderless_s`: for how long no leader has been seen."""
+    """Conditions of the schedule. `leaderless_s`: how long there has been no leader."""
     if stats.problems:
         yield Condition("redis_keys_unusable", f"Keys of the schedule cannot be read: {_list(stats.problems)}.")
     if stats.write_refused:
@@ -84,45 +84,45 @@ def of_schedule(stats: Stats, *, leaderless_s: float, late_after_s: float = LATE
     if stats.lease_excess_ms > late_after_s * 1000:
         yield Condition(
             "lease_absurd",
-            f"A lease ends {stats.lease_excess_ms / 1000:.0f} s later than LEASE_TTL allows: a producer whose clock or "
-            "LEASE_TTL differs set it, and its monitor is not checked before it is handed off or taken back.",
+            f"A lease ends {stats.lease_excess_ms / 1000:.0f} s later than LEASE_TTL allows: the clock or LEASE_TTL "
+            "of a producer differs. Its monitor is not checked until it is handed off or reclaimed.",
         )
     if stats.problems:
         return
     if stats.leader is None:
         if leaderless_s >= LEADERLESS_AFTER_S:
-            yield Condition("no_leader", "No replica leads: none runs, or none reaches Redis.")
+            yield Condition("no_leader", "No replica leads: none is running, or none reaches Redis.")
     elif stats.leader_ttl_ms is None or stats.leader_ttl_ms > LONGEST_LEADER_TTL_S * 1000:
-        ends = "without an end" if stats.leader_ttl_ms is None else f"for another {stats.leader_ttl_ms / 1000:.0f} s"
+        ends = "does not expire" if stats.leader_ttl_ms is None else f"expires in {stats.leader_ttl_ms / 1000:.0f} s"
         yield Condition(
             "leader_key_absurd",
-            f"The leader's key names {ascii(stats.leader)[1:-1]} {ends}; no living leader sets that. "
+            f"The leader's key ({ascii(stats.leader)[1:-1]}) {ends}; no running leader sets that. "
             "Any running replica takes it over.",
         )
 
 
 def of_queue(queue: Queue) -> Iterator[Condition]:
-    """What is wrong with the queue and its workers."""
+    """Conditions of the queue and its workers."""
     if queue.problems:
         yield Condition("queue_unusable", f"Keys of the queue cannot be read: {_list(queue.problems)}.")
     if queue.paused:
-        yield Condition("queue_paused", "The queue is paused: workers take nothing from it.")
+        yield Condition("queue_paused", "The queue is paused: workers dequeue nothing.")
     if queue.oldest_pending_s is not None and queue.oldest_pending_s > NOT_CONSUMED_AFTER_S and not queue.paused:
         workers = f"{_count(queue.servers, 'worker process', 'worker processes')} registered"
         yield Condition(
             "queue_not_consumed",
-            f"The next of {_count(queue.depths.get('pending', 0), 'pending task')} has waited for "
-            f"{queue.oldest_pending_s:.0f} s: no worker takes tasks, or too few do ({workers}).",
+            f"The oldest of {_count(queue.depths.get('pending', 0), 'pending task')} has waited for "
+            f"{queue.oldest_pending_s:.0f} s: no worker is running, or too few are ({workers}).",
         )
 
 
 def of_clocks(skew_s: float) -> Iterator[Condition]:
-    """`skew_s`: Redis TIME less our own clock."""
+    """Conditions of the clocks. `skew_s`: Redis TIME less the local clock."""
     if abs(skew_s) > CLOCK_SKEW_S:
         side = "ahead of" if skew_s > 0 else "behind"
         yield Condition(
             "clock_skew",
-            f"Redis's clock is {abs(skew_s):.0f} s {side} this machine's: workers discard tasks that look old to them.",
+            f"The clock of Redis is {abs(skew_s):.0f} s {side} the local clock: workers may discard tasks as too old.",
         )
 
 

@@ -1,4 +1,4 @@
-"""What `check-config --connect` tells: whether Redis and the database can be used, by the real client and store."""
+"""`check-config --connect`: try Redis and the database with the real client and store."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -13,11 +13,11 @@ from peekaping_producer.stores import store_for
 from peekaping_producer.targets import DatabaseTarget, RedisTarget
 
 LONGEST_S = 20.0
-"""For one server; the client's and the store's own limits are shorter."""
+"""Limit for one server; the limits of client and store are shorter."""
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """One server, whether it can be used, and what was found, in words and without secrets."""
+    """The result for one server; `found` is a text without secrets."""
 
     server: str
     worked: bool
@@ -28,7 +28,7 @@ class Attempt(msgspec.Struct, frozen=True):
 
 
 async def attempts(redis: RedisTarget, database: DatabaseTarget) -> tuple[Attempt, Attempt]:
-    """Try both at once, each one time; nothing is raised for a server that cannot be used."""
+    """Try both at once, once each; raises nothing for a server that fails."""
     return await asyncio.gather(_attempt("Redis", _try_redis(redis)), _attempt("The database", _try_database(database)))
 
 
@@ -40,7 +40,7 @@ async def _attempt(server: str, trial: Awaitable[str]) -> Attempt:
         return Attempt(server, False, str(error))
     except TimeoutError:
         return Attempt(server, False, f"no answer within {LONGEST_S:g} s")
-    except Exception as error:  # a driver's text could hold anything
+    except Exception as error:  # a driver's message could contain a secret
         return Attempt(server, False, f"the driver failed ({type(error).__name__})")
 
 
@@ -59,6 +59,6 @@ async def _try_database(target: DatabaseTarget) -> str:
     try:
         await store.open()
         await store.ping()
-        return f"{target} answers, and the tables are there"
+        return f"{target} answers, and the tables exist"
     finally:
         await store.close()

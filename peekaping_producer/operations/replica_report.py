@@ -1,4 +1,4 @@
-"""What a replica writes about itself into Redis every few seconds, for `status` to read."""
+"""The report that each replica writes to Redis every few seconds; `status` reads it."""
 
 import msgspec
 
@@ -8,16 +8,16 @@ MOST_ANOMALIES = 100
 
 
 class ReplicaReport(msgspec.Struct, frozen=True):
-    """The state that only the replica itself knows."""
+    """State that only the replica has."""
 
     leads: bool = False
     conditions: tuple[Condition, ...] = ()
     anomalies: tuple[dict[str, str], ...] = ()
     """Of single monitors: `monitor_id`, `kind`, `reason`; the latest MOST_ANOMALIES."""
     set_aside: int = 0
-    """Monitors whose work failed on this replica, and that are tried again later."""
+    """Monitors whose work failed on this replica; each is retried later."""
     unschedulable: int = 0
-    """Active rows that cannot be scheduled; of the leader."""
+    """Active rows that cannot be scheduled; reported by the leader."""
 
 
 _encode = msgspec.json.Encoder().encode
@@ -25,7 +25,7 @@ _decode = msgspec.json.Decoder(ReplicaReport).decode
 
 
 def encode_report(report: ReplicaReport) -> bytes:
-    """The report as JSON. One that cannot be encoded (a text that is no Unicode) keeps its numbers."""
+    """Encode as JSON. If that fails (text that is not Unicode), only the numbers are kept."""
     try:
         return _encode(report)
     except (UnicodeEncodeError, TypeError, ValueError):
@@ -33,7 +33,7 @@ def encode_report(report: ReplicaReport) -> bytes:
 
 
 def decode_report(text: bytes) -> ReplicaReport:
-    """What a report says; one of another form says nothing."""
+    """Decode a report; a malformed one gives an empty report."""
     try:
         return _decode(text)
     except (msgspec.MsgspecError, RecursionError, ValueError):

@@ -1,4 +1,4 @@
-"""What the user of Redis must be allowed to do: commands and channels, as docs/operations.md lists them."""
+"""The commands that the Redis user must be permitted to run, as docs/operations.md lists them."""
 
 from collections.abc import Sequence
 
@@ -31,4 +31,4 @@ USES: Sequence[str] = (
     f"LRANGE {_QUEUE}pending 0 0",
     "PING",
 )
-"""One use of each command that scripts and client need, with keys of each kind."""
+"""One call of each command that scripts and client use, with keys of each kind."""

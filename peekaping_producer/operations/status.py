@@ -1,4 +1,4 @@
-"""What `peekaping-producer status` prints: the schedule, the queue and the replicas' reports at one instant."""
+"""Fleet status: the schedule, the queue and the reports of the replicas at one instant."""
 
 import asyncio
 import time
@@ -25,27 +25,27 @@ from peekaping_producer.schedule import Schedule, Stats
 from peekaping_producer.targets import RedisTarget
 
 VERSION = 1
-"""Of the JSON form: raised when a field changes its meaning or goes."""
+"""Version of the JSON form: incremented when a field changes its meaning or is removed."""
 
 
 class Status(msgspec.Struct, frozen=True):
-    """A look at Redis alone: what is known of the database is what the replicas report."""
+    """Read from Redis alone; the state of the database is what the replicas report."""
 
     stats: Stats
     queue: Queue
     skew_s: float
-    """Redis TIME less this machine's clock."""
+    """Redis TIME less the local clock."""
     leaderless_s: float = 0.0
     late_after_s: float = LATE_AFTER_S
 
     @property
     def replicas(self) -> dict[str, ReplicaReport]:
-        """The reports of the replicas that live, by node."""
+        """The reports of the running replicas, by node."""
         return {each.node: decode_report(each.text) for each in self.stats.reports}
 
     @property
     def conditions(self) -> list[Condition]:
-        """What is wrong, the worst first: what is seen here, then what replicas report of themselves."""
+        """The conditions, the worst first: those seen here, then those that replicas report."""
         seen = [
             *of_schedule(self.stats, leaderless_s=self.leaderless_s, late_after_s=self.late_after_s),
             *of_queue(self.queue),
@@ -62,7 +62,7 @@ class Status(msgspec.Struct, frozen=True):
         return sorted(seen, key=lambda each: list(Level).index(self.level_of(each)))
 
     def level_of(self, condition: Condition) -> Level:
-        """How bad it is for the whole: a note where some replicas cannot work, and others can."""
+        """The level for the whole fleet: a note if some replicas cannot work and others can."""
         reporting = [condition.code in {each.code for each in report.conditions} for report in self.replicas.values()]
         if condition.level is Level.UNREADY and any(reporting) and not all(reporting):
             return Level.NOTE
@@ -70,7 +70,7 @@ class Status(msgspec.Struct, frozen=True):
 
     @property
     def anomalies(self) -> list[dict[str, str]]:
-        """What is odd about single monitors, as the replicas report it; each once."""
+        """Anomalies of single monitors that the replicas report, each once."""
         found: dict[tuple[str | None, str | None], dict[str, str]] = {}
         for report in self.replicas.values():
             found |= {(each.get("monitor_id"), each.get("kind")): each for each in report.anomalies}
@@ -78,13 +78,13 @@ class Status(msgspec.Struct, frozen=True):
 
     @property
     def is_failing(self) -> bool:
-        """Whether checks do not happen as they should."""
+        """Whether checks do not run as they should."""
         return any(self.level_of(each) is not Level.NOTE for each in self.conditions)
 
     def lines(self) -> list[str]:
-        """For a person to read."""
+        """Return the status as text."""
         stats = self.stats
-        ttl = f" (for another {stats.leader_ttl_ms / 1000:.1f} s)" if stats.leader_ttl_ms is not None else ""
+        ttl = f" (key expires in {stats.leader_ttl_ms / 1000:.1f} s)" if stats.leader_ttl_ms is not None else ""
         age_s = stats.oldest_due_age_s
         waiting = stats.oldest_due_ms is not None
         rows = {
@@ -101,11 +101,11 @@ class Status(msgspec.Struct, frozen=True):
         lines = [f"{name:<11} {text}" for name, text in rows.items()]
         lines += [f"{self.level_of(each).value:<11} {each.code}: {each.reason}" for each in self.conditions]
         counts = Counter(each.get("kind", "?") for each in self.anomalies)
-        lines += [f"{'odd':<11} {kind}: {count}" for kind, count in sorted(counts.items())]
-        return [line if line.isprintable() else ascii(line)[1:-1] for line in lines]  # some of it comes from Redis
+        lines += [f"{'anomaly':<11} {kind}: {count}" for kind, count in sorted(counts.items())]
+        return [line if line.isprintable() else ascii(line)[1:-1] for line in lines]  # parts of it come from Redis
 
     def as_json(self) -> dict[str, object]:
-        """The documented form of `status --json`."""
+        """Return the documented form of `status --json`."""
         stats = self.stats
         return {
             "version": VERSION,
@@ -135,10 +135,10 @@ class Status(msgspec.Struct, frozen=True):
         }
 
 
-async def look(target: RedisTarget, *, lease_ttl_s: float, late_after_s: float = LATE_AFTER_S) -> Status:
-    """Ask once; twice where no leader is seen, which a change of leader may be.
+async def fetch_status(target: RedisTarget, *, lease_ttl_s: float, late_after_s: float = LATE_AFTER_S) -> Status:
+    """Read the status from Redis; if there is no leader, read it again 2 s later, since the leader may be changing.
 
-    Raises UnreachableError or ScheduleError where Redis does not answer or cannot be used.
+    Raises UnreachableError if Redis does not answer, ScheduleError if it cannot be used.
     """
     redis = redis_for(target, connections=2)
     schedule, broker = Schedule(redis, lease_ttl_s=lease_ttl_s), AsynqBroker(redis)
@@ -160,7 +160,7 @@ async def look(target: RedisTarget, *, lease_ttl_s: float, late_after_s: float =
 
 
 async def _stats(schedule: Schedule) -> tuple[Stats, float]:
-    """The schedule, and Redis TIME less our clock in seconds."""
+    """Return the schedule, and Redis TIME less the local clock in seconds."""
     asked_at = time.time()
     stats = await schedule.stats()
     return stats, stats.now_ms / 1000 - (asked_at + time.time()) / 2

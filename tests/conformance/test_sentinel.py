@@ -12,7 +12,7 @@ from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.errors import ScheduleError, UnreachableError
 from peekaping_producer.monitors.task import HealthCheckTask
-from peekaping_producer.operations.status import look
+from peekaping_producer.operations.status import fetch_status
 from peekaping_producer.redis_client.client import check_server, redis_for
 from peekaping_producer.schedule import Campaign, Schedule
 from peekaping_producer.schedule.keys import KEYS
@@ -64,14 +64,14 @@ async def test_a_dead_sentinel_changes_nothing(watched_redis: WatchedRedis) -> N
 
 async def test_what_is_wrong_with_the_sentinels_is_said(watched_redis: WatchedRedis) -> None:
     with pytest.raises(UnreachableError, match=r"knows no master 'another' \(REDIS_SENTINEL_MASTER\)"):
-        await look(watched_redis.target(master="another"), lease_ttl_s=10)
+        await fetch_status(watched_redis.target(master="another"), lease_ttl_s=10)
     for wrong in ("", "wrong-canary"):
         with pytest.raises(ScheduleError, match="REDIS_SENTINEL_PASSWORD") as caught:
-            await look(watched_redis.target(password=wrong), lease_ttl_s=10)
+            await fetch_status(watched_redis.target(password=wrong), lease_ttl_s=10)
         assert "canary" not in str(caught.value)
     with pytest.raises(UnreachableError, match="no sentinel names a master"):
-        await look(watched_redis.target(ports=[free_port(), free_port()]), lease_ttl_s=10)
-    assert (await look(watched_redis.target(), lease_ttl_s=10)).stats.due == 0
+        await fetch_status(watched_redis.target(ports=[free_port(), free_port()]), lease_ttl_s=10)
+    assert (await fetch_status(watched_redis.target(), lease_ttl_s=10)).stats.due == 0
 
 
 async def test_without_a_quorum_the_master_is_still_found(watched_redis: WatchedRedis) -> None:

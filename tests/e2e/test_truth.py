@@ -198,7 +198,7 @@ TABLE = {
         for key in (KEYS.due, KEYS.lease, KEYS.late, KEYS.leader, KEYS.replicas)
     },
     "wrong type of the queue": Wrong(wrong_type(PENDING), "queue_unusable", "pending.*WRONGTYPE"),
-    "no worker": Wrong(no_worker, "queue_not_consumed", "no worker takes tasks"),
+    "no worker": Wrong(no_worker, "queue_not_consumed", "no worker is running"),
     "queue paused": Wrong(paused, "queue_paused", "paused"),
     "database empty": Wrong(no_rows, "database_empty", "no active monitor"),
     "all overdue": Wrong(all_overdue, "schedule_late", r"has waited for its check for 1\d\d s", "postgres"),

@@ -1,4 +1,4 @@
-"""deploy/prometheus/alerts.yaml: rules that Prometheus loads, about metrics and conditions that exist."""
+"""deploy/prometheus/alerts.yaml: rules that Prometheus loads, on metrics and conditions that exist."""
 
 import re
 from pathlib import Path
@@ -28,11 +28,11 @@ def unknown_metrics(expression: str) -> set[str]:
 
 
 def codes(expression: str) -> set[str]:
-    """The codes of conditions that it asks for."""
+    """The condition codes in the expression."""
     return {each for text in re.findall(r'code=~?"([^"]*)"', expression) for each in text.split("|")}
 
 
-def test_a_name_that_nothing_serves_is_found() -> None:
+def test_a_metric_that_no_replica_serves_is_found() -> None:
     assert unknown_metrics(f"{PREFIX}_claimed_total + {PREFIX}_claimed + {PREFIX}_gone") == {
         f"{PREFIX}_claimed",
         f"{PREFIX}_gone",
@@ -47,7 +47,7 @@ def test_the_file_has_the_shape_of_a_rules_file() -> None:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
-def test_a_rule_has_a_severity_and_a_remedy_and_asks_for_what_exists(rule: dict[str, Any]) -> None:
+def test_a_rule_has_severity_and_remedy_and_uses_existing_metrics(rule: dict[str, Any]) -> None:
     assert rule.keys() - {"for"} == {"alert", "expr", "labels", "annotations"}
     assert re.fullmatch(r"[A-Z][A-Za-z]+", rule["alert"])
     assert re.fullmatch(r"[1-9]\d*[smh]", rule.get("for", "1m"))
@@ -62,7 +62,7 @@ def test_a_rule_has_a_severity_and_a_remedy_and_asks_for_what_exists(rule: dict[
         assert rule["expr"].count(opening) == rule["expr"].count(closing)
 
 
-def test_every_condition_that_stops_checks_has_an_alert() -> None:
+def test_every_condition_above_note_has_an_alert() -> None:
     bad = {code for code, level in LEVELS.items() if level is not Level.NOTE} - {"draining"}
     by_metric = {"clock_skew": "redis_clock_skew_seconds", "queue_not_consumed": "oldest_pending_age_seconds"}
     asked = {code for rule in RULES for code in codes(rule["expr"])}

@@ -198,7 +198,7 @@ async def test_check_config_connect_tries_both_and_tells_what_works(tmp_path: Pa
     )
     assert [each.code for each in (both, database, neither, bad, unasked)] == [0, 3, 3, 2, 0]
     assert re.fullmatch(r"Redis: works: redis://\S+ answers, version [\d.]+", both.out.splitlines()[-2])
-    assert both.out.splitlines()[-1] == "The database: works: sqlite:new.db answers, and the tables are there"
+    assert both.out.splitlines()[-1] == "The database: works: sqlite:new.db answers, and the tables exist"
     assert database.out.splitlines()[-2].startswith("Redis: fails: Redis at redis://127.0.0.1:")
     assert database.out.splitlines()[-1].startswith("The database: works: ")
     assert neither.out.splitlines()[-1].startswith("The database: fails: postgres://127.0.0.1:")
@@ -433,7 +433,7 @@ async def test_status_tells_the_oldest_due_and_exits_1_where_it_is_too_old(
     assert re.search(r"failing +schedule_late: Monitor late has waited for its check for 9\d s", late.out), late.out
     assert "failing" not in patient.out
     for expected in (
-        r"leader +here-1-ab/cd \(for another \d\.\d s\)",
+        r"leader +here-1-ab/cd \(key expires in \d\.\d s\)",
         r"due +3 ",
         r"leased +1 ",
         r"overdue +2",

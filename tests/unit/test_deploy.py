@@ -1,4 +1,4 @@
-"""The image, the Compose file and the Kubernetes manifests: valid, confined, and in step with the settings."""
+"""The image, the Compose file and the Kubernetes manifests: valid, confined, and consistent with the settings."""
 
 import fnmatch
 import json
@@ -79,7 +79,7 @@ def test_shellcheck_accepts_the_scripts() -> None:
     assert all(os.access(script, os.X_OK) for script in scripts)
 
 
-def test_the_image_runs_as_nobody_in_particular_and_gets_its_signals() -> None:
+def test_the_image_runs_without_root_and_receives_signals() -> None:
     stage = last_stage()
     assert stage["USER"] == f"{UID}:{UID}"
     assert json.loads(stage["ENTRYPOINT"]) == ["peekaping-producer"]  # exec form: SIGTERM reaches the program
@@ -88,11 +88,11 @@ def test_the_image_runs_as_nobody_in_particular_and_gets_its_signals() -> None:
     assert "PYTHONUNBUFFERED=1" in stage["ENV"]
 
 
-def test_the_image_serves_probes_and_asks_the_cheap_one() -> None:
+def test_the_health_check_of_the_image_runs_probe_alone() -> None:
     stage = last_stage()
     python, *options, script = json.loads(stage["HEALTHCHECK"].partition("CMD ")[2])
     assert (python, options) == ("python", ["-I", "-S"])
-    assert f"site-packages/peekaping_producer/{Path(probe.__file__).name} {script}" in DOCKERFILE.read_text()
+    assert f"site-packages/{Path(probe.__file__).relative_to(ROOT)} {script}" in DOCKERFILE.read_text()
     assert f"METRICS_ADDR={METRICS_ADDR}" in stage["ENV"].split()
     assert stage["EXPOSE"] == METRICS_ADDR.partition(":")[2]
     (timeout,) = re.findall(r"--timeout=(\S+)", stage["HEALTHCHECK"])
@@ -113,7 +113,7 @@ def test_base_images_have_a_tag_and_it_is_not_latest() -> None:
     assert all(re.search(r":\d", image) for image in images), images
 
 
-def test_whatever_the_dockerfile_copies_exists_and_reaches_the_build() -> None:
+def test_everything_the_dockerfile_copies_exists_and_is_in_the_build_context() -> None:
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     allowed = [pattern.removeprefix("!") for pattern in ignored if pattern.startswith("!")]
     sources = [
@@ -193,7 +193,7 @@ def test_kubernetes_runs_several_confined_replicas() -> None:
         }
 
 
-def test_kubernetes_waits_as_long_as_the_program_may_take() -> None:
+def test_kubernetes_waits_as_long_as_start_and_stop_may_take() -> None:
     pod = manifest("Deployment")["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     startup = container["startupProbe"]
@@ -212,7 +212,7 @@ def test_kubernetes_probes_the_port_that_the_settings_open() -> None:
 
 
 def test_kubernetes_sets_settings_that_exist_and_keeps_secrets_in_the_secret() -> None:
-    # Applying the folder must not replace a real secret by the example.
+    # Applying the folder must not replace a real secret with the example.
     assert not list(KUBERNETES.glob("*secret*"))
     plain, secret = manifest("ConfigMap")["data"], manifest("Secret")["stringData"]
     (container,) = manifest("Deployment")["spec"]["template"]["spec"]["containers"]
@@ -226,7 +226,7 @@ def test_kubernetes_sets_settings_that_exist_and_keeps_secrets_in_the_secret() -
 
 
 def has_kustomize() -> bool:
-    """Whether there is a kubectl of 1.27 or later, whose kustomize is version 5."""
+    """Whether kubectl is 1.27 or later, whose kustomize is version 5."""
     if shutil.which("kubectl") is None:
         return False
     version = subprocess.run(["kubectl", "version", "--client"], capture_output=True, text=True, check=False)
@@ -247,7 +247,7 @@ def test_kustomize_applies_every_manifest_and_names_the_image_in_one_place() -> 
     assert {container["image"] for container in pod["initContainers"] + pod["containers"]} == {image["name"]}
 
 
-def test_kubernetes_creates_no_tables_beside_peekaping_and_does_in_a_database_of_ones_own() -> None:
+def test_kubernetes_creates_tables_in_a_database_of_its_own_only() -> None:
     deployment = manifest("Deployment")
     (first,) = deployment["spec"]["template"]["spec"]["initContainers"]
     assert first["args"] == ["migrate", "--check"]
@@ -266,7 +266,7 @@ def test_kubernetes_creates_no_tables_beside_peekaping_and_does_in_a_database_of
 @pytest.mark.parametrize(("folder", "args"), [(KUBERNETES, ["migrate", "--check"]), (OWN_DATABASE, ["migrate"])])
 def test_kubectl_builds_what_it_would_apply(folder: Path, args: list[str]) -> None:
     if not has_kustomize():
-        return  # Debian 12 has none that is new enough; what stands above is all that is known there
+        return  # no kubectl in Debian 12 is new enough; the tests above still check the files
     built = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, text=True, check=True)
     documents = list(yaml.safe_load_all(built.stdout))
     assert [each["kind"] for each in documents] == ["ConfigMap", "Deployment", "PodDisruptionBudget"]

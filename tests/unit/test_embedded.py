@@ -1,4 +1,4 @@
-"""The embedded server and the leash: started, restarted, and never left behind."""
+"""The embedded server and child processes: started, restarted, and ended with this process."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from peekaping_producer.demo import embedded
 from peekaping_producer.demo.embedded import EmbeddedServerError, RedisServer
 from peekaping_producer.redis_client.client import redis_for
-from peekaping_producer.service import child_processes as leash
+from peekaping_producer.service import child_processes
 from tests.kit.redis import target_of
 from tests.kit.requirements import need
 
@@ -31,7 +31,7 @@ def gone(pid: int) -> bool:
 def wait_until(condition: Callable[[], object], within: float = 10.0) -> None:
     deadline = time.monotonic() + within
     while not condition():
-        assert time.monotonic() < deadline, "it did not become true"
+        assert time.monotonic() < deadline, "the condition stayed false"
         time.sleep(0.02)
 
 
@@ -76,22 +76,22 @@ async def test_nothing_is_left_after_the_end() -> None:
     assert not directory.exists()
     with pytest.raises(EmbeddedServerError, match="not running"):
         _ = server.pid
-    await server.stop()  # a second stop is nothing
+    await server.stop()  # stopping twice is allowed
 
 
-async def test_a_server_that_asks_for_a_password_counts_as_started() -> None:
+async def test_a_server_that_requires_a_password_counts_as_started() -> None:
     async with embedded.redis_server(args=("--requirepass", "hunter2")) as server:
         assert not gone(server.pid)
 
 
-async def test_an_early_end_tells_the_last_lines(tmp_path: Path) -> None:
-    with pytest.raises(EmbeddedServerError, match=r"ended with exit code 1: .*no-such-setting"):
+async def test_an_early_exit_is_reported_with_the_last_lines(tmp_path: Path) -> None:
+    with pytest.raises(EmbeddedServerError, match=r"exited with code 1: .*no-such-setting"):
         async with embedded.redis_server(tmp_path, args=("--no-such-setting", "1")):
             pass
 
 
-async def test_a_wanted_port_that_is_taken_is_an_error(private_redis: RedisServer, tmp_path: Path) -> None:
-    """A server does answer there: it is its pid that shows that it is not ours."""
+async def test_a_given_port_that_is_taken_is_an_error(private_redis: RedisServer, tmp_path: Path) -> None:
+    """Another server answers there; its pid differs."""
     with pytest.raises(EmbeddedServerError, match="already in use"):
         async with embedded.redis_server(tmp_path, port=private_redis.port):
             pass
@@ -113,7 +113,7 @@ def test_without_any_binary_the_error_names_the_packages(monkeypatch: pytest.Mon
         embedded.find_binary()
 
 
-def test_without_the_wheel_a_server_on_path_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_the_wheel_a_server_on_path_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     (tmp_path / "valkey-server").write_text("#!/bin/sh\n")
@@ -146,16 +146,16 @@ def test_a_killed_parent_leaves_no_server_and_no_directory() -> None:
 
 KEEPER = """
 import subprocess, sys, time
-from peekaping_producer.service import child_processes as leash
+from peekaping_producer.service import child_processes
 
-process = leash.start(["sleep", "60"], output=subprocess.DEVNULL, means=sys.argv[1])
+process = child_processes.start(["sleep", "60"], output=subprocess.DEVNULL, means=sys.argv[1])
 print(process.pid, flush=True)
 time.sleep(60)
 """
 
 
 @pytest.mark.parametrize("means", ["signal", "pipe"] if sys.platform == "linux" else ["pipe"])
-def test_the_leash_kills_the_child_of_a_killed_parent(means: str) -> None:
+def test_the_child_of_a_killed_parent_is_killed(means: str) -> None:
     with subprocess.Popen([sys.executable, "-c", KEEPER, means], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout
         pid = int(parent.stdout.readline())
@@ -165,26 +165,26 @@ def test_the_leash_kills_the_child_of_a_killed_parent(means: str) -> None:
 
 
 @pytest.mark.parametrize("means", ["signal", "pipe"] if sys.platform == "linux" else ["pipe"])
-def test_a_leashed_child_has_its_own_pid_and_no_stdin(means: leash.Means, tmp_path: Path) -> None:
+def test_a_child_has_its_own_pid_and_no_stdin(means: child_processes.Means, tmp_path: Path) -> None:
     with (tmp_path / "out").open("w+b") as output:
-        process = leash.start(["sh", "-c", "cat; echo $$"], output=output, means=means)
+        process = child_processes.start(["sh", "-c", "cat; echo $$"], output=output, means=means)
         wait_until(lambda: process.poll() is not None)
-        assert leash.end(process, grace=5) == 0
+        assert child_processes.end(process, grace=5) == 0
         output.seek(0)
         assert int(output.read()) == process.pid
 
 
-async def test_the_leash_holds_outside_the_main_thread(tmp_path: Path) -> None:
+async def test_a_child_survives_the_thread_that_started_it(tmp_path: Path) -> None:
     """With PR_SET_PDEATHSIG the child would be killed as soon as the thread that started it ends."""
     with (tmp_path / "out").open("w+b") as output:
-        process = await asyncio.to_thread(leash.start, ["sleep", "60"], output=output)
+        process = await asyncio.to_thread(child_processes.start, ["sleep", "60"], output=output)
         assert process.stdin is not None
-        leash.end(process, grace=5)
+        child_processes.end(process, grace=5)
 
 
-def test_a_program_that_cannot_be_run_says_so(tmp_path: Path) -> None:
+def test_a_program_that_cannot_be_run_exits_with_127(tmp_path: Path) -> None:
     with (tmp_path / "out").open("w+b") as output:
-        process = leash.start(["no-such-program"], output=output)
+        process = child_processes.start(["no-such-program"], output=output)
         wait_until(lambda: process.poll() is not None)
         output.seek(0)
         assert (process.returncode, output.read()) == (

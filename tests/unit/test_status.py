@@ -1,4 +1,4 @@
-"""What `status` makes of the schedule, the queue and the replicas' reports."""
+"""Status: what it derives from the schedule, the queue and the reports of the replicas."""
 
 import json
 
@@ -35,21 +35,21 @@ def report(**fields: object) -> Report:
     return Report("other", NOW_MS, encode_report(ReplicaReport(**fields)))
 
 
-def test_all_is_well() -> None:
+def test_a_healthy_status() -> None:
     well = status()
     assert (well.conditions, well.is_failing) == ([], False)
     assert well.as_json()["healthy"] is True
-    assert "node/term (for another 9.0 s)" in "\n".join(well.lines())
+    assert "node/term (key expires in 9.0 s)" in "\n".join(well.lines())
 
 
 @pytest.mark.parametrize(
-    ("seen", "code", "said"),
+    ("seen", "code", "expected"),
     [
         (status(oldest_due_ms=NOW_MS - 61_000.0, oldest_id="m1", overdue=4), "schedule_late", "m1 has waited"),
         (status(leader=None, leader_ttl_ms=None, leaderless_s=2.0), "no_leader", "No replica leads"),
         (status(lease_excess_ms=61_000), "lease_absurd", "61 s later than LEASE_TTL allows"),
-        (status(leader="gone/1", leader_ttl_ms=3_579_000), "leader_key_absurd", "gone/1 for another 3579 s"),
-        (status(leader="gone/1", leader_ttl_ms=None), "leader_key_absurd", "gone/1 without an end"),
+        (status(leader="gone/1", leader_ttl_ms=3_579_000), "leader_key_absurd", "(gone/1) expires in 3579 s"),
+        (status(leader="gone/1", leader_ttl_ms=None), "leader_key_absurd", "(gone/1) does not expire"),
         (status(write_refused="OOM command not allowed"), "redis_refuses_writes", "OOM"),
         (status(problems=("peekaping:sched:due: WRONGTYPE x",)), "redis_keys_unusable", "peekaping:sched:due"),
         (status(skew_s=3600.0), "clock_skew", "3600 s ahead of"),
@@ -63,11 +63,11 @@ def test_all_is_well() -> None:
         (status(queue=Queue({}, None, False, 0, ("asynq:x: WRONGTYPE",))), "queue_unusable", "asynq:x"),
     ],
 )
-def test_what_is_wrong_is_said_and_fails(seen: Status, code: str, said: str) -> None:
+def test_each_condition_is_reported_and_fails(seen: Status, code: str, expected: str) -> None:
     assert [each.code for each in seen.conditions] == [code]
-    assert said in seen.conditions[0].reason
+    assert expected in seen.conditions[0].reason
     assert seen.is_failing
-    assert any(code in line and said in line for line in seen.lines())
+    assert any(code in line and expected in line for line in seen.lines())
     assert json.loads(json.dumps(seen.as_json()))["conditions"][0]["code"] == code
 
 
@@ -81,22 +81,22 @@ def test_what_is_wrong_is_said_and_fails(seen: Status, code: str, said: str) -> 
         status(queue=Queue({"pending": 100_000}, 59.0, False, 3)),
     ],
 )
-def test_what_may_be_for_a_moment_does_not_fail(seen: Status) -> None:
+def test_short_deviations_do_not_fail(seen: Status) -> None:
     assert not seen.is_failing
 
 
-def test_what_only_a_replica_knows_is_read_from_its_report() -> None:
-    odd = {"monitor_id": "m1", "kind": "monitor.refused", "reason": "Its task is refused."}
+def test_state_of_a_replica_is_read_from_its_report() -> None:
+    anomaly = {"monitor_id": "m1", "kind": "monitor.refused", "reason": "Its task is refused."}
     seen = status(
         reports=(
-            report(conditions=(Condition("database_empty", "Empty."),), anomalies=(odd,), leads=True, set_aside=1),
+            report(conditions=(Condition("database_empty", "Empty."),), anomalies=(anomaly,), leads=True, set_aside=1),
             Report("broken", NOW_MS, b'{"conditions": 7}'),
         )
     )
     assert seen.is_failing
     assert seen.conditions == [Condition("database_empty", "Empty. (reported by other)")]
     found = seen.as_json()
-    assert found["anomalies"] == [odd]
+    assert found["anomalies"] == [anomaly]
     assert found["replicas"] == {
         "other": {"leads": True, "set_aside": 1, "unschedulable": 0},
         "broken": {"leads": False, "set_aside": 0, "unschedulable": 0},
@@ -116,7 +116,7 @@ def test_a_code_of_a_newer_replica_counts_as_a_note() -> None:
 
 
 @pytest.mark.parametrize("text", [b"", b"no json", b"[" * 100_000, b"\xff", b'{"anomalies": [{"a": 1}]}'])
-def test_a_report_of_another_form_says_nothing(text: bytes) -> None:
+def test_a_malformed_report_is_empty(text: bytes) -> None:
     assert decode_report(text) == ReplicaReport()
 
 

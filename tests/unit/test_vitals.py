@@ -242,7 +242,7 @@ async def test_a_queue_that_nothing_takes_from_is_a_remark(scene: Scene) -> None
     scene.broker.answer = Queue({"pending": 9}, 75.0, False, 0)
     await scene.vitals.run_once()
     assert scene.vitals.unready() == {}
-    assert "queue_not_consumed: The next of 9 pending tasks has waited for 75 s" in scene.vitals.notes()[0]
+    assert "queue_not_consumed: The oldest of 9 pending tasks has waited for 75 s" in scene.vitals.notes()[0]
 
 
 async def test_what_the_replica_itself_knows_goes_into_its_report_and_nothing_else(scene: Scene) -> None:

@@ -1,7 +1,7 @@
 -- Takes the oldest task of the queue, as asynq's workers do.
 -- KEYS  1 pending  2 active  3 lease  4 paused
 -- ARGV  1 prefix of a task's key  2 lease TTL in s
--- returns {task id, TaskMessage bytes, pending_since in ns}, or false where there is nothing to take
+-- returns {task id, TaskMessage bytes, pending_since in ns}, or false if the queue is paused or empty
 if redis.call('EXISTS', KEYS[4]) == 1 then return false end
 local id = redis.call('RPOPLPUSH', KEYS[1], KEYS[2])
 if not id then return false end

@@ -1,4 +1,4 @@
-"""All that has to run before there is something to see: Redis, a database with monitors, their target, two replicas."""
+"""What the demo runs: Redis, a database with monitors, their target, two replicas."""
 
 import sqlite3
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ from peekaping_producer.errors import ConfigError, UnreachableError
 from peekaping_producer.migrate import migrate
 from peekaping_producer.monitors.monitor import Monitor
 from peekaping_producer.redis_client.client import redis_for
-from peekaping_producer.service import child_processes as leash
+from peekaping_producer.service import child_processes
 from peekaping_producer.settings import Settings
 from peekaping_producer.targets import DatabaseTarget
 
@@ -27,24 +27,24 @@ REPLICAS = 2
 _MOST_CONNECTIONS = 100
 
 
-class Scene(msgspec.Struct, frozen=True):
-    """What is running."""
+class Environment(msgspec.Struct, frozen=True):
+    """The running parts."""
 
     redis: Redis
-    where: str
-    """Which Redis that is, for the viewer."""
+    redis_text: str
+    """Address and kind of the Redis server, for the output."""
     monitors: list[Monitor]
     replicas: list[Replica]
 
 
 @asynccontextmanager
-async def open_scene(given: Settings | None) -> AsyncIterator[Scene]:
-    """Everything, for the length of the `async with`; no process and no file outlives it, nor this process.
+async def open_environment(given: Settings | None) -> AsyncIterator[Environment]:
+    """Start everything for the duration of the `async with`; no process and no file outlives it.
 
-    Redis is that of the `given` settings, or for None an embedded server. Raises ProducerError.
+    Redis is that of the `given` settings, or an embedded server for None. Raises ProducerError.
     """
     async with AsyncExitStack() as stack:
-        directory = stack.enter_context(leash.directory("peekaping-demo-"))
+        directory = stack.enter_context(child_processes.directory("peekaping-demo-"))
         settings = await stack.enter_async_context(_redis_server(directory, given))
         redis = await stack.enter_async_context(_client(settings))
         monitors = await stack.enter_async_context(open_target())
@@ -56,14 +56,14 @@ async def open_scene(given: Settings | None) -> AsyncIterator[Scene]:
         for replica in replicas:
             stack.push_async_callback(replica.stop)
             replica.start()
-        kind = "embedded, for this demo" if given is None else "given; empty, and left empty"
-        yield Scene(redis, f"Redis: {settings.redis_target()} ({kind})", monitors, replicas)
+        kind = "embedded" if given is None else "from the settings; emptied at the end"
+        yield Environment(redis, f"Redis: {settings.redis_target()} ({kind})", monitors, replicas)
 
 
 @asynccontextmanager
 async def _redis_server(directory: Path, given: Settings | None) -> AsyncIterator[Settings]:
     if given is not None:
-        async with _borrowed(given):
+        async with _existing_redis(given):
             yield given
         return
     try:
@@ -75,8 +75,8 @@ async def _redis_server(directory: Path, given: Settings | None) -> AsyncIterato
 
 
 @asynccontextmanager
-async def _borrowed(given: Settings) -> AsyncIterator[None]:
-    """Somebody's Redis: only with an empty database, which is left empty."""
+async def _existing_redis(given: Settings) -> AsyncIterator[None]:
+    """Use an existing Redis, whose database must be empty and is empty again at the end."""
     async with _client(given) as redis:
         try:
             keys = await redis.dbsize()
