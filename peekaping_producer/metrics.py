@@ -126,7 +126,7 @@ class Metrics:
         )
         self.schedule_changes = counter("schedule_changes_total", "Due times added, moved or removed.", "change")
         self.events = counter("events_total", "Monitor events, by what was done with them.", "type", "result")
-        self.anomalies = counter("monitor_oddities_total", "Odd monitors seen while loading or building.", "kind")
+        self.anomalies = counter("monitor_anomalies_total", "Odd monitors seen while loading or building.", "kind")
         self.redis_errors = counter("redis_errors_total", "Calls to Redis that failed.", "where")
         self.store_errors = counter("store_errors_total", "Reads of the database that failed.", "where")
         build = Gauge(f"{PREFIX}_build_info", "Always 1.", ["version"], registry=registry)

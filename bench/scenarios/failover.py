@@ -7,7 +7,7 @@ import time
 from bench.figures import Figure
 from bench.harness import Harness, Process
 from bench.options import Options
-from peekaping_producer.producer.loops.leader import TTL_S
+from peekaping_producer.producer.timing import TIMING
 from peekaping_producer.schedule.keys import KEYS
 from tests.kit.replicas import leader_pid
 
@@ -30,7 +30,7 @@ async def _round(harness: Harness, how: signal.Signals) -> float:
     async with harness.replicas(2) as replicas:
         leader = await _leader(harness, replicas)
         await asyncio.sleep(2)  # both are up, and the other one has asked in vain
-        while await harness.redis.pttl(KEYS.leader) < TTL_S * 1000 - 50:
+        while await harness.redis.pttl(KEYS.leader) < TIMING.leader_ttl_s * 1000 - 50:
             await asyncio.sleep(0.005)
         leader.send_signal(how)
         began_at = time.monotonic()

@@ -126,7 +126,7 @@ def _seconds(text: str) -> float:
 
 
 def _run(_args: argparse.Namespace) -> int:
-    from peekaping_producer.producer.replica import Producer
+    from peekaping_producer.producer.wiring import build
 
     settings = load_settings()
     _set_up_logs(settings)
@@ -134,7 +134,7 @@ def _run(_args: argparse.Namespace) -> int:
     async def life() -> None:
         code = 0
         try:
-            await Producer(settings).run()
+            await build(settings).run()
         except StartInterruptedError:
             code = 130
         except TaskDiedError as error:

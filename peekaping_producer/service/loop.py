@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import contextmanager
 
 from redis.exceptions import RedisError
 
@@ -16,10 +17,10 @@ class LoopDone(Exception):  # noqa: N818 - no error: the loop has nothing left t
 
 
 class Loop:
-    """Runs one turn after another and knows whether it advances.
+    """Runs one turn after another, and measures whether it advances.
 
-    Between `beat` and `rest` the loop is at work: one that is for too long without another beat is wedged. Waiting for
-    something that may rightly never come (a due monitor, an event) is rest.
+    A turn is at work, but for what it encloses in `waiting`. A loop that is at work for too long without advancing is
+    stalled.
     """
 
     def __init__(
@@ -42,17 +43,22 @@ class Loop:
         self._backoff = Backoff(0.1, longest_backoff_s)
         self._busy_since: float | None = None
 
-    def beat(self) -> None:
-        """At work, and advancing."""
-        self._busy_since = time.monotonic()
-
-    def rest(self) -> None:
-        """Waiting, which may take any time."""
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Enclose a wait that may take any time: for a due monitor, an event, a lock, a free connection."""
         self._busy_since = None
+        try:
+            yield
+        finally:
+            self.advanced()
+
+    def advanced(self) -> None:
+        """A step has ended."""
+        self._busy_since = time.monotonic()
 
     @property
     def stalled_s(self) -> float:
-        """Seconds since the last sign of life of a loop that is at work; 0 at rest."""
+        """Seconds since a loop that is at work has advanced; 0 for one that waits."""
         return 0.0 if self._busy_since is None else time.monotonic() - self._busy_since
 
     async def run(self, turn: Callable[[], Awaitable[float]]) -> None:
@@ -72,7 +78,7 @@ class Loop:
 
     async def _take(self, turn: Callable[[], Awaitable[float]]) -> float:
         """Take one turn; returns the seconds until the next."""
-        self.beat()
+        self.advanced()
         started_at = time.monotonic()
         try:
             pause = await turn()
@@ -86,7 +92,7 @@ class Loop:
             self.succeeded()
             return pause
         finally:
-            self.rest()
+            self._busy_since = None
         if time.monotonic() - started_at > self._longest_backoff_s:
             self._backoff.reset()  # the turn itself was pause enough, or worked for long before it failed
         return self._backoff.delay()
@@ -99,4 +105,5 @@ class Loop:
 
     def worked(self, dependency: str) -> None:
         """A call to `dependency` worked, whatever becomes of the rest of the turn."""
+        self.advanced()
         self._dependencies.worked(dependency)

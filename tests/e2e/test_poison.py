@@ -90,7 +90,7 @@ async def names(env: Mapping[str, str], expected: Mapping[str, tuple[str, str]])
 async def counts(port: int, poisons: Mapping[str, Poison]) -> bool:
     async with ClientSession() as session, session.get(f"http://{HOST}:{port}/metrics") as response:
         text = await response.text()
-    kinds = set(re.findall(r'^peekaping_producer_monitor_oddities_total{kind="(.*)"} [1-9]', text, re.MULTILINE))
+    kinds = set(re.findall(r'^peekaping_producer_monitor_anomalies_total{kind="(.*)"} [1-9]', text, re.MULTILINE))
     kinds_expected = {each.anomaly for each in poisons.values() if each.anomaly}
     unschedulable = sum(each.anomaly == "monitor.unschedulable" for each in poisons.values())
     refused = sum(each.anomaly == "monitor.refused" for each in poisons.values())

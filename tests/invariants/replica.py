@@ -9,10 +9,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from hashlib import sha1
 from typing import Any
-from unittest.mock import patch
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -21,7 +19,8 @@ from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.errors import StoreUnavailableError
 from peekaping_producer.monitors.events import CHANNEL_PREFIX, TYPES
 from peekaping_producer.monitors.monitor import Plan
-from peekaping_producer.producer.replica import Producer
+from peekaping_producer.producer import replica as product
+from peekaping_producer.producer.wiring import parts_of
 from peekaping_producer.redis_client.client import SOCKET_TIMEOUT_S
 from peekaping_producer.redis_client.script import Script
 from peekaping_producer.schedule import Schedule
@@ -203,21 +202,17 @@ class Replica:
         self.gate = Gate()
         self.frozen = False
         self._loop = Loop()
-        with patch.multiple(
-            "peekaping_producer.producer.replica",
-            redis_for=lambda *_args, **_options: self.gate,
-            store_for=lambda *_args, **_options: GatedStore(database, self.gate),
-            Schedule=partial(Schedule, clock=TEST_CLOCK),
-            AsynqBroker=partial(AsynqBroker, clock=TEST_CLOCK),
-        ):
-            self._producer = Producer(_SETTINGS)
-        self._name_scripts(mutation)
-        self._life = self._loop.create_task(self._producer._work())
+        redis: Any = self.gate
+        schedule = Schedule(redis, lease_ttl_s=_SETTINGS.lease_ttl, clock=TEST_CLOCK)
+        broker = AsynqBroker(redis, clock=TEST_CLOCK)
+        self._name_scripts(mutation, schedule, broker)
+        parts = parts_of(_SETTINGS, redis, GatedStore(database, self.gate), schedule, broker)
+        self._replica = product.Replica(_SETTINGS, parts)
+        self._life = self._loop.create_task(self._replica.work())
         self.turn()
 
-    def _name_scripts(self, mutation: Mutation | None) -> None:
-        worker = self._producer._workers[0]
-        for owner in (worker._schedule, worker._broker):
+    def _name_scripts(self, mutation: Mutation | None, *owners: object) -> None:
+        for owner in owners:
             for script in vars(owner).values():
                 if isinstance(script, Script):
                     if mutation and mutation.script == script.name:
@@ -230,12 +225,12 @@ class Replica:
     @property
     def term(self) -> str | None:
         """The term that it leads."""
-        return self._producer._leader.term
+        return self._replica.parts.leader.term
 
     @property
     def stopping(self) -> bool:
         """Whether it was told to stop."""
-        return self._producer._stopping.is_set()
+        return self._replica._stopping.is_set()
 
     @property
     def ended(self) -> bool:
@@ -266,8 +261,8 @@ class Replica:
 
     def terminate(self) -> None:
         """SIGTERM, once."""
-        if not self._producer._stopping.is_set():
-            self._producer.stop()
+        if not self._replica._stopping.is_set():
+            self._replica.stop()
         self.turn()
 
     def kill(self) -> None:

@@ -13,6 +13,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from redis import Redis
 
+from peekaping_producer.brokers import asynq
+from peekaping_producer.producer.loops import hints, sync, worker
 from tests.invariants import strangers
 from tests.invariants.ledger import LEASE_TTL_MS, Broken
 from tests.invariants.replica import Mutation
@@ -156,8 +158,8 @@ async def _all_or_nothing(
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=str)
 def test_the_walk_finds_a_guard_that_is_gone(server: Redis, mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("worker", "sync", "hints", "brokers.asynq") if mutant.mutation is None else ():
-        monkeypatch.setattr(f"peekaping_producer.{module}.isolate", _all_or_nothing)
+    for module in (worker, sync, hints, asynq) if mutant.mutation is None else ():
+        monkeypatch.setattr(module, "isolate", _all_or_nothing)
     walked: list[int] = []
     with pytest.raises(Broken) as found:
         run_state_machine_as_test(

@@ -2,47 +2,44 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 import pytest
 from redis.asyncio import Redis
 
 from peekaping_producer.brokers.asynq import AsynqBroker
-from peekaping_producer.metrics import Metrics
-from peekaping_producer.monitors.task import TaskBuilder
-from peekaping_producer.producer.anomalies import Anomalies
-from peekaping_producer.producer.loops.claims import Claims
-from peekaping_producer.producer.loops.hints import Hints
-from peekaping_producer.producer.loops.reclaimer import Reclaimer
-from peekaping_producer.producer.loops.sync import Sync
-from peekaping_producer.producer.loops.worker import Worker
+from peekaping_producer.producer.replica import Parts
+from peekaping_producer.producer.timing import Timing
+from peekaping_producer.producer.wiring import parts_of
 from peekaping_producer.schedule import Schedule
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.service.aio import cancel_and_wait
-from peekaping_producer.service.dependencies import Dependencies
-from peekaping_producer.service.isolation import Suspects
 from tests.clock import Clock
 from tests.kit.asynq_peer import PENDING
 from tests.memory_store import MemoryStore
+from tests.settings_loading import PARTS, load
 
 TERM = "node/term"
+SETTINGS = load(**PARTS, REDIS_HOST="redis", PRODUCER_CONCURRENCY="1", CLAIM_BATCH="500")
 
 
-@dataclass
-class Parts:
-    redis: Redis
-    clock: Clock
-    schedule: Schedule
-    broker: AsynqBroker
-    store: MemoryStore
-    metrics: Metrics
-    claims: Claims
-    hints: Hints
-    sync: Sync
-    worker: Worker
-    reclaimer: Reclaimer
-    suspects: Suspects
-    anomalies: Anomalies
+class Harness:
+    """The parts of a replica, and what tests ask about them."""
+
+    def __init__(self, parts: Parts, store: MemoryStore, clock: Clock) -> None:
+        self.redis = parts.redis
+        self.clock = clock
+        self.schedule = parts.schedule
+        self.broker = parts.broker
+        self.store = store
+        self.metrics = parts.metrics
+        self.claims = parts.claims
+        self.hints = parts.hints
+        self.sync = parts.sync
+        self.events = parts.events
+        self.worker = parts.workers[0]
+        self.reclaimer = parts.reclaimer
+        self.suspects = parts.suspects
+        self.anomalies = parts.anomalies
 
     async def due(self) -> dict[str, float]:
         return {each.decode(): score for each, score in await self.redis.zrange(KEYS.due, 0, -1, withscores=True)}
@@ -69,50 +66,13 @@ async def nothing_runs_on() -> AsyncIterator[None]:
 
 
 @pytest.fixture
-async def parts(redis: Redis, clock: Clock, schedule: Schedule, broker: AsynqBroker) -> Parts:
+def timing() -> Timing:
+    """Tests shorten what they wait for."""
+    return Timing(read_again_after_s=0.0)
+
+
+@pytest.fixture
+async def parts(redis: Redis, clock: Clock, schedule: Schedule, broker: AsynqBroker, timing: Timing) -> Harness:
     await redis.set(KEYS.leader, TERM)
-    store, metrics = MemoryStore(), Metrics()
-    claims = Claims(schedule, metrics, batch=500)
-    dependencies = Dependencies(metrics)
-    anomalies = Anomalies(metrics)
-    suspects = Suspects()
-    hints = Hints(schedule, store, claims, anomalies=anomalies, metrics=metrics, dependencies=dependencies)
-
-    async def no_sleep(_seconds: float) -> None: ...
-
-    return Parts(
-        redis,
-        clock,
-        schedule,
-        broker,
-        store,
-        metrics,
-        claims,
-        hints,
-        Sync(
-            schedule=schedule,
-            store=store,
-            broker=broker,
-            hints=hints,
-            anomalies=anomalies,
-            metrics=metrics,
-            dependencies=dependencies,
-            interval_s=30,
-            sleep=no_sleep,
-        ),
-        Worker(
-            0,
-            claims=claims,
-            schedule=schedule,
-            store=store,
-            builder=TaskBuilder(server_zone="UTC", report=anomalies.report),
-            broker=broker,
-            suspects=suspects,
-            anomalies=anomalies,
-            metrics=metrics,
-            dependencies=dependencies,
-        ),
-        Reclaimer(schedule, claims, metrics, dependencies),
-        suspects,
-        anomalies,
-    )
+    store = MemoryStore()
+    return Harness(parts_of(SETTINGS, redis, store, schedule, broker, timing=timing), store, clock)

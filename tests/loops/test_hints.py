@@ -9,17 +9,16 @@ from redis.asyncio import Redis
 
 from peekaping_producer.errors import StaleTermError, StoreUnavailableError
 from peekaping_producer.monitors.events import monitor_id_of
-from peekaping_producer.producer.loops import hints as hints_module
 from peekaping_producer.producer.loops.events import EventListener
+from peekaping_producer.producer.timing import Timing
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.service.aio import cancel_and_wait
-from peekaping_producer.service.dependencies import Dependencies
 from tests.kit.waiting import until
-from tests.loops.conftest import TERM, Parts
+from tests.loops.conftest import TERM, Harness
 from tests.memory_store import monitor
 
 
-async def test_a_hint_places_what_runs_and_removes_what_does_not(parts: Parts) -> None:
+async def test_a_hint_places_what_runs_and_removes_what_does_not(parts: Harness) -> None:
     parts.store.put(monitor("m1"), monitor("m2", active=False))
     await parts.redis.zadd(KEYS.due, {"m2": 1, "m3": 1, "m4": 1})
     parts.hints.add(["m1", "m2", "m3"])
@@ -28,7 +27,7 @@ async def test_a_hint_places_what_runs_and_removes_what_does_not(parts: Parts) -
     assert len(parts.hints) == 0
 
 
-async def test_a_delete_takes_the_lease_too_so_that_the_claim_is_lost(parts: Parts) -> None:
+async def test_a_delete_takes_the_lease_too_so_that_the_claim_is_lost(parts: Harness) -> None:
     parts.store.put(monitor("m1"))
     await parts.redis.zadd(KEYS.due, {"m1": parts.clock.now_ms})
     claim = await parts.schedule.claim(1)
@@ -40,7 +39,7 @@ async def test_a_delete_takes_the_lease_too_so_that_the_claim_is_lost(parts: Par
     assert (await parts.pending(), await parts.due(), await parts.leased()) == (set(), {}, set())
 
 
-async def test_an_edit_of_a_leased_monitor_waits_for_the_lease_and_loses_no_tick(parts: Parts) -> None:
+async def test_an_edit_of_a_leased_monitor_waits_for_the_lease_and_loses_no_tick(parts: Harness) -> None:
     parts.store.put(monitor("m1", 86400))
     await parts.redis.zadd(KEYS.due, {"m1": parts.clock.now_ms})
     claim = await parts.schedule.claim(1)
@@ -55,12 +54,9 @@ async def test_an_edit_of_a_leased_monitor_waits_for_the_lease_and_loses_no_tick
     assert await parts.due() == {"m1": parts.tick(30)}
 
 
-async def test_a_lease_that_stays_is_asked_about_less_and_less_often(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("timing", [Timing(retry_leased_s=0.02, longest_retry_s=0.08)])
+async def test_a_lease_that_stays_is_asked_about_less_and_less_often(parts: Harness) -> None:
     """Rows that nobody can read stay leased: thousands of them must not be read four times a second."""
-    monkeypatch.setattr(hints_module, "_RETRY_LEASED_S", 0.02)
-    monkeypatch.setattr(hints_module, "_LONGEST_RETRY_S", 0.08)
     parts.store.put(monitor("m1", 60))
     await parts.redis.zadd(KEYS.due, {"m1": parts.clock.now_ms})
     await parts.schedule.claim(1)
@@ -78,7 +74,7 @@ async def test_a_lease_that_stays_is_asked_about_less_and_less_often(
     assert parts.hints._retry_s == {}
 
 
-async def test_ten_thousand_hints_for_one_monitor_are_one_read(parts: Parts) -> None:
+async def test_ten_thousand_hints_for_one_monitor_are_one_read(parts: Harness) -> None:
     parts.store.put(monitor("m1"))
     for _ in range(10_000):
         parts.hints.add(["m1"])
@@ -87,13 +83,13 @@ async def test_ten_thousand_hints_for_one_monitor_are_one_read(parts: Parts) -> 
     assert len(parts.hints) == 0
 
 
-async def test_more_hints_than_can_be_remembered_ask_for_a_sync(parts: Parts) -> None:
+async def test_more_hints_than_can_be_remembered_ask_for_a_sync(parts: Harness) -> None:
     parts.hints.add(f"m{n}" for n in range(150_000))
     assert len(parts.hints) == 100_000
     assert parts.hints.overflowed
 
 
-async def test_a_failing_database_loses_no_hint(parts: Parts) -> None:
+async def test_a_failing_database_loses_no_hint(parts: Harness) -> None:
     parts.hints.add(["m1", "m2"])
     parts.store.away = True
     with pytest.raises(StoreUnavailableError):
@@ -101,7 +97,7 @@ async def test_a_failing_database_loses_no_hint(parts: Parts) -> None:
     assert len(parts.hints) == 2
 
 
-async def test_hints_of_a_stale_term_change_nothing(parts: Parts) -> None:
+async def test_hints_of_a_stale_term_change_nothing(parts: Harness) -> None:
     parts.store.put(monitor("m1"))
     parts.hints.add(["m1"])
     with pytest.raises(StaleTermError):
@@ -131,22 +127,15 @@ def test_an_event_of_another_form_is_refused(message: bytes) -> None:
 
 
 @pytest.fixture
-async def listener(parts: Parts) -> EventListener:
-    return EventListener(
-        parts.redis,
-        parts.hints,
-        is_id=parts.store.is_id,
-        on_subscribed=parts.sync.request,
-        metrics=parts.metrics,
-        dependencies=Dependencies(parts.metrics),
-    )
+async def listener(parts: Harness) -> EventListener:
+    return parts.events
 
 
 async def publish(redis: Redis, kind: str, data: bytes | str) -> None:
     await redis.publish(f"peekaping:events:{kind}", data)
 
 
-async def test_events_are_hinted_counted_and_never_fatal(parts: Parts, listener: EventListener) -> None:
+async def test_events_are_hinted_counted_and_never_fatal(parts: Harness, listener: EventListener) -> None:
     listening = asyncio.create_task(listener.run())
     await until(lambda: parts.sync._soon.is_set(), "subscribed")
     await publish(parts.redis, "monitor.created", json.dumps({"type": "monitor.created", "payload": {"id": "m1"}}))
@@ -163,7 +152,7 @@ async def test_events_are_hinted_counted_and_never_fatal(parts: Parts, listener:
     await cancel_and_wait(listening)
 
 
-async def test_a_broken_subscription_is_renewed_and_asks_for_a_sync(parts: Parts, listener: EventListener) -> None:
+async def test_a_broken_subscription_is_renewed_and_asks_for_a_sync(parts: Harness, listener: EventListener) -> None:
     listening = asyncio.create_task(listener.run())
     await until(lambda: parts.sync._soon.is_set(), "subscribed")
     parts.sync._soon.clear()
@@ -176,12 +165,9 @@ async def test_a_broken_subscription_is_renewed_and_asks_for_a_sync(parts: Parts
     await cancel_and_wait(listening)
 
 
-async def test_a_subscription_that_no_longer_answers_is_renewed(
-    parts: Parts, listener: EventListener, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("timing", [Timing(ping_events_every_s=0.1, deaf_after_s=0.0)])
+async def test_a_subscription_that_no_longer_answers_is_renewed(parts: Harness, listener: EventListener) -> None:
     """A half-open connection: nothing comes, not even an answer to a ping."""
-    monkeypatch.setattr("peekaping_producer.producer.loops.events._PING_EVERY_S", 0.1)
-    monkeypatch.setattr("peekaping_producer.producer.loops.events._DEAF_AFTER_S", 0.0)
     listening = asyncio.create_task(listener.run())
     await until(lambda: parts.sync._soon.is_set(), "subscribed")
     parts.sync._soon.clear()
@@ -190,7 +176,7 @@ async def test_a_subscription_that_no_longer_answers_is_renewed(
 
 
 async def test_a_storm_of_fifty_thousand_events_is_bounded_and_settles_right(
-    parts: Parts, listener: EventListener
+    parts: Harness, listener: EventListener
 ) -> None:
     ids = [f"m{n}" for n in range(500)]
     parts.store.put(*(monitor(each) for each in ids[:250]))

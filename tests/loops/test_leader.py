@@ -9,8 +9,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from peekaping_producer.errors import StaleTermError
 from peekaping_producer.metrics import Metrics
-from peekaping_producer.producer.loops import leader as leader_module
 from peekaping_producer.producer.loops.leader import Leader, node_id
+from peekaping_producer.producer.timing import Timing
 from peekaping_producer.schedule import Schedule
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.service.aio import cancel_and_wait
@@ -18,7 +18,7 @@ from peekaping_producer.service.dependencies import Dependencies
 from tests.kit.waiting import until
 
 
-class Reigns:
+class Terms:
     """Stands in for what a leader does; remembers its terms."""
 
     def __init__(self) -> None:
@@ -41,9 +41,10 @@ def schedule(redis: Redis) -> Schedule:
     return Schedule(redis)
 
 
-def make(schedule: Schedule, node: str) -> tuple[Leader, Reigns, Metrics]:
-    reigns, metrics = Reigns(), Metrics()
-    return Leader(schedule, reigns.lead, metrics, Dependencies(metrics), node=node), reigns, metrics
+def make(schedule: Schedule, node: str, **timing: float) -> tuple[Leader, Terms, Metrics]:
+    terms, metrics = Terms(), Metrics()
+    leader = Leader(schedule, terms.lead, metrics, Dependencies(metrics), node=node, timing=Timing(**timing))
+    return leader, terms, metrics
 
 
 def test_two_replicas_with_the_same_hostname_and_pid_differ() -> None:
@@ -53,19 +54,19 @@ def test_two_replicas_with_the_same_hostname_and_pid_differ() -> None:
 async def test_one_of_two_leads_and_a_clean_stop_hands_over_within_two_seconds(
     redis: Redis, schedule: Schedule
 ) -> None:
-    first, first_reigns, metrics = make(schedule, "a")
-    second, second_reigns, _ = make(schedule, "b")
+    first, first_terms, metrics = make(schedule, "a")
+    second, second_terms, _ = make(schedule, "b")
     running = asyncio.create_task(first.run())
-    await until(lambda: bool(first_reigns.begun))
+    await until(lambda: bool(first_terms.begun))
     waiting = asyncio.create_task(second.run())
     assert (await redis.get(KEYS.leader) or b"").startswith(b"a/")
     assert metrics.registry.get_sample_value("peekaping_producer_is_leader") == 1
 
     await cancel_and_wait(running)
     stopped_at = time.monotonic()
-    await until(lambda: bool(second_reigns.begun))
+    await until(lambda: bool(second_terms.begun))
     assert time.monotonic() - stopped_at < 2
-    assert first_reigns.ended == first_reigns.begun
+    assert first_terms.ended == first_terms.begun
     assert metrics.registry.get_sample_value("peekaping_producer_is_leader") == 0
     await cancel_and_wait(waiting)
     assert await redis.exists(KEYS.leader) == 0
@@ -76,9 +77,8 @@ async def test_a_won_campaign_whose_answer_was_lost_is_led_after_the_next(
     redis: Redis, schedule: Schedule, monkeypatch: pytest.MonkeyPatch, held: bool
 ) -> None:
     """Otherwise nobody would lead for as long as the key lives that nobody knows of."""
-    leader, reigns, _ = make(schedule, "a")
+    leader, terms, _ = make(schedule, "a", renew_every_s=0.01 if held else 5.0)
     if held:  # and the key of that term vanishes
-        monkeypatch.setattr(leader_module, "RENEW_S", 0.01)
         await leader.run_once()
         await redis.delete(KEYS.leader)
     campaign = schedule.campaign
@@ -93,10 +93,10 @@ async def test_a_won_campaign_whose_answer_was_lost_is_led_after_the_next(
     monkeypatch.setattr(schedule, "campaign", campaign)
     running = asyncio.create_task(leader.run())
     won = await redis.get(KEYS.leader) or b""
-    await until(lambda: bool(reigns.begun) and reigns.begun[-1] == won.decode(), within_s=2)
+    await until(lambda: bool(terms.begun) and terms.begun[-1] == won.decode(), within_s=2)
     assert leader.term == won.decode()
     await cancel_and_wait(running)
-    assert reigns.ended == reigns.begun
+    assert terms.ended == terms.begun
 
 
 async def test_who_stops_with_a_campaign_unanswered_leaves_no_key(
@@ -118,39 +118,35 @@ async def test_who_stops_with_a_campaign_unanswered_leaves_no_key(
     assert not await redis.exists(KEYS.leader)
 
 
-async def test_a_key_that_vanished_begins_a_new_term(
-    redis: Redis, schedule: Schedule, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(leader_module, "RENEW_S", 0.05)
-    leader, reigns, _ = make(schedule, "a")
+async def test_a_key_that_vanished_begins_a_new_term(redis: Redis, schedule: Schedule) -> None:
+    leader, terms, _ = make(schedule, "a", renew_every_s=0.05)
     running = asyncio.create_task(leader.run())
-    await until(lambda: len(reigns.begun) == 1)
+    await until(lambda: len(terms.begun) == 1)
     await redis.flushdb()
-    await until(lambda: len(reigns.begun) == 2)
-    assert reigns.begun[0] != reigns.begun[1]
-    assert reigns.ended == reigns.begun[:1]
+    await until(lambda: len(terms.begun) == 2)
+    assert terms.begun[0] != terms.begun[1]
+    assert terms.ended == terms.begun[:1]
     await cancel_and_wait(running)
 
 
 async def test_a_refused_write_ends_the_term_and_a_new_one_begins(redis: Redis, schedule: Schedule) -> None:
-    leader, reigns, _ = make(schedule, "a")
-    reigns.fail_with = StaleTermError("stale")
+    leader, terms, _ = make(schedule, "a")
+    terms.fail_with = StaleTermError("stale")
     await leader.run_once()
-    await until(lambda: bool(reigns.ended))
+    await until(lambda: bool(terms.ended))
     await redis.delete(KEYS.leader)
-    reigns.fail_with = None
+    terms.fail_with = None
     running = asyncio.create_task(leader.run())
-    await until(lambda: len(reigns.begun) == 2)
+    await until(lambda: len(terms.begun) == 2)
     await cancel_and_wait(running)
 
 
-async def test_a_usurped_leader_steps_back(redis: Redis, schedule: Schedule, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leader_module, "RENEW_S", 0.05)
-    leader, reigns, _ = make(schedule, "a")
+async def test_a_usurped_leader_steps_back(redis: Redis, schedule: Schedule) -> None:
+    leader, terms, _ = make(schedule, "a", renew_every_s=0.05)
     running = asyncio.create_task(leader.run())
-    await until(lambda: bool(reigns.begun))
+    await until(lambda: bool(terms.begun))
     await redis.set(KEYS.leader, "go-peer-1", px=60_000)
-    await until(lambda: bool(reigns.ended))
+    await until(lambda: bool(terms.ended))
     assert leader.term is None
     await cancel_and_wait(running)
     assert await redis.get(KEYS.leader) == b"go-peer-1"
@@ -160,24 +156,22 @@ async def test_a_leader_that_cannot_renew_stops_trusting_itself_before_the_ttl_e
     redis: Redis, schedule: Schedule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the timer its leading would go on for as long as Redis is away."""
-    monkeypatch.setattr(leader_module, "TTL_S", 2.0)
-    monkeypatch.setattr(leader_module, "RENEW_S", 0.2)
-    leader, reigns, _ = make(schedule, "a")
+    leader, terms, _ = make(schedule, "a", leader_ttl_s=2.0, renew_every_s=0.2)
     running = asyncio.create_task(leader.run())
-    await until(lambda: bool(reigns.begun))
+    await until(lambda: bool(terms.begun))
 
     async def away(*_args: object) -> None:
         raise ConnectionError("away")
 
     monkeypatch.setattr(schedule, "campaign", away)
     cut_at = time.monotonic()
-    await until(lambda: bool(reigns.ended))
+    await until(lambda: bool(terms.ended))
     assert time.monotonic() - cut_at < 1.5
     await cancel_and_wait(running)
 
 
-async def test_what_ends_a_reign_for_no_known_reason_ends_the_leader(schedule: Schedule) -> None:
-    leader, reigns, _ = make(schedule, "a")
-    reigns.fail_with = KeyError("a bug")
+async def test_an_unforeseen_error_of_the_duties_ends_the_leader(schedule: Schedule) -> None:
+    leader, terms, _ = make(schedule, "a")
+    terms.fail_with = KeyError("a bug")
     with pytest.raises(KeyError):
         await asyncio.wait_for(leader.run(), 5)

@@ -122,11 +122,13 @@ async def test_a_loop_at_work_that_does_not_advance_is_stalled(loop: Loop, monke
     now = 100.0
     monkeypatch.setattr("peekaping_producer.service.loop.time.monotonic", lambda: now)
     assert loop.stalled_s == 0
-    loop.beat()
+    loop.advanced()
     now = 115.0
     assert loop.stalled_s == 15
-    loop.rest()
-    assert loop.stalled_s == 0
+    with loop.waiting():
+        assert loop.stalled_s == 0
+    now = 116.0
+    assert loop.stalled_s == 1
 
 
 async def test_end_cancels_again_where_a_cancellation_got_lost(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,15 +11,15 @@ from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.stores import Session
 from tests.kit.asynq_peer import PENDING
 from tests.kit.waiting import until
-from tests.loops.conftest import TERM, Parts
+from tests.loops.conftest import TERM, Harness
 from tests.memory_store import monitor
 
 
-async def schedule_members(parts: Parts, *ids: str) -> None:
+async def schedule_members(parts: Harness, *ids: str) -> None:
     await parts.redis.zadd(KEYS.due, dict.fromkeys(ids, parts.clock.now_ms + 60_000))
 
 
-async def test_an_empty_schedule_is_filled_with_all_that_runs(parts: Parts) -> None:
+async def test_an_empty_schedule_is_filled_with_all_that_runs(parts: Harness) -> None:
     parts.store.put(*(monitor(f"m{n:05}") for n in range(2500)))
     parts.store.put(monitor("mpaused", active=False), monitor("mzero", 0))
     await parts.sync.run_once(TERM)
@@ -29,7 +29,7 @@ async def test_an_empty_schedule_is_filled_with_all_that_runs(parts: Parts) -> N
     assert parts.store.reads.count("page_of_plans") == 3
 
 
-async def test_when_nothing_changed_nothing_is_written(parts: Parts) -> None:
+async def test_when_nothing_changed_nothing_is_written(parts: Harness) -> None:
     parts.store.put(*(monitor(f"m{n}") for n in range(50)))
     await parts.sync.run_once(TERM)
     before = await parts.due()
@@ -39,7 +39,7 @@ async def test_when_nothing_changed_nothing_is_written(parts: Parts) -> None:
     assert parts.count("schedule_changes_total", change="moved") == 0
 
 
-async def test_what_is_gone_or_paused_leaves_due_and_lease(parts: Parts) -> None:
+async def test_what_is_gone_or_paused_leaves_due_and_lease(parts: Harness) -> None:
     parts.store.put(*(monitor(f"m{n}") for n in range(10)))
     await parts.sync.run_once(TERM)
     await parts.schedule.claim(5)
@@ -52,15 +52,15 @@ async def test_what_is_gone_or_paused_leaves_due_and_lease(parts: Parts) -> None
     assert await parts.leased() == leased & expected
 
 
-async def test_members_that_are_no_ids_leave_even_when_the_database_is_empty(parts: Parts) -> None:
+async def test_members_that_are_no_ids_leave_even_when_the_database_is_empty(parts: Harness) -> None:
     await schedule_members(parts, *(f"foreign{n}" for n in range(30)))
     await parts.sync.run_once(TERM)
     assert await parts.due() == {}
-    assert parts.count("monitor_oddities_total", kind="schedule.foreign_member") == 30
+    assert parts.count("monitor_anomalies_total", kind="schedule.foreign_member") == 30
     assert {each["monitor_id"] for each in parts.anomalies.current()} == {f"foreign{n}" for n in range(30)}
 
 
-async def test_a_wholly_empty_answer_removes_nothing_from_twenty_members_on(parts: Parts) -> None:
+async def test_a_wholly_empty_answer_removes_nothing_from_twenty_members_on(parts: Harness) -> None:
     await schedule_members(parts, *(f"m{n}" for n in range(20)))
     await parts.sync.run_once(TERM)
     assert len(await parts.due()) == 20
@@ -72,14 +72,14 @@ async def test_a_wholly_empty_answer_removes_nothing_from_twenty_members_on(part
     assert set(await parts.due()) == {"m0"}
 
 
-async def test_the_last_few_monitors_may_be_deleted(parts: Parts) -> None:
+async def test_the_last_few_monitors_may_be_deleted(parts: Harness) -> None:
     await schedule_members(parts, *(f"m{n}" for n in range(19)))
     await parts.sync.run_once(TERM)
     assert await parts.due() == {}
 
 
 async def test_a_much_smaller_answer_is_read_again_and_only_what_is_absent_twice_goes(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
+    parts: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts.store.put(*(monitor(f"m{n}") for n in range(100)))
     await parts.sync.run_once(TERM)
@@ -94,7 +94,7 @@ async def test_a_much_smaller_answer_is_read_again_and_only_what_is_absent_twice
 
 
 async def test_a_database_that_fails_in_the_middle_removes_nothing(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
+    parts: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await schedule_members(parts, "m1", "m2")
 
@@ -115,7 +115,7 @@ async def test_a_database_that_fails_in_the_middle_removes_nothing(
 
 
 async def test_what_is_gone_leaves_though_it_moves_while_the_answer_is_doubted(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
+    parts: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A member without a row goes from due to lease and back; members_seen from before the wait would fit no longer."""
     parts.store.put(*(monitor(f"m{n}") for n in range(100)))
@@ -132,7 +132,7 @@ async def test_what_is_gone_leaves_though_it_moves_while_the_answer_is_doubted(
 
 
 async def test_a_page_older_than_a_hand_off_does_not_undo_its_reschedule(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
+    parts: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The page says 2 s; the row is edited to 60 s, and a worker hands off by it before the page is placed."""
     parts.store.put(monitor("m1", 2))
@@ -151,7 +151,7 @@ async def test_a_page_older_than_a_hand_off_does_not_undo_its_reschedule(
 
 
 async def test_a_monitor_that_is_resumed_during_the_removal_stays(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
+    parts: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the lock from the second read to the removal, its hint finds it in place and it is removed after that."""
     parts.store.put(*(monitor(f"m{n}") for n in range(10)))
@@ -176,7 +176,7 @@ async def test_a_monitor_that_is_resumed_during_the_removal_stays(
 
 
 async def test_a_monitor_made_after_its_page_was_read_is_not_removed(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
+    parts: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the second read of the database it would be taken for a zombie."""
     parts.store.put(*(monitor(f"m{n}") for n in range(10)))
@@ -193,7 +193,7 @@ async def test_a_monitor_made_after_its_page_was_read_is_not_removed(
     assert "mnew" in await parts.due()
 
 
-async def test_a_page_is_placed_before_any_later_row_is(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_page_is_placed_before_any_later_row_is(parts: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the lock from reading to placing, the hint's newer row is placed first and the older page over it."""
     parts.store.put(monitor("m1", 86400))
     await parts.redis.zadd(KEYS.due, {"m1": parts.tick(86400)})
@@ -222,7 +222,7 @@ async def test_a_page_is_placed_before_any_later_row_is(parts: Parts, monkeypatc
 
 
 async def test_hints_that_could_not_be_remembered_bring_the_next_sync_forward(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
+    parts: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts.sync.request()
     running = asyncio.create_task(parts.sync.run(TERM))
@@ -233,7 +233,7 @@ async def test_hints_that_could_not_be_remembered_bring_the_next_sync_forward(
     await cancel_and_wait(running)
 
 
-async def test_a_stale_leader_changes_nothing(parts: Parts) -> None:
+async def test_a_stale_leader_changes_nothing(parts: Harness) -> None:
     parts.store.put(monitor("m1"))
     await parts.redis.set(KEYS.leader, "another/term")
     with pytest.raises(StaleTermError):
@@ -241,7 +241,7 @@ async def test_a_stale_leader_changes_nothing(parts: Parts) -> None:
     assert await parts.due() == {}
 
 
-async def test_an_edit_of_a_leased_monitor_is_hinted_and_settles_after_the_hand_off(parts: Parts) -> None:
+async def test_an_edit_of_a_leased_monitor_is_hinted_and_settles_after_the_hand_off(parts: Harness) -> None:
     """The worker had read the old interval and reschedules by it; without the hint that stood until the next sync."""
     parts.store.put(monitor("m1", 86400))
     await parts.sync.run_once(TERM)
@@ -256,14 +256,14 @@ async def test_an_edit_of_a_leased_monitor_is_hinted_and_settles_after_the_hand_
     assert await parts.due() == {"m1": parts.tick(30)}
 
 
-async def test_sync_sweeps_the_queue(parts: Parts) -> None:
+async def test_sync_sweeps_the_queue(parts: Harness) -> None:
     await parts.redis.lpush(PENDING, "healthcheck:ghost")
     await parts.sync.run_once(TERM)
     assert await parts.redis.llen(PENDING) == 0
     assert parts.count("pending_repaired_total", kind="orphan") == 1
 
 
-async def test_members_too_long_for_an_id_leave_whenever_they_are_due(parts: Parts) -> None:
+async def test_members_too_long_for_an_id_leave_whenever_they_are_due(parts: Harness) -> None:
     """Only a claim could meet them otherwise, and these are never claimed."""
     parts.store.put(monitor("m1"))
     far = parts.clock.now_ms + 3_600_000
@@ -272,4 +272,4 @@ async def test_members_too_long_for_an_id_leave_whenever_they_are_due(parts: Par
     await parts.sync.run_once(TERM)
     assert set(await parts.due()) == {"m1"}
     assert await parts.leased() == set()
-    assert parts.count("monitor_oddities_total", kind="schedule.foreign_member") == 4
+    assert parts.count("monitor_anomalies_total", kind="schedule.foreign_member") == 4

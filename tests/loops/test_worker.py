@@ -11,20 +11,21 @@ from peekaping_producer.errors import StoreUnavailableError
 from peekaping_producer.monitors.monitor import MonitorDetails
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.producer.loops.worker import missed_ticks
+from peekaping_producer.producer.timing import Timing
 from peekaping_producer.schedule import Claim
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.service.loop import LoopDone
 from peekaping_producer.stores import Loaded
 from tests.kit.waiting import until
-from tests.loops.conftest import Parts
+from tests.loops.conftest import Harness
 from tests.memory_store import monitor
 
 
-async def make_due(parts: Parts, *ids: str, ago_ms: int = 0) -> None:
+async def make_due(parts: Harness, *ids: str, ago_ms: int = 0) -> None:
     await parts.redis.zadd(KEYS.due, dict.fromkeys(ids, parts.clock.now_ms - ago_ms))
 
 
-async def test_due_monitors_end_in_the_queue_and_at_their_next_tick(parts: Parts) -> None:
+async def test_due_monitors_end_in_the_queue_and_at_their_next_tick(parts: Harness) -> None:
     parts.store.put(monitor("m1", 60), monitor("m2", 20))
     await make_due(parts, "m1", "m2", ago_ms=1500)
     await parts.worker.run_once()
@@ -38,15 +39,15 @@ async def test_due_monitors_end_in_the_queue_and_at_their_next_tick(parts: Parts
     assert parts.count("schedule_lag_seconds_bucket", le="2.5") == 2
 
 
-async def test_missed_ticks_are_counted(parts: Parts) -> None:
+async def test_missed_ticks_are_counted(parts: Harness) -> None:
     parts.store.put(monitor("m1", 10))
     await make_due(parts, "m1", ago_ms=35_000)
     await parts.worker.run_once()
     assert parts.count("missed_ticks_total") == 3
 
 
-async def test_a_load_that_takes_too_long_gives_the_claim_back(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("peekaping_producer.producer.loops.worker.LOAD_WITHIN_S", 0.01)
+@pytest.mark.parametrize("timing", [Timing(load_within_s=0.01)])
+async def test_a_load_that_takes_too_long_gives_the_claim_back(parts: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     await make_due(parts, "m1")
 
     async def hang(_ids: list[str]) -> None:
@@ -58,7 +59,7 @@ async def test_a_load_that_takes_too_long_gives_the_claim_back(parts: Parts, mon
     assert set(await parts.due()) == {"m1"}
 
 
-async def test_one_batch_is_one_read(parts: Parts) -> None:
+async def test_one_batch_is_one_read(parts: Harness) -> None:
     ids = [f"m{n}" for n in range(300)]
     parts.store.put(*(monitor(each) for each in ids))
     await make_due(parts, *ids)
@@ -66,7 +67,7 @@ async def test_one_batch_is_one_read(parts: Parts) -> None:
     assert parts.store.reads == ["session", "load"]
 
 
-async def test_rows_that_say_so_are_dropped(parts: Parts) -> None:
+async def test_rows_that_say_so_are_dropped(parts: Harness) -> None:
     parts.store.put(monitor("m1"), monitor("m2", active=False), monitor("m3", 0), monitor("m4", -5))
     await make_due(parts, "m1", "m2", "m3", "m4")
     await parts.worker.run_once()
@@ -76,7 +77,7 @@ async def test_rows_that_say_so_are_dropped(parts: Parts) -> None:
     assert parts.count("handed_off_total", outcome="dropped") == 3
 
 
-async def test_an_absent_row_is_left_to_its_lease_and_read_again(parts: Parts) -> None:
+async def test_an_absent_row_is_left_to_its_lease_and_read_again(parts: Harness) -> None:
     """It may be new, and read from a replica that lags: dropping needs evidence."""
     await make_due(parts, "m1")
     await parts.worker.run_once()
@@ -88,7 +89,7 @@ async def test_an_absent_row_is_left_to_its_lease_and_read_again(parts: Parts) -
     assert await parts.pending() == {"m1"}
 
 
-async def test_an_unreadable_row_is_tried_again_later_and_the_others_run(parts: Parts) -> None:
+async def test_an_unreadable_row_is_tried_again_later_and_the_others_run(parts: Harness) -> None:
     parts.store.put(monitor("m1"), monitor("m2"))
     parts.store.broken["m2"] = "interval: expected a number, got text"
     await make_due(parts, "m1", "m2")
@@ -100,7 +101,7 @@ async def test_an_unreadable_row_is_tried_again_later_and_the_others_run(parts: 
         waits.append(((await parts.due())["m2"] - parts.clock.now_ms) // 1000)
         await parts.clock.advance(waits[-1] + 1)
     assert waits == [10, 20, 40]
-    assert parts.count("monitor_oddities_total", kind="monitor.unreadable") == 3
+    assert parts.count("monitor_anomalies_total", kind="monitor.unreadable") == 3
     assert parts.count("handed_off_total", outcome="set_aside") == 3
     parts.store.broken.clear()
     await parts.worker.run_once()
@@ -112,7 +113,7 @@ async def test_an_unreadable_row_is_tried_again_later_and_the_others_run(parts: 
 
 @pytest.mark.parametrize("error", [RecursionError("deep"), KeyError("bug"), ValueError("x"), MemoryError()])
 async def test_an_unforeseen_error_of_one_monitor_stops_no_other_and_ends_no_replica(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch, error: Exception
+    parts: Harness, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     ids = [f"m{n}" for n in range(100)]
     parts.store.put(*(monitor(each) for each in ids))
@@ -134,7 +135,7 @@ async def test_an_unforeseen_error_of_one_monitor_stops_no_other_and_ends_no_rep
 
 
 async def test_a_monitor_that_breaks_every_read_is_found_while_the_database_answers(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
+    parts: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A row that is too large, or that the driver chokes on: the connection ends, and others work."""
     ids = [f"m{n}" for n in range(100)]
@@ -157,7 +158,7 @@ async def test_a_monitor_that_breaks_every_read_is_found_while_the_database_answ
 
 
 async def test_a_task_that_the_queue_refuses_is_tried_again_later(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
+    parts: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts.store.put(monitor("m1"), monitor("m2"))
     await make_due(parts, "m1", "m2")
@@ -176,7 +177,9 @@ async def test_a_task_that_the_queue_refuses_is_tried_again_later(
     assert (odd["kind"], odd["monitor_id"]) == ("monitor.refused", "m2")
 
 
-async def test_a_monitor_whose_table_does_not_answer_waits_alone(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_monitor_whose_table_does_not_answer_waits_alone(
+    parts: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     parts.store.put(monitor("m1"), monitor("m2"))
     await make_due(parts, "m1", "m2")
 
@@ -192,21 +195,21 @@ async def test_a_monitor_whose_table_does_not_answer_waits_alone(parts: Parts, m
     assert parts.anomalies.degraded_tables(60) == {"proxies": "no answer in time"}
 
 
-async def test_a_member_that_is_too_long_for_an_id_is_reported_and_gone(parts: Parts) -> None:
+async def test_a_member_that_is_too_long_for_an_id_is_reported_and_gone(parts: Harness) -> None:
     await make_due(parts, "x" * 100_000)
     await parts.worker.run_once()
     assert (await parts.due(), await parts.leased()) == ({}, set())
-    assert parts.count("monitor_oddities_total", kind="schedule.foreign_member") == 1
+    assert parts.count("monitor_anomalies_total", kind="schedule.foreign_member") == 1
     assert parts.claims.outstanding == {}
 
 
-async def test_a_foreign_member_leaves_at_once(parts: Parts) -> None:
+async def test_a_foreign_member_leaves_at_once(parts: Harness) -> None:
     await make_due(parts, "not-an-id")
     await parts.worker.run_once()
     assert (await parts.due(), await parts.leased()) == ({}, set())
 
 
-async def test_no_connection_no_claim(parts: Parts) -> None:
+async def test_no_connection_no_claim(parts: Harness) -> None:
     """Claims pause while the database is away, rather than outlive their leases."""
     parts.store.put(monitor("m1"))
     await make_due(parts, "m1")
@@ -219,7 +222,9 @@ async def test_no_connection_no_claim(parts: Parts) -> None:
     assert await parts.pending() == {"m1"}
 
 
-async def test_a_load_that_fails_gives_the_claim_back_as_it_was(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_load_that_fails_gives_the_claim_back_as_it_was(
+    parts: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await make_due(parts, "m1", ago_ms=700)
 
     async def fail(_ids: list[str]) -> None:
@@ -233,7 +238,7 @@ async def test_a_load_that_fails_gives_the_claim_back_as_it_was(parts: Parts, mo
 
 
 async def test_a_hand_off_that_fails_leaves_the_claim_to_its_lease(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
+    parts: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts.store.put(monitor("m1"))
     await make_due(parts, "m1")
@@ -248,13 +253,11 @@ async def test_a_hand_off_that_fails_leaves_the_claim_to_its_lease(
     assert parts.claims.outstanding == {}
 
 
-async def test_a_worker_waits_until_something_is_due_and_a_nudge_wakes_it(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("peekaping_producer.producer.loops.claims._LONGEST_WAIT_S", 60.0)
+@pytest.mark.parametrize("timing", [Timing(longest_wait_s=60.0)])
+async def test_a_worker_waits_until_something_is_due_and_a_nudge_wakes_it(parts: Harness) -> None:
     parts.store.put(monitor("m1"))
     turn = asyncio.create_task(parts.worker.run_once())
-    await until(lambda: parts.claims.turn.locked())
+    await until(lambda: parts.claims._turn.locked())
     await make_due(parts, "m1")
 
     async def nudged() -> bool:
@@ -266,10 +269,8 @@ async def test_a_worker_waits_until_something_is_due_and_a_nudge_wakes_it(
     assert await parts.pending() == {"m1"}
 
 
-async def test_an_idle_worker_keeps_its_connection_alive_and_learns_when_it_broke(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("peekaping_producer.producer.loops.claims.IDLE_S", 0.02)
+@pytest.mark.parametrize("timing", [Timing(idle_s=0.02)])
+async def test_an_idle_worker_keeps_its_connection_alive_and_learns_when_it_broke(parts: Harness) -> None:
     turn = asyncio.create_task(parts.worker.run_once())
     await until(lambda: parts.store.reads.count("ping") >= 2)
     parts.store.away = True
@@ -278,9 +279,9 @@ async def test_an_idle_worker_keeps_its_connection_alive_and_learns_when_it_brok
     assert parts.store.reads.count("session") == 1
 
 
-async def test_closing_the_claims_ends_the_worker_in_peace(parts: Parts) -> None:
+async def test_closing_the_claims_ends_the_worker_normally(parts: Harness) -> None:
     running = asyncio.create_task(parts.worker.run())
-    await until(lambda: parts.claims.turn.locked())
+    await until(lambda: parts.claims._turn.locked())
     parts.claims.close()
     await asyncio.wait_for(running, 5)
     with pytest.raises(LoopDone):
@@ -288,7 +289,7 @@ async def test_closing_the_claims_ends_the_worker_in_peace(parts: Parts) -> None
 
 
 async def test_a_claim_in_hand_is_still_outstanding_when_the_worker_is_cancelled(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
+    parts: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The replica gives it back; were it settled, its monitors would wait for the lease to end."""
     parts.store.put(monitor("m1"))
@@ -305,8 +306,7 @@ async def test_a_claim_in_hand_is_still_outstanding_when_the_worker_is_cancelled
     await stuck.wait()
     turn.cancel()
     await asyncio.wait({turn})
-    (claim,) = parts.claims.outstanding.values()
-    await parts.claims.give_back(claim)
+    assert await parts.claims.give_back_all() == 1
     assert set(await parts.due()) == {"m1"}
 
 

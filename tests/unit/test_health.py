@@ -21,7 +21,7 @@ from peekaping_producer.service.loop import Loop
 from peekaping_producer.web.server import HealthServer
 from tests.kit.processes import HOST, free_port
 from tests.memory_store import MemoryStore
-from tests.unit.test_vitals import FakeSchedule, Watch, vitals_of
+from tests.unit.test_vitals import FakeSchedule, FakeState, Watch, vitals_of
 
 PATHS = ["/livez", "/readyz", "/metrics"]
 PROMISED = {
@@ -47,6 +47,8 @@ PROMISED = {
 @dataclass
 class Served:
     vitals: Vitals
+    state: FakeState
+    worker: Loop
     metrics: Metrics
     watch: Watch
     health: HealthServer
@@ -72,12 +74,13 @@ async def served(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
     watch, metrics = Watch(), Metrics("1.2.3")
     for module in (loop_module, vitals_module):
         monkeypatch.setattr(module, "time", watch)
-    vitals = vitals_of(FakeSchedule(), MemoryStore(), metrics)
+    state, worker = FakeState(), Loop("worker-0", Dependencies(metrics), uses=())
+    vitals = vitals_of(FakeSchedule(), MemoryStore(), metrics, state=state, watched=[worker])
     health = HealthServer(vitals, metrics)
     with capture_logs() as logged:
         health.bind(HOST, 0, required=True)
         await health.serve()
-    yield Served(vitals, metrics, watch, health, logged[-1]["port"])
+    yield Served(vitals, state, worker, metrics, watch, health, logged[-1]["port"])
     await health.stop()
 
 
@@ -88,9 +91,7 @@ async def test_port_0_takes_a_free_one_and_the_log_tells_which(served: Served) -
 
 
 async def test_livez_fails_for_a_wedged_loop_alone(served: Served) -> None:
-    worker = Loop("worker-0", Dependencies(served.metrics), uses=())
-    served.vitals.watched = [worker]
-    worker.beat()
+    served.worker.advanced()
     status, text = await served.get("/livez")
     assert (status, json.loads(text)) == (200, {"alive": True, "stalled": []})
     served.watch.now += 14
@@ -103,7 +104,7 @@ async def test_readyz_says_why_not(served: Served) -> None:
     assert status == 503
     assert json.loads(text)["reasons"].keys() == {"redis_unavailable", "database_unavailable"}
     await served.vitals.run_once()
-    served.vitals.sources = [lambda: [Condition("monitors_set_aside", "One failed.")]]
+    served.state.found = [Condition("monitors_set_aside", "One failed.")]
     status, text = await served.get("/readyz")
     assert (status, json.loads(text)) == (
         200,

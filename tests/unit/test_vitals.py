@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import Sequence
 from types import SimpleNamespace
 
 import pytest
@@ -12,9 +13,10 @@ from structlog.testing import capture_logs
 from peekaping_producer.brokers import Queue
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.operations.conditions import Condition
-from peekaping_producer.operations.replica_report import decode_report
+from peekaping_producer.operations.replica_report import ReplicaReport, decode_report
 from peekaping_producer.producer.loops import vitals as vitals_module
-from peekaping_producer.producer.loops.vitals import STALE_AFTER_S, WEDGED_AFTER_S, Vitals
+from peekaping_producer.producer.loops.vitals import Vitals
+from peekaping_producer.producer.timing import TIMING
 from peekaping_producer.schedule import Stats
 from peekaping_producer.service import loop as loop_module
 from peekaping_producer.service.aio import cancel_and_wait
@@ -80,12 +82,35 @@ class FakeBroker:
         return self.answer
 
 
-def vitals_of(schedule: FakeSchedule, store: MemoryStore, metrics: Metrics, broker: FakeBroker | None = None) -> Vitals:
+class FakeState:
+    """Reports what a test gives it."""
+
+    def __init__(self) -> None:
+        self.found: list[Condition] = []
+
+    def conditions(self) -> list[Condition]:
+        return self.found
+
+    def report(self, conditions: tuple[Condition, ...]) -> ReplicaReport:
+        return ReplicaReport(conditions=conditions)
+
+
+def vitals_of(
+    schedule: FakeSchedule,
+    store: MemoryStore,
+    metrics: Metrics,
+    *,
+    broker: FakeBroker | None = None,
+    state: FakeState | None = None,
+    watched: Sequence[Loop] = (),
+) -> Vitals:
     return Vitals(
         "node",
         schedule=schedule,
         store=store,
         broker=broker or FakeBroker(),
+        state=state or FakeState(),
+        watched=watched,
         dependencies=Dependencies(metrics),
         metrics=metrics,
     )
@@ -98,6 +123,8 @@ class Scene(SimpleNamespace):
     store: MemoryStore
     metrics: Metrics
     vitals: Vitals
+    state: FakeState
+    worker: Loop
 
     def value(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(f"peekaping_producer_{name}", labels) or 0.0
@@ -109,48 +136,54 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
     for module in (loop_module, vitals_module):
         monkeypatch.setattr(module, "time", watch)
     broker = FakeBroker()
-    vitals = vitals_of(schedule, store, metrics, broker)
-    return Scene(watch=watch, schedule=schedule, broker=broker, store=store, metrics=metrics, vitals=vitals)
+    state, worker = FakeState(), Loop("worker-3", Dependencies(metrics), uses=())
+    vitals = vitals_of(schedule, store, metrics, broker=broker, state=state, watched=[worker])
+    return Scene(
+        watch=watch,
+        schedule=schedule,
+        broker=broker,
+        store=store,
+        metrics=metrics,
+        vitals=vitals,
+        state=state,
+        worker=worker,
+    )
 
 
-def test_a_loop_is_wedged_when_it_works_for_too_long_without_a_beat(scene: Scene) -> None:
-    worker = Loop("worker-3", Dependencies(scene.metrics), uses=())
-    scene.vitals.watched = [worker]
+def test_a_loop_that_works_for_too_long_without_advancing_is_stalled(scene: Scene) -> None:
     assert scene.vitals.stalled() == []
-    worker.beat()
-    scene.watch.now += WEDGED_AFTER_S
+    scene.worker.advanced()
+    scene.watch.now += TIMING.stalled_after_s
     assert scene.vitals.stalled() == []
     scene.watch.now += 1
     assert scene.vitals.stalled() == ["worker-3: 14 s"]
-    worker.beat()
+    scene.worker.advanced()
     assert scene.vitals.stalled() == []
 
 
-def test_a_loop_at_rest_is_never_wedged(scene: Scene) -> None:
-    worker = Loop("worker-0", Dependencies(scene.metrics), uses=())
-    scene.vitals.watched = [worker]
-    worker.beat()
-    worker.rest()
-    scene.watch.now += 1_000_000
-    assert scene.vitals.stalled() == []
+def test_a_loop_that_waits_is_never_stalled(scene: Scene) -> None:
+    scene.worker.advanced()
+    with scene.worker.waiting():
+        scene.watch.now += 1_000_000
+        assert scene.vitals.stalled() == []
 
 
 async def test_the_sampler_itself_is_watched(scene: Scene) -> None:
     """A database that hangs holds it up: that shows in readiness at once, and in liveness only after a while."""
     await scene.vitals.run_once()
     assert scene.vitals.stalled() == []
-    scene.watch.now += WEDGED_AFTER_S + 0.5
+    scene.watch.now += TIMING.stalled_after_s + 0.5
     assert [each.partition(":")[0] for each in scene.vitals.stalled()] == ["vitals"]
 
 
 def test_a_wedged_loop_shows_within_15_s() -> None:
-    assert WEDGED_AFTER_S < 15
+    assert TIMING.stalled_after_s < 15
 
 
 async def test_ready_only_once_both_were_seen(scene: Scene) -> None:
     unseen = {"redis_unavailable": "not seen yet", "database_unavailable": "not seen yet"}
     assert scene.vitals.unready() == unseen
-    assert await scene.vitals.run_once() < STALE_AFTER_S
+    assert await scene.vitals.run_once() < TIMING.stale_after_s
     assert scene.vitals.unready() == {}
     assert (scene.value("due_depth"), scene.value("lease_depth"), scene.value("late_depth")) == (7, 2, 3)
     assert scene.value("oldest_due_age_seconds") == 5.0
@@ -184,7 +217,7 @@ async def test_a_lost_database_is_a_reason_and_redis_is_none(scene: Scene) -> No
 
 async def test_samples_that_stop_coming_are_a_reason(scene: Scene) -> None:
     await scene.vitals.run_once()
-    scene.watch.now += STALE_AFTER_S
+    scene.watch.now += TIMING.stale_after_s
     assert scene.vitals.unready() == {}
     scene.watch.now += 1
     gone = {"redis_unavailable": "not seen for 13 s", "database_unavailable": "not seen for 13 s"}
@@ -246,7 +279,7 @@ async def test_a_queue_that_nothing_takes_from_is_a_remark(scene: Scene) -> None
 
 
 async def test_what_the_replica_itself_knows_goes_into_its_report_and_nothing_else(scene: Scene) -> None:
-    scene.vitals.sources = [lambda: [Condition("database_empty", "Empty.")]]
+    scene.state.found = [Condition("database_empty", "Empty.")]
     scene.schedule.answer = replace(STATS, oldest_due_ms=1.0)
     await scene.vitals.run_once()
     await scene.vitals.run_once()

@@ -1,43 +1,52 @@
-"""Where a replica's workers claim: one after another, so that an idle replica is quiet."""
+"""The claims of a replica: its workers claim one after another, so that an idle replica is quiet."""
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
+from redis.exceptions import RedisError
+
+from peekaping_producer.errors import BatchError, StoreError
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.producer.timing import TIMING, Timing
 from peekaping_producer.schedule import Claim, Schedule
 from peekaping_producer.service.dependencies import REDIS
 from peekaping_producer.service.loop import Loop, LoopDone
 
-_SHORTEST_WAIT_S = 0.005
-_LONGEST_WAIT_S = 0.25
-IDLE_S = 30.0
-"""How long a worker waits for a claim before it looks after its database connection."""
-
 
 class Claims:
-    """Claims for all workers of a replica, and the list of those not yet handed off."""
+    """Claims for all workers of a replica, and the claims that they hold."""
 
-    def __init__(self, schedule: Schedule, metrics: Metrics, *, batch: int) -> None:
+    def __init__(self, schedule: Schedule, metrics: Metrics, *, batch: int, timing: Timing = TIMING) -> None:
         self._schedule = schedule
         self._metrics = metrics
         self._batch = batch
+        self._timing = timing
         self._sooner = asyncio.Event()
         self._closed = False
-        self.turn = asyncio.Lock()
+        self._turn = asyncio.Lock()
         """Held by the worker that claims; the others wait for it rather than ask Redis too."""
         self.outstanding: dict[str, Claim] = {}
-        """By token. What is still here when the replica must stop is given back."""
+        """By token: claimed, and neither settled nor given back."""
 
-    async def next(self, loop: Loop) -> Claim | None:
-        """The next due monitors; None when there were none for IDLE_S. The caller holds `turn`, and settles the claim.
+    @asynccontextmanager
+    async def turn(self, loop: Loop) -> AsyncIterator[None]:
+        """Enclose what one worker does at a time: open a session, and claim. Raises LoopDone once closed."""
+        async with AsyncExitStack() as stack:
+            with loop.waiting():
+                await stack.enter_async_context(self._turn)
+            self._require_open()  # a stop while the database is away: each would wait for a connection in turn
+            yield
 
-        Raises LoopDone once closed.
+    async def next(self, loop: Loop, while_idle: Callable[[], Awaitable[None]]) -> Claim:
+        """Wait for due monitors and claim them; the caller encloses their work in `settling`.
+
+        `while_idle` is awaited after every `idle_s` without any: nights may pass. Raises LoopDone once closed.
         """
-        idle_at = time.monotonic() + IDLE_S
-        while time.monotonic() < idle_at:
-            self.require_open()
-            loop.beat()
+        idle_at = time.monotonic() + self._timing.idle_s
+        while True:
+            self._require_open()
             self._sooner.clear()
             claim = await self._schedule.claim(self._batch)
             loop.worked(REDIS)
@@ -45,45 +54,73 @@ class Claims:
                 self.outstanding[claim.token] = claim
                 self._metrics.claimed.inc(len(claim.due))
                 return claim
-            loop.rest()
-            await self._wait(claim)
-        return None
+            with loop.waiting():
+                await self._wait(claim)
+            if time.monotonic() >= idle_at:
+                await while_idle()
+                idle_at = time.monotonic() + self._timing.idle_s
 
-    def require_open(self) -> None:
-        """Raises LoopDone once closed."""
+    @asynccontextmanager
+    async def settling(self, claim: Claim) -> AsyncIterator[None]:
+        """Enclose the work of a claim.
+
+        It is given back where the database or the whole batch failed. Where Redis failed nothing can be given back, and
+        the lease runs out. After a cancellation or an unforeseen error it stays `outstanding`, for `give_back_all`.
+        """
+        try:
+            yield
+        except (StoreError, BatchError):
+            await self._give_back(claim)
+            raise
+        except (RedisError, OSError):
+            self._settle(claim)
+            raise
+        self._settle(claim)
+
+    def _require_open(self) -> None:
         if self._closed:
             raise LoopDone
 
     async def _wait(self, claim: Claim) -> None:
-        """Until the next monitor is due, or somebody knows of one that is due sooner."""
-        wait_s = _LONGEST_WAIT_S
+        """Wait until the next monitor is due, or `nudge` reports one that is due sooner."""
+        wait_s = self._timing.longest_wait_s
         if claim.next_due_ms is not None:
             until_due_s = (claim.next_due_ms - claim.now_ms) / 1000
-            wait_s = min(max(until_due_s, _SHORTEST_WAIT_S), _LONGEST_WAIT_S)
+            wait_s = min(max(until_due_s, self._timing.shortest_wait_s), self._timing.longest_wait_s)
         try:
             async with asyncio.timeout(wait_s):
                 await self._sooner.wait()
         except TimeoutError:
             pass
 
-    def settle(self, claim: Claim) -> None:
-        """The claim is done with: handed off, given back or run out."""
+    def _settle(self, claim: Claim) -> None:
         self.outstanding.pop(claim.token, None)
 
-    async def give_back(self, claim: Claim) -> int:
-        """Make the claim's monitors due again at once, rather than when the lease runs out; how many that were."""
-        self.settle(claim)
+    async def _give_back(self, claim: Claim) -> int:
+        """Make the claim's monitors due again at once, rather than when the lease runs out; returns how many."""
+        self._settle(claim)
         return await self._schedule.give_back(claim)
 
+    async def give_back_all(self) -> int:
+        """Give back what workers that were canceled left; returns how many monitors.
+
+        Stops where Redis does not answer: the leases run out by themselves.
+        """
+        given_back = 0
+        with suppress(RedisError, OSError):
+            for claim in list(self.outstanding.values()):
+                given_back += await self._give_back(claim)
+        return given_back
+
     async def postpone(self, claim: Claim, ids: Iterable[str], delay_s: float) -> int:
-        """Make these monitors of the claim due again in `delay_s`; how many that were. The rest stays claimed."""
+        """Make these monitors of the claim due again in `delay_s`; returns how many. The rest stays claimed."""
         return await self._schedule.give_back(claim, ids, delay_s=delay_s)
 
     def nudge(self) -> None:
-        """This replica put something into due: look now rather than at the end of the wait."""
+        """Look for due monitors now: this replica has made some due."""
         self._sooner.set()
 
     def close(self) -> None:
-        """Claim nothing more; who waits for a claim gets LoopDone."""
+        """Claim nothing more: workers that wait for a claim get LoopDone."""
         self._closed = True
         self._sooner.set()

@@ -11,15 +11,13 @@ from redis.asyncio.client import PubSub
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.events import CHANNEL_PREFIX, CHANNELS, TYPES, monitor_id_of
 from peekaping_producer.producer.loops.hints import Hints
+from peekaping_producer.producer.timing import TIMING, Timing
 from peekaping_producer.schedule import LONGEST_ID
 from peekaping_producer.service.dedupe import Deduplicator
 from peekaping_producer.service.dependencies import REDIS, Dependencies
 from peekaping_producer.service.loop import Loop
 
 log = structlog.stdlib.get_logger()
-
-_PING_EVERY_S = 5.0
-_DEAF_AFTER_S = 12.0
 
 
 class EventListener:
@@ -34,6 +32,7 @@ class EventListener:
         on_subscribed: Callable[[], None],
         metrics: Metrics,
         dependencies: Dependencies,
+        timing: Timing = TIMING,
     ) -> None:
         self.loop = Loop("events", dependencies, uses=(REDIS,))
         self._redis = redis
@@ -41,6 +40,7 @@ class EventListener:
         self._is_id = is_id
         self._on_subscribed = on_subscribed
         self._metrics = metrics
+        self._timing = timing
         self._said = Deduplicator()
 
     async def run(self) -> None:
@@ -60,15 +60,15 @@ class EventListener:
     async def _listen(self, pubsub: PubSub) -> None:
         heard_at = pinged_at = time.monotonic()
         while True:
-            self.loop.beat()
+            self.loop.advanced()
             message = await pubsub.get_message(timeout=1.0)
             now = time.monotonic()
             if message is not None:
                 heard_at = now
                 self._take(message)
-            elif now - heard_at > _DEAF_AFTER_S:
+            elif now - heard_at > self._timing.deaf_after_s:
                 raise ConnectionError("the event subscription does not answer")
-            elif now - pinged_at > _PING_EVERY_S:
+            elif now - pinged_at > self._timing.ping_events_every_s:
                 pinged_at = now
                 await pubsub.ping()
 

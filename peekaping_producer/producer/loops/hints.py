@@ -6,21 +6,19 @@ A hint carries no news itself. It may come late, twice, out of order or never; w
 import asyncio
 import time
 from collections.abc import Collection, Iterable
+from contextlib import AsyncExitStack, suppress
 
-from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.producer.anomalies import Anomalies
-from peekaping_producer.producer.loops.claims import Claims
-from peekaping_producer.schedule import Placed, Schedule
+from peekaping_producer.producer.loops.placing import Placing
+from peekaping_producer.producer.timing import TIMING, Timing
 from peekaping_producer.service.dependencies import DATABASE, REDIS, Dependencies
 from peekaping_producer.service.isolation import describe, isolate
 from peekaping_producer.service.loop import Loop
-from peekaping_producer.stores import MonitorStore, Session
+from peekaping_producer.stores import MonitorStore
 
 _BATCH = 500
 _MOST = 100_000
-_RETRY_LEASED_S = 0.25
-_LONGEST_RETRY_S = 5.0
 
 
 class Hints:
@@ -28,24 +26,20 @@ class Hints:
 
     def __init__(
         self,
-        schedule: Schedule,
         store: MonitorStore,
-        claims: Claims,
+        placing: Placing,
         *,
         anomalies: Anomalies,
-        metrics: Metrics,
         dependencies: Dependencies,
+        timing: Timing = TIMING,
     ) -> None:
         self.loop = Loop("hints", dependencies, uses=(REDIS, DATABASE))
-        self.placing = asyncio.Lock()
-        """Held from reading rows to placing them, by this loop and by sync: so no older row is placed after a newer."""
         self.overflowed = False
         """There were too many to remember: only a whole sync can tell."""
-        self._schedule = schedule
         self._store = store
-        self._claims = claims
+        self._placing = placing
         self._anomalies = anomalies
-        self._metrics = metrics
+        self._timing = timing
         self._not_before: dict[str, float] = {}
         self._retry_s: dict[str, float] = {}
         """For those found leased, how long to wait next. A lease ends soon, but for rows that nobody can read."""
@@ -78,20 +72,18 @@ class Hints:
     async def run_once(self, term: str) -> float:
         """Wait for hints that are ready, and follow up to 500 of them. Returns 0."""
         ready = await self._ready()
-        self.loop.beat()
         leased: list[str] = []
 
         async def attempt(some: list[str]) -> None:
-            self.loop.rest()  # until a connection and the turn are free
-            async with self._store.session() as session, self.placing:
-                self.loop.beat()
+            async with AsyncExitStack() as stack:
+                with self.loop.waiting():
+                    session = await stack.enter_async_context(self._store.session())
+                await stack.enter_async_context(self._placing.turn(self.loop))
                 plans = await session.plans([monitor_id for monitor_id in some if self._store.is_id(monitor_id)])
-                for plan in plans.values():
-                    if plan.problem:
-                        self._anomalies.report(plan.id, "monitor.unschedulable", plan.problem)
+                self.loop.worked(DATABASE)
+                self._placing.report_problems(list(plans.values()))
                 wanted = [plans.get(each) or Plan(each, 0) for each in some]
-                self.loop.beat()
-                leased.extend((await self.place(term, session, wanted, retry=True)).leased)
+                leased.extend((await self._placing.place(self.loop, term, session, wanted, retry=True)).leased)
 
         def set_aside(monitor_id: str, error: Exception) -> None:
             """Sync reads it too; a hint that fails is not worth keeping."""
@@ -105,31 +97,11 @@ class Hints:
         self._retry(ready, leased)
         return 0.0
 
-    async def place(self, term: str, session: Session, plans: list[Plan], *, retry: bool = False) -> Placed:
-        """Place plans, count what changed, and let this replica's workers know of what is due now.
-
-        With `retry`, those among them that were set aside are due now.
-
-        What would have to move is read once more: between the reading of `plans` and now a worker may have read a
-        newer row and rescheduled by it, and moving that back would run a tick twice.
-        """
-        placed = await self._schedule.place(term, plans, retry=retry)
-        moved = 0
-        if placed.misaligned:
-            again = await session.plans([misaligned.id for misaligned in placed.misaligned])
-            moved = await self._schedule.move(term, placed.misaligned, again)
-        for change, amount in (("added", placed.added), ("moved", moved), ("removed", placed.removed)):
-            if amount:
-                self._metrics.schedule_changes.labels(change).inc(amount)
-        if placed.added or moved or retry:
-            self._claims.nudge()
-        return placed
-
     def _retry(self, ready: list[str], leased: Collection[str]) -> None:
         """An edit leaves a lease alone, so that no tick is lost by it, and is followed when the lease is gone."""
-        before = {each: self._retry_s.pop(each, _RETRY_LEASED_S) for each in ready}
+        before = {each: self._retry_s.pop(each, self._timing.retry_leased_s) for each in ready}
         for each in leased:
-            self._retry_s[each] = min(2 * before[each], _LONGEST_RETRY_S)
+            self._retry_s[each] = min(2 * before[each], self._timing.longest_retry_s)
             if each not in self._not_before:
                 self.add([each], delay_s=before[each])
 
@@ -142,10 +114,7 @@ class Hints:
                 for each in ready:
                     del self._not_before[each]
                 return ready
-            self.loop.rest()
             wait_s = min(self._not_before.values(), default=now + 3600) - now
-            try:
+            with self.loop.waiting(), suppress(TimeoutError):
                 async with asyncio.timeout(max(wait_s, 0.001)):
                     await self._more.wait()
-            except TimeoutError:
-                pass

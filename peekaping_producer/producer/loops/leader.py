@@ -21,17 +21,13 @@ from redis.exceptions import RedisError
 
 from peekaping_producer.errors import StaleTermError
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.producer.timing import TIMING, Timing
 from peekaping_producer.schedule import Campaign, Campaigned, Schedule
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.service.dependencies import REDIS, Dependencies
 from peekaping_producer.service.loop import Loop
 
 log = structlog.stdlib.get_logger()
-
-TTL_S = 10.0
-RENEW_S = 5.0
-TRUST_MARGIN_S = 1.0
-ASK_S = 1.0
 
 
 def node_id() -> str:
@@ -50,6 +46,7 @@ class Leader:
         dependencies: Dependencies,
         *,
         node: str | None = None,
+        timing: Timing = TIMING,
     ) -> None:
         self.loop = Loop("leader", dependencies, uses=(REDIS,), longest_backoff_s=1.0)
         self.node = node or node_id()
@@ -61,6 +58,7 @@ class Leader:
         self._schedule = schedule
         self._lead = lead
         self._metrics = metrics
+        self._timing = timing
         self._leading: asyncio.Task[None] | None = None
         self._distrust: asyncio.TimerHandle | None = None
 
@@ -81,7 +79,7 @@ class Leader:
             await self._leave_behind(self._leading)
         begin = self._unanswered = self._unanswered or f"{self.node}/{secrets.token_hex(6)}"
         asked_at = time.monotonic()
-        answer = await self._schedule.campaign(self.term or "", begin, TTL_S)
+        answer = await self._schedule.campaign(self.term or "", begin, self._timing.leader_ttl_s)
         self._unanswered = None
         if answer.result is Campaign.WON:
             await self._end("its key was gone")
@@ -92,11 +90,12 @@ class Leader:
         if self.term:
             self._trust(asked_at)
         self.loop.succeeded()
-        self.loop.rest()
         if self._leading:
-            await asyncio.wait({self._leading}, timeout=RENEW_S)
+            with self.loop.waiting():
+                await asyncio.wait({self._leading}, timeout=self._timing.renew_every_s)
             return 0.0
-        return min(ASK_S, answer.ttl_s + 0.005) if answer.ttl_s else ASK_S
+        ask_s = self._timing.campaign_every_s
+        return min(ask_s, answer.ttl_s + 0.005) if answer.ttl_s else ask_s
 
     async def _leave_behind(self, leading: asyncio.Task[None]) -> None:
         """End a term whose leading is over. One that was not trusted may still be renewed by a late reply: nobody would
@@ -137,7 +136,7 @@ class Leader:
     def _trust(self, since: float) -> None:
         if self._distrust:
             self._distrust.cancel()
-        trusted_for_s = since + TTL_S - TRUST_MARGIN_S - time.monotonic()
+        trusted_for_s = since + self._timing.leader_ttl_s - self._timing.trust_margin_s - time.monotonic()
         leading = self._leading
         self._distrust = asyncio.get_running_loop().call_later(trusted_for_s, lambda: leading and leading.cancel())
 

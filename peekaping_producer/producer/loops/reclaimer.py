@@ -1,37 +1,39 @@
-"""Makes monitors due again whose claim ran out: their producer died, froze or lost its way."""
+"""Makes monitors due again whose lease ran out: their producer died or froze."""
 
 import structlog
 
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.producer.loops.claims import Claims
+from peekaping_producer.producer.timing import TIMING, Timing
 from peekaping_producer.schedule import CALL_LIMIT, Schedule
 from peekaping_producer.service.dependencies import REDIS, Dependencies
 from peekaping_producer.service.loop import Loop
 
 log = structlog.stdlib.get_logger()
 
-RECLAIM_INTERVAL_S = 2.0
-
 
 class Reclaimer:
-    """Every replica has one; they do not hinder each other."""
+    """Runs in every replica; any number may run side by side."""
 
-    def __init__(self, schedule: Schedule, claims: Claims, metrics: Metrics, dependencies: Dependencies) -> None:
+    def __init__(
+        self, schedule: Schedule, claims: Claims, metrics: Metrics, dependencies: Dependencies, timing: Timing = TIMING
+    ) -> None:
         self.loop = Loop("reclaimer", dependencies, uses=(REDIS,))
         self._schedule = schedule
         self._claims = claims
         self._metrics = metrics
+        self._every_s = timing.reclaim_every_s
 
     async def run(self) -> None:
-        """Reclaim for ever."""
+        """Reclaim until canceled."""
         await self.loop.run(self.run_once)
 
     async def run_once(self) -> float:
-        """Reclaim all that ran out; returns the seconds until it is worth looking again."""
+        """Reclaim all leases that ran out; returns the seconds until the next turn."""
         total = 0
         while True:
-            self.loop.beat()
             reclaimed = await self._schedule.reclaim()
+            self.loop.worked(REDIS)
             total += reclaimed
             if reclaimed < CALL_LIMIT:
                 break
@@ -39,4 +41,4 @@ class Reclaimer:
             self._metrics.leases_reclaimed.inc(total)
             self._claims.nudge()
             log.warning("lease.reclaimed", message="Leases ran out; their monitors are due again.", count=total)
-        return RECLAIM_INTERVAL_S
+        return self._every_s

@@ -13,7 +13,6 @@ from peekaping_producer.service.loop import Loop
 
 log = structlog.stdlib.get_logger()
 
-INTERVAL_S = 60.0
 _HANDED_OFF = ("enqueued", "replaced", "overlap")
 
 
@@ -27,7 +26,7 @@ class Summary:
         stats: Callable[[], Awaitable[Stats]],
         metrics: Metrics,
         dependencies: Dependencies,
-        interval_s: float = INTERVAL_S,
+        interval_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`node` begins the terms of this replica; `stats` raises RedisError or OSError where Redis does not answer."""

@@ -15,6 +15,8 @@ from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.loops.hints import Hints
+from peekaping_producer.producer.loops.placing import Placing
+from peekaping_producer.producer.timing import TIMING, Timing
 from peekaping_producer.schedule import LONGEST_ID, Member, Schedule, chunks
 from peekaping_producer.service.dependencies import DATABASE, REDIS, Dependencies
 from peekaping_producer.service.isolation import describe, isolate
@@ -28,9 +30,6 @@ BELIEVE_EMPTY_BELOW = 20
 """A wholly empty answer removes nothing from a schedule with this many members or more."""
 SUSPICIOUS_SHARE = 0.8
 """An answer with a smaller share of the schedule's members is read twice."""
-READ_AGAIN_AFTER_S = 5.0
-SUBSCRIBED_WITHIN_S = 2.0
-"""A change between the first page and the subscription would be missed; but a sync without events beats none."""
 
 
 class Sync:
@@ -42,11 +41,13 @@ class Sync:
         schedule: Schedule,
         store: MonitorStore,
         broker: Broker,
+        placing: Placing,
         hints: Hints,
         anomalies: Anomalies,
         metrics: Metrics,
         dependencies: Dependencies,
         interval_s: float,
+        timing: Timing = TIMING,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.loop = Loop("sync", dependencies, uses=(REDIS, DATABASE))
@@ -58,10 +59,12 @@ class Sync:
         self._schedule = schedule
         self._store = store
         self._broker = broker
+        self._placing = placing
         self._hints = hints
         self._anomalies = anomalies
         self._metrics = metrics
         self._interval_s = interval_s
+        self._timing = timing
         self._sleep = sleep
         self._soon = asyncio.Event()
 
@@ -72,15 +75,15 @@ class Sync:
     async def run(self, term: str) -> None:
         """Sync once the events are subscribed, then at every interval; raises StaleTermError when the term is over."""
         self._first = True
-        await self._until(time.monotonic() + SUBSCRIBED_WITHIN_S)
+        await self._until(time.monotonic() + self._timing.subscribed_within_s)
 
         async def turn() -> float:
             self._soon.clear()
             started_at = time.monotonic()
             await self.run_once(term)
             self.loop.succeeded()
-            self.loop.rest()
-            await self._until(started_at + self._interval_s)
+            with self.loop.waiting():
+                await self._until(started_at + self._interval_s)
             return 1.0 if self._hints.overflowed else 0.0  # even then not one after the other without a pause
 
         try:
@@ -130,11 +133,9 @@ class Sync:
         after: str | None = None
         unschedulable = 0
         while True:
-            self.loop.rest()  # until hints have placed what they read
-            async with self._hints.placing:
-                self.loop.beat()
+            async with self._placing.turn(self.loop):
                 plans = await session.page_of_plans(after, PAGE)
-                self.loop.beat()
+                self.loop.worked(DATABASE)
                 await self._place(term, session, plans)
             known.update(hash(plan.id) for plan in plans if plan.interval > 0)
             unschedulable += sum(plan.interval <= 0 for plan in plans)
@@ -148,14 +149,12 @@ class Sync:
         """Place a page; one plan that cannot be placed stops no other."""
 
         async def attempt(some: list[Plan]) -> None:
-            self._hints.add((await self._hints.place(term, session, some)).leased)
+            self._hints.add((await self._placing.place(self.loop, term, session, some)).leased)
 
         def set_aside(plan: Plan, error: Exception) -> None:
             self._anomalies.report(plan.id, "monitor.unplaced", f"The schedule cannot hold it: {describe(error)}.")
 
-        for plan in plans:
-            if plan.problem:
-                self._anomalies.report(plan.id, "monitor.unschedulable", plan.problem)
+        self._placing.report_problems(plans)
         await isolate([plan for plan in plans if len(plan.id) <= LONGEST_ID], attempt, set_aside)
 
     async def _remove_unknown(self, term: str, session: Session, known: set[int]) -> None:
@@ -178,7 +177,7 @@ class Sync:
             ours = await self._absent_twice(session, ours)
         for key, members_seen in ours.items():
             for some in chunks(members_seen):
-                async with self._hints.placing:  # a monitor that is resumed meanwhile is placed before this or after it
+                async with self._placing.turn(self.loop):  # one resumed meanwhile is placed before or after
                     absent = await self._absent(session, some)
                     await self._remove(term, {key: absent}, "sync.removed", "Removed monitors that are gone or paused.")
 
@@ -198,7 +197,7 @@ class Sync:
         found: dict[str, list[Member]] = {keys.due: [], keys.lease: []}
         for key, members_seen in found.items():
             async for page in self._schedule.members(key):
-                self.loop.beat()
+                self.loop.worked(REDIS)
                 members += len(page)
                 members_seen.extend(seen for seen in page if wanted(seen.id))
         return members, found
@@ -217,14 +216,14 @@ class Sync:
         if not absent:
             return {}
         log.warning("sync.smaller_answer", message="Reading again before removing.", absent=len(absent))
-        self.loop.rest()
-        await self._sleep(READ_AGAIN_AFTER_S)
+        with self.loop.waiting():
+            await self._sleep(self._timing.read_again_after_s)
         return (await self._members(absent.__contains__))[1]
 
     async def _absent(self, session: Session, members_seen: list[Member]) -> list[Member]:
         """Those of up to 1,000 that have no row, or one that does not run, at this moment."""
-        self.loop.beat()
         plans = await session.plans([seen.id for seen in members_seen])
+        self.loop.worked(DATABASE)
         return [seen for seen in members_seen if seen.id not in plans or plans[seen.id].interval <= 0]
 
     async def _remove(self, term: str, gone: dict[str, list[Member]], event: str, message: str) -> None:

@@ -7,8 +7,9 @@ that `status` reads.
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 import structlog
 from redis.exceptions import RedisError
@@ -18,6 +19,7 @@ from peekaping_producer.errors import StoreError
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.operations.conditions import LEVELS, Condition, Level, of_clocks, of_queue, of_schedule
 from peekaping_producer.operations.replica_report import ReplicaReport, encode_report
+from peekaping_producer.producer.timing import TIMING, Timing
 from peekaping_producer.schedule import Schedule, Stats
 from peekaping_producer.service.dependencies import DATABASE, REDIS, Dependencies
 from peekaping_producer.service.loop import Loop
@@ -25,13 +27,19 @@ from peekaping_producer.stores import MonitorStore
 
 log = structlog.stdlib.get_logger()
 
-SAMPLE_INTERVAL_S = 5.0
 SAMPLES_PER_QUEUE = 3
 """The queue is looked at once in so many samples."""
-STALE_AFTER_S = 12.0
-WEDGED_AFTER_S = 13.0
-"""More than the longest step of a loop: a hand-off that is repeated (8 s and a call), or a load (10 s)."""
 _UNAVAILABLE = {REDIS: "redis_unavailable", DATABASE: "database_unavailable"}
+
+
+class State(Protocol):
+    """What the other parts of the replica report; see ReplicaState."""
+
+    def conditions(self) -> Iterable[Condition]:
+        """The conditions that they have found."""
+
+    def report(self, conditions: tuple[Condition, ...]) -> ReplicaReport:
+        """The report of this replica, with the `conditions` that only it knows."""
 
 
 class Vitals:
@@ -44,25 +52,24 @@ class Vitals:
         schedule: Schedule,
         store: MonitorStore,
         broker: Broker,
+        state: State,
+        watched: Sequence[Loop],
         dependencies: Dependencies,
         metrics: Metrics,
+        timing: Timing = TIMING,
     ) -> None:
+        """`watched`: the loops that must advance."""
         self.loop = Loop("vitals", dependencies, uses=())
         self.draining = False
-        self.watched: list[Loop] = []
-        """The loops that must advance."""
-        self.sources: list[Callable[[], Iterable[Condition]]] = []
-        """What other parts of the replica know to be wrong."""
-        self.describe: Callable[[tuple[Condition, ...]], ReplicaReport] = lambda conditions: ReplicaReport(
-            conditions=conditions
-        )
-        """Makes the report of the conditions that only this replica knows."""
         self.stats: Stats | None = None
         """The schedule as last seen; None while it cannot be."""
         self._node = node
         self._schedule = schedule
         self._store = store
         self._broker = broker
+        self._state = state
+        self._watched = watched
+        self._timing = timing
         self._dependencies = dependencies
         self._metrics = metrics
         self._queue: Queue | None = None
@@ -85,17 +92,17 @@ class Vitals:
     async def run_once(self) -> float:
         """Sample once; returns the seconds until the next sample."""
         await self._sample_schedule()
-        self.loop.beat()
+        self.loop.advanced()
         await self._sample_database()
         if self._samples % SAMPLES_PER_QUEUE == 0:
             await self._sample_queue()
         self._samples += 1
         self._report_changes()
-        return SAMPLE_INTERVAL_S
+        return self._timing.sample_every_s
 
     async def _sample_schedule(self) -> None:
         # Before the first sample nothing has been seen, which is nothing to report.
-        report = encode_report(self.describe(tuple(self._own_conditions()) if self._samples else ()))
+        report = encode_report(self._state.report(tuple(self._own_conditions()) if self._samples else ()))
         asked_at = time.time()
         try:
             stats = await self._schedule.stats(node=self._node, report=report)
@@ -119,10 +126,10 @@ class Vitals:
 
     async def _sample_database(self) -> None:
         try:
-            async with asyncio.timeout(SAMPLE_INTERVAL_S):
+            async with asyncio.timeout(self._timing.sample_every_s):
                 await self._store.ping()
         except TimeoutError as error:
-            self._failed(DATABASE, error, f"no answer within {SAMPLE_INTERVAL_S:g} s")
+            self._failed(DATABASE, error, f"no answer within {self._timing.sample_every_s:g} s")
         except (StoreError, OSError) as error:
             self._failed(DATABASE, error, str(error))
         else:
@@ -170,11 +177,11 @@ class Vitals:
         reasons = {name: trouble.reason for name, trouble in self._dependencies.troubles.items()} | self._trouble
         for dependency in (REDIS, DATABASE):
             age_s = time.monotonic() - self._seen_at.get(dependency, -math.inf)
-            if dependency not in reasons and age_s > STALE_AFTER_S:
+            if dependency not in reasons and age_s > self._timing.stale_after_s:
                 reasons[dependency] = "not seen yet" if math.isinf(age_s) else f"not seen for {age_s:.0f} s"
         found = [Condition(_UNAVAILABLE.get(name, "producer_failing"), reason) for name, reason in reasons.items()]
         found += of_clocks(self._skew_s)
-        return found + [each for source in self.sources for each in source()]
+        return [*found, *self._state.conditions()]
 
     def _report_changes(self) -> None:
         """Set the metric of each condition, and log those that begin or end."""
@@ -192,8 +199,9 @@ class Vitals:
 
     def stalled(self) -> list[str]:
         """The loops that are at work and do not advance; empty means alive."""
-        loops: Iterable[Loop] = (self.loop, *self.watched)
-        return [f"{loop.name}: {loop.stalled_s:.0f} s" for loop in loops if loop.stalled_s > WEDGED_AFTER_S]
+        loops: Iterable[Loop] = (self.loop, *self._watched)
+        longest_s = self._timing.stalled_after_s
+        return [f"{loop.name}: {loop.stalled_s:.0f} s" for loop in loops if loop.stalled_s > longest_s]
 
     def unready(self) -> dict[str, str]:
         """Why no work should be expected of this replica now, by condition; empty means ready."""

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
 import structlog
-from redis.exceptions import RedisError
 
 from peekaping_producer.brokers import Broker, HandOff, Outcome
 from peekaping_producer.errors import BatchError, RowsError, StoreError, StoreUnavailableError
@@ -14,6 +13,7 @@ from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.task import HealthCheckTask, TaskBuilder
 from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.loops.claims import Claims
+from peekaping_producer.producer.timing import TIMING, Timing
 from peekaping_producer.schedule import Claim, Schedule
 from peekaping_producer.service.dependencies import DATABASE, REDIS, Dependencies
 from peekaping_producer.service.isolation import Suspects, describe, isolate
@@ -21,13 +21,6 @@ from peekaping_producer.service.loop import Loop
 from peekaping_producer.stores import Loaded, MonitorStore, Session
 
 log = structlog.stdlib.get_logger()
-
-LOAD_WITHIN_S = 10.0
-"""More than one slow statement; less than what makes a loop look wedged."""
-PING_WITHIN_S = 2.0
-"""After a load that failed: whether the database answers at all."""
-RETRY_WAITING_S = 2.0
-"""When to try a monitor again whose task needs a table that does not answer."""
 
 
 class _UnreadError(StoreUnavailableError):
@@ -50,6 +43,7 @@ class Worker:
         anomalies: Anomalies,
         metrics: Metrics,
         dependencies: Dependencies,
+        timing: Timing = TIMING,
     ) -> None:
         """`suspects` is shared by the workers of a replica."""
         self.loop = Loop(f"worker-{number}", dependencies, uses=(REDIS, DATABASE), kind="worker")
@@ -62,39 +56,31 @@ class Worker:
         self._suspects = suspects
         self._anomalies = anomalies
         self._metrics = metrics
+        self._timing = timing
 
     async def run(self) -> None:
         """Work until the claims are closed."""
         await self.loop.run(self.run_once)
 
     async def run_once(self) -> float:
-        """Take one claim through; returns 0, for there may be more.
+        """Work on one claim. Returns 0: more monitors may be due.
 
-        The database connection comes before the claim: workers that wait for one hold no lease meanwhile.
+        The database connection comes before the claim: a worker that waits for a connection holds no lease.
         """
-        self.loop.rest()
         async with AsyncExitStack() as connection:
-            async with self._claims.turn:
-                self.loop.beat()
-                # At a stop with the database away, each would wait for a connection in turn.
-                self._claims.require_open()
+            async with self._claims.turn(self.loop):
                 session = await connection.enter_async_context(self._store.session())
-                # Holding the turn and a connection, for hours perhaps.
-                while (claim := await self._claims.next(self.loop)) is None:
+
+                async def keep_alive() -> None:
                     await session.ping()
                     self.loop.worked(DATABASE)
-            try:
-                await self._take_through(claim, session, connection)
-            except (StoreError, BatchError):
-                await self._claims.give_back(claim)
-                raise
-            except (RedisError, OSError):
-                self._claims.settle(claim)  # nothing can be given back now: the lease runs out
-                raise
-        self._claims.settle(claim)
+
+                claim = await self._claims.next(self.loop, keep_alive)
+            async with self._claims.settling(claim):
+                await self._work_on(claim, session, connection)
         return 0.0
 
-    async def _take_through(self, claim: Claim, first_session: Session, connection: AsyncExitStack) -> None:
+    async def _work_on(self, claim: Claim, first_session: Session, connection: AsyncExitStack) -> None:
         """Load and hand off the claim's monitors: all in one batch, unless some of them have failed before.
 
         `connection` is that of `first_session`; it is given up as soon as something has been read.
@@ -132,12 +118,11 @@ class Worker:
 
     async def _load(self, session: Session, ids: list[str]) -> Loaded:
         """Read the monitors. Raises StoreError."""
-        self.loop.beat()
         try:
-            async with asyncio.timeout(LOAD_WITHIN_S):
+            async with asyncio.timeout(self._timing.load_within_s):
                 loaded = await session.load(ids)
         except TimeoutError:
-            raise StoreUnavailableError(f"a batch was not read within {LOAD_WITHIN_S:g} s") from None
+            raise StoreUnavailableError(f"a batch was not read within {self._timing.load_within_s:g} s") from None
         self.loop.worked(DATABASE)
         return loaded
 
@@ -156,17 +141,18 @@ class Worker:
         return _UnreadError(str(error))
 
     async def _database_answers(self) -> bool:
-        self.loop.beat()
+        self.loop.advanced()
         try:
-            async with asyncio.timeout(PING_WITHIN_S):
+            async with asyncio.timeout(self._timing.ping_within_s):
                 await self._store.ping()
         except (TimeoutError, StoreError):
             return False
+        finally:
+            self.loop.advanced()
         return True
 
     async def _hand_off(self, claim: Claim, ids: list[str], loaded: Loaded) -> None:
         """Hand off what runs, drop what does not, set aside what cannot be. An absent row is left to its lease."""
-        self.loop.beat()
         runs = [check for check in loaded.checks.values() if check.monitor.runs]
         tasks = self._builder.build(runs, claim.now_ms)
         failed: dict[str, str] = {}
@@ -208,7 +194,7 @@ class Worker:
         for monitor_id, reason in waiting.items():
             self._anomalies.report(monitor_id, "monitor.waiting", reason)
         if waiting:
-            await self._claims.postpone(claim, waiting, RETRY_WAITING_S)
+            await self._claims.postpone(claim, waiting, self._timing.retry_waiting_s)
             self._metrics.handed_off.labels(Outcome.WAITING.value).inc(len(waiting))
 
     async def _set_aside(

@@ -1,0 +1,64 @@
+"""How the leader changes the schedule: rows are read, placed, and what would have to move is read once more.
+
+Sync and hints both do so, one at a time: no older row is placed after a newer one.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from peekaping_producer.metrics import Metrics
+from peekaping_producer.monitors.monitor import Plan
+from peekaping_producer.producer.anomalies import Anomalies
+from peekaping_producer.producer.loops.claims import Claims
+from peekaping_producer.schedule import Placed, Schedule
+from peekaping_producer.service.dependencies import DATABASE, REDIS
+from peekaping_producer.service.loop import Loop
+from peekaping_producer.stores import Session
+
+
+class Placing:
+    """Places plans that were read in the same `turn`."""
+
+    def __init__(self, schedule: Schedule, claims: Claims, anomalies: Anomalies, metrics: Metrics) -> None:
+        self._schedule = schedule
+        self._claims = claims
+        self._anomalies = anomalies
+        self._metrics = metrics
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def turn(self, loop: Loop) -> AsyncIterator[None]:
+        """Enclose reading rows and changing the schedule by them."""
+        async with AsyncExitStack() as stack:
+            with loop.waiting():
+                await stack.enter_async_context(self._turn)
+            yield
+
+    def report_problems(self, plans: list[Plan]) -> None:
+        """Report the active rows that cannot be scheduled."""
+        for plan in plans:
+            if plan.problem:
+                self._anomalies.report(plan.id, "monitor.unschedulable", plan.problem)
+
+    async def place(self, loop: Loop, term: str, session: Session, plans: list[Plan], *, retry: bool = False) -> Placed:
+        """Place plans, count what changed, and wake this replica's workers for what is due now.
+
+        With `retry`, those among them that were set aside are due now.
+
+        What would have to move is read once more: between the reading of `plans` and now a worker may have read a
+        newer row and rescheduled by it, and moving that back would run a tick twice.
+        """
+        placed = await self._schedule.place(term, plans, retry=retry)
+        loop.worked(REDIS)
+        moved = 0
+        if placed.misaligned:
+            again = await session.plans([each.id for each in placed.misaligned])
+            loop.worked(DATABASE)
+            moved = await self._schedule.move(term, placed.misaligned, again)
+        for change, amount in (("added", placed.added), ("moved", moved), ("removed", placed.removed)):
+            if amount:
+                self._metrics.schedule_changes.labels(change).inc(amount)
+        if placed.added or moved or retry:
+            self._claims.nudge()
+        return placed

@@ -1,0 +1,55 @@
+"""What only a replica itself can report: conditions of its own parts, and its report in Redis."""
+
+from collections.abc import Iterator
+
+from peekaping_producer.operations.conditions import Condition
+from peekaping_producer.operations.replica_report import MOST_ANOMALIES, ReplicaReport
+from peekaping_producer.producer.anomalies import Anomalies
+from peekaping_producer.producer.loops.leader import Leader
+from peekaping_producer.producer.loops.sync import Sync
+from peekaping_producer.service.isolation import Suspects
+
+
+class ReplicaState:
+    """Derived from the parts of one replica whenever it is asked for."""
+
+    def __init__(
+        self, leader: Leader, sync: Sync, anomalies: Anomalies, suspects: Suspects, *, degraded_for_s: float
+    ) -> None:
+        """`degraded_for_s`: for how long after its last failed read a table counts as degraded."""
+        self._leader = leader
+        self._sync = sync
+        self._anomalies = anomalies
+        self._suspects = suspects
+        self._degraded_for_s = degraded_for_s
+
+    def conditions(self) -> Iterator[Condition]:
+        """The conditions that these parts have found."""
+        if self._sync.refused_removal:
+            yield Condition(
+                "database_empty",
+                "The database has no active monitor, and the schedule holds some: nothing is removed, and nothing "
+                "is checked.",
+            )
+        for table, reason in self._anomalies.degraded_tables(self._degraded_for_s).items():
+            yield Condition("database_degraded", f"The last known content of {table} is used: {reason}")
+        if self._suspects:
+            yield Condition(
+                "monitors_set_aside",
+                f"{len(self._suspects)} of the monitors failed on this replica; each is tried again after a wait.",
+            )
+        if self._sync.unschedulable:
+            yield Condition(
+                "monitors_unschedulable",
+                f"{self._sync.unschedulable} of the active monitors cannot be scheduled as they are.",
+            )
+
+    def report(self, conditions: tuple[Condition, ...]) -> ReplicaReport:
+        """The report of this replica, with the `conditions` that only it knows."""
+        return ReplicaReport(
+            leads=self._leader.term is not None,
+            conditions=conditions,
+            anomalies=tuple(self._anomalies.current()[:MOST_ANOMALIES]),
+            set_aside=len(self._suspects),
+            unschedulable=self._sync.unschedulable,
+        )
