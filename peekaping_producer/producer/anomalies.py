@@ -1,4 +1,4 @@
-"""What is odd about single monitors: logged once for each, always counted, and listed while it is current."""
+"""Anomalies of single monitors: each is logged once, counted every time, and listed while it is current."""
 
 import time
 
@@ -10,38 +10,38 @@ from peekaping_producer.service.dedupe import Deduplicator
 log = structlog.stdlib.get_logger()
 
 CURRENT_FOR_S = 900.0
-"""How long something odd counts as current after it was met."""
+"""How long an anomaly counts as current after it was last met."""
 _MOST_CURRENT = 1000
 _LONGEST_TEXT = 200
 
 
 class Anomalies:
-    """Warns of each (monitor, kind, reason) once, as long as it remembers it."""
+    """Logs each (monitor, kind, reason) once."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._said = Deduplicator()
+        self._logged = Deduplicator()
         self._current: dict[tuple[str, str], tuple[float, str]] = {}
         self._degraded: dict[str, tuple[float, str]] = {}
 
     def report(self, monitor_id: str, kind: str, reason: str) -> None:
-        """`kind` is a dotted event name, `reason` a sentence without secrets."""
+        """Report one anomaly: `kind` is a dotted event name, `reason` a sentence without secrets."""
         self._metrics.anomalies.labels(kind).inc()
         shown, reason = _bounded(ascii(monitor_id)[1:-1]), _bounded(reason)
         self._current.pop((shown, kind), None)
         if len(self._current) >= _MOST_CURRENT:
             del self._current[next(iter(self._current))]
         self._current[shown, kind] = (time.monotonic(), reason)
-        if self._said.is_new((monitor_id, kind, reason)):
+        if self._logged.is_new((monitor_id, kind, reason)):
             log.warning(kind, message=reason, monitor_id=shown)
 
     def degraded(self, table: str, reason: str) -> None:
-        """A table did not answer, and what was last known of it is used."""
+        """Record that a table did not answer, and that its last known content is used."""
         self._metrics.degraded_reads.labels(table).inc()
         self._degraded[table] = (time.monotonic(), _bounded(reason))
 
     def current(self) -> list[dict[str, str]]:
-        """What is odd now, the latest first, each as `monitor_id`, `kind` and `reason`; at most 1,000."""
+        """Return the current anomalies, latest first, each as `monitor_id`, `kind` and `reason`; at most 1,000."""
         since = time.monotonic() - CURRENT_FOR_S
         return [
             {"monitor_id": monitor_id, "kind": kind, "reason": reason}
@@ -50,12 +50,12 @@ class Anomalies:
         ]
 
     def degraded_tables(self, within_s: float) -> dict[str, str]:
-        """The tables whose last known content was used in the last `within_s` seconds, with the reason."""
+        """Return the tables whose last known content was used in the last `within_s` seconds, with the reasons."""
         since = time.monotonic() - within_s
         return {table: reason for table, (at, reason) in self._degraded.items() if at >= since}
 
 
 def _bounded(text: str) -> str:
-    """What a row holds may be quoted in it, and a row may hold anything: of any length, and with any character."""
+    """Bound and escape a text: it may quote a row, which may hold any characters at any length."""
     text = text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "…"
     return text if text.isprintable() else ascii(text)[1:-1]

@@ -76,9 +76,9 @@ class Replica:
         self._stopped_by: signal.Signals | None = None
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """Ask for a graceful stop; a second time means at once.
+        """Stop gracefully; a second call exits at once.
 
-        SIGHUP does not count for that: a terminal that closes sends several, and service managers send it along.
+        A second SIGHUP does not count: closing terminals send several, and service managers add one to SIGTERM.
         """
         if self._stopped_by in {signal.SIGTERM, signal.SIGINT}:
             if how is signal.SIGHUP:
@@ -196,7 +196,7 @@ class Replica:
             await cancel_and_wait(side)
         log.info(
             "producer.drained",
-            message="What was claimed is handed off, given back, or left to its lease.",
+            message="All claims are handed off, given back, or left to their leases.",
             unfinished_workers=len(unfinished),
             given_back=given_back,
             took_ms=round((time.monotonic() - started_at) * 1000),
@@ -207,4 +207,4 @@ class Replica:
             try:
                 await close()
             except Exception as error:  # the process ends now: nothing stays open
-                log.warning("producer.close_failed", message="Something did not close in order.", error=str(error))
+                log.warning("producer.close_failed", message="A part did not close cleanly.", error=str(error))

@@ -92,7 +92,7 @@ async def test_a_replica_that_leads_and_status_run_on_the_documented_rights(
     database = await with_monitor(tmp_path)
     env = environment(target.port, database, REDIS_URL=f"redis://few:pw@127.0.0.1:{target.port}/3")
     with replicas(tmp_path, env, count=2) as both:
-        leads = {"producer.started", "leader.won", "events.subscribed", "sync.done", "claim.handed_off"}
+        leads = {"producer.started", "leader.won", "events.subscribed", "sync.completed", "claim.handed_off"}
         await until(lambda: any(leads <= set(each.events()) for each in both), "one leads and hands off")
         (leader,) = (each for each in both if "leader.won" in each.events())
         status = await asyncio.to_thread(
@@ -123,7 +123,7 @@ async def test_a_user_without_dangerous_commands_is_enough(
     target = await user(admin, *rules)
     env = environment(target.port, await with_monitor(tmp_path), REDIS_URL=f"redis://few:pw@127.0.0.1:{target.port}")
     with replicas(tmp_path, env) as (replica,):
-        await works(replica, {"producer.started", "leader.won", "sync.done", "claim.handed_off"})
+        await works(replica, {"producer.started", "leader.won", "sync.completed", "claim.handed_off"})
         assert replica.terminate() == 0
 
 
@@ -139,7 +139,7 @@ async def test_commands_that_are_renamed_away_and_not_needed_are_not_missed(
     async with embedded.redis_server(args=args) as server:
         env = environment(server.port, await with_monitor(tmp_path))
         with replicas(tmp_path, env) as (replica,):
-            await works(replica, {"producer.started", "leader.won", "sync.done", "claim.handed_off"})
+            await works(replica, {"producer.started", "leader.won", "sync.completed", "claim.handed_off"})
             assert replica.terminate() == 0
 
 

@@ -1,4 +1,4 @@
-"""The leader's ear: monitor events that the API server publishes become hints."""
+"""The event subscription: monitor events of the API server become hints."""
 
 import time
 from collections.abc import Callable
@@ -21,7 +21,7 @@ log = structlog.stdlib.get_logger()
 
 
 class EventListener:
-    """Subscribes, and stays subscribed; whenever it may have missed something it asks for a sync."""
+    """Keeps a subscription; each new one requests a sync, since events may have been missed."""
 
     def __init__(
         self,
@@ -41,10 +41,10 @@ class EventListener:
         self._on_subscribed = on_subscribed
         self._metrics = metrics
         self._timing = timing
-        self._said = Deduplicator()
+        self._logged = Deduplicator()
 
     async def run(self) -> None:
-        """Listen until cancelled, subscribing again whenever the connection breaks."""
+        """Listen until canceled; subscribe again whenever the connection breaks."""
         await self.loop.run(self.run_once)
 
     async def run_once(self) -> float:
@@ -82,14 +82,12 @@ class EventListener:
             self._metrics.events.labels(kind, self._hint(kind, message["data"])).inc()
 
     def _hint(self, kind: str, data: bytes) -> str:
-        """Make a hint of one event; returns what was done with it."""
+        """Turn one event into a hint; returns the outcome as the metric's label."""
         try:
             monitor_id = monitor_id_of(data)
         except ValueError as error:
-            if self._said.is_new(kind):
-                log.warning(
-                    "events.malformed", message="Ignored an event of unknown form.", type=kind, error=str(error)
-                )
+            if self._logged.is_new(kind):
+                log.warning("events.malformed", message="Ignored a malformed event.", type=kind, error=str(error))
             return "malformed"
         if monitor_id is None:
             return "ignored"

@@ -1,6 +1,6 @@
-"""Monitors that somebody said have changed: their rows are read again and the schedule is made to agree.
+"""Monitors that may have changed: their rows are read again, and the schedule is corrected.
 
-A hint carries no news itself. It may come late, twice, out of order or never; what counts is the row.
+A hint carries no data. It may arrive late, twice, out of order or never: only the row counts.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ _MOST = 100_000
 
 
 class Hints:
-    """The ids to look at again, each once, oldest first; and the loop that does."""
+    """Collects the ids, each once, and follows them, oldest first."""
 
     def __init__(
         self,
@@ -35,18 +35,18 @@ class Hints:
     ) -> None:
         self.loop = Loop("hints", dependencies, uses=(REDIS, DATABASE))
         self.overflowed = False
-        """There were too many to remember: only a whole sync can tell."""
+        """There were more hints than are kept: a full sync is needed."""
         self._store = store
         self._placing = placing
         self._anomalies = anomalies
         self._timing = timing
         self._not_before: dict[str, float] = {}
         self._retry_s: dict[str, float] = {}
-        """For those found leased, how long to wait next. A lease ends soon, but for rows that nobody can read."""
+        """By id of a leased monitor, the next wait. Most leases end soon; those of unreadable rows do not."""
         self._more = asyncio.Event()
 
     def add(self, monitor_ids: Iterable[str], *, delay_s: float = 0.0) -> None:
-        """Look at these monitors again, after a delay."""
+        """Follow these monitors after a delay."""
         at = time.monotonic() + delay_s
         for monitor_id in monitor_ids:
             if len(self._not_before) >= _MOST and monitor_id not in self._not_before:
@@ -86,7 +86,7 @@ class Hints:
                 leased.extend((await self._placing.place(self.loop, term, session, wanted, retry=True)).leased)
 
         def set_aside(monitor_id: str, error: Exception) -> None:
-            """Sync reads it too; a hint that fails is not worth keeping."""
+            """Drop the hint: sync reads the row as well."""
             self._anomalies.report(monitor_id, "monitor.unplaced", f"Its change is left to sync: {describe(error)}.")
 
         try:
@@ -98,7 +98,7 @@ class Hints:
         return 0.0
 
     def _retry(self, ready: list[str], leased: Collection[str]) -> None:
-        """An edit leaves a lease alone, so that no tick is lost by it, and is followed when the lease is gone."""
+        """Follow leased monitors again later: an edit never touches a lease, so that no tick is lost."""
         before = {each: self._retry_s.pop(each, self._timing.retry_leased_s) for each in ready}
         for each in leased:
             self._retry_s[each] = min(2 * before[each], self._timing.longest_retry_s)

@@ -4,8 +4,9 @@
         ▲                 │
         └── held by another, stale, or not renewed in time ◄──┘
 
-The key in Redis is a lease with a TTL; its value is the term. A leader's every write names its term and Redis refuses
-the writes of a term that is over, so two leaders for an instant do no harm. Trust in oneself ends before the TTL does.
+The key in Redis is a lease with a TTL; its value is the term. Every write of a leader carries its term, and Redis
+refuses the writes of an ended term, so two leaders at the same instant do no harm. A leader stops trusting its term
+before the TTL ends.
 """
 
 import asyncio
@@ -31,7 +32,7 @@ log = structlog.stdlib.get_logger()
 
 
 def node_id() -> str:
-    """hostname-pid-random: in containers the first two may be the same everywhere."""
+    """Return hostname-pid-random: in containers hostname and pid may be equal."""
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
@@ -54,7 +55,7 @@ class Leader:
         self.followed: str | None = None
         """The term of another replica that led when this one last asked."""
         self._unanswered: str | None = None
-        """The term of a campaign whose answer did not arrive: Redis may hold it for us."""
+        """The term of a campaign without a reply: Redis may have stored it."""
         self._schedule = schedule
         self._lead = lead
         self._metrics = metrics
@@ -63,7 +64,7 @@ class Leader:
         self._distrust: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
-        """Campaign until cancelled; then resign, so that a follower leads within a second."""
+        """Campaign until canceled; then resign, so that a follower leads within a second."""
         try:
             await self.loop.run(self.run_once)
         finally:
@@ -74,9 +75,9 @@ class Leader:
                     await self._schedule.resign(term)
 
     async def run_once(self) -> float:
-        """Renew or ask once; a leader then waits here until it must renew. Returns the seconds until the next turn."""
+        """Campaign once; a leader then waits until it must renew. Returns the seconds until the next turn."""
         if self._leading and self._leading.done():
-            await self._leave_behind(self._leading)
+            await self._end_finished(self._leading)
         begin = self._unanswered = self._unanswered or f"{self.node}/{secrets.token_hex(6)}"
         asked_at = time.monotonic()
         answer = await self._schedule.campaign(self.term or "", begin, self._timing.leader_ttl_s)
@@ -97,9 +98,10 @@ class Leader:
         ask_s = self._timing.campaign_every_s
         return min(ask_s, answer.ttl_s + 0.005) if answer.ttl_s else ask_s
 
-    async def _leave_behind(self, leading: asyncio.Task[None]) -> None:
-        """End a term whose leading is over. One that was not trusted may still be renewed by a late reply: nobody would
-        lead for as long as that key lives, so it is given up.
+    async def _end_finished(self, leading: asyncio.Task[None]) -> None:
+        """End a term whose duties have ended.
+
+        An untrusted term may still be renewed by a late reply, and no replica would lead until its key expires: resign.
         """
         term, distrusted = self.term, leading.cancelled()
         await self._end("not renewed in time" if distrusted else "its writes were refused")
@@ -118,7 +120,7 @@ class Leader:
             left = "no end" if answer.holder_ttl_s is None else f"{answer.holder_ttl_s:.0f} s left"
             log.warning(
                 "leader.taken_over",
-                message="Took over a leader key that no living leader can have set: a clock was wrong.",
+                message="Took over a leader key with a TTL that no running leader sets: a clock was wrong.",
                 holder=answer.holder,
                 had=left,
             )
@@ -141,7 +143,7 @@ class Leader:
         self._distrust = asyncio.get_running_loop().call_later(trusted_for_s, lambda: leading and leading.cancel())
 
     async def _end(self, reason: str) -> None:
-        """Stop leading, whatever state that is in. Raises what ended `lead` if it was unforeseen."""
+        """Stop leading. Raises an unforeseen error of `lead`."""
         if self._leading is None:
             return
         leading, term = self._leading, self.term

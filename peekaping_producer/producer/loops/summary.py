@@ -1,4 +1,4 @@
-"""One line a minute at info, so that the log of a healthy replica shows that it works, and for whom."""
+"""One line a minute at info: the log of a healthy replica shows that it works."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ _HANDED_OFF = ("enqueued", "replaced", "overlap")
 
 
 class Summary:
-    """Logs what this replica did since the last line, and how the schedule is now."""
+    """Logs what this replica did since the last line, and the state of the schedule."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The leader's comparison of database and schedule: nothing stays wrong for longer than one interval.
+"""Compares the database with the schedule: a difference lasts for one interval at most.
 
 Two walks. The first goes through the database's active monitors and places each page. The second goes through the
 schedule's members and removes what the database, asked again about exactly these, does not know.
@@ -52,9 +52,9 @@ class Sync:
     ) -> None:
         self.loop = Loop("sync", dependencies, uses=(REDIS, DATABASE))
         self.refused_removal = False
-        """The last answer of the database was so empty that it was not believed."""
+        """The database returned no active monitor, and nothing was removed."""
         self.unschedulable = 0
-        """Active rows of the last walk that cannot be scheduled."""
+        """Number of active rows that cannot be scheduled, in the last walk."""
         self._first = True
         self._schedule = schedule
         self._store = store
@@ -84,12 +84,12 @@ class Sync:
             self.loop.succeeded()
             with self.loop.waiting():
                 await self._until(started_at + self._interval_s)
-            return 1.0 if self._hints.overflowed else 0.0  # even then not one after the other without a pause
+            return 1.0 if self._hints.overflowed else 0.0  # a pause also after an overflow
 
         try:
             await self.loop.run(turn)
         finally:
-            self.refused_removal, self.unschedulable = False, 0  # another leader's business now
+            self.refused_removal, self.unschedulable = False, 0  # the next leader reports them
 
     async def _until(self, then: float) -> None:
         while (left_s := then - time.monotonic()) > 0 and not self._hints.overflowed:
@@ -101,7 +101,7 @@ class Sync:
                 pass
 
     async def run_once(self, term: str) -> None:
-        """Compare once, from end to end. Raises StoreError, RedisError or StaleTermError; what was placed stays."""
+        """Compare once. Raises StoreError, RedisError or StaleTermError; what was placed stays."""
         started_at = time.monotonic()
         self._hints.overflowed = False
         async with self._store.session() as session:
@@ -118,14 +118,14 @@ class Sync:
             self._succeeded(len(known), took_s)
 
     def _succeeded(self, monitors: int, took_s: float) -> None:
-        """Log it: the first one of a term for everybody to see, and one that found nothing as a warning."""
+        """Log the success: the first of a term at info, and an empty database as a warning."""
         self._metrics.sync_last_success.set_to_current_time()
         write = log.info if self._first else log.debug
         message = "The schedule agrees with the database."
         if not monitors:
             write, message = (log.warning if self._first else log.info), "The database has no monitor to schedule."
         self._first = False
-        write("sync.done", message=message, monitors=monitors, took_ms=round(took_s * 1000))
+        write("sync.completed", message=message, monitors=monitors, took_ms=round(took_s * 1000))
 
     async def _place_all(self, term: str, session: Session) -> set[int]:
         """Place every active monitor; returns the hashes of their ids (32 bytes each; a million fit)."""
@@ -163,13 +163,13 @@ class Sync:
         foreign, ours = _split(unknown, self._store.is_id)
         for seen in (seen for some in foreign.values() for seen in some):
             self._anomalies.report(seen.id, "schedule.foreign_member", "No monitor id of this database: removed.")
-        await self._remove(term, foreign, "schedule.foreign_member", "Removed members that are no monitor ids.")
+        await self._remove(term, foreign, "schedule.foreign_member", "Removed members that are not monitor ids.")
         self.refused_removal = not known and members >= BELIEVE_EMPTY_BELOW
         if self.refused_removal:
             self._metrics.sync_refused.inc()
             log.error(
                 "sync.empty_answer",
-                message="The database shows no active monitor, and the schedule holds some: nothing is removed.",
+                message="The database returned no active monitor, and the schedule holds some: nothing is removed.",
                 members=members,
             )
             return
@@ -191,7 +191,7 @@ class Sync:
             self._metrics.schedule_changes.labels("removed").inc(removed)
 
     async def _members(self, wanted: Callable[[str], bool]) -> tuple[int, dict[str, list[Member]]]:
-        """How many members the schedule has, and by set those that are wanted."""
+        """Return the number of members in the schedule, and by set the `wanted` ones."""
         members = 0
         keys = self._schedule.keys
         found: dict[str, list[Member]] = {keys.due: [], keys.lease: []}
@@ -203,9 +203,9 @@ class Sync:
         return members, found
 
     async def _absent_twice(self, session: Session, ours: dict[str, list[Member]]) -> dict[str, list[Member]]:
-        """Where the answer is much smaller than the schedule: what is absent now, and has to be so again later on.
+        """Find the members that are absent now; they must be absent again later to be removed.
 
-        The members are walked again after the wait: those that nobody runs go from due to lease and back meanwhile.
+        The members are walked again after the wait: those without a row move between due and lease meanwhile.
         """
         absent = {
             seen.id
@@ -215,13 +215,17 @@ class Sync:
         }
         if not absent:
             return {}
-        log.warning("sync.smaller_answer", message="Reading again before removing.", absent=len(absent))
+        log.warning(
+            "sync.smaller_answer",
+            message="The database returned far fewer monitors than are scheduled: reading again before removing.",
+            absent=len(absent),
+        )
         with self.loop.waiting():
             await self._sleep(self._timing.read_again_after_s)
         return (await self._members(absent.__contains__))[1]
 
     async def _absent(self, session: Session, members_seen: list[Member]) -> list[Member]:
-        """Those of up to 1,000 that have no row, or one that does not run, at this moment."""
+        """Return those, of up to 1,000, that have no row now, or one that does not run."""
         plans = await session.plans([seen.id for seen in members_seen])
         self.loop.worked(DATABASE)
         return [seen for seen in members_seen if seen.id not in plans or plans[seen.id].interval <= 0]
@@ -238,7 +242,7 @@ class Sync:
 def _split(
     unknown: dict[str, list[Member]], is_id: Callable[[str], bool]
 ) -> tuple[dict[str, list[Member]], dict[str, list[Member]]]:
-    """What is no id of this database, and what is; without members too long for any, which are expelled."""
+    """Split into members that are not ids of this database, and those that are; too long ones are left out."""
     fit = {key: [seen for seen in some if len(seen.id) <= LONGEST_ID] for key, some in unknown.items()}
     foreign = {key: [seen for seen in some if not is_id(seen.id)] for key, some in fit.items()}
     ours = {key: [seen for seen in some if is_id(seen.id)] for key, some in fit.items()}

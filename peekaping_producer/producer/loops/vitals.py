@@ -1,4 +1,4 @@
-"""How the replica is: what it sees every few seconds, and whether it is alive, ready, and what is wrong.
+"""The health of a replica: samples of Redis and the database, and the conditions derived from them.
 
 Everything that reports a replica's state reads `conditions`: readiness, metrics, log lines, and the report in Redis
 that `status` reads.
@@ -28,12 +28,12 @@ from peekaping_producer.stores import MonitorStore
 log = structlog.stdlib.get_logger()
 
 SAMPLES_PER_QUEUE = 3
-"""The queue is looked at once in so many samples."""
+"""The queue is inspected once in this many samples."""
 _UNAVAILABLE = {REDIS: "redis_unavailable", DATABASE: "database_unavailable"}
 
 
 class State(Protocol):
-    """What the other parts of the replica report; see ReplicaState."""
+    """The state of the other parts; see ReplicaState."""
 
     def conditions(self) -> Iterable[Condition]:
         """The conditions that they have found."""
@@ -43,7 +43,7 @@ class State(Protocol):
 
 
 class Vitals:
-    """Looks at Redis and the database every few seconds; probes read what it saw and cost nothing."""
+    """Samples Redis and the database every few seconds. Probes read the samples, and cost nothing."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Vitals:
         self.loop = Loop("vitals", dependencies, uses=())
         self.draining = False
         self.stats: Stats | None = None
-        """The schedule as last seen; None while it cannot be."""
+        """The latest sample of the schedule; None if it failed."""
         self._node = node
         self._schedule = schedule
         self._store = store
@@ -82,7 +82,7 @@ class Vitals:
         self._raised: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Sample until canceled; then take the replica's report out of Redis."""
+        """Sample until canceled; then remove the replica's report from Redis."""
         try:
             await self.loop.run(self.run_once)
         finally:
@@ -101,7 +101,7 @@ class Vitals:
         return self._timing.sample_every_s
 
     async def _sample_schedule(self) -> None:
-        # Before the first sample nothing has been seen, which is nothing to report.
+        # Before the first sample there is nothing to report.
         report = encode_report(self._state.report(tuple(self._own_conditions()) if self._samples else ()))
         asked_at = time.time()
         try:
@@ -161,7 +161,7 @@ class Vitals:
         self._dependencies.worked(dependency, self.loop.name)
 
     def conditions(self) -> list[Condition]:
-        """All that is wrong now."""
+        """All current conditions."""
         conditions = self._own_conditions()
         if self.stats is not None:
             since = self._leaderless_since
@@ -171,7 +171,7 @@ class Vitals:
         return conditions
 
     def _own_conditions(self) -> list[Condition]:
-        """What only this replica knows: `status` sees the schedule and the queue itself."""
+        """The conditions that only this replica can see: `status` reads the schedule and the queue itself."""
         if self.draining:
             return [Condition("draining", "The replica is stopping.")]
         reasons = {name: trouble.reason for name, trouble in self._dependencies.troubles.items()} | self._trouble
@@ -195,18 +195,18 @@ class Vitals:
                 log.warning("condition.raised", message=each.reason, code=code, condition_level=each.level.value)
         for code in self._raised.keys() - current.keys():
             lasted_s = round(now - self._raised.pop(code), 1)
-            log.info("condition.cleared", message=f"No longer so: {code}.", code=code, lasted_s=lasted_s)
+            log.info("condition.cleared", message=f"Condition ended: {code}.", code=code, lasted_s=lasted_s)
 
     def stalled(self) -> list[str]:
-        """The loops that are at work and do not advance; empty means alive."""
+        """Return the loops that are at work and do not advance; empty means alive."""
         loops: Iterable[Loop] = (self.loop, *self._watched)
         longest_s = self._timing.stalled_after_s
         return [f"{loop.name}: {loop.stalled_s:.0f} s" for loop in loops if loop.stalled_s > longest_s]
 
     def unready(self) -> dict[str, str]:
-        """Why no work should be expected of this replica now, by condition; empty means ready."""
+        """Return why this replica cannot work, by condition code; empty means ready."""
         return {each.code: each.reason for each in self.conditions() if each.level is Level.UNREADY}
 
     def notes(self) -> list[str]:
-        """What is wrong although this replica can work: a code and a sentence each."""
+        """Return the conditions that do not keep this replica from its work, each as `code: reason`."""
         return [f"{each.code}: {each.reason}" for each in self.conditions() if each.level is not Level.UNREADY]

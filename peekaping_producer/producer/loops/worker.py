@@ -24,11 +24,11 @@ log = structlog.stdlib.get_logger()
 
 
 class _UnreadError(StoreUnavailableError):
-    """A part of a claim was not read; the other parts may be."""
+    """One part of a claim was not read; the other parts may still be."""
 
 
 class Worker:
-    """Takes one claim at a time through to the queue. Many may run side by side."""
+    """Works on one claim at a time. Many workers may run side by side."""
 
     def __init__(
         self,
@@ -81,9 +81,9 @@ class Worker:
         return 0.0
 
     async def _work_on(self, claim: Claim, first_session: Session, connection: AsyncExitStack) -> None:
-        """Load and hand off the claim's monitors: all in one batch, unless some of them have failed before.
+        """Load and hand off the claim's monitors: in one batch, unless some of them have failed before.
 
-        `connection` is that of `first_session`; it is given up as soon as something has been read.
+        `connection` holds `first_session`; it is released after the first read.
         """
         sessions = [first_session]
         failed: dict[str, str] = {}
@@ -93,13 +93,13 @@ class Worker:
                 async with connection if sessions else AsyncExitStack() as stack:
                     session = sessions.pop() if sessions else await stack.enter_async_context(self._store.session())
                     loaded = await self._load(session, ids)
-            except StoreError as error:  # the session is left, so that a ping finds a connection
-                raise await self._judged(claim, ids, error) from None
+            except StoreError as error:  # the session has ended, so that a ping finds a connection
+                raise await self._classified(claim, ids, error) from None
             await self._hand_off(claim, ids, loaded)
 
         def set_aside(monitor_id: str, error: Exception) -> None:
             kind = "monitor.unreadable" if isinstance(error, RowsError) else "monitor.failed"
-            self._anomalies.report(monitor_id, kind, f"It is set aside: {describe(error)}.")
+            self._anomalies.report(monitor_id, kind, f"Set aside: {describe(error)}.")
             failed[monitor_id] = kind
 
         for member in claim.removed:
@@ -126,11 +126,11 @@ class Worker:
         self.loop.worked(DATABASE)
         return loaded
 
-    async def _judged(self, claim: Claim, ids: list[str], error: StoreError) -> StoreError:
-        """What a failed load means.
+    async def _classified(self, claim: Claim, ids: list[str], error: StoreError) -> StoreError:
+        """Classify a failed load.
 
-        Where the database answers, and yet did not give out these: they are due again and will be read in smaller parts
-        (_UnreadError), and one that fails alone again is to be set aside (RowsError). Otherwise the error itself.
+        If the database answers a ping, the monitors are due again, to be read in smaller parts (_UnreadError); one that
+        fails alone again is to be set aside (RowsError). Otherwise returns the error itself.
         """
         if not await self._database_answers():
             return error
@@ -152,7 +152,7 @@ class Worker:
         return True
 
     async def _hand_off(self, claim: Claim, ids: list[str], loaded: Loaded) -> None:
-        """Hand off what runs, drop what does not, set aside what cannot be. An absent row is left to its lease."""
+        """Hand off what runs, drop what does not, set aside what fails. An absent row is left to its lease."""
         runs = [check for check in loaded.checks.values() if check.monitor.runs]
         tasks = self._builder.build(runs, claim.now_ms)
         failed: dict[str, str] = {}
@@ -165,7 +165,9 @@ class Worker:
             for monitor_id in handed.running:
                 self._anomalies.report(monitor_id, "monitor.overlapping", "Its check has been running for many ticks.")
             for monitor_id in handed.wrong_type:
-                self._anomalies.report(monitor_id, "monitor.wrong_type", "Its task's key held no task: replaced.")
+                self._anomalies.report(
+                    monitor_id, "monitor.wrong_type", "The key of its task held another type: replaced."
+                )
         if len(tasks) < len(ids):
             built = {task.monitor_id for task in tasks}
             failed |= loaded.broken | {c.monitor.id: "unbuilt" for c in runs if c.monitor.id not in built}
@@ -188,7 +190,9 @@ class Worker:
         if drops:
             dropped = await self._schedule.drop(claim, drops)
             self._metrics.handed_off.labels(Outcome.DROPPED.value).inc(dropped)
-            self._log.info("claim.dropped", message="Took monitors that do not run out of the schedule.", count=dropped)
+            self._log.info(
+                "claim.dropped", message="Removed monitors that are paused or have no interval.", count=dropped
+            )
 
     async def _let_wait(self, claim: Claim, waiting: Mapping[str, str]) -> None:
         for monitor_id, reason in waiting.items():
@@ -200,7 +204,7 @@ class Worker:
     async def _set_aside(
         self, claim: Claim, failed: dict[str, str], *, alone: bool = True, sizes: Mapping[str, int] | None = None
     ) -> None:
-        """Let them be due again later: each failure of its own makes a monitor wait longer. `sizes`: of their tasks."""
+        """Make them due again later; each failure makes a monitor wait longer. `sizes`: of their tasks, in bytes."""
         by_delay: dict[float, list[str]] = {}
         for monitor_id in failed:
             size = sizes.get(monitor_id, 0) if sizes else 0
@@ -234,7 +238,7 @@ class Worker:
             self._metrics.missed_ticks.inc(missed)
         self._log.debug(
             "claim.handed_off",
-            message="Handed a batch of tasks to the queue.",
+            message="Handed off a batch of tasks.",
             claimed=len(claim.due),
             max_lag_ms=round(max(lags_ms, default=0)),
             missed=missed,
@@ -243,6 +247,6 @@ class Worker:
 
 
 def missed_ticks(due_ms: float, now_ms: int, interval: int) -> int:
-    """Ticks after the due time and up to `now_ms`: they never run, for the next to run lies after `now_ms`."""
+    """Ticks after the due time and up to `now_ms`: they never run, since the next one lies after `now_ms`."""
     period_ms = interval * 1000
     return now_ms // period_ms - int(due_ms // period_ms)
