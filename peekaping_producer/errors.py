@@ -1,14 +1,19 @@
-"""Every error this program raises on purpose, in one tree.
+"""Every error that this program raises on purpose, in one tree.
 
-A message names the thing, the value it had (secrets masked) and what is expected, so that a log line needs no
+A message names the thing, what is expected, and the value it had (secrets masked), so that a log line needs no
 traceback beside it.
 """
 
 from collections.abc import Sequence
 
+REDIS = "redis"
+DATABASE = "database"
+PRODUCER = "producer"
+"""This program itself: an error of its own stopped a whole batch."""
+
 
 class ProducerError(Exception):
-    """The root: whatever is raised on purpose."""
+    """The root of the tree."""
 
 
 class ConfigError(ProducerError):
@@ -20,23 +25,78 @@ class ConfigError(ProducerError):
 
 
 class UnreachableError(ProducerError):
-    """A dependency did not answer, or refused us, until the time for starting was over."""
+    """A dependency did not answer, or the connection broke; a later attempt may succeed."""
 
 
-class StartInterruptedError(ProducerError):
-    """Ctrl-C before there was anything to stop: the replica still waited for Redis or the database."""
+class ItemError(ProducerError):
+    """A call was refused for the items in it; a call with other items may succeed."""
+
+
+class DependencyError(ProducerError):
+    """A call to the `dependency` failed. Loops wait and try again."""
+
+    dependency: str
+
+    @property
+    def kind(self) -> str:
+        """What a new kind of refusal is recognized by."""
+        return type(self).__name__
+
+
+class RedisError(DependencyError):
+    """A call to Redis failed."""
+
+    dependency = REDIS
+
+
+class RedisUnavailableError(RedisError, UnreachableError):
+    """Redis did not answer, or the connection broke: it is unknown whether the call was executed."""
+
+
+class RedisRefusedError(RedisError):
+    """Redis answered with an error. `code` is the first word of the reply, "ERR" where there is no other."""
+
+    def __init__(self, message: str, code: str = "ERR") -> None:
+        self.code = code
+        super().__init__(message)
+
+    @property
+    def kind(self) -> str:
+        """The code of the reply."""
+        return self.code
+
+
+class RedisArgumentError(RedisRefusedError, ItemError):
+    """Redis, or its client, refused this call, and may execute one with other arguments."""
 
 
 class ScheduleError(ProducerError):
-    """The schedule in Redis cannot be used: the server is too old, a cluster, or answered nonsense."""
+    """This Redis server cannot hold the schedule: it is too old, a cluster, or refuses the user."""
 
 
-class StoreError(ProducerError):
-    """The database cannot be used as it is; waiting will not mend it (wrong password, missing table)."""
+class StoreError(DependencyError):
+    """The database cannot be used as it is; waiting will not help (wrong password, missing table)."""
+
+    dependency = DATABASE
 
 
-class StoreUnavailableError(StoreError):
+class StoreUnavailableError(StoreError, UnreachableError):
     """The database did not answer, or the connection broke; a later attempt may succeed."""
+
+
+class RowsError(StoreError, ItemError):
+    """The database answers, but does not return the rows that were asked for."""
+
+
+class BatchError(DependencyError):
+    """No item of a batch could be processed, although Redis and the database answer.
+
+    `dependency` is the origin of the errors; PRODUCER for an error of this program.
+    """
+
+    def __init__(self, message: str, dependency: str) -> None:
+        self.dependency = dependency
+        super().__init__(message)
 
 
 class CronError(ProducerError, ValueError):
@@ -44,27 +104,16 @@ class CronError(ProducerError, ValueError):
 
 
 class MaintenanceError(ProducerError, ValueError):
-    """A maintenance window that cannot be evaluated; its monitor counts as not under maintenance by it."""
+    """A maintenance window that cannot be evaluated; it counts as not active."""
 
 
 class TaskDiedError(ProducerError):
-    """A background task that must live as long as the replica ended; the replica stops with this reason."""
+    """A background task ended that must run as long as the replica; the replica stops with this reason."""
 
 
 class StaleTermError(ProducerError):
-    """A leader's write was refused by Redis: its term is over, and somebody else may lead."""
+    """Redis refused a leader's write: its term is over, and another replica may lead."""
 
 
-class RowsError(StoreError):
-    """The database answers, and does not give out the rows that were asked for."""
-
-
-class BatchError(ProducerError):
-    """No item of a batch could be processed, although Redis and the database answer.
-
-    `dependency` is the one whose error it was: redis, database, or producer for an error of this program.
-    """
-
-    def __init__(self, message: str, dependency: str) -> None:
-        self.dependency = dependency
-        super().__init__(message)
+class StartInterruptedError(ProducerError):
+    """Ctrl-C while the replica still waited for Redis or the database."""

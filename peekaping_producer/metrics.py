@@ -14,6 +14,8 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from peekaping_producer.errors import DATABASE, REDIS
+
 PREFIX = "peekaping_producer"
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a time of creation beside each series: half of all samples
 _LAG_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -129,6 +131,7 @@ class Metrics:
         self.anomalies = counter("monitor_anomalies_total", "Odd monitors seen while loading or building.", "kind")
         self.redis_errors = counter("redis_errors_total", "Calls to Redis that failed.", "where")
         self.store_errors = counter("store_errors_total", "Reads of the database that failed.", "where")
+        self.errors_by_dependency = {REDIS: self.redis_errors, DATABASE: self.store_errors}
         build = Gauge(f"{PREFIX}_build_info", "Always 1.", ["version"], registry=registry)
         build.labels(version).set(1)
         self.schedule_lag = LagHistogram(

@@ -76,14 +76,14 @@ class Broker(Protocol):
 
         Does neither for a monitor that the claim no longer holds. Repeating a hand-off is safe; a broker repeats by
         itself while the claim lasts and the connection fails. A task that is refused stops no other: see `refused`.
-        Raises redis.exceptions.RedisError if the others could not be enqueued while the claim lasted.
+        Raises RedisError if the others could not be enqueued while the claim lasted.
         """
         ...
 
     async def inspect(self) -> Queue:
-        """Read the queue's depths and state. Raises redis.exceptions.RedisError."""
+        """Read the queue's depths and state. Raises RedisError."""
         ...
 
     async def sweep(self) -> Swept:
-        """Remove stray entries from the queue. Raises redis.exceptions.RedisError."""
+        """Remove stray entries from the queue. Raises RedisError."""
         ...

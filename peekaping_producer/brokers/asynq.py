@@ -14,13 +14,14 @@ import structlog
 from redis.asyncio import Redis
 
 from peekaping_producer.brokers import HandOff, Outcome, Queue, Swept
+from peekaping_producer.errors import RedisUnavailableError
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.redis_client.failures import unpacking
 from peekaping_producer.redis_client.script import CLOCK, Script
 from peekaping_producer.schedule import Claim, chunks
 from peekaping_producer.schedule.keys import KEYS, Keys
 from peekaping_producer.service.backoff import Backoff
-from peekaping_producer.service.isolation import describe, is_lost_connection, is_of_dependency, isolate
+from peekaping_producer.service.isolation import describe, is_of_dependency, isolate
 
 QUEUE = "healthcheck"
 TASK_TYPE = "monitor:healthcheck"
@@ -111,8 +112,8 @@ class AsynqBroker:
             try:
                 now_ms, outcomes, told = await self._hand_off.run(self._redis, self._hand_off_keys, args)
                 break
-            except Exception as error:
-                if not is_lost_connection(error) or time.monotonic() >= give_up_at:
+            except RedisUnavailableError:
+                if time.monotonic() >= give_up_at:
                     raise
                 repeated = True
                 await backoff.wait()
@@ -186,14 +187,14 @@ def _is_no_fault_of_size(error: BaseException) -> bool:
 
     Redis refuses what is too large by closing the connection, mostly before its reason is read.
     """
-    return is_of_dependency(error) and not is_lost_connection(error)
+    return is_of_dependency(error) and not isinstance(error, RedisUnavailableError)
 
 
 def _why_refused(message: _Message, error: Exception) -> str:
     """In words that are the same at each attempt, so that they are logged once."""
     size = f"{math.ceil(len(message.data) / 1000)} kB"
     # Redis names its limit and ends the connection: by chance the one or the other is seen.
-    too_large = is_lost_connection(error) or "invalid bulk length" in str(error)
+    too_large = isinstance(error, RedisUnavailableError) or "invalid bulk length" in str(error)
     if len(message.data) >= LARGE_BYTES and too_large:
         return f"Redis, or a limit on the way to it, does not take its {size} (see proto-max-bulk-len)"
     return f"{describe(error)} ({size})"

@@ -17,7 +17,6 @@ from peekaping_producer.errors import (
     ConfigError,
     ProducerError,
     StartInterruptedError,
-    StoreUnavailableError,
     TaskDiedError,
     UnreachableError,
 )
@@ -55,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for problem in error.problems:
             _complain(problem)
         return 2
-    except (UnreachableError, StoreUnavailableError) as error:
+    except UnreachableError as error:
         _complain(str(error))
         return 3
     except ProducerError as error:

@@ -8,14 +8,13 @@ from pathlib import Path
 import msgspec
 from pydantic import SecretStr
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from peekaping_producer.demo import embedded
 from peekaping_producer.demo.embedded import EmbeddedServerError
 from peekaping_producer.demo.replica import Replica
 from peekaping_producer.demo.target import open_target
 from peekaping_producer.demo.view import counted
-from peekaping_producer.errors import ConfigError, UnreachableError
+from peekaping_producer.errors import ConfigError, RedisError, UnreachableError
 from peekaping_producer.migrate import migrate
 from peekaping_producer.monitors.monitor import Monitor
 from peekaping_producer.redis_client.client import redis_for
@@ -80,7 +79,7 @@ async def _existing_redis(given: Settings) -> AsyncIterator[None]:
     async with _client(given) as redis:
         try:
             keys = await redis.dbsize()
-        except (RedisError, OSError) as error:
+        except RedisError as error:
             raise UnreachableError(f"Redis at REDIS_URL does not answer: {type(error).__name__}") from None
         if keys:
             raise ConfigError([f"REDIS_URL: expected an empty database, got {counted(keys, 'key')}"])

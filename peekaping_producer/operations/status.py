@@ -5,11 +5,10 @@ import time
 from collections import Counter
 
 import msgspec
-from redis.exceptions import RedisError, ResponseError
 
 from peekaping_producer.brokers import Queue
 from peekaping_producer.brokers.asynq import AsynqBroker
-from peekaping_producer.errors import ScheduleError, UnreachableError
+from peekaping_producer.errors import RedisRefusedError, RedisUnavailableError, ScheduleError, UnreachableError
 from peekaping_producer.operations.conditions import (
     LATE_AFTER_S,
     LEADERLESS_AFTER_S,
@@ -151,9 +150,9 @@ async def fetch_status(target: RedisTarget, *, lease_ttl_s: float, late_after_s:
             stats, skew_s = await _stats(schedule)
             leaderless_s = 0.0 if stats.leader else LEADERLESS_AFTER_S
         return Status(stats, await broker.inspect(), skew_s, leaderless_s, late_after_s)
-    except ResponseError as error:
+    except RedisRefusedError as error:
         raise ScheduleError(f"Redis at {target} cannot be used: {error}") from None
-    except (RedisError, OSError) as error:
+    except RedisUnavailableError as error:
         raise UnreachableError(f"Redis at {target} does not answer: {error}") from None
     finally:
         await redis.aclose()

@@ -5,7 +5,7 @@ import ipaddress
 import socket
 from typing import Any
 
-from redis.exceptions import ConnectionError as RedisConnectionError
+from redis import exceptions as driver
 
 from peekaping_producer.redis_client.failures import HostNameError
 
@@ -18,7 +18,7 @@ class Addresses:
         """By host and address: 1 where it served last, -1 where it failed, 0 where nothing is known."""
 
     async def of(self, host: str, port: int) -> list[str]:
-        """The addresses of `host`, in the order in which to try them. Raises RedisConnectionError."""
+        """The addresses of `host`, in the order in which to try them. Raises driver.ConnectionError."""
         if _is_address(host):
             return [host]
         try:
@@ -26,7 +26,7 @@ class Addresses:
         except socket.gaierror as error:
             unknown = error.errno in {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
             why = "no such host name (yet)" if unknown else "the host name cannot be looked up now"
-            raise RedisConnectionError(f"{host!r}: {why}: {error.strerror}") from error
+            raise driver.ConnectionError(f"{host!r}: {why}: {error.strerror}") from error
         except ValueError:  # an empty label, one that is too long, a zero byte
             raise HostNameError(f"expected a host name, got {host!r}") from None
         known = self._trust.get(host, {})

@@ -5,18 +5,18 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from redis import exceptions as driver
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline, PubSub
 from redis.asyncio.connection import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
-from peekaping_producer.errors import ProducerError, ScheduleError, UnreachableError
+from peekaping_producer.errors import ProducerError, RedisError, ScheduleError, UnreachableError
 from peekaping_producer.redis_client.addresses import Addresses
 from peekaping_producer.redis_client.connection import RedisConnection, tls_context
 from peekaping_producer.redis_client.diagnosis import diagnose
-from peekaping_producer.redis_client.failures import in_words, refusal, translating
+from peekaping_producer.redis_client.failures import in_words, refusal, translated
 from peekaping_producer.redis_client.rights import forbidden
 from peekaping_producer.redis_client.sentinel import ASK_TIMEOUT_S, MasterConnection, MasterFinder, SentinelRefusalError
 from peekaping_producer.redis_client.server import facts
@@ -30,21 +30,21 @@ _AROUND = re.compile("^[\\s\ufeff\u200b\u2060'\"]|[\\s\ufeff\u200b\u2060'\"]$")
 
 
 class _PubSub(PubSub):
-    execute_command = translating(PubSub.execute_command)
-    get_message = translating(PubSub.get_message)
-    aclose = translating(PubSub.aclose)
+    execute_command = translated(PubSub.execute_command)
+    get_message = translated(PubSub.get_message)
+    aclose = translated(PubSub.aclose)
 
 
 class _Pipeline(Pipeline):
-    execute = translating(Pipeline.execute)
-    reset = translating(Pipeline.reset)
+    execute = translated(Pipeline.execute)
+    reset = translated(Pipeline.reset)
 
 
 class Client(Redis):
-    """Raises RedisError or OSError, whatever goes wrong below it."""
+    """Raises RedisError, whatever goes wrong below it."""
 
-    execute_command = translating(Redis.execute_command)
-    aclose = translating(Redis.aclose)
+    execute_command = translated(Redis.execute_command)
+    aclose = translated(Redis.aclose)
 
     def pubsub(self, **options: Any) -> PubSub:
         """A subscription that raises the same."""
@@ -115,8 +115,8 @@ async def check_server(redis: Redis, target: RedisTarget) -> str:
     """
     try:
         found = await facts(redis)
-    except (RedisError, OSError) as error:
-        raise await _explained(error, target) from None
+    except RedisError as error:
+        raise await _explained(error.__cause__ or error, target) from None
     version = found.get("version", "unknown")
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
     if numbers < OLDEST_VERSION and version != "unknown":
@@ -137,23 +137,23 @@ async def check_rights(redis: Redis, target: RedisTarget, uses: Sequence[str], c
     """
     try:
         refused = await forbidden(redis, uses, channels)
-    except (RedisError, OSError) as error:
-        raise await _explained(error, target) from None
+    except RedisError as error:
+        raise await _explained(error.__cause__ or error, target) from None
     if refused:
         raise ScheduleError(
             f"Redis at {target} does not permit its user {', '.join(refused)}; see Rights in docs/operations.md"
         )
 
 
-async def _explained(error: RedisError | OSError, target: RedisTarget) -> ProducerError:
+async def _explained(error: BaseException, target: RedisTarget) -> ProducerError:
     """The error as one of ours: ScheduleError where waiting will not help."""
     if isinstance(error, SentinelRefusalError):
         advice = _advice(target, at_sentinels=True) if "REDIS_SENTINEL_PASSWORD" in str(error) else ""
         return ScheduleError(f"Redis at {target} is not told: {error}{advice}")
     if why := refusal(error):
-        advice = _advice(target) if isinstance(error, AuthenticationError) else ""
+        advice = _advice(target) if isinstance(error, driver.AuthenticationError) else ""
         return ScheduleError(f"Redis at {target}: {why}{advice}")
-    if isinstance(error, ResponseError):
+    if isinstance(error, driver.ResponseError):
         return UnreachableError(f"Redis at {target} does not serve yet: {in_words(error)}")
     if why := await diagnose(target):
         return ScheduleError(f"Redis at {target}: {why}")

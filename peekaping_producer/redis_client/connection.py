@@ -8,14 +8,12 @@ from contextlib import suppress
 from typing import Any
 
 from hiredis import pack_command
+from redis import exceptions as driver
 from redis.asyncio.connection import Connection
-from redis.exceptions import AuthenticationError, DataError, ReadOnlyError, RedisError, ResponseError
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.redis_client.addresses import Addresses
-from peekaping_producer.redis_client.failures import in_words, not_allowed, refusal, translated
+from peekaping_producer.redis_client.failures import in_words, normalized, not_allowed, refusal
 from peekaping_producer.targets import Tls
 
 CLIENT_NAME = "peekaping-producer"
@@ -79,9 +77,9 @@ class RedisConnection(Connection):
             try:
                 async with asyncio.timeout(min(share_s, longest_s)):
                     await self._greet_or_close(check_health, retry_socket_connect)
-            except (ResponseError, AuthenticationError):
+            except (driver.ResponseError, driver.AuthenticationError):
                 raise
-            except (RedisError, OSError) as error:
+            except (driver.RedisError, OSError) as error:
                 self._addresses.failed(self.host, address)
                 failures[address] = error
             else:
@@ -94,24 +92,24 @@ class RedisConnection(Connection):
             async with asyncio.timeout(self.socket_connect_timeout):
                 return await self._addresses.of(self.host, self.port)
         except TimeoutError:
-            raise RedisTimeoutError(f"{self.host!r}: the host name is not looked up in time") from None
+            raise driver.TimeoutError(f"{self.host!r}: the host name is not looked up in time") from None
 
     async def _greet_or_close(self, *args: Any) -> None:
         """What fails half-way is closed: it would pass for a connection that is logged in."""
         try:
-            with translated():
+            with normalized():
                 await super().connect_check_health(*args)
         except BaseException:
             await self.disconnect(nowait=True)
             raise
 
-    def _why_not(self, failures: dict[str, Exception]) -> RedisError:
+    def _why_not(self, failures: dict[str, Exception]) -> driver.RedisError:
         """One error of those of all addresses. Its cause is one that time may mend, where there is any."""
         cause = next((each for each in failures.values() if refusal(each) is None), next(iter(failures.values())))
-        if isinstance(cause, RedisError) and (len(failures) == 1 or refusal(cause)):
+        if isinstance(cause, driver.RedisError) and (len(failures) == 1 or refusal(cause)):
             return cause
         said = "; ".join(f"{address}: {in_words(error)}" for address, error in failures.items())
-        error = RedisConnectionError(f"{self.host}:{self.port}: {said}")
+        error = driver.ConnectionError(f"{self.host}:{self.port}: {said}")
         error.__cause__ = cause
         return error
 
@@ -124,7 +122,7 @@ class RedisConnection(Connection):
         await super().on_connect_check_health(check_health)
         try:
             await self.ask(*(("CLIENT", "SETNAME", CLIENT_NAME) if self._named else ("PING",)))
-        except ResponseError as error:
+        except driver.ResponseError as error:
             if not not_allowed(error):
                 raise
 
@@ -148,14 +146,14 @@ class RedisConnection(Connection):
         """As always, but a write that a replica refuses is a broken connection: nothing was written."""
         try:
             return await super().read_response(*args, **options)
-        except ResponseError as error:
+        except driver.ResponseError as error:
             if str(error).startswith("Protocol error"):  # as for an argument that is too large: the server closes
                 await self.disconnect(nowait=True)
             if not _is_read_only(error):
                 raise
             self._addresses.failed(self.host, self._address)
             await self.disconnect(nowait=True)
-            raise RedisConnectionError(f"{self.host}:{self.port} is a replica, not the master: {error}") from None
+            raise driver.ConnectionError(f"{self.host}:{self.port} is a replica, not the master: {error}") from None
 
     def pack_command(self, *args: Any) -> list[bytes]:
         """Pack in two thirds of the time that the client's own Python takes. Raises DataError: nothing was sent."""
@@ -168,12 +166,12 @@ class RedisConnection(Connection):
         except UnicodeEncodeError:  # a stray member that is no text: the client's own way knows what to do
             return self._packed_slowly(*args)
         except Exception as error:
-            raise DataError(f"a command that cannot be packed: {type(error).__name__}: {in_words(error)}") from error
+            raise driver.DataError(f"command cannot be packed: {type(error).__name__}: {in_words(error)}") from error
 
     async def _send_packed_command(self, command: Iterable[bytes]) -> None:
         """As always, but a large one goes in pieces: other tasks run in between, and a server may refuse it early."""
         if (writer := self._writer) is None:
-            raise RedisConnectionError("the connection was closed")
+            raise driver.ConnectionError("the connection was closed")
         for part in command:
             for start in range(0, len(part), _PIECE):
                 writer.write(part if len(part) <= _PIECE else memoryview(part)[start : start + _PIECE])
@@ -183,9 +181,9 @@ class RedisConnection(Connection):
         try:
             return list(super().pack_command(*args))
         except ValueError as error:
-            raise DataError(f"a command that cannot be packed: {in_words(error)}") from error
+            raise driver.DataError(f"command cannot be packed: {in_words(error)}") from error
 
 
-def _is_read_only(error: ResponseError) -> bool:
+def _is_read_only(error: driver.ResponseError) -> bool:
     """Before version 7 the error of a command in a script is within the script's: "ERR Error running ... -READONLY"."""
-    return isinstance(error, ReadOnlyError) or "-READONLY" in str(error)
+    return isinstance(error, driver.ReadOnlyError) or "-READONLY" in str(error)

@@ -1,7 +1,7 @@
-"""What goes wrong with Redis: as which errors it is raised, in which words it is shown, and whether time may mend it.
+"""Errors of Redis: their translation into ours, their text, and whether a later attempt may succeed.
 
-The client library lets through whatever its parser, its callbacks and asyncio raise. Here that becomes one kind of
-error, RedisError or OSError, which every loop waits out.
+The client library also lets through what its parser, its callbacks and asyncio raise. Within a connection, all of that
+becomes the library's RedisError or OSError (`normalized`), which its pool expects; Client raises ours (`translated`).
 """
 
 import os
@@ -12,92 +12,119 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from redis.exceptions import (
-    AskError,
-    AuthenticationError,
-    BusyLoadingError,
-    ClusterCrossSlotError,
-    InvalidResponse,
-    NoPermissionError,
+from redis import exceptions as driver
+
+from peekaping_producer.errors import (
+    ProducerError,
+    RedisArgumentError,
     RedisError,
-    ResponseError,
+    RedisRefusedError,
+    RedisUnavailableError,
 )
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _LONGEST_WORDS = 200
 _LONGEST_LIST = 1000
-"""Of what is made of the words of several sentinels or addresses."""
-_REPLIES = (ResponseError, AuthenticationError, BusyLoadingError)
-"""What a server said, as opposed to what happened to a connection."""
+"""For texts made of those of several sentinels or addresses."""
+_REPLIES = (driver.ResponseError, driver.AuthenticationError, driver.BusyLoadingError)
+"""What a server replied, as opposed to what happened to a connection."""
 _NOT_ALLOWED = re.compile(
-    r"ACL failure|The user executing the script can't|unknown (?:redis )?(?:sub)?command", re.IGNORECASE
+    r"^NOPERM|ACL failure|The user executing the script can't|unknown (?:redis )?(?:sub)?command", re.IGNORECASE
 )
 _NO_DATABASE = re.compile(r"DB index|SELECT is not allowed", re.IGNORECASE)
+_SERVER_WIDE = re.compile(
+    r"\b(LOADING|BUSY|READONLY|MISCONF|NOREPLICAS|OOM|CLUSTERDOWN|MASTERDOWN|NOAUTH|NOPERM|WRONGPASS|NOSCRIPT|UNKILLABLE"
+    r"|WRONGTYPE|EXECABORT)\b|ACL failure|can't (?:run|access)|unknown command|Unknown Redis command"
+)
+"""What Redis refuses whatever the arguments are. Found anywhere in the text, since before version 7 the error of a
+command in a script is within the script's."""
 
 
-class GarbledReplyError(RedisConnectionError):
-    """What came back is no reply, or not one to what was asked. The connection is closed; nobody knows what ran."""
+class GarbledReplyError(driver.ConnectionError):
+    """The reply is not one of Redis, or not to this command. The connection is closed; what was executed is unknown."""
 
 
-class HostNameError(RedisConnectionError):
-    """The text is no host name, so that no time will make it one."""
+class HostNameError(driver.ConnectionError):
+    """The text is not a host name, so waiting will not help."""
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Let the block raise RedisError and OSError alone, in bounded words, whatever the library raises in it."""
+def normalized() -> Iterator[None]:
+    """Raise whatever the library raises in the block as its own RedisError or as OSError."""
     try:
         yield
-    except InvalidResponse as error:
-        raise GarbledReplyError(in_words(error)) from error
-    except _REPLIES as error:
-        error.args = (in_words(error),)
-        raise
-    except (RedisError, OSError):
-        raise
     except Exception as error:
-        raise GarbledReplyError(f"{type(error).__name__}: {in_words(error)}") from error
+        raise _normal(error)  # noqa: B904 - it has its cause
 
 
-def translating(call: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """The same method, `translated`."""
+def translated(call: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """The same method; whatever the library raises in it becomes one of our errors, with the library's as its cause."""
 
     @wraps(call)
     async def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
-        with translated():
+        try:
             return await call(*args, **kwargs)
+        except ProducerError:
+            raise
+        except Exception as error:
+            cause = _normal(error)
+            raise as_ours(cause) from cause
 
     return wrapper
 
 
+def _normal(error: Exception) -> driver.RedisError | OSError:
+    if isinstance(error, driver.RedisError | OSError) and not isinstance(error, driver.InvalidResponse):
+        return error
+    name = "" if isinstance(error, driver.InvalidResponse) else f"{type(error).__name__}: "
+    garbled = GarbledReplyError(f"{name}{in_words(error)}")
+    garbled.__cause__ = error
+    return garbled
+
+
+def as_ours(error: driver.RedisError | OSError) -> RedisError:
+    """The error of the client library as one of ours, in bounded words."""
+    words = in_words(error)
+    code = getattr(error, "status_code", None)  # the library removes the codes that it knows
+    if code not in {None, "ERR"}:
+        words = f"{code} {words}"
+    match error:
+        case driver.ResponseError():
+            server_wide = type(error) is not driver.ResponseError or _SERVER_WIDE.search(str(error))
+            kind = RedisRefusedError if server_wide else RedisArgumentError
+            return kind(words, code or words.partition(" ")[0])
+        case driver.DataError():  # an argument that cannot be sent
+            return RedisArgumentError(words)
+    return RedisUnavailableError(words)
+
+
 def unpacking(call: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """The same method; a reply that it cannot unpack (a proxy's, perhaps) raises GarbledReplyError."""
+    """The same method; a reply that it cannot unpack (from a proxy, perhaps) raises RedisUnavailableError."""
 
     @wraps(call)
     async def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return await call(*args, **kwargs)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
-            raise GarbledReplyError(f"a script's reply has another form ({type(error).__name__})") from error
+            raise RedisUnavailableError(f"unexpected reply to a script ({type(error).__name__})") from error
 
     return wrapper
 
 
 def in_words(error: BaseException) -> str:
-    """One bounded line without control characters; of what a server says its first sentence.
+    """The error as one bounded line without control characters; of a server's reply, its first sentence.
 
-    What a server quotes of an unknown command may be a password (AUTH renamed away), so it is cut off.
+    The arguments of an unknown command may hold a password (AUTH renamed away), so they are cut off.
     """
-    if type(error) is RedisConnectionError and (number := _number(error.__context__)) > 1:
+    if type(error) is driver.ConnectionError and (number := _number(error.__context__)) > 1:
         error = OSError(os.strerror(number))  # instead of what asyncio makes of it
     text = str(error).partition(", with args beginning with")[0].partition(" (_ssl.c:")[0].strip()
     if isinstance(error, _REPLIES):
         text = re.split(r"(?<=[.!?])\s|[\r\n]", text, maxsplit=1)[0]
     text = text or (type(error).__name__ if not isinstance(error, TimeoutError) else "no answer in time")
-    made_of_words = isinstance(error, RedisConnectionError) and not isinstance(error, _REPLIES)
+    made_of_words = isinstance(error, driver.ConnectionError) and not isinstance(error, _REPLIES)
     longest = _LONGEST_LIST if made_of_words else _LONGEST_WORDS
     text = text if len(text) <= longest else text[:longest] + "…"
     return text if text.isprintable() else repr(text)
@@ -109,8 +136,8 @@ def _number(error: BaseException | None) -> int:
 
 def not_allowed(error: BaseException) -> bool:
     """Whether the server refuses this one command, by ACL or by `rename-command`, and may allow others."""
-    return isinstance(error, NoPermissionError) or (
-        isinstance(error, ResponseError) and bool(_NOT_ALLOWED.search(str(error)))
+    return isinstance(error, driver.NoPermissionError) or (
+        isinstance(error, driver.ResponseError | RedisRefusedError) and bool(_NOT_ALLOWED.search(str(error)))
     )
 
 
@@ -120,17 +147,17 @@ def refusal(error: BaseException) -> str | None:
     match error:
         case HostNameError():
             return f"REDIS_HOST: {words}"
-        case AuthenticationError():
+        case driver.AuthenticationError():
             return f"refuses the user or password (REDIS_USERNAME, REDIS_PASSWORD): {words}"
-        case AskError() | ClusterCrossSlotError():
+        case driver.AskError() | driver.ClusterCrossSlotError():
             return "is a cluster, and a single server is needed (upstream's keys span slots)"
         case GarbledReplyError():
             return f"does not answer as Redis does: {words}"
-        case ResponseError() if words.startswith("DENIED"):
+        case driver.ResponseError() if words.startswith("DENIED"):
             return f"refuses connections from here: {words}"
-        case ResponseError() if _NO_DATABASE.search(words):
+        case driver.ResponseError() if _NO_DATABASE.search(words):
             return f"has no such database (REDIS_DB): {words}"
-        case ResponseError() if not_allowed(error):
+        case driver.ResponseError() if not_allowed(error):
             return f"does not permit what is needed, see Rights in docs/operations.md: {words}"
     return _tls_refusal(error)
 

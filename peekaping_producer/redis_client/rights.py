@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
+from redis import exceptions as driver
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
 from peekaping_producer.redis_client.connection import RedisConnection
 from peekaping_producer.redis_client.failures import in_words, not_allowed, translated
 
 
+@translated
 async def forbidden(redis: Redis, uses: Sequence[str], channels: Sequence[str]) -> list[str]:
     """Which `uses` of commands, and which channels to subscribe to, the server refuses to its user, in words.
 
@@ -16,17 +17,16 @@ async def forbidden(redis: Redis, uses: Sequence[str], channels: Sequence[str]) 
     A transaction checks the rights of a command when it is queued, and this one is never executed. Where transactions
     are refused, only the channels are tried. Raises RedisError for what has nothing to do with rights.
     """
-    with translated():
-        connection = await redis.connection_pool.get_connection()  # type: ignore[no-untyped-call]
-        try:
-            refused = []
-            if await _transaction_begins(connection):
-                refused = await _refusals(connection, [use.split() for use in uses])
-                await connection.disconnect(nowait=True)
-            return refused + await _refusals(connection, [["SUBSCRIBE", channel] for channel in channels])
-        finally:
+    connection = await redis.connection_pool.get_connection()  # type: ignore[no-untyped-call]
+    try:
+        refused = []
+        if await _transaction_begins(connection):
+            refused = await _refusals(connection, [use.split() for use in uses])
             await connection.disconnect(nowait=True)
-            await redis.connection_pool.release(connection)
+        return refused + await _refusals(connection, [["SUBSCRIBE", channel] for channel in channels])
+    finally:
+        await connection.disconnect(nowait=True)
+        await redis.connection_pool.release(connection)
 
 
 async def _transaction_begins(connection: RedisConnection) -> bool:
@@ -35,7 +35,7 @@ async def _transaction_begins(connection: RedisConnection) -> bool:
         return False
     try:
         return bool(await connection.ask("PING") == b"QUEUED")
-    except ResponseError as error:
+    except driver.ResponseError as error:
         return not_allowed(error)
 
 
@@ -46,7 +46,7 @@ async def _refusals(connection: RedisConnection, commands: list[list[str]]) -> l
     for words in commands:
         try:
             await connection.read_response()
-        except ResponseError as error:
+        except driver.ResponseError as error:
             if not_allowed(error):
                 refused.append(f"{' '.join(words[:2])} ({in_words(error)})")
     return refused

@@ -6,7 +6,8 @@ from importlib.resources import files
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
+
+from peekaping_producer.errors import RedisRefusedError
 
 CLOCK = files("peekaping_producer.redis_client").joinpath("scripts/clock.lua").read_text()
 """The prelude of every script. Tests and simulations pass another one, with a clock of their own."""
@@ -23,9 +24,11 @@ class Script:
     async def run(self, redis: "Redis", keys: Sequence[str | bytes], args: Sequence[Any]) -> Any:
         """Run it; where the server has forgotten it (restart, SCRIPT FLUSH), send its text along.
 
-        Raises redis.exceptions.RedisError. After a broken connection it is not known whether the script ran.
+        Raises RedisError; after RedisUnavailableError it is unknown whether the script ran.
         """
         try:
             return await redis.evalsha(self.sha, len(keys), *keys, *args)
-        except NoScriptError:
+        except RedisRefusedError as error:
+            if error.code != "NOSCRIPT":
+                raise
             return await redis.eval(self._text, len(keys), *keys, *args)

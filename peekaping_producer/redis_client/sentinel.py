@@ -13,8 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
-from redis.exceptions import ConnectionError as RedisConnectionError
+from redis import exceptions as driver
 
 from peekaping_producer.redis_client.connection import RedisConnection
 from peekaping_producer.redis_client.failures import GarbledReplyError, in_words, not_allowed, refusal
@@ -32,11 +31,11 @@ LOOK_EVERY_S = 1.0
 Address = tuple[str, int]
 
 
-class NoMasterError(RedisConnectionError):
+class NoMasterError(driver.ConnectionError):
     """No sentinel tells where the master is (yet)."""
 
 
-class SentinelRefusalError(AuthenticationError):
+class SentinelRefusalError(driver.AuthenticationError):
     """The sentinels that answer do not talk to us; waiting will hardly help."""
 
 
@@ -101,7 +100,7 @@ class MasterFinder:
     async def _look(self) -> None:
         try:
             await self.find()
-        except RedisError:  # nobody knows better: the connections stay where they are
+        except driver.RedisError:  # nobody knows better: the connections stay where they are
             self._looked_at = time.monotonic()
 
     async def _ask(self, sentinel: Address) -> Address:
@@ -148,14 +147,14 @@ class MasterConnection(RedisConnection):
         """Greet the server as always, and see that it is the master: what sentinels tell may be out of date."""
         await super().on_connect_check_health(check_health)
         if await self._role() not in {None, "master"}:
-            raise RedisConnectionError(f"{self.host}:{self.port} is not the master that a sentinel calls it")
+            raise driver.ConnectionError(f"{self.host}:{self.port} is not the master that a sentinel calls it")
 
     async def _role(self) -> str | None:
         """What the server calls itself; None where it may not be asked: then its answers to writes will tell."""
         for question in (("HELLO", "2"), ("ROLE",)):
             try:
                 reply = await self.ask(*question)
-            except ResponseError as error:
+            except driver.ResponseError as error:
                 if not not_allowed(error):
                     raise
                 continue
@@ -171,11 +170,11 @@ class MasterConnection(RedisConnection):
         await super().send_packed_command(*args, **options)
 
 
-def _why(failures: Mapping[Address, Exception]) -> RedisError:
+def _why(failures: Mapping[Address, Exception]) -> driver.RedisError:
     """What all of it means: a sentinel that lets us ask, and knows no master, may know one later."""
     said = "; ".join(f"{_text(sentinel)}: {_words(error)}" for sentinel, error in failures.items())
     if not any(isinstance(error, NoMasterError) for error in failures.values()):
-        if any(isinstance(error, AuthenticationError | NoPermissionError) for error in failures.values()):
+        if any(isinstance(error, driver.AuthenticationError | driver.NoPermissionError) for error in failures.values()):
             return SentinelRefusalError(f"no sentinel takes the password (REDIS_SENTINEL_PASSWORD): {said}")
         for error in failures.values():
             if (why := refusal(error)) and not isinstance(error, GarbledReplyError) and not not_allowed(error):
@@ -198,9 +197,9 @@ def _address(reply: Any) -> Address:
         host, port = reply
         host, port = host.decode(), int(port)
     except (TypeError, ValueError, AttributeError):
-        raise ResponseError("answers as no sentinel does") from None
+        raise driver.ResponseError("answers as no sentinel does") from None
     if not (re.fullmatch(r"[\w.:%-]+", host) and 1 <= port <= 65535):
-        raise ResponseError("answers with an address that is none")
+        raise driver.ResponseError("answers with an address that is none")
     return host, port
 
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
 
+from peekaping_producer.errors import RedisError, RedisRefusedError
 from peekaping_producer.redis_client.failures import not_allowed
 
 
@@ -41,7 +41,7 @@ async def eviction_policy(redis: Redis) -> str | None:
         if policy is None:
             reply = await _asked(redis, "CONFIG GET", "maxmemory-policy")
             policy = next(iter(reply.values()), None) if isinstance(reply, dict) else None
-    except (RedisError, OSError):  # good advice only
+    except RedisError:  # good advice only
         return None
     return _text(policy) if isinstance(policy, bytes | str) else None
 
@@ -50,7 +50,7 @@ async def _asked(redis: Redis, *command: str | int) -> Any:
     """The reply; None where the server does not allow the question."""
     try:
         return await redis.execute_command(*command)  # type: ignore[no-untyped-call]
-    except ResponseError as error:
+    except RedisRefusedError as error:
         if not_allowed(error):
             return None
         raise

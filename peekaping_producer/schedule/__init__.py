@@ -1,7 +1,7 @@
 """The schedule: which monitor is due when, which claim holds it, and who leads.
 
 One typed method per Lua script; the scripts say what they do to the keys. Only Redis TIME is read, inside them.
-Every method raises redis.exceptions.RedisError (OSError while connecting) when the server does not do its part.
+Every method raises RedisError when Redis does not answer, or refuses the call.
 """
 
 import random

@@ -12,17 +12,11 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 import structlog
-from redis.exceptions import ResponseError
 
-from peekaping_producer.errors import StoreError, StoreUnavailableError
+from peekaping_producer.errors import BatchError, DependencyError, UnreachableError
 from peekaping_producer.metrics import Metrics
 
 log = structlog.stdlib.get_logger()
-
-REDIS = "redis"
-DATABASE = "database"
-PRODUCER = "producer"
-"""This program: an error of its own stopped a whole batch."""
 
 REMIND_AFTER_S = 30.0
 """A dependency that keeps failing is logged at first and then this often."""
@@ -32,7 +26,6 @@ BRIEF_S = 1.0
 """A trouble that begins within REMIND_AFTER_S of the last line is logged once it lasts for longer than this, so that
 single calls that fail now and then do not fill the log."""
 _LONGEST_REASON = 300
-_NAMES = {REDIS: "Redis", DATABASE: "The database", PRODUCER: "The producer"}
 
 
 class Trouble(msgspec.Struct, frozen=True):
@@ -55,7 +48,7 @@ class Dependencies:
     """Told by the loops what failed and what worked; logs when a dependency begins to fail and when it works again."""
 
     def __init__(self, metrics: Metrics, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._errors = {REDIS: metrics.redis_errors, DATABASE: metrics.store_errors}
+        self._errors = metrics.errors_by_dependency
         self._clock = clock
         self._known: dict[str, _Dependency] = {}
 
@@ -64,11 +57,11 @@ class Dependencies:
         """The dependencies that fail now, by name."""
         return {name: each.trouble for name, each in self._known.items() if each.failing}
 
-    def failed(self, dependency: str, error: BaseException, where: str) -> None:
+    def failed(self, error: DependencyError, where: str) -> None:
         """A call of the place `where` failed: count it, and log it where that is news."""
-        if dependency in self._errors:
-            self._errors[dependency].labels(where).inc()
-        self._of(dependency).failed(error, where, self._clock())
+        if counter := self._errors.get(error.dependency):
+            counter.labels(where).inc()
+        self._of(error.dependency).failed(error, where, self._clock())
 
     def worked(self, dependency: str, where: str = "") -> None:
         """A call worked; with `where`, everything that this place does."""
@@ -104,17 +97,17 @@ class _Dependency:
     def trouble(self) -> Trouble:
         return Trouble(self._since, list(self.failing.values())[-1].reason)
 
-    def failed(self, error: BaseException, where: str, now: float) -> None:
+    def failed(self, error: DependencyError, where: str, now: float) -> None:
         if not self.failing:
             self._since = now
             self._said.clear()
-        refusal = _is_refusal(error)
+        refusal = not isinstance(error, UnreachableError | BatchError)
         alone = refusal or self._failed_at.get(where, math.inf) < self._worked_at
         self.failing.pop(where, None)
         self.failing[where] = _Failure(_reason_of(error), now, alone)
         self._failed_at[where] = now
         self._unsaid += 1
-        self._say(type(error).__name__ if refusal else "no answer", now)
+        self._say(error.kind if refusal else "no answer", now)
 
     def worked(self, where: str, now: float) -> None:
         self._worked_at = now
@@ -129,7 +122,7 @@ class _Dependency:
         if not self.failing and self._said:
             log.info(
                 "dependency.recovered",
-                message=f"{self._title} works again.",
+                message=f"{self._name.capitalize()} works again.",
                 dependency=self._name,
                 after_s=round(now - self._since, 1),
             )
@@ -137,10 +130,6 @@ class _Dependency:
     def forget(self, where: str) -> None:
         self.failing.pop(where, None)
         self._failed_at.pop(where, None)
-
-    @property
-    def _title(self) -> str:
-        return _NAMES.get(self._name, self._name)
 
     def _say(self, kind: str, now: float) -> None:
         overdue = now - self._said_at >= REMIND_AFTER_S
@@ -150,7 +139,7 @@ class _Dependency:
         self._said.add(kind)
         log.warning(
             "dependency.failing",
-            message=f"{self._title} fails: the loops that need it wait and try again.",
+            message=f"{self._name.capitalize()} fails: the loops that need it wait and try again.",
             dependency=self._name,
             where=sorted(self.failing),
             error=self.trouble.reason,
@@ -161,13 +150,6 @@ class _Dependency:
         self._unsaid = 0
 
 
-def _is_refusal(error: BaseException) -> bool:
-    """Whether the dependency answered, and refused this call: another call that works proves nothing then."""
-    return isinstance(error, ResponseError) or (
-        isinstance(error, StoreError) and not isinstance(error, StoreUnavailableError)
-    )
-
-
-def _reason_of(error: BaseException) -> str:
+def _reason_of(error: DependencyError) -> str:
     text = f"{type(error).__name__}: {error}"
     return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 1] + "…"

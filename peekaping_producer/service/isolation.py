@@ -4,17 +4,13 @@ Everything that handles many items in one call goes through here: a worker's bat
 pages of sync, hints, and the sweep of the queue.
 """
 
-import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import DataError, RedisError, ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from peekaping_producer.errors import BatchError, ProducerError, RowsError, StaleTermError, StoreError
+from peekaping_producer.errors import PRODUCER, BatchError, DependencyError, ItemError, ProducerError, StaleTermError
 
 T = TypeVar("T")
 
@@ -32,22 +28,10 @@ _MOST_REMEMBERED = 100_000
 _UNLIMITED = 2**31
 """A size that no batch has."""
 
-# What Redis refuses whatever the item is. Found anywhere in the text, since before version 7 the error of a command
-# in a script stands inside the script's.
-_SERVER_WIDE = re.compile(
-    r"\b(LOADING|BUSY|READONLY|MISCONF|NOREPLICAS|OOM|CLUSTERDOWN|MASTERDOWN|NOAUTH|NOPERM|WRONGPASS|NOSCRIPT|UNKILLABLE"
-    r"|WRONGTYPE|EXECABORT)\b|ACL failure|can't (?:run|access)|unknown command|Unknown Redis command"
-)
-
 
 def is_of_dependency(error: BaseException) -> bool:
-    """Whether an error says that Redis or the database does not do its part, for whatever items."""
-    if isinstance(error, ResponseError):
-        # The client removes the code of those errors that it has a class for.
-        return type(error) is not ResponseError or _SERVER_WIDE.search(str(error)) is not None
-    if isinstance(error, RowsError | DataError):  # the latter: an argument that cannot be sent
-        return False
-    return isinstance(error, RedisError | StoreError | StaleTermError | OSError | BatchError)
+    """Whether a call failed for a reason that concerns every item. All others may be the fault of a single one."""
+    return isinstance(error, DependencyError | StaleTermError) and not isinstance(error, ItemError)
 
 
 async def isolate(
@@ -81,7 +65,7 @@ async def isolate(
             if failures == _MOST_FAILURES_IN_A_ROW and not works and parts:
                 works = await _first_works(parts, attempt)
                 if not works:
-                    raise BatchError(f"no item of a batch works: {describe(error)}", _owner(error)) from error
+                    raise BatchError(f"no item of a batch works: {describe(error)}", _origin(error)) from error
         else:
             works = True
 
@@ -96,23 +80,14 @@ async def _first_works(parts: list[list[T]], attempt: Callable[[list[T]], Awaita
     return True
 
 
-def _owner(error: Exception) -> str:
-    """The dependency whose error it is."""
-    if isinstance(error, RedisError):
-        return "redis"
-    return "database" if isinstance(error, StoreError) else "producer"
+def _origin(error: Exception) -> str:
+    return error.dependency if isinstance(error, DependencyError) else PRODUCER
 
 
 def describe(error: BaseException) -> str:
     """An error as one line without the values in it: what an unforeseen exception quotes may be a secret."""
-    safe = isinstance(error, ResponseError | ProducerError)
-    text = str(error).splitlines()[0][:200] if safe and str(error) else ""
+    text = str(error).splitlines()[0][:200] if isinstance(error, ProducerError) and str(error) else ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def is_lost_connection(error: BaseException) -> bool:
-    """Whether the connection broke or did not answer in time."""
-    return isinstance(error, RedisConnectionError | RedisTimeoutError | OSError)
 
 
 class _Record(msgspec.Struct):

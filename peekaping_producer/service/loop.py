@@ -5,11 +5,9 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
 
-from redis.exceptions import RedisError
-
-from peekaping_producer.errors import BatchError, StoreError
+from peekaping_producer.errors import PRODUCER, DependencyError
 from peekaping_producer.service.backoff import Backoff
-from peekaping_producer.service.dependencies import DATABASE, PRODUCER, REDIS, Dependencies
+from peekaping_producer.service.dependencies import Dependencies
 
 
 class LoopDone(Exception):  # noqa: N818 - no error: the loop has nothing left to do
@@ -64,8 +62,7 @@ class Loop:
     async def run(self, turn: Callable[[], Awaitable[float]]) -> None:
         """Take turns until one raises LoopDone (a normal end) or something unforeseen.
 
-        A turn returns how many seconds to wait before the next. RedisError, StoreError, BatchError and OSError mean
-        waiting with backoff.
+        A turn returns how many seconds to wait before the next. After a DependencyError the loop waits with backoff.
         """
         try:
             while True:
@@ -82,12 +79,8 @@ class Loop:
         started_at = time.monotonic()
         try:
             pause = await turn()
-        except BatchError as error:
-            self._dependencies.failed(error.dependency, error, self._kind)
-        except StoreError as error:
-            self._dependencies.failed(DATABASE, error, self._kind)
-        except (RedisError, OSError) as error:
-            self._dependencies.failed(REDIS, error, self._kind)
+        except DependencyError as error:
+            self._dependencies.failed(error, self._kind)
         else:
             self.succeeded()
             return pause

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import structlog
 
-from peekaping_producer.errors import StoreUnavailableError, UnreachableError
+from peekaping_producer.errors import UnreachableError
 from peekaping_producer.service.backoff import Backoff
 
 log = structlog.stdlib.get_logger()
@@ -33,7 +33,7 @@ class Startup:
         while True:
             try:
                 return await attempt()
-            except (UnreachableError, StoreUnavailableError) as error:
+            except UnreachableError as error:
                 left_s = self._give_up_at - time.monotonic()
                 if left_s <= 0:
                     raise UnreachableError(f"{error} (given up after STARTUP_TIMEOUT={self._timeout_s:g} s)") from None

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 from hiredis import pack_command
-from redis.exceptions import RedisError
 
 from peekaping_producer.brokers import Outcome
+from peekaping_producer.errors import RedisError
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule.keys import KEYS
 from tests.chaos.breakpoints import At, Breakpoint

@@ -8,9 +8,9 @@ import pytest
 import pytest_asyncio
 from hiredis import pack_command
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from peekaping_producer.demo.embedded import HOST, RedisServer
+from peekaping_producer.errors import RedisError
 from peekaping_producer.schedule.keys import KEYS
 from tests.chaos.conftest import RawClient, Wire
 from tests.chaos.wire import StepProxy, step_proxy

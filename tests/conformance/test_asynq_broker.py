@@ -8,11 +8,10 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
 from peekaping_producer.brokers import HandOff, Outcome
 from peekaping_producer.brokers.asynq import AsynqBroker
+from peekaping_producer.errors import RedisRefusedError, RedisUnavailableError
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.schedule import Claim, Schedule
@@ -129,11 +128,11 @@ async def test_a_hand_off_whose_reply_was_lost_is_repeated_and_doubles_nothing(
 
     async def done_but_not_told(*args: object) -> None:
         monkeypatch.setattr(redis, "evalsha", evalsha)
-        with contextlib.suppress(NoScriptError):
+        with contextlib.suppress(RedisRefusedError):  # NOSCRIPT
             await evalsha(*args)
-            raise RedisConnectionError("cut")
+            raise RedisUnavailableError("cut")
         await redis.eval(*(bench.broker._hand_off._text, *args[1:]))
-        raise RedisConnectionError("cut")
+        raise RedisUnavailableError("cut")
 
     monkeypatch.setattr(redis, "evalsha", done_but_not_told)
     handed = await bench.hand_off(claim)
@@ -148,10 +147,10 @@ async def test_a_hand_off_is_not_repeated_for_longer_than_the_claim_lasts(
     claim = msgspec.structs.replace(await bench.claim("a"), ends_at=time.monotonic() + 0.1)
 
     async def cut(*_args: object) -> None:
-        raise RedisConnectionError("cut")
+        raise RedisUnavailableError("cut")
 
     monkeypatch.setattr(redis, "evalsha", cut)
-    with pytest.raises(RedisConnectionError):
+    with pytest.raises(RedisUnavailableError):
         await bench.hand_off(claim)
 
 
@@ -173,7 +172,7 @@ async def test_the_client_itself_repeats_nothing() -> None:
         server,
         redis_for(RedisTarget(host="127.0.0.1", port=server.sockets[0].getsockname()[1]), connections=2) as client,
     ):
-        with pytest.raises(RedisConnectionError):
+        with pytest.raises(RedisUnavailableError):
             await Schedule(client).claim(10)
     assert calls == 1
 
@@ -381,7 +380,7 @@ async def test_a_full_server_refuses_the_hand_off_as_a_whole(redis: Redis, bench
     used = (await redis.info("memory"))["used_memory"]
     await redis.config_set("maxmemory", used // 2)
     try:
-        with pytest.raises(OutOfMemoryError):
+        with pytest.raises(RedisRefusedError, match="OOM"):
             await bench.hand_off(claim)
         assert await redis.zcard(KEYS.lease) == 2
         assert await bench.pending() == []
@@ -545,6 +544,6 @@ async def test_a_foreign_entry_with_a_key_of_another_type_stops_no_hand_off(redi
 async def test_a_key_of_another_type_leaves_no_monitor_in_both_sets(redis: Redis, bench: Bench, key: str) -> None:
     claim = await bench.claim("a")
     await redis.set(key, "something else")
-    with contextlib.suppress(ResponseError):
+    with contextlib.suppress(RedisRefusedError):
         await bench.hand_off(claim)
     assert await redis.zcard(KEYS.due) + await redis.zcard(KEYS.lease) == 1

@@ -4,9 +4,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 from peekaping_producer.demo.embedded import RedisServer
+from peekaping_producer.errors import RedisUnavailableError
 from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.schedule import Schedule
 from tests.kit.processes import HOST, free_port
@@ -30,7 +30,7 @@ async def test_a_connection_to_a_server_that_became_a_replica_ends(private_redis
         before = await client.client_id()
         assert await client.client_id() == before
         await client.replicaof(HOST, free_port())
-        with pytest.raises(RedisConnectionError, match=f"{private_redis.port} is a replica, not the master"):
+        with pytest.raises(RedisUnavailableError, match=f"{private_redis.port} is a replica, not the master"):
             await write(client)
         after = await client.client_id()
         assert after != before

@@ -2,10 +2,9 @@
 
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from peekaping_producer.brokers.asynq import AsynqBroker
-from peekaping_producer.errors import StaleTermError
+from peekaping_producer.errors import RedisUnavailableError, StaleTermError
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.redis_client.script import Script
 from peekaping_producer.schedule import Campaign, Member, Schedule
@@ -528,7 +527,7 @@ async def test_a_reply_of_another_form_is_an_error_of_redis(
 
     monkeypatch.setattr(Script, "run", run)
     for call in (schedule.claim(1), schedule.campaign("", "a/1", 10), schedule.stats(), broker.inspect()):
-        with pytest.raises(RedisError):
+        with pytest.raises(RedisUnavailableError, match="unexpected reply"):
             await call
 
 

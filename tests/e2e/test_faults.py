@@ -310,7 +310,7 @@ async def test_a_lost_redis_shows_in_readiness_and_not_in_liveness(
         await until(lambda: answers(port, "/readyz", 200, '"ready": true'))
         await until(lambda: answers(port, "/metrics", 200, "peekaping_producer_is_leader 1.0"))
         await private_redis.stop()
-        await until(lambda: answers(port, "/readyz", 503, '"redis_unavailable": "ConnectionError'), within_s=15)
+        await until(lambda: answers(port, "/readyz", 503, '"redis_unavailable": "RedisUnavailableError'), within_s=15)
         await until(
             lambda: answers(port, "/metrics", 200, "peekaping_producer_oldest_due_age_seconds NaN"), within_s=15
         )

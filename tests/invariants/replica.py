@@ -12,11 +12,8 @@ from dataclasses import dataclass, field
 from hashlib import sha1
 from typing import Any
 
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
-
 from peekaping_producer.brokers.asynq import AsynqBroker
-from peekaping_producer.errors import StoreUnavailableError
+from peekaping_producer.errors import RedisUnavailableError, StoreUnavailableError
 from peekaping_producer.monitors.events import CHANNEL_PREFIX, TYPES
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.producer import replica as product
@@ -104,7 +101,7 @@ class Gate:
 
     async def ask(self, name: str, command: tuple[Any, ...] | Callable[[], Any]) -> Any:
         if self.dead:
-            raise RedisConnectionError("this process is dead")
+            raise RedisUnavailableError("this process is dead")
         call = Call(name, command, asyncio.get_running_loop().create_future(), clock_seen_s=self.clock_seen_s)
         self.calls.append(call)
         return await call.reply
@@ -127,7 +124,7 @@ class Gate:
             async with asyncio.timeout(SOCKET_TIMEOUT_S):
                 return await self.ask(name, command)
         except TimeoutError:
-            raise RedisTimeoutError("Timeout reading") from None
+            raise RedisUnavailableError("Timeout reading") from None
 
     def pubsub(self) -> "PubSub":
         return PubSub(self)

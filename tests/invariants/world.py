@@ -6,11 +6,16 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis import exceptions as driver
 
-from peekaping_producer.errors import StoreError, StoreUnavailableError
+from peekaping_producer.errors import (
+    RedisArgumentError,
+    RedisError,
+    RedisUnavailableError,
+    StoreError,
+    StoreUnavailableError,
+)
+from peekaping_producer.redis_client.failures import as_ours
 from peekaping_producer.schedule import CLAIM_WITHIN_S
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.stores import Loaded
@@ -160,7 +165,7 @@ class World:
                 call.outcome = error
             return
         if call.name == "hand_off" and self.refused & {each for each in call.command if isinstance(each, str)}:
-            call.outcome = ResponseError("ERR string exceeds maximum allowed size")
+            call.outcome = RedisArgumentError("string exceeds maximum allowed size")
             return
         call.outcome, seen = self._run(call)
         self.calls += not isinstance(call.outcome, RedisError)
@@ -186,7 +191,7 @@ class World:
             pipe.config_set("maxmemory", 0)
             pipe.execute_command(*_LOOK_COMMAND)  # type: ignore[no-untyped-call]
             *_, outcome, _, seen = pipe.execute(raise_on_error=False)
-        return outcome, _keys(seen)
+        return as_ours(outcome) if isinstance(outcome, driver.RedisError) else outcome, _keys(seen)
 
     def _came_too_late(self, call: Call) -> bool:
         """Whether a claim's sender has given up, and Redis can know."""
@@ -216,11 +221,11 @@ class World:
 
     def lose_answer(self, replica: Replica, call: Call) -> None:
         self.carry_out(call)
-        self._fail(replica, call, RedisTimeoutError("Timeout reading"))
+        self._fail(replica, call, RedisUnavailableError("Timeout reading"))
 
     def refuse(self, replica: Replica, call: Call) -> None:
         """The connection breaks before it is sent."""
-        self._fail(replica, call, RedisConnectionError("Connection refused"))
+        self._fail(replica, call, RedisUnavailableError("Connection refused"))
 
     def _fail(self, replica: Replica, call: Call, error: RedisError) -> None:
         if not replica.frozen and call.waiting:
@@ -366,7 +371,7 @@ class World:
         """Where a task's key is of another type, asynq's scripts fail half-way."""
         try:
             return immediately(step)
-        except ResponseError:
+        except driver.ResponseError:
             return None
 
     # Leadership, from outside.

@@ -5,9 +5,8 @@ import time
 
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from peekaping_producer.errors import StaleTermError
+from peekaping_producer.errors import RedisUnavailableError, StaleTermError
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.producer.loops.leader import Leader, node_id
 from peekaping_producer.producer.timing import Timing
@@ -85,10 +84,10 @@ async def test_a_won_campaign_whose_answer_was_lost_is_led_after_the_next(
 
     async def unanswered(*args: object) -> None:
         await campaign(*args)
-        raise RedisTimeoutError("Timeout reading from socket")
+        raise RedisUnavailableError("Timeout reading from socket")
 
     monkeypatch.setattr(schedule, "campaign", unanswered)
-    with pytest.raises(RedisTimeoutError):
+    with pytest.raises(RedisUnavailableError):
         await leader.run_once()
     monkeypatch.setattr(schedule, "campaign", campaign)
     running = asyncio.create_task(leader.run())
@@ -161,7 +160,7 @@ async def test_a_leader_that_cannot_renew_stops_trusting_itself_before_the_ttl_e
     await until(lambda: bool(terms.begun))
 
     async def away(*_args: object) -> None:
-        raise ConnectionError("away")
+        raise RedisUnavailableError("away")
 
     monkeypatch.setattr(schedule, "campaign", away)
     cut_at = time.monotonic()

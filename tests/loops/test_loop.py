@@ -3,15 +3,21 @@
 import asyncio
 
 import pytest
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
 
-from peekaping_producer.errors import BatchError, StoreError, StoreUnavailableError
+from peekaping_producer.errors import (
+    DATABASE,
+    REDIS,
+    BatchError,
+    RedisRefusedError,
+    RedisUnavailableError,
+    StoreError,
+    StoreUnavailableError,
+)
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.service import aio as tasks_module
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.service.backoff import Backoff
-from peekaping_producer.service.dependencies import DATABASE, REDIS, Dependencies
+from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.loop import Loop, LoopDone
 from tests.kit.waiting import until
 
@@ -29,12 +35,10 @@ def loop(metrics: Metrics) -> Loop:
 @pytest.mark.parametrize(
     "error",
     [
-        RedisConnectionError("away"),
-        ResponseError("READONLY You can't write against a read only replica."),
-        ResponseError("LOADING Redis is loading the dataset in memory"),
+        RedisUnavailableError("away"),
+        RedisRefusedError("READONLY You can't write against a read only replica.", "READONLY"),
         StoreUnavailableError("away"),
         StoreError("the table is gone"),
-        ConnectionResetError(),
     ],
 )
 async def test_a_failing_dependency_ends_no_loop(loop: Loop, metrics: Metrics, error: Exception) -> None:
@@ -57,7 +61,7 @@ async def test_a_turn_that_went_well_ends_the_trouble_of_what_the_loop_uses(metr
     dependencies = Dependencies(metrics)
     loop = Loop("some", dependencies, uses=(REDIS,), longest_backoff_s=0.01)
     seen: list[list[str]] = []
-    outcomes = iter([ResponseError("OOM"), StoreError("no table"), None, LoopDone()])
+    outcomes = iter([RedisRefusedError("OOM"), StoreError("no table"), None, LoopDone()])
 
     async def turn() -> float:
         seen.append(sorted(dependencies.troubles))
@@ -80,7 +84,7 @@ async def test_a_turn_that_goes_on_after_its_work_says_so(loop: Loop, metrics: M
         nonlocal turns
         turns += 1
         if turns == 1:
-            raise ResponseError("OOM")
+            raise RedisRefusedError("OOM")
         loop.succeeded()
         await asyncio.Event().wait()
         return 0.0
@@ -110,11 +114,12 @@ async def test_a_worked_call_does_not_shorten_the_backoff(metrics: Metrics, monk
     assert min(delays[-3:]) >= 2.5
 
 
-async def test_what_is_unforeseen_ends_the_loop_with_its_reason(loop: Loop) -> None:
+@pytest.mark.parametrize("error", [KeyError("a bug"), OSError("Too many open files")])
+async def test_what_is_unforeseen_ends_the_loop_with_its_reason(loop: Loop, error: Exception) -> None:
     async def turn() -> float:
-        raise KeyError("a bug")
+        raise error
 
-    with pytest.raises(KeyError):
+    with pytest.raises(type(error)):
         await loop.run(turn)
 
 

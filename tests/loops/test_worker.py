@@ -4,10 +4,9 @@ import asyncio
 import contextlib
 
 import pytest
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 from peekaping_producer.brokers import HandOff
-from peekaping_producer.errors import StoreUnavailableError
+from peekaping_producer.errors import RedisUnavailableError, StoreUnavailableError
 from peekaping_producer.monitors.monitor import MonitorDetails
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.producer.loops.worker import missed_ticks
@@ -166,7 +165,7 @@ async def test_a_task_that_the_queue_refuses_is_tried_again_later(
 
     async def refuse(claim: Claim, tasks: list[HealthCheckTask]) -> HandOff:
         handed = await hand_off(claim, [task for task in tasks if task.monitor_id != "m2"])
-        return HandOff(handed.now_ms, handed.not_enqueued, {"m2": "ResponseError: too large (9 bytes)"})
+        return HandOff(handed.now_ms, handed.not_enqueued, {"m2": "RedisArgumentError: too large (9 bytes)"})
 
     monkeypatch.setattr(parts.broker, "hand_off", refuse)
     await parts.worker.run_once()
@@ -244,10 +243,10 @@ async def test_a_hand_off_that_fails_leaves_the_claim_to_its_lease(
     await make_due(parts, "m1")
 
     async def fail(_claim: Claim, _tasks: list[HealthCheckTask]) -> HandOff:
-        raise RedisConnectionError("cut")
+        raise RedisUnavailableError("cut")
 
     monkeypatch.setattr(parts.broker, "hand_off", fail)
-    with pytest.raises(RedisConnectionError):
+    with pytest.raises(RedisUnavailableError):
         await parts.worker.run_once()
     assert await parts.leased() == {"m1"}
     assert parts.claims.outstanding == {}

@@ -7,6 +7,7 @@ from typing import Any
 from lupa.lua51 import LuaError, LuaRuntime, lua_type
 from redis.exceptions import NoScriptError, ResponseError
 
+from peekaping_producer.redis_client.failures import translated
 from tests.search.memory import CommandError, Memory, Reply, Status
 
 _SANDBOX = b"""
@@ -66,7 +67,7 @@ class Scripts:
         """EVALSHA; raises NoScriptError, or ResponseError for what went wrong in the script."""
         script = self._compiled.get(sha)
         if script is None:
-            raise NoScriptError("No matching script. Please use EVAL.")
+            raise NoScriptError("No matching script. Please use EVAL.", status_code="NOSCRIPT")
         table = self._lua.table_from
         try:
             went_well, reply = _two(self._run(script, table(list(keys)), table(list(args))))
@@ -148,22 +149,25 @@ def encoded(value: Any) -> bytes:
 
 
 class Client:
-    """In the place of redis.asyncio.Redis: every call is answered at once, none waits."""
+    """In the place of the product's client: every call is answered at once, none waits."""
 
     def __init__(self, scripts: Scripts) -> None:
         self._scripts = scripts
         self.calls: list[tuple[str, tuple[bytes, ...], tuple[bytes, ...], Reply]] = []
         """Every script call since it was last emptied: its SHA, KEYS, ARGV and answer."""
 
+    @translated
     async def evalsha(self, sha: str, count: int, *rest: Any) -> Reply:
         keys, args = tuple(map(encoded, rest[:count])), tuple(map(encoded, rest[count:]))
         reply = self._scripts.run(sha, keys, args)
         self.calls.append((sha, keys, args, reply))
         return reply
 
+    @translated
     async def eval(self, text: str, count: int, *rest: Any) -> Reply:
         return await self.evalsha(self._scripts.load(text), count, *rest)
 
+    @translated
     async def execute_command(self, *words: Any) -> Reply:
         try:
             return self._scripts.memory.call(*map(encoded, words))

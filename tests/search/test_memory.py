@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from redis import Redis
-from redis.exceptions import RedisError
+from redis import exceptions as driver
 
+from peekaping_producer.errors import RedisError
 from tests.search import real
 from tests.search.lua import Client, Scripts, at_once
 from tests.search.memory import Memory
@@ -147,6 +148,6 @@ def outcome(call: Any) -> Any:
     """The answer, or the error without the script's name and line. Redis and Valkey word three of them differently."""
     try:
         return call()
-    except RedisError as error:
-        text = str(error).partition(" script: ")[0]
+    except (driver.RedisError, RedisError) as error:
+        text = str(error.__cause__ or error).partition(" script: ")[0]
         return text.replace("Redis command", "command").replace("Lua redis lib command", "Command")

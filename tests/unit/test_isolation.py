@@ -3,10 +3,17 @@
 from types import SimpleNamespace
 
 import pytest
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import DataError, OutOfMemoryError, ReadOnlyError, ResponseError
 
-from peekaping_producer.errors import BatchError, RowsError, StaleTermError, StoreError, StoreUnavailableError
+from peekaping_producer.errors import (
+    BatchError,
+    RedisArgumentError,
+    RedisRefusedError,
+    RedisUnavailableError,
+    RowsError,
+    StaleTermError,
+    StoreError,
+    StoreUnavailableError,
+)
 from peekaping_producer.service.isolation import FORGET_AFTER_S, Suspects, is_of_dependency, isolate
 
 
@@ -15,7 +22,7 @@ class Attempts:
 
     def __init__(self, *bad: int, error: Exception | None = None) -> None:
         self.bad = set(bad)
-        self.error = error or ResponseError("Protocol error: invalid bulk length")
+        self.error = error or RedisArgumentError("Protocol error: invalid bulk length")
         self.done: list[int] = []
         self.aside: list[int] = []
         self.calls = 0
@@ -62,7 +69,7 @@ async def test_nothing_is_tried_without_items() -> None:
 @pytest.mark.parametrize(
     ("error", "dependency"),
     [
-        (ResponseError("something of the script"), "redis"),
+        (RedisArgumentError("something of the script"), "redis"),
         (RowsError("not these"), "database"),
         (KeyError("bug"), "producer"),
     ],
@@ -79,17 +86,11 @@ async def test_where_no_item_works_it_is_not_the_items(error: Exception, depende
 @pytest.mark.parametrize(
     "error",
     [
-        RedisConnectionError("Connection closed by server."),
-        OutOfMemoryError("command not allowed when used memory > 'maxmemory'."),
-        ReadOnlyError("You can't write against a read only replica."),
-        ResponseError("MISCONF Redis is configured to save RDB snapshots"),
-        ResponseError("ERR Error running script (call to f_1): @user_script:9: -OOM command not allowed"),
-        ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"),
-        ResponseError("ACL failure in script: User default has no permissions to run the 'lpush' command"),
+        RedisUnavailableError("Connection closed by server."),
+        RedisRefusedError("OOM command not allowed when used memory > 'maxmemory'.", "OOM"),
         StoreUnavailableError("away"),
         StoreError("no such table"),
         StaleTermError("over"),
-        OSError("gone"),
         BatchError("none works", "redis"),
     ],
 )
@@ -103,12 +104,12 @@ async def test_what_fails_for_all_is_raised_at_once(error: Exception) -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        ResponseError("Protocol error: invalid bulk length"),
-        ResponseError("value is not a valid float"),
+        RedisArgumentError("Protocol error: invalid bulk length"),
+        RedisArgumentError("command cannot be packed"),
         RowsError("a text"),
         RecursionError("deep"),
         KeyError("x"),
-        DataError("cannot be packed"),
+        OSError("an unforeseen one"),
     ],
 )
 def test_what_may_be_one_items_fault(error: Exception) -> None:

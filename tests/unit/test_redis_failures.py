@@ -1,4 +1,4 @@
-"""Whatever a server or the client library does, the loops see RedisError or OSError, in bounded words."""
+"""Whatever a server or the client library does, the client raises a RedisError of ours, in bounded words."""
 
 import asyncio
 import contextlib
@@ -6,15 +6,21 @@ import random
 from collections.abc import Awaitable, Callable
 
 import pytest
+from redis import exceptions as driver
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import DataError, RedisError, ResponseError
 
 from peekaping_producer.demo.embedded import RedisServer
-from peekaping_producer.errors import ProducerError, ScheduleError
+from peekaping_producer.errors import (
+    ProducerError,
+    RedisArgumentError,
+    RedisError,
+    RedisRefusedError,
+    RedisUnavailableError,
+    ScheduleError,
+)
 from peekaping_producer.redis_client.client import check_rights, check_server, redis_for
 from peekaping_producer.redis_client.connection import RedisConnection
-from peekaping_producer.redis_client.failures import in_words
+from peekaping_producer.redis_client.failures import as_ours, in_words
 from peekaping_producer.redis_client.server import eviction_policy
 from peekaping_producer.targets import RedisTarget
 from tests.kit.fake_redis import fake_redis, info
@@ -74,7 +80,7 @@ async def use(client: Redis, target: RedisTarget) -> None:
     for each in uses:
         try:
             await each()
-        except (RedisError, OSError, ProducerError) as error:
+        except ProducerError as error:
             text = str(error)
             if len(text) > 1500 or "\x00" in text:
                 pytest.fail(f"not fit to be shown: {text[:100]!r}")
@@ -110,7 +116,7 @@ async def test_whatever_a_connection_raises_is_translated_and_it_is_closed(
         with monkeypatch.context() as patched:
             patched.setattr(RedisConnection, method, fails)
             await use(client, target)
-            with pytest.raises((RedisError, OSError)):
+            with pytest.raises(RedisUnavailableError):
                 await client.get("a")
         assert await client.get("a") is None, "it works again at once"
         assert not client.connection_pool._in_use_connections
@@ -136,7 +142,7 @@ async def test_a_connection_closed_by_another_task_is_an_error_like_any(private_
         rng = random.Random(7)
 
         async def command() -> None:
-            with contextlib.suppress(RedisError, OSError):
+            with contextlib.suppress(RedisError):
                 await client.evalsha("0" * 40, 0)
 
         for _ in range(40):
@@ -152,7 +158,7 @@ async def test_a_command_that_cannot_be_packed_is_an_error_of_its_own(private_re
     """No connection breaks for that: nothing was sent."""
     async with redis_for(target_of(private_redis), connections=1) as client:
         for odd in ("\ud800", object(), ["a"]):
-            with pytest.raises(DataError):
+            with pytest.raises(RedisArgumentError):
                 await client.execute_command("ECHO", odd)  # type: ignore[no-untyped-call]
         assert await client.ping()
 
@@ -166,15 +172,15 @@ async def test_a_command_that_cannot_be_packed_is_an_error_of_its_own(private_re
     ],
 )
 def test_of_a_reply_its_first_sentence_is_shown(reply: str, words: int) -> None:
-    said = in_words(ResponseError(reply))
+    said = in_words(driver.ResponseError(reply))
     assert len(said) == words
     assert said.rstrip("…") == reply[: len(said.rstrip("…"))]
 
 
 def test_a_reply_shows_no_control_characters_and_no_arguments() -> None:
-    assert in_words(ResponseError("ERR \x1b[2J")) == r"'ERR \x1b[2J'"
+    assert in_words(driver.ResponseError("ERR \x1b[2J")) == r"'ERR \x1b[2J'"
     quoted = "unknown command 'AUTH', with args beginning with: 'canary' "
-    assert in_words(ResponseError(quoted)) == "unknown command 'AUTH'"
+    assert in_words(driver.ResponseError(quoted)) == "unknown command 'AUTH'"
 
 
 async def test_a_reply_is_shown_so_wherever_it_turns_up() -> None:
@@ -182,7 +188,7 @@ async def test_a_reply_is_shown_so_wherever_it_turns_up() -> None:
         fake_redis({"GET": b"-ERR one. " + b"two " * 500 + b"\r\n"}) as target,
         redis_for(target, connections=1) as client,
     ):
-        with pytest.raises(ResponseError) as caught:
+        with pytest.raises(RedisArgumentError) as caught:
             await client.get("a")
     assert str(caught.value) == "one."
 
@@ -221,4 +227,43 @@ async def test_the_eviction_policy_is_read_where_it_may_be(private_redis: RedisS
 async def test_no_place_in_the_pool_is_an_error_like_any(private_redis: RedisServer) -> None:
     async with redis_for(target_of(private_redis), connections=1) as client:
         results = await asyncio.gather(*(client.get("a") for _ in range(5)), return_exceptions=True)
-    assert all(isinstance(each, RedisConnectionError) or each is None for each in results)
+    assert all(isinstance(each, RedisUnavailableError) or each is None for each in results)
+
+
+@pytest.mark.parametrize(
+    ("reply", "raised", "code"),
+    [
+        ("OOM command not allowed when used memory > 'maxmemory'.", RedisRefusedError, "OOM"),
+        ("NOSCRIPT No matching script.", RedisRefusedError, "NOSCRIPT"),
+        ("NOPERM User u has no permissions to run the 'evalsha' command", RedisRefusedError, "NOPERM"),
+        ("MISCONF Redis is configured to save RDB snapshots", RedisRefusedError, "MISCONF"),
+        ("WRONGTYPE Operation against a key holding the wrong kind of value", RedisRefusedError, "WRONGTYPE"),
+        ("ERR Error running script (call to f_1): @user_script:9: -OOM command not allowed", RedisRefusedError, "ERR"),
+        ("ERR ACL failure in script: User default has no permissions", RedisRefusedError, "ERR"),
+        ("ERR Protocol error: invalid bulk length", RedisArgumentError, "ERR"),
+        ("ERR value is not a valid float", RedisArgumentError, "ERR"),
+    ],
+)
+async def test_a_refusal_keeps_its_code_and_is_told_from_one_of_the_arguments(
+    reply: str, raised: type[RedisRefusedError], code: str
+) -> None:
+    async with fake_redis({"GET": f"-{reply}\r\n".encode()}) as target, redis_for(target, connections=1) as client:
+        with pytest.raises(RedisRefusedError) as caught:
+            await client.get("a")
+    assert (type(caught.value), caught.value.code) == (raised, code)
+    assert str(caught.value) == reply.removeprefix("ERR ")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        driver.ConnectionError("Connection closed by server."),
+        driver.TimeoutError("Timeout reading"),
+        driver.BusyLoadingError("Redis is loading the dataset in memory", status_code="LOADING"),
+        driver.AuthenticationError("invalid username-password pair", status_code="WRONGPASS"),
+        ConnectionResetError(),
+        OSError(113, "no route"),
+    ],
+)
+def test_what_is_no_answer_is_unavailable(error: driver.RedisError | OSError) -> None:
+    assert type(as_ours(error)) is RedisUnavailableError

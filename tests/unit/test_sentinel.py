@@ -8,11 +8,9 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
 from structlog.testing import capture_logs
 
-from peekaping_producer.errors import ScheduleError, UnreachableError
+from peekaping_producer.errors import RedisRefusedError, RedisUnavailableError, ScheduleError, UnreachableError
 from peekaping_producer.redis_client import sentinel as sentinel_module
 from peekaping_producer.redis_client.client import check_server, redis_for
 from peekaping_producer.targets import RedisTarget, Sentinels, Tls
@@ -93,7 +91,7 @@ async def test_one_that_names_a_replica_is_not_believed_for_ever() -> None:
         fake_redis(names(master)) as sentinel,
         redis_for(behind(stale, sentinel), connections=2) as client,
     ):
-        with pytest.raises(RedisConnectionError, match="is not the master that a sentinel calls it"):
+        with pytest.raises(RedisUnavailableError, match="is not the master that a sentinel calls it"):
             await client.set("test:a", 1)
         await new_connections(client, 3)
 
@@ -105,7 +103,7 @@ async def test_one_that_names_a_dead_master_is_not_believed_for_ever() -> None:
         fake_redis(names(master)) as sentinel,
         redis_for(behind(stale, sentinel), connections=2) as client,
     ):
-        with pytest.raises(RedisError):
+        with pytest.raises(RedisUnavailableError):
             await client.set("test:a", 1)
         await new_connections(client, 3)
 
@@ -126,7 +124,7 @@ async def test_a_master_that_became_a_replica_is_left_at_once(reply: bytes) -> N
     ):
         assert await client.set("test:a", 1)
         replies |= names(new)
-        with pytest.raises(RedisConnectionError, match="is a replica, not the master"):
+        with pytest.raises(RedisUnavailableError, match="is a replica, not the master"):
             await client.evalsha("f" * 40, 0)
         assert await client.evalsha("f" * 40, 0) == b"OK"
 
@@ -179,7 +177,7 @@ async def test_a_role_that_may_not_be_asked_is_found_out_by_hello_or_by_writing(
         async with fake_redis(names(master)) as sentinel, redis_for(behind(sentinel), connections=1) as client:
             assert await client.set("test:a", 1)
         async with fake_redis(names(replica)) as sentinel, redis_for(behind(sentinel), connections=1) as client:
-            with pytest.raises(RedisConnectionError, match="is not the master"):
+            with pytest.raises(RedisUnavailableError, match="is not the master"):
                 await client.set("test:a", 1)
 
 
@@ -191,7 +189,7 @@ async def test_a_role_that_is_none_is_no_master(role: bytes) -> None:
         redis_for(behind(sentinel), connections=1) as client,
     ):
         for _ in range(2):  # a connection that is not greeted to the end is not kept
-            with pytest.raises(RedisConnectionError, match="is not the master"):
+            with pytest.raises(RedisUnavailableError, match="is not the master"):
                 await client.set("test:a", 1)
 
 
@@ -231,7 +229,7 @@ async def test_other_errors_of_the_master_stay_what_they_are() -> None:
         fake_redis(names(master)) as sentinel,
         redis_for(behind(sentinel), connections=1) as client,
     ):
-        with pytest.raises(RedisError, match="WRONGTYPE"):
+        with pytest.raises(RedisRefusedError, match="WRONGTYPE"):
             await client.get("test:a")
         assert await check_server(client, behind(sentinel)) == "7.2.0"
 

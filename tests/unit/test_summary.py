@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from redis.exceptions import ConnectionError as RedisConnectionError
 from structlog.testing import capture_logs
 
+from peekaping_producer.errors import RedisUnavailableError
 from peekaping_producer.metrics import Metrics, quantile
 from peekaping_producer.producer.loops.summary import Summary
 from peekaping_producer.schedule import Stats
@@ -31,7 +31,7 @@ class Scene:
 
     async def _stats(self) -> Stats:
         if self.away:
-            raise RedisConnectionError("away")
+            raise RedisUnavailableError("away")
         return self.stats
 
     async def line(self) -> dict[str, object]:
@@ -76,7 +76,7 @@ async def test_time_without_redis_is_part_of_the_next_line(scene: Scene) -> None
     scene.now += 60
     scene.away = True
     scene.metrics.handed_off.labels("enqueued").inc(5)
-    with pytest.raises(RedisConnectionError):
+    with pytest.raises(RedisUnavailableError):
         await scene.summary.run_once()
     scene.away = False
     scene.now += 30

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 from msgspec.structs import replace
-from redis.exceptions import ConnectionError as RedisConnectionError
 from structlog.testing import capture_logs
 
 from peekaping_producer.brokers import Queue
+from peekaping_producer.errors import RedisUnavailableError
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.operations.conditions import Condition
 from peekaping_producer.operations.replica_report import ReplicaReport, decode_report
@@ -64,7 +64,7 @@ class FakeSchedule:
 
     async def stats(self, *, node: str, report: bytes) -> Stats:
         if self.away:
-            raise RedisConnectionError("Connection refused.")
+            raise RedisUnavailableError("Connection refused.")
         self.reports.append(report)
         return self.answer
 
@@ -194,7 +194,7 @@ async def test_a_lost_redis_is_a_reason_and_its_age_is_no_number(scene: Scene) -
     await scene.vitals.run_once()
     scene.schedule.away = True
     await scene.vitals.run_once()
-    assert scene.vitals.unready() == {"redis_unavailable": "ConnectionError: Connection refused."}
+    assert scene.vitals.unready() == {"redis_unavailable": "RedisUnavailableError: Connection refused."}
     assert scene.value("condition", code="redis_unavailable") == 1
     assert math.isnan(scene.value("oldest_due_age_seconds"))
     assert scene.store.reads.count("ping") == 2, "the database is looked at all the same"

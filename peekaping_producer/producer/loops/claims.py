@@ -5,13 +5,10 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
-from redis.exceptions import RedisError
-
-from peekaping_producer.errors import BatchError, StoreError
+from peekaping_producer.errors import REDIS, DependencyError, RedisError
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.producer.timing import TIMING, Timing
 from peekaping_producer.schedule import Claim, Schedule
-from peekaping_producer.service.dependencies import REDIS
 from peekaping_producer.service.loop import Loop, LoopDone
 
 
@@ -69,11 +66,11 @@ class Claims:
         """
         try:
             yield
-        except (StoreError, BatchError):
-            await self._give_back(claim)
-            raise
-        except (RedisError, OSError):
+        except RedisError:
             self._settle(claim)
+            raise
+        except DependencyError:
+            await self._give_back(claim)
             raise
         self._settle(claim)
 
@@ -107,7 +104,7 @@ class Claims:
         Stops where Redis does not answer: the leases run out by themselves.
         """
         given_back = 0
-        with suppress(RedisError, OSError):
+        with suppress(RedisError):
             for claim in list(self.outstanding.values()):
                 given_back += await self._give_back(claim)
         return given_back

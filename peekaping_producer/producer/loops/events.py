@@ -8,13 +8,14 @@ import structlog
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
+from peekaping_producer.errors import REDIS, RedisUnavailableError
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.events import CHANNEL_PREFIX, CHANNELS, TYPES, monitor_id_of
 from peekaping_producer.producer.loops.hints import Hints
 from peekaping_producer.producer.timing import TIMING, Timing
 from peekaping_producer.schedule import LONGEST_ID
 from peekaping_producer.service.dedupe import Deduplicator
-from peekaping_producer.service.dependencies import REDIS, Dependencies
+from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.loop import Loop
 
 log = structlog.stdlib.get_logger()
@@ -48,7 +49,7 @@ class EventListener:
         await self.loop.run(self.run_once)
 
     async def run_once(self) -> float:
-        """Subscribe and listen until the connection breaks, which raises RedisError or OSError."""
+        """Subscribe and listen until the connection breaks, which raises RedisError."""
         pubsub = self._redis.pubsub()
         try:
             await pubsub.subscribe(*CHANNELS)
@@ -67,7 +68,7 @@ class EventListener:
                 heard_at = now
                 self._take(message)
             elif now - heard_at > self._timing.deaf_after_s:
-                raise ConnectionError("the event subscription does not answer")
+                raise RedisUnavailableError("the event subscription does not answer")
             elif now - pinged_at > self._timing.ping_events_every_s:
                 pinged_at = now
                 await pubsub.ping()

@@ -8,11 +8,12 @@ import time
 from collections.abc import Collection, Iterable
 from contextlib import AsyncExitStack, suppress
 
+from peekaping_producer.errors import DATABASE, REDIS
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.loops.placing import Placing
 from peekaping_producer.producer.timing import TIMING, Timing
-from peekaping_producer.service.dependencies import DATABASE, REDIS, Dependencies
+from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.isolation import describe, isolate
 from peekaping_producer.service.loop import Loop
 from peekaping_producer.stores import MonitorStore

@@ -18,14 +18,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import structlog
-from redis.exceptions import RedisError
 
-from peekaping_producer.errors import StaleTermError
+from peekaping_producer.errors import REDIS, RedisError, StaleTermError
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.producer.timing import TIMING, Timing
 from peekaping_producer.schedule import Campaign, Campaigned, Schedule
 from peekaping_producer.service.aio import cancel_and_wait
-from peekaping_producer.service.dependencies import REDIS, Dependencies
+from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.loop import Loop
 
 log = structlog.stdlib.get_logger()
@@ -71,7 +70,7 @@ class Leader:
             term = self.term or self._unanswered
             await self._end("stopped")
             if term:
-                with suppress(RedisError, OSError):  # the TTL ends it then
+                with suppress(RedisError):  # the TTL ends it then
                     await self._schedule.resign(term)
 
     async def run_once(self) -> float:

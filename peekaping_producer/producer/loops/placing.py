@@ -7,12 +7,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from peekaping_producer.errors import DATABASE, REDIS
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.loops.claims import Claims
 from peekaping_producer.schedule import Placed, Schedule
-from peekaping_producer.service.dependencies import DATABASE, REDIS
 from peekaping_producer.service.loop import Loop
 from peekaping_producer.stores import Session
 

@@ -2,11 +2,12 @@
 
 import structlog
 
+from peekaping_producer.errors import REDIS
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.producer.loops.claims import Claims
 from peekaping_producer.producer.timing import TIMING, Timing
 from peekaping_producer.schedule import CALL_LIMIT, Schedule
-from peekaping_producer.service.dependencies import REDIS, Dependencies
+from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.loop import Loop
 
 log = structlog.stdlib.get_logger()

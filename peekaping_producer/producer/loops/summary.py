@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from peekaping_producer.errors import REDIS
 from peekaping_producer.metrics import Metrics, quantile
 from peekaping_producer.schedule import Stats
-from peekaping_producer.service.dependencies import REDIS, Dependencies
+from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.loop import Loop
 
 log = structlog.stdlib.get_logger()
@@ -29,7 +30,7 @@ class Summary:
         interval_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`node` begins the terms of this replica; `stats` raises RedisError or OSError where Redis does not answer."""
+        """`node` begins the terms of this replica; `stats` raises RedisError where Redis does not answer."""
         self.loop = Loop("summary", dependencies, uses=(REDIS,))
         self._node = node
         self._stats = stats

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from peekaping_producer.brokers import Broker
+from peekaping_producer.errors import DATABASE, REDIS
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.producer.anomalies import Anomalies
@@ -18,7 +19,7 @@ from peekaping_producer.producer.loops.hints import Hints
 from peekaping_producer.producer.loops.placing import Placing
 from peekaping_producer.producer.timing import TIMING, Timing
 from peekaping_producer.schedule import LONGEST_ID, Member, Schedule, chunks
-from peekaping_producer.service.dependencies import DATABASE, REDIS, Dependencies
+from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.isolation import describe, isolate
 from peekaping_producer.service.loop import Loop
 from peekaping_producer.stores import MonitorStore, Session

@@ -12,16 +12,15 @@ from contextlib import suppress
 from typing import Protocol
 
 import structlog
-from redis.exceptions import RedisError
 
 from peekaping_producer.brokers import Broker, Queue
-from peekaping_producer.errors import StoreError
+from peekaping_producer.errors import DATABASE, REDIS, DependencyError, RedisError, StoreError, StoreUnavailableError
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.operations.conditions import LEVELS, Condition, Level, of_clocks, of_queue, of_schedule
 from peekaping_producer.operations.replica_report import ReplicaReport, encode_report
 from peekaping_producer.producer.timing import TIMING, Timing
 from peekaping_producer.schedule import Schedule, Stats
-from peekaping_producer.service.dependencies import DATABASE, REDIS, Dependencies
+from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.loop import Loop
 from peekaping_producer.stores import MonitorStore
 
@@ -86,7 +85,7 @@ class Vitals:
         try:
             await self.loop.run(self.run_once)
         finally:
-            with suppress(RedisError, OSError):  # it counts as gone once it is old
+            with suppress(RedisError):  # it counts as gone once it is old
                 await self._schedule.forget_report(self._node)
 
     async def run_once(self) -> float:
@@ -106,8 +105,8 @@ class Vitals:
         asked_at = time.time()
         try:
             stats = await self._schedule.stats(node=self._node, report=report)
-        except (RedisError, OSError) as error:
-            self._failed(REDIS, error, f"{type(error).__name__}: {error}")
+        except RedisError as error:
+            self._failed(error, f"{type(error).__name__}: {error}")
             self.stats = None
             self._metrics.oldest_due_age.set(math.nan)
             return
@@ -128,18 +127,19 @@ class Vitals:
         try:
             async with asyncio.timeout(self._timing.sample_every_s):
                 await self._store.ping()
-        except TimeoutError as error:
-            self._failed(DATABASE, error, f"no answer within {self._timing.sample_every_s:g} s")
-        except (StoreError, OSError) as error:
-            self._failed(DATABASE, error, str(error))
+        except TimeoutError:
+            reason = f"no answer within {self._timing.sample_every_s:g} s"
+            self._failed(StoreUnavailableError(reason), reason)
+        except StoreError as error:
+            self._failed(error, str(error))
         else:
             self._seen(DATABASE)
 
     async def _sample_queue(self) -> None:
         try:
             self._queue = await self._broker.inspect()
-        except (RedisError, OSError) as error:
-            self._dependencies.failed(REDIS, error, "queue")
+        except RedisError as error:
+            self._dependencies.failed(error, "queue")
             self._queue = None
             for state in self._states:
                 self._metrics.queue_depth.labels(state).set(math.nan)
@@ -151,9 +151,9 @@ class Vitals:
             self._metrics.queue_depth.labels(state).set(depth)
         self._metrics.oldest_pending_age.set(self._queue.oldest_pending_s or 0.0)
 
-    def _failed(self, dependency: str, error: Exception, reason: str) -> None:
-        self._trouble[dependency] = reason
-        self._dependencies.failed(dependency, error, self.loop.name)
+    def _failed(self, error: DependencyError, reason: str) -> None:
+        self._trouble[error.dependency] = reason
+        self._dependencies.failed(error, self.loop.name)
 
     def _seen(self, dependency: str) -> None:
         self._seen_at[dependency] = time.monotonic()
