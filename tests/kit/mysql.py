@@ -12,6 +12,7 @@ import aiomysql
 import msgspec
 import pytest
 import pytest_asyncio
+from pymysql.err import OperationalError
 
 from peekaping_producer.targets import DatabaseTarget
 from tests.kit import processes
@@ -152,7 +153,8 @@ async def mysql_database(mysql_server: DatabaseTarget) -> DatabaseTarget:
     database = await MysqlDatabase.connect(msgspec.structs.replace(mysql_server, name=""))
     cut = f"SELECT id FROM information_schema.processlist WHERE db = '{DATABASE}' AND id <> CONNECTION_ID()"
     for (number,) in await database.execute(cut):
-        await database.execute(f"KILL {number}")
+        with suppress(OperationalError):  # it has ended meanwhile
+            await database.execute(f"KILL {number}")
     await database.execute(f"DROP DATABASE IF EXISTS {DATABASE}")
     await database.execute(f"CREATE DATABASE {DATABASE}")
     await database.close()
