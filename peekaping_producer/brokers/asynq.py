@@ -11,11 +11,11 @@ from typing import Any
 
 import msgspec
 import structlog
-from redis.asyncio import Redis
 
 from peekaping_producer.brokers import HandOff, Outcome, Queue, Swept
 from peekaping_producer.errors import RedisUnavailableError
 from peekaping_producer.monitors.task import HealthCheckTask
+from peekaping_producer.redis_client.client import Client
 from peekaping_producer.redis_client.failures import unpacking
 from peekaping_producer.redis_client.script import CLOCK, Script
 from peekaping_producer.schedule import Claim, chunks
@@ -53,7 +53,7 @@ _SUSPECTS_AT_ONCE = 50
 class AsynqBroker:
     """Hands tasks to asynq's queue `healthcheck`."""
 
-    def __init__(self, redis: Redis, *, keys: Keys = KEYS, clock: str = CLOCK) -> None:
+    def __init__(self, redis: Client, *, keys: Keys = KEYS, clock: str = CLOCK) -> None:
         """`keys`: those of the schedule whose claims it is given."""
         self._redis = redis
         self._hand_off_keys = (

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 import aiohttp
 import msgspec
-from redis.asyncio import Redis
 
 from peekaping_producer.brokers.asynq import PENDING, QUEUE_KEY, TASK_KEY_PREFIX
 from peekaping_producer.demo.ledger import Ledger, Result
+from peekaping_producer.redis_client.client import Client
 from peekaping_producer.redis_client.script import Script
 
 _ACTIVE = QUEUE_KEY + "active"
@@ -37,7 +37,7 @@ class _Task(msgspec.Struct, frozen=True):
 class Consumer:
     """Dequeues every task and records hand-offs and results in `ledger`."""
 
-    def __init__(self, redis: Redis, ledger: Ledger) -> None:
+    def __init__(self, redis: Client, ledger: Ledger) -> None:
         self._redis = redis
         self._ledger = ledger
         self._take = Script("peekaping_producer.demo", "take")

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import msgspec
 from pydantic import SecretStr
-from redis.asyncio import Redis
 
 from peekaping_producer.demo import embedded
 from peekaping_producer.demo.embedded import EmbeddedServerError
@@ -17,7 +16,7 @@ from peekaping_producer.demo.view import counted
 from peekaping_producer.errors import ConfigError, RedisError, UnreachableError
 from peekaping_producer.migrate import migrate
 from peekaping_producer.monitors.monitor import Monitor
-from peekaping_producer.redis_client.client import redis_for
+from peekaping_producer.redis_client.client import Client, redis_for
 from peekaping_producer.service import child_processes
 from peekaping_producer.settings import Settings
 from peekaping_producer.targets import DatabaseTarget
@@ -29,7 +28,7 @@ _MOST_CONNECTIONS = 100
 class Environment(msgspec.Struct, frozen=True):
     """The running parts."""
 
-    redis: Redis
+    redis: Client
     redis_text: str
     """Address and kind of the Redis server, for the output."""
     monitors: list[Monitor]
@@ -91,7 +90,7 @@ async def _existing_redis(given: Settings) -> AsyncIterator[None]:
                     await redis.delete(*ours)
 
 
-def _client(settings: Settings) -> Redis:
+def _client(settings: Settings) -> Client:
     return redis_for(settings.redis_target(), connections=_MOST_CONNECTIONS)
 
 

@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass
 
 import structlog
-from redis.asyncio import Redis
 
 from peekaping_producer import logs
 from peekaping_producer.brokers import Broker
@@ -25,7 +24,7 @@ from peekaping_producer.producer.loops.summary import Summary
 from peekaping_producer.producer.loops.sync import Sync
 from peekaping_producer.producer.loops.vitals import Vitals
 from peekaping_producer.producer.loops.worker import Worker
-from peekaping_producer.redis_client.client import check_rights, check_server
+from peekaping_producer.redis_client.client import Client, check_rights, check_server
 from peekaping_producer.redis_client.server import eviction_policy
 from peekaping_producer.schedule import Schedule
 from peekaping_producer.service.aio import cancel_and_wait
@@ -45,7 +44,7 @@ _LOG_WITHIN_S = 0.2
 class Parts:
     """What a replica is made of; see wiring.parts_of."""
 
-    redis: Redis
+    redis: Client
     store: MonitorStore
     schedule: Schedule
     broker: Broker

@@ -2,8 +2,6 @@
 
 from importlib.metadata import version
 
-from redis.asyncio import Redis
-
 from peekaping_producer import logs
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.metrics import Metrics
@@ -23,7 +21,7 @@ from peekaping_producer.producer.loops.worker import Worker
 from peekaping_producer.producer.replica import Parts, Replica
 from peekaping_producer.producer.state import ReplicaState
 from peekaping_producer.producer.timing import TIMING, Timing
-from peekaping_producer.redis_client.client import redis_for
+from peekaping_producer.redis_client.client import Client, redis_for
 from peekaping_producer.schedule import Schedule
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.isolation import Suspects
@@ -47,7 +45,7 @@ def build(settings: Settings) -> Replica:
 
 def parts_of(
     settings: Settings,
-    redis: Redis,
+    redis: Client,
     store: MonitorStore,
     schedule: Schedule,
     broker: AsynqBroker,

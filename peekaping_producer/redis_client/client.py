@@ -3,7 +3,7 @@
 import re
 import ssl
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from redis import exceptions as driver
 from redis.asyncio import Redis
@@ -29,7 +29,9 @@ _AROUND = re.compile("^[\\s\ufeff\u200b\u2060'\"]|[\\s\ufeff\u200b\u2060'\"]$")
 """What editors, shells and Kubernetes secrets leave around a password."""
 
 
-class _PubSub(PubSub):
+class Subscription(PubSub):
+    """A subscription to channels; it raises RedisError too."""
+
     execute_command = translated(PubSub.execute_command)
     get_message = translated(PubSub.get_message)
     aclose = translated(PubSub.aclose)
@@ -41,21 +43,21 @@ class _Pipeline(Pipeline):
 
 
 class Client(Redis):
-    """Raises RedisError, whatever goes wrong below it."""
+    """Raises RedisError, whatever fails in the library or the server. Repeats no command by itself."""
 
     execute_command = translated(Redis.execute_command)
     aclose = translated(Redis.aclose)
 
-    def pubsub(self, **options: Any) -> PubSub:
-        """A subscription that raises the same."""
-        return _PubSub(self.connection_pool, **options)
+    def pubsub(self, **options: Any) -> Subscription:
+        """A subscription to no channel yet."""
+        return Subscription(self.connection_pool, **options)
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
-        """A pipeline that raises the same."""
+        """A pipeline; it raises RedisError too."""
         return _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
 
 
-def redis_for(target: RedisTarget, *, connections: int) -> Redis:
+def redis_for(target: RedisTarget, *, connections: int) -> Client:
     """A client with at most `connections` connections, without any retry of its own.
 
     The default retry would run a script again whose reply was lost: a claim would then hold two batches, one of them
@@ -80,7 +82,7 @@ def redis_for(target: RedisTarget, *, connections: int) -> Redis:
         **where,
         **_sockets(SOCKET_TIMEOUT_S, tls),
     )
-    return Client.from_pool(pool)
+    return cast(Client, Client.from_pool(pool))
 
 
 def _to_sentinels(sentinels: Sentinels, tls: ssl.SSLContext | None) -> Callable[[str, int], RedisConnection]:
@@ -107,7 +109,7 @@ def _sockets(timeout_s: float, tls: ssl.SSLContext | None) -> dict[str, Any]:
     }
 
 
-async def check_server(redis: Redis, target: RedisTarget) -> str:
+async def check_server(redis: Client, target: RedisTarget) -> str:
     """The server's version ("unknown" where it may not be asked), once it is seen to be of use to this program.
 
     Raises ScheduleError for a server that is too old, a cluster, or refuses us; UnreachableError when it does not
@@ -130,7 +132,7 @@ async def check_server(redis: Redis, target: RedisTarget) -> str:
     return version
 
 
-async def check_rights(redis: Redis, target: RedisTarget, uses: Sequence[str], channels: Sequence[str]) -> None:
+async def check_rights(redis: Client, target: RedisTarget, uses: Sequence[str], channels: Sequence[str]) -> None:
     """See that the user may do each of these `uses` of commands, and subscribe to `channels`.
 
     Raises ScheduleError, which names what is refused, or UnreachableError.

@@ -11,10 +11,10 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 import msgspec
-from redis.asyncio import Redis
 
 from peekaping_producer.errors import StaleTermError
 from peekaping_producer.monitors.monitor import Plan
+from peekaping_producer.redis_client.client import Client
 from peekaping_producer.redis_client.failures import unpacking
 from peekaping_producer.redis_client.script import CLOCK, Script
 from peekaping_producer.schedule.keys import KEYS, Keys
@@ -140,7 +140,7 @@ class Schedule:
 
     def __init__(
         self,
-        redis: Redis,
+        redis: Client,
         *,
         keys: Keys = KEYS,
         lease_ttl_s: float = 10.0,

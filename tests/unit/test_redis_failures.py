@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from redis import exceptions as driver
-from redis.asyncio import Redis
 
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.errors import (
@@ -18,7 +17,7 @@ from peekaping_producer.errors import (
     RedisUnavailableError,
     ScheduleError,
 )
-from peekaping_producer.redis_client.client import check_rights, check_server, redis_for
+from peekaping_producer.redis_client.client import Client, check_rights, check_server, redis_for
 from peekaping_producer.redis_client.connection import RedisConnection
 from peekaping_producer.redis_client.failures import as_ours, in_words
 from peekaping_producer.redis_client.server import eviction_policy
@@ -49,7 +48,7 @@ GARBAGE = (
 COMMANDS = ["INFO", "HELLO", "CLIENT", "AUTH", "SELECT", "GET", "ZSCAN", "EVALSHA", "SUBSCRIBE", "PING", "MULTI"]
 
 
-async def use(client: Redis, target: RedisTarget) -> None:
+async def use(client: Client, target: RedisTarget) -> None:
     """Everything that a replica does with the client."""
 
     async def subscribe() -> None:
@@ -60,7 +59,7 @@ async def use(client: Redis, target: RedisTarget) -> None:
             await pubsub.ping()
             await pubsub.get_message(timeout=0.05)
         finally:
-            await pubsub.aclose()  # type: ignore[no-untyped-call]
+            await pubsub.aclose()
 
     async def count() -> None:
         async with client.pipeline(transaction=True) as pipe:
@@ -159,7 +158,7 @@ async def test_a_command_that_cannot_be_packed_is_an_error_of_its_own(private_re
     async with redis_for(target_of(private_redis), connections=1) as client:
         for odd in ("\ud800", object(), ["a"]):
             with pytest.raises(RedisArgumentError):
-                await client.execute_command("ECHO", odd)  # type: ignore[no-untyped-call]
+                await client.execute_command("ECHO", odd)
         assert await client.ping()
 
 

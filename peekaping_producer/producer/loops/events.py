@@ -5,14 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
-from redis.asyncio import Redis
-from redis.asyncio.client import PubSub
 
 from peekaping_producer.errors import REDIS, RedisUnavailableError
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.events import CHANNEL_PREFIX, CHANNELS, TYPES, monitor_id_of
 from peekaping_producer.producer.loops.hints import Hints
 from peekaping_producer.producer.timing import TIMING, Timing
+from peekaping_producer.redis_client.client import Client, Subscription
 from peekaping_producer.schedule import LONGEST_ID
 from peekaping_producer.service.dedupe import Deduplicator
 from peekaping_producer.service.dependencies import Dependencies
@@ -26,7 +25,7 @@ class EventListener:
 
     def __init__(
         self,
-        redis: Redis,
+        redis: Client,
         hints: Hints,
         *,
         is_id: Callable[[str], bool],
@@ -55,10 +54,10 @@ class EventListener:
             await pubsub.subscribe(*CHANNELS)
             await self._listen(pubsub)
         finally:
-            await pubsub.aclose()  # type: ignore[no-untyped-call]
+            await pubsub.aclose()
         return 0.0
 
-    async def _listen(self, pubsub: PubSub) -> None:
+    async def _listen(self, pubsub: Subscription) -> None:
         heard_at = pinged_at = time.monotonic()
         while True:
             self.loop.advanced()
