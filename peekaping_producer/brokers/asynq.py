@@ -18,7 +18,7 @@ from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.redis_client.client import Client
 from peekaping_producer.redis_client.failures import unpacking
 from peekaping_producer.redis_client.script import CLOCK, Script
-from peekaping_producer.schedule import Claim, chunks
+from peekaping_producer.schedule import PRELUDE, Claim, chunks
 from peekaping_producer.schedule.keys import KEYS, Keys
 from peekaping_producer.service.backoff import Backoff
 from peekaping_producer.service.isolation import describe, is_of_dependency, isolate
@@ -42,7 +42,6 @@ PENDING = QUEUE_KEY + "pending"
 TASK_KEY_PREFIX = QUEUE_KEY + "t:"
 _STATES = ("pending", "active", "archived", "completed", "retry", "scheduled")
 _QUEUE_KEYS = (*(QUEUE_KEY + name for name in (*_STATES, "paused")), "asynq:servers", QUEUE_KEY + "lease")
-_PACKAGE = "peekaping_producer.brokers"
 
 log = structlog.stdlib.get_logger()
 _CHUNK = 500
@@ -66,10 +65,10 @@ class AsynqBroker:
             ),
             keys.late,
         )
-        self._hand_off = Script(_PACKAGE, "hand_off", clock=clock)
-        self._inspect_pending = Script(_PACKAGE, "inspect_pending", clock=clock)
-        self._sweep_pending = Script(_PACKAGE, "sweep_pending", clock=clock)
-        self._queue = Script(_PACKAGE, "queue", clock=clock)
+        self._hand_off = Script(__package__, "hand_off", prelude=clock + PRELUDE)
+        self._inspect_pending = Script(__package__, "inspect_pending", prelude=clock + PRELUDE)
+        self._sweep_pending = Script(__package__, "sweep_pending", prelude=clock + PRELUDE)
+        self._queue = Script(__package__, "queue", prelude=clock + PRELUDE)
 
     async def hand_off(self, claim: Claim, tasks: list[HealthCheckTask]) -> HandOff:
         """See Broker. Where a reply was lost the call is repeated, and what it then finds gone is `unconfirmed`."""

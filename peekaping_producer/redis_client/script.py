@@ -9,20 +9,26 @@ from redis.asyncio import Redis
 
 from peekaping_producer.errors import RedisRefusedError
 
-CLOCK = files("peekaping_producer.redis_client").joinpath("scripts/clock.lua").read_text()
-"""The prelude of every script. Tests and simulations pass another one, with a clock of their own."""
+
+def lua(package: str, name: str) -> str:
+    """The text of `package`/scripts/`name`.lua."""
+    return files(package).joinpath(f"scripts/{name}.lua").read_text()
+
+
+CLOCK = lua("peekaping_producer.redis_client", "clock")
+"""Precedes every script. Tests replace it with a clock that they control."""
 
 
 class Script:
-    """One script, named for its file in `package`/scripts, with the clock before it."""
+    """The script `package`/scripts/`name`.lua, after `prelude`."""
 
-    def __init__(self, package: str, name: str, *, clock: str = CLOCK) -> None:
+    def __init__(self, package: str, name: str, *, prelude: str = CLOCK) -> None:
         self.name = name
-        self._text = clock + files(package).joinpath(f"scripts/{name}.lua").read_text()
+        self._text = prelude + lua(package, name)
         self.sha = sha1(self._text.encode(), usedforsecurity=False).hexdigest()
 
     async def run(self, redis: "Redis", keys: Sequence[str | bytes], args: Sequence[Any]) -> Any:
-        """Run it; where the server has forgotten it (restart, SCRIPT FLUSH), send its text along.
+        """Run it; send its text if the server no longer has it (restart, SCRIPT FLUSH).
 
         Raises RedisError; after RedisUnavailableError it is unknown whether the script ran.
         """

@@ -16,12 +16,14 @@ from peekaping_producer.errors import StaleTermError
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.redis_client.client import Client
 from peekaping_producer.redis_client.failures import unpacking
-from peekaping_producer.redis_client.script import CLOCK, Script
+from peekaping_producer.redis_client.script import CLOCK, Script, lua
 from peekaping_producer.schedule.keys import KEYS, Keys
 from peekaping_producer.service.isolation import LONGEST_DELAY_S
 
 T = TypeVar("T")
 
+PRELUDE = lua(__name__, "prelude")
+"""Follows the clock in every script of the schedule and of brokers."""
 CALL_LIMIT = 1000
 """Ids per script call: Lua's unpack ends at 7,999 values."""
 CLOCK_STEP_SLACK_MS = 5000
@@ -158,7 +160,7 @@ class Schedule:
         """Redis TIME less our own clock, as of the latest claim."""
 
         def script(name: str) -> Script:
-            return Script(__name__, name, clock=clock)
+            return Script(__name__, name, prelude=clock + PRELUDE)
 
         self._claim = script("claim")
         self._drop = script("drop")

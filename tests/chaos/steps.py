@@ -2,27 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
 from hiredis import Reader
-
-from peekaping_producer.redis_client.script import Script
-
-_PACKAGES = ("peekaping_producer.schedule", "peekaping_producer.brokers")
-_PRELUDE = "clock"
-
-
-def scripts_of_the_product() -> dict[str, str]:
-    """SHA to name ("claim", "hand_off", ...) of every script that a producer runs, with its own clock before it."""
-    names = [
-        (package, entry.name.removesuffix(".lua"))
-        for package in _PACKAGES
-        for entry in files(package).joinpath("scripts").iterdir()
-        if entry.name.endswith(".lua")
-    ]
-    scripts = [Script(package, name) for package, name in names if name != _PRELUDE]
-    return {script.sha: script.name for script in scripts}
 
 
 @dataclass(eq=False, slots=True)

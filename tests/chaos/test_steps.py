@@ -9,8 +9,9 @@ from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule import Campaign, Member
 from peekaping_producer.schedule.keys import KEYS
 from tests.chaos.conftest import Wire
-from tests.chaos.steps import Step, line_of, scripts_of_the_product
+from tests.chaos.steps import Step, line_of
 from tests.kit.asynq_peer import task_key
+from tests.kit.scripts import SCRIPT_NAMES
 
 
 def lines(wire: Wire) -> list[object]:
@@ -22,7 +23,7 @@ def tasks(*ids: str) -> list[HealthCheckTask]:
 
 
 def test_every_script_of_a_producer_is_known() -> None:
-    assert sorted(scripts_of_the_product().values()) == [
+    assert sorted(SCRIPT_NAMES.values()) == [
         *("campaign", "claim", "drop", "expel", "give_back", "hand_off", "inspect_pending", "move", "place", "queue"),
         *("reclaim", "remove", "resign", "stats", "sweep_pending"),
     ]

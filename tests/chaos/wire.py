@@ -13,8 +13,9 @@ from hiredis import ProtocolError, Reader, pack_command
 from peekaping_producer.service.aio import cancel_and_wait
 from tests.chaos.breakpoints import At, Breakpoint, Losses, Verdict
 from tests.chaos.replies import ReplySplitter
-from tests.chaos.steps import Step, scripts_of_the_product
+from tests.chaos.steps import Step
 from tests.kit.fault_proxy import PIECE, Ends, FaultProxy, running
+from tests.kit.scripts import SCRIPT_NAMES
 
 _STREAMS = {b"SUBSCRIBE", b"PSUBSCRIBE", b"SSUBSCRIBE", b"MONITOR", b"SYNC", b"PSYNC"}
 """From here on a server speaks unasked, and nothing can be paired."""
@@ -32,9 +33,7 @@ class StepProxy(FaultProxy):
         super().__init__(upstream_port)
         self.seen: Callable[[Step], None] = lambda _: None
         """Called for each step when its answer arrives here, before any delay, hold or loss."""
-        self._scripts = {
-            sha.encode(): name for sha, name in (scripts_of_the_product() if scripts is None else scripts).items()
-        }
+        self._scripts = {sha.encode(): name for sha, name in (SCRIPT_NAMES if scripts is None else scripts).items()}
         self._breakpoints: list[Breakpoint] = []
         self._losses: list[Losses] = []
 

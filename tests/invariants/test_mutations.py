@@ -64,23 +64,23 @@ MUTANTS = (
     # A hand-off whose answer was lost is repeated: the lease is gone then, though the token has not run out.
     Mutant(
         "I2",
-        Mutation("hand_off", "leases[i] and tonumber(leases[i]) == token", "tonumber(leases[i] or token) == token"),
+        Mutation("hand_off", "scores[i] and tonumber(scores[i]) == token", "tonumber(scores[i] or token) == token"),
         unheard("hand_off"),
     ),
     # What was loaded before a delete may be handed off until the claim runs out, reclaimed or not.
     Mutant(
         "I3",
-        Mutation("hand_off", "token > now and leases[i]", "leases[i]"),
+        Mutation("hand_off", "token > now and scores[i]", "scores[i]"),
         frozen_alone_before("hand_off", for_s=OVER_S),
     ),
     # A leader that wakes after its term has read its page in another time.
-    Mutant("I4", Mutation("place", "redis.call('GET', KEYS[3]) ~= ARGV[1]", "false"), frozen_before("place")),
+    Mutant("I4", Mutation("place", "redis.call('GET', leader) == term", "true"), frozen_before("place")),
     # An asynq lease that nobody prolongs does not silence a monitor.
     Mutant(
         "I8",
         Mutation(
             "hand_off",
-            "lease_left and lease_left > -ASYNQ_LEASE_ALLOWANCE_S and lease_left <= LONGEST_ASYNQ_LEASE_S",
+            "left and left > -ASYNQ_LEASE_ALLOWANCE_S and left <= LONGEST_ASYNQ_LEASE_S",
             "state == 'active'",
         ),
         abandoned(),
@@ -89,19 +89,19 @@ MUTANTS = (
     # One that a clock far ahead has written does not either.
     Mutant(
         "I8",
-        Mutation("hand_off", " and lease_left <= LONGEST_ASYNQ_LEASE_S", ""),
+        Mutation("hand_off", " and left <= LONGEST_ASYNQ_LEASE_S", ""),
         far_ahead("asynq lease"),
     ),
     # Nor does a due time, or a lease.
     Mutant(
         "I8",
-        Mutation("place", "elseif score > now + slack and (", "elseif false and ("),
+        Mutation("place", "return score > now + slack and (", "return false and ("),
         far_ahead("due"),
         settles=True,
     ),
     Mutant(
         "I8",
-        Mutation("reclaim", "if #expired < 2 * limit then", "if false then"),
+        Mutation("reclaim", "if #found < 2 * limit then", "if false then"),
         far_ahead("lease"),
         settles=True,
     ),
@@ -110,29 +110,27 @@ MUTANTS = (
     # A key that nobody alive has written does not lead.
     Mutant(
         "leads",
-        Mutation("campaign", " or left < 0 or left > tonumber(ARGV[4])", ""),
+        Mutation("campaign", " or left < 0 or left > longest_ttl", ""),
         usurped(),
         settles=True,
     ),
     # A member that is no id leaves the schedule, whatever it looks like.
-    Mutant("I4", Mutation("expel", "#id > tonumber(ARGV[2])", "false"), stranger("due"), settles=True),
+    Mutant("I4", Mutation("expel", "#id > longest", "false"), stranger("due"), settles=True),
     # How long a monitor has waited for is known however often its claims run out.
     Mutant(
         "lateness",
-        Mutation(
-            "reclaim", "redis.call('ZADD', KEYS[3], 'LT', unpack(late))", "redis.call('ZADD', KEYS[3], unpack(late))"
-        ),
+        Mutation("reclaim", "redis.call('ZADD', LATE, 'LT', unpack(late))", "redis.call('ZADD', LATE, unpack(late))"),
         frozen_twice("hand_off"),
     ),
     # Of those that a peer handed off nothing is kept.
     Mutant(
         "lateness",
-        Mutation("reclaim", "if #first > 0 then", "if false then"),
+        Mutation("reclaim", "if #first == 0 then return end", "do return end"),
         lambda world: strangers.put(world, "late", "no-id"),
         settles=True,
     ),
     # Whoever has given up waiting gets nothing.
-    Mutant("late claim", Mutation("claim", "tonumber(ARGV[4]) > 0 and now", "false and now"), given_up()),
+    Mutant("late claim", Mutation("claim", "deadline > 0 and now", "false and now"), given_up()),
     # Whoever is reclaimed is due again from its claim on, not from before.
     Mutant(
         "next due",

@@ -8,20 +8,13 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha1
-from importlib.resources import files
 
-from peekaping_producer.redis_client.script import CLOCK
 from peekaping_producer.schedule.keys import KEYS
 from tests.kit.asynq_peer import PENDING, task_id
+from tests.kit.scripts import SCRIPT_NAMES
 
 _LONGEST_LINE = 1 << 26
 _WORD = re.compile(rb'"((?:[^"\\]|\\.)*)"')
-_SCRIPTS = {
-    sha1((CLOCK + path.read_text()).encode()).hexdigest(): path.name.removesuffix(".lua")
-    for package in ("peekaping_producer.schedule", "peekaping_producer.brokers")
-    for path in files(package).joinpath("scripts").iterdir()
-    if path.name.endswith(".lua")
-}
 
 
 @dataclass(frozen=True)
@@ -63,9 +56,9 @@ def _caller(line: bytes) -> str:
     words = _WORD.finditer(line)
     command = next(words)[1].upper()
     if command == b"EVALSHA":
-        return _SCRIPTS.get(_text(next(words)[1]), "")
+        return SCRIPT_NAMES.get(_text(next(words)[1]), "")
     if command == b"EVAL":
-        return _SCRIPTS.get(sha1(_text(next(words)[1]).encode()).hexdigest(), "")
+        return SCRIPT_NAMES.get(sha1(_text(next(words)[1]).encode()).hexdigest(), "")
     return ""
 
 

@@ -7,6 +7,7 @@ import pytest
 from redis import Redis
 
 from peekaping_producer.redis_client.script import CLOCK
+from peekaping_producer.schedule import PRELUDE
 from tests.clock import TEST_CLOCK
 from tests.search import real
 from tests.search.explore import Scope, Search
@@ -55,5 +56,5 @@ def same(reply: Any, expected: Any) -> bool:
 
 
 def told(explored: Search, call: Call, found: Any) -> str:
-    text = explored.redis.texts[call.sha].removeprefix(CLOCK).partition("\n")[0]
+    text = explored.redis.texts[call.sha].removeprefix(CLOCK + PRELUDE).partition("\n")[0]
     return f"{text}\n{call}\n{explored.redis.state(call.before)}\nthere: {found}"

@@ -1,149 +1,143 @@
--- Enqueues the tasks of one claim and reschedules their monitors, all or nothing for each monitor.
--- KEYS  1 due  2 lease  3 asynq:queues, and of the queue: 4 pending  5 active  6 lease  7 retry  8 scheduled
---       9 archived  10 completed, and of the schedule: 11 late
--- ARGV  1 token  2 queue  3 prefix of a task's key  4 prefix of a task's id,
---       then triples (at most 1000): monitor id, period in ms, TaskMessage bytes
--- returns {now, [index from 1, 'lost' | 'overlap' | 'replaced', ...], [index, overlaps of its running task so far, ...]};
---       what is not listed in the first was enqueued; the second lists tasks that run for OVERLAPS_TO_TELL ticks or more,
---       and with 0 those whose key held something else than a task, which was replaced
+-- Enqueues the tasks of one claim and reschedules their monitors: for each monitor both or neither.
+-- Returns {now, [index from 1, 'lost' | 'overlap' | 'replaced', ...], [index, overlaps of its running task, ...]}.
+-- A monitor that the first list does not contain was enqueued. The second contains tasks that overlapped often, and,
+-- with 0, those whose key held another type of value.
+local DUE, LEASE, QUEUES, PENDING, ACTIVE, ASYNQ_LEASE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local RETRY, SCHEDULED, ARCHIVED, COMPLETED, LATE = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
+local token, queue, task_key_prefix, task_id_prefix = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
+local ids, periods, messages = arguments(5, 3), arguments(6, 3), arguments(7, 3) -- at most 1,000; ms; TaskMessages
+
 local ASYNQ_LEASE_ALLOWANCE_S = 30 -- asynq's leases are written by the consumers' clocks
 -- asynq renews a lease to 30 s from now: one that ends later than that, the allowance and a step of the clock was
 -- written by a clock far ahead, and might silence its monitor for as long.
 local LONGEST_ASYNQ_LEASE_S = 30 + ASYNQ_LEASE_ALLOWANCE_S + 5
 local OVERLAPS = 'peekaping:overlaps' -- a field of the task, which ends with it
-local OVERLAPS_TO_TELL = 5
-local OLDEST_TO_LOOK_AT = 50
-local LPOS_AT_MOST = 4 -- each costs the length of the list; beyond this one LRANGE is cheaper
+local OVERLAPS_REPORTED = 5
+local OLDEST_READ = 50
+local LPOS_AT_MOST = 4 -- each costs the length of the list; for more, one LRANGE is cheaper
 
-local token = tonumber(ARGV[1])
-local task_key_prefix, task_id_prefix = ARGV[3], ARGV[4]
-local count = (#ARGV - 4) / 3
+local task_ids, task_keys = {}, {}
+for i, id in ipairs(ids) do
+  task_ids[i] = task_id_prefix .. id
+  task_keys[i] = task_key_prefix .. task_ids[i]
+end
+
 local outcomes, running = {}, {}
-local function tell(index, outcome)
-  outcomes[#outcomes + 1] = index
-  outcomes[#outcomes + 1] = outcome
+local function add(list, index, value)
+  list[#list + 1] = index
+  list[#list + 1] = value
 end
 
--- The fence: a lease that is not ours, or that has ended, reclaimed or not, is lost.
-local ids = {}
-for i = 1, count do ids[i] = ARGV[2 + 3 * i] end
-local leases = redis.call('ZMSCORE', KEYS[2], unpack(ids))
-local held = {} -- indexes
-for i = 1, count do
-  if token > now and leases[i] and tonumber(leases[i]) == token then
-    held[#held + 1] = i
-  else
-    tell(i, 'lost')
-  end
-end
-if #held == 0 then return {now, outcomes, running} end
-
-local task_keys = {}
-for n, i in ipairs(held) do task_keys[n] = task_key_prefix .. task_id_prefix .. ids[i] end
-local fresh, conflicting = held, {}
-if redis.call('EXISTS', unpack(task_keys)) > 0 then
-  fresh = {}
-  for n, i in ipairs(held) do
-    local list = redis.call('EXISTS', task_keys[n]) == 0 and fresh or conflicting
+-- Of the indexes `held`: those whose task's key is free, and those where there is a task already.
+local function split(held)
+  if redis.call('EXISTS', unpack(task_keys)) == 0 then return held, {} end
+  local free, taken = {}, {}
+  for _, i in ipairs(held) do
+    local list = redis.call('EXISTS', task_keys[i]) == 0 and free or taken
     list[#list + 1] = i
   end
+  return free, taken
 end
 
--- What the pending list looked like before anything is pushed.
-local length, oldest_since
-if #conflicting > 0 then
-  length = redis.call('LLEN', KEYS[4])
-  local tail = redis.call('LRANGE', KEYS[4], -OLDEST_TO_LOOK_AT, -1)
-  for n = #tail, 1, -1 do -- a task put back by a consumer stands at the very end and has no pending_since
-    -- The entry may be anything, with a key of any type behind it.
+-- When the oldest pending task was enqueued, in ns as a string.
+local function oldest_pending_since()
+  local tail = redis.call('LRANGE', PENDING, -OLDEST_READ, -1)
+  for n = #tail, 1, -1 do -- a task put back by a consumer is at the very end and has no pending_since
+    -- The entry may be anything, with a key of any type.
     local since = redis.pcall('HGET', task_key_prefix .. tail[n], 'pending_since')
-    if type(since) == 'string' then
-      oldest_since = since
-      break
-    end
+    if type(since) == 'string' then return since end
   end
 end
 
-local lpos_left = LPOS_AT_MOST
-local everything_pending
--- Whether a task in state pending really is in the list (the list is first in, first out: none is older than its end).
-local function queued(task_id, since)
+local length, oldest_since -- of the pending list, before any push
+local lpos_left, everything_pending = LPOS_AT_MOST, nil
+-- Whether a task in state pending is in the list. The list is first in, first out: none is older than its end.
+local function is_queued(task_id, since)
   if length == 0 then return false end
   if since and oldest_since and #since == #oldest_since and since >= oldest_since then return true end
   if lpos_left > 0 then
     lpos_left = lpos_left - 1
-    return redis.call('LPOS', KEYS[4], task_id) ~= false
+    return redis.call('LPOS', PENDING, task_id) ~= false
   end
   if not everything_pending then
     everything_pending = {}
-    for _, id in ipairs(redis.call('LRANGE', KEYS[4], 0, -1)) do everything_pending[id] = true end
+    for _, id in ipairs(redis.call('LRANGE', PENDING, 0, -1)) do everything_pending[id] = true end
   end
   return everything_pending[task_id] == true
 end
 
--- Writes that need memory come first: Redis refuses only a script's first write when it is full.
-local pushed = {}
-local function enqueue(i)
-  local task_id = task_id_prefix .. ids[i]
-  redis.call('HSET', task_key_prefix .. task_id, 'msg', ARGV[4 + 3 * i], 'state', 'pending', 'pending_since', now_ns)
-  pushed[#pushed + 1] = task_id
+-- Whether a worker runs the task: asynq's lease of it can be that of a running worker.
+local function is_running(task_id, state, message)
+  local lease = state == 'active' and message and redis.call('ZSCORE', ASYNQ_LEASE, task_id)
+  local left = lease and tonumber(lease) - now / 1000
+  return left and left > -ASYNQ_LEASE_ALLOWANCE_S and left <= LONGEST_ASYNQ_LEASE_S
 end
 
-for _, i in ipairs(fresh) do enqueue(i) end
+local pushed, uprooted = {}, {} -- task ids; those that were in a state that never ends
+local function enqueue(i)
+  redis.call('HSET', task_keys[i], 'msg', messages[i], 'state', 'pending', 'pending_since', now_ns)
+  pushed[#pushed + 1] = task_ids[i]
+end
 
-local uprooted = {} -- ids of tasks that were in a state that ends nowhere
-for _, i in ipairs(conflicting) do
-  local task_id = task_id_prefix .. ids[i]
-  local key = task_key_prefix .. task_id
+-- Keeps the task that already exists for a monitor, or replaces it if it is stuck.
+local function keep_or_replace(i)
+  local task_id, key = task_ids[i], task_keys[i]
   local task = redis.pcall('HMGET', key, 'state', 'pending_since', 'msg')
-  local state = task[1]
-  local asynq_lease = state == 'active' and task[3] and redis.call('ZSCORE', KEYS[6], task_id)
-  local lease_left = asynq_lease and tonumber(asynq_lease) - now / 1000
-  if task.err then -- no hash at all
+  local state, since, message = task[1], task[2], task[3]
+  if task.err then -- not a hash
     redis.call('DEL', key)
     enqueue(i)
-    tell(i, 'replaced')
-    running[#running + 1] = i
-    running[#running + 1] = 0
-  elseif state == 'pending' and queued(task_id, task[2]) then
-    -- Kept in its place, but fresh: Go's workers discard tasks older than one and a half intervals.
-    redis.call('HSET', key, 'msg', ARGV[4 + 3 * i])
-    tell(i, 'overlap')
-  elseif lease_left and lease_left > -ASYNQ_LEASE_ALLOWANCE_S and lease_left <= LONGEST_ASYNQ_LEASE_S then
+    add(outcomes, i, 'replaced')
+    add(running, i, 0)
+  elseif state == 'pending' and is_queued(task_id, since) then
+    -- It keeps its place and gets the new message: Go's workers discard tasks older than one and a half intervals.
+    redis.call('HSET', key, 'msg', messages[i])
+    add(outcomes, i, 'overlap')
+  elseif is_running(task_id, state, message) then
     local overlaps = redis.call('HINCRBY', key, OVERLAPS, 1)
-    if overlaps >= OVERLAPS_TO_TELL then
-      running[#running + 1] = i
-      running[#running + 1] = overlaps
-    end
-    tell(i, 'overlap')
+    if overlaps >= OVERLAPS_REPORTED then add(running, i, overlaps) end
+    add(outcomes, i, 'overlap')
   else
     enqueue(i)
     redis.call('HDEL', key, 'unique_key', OVERLAPS)
-    if state == 'active' then redis.call('LREM', KEYS[5], 0, task_id) end
+    if state == 'active' then redis.call('LREM', ACTIVE, 0, task_id) end
     uprooted[#uprooted + 1] = task_id
-    tell(i, 'replaced')
+    add(outcomes, i, 'replaced')
   end
 end
 
-redis.call('SADD', KEYS[3], ARGV[2]) -- before the schedule changes: a key of another type fails here
-if #pushed > 0 then redis.call('LPUSH', KEYS[4], unpack(pushed)) end
-local rescheduled, leaving = {}, {}
-for n, i in ipairs(held) do
-  local period = ARGV[3 + 3 * i]
-  rescheduled[2 * n - 1] = (math.floor(now / period) + 1) * period
-  rescheduled[2 * n] = ids[i]
-  leaving[n] = ids[i]
+-- The fence: what the claim no longer holds is lost.
+local held = held_by(token, LEASE, ids)
+local due, leaving = {}, {}
+for i = 1, #ids do
+  local n = #leaving + 1
+  if held[n] == i then
+    due[2 * n - 1], due[2 * n], leaving[n] = next_tick(periods[i]), ids[i], ids[i]
+  else
+    add(outcomes, i, 'lost')
+  end
 end
-redis.call('ZADD', KEYS[1], unpack(rescheduled))
-redis.call('ZREM', KEYS[2], unpack(leaving))
-if redis.call('EXISTS', KEYS[11]) == 1 then redis.call('ZREM', KEYS[11], unpack(leaving)) end
+if #held == 0 then return {now, outcomes, running} end
+
+local free, taken = split(held)
+if #taken > 0 then
+  length, oldest_since = redis.call('LLEN', PENDING), oldest_pending_since()
+end
+-- Writes that need memory come first: Redis refuses only a script's first write when it is full.
+for _, i in ipairs(free) do enqueue(i) end
+for _, i in ipairs(taken) do keep_or_replace(i) end
+redis.call('SADD', QUEUES, queue) -- before the schedule changes: a key of another type fails here
+if #pushed > 0 then redis.call('LPUSH', PENDING, unpack(pushed)) end
+redis.call('ZADD', DUE, unpack(due))
+redis.call('ZREM', LEASE, unpack(leaving))
+if redis.call('EXISTS', LATE) == 1 then redis.call('ZREM', LATE, unpack(leaving)) end
 
 if #uprooted > 0 then
-  for set = 6, 8 do redis.call('ZREM', KEYS[set], unpack(uprooted)) end
+  for _, set in ipairs({ASYNQ_LEASE, RETRY, SCHEDULED}) do redis.call('ZREM', set, unpack(uprooted)) end
 end
-if #pushed > 0 then -- a stale entry in these two would make asynq delete the live task later
-  for set = 9, 10 do
-    if redis.call('EXISTS', KEYS[set]) == 1 then redis.call('ZREM', KEYS[set], unpack(pushed)) end
+if #pushed > 0 then
+  for _, set in ipairs({ARCHIVED, COMPLETED}) do -- by a stale entry there, asynq would delete the new task later
+    if redis.call('EXISTS', set) == 1 then redis.call('ZREM', set, unpack(pushed)) end
   end
 end
 return {now, outcomes, running}

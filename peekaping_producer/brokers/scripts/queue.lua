@@ -1,34 +1,29 @@
--- Looks at the queue at one instant.
--- KEYS  1 pending  2 active  3 archived  4 completed  5 retry  6 scheduled  7 paused  8 asynq:servers  9 lease
--- ARGV  1 prefix of a task's key
--- returns {now, [pending, active, archived, completed, retry, scheduled], ms that the longest pending task waits or -1,
---          1 when the queue is paused, asynq servers alive, [what cannot be read]}
-local TAIL = 10
+-- Reads the state of the queue.
+-- Returns {now, [pending, active, archived, completed, retry, scheduled], age in ms of the longest pending task or -1,
+-- 1 if the queue is paused, asynq servers alive, [keys that cannot be read, with the reason]}.
+local PENDING, ACTIVE, ARCHIVED, COMPLETED, RETRY, SCHEDULED = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local PAUSED, SERVERS, LEASE = KEYS[7], KEYS[8], KEYS[9]
+local task_key_prefix = ARGV[1]
 
-local problems = {}
-local function read(default, command, key, ...)
-  local reply = redis.pcall(command, key, ...)
-  if type(reply) == 'table' and reply.err then
-    problems[#problems + 1] = key .. ': ' .. reply.err
-    return default
+local OLDEST_READ = 10
+
+-- The age of the longest pending task in ms; -1 if there is none.
+local function oldest_age()
+  local tail = read({}, 'LRANGE', PENDING, -OLDEST_READ, -1)
+  for n = #tail, 1, -1 do -- a task put back by a consumer is at the end, without pending_since
+    local since = redis.pcall('HGET', task_key_prefix .. tail[n], 'pending_since')
+    if type(since) == 'string' and tonumber(since) then
+      return math.max(0, now - math.floor(tonumber(since) / 1000000))
+    end
   end
-  return reply or default
+  return -1
 end
 
-local counts = {read(0, 'LLEN', KEYS[1]), read(0, 'LLEN', KEYS[2])}
-for set = 3, 6 do counts[set] = read(0, 'ZCARD', KEYS[set]) end
+local counts = {read(0, 'LLEN', PENDING), read(0, 'LLEN', ACTIVE)}
+for _, set in ipairs({ARCHIVED, COMPLETED, RETRY, SCHEDULED}) do counts[#counts + 1] = read(0, 'ZCARD', set) end
+read(0, 'ZCARD', LEASE) -- a hand-off needs it
 
-read(0, 'ZCARD', KEYS[9]) -- the leases of running tasks, which a hand-off needs
-
-local waits = -1
-local tail = counts[1] > 0 and read({}, 'LRANGE', KEYS[1], -TAIL, -1) or {}
-for n = #tail, 1, -1 do -- a task put back by a consumer stands at the end and has no pending_since
-  local since = redis.pcall('HGET', ARGV[1] .. tail[n], 'pending_since')
-  if type(since) == 'string' and tonumber(since) then
-    waits = math.max(0, now - math.floor(tonumber(since) / 1000000))
-    break
-  end
-end
-local servers = redis.pcall('ZCOUNT', KEYS[8], math.floor(now / 1000), '+inf') -- for a sentence only
+local age = counts[1] > 0 and oldest_age() or -1
+local servers = redis.pcall('ZCOUNT', SERVERS, math.floor(now / 1000), '+inf') -- only shown, so never a problem
 if type(servers) ~= 'number' then servers = 0 end
-return {now, counts, waits, read(0, 'EXISTS', KEYS[7]), servers, problems}
+return {now, counts, age, read(0, 'EXISTS', PAUSED), servers, problems}

@@ -1,19 +1,21 @@
--- Renews a term, or begins a new one where nobody leads or the leader's key cannot be a living leader's.
--- KEYS  1 leader
--- ARGV  1 the term held, or ''  2 the term to begin; again the same where an answer was lost  3 TTL in ms
---       4 the longest TTL in ms that another's key may have; one with more, or with no end, was set by a clock gone wrong
--- returns {'renewed' | 'won' (the new term has begun) | 'held' (by another replica), ms until the key ends,
---          holder before, ms it still had or -1 for no end}
-local LONGEST_SHOWN = 200 -- of a holder that is no producer's name
+-- Renews a term, or begins a new one if no replica leads or the leader's key cannot be that of a running leader.
+-- Returns {'renewed' | 'won' (the new term has begun) | 'held' (by another replica), ms until the key expires,
+-- previous holder, ms that it had left or -1 for no expiry}.
+local LEADER = KEYS[1]
+local held, begin = ARGV[1], ARGV[2] -- the term held, or ''; the term to begin, the same again if a reply was lost
+local ttl = tonumber(ARGV[3]) -- ms
+local longest_ttl = tonumber(ARGV[4]) -- ms, of another's key; one with more, or with no expiry, was set by a wrong clock
 
-local holder = redis.call('GET', KEYS[1])
-if ARGV[1] ~= '' and holder and holder == ARGV[1] then
-  redis.call('PEXPIRE', KEYS[1], ARGV[3])
-  return {'renewed', tonumber(ARGV[3]), holder, tonumber(ARGV[3])}
+local LONGEST_SHOWN = 200 -- bytes of a holder that no producer wrote
+
+local holder = redis.call('GET', LEADER)
+if held ~= '' and holder and holder == held then
+  redis.call('PEXPIRE', LEADER, ttl)
+  return {'renewed', ttl, holder, ttl}
 end
-local left = redis.call('PTTL', KEYS[1])
-if not holder or holder == '' or holder == ARGV[2] or left < 0 or left > tonumber(ARGV[4]) then
-  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-  return {'won', tonumber(ARGV[3]), string.sub(holder or '', 1, LONGEST_SHOWN), left}
+local left = redis.call('PTTL', LEADER)
+if not holder or holder == '' or holder == begin or left < 0 or left > longest_ttl then
+  redis.call('SET', LEADER, begin, 'PX', ttl)
+  return {'won', ttl, string.sub(holder or '', 1, LONGEST_SHOWN), left}
 end
 return {'held', left, string.sub(holder, 1, LONGEST_SHOWN), left}

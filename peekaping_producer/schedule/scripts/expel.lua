@@ -1,13 +1,17 @@
--- Takes members out of due or lease that are too long to be ids: only their scores are sent; refused when the term is over.
--- KEYS  1 the set they were seen in (due or lease)  2 leader
--- ARGV  1 term  2 the longest id in bytes, then scores (at most 1000)
--- returns -1 when the term is over, otherwise how many left
-if redis.call('GET', KEYS[2]) ~= ARGV[1] then return -1 end
+-- Removes members of due or lease that are too long to be ids, by their scores; refused when the term is over.
+-- Returns -1 when the term is over, otherwise how many were removed.
+local SET, LEADER = KEYS[1], KEYS[2] -- the set that they were seen in
+local term, longest = ARGV[1], tonumber(ARGV[2]) -- bytes of the longest id
+local scores = arguments(3, 1) -- at most 1,000
 
-local left = 0
-for i = 3, #ARGV do
-  for _, id in ipairs(redis.call('ZRANGE', KEYS[1], ARGV[i], ARGV[i], 'BYSCORE', 'LIMIT', 0, 100)) do
-    if #id > tonumber(ARGV[2]) then left = left + redis.call('ZREM', KEYS[1], id) end
+local MOST_OF_A_SCORE = 100
+
+if not leads(term, LEADER) then return -1 end
+
+local removed = 0
+for _, score in ipairs(scores) do
+  for _, id in ipairs(redis.call('ZRANGE', SET, score, score, 'BYSCORE', 'LIMIT', 0, MOST_OF_A_SCORE)) do
+    if #id > longest then removed = removed + redis.call('ZREM', SET, id) end
   end
 end
-return left
+return removed

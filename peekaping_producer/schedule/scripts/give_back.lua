@@ -1,29 +1,17 @@
--- Gives what a claim still holds back to due, at the due time that was meant or later.
--- KEYS  1 due  2 lease  3 late
--- ARGV  1 token  2 delay in ms: 0 for due as it was, otherwise due that long after now
---       then pairs (at most 1000): id, due time that was meant
--- returns how many were given back
-local token = tonumber(ARGV[1])
-if token <= now then return 0 end
+-- Makes what a claim still holds due again, at the intended due time or later.
+-- Returns how many were given back.
+local DUE, LEASE, LATE = KEYS[1], KEYS[2], KEYS[3]
+local token, delay = tonumber(ARGV[1]), tonumber(ARGV[2]) -- ms from now; 0 for the intended due time
+local ids, intended = arguments(3, 2), arguments(4, 2) -- at most 1,000; due times
 
-local delay = tonumber(ARGV[2])
-local ids = {}
-for i = 3, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
-local scores = redis.call('ZMSCORE', KEYS[2], unpack(ids))
 local due, late, ours = {}, {}, {}
-for i, id in ipairs(ids) do
-  if scores[i] and tonumber(scores[i]) == token then
-    local meant = ARGV[2 * i + 2]
-    -- No tick ends in .5, so a postponed due time is told from one that a peer has set.
-    due[#due + 1] = delay > 0 and string.format('%.17g', now + delay + 0.5) or meant
-    due[#due + 1] = id
-    late[#late + 1] = meant
-    late[#late + 1] = id
-    ours[#ours + 1] = id
-  end
+for n, i in ipairs(held_by(token, LEASE, ids)) do
+  due[2 * n - 1], due[2 * n] = delay > 0 and exact(now + delay + 0.5) or intended[i], ids[i] -- .5 marks a postponed one
+  late[2 * n - 1], late[2 * n] = intended[i], ids[i]
+  ours[n] = ids[i]
 end
 if #ours == 0 then return 0 end
--- LT: an unfenced peer may have put it in due meanwhile; the earlier time stands.
-redis.call('ZADD', KEYS[1], 'LT', unpack(due))
-redis.call('ZADD', KEYS[3], unpack(late))
-return redis.call('ZREM', KEYS[2], unpack(ours))
+-- LT: a peer without fences may have put it in due meanwhile; the earlier time remains.
+redis.call('ZADD', DUE, 'LT', unpack(due))
+redis.call('ZADD', LATE, unpack(late))
+return redis.call('ZREM', LEASE, unpack(ours))

@@ -1,50 +1,40 @@
--- Makes the schedule agree with what the database says of some monitors; refused when the term is over.
--- KEYS  1 due  2 lease  3 leader  4 late
--- ARGV  1 term  2 slack in ms (a clock step that must not move anything)
---       3 how far ahead of now a postponed due time may lie, in ms  4 '1' makes postponed monitors due now
---       then pairs (at most 1000): id, period in ms; a period of 0 takes the monitor out
--- returns {'stale'} or {'placed', added, removed, [ids left alone because they are leased], [id, score, ...]};
---       the last are due times that fit no tick: the caller reads those rows again, for a worker may have read newer
---       ones, and calls move
-if redis.call('GET', KEYS[3]) ~= ARGV[1] then return {'stale'} end
+-- Makes the schedule agree with the database about some monitors; refused when the term is over.
+-- Returns {'stale'} or {'placed', added, removed, [leased ids, left alone], [id, due time, ... of misaligned ones]}.
+-- A worker may have rescheduled a misaligned one by a newer row: the caller reads the row again, then calls move.
+local DUE, LEASE, LEADER, LATE = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local term, slack = ARGV[1], tonumber(ARGV[2]) -- ms: a clock step up to this moves nothing
+local longest_delay = tonumber(ARGV[3]) -- ms from now: a postponed due time later than this is misaligned
+local retry = ARGV[4] == '1' -- makes postponed monitors due now: their rows may have been mended
+local ids, periods = arguments(5, 2), arguments(6, 2) -- at most 1,000; ms, 0 removes the monitor
 
-local slack, longest_delay, retry = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1'
-local ids = {}
-for i = 5, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
-local due = redis.call('ZMSCORE', KEYS[1], unpack(ids))
-local lease = redis.call('ZMSCORE', KEYS[2], unpack(ids))
+if not leads(term, LEADER) then return {'stale'} end
 
-local scores, removed, leased = {}, {}, {}
-local misaligned = {}
+local due, lease = redis.call('ZMSCORE', DUE, unpack(ids)), redis.call('ZMSCORE', LEASE, unpack(ids))
+local scores, removed, leased, misaligned = {}, {}, {}, {}
+local function set_due(id, score)
+  scores[#scores + 1] = score
+  scores[#scores + 1] = id
+end
+
 local added = 0
 for i, id in ipairs(ids) do
-  local period = tonumber(ARGV[2 * i + 4])
+  local period, score = tonumber(periods[i]), due[i] and tonumber(due[i])
   if period <= 0 then
-    if due[i] or lease[i] then removed[#removed + 1] = id end
+    if score or lease[i] then removed[#removed + 1] = id end
   elseif lease[i] then
     leased[#leased + 1] = id
-  elseif not due[i] then
+  elseif not score then
     added = added + 1
-    scores[#scores + 1] = now
-    scores[#scores + 1] = id
-  else
-    local score = tonumber(due[i])
-    if score % 1 ~= 0 and score <= now + longest_delay + slack then
-      -- Postponed after a failed attempt: left alone, or tried again now since its row may have been mended.
-      if retry and score > now then
-        scores[#scores + 1] = string.format('%.17g', now - 0.5)
-        scores[#scores + 1] = id
-      end
-    elseif score > now + slack and (score % period ~= 0 or score > now + period + slack) then
-      misaligned[#misaligned + 1] = id
-      misaligned[#misaligned + 1] = due[i]
-    end
+    set_due(id, now)
+  elseif is_postponed(score) and score <= now + longest_delay + slack then
+    if retry and score > now then set_due(id, exact(now - 0.5)) end
+  elseif is_misaligned(score, period, slack) then
+    misaligned[#misaligned + 1] = id
+    misaligned[#misaligned + 1] = due[i]
   end
 end
-if #scores > 0 then redis.call('ZADD', KEYS[1], unpack(scores)) end
+if #scores > 0 then redis.call('ZADD', DUE, unpack(scores)) end
 if #removed > 0 then
-  redis.call('ZREM', KEYS[1], unpack(removed))
-  redis.call('ZREM', KEYS[2], unpack(removed))
-  redis.call('ZREM', KEYS[4], unpack(removed))
+  for _, set in ipairs({DUE, LEASE, LATE}) do redis.call('ZREM', set, unpack(removed)) end
 end
 return {'placed', added, #removed, leased, misaligned}

@@ -1,50 +1,55 @@
--- Takes back leases that ran out, and those so far in the future that only a peer with a wrong clock can have set them.
--- KEYS  1 due  2 lease  3 late
--- ARGV  1 lease TTL in ms  2 limit (at most 1000)
--- returns how many were taken back; as many as the limit means there may be more
-local ttl = tonumber(ARGV[1])
-local limit = tonumber(ARGV[2])
-local longest = math.max(10 * ttl, 60000) -- replicas and peers may have other TTLs
+-- Makes monitors due again whose leases ended, or end so late that only a peer with a wrong clock can have set them.
+-- Returns how many were reclaimed; as many as the limit means that there may be more.
+local DUE, LEASE, LATE = KEYS[1], KEYS[2], KEYS[3]
+local ttl, limit = tonumber(ARGV[1]), tonumber(ARGV[2]) -- lease TTL in ms; at most 1,000
 
--- Entries that a peer without fences left behind when it handed their monitors off; the first ones are enough, since
--- only they are looked at.
-local first = redis.call('ZRANGE', KEYS[3], 0, 99, 'WITHSCORES')
-if #first > 0 then
-  local ids = {}
+local LONGEST_LEASE = math.max(10 * ttl, 60000) -- ms; replicas and peers may have other TTLs
+local LATE_CHECKED = 100 -- the first ones are enough, since only they are reported
+
+-- Removes late entries that a peer without fences left behind when it handed their monitors off.
+local function forget_handed_off()
+  local first = redis.call('ZRANGE', LATE, 0, LATE_CHECKED - 1, 'WITHSCORES')
+  if #first == 0 then return end
+  local ids, left_behind = {}, {}
   for i = 1, #first, 2 do ids[#ids + 1] = first[i] end
-  local due, lease = redis.call('ZMSCORE', KEYS[1], unpack(ids)), redis.call('ZMSCORE', KEYS[2], unpack(ids))
-  local settled = {}
+  local due, lease = redis.call('ZMSCORE', DUE, unpack(ids)), redis.call('ZMSCORE', LEASE, unpack(ids))
   for n, id in ipairs(ids) do
-    local waits = due[n] and (tonumber(due[n]) <= tonumber(first[2 * n]) or tonumber(due[n]) % 1 ~= 0)
-    if not lease[n] and not waits then settled[#settled + 1] = id end
+    local score, intended = due[n] and tonumber(due[n]), tonumber(first[2 * n])
+    local waits = score and (score <= intended or is_postponed(score))
+    if not lease[n] and not waits then left_behind[#left_behind + 1] = id end
   end
-  if #settled > 0 then redis.call('ZREM', KEYS[3], unpack(settled)) end
+  if #left_behind > 0 then redis.call('ZREM', LATE, unpack(left_behind)) end
 end
 
-local expired = redis.call('ZRANGE', KEYS[2], '-inf', now, 'BYSCORE', 'LIMIT', 0, limit, 'WITHSCORES')
-if #expired < 2 * limit then
-  local room = limit - #expired / 2
-  local absurd = redis.call(
-    'ZRANGE', KEYS[2], '(' .. string.format('%.17g', now + longest), '+inf', 'BYSCORE', 'LIMIT', 0, room, 'WITHSCORES')
-  for _, value in ipairs(absurd) do expired[#expired + 1] = value end
+-- Up to `limit` leases to reclaim: [id, end, ...].
+local function leases_to_reclaim()
+  local found = redis.call('ZRANGE', LEASE, '-inf', now, 'BYSCORE', 'LIMIT', 0, limit, 'WITHSCORES')
+  if #found < 2 * limit then
+    local after, room = '(' .. exact(now + LONGEST_LEASE), limit - #found / 2
+    local absurd = redis.call('ZRANGE', LEASE, after, '+inf', 'BYSCORE', 'LIMIT', 0, room, 'WITHSCORES')
+    for _, value in ipairs(absurd) do found[#found + 1] = value end
+  end
+  return found
 end
+
+forget_handed_off()
+local expired = leases_to_reclaim()
 if #expired == 0 then return 0 end
 
-local late, ids = {}, {}
+local late, ids, due = {}, {}, {}
 for i = 1, #expired, 2 do
-  -- The lease implies when it was claimed, so lateness and order survive the dead producer.
+  -- The lease implies when it was claimed, so lateness and order outlive the producer.
   local claimed_at = math.floor(tonumber(expired[i + 1])) - ttl
   late[#late + 1] = math.min(claimed_at, now)
   late[#late + 1] = expired[i]
   ids[#ids + 1] = expired[i]
 end
--- LT: the first time that was meant stands, however often the monitor is claimed and not handed off.
-redis.call('ZADD', KEYS[3], 'LT', unpack(late))
-local meant = redis.call('ZMSCORE', KEYS[3], unpack(ids))
-local due = {}
+-- LT: the first intended time remains, however often the monitor is claimed and not handed off.
+redis.call('ZADD', LATE, 'LT', unpack(late))
+local intended = redis.call('ZMSCORE', LATE, unpack(ids))
 for n, id in ipairs(ids) do
-  due[#due + 1] = meant[n]
+  due[#due + 1] = intended[n]
   due[#due + 1] = id
 end
-redis.call('ZADD', KEYS[1], 'LT', unpack(due))
-return redis.call('ZREM', KEYS[2], unpack(ids))
+redis.call('ZADD', DUE, 'LT', unpack(due))
+return redis.call('ZREM', LEASE, unpack(ids))

@@ -1,6 +1,7 @@
--- Ends a term early, if it is still ours, so that a follower leads at once.
--- KEYS  1 leader
--- ARGV  1 term
--- returns 1 when the key was ours, otherwise 0
-if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
-return 0
+-- Ends a term early, so that a follower can lead at once.
+-- Returns 1 if the term led, otherwise 0.
+local LEADER = KEYS[1]
+local term = ARGV[1]
+
+if not leads(term, LEADER) then return 0 end
+return redis.call('DEL', LEADER)

@@ -1,67 +1,74 @@
--- Looks at the schedule at one instant, and sees whether Redis accepts writes by writing a replica's report or a probe.
--- KEYS  1 due  2 lease  3 leader  4 late  5 replicas  6 probe
--- ARGV  1 lease TTL in ms  2 node, or '' for a look from outside  3 its report  4 how old a report may become in ms
--- returns {now, due, leased, overdue, late, due time that was meant of the longest overdue or '', its id,
---          ms from now + lease TTL to the end of the last lease, leader or '', ms until the leader's key ends, [what cannot be read], why a write was refused or '',
---          [node, 'ms since the epoch' .. ' ' .. report, ...]}
-local problems = {}
-local function read(default, command, key, ...)
-  local reply = redis.pcall(command, key, ...)
-  if type(reply) == 'table' and reply.err then
-    problems[#problems + 1] = key .. ': ' .. reply.err
-    return default
+-- Reads the state of the schedule, and finds out whether Redis accepts writes by writing a replica's report or a probe.
+-- Returns {now, due, leased, overdue, late, intended due time of the longest overdue or '', its id,
+-- ms by which the last lease ends after now + lease TTL, leader or '', ms until the leader's key expires,
+-- [keys that cannot be read, with the reason], why a write was refused or '',
+-- [node, 'ms since the epoch' .. ' ' .. report, ...]}.
+local DUE, LEASE, LEADER, LATE, REPLICAS, PROBE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local lease_ttl, longest_age = tonumber(ARGV[1]), tonumber(ARGV[4]) -- ms; of a report
+local node, report = ARGV[2], ARGV[3] -- node is '' for a status command
+
+local LONGEST_NODE, LONGEST_REPORT = 200, 100000 -- bytes; no replica writes more
+local LONGEST_LEADER = 200 -- bytes
+
+-- The first or last member of a sorted set and its score, or nil.
+local function at_end(set, ...)
+  local reply = read({}, 'ZRANGE', set, 0, 0, ...)
+  return reply[1], tonumber(reply[2])
+end
+
+-- The monitor that is overdue for longest and its intended due time, or '' and ''.
+local function longest_overdue()
+  local id, since = '', nil
+  for _, set in ipairs({DUE, LATE, LEASE}) do
+    local member, score = at_end(set, 'WITHSCORES')
+    if set == LEASE and score then score = math.floor(score) - lease_ttl end -- claimed then, or before
+    if score and score <= now and (not since or score < since) then id, since = member, score end
   end
-  return reply or default
+  return id, since and exact(since) or ''
 end
 
-local due, leased = read(0, 'ZCARD', KEYS[1]), read(0, 'ZCARD', KEYS[2])
-local overdue, late = 0, 0
-local first, first_score, lease_excess = '', nil, 0
-local function consider(reply, score)
-  if score and (not first_score or score < first_score) and score <= now then first, first_score = reply[1], score end
-end
-if #problems == 0 then
-  overdue, late = read(0, 'ZCOUNT', KEYS[1], '-inf', now), read(0, 'ZCARD', KEYS[4])
-  local reply = read({}, 'ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
-  consider(reply, tonumber(reply[2]))
-  reply = read({}, 'ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')
-  consider(reply, tonumber(reply[2]))
-  reply = read({}, 'ZRANGE', KEYS[2], 0, 0, 'WITHSCORES') -- claimed at the end of its lease less the TTL, or before
-  consider(reply, reply[2] and math.floor(tonumber(reply[2])) - ARGV[1])
-  reply = read({}, 'ZRANGE', KEYS[2], 0, 0, 'REV', 'WITHSCORES')
-  lease_excess = reply[2] and math.max(0, math.min(math.floor(tonumber(reply[2])) - now - ARGV[1], 2 ^ 53)) or 0
+-- How much later the last lease ends than one that begins now, in ms.
+local function lease_excess()
+  local _, last = at_end(LEASE, 'REV', 'WITHSCORES')
+  return last and math.max(0, math.min(math.floor(last) - now - lease_ttl, 2 ^ 53)) or 0
 end
 
-local written
-if ARGV[2] ~= '' then
-  written = redis.pcall('HSET', KEYS[5], ARGV[2], now .. ' ' .. ARGV[3])
-else
-  written = redis.pcall('SET', KEYS[6], now, 'PX', 1000)
+-- Why Redis refuses to write the report or the probe; '' if it accepts.
+local function refusal_of_writes()
+  local written
+  if node ~= '' then
+    written = redis.pcall('HSET', REPLICAS, node, now .. ' ' .. report)
+  else
+    written = redis.pcall('SET', PROBE, now, 'PX', 1000)
+  end
+  return type(written) == 'table' and written.err or ''
 end
-local refusal = type(written) == 'table' and written.err or ''
-local reports, too_large = read({}, 'HGETALL', KEYS[5]), 100000
-for i = 2, #reports, 2 do
-  if #reports[i] > too_large or #reports[i - 1] > 200 then reports[i - 1], reports[i] = '', '' end -- no replica's
-end
-if ARGV[2] ~= '' and refusal == '' then
+
+-- Removes reports of replicas that no longer run.
+local function forget_old(reports)
   for i = 2, #reports, 2 do
     local at = tonumber(string.match(reports[i], '^%d+')) or 0
-    if reports[i - 1] ~= '' and (at < now - ARGV[4] or at > now + ARGV[4]) then redis.call('HDEL', KEYS[5], reports[i - 1]) end
+    local is_old = at < now - longest_age or at > now + longest_age
+    if reports[i - 1] ~= '' and is_old then redis.call('HDEL', REPLICAS, reports[i - 1]) end
   end
-  redis.call('PEXPIRE', KEYS[5], 10 * ARGV[4])
+  redis.call('PEXPIRE', REPLICAS, 10 * longest_age)
 end
-return {
-  now,
-  due,
-  leased,
-  overdue,
-  late,
-  first_score and string.format('%.17g', first_score) or '',
-  first,
-  lease_excess,
-  string.sub(read('', 'GET', KEYS[3]), 1, 200),
-  read(-2, 'PTTL', KEYS[3]),
-  problems,
-  refusal,
-  reports,
-}
+
+local due, leased = read(0, 'ZCARD', DUE), read(0, 'ZCARD', LEASE)
+local overdue, late, id, since, excess = 0, 0, '', '', 0
+if #problems == 0 then
+  overdue, late = read(0, 'ZCOUNT', DUE, '-inf', now), read(0, 'ZCARD', LATE)
+  id, since = longest_overdue()
+  excess = lease_excess()
+end
+
+local refusal = refusal_of_writes()
+local reports = read({}, 'HGETALL', REPLICAS)
+for i = 2, #reports, 2 do
+  if #reports[i] > LONGEST_REPORT or #reports[i - 1] > LONGEST_NODE then reports[i - 1], reports[i] = '', '' end
+end
+if node ~= '' and refusal == '' then forget_old(reports) end
+
+local leader, leader_ttl = read('', 'GET', LEADER), read(-2, 'PTTL', LEADER)
+leader = string.sub(leader, 1, LONGEST_LEADER)
+return {now, due, leased, overdue, late, since, id, excess, leader, leader_ttl, problems, refusal, reports}

@@ -1,0 +1,49 @@
+-- Follows the clock in every script of the schedule and of brokers.
+
+-- Every `step`th argument from ARGV[first] on.
+local function arguments(first, step)
+  local found, count = {}, 0
+  for i = first, #ARGV, step do
+    count = count + 1
+    found[count] = ARGV[i]
+  end
+  return found
+end
+
+-- A number as Redis keeps it in a score: with all its digits.
+local function exact(number) return string.format('%.17g', number) end
+
+-- The token fence: indexes of the `ids` that the claim holds; none once it has ended, reclaimed or not.
+local function held_by(token, lease, ids)
+  local scores, held = redis.call('ZMSCORE', lease, unpack(ids)), {}
+  for i = 1, #ids do
+    if token > now and scores[i] and tonumber(scores[i]) == token then held[#held + 1] = i end
+  end
+  return held
+end
+
+-- The term fence: whether `term` leads.
+local function leads(term, leader) return redis.call('GET', leader) == term end
+
+-- The first tick after now, in ms: a multiple of the period since the Unix epoch.
+local function next_tick(period) return (math.floor(now / period) + 1) * period end
+
+-- Whether a due time fits no tick of the period. Up to `slack` ms ahead it fits: a clock step must not move it.
+local function is_misaligned(score, period, slack)
+  return score > now + slack and (score % period ~= 0 or score > now + period + slack)
+end
+
+-- Whether a due time was postponed after a failed attempt: it ends in .5, which no tick does.
+local function is_postponed(score) return score % 1 ~= 0 end
+
+-- The reply of a command, or `default` if there is none; a key that cannot be read is added to `problems`.
+local problems = {}
+local function read(default, command, key, ...)
+  local reply = redis.pcall(command, key, ...)
+  if type(reply) == 'table' and reply.err then
+    problems[#problems + 1] = key .. ': ' .. reply.err
+    return default
+  end
+  return reply or default
+end
+

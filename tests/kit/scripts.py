@@ -1,0 +1,16 @@
+"""The scripts that a producer runs."""
+
+from importlib.resources import files
+
+from peekaping_producer.redis_client.script import CLOCK, Script
+from peekaping_producer.schedule import PRELUDE
+
+SCRIPTS = [
+    Script(package, entry.name.removesuffix(".lua"), prelude=CLOCK + PRELUDE)
+    for package in ("peekaping_producer.schedule", "peekaping_producer.brokers")
+    for entry in sorted(files(package).joinpath("scripts").iterdir(), key=lambda each: each.name)
+    if entry.name.endswith(".lua") and entry.name != "prelude.lua"
+]
+"""With the product's own clock."""
+SCRIPT_NAMES = {script.sha: script.name for script in SCRIPTS}
+"""By SHA."""
