@@ -1,11 +1,12 @@
 -- Completes a task, so that its id is free for the next tick.
--- KEYS  1 active  2 lease  3 the task  4 tasks processed  5 tasks processed today
--- ARGV  1 task id  2 seconds for which the day's count is kept
--- returns Redis TIME in ms, or 0 if the task was no longer active
-if redis.call('LREM', KEYS[1], 0, ARGV[1]) == 0 then return 0 end
-redis.call('ZREM', KEYS[2], ARGV[1])
-redis.call('DEL', KEYS[3])
-redis.call('INCR', KEYS[4])
-redis.call('INCR', KEYS[5])
-redis.call('EXPIRE', KEYS[5], ARGV[2])
+-- Returns Redis TIME in ms, or 0 if the task was no longer active.
+local ACTIVE, LEASE, TASK, PROCESSED, PROCESSED_TODAY = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local task_id, keep_for = ARGV[1], ARGV[2] -- seconds for which the count of today is kept
+
+if redis.call('LREM', ACTIVE, 0, task_id) == 0 then return 0 end
+redis.call('ZREM', LEASE, task_id)
+redis.call('DEL', TASK)
+redis.call('INCR', PROCESSED)
+redis.call('INCR', PROCESSED_TODAY)
+redis.call('EXPIRE', PROCESSED_TODAY, keep_for)
 return now
