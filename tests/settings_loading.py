@@ -15,7 +15,7 @@ ENCODED = "p%40ss%3A%2F%3F%23%25%26%3D%2B%20w%C3%B6rd%27%22"
 
 
 def load(needs: Collection[Need] = ALL, dotenv: Path = NOWHERE, /, **environ: str) -> Settings:
-    return load_settings(needs, environ=environ, dotenv=dotenv)
+    return load_settings(needs, environ=environ, env_files=[dotenv])
 
 
 def problems(needs: Collection[Need] = ALL, dotenv: Path = NOWHERE, /, **environ: str) -> list[str]:

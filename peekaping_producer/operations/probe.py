@@ -15,7 +15,7 @@ DEFAULT_HOST = "127.0.0.1"
 DEFAULT_ADDRESS = f"{DEFAULT_HOST}:9464"
 _NAME = "METRICS_ADDR"
 _AROUND = " \t\r\n\v\f\x85\xa0\u2028\u2029\u200b\u2060\ufeff\"'"
-"""What may stand around the value of a setting, as settings.environment.cleaned removes it."""
+"""What may stand around the value of a setting, as settings.texts.cleaned removes it."""
 _LIMIT_BYTES = 4096
 """Docker keeps as much of a health check's output; our own answers are far shorter."""
 

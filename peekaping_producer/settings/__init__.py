@@ -1,11 +1,12 @@
-"""The settings: what they are called, what they take, and how the environment is read.
+"""The settings: their names, types and defaults, and how they are read.
 
-`load_settings` is the only reader of the environment, and `inspect_settings` the same where something may be wrong.
-addresses ← kinds ← fields ← model ← load, table.
+`load_settings` is the only reader of the environment; `inspect_settings` also returns what is usable of bad settings.
+addresses ← types ← fields ← source, model ← load, table.
 """
 
-from peekaping_producer.settings.load import ALL, inspect_settings, load_settings
+from peekaping_producer.settings.fields import ALL, Need
+from peekaping_producer.settings.load import inspect_settings, load_settings
 from peekaping_producer.settings.model import Settings
-from peekaping_producer.settings.types import Need
+from peekaping_producer.settings.source import ENV_FILES
 
-__all__ = ["ALL", "Need", "Settings", "inspect_settings", "load_settings"]
+__all__ = ["ALL", "ENV_FILES", "Need", "Settings", "inspect_settings", "load_settings"]

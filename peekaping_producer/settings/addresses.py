@@ -1,6 +1,6 @@
-"""Hosts and host:port pairs, wherever a setting or a URL contains one. An IPv6 address may stand in brackets or not.
+"""Hosts and host:port pairs in settings and URLs. An IPv6 address may be in brackets or not.
 
-Every function raises ValueError, with the reason as far as it says more than the setting's own description.
+Every function raises ValueError, with a reason if there is more to report than the setting's description contains.
 """
 
 import ipaddress
@@ -16,30 +16,31 @@ def host(text: str) -> str:
     if _is_ipv6(bare):
         return bare
     if bracketed:
-        raise ValueError("only an IPv6 address stands in brackets")
+        raise ValueError("only an IPv6 address may be in brackets")
+    if "://" in text:
+        raise ValueError("a URL is a setting of its own")
     if re.fullmatch(r"[\w.:-]+:[0-9]+|\[.*\]:[0-9]+", text):
         raise ValueError("the port is a setting of its own")
     if not re.fullmatch(r"[\w.-]+", text):
         raise ValueError
     try:
-        text.encode("idna")  # as the resolver does: an empty or an overlong label ends in an error there
+        text.encode("idna")  # as the resolver does, which refuses an empty or an overlong label
     except UnicodeError:
-        raise ValueError("a part between two dots is empty, or longer than 63 characters") from None
+        raise ValueError("a label between dots is empty, or longer than 63 characters") from None
     return text
 
 
 def host_port(text: str, default_port: int) -> HostPort:
-    """The (host, port) in `text`, where the port may be left out.
+    """The (host, port) in `text`; the port is optional.
 
-    An IPv6 address without brackets may be followed by a port. Where its last four digits can be either, `text` is
-    refused.
+    An IPv6 address without brackets may be followed by a port. Raises ValueError if its last digits can be either.
     """
     name, port = host_and_port(text)
     return name, default_port if port is None else port
 
 
 def host_and_port(text: str, *, port_required: bool = False) -> tuple[str, int | None]:
-    """As `host_port`, but None for a port that is left out. One that is required is what follows the last colon."""
+    """As `host_port`, but the port is None if it is absent. A required one is what follows the last colon."""
     name, port = _split_port(text, port_required=port_required)
     if not port and not port_required:
         return host(name), None
@@ -49,14 +50,14 @@ def host_and_port(text: str, *, port_required: bool = False) -> tuple[str, int |
 
 
 def hidden_port(text: str) -> str | None:
-    """The last four digits of an IPv6 address without brackets, where they can be meant as a port; else None."""
+    """The last four digits of an IPv6 address without brackets, if they may be a port; otherwise None."""
     before, _, after = text.rpartition(":")
-    could_be = _is_ipv6(text) and _is_ipv6(before) and re.fullmatch("[0-9]{4}", after, re.ASCII)
-    return after if could_be else None
+    may_be_port = _is_ipv6(text) and _is_ipv6(before) and re.fullmatch("[0-9]{4}", after, re.ASCII)
+    return after if may_be_port else None
 
 
 def _split_port(text: str, *, port_required: bool) -> tuple[str, str]:
-    """What stands before the port, and the port or nothing."""
+    """The text before the port, and the port or an empty text."""
     before, colon, after = text.rpartition(":")
     if not colon or text.endswith("]"):
         return text, ""
@@ -65,7 +66,7 @@ def _split_port(text: str, *, port_required: bool) -> tuple[str, str]:
     if port_required or not _is_ipv6(text):
         return before, after
     if hidden_port(text):
-        raise ValueError(f"write [address]:{after} if {after} is the port, else [address]")
+        raise ValueError(f"write [address]:{after} if {after} is the port, otherwise [address]")
     return text, ""
 
 

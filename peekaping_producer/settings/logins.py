@@ -1,21 +1,21 @@
-"""How DB_USER, DB_PASS and DB_NAME can be meant: as they are, or percent-encoded.
+"""Logins to try for DB_USER, DB_PASS and DB_NAME: as they are, and percent-decoded.
 
-Peekaping's Go services put the three into a URL as they are, so that special characters are percent-encoded in an
-environment that works there. Their drivers decode all three for Postgres, user and password for MongoDB, and the name
-for MySQL and SQLite.
+Peekaping's Go services put the three into a URL as they are, so an environment that works there has special characters
+percent-encoded. Their drivers decode all three for Postgres, user and password for MongoDB, and the name for MySQL and
+SQLite.
 """
 
 import re
 from urllib.parse import unquote
 
-from peekaping_producer.settings.environment import cleaned
+from peekaping_producer.settings.texts import cleaned
 from peekaping_producer.targets import Dialect, Login
 
 
 def readings(dialect: Dialect, literal: Login) -> tuple[Login, ...]:
-    """The logins to try, in this order, each once: the literal one first (MongoDB: last, as it always was here).
+    """The logins to try, in this order, each once: the literal one first (MongoDB: after the decoded one).
 
-    After them come the same with the password's blanks, line ends and quotes taken off.
+    Then the same without the blanks, line ends and quotes around the password.
     """
     found: list[Login] = []
     for password in (literal.password, literal.password and cleaned(literal.password)):
@@ -25,7 +25,7 @@ def readings(dialect: Dialect, literal: Login) -> tuple[Login, ...]:
 
 
 def passwords(text: str) -> set[str]:
-    """Every password that one of the readings has, where DB_PASS is `text`."""
+    """The passwords of all readings if DB_PASS is `text`."""
     return {text, unquote(text), cleaned(text), unquote(cleaned(text))}
 
 
@@ -41,5 +41,5 @@ def _decodings(dialect: Dialect, given: Login) -> list[Login]:
         case "mongo":
             return [Login(user=user, password=password, name=given.name), given]
         case "sqlite":
-            # SQLite gets a URI of it from the Go services, whose path ends at a question mark.
+            # The Go services make a URI of it, whose path ends at a question mark.
             return [given, Login(user=None, password=None, name=unquote(re.split("[?#]", given.name)[0]))]

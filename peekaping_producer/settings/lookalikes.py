@@ -1,10 +1,11 @@
-"""Names that are set and look as if they were meant for a setting: typos, and what other programs call the same."""
+"""Names in the environment that resemble a setting: typos, and names that other programs use for the same."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from difflib import get_close_matches
 
-from peekaping_producer.settings.types import Need
+from peekaping_producer.settings.fields import NAMES, Need
+from peekaping_producer.settings.texts import SECRETS
 
 _DATABASES = ("DB", "DATABASE", "POSTGRES", "POSTGRESQL", "PG", "MYSQL", "MARIADB", "MONGO", "MONGODB")
 _MONGO_INITDB = ("MONGO_INITDB", "MONGO_INITDB_ROOT")
@@ -22,6 +23,17 @@ _OF_REDIS = {word: f"REDIS_{word}" for word in _WORDS} | {
     "USER": "REDIS_USERNAME",
     "PASS": "REDIS_PASSWORD",
 }
+_OF_PRODUCER = {
+    "METRICS_ADDR": "METRICS_ADDRESS METRICS_HOST METRICS_PORT METRICS_BIND METRICS_LISTEN METRICS_URL HEALTH_PORT",
+    "LEASE_TTL": "LEASE_TIMEOUT LEASE_TIME LEASE_DURATION LEASE_SECONDS LEASE_TTL_SECONDS LEASE_TTL_MS",
+    "SYNC_INTERVAL": "SYNC_PERIOD SYNC_SECONDS SYNC_EVERY SYNC_INTERVAL_SECONDS SYNC_INTERVAL_MS",
+    "SHUTDOWN_GRACE": "SHUTDOWN_TIMEOUT SHUTDOWN_SECONDS SHUTDOWN_GRACE_PERIOD SHUTDOWN_GRACE_SECONDS GRACE_PERIOD",
+    "STARTUP_TIMEOUT": "STARTUP_TIME STARTUP_WAIT STARTUP_SECONDS STARTUP_TIMEOUT_SECONDS START_TIMEOUT",
+    "PRODUCER_CONCURRENCY": "PRODUCER_WORKERS PRODUCER_THREADS PRODUCER_PARALLELISM PRODUCER_POOL_SIZE",
+    "CLAIM_BATCH": "CLAIM_SIZE CLAIM_LIMIT CLAIM_COUNT CLAIM_BATCH_SIZE",
+    "LOG_LEVEL": "LOG_LVL LOG_VERBOSITY LOGGING_LEVEL LOGGER_LEVEL",
+    "TZ": "TIME_ZONE",
+}
 _ALIASES = {
     f"{prefix}{joint}{spelling}": meant[word]
     for prefixes, meant in (((*_DATABASES, *_MONGO_INITDB), _OF_DATABASE), (("REDIS", "VALKEY"), _OF_REDIS))
@@ -29,54 +41,59 @@ _ALIASES = {
     for word, spellings in _WORDS.items()
     for spelling in spellings
     for joint in ("_", "")
-} | {"TIMEZONE": "TZ", "TIME_ZONE": "TZ"}
-"""What other programs call it, by name."""
+} | {
+    name: setting
+    for setting, names in _OF_PRODUCER.items()
+    for alias in names.split()
+    for name in (alias, alias.replace("_", ""))
+}
+"""The setting that a name of other programs means."""
+
+_KNOWN = {name: name for name in (*NAMES, *(f"{name}_FILE" for name in SECRETS))}
 
 _FAMILIES: dict[Need, tuple[str, ...]] = {
     "database": ("DB_", "DATABASE_"),
     "redis": ("REDIS_",),
     "producer": ("PRODUCER_",),
 }
-"""How names begin that are hardly meant for another program."""
+"""Prefixes of names that are hardly for another program."""
 _OF_OTHERS = re.compile(r".*_(SERVICE_(HOST|PORT).*|PORT_[0-9]+_(TCP|UDP).*|ENV_.*)")
-"""Kubernetes and Docker set these for a service of that name."""
+"""Variables that Kubernetes and Docker set for a service of that name."""
 _LONGEST = 60
 _CUTOFF = 0.87
-"""Of difflib: one or two wrong letters of ten."""
-_MISSING = 3
-"""Letters by which a typo may be longer or shorter."""
+"""For difflib: one or two wrong letters of ten."""
+_LENGTH_DIFFERENCE = 3
+"""The letters that a typo may have more or less."""
 
 
-def lookalikes(
-    given: Collection[str], settings: Collection[str], unset: Collection[str], needs: Collection[Need]
-) -> list[str]:
-    """A sentence for each name of `given` that is no setting and resembles one; values are not looked at.
+def lookalikes(given: Collection[str], unset: Collection[str], needs: Collection[Need]) -> list[str]:
+    """A sentence for each name of `given` that is not a setting and resembles one of `unset`, the missing settings.
 
-    `unset` are the settings that count and have no value: a name that resembles another one is for another program.
+    A name that resembles a setting with a value is for another program. Values are not read.
     """
     families = tuple(prefix for need in needs for prefix in _FAMILIES[need])
-    known = _ALIASES | {name: name for name in settings}
-    said = []
-    for name in sorted(set(given) - set(settings)):
+    found = []
+    for name in sorted(set(given) - set(_KNOWN)):
         plain = re.sub("^EXPORT ", "", name.strip().upper())
         if _OF_OTHERS.fullmatch(plain) or f"{plain.removesuffix('_PORT')}_SERVICE_HOST" in given:
             continue
-        meant = _meant(plain, known)
-        if meant in unset:
-            said.append(f"{_shown(name)}: not a setting, so it is not read. Did you mean {meant}?")
+        meant = _meant(plain)
+        if meant and {meant, meant.removesuffix("_FILE")} & set(unset):
+            found.append(f"{_shown(name)}: not a setting, so it is not read. Did you mean {meant}?")
         elif meant is None and plain.startswith(families):
-            said.append(f"{_shown(name)}: not a setting, so it is not read.")
-    return said
+            found.append(f"{_shown(name)}: not a setting, so it is not read.")
+    return found
 
 
-def _meant(name: str, known: Mapping[str, str]) -> str | None:
-    """The setting that `name`, in capitals, may stand for."""
-    if name in known:
-        return known[name]
+def _meant(name: str) -> str | None:
+    """The setting that `name`, in capitals, may mean."""
+    meanings = _ALIASES | _KNOWN
+    if name in meanings:
+        return meanings[name]
     # difflib is slow, and hundreds of variables are usual.
-    near = [each for each in known if each[:1] == name[:1] and abs(len(each) - len(name)) <= _MISSING]
+    near = [each for each in meanings if each[:1] == name[:1] and abs(len(each) - len(name)) <= _LENGTH_DIFFERENCE]
     close = get_close_matches(name, near, 1, _CUTOFF)
-    return known[close[0]] if close else None
+    return meanings[close[0]] if close else None
 
 
 def _shown(name: str) -> str:

@@ -1,49 +1,54 @@
-"""The settings, and what they add up to: targets, secrets, warnings."""
+"""The settings of one process, and what follows from them: targets and secrets."""
 
-import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, Self
 
 import msgspec
-from pydantic import PrivateAttr, SecretStr
+from pydantic import PrivateAttr, SecretStr, ValidationInfo, field_validator
 
 from peekaping_producer.errors import ConfigError
-from peekaping_producer.monitors import zones
-from peekaping_producer.settings.environment import VERBATIM, cleaned
-from peekaping_producer.settings.fields import Fields, about
+from peekaping_producer.settings.fields import Fields, Need, about, names_of
 from peekaping_producer.settings.logins import passwords, readings
-from peekaping_producer.settings.parameters import Asked, sort_out
+from peekaping_producer.settings.parameters import Requested, sort_out
 from peekaping_producer.settings.sentinels import from_parts, with_password
-from peekaping_producer.settings.types import DbType, Need, listening_address
+from peekaping_producer.settings.texts import is_garbled
+from peekaping_producer.settings.types import DbType, listening_address
 from peekaping_producer.settings.urls import DIALECTS, parse_database_url, parse_redis_url, passwords_in
 from peekaping_producer.targets import DatabaseTarget, Dialect, Login, RedisTarget, Tls
 
 _TLS_FILES = ("ca_file", "cert_file", "key_file")
 
 
-class Settings(Fields):
-    """All settings and where each came from.
+class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
+    """All settings, their origins, and what is wrong with them. None is a setting without a value.
 
-    The targets check what only the settings together can tell; both they and `load_settings` raise ConfigError.
+    `database_target` and `redis_target` check whether settings fit together, and raise ConfigError.
     """
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
     _unusable: dict[str, str] = PrivateAttr(default_factory=dict)
     _warnings: tuple[str, ...] = PrivateAttr(default=())
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_hidden_characters(cls, given: object, info: ValidationInfo) -> object:
+        if isinstance(given, str) and is_garbled(str(info.field_name).upper(), given):
+            raise ValueError("with a character that is not visible or cannot be sent")
+        return given
+
     def origin(self, name: str) -> str:
-        """Where the setting `name` (DB_HOST) came from: environment, .env, file, default, or not read."""
+        """The origin of a setting (DB_HOST): environment, the path of a `.env` file, file, default, or not read."""
         return self._origins.get(name, "default")
 
     @property
     def unusable(self) -> Mapping[str, str]:
-        """The settings that were given and cannot be used, as they may be shown; here they have their defaults."""
+        """The bad settings as they may be shown; here they have their defaults."""
         return self._unusable
 
     def with_notes(self, origins: dict[str, str], unusable: dict[str, str], warnings: Iterable[str]) -> Self:
-        """The same settings, knowing where they came from, what was wrong with them, and what looks wrong."""
+        """A copy with the origins, the bad settings as they may be shown, and the warnings."""
         copy = self.model_copy()
         copy._origins = origins
         copy._unusable = unusable
@@ -52,57 +57,39 @@ class Settings(Fields):
 
     @property
     def in_urls(self) -> dict[str, tuple[object, str]]:
-        """What the parts' names (DB_HOST) have in a URL that replaces them, and that URL's own name."""
+        """By the names of the parts (DB_HOST) that a URL replaces: the value in the URL, and the URL's name."""
         found: dict[str, tuple[object, str]] = {}
         for url, text, parts in (
             ("DATABASE_URL", self.database_url, _database_parts),
             ("REDIS_URL", self.redis_url, _redis_parts),
         ):
-            with suppress(ConfigError):  # a problem of its own
+            with suppress(ConfigError):  # reported elsewhere
                 found |= {name: (value, url) for name, value in parts(text.get_secret_value()).items()} if text else {}
         return found
 
-    @property
-    def is_verbose(self) -> bool:
-        """Whether a production's log holds what is for developers."""
-        return self.mode == "prod" and self.log_level == "debug"
-
     def as_environment(self, group: Need) -> dict[str, str]:
-        """The settings of a group that were given, as variables for a process in another working directory."""
-        given = ((name, value) for name, value in self if name in self.model_fields_set and about(name).group == group)
-        return {name.upper(): _as_variable(name, value) for name, value in given}
+        """The given settings of a group as variables for a process in another working directory."""
+        names = {name for name in self.model_fields_set if name.upper() in names_of(group)}
+        return {name.upper(): _as_variable(name, value) for name, value in self if name in names}
 
     @property
     def metrics_address(self) -> tuple[str, int] | None:
-        """(host, port) of probes and metrics; None where they are off."""
+        """(host, port) of probes and metrics; None if they are off."""
         return listening_address(self.metrics_addr)
 
     @property
     def metrics_addr_explicit(self) -> bool:
-        """Whether METRICS_ADDR was given: then its port must be free."""
+        """Whether METRICS_ADDR is set; its port must then be free."""
         return "metrics_addr" in self.model_fields_set
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What works, but hardly as meant: a sentence each."""
-        said = []
-        if zones.of_server(self.tz) is None:
-            said.append(f"TZ: got {self.tz!r}, which is no IANA zone: UTC is used.")
-        for name in ("db_tls", "redis_tls"):
-            if not getattr(self, f"{name}_verify"):
-                said.append(f"{name.upper()}_VERIFY: got false: whoever answers there is believed to be the server.")
-        for name in VERBATIM:
-            password = _text(getattr(self, name.lower())) or ""
-            if password != cleaned(password):
-                said.append(f"{name}: has blanks, line ends or quotes around it, which are sent as part of it.")
-        for value, url in self.in_urls.values():
-            if isinstance(value, SecretStr) and re.fullmatch("<.+>", value.get_secret_value()):
-                said.append(f"{url}: its password stands in < and >. Replace the provider's placeholder.")
-        return (*said, *self._warnings)
+        """Sentences about settings that work but are probably a mistake."""
+        return self._warnings
 
     @property
     def secrets(self) -> frozenset[str]:
-        """Every text that must not be shown: passwords, and URLs with the passwords in them, as written and decoded."""
+        """All texts that must not be shown: passwords, URLs, and the passwords in URLs, as written and decoded."""
         texts = [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
         texts += passwords(self.db_pass.get_secret_value()) if self.db_pass else ()
         for name, url in (("DATABASE_URL", self.database_url), ("REDIS_URL", self.redis_url)):
@@ -110,11 +97,11 @@ class Settings(Fields):
         return frozenset(filter(None, texts))
 
     def redis_target(self) -> RedisTarget:
-        """The Redis server meant. Raises ConfigError."""
+        """The Redis server of these settings. Raises ConfigError."""
         problems: list[str] = []
-        asked = Asked()
+        requested = Requested()
         if self.redis_url:
-            target, asked = parse_redis_url(self.redis_url.get_secret_value(), problems)
+            target, requested = parse_redis_url(self.redis_url.get_secret_value(), problems)
         else:
             target = RedisTarget(
                 host=self.redis_host,
@@ -125,21 +112,21 @@ class Settings(Fields):
                 password=_text(self.redis_password),
             )
         sentinels = target.sentinels
-        if sentinels or not self.redis_sentinels:  # else it is said already what is wrong with them
+        if sentinels or not self.redis_sentinels:  # otherwise their problem is known
             sentinels = with_password(sentinels, _text(self.redis_sentinel_password), problems)
-        target = msgspec.structs.replace(target, sentinels=sentinels, tls=self._tls("redis_tls", asked, problems))
+        target = msgspec.structs.replace(target, sentinels=sentinels, tls=self._tls("redis_tls", requested, problems))
         if problems:
             raise ConfigError(problems)
         return target
 
     def database_target(self) -> DatabaseTarget:
-        """The database meant. Raises ConfigError."""
+        """The database of these settings. Raises ConfigError."""
         problems: list[str] = []
         url = self.database_url
         target = self._database_in_url(url, problems) if url else self._database_in_parts(problems)
         if target.dialect != "sqlite":
-            params, asked = _sorted_out(target, problems)
-            tls = self._tls("db_tls", asked, problems)
+            params, requested = _sorted_out(target, problems)
+            tls = self._tls("db_tls", requested, problems)
             target = msgspec.structs.replace(target, params=params, tls=tls)
         if problems:
             raise ConfigError(problems)
@@ -148,22 +135,22 @@ class Settings(Fields):
     def _database_in_url(self, url: SecretStr, problems: list[str]) -> DatabaseTarget:
         target = parse_database_url(url.get_secret_value(), self.db_name or "")
         if self.db_type and _dialect(self.db_type) != target.dialect:
-            problems.append(
-                f"DB_TYPE: got {self.db_type!r}, takes what DATABASE_URL says ({target.dialect}), or to be left out"
-            )
+            problems.append(f"DB_TYPE: expected nothing or {target.dialect} as in DATABASE_URL, got {self.db_type!r}")
         return target
 
     def _database_in_parts(self, problems: list[str]) -> DatabaseTarget:
         needed = ["db_type", "db_name"]
         if self.db_type not in {None, "sqlite"}:
             needed += ["db_host", "db_port", "db_user", "db_pass"]
-        for name in needed:
-            if getattr(self, name) is None:
-                problems.append(f"{name.upper()}: is not set, takes {about(name).takes} (or set DATABASE_URL)")
+        problems += [
+            f"{name.upper()}: expected {about(name).expected}, got nothing; set it or DATABASE_URL"
+            for name in needed
+            if getattr(self, name) is None
+        ]
         dialect = _dialect(self.db_type or "postgres")
         several, folder = "," in (self.db_host or ""), (self.db_host or "").startswith("/")
         if (several and dialect != "mongo") or (folder and dialect != "postgres"):
-            problems.append(f"DB_HOST: got {self.db_host!r}, takes one host name or address ({dialect})")
+            problems.append(f"DB_HOST: expected one host name or address for {dialect}, got {self.db_host!r}")
         literal = Login(user=self.db_user, password=_text(self.db_pass), name=self.db_name or "")
         first, *others = readings(dialect, literal)
         return DatabaseTarget(
@@ -176,24 +163,25 @@ class Settings(Fields):
             alternates=tuple(others),
         )
 
-    def _tls(self, name: Literal["db_tls", "redis_tls"], asked: Asked, problems: list[str]) -> Tls | None:
-        """`asked`: what the URL says about it; a file that is a setting of its own wins."""
+    def _tls(self, name: Literal["db_tls", "redis_tls"], requested: Requested, problems: list[str]) -> Tls | None:
+        """The TLS of settings and URL together; a file that is a setting wins over the URL's."""
         shown, url = name.upper(), "REDIS_URL" if name == "redis_tls" else "DATABASE_URL"
         wanted: bool | None = getattr(self, name)
         verify: bool = getattr(self, f"{name}_verify")
         files: dict[str, str | None] = {part: getattr(self, f"{name}_{part}") for part in _TLS_FILES}
-        if None not in (wanted, asked.tls) and wanted != asked.tls:
-            problems.append(f"{shown}: got {str(wanted).lower()}, takes what the URL says, or to be left out")
-        if asked.unverified and verify:
-            problems.append(f"{url}: asks not to verify the server's certificate, takes {shown}_VERIFY=false beside it")
-        if not (asked.tls if wanted is None else wanted):
-            given = [f"{shown}_{part.upper()}: is set" for part, path in files.items() if path]
-            given += [f"{url}: got a file of certificates" for _ in asked.files][:1]
-            problems.extend(f"{each}, but TLS is off: takes {shown}=true" for each in given)
+        if None not in (wanted, requested.tls) and wanted != requested.tls:
+            got, other = str(wanted).lower(), str(requested.tls).lower()
+            problems.append(f"{shown}: expected nothing or {other} as in {url}, got {got}")
+        if requested.unverified and verify:
+            problems.append(f"{url}: no verification of the server's certificate requires {shown}_VERIFY=false")
+        if not (requested.tls if wanted is None else wanted):
+            given = [f"{shown}_{part.upper()}: requires" for part, path in files.items() if path]
+            given += [f"{url}: a file of certificates requires" for _ in requested.files][:1]
+            problems.extend(f"{each} {shown}=true" for each in given)
             return None
-        files = {part: path or asked.files.get(part) for part, path in files.items()}
+        files = {part: path or requested.files.get(part) for part, path in files.items()}
         if files["key_file"] and not files["cert_file"]:
-            problems.append(f"{shown}_KEY_FILE: is set alone, takes {shown}_CERT_FILE beside it")
+            problems.append(f"{shown}_KEY_FILE: requires {shown}_CERT_FILE")
         return Tls(verify=verify, **files)
 
 
@@ -201,19 +189,19 @@ def _text(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret else None
 
 
-def _sorted_out(target: DatabaseTarget, problems: list[str]) -> tuple[dict[str, str], Asked]:
-    """What `sort_out` makes of the parameters of a database other than sqlite."""
+def _sorted_out(target: DatabaseTarget, problems: list[str]) -> tuple[dict[str, str], Requested]:
+    """The parameters for the store of a database other than sqlite, and what the URL requests about TLS."""
     assert target.dialect != "sqlite"
-    params, asked = sort_out(target.dialect, target.params, problems)
-    if target.dialect == "mongo" and target.port is None and asked.tls is None:
-        asked = msgspec.structs.replace(asked, tls=True)  # mongodb+srv:// means TLS
-    return params, asked
+    params, requested = sort_out(target.dialect, target.params, problems)
+    if target.dialect == "mongo" and target.port is None and requested.tls is None:
+        requested = msgspec.structs.replace(requested, tls=True)  # mongodb+srv:// means TLS
+    return params, requested
 
 
-def _tls_parts(name: str, asked: Asked) -> dict[str, object]:
-    """What a URL says about TLS, by the names of the settings; what it leaves open is not there."""
-    switch: dict[str, object] = {} if asked.tls is None else {name: asked.tls}
-    return switch | {f"{name}_{part.upper()}": path for part, path in asked.files.items()}
+def _tls_parts(name: str, requested: Requested) -> dict[str, object]:
+    """What a URL requests about TLS, by the names of the settings."""
+    switch: dict[str, object] = {} if requested.tls is None else {name: requested.tls}
+    return switch | {f"{name}_{part.upper()}": path for part, path in requested.files.items()}
 
 
 def _database_parts(url: str) -> dict[str, object]:
@@ -227,9 +215,9 @@ def _database_parts(url: str) -> dict[str, object]:
 
 
 def _redis_parts(url: str) -> dict[str, object]:
-    target, asked = parse_redis_url(url, [])
+    target, requested = parse_redis_url(url, [])
     login = {"REDIS_USERNAME": target.username, "REDIS_PASSWORD": target.password and SecretStr(target.password)}
-    rest = {**login, "REDIS_DB": target.db, **_tls_parts("REDIS_TLS", asked)}
+    rest = {**login, "REDIS_DB": target.db, **_tls_parts("REDIS_TLS", requested)}
     if target.sentinels:
         return {"REDIS_SENTINELS": str(target.sentinels), "REDIS_SENTINEL_MASTER": target.sentinels.master, **rest}
     return {"REDIS_HOST": target.host, "REDIS_PORT": target.port, **rest}

@@ -1,6 +1,6 @@
-"""What a URL says after its question mark: TLS, what is passed on to the store, and what means nothing here.
+"""The parameters of a URL: those about TLS, those for the store, and those that only other clients use.
 
-Names are compared without case, `-` and `_`, since every client writes them in its own way.
+Names are compared without case, `-` and `_`, since clients write them differently.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from peekaping_producer.settings.types import readable_file
 Kind = Literal["postgres", "mysql", "mongo", "redis"]
 
 _OFF, _ON, _ANY, _UNVERIFIED = "off", "on", "any", "unverified"
-"""No TLS; TLS; TLS with whoever answers; whoever answers, if there is TLS."""
+"""No TLS; TLS; TLS without verification; no verification if TLS is on."""
 _BOOLS = {"false": _OFF, "true": _ON, "0": _OFF, "1": _ON}
 _VERIFY = {"false": _UNVERIFIED, "true": "", "0": _UNVERIFIED, "1": ""}
 _TRUST = {"false": "", "true": _UNVERIFIED, "0": "", "1": _UNVERIFIED}
@@ -49,7 +49,7 @@ _TLS: dict[Kind, dict[str, dict[str, str]]] = {
         "skipverify": _TRUST,
     },
 }
-"""By name and value in lower case: what it asks for."""
+"""The mode that a parameter requests, by its name and value in lower case."""
 
 _FILES: dict[Kind, dict[str, str]] = {
     "postgres": {"sslrootcert": "ca_file", "sslcert": "cert_file", "sslkey": "key_file"},
@@ -101,71 +101,63 @@ _MEANINGLESS: dict[Kind, frozenset[str]] = {
         """
     ),
 }
-"""What only tunes another client: timeouts, pools, writes, encodings. The limits here are this program's own."""
-
-
+"""Parameters that only tune other clients: timeouts, pools, writes, encodings. This program has its own limits."""
 _DEFAULTS: dict[Kind, dict[str, frozenset[str]]] = {
     "postgres": dict.fromkeys(("schema", "currentschema", "searchpath"), _names("public"))
     | {"targetsessionattrs": _names("any read-write primary prefer-standby")},  # there is one host to choose from
 }
-"""What asks for no more than what is so anyway."""
+"""Values that request the behavior of this program."""
 
 
 class _NodeTls(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """TLS as mysql2 for Node.js takes it, in JSON. Older versions than 1.2 are never spoken here."""
+    """TLS as mysql2 for Node.js accepts it, in JSON. The minimum here is TLS 1.2."""
 
     reject_unauthorized: bool = True
     min_version: Literal["TLSv1", "TLSv1.1", "TLSv1.2"] = "TLSv1.2"
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """What a URL asks for: TLS, None where it does not say; no verification of the server; files by their part."""
+class Requested(msgspec.Struct, frozen=True):
+    """What a URL requests: TLS (None: not given), no verification of the server, and files by their part."""
 
     tls: bool | None = None
     unverified: bool = False
     files: dict[str, str] = {}
 
 
-def sort_out(kind: Kind, params: Mapping[str, str], problems: list[str]) -> tuple[dict[str, str], Asked]:
-    """The parameters that are for the store, and what the others say about TLS. What is of no use is a problem.
+def sort_out(kind: Kind, params: Mapping[str, str], problems: list[str]) -> tuple[dict[str, str], Requested]:
+    """The parameters for the store, and what the others request about TLS. Adds unusable ones to `problems`.
 
-    Postgres' prefer and allow, and MySQL's preferred, are refused: with them the server, or who poses as it, decides.
+    Postgres' prefer and allow, and MySQL's preferred, are refused: an attacker could disable TLS.
     """
     setting = "REDIS_URL" if kind == "redis" else "DATABASE_URL"
     kept: dict[str, str] = {}
-    said: dict[str, str] = {}
+    requested: dict[str, str] = {}
     files: dict[str, str] = {}
     for name, value in params.items():
         key = name.lower().replace("-", "").replace("_", "")
         if key in _TLS[kind]:
             modes = _TLS[kind][key]
-            said[name] = (
-                _mode_of_object(value) if (kind, key, value[:1]) == ("mysql", "ssl", "{") else _mode(modes, value)
-            )
-            if said[name] == "?":
-                problems.append(f"{setting}: got a value of {name} that is not taken, takes {', '.join(modes)}")
+            is_object = (kind, key, value[:1]) == ("mysql", "ssl", "{")
+            requested[name] = _mode_of_object(value) if is_object else modes.get(value.lower().replace(" ", ""), "?")
+            if requested[name] == "?":
+                problems.append(f"{setting}: unsupported {name}; expected one of {', '.join(modes)}")
         elif key in _FILES[kind]:
             part = _FILES[kind][key]
             try:
                 files |= {part: readable_file(value)} if value != "system" else {}  # libpq's word for the default
             except ValueError as error:
-                problems.append(f"{setting}: got a path in {name}, takes that of a readable file ({error})")
+                problems.append(f"{setting}: expected the path of a readable file in {name} ({error})")
         elif key not in _MEANINGLESS[kind] and value not in _DEFAULTS.get(kind, {}).get(key, ()):
             kept[name] = value
-    asking = {name: mode for name, mode in said.items() if mode in {_OFF, _ON, _ANY}}
-    if _OFF in asking.values() and set(asking.values()) != {_OFF}:
-        problems.append(f"{setting}: got {' and '.join(asking)} that contradict each other, takes one of them")
-    tls = _OFF not in asking.values() if asking else None
-    return kept, Asked(tls=tls, unverified=not {_ANY, _UNVERIFIED}.isdisjoint(said.values()), files=files)
-
-
-def _mode(modes: Mapping[str, str], value: str) -> str:
-    """What a value asks for; "?" for one that is not taken."""
-    return modes.get(value.lower().replace(" ", ""), "?")
+    switches = {name: mode for name, mode in requested.items() if mode in {_OFF, _ON, _ANY}}
+    if _OFF in switches.values() and set(switches.values()) != {_OFF}:
+        problems.append(f"{setting}: {' and '.join(switches)} contradict each other; remove one of them")
+    tls = _OFF not in switches.values() if switches else None
+    return kept, Requested(tls=tls, unverified=not {_ANY, _UNVERIFIED}.isdisjoint(requested.values()), files=files)
 
 
 def _mode_of_object(value: str) -> str:
-    """The same for `ssl={...}`."""
+    """The mode that `ssl={...}` requests; "?" for an unsupported one."""
     try:
         return _ON if msgspec.json.decode(value, type=_NodeTls).reject_unauthorized else _ANY
     except msgspec.DecodeError:

@@ -1,30 +1,30 @@
-"""The settings as tables: of one process for `check-config`, and of all there are for the docs.
+"""The settings as tables: the values of one process for `check-config`, and the reference for docs and `--help`.
 
-`python -m peekaping_producer.settings.table docs/settings.md` writes the second one anew between its markers.
+`python -m peekaping_producer.settings.table docs/settings.md` updates the reference between its markers.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import msgspec
 from pydantic import SecretStr
 
-from peekaping_producer.settings.environment import SECRETS
-from peekaping_producer.settings.fields import about
+from peekaping_producer.settings.fields import NAMES, Fields, Need, about, group_of
 from peekaping_producer.settings.model import Settings
+from peekaping_producer.settings.texts import SECRETS
 
 BEGIN, END = "<!-- settings: begin -->", "<!-- settings: end -->"
 
 _SWITCHES = ("DB_TLS", "REDIS_TLS")
-"""Off where neither they nor a URL say anything."""
+"""Off if neither they nor a URL are given."""
 
 
 class Row(msgspec.Struct, frozen=True):
     """A setting of this process.
 
-    `value` is as it may be shown; `origin` is environment, .env, file, default, not read, or the name of the URL that
-    has the value in it. One that cannot be used is marked there.
+    `value` is masked if secret; `origin` is that of Settings.origin, or the name of the URL that contains the value;
+    `, unusable` follows for a bad value.
     """
 
     name: str
@@ -57,23 +57,36 @@ def as_text(settings: Settings) -> str:
 
 
 def as_markdown() -> str:
-    """The reference table of the docs: name, default, what it takes, what it is."""
-    lines = ["| Name | Default | Takes | What it is |", "|---|---|---|---|"]
-    for name, field in Settings.model_fields.items():
+    """The reference for the docs: name, default, accepted values, meaning."""
+    lines = ["| Name | Default | Accepts | Meaning |", "|---|---|---|---|"]
+    for name in NAMES:
         setting = about(name)
-        default = setting.absent or ("not set" if field.default is None else f"`{_shown(field.default)}`")
-        takes, doc = (text.replace("|", "\\|") for text in (setting.takes, setting.doc))
-        also = f" Also `{name.upper()}_FILE`." if name.upper() in SECRETS else ""
-        lines.append(f"| `{name.upper()}` | {default} | {takes} | {doc}{also} |")
+        default = setting.absent or _default(name, "`{}`")
+        expected, doc = (text.replace("|", "\\|") for text in (setting.expected, setting.doc))
+        also = f" Also `{name}_FILE`." if name in SECRETS else ""
+        lines.append(f"| `{name}` | {default} | {expected} | {doc}{also} |")
     return "\n".join(lines)
 
 
+def as_help(needs: Collection[Need]) -> str:
+    """The settings that a command reads as aligned lines: name, default, meaning."""
+    names = [name for name in NAMES if group_of(name) in {None, *needs}]
+    defaults = {name: (about(name).absent or _default(name)).replace("`", "") for name in names}
+    name_width, width = max(map(len, names)), max(map(len, defaults.values()))
+    return "\n".join(f"  {name:{name_width}}  {defaults[name]:{width}}  {about(name).doc}" for name in names)
+
+
+def _default(name: str, form: str = "{}") -> str:
+    value = Fields.model_fields[name.lower()].default
+    return "not set" if value is None else form.format(_shown(value))
+
+
 def renewed(page: str) -> str:
-    """The page with the reference table between its markers. Raises ValueError where a marker is missing."""
+    """The page with the reference between its markers. Raises ValueError if a marker is missing."""
     before, _, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not end:
-        raise ValueError(f"the page: takes {BEGIN} and after it {END}")
+        raise ValueError(f"page: expected {BEGIN} and after it {END}")
     return f"{before}{BEGIN}\n{as_markdown()}\n{END}{after}"
 
 
@@ -88,7 +101,7 @@ def _shown(value: object) -> str:
         case float():
             return f"{value:g}"
         case _:
-            # A host or a name with control characters must not paint on the terminal.
+            # Control characters in a host or a name must not reach the terminal.
             text = str(value)
             return text if text.isprintable() else repr(text)
 

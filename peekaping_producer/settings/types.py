@@ -1,4 +1,4 @@
-"""What kinds of values settings take, and what is said about each setting."""
+"""The types of the settings' values, and the description that each setting has for docs and error messages."""
 
 import codecs
 import re
@@ -14,18 +14,14 @@ from peekaping_producer.targets import shown
 
 _NUMBER = r"[0-9]{1,9}(?:\.[0-9]{0,9})?"
 _UNITS = {"h": 3600, "ms": 1e-3, "m": 60, "s": 1, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
-"""The seconds of each of Go's units; a longer one stands before its own beginning."""
-
-Need = Literal["database", "redis", "producer"]
-"""What a command works with; a setting of another group is not even looked at."""
+"""The seconds of each of Go's units; `ms` comes before `m`, since the pattern accepts the first that fits."""
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """What the docs and the error messages say about a setting. `absent` says what its absence means."""
+    """The description of a setting: its meaning, the values that it accepts, and the meaning of its absence."""
 
     doc: str
-    takes: str
-    group: Need | None = None
+    expected: str
     absent: str | None = None
 
 
@@ -34,7 +30,7 @@ def _whole_number(given: object) -> object:
     if isinstance(given, str):
         if not re.fullmatch(r"[+-]?[0-9]{1,19}", given):
             linked = "://" in given
-            raise ValueError("Kubernetes sets it for a Service: set enableServiceLinks: false" if linked else "")
+            raise ValueError("Kubernetes set it for a Service; set enableServiceLinks: false" if linked else "")
         return int(given)
     return given
 
@@ -46,14 +42,14 @@ def _seconds(given: object) -> object:
     if re.fullmatch(_NUMBER, given):
         return float(given)
     if not re.fullmatch(rf"({_NUMBER}({'|'.join(_UNITS)}))+", given):
-        raise ValueError("with a unit: 500ms, 10s, 1m30s" if given[:1].isdecimal() else "")
+        raise ValueError("as in 500ms, 10s or 1m30s" if given[:1].isdecimal() else "")
     return sum(float(number) * _UNITS[unit] for number, unit in re.findall(rf"({_NUMBER})([a-zµμ]+)", given))
 
 
 def _database_host(given: str) -> str:
-    """One host; for MongoDB also several, host:port,host:port, each but the last with its port if that is not 27017.
+    """One host; for Postgres also a folder of Unix sockets.
 
-    For Postgres a folder of Unix sockets is one too.
+    For MongoDB also several, `host:port,host:port,host`: DB_PORT is the last one's, 27017 the others' default.
     """
     if given.startswith("/"):
         return given
@@ -64,14 +60,14 @@ def _database_host(given: str) -> str:
 
 
 def readable_file(given: str) -> str:
-    """`given`, the path of a file that can be read. Raises ValueError with the reason."""
+    """Return `given`, the path of a readable file. Raises ValueError with the reason."""
     try:
         with Path(given).open("rb") as file:
             start = file.read(3)
     except OSError as error:
         raise ValueError(error.strerror) from None
     if start.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise ValueError("it begins with a byte order mark; save it without one")
+        raise ValueError("begins with a byte order mark; save it without one")
     return given
 
 
@@ -81,9 +77,9 @@ def _address(given: str) -> str:
 
 
 def listening_address(text: str) -> HostPort | None:
-    """(host, port) of a METRICS_ADDR, None for "off" and for nothing. Raises ValueError for anything else.
+    """(host, port) of a METRICS_ADDR; None for "off" and for an empty one. Raises ValueError for anything else.
 
-    Without a host, as in `:9464`, it means all interfaces, and the host is "".
+    Without a host, as in `:9464`, it is all interfaces, and the host is "".
     """
     if text.lower() in {"", "off"}:
         return None

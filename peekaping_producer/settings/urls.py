@@ -1,4 +1,4 @@
-"""DATABASE_URL and REDIS_URL, taken apart. No message shows any part of a URL: it may hold a password."""
+"""The parsers of DATABASE_URL and REDIS_URL. No message shows any part of a URL, since it may contain a password."""
 
 import re
 from urllib.parse import parse_qsl, unquote
@@ -7,9 +7,9 @@ import msgspec
 
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.settings.addresses import host_and_port
-from peekaping_producer.settings.environment import has_hidden_characters
-from peekaping_producer.settings.parameters import Asked, sort_out
+from peekaping_producer.settings.parameters import Requested, sort_out
 from peekaping_producer.settings.sentinels import sentinel_addresses, sentinel_name
+from peekaping_producer.settings.texts import has_hidden_characters
 from peekaping_producer.targets import DatabaseTarget, Dialect, RedisTarget, Sentinels, shown
 
 DIALECTS: dict[str, Dialect] = {
@@ -24,12 +24,12 @@ DIALECTS: dict[str, Dialect] = {
     "mongodb+srv": "mongo",
 }
 _REDIS_SCHEMES = {"redis": False, "rediss": True, "valkey": False, "valkeys": True}
-"""Those of one server, and whether they ask for TLS."""
+"""The schemes of one server, and whether they request TLS."""
 _SENTINEL_SCHEMES = {f"{scheme}+sentinel": tls for scheme, tls in _REDIS_SCHEMES.items()}
 _DATABASE_FORM = "postgres://, mysql://, mongodb:// or mongodb+srv:// user:password@host:port/name, or sqlite:///path"
 _REDIS_FORM = "redis:// or rediss:// user:password@host:port/db"
 _SENTINEL_FORM = "redis+sentinel:// or rediss+sentinel:// user:password@host:port,host:port/master-name/db"
-_ENCODE = "characters such as / ? # % in a name or password are written percent-encoded"
+_ENCODE = "percent-encode characters such as / ? # % in a name or password"
 _URL = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):(?://(?:(?P<login>[^/?#]*)@)?(?P<where>[^/?#@]*))?"
     r"(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?"
@@ -38,7 +38,7 @@ _DEFAULT_PORT: dict[str, int] = {"postgres": 5432, "mysql": 3306, "mongo": 27017
 
 
 class Url(msgspec.Struct, frozen=True):
-    """A URL's parts as they are written there, but for user and password, which are decoded."""
+    """The parts of a URL: user and password decoded, all others as written."""
 
     setting: str
     scheme: str
@@ -50,94 +50,96 @@ class Url(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """What the path names, decoded."""
+        """The path without its first slash, decoded."""
         return _decoded(self.setting, self.path[1:])
 
 
 def parse_database_url(text: str, default_name: str = "") -> DatabaseTarget:
-    """The target that a DATABASE_URL names, without TLS; `params` holds what follows its question mark.
+    """The target of a DATABASE_URL, without TLS; its `params` are all parameters of the URL.
 
-    `default_name` is the database's where the URL names none. `sqlite:///x.db` is relative to the working directory and
+    `default_name` is the database's name if the URL has none. `sqlite:///x.db` is relative to the working directory and
     `sqlite:////x.db` absolute, as in SQLAlchemy. Only mongodb+srv:// has no port: its servers come from DNS. The host
-    of a MongoDB replica set is all of its seeds but for the last one's port: `h1:27017,h2`. Raises ConfigError.
+    of a MongoDB replica set is all of its seeds without the last one's port: `h1:27017,h2`. Raises ConfigError.
     """
     url = _split("DATABASE_URL", text, _DATABASE_FORM)
     dialect = DIALECTS.get(url.scheme) or DIALECTS.get(url.scheme.partition("+")[0])  # as in postgresql+asyncpg
     if dialect is None:
-        raise _refusal("DATABASE_URL", f"takes {_DATABASE_FORM}")
+        raise _refusal("DATABASE_URL", _DATABASE_FORM)
     if dialect == "sqlite" and not re.match("[^:]+:///.", text):
-        raise _refusal("DATABASE_URL", "takes sqlite:///path with three slashes, or four for an absolute path")
+        raise _refusal("DATABASE_URL", "sqlite:///path with three slashes, or four for an absolute path")
     name = url.name or default_name
     if not name:
-        raise _refusal("DATABASE_URL", "takes a database name after the host, or DB_NAME beside it (sqlite: a path)")
+        raise _refusal("DATABASE_URL", "a database name after the host (sqlite: a path)", "add it or set DB_NAME")
     if dialect == "sqlite":
         return DatabaseTarget(dialect=dialect, name=name, params=url.params, named_in="DATABASE_URL")
     if "/" in url.path[1:] or "@" in url.path:
-        raise _refusal("DATABASE_URL", f"takes one name after the host; {_ENCODE}")
+        raise _refusal("DATABASE_URL", "one name after the host", _ENCODE)
     if "," in url.where and dialect != "mongo":
-        raise _refusal("DATABASE_URL", f"takes one host, and several are there (only MongoDB takes several); {_ENCODE}")
+        raise _refusal("DATABASE_URL", "one host (only MongoDB accepts several)", _ENCODE)
     if url.user is None and dialect != "mongo":
-        raise _refusal("DATABASE_URL", f"takes a host and a user: {_DATABASE_FORM}")
+        raise _refusal("DATABASE_URL", f"a host and a user as in {_DATABASE_FORM}")
     host, port = _servers(url, dialect)
     return DatabaseTarget(
         dialect=dialect, name=name, host=host, port=port, user=url.user, password=url.password, params=url.params
     )
 
 
-def parse_redis_url(text: str, problems: list[str]) -> tuple[RedisTarget, Asked]:
-    """The target that a REDIS_URL names, without TLS, and what it asks for about TLS. Raises ConfigError."""
+def parse_redis_url(text: str, problems: list[str]) -> tuple[RedisTarget, Requested]:
+    """The target of a REDIS_URL, without TLS, and what the URL requests about TLS. Raises ConfigError."""
     url = _split("REDIS_URL", text, _REDIS_FORM)
-    params, asked = sort_out("redis", url.params, problems)
+    params, requested = sort_out("redis", url.params, problems)
     if url.scheme in _SENTINEL_SCHEMES:
         tls, where = _SENTINEL_SCHEMES[url.scheme], _sentinels(url)
     elif url.scheme in _REDIS_SCHEMES:
         if "," in url.where:
-            raise _refusal("REDIS_URL", f"takes one host, and several are there; sentinels are {_SENTINEL_FORM}")
+            raise _refusal("REDIS_URL", "one host", f"for sentinels use {_SENTINEL_FORM}")
         host, port = _address(url, url.where, _REDIS_FORM)
         number = _database_number(url.path.strip("/") or params.pop("db", ""), "the host")
         where = RedisTarget(host=host, port=port or 6379, db=number)
         tls = _REDIS_SCHEMES[url.scheme]
     else:
-        raise _refusal("REDIS_URL", f"takes {_REDIS_FORM}, or {_SENTINEL_FORM}")
-    problems.extend(f"REDIS_URL: got ***, takes no {name}=... after a question mark" for name in params)
-    if tls and asked.tls is False:
-        problems.append(f"REDIS_URL: got {url.scheme}:// and a parameter that contradict each other about TLS")
+        raise _refusal("REDIS_URL", f"{_REDIS_FORM}, or {_SENTINEL_FORM}")
+    problems.extend(f"REDIS_URL: unsupported parameter {name}; remove it" for name in params)
+    if tls and requested.tls is False:
+        problems.append(f"REDIS_URL: {url.scheme}:// and a parameter contradict each other about TLS")
     target = msgspec.structs.replace(where, username=url.user, password=url.password)
-    return target, msgspec.structs.replace(asked, tls=tls or asked.tls)
+    return target, msgspec.structs.replace(requested, tls=tls or requested.tls)
 
 
 def names_database(text: str) -> bool:
-    """Whether a DATABASE_URL, good or bad, has something where the database's name stands."""
+    """Whether a DATABASE_URL, valid or not, has a database's name."""
     match = _URL.fullmatch(text)
     return match is None or len(match["path"]) > 1
 
 
 def passwords_in(setting: str, text: str) -> set[str]:
-    """The password in a URL that can be parsed, as written there and decoded."""
+    """The password in a URL, as written and decoded; an empty text if there is none."""
     match = _URL.fullmatch(text)
     written = (match["login"] or "").partition(":")[2] if match else ""
     return {written, _decoded(setting, written)}
 
 
 def _sentinels(url: Url) -> RedisTarget:
-    """User and password are those of the master; the sentinels' own password is a setting of its own."""
+    """The target of a URL of sentinels; user and password are the master's, REDIS_SENTINEL_PASSWORD the sentinels'."""
     name, _, number = url.path.strip("/").partition("/")
     try:
         addresses = sentinel_addresses(url.where.replace("%25", "%"))
         sentinels = Sentinels(addresses=addresses, master=sentinel_name(name))
     except ValueError:
-        raise _refusal("REDIS_URL", f"takes {_SENTINEL_FORM}; {_ENCODE}") from None
+        raise _refusal("REDIS_URL", _SENTINEL_FORM, _ENCODE) from None
     return RedisTarget(sentinels=sentinels, db=_database_number(number, "the master's name"))
 
 
 def _servers(url: Url, dialect: Dialect) -> tuple[str, int | None]:
-    """The host and the port. Of several seeds the port is the last one's, and the host all the rest."""
+    """The host and the port. Of several seeds the port is the last one's, and the host all that comes before it."""
     *seeds, (host, port) = (
         _address(url, each, _DATABASE_FORM) for each in (url.where.split(",") if dialect == "mongo" else [url.where])
     )
     if url.scheme == "mongodb+srv":
         if port or seeds:
-            raise _refusal("DATABASE_URL", "takes no port with mongodb+srv://: DNS names the servers and their ports")
+            raise _refusal(
+                "DATABASE_URL", "one host and no port with mongodb+srv://", "DNS has the servers and their ports"
+            )
         return host, None
     host = ",".join([*(shown(*each) for each in seeds), shown(host)]) if seeds else host
     return host, port or _DEFAULT_PORT[dialect]
@@ -149,25 +151,25 @@ def _address(url: Url, text: str, form: str) -> tuple[str, int | None]:
     except ValueError:
         port = 0
     if port == 0:
-        raise _refusal(url.setting, f"takes {form}, with a port from 1 to 65535 and IPv6 in brackets; {_ENCODE}")
+        raise _refusal(url.setting, f"{form}, with a port (1-65535) and IPv6 in brackets", _ENCODE)
     return host, port
 
 
 def _database_number(text: str, after: str) -> int:
     if not re.fullmatch(r"[0-9]{0,2}", text) or int(text or "0") > 15:
-        raise _refusal("REDIS_URL", f"takes a database number from 0 to 15 after {after}; {_ENCODE}")
+        raise _refusal("REDIS_URL", f"a database number (0-15) after {after}", _ENCODE)
     return int(text or "0")
 
 
 def _split(setting: str, text: str, form: str) -> Url:
     match = _URL.fullmatch(text)
     if match is None or has_hidden_characters(text):
-        raise _refusal(setting, f"takes {form}; {_ENCODE}")
+        raise _refusal(setting, form, _ENCODE)
     pairs = parse_qsl(match["query"] or "", keep_blank_values=True)
     if not all(re.fullmatch(r"[A-Za-z][\w.-]*", name, re.ASCII) for name, _ in pairs):
-        raise _refusal(setting, f"takes name=value after a question mark; {_ENCODE}")
+        raise _refusal(setting, "name=value after a question mark", _ENCODE)
     if len(dict(pairs)) < len(pairs):
-        raise _refusal(setting, "takes each parameter once")
+        raise _refusal(setting, "each parameter once")
     user, colon, password = (match["login"] or "").partition(":")
     return Url(
         setting=setting,
@@ -184,11 +186,11 @@ def _decoded(setting: str, text: str, *, is_password: bool = False) -> str:
     try:
         decoded = unquote(text, errors="strict")
     except UnicodeDecodeError:
-        raise _refusal(setting, "takes UTF-8 in what is percent-encoded") from None
+        raise _refusal(setting, "percent-encoded UTF-8") from None
     if "\0" in decoded or (has_hidden_characters(decoded) and not is_password):
-        raise _refusal(setting, "takes names without control characters")
+        raise _refusal(setting, "a user and names without control characters")
     return decoded
 
 
-def _refusal(setting: str, takes: str) -> ConfigError:
-    return ConfigError([f"{setting}: got ***, {takes}"])
+def _refusal(setting: str, expected: str, remedy: str = "") -> ConfigError:
+    return ConfigError([f"{setting}: expected {expected}, got ***" + (f"; {remedy}" if remedy else "")])

@@ -15,7 +15,7 @@ from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.migrate import migrate
 from peekaping_producer.operations import probe
 from peekaping_producer.settings import Settings, load_settings
-from peekaping_producer.settings.environment import read_dotenv
+from peekaping_producer.settings.source import read_dotenv
 from tests.kit.databases import sqlite_target
 from tests.kit.processes import HOST, free_port
 from tests.kit.replicas import environment, replicas

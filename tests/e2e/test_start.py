@@ -114,8 +114,8 @@ async def test_what_waiting_cannot_mend_ends_at_once(
             (environment(closed.port, sqlite, REDIS_PASSWORD=SECRET), 1, "(REDIS_USERNAME, REDIS_PASSWORD)"),
             (environment(closed.port, sqlite), 1, "(REDIS_USERNAME, REDIS_PASSWORD)"),
             (environment(outdated.port, sqlite), 1, "version 6.0.16, and 6.2 or newer is needed"),
-            (environment(private_redis.port, sqlite, DB_TYPE="oracle"), 2, "DB_TYPE: got 'oracle'"),
-            (environment(private_redis.port, sqlite, DB_TYPE="oracle", **PARTS), 2, "DB_TYPE: got 'oracle'"),
+            (environment(private_redis.port, sqlite, DB_TYPE="oracle"), 2, "in any case, got 'oracle'"),
+            (environment(private_redis.port, sqlite, DB_TYPE="oracle", **PARTS), 2, "in any case, got 'oracle'"),
         ]
         with replicas(tmp_path, {}, count=0) as running:
             running += [Replica(tmp_path, env) for env, _, _ in cases]

@@ -122,7 +122,7 @@ def test_all_bad_settings_are_named_at_once_with_secrets_masked(
     out, err = capsys.readouterr()
     assert bool(out) == (name == "check-config")
     lines = err.splitlines()
-    assert all(line.startswith("peekaping-producer: ") and "takes" in line for line in lines)
+    assert all(line.startswith("peekaping-producer: ") and "expected" in line for line in lines)
     assert sorted(line.split()[1].rstrip(":") for line in lines) == sorted(bad)
     assert "'oracle'" in err
     assert "h0rse" not in out + err
@@ -158,8 +158,8 @@ async def test_check_config_shows_the_table_also_where_something_is_wrong(tmp_pa
     assert shown["DB_HOST"][1:] == ["db", "environment"]
     warned, port, user, password = ended.err.splitlines()
     assert warned == "peekaping-producer: DB_PASWORD: not a setting, so it is not read. Did you mean DB_PASS?"
-    assert port.startswith("peekaping-producer: DB_PORT: got '0'")
-    assert "DB_USER: is not set" in user
+    assert port.startswith("peekaping-producer: DB_PORT: expected a port (1-65535), got '0'")
+    assert "DB_USER: expected any text, got nothing" in user
     assert "DB_PASS: is not set" in password
     assert "h0rse" not in ended.out + ended.err
 
@@ -179,7 +179,7 @@ async def test_check_config_shows_what_is_in_urls(tmp_path: Path) -> None:
     assert shown["REDIS_PORT"] == ["7000", "REDIS_URL"]
     assert shown["REDIS_DB"] == ["3", "REDIS_URL"]
     assert shown["REDIS_PASSWORD"] == ["***", "REDIS_URL"]
-    assert "REDIS_DB: not read, because REDIS_URL is set, and has another value" in ended.err
+    assert "REDIS_DB: not read, because REDIS_URL is set and has another value" in ended.err
     assert "LOG_LEVEL: debug with MODE=prod" in ended.err
     assert "h0rse" not in ended.out + ended.err
 

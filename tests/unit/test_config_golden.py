@@ -44,7 +44,7 @@ def load(case: dict[str, Any], directory: Path) -> Settings:
     dotenv = directory / ".env"
     if case["dotenv"] is not None:
         dotenv.write_bytes(case["dotenv"].encode())
-    return load_settings(environ=case["env"], dotenv=dotenv)
+    return load_settings(environ=case["env"], env_files=[dotenv])
 
 
 def values(settings: Settings) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def test_a_settings_object_made_by_hand_reads_no_environment(monkeypatch: pytest
 def test_unknown_names_in_dotenv_are_ignored_and_never_shown(tmp_path: Path) -> None:
     dotenv = tmp_path / ".env"
     dotenv.write_text("SOME_TOKEN=canary\nREDIS_PORT=x\n")
-    assert problems({"redis"}, dotenv) == ["REDIS_PORT: got 'x', takes a port, 1 to 65535"]
+    assert problems({"redis"}, dotenv) == ["REDIS_PORT: expected a port (1-65535), got 'x'"]
 
 
 def test_dotenv_takes_passwords_as_they_are(tmp_path: Path) -> None:
@@ -89,19 +89,19 @@ def test_every_secret_may_come_from_a_file_but_not_twice(tmp_path: Path, name: s
     if name == "DATABASE_URL":
         environ.pop("DB_TYPE")
     assert value in load(**environ).secrets
-    assert problems(**environ, **{name: value}) == [f"{name}: got both {name} and {name}_FILE, takes one of them"]
+    assert problems(**environ, **{name: value}) == [f"{name}: expected {name} or {name}_FILE, got both"]
 
 
 def test_a_secret_file_that_is_not_there_is_named_once() -> None:
     environ = {name: text for name, text in PARTS.items() if name != "DB_PASS"}
     assert problems(**environ, DB_PASS_FILE="/nonexistent/pw") == [
-        "DB_PASS_FILE: got '/nonexistent/pw', takes the path of a readable file (No such file or directory)"
+        "DB_PASS_FILE: expected the path of a readable file, got '/nonexistent/pw' (No such file or directory)"
     ]
 
 
 def test_a_secret_file_of_a_url_that_is_not_there_is_named_once() -> None:
     [problem] = problems(DATABASE_URL_FILE="/nonexistent/url")
-    assert problem.startswith("DATABASE_URL_FILE: got '/nonexistent/url'")
+    assert problem.startswith("DATABASE_URL_FILE: expected the path of a readable file, got '/nonexistent/url'")
 
 
 # What is refused
@@ -123,16 +123,17 @@ def test_all_bad_values_are_reported_at_once_in_our_words() -> None:
             "REDIS_TLS": "maybe",
         }
     ) == [
-        "DB_TYPE: got 'oracle', takes postgres | postgresql | mysql | sqlite | mongo | mongodb, in any case",
-        "DB_PORT: got '0', takes a port, 1 to 65535",
-        "REDIS_DB: got '16', takes 0 to 15",
-        "REDIS_TLS: got 'maybe', takes true or false",
-        "PRODUCER_CONCURRENCY: got '1_0', takes 1 to 128",
-        "CLAIM_BATCH: got '1001', takes 1 to 1000",
-        "LEASE_TTL: got 'nan', takes 1 to 3600 seconds",
-        "METRICS_ADDR: got '9464', takes host:port, [IPv6]:port, or off (also when empty)",
-        "MODE: got 'PROD', takes dev | prod | test",
-        "LOG_LEVEL: got 'loud', takes debug | info | warn | error, or zap's warning, dpanic, panic, fatal; in any case",
+        "DB_TYPE: expected postgres | postgresql | mysql | sqlite | mongo | mongodb, in any case, got 'oracle'",
+        "DB_PORT: expected a port (1-65535), got '0'",
+        "REDIS_DB: expected 0 to 15, got '16'",
+        "REDIS_TLS: expected true or false, got 'maybe'",
+        "PRODUCER_CONCURRENCY: expected 1 to 128, got '1_0'",
+        "CLAIM_BATCH: expected 1 to 1000, got '1001'",
+        "LEASE_TTL: expected 1 to 3600 seconds, got 'nan'",
+        "METRICS_ADDR: expected host:port, [IPv6]:port, or off (also when empty), got '9464'",
+        "MODE: expected dev | prod | test, got 'PROD'",
+        "LOG_LEVEL: expected debug | info | warn | error, or zap's warning, dpanic, panic, fatal; in any case, "
+        "got 'loud'",
     ]
 
 
@@ -148,7 +149,8 @@ def test_missing_parts_and_bad_ones_are_reported_together() -> None:
 )
 def test_durations_that_are_refused(name: str, text: str) -> None:
     [problem] = problems({"producer"}, **{name: text})
-    assert problem.startswith(f"{name}: got {text!r}, takes ")
+    assert problem.startswith(f"{name}: expected ")
+    assert f" seconds, got {text!r}" in problem
 
 
 @pytest.mark.parametrize(
@@ -246,7 +248,7 @@ def test_metrics_addr(text: str, address: tuple[str, int] | None) -> None:
 )
 def test_metrics_addr_refused(text: str) -> None:
     [problem] = problems({"producer"}, METRICS_ADDR=text)
-    assert problem.startswith(f"METRICS_ADDR: got {text!r}, takes host:port")
+    assert problem.startswith(f"METRICS_ADDR: expected host:port, [IPv6]:port, or off (also when empty), got {text!r}")
 
 
 @pytest.mark.parametrize(
@@ -270,7 +272,7 @@ def test_the_table_tells_value_and_origin(tmp_path: Path) -> None:
     dotenv.write_text("DB_TYPE=sqlite\nDB_HOST=idle\n")
     settings = load(ALL, dotenv, DB_NAME="x.db", REDIS_PASSWORD="canary")
     shown = {row.name: (row.value, row.origin) for row in table.rows(settings)}
-    assert shown["DB_TYPE"] == ("sqlite", ".env")
+    assert shown["DB_TYPE"] == ("sqlite", str(dotenv))
     assert shown["DB_NAME"] == ("x.db", "environment")
     assert shown["REDIS_PASSWORD"] == ("***", "environment")
     assert shown["DB_HOST"] == ("", "not read")

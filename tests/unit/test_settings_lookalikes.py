@@ -30,6 +30,18 @@ SECRET = "canary"
         ("TIMEZONE", "TZ"),
         ("REDIS_SENTINEL", "REDIS_SENTINELS"),
         ("REDIS_URL_FIEL", "REDIS_URL_FILE"),
+        ("METRICS_PORT", "METRICS_ADDR"),
+        ("METRICS_BIND", "METRICS_ADDR"),
+        ("LEASE_TIMEOUT", "LEASE_TTL"),
+        ("LEASE_TTL_SECONDS", "LEASE_TTL"),
+        ("SYNC_PERIOD", "SYNC_INTERVAL"),
+        ("SHUTDOWN_TIMEOUT", "SHUTDOWN_GRACE"),
+        ("SHUTDOWN_GRACE_PERIOD", "SHUTDOWN_GRACE"),
+        ("STARTUP_WAIT", "STARTUP_TIMEOUT"),
+        ("PRODUCER_WORKERS", "PRODUCER_CONCURRENCY"),
+        ("CLAIM_SIZE", "CLAIM_BATCH"),
+        ("LOG_LVL", "LOG_LEVEL"),
+        ("LOGGING_LEVEL", "LOG_LEVEL"),
     ],
 )
 def test_a_near_miss_is_told(name: str, meant: str) -> None:
@@ -51,7 +63,7 @@ def test_a_near_miss_is_told(name: str, meant: str) -> None:
 )
 def test_the_names_of_other_programs_are_told_where_ours_is_missing(name: str, meant: str) -> None:
     parts = {key: text for key, text in PARTS.items() if key != meant}
-    settings, problems = inspect_settings(environ=parts | {name: SECRET}, dotenv=NOWHERE)
+    settings, problems = inspect_settings(environ=parts | {name: SECRET}, env_files=[NOWHERE])
     assert [each for each in settings.warnings if f"{name}: " in each and f"Did you mean {meant}?" in each]
     assert [each.partition(":")[0] for each in problems] == [meant]
     assert load(**PARTS, **{name: SECRET}).warnings == ()
@@ -59,7 +71,7 @@ def test_the_names_of_other_programs_are_told_where_ours_is_missing(name: str, m
     assert load(**SQLITE, **{name: SECRET}).warnings == ()
 
 
-@pytest.mark.parametrize("name", ["REDIS_TIMEOUT", "DB_SSLMODE", "DB_POOL_SIZE", "PRODUCER_WORKERS"])
+@pytest.mark.parametrize("name", ["REDIS_TIMEOUT", "DB_SSLMODE", "DB_POOL_SIZE", "PRODUCER_COLOR"])
 def test_what_only_looks_like_a_setting_is_told(name: str) -> None:
     [warning] = load(**PARTS, **{name: SECRET}).warnings
     assert warning == f"{name}: not a setting, so it is not read."
@@ -75,6 +87,9 @@ def test_what_only_looks_like_a_setting_is_told(name: str) -> None:
             "QUEUE_CONCURRENCY",
             "BRUTEFORCE_WINDOW",
             "HOSTNAME",
+            "LOG_FILE",
+            "SYNC_DIR",
+            "METRICS_SERVICE_PORT",
             "PATH",
             "NODE_ENV",
             "LANG",
@@ -97,7 +112,7 @@ def test_a_command_tells_only_what_it_needs() -> None:
 def test_names_in_dotenv_too(tmp_path: Path) -> None:
     dotenv = tmp_path / ".env"
     dotenv.write_text("export REDIS_HOST=cache\nREDIS_P\x1bASSWORD=x\n")
-    first, second = load_settings({"redis"}, environ={}, dotenv=dotenv).warnings
+    first, second = load_settings({"redis"}, environ={}, env_files=[dotenv]).warnings
     assert first == "'REDIS_P\\x1bASSWORD': not a setting, so it is not read. Did you mean REDIS_PASSWORD?"
     assert second == "export REDIS_HOST: not a setting, so it is not read. Did you mean REDIS_HOST?"
 
@@ -106,7 +121,7 @@ def test_a_part_that_a_url_overrules_is_told() -> None:
     url = "redis://cache/2"
     assert load({"redis"}, REDIS_URL=url, REDIS_DB="2", REDIS_HOST="cache", REDIS_PORT="tcp://1.2.3.4:1").warnings == ()
     [warning] = load({"redis"}, REDIS_URL=url, REDIS_PASSWORD=SECRET).warnings
-    assert warning.startswith("REDIS_PASSWORD: not read, because REDIS_URL is set, and has another value")
+    assert warning.startswith("REDIS_PASSWORD: not read, because REDIS_URL is set and has another value")
     assert SECRET not in warning
 
 

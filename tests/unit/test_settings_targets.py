@@ -100,7 +100,7 @@ def test_mongo_takes_user_and_password_of_the_parts_as_the_go_services_do() -> N
 @pytest.mark.parametrize("hosts", ["h1,", ",h2", "h1,h2:x", "h1:x,h2", "h1:27017,h2:99999", "h1,h2,"])
 def test_seeds_that_are_none_are_refused_without_showing_them(hosts: str) -> None:
     (problem,) = problems({"database"}, DATABASE_URL=f"mongodb://u:s3cret@{hosts}/n")
-    assert problem.startswith("DATABASE_URL: got ***, takes")
+    assert problem.startswith("DATABASE_URL: expected postgres://")
 
 
 @pytest.mark.parametrize(
@@ -108,20 +108,20 @@ def test_seeds_that_are_none_are_refused_without_showing_them(hosts: str) -> Non
 )
 def test_a_sqlite_url_without_three_slashes_is_refused(url: str) -> None:
     assert problems({"database"}, DATABASE_URL=url) == [
-        "DATABASE_URL: got ***, takes sqlite:///path with three slashes, or four for an absolute path"
+        "DATABASE_URL: expected sqlite:///path with three slashes, or four for an absolute path, got ***"
     ]
 
 
 def test_a_parameter_that_stands_twice_is_refused() -> None:
     (problem,) = problems({"database"}, DATABASE_URL="mongodb://h/n?readPreferenceTags=dc:a&readPreferenceTags=dc:b")
-    assert problem == "DATABASE_URL: got ***, takes each parameter once"
+    assert problem == "DATABASE_URL: expected each parameter once, got ***"
 
 
 def test_db_type_may_agree_with_the_url_and_not_contradict_it() -> None:
     assert database(DATABASE_URL="mysql://u@h/n", DB_TYPE="MySQL").dialect == "mysql"
     assert database(DATABASE_URL="mongodb://h/n", DB_TYPE="mongo").dialect == "mongo"
     assert problems({"database"}, DATABASE_URL="mysql://u@h/n", DB_TYPE="postgres") == [
-        "DB_TYPE: got 'postgres', takes what DATABASE_URL says (mysql), or to be left out"
+        "DB_TYPE: expected nothing or mysql as in DATABASE_URL, got 'postgres'"
     ]
 
 
@@ -149,38 +149,47 @@ def test_tls_with_the_parts_and_its_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("environ", "problem"),
     [
-        ({"REDIS_TLS": "true", "REDIS_TLS_CA_FILE": "/no"}, "REDIS_TLS_CA_FILE: got '/no', takes the path of"),
-        ({"REDIS_TLS_CA_FILE": __file__}, "REDIS_TLS_CA_FILE: is set, but TLS is off"),
-        ({"REDIS_TLS": "true", "REDIS_TLS_KEY_FILE": __file__}, "REDIS_TLS_KEY_FILE: is set alone"),
-        ({"REDIS_TLS": "false", "REDIS_URL": "rediss://h"}, "REDIS_TLS: got false, takes what the URL says"),
+        (
+            {"REDIS_TLS": "true", "REDIS_TLS_CA_FILE": "/no"},
+            "REDIS_TLS_CA_FILE: expected the path of a readable file",
+        ),
+        ({"REDIS_TLS_CA_FILE": __file__}, "REDIS_TLS_CA_FILE: requires REDIS_TLS=true"),
+        ({"REDIS_TLS": "true", "REDIS_TLS_KEY_FILE": __file__}, "REDIS_TLS_KEY_FILE: requires REDIS_TLS_CERT_FILE"),
+        (
+            {"REDIS_TLS": "false", "REDIS_URL": "rediss://h"},
+            "REDIS_TLS: expected nothing or true as in REDIS_URL",
+        ),
         (
             {"DB_TLS": "true", "DATABASE_URL": "postgres://u@h/n?sslmode=disable"},
-            "DB_TLS: got true, takes what the URL",
+            "DB_TLS: expected nothing or false as in DATABASE_URL, got true",
         ),
         (
             {"DATABASE_URL": "postgres://u@h/n?sslmode=allow"},
-            "DATABASE_URL: got a value of sslmode that is not taken, takes ",
+            "DATABASE_URL: unsupported sslmode; expected one of ",
         ),
         (
             {"DATABASE_URL": "mongodb://h/n?tls=true&ssl=false"},
-            "DATABASE_URL: got tls and ssl that contradict each other",
+            "DATABASE_URL: tls and ssl contradict each other",
         ),
-        ({"DATABASE_URL": "mongodb+srv://h:27018/n"}, "DATABASE_URL: got ***, takes no port with mongodb+srv://"),
+        (
+            {"DATABASE_URL": "mongodb+srv://h:27018/n"},
+            "DATABASE_URL: expected one host and no port with mongodb+srv://",
+        ),
         (
             {"DATABASE_URL": "mysql://u@h/n?ssl-mode=PREFERRED"},
-            "DATABASE_URL: got a value of ssl-mode that is not taken, takes disabled, ",
+            "DATABASE_URL: unsupported ssl-mode; expected one of disabled, ",
         ),
     ],
 )
 def test_tls_contradictions(environ: dict[str, str], problem: str) -> None:
-    [said] = problems(**({} if "DATABASE_URL" in environ else PARTS) | environ)
-    assert said.startswith(problem)
+    [found] = problems(**({} if "DATABASE_URL" in environ else PARTS) | environ)
+    assert found.startswith(problem)
 
 
 def test_a_bad_tls_value_brings_no_problem_that_only_follows_from_it() -> None:
     environ = {"REDIS_TLS": "true", "REDIS_TLS_CERT_FILE": "/nonexistent", "REDIS_TLS_KEY_FILE": __file__}
     [problem] = problems({"redis"}, **environ)
-    assert problem.startswith("REDIS_TLS_CERT_FILE: got '/nonexistent'")
+    assert problem.startswith("REDIS_TLS_CERT_FILE: expected the path of a readable file, got '/nonexistent'")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,136 @@
+"""The source of all settings: the environment, `.env` files, and the files that NAME_FILE names."""
+
+import codecs
+import os
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+from pydantic_settings import BaseSettings, EnvSettingsSource
+
+from peekaping_producer.errors import ConfigError
+from peekaping_producer.settings.fields import ALL, NAMES, Need, group_of, names_of
+from peekaping_producer.settings.texts import SECRETS, tidied
+from peekaping_producer.settings.urls import names_database
+
+ENV_FILES = (Path(".env"),)
+DATABASE_PARTS = frozenset({"DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASS"})
+REDIS_ADDRESS = frozenset({"REDIS_HOST", "REDIS_PORT"})
+_REDIS_LOGIN = frozenset({"REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_DB"})
+_REDIS_PARTS = REDIS_ADDRESS | _REDIS_LOGIN | {"REDIS_SENTINELS", "REDIS_SENTINEL_MASTER"}
+
+
+class Given(msgspec.Struct, frozen=True):
+    """A setting's text; its origin: `environment`, `file` or the path of a `.env` file; why it cannot be read."""
+
+    text: str
+    origin: str
+    problem: str | None = None
+
+
+class Source(EnvSettingsSource):
+    """The settings that count for a command: those of the groups in `needs` that no URL (nor sqlite) replaces.
+
+    Raises ConfigError for a `.env` file that cannot be read.
+    """
+
+    # The promises that pydantic-settings' own sources do not keep: Go's rules for `.env`, an error for a `.env` that
+    # cannot be read (DotEnvSettingsSource skips a directory), and the origin of every value.
+
+    def __init__(
+        self,
+        settings_cls: type[BaseSettings],
+        needs: Collection[Need] = ALL,
+        environ: Mapping[str, str] | None = None,
+        env_files: Sequence[Path] = ENV_FILES,
+    ) -> None:
+        super().__init__(settings_cls)
+        self._environ = os.environ if environ is None else environ
+        # Of several files the last one with a name counts.
+        self._in_files = {
+            name: Given(tidied(name, text), str(path)) for path in env_files for name, text in read_dotenv(path).items()
+        }
+        self.names = {*self._environ, *self._in_files}
+        found = {name: given for name in NAMES if (given := self._find_with_file(name))}
+        self.not_read = {name for name in NAMES if group_of(name) not in {None, *needs}} | _replaced(found)
+        self.overruled = {name: found.pop(name) for name in self.not_read & found.keys()}
+        self.problems = [each.problem for each in found.values() if each.problem]
+        self.given = {name: each for name, each in found.items() if each.text or name == "METRICS_ADDR"}
+        self.env_vars = {name: each.text for name, each in self.given.items()}
+
+    def get_field_value(self, field: object, field_name: str) -> tuple[str | None, str, bool]:
+        """The text of a field, its key, and whether it is JSON. Names are exact: NAME, not name."""
+        return self.env_vars.get(field_name.upper()), field_name, False
+
+    def _find(self, name: str) -> Given | None:
+        """The environment wins over `.env` files, unless the value is empty there."""
+        text = tidied(name, self._environ.get(name, ""))
+        if text or (name in self._environ and name not in self._in_files):
+            return Given(text, "environment")
+        return self._in_files.get(name)
+
+    def _find_with_file(self, name: str) -> Given | None:
+        """The setting `name`, or the content of the file that NAME_FILE names."""
+        found = self._find(name)
+        path = self._find(f"{name}_FILE") if name in SECRETS else None
+        if path is None or not path.text:
+            return found
+        if found and found.text:
+            return msgspec.structs.replace(found, problem=f"{name}: expected {name} or {name}_FILE, got both")
+        try:
+            return Given(tidied(name, _content(Path(path.text))), "file")
+        except ValueError as error:
+            problem = f"{name}_FILE: expected the path of a readable file, got {path.text!r} ({error})"
+            return Given("", "file", problem)
+
+
+def read_dotenv(path: Path) -> dict[str, str]:
+    """The names and values of a `.env` file; none if the file does not exist.
+
+    The rules are those of Peekaping's Go services, so that one file serves both: one NAME=value a line; blanks around
+    both, then all quotes at the value's ends are removed; the last line of a name counts. There are no inline comments,
+    no `export` and no ${substitution}: a password may contain # and $. Raises ConfigError.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read ({error.strerror}); make it readable or remove it"]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([f"{path}: cannot be read; save it as UTF-8"]) from None
+    values: dict[str, str] = {}
+    for line in text.split("\n"):
+        name, equals, value = line.partition("=")
+        if equals and not line.startswith("#"):
+            values[name.strip()] = value.strip().strip("\"'")
+    return values
+
+
+def _content(path: Path) -> str:
+    """The text of a secret's file, without a byte order mark and one newline at its end. Raises ValueError."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ValueError(error.strerror) from None
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError("UTF-16 text; save it as UTF-8")
+    try:
+        return raw.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8 text") from None
+
+
+def _replaced(found: Mapping[str, Given]) -> set[str]:
+    """The names that a URL (even one that cannot be read), sentinels or sqlite replace."""
+    texts = {name: each.text for name, each in found.items() if each.text or each.problem}
+    idle: set[str] = set()
+    if "REDIS_URL" in texts:
+        idle |= _REDIS_PARTS
+    elif "REDIS_SENTINELS" in texts:
+        idle |= REDIS_ADDRESS
+    if "DATABASE_URL" in texts:
+        idle |= DATABASE_PARTS - (set() if names_database(texts["DATABASE_URL"]) else {"DB_NAME"})
+    elif texts.get("DB_TYPE", "").lower() == "sqlite":
+        idle |= names_of("database") - {"DB_TYPE", "DB_NAME", "DATABASE_URL"}
+    return idle

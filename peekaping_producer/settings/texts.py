@@ -1,0 +1,49 @@
+"""Rules for the text of a value: what is removed around it, and which characters it cannot contain."""
+
+import unicodedata
+
+VERBATIM = ("DB_PASS", "REDIS_PASSWORD", "REDIS_SENTINEL_PASSWORD")
+"""Passwords: blanks, line ends and quotes around one may belong to it, since the server may have the same text."""
+
+SECRETS = (*VERBATIM, "DATABASE_URL", "REDIS_URL")
+"""Never shown; each may also be read from a file: NAME_FILE."""
+
+_AROUND = " \t\r\n\v\f\x85\xa0\u2028\u2029\u200b\u2060\ufeff"
+"""Blanks, line ends and invisible marks that editors, shells and Kubernetes secrets leave around a value."""
+_QUOTES = ("'", '"')
+
+
+def cleaned(text: str) -> str:
+    """`text` without what `_AROUND` lists, and without one pair of quotes, which `docker run --env-file` keeps."""
+    text = text.strip(_AROUND)
+    return text[1:-1].strip(_AROUND) if _is_quoted(text) else text
+
+
+def tidied(name: str, text: str) -> str:
+    """The value of the setting `name`: a password stays as it is, unless it is two quotes with nothing between them."""
+    if name in VERBATIM:
+        return "" if _is_quoted(text) and len(text) == 2 else text
+    return cleaned(text)
+
+
+def has_hidden_characters(text: str) -> bool:
+    """Whether `text` contains control or format characters, or bytes that are not text: terminals do not show them."""
+    return any(unicodedata.category(each) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for each in text)
+
+
+def is_garbled(name: str, text: str) -> bool:
+    """Whether no setting `name` can contain `text`. A password may contain control characters, but no NUL."""
+    if name in VERBATIM:
+        return any(each == "\0" or "\ud800" <= each <= "\udfff" for each in text)
+    return has_hidden_characters(text)
+
+
+def shown(name: str, text: str) -> str:
+    """A value in an error message. One with an @ may be a URL with a password in the wrong place."""
+    if name in SECRETS or "@" in text:
+        return "***"
+    return repr(text if len(text) <= 60 else text[:60] + "…")
+
+
+def _is_quoted(text: str) -> bool:
+    return len(text) > 1 and text[0] == text[-1] and text[0] in _QUOTES

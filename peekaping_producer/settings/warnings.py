@@ -1,0 +1,61 @@
+"""Settings that work but are probably a mistake: one sentence each."""
+
+import re
+from collections.abc import Collection, Iterator
+
+from pydantic import SecretStr
+
+from peekaping_producer.monitors import zones
+from peekaping_producer.settings.addresses import hidden_port
+from peekaping_producer.settings.fields import NAMES, Need
+from peekaping_producer.settings.lookalikes import lookalikes
+from peekaping_producer.settings.model import Settings
+from peekaping_producer.settings.source import DATABASE_PARTS, REDIS_ADDRESS, Source
+from peekaping_producer.settings.texts import VERBATIM, cleaned
+
+_INSTEAD = {"DATABASE_URL": DATABASE_PARTS, "REDIS_URL": REDIS_ADDRESS | {"REDIS_SENTINELS"}}
+"""The settings that make a URL unnecessary."""
+
+
+def warnings_about(settings: Settings, source: Source, needs: Collection[Need]) -> list[str]:
+    """The warnings about a command's settings, and about names that resemble a setting without a value."""
+    unset = {
+        name
+        for name in set(NAMES) - source.not_read - source.given.keys()
+        if source.given.keys().isdisjoint(_INSTEAD.get(name, ()))
+    }
+    about_names = lookalikes(source.names, unset, needs)
+    return [*_about_values(settings, needs), *about_names, *_about_sources(settings, source)]
+
+
+def _about_values(settings: Settings, needs: Collection[Need]) -> Iterator[str]:
+    if zones.of_server(settings.tz) is None:
+        yield f"TZ: expected an IANA zone, got {settings.tz!r}; UTC is used."
+    for name in ("DB_TLS_VERIFY", "REDIS_TLS_VERIFY"):
+        if not getattr(settings, name.lower()):
+            yield f"{name}: got false; any server can pose as the right one."
+    for name in VERBATIM:
+        password: SecretStr | None = getattr(settings, name.lower())
+        if password and password.get_secret_value() != cleaned(password.get_secret_value()):
+            yield f"{name}: has blanks, line ends or quotes around it, which are sent as part of it."
+    for value, url in settings.in_urls.values():
+        if isinstance(value, SecretStr) and re.fullmatch("<.+>", value.get_secret_value()):
+            yield f"{url}: the password is in < and >. Replace the provider's placeholder."
+    if "producer" in needs and (settings.mode, settings.log_level) == ("prod", "debug"):
+        yield "LOG_LEVEL: debug with MODE=prod logs every batch. Set LOG_LEVEL=info."
+
+
+def _about_sources(settings: Settings, source: Source) -> Iterator[str]:
+    """Parts beside a URL with another value (Kubernetes sets ports that are URLs), and ports in IPv6 addresses."""
+    for name, (value, url) in settings.in_urls.items():
+        text = source.overruled[name].text if name in source.overruled else ""
+        other = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        if text not in {"", other} and "://" not in text:
+            yield f"{name}: not read, because {url} is set and has another value."
+    for name, port_name in (("DB_HOST", "DB_PORT"), ("REDIS_HOST", "REDIS_PORT")):
+        text = source.given[name].text.split(",")[-1].strip() if name in source.given else ""
+        if port := hidden_port(text):
+            yield (
+                f"{name}: got {text!r}, which is read as an address without a port. If {port} is the port, leave it "
+                f"out and set {port_name}={port}; otherwise write [{text}]."
+            )
