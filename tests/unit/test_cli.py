@@ -160,7 +160,7 @@ async def test_check_config_shows_the_table_also_where_something_is_wrong(tmp_pa
     assert warned == "peekaping-producer: DB_PASWORD: not a setting, so it is not read. Did you mean DB_PASS?"
     assert port.startswith("peekaping-producer: DB_PORT: expected a port (1-65535), got '0'")
     assert "DB_USER: expected any text, got nothing" in user
-    assert "DB_PASS: is not set" in password
+    assert "DB_PASS: expected any text, got nothing" in password
     assert "h0rse" not in ended.out + ended.err
 
 
