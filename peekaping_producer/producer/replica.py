@@ -4,35 +4,18 @@ import asyncio
 import os
 import signal
 import time
-from dataclasses import dataclass
 
 import structlog
 
 from peekaping_producer import logs
-from peekaping_producer.brokers import Broker
 from peekaping_producer.errors import StartInterruptedError, TaskDiedError
-from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.events import CHANNELS
 from peekaping_producer.operations.rights import USES
-from peekaping_producer.producer.anomalies import Anomalies
-from peekaping_producer.producer.loops.claims import Claims
-from peekaping_producer.producer.loops.events import EventListener
-from peekaping_producer.producer.loops.hints import Hints
-from peekaping_producer.producer.loops.leader import Leader
-from peekaping_producer.producer.loops.reclaimer import Reclaimer
-from peekaping_producer.producer.loops.summary import Summary
-from peekaping_producer.producer.loops.sync import Sync
-from peekaping_producer.producer.loops.vitals import Vitals
-from peekaping_producer.producer.loops.worker import Worker
-from peekaping_producer.redis_client.client import Client, check_rights, check_server
+from peekaping_producer.producer.parts import Parts
+from peekaping_producer.redis_client.client import check_rights, check_server
 from peekaping_producer.redis_client.server import eviction_policy
-from peekaping_producer.schedule import Schedule
 from peekaping_producer.service.aio import cancel_and_wait
-from peekaping_producer.service.isolation import Suspects
 from peekaping_producer.service.startup import Startup
-from peekaping_producer.settings import Settings
-from peekaping_producer.stores import MonitorStore
-from peekaping_producer.web.server import HealthServer
 
 log = structlog.stdlib.get_logger()
 
@@ -40,37 +23,12 @@ _LOG_WITHIN_S = 0.2
 """For the log, where a second signal ends the replica at once."""
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What a replica is made of; see wiring.parts_of."""
-
-    redis: Client
-    store: MonitorStore
-    schedule: Schedule
-    broker: Broker
-    claims: Claims
-    workers: list[Worker]
-    reclaimer: Reclaimer
-    hints: Hints
-    sync: Sync
-    events: EventListener
-    leader: Leader
-    vitals: Vitals
-    summary: Summary
-    health: HealthServer
-    suspects: Suspects
-    anomalies: Anomalies
-    metrics: Metrics
-    last_steps_s: float
-    """Of the grace period, for the steps after the workers have ended."""
-
-
 class Replica:
     """`run` is its whole life."""
 
-    def __init__(self, settings: Settings, parts: Parts) -> None:
+    def __init__(self, parts: Parts) -> None:
         self.parts = parts
-        self._settings = settings
+        self._settings = parts.settings
         self._stopping = asyncio.Event()
         self._stopped_by: signal.Signals | None = None
 
@@ -187,7 +145,7 @@ class Replica:
         self.parts.vitals.draining = True
         self.parts.claims.close()
         grace_s = self._settings.shutdown_grace
-        await asyncio.wait(workers, timeout=max(grace_s - self.parts.last_steps_s, grace_s / 2))
+        await asyncio.wait(workers, timeout=max(grace_s - self.parts.timing.last_steps_s, grace_s / 2))
         unfinished = [worker for worker in workers if not worker.done()]
         await cancel_and_wait(*unfinished)
         given_back = await self.parts.claims.give_back_all()

@@ -17,7 +17,7 @@ from peekaping_producer.errors import RedisUnavailableError, StoreUnavailableErr
 from peekaping_producer.monitors.events import CHANNEL_PREFIX, TYPES
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.producer import replica as product
-from peekaping_producer.producer.wiring import parts_of
+from peekaping_producer.producer.parts import Parts
 from peekaping_producer.redis_client.client import SOCKET_TIMEOUT_S
 from peekaping_producer.redis_client.script import Script
 from peekaping_producer.schedule import Schedule
@@ -203,8 +203,8 @@ class Replica:
         schedule = Schedule(redis, lease_ttl_s=_SETTINGS.lease_ttl, clock=TEST_CLOCK)
         broker = AsynqBroker(redis, clock=TEST_CLOCK)
         self._name_scripts(mutation, schedule, broker)
-        parts = parts_of(_SETTINGS, redis, GatedStore(database, self.gate), schedule, broker)
-        self._replica = product.Replica(_SETTINGS, parts)
+        parts = Parts(_SETTINGS, redis, GatedStore(database, self.gate), schedule, broker)
+        self._replica = product.Replica(parts)
         self._life = self._loop.create_task(self._replica.work())
         self.turn()
 

@@ -7,9 +7,8 @@ import pytest
 from redis.asyncio import Redis
 
 from peekaping_producer.brokers.asynq import AsynqBroker
-from peekaping_producer.producer.replica import Parts
+from peekaping_producer.producer.parts import Parts
 from peekaping_producer.producer.timing import Timing
-from peekaping_producer.producer.wiring import parts_of
 from peekaping_producer.schedule import Schedule
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.service.aio import cancel_and_wait
@@ -75,4 +74,4 @@ def timing() -> Timing:
 async def parts(redis: Redis, clock: Clock, schedule: Schedule, broker: AsynqBroker, timing: Timing) -> Harness:
     await redis.set(KEYS.leader, TERM)
     store = MemoryStore()
-    return Harness(parts_of(SETTINGS, redis, store, schedule, broker, timing=timing), store, clock)
+    return Harness(Parts(SETTINGS, redis, store, schedule, broker, timing=timing), store, clock)
