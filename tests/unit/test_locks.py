@@ -51,7 +51,7 @@ UNKNOWN: dict[str, Any] = {"name": "c", "skip_reason": "Dependency not found on 
         ([SAFE, BAD], 1, "b 2: PYSEC-1; b 2: PYSEC-2"),
         ([SAFE, UNKNOWN], 1, "c: could not be looked up"),
         ([BAD, UNKNOWN], 1, "b 2: PYSEC-1; b 2: PYSEC-2; c: could not be looked up"),
-        ([UNKNOWN], 0, "NOT AUDITED, the list cannot be reached: it knows none of the packages"),
+        ([UNKNOWN], 0, "NOT AUDITED, the list cannot be reached: it contains none of the packages"),
     ],
 )
 def test_the_audit_tells_what_it_found_and_what_it_did_not_see(

@@ -64,7 +64,7 @@ def test_a_source_distribution_that_lacks_something_or_holds_more() -> None:
 def test_a_path_of_this_machine_is_found() -> None:
     files = {"a.py": b"x = '/home/me/checkout/a'", "b.py": b"/app/data"}
     places = [Path("/home/me/checkout"), Path("/app"), Path("/srv/else")]
-    assert check["paths_of_this_machine"](files, places) == ["a.py: names /home/me/checkout"]
+    assert check["paths_of_this_machine"](files, places) == ["a.py: contains /home/me/checkout"]
 
 
 def test_the_source_distribution_of_this_tree(tmp_path: Path) -> None:
