@@ -1,6 +1,6 @@
-"""The broker that Peekaping's Go workers consume: hibiken/asynq 0.25 queues, in the schedule's own Redis.
+"""The broker of Peekaping's Go workers: a queue of hibiken/asynq 0.25, in the schedule's own Redis.
 
-One script enqueues and reschedules, so there is no instant at which one of the two has happened.
+One script enqueues and reschedules, so that both happen at once.
 """
 
 import math
@@ -27,14 +27,14 @@ QUEUE = "healthcheck"
 TASK_TYPE = "monitor:healthcheck"
 TASK_ID_PREFIX = "healthcheck:"
 DEFAULT_TIMEOUT_S = 1800
-"""asynq's default: a message with neither timeout nor deadline is an error to its workers."""
+"""asynq's default: its workers reject a message with neither timeout nor deadline."""
 
 LARGE_BYTES = 256 * 1024
-"""A message of this size travels alone: what Redis, or a limit on the way, refuses in it cannot stop others."""
+"""A message of this size is sent alone: Redis, or a proxy, may refuse it, and must not refuse others with it."""
 CALL_BYTES = 4 * 1024 * 1024
-"""What the messages of one call add up to at the most."""
+"""The total size of the messages in one call, at most."""
 REPEAT_FOR_S = 8.0
-"""How long a hand-off is repeated whose reply was lost; then the lease runs out and others take over."""
+"""How long a hand-off is repeated whose reply was lost; then the lease expires and another claim follows."""
 
 _QUEUES = "asynq:queues"
 QUEUE_KEY = f"asynq:{{{QUEUE}}}:"
@@ -53,26 +53,18 @@ class AsynqBroker:
     """Hands tasks to asynq's queue `healthcheck`."""
 
     def __init__(self, redis: Client, *, keys: Keys = KEYS, clock: str = CLOCK) -> None:
-        """`keys`: those of the schedule whose claims it is given."""
+        """`keys` are those of the schedule that the claims are from."""
         self._redis = redis
-        self._hand_off_keys = (
-            keys.due,
-            keys.lease,
-            _QUEUES,
-            *(
-                QUEUE_KEY + name
-                for name in ("pending", "active", "lease", "retry", "scheduled", "archived", "completed")
-            ),
-            keys.late,
-        )
+        of_queue = ("pending", "active", "lease", "retry", "scheduled", "archived", "completed")
+        self._hand_off_keys = (keys.due, keys.lease, _QUEUES, *(QUEUE_KEY + name for name in of_queue), keys.late)
         self._hand_off = Script(__package__, "hand_off", prelude=clock + PRELUDE)
         self._inspect_pending = Script(__package__, "inspect_pending", prelude=clock + PRELUDE)
         self._sweep_pending = Script(__package__, "sweep_pending", prelude=clock + PRELUDE)
         self._queue = Script(__package__, "queue", prelude=clock + PRELUDE)
 
     async def hand_off(self, claim: Claim, tasks: list[HealthCheckTask]) -> HandOff:
-        """See Broker. Where a reply was lost the call is repeated, and what it then finds gone is `unconfirmed`."""
-        exceptions: dict[str, Outcome] = {}
+        """See Broker. A call whose reply was lost is repeated; what the claim then no longer holds is `unconfirmed`."""
+        not_enqueued: dict[str, Outcome] = {}
         refused: dict[str, str] = {}
         running: dict[str, int] = {}
         now_ms = claim.now_ms
@@ -80,36 +72,34 @@ class AsynqBroker:
 
         async def attempt(some: list[_Message]) -> None:
             nonlocal now_ms
-            now_ms, outcomes, told = await self._call(claim, some)
-            running.update({some[index - 1].task.monitor_id: count for index, count in _pairs(told)})
-            exceptions.update({some[index - 1].task.monitor_id: outcome for index, outcome in outcomes.items()})
+            now_ms, outcomes, overlaps = await self._call(claim, some)
+            running.update({some[index - 1].task.monitor_id: count for index, count in _pairs(overlaps)})
+            not_enqueued.update({some[index - 1].task.monitor_id: outcome for index, outcome in outcomes.items()})
 
         def set_aside(message: _Message, error: Exception) -> None:
             refused[message.task.monitor_id] = _why_refused(message, error)
 
         for some in _calls(messages):
-            large = len(some[0].data) >= LARGE_BYTES
-            await isolate(
-                some, attempt, set_aside, is_of_dependency=_is_no_fault_of_size if large else is_of_dependency
-            )
+            is_of_redis = _is_not_of_size if some[0].is_large else is_of_dependency
+            await isolate(some, attempt, set_aside, is_of_dependency=is_of_redis)
         wrong_type = tuple(monitor_id for monitor_id, overlaps in running.items() if not overlaps)
         for monitor_id in wrong_type:
             del running[monitor_id]
-        return HandOff(now_ms, exceptions, refused, running, wrong_type)
+        return HandOff(now_ms, not_enqueued, refused, running, wrong_type)
 
     @unpacking
     async def _call(self, claim: Claim, messages: list["_Message"]) -> tuple[int, dict[int, Outcome], list[Any]]:
-        """Run the script once, or again where its reply was lost: Redis TIME, outcomes by index from 1, running."""
+        """Run the script, again if its reply was lost: Redis TIME, outcomes by index from 1, [index, overlaps, ...]."""
         args: list[str | bytes | int] = [claim.token, QUEUE, TASK_KEY_PREFIX, TASK_ID_PREFIX]
         for message in messages:
             args += (message.task.monitor_id, message.task.interval * 1000, message.data)
         repeated = False
-        large = len(messages) == 1 and len(messages[0].data) >= LARGE_BYTES
+        large = len(messages) == 1 and messages[0].is_large
         give_up_at = min(claim.ends_at, time.monotonic() + (0 if large else REPEAT_FOR_S))
         backoff = Backoff(0.05, 1.0)
         while True:
             try:
-                now_ms, outcomes, told = await self._hand_off.run(self._redis, self._hand_off_keys, args)
+                now_ms, outcomes, overlaps = await self._hand_off.run(self._redis, self._hand_off_keys, args)
                 break
             except RedisUnavailableError:
                 if time.monotonic() >= give_up_at:
@@ -117,7 +107,8 @@ class AsynqBroker:
                 repeated = True
                 await backoff.wait()
         lost = Outcome.UNCONFIRMED if repeated else Outcome.LOST
-        return now_ms, {i: lost if each == b"lost" else Outcome(each.decode()) for i, each in _pairs(outcomes)}, told
+        named = {index: lost if each == b"lost" else Outcome(each.decode()) for index, each in _pairs(outcomes)}
+        return now_ms, named, overlaps
 
     @unpacking
     async def sweep(self) -> Swept:
@@ -141,7 +132,7 @@ class AsynqBroker:
         for some in chunks([each for each in suspects if len(each) < LARGE_BYTES], _SUSPECTS_AT_ONCE):
             await isolate(some, sweep, leave)
         for some in chunks([each for each in suspects if len(each) >= LARGE_BYTES], 1):
-            await isolate(some, sweep, leave, is_of_dependency=_is_no_fault_of_size)
+            await isolate(some, sweep, leave, is_of_dependency=_is_not_of_size)
         return swept
 
     async def _suspects(self) -> list[bytes]:
@@ -180,9 +171,13 @@ class _Message(msgspec.Struct, frozen=True, gc=False):
     task: HealthCheckTask
     data: bytes
 
+    @property
+    def is_large(self) -> bool:
+        return len(self.data) >= LARGE_BYTES
 
-def _is_no_fault_of_size(error: BaseException) -> bool:
-    """Whether an error that a single large argument met is Redis's, whatever the argument.
+
+def _is_not_of_size(error: BaseException) -> bool:
+    """Whether the error of a call with one large argument is Redis's, and not that of the size.
 
     Redis refuses what is too large by closing the connection, mostly before its reason is read.
     """
@@ -190,18 +185,18 @@ def _is_no_fault_of_size(error: BaseException) -> bool:
 
 
 def _why_refused(message: _Message, error: Exception) -> str:
-    """In words that are the same at each attempt, so that they are logged once."""
+    """The reason, in the same words at each attempt, so that it is logged once."""
     size = f"{math.ceil(len(message.data) / 1000)} kB"
-    # Redis names its limit and ends the connection: by chance the one or the other is seen.
+    # Redis reports its limit and closes the connection: either may be seen first.
     too_large = isinstance(error, RedisUnavailableError) or "invalid bulk length" in str(error)
-    if len(message.data) >= LARGE_BYTES and too_large:
-        return f"Redis, or a limit on the way to it, does not take its {size} (see proto-max-bulk-len)"
+    if message.is_large and too_large:
+        return f"{size} is more than Redis or a proxy accepts; raise proto-max-bulk-len"
     return f"{describe(error)} ({size})"
 
 
 def _calls(messages: list[_Message]) -> Iterator[list[_Message]]:
-    """`messages` as the script is to be given them: a large one alone, after the others."""
-    small = [each for each in messages if len(each.data) < LARGE_BYTES]
+    """`messages` as they are passed to the script: a large one alone, after the others."""
+    small = [each for each in messages if not each.is_large]
     some: list[_Message] = []
     size = 0
     for each in small:
@@ -213,7 +208,7 @@ def _calls(messages: list[_Message]) -> Iterator[list[_Message]]:
     if some:
         yield some
     if len(small) < len(messages):
-        yield from ([each] for each in messages if len(each.data) >= LARGE_BYTES)
+        yield from ([each] for each in messages if each.is_large)
 
 
 def _pairs(flat: list[Any]) -> Iterable[tuple[int, Any]]:
@@ -223,8 +218,8 @@ def _pairs(flat: list[Any]) -> Iterable[tuple[int, Any]]:
 def encode_message(task: HealthCheckTask) -> bytes:
     """asynq's TaskMessage (protobuf, proto3: zero values are absent): type, payload, id, queue, timeout.
 
-    Joined bytes cost 0.2 µs, the protobuf library 3.5. No unique lock: its key is the hash of a payload that holds the
-    time, so it never matched anything.
+    Joining bytes costs 0.2 µs, the protobuf library 3.5. There is no unique lock: its key is a hash of the payload,
+    which contains the time, so that it never matches.
     """
     task_id = (TASK_ID_PREFIX + task.monitor_id).encode()
     return b"".join(

@@ -1,7 +1,7 @@
 """The schedule: which monitor is due when, which claim holds it, and who leads.
 
-One typed method per Lua script; the scripts say what they do to the keys. Only Redis TIME is read, inside them.
-Every method raises RedisError when Redis does not answer, or refuses the call.
+One typed method per Lua script; the scripts document what they do to the keys. The only clock is Redis TIME, read in
+the scripts. Every method raises RedisError if Redis does not answer or refuses the call.
 """
 
 import random
@@ -25,52 +25,52 @@ T = TypeVar("T")
 PRELUDE = lua(__name__, "prelude")
 """Follows the clock in every script of the schedule and of brokers."""
 CALL_LIMIT = 1000
-"""Ids per script call: Lua's unpack ends at 7,999 values."""
+"""Ids per script call: Lua's unpack returns at most 7,999 values."""
 CLOCK_STEP_SLACK_MS = 5000
-"""How far Redis TIME may step (a failover) without sync moving due times because of it."""
+"""A step of Redis TIME (a failover) up to this does not make sync move due times."""
 LONGEST_ID = 64
-"""Bytes. No monitor's id is longer; a longer member of the schedule is removed by the claim that meets it."""
+"""Bytes. No monitor's id is longer; a claim removes longer members of the schedule."""
 CLAIM_WITHIN_S = 2.0
-"""A claim that reaches Redis later than this after it was sent is refused: its sender has given up waiting."""
+"""A claim that reaches Redis later than this is refused: its sender has stopped waiting."""
 LONGEST_LEADER_TTL_S = 60.0
-"""A leader's key that lives longer than this was set by a clock gone wrong; TTLs in use are 10 s."""
+"""A longer TTL of the leader's key was set by a wrong clock; TTLs in use are 10 s."""
 REPORT_AGE_S = 15.0
-"""A replica's report that is older belongs to a replica that is gone."""
+"""An older report is of a replica that no longer runs."""
 
 
 class Claim(msgspec.Struct, frozen=True):
     """Due monitors that this replica alone may hand off until `ends_at`."""
 
     token: str
-    """Compared by every write for this claim; empty where nothing was due."""
+    """Every write for this claim compares it; empty if nothing was due."""
     now_ms: int
     """Redis TIME of the claim."""
     due: Mapping[str, float]
-    """Monitor id to the due time (ms) that was meant, the longest overdue first; also where earlier claims failed."""
+    """By monitor id, the intended due time in ms, also after claims that failed; the longest overdue first."""
     next_due_ms: float | None
-    """Where nothing was due: when the next one will be, if there is any."""
+    """If nothing was due: the earliest due time, if there is one."""
     ends_at: float
-    """time.monotonic() by which the lease has surely not yet run out."""
+    """time.monotonic() until which the lease is certain to last."""
     removed: tuple[str, ...] = ()
-    """Beginnings of the members that were too long to be ids of anything; they have left the schedule."""
+    """Beginnings of the members that were removed because they were too long to be ids."""
 
 
 class Member(msgspec.Struct, frozen=True, gc=False):
-    """A member of due or lease, as it was seen."""
+    """A member of due or lease and its score, as read."""
 
     id: str
     score: str
 
 
 class Placed(msgspec.Struct, frozen=True):
-    """What a `place` changed, and what it left."""
+    """What `place` changed, and what it left alone."""
 
     added: int = 0
     removed: int = 0
     leased: tuple[str, ...] = ()
-    """Left alone, because a claim holds them: their reschedule may still bring the old interval."""
+    """Held by a claim, which may still reschedule them by their old intervals."""
     misaligned: tuple[Member, ...] = ()
-    """Left alone too: their due times fit no tick of the plan, or a worker has read a newer row than the plan is."""
+    """Due at no tick of their plans; or a worker rescheduled them by a newer row."""
 
 
 class Campaign(StrEnum):
@@ -82,23 +82,23 @@ class Campaign(StrEnum):
 
 
 class Campaigned(msgspec.Struct, frozen=True):
-    """The answer to an attempt to lead."""
+    """The result of an attempt to lead."""
 
     result: Campaign
     ttl_s: float
-    """How long the leader's key lives from now; 0 for no end."""
+    """Time to live of the leader's key; 0 for no expiry."""
     holder: str | None
-    """The term that the key held before."""
+    """The previous value of the key."""
     holder_ttl_s: float | None
-    """How long that term's key would have lived; None for no end."""
+    """Time to live that it had left; None for no expiry."""
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What a replica wrote about itself."""
+    """A replica's report about itself."""
 
     node: str
     at_ms: int
-    """Redis TIME at which it was written."""
+    """Redis TIME of the report."""
     text: bytes
 
 
@@ -109,31 +109,31 @@ class Stats(msgspec.Struct, frozen=True):
     due: int
     leased: int
     overdue: int
-    """In due, and their time has come."""
+    """In due, and not later than now."""
     late: int
     """Claimed at least once and not handed off since."""
     oldest_due_ms: float | None
-    """The due time that was meant of the monitor that waits longest, in due or leased; None when none waits."""
+    """Intended due time of the longest overdue monitor, in due or leased; None if none is overdue."""
     oldest_id: str | None
     lease_excess_ms: int
-    """How much later the last lease ends than one that begins now; 0 unless a peer's clock or LEASE_TTL differs."""
+    """How much later the last lease ends than one that begins now; above 0 if a peer's clock or LEASE_TTL differs."""
     leader: str | None
     leader_ttl_ms: int | None
-    """None for a key without an end."""
+    """None for no expiry."""
     problems: tuple[str, ...] = ()
     """Keys that cannot be read, each with the reason."""
     write_refused: str | None = None
-    """Why Redis refused a write."""
+    """Why Redis refused a write, if it did."""
     reports: tuple[Report, ...] = ()
 
     @property
     def oldest_due_age_s(self) -> float:
-        """How long the monitor that waits longest does so, in seconds; 0 when none does."""
+        """Age of the longest overdue monitor in seconds; 0 if none is overdue."""
         return 0.0 if self.oldest_due_ms is None else max(0.0, (self.now_ms - self.oldest_due_ms) / 1000)
 
 
 def chunks(items: list[T], size: int = CALL_LIMIT) -> Iterator[list[T]]:
-    """`items` in runs of at most `size`."""
+    """`items` in chunks of at most `size`."""
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
@@ -149,15 +149,15 @@ class Schedule:
         clock: str = CLOCK,
         monotonic: Callable[[], float] | None = None,
     ) -> None:
-        """`monotonic`: seconds of the process's own clock, which passes as Redis TIME does but for its steps."""
+        """`monotonic` returns seconds of this process; it replaces time.monotonic in tests."""
         self.redis = redis
         self.keys = keys
         self._sets = (keys.due, keys.lease, keys.late)
-        self._monotonic = monotonic or (lambda: time.monotonic())  # noqa: PLW0108 - walks put another in its place
+        self._monotonic = monotonic or (lambda: time.monotonic())  # noqa: PLW0108 - tests patch time.monotonic
         self.lease_ttl_s = lease_ttl_s
         self._lease_ttl_ms = int(lease_ttl_s * 1000)
         self._clock_ahead_ms: float | None = None
-        """Redis TIME less our own clock, as of the latest claim."""
+        """Redis TIME minus `monotonic`, as of the latest claim."""
 
         def script(name: str) -> Script:
             return Script(__name__, name, prelude=clock + PRELUDE)
@@ -178,16 +178,16 @@ class Schedule:
 
     @unpacking
     async def claim(self, limit: int) -> Claim:
-        """Take up to `limit` (at most 1,000) due monitors, the longest overdue first."""
+        """Claim up to `limit` (at most 1,000) due monitors, the longest overdue first."""
         asked_at = time.monotonic()
-        nonce = random.randrange(1024)  # noqa: S311 - tells two claims of one millisecond apart, guards nothing
+        nonce = random.randrange(1024)  # noqa: S311 - distinguishes claims of one millisecond; no secret
         deadline = 0
         if self._clock_ahead_ms is not None:
             deadline = int((self._monotonic() + CLAIM_WITHIN_S) * 1000 + self._clock_ahead_ms)
         now_ms, token, next_due, flat, removed = await self._claim.run(
             self.redis, self._sets, (limit, self._lease_ttl_ms, nonce, deadline, LONGEST_ID)
         )
-        # The latest answer alone counts: after a step of Redis' clock one claim is refused, and the next is not.
+        # From the latest reply alone: after a step of Redis TIME one claim is refused, and the next is not.
         self._clock_ahead_ms = now_ms - self._monotonic() * 1000
         return Claim(
             token=token.decode(),
@@ -200,7 +200,7 @@ class Schedule:
 
     @unpacking
     async def drop(self, claim: Claim, ids: Iterable[str]) -> int:
-        """Take claimed monitors out of the schedule; how many the claim still held."""
+        """Remove claimed monitors from the schedule; returns how many the claim still held."""
         dropped = 0
         for some in chunks(list(ids)):
             dropped += await self._drop.run(self.redis, (self.keys.lease, self.keys.late), (claim.token, *some))
@@ -208,9 +208,9 @@ class Schedule:
 
     @unpacking
     async def give_back(self, claim: Claim, ids: Iterable[str] | None = None, *, delay_s: float = 0.0) -> int:
-        """Make what the claim still holds of `ids` (None: all) due again, as it was or `delay_s` from now.
+        """Make those of `ids` (None: all) that the claim still holds due again, as before or `delay_s` from now.
 
-        At most LONGEST_DELAY_S. Returns how many that were; the due time that was meant is kept for the next claim.
+        `delay_s` is at most LONGEST_DELAY_S. Returns how many; the next claim returns their intended due times.
         """
         given = 0
         delay_ms = int(min(delay_s, LONGEST_DELAY_S) * 1000)
@@ -221,17 +221,17 @@ class Schedule:
 
     @unpacking
     async def reclaim(self, limit: int = CALL_LIMIT) -> int:
-        """Make up to `limit` monitors due again whose lease ran out; how many that were."""
+        """Make up to `limit` monitors due again whose leases have expired; returns how many."""
         reclaimed: int = await self._reclaim.run(self.redis, self._sets, (self._lease_ttl_ms, limit))
         return reclaimed
 
-    # The leader's writes: each names its term, and raises StaleTermError when that is over.
+    # Writes of the leader: each passes its term, and raises StaleTermError if that is over.
 
     @unpacking
     async def place(self, term: str, plans: Iterable[Plan], *, retry: bool = False) -> Placed:
-        """Make the schedule agree with up to 1,000 plans: add, (interval 0 or less) remove, or tell what misaligned.
+        """Make the schedule agree with up to 1,000 plans: add, remove (interval 0 or less), or return as misaligned.
 
-        With `retry`, a monitor that was postponed after a failed attempt is due now: its row may have been mended.
+        With `retry`, monitors that were postponed after a failed attempt become due now.
         """
         pairs = [part for plan in plans for part in (plan.id, max(plan.interval, 0) * 1000)]
         if not pairs:
@@ -253,7 +253,7 @@ class Schedule:
 
     @unpacking
     async def move(self, term: str, misaligned: Iterable[Member], plans: Mapping[str, Plan]) -> int:
-        """Move each whose due time is unchanged to the next tick of its plan, read since; returns how many moved."""
+        """Move each whose due time is unchanged to the next tick of its plan, read since; returns how many."""
         triples = [
             part
             for seen in misaligned
@@ -271,7 +271,7 @@ class Schedule:
 
     @unpacking
     async def remove(self, term: str, key: str, members_seen: Iterable[Member]) -> int:
-        """Take members out of `key` (due or lease) that still have the score they were seen with; how many left."""
+        """Remove members of `key` (due or lease) whose score is unchanged; returns how many."""
         removed = 0
         for some in chunks(list(members_seen)):
             pairs = [part for seen in some for part in (seen.id, seen.score)]
@@ -283,7 +283,7 @@ class Schedule:
 
     @unpacking
     async def expel(self, term: str, key: str, scores: Iterable[str]) -> int:
-        """Take members out of `key` (due or lease) at these scores that are longer than any id; how many left."""
+        """Remove members of `key` (due or lease) at these scores that are too long to be ids; returns how many."""
         expelled = 0
         for some in chunks(list(dict.fromkeys(scores))):
             reply = await self._expel.run(self.redis, (key, self.keys.leader), (term, LONGEST_ID, *some))
@@ -293,7 +293,7 @@ class Schedule:
         return expelled
 
     async def members(self, key: str) -> AsyncIterator[list[Member]]:
-        """Walk `key` (due or lease); what stays in it during the walk is seen, some of it perhaps twice."""
+        """Iterate over `key` (due or lease): every member that stays in it is yielded, perhaps twice."""
         cursor = 0
         while True:
             cursor, page = await self.redis.zscan(key, cursor, count=CALL_LIMIT)
@@ -306,7 +306,7 @@ class Schedule:
 
     @unpacking
     async def campaign(self, held: str, begin: str, ttl_s: float) -> Campaigned:
-        """Renew the term `held` ('' for none), or begin the term `begin` where no replica leads."""
+        """Renew the term `held` ('' for none), or begin the term `begin` if no replica leads."""
         result, ttl_ms, holder, holder_ttl_ms = await self._campaign.run(
             self.redis, (self.keys.leader,), (held, begin, int(ttl_s * 1000), int(LONGEST_LEADER_TTL_S * 1000))
         )
@@ -318,40 +318,28 @@ class Schedule:
         )
 
     async def resign(self, term: str) -> bool:
-        """End `term` now; False when it was over already."""
+        """End `term` now; returns False if it was over."""
         return bool(await self._resign.run(self.redis, (self.keys.leader,), (term,)))
 
     @unpacking
     async def stats(self, *, node: str = "", report: bytes = b"") -> Stats:
-        """Look at the whole; write the report of replica `node`, or (without one) a probe, to see if writes work."""
-        (
-            now_ms,
-            due,
-            leased,
-            overdue,
-            late,
-            meant,
-            oldest_id,
-            lease_excess_ms,
-            leader,
-            ttl,
-            problems,
-            refusal,
-            reports,
-        ) = await self._stats.run(
+        """Read the state. Writes the report of replica `node`, or without one a probe, to find out if writes work."""
+        keys = self.keys
+        now_ms, due, leased, overdue, late, intended, oldest_id, excess, leader, ttl, *more = await self._stats.run(
             self.redis,
-            (self.keys.due, self.keys.lease, self.keys.leader, self.keys.late, self.keys.replicas, self.keys.probe),
+            (keys.due, keys.lease, keys.leader, keys.late, keys.replicas, keys.probe),
             (self._lease_ttl_ms, node, report, int(REPORT_AGE_S * 1000)),
         )
+        problems, refusal, reports = more
         return Stats(
             now_ms=now_ms,
             due=due,
             leased=leased,
             overdue=overdue,
             late=late,
-            oldest_due_ms=float(meant) if meant else None,
+            oldest_due_ms=float(intended) if intended else None,
             oldest_id=_text(oldest_id) or None,
-            lease_excess_ms=lease_excess_ms,
+            lease_excess_ms=excess,
             leader=_text(leader) or None,
             leader_ttl_ms=ttl if ttl >= 0 else None,
             problems=tuple(_text(each) for each in problems),
@@ -365,7 +353,7 @@ class Schedule:
 
 
 def _reports(flat: list[bytes], now_ms: int) -> Iterator[Report]:
-    """The reports of replicas that live; what is of another form is not one."""
+    """The reports of running replicas; ignores other fields."""
     for node, value in zip(flat[::2], flat[1::2], strict=False):
         at, _, text = value.partition(b" ")
         if at.isdigit() and abs(now_ms - int(at)) <= REPORT_AGE_S * 1000:

@@ -422,7 +422,7 @@ async def test_a_refusal_is_told_in_the_same_words_at_each_attempt(bench: Bench,
     for size in range(1_300_001, 1_300_030):
         handed = await bench.broker.hand_off(claim, [HealthCheckTask("big", INTERVAL, 16, b"x" * size)])
         words.add(handed.refused["big"])
-    assert words == {"Redis, or a limit on the way to it, does not take its 1301 kB (see proto-max-bulk-len)"}
+    assert words == {"1301 kB is more than Redis or a proxy accepts; raise proto-max-bulk-len"}
 
 
 async def test_others_go_on_while_a_large_task_is_sent(bench: Bench) -> None:
