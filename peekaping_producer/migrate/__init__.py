@@ -1,8 +1,8 @@
-"""Create the tables that the producer reads, where the API server's own migrations have not made them.
+"""Create the tables that the producer reads, where the API server's own migrations have not created them.
 
-The migrations are plain files, `<dialect>/NNNN_name.sql` (`.json` for mongo), applied in the order of their names and
-written down in the table `peekaping_producer_migrations`. A database that has the monitors and not this table is the
-API server's: nothing is written to it. One module per dialect knows how to look, lock and write.
+The migrations are plain files, `<dialect>/NNNN_name.sql` (`.json` for MongoDB), applied in the order of their names and
+recorded in the table `peekaping_producer_migrations`. A database with monitors and without this table is the API
+server's: nothing is written to it. Each dialect has a module that reads, locks and writes.
 """
 
 import os
@@ -14,13 +14,12 @@ from typing import Protocol
 import msgspec
 
 from peekaping_producer.errors import StoreError
-from peekaping_producer.migrate.files import Migration, migrations
-from peekaping_producer.stores import connections
+from peekaping_producer.migrate.files import LEDGER, Migration, migrations
+from peekaping_producer.stores.errors import CREATE_TABLES
 from peekaping_producer.targets import DatabaseTarget
 
-LEDGER = "peekaping_producer_migrations"
-NO_TABLES = f"no tables (is the database's name right?): {connections.CREATE_TABLES}"
-"""What `migrate --check` reports of an empty database, which it takes for a mistake: most are the API server's."""
+NO_TABLES = f"no tables (is the database's name right?): {CREATE_TABLES}"
+"""What `migrate --check` reports for an empty database, which is probably a mistake: most are the API server's."""
 _TABLES = ("monitors", "proxies", "maintenances", "monitor_maintenances", "heartbeats")
 _COLLECTIONS = ("monitor", "proxies", "maintenance", "monitor_maintenance", "heartbeat")
 
@@ -29,11 +28,11 @@ class Connection(Protocol):
     """A database as a migration sees it. Every method raises StoreError or StoreUnavailableError."""
 
     async def tables(self, names: Sequence[str]) -> set[str]:
-        """Which of these tables are there."""
+        """Which of these tables exist."""
         ...
 
     async def applied(self) -> set[str]:
-        """The names that the ledger holds; to be asked only where there is one."""
+        """The names in the ledger, which must exist."""
         ...
 
     async def run(self, script: str) -> None:
@@ -42,7 +41,7 @@ class Connection(Protocol):
 
 
 class Dialect(Protocol):
-    """What each module of this package offers."""
+    """The functions of each dialect's module."""
 
     CREATE_LEDGER: str
 
@@ -51,24 +50,25 @@ class Dialect(Protocol):
         ...
 
     def reading(self, target: DatabaseTarget) -> AbstractAsyncContextManager[Connection]:
-        """A connection that takes no lock and writes nothing, nor makes a file."""
+        """A connection without a lock; it creates no file."""
         ...
 
     def exclusive(self, target: DatabaseTarget) -> AbstractAsyncContextManager[Connection]:
-        """A connection that no other migration has at the same time, in any process.
+        """A connection that only one migration of all processes has at the same time.
 
-        Where the database can, all that it runs takes effect together, when the block ends well, or not at all.
+        Where the database has transactions for it, all that it runs takes effect when the block ends without an error,
+        or not at all.
         """
         ...
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """How far a database is."""
+    """The state of a database."""
 
     missing: tuple[Migration, ...] = ()
     has_ledger: bool = False
     upstream: bool = False
-    """The tables are the API server's: nothing is ever written."""
+    """The tables are the API server's: nothing is written."""
 
     def __str__(self) -> str:
         if self.upstream:
@@ -83,7 +83,7 @@ class MigrationReport(msgspec.Struct, frozen=True):
 
     before: Standing
     created_file: str | None = None
-    """The SQLite file that this run made."""
+    """The SQLite file that this run created."""
 
     def __str__(self) -> str:
         if not self.before.missing:
@@ -93,20 +93,19 @@ class MigrationReport(msgspec.Struct, frozen=True):
 
 
 async def look(target: DatabaseTarget) -> Standing:
-    """Compare the target's ledger with the migrations that this program has; writes nothing.
+    """Compare the target's ledger with the migrations of this program; write nothing.
 
-    Raises StoreUnavailableError and StoreError as MonitorStore.open() does; StoreError also where the ledger names a
-    migration that this program does not know, where some of the tables are there without a ledger, and where a SQLite
-    file's folder is missing.
+    Raises StoreUnavailableError and StoreError as MonitorStore.open() does; StoreError also where the ledger names an
+    unknown migration, where only some of the tables exist without a ledger, and where a SQLite file has no folder.
     """
     async with dialect_of(target).reading(target) as connection:
         return await _standing(connection, target)
 
 
 async def migrate(target: DatabaseTarget) -> MigrationReport:
-    """Bring the target's tables up to date; safe to repeat, and when several start it at once. Raises what look() does.
+    """Bring the target's tables up to date; safe to repeat, and to run several times at once. Raises what look() does.
 
-    Looked at first, without a lock, so that nothing at all happens to a database where nothing is missing.
+    The first look is without a lock, so that a database where nothing is missing is not touched.
     """
     new_file = _file_to_make(target)
     standing = await look(target)
@@ -120,7 +119,7 @@ async def migrate(target: DatabaseTarget) -> MigrationReport:
 
 
 def scripts(target: DatabaseTarget, standing: Standing) -> list[str]:
-    """The very texts that migrate() runs on a database that stands so."""
+    """The texts that migrate() runs on a database in this state."""
     dialect = dialect_of(target)
     ledger = [dialect.CREATE_LEDGER] if standing.missing and not standing.has_ledger else []
     return ledger + [text for each in standing.missing for text in (each.text, dialect.record(each.name))]
@@ -138,12 +137,14 @@ async def _standing(connection: Connection, target: DatabaseTarget) -> Standing:
         if found:
             raise StoreError(
                 f"{target}: {', '.join(sorted(found))} already exists, but neither {expected[0]} nor {LEDGER} does: "
-                "finish the API server's migrations, or remove what is half made"
+                "finish the API server's migrations, or remove these tables"
             )
         return Standing(tuple(known))
     applied = await connection.applied()
     if newer := sorted(applied - {each.name for each in known}):
-        raise StoreError(f"{target}: {LEDGER} names {', '.join(newer)}, which this version does not know: upgrade it")
+        raise StoreError(
+            f"{target}: {LEDGER} names {', '.join(newer)}, unknown to this version: upgrade peekaping-producer"
+        )
     return Standing(tuple(each for each in known if each.name not in applied), has_ledger=True)
 
 

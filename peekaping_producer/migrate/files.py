@@ -1,4 +1,4 @@
-"""The migrations as files: `migrations/<dialect>/NNNN_name.sql`, or `.json` for mongo."""
+"""The migrations as files: `migrations/<dialect>/NNNN_name.sql`, or `.json` for MongoDB."""
 
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -6,9 +6,14 @@ from pathlib import Path
 
 import msgspec
 
+LEDGER = "peekaping_producer_migrations"
+"""The table of the migrations that were applied."""
+LOCK_TIMEOUT_S = 60.0
+"""How long a migration waits for another replica's."""
+
 
 class Migration(msgspec.Struct, frozen=True):
-    """One file: its name without the ending, and what it holds."""
+    """One file: its name without the suffix, and its content."""
 
     name: str
     text: str

@@ -10,23 +10,23 @@ from uuid import uuid4
 from bson import json_util
 
 from peekaping_producer.errors import StoreError, StoreUnavailableError
+from peekaping_producer.migrate.files import LEDGER, LOCK_TIMEOUT_S
+from peekaping_producer.stores.limits import Limits
 from peekaping_producer.stores.mongo_client import Document, MongoClient, connect
 from peekaping_producer.targets import DatabaseTarget
 
-CREATE_LEDGER = '{"create": "peekaping_producer_migrations"}\n'
+CREATE_LEDGER = f'{{"create": "{LEDGER}"}}\n'
 _LOCK = "peekaping_producer_lock"
-"""A collection of its own, so that the ledger is there only once something was applied."""
-_LOCK_TIMEOUT = 60.0
-"""Seconds to wait for another replica's migration."""
-_LOCK_LEASE = timedelta(seconds=30)
-"""After which a migration is taken for dead; all that it runs may be repeated, should it be alive."""
+"""A collection of its own, so that the ledger exists only after a migration was applied."""
+_LOCK_LEASE_S = 30.0
+"""After which a migration counts as dead; if it is alive, all that it runs may be repeated."""
 _DUPLICATE_KEY = 11000
 
 
 def record(name: str) -> str:
     """The command that writes `name` into the ledger."""
     update = {"q": {"_id": name}, "u": {"$currentDate": {"applied_at": True}}, "upsert": True}
-    return json_util.dumps({"update": "peekaping_producer_migrations", "updates": [update]}) + "\n"
+    return json_util.dumps({"update": LEDGER, "updates": [update]}) + "\n"
 
 
 class MongoConnection:
@@ -37,15 +37,15 @@ class MongoConnection:
         self._target = target
 
     async def tables(self, names: Sequence[str]) -> set[str]:
-        """Which of these collections are there."""
+        """Which of these collections exist."""
         return await self._client.collections() & set(names)
 
     async def applied(self) -> set[str]:
-        """The names that the ledger holds."""
-        return {each.document["_id"] for each in await self._client.find("peekaping_producer_migrations", {}, ["_id"])}
+        """The names in the ledger."""
+        return {each.document["_id"] for each in await self._client.find(LEDGER, {}, ["_id"])}
 
     async def run(self, script: str) -> None:
-        """Run the commands of one text, one a line."""
+        """Run the commands of one text, one in each line."""
         for line in filter(None, script.splitlines()):
             await self.command(json_util.loads(line))
 
@@ -54,19 +54,19 @@ class MongoConnection:
         reply = await self._client.command(document)
         codes = {error.get("code") for error in reply.get("writeErrors", ())}
         if unexpected := codes - {expected}:
-            raise StoreError(f"{self._target}: the server refuses a command (error {unexpected.pop()})")
+            raise StoreError(f"{self._target}: the server rejected a command (error {unexpected.pop()})")
         return not codes
 
     async def now(self) -> datetime:
-        """The server's clock, since replicas' own may differ; by hello's old name, which every server knows."""
+        """The server's clock, since those of replicas may differ; by hello's old name, which every server supports."""
         moment: datetime = (await self._client.command({"isMaster": 1}))["localTime"]
         return moment
 
 
 @asynccontextmanager
 async def reading(target: DatabaseTarget) -> AsyncIterator[MongoConnection]:
-    """A client that writes nothing as long as it is asked for nothing else."""
-    client, _ = await connect(target, 1)
+    """A client without a lock."""
+    client = await connect(target, 1, Limits())
     try:
         yield MongoConnection(client, target)
     finally:
@@ -74,14 +74,16 @@ async def reading(target: DatabaseTarget) -> AsyncIterator[MongoConnection]:
 
 
 @asynccontextmanager
-async def exclusive(target: DatabaseTarget) -> AsyncIterator[MongoConnection]:
-    """A client that holds the lock, which is one document with an owner and an end."""
+async def exclusive(
+    target: DatabaseTarget, *, lock_timeout_s: float = LOCK_TIMEOUT_S, lock_lease_s: float = _LOCK_LEASE_S
+) -> AsyncIterator[MongoConnection]:
+    """A client with the lock, which is one document with an owner and an end."""
     owner = uuid4().hex
     async with reading(target) as connection:
-        give_up_at = time.monotonic() + _LOCK_TIMEOUT
-        while not await _took_lock(connection, owner):
+        give_up_at = time.monotonic() + lock_timeout_s
+        while not await _took_lock(connection, owner, timedelta(seconds=lock_lease_s)):
             if time.monotonic() > give_up_at:
-                raise StoreUnavailableError(f"{target}: another migration still runs after {_LOCK_TIMEOUT:g} s")
+                raise StoreUnavailableError(f"{target}: another migration still runs after {lock_timeout_s:g} s")
             await asyncio.sleep(0.05)
         try:
             yield connection
@@ -91,12 +93,12 @@ async def exclusive(target: DatabaseTarget) -> AsyncIterator[MongoConnection]:
                 await connection.command({"delete": _LOCK, "deletes": [mine]})
 
 
-async def _took_lock(connection: MongoConnection, owner: str) -> bool:
-    """Upserting a free or an expired lock works; a live one does not fit, and then its id is taken twice."""
+async def _took_lock(connection: MongoConnection, owner: str, lease: timedelta) -> bool:
+    """Upsert a free or an expired lock; the filter does not match a live one, and its id is then a duplicate."""
     now = await connection.now()
     taking = {
         "q": {"_id": "migrate", "until": {"$lt": now}},
-        "u": {"$set": {"owner": owner, "until": now + _LOCK_LEASE}},
+        "u": {"$set": {"owner": owner, "until": now + lease}},
         "upsert": True,
     }
     return await connection.command({"update": _LOCK, "updates": [taking]}, expected=_DUPLICATE_KEY)

@@ -1,11 +1,17 @@
 """Migrations of Postgres: one transaction under an advisory lock, behind a pooler in transaction mode too."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from peekaping_producer.stores import postgres
+from peekaping_producer.migrate.files import LOCK_TIMEOUT_S
+from peekaping_producer.migrate.sql import SqlConnection, record
+from peekaping_producer.stores.limits import Limits
+from peekaping_producer.stores.postgres import PostgresConnection, PostgresDriver, translated
+from peekaping_producer.stores.rows import Row
 from peekaping_producer.targets import DatabaseTarget
+
+__all__ = ["CREATE_LEDGER", "exclusive", "reading", "record"]
 
 CREATE_LEDGER = """\
 CREATE TABLE peekaping_producer_migrations (
@@ -13,59 +19,42 @@ CREATE TABLE peekaping_producer_migrations (
     applied_at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP
 );
 """
-# to_regclass() would answer from a cache that waiting for the advisory lock does not bring up to date.
-_TABLES = "SELECT relname FROM pg_class WHERE relname = ANY($1::text[]) AND pg_table_is_visible(oid)"
 _LOCK = 0x7065656B
 """The advisory lock's key; any number that other programs on the database do not use."""
-_LOCK_TIMEOUT = 60.0
-"""Seconds to wait for another replica's migration."""
 
 
-def record(name: str) -> str:
-    """The statement that writes `name` into the ledger."""
-    return f"INSERT INTO peekaping_producer_migrations (name) VALUES ('{name}');\n"  # noqa: S608 - a file of ours
+class _Connection(SqlConnection):
+    # to_regclass() would answer from a cache that waiting for the advisory lock does not update.
+    tables_among = "SELECT relname FROM pg_class WHERE relname IN ({}) AND pg_table_is_visible(oid)"
 
-
-class PostgresConnection:
-    """See Connection."""
-
-    def __init__(self, connection: Any, target: DatabaseTarget) -> None:
+    def __init__(self, connection: PostgresConnection, target: DatabaseTarget) -> None:
         self._connection = connection
         self._target = target
 
-    async def tables(self, names: Sequence[str]) -> set[str]:
-        """Which of these tables are there, by the search path."""
-        return {row[0] for row in await self._fetch(_TABLES, names)}
-
-    async def applied(self) -> set[str]:
-        """The names that the ledger holds."""
-        return {row[0] for row in await self._fetch("SELECT name FROM peekaping_producer_migrations")}
-
     async def run(self, script: str) -> None:
-        """Run the statements of one text."""
-        with postgres.translated(self._target):
+        with translated(self._target):
             await self._connection.execute(script)
 
-    async def _fetch(self, statement: str, *values: object) -> Any:
-        with postgres.translated(self._target):
-            return await self._connection.fetch(statement, *values)
+    async def fetch(self, statement: str) -> list[Row]:
+        with translated(self._target):
+            rows: list[Any] = await self._connection.fetch(statement)
+            return rows
 
 
 @asynccontextmanager
-async def reading(target: DatabaseTarget) -> AsyncIterator[PostgresConnection]:
-    """A connection that takes no lock."""
-    driver = postgres.PostgresDriver(target, command_timeout=_LOCK_TIMEOUT)
-    connection = await driver.connect()
+async def reading(target: DatabaseTarget) -> AsyncIterator[SqlConnection]:
+    """A connection without a lock."""
+    connection = await PostgresDriver(target, Limits(), command_timeout=LOCK_TIMEOUT_S).connect()
     try:
-        yield PostgresConnection(connection, target)
+        yield _Connection(connection, target)
     finally:
         with suppress(Exception):  # what was raised before counts
-            driver.abort(connection)
+            connection.abort()
 
 
 @asynccontextmanager
-async def exclusive(target: DatabaseTarget) -> AsyncIterator[PostgresConnection]:
-    """One transaction: all or nothing, and the lock ends with it. Without its commit the connection's end undoes it."""
+async def exclusive(target: DatabaseTarget) -> AsyncIterator[SqlConnection]:
+    """One transaction, with which the lock ends. Without a commit, closing the connection rolls it back."""
     async with reading(target) as alone:
         await alone.run("BEGIN")
         await alone.run(f"SELECT pg_advisory_xact_lock({_LOCK})")

@@ -1,7 +1,4 @@
-"""Where monitors come from: one protocol, one module per database.
-
-`store_for` picks the module by the settings' database type.
-"""
+"""Where monitors come from: one protocol, and one Store with a driver and a session for each database."""
 
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, runtime_checkable
@@ -9,21 +6,19 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from peekaping_producer.monitors.monitor import MonitorDetails, Plan
+from peekaping_producer.stores.limits import Limits
 from peekaping_producer.targets import DatabaseTarget
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """What one load found. An id in none of the first three has no row (yet, or any more)."""
+    """What one load found. An id in none of the first three has no row."""
 
     checks: dict[str, MonitorDetails]
-    """By monitor id, inactive monitors included: the worker needs the row as evidence before it drops."""
+    """By monitor id, inactive monitors included: a worker drops a monitor only when its row shows that it should."""
     broken: dict[str, str]
-    """Rows that cannot be read, by monitor id, with the reason in words and without the row's secrets."""
+    """Rows that cannot be read, by monitor id, with the reason, which contains no secret of the row."""
     waiting: dict[str, str] = {}
-    """Rows that were read while a table that their task needs did not answer, by monitor id, with the reason.
-
-    They are to be tried again later.
-    """
+    """Rows to be read again, since a table that their task needs did not answer; by monitor id, with the reason."""
     degraded: dict[str, str] = {}
     """Tables whose last known content was used, by name, with the reason."""
 
@@ -31,17 +26,17 @@ class Loaded(msgspec.Struct, frozen=True):
 class Session(Protocol):
     """One connection, held by one user at a time.
 
-    - A session is safe to use for several reads one after another, never for two at once.
+    - A session may be used for several reads one after another, never for two at once.
     - Every method raises StoreUnavailableError when the connection breaks or the server does not answer in time;
-      the session must then be left, and its connection is not given to anybody again.
-    - Every method raises StoreError when the tables are no longer those that open() saw.
+      leave the session then: its connection is not used again.
+    - Every method raises StoreError when a table or column is gone since open().
     """
 
     async def load(self, ids: list[str]) -> Loaded:
         """Read all that the tasks of up to 1,000 monitors need: one statement for each table that is needed.
 
-        Two for monitors without windows, proxies and heartbeats, five at most. What is unreadable, too large or needs
-        a table that does not answer is left out and named. Ids that are no ids of this database are not found.
+        Two for monitors without windows, proxies and heartbeats, five at most. A monitor that is unreadable, too large
+        or needs a table that does not answer is left out and named. Invalid ids are not found.
         """
         ...
 
@@ -55,18 +50,18 @@ class Session(Protocol):
     async def page_of_plans(self, after: str | None, limit: int) -> list[Plan]:
         """The next `limit` active rows in the order of their ids, after id `after`, the end of the last page.
 
-        A row that cannot be scheduled is among them, with interval 0 and a problem. If what is wrong is its id, the
-        plan's id is a name that begins with a question mark where the database could hold anything; no id does.
+        A row that cannot be scheduled is among them, with interval 0 and a problem. Where the id column may hold any
+        value, an invalid id is replaced by a name that begins with a question mark, as no id does.
 
-        Keyset paging: a row that exists during the whole walk is seen exactly once, whatever changes around it.
+        Keyset paging: a row that exists during the whole walk is seen exactly once, whatever other rows do.
         Fewer than `limit` rows end the walk.
         """
         ...
 
     async def ping(self) -> None:
-        """Read one monitor as load() does, without large texts: a lock on `monitors`, or a missing right, shows.
+        """Read one monitor as load() does, without large texts: a lock or a missing right fails both.
 
-        It also keeps an idle connection alive on its way through NATs and load balancers.
+        It also keeps an idle connection alive in NATs and load balancers.
         """
         ...
 
@@ -77,8 +72,8 @@ class MonitorStore(Protocol):
 
     - `open()` raises StoreUnavailableError when a later attempt may succeed, StoreError when it will not
       (wrong password, unknown database, a missing table: the message says to run migrate).
-    - `session()` waits for a free connection of a bounded pool; entering it raises StoreUnavailableError after the
-      store's timeout. A broken connection is replaced by the next `session()`: nobody has to reopen the store.
+    - `session()` waits for a free connection of a bounded pool; entering it raises StoreUnavailableError after
+      `acquire_s`. The next `session()` replaces a broken connection: a store is never opened again for that.
     - `close()` may be called at any time, also twice.
     """
 
@@ -91,7 +86,7 @@ class MonitorStore(Protocol):
         ...
 
     def is_id(self, text: str) -> bool:
-        """Whether `text` can be a monitor id of this database, in the very form the database prints it.
+        """Whether `text` can be a monitor id of this database, in the form that the database prints.
 
         Postgres: a lower-case UUID. MongoDB: an ObjectId. MySQL: 1 to 64 printable ASCII characters. SQLite: 1 to 64
         characters of any kind but NUL.
@@ -99,7 +94,7 @@ class MonitorStore(Protocol):
         ...
 
     async def ping(self) -> None:
-        """Read one monitor, see Session.ping; raises StoreError, StoreUnavailableError where there is no answer."""
+        """Read one monitor, see Session.ping. Raises StoreError; StoreUnavailableError where there is no answer."""
         ...
 
     async def close(self) -> None:
@@ -107,26 +102,30 @@ class MonitorStore(Protocol):
         ...
 
 
-def store_for(target: DatabaseTarget, *, connections: int) -> MonitorStore:
-    """The store for a target's dialect, holding at most `connections` connections, yet to be opened.
+def store_for(target: DatabaseTarget, *, connections: int, limits: Limits = Limits()) -> MonitorStore:  # noqa: B008
+    """The store for a target's dialect, with at most `connections` connections, not opened yet.
 
-    Raises ConfigError for what a DATABASE_URL says in vain, and for TLS files that cannot be used.
+    Raises ConfigError for unsupported parameters of a DATABASE_URL, and for TLS files that cannot be used.
     """
     # Imported when used: a driver that is not needed costs start-up time and memory.
+    from peekaping_producer.stores.store import Store
+
     match target.dialect:
         case "postgres":
-            from peekaping_producer.stores.postgres import PostgresStore
+            from peekaping_producer.stores.postgres import PostgresDriver, PostgresSession
 
-            return PostgresStore(target, connections)
+            return Store(PostgresDriver(target, limits), PostgresSession, connections)
         case "mysql":
-            from peekaping_producer.stores.mysql import MysqlStore
+            from peekaping_producer.stores.mysql import MysqlSession
+            from peekaping_producer.stores.mysql_connections import MysqlDriver
 
-            return MysqlStore(target, connections)
+            return Store(MysqlDriver(target, limits), MysqlSession, connections)
         case "mongo":
-            from peekaping_producer.stores.mongo import MongoStore
+            from peekaping_producer.stores.mongo import MongoDriver, MongoSession
 
-            return MongoStore(target, connections)
+            return Store(MongoDriver(target, limits, connections), MongoSession, connections)
         case "sqlite":
-            from peekaping_producer.stores.sqlite import SqliteStore
+            from peekaping_producer.stores.sqlite import SqliteSession
+            from peekaping_producer.stores.sqlite_connection import SqliteDriver
 
-            return SqliteStore(target, connections)
+            return Store(SqliteDriver(target, limits), SqliteSession, connections)

@@ -1,57 +1,57 @@
-"""Finding the way into a database: the login that is accepted, and the address that answers."""
+"""Connect to a database: find the login that it accepts, and the address that answers."""
 
 import asyncio
 import ipaddress
 import socket
 import time
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import TypeVar
 from urllib.parse import unquote
 
 import structlog
 
 from peekaping_producer.errors import StoreError, StoreUnavailableError
-from peekaping_producer.stores import connections
+from peekaping_producer.stores.errors import LoginRefusedError, quoted, where
+from peekaping_producer.stores.limits import Limits
+from peekaping_producer.stores.pool import C, Driver
 from peekaping_producer.targets import DatabaseTarget
 
 log = structlog.stdlib.get_logger()
 T = TypeVar("T")
 
 
-class LoginRefusedError(StoreError):
-    """The server refuses the user, the password or the database's name."""
+class ServerDriver(Driver[C]):
+    """A driver that looks for the login that is accepted and the address that answers, and keeps both."""
 
-
-class Connector(Generic[T]):
-    """Makes connections of one driver; remembers the login that was accepted and the address that answered.
-
-    `attempt` connects to one address by one reading of the target, and raises StoreErrors only.
-    """
-
-    def __init__(self, target: DatabaseTarget, attempt: Callable[[DatabaseTarget, str], Awaitable[T]]) -> None:
+    def __init__(self, target: DatabaseTarget, limits: Limits) -> None:
+        super().__init__(target, limits)
         self._readings: Sequence[DatabaseTarget] = target.readings
-        self._attempt = attempt
         self._answered: str | None = None
 
-    async def connect(self) -> T:
-        """A new connection; what is raised is the first refusal, or the failure of the address tried last."""
+    @abstractmethod
+    async def attempt(self, reading: DatabaseTarget, address: str) -> C:
+        """Connect to one address by one reading of the target. Raises StoreErrors only."""
+
+    async def connect(self) -> C:
+        """A new connection. Raises the first refusal, or the failure of the last address."""
         accepted, connection = await log_in(self._readings, self._reach)
         self._readings = (accepted,)
         return connection
 
-    async def _reach(self, reading: DatabaseTarget) -> T:
-        """Try one address after another; each has its share of what is left of ACQUIRE_TIMEOUT."""
-        give_up_at = time.monotonic() + connections.ACQUIRE_TIMEOUT
-        addresses = await addresses_of(reading)
+    async def _reach(self, reading: DatabaseTarget) -> C:
+        """Try one address after another; each has its share of the time that is left."""
+        give_up_at = time.monotonic() + self.limits.acquire_s
+        addresses = await addresses_of(reading, self.limits.acquire_s)
         addresses.sort(key=lambda address: address != self._answered)
         failure: StoreError | None = None
         for tried, address in enumerate(addresses):
             share_s = (give_up_at - time.monotonic()) / (len(addresses) - tried)
             try:
                 async with asyncio.timeout(share_s):
-                    connection = await self._attempt(reading, address)
+                    connection = await self.attempt(reading, address)
             except TimeoutError:
-                failure = StoreUnavailableError(f"{connections.where(reading)}: no answer in time")
+                failure = StoreUnavailableError(f"{where(reading)}: no answer in time")
             except StoreUnavailableError as error:
                 failure = error
             else:
@@ -59,7 +59,7 @@ class Connector(Generic[T]):
                 return connection
         if len(addresses) > 1:
             failure = StoreUnavailableError(f"{failure} (the last address of {', '.join(addresses)})")
-        raise failure or StoreUnavailableError(f"{connections.where(reading)}: its host has no address")
+        raise failure or StoreUnavailableError(f"{where(reading)}: the host has no address")
 
 
 async def log_in(
@@ -103,24 +103,24 @@ def _form(refused: str, accepted: str) -> str:
     return "as written" if unquote(accepted) == refused else "without what surrounds it"
 
 
-async def addresses_of(target: DatabaseTarget) -> list[str]:
-    """The addresses of the target's host, in the resolver's order; a path of a Unix socket as it is.
+async def addresses_of(target: DatabaseTarget, within_s: float) -> list[str]:
+    """The addresses of the target's host, in the resolver's order; the path of a Unix socket unchanged.
 
-    Raises StoreUnavailableError where the name is not known, for it may be later, and StoreError for what is no name.
+    Raises StoreUnavailableError for an unknown name, which may exist later, and StoreError for an invalid one.
     """
     host = (target.host or "").removeprefix("[").removesuffix("]")
     if host.startswith("/") or _is_address(host):
         return [host]
     try:
-        async with asyncio.timeout(connections.ACQUIRE_TIMEOUT):
+        async with asyncio.timeout(within_s):
             found = await asyncio.get_running_loop().getaddrinfo(host, target.port, type=socket.SOCK_STREAM)
     except TimeoutError:
-        raise StoreUnavailableError(f"{connections.where(target)}: its host name is not resolved in time") from None
+        raise StoreUnavailableError(f"{where(target)}: the host name was not resolved in time") from None
     except UnicodeError:
-        raise StoreError(f"{connections.where(target)}: DB_HOST: expected a host name or address") from None
+        raise StoreError(f"{where(target)}: DB_HOST: expected a host name or an address") from None
     except OSError as error:
-        reason = connections.quoted(error.strerror or type(error).__name__)
-        raise StoreUnavailableError(f"{connections.where(target)}: cannot resolve the host name: {reason}") from None
+        reason = quoted(error.strerror or type(error).__name__)
+        raise StoreUnavailableError(f"{where(target)}: cannot resolve the host name: {reason}") from None
     return list(dict.fromkeys(str(each[4][0]) for each in found))
 
 

@@ -1,13 +1,11 @@
 """MongoDB, with the collections and fields of the API server's Go models.
 
-A document may lack any field: then it counts as Go's zero value, as it does there. What a field may hold beyond its
-type is what Go's driver decodes: a whole number as a double, a number as a boolean, null as zero.
+A document may lack any field, which is then read as Go's zero value, as the API server reads it. Beyond a field's type,
+what Go's driver decodes is read as well: a whole number as a double, a number as a boolean, null as zero.
 """
 
-import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -18,19 +16,21 @@ from bson import Code, Int64, ObjectId
 from peekaping_producer.errors import StoreError, StoreUnavailableError
 from peekaping_producer.monitors.maintenance import MaintenanceWindow
 from peekaping_producer.monitors.monitor import Heartbeat, Monitor, Plan, Proxy
-from peekaping_producer.stores import Loaded, connections
-from peekaping_producer.stores.loading import Loader
+from peekaping_producer.stores.errors import CREATE_TABLES, where
+from peekaping_producer.stores.limits import Limits
 from peekaping_producer.stores.mongo_client import Document, MongoClient, Read, connect
+from peekaping_producer.stores.pool import Driver
 from peekaping_producer.stores.rows import Row, plan_of
+from peekaping_producer.stores.store import StoreSession
 from peekaping_producer.targets import DatabaseTarget
 
 _OBJECT_ID = re.compile("[0-9a-f]{24}")
 _FIRST = ObjectId(bytes(12))
 _ACTIVE = {"active": {"$nin": [False, None, 0]}}
-"""As Go's zero value is false; what is neither that nor true is a problem to report."""
+"""Go's zero value is false; a value that is neither false nor true is reported as a problem."""
 _BEHIND_OBJECT_IDS = {"_id": {"$type": [8, 9, 17, 11, 127]}}
 _KINDS_BEHIND = {"bool", "datetime", "DatetimeMS", "Timestamp", "Regex", "MaxKey"}
-"""The types of ids that the order of `_id` has behind ObjectIds."""
+"""The types that are sorted behind ObjectIds in the order of `_id`."""
 
 
 def _names(struct: type[msgspec.Struct]) -> list[str]:
@@ -39,8 +39,8 @@ def _names(struct: type[msgspec.Struct]) -> list[str]:
 
 
 _MONITOR = [*_names(Monitor), "proxy_id"]
-# For each monitor one step in the index on (monitor_id, time). Grouping all heartbeats by monitor could be answered so
-# too, but where the server does not see it, that reads years of heartbeats.
+# For each monitor one step in the index on (monitor_id, time). To group all heartbeats by monitor is as fast only where
+# the server uses that index; otherwise it reads years of heartbeats.
 _LATEST_HEARTBEAT: list[Document] = [
     {"$project": {"_id": 1}},
     {
@@ -64,25 +64,15 @@ class Undecodable:
     """Stands for the values of a document that the driver cannot decode."""
 
 
-class MongoSession:
-    """A turn among those who may read at the same time; see Session. The driver finds a connection for each read."""
+class MongoSession(StoreSession[MongoClient]):
+    """A place among the sessions that may read at the same time; see Session."""
 
-    def __init__(self, client: MongoClient, loader: Loader) -> None:
-        self._client = client
-        self._loader = loader
-
-    async def load(self, ids: list[str]) -> Loaded:
-        """One operation for each collection that is needed."""
-        return await self._loader.load(self, list(filter(_OBJECT_ID.fullmatch, ids)))
-
-    async def plans(self, ids: list[str]) -> dict[str, Plan]:
-        """One operation."""
-        return await self._loader.plans(self, list(filter(_OBJECT_ID.fullmatch, ids)))
+    is_id = staticmethod(_OBJECT_ID.fullmatch)
 
     async def page_of_plans(self, after: str | None, limit: int) -> list[Plan]:
-        """One operation, along `_id`; at the end of a walk another, for ids that are none and lie behind all ObjectIds.
+        """One operation, along `_id`; at the end of a walk another one, for invalid ids that sort behind all ObjectIds.
 
-        Those that lie before them are at the beginning of the first page.
+        Those that sort before ObjectIds are at the beginning of the first page.
         """
         if after is None:
             return [_plan(each) for each in await self._find_plans({}, limit)]
@@ -95,17 +85,23 @@ class MongoSession:
         return [_plan(each) for each in found]
 
     async def _find_plans(self, beyond: Document, limit: int) -> list[Read]:
-        return await self._client.find("monitor", _ACTIVE | beyond, ["active", "interval"], limit=limit)
+        return await self._find("monitor", _ACTIVE | beyond, ["active", "interval"], limit=limit)
+
+    async def check_tables(self) -> None:
+        """See that the monitors are there: MongoDB makes the other collections when first written to."""
+        async with self.held.using() as client:
+            if "monitor" not in await client.collections():
+                raise StoreError(f"{self._target}: there is no collection monitor; {CREATE_TABLES}")
 
     async def ping(self) -> None:
         """Read a monitor with the fields that load() reads, but for its config."""
-        await self._client.find("monitor", {}, [name for name in _MONITOR if name != "config"], limit=1)
+        await self._find("monitor", {}, [name for name in _MONITOR if name != "config"], limit=1)
 
     async def fetch(self, table: str, keys: Sequence[str], most: int, within_s: float) -> list[Row]:
         """See Source."""
         ids = [ObjectId(key) for key in keys if _OBJECT_ID.fullmatch(key)]
         among, by_monitor = {"_id": {"$in": ids}}, {"monitor_id": {"$in": ids}}
-        find = partial(self._client.find, most=most, within_s=within_s)
+        find = partial(self._find, most=most, within_s=within_s)
         match table:
             case "monitors":
                 found = await find("monitor", among, _MONITOR, expected=ids)
@@ -119,71 +115,46 @@ class MongoSession:
                 return [(str(monitor_id), 0, str(window_id)) for monitor_id, window_id in links]
             case "maintenances":
                 latest_first = [("updated_at", -1), ("_id", 1)]
-                found = await find(
-                    "maintenance", among | {"active": True}, _names(MaintenanceWindow), sort=latest_first
-                )
+                active = among | {"active": True}
+                found = await find("maintenance", active, _names(MaintenanceWindow), sort=latest_first)
                 return [_row(MaintenanceWindow, each) for each in found]
             case "proxies":
                 return [_row(Proxy, each) for each in await find("proxies", among, _names(Proxy))]
             case _:
                 pipeline = [{"$match": among}, *_LATEST_HEARTBEAT]
-                found = await self._client.aggregate("monitor", pipeline, most=most, within_s=within_s, expected=ids)
+                async with self.held.using() as client:
+                    found = await client.aggregate("monitor", pipeline, most=most, within_s=within_s, expected=ids)
                 return [_row(Heartbeat, each, "latest") for each in found]
 
+    async def _find(self, collection: str, wanted: Document, fields: Sequence[str], **options: Any) -> list[Read]:
+        async with self.held.using() as client:
+            return await client.find(collection, wanted, fields, **options)
 
-class MongoStore:
-    """A MonitorStore on MongoDB with at most `size` connections, beside those by which the driver watches servers."""
 
-    def __init__(self, target: DatabaseTarget, size: int) -> None:
-        self._target = target
+class MongoDriver(Driver[MongoClient]):
+    """All sessions share one client, which makes, checks and replaces its connections itself."""
+
+    def __init__(self, target: DatabaseTarget, limits: Limits, size: int) -> None:
+        super().__init__(target, limits)
         self._size = size
-        self._loader = Loader()
-        MongoClient(target, size)  # refuses what cannot be used; it connects to nothing until it is asked something
         self._client: MongoClient | None = None
-        self._free = asyncio.Semaphore(0)
+        MongoClient(target, size, limits)  # raises ConfigError; it connects to nothing before its first read
 
-    async def open(self) -> None:
-        """See that the server answers, and has the monitors: the other collections are made when first written to."""
-        await self.close()
-        self._free = asyncio.Semaphore(self._size)
-        self._client, collections = await connect(self._target, self._size)
-        if "monitor" not in collections:
-            await self.close()
-            raise StoreError(f"{self._target}: there is no collection monitor; {connections.CREATE_TABLES}")
+    async def prepare(self) -> None:
+        """Log in."""
+        self._client = await connect(self.target, self._size, self.limits)
 
-    @asynccontextmanager
-    async def session(self) -> AsyncIterator[MongoSession]:
-        """Wait up to ACQUIRE_TIMEOUT for a turn."""
-        client, free = self._opened(), self._free
-        try:
-            async with asyncio.timeout(connections.ACQUIRE_TIMEOUT):
-                await free.acquire()
-        except TimeoutError:
-            raise StoreUnavailableError(f"{self._target}: no answer in time") from None
-        try:
-            yield MongoSession(client, self._loader)
-        finally:
-            free.release()
-
-    def is_id(self, text: str) -> bool:
-        """Whether `text` is an ObjectId as Go prints it."""
-        return _OBJECT_ID.fullmatch(text) is not None
-
-    async def ping(self) -> None:
-        """A trivial command."""
-        async with self.session() as session:
-            await session.ping()
+    async def connect(self) -> MongoClient:
+        """See Driver."""
+        if self._client is None:
+            raise StoreUnavailableError(f"{where(self.target)}: the store is not open")
+        return self._client
 
     async def close(self) -> None:
-        """Close the connections; what still reads fails."""
+        """Close the client; what still reads fails."""
         client, self._client = self._client, None
         if client is not None:
             await client.close()
-
-    def _opened(self) -> MongoClient:
-        if self._client is None:
-            raise StoreUnavailableError(f"{self._target}: the store is not open")
-        return self._client
 
 
 def _plan(read: Read) -> Plan:
@@ -202,7 +173,7 @@ def _schedule(read: Read) -> tuple[Any, Any]:
 
 
 def _row(struct: type[msgspec.Struct], read: Read, inside: str = "") -> Row:
-    """A row of loading's Source, of the document or of the one inside it, as Go's driver would decode each value."""
+    """A row as Source returns it, of the document or of one inside it; each value as Go's driver would decode it."""
     document, fields = read.document, _FIELDS[struct]
     if read.whole:
         source = document[inside] if inside else document
@@ -213,7 +184,7 @@ def _row(struct: type[msgspec.Struct], read: Read, inside: str = "") -> Row:
 
 
 def _decoded(wanted: Any, value: Any) -> Any:
-    """The driver's own kinds of int and str must not leave this file: what encodes the payload takes none of them."""
+    """A value without the driver's own types of int and str, which the payload's encoder rejects."""
     kind = type(value)
     if kind is wanted:
         return value

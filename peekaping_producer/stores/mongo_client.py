@@ -1,8 +1,8 @@
-"""MongoDB's driver, as far as we use it. This file alone knows which driver that is.
+"""MongoDB's driver, as far as this program uses it. No other module imports it.
 
-It is motor, which is past its end of life: critical fixes end in May 2027. PyMongo's own asyncio client has the same
-methods, so that the move is this file's constructor, the `await` that its aggregate() wants, and its close(). Motor is
-the default as long as Python 3.11 is supported, where a cancellation can get lost inside the other.
+It is motor, which is deprecated: critical fixes end in May 2027. PyMongo's own asyncio client has the same methods, so
+that a move changes only the constructor, the call of aggregate() (to be awaited) and close() in this file. Motor stays
+while Python 3.11 is supported, where PyMongo's client can lose a cancellation.
 """
 
 import asyncio
@@ -33,14 +33,20 @@ from pymongo.errors import (
 )
 
 from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
-from peekaping_producer.stores import connections
-from peekaping_producer.stores.connector import LoginRefusedError, addresses_of, log_in
-from peekaping_producer.stores.loading import BadRowsError, CanceledError, LateError
+from peekaping_producer.stores.connector import addresses_of, log_in
+from peekaping_producer.stores.errors import (
+    BadRowsError,
+    CanceledError,
+    LoginRefusedError,
+    as_store_errors,
+)
+from peekaping_producer.stores.limits import Limits
+from peekaping_producer.stores.tls import ssl_context
 from peekaping_producer.targets import DatabaseTarget
 
-# The driver logs each command and its reply at debug, and in these are passwords of proxies.
+# The driver logs each command and its reply at debug, with passwords of proxies in them.
 logging.getLogger("pymongo").setLevel(logging.WARNING)
-# It advertises where a host is one of Azure Cosmos DB or Amazon DocumentDB: lines on stderr that are not ours.
+# The driver prints an advertisement to stderr for hosts of Azure Cosmos DB and Amazon DocumentDB.
 warnings.filterwarnings("ignore", r"You appear to be connected to a (CosmosDB|DocumentDB) cluster", UserWarning)
 
 Document = dict[str, Any]
@@ -68,12 +74,9 @@ _REASONS = (
     "timed out",
 )
 _MOST_IDLE_MS = 45_000
-"""After which an idle connection is replaced: a firewall may drop it without a word."""
+"""After which an idle connection is replaced: a firewall may drop it silently."""
 _LARGEST_DOCUMENT = 16 * 2**20
-_STREAM_BYTES = 64 * 2**20
-_ANSWER_WITHIN_S = 1.0
-"""What the server has beyond its limit to report that it is over."""
-# What Python cannot hold comes as it is, to break one value and not the document: far dates, and texts no UTF-8.
+# What Python cannot represent (far dates, invalid UTF-8) must break one value and not the document.
 _DECODING: CodecOptions[Document] = CodecOptions(
     tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO, unicode_decode_error_handler="replace"
 )
@@ -82,7 +85,7 @@ _LARGEST_BATCH = 100_000
 
 
 class Read(NamedTuple):
-    """One document that was read; if it is not `whole`, it is too large or cannot be decoded: only its ids are here."""
+    """One document that was read. If it is not `whole`, it is too large or cannot be decoded: it has only its ids."""
 
     size: int
     """In bytes."""
@@ -93,17 +96,19 @@ class Read(NamedTuple):
 class MongoClient:
     """One database, by at most `size` connections; the driver makes them when needed, and replaces broken ones.
 
-    Every method raises StoreError or StoreUnavailableError, without the driver's text where that could hold a document.
+    Every method raises StoreError or StoreUnavailableError, without the driver's text where that could quote a
+    document.
     """
 
-    def __init__(self, target: DatabaseTarget, size: int, *, addresses: int = 1) -> None:
-        """`addresses` is the number that a host may have: the driver tries them in turn, each for its share of time."""
+    def __init__(self, target: DatabaseTarget, size: int, limits: Limits, *, addresses: int = 1) -> None:
+        """`addresses` is the number that a host may have: the driver tries each of them for its share of the time."""
         self._target = target
-        self._client: Any = _driver(target, size, addresses)
+        self._limits = limits
+        self._client: Any = _driver(target, size, limits, addresses)
         try:
             self._database = self._client.get_database(target.name)
         except InvalidName:
-            problem = f'DB_NAME: got {target.name!r}, mongodb takes a name without blanks and any of . / \\ " $'
+            problem = f'DB_NAME: expected a name without blanks and . / \\ " $, got {target.name!r}'
             raise ConfigError([problem]) from None
         self._batch = _LARGEST_BATCH
         self._raw = self._database.with_options(codec_options=DEFAULT_RAW_BSON_OPTIONS)
@@ -133,12 +138,12 @@ class MongoClient:
         within_s: float | None = None,
         expected: Sequence[ObjectId] = (),
     ) -> list["Read"]:
-        """These fields of the documents that fit, sorted, and the first `limit` only, if any.
+        """These fields of the documents that match, sorted, and the first `limit` only, if any.
 
-        Each is decoded by itself, if it has at most `most` bytes; the server is told the limit of `within_s` too. With
-        `expected`, reading ends when it has brought 64 MiB: the ids that were not met then are given as large ones.
+        Each is decoded by itself, if it has at most `most` bytes; `within_s` is the server's limit too. With
+        `expected`, reading ends after `stream_bytes`: the ids that were not met by then are returned as large ones.
         """
-        within_s = connections.COMMAND_TIMEOUT if within_s is None else within_s
+        within_s = self._limits.command_s if within_s is None else within_s
         options = {"sort": list(sort), "limit": limit, "max_time_ms": _milliseconds(within_s)}
         find = partial(self._raw[collection].find, wanted, list(fields), **options)
         return await self._read(lambda batch: find(batch_size=batch), most, within_s, expected)
@@ -146,25 +151,35 @@ class MongoClient:
     async def _read(
         self, cursor_of: Callable[[int], Any], most: int, within_s: float, expected: Sequence[ObjectId]
     ) -> list["Read"]:
-        """The documents of a cursor; of a large one only its ids are kept when it has arrived."""
-        with self._translated():
-            async with asyncio.timeout(within_s + _ANSWER_WITHIN_S):
+        """The documents of a cursor; of a large one only its ids."""
+        with translated(self._target):
+            async with asyncio.timeout(within_s + self._limits.answer_s):
                 try:
-                    return await _stream(cursor_of(self._batch), most, expected)
-                except ProtocolError:  # a reply that is too large: MongoDB divides it, servers like it may not
+                    return await self._stream(cursor_of(self._batch), most, expected)
+                except ProtocolError:  # a reply is too large: MongoDB would split it, compatible servers may not
                     self._batch = 2
-                    return await _stream(cursor_of(self._batch), most, expected)
+                    return await self._stream(cursor_of(self._batch), most, expected)
+
+    async def _stream(self, cursor: Any, most: int, expected: Sequence[ObjectId]) -> list[Read]:
+        found, left = [], self._limits.stream_bytes
+        async for raw in cursor:
+            found.append(_decoded(raw, most))
+            left -= found[-1].size
+            if expected and left < 0:
+                met = {each.document.get("_id") for each in found}
+                return found + [Read(most + 1, {"_id": id_}, whole=False) for id_ in expected if id_ not in met]
+        return found
 
     async def collections(self) -> set[str]:
         """The names of all collections."""
-        with self._translated():
-            async with asyncio.timeout(connections.COMMAND_TIMEOUT):
+        with translated(self._target):
+            async with asyncio.timeout(self._limits.command_s):
                 return set(await self._database.list_collection_names())
 
     async def command(self, document: Document) -> Document:
-        """The server's reply to one database command; a collection that is to be made may be there."""
-        with self._translated():
-            async with asyncio.timeout(connections.COMMAND_TIMEOUT):
+        """The server's reply to one database command; to create a collection that exists is no error."""
+        with translated(self._target):
+            async with asyncio.timeout(self._limits.command_s):
                 try:
                     reply: Document = await self._database.command(document)
                 except OperationFailure as error:
@@ -173,53 +188,51 @@ class MongoClient:
                     reply = {}
                 return reply
 
+    # For a pool, one client is all of its connections: it checks and replaces its own ones.
+    is_dead = False
+
+    async def check(self) -> None:
+        """See pool.Connection."""
+
+    def abort(self) -> None:
+        """Other sessions use the client."""
+
+    async def quit(self) -> None:
+        """Other sessions use the client."""
+
     async def close(self) -> None:
         """Close every connection; what still runs fails. Raises nothing."""
-        # In a thread, since saying goodbye to a server that hangs takes the driver a while.
+        # In a thread: the driver waits for a server that hangs.
         with suppress(Exception):
-            async with asyncio.timeout(connections.CLOSE_TIMEOUT):
+            async with asyncio.timeout(self._limits.close_s):
                 await asyncio.get_running_loop().run_in_executor(None, self._client.close)
 
-    def _translated(self) -> AbstractContextManager[None]:
-        # Whatever it is: a reply that is no BSON ends in errors that are none of the driver's own, and that quote it.
-        return connections.translated(partial(_store_error, target=self._target))
 
+async def connect(target: DatabaseTarget, size: int, limits: Limits) -> MongoClient:
+    """A client whose login is accepted."""
+    addresses = await _most_addresses(target, limits)
 
-async def connect(target: DatabaseTarget, size: int) -> tuple[MongoClient, set[str]]:
-    """A client whose login is accepted, and the names of the collections that it sees."""
-    addresses = await _most_addresses(target)
-
-    async def attempt(reading: DatabaseTarget) -> tuple[MongoClient, set[str]]:
-        client = MongoClient(reading, size, addresses=addresses)
+    async def attempt(reading: DatabaseTarget) -> MongoClient:
+        client = MongoClient(reading, size, limits, addresses=addresses)
         try:
-            return client, await client.collections()
+            await client.collections()
         except BaseException:
             await client.close()
             raise
+        return client
 
-    _, found = await log_in(target.readings, attempt)
-    return found
+    _, client = await log_in(target.readings, attempt)
+    return client
 
 
-async def _most_addresses(target: DatabaseTarget) -> int:
-    """How many addresses a host of the target has; the driver resolves names by itself, and reports what it cannot."""
+async def _most_addresses(target: DatabaseTarget, limits: Limits) -> int:
+    """How many addresses a host of the target has; errors are left to the driver, which resolves names itself."""
     counts = [1 if target.port else 2]
     for host in (target.host or "").split(",") if target.port else ():
         name = host if _IPV6.fullmatch(host) else _PORT.sub("", host)
         with suppress(StoreError):
-            counts.append(len(await addresses_of(msgspec.structs.replace(target, host=name))))
+            counts.append(len(await addresses_of(msgspec.structs.replace(target, host=name), limits.acquire_s)))
     return max(counts)
-
-
-async def _stream(cursor: Any, most: int, expected: Sequence[ObjectId]) -> list[Read]:
-    found, left = [], _STREAM_BYTES
-    async for raw in cursor:
-        found.append(_decoded(raw, most))
-        left -= found[-1].size
-        if expected and left < 0:
-            met = {each.document.get("_id") for each in found}
-            return found + [Read(most + 1, {"_id": id_}, whole=False) for id_ in expected if id_ not in met]
-    return found
 
 
 def _decoded(raw: RawBSONDocument, most: int) -> Read:
@@ -233,11 +246,11 @@ def _decoded(raw: RawBSONDocument, most: int) -> Read:
     return Read(size, ids, whole=False)
 
 
-def _driver(target: DatabaseTarget, size: int, addresses: int) -> Any:
+def _driver(target: DatabaseTarget, size: int, limits: Limits, addresses: int) -> Any:
     params = _checked_params(target)
-    milliseconds = int(connections.ACQUIRE_TIMEOUT * 1000)
-    # One connection finds the server and another is used: the addresses that do not answer cost their time twice.
-    most = min(milliseconds, _milliseconds(connections.COMMAND_TIMEOUT / 2))
+    milliseconds = _milliseconds(limits.acquire_s)
+    # One connection finds the server and another is used: addresses that do not answer cost their time twice.
+    most = min(milliseconds, _milliseconds(limits.command_s / 2))
     share = milliseconds if addresses == 1 else most // addresses
     if target.port is None:
         hosts: str | list[str] = f"mongodb+srv://{quote_plus(target.host or '')}/"
@@ -254,15 +267,14 @@ def _driver(target: DatabaseTarget, size: int, addresses: int) -> Any:
             serverSelectionTimeoutMS=milliseconds,
             connectTimeoutMS=share,
             maxIdleTimeMS=_MOST_IDLE_MS,
-            socketTimeoutMS=_milliseconds(connections.COMMAND_TIMEOUT + _ANSWER_WITHIN_S),
+            socketTimeoutMS=_milliseconds(limits.command_s + limits.answer_s),
             appname="peekaping-producer",
             **params,
             **_tls_options(target),
         )
     except (ConfigurationError, ValueError, TypeError, OSError):
-        raise ConfigError(
-            [f"DATABASE_URL: got options that MongoDB's driver does not take together: {_named(params)}"]
-        ) from None
+        given = ", ".join(sorted(params)) or "none"
+        raise ConfigError([f"DATABASE_URL: the driver rejects this combination of parameters: {given}"]) from None
 
 
 def _milliseconds(seconds: float) -> int:
@@ -274,35 +286,34 @@ def _checked_params(target: DatabaseTarget) -> dict[str, Any]:
     for given, value in target.params.items():
         name = _PARAMS.get(given.lower())
         if name is None:
-            instead = "; TLS is asked for by DB_TLS" if given.lower().startswith(("tls", "ssl")) else ""
-            problems.append(
-                f"DATABASE_URL: got {given}=..., mongodb takes tls, {', '.join(sorted(_PARAMS.values()))}{instead}"
-            )
+            known = ", ".join(sorted(_PARAMS.values()))
+            instead = "; set DB_TLS for TLS" if given.lower().startswith(("tls", "ssl")) else ""
+            problems.append(f"DATABASE_URL: expected tls, {known}, got {given}=...{instead}")
             continue
         try:
             common.validate(name.lower(), value)
-            params[name] = value  # the client validates again, and takes no tags that were
+            params[name] = value  # the client validates again, and rejects validated tags
             if name == "authMechanism" and value not in _MECHANISMS:
                 raise ValueError
         except (ConfigurationError, ValueError, TypeError):
-            problems.append(f"DATABASE_URL: got a value of {name} that MongoDB's driver does not take")
+            problems.append(f"DATABASE_URL: unsupported value of {name}")
     if bool(target.user) != bool(target.password):
-        problems.append("DATABASE_URL: mongodb takes both user and password, or neither")
+        problems.append("DATABASE_URL: expected both user and password, or neither, got one of them")
     if problems:
         raise ConfigError(problems)
     return params
 
 
 def _tls_options(target: DatabaseTarget) -> dict[str, Any]:
-    """The driver reads certificate files itself, of which one must hold both certificate and key."""
+    """The driver reads certificate files itself; one must contain both certificate and key."""
     tls = target.tls
     if tls is None:
         return {"tls": False}
     if tls.key_file and tls.key_file != tls.cert_file:
         raise ConfigError(
-            ["DB_TLS_KEY_FILE: is set, and mongodb takes the key in the same file as the certificate: DB_TLS_CERT_FILE"]
+            ["DB_TLS_KEY_FILE: unsupported for MongoDB: write certificate and key into one file, DB_TLS_CERT_FILE"]
         )
-    connections.ssl_context(tls)  # names a file that cannot be used
+    ssl_context(tls)  # raises for a file that cannot be used
     options = {
         "tls": True,
         "tlsAllowInvalidCertificates": not tls.verify,
@@ -313,43 +324,42 @@ def _tls_options(target: DatabaseTarget) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _store_error(error: Exception, target: DatabaseTarget) -> StoreError:
-    where = connections.where(target)
+def translated(target: DatabaseTarget) -> AbstractContextManager[None]:
+    """Raise what the driver raises as a StoreError, also for a reply that is not BSON."""
+    return as_store_errors(target, partial(_store_error, is_srv=target.port is None))
+
+
+def _store_error(error: Exception, where: str, *, is_srv: bool) -> StoreError | None:
     match error:
         case OperationFailure(code=code) if code in _AUTHENTICATION_FAILED:
             return LoginRefusedError(
-                f"{where}: the server says: authentication failed (authSource is admin unless set)"
+                f"{where}: the server reports: authentication failed (authSource is admin unless set)"
             )
         case OperationFailure(code=code) if code == _UNAUTHORIZED:
-            return StoreError(f"{where}: the server says: this user may not do that")
+            return StoreError(f"{where}: the server reports: this user may not do that")
         case OperationFailure(code=code) if code == _MECHANISM_UNAVAILABLE:
-            return StoreError(f"{where}: the server does not offer this user's way to authenticate; see authMechanism")
-        case ExecutionTimeout() | TimeoutError():
-            late = CanceledError if isinstance(error, ExecutionTimeout) else LateError
-            return late(f"{where}: no answer in time")
+            return StoreError(f"{where}: the server does not offer this authMechanism for this user")
+        case ExecutionTimeout():
+            return CanceledError(f"{where}: no answer in time")
         case ConnectionFailure() if "certificate verify failed" in str(error):
             return StoreError(f"{where}: the server's certificate is not trusted")
         case ConnectionFailure() if error.timeout:
             return StoreUnavailableError(f"{where}: no answer in time ({_reason(error)})")
-        case ConnectionFailure() | OSError():
-            return StoreUnavailableError(f"{where}: cannot connect, or the connection broke ({_reason(error)})")
+        case ConnectionFailure():
+            return StoreUnavailableError(f"{where}: cannot connect, or the connection broke: {_reason(error)}")
         case InvalidOperation():
             return StoreUnavailableError(f"{where}: the store is not open")
-        case ConfigurationError() if target.port is None:
+        case ConfigurationError() if is_srv:
             return StoreUnavailableError(f"{where}: its servers cannot be found in DNS")
         case ConfigurationError():
-            return StoreError(f"{where}: the driver cannot use this server; it is too old")
+            return StoreError(f"{where}: the driver cannot use this server, which is too old")
         case OperationFailure(code=code):
             kind = BadRowsError if code in _BAD_ROWS else StoreUnavailableError
             return kind(f"{where}: the server failed (error {code})")
         case _:
-            return StoreUnavailableError(f"{where}: the driver failed ({type(error).__name__})")
+            return None
 
 
 def _reason(error: Exception) -> str:
-    """What of the driver's long text, which lists each server's state, a user can act on."""
+    """The part of the driver's long text that helps; the rest lists the state of each server."""
     return next((each for each in _REASONS if each.lower() in str(error).lower()), type(error).__name__)
-
-
-def _named(params: dict[str, Any]) -> str:
-    return ", ".join(sorted(params)) or "none"

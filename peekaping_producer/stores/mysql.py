@@ -1,6 +1,6 @@
-"""MySQL 8.0.13 and MariaDB 10.11 or later, by aiomysql, on the tables of `migrations/mysql`.
+"""Reading from MySQL 8.0.13 and MariaDB 10.11 or later, by aiomysql, on the tables of `migrations/mysql`.
 
-The tests' own server is a MariaDB; MYSQL_URL has them run on any other. Only what both servers document is used here.
+The tests start a MariaDB; set MYSQL_URL to run them on another server. Only what both servers document is used here.
 """
 
 import asyncio
@@ -12,22 +12,11 @@ from pymysql import err
 from pymysql.converters import escape_string
 
 from peekaping_producer.monitors.monitor import Plan
-from peekaping_producer.stores import Loaded, connections
-from peekaping_producer.stores.loading import (
-    HEARTBEATS,
-    LINKS,
-    MONITORS,
-    PLANS,
-    PROXIES,
-    TABLES,
-    WINDOWS,
-    BadRowsError,
-    Loader,
-)
-from peekaping_producer.stores.mysql_connections import MysqlConnection, MysqlDriver, is_about_rows, translated
-from peekaping_producer.stores.pool import Held, PooledStore
+from peekaping_producer.stores.batch import HEARTBEATS, LINKS, MONITORS, PLANS, PROXIES, WINDOWS
+from peekaping_producer.stores.errors import BadRowsError
+from peekaping_producer.stores.mysql_connections import MysqlConnection, is_about_rows, translated
 from peekaping_producer.stores.rows import Row, expanded, plan_of
-from peekaping_producer.targets import DatabaseTarget
+from peekaping_producer.stores.store import StoreSession
 
 # Columns named like keywords are in backquotes, which mean the same under ANSI_QUOTES; texts are in single quotes. CAST
 # gives NULL for a config of more than max_allowed_packet.
@@ -54,7 +43,7 @@ FROM proxies p WHERE p.id IN ({ids})
 # One backward step in the index on (monitor_id, time) for each monitor, and one look at the primary key. With 1,000
 # monitors of 1,000 heartbeats each on MariaDB 10.11 this takes 25 ms; max(time) GROUP BY joined back 40 ms, but 950 ms
 # from the 1,000th id on, where MariaDB makes a subquery of the list and reads every entry; row_number() takes 9 s.
-# LATERAL, as for Postgres, MariaDB does not know.
+# MariaDB has no LATERAL.
 _HEARTBEATS = """
 SELECT h.monitor_id, BYTES(h.msg), h.id, h.monitor_id, h.status, FIT(h.msg), h.ping, h.duration, h.down_count,
        h.retries, h.important, h.time, h.end_time, h.notified
@@ -78,55 +67,37 @@ _STATEMENTS = {
 _ONE_MONITOR = _expanded(_MONITORS + "LIMIT 1")
 # A column of MariaDB's own type uuid compares with nothing but UUIDs: so the first page has no condition on the id.
 _PAGE = "SELECT id, active, `interval` FROM monitors WHERE {after} active <> 0 ORDER BY id LIMIT {limit}"
-# The server's limit keeps the connection. Each of the two servers takes the other's part for a comment.
+# A limit of the server keeps the connection. Each server reads the other's part as a comment.
 _LIMIT = "/*M! SET STATEMENT max_statement_time = {0:g} FOR */ SELECT /*+ MAX_EXECUTION_TIME({1:.0f}) */"
-_ANSWER_WITHIN_S = 1.0
-"""What the server has beyond its limit to report that it is over."""
 _ID = re.compile("[!->@-~]([ -~]{0,62}[!->@-~])?")
 
 
-class MysqlSession:
+class MysqlSession(StoreSession[MysqlConnection]):
     """One connection to the server; see Session."""
 
-    def __init__(self, held: Held[MysqlConnection], target: DatabaseTarget, loader: Loader) -> None:
-        self.held = held
-        self._target = target
-        self._loader = loader
-
-    async def load(self, ids: list[str]) -> Loaded:
-        """One statement for each table that is needed."""
-        return await self._loader.load(self, _known(ids))
-
-    async def plans(self, ids: list[str]) -> dict[str, Plan]:
-        """One statement."""
-        return await self._loader.plans(self, _known(ids))
+    is_id = staticmethod(_ID.fullmatch)
 
     async def page_of_plans(self, after: str | None, limit: int) -> list[Plan]:
         """One statement, along the primary key."""
         start = "" if after is None else f"id > '{escape_string(after)}' AND"
         return [_plan(*row) for row in await self._fetch(_PAGE.format(after=start, limit=limit))]
 
-    async def check_tables(self) -> None:
-        """Read nothing from every table and column that the other methods read."""
-        for table in TABLES:
-            await self.fetch(table, [], 0, connections.COMMAND_TIMEOUT)
-
     async def ping(self) -> None:
         """Read a monitor with every column that load() reads, but for large texts."""
         await self._fetch(_ONE_MONITOR.format(most=0))
 
     async def fetch(self, table: str, keys: Sequence[str], most: int, within_s: float) -> list[Row]:
-        """See Source. A collation may find other ids equal, which are none of those asked for."""
+        """See Source. A collation may treat other ids as equal; these are left out."""
         wanted = set(keys)
         statement = _STATEMENTS[table].format(ids=_quoted(keys), most=most)
         return [row for row in await self._fetch(statement, within_s) if row[0] in wanted]
 
     async def _fetch(self, statement: str, within_s: float | None = None) -> list[Row]:
-        within_s = connections.COMMAND_TIMEOUT if within_s is None else within_s
+        within_s = self._limits.command_s if within_s is None else within_s
         limited = statement.strip().replace("SELECT", _LIMIT.format(within_s, within_s * 1000), 1)
         async with self.held.using() as connection:
             with translated(self._target):
-                async with asyncio.timeout(within_s + _ANSWER_WITHIN_S):
+                async with asyncio.timeout(within_s + self._limits.answer_s):
                     try:
                         return await connection.fetch(limited)
                     except err.Error as error:
@@ -135,31 +106,15 @@ class MysqlSession:
                         raise BadRowsError(f"{self._target}: a row is damaged or too large ({error.args[0]})") from None
 
 
-class MysqlStore(PooledStore[MysqlConnection, MysqlSession]):
-    """A MonitorStore on MySQL or MariaDB with at most `size` connections."""
-
-    def __init__(self, target: DatabaseTarget, size: int) -> None:
-        loader = Loader()
-        super().__init__(target, MysqlDriver(target), size, lambda held: MysqlSession(held, target, loader))
-
-    def is_id(self, text: str) -> bool:
-        """Whether `text` is one of those that our tables can hold: printable ASCII, in either case."""
-        return _ID.fullmatch(text) is not None
-
-
-def _known(ids: list[str]) -> list[str]:
-    return list(filter(_ID.fullmatch, ids))
-
-
 def _plan(id_: object, active: object, interval: object) -> Plan:
     if isinstance(id_, str) and _ID.fullmatch(id_):
         return plan_of(id_, active, interval)
     text = id_.decode(errors="surrogateescape") if isinstance(id_, bytes) else str(id_ or "")
     return Plan(
-        text, 0, "id: expected up to 64 printable ASCII characters that do not begin with ? or end with a blank"
+        text, 0, "id: expected up to 64 printable ASCII characters, without a ? in front and a blank at the end"
     )
 
 
 def _quoted(ids: Iterable[str]) -> str:
-    """What IN takes. No list may be empty, and no id is."""
+    """The list for IN; of an empty one, the empty text, which is no id."""
     return "'" + "','".join(map(escape_string, ids)) + "'"

@@ -11,25 +11,22 @@ import asyncpg
 
 from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
 from peekaping_producer.monitors.monitor import Plan
-from peekaping_producer.stores import Loaded, connections
-from peekaping_producer.stores.connector import Connector, LoginRefusedError
-from peekaping_producer.stores.loading import (
-    HEARTBEATS,
-    LARGEST_SHARE,
-    LINKS,
-    MONITORS,
-    PLANS,
-    PROXIES,
-    TABLES,
-    WINDOWS,
+from peekaping_producer.stores.batch import HEARTBEATS, LINKS, MONITORS, PLANS, PROXIES, WINDOWS
+from peekaping_producer.stores.connector import ServerDriver
+from peekaping_producer.stores.errors import (
+    CREATE_TABLES,
     BadRowsError,
     CanceledError,
-    LateError,
-    Loader,
-    page_of_plans,
+    LoginRefusedError,
+    as_store_errors,
+    quoted,
+    where,
 )
-from peekaping_producer.stores.pool import Held, PooledStore
-from peekaping_producer.stores.rows import Row, expanded, is_uuid, plan_of, uuids
+from peekaping_producer.stores.limits import Limits
+from peekaping_producer.stores.pages import page_of_plans
+from peekaping_producer.stores.rows import Row, expanded, plan_of
+from peekaping_producer.stores.store import StoreSession
+from peekaping_producer.stores.tls import ssl_context
 from peekaping_producer.targets import DatabaseTarget
 
 # Ids leave as text: casting them on the server is cheaper than making and printing uuid objects here. What is stored
@@ -97,28 +94,37 @@ WHERE active AND monitors.id > $2::uuid ORDER BY monitors.id LIMIT $1
 _NEXT_ID = "SELECT id::text FROM monitors WHERE $1::uuid IS NULL OR id > $1::uuid ORDER BY monitors.id LIMIT 1"
 _STORED_BYTES = 32 * 2**10
 """Configs that take more, which is after compression, are not read with a batch."""
-_SETTLE_S = 1.0
-"""How long a connection may take to show that it is in order after a statement failed."""
+_UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _BAD_ROWS = re.compile("22|54|58|XX|53200")
 _CANCELED = {"57014", "55P03"}
 """By the server's own limits, for statements and for locks."""
 
 
-class PostgresSession:
+# PgBouncer before 1.20 gives these the code of a protocol violation.
+_POOLER_REFUSAL = re.compile("authentication failed|auth failed|no such (user|database)|not allowed", re.IGNORECASE)
+
+
+class PostgresConnection(asyncpg.Connection):
+    """See pool.Connection."""
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it is closed."""
+        return self.is_closed()
+
+    async def check(self) -> None:
+        """A statement that is not prepared: one round trip, behind a pooler too."""
+        await self.execute("SELECT 1")
+
+    abort = asyncpg.Connection.terminate
+    quit = asyncpg.Connection.close
+
+
+class PostgresSession(StoreSession[PostgresConnection]):
     """One connection of the pool; see Session."""
 
-    def __init__(self, held: Held[Any], driver: "PostgresDriver", loader: Loader) -> None:
-        self.held = held
-        self._driver = driver
-        self._loader = loader
-
-    async def load(self, ids: list[str]) -> Loaded:
-        """One statement for each table that is needed."""
-        return await self._loader.load(self, uuids(ids))
-
-    async def plans(self, ids: list[str]) -> dict[str, Plan]:
-        """One statement."""
-        return await self._loader.plans(self, uuids(ids))
+    is_id = staticmethod(_UUID.fullmatch)
+    _driver: "PostgresDriver"
 
     async def page_of_plans(self, after: str | None, limit: int) -> list[Plan]:
         """One statement, along the primary key."""
@@ -134,11 +140,6 @@ class PostgresSession:
         rows = await self._read(_NEXT_ID, after)
         return rows[0][0] if rows else None
 
-    async def check_tables(self) -> None:
-        """Read nothing from every table and column that the other methods read."""
-        for table in TABLES:
-            await self.fetch(table, [], 0, connections.COMMAND_TIMEOUT)
-
     async def ping(self) -> None:
         """Read a monitor with every column that load() reads, but for large texts."""
         await self._read(_ONE_MONITOR, 0, 0)
@@ -147,181 +148,124 @@ class PostgresSession:
         """See Source."""
         arguments: tuple[Any, ...] = (most, keys)
         if table == MONITORS:
-            arguments = (most, most if most > LARGEST_SHARE else min(most, _STORED_BYTES), keys)
+            arguments = (most, most if most > self._limits.share_bytes else min(most, _STORED_BYTES), keys)
         elif table in {PLANS, LINKS}:
             arguments = (keys,)
         return await self._read(_STATEMENTS[table], *arguments, within_s=within_s)
 
     async def _read(self, statement: str, *arguments: Any, within_s: float | None = None) -> list[Row]:
-        within_s = connections.COMMAND_TIMEOUT if within_s is None else within_s
+        within_s = self._limits.command_s if within_s is None else within_s
         async with self.held.using() as connection:
-            with translated(self._driver.target):
-                async with asyncio.timeout(within_s + _SETTLE_S):
+            with translated(self._target):
+                async with asyncio.timeout(within_s + self._limits.answer_s):
                     # A pooler in transaction mode may change the server connection whenever no transaction is open.
                     transaction = connection.transaction(readonly=True) if self._driver.pooled else None
                     if transaction:
                         await transaction.start()
                     try:
-                        rows: list[Row] = await connection.fetch(statement, *arguments, timeout=within_s)
+                        rows: list[Any] = await connection.fetch(statement, *arguments, timeout=within_s)
                     except Exception as error:
-                        if connection.is_closed():
+                        if connection.is_dead:
                             raise
-                        async with asyncio.timeout(_SETTLE_S):
-                            await (transaction.rollback() if transaction else self._driver.check(connection))
-                        raise _answered(error, self._driver.target) from None
+                        async with asyncio.timeout(self._limits.answer_s):
+                            await (transaction.rollback() if transaction else connection.check())
+                        raise _answered(error, where(self._target)) or error from None
                     if transaction:
                         await transaction.commit()
                     return rows
 
 
-class PostgresDriver:
+class PostgresDriver(ServerDriver[PostgresConnection]):
     """See Driver; `settings` are for asyncpg.connect."""
 
-    def __init__(self, target: DatabaseTarget, **settings: Any) -> None:
-        self.target = target
+    def __init__(self, target: DatabaseTarget, limits: Limits, **settings: Any) -> None:
+        super().__init__(target, limits)
         self.pooled = True
-        """Whether a pooler stands between us and the server; until look_for_pooler(), as if there were one."""
-        self._options = connect_options(target) | settings
-        self._connector = Connector[Any](target, self._attempt)
+        """Whether a pooler stands between us and the server; until prepare(), as if there were one."""
+        self._options = {"command_timeout": limits.command_s} | connect_options(target) | settings
 
-    async def look_for_pooler(self) -> None:
-        """See whether the server process that answers is another one than the one that the connection was told of."""
+    async def prepare(self) -> None:
+        """Look for a pooler: does another server process answer than the one that the connection was told of?"""
         self.pooled = True
         connection = await self.connect()
         try:
             with translated(self.target):
-                async with asyncio.timeout(connections.COMMAND_TIMEOUT), connection.transaction():
+                async with asyncio.timeout(self.limits.command_s), connection.transaction():
                     answering = await connection.fetchval("SELECT pg_backend_pid()")
                 self.pooled = answering != connection.get_server_pid()
         finally:
-            self.abort(connection)
+            connection.abort()
 
-    async def connect(self) -> Any:
-        """A new connection."""
-        return await self._connector.connect()
-
-    async def check(self, connection: Any) -> None:
-        """A statement that is not prepared: one round trip, behind a pooler too."""
-        with translated(self.target):
-            await connection.execute("SELECT 1")
-
-    def is_dead(self, connection: Any) -> bool:
-        """Whether the connection is known to have ended."""
-        return bool(connection.is_closed())
-
-    def abort(self, connection: Any) -> None:
-        """End it at once."""
-        connection.terminate()
-
-    async def quit(self, connection: Any) -> None:
-        """End it as the server expects."""
-        await connection.close()
-
-    async def _attempt(self, reading: DatabaseTarget, address: str) -> Any:
+    async def attempt(self, reading: DatabaseTarget, address: str) -> PostgresConnection:
+        """See ServerDriver."""
         with translated(reading):
             return await asyncpg.connect(
+                connection_class=PostgresConnection,
                 host=address,
                 user=reading.user,
                 password=reading.password or "",
                 database=reading.name,
                 statement_cache_size=0 if self.pooled else 100,
-                **{"command_timeout": connections.COMMAND_TIMEOUT} | self._options,
+                **self._options,
             )
 
 
-class PostgresStore(PooledStore[Any, PostgresSession]):
-    """A MonitorStore on Postgres with at most `size` connections."""
-
-    def __init__(self, target: DatabaseTarget, size: int) -> None:
-        self.driver = PostgresDriver(target)
-        loader = Loader()
-        super().__init__(target, self.driver, size, lambda held: PostgresSession(held, self.driver, loader))
-
-    async def open(self) -> None:
-        """Find out what answers, and see that the tables are there."""
-        await self.close()
-        await self.driver.look_for_pooler()
-        await super().open()
-
-    def is_id(self, text: str) -> bool:
-        """Whether `text` is a UUID as Postgres prints it."""
-        return is_uuid(text)
-
-
 def connect_options(target: DatabaseTarget) -> dict[str, Any]:
-    """What asyncpg.connect takes for every reading of this target. Raises ConfigError for unsupported parameters.
+    """The arguments of asyncpg.connect that all readings of this target share. Raises ConfigError.
 
-    Everything is given, so that PGHOST and its like in the environment change nothing; and PgBouncer refuses a
-    connection that brings any other server setting than the name, `options` too.
+    All are given, so that PGHOST and other variables of the environment change nothing; and PgBouncer refuses a
+    connection with any other server setting than the application's name, `options` too.
     """
     unknown = sorted(target.params.keys() - {"application_name", "options"})
     if unknown:
-        known = "sslmode, application_name and options only"
-        raise ConfigError([f"DATABASE_URL: got {name}=..., postgres takes {known}" for name in unknown])
+        known = "sslmode, application_name or options"
+        raise ConfigError([f"DATABASE_URL: expected {known}, got {name}=..." for name in unknown])
     return {
         "port": target.port,
-        "ssl": connections.ssl_context(target.tls, target.host) if target.tls else False,
+        "ssl": ssl_context(target.tls, target.host) if target.tls else False,
         "target_session_attrs": "any",
         "server_settings": {"application_name": "peekaping-producer"} | target.params,
     }
 
 
 def translated(target: DatabaseTarget) -> AbstractContextManager[None]:
-    """Raise what the driver raises as a StoreError, without its text where that could hold a row or a secret."""
-    return connections.translated(partial(_store_error, target=target))
+    """Raise what the driver raises as a StoreError."""
+    return as_store_errors(target, _store_error)
 
 
-def _answered(error: Exception, target: DatabaseTarget) -> StoreError:
-    """What an error means that left the connection in order."""
-    where = connections.where(target)
+def _answered(error: Exception, where: str) -> StoreError | None:
+    """What is special about an error after which the connection can be used again."""
     match error:
         case TimeoutError():
             return CanceledError(f"{where}: no answer in time")
         case asyncpg.PostgresError(sqlstate=str(state)) if state in _CANCELED:
             return CanceledError(f"{where}: no answer in time ({state})")
         case asyncpg.PostgresError(sqlstate=str(state)) if _BAD_ROWS.match(state):
-            return BadRowsError(f"{where}: a row holds what the server cannot give out ({state})")
+            return BadRowsError(f"{where}: the server cannot return a row ({state})")
         case asyncpg.PostgresError() | asyncpg.InterfaceError() | asyncpg.InternalClientError() | OSError():
-            return _store_error(error, target)
+            return None
         case _:
-            return BadRowsError(f"{where}: a row holds what the driver cannot read ({type(error).__name__})")
+            return BadRowsError(f"{where}: the driver cannot read a row ({type(error).__name__})")
 
 
-def _store_error(error: Exception, target: DatabaseTarget) -> StoreError:
-    where = connections.where(target)
-    said = connections.quoted(str(error)) or type(error).__name__
+def _store_error(error: Exception, where: str) -> StoreError | None:
+    said = quoted(str(error)) or type(error).__name__
     match error:
         case asyncpg.InvalidAuthorizationSpecificationError() | asyncpg.InvalidCatalogNameError():
-            return LoginRefusedError(f"{where}: the server says: {said}")
+            return LoginRefusedError(f"{where}: the server reports: {said}")
         case (
             asyncpg.InsufficientPrivilegeError() | asyncpg.ReadOnlySQLTransactionError() | asyncpg.DuplicateTableError()
         ):
-            return StoreError(f"{where}: the server says: {said}")
+            return StoreError(f"{where}: the server reports: {said}")
         case asyncpg.SyntaxOrAccessError():
-            return StoreError(f"{where}: {said}; {connections.CREATE_TABLES}")
+            return StoreError(f"{where}: {said}; {CREATE_TABLES}")
         case asyncpg.ProtocolViolationError() if _POOLER_REFUSAL.search(said):
-            return LoginRefusedError(f"{where}: the pooler says: {said}")
+            return LoginRefusedError(f"{where}: the pooler reports: {said}")
         case asyncpg.InterfaceError() if "authentication" in said:
             return StoreError(f"{where}: {said}")
         case ConnectionError() if "rejected SSL upgrade" in said:
-            return StoreError(f"{where}: the server has no TLS, and TLS is asked for")
-        case TimeoutError():
-            return LateError(f"{where}: no answer in time")
-        case _ if failure := connections.tls_failure(error):
-            return StoreError(f"{where}: {failure}")
+            return StoreError(f"{where}: TLS is required, but the server does not offer it")
         case asyncpg.PostgresError():
-            return StoreUnavailableError(f"{where}: the server says: {said}")
-        case OSError():
-            return StoreUnavailableError(f"{where}: cannot connect, or the connection broke: {_reason(error)}")
+            return StoreUnavailableError(f"{where}: the server reports: {said}")
         case _:
-            return StoreUnavailableError(
-                f"{where}: the connection broke, or the driver failed ({type(error).__name__})"
-            )
-
-
-def _reason(error: OSError) -> str:
-    return connections.quoted(error.strerror or "") or type(error).__name__
-
-
-# PgBouncer before 1.20 gives these the code of a protocol violation.
-_POOLER_REFUSAL = re.compile("authentication failed|auth failed|no such (user|database)|not allowed", re.IGNORECASE)
+            return None

@@ -1,7 +1,7 @@
-"""Rows as structs: what every store does with the columns that its statements returned.
+"""Rows as structs.
 
-Statements name their columns in the order of the domain's structs, so that a row becomes a struct by position. Nothing
-is trusted: columns hold what the database allows, and only the row that holds something unusable is refused.
+Statements name their columns in the order of the domain's structs, so that a row becomes a struct by position. No value
+is trusted: a column may hold anything that the database allows, and only a row with an unusable value is rejected.
 """
 
 import re
@@ -20,37 +20,26 @@ S = TypeVar("S", bound=msgspec.Struct)
 LARGEST_INTERVAL = (2**53 - 1) // 1000
 """Seconds. Redis keeps due times as doubles, and Lua calculates with them: exact up to 2**53 ms."""
 LONGEST_ID = 64
-"""Characters. No database makes longer ids by itself, and the schedule holds none."""
+"""Characters. No database makes longer ids itself, and the schedule accepts none."""
 _LARGEST_INTEGER = 2**63 - 1
-"""What Go's integers hold, and so the workers that read the payload."""
+"""Of Go, in which the workers are written that read the payload."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-
-
-def is_uuid(text: str) -> bool:
-    """Whether `text` is a UUID of any version as Postgres and Go print it: lower case, with hyphens."""
-    return _UUID.fullmatch(text) is not None
 
 
 def is_text_id(text: str) -> bool:
     """Whether `text` can be an id where the database keeps any text: up to 64 characters, no NUL, no "?" in front.
 
-    By a question mark begins what names an id that is none, see Session.page_of_plans.
+    A question mark begins the name of an invalid id, see Session.page_of_plans.
     """
     return 0 < len(text) <= LONGEST_ID and "\0" not in text and text[0] != "?" and not _SURROGATE.search(text)
 
 
-def uuids(ids: list[str]) -> list[str]:
-    """Those of `ids` that is_uuid() takes, at half the price of asking it for each."""
-    return list(filter(_UUID.fullmatch, ids))
-
-
 class UnreadableError(ValueError):
-    """A column holds what no task can be made of. The message names it, and no text that the row holds."""
+    """A column's value cannot be used in a task. The message names the column and contains no text of the row."""
 
 
 class Readers(NamedTuple):
-    """What makes a struct of a row's columns, given one by one; each may raise UnreadableError."""
+    """Functions that make a struct of a row's columns, given one by one; each may raise UnreadableError."""
 
     monitor: Callable[..., Monitor]
     proxy: Callable[..., Proxy]
@@ -75,7 +64,7 @@ def plan_of(id_: str, active: Any, interval: Any) -> Plan:
 
 
 def checked(what: str, struct: type[S], **special: Callable[[Any], Any]) -> Callable[..., S]:
-    """A reader that refuses what does not fit the struct's fields; `special` converts columns in a way of their own."""
+    """A reader that rejects values that do not fit the struct's fields; `special` has converters of single columns."""
     fields = msgspec.structs.fields(struct)
     types = tuple(field.type for field in fields)
     columns = [(field.name, special.get(field.name) or _CONVERTERS[field.type]) for field in fields]
@@ -97,12 +86,12 @@ def checked(what: str, struct: type[S], **special: Callable[[Any], Any]) -> Call
 
 
 def expanded(statement: str, **macros: Callable[[str], str]) -> str:
-    """A statement in which each `NAME(argument)` is replaced by what the macro of that name makes of the argument."""
+    """A statement in which each `NAME(argument)` is replaced by the result of the macro of that name."""
     return re.sub(rf"\b({'|'.join(macros)})\(([^()]*)\)", lambda found: macros[found[1]](found[2]), statement)
 
 
 def _text(value: Any) -> str:
-    if type(value) is str:  # a driver's own subclass is nothing that a payload can be made of
+    if type(value) is str:  # a driver's own subclass cannot be encoded in a payload
         return value
     raise UnreadableError(f"expected text, got {_kind(value)}")
 
@@ -156,7 +145,7 @@ def _or_none(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: None if value is None else convert(value)
 
 
-# What Go's drivers write: bun's form, time.String()'s (" +0000 UTC"), RFC 3339, and SQLite's own CURRENT_TIMESTAMP.
+# Forms that Go's drivers write: bun's, time.String()'s (" +0000 UTC"), RFC 3339, and SQLite's own CURRENT_TIMESTAMP.
 _TIMESTAMP = re.compile(
     r"(\d{4}-\d{2}-\d{2})[ T](\d{2}:\d{2}:\d{2})(?:\.(\d+))? ?(?:Z|([+-])(\d{2}):?(\d{2})?)?(?: [A-Z]{3,4})?(?: m=.*)?",
     re.ASCII,
@@ -183,4 +172,4 @@ CHECKED = Readers(
         **dict.fromkeys(("ping", "duration", "down_count", "retries"), _or(0, _integer)),
     ),
 )
-"""The readers for every database: even one that keeps its columns' types may have had them altered."""
+"""The readers for every database: also where columns have types, which may have been altered."""

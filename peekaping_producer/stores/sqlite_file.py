@@ -1,0 +1,107 @@
+"""The file of a SQLite database: its path, and what SQLite's errors mean."""
+
+import os
+import sqlite3
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from urllib.parse import quote
+
+from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
+from peekaping_producer.stores.errors import CREATE_TABLES, as_store_errors, quoted
+from peekaping_producer.targets import DatabaseTarget
+
+
+class SqliteFileError(StoreError, ConfigError):
+    """DB_NAME is not the path of a usable database file: a bad setting at start, a StoreError later."""
+
+
+def check_params(target: DatabaseTarget) -> None:
+    """Raise ConfigError for parameters of a DATABASE_URL."""
+    if target.params:
+        raise ConfigError([f"DATABASE_URL: expected no parameters, got {name}=..." for name in sorted(target.params)])
+
+
+def read_only_uri(path: Path) -> str:
+    """The argument of sqlite3.connect(uri=True) to read `path`, whatever characters it contains."""
+    return f"file:{quote(str(path))}?mode=ro"
+
+
+def path_of(target: DatabaseTarget) -> Path:
+    """Where the file is, or would be created: the first reading of DB_NAME that names a file, else the first."""
+    paths = [Path(reading.name).absolute() for reading in target.readings]
+    return next(filter(os.path.isfile, paths), paths[0])
+
+
+def existing_path(target: DatabaseTarget) -> Path | None:
+    """The file's path; None where there is no file yet, in a folder that exists.
+
+    Raises SqliteFileError for anything else, without opening it: a named pipe would block.
+    """
+    path = path_of(target)
+    try:
+        if not path.exists():
+            if why := _no_new_file(path, target.name):
+                raise _unusable(target, why)
+            return None
+        if path.is_dir():
+            raise _unusable(target, "it is a directory")
+        if not path.is_file():
+            raise _unusable(target, "it is not a regular file")
+    except OSError as error:
+        raise _unusable(target, error.strerror or type(error).__name__) from None
+    if not os.access(path, os.R_OK):
+        raise _unusable(target, "this user may not read it")
+    return path
+
+
+def _no_new_file(path: Path, written: str) -> str | None:
+    """Why no file can be created at `path`, which is `written` in the setting; None where it can."""
+    if ":memory:" in written:
+        return "a database in memory cannot be shared with the API server; write the path of its file"
+    if written.lower().startswith("file:"):
+        return "URIs are not supported; write the path alone"
+    if written == "~" or (written.startswith("~") and "/" in written):
+        return "~ is not expanded; write the home directory's path"
+    for folder in reversed(path.parents):
+        if not folder.exists():
+            return f"the folder {path.parent} does not exist"
+        if not folder.is_dir():
+            return f"the folder {path.parent} cannot exist: {folder} is a file"
+    return None
+
+
+def _unusable(target: DatabaseTarget, reason: str) -> SqliteFileError:
+    path = path_of(target)
+    return SqliteFileError([f"{target.named_in}: expected the path of a SQLite file, got {path}: {reason}"])
+
+
+def translated(target: DatabaseTarget) -> AbstractContextManager[None]:
+    """Raise what SQLite raises as a StoreError."""
+    return as_store_errors(target, partial(_store_error, target))
+
+
+def _store_error(target: DatabaseTarget, error: Exception, where: str) -> StoreError | None:
+    if not isinstance(error, sqlite3.Error):
+        return None
+    code, said = getattr(error, "sqlite_errorname", type(error).__name__), quoted(str(error))
+    match code:
+        case _ if said.startswith(("no such table", "no such column")):
+            return StoreError(f"{where}: {said}; {CREATE_TABLES}")
+        case "SQLITE_ERROR":  # about a statement; it names tables and columns only
+            return StoreError(f"{where}: {said}")
+        case "SQLITE_NOTADB":
+            return _unusable(target, "it is not a SQLite database")
+        case "SQLITE_CORRUPT":
+            return StoreError(f"{where}: the database is damaged ({code}): restore it from a backup")
+        case _ if code.startswith(("SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
+            return _unusable(target, f"it cannot be opened ({code}); check the rights on the file and its folder")
+        case "SQLITE_READONLY" | "SQLITE_READONLY_DIRECTORY":
+            return _unusable(target, f"this user may not write the file or in its folder ({code})")
+        case _ if code.startswith("SQLITE_READONLY"):
+            return StoreUnavailableError(
+                f"{where}: its -wal and -shm files are missing and may not be created ({code}): "
+                "let this user write in the folder, or start the API server"
+            )
+        case _:
+            return StoreUnavailableError(f"{where}: SQLite failed ({code})")

@@ -1,0 +1,106 @@
+"""The part of a store and of its sessions that is the same for every database."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Generic, TypeVar
+
+from peekaping_producer.errors import StoreUnavailableError
+from peekaping_producer.monitors.monitor import Plan
+from peekaping_producer.stores import Loaded
+from peekaping_producer.stores.batch import TABLES
+from peekaping_producer.stores.errors import where
+from peekaping_producer.stores.loading import Loader
+from peekaping_producer.stores.pool import C, Driver, Held, Pool
+from peekaping_producer.stores.rows import Row
+
+
+class StoreSession(ABC, Generic[C]):
+    """A Session and a Source: each database adds its statements."""
+
+    def __init__(self, held: Held[C], driver: Any, loader: Loader) -> None:
+        self.held = held
+        self._driver = driver
+        self._target = driver.target
+        self._limits = driver.limits
+        self._loader = loader
+
+    @staticmethod
+    @abstractmethod
+    def is_id(text: str, /) -> object:
+        """A true value for what can be a monitor id of this database, see MonitorStore.is_id."""
+
+    async def load(self, ids: list[str]) -> Loaded:
+        """One statement for each table that is needed."""
+        return await self._loader.load(self, list(filter(self.is_id, ids)))
+
+    async def plans(self, ids: list[str]) -> dict[str, Plan]:
+        """One statement."""
+        return await self._loader.plans(self, list(filter(self.is_id, ids)))
+
+    @abstractmethod
+    async def page_of_plans(self, after: str | None, limit: int) -> list[Plan]:
+        """See Session."""
+
+    async def check_tables(self) -> None:
+        """Read nothing from every table and column that the other methods read."""
+        for table in TABLES:
+            await self.fetch(table, [], 0, self._limits.command_s)
+
+    @abstractmethod
+    async def ping(self) -> None:
+        """Read a monitor with every column that load() reads, but for large texts."""
+
+    @abstractmethod
+    async def fetch(self, table: str, keys: Sequence[str], most: int, within_s: float) -> list[Row]:
+        """See Source."""
+
+
+S = TypeVar("S", bound=StoreSession[Any])
+
+
+class Store(Generic[S]):
+    """A MonitorStore: sessions on a pool of at most `size` connections."""
+
+    def __init__(self, driver: Driver[Any], session: type[S], size: int) -> None:
+        self.driver = driver
+        self._session = session
+        self._size = size
+        self._loader = Loader(driver.limits)
+        self._pool: Pool[Any] | None = None
+
+    async def open(self) -> None:
+        """See that the server answers and the tables are there."""
+        await self.close()
+        try:
+            await self.driver.prepare()
+            self._pool = Pool(self.driver, self._size)
+            async with self.session() as session:
+                await session.check_tables()
+        except BaseException:
+            await self.close()
+            raise
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[S]:
+        """Wait up to `acquire_s` for a connection; one that broke is replaced."""
+        if self._pool is None:
+            raise StoreUnavailableError(f"{where(self.driver.target)}: the store is not open")
+        async with self._pool.hold() as held:
+            yield self._session(held, self.driver, self._loader)
+
+    def is_id(self, text: str) -> bool:
+        """See MonitorStore."""
+        return bool(self._session.is_id(text))
+
+    async def ping(self) -> None:
+        """Read a monitor on a connection of the pool."""
+        async with self.session() as session:
+            await session.ping()
+
+    async def close(self) -> None:
+        """Close the connections; sessions still open lose theirs after `close_s`."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.close()
+        await self.driver.close()
