@@ -1,13 +1,17 @@
 """The databases that the stores' tests run on."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from peekaping_producer.migrate import migrate
-from peekaping_producer.stores import MonitorStore, store_for
+from peekaping_producer.stores import store_for
+from peekaping_producer.stores.limits import Limits
+from peekaping_producer.stores.store import Store
 from peekaping_producer.targets import DatabaseTarget
 from tests.kit import databases
 from tests.kit.databases import Database
@@ -33,10 +37,30 @@ async def database(empty_database: DatabaseTarget) -> AsyncIterator[Database]:
         yield connection
 
 
+@asynccontextmanager
+async def opened(target: DatabaseTarget, limits: Limits = Limits(), *, connections: int = 2) -> AsyncIterator[Any]:  # noqa: B008
+    """An open store."""
+    store = store_for(target, connections=connections, limits=limits)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@pytest.fixture
+def limits() -> Limits:
+    """Those of `store`; see `limited`."""
+    return Limits()
+
+
+def limited(**changes: Any) -> pytest.MarkDecorator:
+    """Give `store` other limits."""
+    return pytest.mark.parametrize("limits", [Limits(**changes)], ids=["limited"])
+
+
 @pytest_asyncio.fixture
-async def store(database: Database) -> AsyncIterator[MonitorStore]:
+async def store(database: Database, limits: Limits) -> AsyncIterator[Store[Any]]:
     """An open store on `database`."""
-    opened = store_for(database.target, connections=3)
-    await opened.open()
-    yield opened
-    await opened.close()
+    async with opened(database.target, limits, connections=3) as each:
+        yield each

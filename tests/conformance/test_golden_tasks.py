@@ -10,8 +10,7 @@ import pytest
 
 from peekaping_producer.brokers.asynq import encode_message
 from peekaping_producer.monitors.task import HealthCheckTask, TaskBuilder
-from peekaping_producer.stores import store_for
-from tests.conformance.conftest import DIALECTS
+from tests.conformance.conftest import DIALECTS, opened
 from tests.kit.asynq_peer import decode
 from tests.kit.databases import Database
 from tests.vectors import vectors
@@ -66,13 +65,8 @@ async def built(database: Database, lines: list[Line]) -> dict[str, HealthCheckT
     builder = TaskBuilder(server_zone="UTC", report=lambda *anomaly: anomalies.append(anomaly))
     for line in lines:
         await insert(database, line)
-    store = store_for(database.target, connections=1)
-    await store.open()
-    try:
-        async with store.session() as session:
-            loaded = await session.load([line["rows"]["monitor"]["id"] for line in lines])
-    finally:
-        await store.close()
+    async with opened(database.target) as store, store.session() as session:
+        loaded = await session.load([line["rows"]["monitor"]["id"] for line in lines])
     tasks = {}
     for line in lines:
         check = loaded.checks[line["rows"]["monitor"]["id"]]

@@ -12,9 +12,8 @@ import pytest
 from aiosqlite import core
 
 from peekaping_producer.migrate import migrate
-from peekaping_producer.stores import store_for
-from peekaping_producer.stores.sqlite import SqliteStore
 from peekaping_producer.stores.sqlite_connection import SqliteConnection
+from tests.conformance.conftest import opened
 from tests.kit import databases
 from tests.kit.waiting import until
 
@@ -42,17 +41,17 @@ def lock(file: str) -> Iterator[sqlite3.Connection]:
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection]:
+def made(monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection]:
     """Every connection that was made."""
-    made: list[sqlite3.Connection] = []
+    connections: list[sqlite3.Connection] = []
     connect = sqlite3.connect
 
     def recorded(*args: Any, **options: Any) -> sqlite3.Connection:
-        made.append(connect(*args, **options))
-        return made[-1]
+        connections.append(connect(*args, **options))
+        return connections[-1]
 
     monkeypatch.setattr(sqlite3, "connect", recorded)
-    return made
+    return connections
 
 
 async def _nothing(_: SqliteConnection) -> None:
@@ -75,7 +74,7 @@ async def _close_without_waiting(connection: SqliteConnection) -> None:
 def test_a_thread_that_outlives_the_event_loop_ends_without_a_word(
     file: str,
     lock: sqlite3.Connection,
-    opened: list[sqlite3.Connection],
+    made: list[sqlite3.Connection],
     uncaught: list[object],
     end: Callable[[SqliteConnection], Awaitable[None]],
 ) -> None:
@@ -92,12 +91,12 @@ def test_a_thread_that_outlives_the_event_loop_ends_without_a_word(
     thread.join(60)
     assert not thread.is_alive()
     assert uncaught == []
-    assert _are_closed(opened)
+    assert _are_closed(made)
     gc.collect()
 
 
 async def test_an_opening_that_is_canceled_leaves_no_file_open(
-    file: str, monkeypatch: pytest.MonkeyPatch, opened: list[sqlite3.Connection]
+    file: str, monkeypatch: pytest.MonkeyPatch, made: list[sqlite3.Connection]
 ) -> None:
     connect: Callable[..., sqlite3.Connection] = sqlite3.connect
     may_connect = threading.Event()
@@ -113,8 +112,8 @@ async def test_an_opening_that_is_canceled_leaves_no_file_open(
             await SqliteConnection.open(file, lock_timeout=60)
     may_connect.set()
     await until(lambda: threading.active_count() == before)
-    assert len(opened) == 1
-    assert _are_closed(opened)
+    assert len(made) == 1
+    assert _are_closed(made)
 
 
 async def test_a_close_that_is_canceled_waits_for_no_lock(file: str, lock: sqlite3.Connection) -> None:
@@ -124,7 +123,7 @@ async def test_a_close_that_is_canceled_waits_for_no_lock(file: str, lock: sqlit
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
             await connection.close()
-    assert connection.is_closed
+    assert connection.is_dead
     lock.execute("COMMIT")
     assert await reading == []
     await until(lambda: not connection._thread.is_alive())
@@ -136,7 +135,7 @@ async def test_closing_twice_in_any_way_waits_for_nothing(file: str) -> None:
         await first(connection)
         connection.abort()
         await connection.close()
-        assert connection.is_closed
+        assert connection.is_dead
         with pytest.raises(ValueError, match="closed"):
             await connection.fetch("SELECT 1")
         await until(lambda: not connection._thread.is_alive())  # noqa: B023
@@ -158,17 +157,13 @@ async def test_an_aborted_statement_ends_at_once(file: str) -> None:
 async def test_a_connection_whose_thread_died_is_replaced(tmp_path: Path) -> None:
     target = databases.sqlite_target(tmp_path)
     await migrate(target)
-    store = store_for(target, connections=1)
-    assert isinstance(store, SqliteStore)
-    await store.open()
-    async with store.session() as session:
+    async with opened(target) as store, store.session() as session:
         dead = session.held.connection
         assert dead is not None
         dead._tx.put_nowait((None, lambda: core._STOP_RUNNING_SENTINEL))
         await until(lambda: not dead._thread.is_alive())
         assert await session.page_of_plans(None, 1) == []
         assert session.held.connection is not dead
-    await store.close()
 
 
 def _are_closed(connections: list[sqlite3.Connection]) -> bool:

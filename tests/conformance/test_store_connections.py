@@ -16,20 +16,13 @@ import pytest_asyncio
 
 from peekaping_producer.errors import StoreError, StoreUnavailableError
 from peekaping_producer.migrate import look
-from peekaping_producer.stores import (
-    MonitorStore,
-    connections,
-    mongo_client,
-    mysql_connections,
-    pool,
-    postgres,
-    sqlite,
-    store_for,
-)
-from peekaping_producer.stores.mongo import MongoStore
-from peekaping_producer.stores.pool import PooledStore
-from peekaping_producer.targets import DatabaseTarget
-from tests.conformance.conftest import DIALECTS
+from peekaping_producer.stores import mongo_client, mysql_connections, postgres, sqlite_file, store_for
+from peekaping_producer.stores.errors import quoted
+from peekaping_producer.stores.limits import Limits
+from peekaping_producer.stores.store import Store
+from peekaping_producer.stores.tls import ssl_context
+from peekaping_producer.targets import DatabaseTarget, Tls
+from tests.conformance.conftest import DIALECTS, SQL_DIALECTS, limited, opened
 from tests.kit.databases import Database
 from tests.kit.fault_proxy import FaultProxy, fault_proxy
 from tests.kit.processes import HOST
@@ -37,7 +30,7 @@ from tests.kit.waiting import until
 
 SERVERS = pytest.mark.parametrize("empty_database", ["postgres", "mysql", "mongo"], indirect=True)
 POOLED_SERVERS = pytest.mark.parametrize("empty_database", ["postgres", "mysql"], indirect=True)
-POOLED = pytest.mark.parametrize("empty_database", ["postgres", "mysql", "sqlite"], indirect=True)
+POOLED = pytest.mark.parametrize("empty_database", SQL_DIALECTS, indirect=True)
 SECRET = "pl4nted"
 
 
@@ -48,16 +41,14 @@ async def proxy(database: Database) -> AsyncIterator[FaultProxy]:
 
 
 @pytest_asyncio.fixture
-async def remote(database: Database, proxy: FaultProxy) -> AsyncIterator[MonitorStore]:
+async def remote(database: Database, proxy: FaultProxy, limits: Limits) -> AsyncIterator[Store[Any]]:
     """A store whose connections go through `proxy`."""
-    store = store_for(msgspec.structs.replace(database.target, port=proxy.port), connections=2)
-    await store.open()
-    yield store
-    await store.close()
+    async with opened(msgspec.structs.replace(database.target, port=proxy.port), limits) as store:
+        yield store
 
 
 @SERVERS
-async def test_a_connection_that_was_cut_while_idle_fails_no_read(remote: MonitorStore, proxy: FaultProxy) -> None:
+async def test_a_connection_that_was_cut_while_idle_fails_no_read(remote: Store[Any], proxy: FaultProxy) -> None:
     async with remote.session() as session:
         for _ in range(3):
             await session.plans([])
@@ -70,11 +61,10 @@ async def test_a_connection_that_was_cut_while_idle_fails_no_read(remote: Monito
 
 @POOLED_SERVERS
 @pytest.mark.parametrize("inside", [True, False])
+@limited(check_after_s=0.0, check_s=0.1)
 async def test_a_connection_that_a_nat_forgot_fails_no_read(
-    remote: MonitorStore, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, inside: bool
+    remote: Store[Any], proxy: FaultProxy, inside: bool
 ) -> None:
-    monkeypatch.setattr(connections, "CHECK_TIMEOUT", 0.1)
-    monkeypatch.setattr(pool, "CHECK_AFTER", 0.0)
     async with remote.session() as session:
         await session.plans([])
         if inside:
@@ -85,10 +75,8 @@ async def test_a_connection_that_a_nat_forgot_fails_no_read(
 
 
 @POOLED
-async def test_an_idle_connection_that_works_is_kept(
-    store: PooledStore[Any, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pool, "CHECK_AFTER", 0.0)
+@limited(check_after_s=0.0)
+async def test_an_idle_connection_that_works_is_kept(store: Store[Any]) -> None:
     async with store.session() as session:
         before = session.held.connection
         await session.page_of_plans(None, 1)
@@ -98,7 +86,7 @@ async def test_an_idle_connection_that_works_is_kept(
 
 @SERVERS
 async def test_connections_that_end_at_any_moment_raise_store_errors_only(
-    database: Database, remote: MonitorStore, proxy: FaultProxy
+    database: Database, remote: Store[Any], proxy: FaultProxy
 ) -> None:
     row = database.monitor(type="push")
     await database.insert("monitors", row)
@@ -126,7 +114,7 @@ async def test_connections_that_end_at_any_moment_raise_store_errors_only(
 
 @SERVERS
 async def test_a_session_that_is_left_as_its_connection_ends_raises_what_it_was_left_with(
-    remote: MonitorStore, proxy: FaultProxy
+    remote: Store[Any], proxy: FaultProxy
 ) -> None:
     """Where one proxy, NAT or VPN carries Redis and the database, both connections end in the same instant."""
     waiting: set[int] = set()
@@ -143,7 +131,7 @@ async def test_a_session_that_is_left_as_its_connection_ends_raises_what_it_was_
                 await asyncio.sleep(0)
             raise ConnectionResetError("Redis went")
 
-    for turns in range(3 if isinstance(remote, MongoStore) else 30):
+    for turns in range(3 if remote.driver.target.dialect == "mongo" else 30):
         tasks = [asyncio.create_task(work(number, turns % 3)) for number in range(2)]
         await until(lambda: len(waiting) == 2)
         waiting.clear()
@@ -154,13 +142,14 @@ async def test_a_session_that_is_left_as_its_connection_ends_raises_what_it_was_
 
 @POOLED
 async def test_what_a_driver_raises_at_the_end_replaces_no_error(
-    store: PooledStore[Any, Any], monkeypatch: pytest.MonkeyPatch
+    store: Store[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise asyncpg.InternalClientError("release() called on a free connection holder")
 
-    for name in ("abort", "quit"):
-        monkeypatch.setattr(store._driver, name, fail)
+    async with store.session() as session:
+        for name in ("abort", "quit"):
+            monkeypatch.setattr(type(session.held.connection), name, fail)
     with pytest.raises(ConnectionResetError):
         async with store.session():
             raise ConnectionResetError("Redis went")
@@ -195,8 +184,8 @@ async def test_whatever_a_driver_raises_is_an_unavailable_store(dialect: str, er
     translated = {
         "postgres": postgres.translated,
         "mysql": mysql_connections.translated,
-        "mongo": lambda target: mongo_client.MongoClient(target, 1)._translated(),
-        "sqlite": sqlite.translated,
+        "mongo": mongo_client.translated,
+        "sqlite": sqlite_file.translated,
     }[dialect]
     with pytest.raises(StoreUnavailableError) as caught, translated(target):
         raise error
@@ -207,7 +196,7 @@ async def test_whatever_a_driver_raises_is_an_unavailable_store(dialect: str, er
 async def test_a_cancellation_stays_one_whatever_the_driver_makes_of_it() -> None:
     async def read() -> None:
         target = DatabaseTarget(dialect="sqlite", name="x")
-        with sqlite.translated(target):
+        with sqlite_file.translated(target):
             try:
                 await asyncio.sleep(60)
             except asyncio.CancelledError:
@@ -222,7 +211,7 @@ async def test_a_cancellation_stays_one_whatever_the_driver_makes_of_it() -> Non
 
 @SERVERS
 async def test_a_process_without_file_descriptors_waits_for_some(
-    database: Database, remote: MonitorStore, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+    database: Database, remote: Store[Any], proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await remote.ping()
     with monkeypatch.context() as patch:
@@ -254,7 +243,7 @@ async def test_a_process_that_may_start_no_thread_waits_until_it_may(
     await store.close()
 
 
-async def answers(store: MonitorStore) -> bool:
+async def answers(store: Store[Any]) -> bool:
     try:
         await store.ping()
     except StoreError:
@@ -316,20 +305,13 @@ async def _full(port: int) -> tuple[socket.socket, ...]:
     indirect=["empty_database"],
 )
 async def test_every_address_of_a_name_is_tried(
-    database: Database,
-    resolved: Callable[[str, list[str]], None],
-    monkeypatch: pytest.MonkeyPatch,
-    first: Callable[[int], Awaitable[Any]],
+    database: Database, resolved: Callable[[str, list[str]], None], first: Callable[[int], Awaitable[Any]]
 ) -> None:
     target = msgspec.structs.replace(database.target, host="two.example")
-    monkeypatch.setattr(connections, "ACQUIRE_TIMEOUT", 2.0)
     resolved("two.example", ["::1", "127.0.0.1"])
     standing = await first(target.port or 0)
-    store = store_for(target, connections=2)
-    await store.open()
-    async with store.session() as one, store.session() as two:
+    async with opened(target, Limits(acquire_s=2.0)) as store, store.session() as one, store.session() as two:
         assert await one.page_of_plans(None, 1) == await two.page_of_plans(None, 1) == []
-    await store.close()
     assert (await look(target)).has_ledger
     if isinstance(standing, asyncio.Server):
         standing.close()
@@ -362,17 +344,13 @@ async def test_an_address_may_stand_in_brackets(database: Database) -> None:
     server = await asyncio.start_server(carry, "::1", 0)
     port = server.sockets[0].getsockname()[1]
     for host in ("[::1]", "::1"):
-        store = store_for(msgspec.structs.replace(database.target, host=host, port=port), connections=1)
-        await store.open()
-        await store.ping()
-        await store.close()
+        async with opened(msgspec.structs.replace(database.target, host=host, port=port)) as store:
+            await store.ping()
     server.close()
 
 
 def test_certificates_are_verified_by_the_name_and_not_by_the_address() -> None:
-    from peekaping_producer.targets import Tls
-
-    context = connections.ssl_context(Tls(), "db.example")
+    context = ssl_context(Tls(), "db.example")
     wrapped = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="127.0.0.1")
     assert wrapped.server_hostname == "db.example"
 
@@ -389,4 +367,4 @@ def test_certificates_are_verified_by_the_name_and_not_by_the_address() -> None:
     ],
 )
 def test_a_refusal_is_quoted_by_its_first_sentence(text: str, shown: str) -> None:
-    assert connections.quoted(text) == shown
+    assert quoted(text) == shown

@@ -6,11 +6,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 
 from peekaping_producer.errors import StoreUnavailableError
-from peekaping_producer.stores import Loaded, MonitorStore, loading
+from peekaping_producer.stores import Loaded, MonitorStore
+from peekaping_producer.stores.limits import Limits
+from tests.conformance.conftest import opened
 from tests.kit import databases
 from tests.kit.databases import Database, SqlDatabase
 
@@ -33,12 +36,12 @@ class Rows:
         return [self.plain, self.windowed, self.proxied, self.push]
 
 
-@pytest.fixture(autouse=True)
-def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "ROWS_WITHIN_S", 1.0)
-    monkeypatch.setattr(loading, "SIDE_WITHIN_S", 0.3)
-    monkeypatch.setattr(loading, "PART_WITHIN_S", 0.1)
-    monkeypatch.setattr(loading, "ASK_AGAIN_AFTER_S", 3600.0)
+SHORT = Limits(monitors_s=1.0, side_table_s=0.3, part_s=0.1, retry_after_s=3600.0)
+
+
+@pytest.fixture
+def limits() -> Limits:
+    return SHORT
 
 
 @pytest_asyncio.fixture
@@ -121,10 +124,10 @@ async def test_who_needs_nothing_from_a_table_does_not_ask_it(
         )
 
 
+@pytest.mark.parametrize("limits", [msgspec.structs.replace(SHORT, retry_after_s=0.0)], ids=["retrying"])
 async def test_a_side_table_that_answers_again_is_used_again(
-    database: SqlDatabase, store: MonitorStore, rows: Rows, monkeypatch: pytest.MonkeyPatch
+    database: SqlDatabase, store: MonitorStore, rows: Rows
 ) -> None:
-    monkeypatch.setattr(loading, "ASK_AGAIN_AFTER_S", 0.0)
     for table in SIDE_TABLES:
         async with locked(database, table):
             await load(store, rows.all)
@@ -146,14 +149,12 @@ async def test_a_limit_costs_no_connection(database: SqlDatabase, store: Monitor
 
 
 async def test_a_lock_on_monitors_shows_in_ping_and_soon_in_a_load(
-    database: SqlDatabase, store: MonitorStore, rows: Rows, monkeypatch: pytest.MonkeyPatch
+    database: SqlDatabase, store: MonitorStore, rows: Rows
 ) -> None:
-    async with locked(database, "monitors"):
-        with pytest.raises(StoreUnavailableError, match="no answer in time"):
-            await load(store, rows.all)
-        monkeypatch.setattr("peekaping_producer.stores.connections.COMMAND_TIMEOUT", 0.3)
-        with pytest.raises(StoreUnavailableError, match="no answer in time"):
-            await store.ping()
-    monkeypatch.undo()
-    await store.ping()
+    async with opened(database.target, msgspec.structs.replace(SHORT, command_s=0.3)) as impatient:
+        async with locked(database, "monitors"):
+            for call in (load(store, rows.all), impatient.ping()):
+                with pytest.raises(StoreUnavailableError, match="no answer in time"):
+                    await call
+        await impatient.ping()
     assert (await load(store, rows.all)).checks.keys() == set(rows.all)

@@ -4,9 +4,7 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +17,20 @@ from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableE
 from peekaping_producer.migrate import migrate
 from peekaping_producer.migrate import mongo as migrations
 from peekaping_producer.monitors.monitor import Plan
-from peekaping_producer.stores import connections, loading, mongo_client
-from peekaping_producer.stores.mongo import MongoStore
+from peekaping_producer.stores import store_for
+from peekaping_producer.stores.limits import Limits
+from peekaping_producer.stores.mongo import MongoSession
 from peekaping_producer.stores.mongo_client import MongoClient
+from peekaping_producer.stores.store import Store
 from peekaping_producer.targets import DatabaseTarget, Tls
+from tests.conformance.conftest import limited, opened
 from tests.kit.fault_proxy import fault_proxy
 from tests.kit.mongo import MongoDatabase, MongoServer
 from tests.kit.mongo_gate import Gate, gate
 from tests.kit.pgbouncer import self_signed
 from tests.kit.waiting import until
 
+MongoStore = Store[MongoSession]
 SECRET = "pl4nted"
 USER, PASSWORD = "péé,ka=ping", "s3cret@:/?#%é"
 NAMES = ("name", "type", "interval", "timeout", "max_retries", "retry_interval", "resend_interval", "active", "config")
@@ -39,26 +41,14 @@ def empty_database(mongo_database: DatabaseTarget) -> DatabaseTarget:
     return mongo_database
 
 
-@pytest.fixture(autouse=True)
-def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A driver that finds no server it may use asks again until this is over."""
-    monkeypatch.setattr(connections, "ACQUIRE_TIMEOUT", 1.0)
-
-
-@asynccontextmanager
-async def opened(target: DatabaseTarget, size: int = 2) -> AsyncIterator[MongoStore]:
-    store = MongoStore(target, size)
-    await store.open()
-    try:
-        yield store
-    finally:
-        await store.close()
+SHORT_WAIT = Limits(acquire_s=1.0)
+"""The driver looks for a usable server until this is over."""
 
 
 async def refusal(target: DatabaseTarget) -> StoreError:
     """The error with which a store does not open, or does not read; nowhere in it are passwords and documents."""
     with pytest.raises(StoreError) as caught:
-        async with opened(target) as store, store.session() as session:
+        async with opened(target, SHORT_WAIT) as store, store.session() as session:
             await session.load([str(ObjectId())])
     shown = "".join(traceback.format_exception(caught.value))
     assert PASSWORD not in shown
@@ -104,9 +94,8 @@ def operations(monkeypatch: pytest.MonkeyPatch) -> Operations:
 
 
 async def test_a_load_is_one_operation_for_each_collection_it_needs(
-    operations: Operations, database: MongoDatabase, monkeypatch: pytest.MonkeyPatch
+    operations: Operations, database: MongoDatabase
 ) -> None:
-    monkeypatch.setattr(loading, "SIDE_WITHIN_S", 7.0)  # the tests' server is slow at joins
     rows = [database.monitor(type="push") for _ in range(300)]
     shared, through = database.window(), database.proxy()
     await database.insert("monitors", *rows)
@@ -114,7 +103,8 @@ async def test_a_load_is_one_operation_for_each_collection_it_needs(
     await database.insert("monitor_maintenances", *(database.link(row, shared) for row in rows))
     await database.insert("heartbeats", *(database.heartbeat(row) for row in rows))
     await database.insert("proxies", through)
-    async with opened(database.target) as store, store.session() as session:
+    limits = Limits(side_table_s=7.0)  # the tests' server is slow at joins
+    async with opened(database.target, limits) as store, store.session() as session:
         operations.names.clear()
         checks = (await session.load([row["id"] for row in rows])).checks
         assert operations.names == ["find"] * 3 + ["aggregate"]
@@ -342,7 +332,7 @@ async def test_a_wrong_password_is_final_and_says_who_and_where(database: MongoD
             target = behind(database.target, entrance, **wrong)
             error = await refusal(target)
             assert not isinstance(error, StoreUnavailableError)
-            assert f"{target}, user {target.user}: the server says: authentication failed" in str(error)
+            assert f"{target}, user {target.user}: the server reports: authentication failed" in str(error)
 
 
 async def test_a_server_that_asks_for_a_user_says_so(database: MongoDatabase) -> None:
@@ -395,12 +385,12 @@ async def test_a_certificate_of_our_own_comes_in_one_file_with_its_key(database:
             await refusal(msgspec.structs.replace(target, tls=Tls(ca_file=str(certificate))))
         two = Tls(cert_file=str(certificate), key_file=str(certificate.with_suffix(".key")))
         with pytest.raises(ConfigError, match=r"DB_TLS_KEY_FILE.*DB_TLS_CERT_FILE"):
-            MongoStore(msgspec.structs.replace(target, tls=two), 1)
+            store_for(msgspec.structs.replace(target, tls=two), connections=1)
 
 
 async def test_a_restarted_server_is_used_again(private_mongo: MongoServer) -> None:
     await migrate(private_mongo.target)
-    async with opened(private_mongo.target) as store:
+    async with opened(private_mongo.target, SHORT_WAIT) as store:
         private_mongo.stop()
         for _ in range(2):
             with pytest.raises(StoreUnavailableError):
@@ -422,15 +412,14 @@ async def test_connections_cut_while_idle_are_replaced_within_the_read(database:
                 assert await session.page_of_plans(None, 1) == []
 
 
-async def test_what_is_cut_in_the_middle_of_a_read_is_asked_again_or_unavailable(
-    database: MongoDatabase, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connections, "COMMAND_TIMEOUT", 2.0)
+async def test_what_is_cut_in_the_middle_of_a_read_is_asked_again_or_unavailable(database: MongoDatabase) -> None:
     row = database.monitor()
     await database.insert("monitors", row)
     async with (
         fault_proxy(database.target.port or 0) as proxy,
-        opened(msgspec.structs.replace(database.target, port=proxy.port)) as store,
+        opened(
+            msgspec.structs.replace(database.target, port=proxy.port), Limits(acquire_s=1.0, command_s=2.0)
+        ) as store,
     ):
         async with store.session() as session:
             proxy.hold_replies()
@@ -448,7 +437,7 @@ async def test_what_is_cut_in_the_middle_of_a_read_is_asked_again_or_unavailable
 @pytest.mark.parametrize(
     ("params", "expected"),
     [
-        ({"w": SECRET}, "got w=..., mongodb takes tls, authMechanism"),
+        ({"w": SECRET}, "expected tls, authMechanism, .*, got w=..."),
         ({"tlsCAFile": SECRET}, "DB_TLS"),
         ({"ssl": SECRET}, "DB_TLS"),
         ({"readPreference": SECRET}, "readPreference"),
@@ -464,7 +453,7 @@ async def test_what_is_cut_in_the_middle_of_a_read_is_asked_again_or_unavailable
 def test_a_parameter_in_vain_is_named_and_its_value_is_not(params: dict[str, str], expected: str) -> None:
     target = DatabaseTarget(dialect="mongo", host="h", port=1, name="x", user="u", password="p", params=params)
     with pytest.raises(ConfigError, match=expected) as caught:
-        MongoStore(target, 1)
+        store_for(target, connections=1)
     assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
@@ -478,7 +467,7 @@ def test_a_parameter_in_vain_is_named_and_its_value_is_not(params: dict[str, str
 )
 def test_the_parameters_that_users_need_are_taken(params: dict[str, str]) -> None:
     target = DatabaseTarget(dialect="mongo", host="h1:1,[::1]:2,h3", port=3, name="x", params=params)
-    options = MongoClient(target, 1)._client.delegate.options
+    options = MongoClient(target, 1, Limits())._client.delegate.options
     told = {name.lower(): value for name, value in params.items()}
     mode = told.get("readpreference", "primary")
     assert options.read_preference.mongos_mode == mode
@@ -492,7 +481,7 @@ def test_the_parameters_that_users_need_are_taken(params: dict[str, str]) -> Non
 def test_a_user_has_a_password_and_a_password_a_user(user: str | None, password: str | None) -> None:
     target = DatabaseTarget(dialect="mongo", host="h", port=1, name="x", user=user, password=password)
     with pytest.raises(ConfigError, match=r"user.*password") as caught:
-        MongoStore(target, 1)
+        store_for(target, connections=1)
     assert SECRET not in str(caught.value)
 
 
@@ -506,11 +495,8 @@ async def test_the_driver_s_debug_lines_stay_out_of_the_log(
     assert not [record for record in caplog.records if record.name.startswith(("pymongo", "motor"))]
 
 
-async def test_one_migration_at_a_time_even_after_one_that_died(
-    empty_database: DatabaseTarget, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(migrations, "_LOCK_LEASE", timedelta(seconds=0.3))
-    async with migrations.exclusive(empty_database) as dead:
+async def test_one_migration_at_a_time_even_after_one_that_died(empty_database: DatabaseTarget) -> None:
+    async with migrations.exclusive(empty_database, lock_lease_s=0.3) as dead:
         await dead.run(
             '{"update": "peekaping_producer_lock", "updates": [{"q": {}, "u": {"$set": {"owner": "dead"}}}]}'
         )
@@ -519,13 +505,10 @@ async def test_one_migration_at_a_time_even_after_one_that_died(
         assert time.monotonic() - died_at > 0.2
 
 
-async def test_a_lock_that_is_held_is_waited_for_and_then_unavailable(
-    empty_database: DatabaseTarget, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_lock_that_is_held_is_waited_for_and_then_unavailable(empty_database: DatabaseTarget) -> None:
     async with migrations.exclusive(empty_database):
-        monkeypatch.setattr(migrations, "_LOCK_TIMEOUT", 0.1)
         with pytest.raises(StoreUnavailableError, match="another migration"):
-            async with migrations.exclusive(empty_database):
+            async with migrations.exclusive(empty_database, lock_timeout_s=0.1):
                 pass
 
 
@@ -545,12 +528,10 @@ async def _answers(store: MongoStore) -> bool:
     return True
 
 
+@limited(stream_bytes=250_000, batch_bytes=100_000, alone_bytes=350_000)
 async def test_a_batch_of_large_documents_is_not_read_to_its_end_at_once(
-    database: MongoDatabase, store: MongoStore, monkeypatch: pytest.MonkeyPatch
+    database: MongoDatabase, store: MongoStore
 ) -> None:
-    monkeypatch.setattr(mongo_client, "_STREAM_BYTES", 250_000)
-    monkeypatch.setattr(loading, "BATCH_BYTES", 100_000)
-    monkeypatch.setattr(loading, "ALONE_BYTES", 350_000)
     large, small = [document(config="x" * 100_000) for _ in range(5)], [document() for _ in range(3)]
     await database.insert_documents("monitor", *large, *small)
     async with store.session() as session:

@@ -15,14 +15,18 @@ from peekaping_producer.migrate import migrate
 from peekaping_producer.migrate import mysql as migrations
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.stores import mysql as statements
-from peekaping_producer.stores.mysql import MysqlSession, MysqlStore
+from peekaping_producer.stores import store_for
+from peekaping_producer.stores.mysql import MysqlSession
+from peekaping_producer.stores.store import Store
 from peekaping_producer.targets import DatabaseTarget, Tls
+from tests.conformance.conftest import limited, opened
 from tests.kit import mysql, processes
 from tests.kit.mysql import MysqlDatabase, MysqlServer
 from tests.kit.mysql_impostor import OK, SALT, Peer, impostor
 from tests.kit.pgbouncer import self_signed
 from tests.kit.waiting import until
 
+MysqlStore = Store[MysqlSession]
 SESSIONS = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
 
 
@@ -31,16 +35,10 @@ def empty_database(mysql_database: DatabaseTarget) -> DatabaseTarget:
     return mysql_database
 
 
-async def store_for(target: DatabaseTarget, connections: int = 2) -> MysqlStore:
-    opened = MysqlStore(target, connections)
-    await opened.open()
-    return opened
-
-
 async def refusal(target: DatabaseTarget) -> StoreError:
     """The error with which a store does not open; nowhere in it is the password."""
     with pytest.raises(StoreError) as caught:
-        await MysqlStore(target, 1).open()
+        await store_for(target, connections=1).open()
     shown = "".join(traceback.format_exception(caught.value))
     assert str(target.password) not in shown
     return caught.value
@@ -199,7 +197,7 @@ async def test_what_the_server_closed_while_idle_fails_nobody(database: MysqlDat
 
 
 async def test_a_restarted_server_is_used_again(private_mysql: MysqlServer) -> None:
-    store = MysqlStore(private_mysql.target, 2)
+    store = store_for(private_mysql.target, connections=2)
     with pytest.raises(StoreError, match=r"monitors.*migrate") as caught:
         await store.open()
     assert not isinstance(caught.value, StoreUnavailableError)
@@ -254,7 +252,7 @@ async def test_closing_ends_every_session_on_the_server(database: MysqlDatabase,
 async def test_a_wrong_password_is_final_and_says_who_and_where(database: MysqlDatabase) -> None:
     error = await refusal(msgspec.structs.replace(database.target, password="not the pa$$word"))
     assert not isinstance(error, StoreUnavailableError)
-    assert f"{database.target}, user {database.target.user}: the server says: Access denied" in str(error)
+    assert f"{database.target}, user {database.target.user}: the server reports: Access denied" in str(error)
 
 
 async def test_an_unknown_database_is_final(database: MysqlDatabase) -> None:
@@ -280,10 +278,9 @@ async def test_reading_takes_no_more_than_select(database: MysqlDatabase) -> Non
     await database.execute("DROP USER IF EXISTS peekaping_tests_reader")
     await database.execute("CREATE USER peekaping_tests_reader IDENTIFIED BY 'reader-secret'")
     await database.execute("GRANT SELECT ON peekaping_tests.* TO peekaping_tests_reader")
-    store = await store_for(
-        msgspec.structs.replace(database.target, user="peekaping_tests_reader", password="reader-secret")
-    )
-    await store.close()
+    reader = msgspec.structs.replace(database.target, user="peekaping_tests_reader", password="reader-secret")
+    async with opened(reader):
+        pass
     await database.execute("DROP USER peekaping_tests_reader")
 
 
@@ -304,11 +301,8 @@ async def test_a_full_server_may_have_room_later() -> None:
             connection.close()
 
 
-async def test_a_statement_that_takes_too_long_ends_the_session(
-    database: MysqlDatabase, store: MysqlStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("peekaping_producer.stores.connections.COMMAND_TIMEOUT", 0.1)
-    await store.open()
+@limited(command_s=0.5)
+async def test_a_statement_that_takes_too_long_ends_the_session(database: MysqlDatabase, store: MysqlStore) -> None:
     await database.execute("LOCK TABLES monitors WRITE")
     with pytest.raises(StoreUnavailableError, match="no answer in time"):
         async with store.session() as session:
@@ -318,11 +312,8 @@ async def test_a_statement_that_takes_too_long_ends_the_session(
         assert await session.page_of_plans(None, 1) == []
 
 
-async def test_the_server_ends_a_statement_that_nobody_waits_for(
-    database: MysqlDatabase, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = await store_for(database.target)
-    monkeypatch.setattr(statements, "_ANSWER_WITHIN_S", 1000.0)
+@limited(answer_s=1000.0)
+async def test_the_server_cancels_a_statement_at_its_limit(store: MysqlStore) -> None:
     endless = " CROSS JOIN ".join(f"information_schema.columns c{n}" for n in range(4))
     async with asyncio.timeout(20), store.session() as session:
         with pytest.raises(StoreUnavailableError, match="no answer in time"):
@@ -330,7 +321,6 @@ async def test_the_server_ends_a_statement_that_nobody_waits_for(
         connection = session.held.connection
         assert await _questions(session) > 0
         assert session.held.connection is connection, "kept"
-    await store.close()
 
 
 async def test_tls_is_verified_unless_told_otherwise() -> None:
@@ -346,10 +336,8 @@ async def test_tls_is_verified_unless_told_otherwise() -> None:
             assert not isinstance(await refusal(target), StoreUnavailableError)
             await migrate(msgspec.structs.replace(target, tls=Tls(ca_file=str(certificate))))
             for tls in (Tls(ca_file=str(certificate)), Tls(verify=False)):
-                store = await store_for(msgspec.structs.replace(target, tls=tls))
-                async with store.session() as session:
+                async with opened(msgspec.structs.replace(target, tls=tls)) as store, store.session() as session:
                     assert (await session._fetch("SHOW STATUS LIKE 'Ssl_cipher'"))[0][1]
-                await store.close()
 
 
 async def test_a_server_without_tls_is_told_nothing_in_clear_when_tls_is_asked_for() -> None:
@@ -358,7 +346,7 @@ async def test_a_server_without_tls_is_told_nothing_in_clear_when_tls_is_asked_f
 
     async with impostor(greet) as (target, peers):
         error = await refusal(msgspec.structs.replace(target, tls=Tls()))
-    assert "the server has no TLS" in str(error)
+    assert "TLS is required, but the server" in str(error)
     assert not isinstance(error, StoreUnavailableError)
     assert peers[0].said == b""
 
@@ -374,7 +362,7 @@ async def test_nobody_is_told_the_password_in_clear(plugin: str, at_once: bool) 
     async with impostor(ask) as (target, peers):
         error = await refusal(target)
         assert target.password
-        assert f"by {plugin}, which needs TLS" in str(error)
+        assert f"by {plugin}, which requires TLS" in str(error)
         for encoding in ("utf-8", "utf-16", "latin-1"):
             assert target.password.encode(encoding, "replace") not in peers[0].said
 
@@ -409,7 +397,7 @@ async def test_a_password_reaches_mysql_8_in_utf_8_and_encrypted() -> None:
         told.append(bytes(byte ^ SALT[n % len(SALT)] for n, byte in enumerate(mixed)))
 
     async with impostor(authenticate) as (target, _):
-        connecting = asyncio.create_task(MysqlStore(target, 1).open())
+        connecting = asyncio.create_task(store_for(target, connections=1).open())
         await until(lambda: bool(told))
         connecting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -427,8 +415,8 @@ async def test_an_answer_that_is_no_mysql_is_no_traceback() -> None:
 
 @pytest.mark.parametrize("name", ["charset", "local_infile", "ssl-mode", "pool_size"])
 def test_a_parameter_is_named_and_its_value_is_not(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"got {name}=..., mysql takes ssl-mode only") as caught:
-        MysqlStore(DatabaseTarget(dialect="mysql", name="x", params={name: "s3cret"}), 1)
+    with pytest.raises(ConfigError, match=f"expected ssl-mode only, got {name}=...") as caught:
+        store_for(DatabaseTarget(dialect="mysql", name="x", params={name: "s3cret"}), connections=1)
     assert "s3cret" not in str(caught.value)
 
 
@@ -463,15 +451,11 @@ async def test_of_many_heartbeats_only_the_latest_are_looked_at(database: MysqlD
     assert all(check.latest_heartbeat for check in loaded.checks.values())
 
 
-async def test_the_migrations_lock_is_waited_for_and_ends_with_its_connection(
-    mysql_database: DatabaseTarget, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(migrations, "_LOCK_TIMEOUT", 0.05)
+async def test_the_migrations_lock_is_waited_for_and_ends_with_its_connection(mysql_database: DatabaseTarget) -> None:
     async with migrations.exclusive(mysql_database):
         with pytest.raises(StoreUnavailableError, match="another migration still runs"):
-            async with migrations.exclusive(mysql_database):
+            async with migrations.exclusive(mysql_database, lock_timeout_s=0.05):
                 pass
-    monkeypatch.setattr(migrations, "_LOCK_TIMEOUT", 20.0)
     with pytest.raises(RuntimeError, match="broke off"):
         async with migrations.exclusive(mysql_database):
             raise RuntimeError("broke off")

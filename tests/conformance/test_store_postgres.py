@@ -11,14 +11,17 @@ import pytest
 from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
 from peekaping_producer.migrate import migrate
 from peekaping_producer.stores import store_for
-from peekaping_producer.stores.postgres import PostgresSession, PostgresStore
+from peekaping_producer.stores.postgres import PostgresDriver, PostgresSession
+from peekaping_producer.stores.store import Store
 from peekaping_producer.targets import DatabaseTarget, Tls
+from tests.conformance.conftest import limited, opened
 from tests.kit import databases, postgres, processes
 from tests.kit.databases import SqlDatabase
 from tests.kit.pgbouncer import pgbouncer, self_signed
 from tests.kit.postgres import PostgresServer
 from tests.kit.waiting import until
 
+PostgresStore = Store[PostgresSession]
 CUT_ALL = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'peekaping-producer'
@@ -28,12 +31,6 @@ WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_n
 @pytest.fixture
 def empty_database(postgres_database: DatabaseTarget) -> DatabaseTarget:
     return postgres_database
-
-
-async def opened(target: DatabaseTarget, connections: int = 2) -> PostgresStore:
-    store = PostgresStore(target, connections)
-    await store.open()
-    return store
 
 
 async def refusal(target: DatabaseTarget) -> StoreError:
@@ -48,7 +45,8 @@ async def refusal(target: DatabaseTarget) -> StoreError:
 async def test_options_of_a_url_reach_the_server(empty_database: DatabaseTarget) -> None:
     """Hosted providers name a cluster or an endpoint there; a schema that is none shows that it arrives."""
     await migrate(empty_database)
-    await (await opened(empty_database)).close()
+    async with opened(empty_database):
+        pass
     said = await refusal(msgspec.structs.replace(empty_database, params={"options": "-c search_path=nowhere"}))
     assert 'relation "monitors" does not exist' in str(said)
 
@@ -122,7 +120,7 @@ async def test_idle_connections_that_were_cut_fail_at_most_once_each(
 
 
 async def test_a_restarted_server_is_used_again(private_postgres: PostgresServer) -> None:
-    store = PostgresStore(private_postgres.target, 2)
+    store = store_for(private_postgres.target, connections=2)
     with pytest.raises(StoreError, match="migrate"):
         await store.open()
     await migrate(private_postgres.target)
@@ -169,7 +167,7 @@ async def test_an_unreachable_server_may_come_back(database: SqlDatabase) -> Non
 
 async def test_a_server_without_tls_is_not_talked_to_in_clear_when_tls_is_asked_for(database: SqlDatabase) -> None:
     error = await refusal(msgspec.structs.replace(database.target, tls=Tls()))
-    assert "the server has no TLS, and TLS is asked for" in str(error)
+    assert "TLS is required, but the server does not offer it" in str(error)
     assert not isinstance(error, StoreUnavailableError)
 
 
@@ -181,11 +179,8 @@ async def test_a_full_server_may_have_room_later() -> None:
             await connection.close()
 
 
-async def test_a_statement_that_takes_too_long_ends_the_session(
-    database: SqlDatabase, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("peekaping_producer.stores.connections.COMMAND_TIMEOUT", 0.1)
-    await store.open()
+@limited(command_s=0.5)
+async def test_a_statement_that_takes_too_long_ends_the_session(database: SqlDatabase, store: PostgresStore) -> None:
     await database.execute("BEGIN")
     await database.execute("LOCK TABLE monitors")
     with pytest.raises(StoreUnavailableError, match="no answer in time"):
@@ -221,8 +216,7 @@ async def test_bytes_that_are_no_text_break_only_their_monitor(
     rows = [database.monitor(name=f"gut, é {number}") for number in range(9)]
     await database.insert("monitors", *rows)
     await database.execute(rf"UPDATE monitors SET name = E'\xff\xfe' WHERE id = '{rows[4]['id']}'")
-    store = await opened(target)
-    async with store.session() as session:
+    async with opened(target) as store, store.session() as session:
         for _ in range(2):
             loaded = await session.load([row["id"] for row in rows])
             assert set(loaded.broken) == {rows[4]["id"]}
@@ -233,7 +227,6 @@ async def test_bytes_that_are_no_text_break_only_their_monitor(
         assert [plan.id for plan in page] == sorted(row["id"] for row in rows)
         assert [plan.id for plan in page if plan.problem.startswith("unreadable")] == [rows[4]["id"]]
         assert (await session.plans([row["id"] for row in rows])).keys() == {row["id"] for row in rows}
-    await store.close()
     await postgres.execute(postgres_server, f"DROP DATABASE {target.name} WITH (FORCE)")
 
 
@@ -248,10 +241,8 @@ async def test_tls_is_verified_unless_told_otherwise(database: SqlDatabase) -> N
             assert not isinstance(untrusted, StoreUnavailableError)
         await refusal(server)
         for tls in (Tls(ca_file=str(certificate)), Tls(verify=False)):
-            store = await opened(msgspec.structs.replace(server, tls=tls))
-            async with store.session() as session:
+            async with opened(msgspec.structs.replace(server, tls=tls)) as store, store.session() as session:
                 assert await session.page_of_plans(None, 1) == []
-            await store.close()
 
 
 def test_a_missing_certificate_file_is_named(tmp_path: Path) -> None:
@@ -264,39 +255,37 @@ async def test_a_transaction_pooler_is_found_out_and_shared_by_many_sessions(dat
     rows = [database.monitor(type="push" if n % 2 else "http") for n in range(40)]
     await database.insert("monitors", *rows)
     await database.insert("heartbeats", *(database.heartbeat(row) for row in rows))
+
+    async def read(store: PostgresStore, number: int) -> None:
+        ids = [row["id"] for row in rows[number % 7 :]]
+        async with store.session() as session:
+            for _ in range(10):
+                assert set((await session.load(ids)).checks) == set(ids)
+                assert set(await session.plans(ids)) == set(ids)
+                assert len(await session.page_of_plans(None, 1 + number)) == 1 + number
+
     with pgbouncer(database.target, server_connections=2) as pooler:
-        first, second = await opened(pooler, 8), await opened(pooler, 8)
-        assert first.driver.pooled
-
-        async def read(store: PostgresStore, number: int) -> None:
-            ids = [row["id"] for row in rows[number % 7 :]]
-            async with store.session() as session:
-                for _ in range(10):
-                    assert set((await session.load(ids)).checks) == set(ids)
-                    assert set(await session.plans(ids)) == set(ids)
-                    assert len(await session.page_of_plans(None, 1 + number)) == 1 + number
-
-        await asyncio.gather(*(read(store, number) for number in range(8) for store in (first, second)))
-        await first.close()
-        await second.close()
+        async with opened(pooler, connections=8) as first, opened(pooler, connections=8) as second:
+            assert first.driver.pooled
+            await asyncio.gather(*(read(store, number) for number in range(8) for store in (first, second)))
 
 
 async def test_behind_a_pooler_a_cut_server_connection_is_replaced(database: SqlDatabase) -> None:
     with pgbouncer(database.target) as pooler:
-        store = await opened(pooler)
-        await database.execute(CUT_ALL)
-        failures = 0
-        for _ in range(10):
-            try:
-                await store.ping()
-            except StoreUnavailableError:
-                failures += 1
-        assert failures <= 4
-        await store.ping()
-        await store.close()
+        async with opened(pooler) as store:
+            await database.execute(CUT_ALL)
+            failures = 0
+            for _ in range(10):
+                try:
+                    await store.ping()
+                except StoreUnavailableError:
+                    failures += 1
+            assert failures <= 4
+            await store.ping()
 
 
 async def test_a_direct_server_is_not_taken_for_a_pooler(store: PostgresStore) -> None:
+    assert isinstance(store.driver, PostgresDriver)
     assert not store.driver.pooled
 
 
@@ -310,7 +299,8 @@ async def test_what_a_pooler_refuses_is_final(database: SqlDatabase) -> None:
 
 async def test_a_pooler_that_is_gone_may_come_back(database: SqlDatabase) -> None:
     with pgbouncer(database.target) as pooler:
-        store = await opened(pooler)
+        store = store_for(pooler, connections=2)
+        await store.open()
     with pytest.raises(StoreUnavailableError):
         await store.ping()
     await store.close()

@@ -10,9 +10,9 @@ import pytest
 from peekaping_producer.errors import StoreError
 from peekaping_producer.monitors.maintenance import MaintenanceWindow
 from peekaping_producer.monitors.monitor import Heartbeat, Monitor, MonitorDetails, Plan, Proxy
-from peekaping_producer.stores import Loaded, MonitorStore, Session, loading, store_for
+from peekaping_producer.stores import Loaded, MonitorStore, Session, store_for
 from peekaping_producer.targets import DatabaseTarget
-from tests.conformance.conftest import DIALECTS, SQL_DIALECTS
+from tests.conformance.conftest import DIALECTS, SQL_DIALECTS, limited
 from tests.kit.databases import Database, Row
 
 
@@ -289,11 +289,10 @@ async def test_a_ping_reads_what_the_work_reads(database: Database, store: Monit
             await store.ping()
 
 
+@limited(batch_bytes=5 * 10_000, alone_bytes=300_000)
 async def test_large_configs_are_read_alone_and_what_is_too_large_waits(
-    database: Database, store: MonitorStore, monkeypatch: pytest.MonkeyPatch
+    database: Database, store: MonitorStore
 ) -> None:
-    monkeypatch.setattr(loading, "BATCH_BYTES", 5 * 10_000)
-    monkeypatch.setattr(loading, "ALONE_BYTES", 300_000)
     sizes = {"small": 10, "large": 100_000, "larger": 110_000, "more than is left": 120_000, "huge": 400_000}
     rows = [database.monitor(name=name, config=json.dumps({"k": "x" * size})) for name, size in sizes.items()]
     await database.insert("monitors", *rows)
@@ -309,11 +308,8 @@ async def test_large_configs_are_read_alone_and_what_is_too_large_waits(
     assert len((await load(store, rows[3]["id"])).checks) == 1, "in its turn"
 
 
-async def test_a_large_heartbeat_is_read_alone(
-    database: Database, store: MonitorStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loading, "BATCH_BYTES", 50_000)
-    monkeypatch.setattr(loading, "ALONE_BYTES", 300_000)
+@limited(batch_bytes=50_000, alone_bytes=300_000)
+async def test_a_large_heartbeat_is_read_alone(database: Database, store: MonitorStore) -> None:
     rows = [database.monitor(type="push") for _ in range(4)]
     await database.insert("monitors", *rows)
     sizes = (5, 100_000, 250_000, 400_000)
@@ -328,7 +324,7 @@ async def test_a_large_heartbeat_is_read_alone(
 
 @pytest.mark.parametrize("empty_database", SQL_DIALECTS, indirect=True)
 async def test_a_side_table_that_cannot_be_read_stops_only_who_needs_it(
-    database: Database, store: MonitorStore, monkeypatch: pytest.MonkeyPatch
+    database: Database, store: MonitorStore
 ) -> None:
     """Here because it is gone (a collection that is gone is an empty one); a lock is tried in test_store_locks.py."""
     plain, windowed, push = database.monitor(), database.monitor(), database.monitor(type="push")

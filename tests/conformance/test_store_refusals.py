@@ -13,7 +13,7 @@ from pymongo.errors import OperationFailure
 from peekaping_producer.errors import StoreError, StoreUnavailableError
 from peekaping_producer.migrate import look, migrate
 from peekaping_producer.stores import mongo_client, store_for
-from peekaping_producer.stores.sqlite import SqliteFileError
+from peekaping_producer.stores.sqlite_file import SqliteFileError
 from peekaping_producer.targets import DatabaseTarget
 from tests.kit import processes
 from tests.kit.processes import HOST
@@ -85,11 +85,12 @@ async def test_only_what_waiting_may_mend_is_unavailable(
 @pytest.mark.parametrize(
     ("code", "final"), [(18, True), (8000, True), (13, True), (334, True), (91, False), (11600, False), (189, False)]
 )
-def test_only_what_waiting_may_mend_is_unavailable_in_mongodb(code: int, final: bool) -> None:
+async def test_only_what_waiting_may_mend_is_unavailable_in_mongodb(code: int, final: bool) -> None:
     target = DatabaseTarget(dialect="mongo", host="h", port=1, name="n")
-    error = mongo_client._store_error(OperationFailure(TEXT, code), target)
-    assert isinstance(error, StoreUnavailableError) != final
-    assert "administrator" not in str(error)
+    with pytest.raises(StoreError) as caught, mongo_client.translated(target):
+        raise OperationFailure(TEXT, code)
+    assert isinstance(caught.value, StoreUnavailableError) != final
+    assert "administrator" not in str(caught.value)
 
 
 @contextmanager

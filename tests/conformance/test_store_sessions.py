@@ -11,9 +11,10 @@ import pytest_asyncio
 
 from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
 from peekaping_producer.monitors.monitor import Plan
-from peekaping_producer.stores import Loaded, MonitorStore, connections, store_for
+from peekaping_producer.stores import Loaded, MonitorStore, store_for
+from peekaping_producer.stores.limits import Limits
 from peekaping_producer.targets import DatabaseTarget
-from tests.conformance.conftest import DIALECTS, SQL_DIALECTS
+from tests.conformance.conftest import DIALECTS, SQL_DIALECTS, limited, opened
 from tests.kit.databases import Database, SqlDatabase
 from tests.kit.fault_proxy import FaultProxy, fault_proxy
 from tests.kit.processes import free_port
@@ -22,11 +23,6 @@ from tests.kit.waiting import until
 SERVERS = pytest.mark.parametrize("empty_database", [each for each in DIALECTS if each != "sqlite"], indirect=True)
 
 SQL = pytest.mark.parametrize("empty_database", SQL_DIALECTS, indirect=True)
-
-
-@pytest.fixture
-def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "ACQUIRE_TIMEOUT", 0.5)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -52,7 +48,7 @@ async def test_a_session_waits_until_another_ends(store: MonitorStore) -> None:
     assert await fourth == []
 
 
-@pytest.mark.usefixtures("short_wait")
+@limited(acquire_s=0.5)
 async def test_an_exhausted_pool_is_an_unavailable_store(store: MonitorStore) -> None:
     async with store.session(), store.session(), store.session():
         with pytest.raises(StoreUnavailableError, match="no answer in time"):
@@ -107,10 +103,8 @@ async def test_ping_answers_while_the_store_is_open_and_only_then(database: Data
     await store.close()
 
 
-async def test_close_ends_sessions_still_open(
-    database: Database, store: MonitorStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connections, "CLOSE_TIMEOUT", 0.05)
+@limited(close_s=0.05)
+async def test_close_ends_sessions_still_open(database: Database, store: MonitorStore) -> None:
     async with store.session() as session:
         await store.close()
         if database.target.dialect != "sqlite":  # there it would wait for a thread that may wait for a lock
@@ -129,14 +123,11 @@ class Remote:
 
 
 @pytest_asyncio.fixture
-async def remote(database: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Remote]:
-    monkeypatch.setattr(connections, "ACQUIRE_TIMEOUT", 1.0)
-    monkeypatch.setattr(connections, "COMMAND_TIMEOUT", 1.0)
+async def remote(database: Database) -> AsyncIterator[Remote]:
     async with fault_proxy(database.target.port or 0) as proxy:
-        store = store_for(msgspec.structs.replace(database.target, port=proxy.port), connections=1)
-        await store.open()
-        yield Remote(store, proxy)
-        await store.close()
+        target = msgspec.structs.replace(database.target, port=proxy.port)
+        async with opened(target, Limits(acquire_s=1.0, command_s=1.0), connections=1) as store:
+            yield Remote(store, proxy)
 
 
 @SERVERS
@@ -188,12 +179,11 @@ async def test_a_server_that_went_and_came_back_is_used_again(remote: Remote) ->
 
 
 @SERVERS
-async def test_a_server_that_is_not_there_may_come(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "ACQUIRE_TIMEOUT", 1.0)
+async def test_a_server_that_is_not_there_may_come(database: Database) -> None:
     for nowhere in ({"port": free_port()}, {"host": "no.such.host.invalid"}):
-        store = store_for(msgspec.structs.replace(database.target, **nowhere), connections=1)
         with pytest.raises(StoreUnavailableError) as caught:
-            await store.open()
+            async with opened(msgspec.structs.replace(database.target, **nowhere), Limits(acquire_s=1.0)):
+                pass
         assert (database.target.password or "s3cret") not in "".join(traceback.format_exception(caught.value))
 
 

@@ -11,13 +11,18 @@ import pytest
 from peekaping_producer.errors import StoreError, StoreUnavailableError
 from peekaping_producer.migrate import migrate
 from peekaping_producer.monitors.monitor import Plan
-from peekaping_producer.stores import MonitorStore, connections, sqlite, store_for
-from peekaping_producer.stores.sqlite import SqliteFileError, SqliteStore
+from peekaping_producer.stores import MonitorStore, sqlite, store_for
+from peekaping_producer.stores.limits import Limits
+from peekaping_producer.stores.sqlite import SqliteSession
+from peekaping_producer.stores.sqlite_file import SqliteFileError
+from peekaping_producer.stores.store import Store
 from peekaping_producer.targets import DatabaseTarget
+from tests.conformance.conftest import limited, opened
 from tests.kit import databases
 from tests.kit.databases import SqlDatabase
 from tests.settings_loading import load
 
+SqliteStore = Store[SqliteSession]
 SECRET = "pl4nted"
 
 
@@ -42,7 +47,7 @@ async def test_a_missing_file_is_named_with_the_way_out(empty_database: Database
 
 
 async def test_what_is_no_database_is_refused(text_file: DatabaseTarget) -> None:
-    with pytest.raises(StoreError, match="no SQLite database"):
+    with pytest.raises(StoreError, match="not a SQLite database"):
         await store_for(text_file, connections=1).open()
 
 
@@ -71,11 +76,9 @@ async def test_reads_go_on_while_the_api_server_writes(database: SqlDatabase, st
         assert set((await session.load([before["id"], after["id"]])).checks) == {before["id"], after["id"]}
 
 
-async def test_a_locked_file_is_an_unavailable_store(
-    database: SqlDatabase, store: MonitorStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@limited(acquire_s=0.05)
+async def test_a_locked_file_is_an_unavailable_store(database: SqlDatabase, store: MonitorStore) -> None:
     await store.close()
-    monkeypatch.setattr(connections, "ACQUIRE_TIMEOUT", 0.05)
     await database.execute("PRAGMA journal_mode = delete")
     await database.execute("BEGIN EXCLUSIVE")
     with pytest.raises(StoreUnavailableError, match="SQLITE_BUSY"):
@@ -84,23 +87,18 @@ async def test_a_locked_file_is_an_unavailable_store(
     await store.open()
 
 
-async def test_a_read_that_takes_too_long_costs_its_connection(
-    database: SqlDatabase, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await store.close()
+async def test_a_read_that_takes_too_long_costs_its_connection(database: SqlDatabase) -> None:
     await database.execute("PRAGMA journal_mode = delete")
-    await store.open()
-    await database.execute("BEGIN EXCLUSIVE")
-    with monkeypatch.context() as patch:
-        patch.setattr(connections, "COMMAND_TIMEOUT", 0.05)
+    async with opened(database.target, Limits(command_s=0.5)) as store:
+        await database.execute("BEGIN EXCLUSIVE")
         async with store.session() as session:
             stuck = session.held.connection
             with pytest.raises(StoreUnavailableError, match="no answer in time"):
                 await session.page_of_plans(None, 1)
-    await database.execute("COMMIT")
-    async with store.session() as session:
-        assert session.held.connection is not stuck
-        assert await session.page_of_plans(None, 1) == []
+        await database.execute("COMMIT")
+        async with store.session() as session:
+            assert session.held.connection is not stuck
+            assert await session.page_of_plans(None, 1) == []
 
 
 @pytest.mark.parametrize(
@@ -206,13 +204,10 @@ async def test_a_damaged_page_of_the_file_costs_its_rows_only(database: SqlDatab
     await database.execute("PRAGMA journal_mode = delete")
     [(size,)] = await database.execute("PRAGMA page_size")
     _damage(Path(database.target.name), size, b"100" * 40)
-    store = store_for(database.target, connections=1)
-    await store.open()
-    async with store.session() as session:
+    async with opened(database.target) as store, store.session() as session:
         loaded = await session.load([row["id"] for row in rows])
         page = await session.page_of_plans(None, 1000)
         plans = await session.plans([row["id"] for row in rows])
-    await store.close()
     assert 0 < len(loaded.broken) < 50
     assert len(loaded.checks) == 200 - len(loaded.broken)
     assert [plan.id for plan in page] == sorted(row["id"] for row in rows)
@@ -313,17 +308,15 @@ async def _without_constraints(database: SqlDatabase) -> None:
 
 async def test_migrate_then_open_is_all_it_takes(empty_database: DatabaseTarget) -> None:
     await migrate(empty_database)
-    store = store_for(empty_database, connections=1)
-    await store.open()
-    await store.close()
+    async with opened(empty_database):
+        pass
 
 
 async def test_a_path_is_read_as_the_go_services_read_it_where_only_that_names_a_file(tmp_path: Path) -> None:
     decoded = DatabaseTarget(dialect="sqlite", name=str(tmp_path / "a b.db"))
     await migrate(decoded)
     literal = load({"database"}, DB_TYPE="sqlite", DB_NAME=str(tmp_path / "a%20b.db?mode=rwc")).database_target()
-    store = store_for(literal, connections=1)
-    await store.open()
-    await store.close()
+    async with opened(literal):
+        pass
     assert str(await migrate(literal)) == "up to date: nothing to do"
     assert os.listdir(tmp_path) == ["a b.db"]

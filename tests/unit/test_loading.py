@@ -8,19 +8,13 @@ import pytest
 
 from peekaping_producer.errors import StoreError, StoreUnavailableError
 from peekaping_producer.monitors.monitor import Plan
-from peekaping_producer.stores import loading
-from peekaping_producer.stores.loading import (
-    HEARTBEATS,
-    LINKS,
-    MONITORS,
-    PLANS,
-    PROXIES,
-    WINDOWS,
-    BadRowsError,
-    LateError,
-    Loader,
-)
+from peekaping_producer.stores.batch import HEARTBEATS, LINKS, MONITORS, PLANS, PROXIES, WINDOWS
+from peekaping_producer.stores.errors import BadRowsError, LateError
+from peekaping_producer.stores.limits import Limits
+from peekaping_producer.stores.loading import Loader
+from peekaping_producer.stores.pages import page_of_plans
 from peekaping_producer.stores.rows import Row
+from peekaping_producer.stores.side_table import ENTRY_BYTES
 
 NUMBERS = [5, 16, 3, 30, 10]
 
@@ -34,7 +28,7 @@ class Clock:
         return self.now_s
 
     def pass_rest(self) -> None:
-        self.now_s += loading.ASK_AGAIN_AFTER_S + 0.1
+        self.now_s += Limits().retry_after_s + 0.1
 
 
 class Tables:
@@ -92,7 +86,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def loader(clock: Clock) -> Loader:
-    return Loader(clock)
+    return Loader(Limits(), clock)
 
 
 IDS = [f"m{n}" for n in range(1, 101)]
@@ -263,16 +257,15 @@ class Rows:
 @pytest.mark.parametrize("bad", [[], ["m00"], ["m07", "m08"], ["m49"]])
 async def test_a_row_that_spoils_a_page_is_a_problem_in_it(limit: int, bad: list[str]) -> None:
     rows, seen = Rows(*bad), list[Plan]()
-    while len(page := await loading.page_of_plans(rows, seen[-1].id if seen else None, limit)) == limit:
+    while len(page := await page_of_plans(rows, seen[-1].id if seen else None, limit)) == limit:
         seen += page
     seen += page
     assert [plan.id for plan in seen] == rows.ids
     assert [plan.id for plan in seen if plan.problem] == bad
 
 
-async def test_what_is_remembered_is_bounded(tables: Tables, loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "KNOWN_BYTES", 10 * loading._ENTRY_BYTES)
-    loader = Loader()
+async def test_what_is_remembered_is_bounded(tables: Tables) -> None:
+    loader = Loader(Limits(known_bytes=10 * ENTRY_BYTES))
     await loader.load(tables, IDS)
     tables.faults[LINKS] = lambda _: LateError("late")
     loaded = await loader.load(tables, IDS)
