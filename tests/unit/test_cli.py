@@ -330,7 +330,7 @@ async def test_what_is_no_path_of_a_new_sqlite_file_is_said_with_the_setting(tmp
         ":memory:": in_memory,
         "file::memory:?cache=shared": in_memory,
         "file:x.db": "URIs are not supported; write the path alone",
-        "~/x.db": "~ is not expanded: write the home directory's path",
+        "~/x.db": "~ is not expanded; write the home directory's path",
         "letter/x.db": "/letter is a file",
     }
     for name, reason in reasons.items():
