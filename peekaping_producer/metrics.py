@@ -1,4 +1,4 @@
-"""Every metric of the producer, by name. Served in the Prometheus text format."""
+"""Every metric of the producer, by name, in the Prometheus text format."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,12 +17,12 @@ from prometheus_client.registry import Collector
 from peekaping_producer.errors import DATABASE, REDIS
 
 PREFIX = "peekaping_producer"
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a time of creation beside each series: half of all samples
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the _created series would be half of all samples
 _LAG_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 
 class LagHistogram(Collector):
-    """A histogram that takes a whole batch at a cost of 0.1 µs a value; the library's takes 1.5 µs."""
+    """A histogram for whole batches: 0.1 µs per value, where the library's needs 1.5 µs."""
 
     def __init__(self, name: str, documentation: str) -> None:
         self._name = name
@@ -38,11 +38,11 @@ class LagHistogram(Collector):
             self._sum += value
 
     def counts(self) -> tuple[int, ...]:
-        """How many values each bucket holds, without those of the buckets below."""
+        """Return the number of values in each bucket (not cumulative)."""
         return tuple(self._counts)
 
     def collect(self) -> Iterator[Metric]:
-        """As the registry reads it: cumulative counts for each upper bound."""
+        """Yield the cumulative counts for each upper bound."""
         total = 0
         buckets = []
         for bound, count in zip([*map(str, _LAG_BUCKETS_S), "+Inf"], self._counts, strict=True):
@@ -54,7 +54,7 @@ class LagHistogram(Collector):
 
 
 class ReadCounter(Collector):
-    """A counter whose value is kept elsewhere and read when the metrics are served."""
+    """A counter whose value `read` returns when the metrics are served."""
 
     def __init__(self, name: str, documentation: str, read: Callable[[], float]) -> None:
         self._name = name
@@ -62,12 +62,12 @@ class ReadCounter(Collector):
         self._read = read
 
     def collect(self) -> Iterator[Metric]:
-        """As the registry reads it."""
+        """Yield the current value."""
         yield CounterMetricFamily(self._name, self._documentation, value=self._read())
 
 
 def quantile(share: float, counts: Sequence[int]) -> float | None:
-    """The upper bound in seconds of the bucket that holds this share of the values; None where there are no values.
+    """Return the upper bound in seconds of the bucket that holds this quantile; None without values.
 
     Values above the last bound count as that bound.
     """
@@ -83,7 +83,7 @@ class Metrics:
     """The metrics of one replica, in a registry of its own."""
 
     def __init__(self, version: str = "", *, dropped_lines: Callable[[], float] = lambda: 0) -> None:
-        """`dropped_lines`: how many log lines were lost since the start."""
+        """`dropped_lines` returns the number of log lines lost since the start."""
         self.registry = registry = CollectorRegistry()
 
         def gauge(name: str, text: str) -> Gauge:
@@ -92,45 +92,45 @@ class Metrics:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"{PREFIX}_{name}", text, labels, registry=registry)
 
-        self.is_leader = gauge("is_leader", "1 while this replica leads.")
-        self.leader_transitions = counter("leader_transitions_total", "Times this replica began or ended leading.")
+        self.is_leader = gauge("is_leader", "1 while this replica is the leader.")
+        self.leader_transitions = counter("leader_transitions_total", "Times this replica became leader or stopped.")
         self.due_depth = gauge("due_depth", "Monitors in the due set.")
-        self.lease_depth = gauge("lease_depth", "Monitors that a claim holds.")
+        self.lease_depth = gauge("lease_depth", "Monitors under a lease.")
         self.oldest_due_age = gauge(
-            "oldest_due_age_seconds", "How long the monitor that waits longest does so; NaN: Redis is away."
+            "oldest_due_age_seconds", "Longest time a monitor has been overdue; NaN while Redis is unavailable."
         )
-        self.late_depth = gauge("late_depth", "Monitors that were claimed and not handed off since.")
-        self.clock_skew = gauge("redis_clock_skew_seconds", "Redis's clock less this machine's.")
+        self.late_depth = gauge("late_depth", "Monitors claimed and not yet handed off.")
+        self.clock_skew = gauge("redis_clock_skew_seconds", "Redis TIME minus the clock of this machine.")
         self.condition = Gauge(
-            f"{PREFIX}_condition", "1 while something is wrong, by code.", ["code"], registry=registry
+            f"{PREFIX}_condition", "1 while the condition holds, by code.", ["code"], registry=registry
         )
         self.queue_depth = Gauge(f"{PREFIX}_queue_depth", "Tasks in the queue, by state.", ["state"], registry=registry)
-        self.oldest_pending_age = gauge("oldest_pending_age_seconds", "How long the task waits that is taken next.")
-        self.set_aside = gauge("monitors_set_aside", "Monitors whose work failed here and is tried again later.")
-        self.unschedulable = gauge("monitors_unschedulable", "Active rows that cannot be scheduled; of the leader.")
+        self.oldest_pending_age = gauge("oldest_pending_age_seconds", "Age of the next pending task.")
+        self.set_aside = gauge("monitors_set_aside", "Monitors that failed on this replica and will be retried.")
+        self.unschedulable = gauge("monitors_unschedulable", "Active rows that cannot be scheduled (leader only).")
         self.degraded_reads = counter(
-            "degraded_reads_total", "Batches for which a table's last known content was used.", "table"
+            "degraded_reads_total", "Batches built with the last known content of a table.", "table"
         )
         self.claimed = counter("claimed_total", "Monitors claimed.")
-        self.handed_off = counter("handed_off_total", "Claimed monitors, by what became of them.", "outcome")
+        self.handed_off = counter("handed_off_total", "Claimed monitors, by outcome.", "outcome")
         self.missed_ticks = counter("missed_ticks_total", "Ticks skipped because a monitor was claimed too late.")
-        self.leases_reclaimed = counter("leases_reclaimed_total", "Leases that ran out and were made due again.")
+        self.leases_reclaimed = counter("leases_reclaimed_total", "Expired leases whose monitors were made due again.")
         self.pending_repaired = counter("pending_repaired_total", "Stray entries removed from the queue.", "kind")
         self.sync_duration = Histogram(
             f"{PREFIX}_sync_duration_seconds",
-            "Time that one sync took.",
+            "Duration of a sync.",
             buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
             registry=registry,
         )
         self.sync_last_success = gauge("sync_last_success_timestamp_seconds", "Unix time of the last complete sync.")
         self.sync_refused = counter(
-            "sync_removals_refused_total", "Syncs whose empty database answer was not believed."
+            "sync_removals_refused_total", "Syncs that removed nothing because the database returned no rows at all."
         )
         self.schedule_changes = counter("schedule_changes_total", "Due times added, moved or removed.", "change")
-        self.events = counter("events_total", "Monitor events, by what was done with them.", "type", "result")
-        self.anomalies = counter("monitor_anomalies_total", "Odd monitors seen while loading or building.", "kind")
-        self.redis_errors = counter("redis_errors_total", "Calls to Redis that failed.", "where")
-        self.store_errors = counter("store_errors_total", "Reads of the database that failed.", "where")
+        self.events = counter("events_total", "Monitor events, by type and result.", "type", "result")
+        self.anomalies = counter("monitor_anomalies_total", "Anomalies found while loading or building.", "kind")
+        self.redis_errors = counter("redis_errors_total", "Failed calls to Redis.", "where")
+        self.store_errors = counter("store_errors_total", "Failed reads of the database.", "where")
         self.errors_by_dependency = {REDIS: self.redis_errors, DATABASE: self.store_errors}
         build = Gauge(f"{PREFIX}_build_info", "Always 1.", ["version"], registry=registry)
         build.labels(version).set(1)
@@ -141,7 +141,7 @@ class Metrics:
         registry.register(
             ReadCounter(
                 f"{PREFIX}_log_lines_dropped_total",
-                "Log lines that were lost, because stderr did not take them.",
+                "Log lines lost because stderr was blocked.",
                 dropped_lines,
             )
         )

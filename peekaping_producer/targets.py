@@ -1,4 +1,4 @@
-"""Where the servers are that this program talks to. Plain values: settings make them, drivers take them."""
+"""Addresses and credentials of the servers: plain values, made by settings and read by drivers."""
 
 import re
 from typing import Literal
@@ -9,14 +9,14 @@ Dialect = Literal["postgres", "mysql", "sqlite", "mongo"]
 
 
 def shown(host: str | None, port: int | None = None) -> str:
-    """`host` and `port` as one text, with the brackets that an IPv6 address needs before a port."""
+    """Return `host:port`, with the brackets that an IPv6 address needs."""
     is_ipv6 = host and host.count(":") > 1 and not re.search(r"[\[\],/]", host)
     text = f"[{host}]" if is_ipv6 else str(host)
     return text if port is None else f"{text}:{port}"
 
 
 class Tls(msgspec.Struct, frozen=True, kw_only=True):
-    """How a connection is encrypted; the server's certificate is verified unless `verify` says otherwise."""
+    """How a connection is encrypted; the server's certificate is verified if `verify` is true."""
 
     verify: bool = True
     ca_file: str | None = None
@@ -25,7 +25,7 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sentinels(msgspec.Struct, frozen=True, kw_only=True):
-    """Those who know which Redis server is the master of a name: (host, port) of each, and their own password."""
+    """Redis Sentinel: (host, port) of each sentinel, the name of the master, and the sentinels' own password."""
 
     addresses: tuple[tuple[str, int], ...]
     master: str
@@ -38,7 +38,7 @@ class Sentinels(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RedisTarget(msgspec.Struct, frozen=True, kw_only=True):
-    """A Redis server: the one at host:port, or the master that `sentinels` name; then host and port do not count."""
+    """A Redis server: the one at host:port, or the master that `sentinels` name (host and port are ignored then)."""
 
     host: str = ""
     port: int = 0
@@ -71,7 +71,7 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DatabaseTarget(msgspec.Struct, frozen=True, kw_only=True):
-    """A database. For sqlite only `dialect` and `name` (the file's path) count.
+    """A database. For sqlite only `dialect` and `name` (the file's path) are used.
 
     For mongo, `host` may hold several seeds, `h1:27017,h2`, of which the last has `port`; without a port it is the
     name of a DNS record that lists the servers (mongodb+srv://).
@@ -85,19 +85,19 @@ class DatabaseTarget(msgspec.Struct, frozen=True, kw_only=True):
     password: str | None = None
     tls: Tls | None = None
     params: dict[str, str] = {}
-    """What else a DATABASE_URL said after its question mark; each driver names those it does not know."""
+    """The query of a DATABASE_URL; each driver refuses the parameters that it does not support."""
     named_in: Literal["DB_NAME", "DATABASE_URL"] = "DB_NAME"
-    """The setting that `name` is from, as far as sqlite is concerned; messages name it."""
+    """The setting that contains `name`, for messages about sqlite files."""
     alternates: tuple[Login, ...] = ()
-    """How else user, password and name can be meant: percent-decoded, as Peekaping's Go services read DB_*.
+    """Other readings of user, password and name: percent-decoded, as Peekaping's Go services read DB_*.
 
-    Ordered; each differs from the target's own three and from the others. A store tries the next one only where the
-    server refuses the user, the password or the database's name, and then keeps the one that worked.
+    Ordered and distinct. A store tries the next one only if the server refuses the user, the password or the
+    database's name, and keeps the one that works.
     """
 
     @property
     def readings(self) -> "tuple[DatabaseTarget, ...]":
-        """The targets to try, in this order: this one, and one for each alternate; none of them has alternates."""
+        """The targets to try, in order: this one, then one for each alternate. None of them has alternates."""
         first = msgspec.structs.replace(self, alternates=())
         return first, *(
             msgspec.structs.replace(first, user=each.user, password=each.password, name=each.name)

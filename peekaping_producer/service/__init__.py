@@ -1,1 +1,1 @@
-"""What any service needs that runs loops: it knows no monitor, no Redis key and no database."""
+"""What any service with background loops needs, whatever it serves."""

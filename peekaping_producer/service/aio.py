@@ -1,4 +1,4 @@
-"""Ending background tasks for sure."""
+"""Cancels tasks and waits for them."""
 
 import asyncio
 
@@ -6,10 +6,10 @@ _CANCEL_AGAIN_AFTER_S = 1.0
 
 
 async def cancel_and_wait(*tasks: asyncio.Task[None]) -> None:
-    """Cancel `tasks` and wait until they have ended; again and again, for one cancellation may get lost.
+    """Cancel `tasks` and wait until they have ended. Cancels again every second, since a cancellation may get lost.
 
-    Before Python 3.12 asyncio.wait_for, which redis-py sends through, swallows one that arrives just as the inner
-    call completes. What the tasks raised stays with them.
+    Before Python 3.12 asyncio.wait_for, which redis-py uses for sending, swallows a cancellation that arrives just as
+    the inner call completes. Exceptions of the tasks are not raised.
     """
     pending = set(tasks)
     interrupted: asyncio.CancelledError | None = None
@@ -19,7 +19,7 @@ async def cancel_and_wait(*tasks: asyncio.Task[None]) -> None:
         try:
             _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_AFTER_S)
         except asyncio.CancelledError as error:
-            interrupted = error  # nobody is left behind because somebody is in a hurry
+            interrupted = error  # raised once all tasks have ended
             pending = {task for task in pending if not task.done()}
     if interrupted:
         raise interrupted

@@ -1,11 +1,11 @@
-"""Waiting longer after each failure, with jitter, so that replicas do not come back in step."""
+"""Exponential backoff with jitter, so that replicas do not retry in step."""
 
 import asyncio
 import random
 
 
 class Backoff:
-    """Delays in seconds: doubling from `first` to `longest`, each between half of itself and all of it."""
+    """Delays in seconds that double from `first` to `longest`, each multiplied by a random factor from 0.5 to 1."""
 
     def __init__(self, first: float, longest: float) -> None:
         self._first = first
@@ -13,11 +13,11 @@ class Backoff:
         self._next = first
 
     def reset(self) -> None:
-        """Start again from the first delay: the last attempt went well."""
+        """Start again from the first delay, after a success."""
         self._next = self._first
 
     def delay(self) -> float:
-        """The delay before the next attempt."""
+        """Return the delay before the next attempt."""
         delay = self._next * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
         self._next = min(self._next * 2, self._longest)
         return delay

@@ -1,6 +1,6 @@
-"""Child processes and a directory that never outlive this process, however it ends (SIGKILL included).
+"""Child processes and temporary directories that do not outlive this process, however it ends (SIGKILL included).
 
-On Linux the kernel kills the child (PR_SET_PDEATHSIG, which speaks of the thread that forked and so is used in the
+On Linux the kernel kills the child (PR_SET_PDEATHSIG, which applies to the thread that forked, so it is used in the
 main thread only). Elsewhere a watchdog reads a pipe that ends with this process. This file is also the program that
 runs between this process and the child, so it imports little at its top.
 """
@@ -35,10 +35,10 @@ def start(
     cwd: Path | None = None,
     means: Means | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start `argv` as a child that dies with this process; its pid is the program's own.
+    """Start `argv` as a child that dies with this process. The returned pid is that of the program itself.
 
-    It gets its own session, so that Ctrl-C in the terminal reaches this process alone, which then stops its children
-    in its own order. `output` takes both its stdout and stderr. A program that cannot be run exits with 127.
+    The child has its own session, so that Ctrl-C in the terminal reaches this process only, which then stops its
+    children in order. `output` receives the child's stdout and stderr. Exit code 127: the program could not be run.
     """
     if means is None:
         main = threading.current_thread() is threading.main_thread()
@@ -48,7 +48,7 @@ def start(
 
 
 def end(process: subprocess.Popen[bytes], *, grace: float, kill: bool = False) -> int:
-    """Stop a child with SIGTERM, and with SIGKILL after `grace` seconds or at once; return its exit code. Blocks."""
+    """Stop a child with SIGTERM, then with SIGKILL after `grace` seconds (or at once); return its exit code. Blocks."""
     process.kill() if kill else process.terminate()
     process.send_signal(signal.SIGCONT)  # a frozen one cannot act on SIGTERM
     try:
@@ -63,7 +63,7 @@ def end(process: subprocess.Popen[bytes], *, grace: float, kill: bool = False) -
 
 @contextmanager
 def directory(prefix: str) -> Iterator[Path]:
-    """A temporary directory that is removed at the end, by a process of its own, which sees every kind of end."""
+    """A temporary directory. A process of its own removes it at the end, also after SIGKILL."""
     path = tempfile.mkdtemp(prefix=prefix)
     remover = _run_self(["directory", path], stdin=subprocess.PIPE, output=subprocess.DEVNULL)
     try:
@@ -101,7 +101,7 @@ def _main() -> None:
         return
     _die_with(int(parent)) if how == "signal" else _watch_from_a_fork()
     try:
-        os.execvp(rest[0], rest)  # noqa: S606 - no shell is wanted
+        os.execvp(rest[0], rest)  # noqa: S606 - no shell needed
     except OSError as error:
         os.write(2, f"{rest[0]} cannot be run: {error.strerror}\n".encode())
         os._exit(127)
@@ -112,12 +112,12 @@ def _die_with(parent: int) -> None:
     import ctypes
 
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the kernel was told
+    if os.getppid() != parent:  # it ended before prctl was called
         os._exit(1)
 
 
 def _watch_from_a_fork() -> None:
-    """Return in this process, which is to become the child; a fork of it reads stdin and kills it at its end."""
+    """Return in this process, which becomes the child; a fork of it reads stdin and kills the child at its end."""
     child = os.getpid()
     nothing = os.open(os.devnull, os.O_RDWR)
     if os.fork():
@@ -126,7 +126,7 @@ def _watch_from_a_fork() -> None:
         return
     os.dup2(nothing, 1)
     os.dup2(nothing, 2)
-    while os.getppid() == child:  # else it has ended by itself, and its pid may be somebody else's
+    while os.getppid() == child:  # otherwise it has ended, and its pid may be in use again
         readable, _, _ = select.select([0], [], [], 1.0)
         if readable:
             os.kill(child, signal.SIGKILL)
@@ -135,7 +135,7 @@ def _watch_from_a_fork() -> None:
 
 
 def _remove_at_the_end(path: str) -> None:
-    """Wait for the end of stdin, then remove `path`; children that are dying may still write there, so repeat."""
+    """Wait for the end of stdin, then remove `path`; repeat, since dying children may still write there."""
     import shutil
 
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

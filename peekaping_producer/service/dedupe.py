@@ -1,17 +1,17 @@
-"""Saying a thing once."""
+"""Deduplicates log messages."""
 
 from collections.abc import Hashable
 
 
 class Deduplicator:
-    """Remembers the last `most` keys it was asked about; a forgotten one counts as new."""
+    """Remembers the last `most` keys; older ones count as new again."""
 
     def __init__(self, most: int = 10_000) -> None:
         self._most = most
         self._seen: dict[Hashable, None] = {}
 
     def is_new(self, key: Hashable) -> bool:
-        """Whether `key` is asked about for the first time."""
+        """Whether `key` has not been seen before."""
         if key in self._seen:
             return False
         if len(self._seen) >= self._most:

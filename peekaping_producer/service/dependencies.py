@@ -1,9 +1,9 @@
-"""Whether Redis and the database work, judged once per process, however many loops wait for them.
+"""Whether Redis and the database work: one judgment per process, however many loops use them.
 
-A dependency fails while the last turn of any place (a kind of loop) failed. Where it did not answer, any call that
-works ends that. Where it refused the call (missing rights, full memory), or where the place failed again although
-other calls worked, the calls of that place alone go wrong: only a turn of its own that works ends that, or
-SETTLED_AFTER_S without another failure.
+A dependency is failing while the last turn of any place (a kind of loop) failed. If it did not answer, any call that
+succeeds ends that. If it refused the call (missing rights, full memory), or the place failed again although other calls
+succeeded, only the calls of that place fail: a successful turn of its own ends that, or SETTLED_AFTER_S without
+another failure.
 """
 
 import math
@@ -19,17 +19,17 @@ from peekaping_producer.metrics import Metrics
 log = structlog.stdlib.get_logger()
 
 REMIND_AFTER_S = 30.0
-"""A dependency that keeps failing is logged at first and then this often."""
+"""Interval between log lines while a dependency keeps failing."""
 SETTLED_AFTER_S = 30.0
-"""Longer than a failing turn and the pause after it; a place that is idle does not count as failing for longer."""
+"""Longer than a failing turn and its backoff; an idle place counts as failing for this long at most."""
 BRIEF_S = 1.0
-"""A trouble that begins within REMIND_AFTER_S of the last line is logged once it lasts for longer than this, so that
-single calls that fail now and then do not fill the log."""
+"""Trouble that begins within REMIND_AFTER_S of the last line is logged only after this time, so that single failed
+calls do not fill the log."""
 _LONGEST_REASON = 300
 
 
 class Trouble(msgspec.Struct, frozen=True):
-    """Why a dependency fails, and since when."""
+    """Why a dependency is failing, and since when."""
 
     since: float
     """By the clock of `Dependencies` (time.monotonic)."""
@@ -41,11 +41,11 @@ class _Failure(msgspec.Struct, frozen=True):
     reason: str
     at: float
     alone: bool
-    """Other calls that work prove nothing."""
+    """Other calls that succeed do not end this failure."""
 
 
 class Dependencies:
-    """Told by the loops what failed and what worked; logs when a dependency begins to fail and when it works again."""
+    """Collects the failures and successes of all loops; logs when a dependency begins to fail and when it recovers."""
 
     def __init__(self, metrics: Metrics, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._errors = metrics.errors_by_dependency
@@ -54,21 +54,21 @@ class Dependencies:
 
     @property
     def troubles(self) -> Mapping[str, Trouble]:
-        """The dependencies that fail now, by name."""
+        """The dependencies that are failing, by name."""
         return {name: each.trouble for name, each in self._known.items() if each.failing}
 
     def failed(self, error: DependencyError, where: str) -> None:
-        """A call of the place `where` failed: count it, and log it where that is news."""
+        """Record a failed call of the place `where`, and log it unless that was logged just now."""
         if counter := self._errors.get(error.dependency):
             counter.labels(where).inc()
         self._of(error.dependency).failed(error, where, self._clock())
 
     def worked(self, dependency: str, where: str = "") -> None:
-        """A call worked; with `where`, everything that this place does."""
+        """Record a successful call; with `where`, a successful turn of that place."""
         self._of(dependency).worked(where, self._clock())
 
     def forget(self, where: str) -> None:
-        """The place `where` calls no more: what it saw last says nothing about now."""
+        """Remove the failures of a place that has ended."""
         for each in self._known.values():
             each.forget(where)
 
@@ -82,16 +82,16 @@ class Dependencies:
 class _Dependency:
     def __init__(self, name: str) -> None:
         self.failing: dict[str, _Failure] = {}
-        """By place, the one that failed last at the end."""
+        """By place; the latest failure is the last."""
         self._name = name
         self._since = 0.0
         self._worked_at = -math.inf
         self._failed_at: dict[str, float] = {}
-        """By place: its last failure, where no turn of its own has worked since."""
-        self._said: set[str] = set()
-        """The kinds of errors that were logged in this trouble."""
-        self._said_at = -math.inf
-        self._unsaid = 0
+        """By place: its last failure, if no turn of its own has succeeded since."""
+        self._logged_kinds: set[str] = set()
+        """The kinds of errors logged since the dependency began to fail."""
+        self._logged_at = -math.inf
+        self._unlogged = 0
 
     @property
     def trouble(self) -> Trouble:
@@ -100,14 +100,14 @@ class _Dependency:
     def failed(self, error: DependencyError, where: str, now: float) -> None:
         if not self.failing:
             self._since = now
-            self._said.clear()
+            self._logged_kinds.clear()
         refusal = not isinstance(error, UnreachableError | BatchError)
         alone = refusal or self._failed_at.get(where, math.inf) < self._worked_at
         self.failing.pop(where, None)
         self.failing[where] = _Failure(_reason_of(error), now, alone)
         self._failed_at[where] = now
-        self._unsaid += 1
-        self._say(error.kind if refusal else "no answer", now)
+        self._unlogged += 1
+        self._log(error.kind if refusal else "no answer", now)
 
     def worked(self, where: str, now: float) -> None:
         self._worked_at = now
@@ -119,7 +119,7 @@ class _Dependency:
             for place, each in self.failing.items()
             if place != where and each.alone and now - each.at < SETTLED_AFTER_S
         }
-        if not self.failing and self._said:
+        if not self.failing and self._logged_kinds:
             log.info(
                 "dependency.recovered",
                 message=f"{self._name.capitalize()} works again.",
@@ -131,23 +131,23 @@ class _Dependency:
         self.failing.pop(where, None)
         self._failed_at.pop(where, None)
 
-    def _say(self, kind: str, now: float) -> None:
-        overdue = now - self._said_at >= REMIND_AFTER_S
-        news = kind not in self._said and (bool(self._said) or now - self._since >= BRIEF_S)
-        if not (overdue or news):
+    def _log(self, kind: str, now: float) -> None:
+        overdue = now - self._logged_at >= REMIND_AFTER_S
+        is_new = kind not in self._logged_kinds and (bool(self._logged_kinds) or now - self._since >= BRIEF_S)
+        if not (overdue or is_new):
             return
-        self._said.add(kind)
+        self._logged_kinds.add(kind)
         log.warning(
             "dependency.failing",
-            message=f"{self._name.capitalize()} fails: the loops that need it wait and try again.",
+            message=f"{self._name.capitalize()} fails; the loops that use it retry.",
             dependency=self._name,
             where=sorted(self.failing),
             error=self.trouble.reason,
             for_s=round(now - self._since, 1),
-            failed_calls=self._unsaid,
+            failed_calls=self._unlogged,
         )
-        self._said_at = now
-        self._unsaid = 0
+        self._logged_at = now
+        self._unlogged = 0
 
 
 def _reason_of(error: DependencyError) -> str:

@@ -1,4 +1,4 @@
-"""A named background loop: takes turns until canceled; while a dependency fails it waits, and goes on."""
+"""A named background loop: runs turns until canceled, with backoff while a dependency fails."""
 
 import asyncio
 import time
@@ -10,15 +10,14 @@ from peekaping_producer.service.backoff import Backoff
 from peekaping_producer.service.dependencies import Dependencies
 
 
-class LoopDone(Exception):  # noqa: N818 - no error: the loop has nothing left to do
-    """Raised by a turn to end its loop normally."""
+class LoopDone(Exception):  # noqa: N818 - not an error
+    """A turn raises this to end its loop normally."""
 
 
 class Loop:
-    """Runs one turn after another, and measures whether it advances.
+    """Runs one turn after another, and measures for how long it has not advanced.
 
-    A turn is at work, but for what it encloses in `waiting`. A loop that is at work for too long without advancing is
-    stalled.
+    Time inside `waiting` does not count. The replica reports a loop as stalled that has not advanced for too long.
     """
 
     def __init__(
@@ -30,8 +29,8 @@ class Loop:
         kind: str = "",
         longest_backoff_s: float = 5.0,
     ) -> None:
-        """`uses`: the dependencies that a turn which went well has seen working. `kind`: what metrics and logs call
-        this loop, where several of a kind run side by side.
+        """`uses`: the dependencies that work if a turn succeeds. `kind`: the name in metrics and logs, for one of
+        several loops of a kind.
         """
         self.name = name
         self._kind = kind or name
@@ -60,9 +59,9 @@ class Loop:
         return 0.0 if self._busy_since is None else time.monotonic() - self._busy_since
 
     async def run(self, turn: Callable[[], Awaitable[float]]) -> None:
-        """Take turns until one raises LoopDone (a normal end) or something unforeseen.
+        """Run turns until one raises LoopDone (a normal end) or an unforeseen error, which is raised.
 
-        A turn returns how many seconds to wait before the next. After a DependencyError the loop waits with backoff.
+        A turn returns the seconds to wait before the next. After a DependencyError the loop waits with backoff.
         """
         try:
             while True:
@@ -74,7 +73,7 @@ class Loop:
             self._dependencies.forget(self._kind)
 
     async def _take(self, turn: Callable[[], Awaitable[float]]) -> float:
-        """Take one turn; returns the seconds until the next."""
+        """Run one turn; return the seconds until the next."""
         self.advanced()
         started_at = time.monotonic()
         try:
@@ -87,16 +86,16 @@ class Loop:
         finally:
             self._busy_since = None
         if time.monotonic() - started_at > self._longest_backoff_s:
-            self._backoff.reset()  # the turn itself was pause enough, or worked for long before it failed
+            self._backoff.reset()  # the failed turn was itself a long pause
         return self._backoff.delay()
 
     def succeeded(self) -> None:
-        """The work of this turn is done. For turns that go on waiting after it; others need only return."""
+        """Report success before the turn ends: for turns that wait after their work. Others only return."""
         self._backoff.reset()
         for dependency in (*self._uses, PRODUCER):
             self._dependencies.worked(dependency, self._kind)
 
     def worked(self, dependency: str) -> None:
-        """A call to `dependency` worked, whatever becomes of the rest of the turn."""
+        """Report that a call to `dependency` succeeded, whatever the rest of the turn does."""
         self.advanced()
         self._dependencies.worked(dependency)

@@ -1,4 +1,4 @@
-"""Waiting at start for what may not be there yet."""
+"""Waits at start until Redis and the database answer."""
 
 import asyncio
 import time
@@ -15,18 +15,18 @@ T = TypeVar("T")
 
 
 class Startup:
-    """The STARTUP_TIMEOUT that all of one start shares, in seconds from now."""
+    """The STARTUP_TIMEOUT that all waits of one start share, in seconds from now."""
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._give_up_at = time.monotonic() + timeout_s
 
     async def reach(self, name: str, attempt: Callable[[], Awaitable[T]]) -> T:
-        """What `attempt` returns, as soon as it does; `name` begins the sentence that is logged meanwhile.
+        """Repeat `attempt` until it succeeds; return its result. `name` is the subject of the line that is logged.
 
-        The reason stands in the first line, and again where it changes.
+        The first line contains the reason, and each line in which it has changed.
 
-        Raises UnreachableError when the time is over, and at once whatever says that waiting will not help.
+        Raises UnreachableError after the timeout, and any other error of `attempt` at once.
         """
         backoff = Backoff(0.2, 5.0)
         reason = ""
@@ -38,6 +38,6 @@ class Startup:
                 if left_s <= 0:
                     raise UnreachableError(f"{error} (given up after STARTUP_TIMEOUT={self._timeout_s:g} s)") from None
                 before, reason = reason, str(error)
-                message = f"{name} is not there yet." if reason == before else f"{name} is not there yet: {reason}"
+                message = f"{name} is not there yet" + ("." if reason == before else f": {reason}")
                 log.warning("producer.waiting", message=message, seconds_left=round(left_s))
                 await asyncio.sleep(min(backoff.delay(), left_s))

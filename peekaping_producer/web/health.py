@@ -1,16 +1,16 @@
-"""What the probes ask of a process."""
+"""The state of a process, as its probes report it."""
 
 from typing import Protocol
 
 
 class Health(Protocol):
-    """Answers from memory: a probe must not wait for Redis or the database."""
+    """Every method answers from memory: a probe must not wait for Redis or the database."""
 
     def stalled(self) -> list[str]:
-        """The loops that do not advance; empty means alive."""
+        """Return the loops that do not advance; empty: alive."""
 
     def unready(self) -> dict[str, str]:
-        """Why no work should be expected now: reasons by condition; empty means ready."""
+        """Return why this process cannot work now: reasons by condition; empty: ready."""
 
     def notes(self) -> list[str]:
-        """What is wrong although work goes on."""
+        """Return problems that do not stop the work."""

@@ -1,4 +1,4 @@
-"""What the HTTP endpoint answers. It alone needs aiohttp, which takes a third of a second to import."""
+"""The pages of the HTTP endpoint. Only this module needs aiohttp, which takes a third of a second to import."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ from peekaping_producer.web.health import Health
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
-    """aiohttp logs what is no request with all of its bytes: whoever reaches the port would write our log."""
+    """Drop the lines in which aiohttp quotes malformed requests: any client could write to our log."""
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
@@ -24,7 +24,7 @@ logging.getLogger("aiohttp.server").addFilter(_is_ours)
 async def _without_a_body(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """No page takes a body: one that comes is not read."""
+    """Refuse requests that have a body, without reading it: no page needs one."""
     if not request.body_exists:
         return await handler(request)
     response = web.Response(status=413)
@@ -37,14 +37,14 @@ def _json(body: dict[str, object], status: int) -> web.Response:
 
 
 class Probes:
-    """/livez, /readyz and /metrics, of what Health and Metrics hold; nothing here asks Redis or the database."""
+    """/livez, /readyz and /metrics, from Health and Metrics; nothing here calls Redis or the database."""
 
     def __init__(self, health: Health, metrics: Metrics) -> None:
         self._health = health
         self._metrics = metrics
 
     def runner(self) -> web.AppRunner:
-        """What serves them, once it is set up and given a place to listen."""
+        """Return the aiohttp runner; the caller sets it up and adds a site."""
         app = web.Application(middlewares=[_without_a_body])
         app.add_routes(
             [

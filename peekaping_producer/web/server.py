@@ -1,4 +1,4 @@
-"""The port of the HTTP endpoint for probes and metrics: taken at the start, answered once the loops run."""
+"""The port of the HTTP endpoint: bound at the start of the process, served once the loops run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = structlog.stdlib.get_logger()
 
 
 class HealthServer:
-    """Whoever asks before it serves waits for the answer."""
+    """A request that arrives between `bind` and `serve` waits for its answer."""
 
     def __init__(self, health: Health, metrics: Metrics) -> None:
         self._health = health
@@ -32,9 +32,9 @@ class HealthServer:
         self._runner: web.AppRunner | None = None
 
     def bind(self, host: str, port: int, *, required: bool) -> None:
-        """Take `host`:`port`, where "" and :: are all interfaces.
+        """Bind `host`:`port`; "" and :: mean all interfaces.
 
-        Where that is taken: ConfigError if `required`, otherwise a warning.
+        If that fails: raises ConfigError if `required`, otherwise logs a warning.
         """
         both = host in {"", "::"} and socket.has_dualstack_ipv6()
         family = socket.AF_INET6 if both or ":" in host else socket.AF_INET
@@ -42,14 +42,14 @@ class HealthServer:
             self._socket = socket.create_server((host, port), family=family, dualstack_ipv6=both)
         except OSError as error:
             known = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
-            taken = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used ({known})"
-            where = shown(host, port)
+            failure = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({known})"
+            got = f"{shown(host, port)}, which {failure}"
             if required:
-                raise ConfigError([f"METRICS_ADDR: {where} {taken}; takes a free host:port, or off"]) from None
-            log.warning("health.no_port", message=f"{where} {taken}: no probes and metrics. Set METRICS_ADDR.")
+                raise ConfigError([f"METRICS_ADDR: expected a free host:port, or off, got {got}"]) from None
+            log.warning("health.no_port", message=f"No probes and metrics on {got}. Set METRICS_ADDR.")
 
     async def serve(self) -> None:
-        """Answer from now on, where there is a port. The web framework is imported beside whatever else runs."""
+        """Serve from now on, if a port is bound. The web framework is imported in a thread."""
         if self._socket is None:
             return
         await asyncio.to_thread(importlib.import_module, "peekaping_producer.web.probes")

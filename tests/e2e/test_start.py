@@ -238,11 +238,11 @@ async def test_a_metrics_port_that_is_taken(private_redis: RedisServer, sqlite: 
             running.append(Replica(tmp_path, by_default))
             code, text = await ended(running[0])
             assert code == 2
-            assert f"METRICS_ADDR: {asked} is taken; takes a free host:port, or off" in last_words(text)
+            assert f"METRICS_ADDR: expected a free host:port, or off, got {asked}, which is in use" in last_words(text)
             await until(lambda: "producer.started" in said(running[1]))
             (warning,) = [line for line in running[1].lines() if line["event"] == "health.no_port"]
             assert warning["level"] == "warning"
-            assert "127.0.0.1:9464 is taken" in str(warning["message"])
+            assert "127.0.0.1:9464, which is in use" in str(warning["message"])
             assert running[1].terminate() == 0
 
 

@@ -1,4 +1,4 @@
-"""The HTTP endpoint, over HTTP."""
+"""The HTTP endpoint, tested over HTTP."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ from tests.memory_store import MemoryStore
 from tests.unit.test_vitals import FakeSchedule, FakeState, Watch, vitals_of
 
 PATHS = ["/livez", "/readyz", "/metrics"]
-PROMISED = {
+DOCUMENTED = {
     "is_leader": "gauge",
     "leader_transitions_total": "counter",
     "due_depth": "gauge",
@@ -54,8 +54,8 @@ class Served:
     health: HealthServer
     port: int
 
-    async def say(self, request: bytes) -> bytes:
-        """Whatever it answers to these bytes until it hangs up."""
+    async def send(self, request: bytes) -> bytes:
+        """Send these bytes; return all that the server sends until it closes."""
         reader, writer = await asyncio.open_connection(HOST, self.port)
         writer.write(request)
         try:
@@ -84,13 +84,13 @@ async def served(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
     await health.stop()
 
 
-async def test_port_0_takes_a_free_one_and_the_log_tells_which(served: Served) -> None:
+async def test_port_0_binds_a_free_port_that_is_logged(served: Served) -> None:
     assert served.port > 0
     status, _ = await served.get("/livez")
     assert status == 200
 
 
-async def test_livez_fails_for_a_wedged_loop_alone(served: Served) -> None:
+async def test_livez_fails_for_a_stalled_loop_only(served: Served) -> None:
     served.worker.advanced()
     status, text = await served.get("/livez")
     assert (status, json.loads(text)) == (200, {"alive": True, "stalled": []})
@@ -99,7 +99,7 @@ async def test_livez_fails_for_a_wedged_loop_alone(served: Served) -> None:
     assert (status, json.loads(text)) == (503, {"alive": False, "stalled": ["worker-0: 14 s"]})
 
 
-async def test_readyz_says_why_not(served: Served) -> None:
+async def test_readyz_contains_the_reasons(served: Served) -> None:
     status, text = await served.get("/readyz")
     assert status == 503
     assert json.loads(text)["reasons"].keys() == {"redis_unavailable", "database_unavailable"}
@@ -115,14 +115,14 @@ async def test_readyz_says_why_not(served: Served) -> None:
     assert (status, json.loads(text)["reasons"]) == (503, {"draining": "The replica is stopping."})
 
 
-@pytest.mark.parametrize("name", PROMISED)
-async def test_metrics_has_every_promised_name(served: Served, name: str) -> None:
+@pytest.mark.parametrize("name", DOCUMENTED)
+async def test_metrics_contains_every_documented_name(served: Served, name: str) -> None:
     status, text = await served.get("/metrics")
     assert status == 200
-    assert f"# TYPE peekaping_producer_{name} {PROMISED[name]}\n" in text
+    assert f"# TYPE peekaping_producer_{name} {DOCUMENTED[name]}\n" in text
 
 
-async def test_metrics_name_the_labels_and_the_version(served: Served) -> None:
+async def test_metrics_have_labels_and_the_version(served: Served) -> None:
     served.metrics.handed_off.labels("enqueued").inc(5)
     served.metrics.events.labels("monitor.updated", "hinted").inc()
     served.metrics.schedule_lag.observe_all([0.004, 7.0])
@@ -134,20 +134,20 @@ async def test_metrics_name_the_labels_and_the_version(served: Served) -> None:
     assert 'peekaping_producer_build_info{version="1.2.3"} 1.0' in text
 
 
-async def test_there_is_nothing_else_to_ask(served: Served) -> None:
+async def test_there_are_no_other_pages(served: Served) -> None:
     assert (await served.get("/nothing"))[0] == 404
     assert (await served.get("/")) == (200, "peekaping-producer: /livez /readyz /metrics\n")
 
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_every_page_is_read_only(served: Served, path: str) -> None:
-    """No page changes anything, hence none asks for a token."""
+    """No page changes anything, so none requires a token."""
     for method in ("POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"):
-        said = await served.say(f"{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode())
-        assert said.startswith(b"HTTP/1.1 405 "), method
-        assert b"Allow: GET,HEAD\r\n" in said
+        reply = await served.send(f"{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode())
+        assert reply.startswith(b"HTTP/1.1 405 "), method
+        assert b"Allow: GET,HEAD\r\n" in reply
     head, _, body = (
-        await served.say(f"HEAD {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode())
+        await served.send(f"HEAD {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode())
     ).partition(b"\r\n\r\n")
     assert head.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 503 "))
     assert body == b""
@@ -157,13 +157,13 @@ async def test_every_page_is_read_only(served: Served, path: str) -> None:
 @pytest.mark.parametrize("header", ["Content-Length: 1000000000", "Content-Length: 1", "Transfer-Encoding: chunked"])
 async def test_a_body_is_refused_unread(served: Served, path: str, header: str) -> None:
     for method in ("GET", "HEAD"):
-        said = await served.say(f"{method} {path} HTTP/1.1\r\nHost: h\r\n{header}\r\n\r\n".encode())
-        assert said.startswith(b"HTTP/1.1 413 ")
-        assert b"Connection: close\r\n" in said
-    said = await served.say(
+        reply = await served.send(f"{method} {path} HTTP/1.1\r\nHost: h\r\n{header}\r\n\r\n".encode())
+        assert reply.startswith(b"HTTP/1.1 413 ")
+        assert b"Connection: close\r\n" in reply
+    reply = await served.send(
         f"GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode()
     )
-    assert not said.startswith(b"HTTP/1.1 413 ")
+    assert not reply.startswith(b"HTTP/1.1 413 ")
 
 
 @pytest.mark.parametrize(
@@ -179,12 +179,12 @@ async def test_a_body_is_refused_unread(served: Served, path: str, header: str) 
         b"\x16\x03\x01canary",
     ],
 )
-async def test_what_is_no_request_is_refused_and_not_logged(
+async def test_a_malformed_request_is_refused_and_not_logged(
     served: Served, caplog: pytest.LogCaptureFixture, request_text: bytes
 ) -> None:
-    """Whoever reaches the port decides neither how long the log is, nor what stands in it."""
-    said = await served.say(request_text)
-    assert b"400 Bad Request" in said
+    """A client cannot write to the log."""
+    reply = await served.send(request_text)
+    assert b"400 Bad Request" in reply
     assert [record.getMessage() for record in caplog.records if record.name.startswith("aiohttp")] == []
     assert (await served.get("/livez"))[0] == 200
 
@@ -197,14 +197,14 @@ async def test_a_page_that_breaks_is_logged(
     assert "ZeroDivisionError" in caplog.text
 
 
-async def test_a_port_that_is_taken_is_refused_where_it_was_asked_for_and_else_only_told() -> None:
+async def test_a_port_in_use_is_an_error_if_required_and_a_warning_otherwise() -> None:
     metrics = Metrics()
     health = HealthServer(vitals_of(FakeSchedule(), MemoryStore(), metrics), metrics)
     with socket.socket() as taken:
         taken.bind((HOST, 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(ConfigError, match=f"METRICS_ADDR: {HOST}:{port} is taken; takes a free host:port, or off"):
+        with pytest.raises(ConfigError, match=f"free host:port, or off, got {HOST}:{port}, which is in use"):
             health.bind(HOST, port, required=True)
         with capture_logs() as logged:
             health.bind(HOST, port, required=False)
@@ -216,20 +216,20 @@ async def test_a_port_that_is_taken_is_refused_where_it_was_asked_for_and_else_o
 async def test_an_address_of_another_machine_is_refused() -> None:
     metrics = Metrics()
     health = HealthServer(vitals_of(FakeSchedule(), MemoryStore(), metrics), metrics)
-    with pytest.raises(ConfigError, match=r"METRICS_ADDR: 192\.0\.2\.1:\d+ cannot be used"):
+    with pytest.raises(ConfigError, match=r"METRICS_ADDR: .*192\.0\.2\.1:\d+, which cannot be used"):
         health.bind("192.0.2.1", free_port(), required=True)
 
 
-async def test_a_host_that_is_no_name_is_refused() -> None:
+async def test_an_unknown_host_is_refused() -> None:
     metrics = Metrics()
     health = HealthServer(vitals_of(FakeSchedule(), MemoryStore(), metrics), metrics)
-    with pytest.raises(ConfigError, match=r"no-such-host\.invalid:1 cannot be used \((?!Unknown)"):
+    with pytest.raises(ConfigError, match=r"no-such-host\.invalid:1, which cannot be used \((?!Unknown)"):
         health.bind("no-such-host.invalid", 1, required=True)
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
 @pytest.mark.parametrize("host", ["", "::"])
-async def test_all_interfaces_are_those_of_ipv4_and_ipv6(host: str) -> None:
+async def test_all_interfaces_include_ipv4_and_ipv6(host: str) -> None:
     metrics = Metrics()
     health = HealthServer(vitals_of(FakeSchedule(), MemoryStore(), metrics), metrics)
     health.bind(host, 0, required=True)
