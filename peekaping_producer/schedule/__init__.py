@@ -165,6 +165,7 @@ class Schedule:
         self._claim = script("claim")
         self._drop = script("drop")
         self._give_back = script("give_back")
+        self._reschedule = script("reschedule")
         self._reclaim = script("reclaim")
         self._place = script("place")
         self._move = script("move")
@@ -218,6 +219,18 @@ class Schedule:
             pairs = [part for monitor_id in some for part in (monitor_id, repr(claim.due[monitor_id]))]
             given += await self._give_back.run(self.redis, self._sets, (claim.token, delay_ms, *pairs))
         return given
+
+    @unpacking
+    async def reschedule(self, claim: Claim, plans: Iterable[Plan]) -> int:
+        """Make what the claim still holds of `plans` due at its next tick; returns how many.
+
+        For callers that do the work themselves. A broker's hand-off reschedules by itself.
+        """
+        rescheduled = 0
+        for some in chunks([each for each in plans if each.interval > 0]):
+            pairs = [part for plan in some for part in (plan.id, plan.interval * 1000)]
+            rescheduled += await self._reschedule.run(self.redis, self._sets, (claim.token, *pairs))
+        return rescheduled
 
     @unpacking
     async def reclaim(self, limit: int = CALL_LIMIT) -> int:

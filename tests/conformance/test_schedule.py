@@ -125,6 +125,26 @@ async def test_giving_back_never_moves_a_due_time_back(redis: Redis, schedule: S
     assert await redis.zscore(KEYS.due, "a") == clock.now_ms - 60_000
 
 
+async def test_what_is_rescheduled_is_due_at_its_next_tick(redis: Redis, schedule: Schedule, clock: Clock) -> None:
+    await due(redis, a=clock.now_ms - 500, b=clock.now_ms)
+    await schedule.give_back(await schedule.claim(2))
+    claim = await schedule.claim(2)
+    await redis.zrem(KEYS.lease, "b")  # deleted meanwhile
+    assert await schedule.reschedule(claim, [Plan("a", 60), Plan("b", 60), Plan("c", 60)]) == 1
+    next_tick = (clock.now_ms // 60_000 + 1) * 60_000
+    assert await redis.zrange(KEYS.due, 0, -1, withscores=True) == [(b"a", next_tick)]
+    assert await redis.zcard(KEYS.lease) == 0
+    assert await redis.zscore(KEYS.late, "a") is None
+
+
+async def test_a_claim_that_ended_reschedules_nothing(redis: Redis, schedule: Schedule, clock: Clock) -> None:
+    await due(redis, a=clock.now_ms)
+    claim = await schedule.claim(1)
+    await clock.advance(11)
+    assert await schedule.reschedule(claim, [Plan("a", 60)]) == 0
+    assert await redis.zscore(KEYS.lease, "a") == float(claim.token)
+
+
 async def test_a_reclaimed_monitor_is_due_at_the_time_it_was_claimed(
     redis: Redis, schedule: Schedule, clock: Clock
 ) -> None:
