@@ -1,4 +1,4 @@
-"""A clock that tests turn: it stands in for Redis TIME in every script."""
+"""A clock that tests set: it replaces Redis TIME in every script."""
 
 from redis.asyncio import Redis
 
@@ -6,7 +6,7 @@ TEST_CLOCK = """
 local now = tonumber(redis.call('GET', 'test:clock'))
 local now_ns = string.format('%.0f', now) .. '000000'
 """
-"""Takes the place of clock.lua."""
+"""Replaces clock.lua."""
 
 START_MS = 1_795_351_066_550
 

@@ -1,4 +1,4 @@
-"""Handing off to asynq's queue on a real server: every state that an earlier task may be in."""
+"""Hand-off to asynq's queue on a real server: every state that an earlier task may be in."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ INTERVAL = 60
 
 
 class Bench:
-    """One monitor after another, from due to the queue."""
+    """Takes monitors from due to the queue."""
 
     def __init__(self, redis: Redis, schedule: Schedule, broker: AsynqBroker, clock: Clock) -> None:
         self.redis, self.schedule, self.broker, self.clock = redis, schedule, broker, clock
@@ -42,7 +42,7 @@ class Bench:
         return await self.hand_off(await self.claim(*ids), text)
 
     async def pending(self) -> list[str]:
-        """Monitor ids in the order in which they will be taken."""
+        """Monitor ids in the order in which consumers take them."""
         return [each.decode().removeprefix("healthcheck:") for each in (await self.redis.lrange(PENDING, 0, -1))[::-1]]
 
     async def payload(self, monitor_id: str) -> bytes:
@@ -98,7 +98,9 @@ async def test_a_thousand_tasks_fit_in_one_call(redis: Redis, bench: Bench) -> N
     assert set(handed.not_enqueued.values()) == {Outcome.OVERLAP}
 
 
-async def test_what_is_no_longer_held_is_lost_and_not_touched(redis: Redis, bench: Bench, clock: Clock) -> None:
+async def test_a_monitor_that_is_no_longer_held_is_lost_and_not_changed(
+    redis: Redis, bench: Bench, clock: Clock
+) -> None:
     """Without the comparison of tokens, "b" (deleted) and "c" (claimed anew by another) are enqueued."""
     claim = await bench.claim("a", "b", "c")
     await redis.zrem(KEYS.lease, "b")
@@ -110,7 +112,7 @@ async def test_what_is_no_longer_held_is_lost_and_not_touched(redis: Redis, benc
     assert await redis.zscore(KEYS.due, "b") is None
 
 
-async def test_a_claim_that_ran_out_enqueues_nothing_though_nobody_reclaimed_it(
+async def test_a_claim_that_has_ended_enqueues_nothing_though_it_is_not_reclaimed(
     redis: Redis, bench: Bench, clock: Clock
 ) -> None:
     """Without the comparison of the token with now, a paused producer enqueues after a delete."""
@@ -120,13 +122,13 @@ async def test_a_claim_that_ran_out_enqueues_nothing_though_nobody_reclaimed_it(
     assert await bench.pending() == []
 
 
-async def test_a_hand_off_whose_reply_was_lost_is_repeated_and_doubles_nothing(
+async def test_a_hand_off_whose_reply_was_lost_is_repeated_without_duplicates(
     redis: Redis, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claim = await bench.claim("a", "b")
     evalsha = redis.evalsha
 
-    async def done_but_not_told(*args: object) -> None:
+    async def lose_the_reply(*args: object) -> None:
         monkeypatch.setattr(redis, "evalsha", evalsha)
         with contextlib.suppress(RedisRefusedError):  # NOSCRIPT
             await evalsha(*args)
@@ -134,7 +136,7 @@ async def test_a_hand_off_whose_reply_was_lost_is_repeated_and_doubles_nothing(
         await redis.eval(*(bench.broker._hand_off._text, *args[1:]))
         raise RedisUnavailableError("cut")
 
-    monkeypatch.setattr(redis, "evalsha", done_but_not_told)
+    monkeypatch.setattr(redis, "evalsha", lose_the_reply)
     handed = await bench.hand_off(claim)
     assert handed.not_enqueued == {"a": Outcome.UNCONFIRMED, "b": Outcome.UNCONFIRMED}
     assert sorted(await bench.pending()) == ["a", "b"]
@@ -155,7 +157,7 @@ async def test_a_hand_off_is_not_repeated_for_longer_than_the_claim_lasts(
 
 
 async def test_the_client_itself_repeats_nothing() -> None:
-    """Its default would run a claim again whose reply was lost, and hold the first batch for nobody."""
+    """Its default would repeat a claim whose reply was lost, and no worker would handle the first batch."""
     calls = 0
 
     async def cut_at_each_script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -178,7 +180,7 @@ async def test_the_client_itself_repeats_nothing() -> None:
 
 
 async def test_next_due_equals_the_golden_vectors(redis: Redis, bench: Bench, clock: Clock) -> None:
-    """The script counts the ticks; before the epoch, where Go truncates towards zero, no producer runs."""
+    """The script computes the ticks. Before the epoch Go truncates towards zero, but no producer runs then."""
     golden = [each for each in vectors("next_aligned") if each["now_ms"] >= 0]
     assert len(golden) > 100
     for n, vector in enumerate(golden):
@@ -189,7 +191,7 @@ async def test_next_due_equals_the_golden_vectors(redis: Redis, bench: Bench, cl
         await redis.delete(KEYS.due)
 
 
-async def test_a_repeat_finds_everything_lost(bench: Bench) -> None:
+async def test_a_repeat_after_the_reply_finds_everything_lost(bench: Bench) -> None:
     claim = await bench.claim("a", "b")
     await bench.hand_off(claim)
     assert set((await bench.hand_off(claim)).not_enqueued.values()) == {Outcome.LOST}
@@ -221,7 +223,7 @@ async def test_a_running_task_is_left_alone(bench: Bench, peer: AsynqPeer, clock
     assert await bench.is_rescheduled("a")
 
 
-async def test_a_finished_task_leaves_room_for_the_next_tick(bench: Bench, peer: AsynqPeer, clock: Clock) -> None:
+async def test_a_finished_task_frees_its_id_for_the_next_tick(bench: Bench, peer: AsynqPeer, clock: Clock) -> None:
     await bench.run("a")
     await peer.dequeue(clock.now_ms / 1000)
     await peer.finish("a")
@@ -273,7 +275,7 @@ async def test_an_active_task_without_lease_is_replaced(
 
 
 async def test_an_active_task_without_message_is_replaced(redis: Redis, bench: Bench, clock: Clock) -> None:
-    """What asynq makes of an entry in the list that has no task behind it."""
+    """asynq makes this of an entry in the list that has no task."""
     await redis.hset(task_key("a"), "state", "active")
     await redis.lpush(ACTIVE, task_id("a"))
     await redis.zadd(LEASE, {task_id("a"): clock.now_ms / 1000 + 30})
@@ -318,10 +320,10 @@ async def test_many_pending_tasks_that_are_in_no_list_are_all_found(redis: Redis
     assert sorted(pending) == sorted([*lost, *queued, "x"])
 
 
-async def test_a_task_that_a_consumer_put_back_is_recognised(
+async def test_a_task_that_a_consumer_put_back_is_recognized(
     redis: Redis, bench: Bench, peer: AsynqPeer, clock: Clock
 ) -> None:
-    """It stands at the end that is served first, without pending_since."""
+    """It is at the end that is served first, without pending_since."""
     await bench.run("a")
     await peer.dequeue(clock.now_ms / 1000)
     await clock.advance(1)
@@ -334,7 +336,7 @@ async def test_a_task_that_a_consumer_put_back_is_recognised(
     assert await bench.pending() == ["a", "b"]
 
 
-async def test_a_fresh_task_takes_stale_entries_out_of_archived_and_completed(redis: Redis, bench: Bench) -> None:
+async def test_a_new_task_removes_stale_entries_from_archived_and_completed(redis: Redis, bench: Bench) -> None:
     """asynq would delete the live task when it trims them."""
     await redis.zadd(ARCHIVED, {task_id("a"): 1, task_id("other"): 1})
     await redis.zadd(COMPLETED, {task_id("a"): 1})
@@ -354,7 +356,7 @@ async def test_one_conflict_does_not_disturb_the_others(redis: Redis, bench: Ben
     assert await bench.is_rescheduled("busy", "odd", "plain")
 
 
-# The leader's walk through the pending list
+# The sweep of the pending list by the leader
 
 
 async def test_the_sweep_removes_entries_without_a_task_and_second_entries(redis: Redis, bench: Bench) -> None:
@@ -375,7 +377,7 @@ async def test_the_sweep_of_an_empty_queue_does_nothing(bench: Bench) -> None:
 
 
 async def test_a_full_server_refuses_the_hand_off_as_a_whole(redis: Redis, bench: Bench) -> None:
-    """The first write of the script needs memory, so nothing of it is done, and nothing is lost."""
+    """The first write of the script needs memory, so the script writes nothing."""
     claim = await bench.claim("a", "b")
     used = (await redis.info("memory"))["used_memory"]
     await redis.config_set("maxmemory", used // 2)
@@ -390,12 +392,12 @@ async def test_a_full_server_refuses_the_hand_off_as_a_whole(redis: Redis, bench
     assert (await bench.hand_off(claim)).not_enqueued == {}
 
 
-# One task that is refused, and what waits in the queue
+# Tasks that are refused, and the state of the queue
 
 
 @pytest.fixture
 async def small_arguments(redis: Redis) -> AsyncIterator[None]:
-    """A Redis that takes no argument above 1 MiB, as some hosted ones do."""
+    """A Redis that accepts no argument above 1 MiB, as some hosted ones do."""
     before = (await redis.config_get("proto-max-bulk-len"))["proto-max-bulk-len"]
     await redis.config_set("proto-max-bulk-len", 1024 * 1024)
     yield
@@ -412,11 +414,11 @@ async def test_a_task_that_redis_refuses_stops_no_other(
     assert list(handed.refused) == ["big"]
     assert f"{size:_}"[:2].strip("_") in handed.refused["big"]
     assert sorted(await bench.pending()) == [f"m{n}" for n in range(5)]
-    assert await redis.zscore(KEYS.lease, "big") == float(claim.token)  # left to the caller
+    assert await redis.zscore(KEYS.lease, "big") == float(claim.token)  # for the caller to give back
 
 
-async def test_a_refusal_is_told_in_the_same_words_at_each_attempt(bench: Bench, small_arguments: None) -> None:
-    """Redis answers and ends the connection: whichever is seen first, the log says it once."""
+async def test_a_refusal_has_the_same_reason_at_each_attempt(bench: Bench, small_arguments: None) -> None:
+    """Redis replies and closes the connection: whichever is seen first, the log has one line."""
     claim = await bench.claim("big")
     words = set()
     for size in range(1_300_001, 1_300_030):
@@ -425,8 +427,8 @@ async def test_a_refusal_is_told_in_the_same_words_at_each_attempt(bench: Bench,
     assert words == {"1301 kB is more than Redis or a proxy accepts; raise proto-max-bulk-len"}
 
 
-async def test_others_go_on_while_a_large_task_is_sent(bench: Bench) -> None:
-    """It is neither copied nor sent at once: the loop never stands still for as long as that."""
+async def test_other_loops_run_while_a_large_task_is_sent(bench: Bench) -> None:
+    """It is neither copied nor sent at once, which would block the event loop."""
     claim = await bench.claim("big")
     task = HealthCheckTask("big", INTERVAL, 16, b"x" * 100_000_000)
     sending = asyncio.create_task(bench.broker.hand_off(claim, [task]))
@@ -439,7 +441,7 @@ async def test_others_go_on_while_a_large_task_is_sent(bench: Bench) -> None:
     assert turns > 100, "one for each time that the socket was full"
 
 
-async def test_large_tasks_travel_alone_and_all_arrive(bench: Bench) -> None:
+async def test_large_tasks_are_sent_alone_and_all_arrive(bench: Bench) -> None:
     claim = await bench.claim(*(f"m{n}" for n in range(40)))
     tasks = [
         HealthCheckTask(each, INTERVAL, 16, b"x" * (300_000 if number % 2 else 200_000))
@@ -465,7 +467,7 @@ async def test_a_key_of_another_type_at_the_tasks_name_is_replaced(redis: Redis,
     assert sorted(await bench.pending()) == ["a", "b"]
 
 
-async def test_an_entry_too_large_to_be_named_does_not_stop_the_sweep(
+async def test_an_entry_too_large_for_an_argument_does_not_stop_the_sweep(
     redis: Redis, bench: Bench, small_arguments: None
 ) -> None:
     await bench.run("a")
@@ -474,7 +476,7 @@ async def test_an_entry_too_large_to_be_named_does_not_stop_the_sweep(
     assert await bench.broker.sweep() == (1, 0)
 
 
-async def test_a_lease_of_a_consumer_whose_clock_was_a_day_ahead_is_not_believed(
+async def test_a_lease_of_a_consumer_whose_clock_was_a_day_ahead_is_ignored(
     redis: Redis, bench: Bench, peer: AsynqPeer, clock: Clock
 ) -> None:
     await bench.run("a")
@@ -487,7 +489,7 @@ async def test_a_lease_of_a_consumer_whose_clock_was_a_day_ahead_is_not_believed
 
 
 @pytest.mark.parametrize("ahead_s", [-29, 0, 30, 60])
-async def test_a_lease_that_a_running_task_may_have_is_believed(
+async def test_a_lease_that_a_running_task_may_have_is_respected(
     redis: Redis, bench: Bench, peer: AsynqPeer, clock: Clock, ahead_s: int
 ) -> None:
     """asynq renews to 30 s ahead by the consumer's clock, which may differ by 30 s."""
@@ -498,20 +500,22 @@ async def test_a_lease_that_a_running_task_may_have_is_believed(
     assert (await bench.run("a")).not_enqueued == {"a": Outcome.OVERLAP}
 
 
-async def test_a_task_that_runs_for_many_ticks_is_told(
+async def test_a_task_that_runs_for_many_ticks_is_reported(
     redis: Redis, bench: Bench, peer: AsynqPeer, clock: Clock
 ) -> None:
     await bench.run("a")
     await peer.dequeue(clock.now_ms / 1000)
-    told = []
+    reported = []
     for _ in range(6):
         await clock.advance(60)
         await redis.zadd(LEASE, {task_id("a"): clock.now_ms / 1000 + 30})
-        told.append((await bench.run("a")).running)
-    assert told == [{}, {}, {}, {}, {"a": 5}, {"a": 6}]
+        reported.append((await bench.run("a")).running)
+    assert reported == [{}, {}, {}, {}, {"a": 5}, {"a": 6}]
 
 
-async def test_the_queue_is_looked_at_as_a_whole(redis: Redis, bench: Bench, peer: AsynqPeer, clock: Clock) -> None:
+async def test_inspect_returns_the_state_of_the_queue(
+    redis: Redis, bench: Bench, peer: AsynqPeer, clock: Clock
+) -> None:
     empty = await bench.broker.inspect()
     assert (empty.depths["pending"], empty.oldest_pending_s, empty.paused, empty.servers) == (0, None, False, 0)
     await bench.run("a")
@@ -525,7 +529,9 @@ async def test_the_queue_is_looked_at_as_a_whole(redis: Redis, bench: Bench, pee
     assert (await bench.broker.inspect()).depths["active"] == 1
 
 
-async def test_a_key_of_the_queue_that_cannot_be_read_is_named(redis: Redis, broker: AsynqBroker, clock: Clock) -> None:
+async def test_a_key_of_the_queue_that_cannot_be_read_is_reported(
+    redis: Redis, broker: AsynqBroker, clock: Clock
+) -> None:
     await redis.set(PENDING, "not a list")
     queue = await broker.inspect()
     assert len(queue.problems) == 1

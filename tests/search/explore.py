@@ -1,4 +1,4 @@
-"""Breadth-first search over all interleavings: every state is judged as it is reached, once."""
+"""Breadth-first search over all interleavings; every state is checked once, when it is reached."""
 
 import time
 from collections.abc import Iterator
@@ -14,33 +14,33 @@ from tests.search.rules import ABSENT, PAUSED, Broken, Fences, Healing, Historie
 from tests.search.world import CYCLE_MS, GRID_MS, START_MS, Mutation, Redis, Sid
 
 EDITS: dict[Row, tuple[Row, ...]] = {20: (ABSENT, PAUSED, 10), 10: (ABSENT, PAUSED, 20), PAUSED: (20,), ABSENT: (20,)}
-"""What a row may become."""
+"""By row: the rows that an edit may make of it."""
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What is explored."""
+    """The bounds of a search."""
 
     monitors: int = 1
     edits: int = 2
     """Commits of a row."""
     faults: int = 0
-    """Things that Redis or a consumer loses."""
+    """Losses in Redis or of a consumer."""
     whole: bool = False
-    """Keep claims that hold nothing any more in play, rather than try in each state that they can write nothing."""
+    """Keep claims that no longer hold anything, instead of testing in each state that they cannot write."""
     most: int | None = None
-    """States after which the search ends; None: when there are no more."""
+    """The number of states after which the search ends; None for no limit."""
 
 
 class Left(NamedTuple):
-    """What may still happen."""
+    """Edits and faults that may still happen."""
 
     edits: int
     faults: int
 
 
 class State(NamedTuple):
-    """One state of everything."""
+    """One state of the whole system."""
 
     sid: Sid
     rows: Rows
@@ -52,12 +52,12 @@ class State(NamedTuple):
 
 @dataclass
 class Found:
-    """What a search came to."""
+    """The result of a search."""
 
     states: int
     transitions: int
     calls: int
-    """Of scripts, no two alike."""
+    """Different script calls."""
     seconds: float
     complete: bool
     depth: int
@@ -70,7 +70,7 @@ class Found:
 
 
 class Search:
-    """One search. `run` raises Broken, with the steps that lead there."""
+    """One search. `run` raises Broken, with the steps that lead to it."""
 
     def __init__(self, scope: Scope, mutation: Mutation | None = None) -> None:
         self.redis = Redis(mutation)
@@ -82,7 +82,7 @@ class Search:
         self._healing = Healing(self.redis, self.ids)
         self._came: dict[State, tuple[State, str] | None] = {}
         self._transitions = 0
-        # Each depends on a part of the state only, and is worked out once for it.
+        # Each depends on a part of the state only, and is computed once for it.
         self._judged = cache(self._judge.after)
         self._heals = cache(self._healing.check)
         self._fenced = cache(Fences(self.redis, self.ids).check)
@@ -116,7 +116,7 @@ class Search:
         return Found(len(self._came), self._transitions, len(self.redis.calls), seconds, not frontier, depth)
 
     def _first(self) -> State:
-        """Every monitor is due now, its row says 20 s, and one replica leads."""
+        """Every monitor is due now with an interval of 20 s, and one replica leads."""
         sid, _ = self.redis.do(self.redis.empty, "campaign", "", "t0")
         for each in self.ids:
             sid, _ = self.redis.do(sid, "put", KEYS.due, each, float(START_MS))
@@ -142,11 +142,11 @@ class Search:
             raise
 
     def _next(self, state: State) -> Iterator[tuple[str, State]]:
-        """Every state that is one step away; raises Broken where the step breaks an invariant."""
+        """Yield every state that is one step away; raises Broken if the step breaks an invariant."""
         sid, rows, histories, producers, leader, left = state
         for which, pid in enumerate(producers):
             if which and pid == producers[0]:
-                continue  # the two are alike
+                continue  # both are in the same state
             other = producers[1 - which]
             for step in self._produces(sid, pid, rows, 0 if pid else self._producers.drawn(other)):
                 both = (step.pid, other) if step.pid <= other else (other, step.pid)
@@ -174,7 +174,7 @@ class Search:
     def _settled(
         self, sid: Sid, rows: Rows, histories: Histories, producers: tuple[Pid, Pid], leader: Pid, left: Left
     ) -> State:
-        """The state, without what nothing depends on any more."""
+        """The state, reduced to what the future depends on."""
         leader = self._trusted(sid, leader)
         if not self._scope.whole:
             producers = self._holding(sid, producers)
@@ -194,7 +194,7 @@ class Search:
         )
 
     def _surroundings(self, sid: Sid) -> list[tuple[str, str, Sid]]:
-        """What the reclaimer and consumers may do: label, the product's call or '', the state after."""
+        """Steps of the reclaimer and of consumers: label, the product's call or '', the state after it."""
         view = self.redis.views[sid]
         steps: list[tuple[str, str, Sid]] = []
 
@@ -216,7 +216,7 @@ class Search:
         return steps
 
     def _losses(self, sid: Sid) -> list[tuple[str, Sid]]:
-        """What Redis or a consumer may lose: label, the state after."""
+        """Losses in Redis or of a consumer: label, the state after it."""
         view = self.redis.views[sid]
         losses: list[tuple[str, str, tuple[Any, ...]]] = [
             (f"the queue loses {each}", "lose", ("LREM", PENDING, 0, task_id(each))) for each in view.pending
@@ -228,7 +228,7 @@ class Search:
         return [(label, self.redis.do(sid, name, *args)[0]) for label, name, args in losses]
 
     def _edits(self, state: State) -> list[tuple[str, State]]:
-        """Commits of a row; each process may have read it just before."""
+        """Commits of a row; each process may have read the row just before."""
         sid, rows, histories, producers, leader, left = state
         view = self.redis.views[sid]
         reads = sorted(

@@ -1,4 +1,4 @@
-"""Scripts in Lua 5.1 over Memory, as Redis runs them: conversions, errors, globals, and the limit of unpack."""
+"""Runs scripts in Lua 5.1 on Memory as Redis does: conversions, errors, globals, and the limit of unpack."""
 
 from collections.abc import Iterable
 from hashlib import sha1
@@ -44,7 +44,7 @@ _COMPILE = b"local source = ... return loadstring(source, '@user_script')"
 
 
 class Scripts:
-    """Compiles each text once and runs it over `memory`."""
+    """Compiles each text once and runs it on `memory`."""
 
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
@@ -54,7 +54,7 @@ class Scripts:
         self._compiled: dict[str, Any] = {}
 
     def load(self, text: str) -> str:
-        """SCRIPT LOAD; raises ResponseError where it does not compile."""
+        """SCRIPT LOAD; raises ResponseError if it does not compile."""
         sha = sha1(text.encode(), usedforsecurity=False).hexdigest()
         if sha not in self._compiled:
             script = self._compile(text.encode())
@@ -64,7 +64,7 @@ class Scripts:
         return sha
 
     def run(self, sha: str, keys: Iterable[bytes], args: Iterable[bytes]) -> Reply:
-        """EVALSHA; raises NoScriptError, or ResponseError for what went wrong in the script."""
+        """EVALSHA; raises NoScriptError, or ResponseError for an error in the script."""
         script = self._compiled.get(sha)
         if script is None:
             raise NoScriptError("No matching script. Please use EVAL.", status_code="NOSCRIPT")
@@ -94,7 +94,7 @@ class Scripts:
 
 
 def _two(returned: Any) -> tuple[bool, Any]:
-    """What Lua's pcall returned: without a value, it is a single boolean."""
+    """The result of Lua's pcall: without a value, it is a single boolean."""
     return (returned[0], returned[1]) if isinstance(returned, tuple) else (returned, None)
 
 
@@ -107,7 +107,7 @@ def _argument(value: Any) -> bytes:
 
 
 def _from_lua(value: Any) -> Reply:
-    """A script's result as the client sees it: numbers are cut to integers, an array ends at its first nil."""
+    """A script's result as the client gets it: numbers are truncated to integers, an array ends at its first nil."""
     if value is None or value is False:
         return None
     if value is True:
@@ -142,19 +142,19 @@ def _refusal(text: str) -> ResponseError:
 
 
 def encoded(value: Any) -> bytes:
-    """A command's word as redis-py sends it."""
+    """A word of a command as redis-py sends it."""
     if isinstance(value, bytes):
         return value
     return (repr(value) if isinstance(value, float) else str(value)).encode(errors="surrogateescape")
 
 
 class Client:
-    """In the place of the product's client: every call is answered at once, none waits."""
+    """Replaces the product's client: every call returns at once."""
 
     def __init__(self, scripts: Scripts) -> None:
         self._scripts = scripts
         self.calls: list[tuple[str, tuple[bytes, ...], tuple[bytes, ...], Reply]] = []
-        """Every script call since it was last emptied: its SHA, KEYS, ARGV and answer."""
+        """Every script call since the list was last emptied: SHA, KEYS, ARGV and reply."""
 
     @translated
     async def evalsha(self, sha: str, count: int, *rest: Any) -> Reply:
@@ -191,7 +191,7 @@ class Client:
 
 
 def at_once(coroutine: Any) -> Any:
-    """The result of a coroutine that waits for nothing; raises what it raises."""
+    """The result of a coroutine that never waits; raises what it raises."""
     try:
         coroutine.send(None)
     except StopIteration as end:

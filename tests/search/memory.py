@@ -27,7 +27,7 @@ class Status(bytes):
 
 
 class Zset(dict[bytes, float]):
-    """A sorted set: its type tells it from a hash."""
+    """A sorted set; its type distinguishes it from a hash."""
 
 
 OK = Status(b"OK")
@@ -38,7 +38,7 @@ NOT_AN_INTEGER = CommandError("ERR value is not an integer or out of range")
 
 
 class Memory:
-    """One database. `data` and `ends` (ms, of keys with a TTL) may be taken and put back as they are."""
+    """One database. `data` and `ends` (ms, of keys with a TTL) can be copied out and restored."""
 
     def __init__(self) -> None:
         self.data: dict[bytes, Any] = {}
@@ -80,7 +80,7 @@ class Memory:
         return value
 
     def put(self, key: bytes, value: Value) -> None:
-        """Store a collection; an empty one is no key at all."""
+        """Store a collection; an empty one removes its key."""
         if value:
             self.data[key] = value
         else:
@@ -117,7 +117,7 @@ def _pairs(flat: Sequence[bytes], odd: CommandError) -> Iterable[tuple[bytes, by
 
 
 def _stretch(items: Sequence[Any], start: int, stop: int) -> Sequence[Any]:
-    """LRANGE's and ZRANGE's index: both ends are inside, and negative ones count from the end."""
+    """The index of LRANGE and ZRANGE: both ends are included, and negative ones count from the end."""
     size = len(items)
     start = max(start + size, 0) if start < 0 else start
     stop = stop + size if stop < 0 else stop
@@ -351,7 +351,7 @@ def _zcard(memory: Memory, key: bytes) -> Reply:
 
 
 def _bound(text: bytes) -> tuple[float, bool]:
-    """A score and whether it is outside itself."""
+    """A score, and whether it is excluded."""
     try:
         return _float(text.removeprefix(b"(")), text.startswith(b"(")
     except CommandError:
@@ -439,4 +439,4 @@ _COMMANDS: dict[bytes, tuple[int, Callable[..., Reply]]] = {
     b"ZRANGE": (4, _zrange),
     b"ZSCAN": (3, _zscan),
 }
-"""By name: how many words there are at least, and what it does."""
+"""By name: the least number of words, and the function."""

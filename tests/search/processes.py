@@ -1,11 +1,10 @@
 """The processes around Redis as state machines: each step is one call, or an end.
 
-Every process may be slow, frozen or dead at any step, so none has a clock of its own: what a deadline in the product
-forbids, a process that was stopped just before may still do. A state is a small number here too, and the steps from it
-are computed once.
+Every process may be slow, frozen or dead at any step, so none has a clock: a process that was stopped just before a
+deadline may still do what the deadline forbids. A state is a small number here too, and its steps are computed once.
 
-Reading rows commutes with everything but an edit. So a process that has not read yet reads as it writes (`rows` is
-None), or just before an edit: `reads` gives what it may have read by then.
+Reading rows commutes with everything but an edit. So a process that has not read yet (`rows` is None) reads when it
+writes, or just before an edit: `reads` returns the states that it may be in then.
 """
 
 from collections.abc import Hashable, Iterable, Iterator
@@ -18,24 +17,24 @@ from tests.search.rules import ABSENT, PAUSED, Broken, Rows
 from tests.search.world import Redis, Sid, due_later, lease_later
 
 Pid = int
-"""The number of a process's state; 0 is one that holds nothing."""
+"""The number of a process's state; 0 holds nothing."""
 Read = tuple[tuple[str, int], ...]
 """Rows by monitor id."""
 
 
 class Step(NamedTuple):
-    """What a process may do next."""
+    """A possible next step of a process."""
 
     label: str
     """For the trace."""
     call: str
-    """The product's call, for the judge; '' where nothing but the process changes."""
+    """The product's call, for the judge; '' if only the process changes."""
     sid: Sid
     pid: Pid
 
 
 class Numbers:
-    """States, numbered in the order in which they are seen."""
+    """Numbers states in the order in which they are first seen."""
 
     def __init__(self) -> None:
         self.states: list[Any] = []
@@ -50,12 +49,12 @@ class Numbers:
 
 
 class Held(NamedTuple):
-    """A producer with a claim in hand."""
+    """A producer that holds a claim."""
 
     token: str
     due: tuple[tuple[str, float], ...]
     rows: Read | None = None
-    """What was read before the last edit, or is left to do."""
+    """Rows that were read before the last edit, or are left to handle."""
 
 
 def nonce(token: float) -> int:
@@ -71,7 +70,7 @@ class Producers:
         self.numbers = Numbers()
 
     def steps(self, sid: Sid, pid: Pid, rows: Rows, drawn: int) -> Iterator[Step]:
-        """`drawn`: the nonce of the other producer's claim, or 0. It is not drawn again, nor are those of leases."""
+        """`drawn` is the nonce of the other producer's claim, or 0. It is not used again, nor are those of leases."""
         held: Held | None = self.numbers.states[pid]
         if held:
             yield from self._busy(sid, pid, held, rows)
@@ -107,19 +106,19 @@ class Producers:
         return tuple((each, now[each]) for each, _ in held.due if now[each] != ABSENT)
 
     def reads(self, pid: Pid, rows: Rows) -> list[Pid]:
-        """What it may have become just before an edit of these rows."""
+        """The states that it may be in just before an edit of these rows."""
         held: Held | None = self.numbers.states[pid]
         if held is None or held.rows is not None:
             return [pid]
         return [pid, self.numbers.of(held._replace(rows=self._read(held, rows)))]
 
     def stale(self, pid: Pid) -> frozenset[str]:
-        """The monitors whose rows it has read, and not yet written by."""
+        """The monitors whose rows it has read and not yet used."""
         held: Held | None = self.numbers.states[pid]
         return frozenset(each for each, _ in held.rows) if held and held.rows else frozenset()
 
     def unless_lost(self, sid: Sid, pid: Pid) -> Pid:
-        """The same while its claim holds a monitor; otherwise one that holds nothing."""
+        """The same state while its claim holds a monitor, otherwise 0."""
         held: Held | None = self.numbers.states[pid]
         view = self._redis.views[sid]
         if held is None or (float(held.token) > view.now_ms and float(held.token) in view.lease.values()):
@@ -144,20 +143,20 @@ class Leading(NamedTuple):
 
     term: str
     stage: str = ""
-    """What comes next: 'asked' (no answer yet), 'place', 'reread', 'move', 'look' or 'remove'."""
+    """The next step: 'asked' (no reply yet), 'place', 'reread', 'move', 'compare' or 'remove'."""
     rows: Read = ()
     """Read before the last edit."""
     seen: tuple[tuple[str, float], ...] = ()
     """Misaligned, or members to be removed."""
     key: str = ""
-    """Of the walk that saw them."""
+    """The set that they were seen in."""
 
 
 class Leaders:
     """Campaign, place, move, remove, and resign: sync and hints, with each read of the rows apart from the write.
 
-    Two replicas, of which one leads at most. The writes of one whose term is over are refused from then on: that is
-    tried once, as soon as the term is over (`unless_stale`), and it is a follower again.
+    Two replicas, of which at most one leads. Once a term is over, its writes are refused: `unless_stale` tests that as
+    soon as the term is over, and the replica is a follower again.
     """
 
     def __init__(self, redis: Redis, ids: tuple[str, ...]) -> None:
@@ -185,7 +184,7 @@ class Leaders:
             for key in (KEYS.due, KEYS.lease):
                 _, seen = do(sid, "walk", key)
                 if seen:
-                    then = of(state._replace(stage="look", seen=seen, key=key))
+                    then = of(state._replace(stage="compare", seen=seen, key=key))
                     yield Step(f"sees {seen} in {key}", "", sid, then)
         yield from self._write(sid, state)
         for reads in self._read(state, rows):
@@ -198,7 +197,9 @@ class Leaders:
         if answer is Campaign.WON:
             yield Step(f"leads ({term})", "campaign", after, self.numbers.of(Leading(term)))
             if not state:
-                yield Step(f"asks to lead ({term})", "campaign", after, self.numbers.of(Leading(term, "asked")))
+                yield Step(
+                    f"campaigns ({term}), no reply yet", "campaign", after, self.numbers.of(Leading(term, "asked"))
+                )
 
     def _write(self, sid: Sid, state: Leading) -> Iterator[Step]:
         do, of, term = self._redis.do, self.numbers.of, state.term
@@ -217,38 +218,38 @@ class Leaders:
             yield Step(f"removes {state.seen} from {state.key}", "remove", after, of(Leading(term)))
 
     def _read(self, state: Leading, rows: Rows) -> Iterator[Leading]:
-        """What it may have read by now, as plans: an absent row, like a paused one, has no interval."""
+        """The states after a read now, as plans: an absent row has no interval, like a paused one."""
         now = {each: max(row, 0) for each, row in zip(self._ids, rows, strict=True)}
         if not state.stage:
             for part in self._parts:
                 yield state._replace(stage="place", rows=tuple((each, now[each]) for each in part))
         elif state.stage == "reread":
             yield state._replace(stage="move", rows=tuple((each, now[each]) for each, _ in state.seen))
-        elif state.stage == "look":
+        elif state.stage == "compare":
             gone = tuple(each for each in state.seen if not now[each[0]])
             yield state._replace(stage="remove", seen=gone) if gone else Leading(state.term)
 
     def reads(self, pid: Pid, rows: Rows) -> list[Pid]:
-        """What it may have become just before an edit of these rows."""
+        """The states that it may be in just before an edit of these rows."""
         state: Leading | None = self.numbers.states[pid]
         return [pid, *map(self.numbers.of, self._read(state, rows))] if state else [pid]
 
     def stale(self, pid: Pid) -> frozenset[str]:
-        """The monitors whose rows it has read, and not yet written by."""
+        """The monitors whose rows it has read and not yet used."""
         state: Leading | None = self.numbers.states[pid]
         if state is None or state.stage not in ("place", "move", "remove"):
             return frozenset()
         return frozenset(each for each, _ in state.rows or state.seen)
 
     def unless_stale(self, sid: Sid, pid: Pid) -> Pid:
-        """The same while its term is the one in Redis; otherwise a follower, after its writes were refused."""
+        """The same state while its term is the one in Redis; otherwise 0, after its writes were refused."""
         state: Leading | None = self.numbers.states[pid]
         if state is None or state.term == self._redis.views[sid].leader:
             return pid
         for each, what in self._writes(state):
             after, answer = self._redis.do(sid, each, state.term, *what)
             if answer != "stale" or after != sid:
-                raise Broken("I5", "-", f"{each} {what} of the term {state.term} was not refused, which is over")
+                raise Broken("I5", "-", f"{each} {what} of the term {state.term}, which is over, was not refused")
         return 0
 
     def _writes(self, state: Leading) -> Iterable[tuple[str, tuple[Any, ...]]]:
@@ -256,7 +257,7 @@ class Leaders:
             return [("place", (state.rows,))]
         if state.stage in ("reread", "move"):
             return [("move", (state.seen, tuple((each, 20) for each, _ in state.seen)))]
-        if state.stage in ("look", "remove"):
+        if state.stage in ("compare", "remove"):
             return [("remove", (state.key, state.seen))]
         return [("place", (tuple((each, row) for each in self._ids),)) for row in (0, 20)]
 

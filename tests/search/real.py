@@ -1,4 +1,4 @@
-"""A real server's database, put into the state of one in memory and read back."""
+"""Writes the state of the in-memory server to a real one, and reads it back."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ CLOCK_KEY = b"test:clock"
 
 
 def put(server: Redis, data: Mapping[bytes, Any], ends: Mapping[bytes, int], now_ms: int) -> None:
-    """Make the database hold exactly this; TIME is `now_ms` for scripts that read the tests' clock."""
+    """Make the database contain exactly this; the clock of the tests is set to `now_ms`."""
     with server.pipeline(transaction=False) as pipe:
         pipe.flushdb()
         pipe.set(CLOCK_KEY, now_ms)
@@ -32,7 +32,7 @@ def put(server: Redis, data: Mapping[bytes, Any], ends: Mapping[bytes, int], now
 
 
 def take(server: Redis, now_ms: int) -> tuple[dict[bytes, Any], dict[bytes, int]]:
-    """What the database holds, and the ends of keys with a TTL."""
+    """The contents of the database, and the ends of keys with a TTL."""
     data: dict[bytes, Any] = {}
     ends: dict[bytes, int] = {}
     keys: list[Any] = server.keys()

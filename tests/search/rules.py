@@ -1,4 +1,4 @@
-"""What must hold: what one call may do to a state, and what every state must heal to."""
+"""The invariants: what one call may do to a state, and what every state must become after the faults end."""
 
 import math
 from typing import Any, NamedTuple
@@ -10,12 +10,12 @@ from peekaping_producer.schedule.keys import KEYS
 from tests.search.world import CYCLE_MS, ENDED_MS, GRID_MS, LONG_AGO_MS, TTL_MS, Redis, Sid, View, due_later, message
 
 ABSENT, PAUSED = -1, 0
-"""What a row says, beside an interval in seconds."""
+"""Rows other than an interval in seconds."""
 Row = int
 Rows = tuple[Row, ...]
 
 
-class Broken(AssertionError):  # noqa: N818 - said of an invariant
+class Broken(AssertionError):  # noqa: N818 - an invariant is broken
     """An invariant does not hold."""
 
     def __init__(self, invariant: str, monitor_id: str, what: str) -> None:
@@ -24,27 +24,27 @@ class Broken(AssertionError):  # noqa: N818 - said of an invariant
 
 
 class History(NamedTuple):
-    """What happened to one monitor, as far as it matters for what may happen next."""
+    """The past of one monitor, as far as the future depends on it."""
 
     not_before: float | None = None
-    """ms: the due time that the last hand-off, placing or move wrote; None outside the schedule."""
+    """ms: the due time written by the last hand-off, placing or move; None if it is not in the schedule."""
     stopped_at: int | None = None
-    """ms: when its row ceased to run; None while it runs."""
+    """ms: when its row was paused or deleted; None while it runs."""
     stood_still: bool = False
-    """Since it entered the schedule its row did not run at some moment."""
+    """Its row did not run at some moment since it entered the schedule."""
     ran_in_term: bool = True
     """Its row ran at some moment of the term that is in Redis."""
     intervals: frozenset[int] = frozenset()
-    """Seconds: what its row said since its due time was last written."""
+    """Seconds: the intervals of its row since its due time was last written."""
 
     def forgotten(self, row: Row, member: bool) -> "History":
-        """Without what matters only to a process that has read an older row."""
+        """Without the fields that matter only to a process that has read an older row."""
         return self._replace(
             stopped_at=None, stood_still=member and row <= 0, ran_in_term=True, intervals=_intervals(row)
         )
 
     def later(self, now_ms: int, back_ms: int) -> "History":
-        """Deduplicator it is `now_ms`, and all times are then set back by `back_ms`."""
+        """The same at `now_ms`, with all times then set back by `back_ms`."""
         return self._replace(
             not_before=None if self.not_before is None else due_later(self.not_before, now_ms, back_ms),
             stopped_at=None if self.stopped_at is None else max(self.stopped_at, now_ms - CYCLE_MS) - back_ms,
@@ -63,7 +63,7 @@ def edited(history: History, row: Row, view: View, monitor_id: str) -> History:
 
 
 class Judge:
-    """Looks at what each call did to each monitor; raises Broken."""
+    """Checks what each call did to each monitor; raises Broken."""
 
     def __init__(self, redis: Redis, ids: tuple[str, ...]) -> None:
         self._views = redis.views
@@ -85,21 +85,21 @@ class Judge:
         if each in now.due and each in now.lease:
             raise Broken("I1", each, f"{name} left it in both due and lease")
         if each in now.late and (each not in now.members or now.late[each] > was.late.get(each, math.inf)):
-            raise Broken("late", each, f"{name} left {now.late[each]:.0f} as the tick that was meant")
+            raise Broken("late", each, f"{name} left {now.late[each]:.0f} as the intended due time")
         if name == "hand_off" and each in now.late and each in was.lease and each not in now.lease:
             raise Broken("late", each, f"{name} rescheduled it, and it still counts as late")
         if now.due.get(each, 0) % 1 and each not in now.late:
-            raise Broken("late", each, f"{name} postponed it, and the tick that was meant is forgotten")
+            raise Broken("late", each, f"{name} postponed it without keeping the intended due time")
         if each in was.members and each not in now.members:
             if not history.stood_still:
-                raise Broken("I1", each, f"{name} took it out, and its row has run all the time that it was in")
+                raise Broken("I1", each, f"{name} removed it, though its row has always run")
             return history._replace(not_before=None, stood_still=False, intervals=frozenset())
         due = now.due.get(each)
         if each in now.members and each not in was.members:
             if name != "place":
-                raise Broken("I4", each, f"{name} brought it back after it had left the schedule")
+                raise Broken("I4", each, f"{name} added it after it had left the schedule")
             if not history.ran_in_term:
-                raise Broken("I4", each, "placed, and its row has not run at any moment of this term")
+                raise Broken("I4", each, "placed, though its row has not run at any moment of this term")
             return history._replace(not_before=due, stood_still=row <= 0, intervals=_intervals(row))
         if due is None or due == was.due.get(each):
             return history
@@ -108,7 +108,7 @@ class Judge:
     def _due(self, name: str, each: str, due: float, now: View, row: Row, history: History) -> History:
         if name in ("move", "hand_off"):
             if name == "move" and due not in {next_aligned(now.now_ms, one) for one in history.intervals}:
-                raise Broken("due", each, f"moved to {due:.0f}, no tick of what its row said since it was set")
+                raise Broken("due", each, f"moved to {due:.0f}, which is no tick of any interval since")
             if name == "hand_off" and history.not_before is not None and due < history.not_before:
                 raise Broken("due", each, f"rescheduled for {due:.0f}, before {history.not_before:.0f}")
             return history._replace(not_before=due, intervals=_intervals(row))
@@ -124,30 +124,34 @@ def _intervals(row: Row) -> frozenset[int]:
 
 
 def _check_queue(each: str, was: View, now: View, history: History) -> None:
-    """I2 and I3 for what was enqueued; I8 for what was handed off and was not."""
+    """I2 and I3 for monitors that were enqueued; I8 for those that were handed off and not enqueued."""
     more = now.pending.count(each) - was.pending.count(each)
     if more > 0:
         if history.not_before is None or now.now_ms < history.not_before:
-            raise Broken("I2", each, f"enqueued at {now.now_ms}, and not due before {history.not_before}")
+            raise Broken("I2", each, f"enqueued at {now.now_ms}, though not due before {history.not_before}")
         if now.pending.count(each) > 1:
-            raise Broken("I2", each, "its task stands in the queue twice")
+            raise Broken("I2", each, "its task is in the queue twice")
         if each in now.ended or each in now.active or each in now.asynq_lease:
-            raise Broken("I8", each, "enqueued, and asynq still has its earlier task in another state")
+            raise Broken("I8", each, "enqueued, though asynq still has its earlier task in another state")
         if was.works(each):
-            raise Broken("I2", each, "enqueued, and a consumer has its task in hand")
+            raise Broken("I2", each, "enqueued, though a consumer is running its task")
         if history.stopped_at is not None and now.now_ms > history.stopped_at + TTL_MS:
-            raise Broken("I3", each, f"enqueued {(now.now_ms - history.stopped_at) / 1000:g} s after its row went")
+            raise Broken(
+                "I3",
+                each,
+                f"enqueued {(now.now_ms - history.stopped_at) / 1000:g} s after its row was paused or deleted",
+            )
     if each in was.lease and each not in now.lease:
         state = now.tasks.get(each, {}).get(b"state")
-        if state == b"pending" and now.pending:  # whether it is in the list is found out when its place would come
+        if state == b"pending" and now.pending:  # whether it is in the list shows when its turn comes
             return
         if not now.works(each):
-            raise Broken("I8", each, f"handed off, and no consumer will take its task: it is {state!r}")
+            raise Broken("I8", each, f"handed off, but no consumer will take its task: its state is {state!r}")
 
 
 class Fences:
-    """What must hold of one call in any state. It is tried in every state, whether or not a process is there that
-    would make it: so a claim that holds nothing any more, and a term that is over, may be forgotten.
+    """Calls that every state must refuse. They are tried in every state, even if no process could make them: so the
+    search need not keep claims that no longer hold anything, nor terms that are over.
     """
 
     def __init__(self, redis: Redis, ids: tuple[str, ...]) -> None:
@@ -156,14 +160,14 @@ class Fences:
         self._checked: set[Any] = set()
 
     def check(self, sid: Sid) -> None:
-        """Raises Broken. The queue has no part in it: states that differ in that alone are checked once."""
+        """Raises Broken. States that differ only in the queue are checked once."""
         if (schedule := self._redis.views[sid].schedule) in self._checked:
             return
         self._checked.add(schedule)
         for each in self._ids:
             self._check_lost_claims(sid, each)
             self._check_peers(sid, each)
-            self._check_sightings(sid, each)
+            self._check_changed_scores(sid, each)
         self._check_terms(sid)
         self._check_claim(sid)
 
@@ -173,7 +177,7 @@ class Fences:
             raise Broken(invariant, "-", f"{name} {args} by {who} was not refused: {answer}")
 
     def _check_lost_claims(self, sid: Sid, each: str) -> None:
-        """I2 and I3: a claim that has ended, and one that is not the holder's, write nothing."""
+        """I2 and I3: a claim that has ended or does not hold the monitor writes nothing."""
         view = self._redis.views[sid]
         lease = view.lease.get(each)
         ended = lease if lease is not None and lease <= view.now_ms else view.now_ms - ENDED_MS + 0.5
@@ -186,7 +190,7 @@ class Fences:
             self._refused(sid, invariant, who, 0, "postpone", *claim)
 
     def _check_peers(self, sid: Sid, each: str) -> None:
-        """An earlier due time that a peer without fences has set meanwhile stands; its absurd lease does not."""
+        """An earlier due time set by a peer without fences remains; its absurd lease does not."""
         view = self._redis.views[sid]
         earlier = float(view.now_ms - LONG_AGO_MS)
         if each in view.lease:
@@ -197,7 +201,7 @@ class Fences:
         elif each not in view.members and each not in view.late:
             absurd, _ = self._redis.do(sid, "put", KEYS.lease, each, view.now_ms + 1e8)
             self._stands(absurd, each, float(view.now_ms), "reclaim")
-            for key in (KEYS.due, KEYS.late):  # the first time that was meant stands, too
+            for key in (KEYS.due, KEYS.late):  # the first intended time remains, too
                 both, _ = self._redis.do(absurd, "put", key, each, earlier)
                 self._stands(both, each, earlier, "reclaim")
 
@@ -205,10 +209,10 @@ class Fences:
         after, _ = self._redis.do(sid, name, *args)
         found = self._redis.views[after].due.get(each)
         if found != due:
-            raise Broken("due", each, f"{name} left it due at {found}, and a peer without fences had left it at {due}")
+            raise Broken("due", each, f"{name} left it due at {found}, though a peer without fences had set {due}")
 
-    def _check_sightings(self, sid: Sid, each: str) -> None:
-        """I1: what is no longer as the leader has seen it is neither moved nor removed."""
+    def _check_changed_scores(self, sid: Sid, each: str) -> None:
+        """I1: a member whose score has changed since the leader read it is neither moved nor removed."""
         view = self._redis.views[sid]
         if view.leader is None:
             return
@@ -222,39 +226,39 @@ class Fences:
                         self._refused(sid, "I1", "a leader that saw another score", 0, "move", *args)
 
     def _check_terms(self, sid: Sid) -> None:
-        """I5: no replica renews, ends or takes over another's term; one whose answer was lost may ask again."""
+        """I5: no replica renews, ends or takes over another's term; a campaign whose reply was lost can be repeated."""
         leader = self._redis.views[sid].leader
         if leader is None:
             return
         for end in (("PX", 3_600_000), ()):
             gone, _ = self._redis.do(sid, "lose", "SET", KEYS.leader, "gone", *end)
             if self._redis.do(gone, "campaign", "", "another")[1] is not Campaign.WON:
-                raise Broken("I1", "-", f"a leader's key with an absurd end is believed: {end}")
+                raise Broken("I1", "-", f"a leader's key with an absurd expiry is accepted: {end}")
         self._refused(sid, "I5", "a follower", Campaign.HELD, "campaign", "", "another")
         self._refused(sid, "I5", "a former leader", Campaign.HELD, "campaign", "former", "another")
         self._refused(sid, "I5", "a former leader", False, "resign", "former")
         if self._redis.do(sid, "campaign", "", leader)[1] is not Campaign.WON:
-            raise Broken("I5", "-", "a campaign whose answer was lost cannot be repeated")
+            raise Broken("I5", "-", "a campaign whose reply was lost cannot be repeated")
 
     def _check_claim(self, sid: Sid) -> None:
-        """A claim takes the longest overdue, and nothing once its sender has given up waiting for it."""
+        """A claim takes the longest overdue, and nothing once its sender has stopped waiting."""
         view = self._redis.views[sid]
-        self._refused(sid, "I1", "a replica that waits no more", ("", ()), "claim", 9, 1000, GRID_MS)
+        self._refused(sid, "I1", "a replica that has stopped waiting", ("", ()), "claim", 9, 1000, GRID_MS)
         _, (_, claimed) = self._redis.do(sid, "claim", 9, 1)
         for each, _ in claimed:
             if view.due[each] > min(view.due.values()):
-                raise Broken("due", each, "claimed, and another is due for longer")
+                raise Broken("due", each, "claimed, though another is overdue for longer")
 
 
 class Healing:
-    """What every state becomes when the faults end: I1, I4 and I8 in their bounded forms."""
+    """What every state must become after the faults end: I1, I4 and I8 in their bounded forms."""
 
     def __init__(self, redis: Redis, ids: tuple[str, ...]) -> None:
         self._redis = redis
         self._ids = ids
 
     def check(self, sid: Sid, rows: Rows) -> None:
-        """Let everything that was in hand be lost, a new leader sync, and the monitors run once; raises Broken."""
+        """Lose all claims and running tasks, let a new leader sync, and run each monitor once; raises Broken."""
         do = self._redis.do
         for each in self._ids:
             if self._redis.views[sid].works(each):
@@ -270,7 +274,7 @@ class Healing:
         view = self._redis.views[sid]
         for each, row in zip(self._ids, rows, strict=True):
             if row > 0 and each in view.pending and message(row) not in view.tasks[each][b"msg"]:
-                raise Broken("I8", each, "its tick came, and the task in the queue is an old one")
+                raise Broken("I8", each, "its tick came, but the task in the queue is an old one")
         while self._redis.views[sid].pending:
             sid, _ = do(sid, "work")
         self._check_queue(self._run(sid, rows), rows)

@@ -1,4 +1,4 @@
-"""The memory of the search is Redis as far as it goes: the same commands and scripts, the same answers and errors."""
+"""The in-memory server of the search replies as Redis does to the same commands and scripts, errors included."""
 
 import random
 from collections.abc import Callable
@@ -25,7 +25,7 @@ COMMANDS = {
     "SADD": "kww",
     "ZADD": "kfwfw", "ZREM": "kww", "ZSCORE": "kw", "ZMSCORE": "kww", "ZCARD": "k", "ZCOUNT": "kff", "ZRANGE": "knn",
 }  # fmt: skip
-"""Each with the shape of its words: key, word, number, score."""
+"""By command, the kinds of its words: key, word, number, float."""
 WITH_OPTIONS = (
     "ZADD zset LT 1 a 9 c", "ZADD zset GT 1 a 9 c", "ZADD zset XX 1 a 9 z", "ZADD zset NX 1 a 9 z",
     "ZADD zset CH 3 a 9 y", "ZADD zset NX LT 1 a", "ZADD zset LT", "ZADD zset 1 a 2", "ZADD zset one a",
@@ -81,7 +81,7 @@ SCRIPTS = (
 
 @pytest.fixture
 def memory(server: Redis) -> Memory:
-    """The same in both."""
+    """An in-memory server with the same contents as the real one."""
     memory = Memory()
     memory.now_us = NOW_MS * 1000
     for command in (
@@ -137,7 +137,7 @@ def test_a_key_ends_with_its_ttl() -> None:
 
 
 def assert_same(server: Redis, client: Client, *words: str) -> None:
-    # A real command, as a script: the real client's own reading of replies must not take part.
+    # The command is run by a script: the real client's parsing of replies must not take part.
     script = "return redis.call(unpack(ARGV))"
     assert outcome(lambda: at_once(client.eval(script, 0, *words))) == outcome(
         lambda: server.eval(script, 0, *words)
@@ -145,7 +145,7 @@ def assert_same(server: Redis, client: Client, *words: str) -> None:
 
 
 def outcome(call: Any) -> Any:
-    """The answer, or the error without the script's name and line. Redis and Valkey word three of them differently."""
+    """The reply, or the error without the script's name and line. Redis and Valkey word three errors differently."""
     try:
         return call()
     except (driver.RedisError, RedisError) as error:

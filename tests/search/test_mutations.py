@@ -1,4 +1,4 @@
-"""Each guard of the scripts is needed: with one of them taken out, the search finds within seconds what breaks."""
+"""Each guard of the scripts is needed: if one is removed, the search finds within seconds what breaks."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.search.rules import Broken
 from tests.search.world import Mutation
 
 MOST = 40_000
-"""States; a few seconds."""
+"""States, which take a few seconds."""
 
 HELD = "scores[i] and tonumber(scores[i]) == token"
 NOT_ENDED = "token > now and scores[i]"
@@ -18,7 +18,7 @@ MEANT = "claimed[2 * n] = late[n]"
 GUARDS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
     "claim": (
         ("I1", "deadline", "deadline > 0 and now > deadline", "false"),
-        ("late", "tick that was meant", MEANT, ""),
+        ("late", "intended due time", MEANT, ""),
         ("due", "order", "DUE, '-inf', now, 'BYSCORE',", "DUE, now, '-inf', 'BYSCORE', 'REV',"),
     ),
     "hand_off": (
@@ -44,7 +44,7 @@ GUARDS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
         ("I2", "token comparison", HELD, "scores[i]"),
         ("I3", "token expiry", NOT_ENDED, "scores[i]"),
         ("due", "LT", "DUE, 'LT', ", "DUE, "),
-        ("late", "tick that was meant", "redis.call('ZADD', LATE, unpack(late))", ""),
+        ("late", "intended due time", "redis.call('ZADD', LATE, unpack(late))", ""),
     ),
     "reclaim": (
         ("due", "LT", "DUE, 'LT', ", "DUE, "),
@@ -76,14 +76,14 @@ GUARDS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
     ),
     "resign": (("I5", "holder", LEADS, "true"),),
 }
-"""By script: the invariant that breaks, the guard, its text, and the text in its place."""
+"""By script: the invariant that breaks, the guard, its text, and the replacement."""
 
 
 @pytest.mark.parametrize(
     ("script", "invariant", "guard", "text", "instead"),
     [pytest.param(script, *guard, id=f"{script}: {guard[1]}") for script, guards in GUARDS.items() for guard in guards],
 )
-def test_the_search_finds_a_guard_that_is_gone(
+def test_the_search_finds_that_a_guard_is_missing(
     script: str, invariant: str, guard: str, text: str, instead: str
 ) -> None:
     scope = Scope(monitors=2 if guard == "order" else 1, edits=2, faults=1, most=MOST)

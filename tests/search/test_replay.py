@@ -1,4 +1,4 @@
-"""What the scripts do over the memory of the search, they do on a real server."""
+"""Scripts do the same on a real server as on the in-memory one of the search."""
 
 import random
 from typing import Any
@@ -16,7 +16,7 @@ from tests.search.world import Call
 SEED = 7
 SAMPLES = 3000
 SLOW_MS = 2000
-"""Keys with a TTL live in real time there."""
+"""Keys with a TTL age in real time on the real server."""
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_a_real_server_answers_the_same(server: Redis, explored: Search) -> None
 
 
 def same(reply: Any, expected: Any) -> bool:
-    """Alike, but for what is left of a TTL (from seconds to an hour): it is a little smaller."""
+    """Equal, but for what is left of a TTL (from seconds to an hour), which may be a little smaller."""
     if isinstance(expected, list):
         return len(reply) == len(expected) and all(map(same, reply, expected))
     if isinstance(expected, int) and 1000 < expected <= 3_600_000:

@@ -1,4 +1,4 @@
-"""The same for two monitors in one claim, up to a number of states; in a file of its own, to run beside the other."""
+"""The same for two monitors in one claim, up to a number of states; in its own file, to run in parallel."""
 
 from collections.abc import Callable
 

@@ -1,9 +1,9 @@
-"""The shared state of the search: Redis with its clock, and each call of the product on it, remembered.
+"""The shared state of the search: Redis with its clock, and the cached result of each call of the product.
 
-Time moves on a grid coarse enough for states to come back: `GRID_MS` at a time, with lease TTLs of one and a half of
-it, so that a claim outlives one step and not two, and intervals of one and two steps. Whatever the clock has gone
-through `CYCLE_MS`, all times are set back by as much; those so far behind that nothing depends on how far are set to
-one value. A state is therefore a small number, and a call on it is made once.
+Time moves in steps of `GRID_MS`, coarse enough for states to recur. Lease TTLs are one and a half steps, so that a
+claim outlives one step and not two; intervals are one and two steps. Whenever `CYCLE_MS` have passed, all times are set
+back by as much; times so far in the past that nothing depends on their distance are set to one value. So a state is a
+small number, and a call on it is made once.
 """
 
 import math
@@ -30,16 +30,16 @@ CYCLE_MS = 2 * GRID_MS
 TTL_MS = 15_000
 """Of claims and terms."""
 POSTPONED_S = 5.0
-"""After a failed attempt: until the next step."""
+"""Delay after a failed attempt: until the next step."""
 START_MS = 1_800_000_000_000
 LONG_AGO_MS = GRID_MS
-"""How far behind now a due time is told from an older one."""
+"""How far in the past a due time is distinguished from an older one."""
 ENDED_MS = GRID_MS - TTL_MS % GRID_MS
-"""How far behind now the end of a lease stays."""
+"""How far in the past the end of a lease stays."""
 
 LEASE_OF = {"slow": -10, "fast": 60, "dead": -31, "dead, fast": 86_400}
-"""asynq's leases, in seconds from now: of a consumer whose clock is 30 s behind or ahead of Redis (it prolongs them for
-as long as it lives), and of one that died, long ago or with a clock that was a day ahead."""
+"""asynq's leases, in seconds from now: of a consumer whose clock is 30 s behind or ahead of Redis, and which extends
+them, and of one that died, long ago or with a clock that was a day ahead."""
 
 _DUE, _LEASE, _LATE, _LEADER = (each.encode() for each in (KEYS.due, KEYS.lease, KEYS.late, KEYS.leader))
 _PENDING, _ACTIVE, _ASYNQ_LEASE = (each.encode() for each in (asynq_peer.PENDING, asynq_peer.ACTIVE, asynq_peer.LEASE))
@@ -50,7 +50,7 @@ _TASK = asynq_peer.task_key("").encode()
 
 @dataclass(frozen=True)
 class Mutation:
-    """A script of which one guard is taken out."""
+    """Removes one guard from a script."""
 
     script: str
     guard: str
@@ -59,7 +59,7 @@ class Mutation:
 
 @dataclass(frozen=True)
 class View:
-    """What one state of Redis says. Ids are monitors'; times are ms, but for asynq's leases."""
+    """The contents of one state of Redis. Ids are of monitors; times are ms, but for asynq's leases (s)."""
 
     now_ms: int
     due: dict[str, float] = field(default_factory=dict)
@@ -79,11 +79,11 @@ class View:
 
     @property
     def schedule(self) -> Hashable:
-        """All but the queue."""
+        """Everything but the queue."""
         return self.now_ms, self.leader, *(tuple(sorted(each.items())) for each in (self.due, self.lease, self.late))
 
     def works(self, monitor_id: str) -> bool:
-        """Whether a living consumer has this monitor's task in hand."""
+        """Whether a living consumer runs this monitor's task."""
         left = self.asynq_lease.get(monitor_id, math.nan) - self.now_ms / 1000
         return monitor_id in self.active and monitor_id in self.tasks and left in (LEASE_OF["slow"], LEASE_OF["fast"])
 
@@ -94,7 +94,7 @@ Sid = int
 
 @dataclass
 class Call:
-    """A script call as it was made: enough to repeat it elsewhere."""
+    """A script call, as needed to repeat it on a real server."""
 
     before: Sid
     after: Sid
@@ -105,7 +105,7 @@ class Call:
 
 
 class Redis:
-    """All states of Redis that were seen, and what the product's calls make of them."""
+    """All states of Redis that were reached, and the results of the product's calls on them."""
 
     def __init__(self, mutation: Mutation | None = None) -> None:
         memory = Memory()
@@ -117,7 +117,7 @@ class Redis:
         self._broker = AsynqBroker(self.client)
         self._consumer = AsynqPeer(self.client)
         self.texts = self._prepare(mutation)
-        """Of the scripts, by SHA."""
+        """Texts of the scripts, by SHA."""
         self._numbers: dict[Hashable, Sid] = {}
         self._states: list[tuple[dict[bytes, Any], dict[bytes, int], int]] = []
         self.views: list[View] = []
@@ -135,11 +135,11 @@ class Redis:
                     continue
                 if mutation and mutation.script == script.name:
                     found = True
-                    assert script._text.count(mutation.guard) == 1, f"no longer there once: {mutation.guard}"
+                    assert script._text.count(mutation.guard) == 1, f"expected once in the script: {mutation.guard}"
                     script._text = script._text.replace(mutation.guard, mutation.instead)
                 script.sha = self._scripts.load(script._text)
                 texts[script.sha] = script._text
-        assert found or not mutation, f"no such script: {mutation}"
+        assert found or not mutation, f"unknown script: {mutation}"
         return texts
 
     # States.
@@ -149,7 +149,7 @@ class Redis:
         return self._states[sid]
 
     def number_of(self, data: dict[bytes, Any], ends: dict[bytes, int], now_ms: int) -> Sid:
-        """The number of a state that was seen elsewhere."""
+        """The number of a state read from a real server."""
         self._memory.restore(data, ends)
         self._memory.now_us = now_ms * 1000
         return self._number()
@@ -167,7 +167,7 @@ class Redis:
         return number
 
     def _forget_when(self) -> None:
-        """Only the order of `pending_since` counts; nothing depends on when a task was archived, or on its overlaps."""
+        """Keep only the order of `pending_since`; nothing depends on when a task was archived, or on its overlaps."""
         data = self._memory.data
         for key in (_DUE, _LATE):
             if key in data:
@@ -186,7 +186,7 @@ class Redis:
                 data[key] = Zset.fromkeys(data[key], 1.0)
 
     def do(self, sid: Sid, name: str, *args: Any) -> tuple[Sid, Any]:
-        """Carry `name` out on a state: the state after it, and what it returned."""
+        """Run the operation `name` on a state: the state after it, and its result."""
         call = (sid, name, *args)
         done = self._done.get(call)
         if done is None:
@@ -236,10 +236,10 @@ class Redis:
 
     def _move(self, term: str, misaligned: Any, plans: Iterable[tuple[str, int]]) -> Any:
         rows = {each: Plan(each, interval) for each, interval in plans}
-        return at_once(self._schedule.move(term, _sightings(misaligned), rows))
+        return at_once(self._schedule.move(term, _members_of(misaligned), rows))
 
     def _remove(self, term: str, key: str, seen: Any) -> Any:
-        return at_once(self._schedule.remove(term, key, _sightings(seen)))
+        return at_once(self._schedule.remove(term, key, _members_of(seen)))
 
     def _walk(self, key: str) -> Any:
         async def walk() -> list[Member]:
@@ -253,7 +253,7 @@ class Redis:
     def _resign(self, term: str) -> Any:
         return at_once(self._schedule.resign(term))
 
-    # Consumers, and what goes wrong by itself.
+    # Consumers and faults.
 
     def _dequeue(self, clock: str) -> None:
         at_once(self._consumer.dequeue(0, lease_s=self._memory.now_us // 1_000_000 + LEASE_OF[clock]))
@@ -279,7 +279,7 @@ class Redis:
         at_once(self.client.execute_command(*what))
 
     def _put(self, key: str, monitor_id: str, score: float) -> None:
-        """What a peer without fences may do to the schedule."""
+        """A write that a peer without fences may make."""
         at_once(self.client.zadd(key, {monitor_id: score}))
 
     def _pass_time(self) -> None:
@@ -301,7 +301,7 @@ class Redis:
 
 
 def due_later(score: float, now_ms: int, back_ms: int) -> float:
-    """A due time once it is `now_ms`, and all times are then set back by `back_ms`. Fractions stay."""
+    """A due time at `now_ms`, when all times are set back by `back_ms`. Fractions are kept."""
     oldest = now_ms - LONG_AGO_MS
     return (score if score >= oldest else oldest + score % 1) - back_ms
 
@@ -313,12 +313,12 @@ def lease_later(score: float, now_ms: int, back_ms: int) -> float:
 
 
 def _asynq_lease(end: float, now_s: int, back_s: int) -> float:
-    """Prolonged while its consumer lives; that of a dead one stays long ago, or far ahead."""
+    """Extended while its consumer lives; that of a dead one stays in the far past or future."""
     return min(LEASE_OF.values(), key=lambda each: abs(each - (end - now_s + GRID_MS // 1000))) + now_s - back_s
 
 
 def message(interval: int) -> bytes:
-    """A payload from which the row that was read can be told."""
+    """A payload that identifies the row that was read."""
     return b'{"interval":%d}' % interval
 
 
@@ -326,7 +326,7 @@ def _claimed(token: str, due: Any) -> Claim:
     return Claim(token=token, now_ms=0, due=dict(due), next_due_ms=None, ends_at=0.0)
 
 
-def _sightings(seen: Any) -> list[Member]:
+def _members_of(seen: Any) -> list[Member]:
     return [Member(each, repr(score)) for each, score in seen]
 
 
