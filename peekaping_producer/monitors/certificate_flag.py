@@ -1,8 +1,8 @@
 """The flag `check_cert_expiry` of a monitor's config, read as Go's encoding/json reads it into a struct.
 
-The name matches in any case and in any escaping; of several members the last one wins, and null changes nothing. The
+The name matches in any case and with any escaping; the last of several members is used, and null changes nothing. The
 whole text must be JSON of at most 10,000 levels. The values of other members do not matter: numbers may have any size,
-and an escape may stand for half a surrogate pair.
+and an escape may encode half a surrogate pair.
 """
 
 import json
@@ -16,16 +16,16 @@ _KEY = _NAME.encode()
 _MIDDLE = re.compile("_[cC][eE][rR][tT]_")
 _FEW_UNDERSCORES = 100_000
 _KELVIN = "\u212a".encode()
-"""The Kelvin sign: to Go and Python a k in another case. No other letter of the name has such a twin."""
+"""The Kelvin sign: to Go and Python a k in another case. No other letter of the name has such a variant."""
 _ESCAPED = re.compile(rb"\\u(?:00[4-7]|212a)")
-"""An escape that may stand for a letter of the name or an underscore, in text made lower case."""
+"""An escape that may encode a letter of the name or an underscore, in lower-case text."""
 
 _DEEPEST = 10_000
 """Levels of arrays and objects; the limit is Go's."""
 _LARGE = 2**20
 """Bytes. A longer text without the name is not parsed: the flag is False, whether or not the rest is JSON."""
 _LARGEST_ODD, _MOST_VALUES = 2**24, 100_000
-"""Limits in characters and values for what msgspec cannot answer: about 0.2 s of work."""
+"""Limits in characters and values for texts that msgspec cannot decode: about 0.2 s of work."""
 
 
 class _Config(msgspec.Struct, gc=False):
@@ -38,11 +38,10 @@ _decode = msgspec.json.Decoder(_Config).decode
 def read(config: str) -> bool:
     """Return the flag, False where it is not set.
 
-    Raises ValueError where Go fails to parse the config, and where it is beyond the limits above; the message never
-    quotes it.
+    Raises ValueError if Go fails to parse the config, or it exceeds the limits above; the message never quotes it.
     """
     if len(config) > _LARGE and "\\" not in config and config.isascii() and config.count("_") <= _FEW_UNDERSCORES:
-        # The same as below, without copies in lower case: a text of 50 MB holds up everything else for as long.
+        # The same as below, without lower-case copies: those of a 50 MB text block the event loop.
         names = _spellings(config)
         if not names:
             return False
@@ -60,7 +59,7 @@ def read(config: str) -> bool:
 
 
 def _spellings(config: str) -> list[str]:
-    """Where the name stands in `config`, in whatever case; an underscore is found fast where there are few."""
+    """Return the occurrences of the name in `config`, in any case; fast if there are few underscores."""
     before, after = len("check"), len("_cert_expiry")
     found = (config[max(match.start() - before, 0) : match.start() + after] for match in _MIDDLE.finditer(config))
     return [each for each in found if each.lower() == _NAME]
@@ -69,7 +68,7 @@ def _spellings(config: str) -> list[str]:
 def _read_at_once(config: str) -> bool:
     try:
         return _decode(config).check_cert_expiry or False
-    except (msgspec.MsgspecError, RecursionError):  # msgspec is stricter than Go, and does not say what is wrong
+    except (msgspec.MsgspecError, RecursionError):  # msgspec is stricter than Go, and gives no reason
         return _read_carefully(config)
 
 
@@ -93,8 +92,8 @@ _NUMBER = r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?"
 _BAD_ESCAPE = re.compile(r'(?<!\\)(?:\\\\)*+\\(?!["\\/bfnrt]|u[0-9a-fA-F]{4})')
 _VALUE = re.compile(rf"{_SPACE}({_STRING}|{_NUMBER}|true|false|null|\[|\{{)")
 _END = re.compile(rf"{_SPACE}\Z")
-# What follows an opening bracket, and what follows a value in there: the end (group 1), or else what leads to the next
-# value, in an object its key (group 2).
+# What follows an opening bracket, and what follows a value inside: the end (group 1), or the start of the next value,
+# with its key in an object (group 2).
 _FIRST = {
     "[": re.compile(rf"{_SPACE}(?:(\])|)()"),
     "{": re.compile(rf"{_SPACE}(?:(\}})|({_STRING}){_SPACE}:)"),
@@ -106,9 +105,9 @@ _NEXT = {
 
 
 def _members(document: str) -> Iterator[tuple[str, str]]:
-    """Yield the key of each member of an object, and its value or the bracket with which that begins, as written.
+    """Yield the key of each member of an object, and its value (or the opening bracket of that), as written.
 
-    Reads the whole document, without recursion. Raises ValueError where it is no object (null is one without members).
+    Reads the whole document, without recursion. Raises ValueError if it is not an object; null is one without members.
     """
     position = 0
 
@@ -116,7 +115,7 @@ def _members(document: str) -> Iterator[tuple[str, str]]:
         nonlocal position
         match = pattern.match(document, position)
         if match is None:
-            raise ValueError(f"expected JSON, got something else at character {position}")
+            raise ValueError(f"expected JSON, got a syntax error at character {position}")
         position = match.end()
         return match
 
@@ -135,7 +134,7 @@ def _members(document: str) -> Iterator[tuple[str, str]]:
             inside.append(value)
             following = _FIRST
         if len(inside) > _DEEPEST:
-            raise ValueError(f"expected at most {_DEEPEST} arrays and objects inside each other")
+            raise ValueError(f"expected at most {_DEEPEST} levels of arrays and objects")
         while inside:
             match = take(following[inside[-1]])
             if match[1] is None:

@@ -1,8 +1,8 @@
 """Cron expressions as robfig/cron v3 reads them with five fields: minute, hour, day of month, month, day of week.
 
-No Python library follows those rules: `?` means `*`, a day of week 7, wrapped ranges and `@daily` are refused, `N/S`
-runs from N to the field's maximum, empty list items are dropped, and `*/2` in a day field no longer counts as a star
-(so that the two day fields are joined by OR, where a star in either joins them by AND).
+No Python library follows those rules: `?` means `*`; a day of week 7, wrapped ranges and `@daily` are refused; `N/S`
+runs from N to the field's maximum; empty list items are dropped; and `*/2` in a day field does not count as a star (a
+star in either day field joins the two by AND, otherwise they are joined by OR).
 """
 
 import re
@@ -16,10 +16,10 @@ from peekaping_producer.errors import CronError
 from peekaping_producer.monitors.zones import named, next_change
 
 MAX_LENGTH = 1024
-"""Characters. Every value of every field, spelled out, is below 500."""
+"""Characters. A list of every value of every field has fewer than 500."""
 
 SEARCH_YEARS = 5
-"""How many calendar years after the one it starts in a search gives up."""
+"""A search ends this many calendar years after the year in which it starts."""
 
 _MINUTE = timedelta(minutes=1)
 _DAY = timedelta(days=1)
@@ -31,7 +31,7 @@ class _Field(NamedTuple):
     lowest: int
     highest: int
     names: tuple[str, ...] = ()
-    """Of the values from `lowest` on."""
+    """Names of the values, beginning with `lowest`."""
 
 
 _FIELDS = (
@@ -47,7 +47,7 @@ _FIELDS = (
 class CronExpression:
     """A parsed expression. Days of week count from Sunday = 0.
 
-    Compared by identity, which makes it a cheap key: `parse` gives the same one for the same text while it is cached.
+    Compared by identity, so it is a cheap key: `parse` returns the same object for the same text while it is cached.
     """
 
     minutes: frozenset[int]
@@ -58,28 +58,28 @@ class CronExpression:
     needs_both_days: bool
     """Whether a day must match both day fields, and not just one of them."""
     zone: ZoneInfo | None
-    """From the prefix `CRON_TZ=` or `TZ=`; without one the clock is that of the instant asked about."""
+    """From the prefix `CRON_TZ=` or `TZ=`; None: the zone of the argument of `next`."""
 
     def next(self, after: datetime) -> datetime | None:
-        """Give the first run later than `after` (aware), in its zone; None where no run comes within five years.
+        """Return the first run later than `after` (aware), in its zone; None if there is none within five years.
 
-        A time that a day lacks, as the clocks go forward, does not run on it; one that it has twice runs twice.
+        A time that the clocks skip does not run on that day; a time that they repeat runs twice.
         """
         try:
             run = self._search(after.astimezone(UTC), self.zone or after.tzinfo)
             return None if run is None else run.astimezone(after.tzinfo)
-        except OverflowError:  # the calendar of datetime ends with the year 9999
+        except OverflowError:  # datetime ends with the year 9999
             return None
 
     def next_clock_time(self, after: datetime) -> datetime | None:
-        """Give the first time later than `after` that fits, by a clock that nobody changes; both are naive."""
+        """Return the first match later than `after` on a clock without changes; both are naive."""
         try:
             return self._first_from(after.replace(second=0, microsecond=0) + _MINUTE, _last_day(after))
         except OverflowError:
             return None
 
     def _search(self, moment: datetime, zone: tzinfo | None) -> datetime | None:
-        """Search from one change of the zone's clocks to the next: in between, a clock time is one instant."""
+        """Search from one change of the zone's offset to the next: between them, a clock time is one instant."""
         clock = moment.astimezone(zone).replace(tzinfo=None)
         last_day = _last_day(clock)
         earliest = clock.replace(second=0, microsecond=0) + _MINUTE
@@ -93,7 +93,7 @@ class CronExpression:
         return None
 
     def _first_from(self, clock: datetime, last_day: date) -> datetime | None:
-        """Give the first clock time that fits, not before `clock` (a whole minute) and not after `last_day`."""
+        """Return the first match that is not before `clock` (a whole minute) and not after `last_day`."""
         if not (self.minutes and self.hours):  # a field may be a lone comma
             return None
         while (day := self._next_day(clock.date(), last_day)) is not None:
@@ -129,10 +129,12 @@ def _last_day(clock: datetime) -> date:
 def parse(expression: str) -> CronExpression:
     """Read five fields with an optional zone before them (`CRON_TZ=Europe/Berlin 30 2 * * mon-fri`).
 
-    Raises CronError naming the expression and what is wrong with it.
+    Raises CronError, with the expression and the reason.
     """
     if len(expression) > MAX_LENGTH:
-        raise CronError(f"cron expression {expression[:40]!r}...: {len(expression)} characters, takes {MAX_LENGTH}")
+        raise CronError(
+            f"cron expression {expression[:40]!r}...: expected at most {MAX_LENGTH} characters, got {len(expression)}"
+        )
     parsed = _parse(expression)
     if isinstance(parsed, str):
         raise CronError(f"cron expression {expression!r}: {parsed}")
@@ -141,7 +143,7 @@ def parse(expression: str) -> CronExpression:
 
 @lru_cache(maxsize=1024)
 def _parse(expression: str) -> CronExpression | str:
-    """Give what is wrong as text, so that a bad expression is cached too: it comes back with every batch."""
+    """Return the reason for a bad expression as text, which is cached too: the expression returns with every batch."""
     try:
         zone, fields = _split(expression)
         parsed = [_parse_field(text, field) for text, field in zip(fields, _FIELDS, strict=True)]
@@ -159,7 +161,7 @@ def _split(expression: str) -> tuple[ZoneInfo | None, list[str]]:
         zone = _load_zone(prefix.partition("=")[2])
     fields = expression.split()
     if len(fields) != len(_FIELDS):
-        raise ValueError(f"{len(fields)} fields, takes 5: minute hour day-of-month month day-of-week")
+        raise ValueError(f"expected 5 fields (minute hour day-of-month month day-of-week), got {len(fields)}")
     return zone, fields
 
 
@@ -173,7 +175,7 @@ def _load_zone(name: str) -> ZoneInfo | None:
 
 
 def _parse_field(text: str, field: _Field) -> tuple[frozenset[int], bool]:
-    """Give the field's values, and whether it counts as a star."""
+    """Return the field's values, and whether it counts as a star."""
     values: set[int] = set()
     star = False
     for item in filter(None, text.split(",")):
@@ -186,9 +188,9 @@ def _parse_field(text: str, field: _Field) -> tuple[frozenset[int], bool]:
 def _parse_item(item: str, field: _Field) -> tuple[range, bool]:
     span, *steps = item.split("/")
     first, *lasts = span.split("-")
-    star = first in {"*", "?"}  # whatever a hyphen adds to it
+    star = first in {"*", "?"}  # even with a hyphen after it
     if len(steps) > 1 or (len(lasts) > 1 and not star):
-        raise ValueError(f"{field.name} {item!r}: takes A, A-B, A-B/STEP, A/STEP, * or */STEP")
+        raise ValueError(f"{field.name}: expected A, A-B, A-B/STEP, A/STEP, * or */STEP, got {item!r}")
     low = field.lowest if star else _parse_value(first, field)
     if star or (steps and not lasts):
         high = field.highest
@@ -198,9 +200,9 @@ def _parse_item(item: str, field: _Field) -> tuple[range, bool]:
         high = low
     step = _parse_number(steps[0], field) if steps else 1
     if not field.lowest <= low <= high <= field.highest:
-        raise ValueError(f"{field.name} {item!r}: takes {field.lowest} to {field.highest}, in rising order")
+        raise ValueError(f"{field.name}: expected {field.lowest} to {field.highest} in rising order, got {item!r}")
     if step == 0:
-        raise ValueError(f"{field.name} {item!r}: a step must be positive")
+        raise ValueError(f"{field.name}: expected a positive step, got {item!r}")
     return range(low, high + 1, step), star and step == 1
 
 
@@ -212,5 +214,5 @@ def _parse_value(text: str, field: _Field) -> int:
 def _parse_number(text: str, field: _Field) -> int:
     match = _NUMBER.fullmatch(text)
     if match is None:
-        raise ValueError(f"{field.name} {text!r}: takes a number{' or a name' if field.names else ''}")
+        raise ValueError(f"{field.name}: expected a number{' or a name' if field.names else ''}, got {text!r}")
     return int(match[1])

@@ -1,4 +1,4 @@
-"""The events by which Peekaping's API server says that a monitor has changed: their channels, and what they name."""
+"""The events that Peekaping's API server publishes when a monitor changes: channels and contents."""
 
 import msgspec
 
@@ -21,9 +21,9 @@ _decode_payload = msgspec.json.Decoder(_Monitor | str | None).decode
 
 
 def monitor_id_of(message: bytes) -> str | None:
-    """The monitor that an event message is about; None where it names none (an unknown id was patched).
+    """Return the id of the monitor in an event message; None if it has none (an unknown id was patched).
 
-    Raises ValueError for a message of another form, whatever its sender made of it.
+    Raises ValueError for a malformed message.
     """
     try:
         payload = _decode_payload(_decode_event(message).payload)

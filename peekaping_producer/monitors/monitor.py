@@ -1,4 +1,4 @@
-"""The domain: what is checked and when. Frozen structs and pure functions, no I/O."""
+"""Monitors and their plans: frozen structs and pure functions, no I/O."""
 
 from datetime import datetime
 
@@ -8,7 +8,7 @@ from peekaping_producer.monitors.maintenance import MaintenanceWindow
 
 
 class Proxy(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """A proxy that the check is to go through, in the form of the payload: an empty user or password is left out."""
+    """A proxy for a check, in the form of the payload: an empty user or password is omitted."""
 
     id: str
     protocol: str
@@ -19,7 +19,7 @@ class Proxy(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     password: str | None = None
 
     def __repr__(self) -> str:
-        return f"Proxy({self.id!r})"  # reprs end in tracebacks, and the rest is secret
+        return f"Proxy({self.id!r})"  # reprs appear in tracebacks, and the rest is secret
 
 
 class Heartbeat(msgspec.Struct, frozen=True, gc=False):
@@ -61,38 +61,38 @@ class Monitor(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def runs(self) -> bool:
-        """Whether this monitor belongs in the schedule at all."""
+        """Whether this monitor belongs in the schedule."""
         return self.active and self.interval > 0
 
 
 class MonitorDetails(msgspec.Struct, frozen=True):
-    """A monitor with all that its task needs, as one load read it."""
+    """A monitor with everything that its task needs, from one load."""
 
     monitor: Monitor
     proxy: Proxy | None = None
     windows: tuple[MaintenanceWindow, ...] = ()
     latest_heartbeat: Heartbeat | None = None
     dangling_proxy_id: str | None = None
-    """The proxy that the monitor names and the database does not have: it runs without one."""
+    """A proxy id of the monitor that is not in the database; the monitor runs without a proxy."""
 
 
 class Plan(msgspec.Struct, frozen=True, gc=False):
-    """How often a monitor runs, in seconds, which is all that the schedule needs to know. 0 or less: not at all."""
+    """The interval of a monitor in seconds: all that the schedule needs. 0 or less: it does not run."""
 
     id: str
     interval: int
     problem: str = ""
-    """Why an active monitor cannot be scheduled (`interval` is 0 then): a sentence without secrets."""
+    """Why an active monitor cannot be scheduled (`interval` is 0 then), without secrets."""
 
 
 def next_aligned(now_ms: int, interval: int) -> int:
-    """The first tick strictly after `now_ms`: a multiple of `interval` seconds since the Unix epoch, in ms.
+    """Return the first tick after `now_ms`: a multiple of `interval` seconds since the Unix epoch, in ms.
 
-    Go's division truncates towards zero, so before the epoch a tick is one period later; the golden vectors hold both.
-    Raises ValueError where `interval` is not positive.
+    Go's division truncates towards zero, so before the epoch a tick is one period later; the golden vectors contain
+    both. Raises ValueError if `interval` is not positive.
     """
     if interval <= 0:
-        raise ValueError(f"interval: got {interval}, takes a positive number of seconds")
+        raise ValueError(f"interval: expected a positive number of seconds, got {interval}")
     period_ms = interval * 1000
     quotient = now_ms // period_ms if now_ms >= 0 else -(-now_ms // period_ms)
     return (quotient + 1) * period_ms

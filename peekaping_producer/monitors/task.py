@@ -12,13 +12,13 @@ from peekaping_producer.monitors.maintenance import under_maintenance
 from peekaping_producer.monitors.monitor import Heartbeat, Monitor, MonitorDetails, Proxy
 
 Report = Callable[[str, str, str], None]
-"""Told what is odd about one monitor: its id, the kind of anomaly (a dotted event name), and a sentence."""
+"""Receives an anomaly of one monitor: its id, the kind (a dotted event name), and a sentence."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class HealthCheckTask(msgspec.Struct, frozen=True, gc=False):
-    """What a broker hands to the workers. Seconds, and the payload as JSON bytes."""
+    """What a broker enqueues. `interval` and `timeout` are in seconds; the payload is JSON."""
 
     monitor_id: str
     interval: int
@@ -45,7 +45,7 @@ class _HeartbeatPayload(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Payload(msgspec.Struct, frozen=True, gc=False):
-    """Field order is the wire's."""
+    """In the field order of the JSON."""
 
     monitor_id: str
     monitor_name: str
@@ -64,31 +64,31 @@ class _Payload(msgspec.Struct, frozen=True, gc=False):
 
 
 class TaskBuilder:
-    """Builds the task of each monitor. An anomaly never stops a monitor: it is reported, and the monitor runs.
+    """Builds the task of each monitor. An anomaly is reported and does not stop the monitor.
 
     A monitor for which no task can be built is reported (`monitor.unbuildable`), and the others are built.
     """
 
     def __init__(self, *, server_zone: str, report: Report) -> None:
-        """`server_zone`: the zone that windows in "the server's zone" mean (setting TZ)."""
+        """`server_zone`: the zone of windows in "the server's zone" (setting TZ)."""
         self._server_zone = server_zone
         self._report = report
         self._encode = msgspec.json.Encoder().encode
 
-    def build(self, checks: list[MonitorDetails], now_ms: int) -> list[HealthCheckTask]:
-        """The tasks of `checks`, scheduled at `now_ms` (Redis TIME of the claim), without those that were reported."""
+    def build(self, details: list[MonitorDetails], now_ms: int) -> list[HealthCheckTask]:
+        """Return the tasks of `details`, scheduled at `now_ms` (Redis TIME of the claim), but for those reported."""
         tasks = []
-        for check in checks:
+        for each in details:
             try:
-                tasks.append(self._task(check, now_ms))
-            except Exception as error:  # rows hold anything; its text might quote one
-                self._report(check.monitor.id, "monitor.unbuildable", f"No task can be built: {type(error).__name__}.")
+                tasks.append(self._task(each, now_ms))
+            except Exception as error:  # a row may hold anything, and the text may quote it
+                self._report(each.monitor.id, "monitor.unbuildable", f"No task can be built: {type(error).__name__}.")
         return tasks
 
-    def _task(self, check: MonitorDetails, now_ms: int) -> HealthCheckTask:
-        monitor = check.monitor
-        if check.dangling_proxy_id is not None:
-            self._report(monitor.id, "monitor.dangling_proxy", f"Proxy {check.dangling_proxy_id!r} does not exist.")
+    def _task(self, details: MonitorDetails, now_ms: int) -> HealthCheckTask:
+        monitor = details.monitor
+        if details.dangling_proxy_id is not None:
+            self._report(monitor.id, "monitor.dangling_proxy", f"Proxy {details.dangling_proxy_id!r} does not exist.")
         payload = _Payload(
             monitor.id,
             monitor.name,
@@ -99,27 +99,27 @@ class TaskBuilder:
             monitor.retry_interval,
             monitor.resend_interval,
             monitor.config,
-            check.proxy or UNSET,
-            _heartbeat_payload(check.latest_heartbeat) if check.latest_heartbeat else UNSET,
+            details.proxy or UNSET,
+            _heartbeat_payload(details.latest_heartbeat) if details.latest_heartbeat else UNSET,
             _scheduled_at(now_ms),
-            bool(check.windows) and self._under_maintenance(check, now_ms),
+            bool(details.windows) and self._under_maintenance(details, now_ms),
             self._checks_cert_expiry(monitor),
         )
         return HealthCheckTask(monitor.id, monitor.interval, monitor.timeout, self._encode(payload))
 
-    def _under_maintenance(self, check: MonitorDetails, now_ms: int) -> bool:
+    def _under_maintenance(self, details: MonitorDetails, now_ms: int) -> bool:
         return under_maintenance(
-            check.windows,
+            details.windows,
             now_ms,
             self._server_zone,
-            lambda _window, error: self._report(check.monitor.id, "monitor.bad_maintenance", str(error)),
+            lambda _window, error: self._report(details.monitor.id, "monitor.bad_maintenance", str(error)),
         )
 
     def _checks_cert_expiry(self, monitor: Monitor) -> bool:
         try:
             return checks_cert_expiry(monitor.type, monitor.config)
         except ValueError as error:
-            self._report(monitor.id, "monitor.bad_config", f"Its config is not usable JSON: {error}.")
+            self._report(monitor.id, "monitor.bad_config", f"Its config cannot be read: {error}.")
             return False
 
 
@@ -129,7 +129,7 @@ def _scheduled_at(now_ms: int) -> str:
 
 
 def rfc3339(moment: datetime) -> str:
-    """An aware UTC time as Go prints it: up to microseconds, zeros at the end of the fraction trimmed."""
+    """Format an aware UTC time as Go does: up to microseconds, without trailing zeros in the fraction."""
     text = moment.isoformat().removesuffix("+00:00")
     if "." in text:
         text = text.rstrip("0")
@@ -154,9 +154,9 @@ def _heartbeat_payload(beat: Heartbeat) -> _HeartbeatPayload:
 
 
 def checks_cert_expiry(monitor_type: str, config: str) -> bool:
-    """Whether the check is to look at the certificate: for http… and tcp monitors whose config says so.
+    """Whether the check includes the certificate: for http… and tcp monitors with the flag in their config.
 
-    Raises ValueError where the config cannot be read; the message never quotes it.
+    Raises ValueError if the config cannot be read; the message never quotes it.
     """
     return bool(config) and _may_have_certificate(monitor_type) and certificate_flag.read(config)
 

@@ -1,4 +1,4 @@
-"""Time zones: found by name as Go's `time.LoadLocation` finds them, and the instants at which their clocks change."""
+"""Time zones: lookup by name as in Go's `time.LoadLocation`, and the instants at which their UTC offset changes."""
 
 from bisect import bisect_right
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -6,7 +6,7 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 LONGEST_NAME = 255
-"""Characters. The longest name of an IANA zone has 32; this is what a file name may have."""
+"""Characters: the limit of a file name. The longest name of an IANA zone has 32."""
 
 _DAY = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
@@ -16,12 +16,12 @@ _STEP = 2 * _DAY
 
 
 def named(name: str) -> ZoneInfo | None:
-    """Return the zone `name` of the IANA database, None where there is none; "" is UTC.
+    """Return the zone `name` of the IANA database, None if there is none; "" is UTC.
 
-    Names come from outside, so nothing but the folders of the zone data is read: absolute paths and `..` are no zones.
-    As in Go, superfluous slashes and dots mean nothing (`Europe//Berlin`, `./Europe/Berlin`), and upper case matters.
+    Names come from outside, so only the folders of the zone data are read: absolute paths and `..` are refused. As in
+    Go, redundant slashes and dots are ignored (`Europe//Berlin`, `./Europe/Berlin`), and names are case-sensitive.
     """
-    return _named(name) if len(name) <= LONGEST_NAME else None  # what is long enough to fill the cache is not cached
+    return _named(name) if len(name) <= LONGEST_NAME else None  # long names would fill the cache
 
 
 @lru_cache(maxsize=1024)
@@ -31,13 +31,13 @@ def _named(name: str) -> ZoneInfo | None:
         return None
     try:
         return ZoneInfo("/".join([folder for folder in folders if folder not in {"", "."}] + [last]))
-    except Exception:  # the search imports packages and opens files by that name: any error of either may come
+    except Exception:  # the lookup imports packages and opens files by that name: any error is possible
         return None
 
 
 @lru_cache(maxsize=8)
 def of_server(tz: str) -> ZoneInfo | None:
-    """Return the zone of the process, given the setting TZ; None where it is unknown.
+    """Return the zone of the process from the setting TZ; None if it is unknown.
 
     `tz` is a name, the absolute path of a zone file, or either after a colon (POSIX). The setting is trusted.
     """
@@ -47,14 +47,14 @@ def of_server(tz: str) -> ZoneInfo | None:
     try:
         with open(tz, "rb") as file:
             return ZoneInfo.from_file(file, key=tz)
-    except Exception:  # no such file, or one that breaks its reader
+    except Exception:  # no such file, or a malformed one
         return None
 
 
 def next_change(zone: tzinfo | None, after: datetime, until: datetime) -> datetime | None:
     """Return the first instant later than `after` and not later than `until` at which `zone` changes its UTC offset.
 
-    All instants are aware and in UTC; None where there is no such change.
+    All instants are aware and in UTC; None if there is no such change.
     """
     for year in range(after.year, until.year + 1):
         changes = _changes(zone, year)
@@ -66,9 +66,9 @@ def next_change(zone: tzinfo | None, after: datetime, until: datetime) -> dateti
 
 @lru_cache(maxsize=4096)
 def _changes(zone: tzinfo | None, year: int) -> tuple[datetime, ...]:
-    """The changes from the beginning of a year (UTC, exclusive) to that of the next (inclusive), to the second.
+    """Return the changes from the start of a year (UTC, exclusive) to that of the next (inclusive), to the second.
 
-    Python keeps a zone's changes to itself, so they are searched: offsets two days apart, then by halves.
+    Python does not expose a zone's changes, so they are searched: offsets two days apart, then by bisection.
     """
     end = datetime(year + 1, 1, 1, tzinfo=UTC) if year < _LAST.year else _LAST
     before = max(datetime(year, 1, 1, tzinfo=UTC), _FIRST)

@@ -1,4 +1,4 @@
-"""The certificate flag, as Go's encoding/json (1.26) reads it: every verdict here was also asked of Go."""
+"""The certificate flag, as Go's encoding/json (1.26) reads it: every result here was compared with Go."""
 
 import json
 import time
@@ -16,7 +16,7 @@ SET = '"check_cert_expiry": true'
 
 
 def nested(levels: int, opening: str = "[", closing: str = "]", inner: str = "1") -> str:
-    """An object with the flag and a member of so many levels."""
+    """Return an object with the flag and a member with so many levels."""
     return f'{{{SET}, "a": {opening * levels}{inner}{closing * levels}}}'
 
 
@@ -141,7 +141,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("config", BROKEN, ids=lambda config: f"{config[:40]!r}")
-def test_where_go_fails_there_is_an_error_that_quotes_nothing(config: str) -> None:
+def test_where_go_fails_an_error_is_raised_without_the_text(config: str) -> None:
     begun = time.process_time()
     with pytest.raises(ValueError, match=r"^expected|^check_cert_expiry: expected") as caught:
         read(config)
@@ -160,7 +160,7 @@ GARBAGE = st.sampled_from(["", "", "{", ",", "\\", '"'])
 
 
 @given(st.dictionaries(TEXT, VALUE, max_size=4), st.booleans(), st.integers(0, 400), GARBAGE)
-def test_the_fast_and_the_careful_way_agree(document: Any, ascii_only: bool, place: int, garbage: str) -> None:
+def test_the_fast_and_the_slow_path_agree(document: Any, ascii_only: bool, place: int, garbage: str) -> None:
     config = json.dumps(document, ensure_ascii=ascii_only)
     config = config[:place] + garbage + config[place:]
 
@@ -174,8 +174,8 @@ def test_the_fast_and_the_careful_way_agree(document: Any, ascii_only: bool, pla
 
 
 @given(st.dictionaries(TEXT, VALUE, max_size=4), st.booleans(), st.integers(0, 400), GARBAGE)
-def test_large_texts_are_read_as_small_ones_are(document: Any, upper: bool, place: int, garbage: str) -> None:
-    """But for the shortcut that a text without the name is not parsed."""
+def test_large_texts_are_read_like_small_ones(document: Any, upper: bool, place: int, garbage: str) -> None:
+    """Except that a large text without the name is not parsed."""
     config = json.dumps(document)
     config = config.replace("check_cert", "Check_CERT") if upper else config
     config = config[:place] + garbage + config[place:]
@@ -218,8 +218,8 @@ LARGE = 20_000_000
     ],
     ids=lambda value: f"{value[:40]!r}" if isinstance(value, str) else "",
 )
-def test_however_large_the_answer_comes_soon(config: str, flag: bool | None) -> None:
-    """20 MB here: 200 MB cost ten times as much where msgspec reads them, and where they are odd nothing more."""
+def test_large_texts_are_read_fast(config: str, flag: bool | None) -> None:
+    """20 MB here; 200 MB take ten times as long if msgspec reads them, and no longer if it cannot."""
     begun = time.process_time()
     if flag is None:
         with pytest.raises(ValueError, match=r"^expected at most"):

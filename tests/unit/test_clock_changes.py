@@ -1,4 +1,4 @@
-"""Cron and maintenance windows where clocks change, against a clock that is read minute by minute.
+"""Cron and maintenance windows at clock changes, against a clock that is read minute by minute.
 
 The reference knows nothing of changes: it steps through real instants and looks at what the zone's clock shows.
 """
@@ -229,7 +229,7 @@ def test_a_cron_window_lasts_for_its_minutes(row: dict[str, Any], when: str, exp
         ({"cron": "0 22 * * 6", "duration": 2880}, "2026-10-26T21:00", False),
     ],
 )
-def test_cron_and_duration_say_when_the_window_is(row: dict[str, Any], when: str, expected: bool) -> None:
+def test_cron_and_duration_define_the_window(row: dict[str, Any], when: str, expected: bool) -> None:
     assert active(when, **row) is expected
 
 
@@ -238,7 +238,7 @@ def test_cron_and_duration_say_when_the_window_is(row: dict[str, Any], when: str
 def test_a_window_with_times_of_day_is_active_while_the_clock_shows_a_time_in_it(
     name: str, opens: int, closes: int
 ) -> None:
-    """So a time that comes twice counts twice, and one that is skipped takes nothing of what follows it."""
+    """A repeated time counts twice, and a skipped one does not shorten what follows."""
     zone = ZoneInfo(name)
     hours = (closes - opens) % 24
     window = {"cron": f"0 {opens} * * *", "duration": hours * 60, "timezone": name, "start_time": None}
@@ -248,7 +248,7 @@ def test_a_window_with_times_of_day_is_active_while_the_clock_shows_a_time_in_it
             assert active(moment.replace(tzinfo=None).isoformat(), **window) is expected, str(local)
 
 
-def test_a_run_that_began_within_a_minute_counts() -> None:
+def test_a_run_that_begins_within_a_minute_counts() -> None:
     """Monrovia's minutes began 30 s after those of UTC."""
     row = {"cron": "0 12 * * *", "duration": 1, "strategy": "cron", "timezone": "Africa/Monrovia"}
     row |= {"start_date_time": "1960-01-01T00:00"}

@@ -1,4 +1,4 @@
-"""The lock files: everything is checked against its hash, and no address of an index is in them; and their audit."""
+"""The lock files (hashes, and no address of an index), and their audit."""
 
 import json
 import re
@@ -18,7 +18,7 @@ def test_there_is_a_lock_for_each_purpose() -> None:
 
 
 @pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.name)
-def test_every_package_has_a_version_and_hashes_and_nothing_else_stands_there(path: Path) -> None:
+def test_lock_files_contain_versions_and_hashes_only(path: Path) -> None:
     lines = re.sub(r" \\\n\s+", " ", path.read_text()).splitlines()
     packages = [line for line in lines if line and not line.lstrip().startswith("#")]
     assert packages
@@ -28,7 +28,7 @@ def test_every_package_has_a_version_and_hashes_and_nothing_else_stands_there(pa
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "requirements").glob("*.in")), ids=lambda path: path.name)
-def test_what_is_asked_for_names_no_index(path: Path) -> None:
+def test_requirements_name_no_index(path: Path) -> None:
     assert not re.search(r"://|^\s*-", path.read_text(), re.MULTILINE)
 
 
@@ -54,13 +54,13 @@ UNKNOWN: dict[str, Any] = {"name": "c", "skip_reason": "Dependency not found on 
         ([UNKNOWN], 0, "NOT AUDITED, the list cannot be reached: it contains none of the packages"),
     ],
 )
-def test_the_audit_tells_what_it_found_and_what_it_did_not_see(
+def test_the_audit_reports_findings_and_unchecked_packages(
     packages: list[dict[str, Any]], code: int, said: str
 ) -> None:
     assert verdict(json.dumps({"dependencies": packages, "fixes": []}), "") == (code, said)
 
 
-def test_the_audit_fails_unless_it_is_the_network() -> None:
+def test_the_audit_fails_for_anything_but_the_network() -> None:
     away = "Traceback ...\nrequests.exceptions.ConnectionError: Max retries exceeded with url: /v1/query"
     assert verdict("", away)[0] == 0
     assert "NOT AUDITED, the list cannot be reached" in verdict("", away)[1]

@@ -1,4 +1,4 @@
-"""Maintenance windows: each rule by hand, and whatever a row may hold."""
+"""Maintenance windows: each rule by hand, and arbitrary rows."""
 
 import time
 from datetime import UTC, datetime
@@ -38,12 +38,12 @@ def active(window: MaintenanceWindow, when: str, server_zone: str = "", **change
     return is_active(msgspec.structs.replace(window, **changes), at(when), server_zone)
 
 
-def test_manual_counts_whenever_it_is_active() -> None:
+def test_a_manual_window_is_active_while_it_is_enabled() -> None:
     assert is_active(MANUAL, 0, "")
     assert not is_active(msgspec.structs.replace(MANUAL, active=False), 0, "")
 
 
-def test_an_inactive_window_is_not_even_looked_at() -> None:
+def test_an_inactive_window_is_not_evaluated() -> None:
     assert not is_active(MaintenanceWindow("m", active=False, strategy="single"), 0, "")
 
 
@@ -88,20 +88,20 @@ def test_single_excludes_both_ends(when: str, expected: bool) -> None:
         ("Local", "Europe/Berlin", 1),
     ],
 )
-def test_the_dates_are_of_the_windows_zone(zone: str | None, server_zone: str, offset: int) -> None:
+def test_the_dates_are_in_the_zone_of_the_window(zone: str | None, server_zone: str, offset: int) -> None:
     hour = 11 - offset
     assert active(SINGLE, f"2026-03-01T{hour:02}:00", server_zone, timezone=zone)
     assert not active(SINGLE, f"2026-03-01T{hour - 2:02}:00", server_zone, timezone=zone)
     assert not active(SINGLE, f"2026-03-01T{hour + 2:02}:00", server_zone, timezone=zone)
 
 
-def test_a_malformed_start_has_always_been_and_so_has_a_malformed_end() -> None:
+def test_a_malformed_start_or_end_counts_as_past() -> None:
     for malformed in ("", "soon", "2026-02-30T00:00", "2026-03-01T00:00:00", "0000-01-01T00:00", "2026-13-01T00:00"):
         assert active(SINGLE, "1999-01-01T00:00", start_date_time=malformed)
         assert not active(SINGLE, "2026-03-01T11:00", end_date_time=malformed)
 
 
-def test_the_edges_of_the_calendar_can_be_written() -> None:
+def test_dates_may_be_at_the_limits_of_the_calendar() -> None:
     for zone in ("Asia/Kolkata", "America/New_York"):
         window = msgspec.structs.replace(SINGLE, start_date_time="0001-01-01T00:00", timezone=zone)
         assert active(window, "1900-01-01T00:00", end_date_time="9999-12-31T23:59")
@@ -118,7 +118,7 @@ def test_the_edges_of_the_calendar_can_be_written() -> None:
         ("2027-05-01T02:30", False),
     ],
 )
-def test_cron_lasts_from_a_run_on_within_the_dates(when: str, expected: bool) -> None:
+def test_a_cron_window_lasts_from_a_run_within_the_dates(when: str, expected: bool) -> None:
     assert active(CRON, when) is expected
 
 
@@ -172,18 +172,18 @@ def test_every_second_day(when: str, expected: bool) -> None:
         ("2026-01-03T23:30", True),
     ],
 )
-def test_every_second_night_is_whole(when: str, expected: bool) -> None:
+def test_a_window_across_midnight_is_one_window(when: str, expected: bool) -> None:
     assert active(NIGHTS, when) is expected
 
 
 @pytest.mark.parametrize(("when", "expected"), [("2026-03-29T10:30", True), ("2026-03-30T10:30", False)])
-def test_a_day_is_a_day_however_long_the_clocks_make_it(when: str, expected: bool) -> None:
+def test_a_day_may_have_23_or_25_hours(when: str, expected: bool) -> None:
     """Berlin's 2026-03-29 has 23 hours; from 03-27 12:00 to its noon (10:00 in UTC) two days pass, not 47 hours."""
     window = msgspec.structs.replace(INTERVAL, timezone="Europe/Berlin", start_time="12:00", end_time="13:30")
     assert active(window, when, start_date_time="2026-03-27T12:00") is expected
 
 
-def test_without_a_readable_start_only_every_day_means_something() -> None:
+def test_without_a_start_only_every_day_is_evaluated() -> None:
     assert active(INTERVAL, "2026-01-03T03:00", start_date_time="soon", interval_day=1)
     assert not active(INTERVAL, "2026-01-03T03:00", start_date_time="soon")
 
@@ -191,19 +191,19 @@ def test_without_a_readable_start_only_every_day_means_something() -> None:
 @pytest.mark.parametrize(
     ("window", "changes", "reason"),
     [
-        (SINGLE, {"start_date_time": None}, "start_date_time and end_date_time: not set"),
-        (CRON, {"end_date_time": None}, "start_date_time and end_date_time: not set"),
-        (INTERVAL, {"interval_day": None}, "interval_day: got None, takes a positive"),
-        (INTERVAL, {"interval_day": 0}, "interval_day: got 0"),
-        (INTERVAL, {"interval_day": -3}, "interval_day: got -3"),
-        (INTERVAL, {"start_time": None}, "start_time: got None, takes HH:MM"),
-        (INTERVAL, {"start_time": "25:00"}, "start_time: got '25:00'"),
-        (INTERVAL, {"end_time": "1٠:00"}, "end_time: got"),
-        (INTERVAL, {"end_time": "x" * 100_000}, "end_time: got"),
-        (CRON, {"cron": "@daily"}, "cron expression '@daily': 1 fields"),
+        (SINGLE, {"start_date_time": None}, "start_date_time and end_date_time: expected"),
+        (CRON, {"end_date_time": None}, "start_date_time and end_date_time: expected"),
+        (INTERVAL, {"interval_day": None}, "interval_day: expected a positive number of days, got None"),
+        (INTERVAL, {"interval_day": 0}, "interval_day: expected a positive number of days, got 0"),
+        (INTERVAL, {"interval_day": -3}, "interval_day: expected a positive number of days, got -3"),
+        (INTERVAL, {"start_time": None}, "start_time: expected HH:MM, got None"),
+        (INTERVAL, {"start_time": "25:00"}, "start_time: expected HH:MM, got '25:00'"),
+        (INTERVAL, {"end_time": "1٠:00"}, "end_time: expected HH:MM, got"),
+        (INTERVAL, {"end_time": "x" * 100_000}, "end_time: expected HH:MM, got"),
+        (CRON, {"cron": "@daily"}, "cron expression '@daily': expected 5 fields"),
     ],
 )
-def test_an_error_names_the_window_and_the_reason(
+def test_an_error_contains_the_window_and_the_reason(
     window: MaintenanceWindow, changes: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(MaintenanceError, match=f"^maintenance {window.id}: {reason}") as caught:
@@ -213,7 +213,7 @@ def test_an_error_names_the_window_and_the_reason(
 
 @pytest.mark.parametrize("window", [CRON, INTERVAL])
 def test_an_instant_outside_the_calendar_is_an_error(window: MaintenanceWindow) -> None:
-    with pytest.raises(MaintenanceError, match="no such date"):
+    with pytest.raises(MaintenanceError, match="out of range"):
         is_active(window, 10**17, "")
 
 
@@ -223,7 +223,11 @@ def test_one_bad_window_does_not_hide_the_others() -> None:
     windows = [bad, SINGLE, MANUAL, msgspec.structs.replace(bad, id="later")]
     assert under_maintenance(windows, 0, "", lambda window, error: told.append((window.id, str(error))))
     assert told == [
-        ("bad", "maintenance bad: cron expression '* *': 2 fields, takes 5: minute hour day-of-month month day-of-week")
+        (
+            "bad",
+            "maintenance bad: cron expression '* *': "
+            "expected 5 fields (minute hour day-of-month month day-of-week), got 2",
+        )
     ]
     assert not under_maintenance([bad, SINGLE], 0, "", lambda *_: None)
     assert not under_maintenance([], 0, "", lambda *_: None)
@@ -257,7 +261,7 @@ INSTANTS = st.one_of(st.integers(1_700_000_000_000, 1_900_000_000_000), st.integ
 
 @settings(max_examples=500, deadline=None)
 @given(WINDOWS, INSTANTS, some("Europe/Berlin", ":UTC", "/etc/localtime", "/etc/passwd").map(str))
-def test_any_row_has_an_answer_or_a_maintenance_error_soon(window: MaintenanceWindow, now: int, zone: str) -> None:
+def test_any_row_is_evaluated_or_raises_maintenance_error_fast(window: MaintenanceWindow, now: int, zone: str) -> None:
     begun = time.process_time()
     told: list[str] = []
     answer = under_maintenance([window], now, zone, lambda _, error: told.append(str(error)))
@@ -266,7 +270,7 @@ def test_any_row_has_an_answer_or_a_maintenance_error_soon(window: MaintenanceWi
     assert time.process_time() - begun < 0.25
 
 
-def test_an_unknown_time_zone_is_reported_and_read_as_utc() -> None:
+def test_an_unknown_time_zone_is_reported_and_replaced_by_utc() -> None:
     window = MaintenanceWindow(
         id="w1",
         active=True,
@@ -278,4 +282,4 @@ def test_an_unknown_time_zone_is_reported_and_read_as_utc() -> None:
     said: list[str] = []
     noon_utc = 1_767_268_800_000
     assert under_maintenance([window], noon_utc, "UTC", lambda _, error: said.append(str(error)))
-    assert said == ["maintenance w1: timezone: got 'Mars/Olympus', takes an IANA zone; UTC is used"]
+    assert said == ["maintenance w1: timezone: expected an IANA zone, got 'Mars/Olympus'; UTC is used"]

@@ -1,4 +1,4 @@
-"""Maintenance windows, against 3,312 verdicts of upstream's own code.
+"""Maintenance windows, against 3,312 results of upstream's own code.
 
 Every verdict must be ours too, except where upstream is wrong: for those the right answer stands here, with its reason.
 """
@@ -105,7 +105,7 @@ def verdict(vector: dict[str, Any]) -> bool | str:
         return "error"
 
 
-def test_every_verdict_is_upstreams_unless_upstream_is_wrong() -> None:
+def test_results_equal_upstreams_unless_upstream_is_wrong() -> None:
     assert len(VECTORS) == 3312
     with zones_from(GOLDEN):
         verdicts = {vector["n"]: verdict(vector) for vector in VECTORS}
@@ -128,7 +128,7 @@ def zones_that_changed() -> set[str]:
         return {name for name in names if offsets(name) != golden[name]}
 
 
-def test_the_zone_data_of_the_package_give_the_same_verdicts() -> None:
+def test_the_zone_data_of_the_package_give_the_same_results() -> None:
     changed = zones_that_changed()
     same = [v for v in VECTORS if not changed & {v["maintenance"]["timezone"], (v["server_tz"] or "").lstrip(":")}]
     assert len(same) > 2000

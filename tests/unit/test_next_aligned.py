@@ -1,4 +1,4 @@
-"""The tick after an instant, against what upstream's own function gave."""
+"""The tick after an instant, against results of upstream's function."""
 
 import pytest
 

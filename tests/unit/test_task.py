@@ -66,7 +66,7 @@ def check_of(fields: dict[str, Any]) -> MonitorDetails:
 
 
 def is_representable(vector: dict[str, Any]) -> bool:
-    """Whether a row of the database can hold it: text there is valid UTF-8, and times end at microseconds."""
+    """Whether a database row can contain it: text is valid UTF-8, and times have microseconds."""
     beat = vector["fields"]["LastHeartbeat"]
     nanoseconds = beat and any(len(beat[name].partition(".")[2].rstrip("Z")) > 6 for name in ("time", "end_time"))
     return "name_b64" not in vector and not nanoseconds
@@ -124,7 +124,7 @@ def test_a_broken_config_is_reported_without_its_text_and_the_monitor_runs(
     assert (monitor_id, kind) == ("m1", "monitor.bad_config")
 
 
-def test_a_deep_config_is_no_oddity(builder: TaskBuilder, reports: Reports) -> None:
+def test_a_deep_config_is_not_an_anomaly(builder: TaskBuilder, reports: Reports) -> None:
     config = '{"url": "http://x.example", "check_cert_expiry": true, "a": ' + "[" * 1200 + "]" * 1200 + "}"
     (task,) = builder.build([MonitorDetails(Monitor("m1", "n", "http", 60, 16, 0, 60, 0, True, config))], 0)
     assert b'"check_cert_expiry":true}' in task.payload
@@ -143,7 +143,7 @@ UNBUILDABLE = {
 
 
 @pytest.mark.parametrize("fields", UNBUILDABLE.values(), ids=UNBUILDABLE)
-def test_a_monitor_that_no_task_can_be_built_of_is_reported_and_the_others_are_built(
+def test_an_unbuildable_monitor_is_reported_and_the_others_are_built(
     builder: TaskBuilder, reports: Reports, fields: dict[str, Any]
 ) -> None:
     checks = [MonitorDetails(Monitor(f"m{n}", "n", "http", 60, 16, 0, 60, 0, True, "{}")) for n in range(3)]
@@ -156,7 +156,7 @@ def test_a_monitor_that_no_task_can_be_built_of_is_reported_and_the_others_are_b
     assert reason.endswith("Error.")
 
 
-def test_a_heartbeat_that_cannot_be_encoded_is_its_monitors_alone(builder: TaskBuilder, reports: Reports) -> None:
+def test_a_heartbeat_that_cannot_be_encoded_affects_its_monitor_only(builder: TaskBuilder, reports: Reports) -> None:
     broken = msgspec.structs.replace(BEAT, msg="\ud800"), msgspec.structs.replace(BEAT, time=None)
     monitor = Monitor("m1", "n", "push", 60, 16, 0, 60, 0, True, "{}")
     tasks = builder.build([MonitorDetails(monitor, latest_heartbeat=beat) for beat in (*broken, BEAT)], 0)
@@ -173,8 +173,8 @@ def test_a_time_beyond_the_calendar_is_reported(builder: TaskBuilder, reports: R
     ("timeout", "seconds"),
     [(0, 1800), (-1, 1800), (-(2**31), 1800), (1, 1), (127, 127), (128, 128), (2**31 - 1, 2**31 - 1)],
 )
-def test_an_odd_timeout_and_interval(builder: TaskBuilder, timeout: int, seconds: int) -> None:
-    """asynq's workers refuse a message without timeout; one that is negative has passed before the check begins."""
+def test_an_unusual_timeout_and_interval(builder: TaskBuilder, timeout: int, seconds: int) -> None:
+    """asynq's workers refuse a message without a timeout; a negative one has passed before the check begins."""
     (task,) = builder.build(
         [MonitorDetails(Monitor("m1", "n", "ping", 2**31 - 1, timeout, -1, -1, 2**31 - 1, True, ""))], 0
     )

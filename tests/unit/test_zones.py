@@ -1,4 +1,4 @@
-"""Time zones: which names are some, what is never read, and when clocks change."""
+"""Time zones: valid names, files that are never read, and clock changes."""
 
 import struct
 from collections.abc import Iterator
@@ -69,7 +69,7 @@ def test_a_name_is_read_as_go_reads_it(name: str, key: str) -> None:
         "\ud800",
     ],
 )
-def test_what_is_no_name_of_a_zone(name: str) -> None:
+def test_other_names_are_refused(name: str) -> None:
     assert zones.named(name) is None
 
 
@@ -87,11 +87,11 @@ def test_the_setting_may_be_a_path() -> None:
 
 
 @pytest.mark.parametrize("tz", ["/", "/none", "/\0", str(Path(__file__)), ":", "Not/AZone", "CET-1CEST", "/x" * 5000])
-def test_a_setting_that_is_no_zone(tz: str) -> None:
+def test_a_setting_that_is_not_a_zone(tz: str) -> None:
     assert zones.of_server(tz) is (zones.named("UTC") if tz == ":" else None)
 
 
-def test_a_zone_file_that_ends_early_is_none(tmp_path: Path) -> None:
+def test_a_truncated_zone_file_is_refused(tmp_path: Path) -> None:
     content = BERLIN.read_bytes()
     for length in range(0, len(content), 97):
         file = tmp_path / str(length)
@@ -100,7 +100,7 @@ def test_a_zone_file_that_ends_early_is_none(tmp_path: Path) -> None:
 
 
 def changes_in_file(name: str) -> list[datetime]:
-    """Where the offset changes, from the zone's file (RFC 9636), up to the rule for all later years."""
+    """Return the changes of the offset in the zone's file (RFC 9636), without its rule for later years."""
     data = ZONES.joinpath(name).read_bytes()
 
     def counts(at: int) -> tuple[int, ...]:
@@ -128,7 +128,7 @@ def changes_in_file(name: str) -> list[datetime]:
 
 @pytest.fixture
 def names() -> Iterator[list[str]]:
-    """The zones of the package tzdata, and nowhere else to look."""
+    """The zones of the package tzdata, without those of the system."""
     with zones_from(PACKAGED):
         yield sorted(name for name in available_timezones() if ZONES.joinpath(name).is_file())
 
@@ -148,7 +148,7 @@ def test_every_change_is_found(names: list[str]) -> None:
     assert total > 700
 
 
-def test_changes_are_later_than_the_one_and_not_later_than_the_other() -> None:
+def test_changes_exclude_the_start_and_include_the_end() -> None:
     zone = ZoneInfo("Europe/Berlin")
     change = datetime(2026, 3, 29, 1, tzinfo=UTC)
     second = timedelta(seconds=1)
@@ -158,7 +158,7 @@ def test_changes_are_later_than_the_one_and_not_later_than_the_other() -> None:
     assert zones.next_change(UTC, change, change.replace(year=2100)) is None
 
 
-def test_no_zone_changes_its_clocks_more_often_than_the_search_looks(names: list[str]) -> None:
+def test_no_zone_changes_twice_within_a_step_of_the_search(names: list[str]) -> None:
     assert len(names) > 500
     for name in names:
         assert all(later - earlier > zones._STEP for earlier, later in pairwise(changes_in_file(name))), name
