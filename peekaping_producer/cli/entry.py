@@ -1,4 +1,4 @@
-"""Where the command `peekaping-producer` begins: `probe` is answered before anything else is imported."""
+"""The entry point of `peekaping-producer`: answers `probe` before it imports anything else."""
 
 import sys
 
@@ -6,13 +6,25 @@ import sys
 def main() -> int:
     """Run the command line; returns the exit code.
 
-    The command-line parser and the settings need half a second of CPU to import, and health checks run all day.
+    The parser and the settings cost half a second of CPU to import, and health checks run all day.
     """
     command, *options = sys.argv[1:] or [""]
     if command == "probe" and options in ([], ["--ready"]):
         from peekaping_producer.operations import probe
 
         return probe.main(options)
+    _exit_on_early_signals(is_service="run" in sys.argv[1:])
     from peekaping_producer.cli.main import main as run
 
     return run()
+
+
+def _exit_on_early_signals(*, is_service: bool) -> None:
+    """Exit without a traceback until a command handles signals itself: 130 for Ctrl-C, 0 for a stop of the service."""
+    import os
+    import signal
+
+    codes = {signal.SIGINT: 130} | ({signal.SIGTERM: 0, signal.SIGHUP: 0} if is_service else {})
+    for number, code in codes.items():
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a job in the background
+            signal.signal(number, lambda *_, code=code: os._exit(code))

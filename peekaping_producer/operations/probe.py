@@ -1,8 +1,7 @@
-"""Ask the replica on this host for its health: one HTTP request, made cheaply enough to repeat every few seconds.
+"""The health check of a replica on this host: one HTTP request, cheap enough to repeat every few seconds.
 
-Starting Python costs more than the request, so this module imports next to nothing and runs alone, too: `python -I -S
-probe.py` is the image's health check. `_socket` and `posix` are what `socket` and `os` wrap: those two would double
-the cost.
+Starting Python costs more than the request, so this module imports next to nothing, and also runs alone: the image's
+health check is `python -I -S probe.py`. It imports `_socket` and `posix`: `socket` and `os` would double the cost.
 """
 
 import sys
@@ -15,44 +14,45 @@ DEFAULT_HOST = "127.0.0.1"
 DEFAULT_ADDRESS = f"{DEFAULT_HOST}:9464"
 _NAME = "METRICS_ADDR"
 _AROUND = " \t\r\n\v\f\x85\xa0\u2028\u2029\u200b\u2060\ufeff\"'"
-"""What may stand around the value of a setting, as settings.texts.cleaned removes it."""
+"""The characters around a value that settings.texts.cleaned removes."""
 _LIMIT_BYTES = 4096
-"""Docker keeps as much of a health check's output; our own answers are far shorter."""
+"""The length of a health check's output that Docker keeps; a replica's answers are far shorter."""
 
 
 class ProbeError(Exception):
-    """The replica is not known to be healthy. The message is one line, without control characters."""
+    """The replica is not healthy, or did not answer."""
 
 
-def main(argv: list[str]) -> int:
-    """Run `probe [--ready]`: print one line, return 0 for an answer of 200 and 1 otherwise."""
+def main(argv: list[str], env_files: list[str] | None = None) -> int:
+    """Run `probe [--ready]`: print one line; returns 0 for an answer of 200 and 1 otherwise."""
     try:
         if argv not in ([], ["--ready"]):
             raise ProbeError(f"probe: expected no argument or --ready, got {argv!r}")
-        print(_printable(ask(*address(configured()), "/readyz" if argv else "/livez")))
+        print(_printable(ask(*address(configured(env_files or [".env"])), "/readyz" if argv else "/livez")))
     except ProbeError as error:
         print(_printable(f"peekaping-producer: {error}"), file=sys.stderr)
         return 1
     return 0
 
 
-def configured() -> str:
-    """METRICS_ADDR as `run` finds it: in the environment, otherwise in the file `.env`, otherwise the default."""
+def configured(env_files: list[str]) -> str:
+    """METRICS_ADDR as `run` reads it: from the environment, otherwise the last of the files that has it."""
     in_environment = environ.get(_NAME.encode())
     given = None if in_environment is None else in_environment.decode(errors="replace").strip(_AROUND)
     if given:
         return given
-    in_dotenv = _in_dotenv()
-    if in_dotenv is not None:
-        return in_dotenv.strip(_AROUND)
+    for path in reversed(env_files):
+        in_file = _in_dotenv(path)
+        if in_file is not None:
+            return in_file.strip(_AROUND)
     return DEFAULT_ADDRESS if given is None else given
 
 
-def _in_dotenv() -> str | None:
-    """The last value of that name."""
+def _in_dotenv(path: str) -> str | None:
+    """The last METRICS_ADDR in a file."""
     found = None
     try:
-        with open(".env", encoding="utf-8-sig", errors="replace", newline="\n") as lines:
+        with open(path, encoding="utf-8-sig", errors="replace", newline="\n") as lines:
             for line in lines:
                 name, equals, value = line.partition("=")
                 if equals and name.strip() == _NAME:
@@ -63,7 +63,7 @@ def _in_dotenv() -> str | None:
 
 
 def address(text: str) -> tuple[str, int]:
-    """(host, port) to ask for a METRICS_ADDR. Raises ProbeError where it names no port."""
+    """The (host, port) to connect to. Raises ProbeError for a METRICS_ADDR without a port."""
     host, colon, port = text.rpartition(":")
     if text.lower() in {"", "off"}:
         raise ProbeError(f"{_NAME}: expected a port to ask, got {text!r}: no probe is served; disable this check")
@@ -73,7 +73,7 @@ def address(text: str) -> tuple[str, int]:
     if _is_ipv6(text) and not _is_ipv6(host):  # fd00::9464 is an address without a port
         raise ProbeError(f"{_NAME}: expected host:port or [IPv6]:port, got {text[:60]!r}")
     if not int(port):
-        raise ProbeError(f"{_NAME}: expected a fixed port, got {text!r}: which one the replica took is not known here")
+        raise ProbeError(f"{_NAME}: expected a fixed port, got {text!r}: the replica's port is not known here")
     return DEFAULT_HOST if host in {"", "*"} else host.removeprefix("[").removesuffix("]"), int(port)
 
 
@@ -86,7 +86,7 @@ def _is_ipv6(host: str) -> bool:
 
 
 def ask(host: str, port: int, path: str) -> str:
-    """The line that describes an answer of 200. Raises ProbeError for any other, and after 3 s without one."""
+    """The line that describes an answer of 200. Raises ProbeError for any other answer, and after 3 s without one."""
     where = f"http://{f'[{host}]' if ':' in host else host}:{port}{path}"
     try:
         status, body = _get(host, port, path)
@@ -100,7 +100,7 @@ def ask(host: str, port: int, path: str) -> str:
 
 
 def _get(host: str, port: int, path: str) -> tuple[str, str]:
-    """Status and body. To connect to an address that means any, such as 0.0.0.0, reaches this host."""
+    """Status and body. Connecting to 0.0.0.0 or :: reaches this host."""
     request = f"GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode()
     deadline = monotonic() + TIMEOUT_S
     refusal = OSError("no address")
@@ -120,7 +120,7 @@ def _get(host: str, port: int, path: str) -> tuple[str, str]:
 
 
 def _received(connection: socket, deadline: float) -> bytes:
-    """All that comes until the server closes the connection, as far as it is of interest."""
+    """The answer until the server closes the connection, or the limit is reached."""
     answer = b""
     while len(answer) < _LIMIT_BYTES:
         _allow_until(deadline, connection)
@@ -132,7 +132,7 @@ def _received(connection: socket, deadline: float) -> bytes:
 
 
 def _allow_until(deadline: float, connection: socket) -> None:
-    """A server that sends a byte a second must not hold the probe up."""
+    """Set the time that is left as the timeout: a server that sends a byte a second must not extend it."""
     left = deadline - monotonic()
     if left <= 0:
         raise TimeoutError
@@ -147,7 +147,7 @@ def _parsed(answer: bytes) -> tuple[str, str]:
 
 
 def _printable(text: str) -> str:
-    """One line that any terminal shows as it is."""
+    """`text` as one line of printable ASCII."""
     return "".join(each if each.isascii() and each.isprintable() else " " for each in text).strip()
 
 

@@ -1,5 +1,6 @@
 """Every setting, one class for each system: its type, default and description. Durations are in seconds."""
 
+from collections.abc import Collection
 from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr
@@ -30,7 +31,7 @@ _UP_TO_AN_HOUR = "0.1 to 3600 seconds"
 _DB_TYPES = " | ".join(get_args(DbType)) + ", in any case"
 _UNLESS_SQLITE = "required, except for sqlite"
 
-_Tls = Annotated[bool | None, Setting("Encrypt the connection.", _BOOL, "true if the URL asks for it, otherwise false")]
+_Tls = Annotated[bool | None, Setting("Encrypt the connection.", _BOOL, "false, or what the URL requests")]
 _TlsVerify = Annotated[bool, Setting("Verify the server's certificate and host name.", _BOOL)]
 _TlsCa = Annotated[ReadableFile | None, Setting("The trusted authorities, in PEM.", _FILE, "the system's authorities")]
 _TlsCert = Annotated[ReadableFile | None, Setting("The client's certificate, in PEM.", _FILE)]
@@ -164,9 +165,10 @@ def names_of(need: Need) -> frozenset[str]:
     return frozenset(name.upper() for name in _GROUPS[need].model_fields)
 
 
-def group_of(name: str) -> Need | None:
-    """The group of the setting `name` (DB_HOST); None for those that every command reads."""
-    return next((need for need in _GROUPS if name in names_of(need)), None)
+def names_for(needs: Collection[Need]) -> tuple[str, ...]:
+    """The names of the settings that a command reads: those of `needs`, and those of every command."""
+    others = {name for need in ALL - set(needs) for name in names_of(need)}
+    return tuple(name for name in NAMES if name not in others)
 
 
 def about(name: str) -> Setting:

@@ -9,7 +9,7 @@ import msgspec
 from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from peekaping_producer.errors import ConfigError
-from peekaping_producer.settings.fields import ALL, NAMES, Need, group_of, names_of
+from peekaping_producer.settings.fields import ALL, NAMES, Need, names_for, names_of
 from peekaping_producer.settings.texts import SECRETS, tidied
 from peekaping_producer.settings.urls import names_database
 
@@ -52,7 +52,7 @@ class Source(EnvSettingsSource):
         }
         self.names = {*self._environ, *self._in_files}
         found = {name: given for name in NAMES if (given := self._find_with_file(name))}
-        self.not_read = {name for name in NAMES if group_of(name) not in {None, *needs}} | _replaced(found)
+        self.not_read = set(NAMES) - set(names_for(needs)) | _replaced(found)
         self.overruled = {name: found.pop(name) for name in self.not_read & found.keys()}
         self.problems = [each.problem for each in found.values() if each.problem]
         self.given = {name: each for name, each in found.items() if each.text or name == "METRICS_ADDR"}

@@ -4,13 +4,13 @@
 """
 
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 from pydantic import SecretStr
 
-from peekaping_producer.settings.fields import NAMES, Fields, Need, about, group_of
+from peekaping_producer.settings.fields import NAMES, Fields, about
 from peekaping_producer.settings.model import Settings
 from peekaping_producer.settings.texts import SECRETS
 
@@ -68,12 +68,14 @@ def as_markdown() -> str:
     return "\n".join(lines)
 
 
-def as_help(needs: Collection[Need]) -> str:
-    """The settings that a command reads as aligned lines: name, default, meaning."""
-    names = [name for name in NAMES if group_of(name) in {None, *needs}]
+def as_help(names: Sequence[str]) -> str:
+    """The settings `names` for `--help`: name, default, meaning. Empty without names."""
+    if not names:
+        return ""
     defaults = {name: (about(name).absent or _default(name)).replace("`", "") for name in names}
     name_width, width = max(map(len, names)), max(map(len, defaults.values()))
-    return "\n".join(f"  {name:{name_width}}  {defaults[name]:{width}}  {about(name).doc}" for name in names)
+    lines = [f"  {name:{name_width}}  {defaults[name]:{width}}  {about(name).doc}" for name in names]
+    return "\n".join(["settings (environment variables) and their defaults:", *lines, "", ""])
 
 
 def _default(name: str, form: str = "{}") -> str:

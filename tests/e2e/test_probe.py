@@ -188,7 +188,7 @@ def test_the_address_is_looked_for_where_run_looks_for_it(
     if dotenv is not None:
         (tmp_path / ".env").write_text(dotenv, encoding="utf-8")
         assert read_dotenv(tmp_path / ".env").get("METRICS_ADDR", "") == expected or environ
-    assert probe.configured() == expected
+    assert probe.configured([".env"]) == expected
 
 
 def test_the_default_is_that_of_the_settings() -> None:
@@ -205,7 +205,7 @@ def test_an_address_is_read_as_the_settings_read_it(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("METRICS_ADDR", f"{around}{text}{around}")
     host, port = load_settings({"producer"}).metrics_address or ("", 0)
-    assert probe.address(probe.configured()) == (host or HOST, port)
+    assert probe.address(probe.configured([".env"])) == (host or HOST, port)
 
 
 async def test_the_probe_imports_nothing_heavy() -> None:

@@ -4,7 +4,10 @@ import asyncio
 import json
 import os
 import re
+import shutil
+import signal
 import sqlite3
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -27,6 +30,7 @@ from tests.kit.processes import free_port
 from tests.kit.redis import target_of
 
 SECRET = "h0rse battery/staple"
+DEBUG_IN_PRODUCTION = "peekaping-producer: LOG_LEVEL: debug with MODE=prod logs every batch. Set LOG_LEVEL=info.\n"
 
 
 @dataclass(frozen=True)
@@ -38,16 +42,21 @@ class Ended:
     err: str
 
 
-async def command(folder: Path, *words: str, **settings: str) -> Ended:
-    """Run `peekaping-producer` in `folder`, with these settings and nothing of this shell's."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "peekaping_producer", *words),
+async def started(folder: Path, *argv: str, **settings: str) -> asyncio.subprocess.Process:
+    """Python with `argv` in `folder`, with these settings and nothing of this shell's."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, *argv),
         cwd=folder,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2]), "MODE": "prod", **settings},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
+
+
+async def command(folder: Path, *words: str, **settings: str) -> Ended:
+    """Run `peekaping-producer` in `folder`."""
+    process = await started(folder, "-m", "peekaping_producer", *words, **settings)
     async with asyncio.timeout(30):
         out, err = await process.communicate()
     ended = Ended(process.returncode or 0, out.decode(), err.decode())
@@ -81,6 +90,30 @@ def test_help_explains_each_command_in_plain_words(capsys: pytest.CaptureFixture
         text = " ".join(capsys.readouterr().out.split())
         assert name in text
         assert words in text.lower()
+
+
+@pytest.mark.parametrize(
+    ("name", "read", "not_read"),
+    [
+        ("run", ["DB_TYPE", "REDIS_HOST", "LEASE_TTL", "LOG_LEVEL"], []),
+        ("migrate", ["DB_TYPE", "STARTUP_TIMEOUT"], ["REDIS_HOST", "LEASE_TTL"]),
+        ("status", ["REDIS_HOST"], ["DB_TYPE", "LEASE_TTL"]),
+        ("probe", ["METRICS_ADDR"], ["LOG_LEVEL"]),
+        ("check-config", ["DB_TYPE", "REDIS_HOST", "LEASE_TTL", "LOG_LEVEL"], []),
+    ],
+)
+def test_help_of_a_command_lists_its_settings_with_an_example(
+    capsys: pytest.CaptureFixture[str], name: str, read: list[str], not_read: list[str]
+) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main([name, "--help"])
+    text = capsys.readouterr().out
+    listed = re.findall(r"^  ([A-Z_]+)  ", text, re.MULTILINE)
+    assert set(read) <= set(listed)
+    assert set(not_read).isdisjoint(listed)
+    assert re.search(rf"example:\n  .*peekaping-producer .*{name}", text)
+    if "LEASE_TTL" in read:
+        assert re.search(r"LEASE_TTL +10 +\w", text)
 
 
 def test_help_explains_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,7 +165,7 @@ async def test_without_a_command_it_prints_help_and_what_to_begin_with(tmp_path:
     ended = await command(tmp_path)
     assert (ended.code, ended.out) == (2, "")
     names = re.findall(r"^    ([a-z-]+)\b", ended.err, re.MULTILINE)
-    assert names == ["run", "demo", "migrate", "status", "probe", "check-config"]
+    assert names == ["run", "migrate", "status", "probe", "check-config", "demo", "completion"]
     assert ended.err.splitlines()[-1].startswith("peekaping-producer: expected a COMMAND, got none; begin with")
 
 
@@ -262,6 +295,127 @@ async def test_check_config_shows_every_setting_its_origin_and_no_secret(tmp_pat
     assert shown["REDIS_DB"] == ["REDIS_DB", "3", ".env"]
     assert shown["CLAIM_BATCH"] == ["CLAIM_BATCH", "500", "default"]
     assert "h0rse" not in ended.out + ended.err
+
+
+async def test_env_files_replace_dotenv_and_the_last_one_wins(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("DB_TYPE=mongo\nREDIS_HOST=unread\nLEASE_TTL=99\n")
+    (tmp_path / "base.env").write_text("\ufeffDB_TYPE=sqlite\nDB_NAME='base.db'\nREDIS_HOST=base\n")
+    (tmp_path / "more.env").write_text("DB_NAME=more.db\nREDIS_HOST=more\n")
+    files = ("--env-file", "base.env", "--env-file", str(tmp_path / "more.env"))
+    ended = await command(tmp_path, *files, "check-config", REDIS_HOST="environment")
+    assert (ended.code, ended.err) == (0, DEBUG_IN_PRODUCTION)
+    shown = {line.split()[0]: line.split()[1:] for line in ended.out.splitlines()}
+    assert shown["DB_TYPE"] == ["sqlite", "base.env"]
+    assert shown["DB_NAME"] == ["more.db", str(tmp_path / "more.env")]
+    assert shown["REDIS_HOST"] == ["environment", "environment"]
+    assert shown["LEASE_TTL"] == ["10", "default"]
+
+
+async def test_every_command_reads_env_files(tmp_path: Path) -> None:
+    port = free_port()
+    (tmp_path / "x.env").write_text(f"DB_TYPE=sqlite\nDB_NAME=new.db\nMETRICS_ADDR=127.0.0.1:{port}\nREDIS_PORT=x\n")
+    migrated, probed, status, run = await asyncio.gather(
+        *(command(tmp_path, "--env-file", "x.env", name) for name in ("migrate", "probe", "status", "run"))
+    )
+    assert migrated.out.startswith("sqlite:new.db: created")
+    assert (probed.code, f"http://127.0.0.1:{port}/livez" in probed.err) == (1, True)
+    for ended in (status, run):
+        assert (ended.code, ended.err) == (2, "peekaping-producer: REDIS_PORT: expected a port (1-65535), got 'x'\n")
+
+
+@pytest.mark.parametrize("name", ["run", "status", "check-config"])
+def test_an_env_file_that_cannot_be_read_is_a_mistake_of_usage(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--env-file", "/nonexistent/x.env", name])
+    assert "--env-file: expected a readable file, got '/nonexistent/x.env'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("shell", "script", "expected"),
+    [
+        (
+            "bash",
+            'eval "$(cat)"; COMP_WORDS=(peekaping-producer check); COMP_CWORD=1; "$(complete -p | sed "s/.*-F //; '
+            's/ .*//")" peekaping-producer check; echo "${COMPREPLY[@]}"',
+            "check-config",
+        ),
+        (
+            "zsh",
+            'autoload -Uz compinit; compinit -D; eval "$(cat)"; echo "$_comps[peekaping-producer]"',
+            "_shtab_peekaping_producer",
+        ),
+        ("fish", "cat | source; complete -C 'peekaping-producer check' | cut -f 1", "check-config"),
+    ],
+)
+def test_completion_prints_a_script_for_each_shell(
+    capsys: pytest.CaptureFixture[str], shell: str, script: str, expected: str
+) -> None:
+    assert main(["completion", shell]) == 0
+    printed = capsys.readouterr().out
+    assert {"check-config", "migrate"} <= set(re.findall(r"[\w-]+", printed))
+    if path := shutil.which(shell):
+        done = subprocess.run([path, "-c", script], input=printed, capture_output=True, text=True, check=True)
+        assert done.stdout.split()[-1:] == [expected], done.stdout + done.stderr
+
+
+INTERRUPTED_IMPORT = """
+import os, sys
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), {number})
+sys.meta_path.insert(0, Interrupts())
+sys.argv = ["peekaping-producer", "{name}"]
+from peekaping_producer.cli.entry import main
+sys.exit(main())
+"""
+"""The command with a signal that arrives while a module is imported."""
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "number", "code"),
+    [
+        ("run", "pydantic", signal.SIGINT, 130),
+        ("run", "peekaping_producer.producer.wiring", signal.SIGINT, 130),
+        ("run", "pydantic", signal.SIGTERM, 0),
+        ("run", "peekaping_producer.producer.wiring", signal.SIGTERM, 0),
+        ("run", "pydantic", signal.SIGHUP, 0),
+        ("migrate", "pydantic", signal.SIGINT, 130),
+        ("migrate", "pydantic", signal.SIGTERM, -signal.SIGTERM),
+        ("status", "pydantic", signal.SIGINT, 130),
+    ],
+)
+async def test_a_signal_during_the_imports_ends_without_a_traceback(
+    tmp_path: Path, name: str, module: str, number: signal.Signals, code: int
+) -> None:
+    script = INTERRUPTED_IMPORT.format(module=module, number=int(number), name=name)
+    process = await started(tmp_path, "-c", script, DB_TYPE="sqlite", DB_NAME="x.db", LOG_LEVEL="info")
+    async with asyncio.timeout(30):
+        out, err = await process.communicate()
+    assert (process.returncode, out, err) == (code, b"", b"")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("options", [(), ("--check",)])
+async def test_migrate_that_waits_for_its_database_ends_at_once_by_a_signal(
+    tmp_path: Path, number: signal.Signals, options: tuple[str, ...]
+) -> None:
+    parts = {"DB_TYPE": "postgres", "DB_HOST": "127.0.0.1", "DB_NAME": "n", "DB_USER": "u", "DB_PASS": SECRET}
+    process = await started(
+        tmp_path, "-m", "peekaping_producer", "migrate", *options, **parts, DB_PORT=str(free_port()), LOG_LEVEL="info"
+    )
+    assert process.stderr
+    async with asyncio.timeout(30):
+        while b"producer.waiting" not in await process.stderr.readline():
+            pass
+    sent_at = time.monotonic()
+    process.send_signal(number)
+    async with asyncio.timeout(30):
+        out, err = await process.communicate()
+    assert time.monotonic() - sent_at < 3
+    assert (process.returncode, out) == (128 + number, b"")
+    lines = [line for line in err.decode().splitlines() if "producer.waiting" not in line]
+    assert lines == [f"peekaping-producer: ended by {number.name}"]
 
 
 async def test_migrate_says_what_it_did(tmp_path: Path) -> None:

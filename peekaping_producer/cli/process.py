@@ -1,0 +1,50 @@
+"""What commands share: error lines, logs, and the end by a signal."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import structlog
+
+from peekaping_producer import logs
+from peekaping_producer.settings import Settings
+
+T = TypeVar("T")
+log = structlog.stdlib.get_logger()
+
+
+def complain(problem: str) -> None:
+    """Print one line to stderr."""
+    print(f"peekaping-producer: {problem}", file=sys.stderr)
+
+
+def set_up_logs(settings: Settings, level: str | None = None) -> None:
+    """Log from `level` up, or from LOG_LEVEL; secrets are masked."""
+    logs.configure(settings.mode, level or settings.log_level, settings.service_name, settings.secrets)
+
+
+def log_warnings(settings: Settings) -> None:
+    """Log the settings that are probably a mistake."""
+    for warning in settings.warnings:
+        log.warning("config.warning", message=warning)
+
+
+def wait_for(work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`; SIGINT, SIGTERM and SIGHUP end the process at once with 128 + the signal's number."""
+
+    async def interruptible() -> T:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a job in the background
+                asyncio.get_running_loop().add_signal_handler(number, _exit_by, number)
+        return await work
+
+    return asyncio.run(interruptible())
+
+
+def _exit_by(number: signal.Signals) -> None:
+    complain(f"ended by {number.name}")
+    logs.drain()
+    os._exit(128 + number)

@@ -1,0 +1,80 @@
+"""`run` and `migrate`: the service, and the tables that it reads."""
+
+import argparse
+import asyncio
+import os
+
+import structlog
+
+from peekaping_producer import logs
+from peekaping_producer.cli.parser import Commands
+from peekaping_producer.cli.process import log_warnings, set_up_logs, wait_for
+from peekaping_producer.errors import StartInterruptedError, TaskDiedError
+from peekaping_producer.service.startup import Startup
+from peekaping_producer.settings import ALL, load_settings
+
+log = structlog.stdlib.get_logger()
+
+
+def add_to(commands: Commands) -> None:
+    """Add the commands of this module."""
+    commands.add(
+        "run",
+        _run,
+        "run one replica of the service until SIGTERM, SIGHUP or Ctrl-C",
+        needs=ALL,
+        example="DB_TYPE=sqlite DB_NAME=peekaping.db REDIS_HOST=127.0.0.1 peekaping-producer run",
+    )
+    migrate = commands.add(
+        "migrate",
+        _migrate,
+        "create the tables that the service reads; change nothing if Peekaping's own exist",
+        needs={"database"},
+        example="DATABASE_URL=postgres://user:password@localhost/peekaping peekaping-producer migrate --check",
+    )
+    instead = migrate.add_mutually_exclusive_group()
+    instead.add_argument("--check", action="store_true", help="change nothing; exit 1 if tables are missing")
+    instead.add_argument("--sql", action="store_true", help="change nothing; print the statements (MongoDB: commands)")
+
+
+def _run(args: argparse.Namespace) -> int:
+    from peekaping_producer.producer.wiring import build
+
+    settings = load_settings(env_files=args.env_files)
+    set_up_logs(settings)
+    log_warnings(settings)
+
+    async def run_replica() -> None:
+        code = 0
+        try:
+            await build(settings).run()
+        except StartInterruptedError:
+            code = 130
+        except TaskDiedError as error:
+            log.critical("producer.died", message=f"The replica stops: {error}.", exc_info=error)
+            code = 1
+        # All is closed, but a driver's threads may still wait for a hung server and would keep the process alive.
+        logs.drain()
+        os._exit(code)
+
+    asyncio.run(run_replica())
+    return 0
+
+
+def _migrate(args: argparse.Namespace) -> int:
+    from peekaping_producer.migrate import look, migrate, scripts
+
+    settings = load_settings({"database"}, env_files=args.env_files)
+    set_up_logs(settings)
+    log_warnings(settings)
+    target = settings.database_target()
+    startup = Startup(settings.startup_timeout)
+    if not (args.check or args.sql):
+        print(f"{target}: {wait_for(startup.reach('The database', lambda: migrate(target)))}")
+        return 0
+    standing = wait_for(startup.reach("The database", lambda: look(target)))
+    if args.check:
+        print(f"{target}: {standing}")
+        return 1 if standing.missing else 0
+    print("\n".join(scripts(target, standing)), end="")
+    return 0
