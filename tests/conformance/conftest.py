@@ -15,32 +15,58 @@ from peekaping_producer.stores.store import Store
 from peekaping_producer.targets import DatabaseTarget
 from tests.kit import databases
 from tests.kit.databases import Database
+from tests.memory_store import MemoryDatabase
 
 SQL_DIALECTS = ["postgres", "mysql", "sqlite"]
 DIALECTS = [*SQL_DIALECTS, "mongo"]
 
 
-@pytest.fixture(params=DIALECTS)
+def without_tables(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseTarget:
+    """A database without tables; for SQLite a file that does not exist yet."""
+    match request.param:
+        case "memory":
+            return DatabaseTarget(dialect=request.param, name="")
+        case "sqlite":
+            return databases.sqlite_target(tmp_path)
+        case dialect:
+            target: DatabaseTarget = request.getfixturevalue(f"{dialect}_database")
+            return target
+
+
+@pytest.fixture(params=[*DIALECTS, "memory"])
 def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseTarget:
-    """A database without tables; for sqlite a file that is not there yet."""
-    if request.param == "sqlite":
-        return databases.sqlite_target(tmp_path)
-    target: DatabaseTarget = request.getfixturevalue(f"{request.param}_database")
-    return target
+    """A database of each kind, and the one in memory that the loops are tested with."""
+    return without_tables(request, tmp_path)
 
 
 @pytest_asyncio.fixture
 async def database(empty_database: DatabaseTarget) -> AsyncIterator[Database]:
     """A database with the five tables, empty."""
+    if empty_database.dialect not in DIALECTS:
+        yield MemoryDatabase(empty_database)
+        return
     await migrate(empty_database)
     async with databases.connected(empty_database) as connection:
         yield connection
 
 
+def store_on(on: DatabaseTarget | Database, limits: Limits = Limits(), *, connections: int = 2) -> Any:  # noqa: B008
+    """A store, not opened yet."""
+    if isinstance(on, MemoryDatabase):
+        return on.store(limits, connections)
+    target = on.target if isinstance(on, Database) else on
+    return store_for(target, connections=connections, limits=limits)
+
+
 @asynccontextmanager
-async def opened(target: DatabaseTarget, limits: Limits = Limits(), *, connections: int = 2) -> AsyncIterator[Any]:  # noqa: B008
+async def opened(
+    on: DatabaseTarget | Database,
+    limits: Limits = Limits(),  # noqa: B008
+    *,
+    connections: int = 2,
+) -> AsyncIterator[Any]:
     """An open store."""
-    store = store_for(target, connections=connections, limits=limits)
+    store = store_on(on, limits, connections=connections)
     await store.open()
     try:
         yield store
@@ -62,5 +88,5 @@ def limited(**changes: Any) -> pytest.MarkDecorator:
 @pytest_asyncio.fixture
 async def store(database: Database, limits: Limits) -> AsyncIterator[Store[Any]]:
     """An open store on `database`."""
-    async with opened(database.target, limits, connections=3) as each:
+    async with opened(database, limits, connections=3) as each:
         yield each

@@ -65,7 +65,7 @@ async def built(database: Database, lines: list[Line]) -> dict[str, HealthCheckT
     builder = TaskBuilder(server_zone="UTC", report=lambda *anomaly: anomalies.append(anomaly))
     for line in lines:
         await insert(database, line)
-    async with opened(database.target) as store, store.session() as session:
+    async with opened(database) as store, store.session() as session:
         loaded = await session.load([line["rows"]["monitor"]["id"] for line in lines])
     tasks = {}
     for line in lines:

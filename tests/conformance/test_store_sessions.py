@@ -14,7 +14,7 @@ from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.stores import Loaded, MonitorStore, store_for
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.targets import DatabaseTarget
-from tests.conformance.conftest import DIALECTS, SQL_DIALECTS, limited, opened
+from tests.conformance.conftest import DIALECTS, SQL_DIALECTS, limited, opened, store_on
 from tests.kit.databases import Database, SqlDatabase
 from tests.kit.fault_proxy import FaultProxy, fault_proxy
 from tests.kit.processes import free_port
@@ -89,7 +89,7 @@ async def test_a_cancelled_read_costs_nobody_else(database: Database, store: Mon
 
 
 async def test_ping_answers_while_the_store_is_open_and_only_then(database: Database) -> None:
-    store = store_for(database.target, connections=1)
+    store = store_on(database, connections=1)
     with pytest.raises(StoreUnavailableError, match="not open"):
         await store.ping()
     await store.open()
