@@ -186,6 +186,7 @@ class Fences:
             claim = (f"{token:.17g}", ((each, view.now_ms - float(LONG_AGO_MS)),))
             self._refused(sid, invariant, who, ((each, Outcome.LOST),), "hand_off", *claim, ((each, 20),))
             self._refused(sid, invariant, who, 0, "drop", *claim, (each,))
+            self._refused(sid, invariant, who, 0, "reschedule", *claim, ((each, 20),))
             self._refused(sid, invariant, who, 0, "give_back", *claim)
             self._refused(sid, invariant, who, 0, "postpone", *claim)
 

@@ -40,6 +40,10 @@ GUARDS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
         ("I3", "token expiry", NOT_ENDED, "scores[i]"),
         ("late", "late cleanup", "redis.call('ZREM', LATE, unpack(ours))", ""),
     ),
+    "reschedule": (
+        ("I2", "token comparison", HELD, "scores[i]"),
+        ("I3", "token expiry", NOT_ENDED, "scores[i]"),
+    ),
     "give_back": (
         ("I2", "token comparison", HELD, "scores[i]"),
         ("I3", "token expiry", NOT_ENDED, "scores[i]"),
