@@ -1,30 +1,36 @@
-# `make demo` shows it running, `make test` proves it. Works with GNU make 3.81 (macOS).
+# `make help` lists the targets. Works with GNU make 3.81 (macOS).
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 UV     := $(BIN)/uv pip
 SECONDS_OF_DEMO ?= 30
-# Said once, before minutes of silence on a slow network.
+# Installing may take minutes without output on a slow network.
 say_installing = echo "Installing $(1) into $(VENV); the first time takes a while ..."
 MINUTES ?= 30
-# Most tests wait. Servers that are given by URL are not shared between processes.
+# Most tests wait. Processes do not share servers that are given by URL.
 TEST_PROCESSES ?= $(if $(TEST_REDIS_URL)$(POSTGRES_URL)$(MYSQL_URL)$(MONGODB_URL),0,2)
 
 .PHONY: help setup demo test lint types unit others faults containers chaos bench audit release-check ci-servers lock clean
 
 help:
-	@echo "make demo        run two replicas against embedded servers for $(SECONDS_OF_DEMO) seconds"
-	@echo "make test        install what the tests need and run all of them, with the linters"
-	@echo "make setup       only make $(VENV) with the program in it"
-	@echo "make lint|types|unit   a part of make test"
-	@echo "make faults      the short form of make chaos, as a test of three minutes"
-	@echo "make chaos       break everything around real replicas for MINUTES=$(MINUTES) (CHAOS='--seed 7 --json FILE')"
-	@echo "make containers  the stack of docker-compose.yml as a test, in the Docker that answers, or as root on Debian 12 in its own"
-	@echo "make bench       measure each row of docs/performance.md (BENCH='throughput --rounds 5 --json FILE'; --list)"
-	@echo "make audit       look the locked packages up in the list of known vulnerabilities"
-	@echo "make release-check  build what a release holds, install it elsewhere, run it, and compare the versions"
-	@echo "make lock        resolve requirements/*.txt anew"
-	@echo "make clean       remove $(VENV) and caches"
+	@echo "Try it"
+	@echo "  make demo           run two replicas on embedded servers for $(SECONDS_OF_DEMO) seconds"
+	@echo "Develop"
+	@echo "  make setup          install the program into $(VENV)"
+	@echo "  make lock           update requirements/*.txt"
+	@echo "  make clean          remove $(VENV) and caches"
+	@echo "Test"
+	@echo "  make test           run linters, type checks and all tests"
+	@echo "  make lint|types|unit|faults   run one part of it"
+	@echo "  make chaos          inject faults around real replicas for MINUTES=$(MINUTES) (CHAOS='--seed 7 --json FILE')"
+	@echo "  make containers     test the image and docker-compose.yml in Docker (on Debian 12 as root: in a Docker of its own)"
+	@echo "Measure"
+	@echo "  make bench          measure the rows of docs/performance.md (BENCH='throughput --rounds 5 --json FILE'; --list)"
+	@echo "Release"
+	@echo "  make audit          look up known vulnerabilities of the locked packages"
+	@echo "  make release-check  build, install and run a release, and compare its versions"
+	@echo "CI"
+	@echo "  make ci-servers     install the servers that the tests use"
 
 setup: $(VENV)/.setup
 
@@ -70,7 +76,7 @@ others: $(VENV)/.dev
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --ignore=tests/chaos/test_short.py \
 	  --ignore=tests/containers --cov --cov-report=term
 
-# Judged by the time that things take: not beside the other tests.
+# Its results depend on timing: do not run other tests beside it.
 faults: $(VENV)/.dev
 	$(BIN)/pytest tests/chaos/test_short.py
 
@@ -86,7 +92,7 @@ bench: $(VENV)/.dev
 ci-servers:
 	deploy/ci-servers.sh
 
-# A venv of its own: what pip-audit needs must not decide what is locked for the tests.
+# A venv of its own: the requirements of pip-audit must not constrain the locked packages.
 $(VENV)/audit/.done: $(VENV)/.uv requirements/audit.txt
 	@$(PYTHON) -m venv --without-pip $(VENV)/audit
 	@$(UV) install --quiet --python $(VENV)/audit/bin/python --require-hashes -r requirements/audit.txt
@@ -98,7 +104,7 @@ audit: $(VENV)/audit/.done
 release-check: $(VENV)/.dev
 	@$(BIN)/python deploy/release_check.py
 
-# uv writes hashes only; the address of the index it asked is never recorded.
+# uv writes hashes only, and not the address of the index.
 LOCK := $(UV) compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header
 lock: $(VENV)/.uv
 	$(LOCK) requirements/uv.in -o requirements/uv.txt

@@ -1,6 +1,6 @@
-"""Logs: `configure` sets up structlog once per process; `Redaction` keeps secrets out of every line.
+"""Logs: `configure` sets up structlog once per process; `Redaction` masks secrets in every line.
 
-`unblock_stderr` keeps a stderr that does not flow from holding up the process; `drain` waits for it within bounds.
+`unblock_stderr` makes writes to stderr return at once; `drain` waits, with a limit, until they are written.
 """
 
 from peekaping_producer.logs.redaction import Redaction

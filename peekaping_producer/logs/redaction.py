@@ -1,4 +1,4 @@
-"""Keeping secrets out of log lines: by their value anywhere, by the name they go under, and in URLs."""
+"""Masks secrets in log lines: by their value, by the name of a field, and in URLs."""
 
 import json
 import re
@@ -12,8 +12,7 @@ from structlog.typing import EventDict, WrappedLogger
 
 MASK = "***"
 SHORTEST = 3
-"""A secret shorter than this is masked by name only: put in for "a" or "42" wherever they stand, the mask would garble
-every line, and show where the letters of the secret are."""
+"""Shorter secrets are masked by name only: a mask for every "a" or "42" would garble lines, and reveal the secret."""
 _DEEPEST = 8
 
 # `token` alone is a claim's token, a number that the logs may show.
@@ -28,14 +27,14 @@ _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 class Redaction:
-    """A structlog processor. What it returns holds only texts, numbers, booleans, None, and dicts and lists of them,
-    so that no renderer calls a `repr` afterwards.
+    """A structlog processor. It returns only texts, numbers, booleans, None, and dicts and lists of these, so that no
+    renderer calls `repr` afterwards.
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
         spellings = {each for secret in secrets if len(secret) >= SHORTEST for each in _spellings(secret)}
         longest_first = sorted(spellings, key=lambda each: (-len(each), each))
-        # In any case: percent-encoding may be written %2F or %2f, and libraries lower what they take for host names.
+        # Regardless of case: %2F may be written %2f, and libraries convert host names to lower case.
         pattern = "|".join(map(re.escape, longest_first))
         self._secrets = re.compile(pattern, re.IGNORECASE) if pattern else None
 
@@ -62,7 +61,7 @@ class Redaction:
             text = _text_of(value, str)
             if self.text(text) != text:
                 return MASK
-            return value if text[-1].isdigit() else text  # JSON knows no NaN, and Python shows no endless integer
+            return value if text[-1].isdigit() else text  # JSON has no NaN, and Python refuses to print huge integers
         if depth == _DEEPEST:
             return "…"
         if isinstance(value, msgspec.Struct):
@@ -75,7 +74,7 @@ class Redaction:
 
 
 def _text_of(value: object, how: Callable[[object], str]) -> str:
-    """A log line must not fail because something in it cannot be shown."""
+    """The text of a value, or its type if `how` fails."""
     try:
         return how(value)
     except Exception:
@@ -88,7 +87,7 @@ def _is_secret_name(name: str) -> bool:
 
 
 def _spellings(secret: str) -> set[str]:
-    """How a secret may look in a line: as it is, percent-encoded, or escaped by repr or JSON."""
+    """The forms of a secret in a line: as it is, percent-encoded, and escaped by repr or JSON."""
     encoded = {quote(secret), quote(secret, safe=""), quote_plus(secret)}
     escaped = {repr(secret)[1:-1], json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
     return {secret} | encoded | escaped

@@ -1,7 +1,7 @@
-"""structlog set up once per process; every line goes through `Redaction` before it is rendered.
+"""The set-up of structlog; every line passes `Redaction` before it is rendered.
 
-A line holds timestamp (ISO 8601, UTC, ms), level, service, event (a dotted name), message (a sentence) and what is
-bound. Lines go to stderr, as those of Peekaping's Go services (zap's default) do.
+A line contains timestamp (ISO 8601, UTC, ms), level, service, event (a dotted name), message (a sentence) and other
+fields. Lines go to stderr, as in Peekaping's Go services (zap's default).
 """
 
 import contextlib
@@ -28,7 +28,7 @@ LEVELS = {
     "warn": logging.WARNING,
     "warning": logging.WARNING,
     "error": logging.ERROR,
-    # zap's three highest: nothing here is logged above critical.
+    # zap's three highest levels; the highest one here is critical.
     "dpanic": logging.CRITICAL,
     "panic": logging.CRITICAL,
     "fatal": logging.CRITICAL,
@@ -45,8 +45,8 @@ def configure(
 ) -> None:
     """Log from `level` up (a key of LEVELS) to `stream` (stderr): colored lines in dev, JSON lines in prod and test.
 
-    `secrets` are texts that no line may hold. Also takes over what libraries log (from warning up), Python's warnings,
-    and exceptions that nobody caught.
+    `secrets` are the texts to mask. Also logs what libraries log (from warning up), Python's warnings, and uncaught
+    exceptions.
     """
     stream = sys.stderr if stream is None else stream
     structlog.configure(
@@ -57,19 +57,19 @@ def configure(
             Redaction(secrets),
             _head(service),
             *(
-                (_printable_exception, _for_the_eye(stream))
+                (_printable_exception, _console_renderer(stream))
                 if mode == "dev"
                 else (processors.JSONRenderer(serializer=json.dumps),)
             ),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=lambda *_: _Lines(stream),
-        # A cached logger keeps the configuration it was first used with; tests change it.
+        # A cached logger keeps its first configuration, and tests change it.
         cache_logger_on_first_use=mode != "test",
     )
     logging.basicConfig(handlers=[_Libraries()], level=max(logging.WARNING, LEVELS[level]), force=True)
     logging.captureWarnings(True)
-    logging.raiseExceptions = False  # the standard module's own complaints go around everything here
+    logging.raiseExceptions = False  # errors of the standard module would bypass all of this
     sys.excepthook = _uncaught
     sys.unraisablehook = _unraisable
     threading.excepthook = _uncaught_in_thread
@@ -78,7 +78,7 @@ def configure(
 
 
 class _Lines:
-    """Writes finished lines. A stream that is closed or full loses them: that must not stop the work."""
+    """Writes rendered lines. A closed or full stream loses them, since a log must not stop the work."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -93,18 +93,16 @@ class _Lines:
 
 
 class _Libraries(logging.Handler):
-    """What a library logs by the standard module, as a line of ours: event `library.<package>`."""
+    """Logs the records of libraries through structlog, as event `library.<package>`."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Log the record anew."""
+        """Log the record through structlog."""
         try:
             text = record.getMessage()
-        except Exception:  # the library's arguments do not fit its format
+        except Exception:  # the record's arguments do not fit its format
             text = str(record.msg)
         package = record.name.partition(".")[0]
-        level = min(
-            max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL
-        )  # structlog knows no levels between
+        level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)  # structlog has no levels between
         structlog.stdlib.get_logger().log(
             level, f"library.{package}", message=text, logger=record.name, exc_info=record.exc_info
         )
@@ -112,7 +110,7 @@ class _Libraries(logging.Handler):
 
 def _head(service: str) -> Processor:
     def head(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        """What every line begins with, in this order."""
+        """Put the fields that every line has first, in this order."""
         timestamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         level = event.pop("level")
         first = {"timestamp": timestamp, "level": level, "service": service, "event": event.pop("event")}
@@ -123,8 +121,8 @@ def _head(service: str) -> Processor:
     return head
 
 
-def _for_the_eye(stream: TextIO) -> dev.ConsoleRenderer:
-    """Lines with colors where they are wanted. A text from outside cannot forge a line or move the cursor."""
+def _console_renderer(stream: TextIO) -> dev.ConsoleRenderer:
+    """The renderer for terminals. Control characters in values cannot forge a line or move the cursor."""
     colors = wants_colors(stream)
     dim, bright, cyan, reset = (dev.DIM, dev.BRIGHT, dev.CYAN, dev.RESET_ALL) if colors else ("", "", "", "")
     levels = dev.ConsoleRenderer.get_default_level_styles(colors=colors)
@@ -141,13 +139,13 @@ def _for_the_eye(stream: TextIO) -> dev.ConsoleRenderer:
             dev.Column("", dev.KeyValueColumnFormatter(cyan, "", reset, _printable)),
         ],
         sort_keys=False,
-        # Tracebacks are text by now; structlog's own ones would show local variables.
+        # Tracebacks are rendered already; structlog's rich ones would show local variables.
         exception_formatter=dev.plain_traceback,
     )
 
 
 def wants_colors(stream: TextIO) -> bool:
-    """Whether lines have colors: never with NO_COLOR, always with FORCE_COLOR, else on a terminal that can."""
+    """Whether output has colors: never with NO_COLOR, always with FORCE_COLOR, otherwise on a terminal."""
     if os.environ.get("NO_COLOR"):
         return False
     return bool(os.environ.get("FORCE_COLOR")) or (stream.isatty() and os.environ.get("TERM") != "dumb")
@@ -159,7 +157,7 @@ def _printable(value: object) -> str:
 
 
 def _printable_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """The one field that keeps its lines."""
+    """Escape the lines of a traceback one by one: it is the only field with several lines."""
     if "exception" in event:
         event["exception"] = "\n".join(map(_printable, str(event["exception"]).split("\n")))
     return event
@@ -170,7 +168,7 @@ def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackT
         sys.__excepthook__(kind, error, trace)
         return
     structlog.stdlib.get_logger().critical(
-        "process.uncaught", message="An exception that nobody caught.", exc_info=(kind, error, trace)
+        "process.uncaught", message="Uncaught exception.", exc_info=(kind, error, trace)
     )
 
 
@@ -180,7 +178,7 @@ def _uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
 
 
 def _unraisable(args: "sys.UnraisableHookArgs") -> None:
-    """An exception in a destructor or the like, which Python prints and ignores."""
+    """Log an exception that Python would print and ignore, such as one in a destructor."""
     error = args.exc_value if args.exc_value is not None else args.exc_type()
     structlog.stdlib.get_logger().error(
         "process.unraisable",
@@ -192,7 +190,7 @@ def _unraisable(args: "sys.UnraisableHookArgs") -> None:
 def _dropped(lines: int, seconds: float) -> None:
     structlog.stdlib.get_logger().warning(
         "logs.dropped",
-        message="Log lines were dropped: they could not be written for a while, or came faster than they were read.",
+        message="Log lines were dropped: stderr was blocked, or read too slowly.",
         count=lines,
         for_s=round(seconds, 1),
     )

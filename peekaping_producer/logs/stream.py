@@ -1,7 +1,7 @@
-"""A stderr that never blocks and never fails.
+"""A stderr that never blocks and never raises.
 
-stderr may be a pipe that nothing reads, a full disk, a terminal that Ctrl-S froze: writing to it then waits without
-end, or raises. The event loop must do neither, so a thread writes, and lines wait for it in a queue with a bound.
+A write to stderr blocks or raises if it is a pipe that nothing reads, a full disk, or a terminal frozen by Ctrl-S.
+Neither may happen in the event loop, so a thread writes the lines of a bounded queue.
 """
 
 import atexit
@@ -26,11 +26,11 @@ _LOOK_AGAIN_AFTER_MS = 1000
 
 
 class QueuedStream(io.TextIOBase):
-    """A text stream over a copy of `descriptor` whose `write` queues; lines keep their order.
+    """A text stream over a copy of `descriptor` whose `write` only queues; lines keep their order.
 
-    Where the queue is full the oldest lines give way, since the newest are those that explain how things are. What is
-    dropped, or cannot be written, is counted, and `on_dropped(lines, seconds)` is called when it flows again.
-    Any thread may write, and a destructor that runs in the middle of a write may do so too.
+    A full queue drops its oldest lines. Dropped lines, and those that cannot be written, are counted, and
+    `on_dropped(lines, seconds)` is called when writing works again. Any thread may write, and so may a destructor that
+    runs during a write.
     """
 
     encoding = "utf-8"
@@ -46,7 +46,7 @@ class QueuedStream(io.TextIOBase):
         self.on_dropped: Callable[[int, float], None] = lambda _lines, _seconds: None
         self.dropped_lines = 0
         """Since the start."""
-        # A copy, for the number may come to mean another file if it is closed.
+        # A copy: the number may be reused for another file.
         self._descriptor = os.dup(descriptor)
         self._most_bytes = most_bytes
         self._clock = clock
@@ -58,12 +58,12 @@ class QueuedStream(io.TextIOBase):
         self._dropped = 0
         self._dropping_since = 0.0
         self._reported_at = -math.inf
-        # Reentrant: a destructor may log while this thread holds it.
+        # Reentrant: a destructor may log while this thread holds the lock.
         self._changed = threading.Condition(threading.RLock())
         threading.Thread(target=self._work, name="log-writer", daemon=True).start()
 
     def write(self, text: str) -> int:
-        """Queue `text` up to its last newline; what follows waits for the rest of its line."""
+        """Queue `text` up to its last newline, and keep the rest until its line is complete."""
         with self._changed:
             lines, newline, self._partial = (self._partial + text).rpartition("\n")
             if newline:
@@ -78,18 +78,18 @@ class QueuedStream(io.TextIOBase):
         return True
 
     def fileno(self) -> int:
-        """The descriptor that is written to."""
+        """The descriptor of the file."""
         return self._descriptor
 
     def isatty(self) -> bool:
-        """Whether it is a terminal."""
+        """Whether the file is a terminal."""
         return os.isatty(self._descriptor)
 
     def flush(self) -> None:
         """Do nothing: see `drain`."""
 
     def drain(self, within_s: float = DRAIN_WITHIN_S) -> bool:
-        """Wait until everything is written, for at most `within_s` seconds; whether it is."""
+        """Wait at most `within_s` seconds until everything is written; returns whether it is."""
         with self._changed:
             if self._partial:
                 self.write("\n")
@@ -112,7 +112,7 @@ class QueuedStream(io.TextIOBase):
         self._size -= len(entry)
 
     def _work(self) -> None:
-        # A terminal stops background processes that write to it by SIGTTOU, unless the writing thread blocks it.
+        # SIGTTOU stops background processes that write to a terminal, unless the writing thread blocks it.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         while True:
             with self._changed:
@@ -130,18 +130,18 @@ class QueuedStream(io.TextIOBase):
             self._report()
 
     def _report(self) -> None:
-        """Report what was dropped once all that waited is written, or now and then where a reader stays too slow."""
+        """Report dropped lines when the queue is empty, or every 30 s while the reader is too slow."""
         now = self._clock()
         with self._changed:
             if not self._dropped or (self._entries and now - self._reported_at < REPORT_AFTER_S):
                 return
             dropped, self._dropped = self._dropped, 0
             self._reported_at = now
-        with suppress(Exception):  # without this thread there would be no more lines
+        with suppress(Exception):  # an error must not end this thread
             self.on_dropped(dropped, now - self._dropping_since)
 
     def _write(self, entry: bytes) -> bool:
-        """Write all of `entry`, however long that takes; False where it cannot be written."""
+        """Write all of `entry`, without a time limit; returns False if it cannot be written."""
         left = memoryview(b"\n" + entry if self._torn else entry)
         try:
             while left:
@@ -159,18 +159,18 @@ class QueuedStream(io.TextIOBase):
 
 
 def unblock_stderr() -> None:
-    """Let a QueuedStream take the place of this process's stderr; it is drained when the process exits.
+    """Replace this process's stderr by a QueuedStream that is drained at exit, unless it was replaced already.
 
-    Also gives the numbers 0 to 2 a file where one is closed: the next socket would get that number, and whatever is
-    printed would go into it. Changes nothing where stderr was replaced already.
+    Also opens /dev/null for closed descriptors from 0 to 2: the next socket would get such a number, and printed text
+    would go into it.
     """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
+            os.open(os.devnull, os.O_RDWR)  # uses the lowest free number
     if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the length of the process
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - open until the process ends
     if sys.stderr is sys.__stderr__:
         with suppress(OSError, RuntimeError):  # no more descriptors, no more threads
             sys.stderr = stream = QueuedStream(_STDERR)
@@ -178,10 +178,10 @@ def unblock_stderr() -> None:
 
 
 def drain(within_s: float = DRAIN_WITHIN_S) -> bool:
-    """Wait for at most `within_s` seconds until what was logged is written; whether it is."""
+    """Wait at most `within_s` seconds until all log lines are written; returns whether they are."""
     return sys.stderr.drain(within_s) if isinstance(sys.stderr, QueuedStream) else True
 
 
 def dropped_lines() -> int:
-    """How many lines this process has lost so far."""
+    """The number of lines that this process has dropped."""
     return sys.stderr.dropped_lines if isinstance(sys.stderr, QueuedStream) else 0

@@ -1,4 +1,4 @@
-"""A stderr that does not flow: nothing waits for it, what is lost is counted, and the rest keeps its order."""
+"""A stderr that blocks or fails: no write waits, dropped lines are counted, and the others keep their order."""
 
 import fcntl
 import os
@@ -29,7 +29,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 class Pipe:
-    """A small pipe, and what was read from it."""
+    """A small pipe and its reader."""
 
     def __init__(self) -> None:
         self.reader, self.writer = os.pipe()
@@ -42,7 +42,7 @@ class Pipe:
         return stream
 
     def read_all(self, stream: QueuedStream) -> list[str]:
-        """Every line that comes once somebody reads."""
+        """All lines, read until the stream is drained."""
         got = bytearray()
         os.set_blocking(self.reader, False)
         while not stream.drain(0.01):
@@ -67,7 +67,7 @@ def pipe() -> Iterator[Pipe]:
             os.close(descriptor)
 
 
-def test_lines_come_whole_and_in_their_order(pipe: Pipe) -> None:
+def test_lines_arrive_whole_and_in_order(pipe: Pipe) -> None:
     stream = pipe.stream()
     for number in range(1000):
         print("line", number, file=stream)
@@ -75,7 +75,7 @@ def test_lines_come_whole_and_in_their_order(pipe: Pipe) -> None:
     assert pipe.dropped == []
 
 
-def test_a_pipe_that_nobody_reads_holds_nobody_up_and_what_is_dropped_is_counted(pipe: Pipe) -> None:
+def test_writes_to_a_pipe_without_reader_return_at_once_and_drops_are_counted(pipe: Pipe) -> None:
     stream = pipe.stream(most_bytes=10_000)
     stream.write(f"{0:99}\n")
     assert stream.drain(30)
@@ -86,15 +86,15 @@ def test_a_pipe_that_nobody_reads_holds_nobody_up_and_what_is_dropped_is_counted
     assert not stream.drain(0.05)
     lines = [int(line) for line in pipe.read_all(stream)]
     assert lines == sorted(lines)
-    assert lines[0] == 0, "what was in the pipe already"
+    assert lines[0] == 0, "the line that was in the pipe before"
     assert lines[-90:] == list(range(19_910, 20_000)), "the newest are kept"
     assert sum(count for count, _ in pipe.dropped) == 20_000 - len(lines)
     assert stream.dropped_lines == 20_000 - len(lines)
-    assert len(pipe.dropped) <= 2, "once it flows, and once where the writer was still starting"
+    assert len(pipe.dropped) <= 2, "once at the end, and possibly once while the writer started"
     assert 0 <= pipe.dropped[0][1] < 60
 
 
-def test_it_flows_again_as_if_nothing_had_been(pipe: Pipe) -> None:
+def test_a_queue_that_was_full_works_again(pipe: Pipe) -> None:
     stream = pipe.stream(most_bytes=1000)
     for _ in range(2):
         for number in range(500):
@@ -114,7 +114,7 @@ def test_one_line_longer_than_the_queue_is_kept(pipe: Pipe) -> None:
 
 
 @pytest.mark.parametrize("close", ["reader", "nothing"])
-def test_a_file_that_refuses_raises_nowhere(pipe: Pipe, close: str) -> None:
+def test_a_file_that_cannot_be_written_raises_nothing(pipe: Pipe, close: str) -> None:
     if close == "reader":
         os.close(pipe.reader)
         stream = pipe.stream()
@@ -123,11 +123,11 @@ def test_a_file_that_refuses_raises_nowhere(pipe: Pipe, close: str) -> None:
             stream = QueuedStream(full.fileno())
     for _ in range(100):
         stream.write("line\n")
-    assert stream.drain(30), "they are lost, and nothing waits for them"
+    assert stream.drain(30), "they are dropped, and drain does not wait for them"
 
 
-def test_a_disk_that_has_room_again(tmp_path: Path) -> None:
-    """A limit of the file's size stands for a full disk; a torn line does not spoil the next."""
+def test_a_full_disk_that_has_room_again(tmp_path: Path) -> None:
+    """A limit of the file's size simulates a full disk; an incomplete line does not garble the next."""
     script = """
 import resource, signal, sys
 from peekaping_producer.logs.stream import QueuedStream
@@ -147,17 +147,17 @@ assert stream.drain(30)
     assert out.read_text().splitlines() == ["line 0 ...", "line 1 ...", "lin", "room", "dropped 3"]
 
 
-def test_a_number_that_is_closed_and_used_again_gets_no_line(pipe: Pipe, tmp_path: Path) -> None:
+def test_a_descriptor_that_is_closed_and_reused_gets_no_line(pipe: Pipe, tmp_path: Path) -> None:
     stream = pipe.stream()
     os.close(pipe.writer)
     other = os.open(tmp_path / "other", os.O_CREAT | os.O_RDWR)
-    assert other == pipe.writer, "the test means the same number"
+    assert other == pipe.writer, "the test requires the same number"
     stream.write("line\n")
     assert pipe.read_all(stream) == ["line"]
     assert os.read(other, 100) == b""
 
 
-def test_a_file_that_another_process_made_non_blocking_loses_nothing(pipe: Pipe) -> None:
+def test_a_non_blocking_file_loses_no_line(pipe: Pipe) -> None:
     os.set_blocking(pipe.writer, False)
     stream = pipe.stream()
     for number in range(1000):
@@ -166,7 +166,7 @@ def test_a_file_that_another_process_made_non_blocking_loses_nothing(pipe: Pipe)
     assert len(pipe.read_all(stream)) == 1000
 
 
-def test_threads_do_not_tear_each_others_lines(pipe: Pipe) -> None:
+def test_lines_of_several_threads_are_not_mixed(pipe: Pipe) -> None:
     stream = pipe.stream()
     threads = [threading.Thread(target=lambda: [stream.write("x" * 200 + "\n") for _ in range(200)]) for _ in range(8)]
     for thread in threads:
@@ -176,11 +176,11 @@ def test_threads_do_not_tear_each_others_lines(pipe: Pipe) -> None:
     assert set(pipe.read_all(stream)) == {"x" * 200}
 
 
-def test_a_destructor_that_logs_in_the_middle_of_a_write_hangs_nobody(pipe: Pipe) -> None:
+def test_a_destructor_that_logs_during_a_write_does_not_deadlock(pipe: Pipe) -> None:
     stream = pipe.stream()
 
     def write() -> None:
-        with stream._changed:  # where a collection may happen
+        with stream._changed:  # the garbage collector may run here
             stream.write("from a destructor\n")
 
     thread = threading.Thread(target=write, daemon=True)
@@ -190,14 +190,14 @@ def test_a_destructor_that_logs_in_the_middle_of_a_write_hangs_nobody(pipe: Pipe
     assert pipe.read_all(stream) == ["from a destructor"]
 
 
-def test_what_cannot_be_encoded_is_escaped_and_a_line_without_end_is_written_at_the_end(pipe: Pipe) -> None:
+def test_unencodable_text_is_escaped_and_an_incomplete_line_is_written_by_drain(pipe: Pipe) -> None:
     stream = pipe.stream()
     stream.write("\udc80é\nhalf")
     stream.write(" a line")
     assert pipe.read_all(stream) == ["\\udc80é", "half a line"]
 
 
-def test_a_report_that_fails_ends_no_writer(pipe: Pipe) -> None:
+def test_an_error_in_on_dropped_does_not_end_the_writer(pipe: Pipe) -> None:
     stream = pipe.stream(most_bytes=1000)
 
     def fail(_lines: int, _seconds: float) -> None:
@@ -224,7 +224,7 @@ log = structlog.get_logger()
 
 
 def run(script: str, **options: object) -> int:
-    """The exit code of a Python program; negative where a signal ended or stopped it."""
+    """The exit code of a Python program; negative if a signal ended or stopped it."""
     process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, **options)  # type: ignore[call-overload]
     try:
         give_up_at = time.monotonic() + 30
@@ -236,7 +236,7 @@ def run(script: str, **options: object) -> int:
                 process.returncode = os.waitstatus_to_exitcode(status)
                 return int(process.returncode)
             time.sleep(0.01)
-        raise AssertionError("it hangs")
+        raise AssertionError("the program did not end within 30 s")
     finally:
         if process.returncode is None:
             process.kill()
@@ -246,7 +246,7 @@ def run(script: str, **options: object) -> int:
 FLOOD = LOGS + "for number in range(2000): log.info('a.b', number=number)\n"
 
 
-def test_an_exit_waits_for_a_reader_for_a_second_at_most(pipe: Pipe) -> None:
+def test_an_exit_waits_at_most_a_second_for_a_reader(pipe: Pipe) -> None:
     began_at = time.monotonic()
     assert run(FLOOD + "sys.exit(7)", stderr=pipe.writer) == 7
     assert time.monotonic() - began_at < 20
@@ -261,8 +261,8 @@ def test_the_last_lines_before_an_exit_arrive(tmp_path: Path) -> None:
     assert "process.uncaught" in lines[-1]
 
 
-def test_whatever_prints_to_stderr_waits_for_nobody(pipe: Pipe) -> None:
-    """Python's own complaints: of destructors, of the logging module, of threads, and plain prints."""
+def test_all_that_writes_to_stderr_returns_at_once(pipe: Pipe) -> None:
+    """Errors in destructors, in the logging module and in threads, warnings, and prints."""
     script = LOGS + (
         "import logging, threading, warnings\n"
         "class Bad:\n    def __del__(self): raise ValueError\n"
@@ -285,7 +285,7 @@ def test_a_stderr_that_is_closed_or_full_changes_no_exit_code(closed: str, tmp_p
     assert ended.returncode == 2
 
 
-def test_a_closed_stderr_is_no_number_for_a_socket(tmp_path: Path) -> None:
+def test_a_socket_does_not_get_the_descriptor_of_a_closed_stderr(tmp_path: Path) -> None:
     script = LOGS + "import socket; s = socket.socket(); sys.exit(0 if s.fileno() > 2 else 1)"
     assert run(f"import os; os.close(0); os.close(1); os.close(2)\n{script}", stderr=subprocess.DEVNULL) == 0
 
@@ -298,13 +298,13 @@ def terminal() -> Iterator[tuple[int, int]]:
     os.close(theirs)
 
 
-def test_a_terminal_that_ctrl_s_froze_holds_nobody_up(terminal: tuple[int, int]) -> None:
+def test_a_terminal_frozen_by_ctrl_s_blocks_nothing(terminal: tuple[int, int]) -> None:
     _, theirs = terminal
     termios.tcflow(theirs, termios.TCOOFF)
     assert run(FLOOD + "sys.exit(7)", stderr=theirs) == 7
 
 
-def test_a_terminal_that_stops_background_processes_stops_us_not(terminal: tuple[int, int]) -> None:
+def test_a_terminal_with_tostop_does_not_stop_a_background_process(terminal: tuple[int, int]) -> None:
     ours, theirs = terminal
     attributes = termios.tcgetattr(theirs)
     attributes[3] |= termios.TOSTOP
@@ -360,7 +360,7 @@ def test_a_fifo_whose_reader_comes_and_goes(tmp_path: Path) -> None:
 
 
 def test_signals_are_not_delivered_to_the_writer(pipe: Pipe) -> None:
-    """A blocked write in it would otherwise be where SIGTERM ends up, and nobody would hear of it."""
+    """SIGTERM could otherwise be delivered to a thread that is blocked in a write."""
     script = FLOOD + (
         "import signal, os\n"
         "signal.signal(signal.SIGTERM, lambda *_: os._exit(5))\n"
@@ -371,10 +371,10 @@ def test_signals_are_not_delivered_to_the_writer(pipe: Pipe) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stdout", "said"), [("/dev/full", b"cannot write to stdout: No space left on device"), ("", b"")]
+    ("stdout", "problem"), [("/dev/full", b"cannot write to stdout: No space left on device"), ("", b"")]
 )
-def test_a_stdout_that_cannot_be_written_is_one_line(stdout: str, said: bytes, tmp_path: Path) -> None:
-    """The other: a pipe whose reader is gone, which is no news."""
+def test_a_stdout_that_cannot_be_written_is_one_line(stdout: str, problem: bytes, tmp_path: Path) -> None:
+    """Without a path stdout is a pipe whose reader has closed, which needs no message."""
     reader, writer = os.pipe()
     os.close(reader)
     with open(stdout or os.dup(writer), "wb") as out:
@@ -395,5 +395,5 @@ def test_a_stdout_that_cannot_be_written_is_one_line(stdout: str, said: bytes, t
         )
     assert ended.returncode == 1
     assert b"Traceback" not in ended.stderr
-    assert said in ended.stderr
+    assert problem in ended.stderr
     assert b"Exception ignored" not in ended.stderr

@@ -1,4 +1,4 @@
-"""Log lines: their shape, what libraries log, and that no secret is in any of them."""
+"""Log lines: their fields, the lines of libraries, and the masks of secrets."""
 
 import asyncio
 import io
@@ -28,8 +28,8 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    """Leave the process's logging as it was."""
+def restored() -> Iterator[None]:
+    """Restore the logging of the process."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
@@ -50,7 +50,7 @@ def configured(
     secrets: tuple[str, ...] = (),
     stream: io.StringIO | None = None,
 ) -> tuple[Any, io.StringIO]:
-    """A logger made after the configuration, so that no cached one is used, and where its lines go."""
+    """A logger that is made after the configuration, so that none is cached, and its stream."""
     stream = stream or io.StringIO()
     logs.configure(mode, level, "svc", secrets, stream=stream)
     return structlog.stdlib.get_logger(), stream
@@ -118,7 +118,7 @@ def test_the_environment_decides_about_colors(
         assert ("\x1b[" in stream.getvalue()) == colored
 
 
-def test_dev_lines_are_coloured_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dev_lines_are_colored_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
@@ -131,7 +131,7 @@ def test_dev_lines_are_coloured_on_a_terminal_only(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_text_from_outside_stays_on_its_line(mode: Literal["dev", "prod", "test"]) -> None:
+def test_control_characters_in_values_stay_escaped_on_one_line(mode: Literal["dev", "prod", "test"]) -> None:
     log, stream = configured(mode)
     log.info("a.b", message="one\ntwo\x1b[2J", name="three\nfour")
     assert stream.getvalue().count("\n") == 1
@@ -139,7 +139,7 @@ def test_a_text_from_outside_stays_on_its_line(mode: Literal["dev", "prod", "tes
 
 
 @pytest.mark.parametrize(
-    ("level", "said"),
+    ("level", "logged"),
     [
         ("debug", ["debug", "info", "warning", "error", "critical"]),
         ("warn", ["warning", "error", "critical"]),
@@ -148,11 +148,11 @@ def test_a_text_from_outside_stays_on_its_line(mode: Literal["dev", "prod", "tes
         ("fatal", ["critical"]),
     ],
 )
-def test_levels(level: str, said: list[str]) -> None:
+def test_levels(level: str, logged: list[str]) -> None:
     log, stream = configured(level=level)
     for name in ("debug", "info", "warning", "error", "critical"):
         getattr(log, name)("a.b")
-    assert [line["level"] for line in lines(stream)] == said
+    assert [line["level"] for line in lines(stream)] == logged
 
 
 def test_default_stream_is_stderr(capsys: pytest.CaptureFixture[str]) -> None:
@@ -164,7 +164,7 @@ def test_default_stream_is_stderr(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError(), OSError(28, "No space left on device"), ValueError("closed")])
-def test_a_line_that_cannot_be_written_stops_nobody(error: Exception) -> None:
+def test_a_line_that_cannot_be_written_raises_nothing(error: Exception) -> None:
     class Broken(io.StringIO):
         def write(self, _text: str) -> int:
             raise error
@@ -176,16 +176,16 @@ def test_a_line_that_cannot_be_written_stops_nobody(error: Exception) -> None:
 # Libraries and exceptions
 
 
-def test_libraries_come_through_from_warning_up() -> None:
+def test_libraries_are_logged_from_warning_up() -> None:
     _, stream = configured()
     logging.getLogger("aiohttp.server").info("no")
     logging.getLogger("aiohttp.server").warning("took %d s", 3)
     logging.getLogger("odd").log(35, "a level between")
     logging.getLogger("bad").error("%d", "no number")
     warnings.warn("deprecated", DeprecationWarning, stacklevel=1)
-    said = lines(stream)
-    assert [line["event"] for line in said] == ["library.aiohttp", "library.odd", "library.bad", "library.py"]
-    assert said[0] | {"timestamp": ""} == {
+    logged = lines(stream)
+    assert [line["event"] for line in logged] == ["library.aiohttp", "library.odd", "library.bad", "library.py"]
+    assert logged[0] | {"timestamp": ""} == {
         "timestamp": "",
         "level": "warning",
         "service": "svc",
@@ -195,7 +195,7 @@ def test_libraries_come_through_from_warning_up() -> None:
     }
 
 
-async def test_asyncio_reports_a_lost_exception_through_us() -> None:
+async def test_asyncio_logs_a_lost_exception_through_structlog() -> None:
     _, stream = configured(secrets=("canary",))
     error = RuntimeError("canary")
     asyncio.get_running_loop().call_exception_handler({"message": "lost", "exception": error})
@@ -215,9 +215,9 @@ def test_uncaught_exceptions_are_one_json_line() -> None:
     thread = threading.Thread(target=fail)
     thread.start()
     thread.join()
-    said = lines(stream)
-    assert [line["event"] for line in said] == ["process.uncaught"] * 2
-    assert [line["exception"].splitlines()[-1] for line in said] == ["RuntimeError: ***"] * 2
+    logged = lines(stream)
+    assert [line["event"] for line in logged] == ["process.uncaught"] * 2
+    assert [line["exception"].splitlines()[-1] for line in logged] == ["RuntimeError: ***"] * 2
 
 
 def test_an_exception_in_a_destructor_is_a_json_line() -> None:
@@ -261,7 +261,7 @@ CANARIES = {
 }
 
 
-def leave_everywhere(log: Any, secret: str) -> None:
+def log_everywhere(log: Any, secret: str) -> None:
     """Log `secret` in every way that a line can be made."""
     spelled = [secret, quote(secret), quote(secret, safe=""), quote_plus(secret), quote(secret, safe="").lower()]
     for text in spelled:
@@ -287,15 +287,15 @@ def test_no_configured_secret_is_in_any_line(mode: Literal["dev", "prod", "test"
     log, stream = configured(mode, secrets=tuple(settings.secrets))
     assert len(settings.secrets) == 4
     for secret in settings.secrets:
-        leave_everywhere(log, secret)
+        log_everywhere(log, secret)
     log.info("a.b", settings=settings, database=settings.database_target(), redis=settings.redis_target())
     assert "canary" not in stream.getvalue().lower()
     assert stream.getvalue().count("***") > 100
 
 
-def test_the_canary_test_can_fail() -> None:
+def test_without_configured_secrets_the_canary_is_found() -> None:
     log, stream = configured()
-    leave_everywhere(log, "canary")
+    log_everywhere(log, "canary")
     assert stream.getvalue().count("canary") > 20
 
 
@@ -340,7 +340,7 @@ class Row(msgspec.Struct):
     config: str
 
 
-def test_structs_are_looked_into_and_depth_is_bounded() -> None:
+def test_fields_of_structs_are_masked_and_depth_is_bounded() -> None:
     log, stream = configured()
     endless: dict[str, Any] = {}
     endless["again"] = endless
