@@ -1,4 +1,4 @@
-"""The connection to Redis. Its settings are part of correctness: nothing here may repeat a script by itself."""
+"""The client. Correctness depends on its settings: nothing here may repeat a script by itself."""
 
 import re
 import ssl
@@ -16,7 +16,7 @@ from peekaping_producer.errors import ProducerError, RedisError, ScheduleError, 
 from peekaping_producer.redis_client.addresses import Addresses
 from peekaping_producer.redis_client.connection import RedisConnection, tls_context
 from peekaping_producer.redis_client.diagnosis import diagnose
-from peekaping_producer.redis_client.failures import in_words, refusal, translated
+from peekaping_producer.redis_client.failures import CLUSTER, in_words, refusal, translated
 from peekaping_producer.redis_client.rights import forbidden
 from peekaping_producer.redis_client.sentinel import ASK_TIMEOUT_S, MasterConnection, MasterFinder, SentinelRefusalError
 from peekaping_producer.redis_client.server import facts
@@ -26,7 +26,7 @@ OLDEST_VERSION = (6, 2)
 """ZMSCORE, ZADD LT and ZRANGE BYSCORE came with 6.2."""
 SOCKET_TIMEOUT_S = 2.0
 _AROUND = re.compile("^[\\s\ufeff\u200b\u2060'\"]|[\\s\ufeff\u200b\u2060'\"]$")
-"""What editors, shells and Kubernetes secrets leave around a password."""
+"""Characters that editors, shells and Kubernetes secrets leave around a password."""
 
 
 class Subscription(PubSub):
@@ -58,11 +58,11 @@ class Client(Redis):
 
 
 def redis_for(target: RedisTarget, *, connections: int) -> Client:
-    """A client with at most `connections` connections, without any retry of its own.
+    """Return a client with at most `connections` connections and without retries.
 
-    The default retry would run a script again whose reply was lost: a claim would then hold two batches, one of them
-    for nobody. With sentinels, every new connection goes to the master of that moment. Raises ConfigError for TLS files
-    that cannot be used.
+    The library's default retry would run a script again whose reply was lost: a claim would then hold two batches, one
+    of which no worker has. With sentinels, every new connection goes to the current master. Raises ConfigError for TLS
+    files that cannot be used.
     """
     tls = tls_context(target.tls) if target.tls else None
     kind: type[RedisConnection] = RedisConnection
@@ -76,7 +76,7 @@ def redis_for(target: RedisTarget, *, connections: int) -> Client:
         db=target.db,
         username=target.username,
         password=target.password or None,
-        encoding_errors="surrogateescape",  # a stray member of any bytes must be removable
+        encoding_errors="surrogateescape",  # a member of any bytes must be removable
         named=True,
         connect_within_s=2 * SOCKET_TIMEOUT_S,
         **where,
@@ -96,7 +96,7 @@ def _to_sentinels(sentinels: Sentinels, tls: ssl.SSLContext | None) -> Callable[
 
 
 def _sockets(timeout_s: float, tls: ssl.SSLContext | None) -> dict[str, Any]:
-    """What every connection has, to Redis or to a sentinel."""
+    """Return the options of every connection, to Redis or to a sentinel."""
     return {
         "addresses": Addresses(),
         "tls": tls,
@@ -105,15 +105,15 @@ def _sockets(timeout_s: float, tls: ssl.SSLContext | None) -> dict[str, Any]:
         "socket_keepalive": True,
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
-        "driver_info": None,  # a right more to be asked for, and of no use here
+        "driver_info": None,  # CLIENT SETINFO would need one more right
     }
 
 
 async def check_server(redis: Client, target: RedisTarget) -> str:
-    """The server's version ("unknown" where it may not be asked), once it is seen to be of use to this program.
+    """Return the server's version ("unknown" without the right to ask) after a check that it can be used.
 
-    Raises ScheduleError for a server that is too old, a cluster, or refuses us; UnreachableError when it does not
-    answer (yet).
+    Raises ScheduleError for a server that is too old, a cluster, or refuses the user; UnreachableError if it does not
+    answer.
     """
     try:
         found = await facts(redis)
@@ -122,20 +122,18 @@ async def check_server(redis: Client, target: RedisTarget) -> str:
     version = found.get("version", "unknown")
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
     if numbers < OLDEST_VERSION and version != "unknown":
-        raise ScheduleError(f"Redis at {target} has version {version}, and 6.2 or newer is needed")
+        raise ScheduleError(f"Redis at {target}: expected version 6.2 or newer, got {version}")
     if found.get("mode") == "cluster":
-        raise ScheduleError(
-            f"Redis at {target} is a cluster, and a single server is needed (upstream's keys span slots)"
-        )
+        raise ScheduleError(f"Redis at {target}: {CLUSTER}")
     if found.get("mode") == "sentinel":
-        raise ScheduleError(f"Redis at {target} is a sentinel: name it in REDIS_SENTINELS")
+        raise ScheduleError(f"Redis at {target}: expected a Redis server, got a sentinel; name it in REDIS_SENTINELS")
     return version
 
 
 async def check_rights(redis: Client, target: RedisTarget, uses: Sequence[str], channels: Sequence[str]) -> None:
-    """See that the user may do each of these `uses` of commands, and subscribe to `channels`.
+    """Check that the user may execute each of these `uses` of commands, and subscribe to `channels`.
 
-    Raises ScheduleError, which names what is refused, or UnreachableError.
+    Raises ScheduleError, with what is refused, or UnreachableError.
     """
     try:
         refused = await forbidden(redis, uses, channels)
@@ -148,28 +146,28 @@ async def check_rights(redis: Client, target: RedisTarget, uses: Sequence[str], 
 
 
 async def _explained(error: BaseException, target: RedisTarget) -> ProducerError:
-    """The error as one of ours: ScheduleError where waiting will not help."""
+    """Return the error to raise: ScheduleError if waiting will not help."""
     if isinstance(error, SentinelRefusalError):
         advice = _advice(target, at_sentinels=True) if "REDIS_SENTINEL_PASSWORD" in str(error) else ""
-        return ScheduleError(f"Redis at {target} is not told: {error}{advice}")
+        return ScheduleError(f"Redis at {target}: {error}{advice}")
     if why := refusal(error):
         advice = _advice(target) if isinstance(error, driver.AuthenticationError) else ""
         return ScheduleError(f"Redis at {target}: {why}{advice}")
     if isinstance(error, driver.ResponseError):
-        return UnreachableError(f"Redis at {target} does not serve yet: {in_words(error)}")
+        return UnreachableError(f"Redis at {target} is not ready: {in_words(error)}")
     if why := await diagnose(target):
         return ScheduleError(f"Redis at {target}: {why}")
     return UnreachableError(f"Redis at {target} does not answer: {in_words(error)}")
 
 
 def _advice(target: RedisTarget, *, at_sentinels: bool = False) -> str:
-    """What a login that was refused looks like, and its remedy, to stand after the refusal; empty for a usual one."""
+    """Return the likely mistake in a refused login and its remedy, to append to the refusal; empty if there is none."""
     password = target.sentinels.password if at_sentinels and target.sentinels else target.password
     if _AROUND.search(password or ""):
         return "; blanks, line ends or quotes around the password were sent as part of it: remove them"
     if target.username and not password and not at_sentinels:
         return (
-            "; a user is given without a password: set REDIS_PASSWORD beside REDIS_USERNAME. In a REDIS_URL, the text "
+            "; REDIS_USERNAME is set without a password: set REDIS_PASSWORD too. In a REDIS_URL, the text "
             "before @ is a user name, and a password needs a colon before it: redis://:password@host"
         )
     return ""

@@ -1,4 +1,4 @@
-"""The connections themselves: where they go, how commands are packed, and when a connection is of no more use."""
+"""Connections: which address they go to, how commands are packed, and when a connection is closed."""
 
 import asyncio
 import math
@@ -22,11 +22,11 @@ _PIECE = 256 * 1024
 
 
 def tls_context(tls: Tls) -> ssl.SSLContext:
-    """How connections to Redis are encrypted. Raises ConfigError, which names the files, where one cannot be used."""
+    """Return the TLS context for Redis. Raises ConfigError, with the files, if one cannot be used."""
     try:
         context = ssl.create_default_context(cafile=tls.ca_file)
         if tls.cert_file:
-            context.load_cert_chain(tls.cert_file, tls.key_file, password="")  # nobody is there to be asked
+            context.load_cert_chain(tls.cert_file, tls.key_file, password="")  # no prompt
     except (OSError, ValueError) as error:
         files = ", ".join(name for name in (tls.ca_file, tls.cert_file, tls.key_file) if name)
         raise ConfigError([f"REDIS_TLS: expected PEM files, got {files}: {in_words(error)}"]) from None
@@ -37,11 +37,11 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
 
 
 class RedisConnection(Connection):
-    """To the first address of its host that serves, encrypted where there is a `tls`.
+    """A connection to the first address of its host that works, encrypted if there is a `tls`.
 
-    It closes when the server answers as a replica does: behind a name or an address that moves at a failover, and
-    behind Sentinel, a new connection finds the new master; one that stays would be refused for as long as the old one
-    lives. `named`: whether the server is told CLIENT_NAME. `connect_within_s`: the time that all addresses share.
+    It closes when the server answers as a replica: behind a name or an address that moves at a failover, and behind
+    Sentinel, a new connection reaches the new master; this one would be refused as long as the old one runs.
+    `named`: set CLIENT_NAME as the connection's name. `connect_within_s`: the time that all addresses share.
     """
 
     def __init__(
@@ -61,9 +61,9 @@ class RedisConnection(Connection):
         self._address = ""
 
     async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
-        """Try each address, for its share of the time and for the socket's timeout at most; greet what answers.
+        """Connect to each address in turn, for its share of the time and at most the socket's timeout.
 
-        Raises RedisError. A server that answers and refuses us has the last word.
+        Raises driver.RedisError or OSError. If a server answers and refuses us, no other address is tried.
         """
         if self.is_connected:
             return
@@ -92,10 +92,10 @@ class RedisConnection(Connection):
             async with asyncio.timeout(self.socket_connect_timeout):
                 return await self._addresses.of(self.host, self.port)
         except TimeoutError:
-            raise driver.TimeoutError(f"{self.host!r}: the host name is not looked up in time") from None
+            raise driver.TimeoutError(f"{self.host!r}: the host name was not resolved in time") from None
 
     async def _greet_or_close(self, *args: Any) -> None:
-        """What fails half-way is closed: it would pass for a connection that is logged in."""
+        """Close a connection that failed half-way: the pool would treat it as logged in."""
         try:
             with normalized():
                 await super().connect_check_health(*args)
@@ -104,7 +104,7 @@ class RedisConnection(Connection):
             raise
 
     def _why_not(self, failures: dict[str, Exception]) -> driver.RedisError:
-        """One error of those of all addresses. Its cause is one that time may mend, where there is any."""
+        """Return one error for all addresses. Its cause is an error that may be temporary, if there is one."""
         cause = next((each for each in failures.values() if refusal(each) is None), next(iter(failures.values())))
         if isinstance(cause, driver.RedisError) and (len(failures) == 1 or refusal(cause)):
             return cause
@@ -118,7 +118,7 @@ class RedisConnection(Connection):
         return where | {"ssl": self._tls, "server_hostname": self.host.rstrip(".")} if self._tls else where
 
     async def on_connect_check_health(self, check_health: bool = True) -> None:
-        """Greet the server and see that it answers; that it does not allow our greeting is an answer too."""
+        """Log in, and check that the server answers; a refusal of the command is an answer too."""
         await super().on_connect_check_health(check_health)
         try:
             await self.ask(*(("CLIENT", "SETNAME", CLIENT_NAME) if self._named else ("PING",)))
@@ -127,12 +127,12 @@ class RedisConnection(Connection):
                 raise
 
     async def ask(self, *words: str | int) -> Any:
-        """The reply to one command, on a connection that nobody else uses yet. Raises RedisError."""
+        """Return the reply to one command, on a connection that is not shared yet. Raises driver.RedisError."""
         await self.send_command(*words, check_health=False)
         return await self.read_response()
 
     async def disconnect(self, *args: Any, **options: Any) -> None:
-        """As always, but without fail: an error here would keep the connection's place in the pool taken for ever."""
+        """Disconnect, and raise nothing: an error would occupy the connection's place in the pool forever."""
         writer = self._writer
         try:
             await super().disconnect(*args, **options)
@@ -143,11 +143,11 @@ class RedisConnection(Connection):
                     writer.transport.abort()
 
     async def read_response(self, *args: Any, **options: Any) -> Any:
-        """As always, but a write that a replica refuses is a broken connection: nothing was written."""
+        """Read a reply; a write that a replica refuses raises ConnectionError: nothing was written."""
         try:
             return await super().read_response(*args, **options)
         except driver.ResponseError as error:
-            if str(error).startswith("Protocol error"):  # as for an argument that is too large: the server closes
+            if str(error).startswith("Protocol error"):  # an argument that is too large, for one: the server closes
                 await self.disconnect(nowait=True)
             if not _is_read_only(error):
                 raise
@@ -156,20 +156,20 @@ class RedisConnection(Connection):
             raise driver.ConnectionError(f"{self.host}:{self.port} is a replica, not the master: {error}") from None
 
     def pack_command(self, *args: Any) -> list[bytes]:
-        """Pack in two thirds of the time that the client's own Python takes. Raises DataError: nothing was sent."""
+        """Pack a command in two thirds of the time that redis-py needs. Raises DataError: nothing was sent."""
         name, *rest = args
-        if rest and type(rest[-1]) is bytes and len(rest[-1]) > _PIECE:  # a large task, which is not copied
+        if rest and type(rest[-1]) is bytes and len(rest[-1]) > _PIECE:  # a large task, not copied
             return self._packed_slowly(*args)
-        words = name.split() if isinstance(name, str) else (name,)  # "CLIENT KILL" is two
+        words = name.split() if isinstance(name, str) else (name,)  # "CLIENT KILL" is two words
         try:
             return [pack_command((*words, *rest))]
-        except UnicodeEncodeError:  # a stray member that is no text: the client's own way knows what to do
+        except UnicodeEncodeError:  # a member that is not UTF-8: redis-py encodes it
             return self._packed_slowly(*args)
         except Exception as error:
             raise driver.DataError(f"command cannot be packed: {type(error).__name__}: {in_words(error)}") from error
 
     async def _send_packed_command(self, command: Iterable[bytes]) -> None:
-        """As always, but a large one goes in pieces: other tasks run in between, and a server may refuse it early."""
+        """Send a command, a large one in pieces: other tasks run in between, and a server may refuse it early."""
         if (writer := self._writer) is None:
             raise driver.ConnectionError("the connection was closed")
         for part in command:
@@ -185,5 +185,5 @@ class RedisConnection(Connection):
 
 
 def _is_read_only(error: driver.ResponseError) -> bool:
-    """Before version 7 the error of a command in a script is within the script's: "ERR Error running ... -READONLY"."""
+    """Before version 7, the error of a script contains that of the command: "ERR Error running ... -READONLY"."""
     return isinstance(error, driver.ReadOnlyError) or "-READONLY" in str(error)

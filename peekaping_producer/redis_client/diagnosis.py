@@ -1,4 +1,4 @@
-"""Why a server does not answer, as far as that can be seen from outside without sending it a secret."""
+"""Finds out why a server does not answer, without sending it a secret."""
 
 import asyncio
 from contextlib import suppress
@@ -9,13 +9,13 @@ from peekaping_producer.targets import RedisTarget, Tls
 
 _TIMEOUT_S = 1.0
 _SILENCE_S = 0.3
-"""How long after a handshake an alert may take: with TLS 1.3 a certificate that is missed is missed afterwards."""
+"""How long an alert may take after a handshake: with TLS 1.3 a missing certificate is reported afterwards."""
 
 
 async def diagnose(target: RedisTarget) -> str | None:
-    """What is wrong with REDIS_TLS and will stay so; None where nothing can be seen, and behind sentinels.
+    """Return what is permanently wrong with REDIS_TLS; None if nothing is found, and with sentinels.
 
-    A client that has sent its first command may see nothing but the end of the connection instead.
+    The client itself may see only the end of the connection after its first command.
     """
     if target.sentinels:
         return None
@@ -30,7 +30,7 @@ async def diagnose(target: RedisTarget) -> str | None:
 
 
 async def _handshake(target: RedisTarget, tls: Tls) -> str | None:
-    """Empty where it succeeds; else why it never will; None where that is not known."""
+    """Return "" if it succeeds, the reason if it never will, None if that is unknown."""
     try:
         async with asyncio.timeout(_TIMEOUT_S):
             reader, writer = await asyncio.open_connection(target.host, target.port, ssl=tls_context(tls))

@@ -25,9 +25,10 @@ from peekaping_producer.errors import (
 P = ParamSpec("P")
 T = TypeVar("T")
 
+CLUSTER = "expected a single server, got a cluster (upstream's keys span slots)"
 _LONGEST_WORDS = 200
 _LONGEST_LIST = 1000
-"""For texts made of those of several sentinels or addresses."""
+"""For a text made of those of several sentinels or addresses."""
 _REPLIES = (driver.ResponseError, driver.AuthenticationError, driver.BusyLoadingError)
 """What a server replied, as opposed to what happened to a connection."""
 _NOT_ALLOWED = re.compile(
@@ -38,8 +39,8 @@ _SERVER_WIDE = re.compile(
     r"\b(LOADING|BUSY|READONLY|MISCONF|NOREPLICAS|OOM|CLUSTERDOWN|MASTERDOWN|NOAUTH|NOPERM|WRONGPASS|NOSCRIPT|UNKILLABLE"
     r"|WRONGTYPE|EXECABORT)\b|ACL failure|can't (?:run|access)|unknown command|Unknown Redis command"
 )
-"""What Redis refuses whatever the arguments are. Found anywhere in the text, since before version 7 the error of a
-command in a script is within the script's."""
+"""Errors that concern every call. Searched in the whole text, since before version 7 the error of a script contains
+that of the command."""
 
 
 class GarbledReplyError(driver.ConnectionError):
@@ -101,7 +102,7 @@ def as_ours(error: driver.RedisError | OSError) -> RedisError:
 
 
 def unpacking(call: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """The same method; a reply that it cannot unpack (from a proxy, perhaps) raises RedisUnavailableError."""
+    """The same method; a reply that it cannot unpack (from a proxy, for one) raises RedisUnavailableError."""
 
     @wraps(call)
     async def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -119,7 +120,7 @@ def in_words(error: BaseException) -> str:
     The arguments of an unknown command may hold a password (AUTH renamed away), so they are cut off.
     """
     if type(error) is driver.ConnectionError and (number := _number(error.__context__)) > 1:
-        error = OSError(os.strerror(number))  # instead of what asyncio makes of it
+        error = OSError(os.strerror(number))  # asyncio makes one text of all its errors
     text = str(error).partition(", with args beginning with")[0].partition(" (_ssl.c:")[0].strip()
     if isinstance(error, _REPLIES):
         text = re.split(r"(?<=[.!?])\s|[\r\n]", text, maxsplit=1)[0]
@@ -135,14 +136,14 @@ def _number(error: BaseException | None) -> int:
 
 
 def not_allowed(error: BaseException) -> bool:
-    """Whether the server refuses this one command, by ACL or by `rename-command`, and may allow others."""
+    """Whether the server refuses this command (ACL, `rename-command`) and may allow others."""
     return isinstance(error, driver.NoPermissionError) or (
         isinstance(error, driver.ResponseError | RedisRefusedError) and bool(_NOT_ALLOWED.search(str(error)))
     )
 
 
 def refusal(error: BaseException) -> str | None:
-    """Why waiting will not help, naming the setting; None where it may help."""
+    """Return why waiting will not help, with the setting; None if it may help."""
     words = in_words(error)
     match error:
         case HostNameError():
@@ -150,20 +151,20 @@ def refusal(error: BaseException) -> str | None:
         case driver.AuthenticationError():
             return f"refuses the user or password (REDIS_USERNAME, REDIS_PASSWORD): {words}"
         case driver.AskError() | driver.ClusterCrossSlotError():
-            return "is a cluster, and a single server is needed (upstream's keys span slots)"
+            return CLUSTER
         case GarbledReplyError():
-            return f"does not answer as Redis does: {words}"
+            return f"unexpected reply, not one of Redis: {words}"
         case driver.ResponseError() if words.startswith("DENIED"):
-            return f"refuses connections from here: {words}"
+            return f"refuses connections from this host: {words}"
         case driver.ResponseError() if _NO_DATABASE.search(words):
-            return f"has no such database (REDIS_DB): {words}"
+            return f"no such database (REDIS_DB): {words}"
         case driver.ResponseError() if not_allowed(error):
-            return f"does not permit what is needed, see Rights in docs/operations.md: {words}"
+            return f"missing rights, see Rights in docs/operations.md: {words}"
     return _tls_refusal(error)
 
 
 def _tls_refusal(error: BaseException) -> str | None:
-    """The same for TLS; a connection that only ended during the handshake may do better next time."""
+    """Return the same for TLS; None if the connection only ended during the handshake."""
     for each in _chain(error):
         if isinstance(each, ssl.SSLCertVerificationError):
             return f"its certificate is not trusted (REDIS_TLS_CA_FILE): {in_words(each)}"
@@ -173,7 +174,7 @@ def _tls_refusal(error: BaseException) -> str | None:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what it was made of."""
+    """Yield the error and its causes."""
     while error is not None:
         yield error
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

@@ -1,4 +1,4 @@
-"""What the user of Redis must be allowed: tried at start, so that a refusal is named before anything depends on it."""
+"""The rights of the Redis user, tried at start, so that a refusal is reported before anything depends on it."""
 
 from collections.abc import Sequence
 
@@ -11,11 +11,10 @@ from peekaping_producer.redis_client.failures import in_words, not_allowed, tran
 
 @translated
 async def forbidden(redis: Redis, uses: Sequence[str], channels: Sequence[str]) -> list[str]:
-    """Which `uses` of commands, and which channels to subscribe to, the server refuses to its user, in words.
+    """Return the `uses` of commands and the channels that the server refuses to the user, each with the reason.
 
-    Nothing is written, whatever the server allows.
-    A transaction checks the rights of a command when it is queued, and this one is never executed. Where transactions
-    are refused, only the channels are tried. Raises RedisError for what has nothing to do with rights.
+    Nothing is written: a transaction checks the rights of a command when it is queued, and this one is never executed.
+    If transactions are refused, only the channels are tried. Raises RedisError for errors that do not concern rights.
     """
     connection = await redis.connection_pool.get_connection()  # type: ignore[no-untyped-call]
     try:
@@ -30,7 +29,7 @@ async def forbidden(redis: Redis, uses: Sequence[str], channels: Sequence[str]) 
 
 
 async def _transaction_begins(connection: RedisConnection) -> bool:
-    """Whether MULTI is allowed and does what it says: a proxy might execute what follows."""
+    """Whether MULTI is allowed and begins a transaction: a proxy might execute the commands."""
     if await _refusals(connection, [["MULTI"]]):
         return False
     try:
@@ -40,7 +39,7 @@ async def _transaction_begins(connection: RedisConnection) -> bool:
 
 
 async def _refusals(connection: RedisConnection, commands: list[list[str]]) -> list[str]:
-    """Send them all at once; which of them the server does not allow, and why."""
+    """Send all at once; return those that the server does not allow, each with the reason."""
     await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
     refused = []
     for words in commands:

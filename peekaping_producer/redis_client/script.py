@@ -1,4 +1,4 @@
-"""A Lua script and how it is called."""
+"""Lua scripts and their execution."""
 
 from collections.abc import Sequence
 from hashlib import sha1

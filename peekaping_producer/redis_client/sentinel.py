@@ -1,8 +1,8 @@
-"""Redis behind Sentinel: which server is the master now, and connections that go to it and to no other.
+"""Redis behind Sentinel: finds the master, and keeps connections to it and to no other server.
 
-redis-py has a client of its own for this, which is not used: a sentinel that answers, and is cut off from the others,
-stays its first choice for ever; one that refuses us ends the search; a wrong password looks like a master that nobody
-knows; and connections stay at the old master until that closes them, which takes 8 s after SENTINEL FAILOVER.
+redis-py's Sentinel client is not used: a sentinel that answers but is cut off from the others stays its first choice;
+one that refuses us ends the search; a wrong password is reported as an unknown master; and connections stay at the old
+master until it closes them, 8 s after SENTINEL FAILOVER.
 """
 
 import asyncio
@@ -23,26 +23,26 @@ from peekaping_producer.targets import Sentinels
 log = structlog.stdlib.get_logger()
 
 ASK_TIMEOUT_S = 1.0
-"""For one sentinel, from the first packet to its answer."""
+"""For one sentinel, from the first packet to its reply."""
 
-LOOK_EVERY_S = 1.0
-"""How long a connection in use may take to learn that the sentinels name another master."""
+CHECK_EVERY_S = 1.0
+"""Interval at which the sentinels are asked for a new master while connections are in use."""
 
 Address = tuple[str, int]
 
 
 class NoMasterError(driver.ConnectionError):
-    """No sentinel tells where the master is (yet)."""
+    """No sentinel reports a master; one may do so later."""
 
 
 class SentinelRefusalError(driver.AuthenticationError):
-    """The sentinels that answer do not talk to us; waiting will hardly help."""
+    """Every sentinel that answers refuses us; waiting will not help."""
 
 
 class MasterFinder:
-    """Asks the sentinels one after another; the one that answered last is asked first.
+    """Asks the sentinels in turn, the last one that answered first.
 
-    `connection_to` makes a connection to the sentinel at host, port, which is used for one question and closed.
+    `connection_to` creates a connection to the sentinel at host, port; it is used for one command and closed.
     """
 
     def __init__(self, sentinels: Sentinels, connection_to: Callable[[str, int], RedisConnection]) -> None:
@@ -51,36 +51,36 @@ class MasterFinder:
         self._order = list(sentinels.addresses)
         self._master: Address | None = None
         self._followed: Address | None = None
-        self._looked_at = -math.inf
-        self._looking: asyncio.Task[None] | None = None
+        self._checked_at = -math.inf
+        self._checking: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"MasterFinder({self._sentinels}, {self._sentinels.master})"
 
     async def find(self) -> tuple[Address, Address]:
-        """The master's address, and that of the sentinel which told it, within ASK_TIMEOUT_S for each sentinel.
+        """Return the addresses of the master and of the sentinel that reported it, within ASK_TIMEOUT_S a sentinel.
 
-        Raises SentinelRefusalError where all who answer refuse us, else NoMasterError.
+        Raises SentinelRefusalError if all that answer refuse us, otherwise NoMasterError.
         """
         failures: dict[Address, Exception] = {}
         for sentinel in list(self._order):
             try:
                 master = await self._ask(sentinel)
-            except Exception as error:  # one sentinel's anomaly must not keep us from the others
+            except Exception as error:  # whatever one sentinel does, ask the others
                 failures[sentinel] = error
             else:
                 self._move(sentinel, 0)
                 self._master = master
-                self._looked_at = time.monotonic()
+                self._checked_at = time.monotonic()
                 return master, sentinel
         raise _why(failures)
 
     def demote(self, sentinel: Address) -> None:
-        """What it told was of no use: ask it last. It may be cut off from the others and know only the past."""
+        """Ask this sentinel last: the master that it reported failed. It may be cut off from the others."""
         self._move(sentinel, len(self._order))
 
     def follow(self, master: Address) -> None:
-        """A connection to this master works: log it where it is another than before."""
+        """Record that a connection to this master works, and log a change of master."""
         before, self._followed = self._followed, master
         if before not in {None, master}:
             log.warning(
@@ -91,17 +91,17 @@ class MasterFinder:
             )
 
     def has_left(self, server: Address) -> bool:
-        """Whether the sentinels name another master by now; looks again in the background, so that nobody waits."""
-        idle = self._looking is None or self._looking.done()
-        if idle and time.monotonic() - self._looked_at > LOOK_EVERY_S:
-            self._looking = asyncio.create_task(self._look(), name="sentinels")
+        """Whether the sentinels report another master. Asks them again in the background, without waiting."""
+        idle = self._checking is None or self._checking.done()
+        if idle and time.monotonic() - self._checked_at > CHECK_EVERY_S:
+            self._checking = asyncio.create_task(self._check(), name="sentinels")
         return self._master not in {None, server}
 
-    async def _look(self) -> None:
+    async def _check(self) -> None:
         try:
             await self.find()
-        except driver.RedisError:  # nobody knows better: the connections stay where they are
-            self._looked_at = time.monotonic()
+        except driver.RedisError:  # no news: the connections stay
+            self._checked_at = time.monotonic()
 
     async def _ask(self, sentinel: Address) -> Address:
         connection = self._connection_to(*sentinel)
@@ -112,16 +112,16 @@ class MasterFinder:
         finally:
             await connection.disconnect(nowait=True)
         if reply is None:
-            raise NoMasterError(f"knows no master {self._sentinels.master!r} (REDIS_SENTINEL_MASTER)")
+            raise NoMasterError(f"unknown master {self._sentinels.master!r} (REDIS_SENTINEL_MASTER)")
         return _address(reply)
 
-    def _move(self, sentinel: Address, place: int) -> None:
+    def _move(self, sentinel: Address, index: int) -> None:
         self._order.remove(sentinel)
-        self._order.insert(place, sentinel)
+        self._order.insert(index, sentinel)
 
 
 class MasterConnection(RedisConnection):
-    """A connection to whoever is the master when it is made. It closes when the sentinels name another."""
+    """A connection to the current master. It closes when the sentinels report another."""
 
     def __init__(self, *, finder: MasterFinder, **options: Any) -> None:
         super().__init__(**options)
@@ -129,7 +129,7 @@ class MasterConnection(RedisConnection):
         self._greeting = False
 
     async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
-        """Find the master and connect to it. Raises RedisError; a later attempt asks again."""
+        """Find the master and connect to it. Raises driver.RedisError or OSError; a later attempt asks again."""
         if self.is_connected:
             return
         (self.host, self.port), source = await self._finder.find()
@@ -144,13 +144,13 @@ class MasterConnection(RedisConnection):
         self._finder.follow((self.host, self.port))
 
     async def on_connect_check_health(self, check_health: bool = True) -> None:
-        """Greet the server as always, and see that it is the master: what sentinels tell may be out of date."""
+        """Log in, and check that the server is the master: a sentinel may be out of date."""
         await super().on_connect_check_health(check_health)
         if await self._role() not in {None, "master"}:
-            raise driver.ConnectionError(f"{self.host}:{self.port} is not the master that a sentinel calls it")
+            raise driver.ConnectionError(f"{self.host}:{self.port} is not the master, although a sentinel reports it")
 
     async def _role(self) -> str | None:
-        """What the server calls itself; None where it may not be asked: then its answers to writes will tell."""
+        """Return the server's role; None without the right to ask: a replica then refuses the first write."""
         for question in (("HELLO", "2"), ("ROLE",)):
             try:
                 reply = await self.ask(*question)
@@ -164,22 +164,22 @@ class MasterConnection(RedisConnection):
         return None
 
     async def send_packed_command(self, *args: Any, **options: Any) -> None:
-        """As always, but to the new master where there is another one; nothing is sent twice for that."""
+        """Send, to the new master if there is one; nothing is sent twice."""
         if self.is_connected and not self._greeting and self._finder.has_left((self.host, self.port)):
             await self.disconnect(nowait=True)
         await super().send_packed_command(*args, **options)
 
 
 def _why(failures: Mapping[Address, Exception]) -> driver.RedisError:
-    """What all of it means: a sentinel that lets us ask, and knows no master, may know one later."""
-    said = "; ".join(f"{_text(sentinel)}: {_words(error)}" for sentinel, error in failures.items())
+    """Return one error for all sentinels: one that accepts us without a master may have one later."""
+    texts = "; ".join(f"{_text(sentinel)}: {_words(error)}" for sentinel, error in failures.items())
     if not any(isinstance(error, NoMasterError) for error in failures.values()):
         if any(isinstance(error, driver.AuthenticationError | driver.NoPermissionError) for error in failures.values()):
-            return SentinelRefusalError(f"no sentinel takes the password (REDIS_SENTINEL_PASSWORD): {said}")
+            return SentinelRefusalError(f"every sentinel refuses the password (REDIS_SENTINEL_PASSWORD): {texts}")
         for error in failures.values():
             if (why := refusal(error)) and not isinstance(error, GarbledReplyError) and not not_allowed(error):
-                return SentinelRefusalError(f"no sentinel can be used, {why}: {said}")
-    return NoMasterError(f"no sentinel names a master: {said}")
+                return SentinelRefusalError(f"no sentinel can be used ({why}): {texts}")
+    return NoMasterError(f"no sentinel names a master: {texts}")
 
 
 def _words(error: Exception) -> str:
@@ -187,7 +187,7 @@ def _words(error: Exception) -> str:
 
 
 def _first(reply: Any) -> str | None:
-    """The role in a reply to ROLE: "" where it is none."""
+    """Return the role in a reply to ROLE; "" if there is none."""
     first = reply[0] if isinstance(reply, list) and reply else b""
     return first.decode(errors="replace") if isinstance(first, bytes) else ""
 
@@ -197,9 +197,9 @@ def _address(reply: Any) -> Address:
         host, port = reply
         host, port = host.decode(), int(port)
     except (TypeError, ValueError, AttributeError):
-        raise driver.ResponseError("answers as no sentinel does") from None
+        raise driver.ResponseError("unexpected reply from the sentinel") from None
     if not (re.fullmatch(r"[\w.:%-]+", host) and 1 <= port <= 65535):
-        raise driver.ResponseError("answers with an address that is none")
+        raise driver.ResponseError("malformed address from the sentinel")
     return host, port
 
 

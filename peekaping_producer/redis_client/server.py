@@ -1,4 +1,4 @@
-"""What a server says of itself, asked with whatever it allows: no right is needed for asking alone."""
+"""Facts about a server, read with the commands that it allows: none of these rights is required."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from peekaping_producer.redis_client.failures import not_allowed
 
 
 def facts_of(reply: Any) -> dict[str, str]:
-    """What a reply to HELLO tells: version, mode, role; nothing where it is none."""
+    """Return the fields of a reply to HELLO, among them version, mode and role; empty for another reply."""
     if isinstance(reply, dict):
         pairs = list(reply.items())
     elif isinstance(reply, list):
@@ -20,9 +20,9 @@ def facts_of(reply: Any) -> dict[str, str]:
 
 
 async def facts(redis: Redis) -> dict[str, str]:
-    """The server's `version`, `mode` and `role`, by HELLO, which no ACL can forbid, or else by INFO.
+    """Return the server's `version`, `mode` and `role`, from HELLO, which no ACL can forbid, or from INFO.
 
-    Those that may not be asked for are absent. Raises RedisError for all other trouble.
+    Those that the user may not read are absent. Raises RedisError for all other errors.
     """
     found = facts_of(await _asked(redis, "HELLO", 2))
     if "version" in found:
@@ -34,20 +34,20 @@ async def facts(redis: Redis) -> dict[str, str]:
 
 
 async def eviction_policy(redis: Redis) -> str | None:
-    """The server's maxmemory-policy; None where it may not be asked."""
+    """Return the server's maxmemory-policy; None without the right to read it."""
     try:
         info = await _asked(redis, "INFO", "memory")
         policy = info.get("maxmemory_policy") if isinstance(info, dict) else None
         if policy is None:
             reply = await _asked(redis, "CONFIG GET", "maxmemory-policy")
             policy = next(iter(reply.values()), None) if isinstance(reply, dict) else None
-    except RedisError:  # good advice only
+    except RedisError:  # for a warning only
         return None
     return _text(policy) if isinstance(policy, bytes | str) else None
 
 
 async def _asked(redis: Redis, *command: str | int) -> Any:
-    """The reply; None where the server does not allow the question."""
+    """Return the reply; None if the server does not allow the command."""
     try:
         return await redis.execute_command(*command)  # type: ignore[no-untyped-call]
     except RedisRefusedError as error:

@@ -75,7 +75,7 @@ async def test_sentinels_of_no_use_end_the_start_with_a_clear_line(
             await until(lambda replica=replica: replica.process.poll() is not None, "it ends", within_s=60)
     unknown, refused = (replica.log_file.read_text() for replica in running)
     assert [replica.process.returncode for replica in running] == [3, 1]
-    assert "knows no master 'another' (REDIS_SENTINEL_MASTER)" in unknown.splitlines()[-1]
-    assert "no sentinel takes the password (REDIS_SENTINEL_PASSWORD)" in refused.splitlines()[-1]
+    assert "unknown master 'another' (REDIS_SENTINEL_MASTER)" in unknown.splitlines()[-1]
+    assert "every sentinel refuses the password (REDIS_SENTINEL_PASSWORD)" in refused.splitlines()[-1]
     assert "canary" not in unknown + refused
     assert "Traceback" not in unknown + refused

@@ -103,17 +103,21 @@ async def test_what_waiting_cannot_mend_ends_at_once(
     ):
         port, single = closed.port, {"REDIS_PASSWORD": "another", "REDIS_DB": "3"}
         cases = [
-            (environment(protected.port, sqlite), 1, "refuses connections from here: DENIED Redis is running in prot"),
-            (environment(port, sqlite, **single), 1, "has no such database (REDIS_DB): DB index is out of range"),
+            (
+                environment(protected.port, sqlite),
+                1,
+                "refuses connections from this host: DENIED Redis is running",
+            ),
+            (environment(port, sqlite, **single), 1, "no such database (REDIS_DB): DB index is out of range"),
             (environment(port, sqlite, REDIS_TLS="true"), 1, "REDIS_TLS: expected false, got true"),
-            (environment(web.port, sqlite), 1, "does not answer as Redis does"),
+            (environment(web.port, sqlite), 1, "unexpected reply, not one of Redis"),
             (environment(private_redis.port, wrong), 1, 'password authentication failed for user "peekaping"'),
             (environment(private_redis.port, unknown), 1, '"no_such_database" does not exist'),
             (environment(private_redis.port, postgres_database), 1, "run the API server's migrations, or `"),
             (environment(private_redis.port, bare), 1, "run the API server's migrations, or `"),
             (environment(closed.port, sqlite, REDIS_PASSWORD=SECRET), 1, "(REDIS_USERNAME, REDIS_PASSWORD)"),
             (environment(closed.port, sqlite), 1, "(REDIS_USERNAME, REDIS_PASSWORD)"),
-            (environment(outdated.port, sqlite), 1, "version 6.0.16, and 6.2 or newer is needed"),
+            (environment(outdated.port, sqlite), 1, "expected version 6.2 or newer, got 6.0.16"),
             (environment(private_redis.port, sqlite, DB_TYPE="oracle"), 2, "in any case, got 'oracle'"),
             (environment(private_redis.port, sqlite, DB_TYPE="oracle", **PARTS), 2, "in any case, got 'oracle'"),
         ]
@@ -274,10 +278,10 @@ async def refusal(replies: dict[str, bytes | None]) -> ProducerError:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"redis_version": "6.0.16", "redis_mode": "standalone"}, "has version 6.0.16, and 6.2 or newer is needed"),
-        ({"redis_version": "5.0", "redis_mode": "standalone"}, "has version 5.0, "),
-        ({"redis_version": "7.4.1", "redis_mode": "cluster"}, "is a cluster, and a single server is needed"),
-        ({}, "has version ?"),
+        ({"redis_version": "6.0.16", "redis_mode": "standalone"}, "expected version 6.2 or newer, got 6.0.16"),
+        ({"redis_version": "5.0", "redis_mode": "standalone"}, "6.2 or newer, got 5.0"),
+        ({"redis_version": "7.4.1", "redis_mode": "cluster"}, "expected a single server, got a cluster"),
+        ({}, "6.2 or newer, got ?"),
     ],
 )
 async def test_a_server_that_cannot_serve_is_refused(fields: dict[str, str], words: str) -> None:
@@ -316,7 +320,7 @@ async def test_a_version_that_may_not_be_asked_is_no_reason_to_refuse(reply: byt
         assert await check_server(redis, target) == "unknown"
 
 
-@pytest.mark.parametrize(("mode", "words"), [("cluster", "is a cluster"), ("sentinel", "REDIS_SENTINELS")])
+@pytest.mark.parametrize(("mode", "words"), [("cluster", "got a cluster"), ("sentinel", "REDIS_SENTINELS")])
 async def test_what_hello_tells_is_enough(mode: str, words: str) -> None:
     forbidden = b"-NOPERM User u has no permissions\r\n"
     error = await refusal({"HELLO": hello("7.2.0", mode), "INFO": forbidden})

@@ -514,7 +514,7 @@ async def test_a_login_that_redis_refuses_is_explained(
     cases = [
         (where | {"REDIS_USERNAME": "known", "REDIS_PASSWORD": f"{SECRET}\n"}, "around the password were sent"),
         (where | {"REDIS_USERNAME": "known", "REDIS_PASSWORD": f'"{SECRET}"'}, "around the password were sent"),
-        (where | {"REDIS_USERNAME": "known"}, "set REDIS_PASSWORD beside REDIS_USERNAME"),
+        (where | {"REDIS_USERNAME": "known"}, "REDIS_USERNAME is set without a password: set REDIS_PASSWORD too"),
         (where | {"REDIS_USERNAME": "x", "REDIS_PASSWORD": SECRET}, "(REDIS_USERNAME, REDIS_PASSWORD)"),
         (by_url | {"REDIS_URL": url.format("h0rse")}, "before @ is a user name, and a password needs a colon"),
     ]

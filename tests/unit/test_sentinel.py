@@ -91,7 +91,7 @@ async def test_one_that_names_a_replica_is_not_believed_for_ever() -> None:
         fake_redis(names(master)) as sentinel,
         redis_for(behind(stale, sentinel), connections=2) as client,
     ):
-        with pytest.raises(RedisUnavailableError, match="is not the master that a sentinel calls it"):
+        with pytest.raises(RedisUnavailableError, match="is not the master, although a sentinel reports it"):
             await client.set("test:a", 1)
         await new_connections(client, 3)
 
@@ -131,7 +131,7 @@ async def test_a_master_that_became_a_replica_is_left_at_once(reply: bytes) -> N
 
 async def test_a_master_that_does_not_know_of_its_end_is_left_without_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """After SENTINEL FAILOVER the old master goes on for 8 s, and takes writes that are lost."""
-    monkeypatch.setattr(sentinel_module, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(sentinel_module, "CHECK_EVERY_S", 0.05)
     async with (
         fake_redis(SERVING | {"GET": b"$3\r\nold\r\n"}) as old,
         fake_redis(SERVING | {"GET": b"$3\r\nnew\r\n"}) as new,
@@ -148,7 +148,7 @@ async def test_a_master_that_does_not_know_of_its_end_is_left_without_an_error(m
 
 
 async def test_a_new_master_is_named_in_one_line_for_all_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sentinel_module, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(sentinel_module, "CHECK_EVERY_S", 0.01)
     async with (
         fake_redis(SERVING | {"GET": b"$3\r\nold\r\n"}) as old,
         fake_redis(SERVING | {"GET": b"$3\r\nnew\r\n"}) as new,
@@ -194,7 +194,7 @@ async def test_a_role_that_is_none_is_no_master(role: bytes) -> None:
 
 
 async def test_connections_outlive_the_sentinels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sentinel_module, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(sentinel_module, "CHECK_EVERY_S", 0.01)
     async with (
         fake_redis(SERVING) as master,
         fake_redis(replies := names(master)) as sentinel,
@@ -209,7 +209,7 @@ async def test_connections_outlive_the_sentinels(monkeypatch: pytest.MonkeyPatch
 
 
 async def test_sentinels_are_asked_now_and_then_and_not_for_each_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sentinel_module, "LOOK_EVERY_S", 3600.0)
+    monkeypatch.setattr(sentinel_module, "CHECK_EVERY_S", 3600.0)
     async with (
         fake_redis(SERVING) as master,
         fake_redis(names(master)) as sentinel,
@@ -269,18 +269,18 @@ async def test_a_password_that_one_sentinel_refuses_does_not_keep_us_from_the_ot
 @pytest.mark.parametrize(
     ("reply", "said"),
     [
-        (b"*-1\r\n", "knows no master 'here' (REDIS_SENTINEL_MASTER)"),
-        (b"+OK\r\n", "answers as no sentinel does"),
-        (b"*2\r\n$1\r\na\r\n$1\r\nb\r\n", "answers as no sentinel does"),
+        (b"*-1\r\n", "unknown master 'here' (REDIS_SENTINEL_MASTER)"),
+        (b"+OK\r\n", "unexpected reply from the sentinel"),
+        (b"*2\r\n$1\r\na\r\n$1\r\nb\r\n", "unexpected reply from the sentinel"),
         (b"-ERR unknown command 'SENTINEL'\r\n", "unknown command 'SENTINEL'"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "Protocol error"),
         (b"$999999999999\r\n", "no answer within 1 s"),
-        (b"*2\r\n-ERR x\r\n-ERR y\r\n", "answers as no sentinel does"),
-        (b"*2\r\n$2\r\n\xff\xfe\r\n$4\r\n6379\r\n", "answers as no sentinel does"),
-        (b"*2\r\n$1\r\na\r\n$1\r\n0\r\n", "answers with an address that is none"),
-        (b"*2\r\n$1\r\na\r\n$5\r\n65536\r\n", "answers with an address that is none"),
-        (b"*2\r\n$0\r\n\r\n$4\r\n6379\r\n", "answers with an address that is none"),
-        (b"*2\r\n$3\r\na\rb\r\n$4\r\n6379\r\n", "answers with an address that is none"),
+        (b"*2\r\n-ERR x\r\n-ERR y\r\n", "unexpected reply from the sentinel"),
+        (b"*2\r\n$2\r\n\xff\xfe\r\n$4\r\n6379\r\n", "unexpected reply from the sentinel"),
+        (b"*2\r\n$1\r\na\r\n$1\r\n0\r\n", "malformed address from the sentinel"),
+        (b"*2\r\n$1\r\na\r\n$5\r\n65536\r\n", "malformed address from the sentinel"),
+        (b"*2\r\n$0\r\n\r\n$4\r\n6379\r\n", "malformed address from the sentinel"),
+        (b"*2\r\n$3\r\na\rb\r\n$4\r\n6379\r\n", "malformed address from the sentinel"),
         (b"-ERR \x1b[2J\r\n", r"'\x1b[2J'"),
         (b"-ERR " + b"x" * 10_000 + b"\r\n", "x" * 200 + "…"),
     ],
@@ -298,7 +298,7 @@ async def test_a_master_may_have_a_name_instead_of_an_address(monkeypatch: pytes
     """With `announce-hostnames` on one sentinel and off on another, each change of the sentinel looks like a new
     master: the connection moves then, once, and commands go on.
     """
-    monkeypatch.setattr(sentinel_module, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(sentinel_module, "CHECK_EVERY_S", 0.01)
     async with (
         fake_redis(SERVING) as master,
         fake_redis(by_name := names(master, host="localhost")) as sentinel,
