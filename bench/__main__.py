@@ -1,12 +1,12 @@
-"""Measures what docs/performance.md promises, each row by a scenario.
+"""Measure each row of docs/performance.md by a scenario.
 
     python -m bench [SCENARIO ...] [--list] [--quick] [--rounds N] [--json FILE] [--go-producer PATH]
                     [--empty-them]
 
 Starts a Redis-compatible server and a database for each scenario, or uses BENCH_REDIS_URL and BENCH_DATABASE_URL: both
 must be empty (or --empty-them), and are left empty.
-The result is checked before a figure counts. Compare figures of one run only: machines are noisy. Exit code 1 where a
-"must" is missed, or a scenario's result was wrong.
+The result is checked before a figure counts. Compare figures of one run only, since machines are noisy: bench.compare
+measures two checkouts in turn. Exit code 1 where a "must" is missed, or where the result of a scenario was wrong.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main() -> int:
         empty_them=args.empty_them,
     )
     if args.quick:
-        print("quick: whether the bench works; its figures prove nothing")
+        print("quick: this only checks that the bench works; its figures prove nothing")
     command = shlex.join(["python", "-m", "bench", *sys.argv[1:]])
     machine = f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {args.store}"
     report = Report(command, machine, [])
@@ -57,7 +57,7 @@ def main() -> int:
             measured = asyncio.run(_measure(name, options, args.store))
         except AssertionError as error:
             report.wrong[name] = str(error)
-            print(f"WRONG, nothing of it counts: {error}")
+            print(f"WRONG, its figures do not count: {error}")
         else:
             print(table(measured), flush=True)
             report.figures.extend(measured)
@@ -88,32 +88,32 @@ def _arguments() -> argparse.Namespace:
         prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("scenario", nargs="*", metavar="SCENARIO", help=f"{', '.join(DEFAULT | FURTHER)}")
-    parser.add_argument("--list", action="store_true", help="say what each scenario measures")
+    parser.add_argument("--list", action="store_true", help="print what each scenario measures")
     parser.add_argument("--quick", action="store_true", help=f"one round with {OF_QUICK:,} monitors; no must counts")
-    parser.add_argument("--rounds", type=_count, help="3")
-    parser.add_argument("--monitors", type=_count, help="instead of the number that a scenario is about")
+    parser.add_argument("--rounds", type=_count, help="rounds of each scenario (3)")
+    parser.add_argument("--monitors", type=_count, help="number of monitors, in place of the scenario's own")
     parser.add_argument("--batch", type=_count, default=500, help="CLAIM_BATCH (500)")
     parser.add_argument("--concurrency", type=_count, default=10, help="PRODUCER_CONCURRENCY (10)")
-    parser.add_argument("--replicas", type=_count, default=1, help="of ours, in the scenario throughput")
+    parser.add_argument("--replicas", type=_count, default=1, help="replicas in the scenario throughput (1)")
     parser.add_argument("--store", choices=list(OPTIONS), default="postgres")
-    parser.add_argument("--go-producer", type=Path, metavar="PATH", help="upstream's program, to compare with")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there too")
+    parser.add_argument("--go-producer", type=Path, metavar="PATH", help="upstream's producer, to compare with")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the report to FILE")
     parser.add_argument(
-        "--empty-them", action="store_true", help="delete all that is in BENCH_REDIS_URL and BENCH_DATABASE_URL"
+        "--empty-them", action="store_true", help="delete all data in BENCH_REDIS_URL and BENCH_DATABASE_URL"
     )
     args = parser.parse_args()
     if unknown := [each for each in args.scenario if each not in DEFAULT | FURTHER]:
-        parser.error(f"no scenario {', '.join(unknown)}; there are {', '.join(DEFAULT | FURTHER)}")
+        parser.error(f"SCENARIO: expected one of {', '.join(DEFAULT | FURTHER)}, got {', '.join(unknown)}")
     if args.go_producer and not os.access(args.go_producer, os.X_OK):
-        parser.error(f"--go-producer: got {args.go_producer}, takes a program that can be run")
+        parser.error(f"--go-producer: expected an executable file, got {args.go_producer}")
     if args.go_producer and args.store != "postgres":
-        parser.error(f"--go-producer: got --store {args.store}, takes postgres, for which its ratio is meant")
+        parser.error(f"--go-producer: expected --store postgres, got --store {args.store}")
     return args
 
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"got {text!r}, takes a whole number from 1")
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
     return int(text)
 
 

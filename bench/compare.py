@@ -1,23 +1,30 @@
-"""What changed from one run of the bench to another.
+"""Compare two reports of the bench, or measure two checkouts in turn and compare them.
 
     python -m bench.compare OLD.json NEW.json
+    python -m bench.compare OLD_CHECKOUT NEW_CHECKOUT SCENARIO ... [--rounds N] [options of the bench]
 
-A change is noise where the rounds of the two runs overlap; a single round is taken for 10 % more or less. Compare runs
-of one machine only. Exit code 1 where a figure is worse, 2 where a file cannot be read.
+Two checkouts are measured in alternating order, one round at a time, each by its own bench and, if it has a .venv, its
+own Python. A change is noise where the rounds of both overlap; a single round is assumed to vary by 10 %. Compare
+reports of one machine only. Exit code 1 where a figure is worse, 2 where a report cannot be read or a result was wrong.
 """
 
 import argparse
+import subprocess
 import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 if __package__ in (None, ""):  # run by its path
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import msgspec
+
 from bench.figures import Figure, Report, read
 from bench.table import aligned, number
 
 SPREAD = 0.1
-"""What one round alone, which shows no noise, is taken to vary by."""
+"""The assumed variation of a single round, which shows none."""
 _HEAD = ("what", "old", "new", "change", "")
 
 
@@ -50,7 +57,7 @@ def _judge(old: Figure | None, new: Figure | None) -> tuple[str, str]:
 
 
 def _range(rounds: list[float]) -> tuple[float, float]:
-    """Within which the figure lies, as far as its rounds say."""
+    """The range of the rounds."""
     spread = SPREAD if len(rounds) == 1 else 0.0
     return min(rounds) * (1 - spread), max(rounds) * (1 + spread)
 
@@ -61,14 +68,59 @@ def _shown(figure: Figure | None) -> str:
     return f"{number(figure.value)} {figure.unit} ({number(min(figure.rounds))}-{number(max(figure.rounds))})"
 
 
+def alternate(old: Path, new: Path, arguments: Sequence[str], rounds: int) -> tuple[Report, Report]:
+    """Measure two checkouts, one round of each at a time. Raises ValueError where a round has no result."""
+    reports: tuple[list[Report], list[Report]] = ([], [])
+    for turn in range(rounds):
+        for which in (0, 1) if turn % 2 == 0 else (1, 0):
+            checkout = (old, new)[which]
+            print(f"round {turn + 1} of {rounds}: {checkout}", file=sys.stderr, flush=True)
+            reports[which].append(_one_round(checkout, arguments))
+    return _merged(reports[0]), _merged(reports[1])
+
+
+def _one_round(checkout: Path, arguments: Sequence[str]) -> Report:
+    own_python = checkout / ".venv" / "bin" / "python"
+    python = own_python.absolute() if own_python.exists() else sys.executable
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "report.json"
+        argv = [python, "-m", "bench", *arguments, "--rounds", "1", "--json", file]
+        done = subprocess.run(argv, cwd=checkout, capture_output=True, text=True, check=False)
+        if not file.exists():
+            raise ValueError(f"{checkout}: the bench wrote no report:\n{done.stdout}{done.stderr}")
+        report = read(file)
+    if report.wrong:
+        raise ValueError(f"{checkout}: wrong results: {report.wrong}")
+    return report
+
+
+def _merged(reports: Sequence[Report]) -> Report:
+    """One report with the rounds of all."""
+    rounds: dict[str, list[float]] = {}
+    for report in reports:
+        for each in report.figures:
+            rounds.setdefault(each.name, []).extend(each.rounds)
+    figures = [msgspec.structs.replace(each, rounds=rounds[each.name]) for each in reports[0].figures]
+    return msgspec.structs.replace(reports[0], figures=figures)
+
+
 def main() -> int:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("old", type=Path)
-    parser.add_argument("new", type=Path)
-    args = parser.parse_args()
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("old", type=Path, help="a report or a checkout")
+    parser.add_argument("new", type=Path, help="the same")
+    parser.add_argument("scenario", nargs="*", help="of two checkouts; by default all that `python -m bench` runs")
+    parser.add_argument("--rounds", type=int, default=5, help="of two checkouts (5)")
+    args, further = parser.parse_known_args()
     try:
-        old, new = read(args.old), read(args.new)
+        if args.old.is_dir() and args.new.is_dir():
+            old, new = alternate(args.old, args.new, [*args.scenario, *further], args.rounds)
+        elif args.scenario or further:
+            parser.error("SCENARIO and options of the bench: expected two checkouts, got reports")
+        else:
+            old, new = read(args.old), read(args.new)
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""What bench.stores fills the tables with: all of it follows from a row's number, so that every answer can be checked.
+"""The rows of bench.stores: each follows from its number, so that every answer can be checked.
 
 Monitor n (from 1) is a push monitor where n % 10 = 0, has a proxy where n % 10 = 1, is inactive where n % 20 = 7 and
 is in a maintenance window where n % 50 = 3. Ids are MD5 sums of kind and number: as random as UUIDs, in no order.
@@ -98,7 +98,7 @@ class Expressions(NamedTuple):
 
 
 def statements(contents: Contents, sql: Expressions) -> Iterator[str]:
-    """The INSERTs, in standard SQL but for `sql`, in the order that foreign keys want."""
+    """The INSERTs, in standard SQL but for `sql`, in the order that foreign keys require."""
     yield f"""
 INSERT INTO proxies (id, protocol, host, port, auth, username, password)
 SELECT {sql.id_of("'proxy ' || (n - 1)")}, 'http', 'proxy' || n || '.example.com', 3128, n > 0, 'user', 'secret'

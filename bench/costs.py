@@ -1,4 +1,4 @@
-"""What a stretch of work costs each of those who take part in it."""
+"""The costs of a piece of work: producer, Redis, database."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ _DATABASES = ("postgres", "mariadbd")
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds, since each of them began."""
+    """Seconds since the start of each process."""
 
     producer: float
     """CPU."""
     redis: float
     """Time in scripts, by Redis' own count."""
     database: float
-    """CPU of all database servers on this machine; 0 where it is none of its processes."""
+    """CPU of all database servers on this machine; 0 where it runs elsewhere."""
 
     def per_monitor_us(self, before: "Costs", count: int) -> tuple[float, float, float]:
         """What was spent since then on each of `count` monitors: producer, Redis, database."""
@@ -30,7 +30,7 @@ class Costs:
 
 
 async def costs(harness: Harness, producers: Sequence[Process]) -> Costs:
-    """As of now."""
+    """The costs so far."""
     counts = await harness.redis.info("commandstats")
     in_scripts = sum(counts.get(f"cmdstat_{name}", {}).get("usec", 0) for name in ("eval", "evalsha"))
     return Costs(sum(map(cpu_s, producers)), in_scripts / 1e6, sum(map(cpu_s_of, _databases())))

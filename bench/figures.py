@@ -1,4 +1,4 @@
-"""What a scenario measured, and what it should be."""
+"""Figures that a scenario measured, with their bounds."""
 
 import math
 from pathlib import Path
@@ -47,11 +47,11 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def read(path: Path) -> Report:
-    """A report that was written. Raises OSError, and ValueError that says what is wrong with it."""
+    """Read a report. Raises OSError, and ValueError for a file of another form."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Report)
     except msgspec.MsgspecError as error:
-        raise ValueError(f"{path}: no report of the bench: {error}") from None
+        raise ValueError(f"{path}: expected a report of the bench: {error}") from None
 
 
 def percentile(values: list[float], percent: float) -> float:

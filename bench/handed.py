@@ -1,4 +1,4 @@
-"""What is in the queue, read back: nothing counts before it is seen to be right."""
+"""Read and check the queue after a hand-off, before its time counts."""
 
 from collections.abc import Mapping
 
@@ -44,12 +44,12 @@ async def first_and_last_ms(redis: Redis, ids: list[str], interval: int) -> tupl
     Fails as handed_off_at_ms does, and where a lease is left or a due time is no tick of `interval` (s).
     """
     at = await handed_off_at_ms(redis, ids)
-    assert await redis.zcard(KEYS.lease) == 0, "leases are left"
+    assert await redis.zcard(KEYS.lease) == 0, "monitors are still leased"
     due = dict(await redis.zrange(KEYS.due, 0, -1, withscores=True))
     assert len(due) == len(ids), f"{len(due)} of {len(ids)} monitors are due again"
     assert all(score % (interval * 1000) == 0 for score in due.values()), "due times are not aligned"
     times = list(at.values())
-    assert await redis.llen(PENDING) == len(ids), "tasks are pending that nobody asked for"
+    assert await redis.llen(PENDING) == len(ids), "tasks of other monitors are pending"
     first = min(times)
     return first, max(times), times.count(first)
 

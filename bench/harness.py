@@ -1,9 +1,8 @@
-"""What every scenario stands on: servers, monitors in both of them, replicas, and what the kernel says of a process."""
+"""What every scenario uses: servers, their monitors, replicas, and the kernel's figures of a process."""
 
 import asyncio
 import os
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -18,23 +17,23 @@ from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.targets import DatabaseTarget
 from tests.kit import databases, postgres
-from tests.kit.databases import new_id
-from tests.kit.replicas import row
+from tests.kit.commands import MINIMAL
+from tests.kit.databases import monitor_row, new_id
+from tests.kit.replicas import replicas
 
 DAY_S = 86_400
 _CHUNK = 5000
 _LEADER_TTL_MS = 50_000
 """Believed, since it is below LONGEST_LEADER_TTL_S."""
-ROOT = Path(__file__).parents[1]
 WITHOUT_DOTENV = Path(__file__).parent
 """A replica reads `.env` in its working directory; one in the checkout may name servers in production."""
 STALLED_S = 60.0
-"""Nothing moved for so long: it will not any more."""
+"""Without progress for so long, a wait is given up."""
 Process = subprocess.Popen[bytes]
 
 
 class Harness:
-    """A Redis and a database with the tables, both of them the bench's to empty."""
+    """A Redis and a database with the tables; the scenarios empty both."""
 
     def __init__(self, environment: dict[str, str], database: DatabaseTarget) -> None:
         self.environment = environment
@@ -76,7 +75,7 @@ class Harness:
         self._leading = asyncio.create_task(self._keep_leading())
 
     async def resign(self) -> None:
-        """Give the leader's key up again."""
+        """Delete the leader's key."""
         if self._leading:
             await cancel_and_wait(self._leading)
             self._leading = None
@@ -88,7 +87,7 @@ class Harness:
             await self.redis.pexpire(KEYS.leader, _LEADER_TTL_MS)
 
     async def close(self) -> None:
-        """Leave Redis."""
+        """Disconnect from Redis."""
         if self._leading:
             await cancel_and_wait(self._leading)
         await self.redis.aclose()
@@ -118,29 +117,13 @@ class Harness:
     @asynccontextmanager
     async def replicas(self, count: int = 1, **settings: str) -> AsyncIterator[list[Process]]:
         """`count` replicas at the default log level; killed at the end of the block if they still run."""
-        running = [self.start(**settings) for _ in range(count)]
-        try:
-            yield running
-        finally:
-            for each in running:
-                each.kill()
-            for each in running:
-                each.wait()
+        environments = [self.environment_of_commands(**settings)] * count
+        with replicas(WITHOUT_DOTENV, *environments, logs=False) as running:
+            yield [each.process for each in running]
 
     def environment_of_commands(self, **settings: str) -> dict[str, str]:
         """Of the product's commands, so that they use both servers."""
-        given = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "METRICS_ADDR": "off", "MODE": "prod"}
-        return {**given, **self.environment, **settings}
-
-    def start(self, **settings: str) -> Process:
-        """One replica, which the caller ends."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "peekaping_producer", "run"],
-            env=self.environment_of_commands(**settings),
-            cwd=WITHOUT_DOTENV,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        return {**MINIMAL, "METRICS_ADDR": "off", **self.environment, **settings}
 
 
 @asynccontextmanager
@@ -155,19 +138,19 @@ async def harness(store: str = "postgres", *, empty_them: bool = False) -> Async
 
 
 async def _reaches(enough: int, count: Callable[[], Awaitable[int]], what: str, producers: Sequence[Process]) -> None:
-    """Wait for `count`. AssertionError where a producer ends, or nothing moves: a lost tick is no wait."""
+    """Wait for `count`. AssertionError where a producer ends, or without progress, as after a lost tick."""
     seen, since = -1, time.monotonic()
     while (now := await count()) < enough:
         if ended := [each.returncode for each in producers if each.poll() is not None]:
             raise AssertionError(f"a producer ended by itself (exit code {ended[0]}): run it by hand to see why")
         if now != seen:
             seen, since = now, time.monotonic()
-        assert time.monotonic() - since < STALLED_S, f"stands still at {now:,} of {enough:,} {what}"
+        assert time.monotonic() - since < STALLED_S, f"no progress for {STALLED_S:g} s at {now:,} of {enough:,} {what}"
         await asyncio.sleep(0.02)
 
 
 def _row(monitor_id: str, interval: int) -> databases.Row:
-    return row(monitor_id, interval=interval, config=CONFIG)
+    return monitor_row(monitor_id, interval=interval, config=CONFIG)
 
 
 async def _copy_to_postgres(database: DatabaseTarget, ids: list[str], interval: int) -> None:

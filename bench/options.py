@@ -1,4 +1,4 @@
-"""What the command line says to every scenario."""
+"""Options of the command line for every scenario."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Options(msgspec.Struct, frozen=True):
-    """None: what the scenario's own row of docs/performance.md says."""
+    """None stands for the value of the scenario's own row in docs/performance.md."""
 
     rounds: int = 3
     monitors: int | None = None
@@ -14,6 +14,6 @@ class Options(msgspec.Struct, frozen=True):
     concurrency: int = 10
     replicas: int = 1
     go_producer: Path | None = None
-    """An executable of upstream's producer, to be run beside ours."""
+    """An executable of upstream's producer, to compare with."""
     empty_them: bool = False
     """Delete what given servers hold, instead of refusing them."""

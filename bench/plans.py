@@ -1,4 +1,4 @@
-"""What a store asks its database, and how the database finds the answer."""
+"""Statements that a store sends, and the plans of the database for them."""
 
 import re
 from collections.abc import Iterator

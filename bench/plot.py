@@ -18,7 +18,7 @@ _AXIS = re.compile(r"(?P<panel>.*?),? (?P<axis>batch|workers|replicas|of) (?P<x>
 
 
 def plot(report: Report) -> str:
-    """An SVG. Raises ValueError where the report holds nothing to plot."""
+    """An SVG. Raises ValueError for a report without figures to plot."""
     panels: dict[str, list[tuple[str, Figure]]] = {}
     for figure in report.figures:
         if (found := _AXIS.match(figure.name)) and figure.value is not None:
@@ -26,7 +26,7 @@ def plot(report: Report) -> str:
             title = f"{found['panel']}, {figure.unit}, by {axis}"
             panels.setdefault(title, []).append((found["x"], figure))
     if not panels:
-        raise ValueError("the report holds no figure of sweep or growth")
+        raise ValueError("expected figures of sweep or growth, got none")
     drawn = "".join(_panel(n, title, points) for n, (title, points) in enumerate(panels.items()))
     size = f'width="{WIDTH * min(3, len(panels))}" height="{HEIGHT * -(-len(panels) // 3)}"'
     style = 'font-family="sans-serif" font-size="11" fill="#24292f"'

@@ -1,4 +1,4 @@
-"""The limit: what Redis alone can do, with the smallest set of state changes and nothing around them."""
+"""The limit: the rate of Redis alone, with the smallest set of state changes and no producer."""
 
 import time
 

@@ -2,23 +2,24 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
-from urllib.request import urlopen
+from contextlib import contextmanager, suppress
+
+from aiohttp import ClientError
 
 from peekaping_producer.demo.embedded import HOST, free_port
 from peekaping_producer.metrics import PREFIX
+from tests.kit import http
 
 PATIENCE_S = 300.0
 """Ten times what a sync of 1,000,000 may take."""
 
 
 class Scraper:
-    """`settings` make a replica serve where this one looks."""
+    """Reads the metrics of a replica that runs with `settings`."""
 
     def __init__(self) -> None:
-        address = f"{HOST}:{free_port()}"
-        self._url = f"http://{address}/metrics"
-        self.settings = {"METRICS_ADDR": address}
+        self._address = f"{HOST}:{free_port()}"
+        self.settings = {"METRICS_ADDR": self._address}
 
     async def up(self) -> None:
         """Wait until the replica answers. AssertionError where it does not within PATIENCE_S."""
@@ -28,7 +29,7 @@ class Scraper:
                     await asyncio.sleep(0.05)
 
     async def read(self, name: str) -> float:
-        """The value of a metric without labels, such as `claimed_total`; 0 while nobody answers."""
+        """The value of a metric without labels, such as `claimed_total`; 0 while the replica does not answer."""
         start = f"{PREFIX}_{name} "
         lines = (await self._text()).splitlines()
         return next((float(line.removeprefix(start)) for line in lines if line.startswith(start)), 0.0)
@@ -42,14 +43,9 @@ class Scraper:
         return await self.read("sync_duration_seconds_sum")
 
     async def _text(self) -> str:
-        return await asyncio.to_thread(self._fetch)
-
-    def _fetch(self) -> str:
-        try:
-            with urlopen(self._url, timeout=5) as answer:
-                return str(answer.read().decode())
-        except OSError:
-            return ""
+        with suppress(ClientError, TimeoutError):
+            return (await http.get(self._address, "/metrics"))[1]
+        return ""
 
 
 @contextmanager

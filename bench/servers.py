@@ -1,4 +1,4 @@
-"""What a bench runs on: a Redis-compatible server and a database, its own or those of two variables."""
+"""The servers of a bench: a Redis-compatible one and a database, its own or those of two variables."""
 
 import os
 from collections.abc import AsyncIterator
@@ -22,9 +22,9 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 }
 """By database, the options of a server that the bench starts."""
 REDIS_URL, DATABASE_URL = "BENCH_REDIS_URL", "BENCH_DATABASE_URL"
-"""Not the product's own names: a shell that has those set is about to run a producer, not to lose its data."""
+"""Not the product's own names: a shell that sets those is about to run a producer, not to lose its data."""
 _BOTH = (REDIS_URL, DATABASE_URL)
-_REMEDY = "To delete all that is in both, add --empty-them."
+_REMEDY = "To delete all data in both, add --empty-them."
 
 
 @asynccontextmanager
@@ -39,7 +39,7 @@ async def servers(
     async with AsyncExitStack() as stack:
         if given := {name: os.environ[name] for name in _BOTH if os.environ.get(name)}:
             if len(given) < len(_BOTH):
-                raise SystemExit(f"{', '.join(given)}: set alone. Set both of {' and '.join(_BOTH)}, or neither.")
+                raise SystemExit(f"{next(iter(given))}: requires {next(name for name in _BOTH if name not in given)}")
             target = database_of(given[DATABASE_URL], store, "--store")
             await stack.enter_async_context(_lent(given[REDIS_URL], target, empty_them=empty_them))
             environment = {"REDIS_URL": given[REDIS_URL], "DATABASE_URL": given[DATABASE_URL]}

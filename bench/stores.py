@@ -1,4 +1,4 @@
-"""What reading from a database costs, and whether every statement finds its rows by an index.
+"""Measure reading from a database, and check that every statement finds its rows by an index.
 
     python -m bench.stores --dialect postgres --monitors 1000000 --heartbeats 10000000 [--batch 500] [--json FILE]
 
@@ -198,9 +198,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     if not 0 < args.batch <= min(1000, args.monitors):
-        parser.error("--batch: takes 1 to 1000, and no more than there are monitors")
+        parser.error(f"--batch: expected 1 to {min(1000, args.monitors)} (no more than --monitors), got {args.batch}")
     if args.heartbeats < 2 * args.monitors:
-        parser.error("--heartbeats: takes at least two for each monitor")
+        parser.error(f"--heartbeats: expected {2 * args.monitors} or more (two a monitor), got {args.heartbeats}")
     if not asyncio.run(run(args)):
         sys.exit("a statement reads too much: see above")
 

@@ -1,4 +1,4 @@
-"""A cold start: Redis is empty, and one replica starts; from there until the last monitor is handed off."""
+"""Cold start: from the start of one replica on an empty Redis to the last hand-off."""
 
 import time
 

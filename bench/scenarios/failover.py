@@ -1,4 +1,4 @@
-"""How long nobody leads: after the leader was killed, and after it was asked to stop."""
+"""Time without a leader, after the leader was killed and after it was stopped."""
 
 import asyncio
 import signal
@@ -29,7 +29,7 @@ async def _round(harness: Harness, how: signal.Signals) -> float:
     await harness.redis.delete(KEYS.leader)
     async with harness.replicas(2) as replicas:
         leader = await _leader(harness, replicas)
-        await asyncio.sleep(2)  # both are up, and the other one has asked in vain
+        await asyncio.sleep(2)  # both are up, and the other one has campaigned and lost
         while await harness.redis.pttl(KEYS.leader) < TIMING.leader_ttl_s * 1000 - 50:
             await asyncio.sleep(0.005)
         leader.send_signal(how)
@@ -39,7 +39,7 @@ async def _round(harness: Harness, how: signal.Signals) -> float:
 
 
 async def _leader(harness: Harness, replicas: list[Process]) -> Process:
-    """The one of `replicas` that leads, as soon as one does."""
+    """Wait for one of `replicas` to lead, and return it."""
     async with asyncio.timeout(_WITHIN_S):
         while True:
             pid = await leader_pid(harness.redis)

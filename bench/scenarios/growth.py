@@ -1,4 +1,4 @@
-"""Whether the cost of one monitor stays the same from 1,000 to 1,000,000 of them."""
+"""Cost of one monitor among 1,000 to 1,000,000 monitors."""
 
 import asyncio
 
@@ -36,7 +36,7 @@ async def _of(harness: Harness, size: int, rounds: int) -> list[Figure]:
 
 
 async def _round(harness: Harness, ids: list[str]) -> tuple[float, float, float]:
-    """µs a monitor of hand-off and of sync, and the peak in MB. Hand-off first: with somebody else leading."""
+    """µs a monitor of hand-off and of sync, and the peak in MB. Hand-off first, while no replica leads."""
     await harness.lead()
     scraper = Scraper()
     async with harness.replicas(1, SYNC_INTERVAL="5", **scraper.settings) as (replica,):

@@ -1,4 +1,4 @@
-"""Everybody due at one instant: from that instant until the last one is handed off."""
+"""All monitors due at one instant: from that instant to the last hand-off."""
 
 from bench.figures import Figure
 from bench.handed import first_and_last_ms

@@ -1,4 +1,4 @@
-"""What a replica costs while nothing is due: client commands a second (a script is one) and CPU of one core."""
+"""Cost of a replica while nothing is due: client commands per second (a script is one), and CPU of one core."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""How late a task is when monitors come due evenly: 1,000 a second, with nothing else to do.
+"""Lateness of tasks when 1,000 monitors come due each second, evenly, and nothing else runs.
 
 Due times are spread over a minute that begins with a tick, so that no second tick comes before the first ones are over.
 """

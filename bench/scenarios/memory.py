@@ -1,4 +1,4 @@
-"""What a replica holds in memory with many monitors under way: after the herd of a cold start and some syncs."""
+"""Memory of a replica with many monitors, after a cold start and some syncs."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ _PRINT_RSS = "print(next(line.split()[1] for line in open('/proc/self/status') i
 
 
 async def run(harness: Harness, options: Options) -> list[Figure]:
-    """Now, and at the peak; and what of it is there before anything is done."""
+    """Now, at the peak, and after the imports alone."""
     count = options.monitors or MONITORS
     rounds = [await _round(harness, count) for _ in range(options.rounds)]
     now, peak = ([each[n] for each in rounds] for n in range(2))

@@ -1,13 +1,10 @@
-"""What one monitor of every poisonous kind does to the lateness of 10,000 others, which come due evenly in a minute.
+"""Lateness of 10,000 monitors, due evenly in a minute, beside one poison monitor of each kind.
 
 Each round is once clean and once with the poisons, on the same servers. The replica leads and syncs first; then each
 monitor is due once. Redis takes 1 MiB in one piece, so that there are tasks that it refuses.
 """
 
 import asyncio
-import json
-import subprocess
-import sys
 from collections.abc import Mapping
 
 from bench.figures import Figure, percentile
@@ -17,6 +14,7 @@ from bench.options import Options
 from bench.scraped import Scraper
 from peekaping_producer.brokers.asynq import PENDING, TASK_ID_PREFIX
 from tests.kit import databases
+from tests.kit.commands import status
 from tests.kit.poison import Poison, bulks_limited, insert_poisons
 
 MONITORS = 10_000
@@ -28,7 +26,7 @@ _REPORTED_WITHIN_S = 15.0
 
 
 async def run(harness: Harness, options: Options) -> list[Figure]:
-    """p99 of both, their ratio, and what is more than the ratio may be."""
+    """p99 of both, their ratio, and the excess over the allowed ratio."""
     count = options.monitors or MONITORS
     clean, poisoned = [], []
     async with bulks_limited(harness.redis):
@@ -73,25 +71,18 @@ async def _round(harness: Harness, count: int, *, poisoned: bool) -> list[float]
 
 
 async def _require_right(harness: Harness, ids: list[str], poisons: Mapping[str, Poison]) -> None:
-    """Exactly the tasks that there should be, and everything that is odd named by `status`."""
+    """Check that exactly the expected tasks exist, and that `status` reports every anomaly."""
     pending = {each.decode().removeprefix(TASK_ID_PREFIX) for each in await harness.redis.lrange(PENDING, 0, -1)}
     runs = {each.id for each in poisons.values() if each.runs}
-    assert pending == {*ids, *runs}, f"{len(pending ^ {*ids, *runs})} tasks are missing, or nobody asked for them"
+    assert pending == {*ids, *runs}, f"{len(pending ^ {*ids, *runs})} tasks are missing, or of other monitors"
     expected = {(each.named or each.id, each.anomaly) for each in poisons.values() if each.anomaly}
     missing = expected
     async with asyncio.timeout(_REPORTED_WITHIN_S):
         while missing := expected - await _anomalies(harness):
             await asyncio.sleep(1)
-    assert not missing, f"status does not name {missing}"
+    assert not missing, f"status does not report {missing}"
 
 
 async def _anomalies(harness: Harness) -> set[tuple[str, str]]:
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "peekaping_producer", "status", "--json"],
-        env=harness.environment_of_commands(),
-        cwd=WITHOUT_DOTENV,
-        stdout=subprocess.PIPE,
-        check=False,
-    )
-    return {(each["monitor_id"], each["kind"]) for each in json.loads(done.stdout)["anomalies"]}
+    document = await status(WITHOUT_DOTENV, harness.environment_of_commands())
+    return {(each["monitor_id"], each["kind"]) for each in document["anomalies"]}

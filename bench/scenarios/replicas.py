@@ -1,6 +1,6 @@
-"""Whether a second replica, which is there for availability, slows the first one down on the same cores.
+"""Throughput of two replicas against that of one, on the same cores.
 
-A round is one, two, two, one: what drifts meanwhile then weighs on both.
+A round is one, two, two, one, so that a drift of the machine affects both.
 """
 
 from statistics import median
@@ -14,7 +14,7 @@ MOST_NOISE = 0.1
 
 
 async def run(harness: Harness, options: Options) -> list[Figure]:
-    """Not slower: but for the noise that one replica alone shows, of which 10 % count at the most."""
+    """Two must not be slower, but for the noise of one replica, of which at most 10 % count."""
     ids = await harness.fill(options.monitors or MONITORS, interval=INTERVAL)
     one: list[float] = []
     two: list[float] = []

@@ -1,4 +1,4 @@
-"""From starting the process to its first hand-off; the compiled modules and the servers are warm."""
+"""Time from the start of the process to its first hand-off; compiled modules and servers are warm."""
 
 import time
 

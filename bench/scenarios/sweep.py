@@ -1,4 +1,4 @@
-"""Throughput over batch, workers and replicas, for the plot; not one of the default scenarios."""
+"""Throughput by batch, workers and replicas, for the plot; not a default scenario."""
 
 import msgspec
 

@@ -1,4 +1,4 @@
-"""A sync that finds nothing changed: its time, the replica's peak memory, and how late tasks are meanwhile.
+"""A sync that finds no change: its time, the replica's peak memory, and the lateness of tasks meanwhile.
 
 Some hundred monitors a second come due beside it. The bench makes each due a second ahead: sync would rightly move a
 due time further off that fits no tick.

@@ -1,10 +1,9 @@
-"""How many monitors a second are handed off, beside what Redis alone and upstream's producer do in the same round.
+"""Monitors handed off per second, against Redis alone and against upstream's producer in the same round.
 
 All are due at one instant; real processes hand them off; the time is what lies between the first and the last task in
 the queue, by Redis TIME.
 """
 
-import subprocess
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,19 +15,19 @@ from bench.handed import first_and_last_ms
 from bench.harness import DAY_S, Harness, Process, now_ms
 from bench.options import Options
 from bench.redis_only import redis_only_limit
-from tests.kit.replicas import environment
+from tests.kit.replicas import Replica, environment
 
 MONITORS = 100_000
 INTERVAL = DAY_S
 OF_GO = 30_000
-"""At most so many for the Go producer, which would need a minute for all."""
+"""The most monitors for the Go producer, which needs a minute for all."""
 GO_CONCURRENCY = 10
-"""Its best: 10 beats 128 twofold."""
+"""Its best value: twice as fast as 128."""
 _SPENDERS = ("the producer", "Redis in scripts", "the database")
 
 
 async def run(harness: Harness, options: Options) -> list[Figure]:
-    """Three rates a round, and their ratios. The limit is that of just before and just after, since machines drift."""
+    """Three rates a round, and their ratios. Redis alone is measured before and after, since machines drift."""
     count = options.monitors or MONITORS
     ids = await harness.fill(count, interval=INTERVAL)
     limits, rates, of_go = [], [], []
@@ -72,19 +71,12 @@ async def rate(
 async def _go_rate(harness: Harness, ids: list[str], binary: Path) -> float:
     await harness.redis.flushdb()
     await harness.lead()
-    process = subprocess.Popen(
-        [binary],
-        env=_go_environment(harness),
-        cwd=binary.parent,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    go = Replica(binary.parent, _go_environment(harness), argv=[binary], logs=False)
     try:
-        await harness.connected([process])
-        return await _rate(harness, ids, [process])
+        await harness.connected([go.process])
+        return await _rate(harness, ids, [go.process])
     finally:
-        process.kill()
-        process.wait()
+        go.kill()
 
 
 def _go_environment(harness: Harness) -> dict[str, str]:

@@ -1,10 +1,10 @@
-"""Breaks everything around real replicas, one thing at a time, and shows that nothing is lost and nothing doubled.
+"""Inject faults around real replicas, one at a time, and check that no tick is lost and none is doubled.
 
     python -m tests.chaos --minutes 30 --seed 7 [--only NAME] [--json FILE] [--keep FOLDER]
 
-Starts a Redis-compatible server, a Postgres, three replicas behind proxies, a consumer and somebody who edits
-monitors; needs what `make test` needs. Ends with a table, and with exit code 1 where an invariant of
-docs/reliability.md was broken or a fault did not come to pass.
+Starts a Redis-compatible server, a Postgres, three replicas behind proxies, a consumer and an editor of monitors;
+requires the packages of `make test`. Ends with a table, and with exit code 1 where an invariant of docs/reliability.md
+was broken or a fault did not take effect.
 """
 
 import argparse
@@ -36,7 +36,11 @@ def main() -> int:
     timing = SHORT if args.short else LONG
     faults = [each for each in FAULTS if _wanted(each, args)]
     if not faults:
-        print(f"no fault is named like {args.only}; there are:", *(each.name for each in FAULTS), sep="\n  ")
+        print(
+            f"--only: expected a part of a fault's name, got {args.only}; the faults are:",
+            *(f.name for f in FAULTS),
+            sep="\n  ",
+        )
         return 2
     folder = Path(args.keep or tempfile.mkdtemp(prefix="peekaping-chaos-"))
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,18 +83,25 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.chaos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--minutes", type=float, default=30, help="how long; every fault comes at least once")
-    parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), help="order and chances (printed)")
-    parser.add_argument("--monitors", type=int, default=MONITORS)
-    parser.add_argument("--only", action="append", metavar="NAME", help="only faults whose name holds this; repeatable")
-    parser.add_argument("--short", action="store_true", help="the subset and the lengths that make test uses")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there too")
-    parser.add_argument("--keep", type=_without_history, metavar="FOLDER", help="keep the history and the logs there")
+    parser.add_argument("--minutes", type=float, default=30, help="length, but every fault comes once (30)")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=random.randrange(1_000_000),
+        help="seed of the order and of random choices (printed)",
+    )
+    parser.add_argument("--monitors", type=int, default=MONITORS, help=f"number of monitors ({MONITORS})")
+    parser.add_argument(
+        "--only", action="append", metavar="NAME", help="only faults with this in their name; repeatable"
+    )
+    parser.add_argument("--short", action="store_true", help="the faults and lengths of `make faults`")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the report to FILE")
+    parser.add_argument("--keep", type=_without_history, metavar="FOLDER", help="keep history and logs in FOLDER")
     return parser.parse_args()
 
 
 def _without_history(text: str) -> Path:
-    """A folder to write to, in which no earlier run's history would be overwritten."""
+    """A folder without the history of an earlier run, which would be overwritten."""
     if (Path(text) / HISTORY).exists():
         raise argparse.ArgumentTypeError(f"expected a folder without {HISTORY}, got {text}")
     return Path(text)

@@ -1,4 +1,4 @@
-"""What goes on beside the faults, until it is told to end; if it fails by itself, the run must not go on."""
+"""Tasks beside the faults. A run must not continue where one of them has failed."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -14,10 +14,10 @@ class Background(ABC):
 
     @abstractmethod
     async def run(self) -> None:
-        """Goes on for ever."""
+        """Run until canceled."""
 
     def still_runs(self) -> None:
-        """Raise what ended it, if anything has."""
+        """Raise the exception that ended the task, if it has ended."""
         if self._task is not None and self._task.done():
             self._task.result()
 

@@ -18,7 +18,7 @@ class Verdict(Enum):
 
 
 class Breakpoint:
-    """Holds one step: `asked`, so that the server does not know of it, or `answered`, when it has run."""
+    """Holds one step: `asked`, before the server has it, or `answered`, after it has run."""
 
     def __init__(self, script: str, at: At) -> None:
         self.script = script
@@ -45,11 +45,11 @@ class Breakpoint:
         return self._step.result()
 
     def release(self) -> None:
-        """Let it go on. What was asked reaches the server, also where the client is gone by now."""
+        """Let it go on. A command reaches the server even if the client has gone."""
         self._decide(Verdict.RELEASE)
 
     def drop(self) -> None:
-        """Lose it: a question never reaches the server, an answer never the client. The connection stays, mute."""
+        """Lose it: the command never reaches the server, or the reply never the client. The connection stays open."""
         self._decide(Verdict.DROP)
 
     def cut(self) -> None:

@@ -1,4 +1,4 @@
-"""Reads a history and names the invariant, monitor and tick that broke; and what each fault cost.
+"""Check a history: which invariant broke for which monitor and tick, and what each fault cost.
 
 python -m tests.chaos.checker HISTORY [--lease-ttl SECONDS] [--sync SECONDS]
 """
@@ -43,7 +43,7 @@ RULES: tuple[type[Rule], ...] = (
 
 @dataclass(frozen=True)
 class Violation:
-    """An invariant was broken, and during or after which fault."""
+    """A broken invariant, and the fault during or after which it broke."""
 
     at: float
     fault: str
@@ -59,16 +59,16 @@ class Violation:
 
 @dataclass
 class Verdict:
-    """What a fault cost, all its times together."""
+    """What a fault cost, over all its occurrences."""
 
     times: int = 0
     lost: int = 0
     doubled: int = 0
     extra: int = 0
-    """Ticks that came twice because nobody can know: Redis forgot, or its clock stepped back."""
+    """Ticks that ran twice without a violation: Redis lost its memory, or its clock stepped back."""
     others: int = 0
     recovery_s: float | None = 0.0
-    """The worst; None where it did not recover in its time."""
+    """The longest; None where it exceeded its limit."""
 
     def count(self, kind: str) -> None:
         """One more of a kind."""
@@ -78,7 +78,7 @@ class Verdict:
 
 @dataclass
 class Result:
-    """What a history says."""
+    """The result of a check."""
 
     violations: list[Violation] = field(default_factory=list)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class Result:
 
 
 def check(lines: Iterable[AnyLine], *, lease_ttl_s: float, sync_s: float) -> Result:
-    """Judge a whole history. The times are those of the replicas' settings."""
+    """Check a whole history. The times are LEASE_TTL and SYNC_INTERVAL of the replicas."""
     judge = _Judge(lease_ttl_s, sync_s)
     line: AnyLine | None = None
     for line in lines:
@@ -123,18 +123,18 @@ class _Judge:
                 self.result.tasks += 1
             case history.Handed():
                 self.result.outcomes.update(line.outcomes.values())
-        self._model.learn(line)
+        self._model.update(line)
         for rule in self._rules:
             for broken in rule.see(line, self._model):
-                self._tell(broken)
+                self._report(broken)
         self._recovery.see(line, self._model)
 
     def close(self, *, whole: bool) -> None:
-        """Nothing more comes."""
+        """End the check."""
         if whole:
             self._settle()
         else:
-            self._tell(Broken("I1", "cut off", "the history is broken off: its last line does not say that it ended"))
+            self._report(Broken("I1", "cut off", "the history is incomplete: its last line is not `ended`"))
 
     def _begin_world(self) -> None:
         self._model = Model(self._sync_s, self._lease_ttl_s)
@@ -143,14 +143,14 @@ class _Judge:
         self._recovery = Recovery(schedule)
 
     def _settle(self) -> None:
-        """The latest fault is history: how long did it take to heal?"""
+        """Record how long the recovery from the latest fault took."""
         model = self._model
         if not model.windows:
             return
         fault = model.windows[-1].fault
         took_s = self._recovery.took_s
         if (what := self._recovery.failed(model)) is not None:
-            self._tell(Broken("I1", "not healed", f"{what}, allowed {fault.heals_within_s:g} s", fault=fault.name))
+            self._report(Broken("I1", "not healed", f"{what}, allowed {fault.heals_within_s:g} s", fault=fault.name))
             took_s = None
         verdict = self._verdict(fault.name)
         worst = verdict.recovery_s
@@ -159,7 +159,7 @@ class _Judge:
     def _verdict(self, fault: str) -> Verdict:
         return self.result.verdicts.setdefault(fault, Verdict())
 
-    def _tell(self, broken: Broken) -> None:
+    def _report(self, broken: Broken) -> None:
         fault = broken.fault or self._model.fault_at(self._model.at)
         self._verdict(fault).count(broken.kind)
         if broken.kind != "extra":
@@ -167,7 +167,7 @@ class _Judge:
 
 
 def main() -> int:
-    """Print what a history says; 0 all well, 1 something broken, 2 unreadable."""
+    """Print the result. Exit code 0: nothing broken, 1: violations, 2: unreadable."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("history", type=Path)
     parser.add_argument("--lease-ttl", type=float, default=LONG.lease_ttl_s)

@@ -22,11 +22,11 @@ from tests.kit.redis import target_of
 from tests.kit.waiting import DEADLINE_S
 
 SILENCE_S = 0.2
-"""Nobody can wait for what never comes; a machine that is slower than this misses a bug, and invents none."""
+"""The wait for data that must not come; a slower machine may miss a bug, but reports no false one."""
 
 
 class RawClient:
-    """A connection whose bytes the test chooses."""
+    """A connection on which a test sends raw bytes."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
@@ -35,12 +35,12 @@ class RawClient:
     async def to(cls, port: int) -> "RawClient":
         return cls(*await asyncio.open_connection(HOST, port))
 
-    async def said(self, size: int) -> bytes:
+    async def received(self, size: int) -> bytes:
         async with asyncio.timeout(DEADLINE_S):
             return await self.reader.readexactly(size)
 
     async def is_silent(self) -> bool:
-        """Whether nothing comes, not even the connection's end."""
+        """Whether nothing arrives, not even the end of the connection."""
         try:
             async with asyncio.timeout(SILENCE_S):
                 await self.reader.read(1)

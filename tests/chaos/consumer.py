@@ -1,18 +1,17 @@
-"""The other end of the queue: takes tasks as asynq's servers do, writes down what it took, and may misbehave."""
+"""A consumer that takes tasks as asynq's servers do, records them, and may misbehave."""
 
 import asyncio
-import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from tests.chaos.background import Background
 from tests.chaos.history import Recorder, Taken
-from tests.kit.asynq_peer import ACTIVE, AsynqPeer, Message
+from tests.kit.asynq_peer import ACTIVE, AsynqPeer
+from tests.kit.consumer import Task, take
 
 RECOVERS_EVERY_S = 5.0
 """asynq's recoverer looks once a minute; this one more often, so that a run needs less time."""
@@ -21,23 +20,23 @@ RECOVERS_EVERY_S = 5.0
 class Consumer(Background):
     """Takes every task at once and finishes it.
 
-    While Redis is away it waits. What it may have taken without hearing of it, it puts back when Redis is there again:
-    it is alone, so whatever is active and not in its hand is its own.
+    It waits while Redis is away. Afterwards it requeues tasks that it took without receiving the reply: it is the only
+    consumer, so every active task that is not in its hand is one of those.
     """
 
     def __init__(self, connect: Callable[[], Redis], recorder: Recorder) -> None:
         self.at_work = asyncio.Event()
         self.at_work.set()
         self.delay_s = 0.0
-        """How long each task takes."""
+        """The duration of each task."""
         self.drops = 0
-        """So many of the next tasks it takes and never ends, as one that dies."""
+        """The number of next tasks to take and never finish, as a consumer that dies."""
         self.fails = 0
-        """So many of the next tasks are out of retries: archived."""
+        """The number of next tasks to archive, as out of retries."""
         self.latest: dict[str, float] = {}
-        """Monitor to when its latest task was taken, on the monotonic clock."""
+        """Monitor to the monotonic time at which its latest task was taken."""
         self.waited_ms: list[tuple[str, float]] = []
-        """Monitor and how long after its tick it was enqueued, for whoever measures; cleared by them."""
+        """Monitor and lateness of its task; a measurement clears the list first."""
         self._connect = connect
         self._recorder = recorder
         self._abandoned: set[str] = set()
@@ -53,7 +52,7 @@ class Consumer(Background):
             await asyncio.sleep(0.1)
 
     async def _take_up(self, redis: Redis, peer: AsynqPeer) -> None:
-        """Finish, or put back, what was in hand when the connection broke."""
+        """Finish or requeue the task that was in hand when the connection broke."""
         for task_id in await redis.lrange(ACTIVE, 0, -1):
             monitor_id = task_id.decode().removeprefix("healthcheck:")
             if monitor_id == self._unfinished:
@@ -69,34 +68,30 @@ class Consumer(Background):
             if time.monotonic() >= recovers_at:
                 await peer.recover(time.time())
                 recovers_at = time.monotonic() + RECOVERS_EVERY_S
-            message = await peer.dequeue(time.time())
-            if message is None:
+            task = await take(peer)
+            if task is None:
                 await asyncio.sleep(0.01)
             else:
-                await self._work(peer, self._written_down(message))
+                self._record(task)
+                await self._work(peer, task.monitor_id)
 
-    def _written_down(self, message: Message) -> str:
-        payload = json.loads(message.payload)
-        monitor_id, interval = payload["monitor_id"], payload["interval"]
-        scheduled_at_ms = round(datetime.fromisoformat(payload["scheduled_at"]).timestamp() * 1000)
-        tick = scheduled_at_ms // (interval * 1000)
-        enqueued_at_ms = None if message.pending_since is None else message.pending_since // 1_000_000
-        self._unfinished = monitor_id
-        self._abandoned.discard(monitor_id)
-        self.latest[monitor_id] = time.monotonic()
+    def _record(self, task: Task) -> None:
+        enqueued_at_ms = None if task.pending_since is None else task.pending_since // 1_000_000
+        self._unfinished = task.monitor_id
+        self._abandoned.discard(task.monitor_id)
+        self.latest[task.monitor_id] = time.monotonic()
         if enqueued_at_ms is not None:
-            self.waited_ms.append((monitor_id, enqueued_at_ms - tick * interval * 1000))
+            self.waited_ms.append((task.monitor_id, enqueued_at_ms - task.tick * task.interval * 1000))
         self._recorder.write(
             Taken(
-                monitor=monitor_id,
-                tick=tick,
-                interval=interval,
-                scheduled_at_ms=scheduled_at_ms,
+                monitor=task.monitor_id,
+                tick=task.tick,
+                interval=task.interval,
+                scheduled_at_ms=task.scheduled_at_ms,
                 enqueued_at_ms=enqueued_at_ms,
-                made_by=payload.get("made_by", "python"),
+                made_by=task.made_by,
             )
         )
-        return str(monitor_id)
 
     async def _work(self, peer: AsynqPeer, monitor_id: str) -> None:
         if self.delay_s:

@@ -1,6 +1,6 @@
-"""Somebody who uses the API all the while: creates, edits, pauses, resumes and deletes monitors, and publishes events.
+"""An editor that creates, edits, pauses, resumes and deletes monitors all the time, and publishes events.
 
-Some events are lost on purpose: a sync must find what they would have told.
+Some events are left out on purpose: a sync must find these edits.
 """
 
 import asyncio
@@ -22,15 +22,14 @@ from tests.chaos.background import Background
 from tests.chaos.history import Recorder
 from tests.chaos.timing import Timing
 from tests.kit import databases
-from tests.kit.databases import Row, SqlDatabase, new_id
-from tests.kit.replicas import row
+from tests.kit.databases import Row, SqlDatabase, monitor_row, new_id
 
 EDITS_EVERY_S = 1.0
 EVENTS_LOST = 0.2
 
 
 class Editor(Background):
-    """The rows, and what was done to them. Only one thing is done at a time."""
+    """Edits rows one at a time, and records each edit."""
 
     def __init__(
         self,
@@ -55,12 +54,12 @@ class Editor(Background):
         return {each for each, interval in self._rows.items() if interval > 0}
 
     def settled(self, monitor_id: str) -> bool:
-        """Whether its last edit is so long ago that the schedule must agree with it."""
+        """Whether its last edit is so old that the schedule must agree with it."""
         return time.monotonic() - self._touched_at.get(monitor_id, 0.0) > self._timing.settles_s
 
     @asynccontextmanager
     async def at_rest(self) -> Any:
-        """Nobody else edits for the length of the block."""
+        """No other edits for the length of the block."""
         async with self._turn:
             yield
 
@@ -70,7 +69,7 @@ class Editor(Background):
         def interval_of_one() -> int:
             return self.chance.choice(self._timing.intervals) if interval is None else interval
 
-        made = [row(new_id(), interval=interval_of_one(), **columns) for _ in range(count)]
+        made = [monitor_row(new_id(), interval=interval_of_one(), **columns) for _ in range(count)]
         await self.database.insert("monitors", *made)
         self._note(made)
         return [str(each["id"]) for each in made]
@@ -85,7 +84,7 @@ class Editor(Background):
         self._record(gone, 0)
 
     def touched(self, ids: Iterable[str]) -> None:
-        """A fault has changed when these are due: until a sync has seen to it, they count as edited."""
+        """Count these as edited: a fault has changed their due times, which the next sync corrects."""
         by_interval: dict[int, list[str]] = {}
         for each in ids:
             by_interval.setdefault(self._rows[each], []).append(each)
@@ -93,7 +92,7 @@ class Editor(Background):
             self._record(some, interval)
 
     async def publish(self, type_: str, payload: object) -> None:
-        """What the API server says after a write; lost where Redis is away."""
+        """Publish an event as the API server does after a write; it is lost while Redis is away."""
         with suppress(RedisError, OSError):
             async with self._connect() as redis:
                 await redis.publish(CHANNEL_PREFIX + type_, json.dumps({"type": type_, "payload": payload}))
@@ -117,7 +116,7 @@ class Editor(Background):
 
     async def _edit(self) -> None:
         some = self.chance.choice(list(self._rows))
-        told = self.chance.random() >= EVENTS_LOST
+        published = self.chance.random() >= EVENTS_LOST
         match self.chance.choice(("create", "edit", "edit", "pause or resume", "delete")):
             case "create":
                 (some,) = await self.create(1)
@@ -131,7 +130,7 @@ class Editor(Background):
             case _:
                 await self._update(some, 0 if self._rows[some] else self.chance.choice(self._timing.intervals))
                 event = ("monitor.updated", {"id": some})
-        if told:
+        if published:
             await self.publish(*event)
 
     async def _update(self, monitor_id: str, interval: int) -> None:

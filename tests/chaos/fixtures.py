@@ -1,4 +1,4 @@
-"""Histories made by hand: two healthy monitors, and whatever else a test tells."""
+"""Histories made by hand: two healthy monitors, and the lines that a test adds."""
 
 from collections.abc import Callable, Iterable
 
@@ -43,7 +43,7 @@ def tick(at: float, interval: int = 10) -> int:
 def taken(
     at: float, monitor: str = FAST, interval: int = 10, *, due_at: float | None = None, made_by: str = "python"
 ) -> Taken:
-    """Enqueued just before it was taken, unless it is told when."""
+    """Enqueued just before it was taken, or at `due_at`."""
     enqueued_ms = round((EPOCH_S + (at if due_at is None else due_at)) * 1000)
     return Taken(
         at=at + 0.02,
@@ -72,7 +72,7 @@ def overdue(start: float, end: float) -> list[Looked]:
 
 
 def run_with(*more: AnyLine, skips: Skips = never, looks: bool = True, until: int = UNTIL_S) -> list[AnyLine]:
-    """Two monitors that run from the beginning. A look in `more` stands instead of the one that all is well."""
+    """Two monitors that run from the beginning. A look in `more` replaces the healthy one of that time."""
     special = {each.at for each in more if isinstance(each, Looked)}
     lines: list[AnyLine] = [Row(at=0.0, monitors=[each], interval=s, runs=True) for each, s in INTERVALS.items()]
     lines.append(look(0.25, entered=[FAST, SLOW]))

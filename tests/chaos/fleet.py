@@ -1,4 +1,4 @@
-"""The replicas: real processes, each behind proxies of its own, which may be killed, frozen, cut off and disguised."""
+"""The replicas: real processes behind proxies of their own, which may be killed, frozen and cut off."""
 
 import asyncio
 import os
@@ -43,10 +43,10 @@ class Member:
 
     @property
     def runs(self) -> bool:
-        return self._replica is not None and self._replica.process.poll() is None
+        return self._replica is not None and self._replica.runs
 
     async def start(self, **settings: str) -> None:
-        """Start the process, with further settings, and wait until it says so."""
+        """Start the process, with further settings, and wait until it logs that it has."""
         self._replica = replica = Replica(self._folder, self.environment | settings)
         self.logs.append(replica.log_file)
         await until(lambda: b'"producer.started"' in replica.log_file.read_bytes(), f"{self.name} starts", within_s=60)
@@ -72,7 +72,7 @@ class Member:
         self._write_end("SIGTERM", time.monotonic() - asked_at)
 
     def note_death(self) -> None:
-        """It has ended by itself, which no replica should."""
+        """Record that it ended by itself, which no replica should."""
         self._write_end("", 0.0)
 
     def _write_end(self, signal_: str, took_s: float) -> None:
@@ -84,8 +84,8 @@ class Member:
 
     def seen(self, step: Step) -> None:
         """The proxy's report of what this replica did."""
-        if said := line_of(step, self.name):
-            self._recorder.write(msgspec.convert(said, Claimed | Handed | Led))
+        if line := line_of(step, self.name):
+            self._recorder.write(msgspec.convert(line, Claimed | Handed | Led))
 
 
 @asynccontextmanager

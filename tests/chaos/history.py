@@ -1,6 +1,6 @@
-"""The history of a run: JSON lines that say what was done, seen and taken, in the order in which it was.
+"""The history of a run: JSON lines of what was done, seen and taken, in order.
 
-Everybody writes with one clock: seconds since the recorder began.
+All lines use one clock: seconds since the start of the recorder.
 """
 
 import time
@@ -35,17 +35,17 @@ class Taken(Line, frozen=True, tag="taken"):
     tick: int
     """scheduled_at in whole intervals since the epoch."""
     interval: int
-    """Seconds, as the task says."""
+    """Seconds, from the task."""
     scheduled_at_ms: int
     """By Redis' clock."""
     enqueued_at_ms: int | None
-    """By Redis' clock; None where asynq no longer knew."""
+    """By Redis' clock; None where asynq has lost it."""
     made_by: str = "python"
     """"go" for a stand-in of upstream's producer."""
 
 
 class Claimed(Line, frozen=True, tag="claimed"):
-    """The server has given these to a replica, which need not have heard of it."""
+    """The server has run a claim; the replica need not have received the reply."""
 
     producer: str
     token: str
@@ -76,18 +76,18 @@ class Looked(Line, frozen=True, tag="looked"):
     entered: list[str]
     left: list[str]
     overdue_s: float
-    """How long the longest waits for its hand-off since it was due, also while a claim holds it."""
+    """The longest wait for a hand-off since the due time, also while a claim holds the monitor."""
     leased: int
     pending: int
     redis_ms: int
     """Redis' clock at this look."""
     leader: str | None
     next_back: list[str]
-    """Monitors whose due time is earlier than at the last look, though nobody edited them."""
+    """Monitors whose due time is earlier than at the last look, without an edit."""
 
 
 class MemoryLost(Line, frozen=True, tag="memory_lost"):
-    """Redis came back empty. It knows of no hand-off in this tick, so each monitor may be handed off once more."""
+    """Redis lost its data. It holds no hand-off of this tick, so each monitor may be handed off once more."""
 
 
 Excuse = Literal["doubled_by_go", "clock_step", "next_back"]
@@ -122,7 +122,7 @@ class Measured(Line, frozen=True, tag="measured"):
 
 
 class World(Line, frozen=True, tag="world"):
-    """Everything begins anew: other servers, other rows. What was before is never spoken of again."""
+    """A new world begins, with other servers and other rows; nothing refers to the one before."""
 
     name: str
 
@@ -162,7 +162,7 @@ class Recorder:
 
 
 def read(path: Path) -> Iterator[AnyLine]:
-    """Every line. Raises UnreadableError with the number of one that is not whole, or says what no line says."""
+    """Every line. Raises UnreadableError with the number of an incomplete or malformed one."""
     with path.open("rb") as file:
         for number, text in enumerate(file, 1):
             try:

@@ -1,4 +1,4 @@
-"""What a history has told so far: rows, faults, trouble that was seen, Redis' clock and memory. The rules ask it."""
+"""A model of a history up to its latest line, for the rules: rows, faults, trouble, Redis' clock and memory."""
 
 import math
 from collections import deque
@@ -10,10 +10,10 @@ from tests.chaos.history import AnyLine, Excuse, Fault, Looked, MemoryLost, Stop
 
 BETWEEN = "between faults"
 ORDER_S = 0.5
-"""Two lines that were written at about one moment may stand in either order."""
+"""Two lines that were written this close to each other may stand in either order."""
 ON_TIME_S = 1.0
 BLIND_S = 2.0
-"""Who has not looked for so long has seen nothing."""
+"""A longer time between two looks counts as trouble."""
 STUCK_QUEUE_S = 2.0
 """A queue that was not once empty for so long has a consumer that cannot keep up."""
 REMEMBERED_S = 900.0
@@ -49,8 +49,8 @@ class Window:
 
 @dataclass
 class Model:
-    """One world. Trouble excuses only where it was seen, and only from a fault's beginning until it had to be healed:
-    nobody led, somebody was overdue, the queue did not empty, nobody could look, or Redis' clock moved.
+    """One world. Trouble excuses a lost tick only while it is seen, from the begin of a fault to its latest recovery:
+    no leader, an overdue monitor, a queue that does not empty, no look at the schedule, or a moving clock of Redis.
     """
 
     sync_s: float
@@ -66,7 +66,7 @@ class Model:
     """How long there was no trouble, in all; it begins with the first look."""
     looked_at: float | None = None
     closing: bool = False
-    """The replicas were stopped for good: nothing is asked any more."""
+    """The replicas were stopped at the end of the world: the rules expect nothing more."""
     memories_lost: list[tuple[float, str]] = field(default_factory=list)
     """When, and in which fault."""
     ahead_ms: float | None = None
@@ -86,7 +86,7 @@ class Model:
 
     @property
     def excusable(self) -> bool:
-        """Whether trouble would be a fault's doing."""
+        """Whether a fault may be the cause of trouble."""
         return self.at <= self.excused_until
 
     @property
@@ -95,7 +95,7 @@ class Model:
         return self.running + len(self._stops)
 
     def fault_at(self, moment: float) -> str:
-        """The latest that had begun and did not have to be healed."""
+        """The latest fault that had begun and whose recovery was not yet due."""
         for window in reversed(self.windows):
             if window.began_at <= moment:
                 return window.fault.name if moment <= window.healed_by else BETWEEN
@@ -117,7 +117,7 @@ class Model:
         limit_s += 35.0 * self.fault_since(since)
         return self.steady_s - steady_at - ago_s <= limit_s
 
-    def calm_stretch(self, start: float, end: float, but: tuple[float, float] | None = None) -> float:
+    def longest_calm_s(self, start: float, end: float, but: tuple[float, float] | None = None) -> float:
         """The longest time without trouble between two moments, also leaving out `but`."""
         spans = [(low, high) for low, high in self.troubles if high > start and low < end]
         longest = 0.0
@@ -126,8 +126,8 @@ class Model:
             start = max(start, high)
         return max(longest, end - start)
 
-    def learn(self, line: AnyLine) -> None:
-        """Take in one line, before the rules judge it."""
+    def update(self, line: AnyLine) -> None:
+        """Apply one line, before the rules see it."""
         self.at = line.at
         match line:
             case history.Row():
@@ -181,7 +181,7 @@ class Model:
             self.steady_s += look.at - last
 
     def _earliest(self) -> float:
-        """Since when an unbroken row of faults may have done what is seen now."""
+        """The begin of the unbroken series of faults that may be the cause of what is seen now."""
         earliest = self.windows[-1].began_at
         for before, after in zip(reversed(self.windows[:-1]), reversed(self.windows), strict=False):
             if before.healed_by < after.began_at:

@@ -9,7 +9,7 @@ RELAPSE_S = 5.0
 
 
 class Recovery:
-    """Of the latest fault: from its end until somebody leads, nobody is late and nobody missing, and it stays so."""
+    """Of the latest fault: from its end until a replica leads and no monitor is late or missing, for good."""
 
     def __init__(self, schedule: TheScheduleAgreesWithTheRows) -> None:
         self._schedule = schedule
@@ -21,7 +21,7 @@ class Recovery:
         self._was_ill = False
 
     def see(self, line: AnyLine, model: Model) -> None:
-        """What `line` tells, after the rules have seen it."""
+        """Apply a line, after the rules have seen it."""
         match line:
             case Fault():
                 self.took_s = self._first_s = self._ill_since = None
@@ -32,14 +32,14 @@ class Recovery:
                     self._look(line, line.at - ended_at, model)
 
     def failed(self, model: Model) -> str | None:
-        """What is to be said of a fault that did not heal in its time."""
+        """The reason why the fault did not heal within its limit; None where it did."""
         limit_s = model.windows[-1].fault.heals_within_s
         if self._first_s is None:
-            return "never all well again"
+            return "never recovered"
         if self._first_s > limit_s:
-            return f"all well again after {self._first_s:.1f} s"
+            return f"recovered after {self._first_s:.1f} s"
         if self._ill_since is not None and model.at - self._ill_since > RELAPSE_S and not model.closing:
-            return f"all well after {self._first_s:.1f} s, but not for the last {model.at - self._ill_since:.1f} s"
+            return f"recovered after {self._first_s:.1f} s, but not for the last {model.at - self._ill_since:.1f} s"
         return None
 
     def _look(self, look: Looked, since_s: float, model: Model) -> None:

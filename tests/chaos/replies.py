@@ -8,7 +8,7 @@ _SHORT = 65536
 
 
 class ReplySplitter:
-    """Splits what a server says into whole replies, however the pieces fall."""
+    """Splits the data of a server into whole replies, whatever its pieces."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -56,10 +56,10 @@ class ReplySplitter:
         return taken
 
 
-def _is_one_reply(said: bytes) -> bool:
-    """Nearly always so; hiredis finds it out fifteen times faster than the walk above."""
+def _is_one_reply(data: bytes) -> bool:
+    """Nearly always so; hiredis checks it fifteen times faster than the walk above."""
     reader = Reader()
-    reader.feed(said)
+    reader.feed(data)
     try:
         return reader.gets() is not False and not reader.has_data()
     except ProtocolError:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from bench.table import aligned
 from tests.chaos.checker import Result
 from tests.chaos.faults import Fault
 
@@ -24,12 +25,7 @@ def table(result: Result, faults: Sequence[Fault], missed: Mapping[str, str]) ->
         recovery = "not within its time" if verdict.recovery_s is None else f"{verdict.recovery_s:.1f}"
         counts = (verdict.times, verdict.lost, verdict.doubled, verdict.extra)
         lines.append((fault.name, *map(str, counts), recovery))
-    widths = [max(len(row[column]) for row in (_HEAD, *lines)) for column in range(len(_HEAD))]
-    rule = tuple("-" * width for width in widths)
-    return "\n".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in (_HEAD, rule, *lines)
-    )
+    return aligned([_HEAD, *lines])
 
 
 def document(

@@ -1,4 +1,4 @@
-"""What must hold, one rule a class. Each sees every line once, in order, and says what it finds broken."""
+"""The invariants, one rule a class. Each sees every line once, in order, and reports violations."""
 
 from bisect import bisect_left
 from collections import deque
@@ -101,24 +101,24 @@ class TicksFollowRedisClock:
 
 
 @dataclass
-class _Odd:
+class _Mismatch:
     """In the schedule and should not be, or the other way round."""
 
     since: float
     steady_at: float
-    told: bool = False
+    reported: bool = False
 
 
 class TheScheduleAgreesWithTheRows:
-    """I1, I4: who runs is in the schedule, and nobody else, after a while.
+    """I1, I4: after a while the schedule holds the running monitors and no others.
 
-    `settled_absent` names who is missing and has had time to come.
+    `settled_absent` counts those that are missing although they have had time to enter.
     """
 
     def __init__(self) -> None:
         self._members: set[str] = set()
-        self._absent: dict[str, _Odd] = {}
-        self._zombies: dict[str, _Odd] = {}
+        self._absent: dict[str, _Mismatch] = {}
+        self._zombies: dict[str, _Mismatch] = {}
 
     def see(self, line: AnyLine, model: Model) -> Iterator[Broken]:
         match line:
@@ -131,9 +131,9 @@ class TheScheduleAgreesWithTheRows:
                 for each in (*line.entered, *line.left):
                     self._file(each, model)
                 if not model.closing:
-                    yield from self._tell("I1", "lost", "absent", self._absent, model.settles_s, model)
+                    yield from self._report("I1", "lost", "absent", self._absent, model.settles_s, model)
                     limit_s = ZOMBIE_S + model.sync_s
-                    yield from self._tell("I4", "zombie", "in the schedule", self._zombies, limit_s, model)
+                    yield from self._report("I4", "zombie", "in the schedule", self._zombies, limit_s, model)
 
     def settled_absent(self, model: Model) -> int:
         settled_before = model.at - model.settles_s
@@ -146,14 +146,14 @@ class TheScheduleAgreesWithTheRows:
             if not odd:
                 file.pop(monitor, None)
             elif monitor not in file:
-                file[monitor] = _Odd(model.at, model.steady_s)
+                file[monitor] = _Mismatch(model.at, model.steady_s)
 
-    def _tell(
-        self, invariant: str, kind: str, where: str, file: dict[str, _Odd], limit_s: float, model: Model
+    def _report(
+        self, invariant: str, kind: str, where: str, file: dict[str, _Mismatch], limit_s: float, model: Model
     ) -> Iterator[Broken]:
         for monitor, odd in file.items():
-            if not odd.told and not model.unsettled(odd.steady_at, odd.since, limit_s):
-                odd.told = True
+            if not odd.reported and not model.unsettled(odd.steady_at, odd.since, limit_s):
+                odd.reported = True
                 what = f"{where} for {model.at - odd.since:.1f} s"
                 yield Broken(invariant, kind, what, monitor, None, model.fault_at(odd.since))
 
@@ -179,7 +179,7 @@ class OneLeaderWrites:
 
 
 class StopsAreClean:
-    """I6: whoever is asked to stop does so in time; nobody stops unasked."""
+    """I6: a replica that is asked to stop does so in time; no replica stops by itself."""
 
     def see(self, line: AnyLine, model: Model) -> Iterator[Broken]:
         if not isinstance(line, Stopped):
@@ -202,7 +202,7 @@ class FiguresStayInTheirLimits:
 
 
 class DueTimesOnlyGrow:
-    """Next never moves back, unless somebody edits the monitor, Redis forgets or its clock steps."""
+    """A due time never moves back, unless the monitor is edited, Redis loses its memory or its clock steps."""
 
     def see(self, line: AnyLine, model: Model) -> Iterator[Broken]:
         if not isinstance(line, Looked) or model.excuse("clock_step") or model.excuse("next_back"):

@@ -1,4 +1,4 @@
-"""The course of one run: worlds one after the other, and in each one fault at a time."""
+"""One run: one world after the other, and in each one fault at a time."""
 
 import random
 import time
@@ -26,13 +26,13 @@ class Course:
     faults: Sequence[Fault]
     seed: int
     until_s: float
-    """How long it may go on: every fault comes once, and again while there is time."""
+    """The length of the run: every fault comes once, and again while there is time."""
     monitors: int
     timing: Timing
 
 
 def left_out(faults: Sequence[Fault]) -> dict[str, str]:
-    """Faults that this machine cannot have, and what they need."""
+    """Faults that are not possible on this machine, and what to install."""
     return {each.name: clocks.HOW_TO_GET_IT for each in faults if each.sets_clocks and clocks.library() is None}
 
 
@@ -43,7 +43,7 @@ async def run(course: Course, folder: Path, recorder: Recorder, say: Callable[[s
     came: set[str] = set()
     chance = random.Random(course.seed)
     possible = [each for each in course.faults if each.name not in missed]
-    for sentinels in (True, False):  # the world that takes whatever time is left comes last
+    for sentinels in (True, False):  # the world that fills the remaining time comes last
         faults = [each for each in possible if each.sentinels is sentinels]
         if not faults:
             continue
@@ -51,13 +51,13 @@ async def run(course: Course, folder: Path, recorder: Recorder, say: Callable[[s
         name = "Redis behind Sentinel" if sentinels else "Redis alone"
         recorder.write(history.World(name=name))
         async with world(folder, recorder, course.timing, chance, course.monitors, sentinels=sentinels) as here:
-            say(f"{name}, {len(here.members)} replicas, {course.monitors} monitors: all well")
+            say(f"{name}, {len(here.members)} replicas, {course.monitors} monitors: ready")
             for fault in _in_turn(faults, chance, until):
                 if why := await _one(fault, here, say):
                     missed[fault.name] = why
                 else:
                     came.add(fault.name)
-            await here.everybody_ran()
+            await here.all_ran()
     recorder.write(Ended())
     return {name: why for name, why in missed.items() if name not in came}
 
@@ -93,11 +93,11 @@ async def _one(fault: Fault, here: World, say: Callable[[str], None]) -> str | N
         each.still_runs()
     took_s = time.monotonic() - began_at
     healed_s = await here.healed(heals_within_s + 30)
-    state = here.sampler.ails() or f"all well after {healed_s:5.1f} s"
+    state = here.sampler.problem() or f"recovered after {healed_s:5.1f} s"
     say(f"{fault.name:50} {took_s:6.1f} s   {why or state}")
     for member in here.members:
         if not member.runs:
-            say(f"{member.name} has ended by itself; see {member.logs[-1]}")
+            say(f"{member.name} ended by itself; see {member.logs[-1]}")
             member.note_death()
             await member.start()
     await here.queue_empty()

@@ -1,4 +1,4 @@
-"""Looks at the schedule from outside, a few times a second, and writes down what changed."""
+"""Samples the schedule a few times a second, and records the changes."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ from tests.kit.asynq_peer import PENDING
 
 EVERY_S = 0.25
 ON_TIME_S = 1.0
-"""Whoever is due for longer than this is late."""
+"""A monitor that is due for longer is late."""
 
 
 @dataclass(frozen=True)
@@ -46,21 +46,21 @@ class Sampler(Background):
     recorder: Recorder
     latest: Look | None = None
     overdue_s: float = 0.0
-    """How long the longest waits for its hand-off, as of the latest look; whoever holds it meanwhile."""
+    """The longest wait for a hand-off at the latest look, also while a claim holds the monitor."""
     _due_before: dict[str, float] = field(default_factory=dict)
 
     def forget(self) -> None:
-        """Redis has lost its memory: what was due before says nothing any more."""
+        """Forget the earlier due times, since Redis has lost its data."""
         self._due_before.clear()
 
-    def ails(self) -> str | None:
-        """What is not as it should be by the last look; None when all is well."""
+    def problem(self) -> str | None:
+        """What is wrong at the latest look; None where nothing is."""
         look, wanted = self.latest, self.editor.running()
         settled = self.editor.settled
         if look is None or time.monotonic() - look.at > 2:
             return "Redis does not answer"
         if look.leader is None:
-            return "nobody leads"
+            return "no replica leads"
         if self.overdue_s >= ON_TIME_S:
             return f"{self.overdue_s:.1f} s behind"
         if absent := sum(map(settled, wanted - look.members)):

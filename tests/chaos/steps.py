@@ -1,4 +1,4 @@
-"""What producers do to Redis, as it is seen on the wire: one step is one run of one of the product's scripts."""
+"""Steps on the wire: a step is one run of one of the product's scripts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Step:
 
     @property
     def forgotten(self) -> bool:
-        """Whether the server did not know the script, so that its text will follow."""
+        """Whether the server did not have the script, so that its text will follow."""
         return self.answer.startswith(b"-NOSCRIPT")
 
 

@@ -1,4 +1,4 @@
-"""What the editor does where two parties want the same rows."""
+"""The editor, where a fault has deleted some of its rows."""
 
 import random
 from pathlib import Path
@@ -13,22 +13,22 @@ from tests.kit.databases import Row, SqlDatabase
 
 
 class Rows:
-    """A database that only remembers what it was told."""
+    """A database that only records its statements."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.statements: list[str] = []
 
     async def insert(self, _: str, *__: Row) -> None: ...
 
     async def execute(self, statement: str) -> None:
-        self.told.append(statement)
+        self.statements.append(statement)
 
 
 def no_redis() -> Redis:
     raise AssertionError("nothing is published")
 
 
-async def test_a_row_that_went_meanwhile_is_no_obstacle_to_deleting_the_others(tmp_path: Path) -> None:
+async def test_rows_are_deleted_although_some_are_gone(tmp_path: Path) -> None:
     rows: Any = Rows()
     with Recorder(tmp_path / "history.jsonl") as recorder:
         editor = Editor(cast(SqlDatabase, rows), no_redis, recorder, random.Random(1), SHORT)
@@ -36,5 +36,5 @@ async def test_a_row_that_went_meanwhile_is_no_obstacle_to_deleting_the_others(t
         await editor.delete(ids[:1])
         await editor.delete(ids)
     assert editor.running() == set()
-    assert ids[0] not in rows.told[-1]
-    assert all(each in rows.told[-1] for each in ids[1:])
+    assert ids[0] not in rows.statements[-1]
+    assert all(each in rows.statements[-1] for each in ids[1:])

@@ -92,10 +92,10 @@ async def test_a_step_that_is_held_in_a_pipeline_holds_what_follows_and_nothing_
     client = await RawClient.to(wire.proxy.port)
     client.writer.write(PING + stats + PING)
     step = await point.hit(20)
-    assert await client.said(len(PONG)) == PONG
+    assert await client.received(len(PONG)) == PONG
     assert await client.is_silent()
     point.release()
-    assert await client.said(len(step.answer) + len(PONG)) == step.answer + PONG
+    assert await client.received(len(step.answer) + len(PONG)) == step.answer + PONG
     client.die()
 
 
@@ -139,7 +139,7 @@ async def test_a_message_that_comes_in_two_halves_with_a_command_between() -> No
         client = await RawClient.to(proxy.port)
         for name, half in zip(("SUBSCRIBE", "UNSUBSCRIBE"), halves, strict=True):
             client.writer.write(pack_command((name, "one")))
-            assert await client.said(len(half)) == half
+            assert await client.received(len(half)) == half
         client.die()
 
 
@@ -214,7 +214,7 @@ async def test_answers_wait_side_by_side(proxy: FaultProxy) -> None:
     for _ in range(20):
         client.writer.write(PING)
         await asyncio.sleep(0.005)
-    assert await client.said(20 * len(PONG)) == 20 * PONG
+    assert await client.received(20 * len(PONG)) == 20 * PONG
     assert 0.2 <= time.monotonic() - began < 20 * 0.2
     client.die()
 
@@ -222,7 +222,7 @@ async def test_answers_wait_side_by_side(proxy: FaultProxy) -> None:
 async def test_what_clients_ask_stays_here_until_it_is_released(proxy: FaultProxy, wire_past: Redis) -> None:
     client = await RawClient.to(proxy.port)
     client.writer.write(PING)
-    assert await client.said(len(PONG)) == PONG
+    assert await client.received(len(PONG)) == PONG
     proxy.hold_requests()
     client.writer.write(pack_command(("SET", "a", 1)))
     await until(lambda: proxy.requests == 1)
@@ -240,14 +240,14 @@ async def test_what_the_server_answers_stays_here_until_it_is_released(proxy: Fa
     await until(lambda: _is_set(wire_past))
     assert await client.is_silent()
     proxy.release_replies()
-    assert await client.said(5) == b"+OK\r\n"
+    assert await client.received(5) == b"+OK\r\n"
     client.die()
 
 
 async def test_down_ends_and_refuses_and_up_holds_nothing(proxy: FaultProxy) -> None:
     client = await RawClient.to(proxy.port)
     client.writer.write(PING)
-    assert await client.said(len(PONG)) == PONG
+    assert await client.received(len(PONG)) == PONG
     proxy.hold_requests()
     proxy.hold_replies()
     await proxy.down()
@@ -257,7 +257,7 @@ async def test_down_ends_and_refuses_and_up_holds_nothing(proxy: FaultProxy) -> 
     await proxy.up()
     client = await RawClient.to(proxy.port)
     client.writer.write(PING)
-    assert await client.said(len(PONG)) == PONG
+    assert await client.received(len(PONG)) == PONG
     client.die()
 
 

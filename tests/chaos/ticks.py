@@ -23,7 +23,7 @@ MISSED_AT_MOST = 500
 
 @dataclass(frozen=True, slots=True)
 class Ticks:
-    """Ticks of a monitor that nobody has taken."""
+    """Ticks of a monitor without a task taken."""
 
     monitor: str
     interval: int
@@ -37,8 +37,8 @@ class Ticks:
 class NoTickIsLost:
     """A missed tick is one in which the monitor could have been handed off and was not.
 
-    The next tick is expected once one was taken, and after an edit once the edit must have had its effect. Whoever is
-    silent is asked about each tick again, until one of them cannot be excused; that is told once.
+    The next tick is expected after each one that was taken, and after an edit once it must have taken effect. Each tick
+    of a silent monitor is checked, until one of them has no excuse; that one is reported, once.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class NoTickIsLost:
         row, expected = model.rows.get(taken.monitor), self._expected.get(taken.monitor)
         before = self._last.get(taken.monitor)
         if before and before[0].interval == taken.interval and before[0].tick > taken.tick:
-            return  # others say what is wrong with it
+            return  # reported by other rules
         self._last[taken.monitor] = taken, model.steady_s
         if row is None or not row.runs or row.interval != taken.interval:
             return  # what an edit makes expected stays so
@@ -115,7 +115,7 @@ class NoTickIsLost:
         while self._queue and self._queue[0][0] < model.at:
             _, silent = heapq.heappop(self._queue)
             if self._expected.get(silent.monitor) is not silent:
-                continue  # it was heard, or edited, since
+                continue  # taken or edited since
             if _span(silent, silent.last, model)[1] + LATE_S > model.at:
                 self._expect(silent, model)  # Redis' clock has stepped back
                 continue
@@ -136,7 +136,7 @@ class NoTickIsLost:
             return self._stuck(ticks, model)
         absent = (self._left_at[ticks.monitor], model.at) if ticks.monitor in self._left_at else None
         absent = (absent or self._absent.get(ticks.monitor)) if model.excusable else None
-        return model.calm_stretch(start, end, absent) >= min(LATE_S, end - start) - 0.001
+        return model.longest_calm_s(start, end, absent) >= min(LATE_S, end - start) - 0.001
 
     def _stuck(self, ticks: Ticks, model: Model) -> bool:
         """I8: whether the earlier task is in the way for longer than it may."""

@@ -1,22 +1,22 @@
-"""How long things take: the long run's lengths are those of the fault matrix, the short run's are cut down."""
+"""Durations: those of the fault matrix for the long run, shorter ones for the short run."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Lengths in seconds."""
+    """Durations in seconds."""
 
     lease_ttl_s: float
     sync_s: float
     brief_s: float
-    """An outage that one hardly sees."""
+    """An outage too short to be noticed."""
     outage_s: float
-    """One that everybody sees."""
+    """An outage that is noticed."""
     long_outage_s: float
-    """A database that somebody has to get up for."""
+    """An outage of the database until an operator repairs it."""
     spell_s: float
-    """How long a condition is kept up, such as a slow database or a wrong clock."""
+    """The duration of a condition, such as a slow database or a wrong clock."""
     intervals: tuple[int, ...]
     """Of the monitors. Not the shortest, so that an outage of a few seconds does not hit every tick."""
     rows_deleted: int
@@ -24,7 +24,7 @@ class Timing:
 
     @property
     def heals_s(self) -> float:
-        """What reliability asks of nearly every fault: all monitors run again within 35 s and a sync's duration."""
+        """The limit for nearly every fault: all monitors run again within 35 s and the duration of a sync."""
         return 35.0 + 5.0
 
     @property
@@ -34,7 +34,7 @@ class Timing:
 
     @property
     def frozen_s(self) -> float:
-        """Longer than any lease lives."""
+        """Longer than any lease."""
         return self.lease_ttl_s + 2
 
 

@@ -1,4 +1,4 @@
-"""A proxy before Redis that knows the product's scripts, so that each step can be seen, held and lost from outside."""
+"""A proxy before Redis that recognizes the product's scripts, and can report, hold and lose each step."""
 
 import asyncio
 from collections import deque
@@ -18,7 +18,7 @@ from tests.kit.fault_proxy import PIECE, Ends, FaultProxy, running
 from tests.kit.scripts import SCRIPT_NAMES
 
 _STREAMS = {b"SUBSCRIBE", b"PSUBSCRIBE", b"SSUBSCRIBE", b"MONITOR", b"SYNC", b"PSYNC"}
-"""From here on a server speaks unasked, and nothing can be paired."""
+"""After these a server sends data without a command, and nothing can be paired."""
 
 
 class StepProxy(FaultProxy):
@@ -47,7 +47,7 @@ class StepProxy(FaultProxy):
         return point
 
     def lose_replies_of(self, script: str, *, times: int = 1) -> Losses:
-        """Swallow the next replies of `script`; each leaves its connection open, and mute."""
+        """Drop the next replies of `script`, and all that follows on their connections, which stay open."""
         losses = Losses(self._known(script), times)
         self._losses = [each for each in self._losses if each.left > 0] + [losses]
         return losses
@@ -88,13 +88,13 @@ class StepProxy(FaultProxy):
 def step_proxy(
     upstream_port: int, *, scripts: Mapping[str, str] | None = None
 ) -> AbstractAsyncContextManager[StepProxy]:
-    """A proxy that is up, for the length of the block; it knows the product's scripts unless told others."""
+    """A proxy that is up, for the length of the block; it recognizes the product's scripts, or `scripts`."""
     return running(StepProxy(upstream_port, scripts=scripts))
 
 
 @dataclass(frozen=True)
 class _Arrival:
-    """Something that the server said, on its way to the client."""
+    """Data of the server on its way to the client."""
 
     at: float
     answer: bytes
@@ -127,16 +127,16 @@ class _Conversation:
             await cancel_and_wait(*replies)
 
     async def _ask(self) -> None:
-        """Forward what the client asks, until it goes."""
-        mute = False
+        """Forward the commands of the client, until it closes the connection."""
+        silenced = False
         async for command in self._commands():
-            step = None if mute or self._in_transaction else self._proxy.step_of(command)
+            step = None if silenced or self._in_transaction else self._proxy.step_of(command)
             if step and (point := self._proxy.breakpoint_at(step, "asked")):
                 verdict = await point.verdict()
                 if verdict is Verdict.CUT:
                     self._ends.to_client.transport.abort()
-                mute = verdict is not Verdict.RELEASE
-            if mute:
+                silenced = verdict is not Verdict.RELEASE
+            if silenced:
                 continue
             await self._proxy.request_passes()
             self._note(command, step)
@@ -171,7 +171,7 @@ class _Conversation:
             self._all_answered.clear()
 
     async def _listen(self) -> None:
-        """Pair what the server says with what it was asked, until it goes."""
+        """Pair the replies of the server with the commands, until it closes the connection."""
         replies = ReplySplitter()
         now = asyncio.get_running_loop().time
         try:
@@ -203,13 +203,13 @@ class _Conversation:
     async def _deliver(self) -> None:
         """Give the client what arrives; after a loss nothing, for it would take the next reply for the lost one."""
         to_client = self._ends.to_client
-        mute = False
+        silenced = False
         while arrival := await self._arrived.get():
             verdict = await arrival.point.verdict() if arrival.point else Verdict.RELEASE
             if verdict is Verdict.CUT:
                 break
-            mute = mute or arrival.lost or verdict is Verdict.DROP
-            if mute:
+            silenced = silenced or arrival.lost or verdict is Verdict.DROP
+            if silenced:
                 continue
             await self._proxy.reply_passes(arrival.at)
             with suppress(OSError):  # _ask sees that the client is gone; what was asked is still to be seen

@@ -1,4 +1,4 @@
-"""Everything that a fault may touch: servers, the replicas with their proxies, and those who use and watch them."""
+"""Everything that a fault may touch: servers, replicas with their proxies, consumer, editor and sampler."""
 
 import asyncio
 import math
@@ -39,7 +39,7 @@ STAYS_WELL_S = 1.0
 
 @dataclass
 class World:
-    """What there is. Faults reach into it; it does nothing by itself."""
+    """The parts of a run, for the faults to use."""
 
     timing: Timing
     chance: random.Random
@@ -64,16 +64,16 @@ class World:
         )
 
     async def leader(self) -> Member:
-        """Whoever leads, once somebody does."""
+        """Wait until a replica leads, and return it."""
         found: list[Member] = []
 
-        async def somebody() -> bool:
+        async def one_leads() -> bool:
             async with self.connect() as redis:
                 pid = await leader_pid(redis)
             found[:] = [member for member in self.members if member.runs and member.pid == pid]
             return bool(found)
 
-        await until(somebody, "one of the replicas leads", within_s=60)
+        await until(one_leads, "one of the replicas leads", within_s=60)
         return found[0]
 
     def any_member(self) -> Member:
@@ -81,7 +81,7 @@ class World:
         return self.chance.choice(self.members)
 
     async def healed(self, within_s: float) -> float:
-        """Seconds until all was well, and stayed so for a while; as many as were waited where it never did."""
+        """Seconds until everything had recovered for STAYS_WELL_S; `within_s` where it did not."""
         began_at, well_at, seen = time.monotonic(), math.inf, None
         while time.monotonic() - began_at < within_s:
             await asyncio.sleep(0.05)
@@ -89,25 +89,25 @@ class World:
             if look is None or look is seen or look.at < began_at:
                 continue
             seen = look
-            well_at = min(well_at, look.at) if self.sampler.ails() is None else math.inf
+            well_at = min(well_at, look.at) if self.sampler.problem() is None else math.inf
             if look.at - well_at >= STAYS_WELL_S and look.pending == 0:
                 return well_at - began_at
         return within_s
 
-    async def everybody_ran(self) -> None:
-        """Wait until each monitor has run once more, but no longer than it may take; the history tells."""
+    async def all_ran(self) -> None:
+        """Wait until each monitor has run once more, but no longer than it may take; the checker decides."""
         since, longest_s = time.monotonic(), self.timing.heals_s + max(self.timing.intervals) + SLACK_S
 
-        def all_ran() -> bool:
+        def have_run() -> bool:
             return all(self.consumer.latest.get(each, 0.0) > since for each in self.editor.running())
 
         with suppress(AssertionError):
-            await until(all_ran, within_s=longest_s)
+            await until(have_run, within_s=longest_s)
 
     async def queue_empty(self) -> None:
-        """Wait until the consumer has taken everything, so that what a fault left behind is seen as its own."""
+        """Wait until the consumer has taken every task, so that no fault inherits those of the one before."""
         self.consumer.at_work.set()
-        with suppress(AssertionError):  # the history tells whether anybody waited too long
+        with suppress(AssertionError):  # the check of the history finds a wait that is too long
             await until(lambda: self.sampler.latest is not None and self.sampler.latest.pending == 0)
 
 
@@ -115,7 +115,7 @@ class World:
 async def world(
     folder: Path, recorder: Recorder, timing: Timing, chance: random.Random, monitors: int, *, sentinels: bool
 ) -> AsyncIterator[World]:
-    """A world in which all is well: every monitor in the schedule, three replicas, one of which leads."""
+    """A healthy world: every monitor in the schedule, and three replicas, one of which leads."""
     async with AsyncExitStack() as stack:
         place = stack.enter_context(processes.directory("peekaping-chaos-"))
         redis, watched_redis, clock = await _redis(stack, place, sentinels=sentinels)
@@ -134,7 +134,7 @@ async def world(
         )
         here.consumer = await stack.enter_async_context(Consumer(here.connect, recorder))
         here.sampler = await stack.enter_async_context(Sampler(here.connect, here.editor, recorder))
-        await until(lambda: here.sampler.ails() is None, "every monitor is in the schedule", within_s=120)
+        await until(lambda: here.sampler.problem() is None, "every monitor is in the schedule", within_s=120)
         await stack.enter_async_context(here.editor)
         yield here
         for member in here.members:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from redis.asyncio import Redis
@@ -125,7 +126,7 @@ def test_the_command_line_asks_for_that_only_by_its_own_flag(monkeypatch: pytest
 @pytest.mark.parametrize("name", ["BENCH_REDIS_URL", "BENCH_DATABASE_URL"])
 async def test_one_given_server_without_the_other_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "redis://127.0.0.1:1/0")
-    with pytest.raises(SystemExit, match=f"^{name}: set alone"):
+    with pytest.raises(SystemExit, match=f"^{name}: requires BENCH_"):
         async with servers("sqlite"):
             pass
 
@@ -147,9 +148,15 @@ async def test_a_wrong_url_is_named_by_its_own_name(
 async def test_a_replica_of_the_bench_reads_no_dotenv_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one of the checkout may name servers in production."""
     started: list[dict[str, Any]] = []
-    monkeypatch.setattr("bench.harness.subprocess.Popen", lambda _argv, **options: started.append(options))
+
+    def start(_argv: object, **options: Any) -> MagicMock:
+        started.append(options)
+        return MagicMock()
+
+    monkeypatch.setattr("tests.kit.replicas.subprocess.Popen", start)
     here = Harness({"REDIS_URL": "redis://127.0.0.1:1/0"}, DatabaseTarget(dialect="sqlite", name="unused"))
-    here.start()
+    async with here.replicas():
+        pass
     folder = started[0]["cwd"]
     assert folder != ROOT
     assert not (folder / ".env").exists()

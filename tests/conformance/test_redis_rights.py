@@ -1,11 +1,8 @@
 """Users of Redis with few rights: those that the docs name are enough, and what is missing is named."""
 
-import asyncio
 import json
 import re
 import sqlite3
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -23,9 +20,10 @@ from peekaping_producer.operations.rights import USES
 from peekaping_producer.redis_client.client import check_rights, check_server, redis_for
 from peekaping_producer.targets import DatabaseTarget, RedisTarget
 from tests.kit import processes
-from tests.kit.databases import sqlite_target
+from tests.kit.commands import command
+from tests.kit.databases import monitor_row, sqlite_target
 from tests.kit.redis import target_of
-from tests.kit.replicas import Replica, environment, replicas, row
+from tests.kit.replicas import Replica, environment, replicas
 from tests.kit.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -71,7 +69,7 @@ async def with_monitor(folder: Path) -> DatabaseTarget:
     target = sqlite_target(folder)
     await migrate(target)
     with sqlite3.connect(target.name) as database:
-        values = row(str(uuid.uuid4()), interval=1)
+        values = monitor_row(str(uuid.uuid4()), interval=1)
         marks = ", ".join("?" * len(values))
         database.execute(f"INSERT INTO monitors ({', '.join(values)}) VALUES ({marks})", tuple(values.values()))
     database.close()
@@ -91,21 +89,13 @@ async def test_a_replica_that_leads_and_status_run_on_the_documented_rights(
     target = await user(admin, *(rule for rule in documented() if rule not in without))
     database = await with_monitor(tmp_path)
     env = environment(target.port, database, REDIS_URL=f"redis://few:pw@127.0.0.1:{target.port}/3")
-    with replicas(tmp_path, env, count=2) as both:
+    with replicas(tmp_path, env, env) as both:
         leads = {"producer.started", "leader.won", "events.subscribed", "sync.completed", "claim.handed_off"}
         await until(lambda: any(leads <= set(each.events()) for each in both), "one leads and hands off")
         (leader,) = (each for each in both if "leader.won" in each.events())
-        status = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-m", "peekaping_producer", "status", "--json"],
-            env=env,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert status.returncode == 0, status.stdout + status.stderr
-        assert json.loads(status.stdout)["leader"]
+        ended = await command(tmp_path, "status", "--json", **env)
+        assert ended.code == 0, ended.out + ended.err
+        assert json.loads(ended.out)["leader"]
         leader.process.kill()
         (other,) = (each for each in both if each is not leader)
         await works(other, {"leader.won", "claim.handed_off"})

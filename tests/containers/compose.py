@@ -35,7 +35,7 @@ def docker(*argv: str, stdin: str | None = None) -> str:
 
 
 def inspected(name: str) -> dict[str, Any]:
-    """What Docker knows of a container or an image."""
+    """The document that `docker inspect` prints for a container or an image."""
     (found,) = json.loads(docker("inspect", name))
     return found  # type: ignore[no-any-return]
 

@@ -10,13 +10,13 @@ from tests.containers.compose import HERE, ROOT, Stack, docker, need_docker
 
 DB_PASS = 'p@ss:/w?#%25 &$HOME"\\é'
 REDIS_PASSWORD = "-r€d:is/@?#%41 $REDIS 'x"
-"""What URLs, shells, Compose and Redis's own configuration each read in a way of their own."""
+"""Characters with a special meaning in URLs, shells, Compose or the configuration of Redis."""
 REPORT = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Built and started as the README says it, with the passwords in `.env`; nothing of it is left afterwards."""
+    """Built and started as in the README, with the passwords in `.env`; everything is removed afterwards."""
     need_docker()
     env_file = tmp_path_factory.mktemp("stack") / ".env"
     escaped = REDIS_PASSWORD.replace("$", "\\$")

@@ -1,4 +1,4 @@
-"""docker-compose.yml in containers: built, started, used as the docs say, its leader killed, and stopped in order."""
+"""docker-compose.yml in containers: built, started, used as documented, its leader killed, and stopped in order."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from peekaping_producer.schedule.keys import KEYS
 from tests.containers.compose import HERE, ROOT, Stack, docker, inspected
 from tests.containers.conftest import REDIS_PASSWORD, wait_until_healthy
-from tests.kit.replicas import Consumer, at_work
+from tests.kit.consumer import Consumer, at_work
 from tests.kit.waiting import until
 
 pytestmark = pytest.mark.timeout(600)
@@ -126,7 +126,7 @@ async def test_the_leader_is_killed_and_no_tick_is_done_twice(stack: Stack) -> N
 
 def ticks_of_each(consumer: Consumer, ids: set[str]) -> int:
     """How many ticks the monitor that had the fewest has had."""
-    return min(sum(1 for monitor, _ in consumer.ticks if monitor == each) for each in ids)
+    return min(map(consumer.count, ids))
 
 
 async def leading(redis: Redis) -> str:

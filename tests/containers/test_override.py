@@ -32,7 +32,7 @@ def database(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def folder(database: str, tmp_path: Path) -> Path:
-    """Peekaping's folder, with its `.env` and the overrides put there as the docs say."""
+    """Peekaping's folder, with its `.env` and the overrides, as documented."""
     need_compose()
     shutil.copy(HERE / "peekaping" / f"{database}.yml", tmp_path / f"docker-compose.prod.{database}.yml")
     for each in OVERRIDES.iterdir():

@@ -1,9 +1,8 @@
-"""Secrets planted wherever the product meets some; then all that it ever wrote is searched for them."""
+"""Secrets planted wherever the product reads some; then everything that it wrote is searched for them."""
 
 import asyncio
 import json
 import os
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,7 +11,6 @@ from urllib.parse import quote, quote_plus
 
 import msgspec
 import pytest
-from aiohttp import ClientSession
 from bson import ObjectId
 from redis.asyncio import Redis
 
@@ -23,13 +21,15 @@ from peekaping_producer.monitors.events import CHANNEL_PREFIX, TYPES
 from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.targets import DatabaseTarget, RedisTarget
 from tests.kit import databases, postgres
-from tests.kit.databases import Database, new_id
+from tests.kit.commands import run
+from tests.kit.consumer import Consumer, at_work
+from tests.kit.databases import Database
 from tests.kit.fault_proxy import FaultProxy, fault_proxy
 from tests.kit.mongo import MongoDatabase
 from tests.kit.mongo_gate import gate
 from tests.kit.postgres import PostgresServer
 from tests.kit.processes import HOST, free_port
-from tests.kit.replicas import Consumer, Replica, at_work, environment, replicas, row
+from tests.kit.replicas import RUN, Replica, environment, replicas
 from tests.kit.waiting import until
 
 DB_PASS = "kanari-db@:/?#%é'1"
@@ -93,6 +93,26 @@ async def server(locked_redis: RedisServer) -> AsyncIterator[Redis]:
         yield client
 
 
+async def plant(database: Database) -> None:
+    """Monitors that run and monitors that are broken, each with secrets in it."""
+    proxy = database.proxy(username=PROXY_USER, password=PROXY_PASS)
+    bad_window = database.window(strategy="cron", cron="99 *")
+    headers = json.dumps({"Authorization": AUTHORIZATION})
+    config = {"url": f"https://u:{quote(IN_CONFIG)}@example.com", "basic_auth_pass": IN_CONFIG, "headers": headers}
+    monitors = [
+        database.monitor(interval=1, proxy_id=proxy["id"], config=json.dumps(config)),
+        database.monitor(interval=1, config=json.dumps([IN_BROKEN_CONFIG])),
+        database.monitor(interval=1, config=json.dumps({"check_cert_expiry": IN_BROKEN_CONFIG})),
+    ]
+    await database.insert("proxies", proxy)
+    await database.insert("monitors", *monitors)
+    await database.insert("maintenances", bad_window)
+    await database.insert("monitor_maintenances", database.link(monitors[0], bad_window))
+    if isinstance(database, MongoDatabase):  # the others have columns with types
+        broken = {"_id": ObjectId(), "active": True, "interval": 1, "type": IN_BROKEN_CONFIG, "config": [IN_CONFIG]}
+        await database.insert_documents("monitor", broken)
+
+
 @pytest.fixture
 async def target(private_postgres: PostgresServer) -> DatabaseTarget:
     """The database as a user with a password that must not be seen, and the monitors that hold the others."""
@@ -100,22 +120,8 @@ async def target(private_postgres: PostgresServer) -> DatabaseTarget:
     await postgres.execute(private_postgres.target, f"CREATE ROLE kanari SUPERUSER LOGIN PASSWORD '{doubled}'")
     target = msgspec.structs.replace(private_postgres.target, user="kanari", password=DB_PASS)
     await migrate(target)
-    database = await databases.connect_sql(target)
-    with_credentials, bad_window = (
-        database.proxy(username=PROXY_USER, password=PROXY_PASS),
-        database.window(strategy="cron", cron="99 *"),
-    )
-    config = {"url": f"https://u:{quote(IN_CONFIG)}@example.com", "basic_auth_pass": IN_CONFIG}
-    config["headers"] = json.dumps({"Authorization": AUTHORIZATION})
-    monitors = [
-        row(new_id(), interval=1, proxy_id=with_credentials["id"], config=json.dumps(config)),
-        row(new_id(), interval=1, proxy_id=None, config=json.dumps([IN_BROKEN_CONFIG])),
-        row(new_id(), interval=1, proxy_id=None, config=json.dumps({"check_cert_expiry": IN_BROKEN_CONFIG})),
-    ]
-    await database.insert("proxies", with_credentials)
-    await database.insert("monitors", *monitors)
-    await database.insert("maintenances", bad_window)
-    await database.insert("monitor_maintenances", database.link(monitors[0], bad_window))
+    async with databases.connected(target) as database:
+        await plant(database)
     return target
 
 
@@ -136,22 +142,13 @@ def wrong_settings(env: dict[str, str]) -> list[dict[str, str]]:
 
 
 async def output_of(folder: Path, env: dict[str, str], *argv: str) -> tuple[int, str]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, *argv), env=env, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    async with asyncio.timeout(30):
-        out, _ = await process.communicate()
-    return process.returncode or 0, out.decode()
+    ended = await run(argv, env, folder)
+    return ended.code, ended.out + ended.err
 
 
-async def pages(port: int) -> str:
-    """Whatever the replica serves."""
-    async with ClientSession() as session:
-        texts = []
-        for path in ("/metrics", "/readyz", "/livez"):
-            async with session.get(f"http://{HOST}:{port}{path}") as response:
-                texts.append(await response.text())
-    return "\n".join(texts)
+async def pages(replica: Replica) -> str:
+    """All pages that the replica serves."""
+    return "\n".join([(await replica.get(path))[1] for path in ("/metrics", "/readyz", "/livez")])
 
 
 async def test_no_secret_is_seen_in_work_and_in_trouble(
@@ -161,28 +158,27 @@ async def test_no_secret_is_seen_in_work_and_in_trouble(
     target: DatabaseTarget,
     tmp_path: Path,
 ) -> None:
-    ports = {"dev": free_port(), "prod": free_port()}
+    addresses = {"dev": f"{HOST}:{free_port()}", "prod": f"{HOST}:{free_port()}"}
     env = environment(locked_redis.port, target, REDIS_PASSWORD=REDIS_PASSWORD, LOG_LEVEL="debug", SYNC_INTERVAL="1")
     seen: list[str] = []  # what was served and logged
 
     def all_say(words: str, running: list[Replica]) -> bool:
         return all(words in replica.log_file.read_text() for replica in running)
 
-    with replicas(tmp_path, {}, count=0) as running:
-        for mode, port in ports.items():
-            running.append(Replica(tmp_path, env | {"MODE": mode, "METRICS_ADDR": f"{HOST}:{port}"}))
+    both = (env | {"MODE": mode, "METRICS_ADDR": address} for mode, address in addresses.items())
+    with replicas(tmp_path, *both) as running:
         async with at_work(Consumer(server)) as consumer:
             await until(lambda: len(consumer.monitors()) == 3)
             await until(lambda: all_say("claim.handed_off", running), "both work")
         assert "kanari-config" in json.dumps(list(consumer.payloads.values())), "the tasks do hold them"
         private_postgres.stop()
         await until(lambda: all_say("dependency.failing", running), "both miss the database")
-        seen += [await pages(port) for port in ports.values()]
+        seen += [await pages(replica) for replica in running]
         private_postgres.start()
         await until(lambda: all_say("dependency.recovered", running), "both have it again")
         await locked_redis.stop()
         await until(lambda: all_say("Redis fails", running), "both miss Redis")
-        seen += [await pages(port) for port in ports.values()]
+        seen += [await pages(replica) for replica in running]
         await locked_redis.start()
         assert [replica.terminate() for replica in running] == [0, 0]
         seen += [replica.log_file.read_text() for replica in running]
@@ -196,30 +192,12 @@ async def test_no_secret_is_seen_in_what_wrong_settings_say(
     locked_redis: RedisServer, target: DatabaseTarget, tmp_path: Path
 ) -> None:
     env = environment(locked_redis.port, target, REDIS_PASSWORD=REDIS_PASSWORD)
-    run = ("-m", "peekaping_producer", "run")
-    ended = await asyncio.gather(*(output_of(tmp_path, wrong, *run) for wrong in wrong_settings(env)))
+    ended = await asyncio.gather(*(output_of(tmp_path, wrong, *RUN) for wrong in wrong_settings(env)))
     for wrong, (code, text) in zip(wrong_settings(env), ended, strict=True):
         assert code in {1, 2, 3}, (wrong, text)
         assert text.strip()
         assert leaks(text) == []
     assert leaks(await what_the_commands_say(tmp_path, env)) == []
-
-
-async def plant(database: Database) -> None:
-    """Monitors that run and monitors that are broken, each with secrets in it."""
-    proxy = database.proxy(username=PROXY_USER, password=PROXY_PASS)
-    headers = json.dumps({"Authorization": AUTHORIZATION})
-    config = {"url": f"https://u:{quote(IN_CONFIG)}@example.com", "basic_auth_pass": IN_CONFIG, "headers": headers}
-    await database.insert("proxies", proxy)
-    await database.insert(
-        "monitors",
-        database.monitor(interval=1, proxy_id=proxy["id"], config=json.dumps(config)),
-        database.monitor(interval=1, config=json.dumps([IN_BROKEN_CONFIG])),
-        database.monitor(interval=1, config=json.dumps({"check_cert_expiry": IN_BROKEN_CONFIG})),
-    )
-    if isinstance(database, MongoDatabase):  # the others have columns with types
-        broken = {"_id": ObjectId(), "active": True, "interval": 1, "type": IN_BROKEN_CONFIG, "config": [IN_CONFIG]}
-        await database.insert_documents("monitor", broken)
 
 
 @asynccontextmanager
@@ -241,8 +219,7 @@ async def test_no_secret_is_seen_whatever_the_database(
     locked_redis: RedisServer, server: Redis, database: Database, tmp_path: Path
 ) -> None:
     await plant(database)
-    port = free_port()
-    settings = {"REDIS_PASSWORD": REDIS_PASSWORD, "LOG_LEVEL": "debug", "METRICS_ADDR": f"{HOST}:{port}"}
+    settings = {"REDIS_PASSWORD": REDIS_PASSWORD, "LOG_LEVEL": "debug", "METRICS_ADDR": f"{HOST}:{free_port()}"}
     async with entrance(database.target) as (target, proxy):
         env = environment(locked_redis.port, target, **settings)
         with replicas(tmp_path, env) as (replica,):
@@ -254,18 +231,18 @@ async def test_no_secret_is_seen_whatever_the_database(
                 {"type": IN_EVENT, "payload": IN_EVENT},
             ):
                 await server.publish(CHANNEL_PREFIX + TYPES[1], json.dumps(event))
-            await until(lambda: "events.malformed" in replica.events(), "a bad event is told")
+            await until(lambda: "events.malformed" in replica.events(), "a bad event is logged")
             if proxy:
                 await proxy.down()
                 await until(lambda: "dependency.failing" in replica.events(), "it misses the database")
                 await proxy.up()
                 await until(lambda: "dependency.recovered" in replica.events(), "it has it again")
-            said = await pages(port)
+            said = await pages(replica)
             assert replica.terminate() == 0
             said += replica.log_file.read_text()
         said += await what_the_commands_say(tmp_path, env)
         if target.password:
-            _, refused = await output_of(tmp_path, env | {"DB_PASS": IN_EVENT}, "-m", "peekaping_producer", "run")
+            _, refused = await output_of(tmp_path, env | {"DB_PASS": IN_EVENT}, *RUN)
             assert f"user {target.user}" in refused
             said += refused
     assert "monitor.bad_config" in said
@@ -275,9 +252,7 @@ async def test_no_secret_is_seen_whatever_the_database(
 async def what_the_commands_say(folder: Path, env: dict[str, str]) -> str:
     """All that end by themselves. No replica leads here, which makes `status` end with 1."""
     commands = ("check-config", "migrate", "migrate --check", "migrate --sql", "status", "status --json")
-    ended = await asyncio.gather(
-        *(output_of(folder, env, "-m", "peekaping_producer", *command.split()) for command in commands)
-    )
+    ended = await asyncio.gather(*(output_of(folder, env, *RUN[:-1], *command.split()) for command in commands))
     assert [code for code, _ in ended] == [int("status" in command) for command in commands], ended
     return "\n".join(text for _, text in ended)
 
@@ -287,8 +262,8 @@ async def test_no_secret_is_seen_when_it_crashes(
     locked_redis: RedisServer, target: DatabaseTarget, tmp_path: Path, mode: str
 ) -> None:
     env = environment(locked_redis.port, target, REDIS_PASSWORD=REDIS_PASSWORD, MODE=mode)
-    # From a checkout that is not installed, too.
-    code, text = await output_of(tmp_path, env | {"PYTHONPATH": os.pathsep.join(sys.path)}, "-c", CRASHING)
+    env["PYTHONPATH"] = os.pathsep.join(sys.path)  # from a checkout that is not installed, too
+    code, text = await output_of(tmp_path, env, sys.executable, "-c", CRASHING)
     assert code == 1
     assert "producer.died" in text
     assert "RuntimeError: cannot reclaim" in text

@@ -1,6 +1,5 @@
 """A replica as the image and the manifests confine it: no root, no capability, no file to write; and what it opens."""
 
-import asyncio
 import ipaddress
 import os
 import shutil
@@ -10,12 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from redis.asyncio import Redis
 
-from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.settings import Settings
-from tests.kit.databases import SqlDatabase, new_id
-from tests.kit.replicas import Consumer, Replica, at_work, environment, replicas, row
+from tests.kit.commands import run
+from tests.kit.consumer import at_work
+from tests.kit.fleet import Fleet
+from tests.kit.replicas import RUN, Replica
 from tests.kit.requirements import need
 from tests.kit.waiting import until
 
@@ -34,7 +33,7 @@ done
 exec unshare --user --map-user={UID} --map-group={UID} \
   setpriv --no-new-privs --inh-caps=-all -- "$@"
 """
-"""In a mount namespace of its own, where it may do so, whoever starts it; then as a user who may not."""
+"""In a mount namespace of its own, where any user may mount; then as a user without that right."""
 CONFINED = ["unshare", "--mount", "--map-root-user", "sh", "-c", CONFINE, "confine"]
 WHO = "import os; print(os.getuid(), os.getgid(), open('/proc/self/status').read())"
 
@@ -53,46 +52,36 @@ def confined(tmp_path: Path) -> list[str]:
     return CONFINED
 
 
-async def test_a_replica_works_without_root_and_writes_nothing(
-    confined: list[str], private_redis: RedisServer, postgres_only: SqlDatabase, tmp_path: Path
-) -> None:
-    folder = tmp_path / "of-the-replica"
+async def test_a_replica_works_without_root_and_writes_nothing(confined: list[str], fleet: Fleet) -> None:
+    folder = fleet.folder / "of-the-replica"
     folder.mkdir()
-    ids = {new_id() for _ in range(3)}
-    await postgres_only.insert("monitors", *(row(each, interval=1) for each in ids))
-    env = environment(
-        private_redis.port, postgres_only.target, METRICS_ADDR="127.0.0.1:0", LOG_LEVEL="info", HOME=str(folder)
-    )
-    with replicas(tmp_path, env, count=0) as running:
-        running.append(Replica(folder, env, log_folder=tmp_path, before=confined))
-        async with Redis.from_url(private_redis.url) as client, at_work(Consumer(client)) as consumer:
-            await until(lambda: len(consumer.ticks) > 5, "it works", within_s=60)
-        assert consumer.monitors() == ids
-        assert running[0].terminate() == 0
-        assert {line["level"] for line in running[0].lines() if line["event"] != "config.warning"} <= {"debug", "info"}
+    await fleet.monitors(3)
+    env = fleet.environment(METRICS_ADDR="127.0.0.1:0", LOG_LEVEL="info", HOME=str(folder))
+    replica = Replica(folder, env, log_folder=fleet.folder, argv=[*confined, *RUN])
+    fleet.started.append(replica)
+    async with at_work(fleet.consumer) as consumer:
+        await until(lambda: len(consumer.ticks) > 5, "it works", within_s=60)
+    assert consumer.monitors() == set(fleet.ids)
+    assert replica.terminate() == 0
+    assert {line["level"] for line in replica.lines() if line["event"] != "config.warning"} <= {"debug", "info"}
     for command in (["status"], ["migrate"], ["migrate", "--check"], ["check-config"]):
-        argv = [*confined, sys.executable, "-m", "peekaping_producer", *command]
-        ended = await asyncio.create_subprocess_exec(*argv, cwd=folder, env=env, stderr=subprocess.PIPE)
-        _, said = await ended.communicate()
-        assert (ended.returncode, said) == (int(command == ["status"]), b""), command  # no replica leads any more
+        ended = await run([*confined, *RUN[:-1], *command], env, folder)
+        assert (ended.code, ended.err) == (int(command == ["status"]), ""), command  # no replica leads any more
     assert os.listdir(folder) == []
 
 
-def test_probes_and_metrics_are_for_this_machine_unless_told_otherwise() -> None:
+def test_probes_and_metrics_are_for_this_machine_by_default() -> None:
     host, _ = Settings().metrics_address or ("", 0)
     assert ipaddress.ip_address(host).is_loopback
 
 
-async def test_a_replica_listens_to_nothing_but_its_metrics_address(
-    private_redis: RedisServer, postgres_only: SqlDatabase, tmp_path: Path
-) -> None:
-    need(sys.platform == "linux", "Linux, whose /proc tells who listens")
-    env = environment(private_redis.port, postgres_only.target, METRICS_ADDR="127.0.0.1:0")
-    with replicas(tmp_path, env) as (replica,):
-        await until(lambda: {"leader.won", "health.listening"} <= set(replica.events()), "it leads, and answers")
-        (port,) = (line["port"] for line in replica.lines() if line["event"] == "health.listening")
-        assert listeners(replica.process.pid) == {("127.0.0.1", port)}
-        assert replica.terminate() == 0
+async def test_a_replica_listens_to_nothing_but_its_metrics_address(fleet: Fleet) -> None:
+    need(sys.platform == "linux", "Linux, whose /proc shows the listening sockets")
+    replica = fleet.start(METRICS_ADDR="127.0.0.1:0")
+    await until(lambda: {"leader.won", "health.listening"} <= set(replica.events()), "it leads, and answers")
+    (line,) = replica.lines("health.listening")
+    assert listeners(replica.process.pid) == {("127.0.0.1", line["port"])}
+    fleet.terminate()
 
 
 def listeners(pid: int) -> set[tuple[str, int]]:

@@ -40,8 +40,8 @@ def a_server_to_embed() -> None:
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """With a temporary directory of its own, in which nothing may be left, and settings that it must not heed."""
-    traps = {"DB_TYPE": "postgres", "DATABASE_URL": "postgres://nowhere/x", "REDIS_URL": "redis://127.0.0.1:1/0"}
-    return {**os.environ, **traps, "TMPDIR": str(tmp_path), "TERM": "xterm", "COLUMNS": "100", "LINES": "40"}
+    ignored = {"DB_TYPE": "postgres", "DATABASE_URL": "postgres://nowhere/x", "REDIS_URL": "redis://127.0.0.1:1/0"}
+    return {**os.environ, **ignored, "TMPDIR": str(tmp_path), "TERM": "xterm", "COLUMNS": "100", "LINES": "40"}
 
 
 def processes() -> dict[int, tuple[int, str]]:
@@ -84,7 +84,7 @@ def started(*argv: str, env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
 
 
 def lines_until(process: subprocess.Popen[str], text: str) -> list[str]:
-    """What it says up to the line with `text`."""
+    """Its output up to the line with `text`."""
     assert process.stdout
     lines: list[str] = []
     for line in process.stdout:
@@ -159,7 +159,7 @@ def test_it_ends_when_its_parent_is_killed(how: signal.Signals, environment: dic
         parent.send_signal(how)
         parent.wait(WITHIN_S)
         assert parent.stdout
-        parent.stdout.close()  # nobody reads its last lines
+        parent.stdout.close()  # its last lines have no reader
         wait_until(lambda: all_gone(pids), "the demo ends, and its children with it")
     assert len(pids) >= 5
     assert list(tmp_path.iterdir()) == []

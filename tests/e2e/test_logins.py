@@ -17,12 +17,12 @@ from peekaping_producer.redis_client.client import check_server, redis_for
 from peekaping_producer.stores import store_for
 from peekaping_producer.targets import DatabaseTarget
 from tests.kit import mysql, postgres
+from tests.kit.commands import command
 from tests.kit.mongo_gate import gate
 from tests.kit.redis import target_of
 from tests.kit.sentinel import NAME, WatchedRedis
 from tests.kit.sentinel import PASSWORD as SENTINELS_PASSWORD
 from tests.settings_loading import load
-from tests.unit.test_cli import command
 
 PASSWORD = "p@ss:/?#%41 wörd'\"\\+&=$;,[]"
 """%41 is what a second decoding would make an A of."""

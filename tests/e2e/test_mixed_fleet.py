@@ -1,4 +1,4 @@
-"""Ours beside upstream's producers, which write without a fence: what they break is theirs, and ours go on.
+"""Ours beside upstream's producers, which write without a fence: ours break nothing, and go on.
 
 A stand-in does what upstream's producer does (go_producer.py). Every write to the schedule is recorded by MONITOR and
 judged, so that a tick handed off twice or a due time moved back is attributed to ours or theirs.
@@ -6,25 +6,23 @@ judged, so that a tick handed off twice or a due time moved back is attributed t
 
 import asyncio
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from redis.asyncio import Redis
 
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.schedule.keys import KEYS
-from tests.e2e.test_faults import a_batch_is_being_read, goes_on, lost, reads_blocked
-from tests.kit.databases import SqlDatabase, new_id
+from tests.e2e.test_faults import a_batch_is_being_read, lost, reads_blocked
+from tests.kit.consumer import Consumer, at_work
+from tests.kit.databases import SqlDatabase
+from tests.kit.fleet import Fleet
 from tests.kit.monitored_writes import Judge, MonitoredWrites, Verdict, monitored_writes
 from tests.kit.processes import HOST
 from tests.kit.redis import target_of
-from tests.kit.replicas import Consumer, Replica, at_work, environment, leader_pid, members, row
+from tests.kit.replicas import Replica, leader_pid, members, replicas
 from tests.kit.waiting import until
 
 MONITORS = 200
@@ -39,49 +37,23 @@ SLOW = {"CLAIM_BATCH": "5", "PRODUCER_CONCURRENCY": "1"}
 class GoProducer(Replica):
     """The stand-in as a process; its log has the same form."""
 
-    def __init__(self, folder: Path, env: dict[str, str]) -> None:
-        self.log_file = folder / f"go-{time.monotonic_ns()}.log"
-        with self.log_file.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.kit.go_producer"],
-                env=env | {"PYTHONPATH": str(Path(__file__).parents[2])},
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-
     @property
     def has_claims_in_hand(self) -> bool:
         events = self.events()
         return events.count("claimed") > events.count("rescheduled")
 
 
-class Fleet:
-    """Servers, monitors, a consumer at work, and whoever is started."""
-
-    def __init__(self, redis: Redis, database: SqlDatabase, folder: Path, env: dict[str, str], ids: list[str]) -> None:
-        self.redis = redis
-        self.database = database
-        self.ids = ids
-        self.consumer = Consumer(redis)
-        self._folder = folder
-        self._env = env
-        self._started: list[Replica] = []
+class MixedFleet(Fleet):
+    """Replicas of ours and stand-ins."""
 
     def ours(self, **settings: str) -> Replica:
-        self._started.append(Replica(self._folder, self._env | {"SYNC_INTERVAL": "1"} | SLOW | settings))
-        return self._started[-1]
+        return self.start(SYNC_INTERVAL="1", **SLOW, **settings)
 
     def theirs(self, **settings: str) -> GoProducer:
-        go = GoProducer(self._folder, self._env | settings)
-        self._started.append(go)
+        argv = (sys.executable, "-m", "tests.kit.go_producer")
+        go = GoProducer(self.folder, self.environment(**settings), argv=argv)
+        self.started.append(go)
         return go
-
-    def end(self) -> None:
-        for each in self._started:
-            if each.process.poll() is None:
-                each.kill()
 
     async def leads(self, *whose: Replica, within_s: float = 20.0) -> None:
         """Wait until one of these leads. Upstream's id ends with the process, ours goes on."""
@@ -96,7 +68,7 @@ class Fleet:
     async def lives(self, seconds: float) -> None:
         """Let that much time pass, and see every monitor run after it."""
         await asyncio.sleep(seconds)
-        await goes_on(self.consumer, self.ids, within_s=60)
+        await self.goes_on()
 
     def ran_by(self, whom: str) -> int:
         return sum(makers.count(whom) for makers in self.consumer.made_by.values())
@@ -115,15 +87,12 @@ async def fleet(
     postgres_only: SqlDatabase,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[Fleet]:
+) -> AsyncIterator[MixedFleet]:
     monkeypatch.setattr("peekaping_producer.redis_client.client.SOCKET_TIMEOUT_S", 30.0)  # the consumer gives up later
-    ids = [new_id() for _ in range(MONITORS)]
-    await postgres_only.insert("monitors", *(row(each, interval=INTERVAL_S) for each in ids))
-    env = environment(private_redis.port, postgres_only.target)
     async with redis_for(target_of(private_redis), connections=50) as redis:
-        mixed = Fleet(redis, postgres_only, tmp_path, env, ids)
-        with ExitStack() as stack:
-            stack.callback(mixed.end)
+        with replicas(tmp_path) as started:
+            mixed = MixedFleet(redis, postgres_only, tmp_path, started)
+            await mixed.monitors(MONITORS, interval=INTERVAL_S)
             async with at_work(mixed.consumer):
                 yield mixed
 
@@ -141,7 +110,7 @@ def doubled_by_ours(consumer: Consumer) -> set[str]:
 
 
 async def test_a_peer_that_is_killed_with_claims_in_hand_leaves_them_to_ours(
-    fleet: Fleet, record: MonitoredWrites
+    fleet: MixedFleet, record: MonitoredWrites
 ) -> None:
     """Two peers beside two of ours. What the killed one held runs again once its lease is over, and nothing twice; the
     other is gone by then, for it would reclaim too.
@@ -161,13 +130,13 @@ async def test_a_peer_that_is_killed_with_claims_in_hand_leaves_them_to_ours(
     assert fleet.ran_by("python") > 0
     assert [each.terminate() for each in ours] == [0, 0]
     found = verdict(record)
-    assert found.reopened == set(), "nobody came late"
+    assert found.reopened == set(), "no replica was late"
     assert fleet.consumer.doubled() == []
     assert await members(fleet.redis) == set(fleet.ids)
 
 
 async def test_ours_have_lost_what_a_peer_with_a_clock_ahead_took_from_them_and_go_on(
-    fleet: Fleet, record: MonitoredWrites
+    fleet: MixedFleet, record: MonitoredWrites
 ) -> None:
     """I9. To its clock each lease is over; ours come back from the database with claims that are no longer theirs."""
     ours = [fleet.ours(), fleet.ours()]
@@ -192,7 +161,9 @@ async def test_ours_have_lost_what_a_peer_with_a_clock_ahead_took_from_them_and_
     assert await members(fleet.redis) == set(fleet.ids)
 
 
-async def test_a_peer_with_a_clock_behind_harms_nobody_though_it_leads(fleet: Fleet, record: MonitoredWrites) -> None:
+async def test_a_peer_with_a_clock_behind_harms_no_monitor_though_it_leads(
+    fleet: MixedFleet, record: MonitoredWrites
+) -> None:
     """I9. Whatever it claims is over at once to ours."""
     behind = fleet.theirs(CLOCK_OFF_MS=str(-BEHIND_S * 1000))
     await fleet.leads(behind)
@@ -208,8 +179,8 @@ async def test_a_peer_with_a_clock_behind_harms_nobody_though_it_leads(fleet: Fl
     assert await members(fleet.redis) == set(fleet.ids)
 
 
-async def test_leadership_goes_from_theirs_to_ours_and_back(fleet: Fleet, record: MonitoredWrites) -> None:
-    """Killed and stopped; whoever leads, everybody's monitors run."""
+async def test_leadership_goes_from_theirs_to_ours_and_back(fleet: MixedFleet, record: MonitoredWrites) -> None:
+    """Killed and stopped; every monitor runs, whichever kind leads."""
     first = fleet.theirs()
     await fleet.leads(first)
     ours = fleet.ours(), fleet.ours()
@@ -228,10 +199,9 @@ async def test_leadership_goes_from_theirs_to_ours_and_back(fleet: Fleet, record
     second.process.send_signal(signal.SIGTERM)
     third = fleet.ours()
     await fleet.leads(third)
-    created = new_id()
-    await fleet.database.insert("monitors", row(created, interval=INTERVAL_S))
+    (created,) = await fleet.monitors(1, interval=INTERVAL_S)
     await until(lambda: created in fleet.consumer.monitors(), "a sync of ours finds it")
     await fleet.lives(1)
     assert third.terminate() == 0
     assert doubled_by_ours(fleet.consumer) <= verdict(record).reopened
-    assert await members(fleet.redis) == {*fleet.ids, created}
+    assert await members(fleet.redis) == set(fleet.ids)

@@ -9,8 +9,8 @@ from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule import Schedule
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.targets import RedisTarget
-from tests.invariants.go_peer import RESCHEDULE
 from tests.kit.asynq_peer import PENDING, task_id
+from tests.kit.go_peer import RESCHEDULE
 from tests.kit.monitored_writes import Judge, Verdict, Write, monitored_writes
 from tests.kit.waiting import until
 

@@ -1,8 +1,7 @@
-"""The health check of a container: what it answers, and that it costs next to nothing beside the replica it asks."""
+"""The health check of a container: its answers, and its low cost compared with an idle replica."""
 
 import asyncio
 import os
-import statistics
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -16,6 +15,8 @@ from peekaping_producer.migrate import migrate
 from peekaping_producer.operations import probe
 from peekaping_producer.settings import Settings, load_settings
 from peekaping_producer.settings.source import read_dotenv
+from tests.containers.measure import cost_s, cpu_s
+from tests.kit.commands import run
 from tests.kit.databases import sqlite_target
 from tests.kit.processes import HOST, free_port
 from tests.kit.replicas import environment, replicas
@@ -29,19 +30,14 @@ ALIVE = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{"alive": tru
 STALLED = b'HTTP/1.1 503 Service Unavailable\r\n\r\n{"alive": false, "stalled": ["worker-1"]}'
 
 
-async def probed(
-    address: str | None, *options: str, command: Sequence[str] = CHECK, folder: Path | None = None
-) -> tuple[int, str]:
+async def probed(address: str, *options: str, command: Sequence[str] = CHECK) -> tuple[int, str]:
     """Exit code and the one line that it printed, on stdout for 0 and on stderr otherwise."""
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
-    env |= {} if address is None else {"METRICS_ADDR": address}
-    process = await asyncio.create_subprocess_exec(
-        *command, *options, env=env, cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    out, err = await asyncio.wait_for(process.communicate(), timeout=20)
-    silent, line = (err, out) if process.returncode == 0 else (out, err)
-    assert (silent, line.count(b"\n")) == (b"", 1)
-    return process.returncode or 0, line.decode().rstrip("\n")
+    env["METRICS_ADDR"] = address
+    ended = await run([*command, *options], env)
+    silent, line = (ended.err, ended.out) if ended.code == 0 else (ended.out, ended.err)
+    assert (silent, line.count("\n")) == ("", 1)
+    return ended.code, line.rstrip("\n")
 
 
 @asynccontextmanager
@@ -155,10 +151,10 @@ async def test_a_port_that_nothing_listens_on_is_refused() -> None:
     assert (code, f"{HOST}:{port}/livez: expected an answer, got connection refused" in line) == (1, True)
 
 
-@pytest.mark.parametrize("pace_s", [0.0, 1.0], ids=["silent", "a byte a second"])
-async def test_a_replica_that_is_frozen_fails_within_three_seconds(pace_s: float) -> None:
-    answer = ALIVE if pace_s else b""
-    async with server(answer, seconds_between_bytes=pace_s) as (port, _):
+@pytest.mark.parametrize("byte_every_s", [0.0, 1.0], ids=["silent", "a byte a second"])
+async def test_a_replica_that_is_frozen_fails_within_three_seconds(byte_every_s: float) -> None:
+    answer = ALIVE if byte_every_s else b""
+    async with server(answer, seconds_between_bytes=byte_every_s) as (port, _):
         started_at = time.monotonic()
         code, line = await probed(f"{HOST}:{port}")
         assert 2.9 < time.monotonic() - started_at < 5
@@ -214,33 +210,13 @@ async def test_the_probe_imports_nothing_heavy() -> None:
         "from peekaping_producer.cli.entry import main\n"
         "main(); print(*sorted(set(sys.modules) - before))"
     )
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-S", "-c", script),
-        env={"PYTHONPATH": str(Path(probe.__file__).parents[1]), "METRICS_ADDR": "off"},
-        stdout=asyncio.subprocess.PIPE,
-    )
-    out, _ = await process.communicate()
-    assert {name for name in out.decode().split() if not name.startswith("peekaping_producer")} <= {"_socket"}
+    env = {"PYTHONPATH": str(Path(probe.__file__).parents[2]), "METRICS_ADDR": "off"}
+    ended = await run([sys.executable, "-S", "-c", script], env)
+    assert "peekaping_producer.operations.probe" in ended.out
+    assert {name for name in ended.out.split() if not name.startswith("peekaping_producer")} <= {"_socket"}
 
 
-def cpu_s(pid: int) -> float:
-    """How long all threads of a process ran so far."""
-    return sum(int(each.read_text().split()[0]) for each in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
-
-
-def cost_s(argv: list[str], address: str) -> float:
-    """The CPU time of one run, as the kernel counts it, at the median of 20."""
-    costs = []
-    discard = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
-    for _ in range(20):
-        pid = os.posix_spawn(argv[0], argv, {"METRICS_ADDR": address}, file_actions=discard)
-        _, status, used = os.wait4(pid, 0)
-        assert status == 0
-        costs.append(used.ru_utime + used.ru_stime)
-    return statistics.median(costs)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux, whose /proc tells how long each thread ran")
+@pytest.mark.skipif(sys.platform != "linux", reason="requires Linux: /proc shows the time of each thread")
 async def test_the_health_check_costs_little_beside_an_idle_replica(private_redis: RedisServer, tmp_path: Path) -> None:
     """Most of it is Python's start, which differs by half between builds: what the image's costs is measured there."""
     target = sqlite_target(tmp_path)
@@ -251,8 +227,9 @@ async def test_the_health_check_costs_little_beside_an_idle_replica(private_redi
         before_s = cpu_s(replica.process.pid)
         await asyncio.sleep(10)
         idle_s = (cpu_s(replica.process.pid) - before_s) * 3
-        bare_s = await asyncio.to_thread(cost_s, [sys.executable, "-I", "-S", "-c", "pass"], address)
-        check_s = await asyncio.to_thread(cost_s, CHECK, address)
+        env = {"METRICS_ADDR": address}
+        bare_s = await asyncio.to_thread(cost_s, [sys.executable, "-I", "-S", "-c", "pass"], env)
+        check_s = await asyncio.to_thread(cost_s, CHECK, env)
         assert replica.terminate() == 0
     print(f"in 30 s: idle {idle_s * 1e3:.0f} ms; one check {check_s * 1e3:.1f} ms, Python alone {bare_s * 1e3:.1f} ms")
     assert check_s < 2 * bare_s

@@ -2,11 +2,11 @@
 
 import asyncio
 import json
+import math
 import signal
 import time
-import uuid
 from collections import Counter
-from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,24 +14,15 @@ from redis.asyncio import Redis
 
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.monitors.monitor import next_aligned
-from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.schedule.keys import KEYS
 from tests.kit.asynq_peer import PENDING, decode, task_key
-from tests.kit.databases import Database, SqlDatabase
-from tests.kit.redis import target_of
-from tests.kit.replicas import Consumer, Replica, at_work, environment, leader_pid, members, replicas, row
+from tests.kit.consumer import Consumer, at_work
+from tests.kit.databases import Database, SqlDatabase, monitor_row, new_id
+from tests.kit.fleet import Fleet, fleet_of
+from tests.kit.replicas import Replica, leader_pid, members
 from tests.kit.waiting import until
 
-
-@pytest.fixture
-async def server(private_redis: RedisServer) -> AsyncIterator[Redis]:
-    """A client of the replicas' own Redis."""
-    async with redis_for(target_of(private_redis), connections=50) as client:
-        yield client
-
-
-def new_ids(count: int) -> list[str]:
-    return [str(uuid.uuid4()) for _ in range(count)]
+UPDATED = "peekaping:events:monitor.updated"
 
 
 def led(replica: Replica) -> bool:
@@ -39,40 +30,33 @@ def led(replica: Replica) -> bool:
 
 
 async def test_every_active_monitor_is_handed_off_with_nothing_but_the_seeds_variables(
-    private_redis: RedisServer, server: Redis, database: Database, tmp_path: Path
+    server: Redis, database: Database, tmp_path: Path
 ) -> None:
-    active, paused = [database.new_id() for _ in range(300)], [database.new_id() for _ in range(5)]
-    await database.insert("monitors", *(row(each, interval=3600) for each in active))
-    await database.insert("monitors", *(row(each, active=False) for each in paused))
-    env = environment(private_redis.port, database.target)
-    with replicas(tmp_path, env) as (replica,):
-        async with at_work(Consumer(server)) as consumer:
-            await until(lambda: consumer.monitors() == set(active))
-        assert await members(server) == set(active)
-        assert replica.terminate() == 0
+    paused = (monitor_row(database.new_id(), active=False) for _ in range(5))
+    await database.insert("monitors", *paused)
+    with fleet_of(server, database, tmp_path) as fleet:
+        await fleet.monitors(300, interval=3600)
+        replica = fleet.start()
+        async with at_work(fleet.consumer):
+            await fleet.all_ran()
+        await fleet.require_whole()
+        fleet.terminate()
     messages = [line["message"] for line in replica.lines()]
     assert "Shutdown signal received, stopping producer..." in messages
     assert messages[-1] == "Producer stopped gracefully"
     assert {line["service"] for line in replica.lines()} == {"peekaping:producer"}
-    assert consumer.doubled() == []
 
 
-async def test_a_hundred_thousand_due_monitors_end_as_as_many_tasks(
-    private_redis: RedisServer, server: Redis, postgres_only: SqlDatabase, tmp_path: Path
-) -> None:
-    count = 100_000
-    await postgres_only.execute(
+async def test_a_hundred_thousand_due_monitors_end_as_as_many_tasks(fleet: Fleet) -> None:
+    server, count = fleet.redis, 100_000
+    assert isinstance(fleet.database, SqlDatabase)
+    await fleet.database.execute(
         "INSERT INTO monitors (id, type, name, interval, timeout, max_retries, retry_interval, resend_interval, config)"
         f" SELECT gen_random_uuid(), 'http', 'm ' || n, 3600, 16, 0, 60, 0, '{{}}' FROM generate_series(1, {count}) n"
     )
-    env = environment(private_redis.port, postgres_only.target, LOG_LEVEL="info")
-    with replicas(tmp_path, env) as (replica,):
-
-        async def all_are_handed_off() -> bool:
-            return await server.llen(PENDING) >= count and not await server.zcard(KEYS.lease)
-
-        await until(all_are_handed_off, within_s=60)
-        assert replica.terminate() == 0
+    fleet.start(LOG_LEVEL="info")
+    await until(lambda: all_are_handed_off(server, count), within_s=60)
+    fleet.terminate()
     pending = await server.lrange(PENDING, 0, -1)
     assert len(pending) == len(set(pending)) == count
     due = await server.zrange(KEYS.due, 0, -1, withscores=True)
@@ -88,54 +72,48 @@ async def test_a_hundred_thousand_due_monitors_end_as_as_many_tasks(
         assert json.loads(message.payload)["monitor_id"] == monitor_id
 
 
+async def all_are_handed_off(server: Redis, count: int) -> bool:
+    return await server.llen(PENDING) >= count and not await server.zcard(KEYS.lease)
+
+
 @pytest.mark.parametrize(("how", "within_s"), [(signal.SIGKILL, 11.0), (signal.SIGTERM, 2.0), (signal.SIGINT, 2.0)])
 async def test_another_replica_leads_and_no_tick_is_handed_off_twice(
-    private_redis: RedisServer,
-    server: Redis,
-    postgres_only: SqlDatabase,
-    tmp_path: Path,
-    how: signal.Signals,
-    within_s: float,
+    fleet: Fleet, how: signal.Signals, within_s: float
 ) -> None:
-    ids = new_ids(200)
-    await postgres_only.insert("monitors", *(row(each, interval=1 + n % 3) for n, each in enumerate(ids)))
-    with replicas(tmp_path, environment(private_redis.port, postgres_only.target), count=2) as both:
-        async with at_work(Consumer(server)) as consumer:
-            await until(lambda: consumer.monitors() == set(ids), within_s=60)
-            await until(lambda: any(map(led, both)))
-            pid = await leader_pid(server)
-            leading, following = sorted(both, key=lambda each: each.process.pid != pid)
-            leading.process.send_signal(how)
-            ended_at = time.monotonic()
-            await until(lambda: led(following), within_s=within_s)
-            assert time.monotonic() - ended_at < within_s
-            seen = len(consumer.ticks)
-            await until(lambda: len(consumer.ticks) > seen + 2 * len(ids), "the survivor goes on", within_s=60)
-            assert consumer.doubled() == []
-            assert await members(server) == set(ids)
+    for interval, count in ((1, 67), (2, 67), (3, 66)):
+        await fleet.monitors(count, interval=interval)
+    both = [fleet.start(), fleet.start()]
+    async with at_work(fleet.consumer) as consumer:
+        await fleet.all_ran()
+        await until(lambda: any(map(led, both)))
+        pid = await leader_pid(fleet.redis)
+        leading, following = sorted(both, key=lambda each: each.process.pid != pid)
+        leading.process.send_signal(how)
+        ended_at = time.monotonic()
+        await until(lambda: led(following), within_s=within_s)
+        assert time.monotonic() - ended_at < within_s
+        seen = len(consumer.ticks)
+        await until(lambda: len(consumer.ticks) > seen + 2 * len(fleet.ids), "the survivor goes on", within_s=60)
+        await fleet.require_whole()
 
 
-async def test_a_rolling_restart_under_load_loses_and_doubles_nothing(
-    private_redis: RedisServer, server: Redis, postgres_only: SqlDatabase, tmp_path: Path
-) -> None:
-    ids = new_ids(500)
-    await postgres_only.insert("monitors", *(row(each, interval=1) for each in ids))
-    env = environment(private_redis.port, postgres_only.target)
-    with replicas(tmp_path, env, count=2) as both:
-        async with at_work(Consumer(server)) as consumer:
-            await until(lambda: consumer.monitors() == set(ids))
-            for replica in list(both):
-                assert replica.terminate() == 0
-                drained = next(line for line in replica.lines() if line["event"] == "producer.drained")
-                assert drained["unfinished_workers"] == 0
-                both.append(Replica(tmp_path, env))
-                await until(lambda: "producer.started" in both[-1].events())
-            seen = len(consumer.ticks)
-            await until(lambda: len(consumer.ticks) > seen + 2 * len(ids))
-            assert consumer.doubled() == []
-        assert await members(server) == set(ids)
-        for replica in both[:2]:
-            assert "Producer stopped gracefully" in [line["message"] for line in replica.lines()]
+async def test_a_rolling_restart_under_load_loses_and_doubles_nothing(fleet: Fleet) -> None:
+    await fleet.monitors(500)
+    both = [fleet.start(), fleet.start()]
+    async with at_work(fleet.consumer) as consumer:
+        await fleet.all_ran()
+        for replica in both:
+            assert replica.terminate() == 0
+            (drained,) = replica.lines("producer.drained")
+            assert drained["unfinished_workers"] == 0
+            successor = fleet.start()
+            await until(lambda successor=successor: "producer.started" in successor.events())
+        seen = len(consumer.ticks)
+        await until(lambda: len(consumer.ticks) > seen + 2 * len(fleet.ids))
+        assert consumer.doubled() == []
+    await fleet.require_whole()
+    for replica in both:
+        assert "Producer stopped gracefully" in [line["message"] for line in replica.lines()]
 
 
 async def due_in_s(server: Redis, monitor_id: str) -> float | None:
@@ -143,183 +121,133 @@ async def due_in_s(server: Redis, monitor_id: str) -> float | None:
     return None if score is None else score / 1000 - time.time()
 
 
-async def edit(database: Database, monitor_id: str, interval: int) -> None:
-    await database.update("monitors", monitor_id, interval=interval)
+async def is_due(server: Redis, monitor_id: str, low: float, high: float) -> bool:
+    """Whether the monitor is due in more than `low` seconds, and in `high` at most."""
+    left = await due_in_s(server, monitor_id)
+    return left is not None and low < left <= high
 
 
 async def publish_edit(server: Redis, monitor_id: str) -> None:
     event = {"type": "monitor.updated", "payload": {"id": monitor_id, "interval": "the row counts, not this"}}
-    assert await server.publish("peekaping:events:monitor.updated", json.dumps(event)) == 1
+    assert await server.publish(UPDATED, json.dumps(event)) == 1
 
 
 @pytest.mark.parametrize("by_event", [True, False])
-async def test_an_interval_edit_and_its_way_back_take_effect(
-    private_redis: RedisServer, server: Redis, postgres_only: SqlDatabase, tmp_path: Path, by_event: bool
-) -> None:
+async def test_an_interval_edit_and_its_way_back_take_effect(fleet: Fleet, by_event: bool) -> None:
     """By event within 2 s; without one at the next sync (here every 2 s)."""
-    (monitor_id,) = new_ids(1)
-    await postgres_only.insert("monitors", row(monitor_id, interval=86400))
-    env = environment(private_redis.port, postgres_only.target, SYNC_INTERVAL="3600" if by_event else "2")
+    (monitor_id,) = await fleet.monitors(1, interval=86400)
     within_s = 2.0 if by_event else 5.0
-    with replicas(tmp_path, env) as (replica,):
+    replica = fleet.start(SYNC_INTERVAL="3600" if by_event else "2")
 
-        async def rescheduled(low: float, high: float) -> bool:
-            left = await due_in_s(server, monitor_id)
-            return left is not None and low < left <= high
+    async def edit(interval: int, low: float, high: float) -> None:
+        await fleet.database.update("monitors", monitor_id, interval=interval)
+        if by_event:
+            await publish_edit(fleet.redis, monitor_id)
+        await until(lambda: is_due(fleet.redis, monitor_id, low, high), within_s=within_s)
 
+    await until(lambda: "events.subscribed" in replica.events())
+    await until(lambda: is_due(fleet.redis, monitor_id, 31, 86400), "the first run is over, and the next is far")
+    await edit(30, -1, 31)
+    # Nearer than the slack for clock steps it would first run once more.
+    await until(lambda: is_due(fleet.redis, monitor_id, 8, 31))
+    await edit(86400, 31, 86400)
+
+
+async def test_an_edit_during_a_failover_takes_effect(fleet: Fleet) -> None:
+    (monitor_id,) = await fleet.monitors(1, interval=86400)
+    first = fleet.start(SYNC_INTERVAL="3600")
+    await until(lambda: is_due(fleet.redis, monitor_id, 31, math.inf))
+    first.kill()
+    await fleet.database.update("monitors", monitor_id, interval=30)
+    await fleet.redis.publish(UPDATED, "no replica receives this")
+    fleet.start(SYNC_INTERVAL="3600")
+    await until(lambda: is_due(fleet.redis, monitor_id, -math.inf, 31), within_s=15)
+
+
+async def test_create_pause_and_delete_by_event(fleet: Fleet) -> None:
+    server, database, consumer = fleet.redis, fleet.database, fleet.consumer
+    (first,) = await fleet.monitors(1, interval=3600)
+    replica = fleet.start(SYNC_INTERVAL="3600")
+
+    async def publish(event: str, payload: object) -> None:
+        await server.publish(f"peekaping:events:{event}", json.dumps({"type": event, "payload": payload}))
+
+    async def both_are_gone() -> bool:
+        return await members(server) == set()
+
+    async with at_work(consumer):
         await until(lambda: "events.subscribed" in replica.events())
-        await until(lambda: rescheduled(31, 86400), "the first run is over, and the next is far")
-        await edit(postgres_only, monitor_id, 30)
-        if by_event:
-            await publish_edit(server, monitor_id)
-        await until(lambda: rescheduled(-1, 31), within_s=within_s)
-        # Nearer than the slack for clock steps it would first run once more.
-        await until(lambda: rescheduled(8, 31))
-        await edit(postgres_only, monitor_id, 86400)
-        if by_event:
-            await publish_edit(server, monitor_id)
-        await until(lambda: rescheduled(31, 86400), within_s=within_s)
-
-
-async def test_an_edit_during_a_failover_takes_effect(
-    private_redis: RedisServer, server: Redis, postgres_only: SqlDatabase, tmp_path: Path
-) -> None:
-    (monitor_id,) = new_ids(1)
-    await postgres_only.insert("monitors", row(monitor_id, interval=86400))
-    env = environment(private_redis.port, postgres_only.target, SYNC_INTERVAL="3600")
-    with replicas(tmp_path, env) as (first,):
-
-        async def far() -> bool:
-            left = await due_in_s(server, monitor_id)
-            return left is not None and left > 31
-
-        await until(far)
-        first.kill()
-        await edit(postgres_only, monitor_id, 30)
-        await server.publish("peekaping:events:monitor.updated", "nobody hears this")
-        with replicas(tmp_path, env):
-
-            async def near() -> bool:
-                left = await due_in_s(server, monitor_id)
-                return left is not None and left <= 31
-
-            await until(near, within_s=15)
-
-
-async def test_create_pause_and_delete_by_event(
-    private_redis: RedisServer, server: Redis, postgres_only: SqlDatabase, tmp_path: Path
-) -> None:
-    first, second = new_ids(2)
-    await postgres_only.insert("monitors", row(first, interval=3600))
-    env = environment(private_redis.port, postgres_only.target, SYNC_INTERVAL="3600")
-    with replicas(tmp_path, env) as (replica,):
-        async with at_work(Consumer(server)) as consumer:
-            await until(lambda: "events.subscribed" in replica.events())
-            await until(lambda: consumer.monitors() == {first})
-            await postgres_only.insert("monitors", row(second, interval=3600))
-            await server.publish(
-                "peekaping:events:monitor.created", json.dumps({"type": "monitor.created", "payload": {"id": second}})
-            )
-            await until(lambda: consumer.monitors() == {first, second}, within_s=2)
-            await postgres_only.update("monitors", first, active=False)
-            await publish_edit(server, first)
-            await postgres_only.delete("monitors", second)
-            await server.publish(
-                "peekaping:events:monitor.deleted", json.dumps({"type": "monitor.deleted", "payload": second})
-            )
-
-            async def both_are_gone() -> bool:
-                return await members(server) == set()
-
-            await until(both_are_gone, within_s=2)
+        await fleet.all_ran()
+        (second,) = await fleet.monitors(1, interval=3600)
+        await publish("monitor.created", {"id": second})
+        await until(lambda: consumer.monitors() == {first, second}, within_s=2)
+        await database.update("monitors", first, active=False)
+        await publish_edit(server, first)
+        await database.delete("monitors", second)
+        await publish("monitor.deleted", second)
+        await until(both_are_gone, within_s=2)
 
 
 @pytest.mark.parametrize("fault", ["flush", "restart", "script flush"])
 async def test_the_schedule_comes_back_after_redis_lost_it(
-    private_redis: RedisServer, server: Redis, postgres_only: SqlDatabase, tmp_path: Path, fault: str
+    private_redis: RedisServer, fleet: Fleet, fault: str
 ) -> None:
-    ids = new_ids(100)
-    await postgres_only.insert("monitors", *(row(each, interval=1) for each in ids))
-    with replicas(tmp_path, environment(private_redis.port, postgres_only.target)) as (replica,):
-        async with at_work(Consumer(server)) as consumer:
-            await until(lambda: consumer.monitors() == set(ids))
-        if fault == "flush":
-            await server.flushall()
-        elif fault == "restart":
-            await private_redis.stop()
-            await private_redis.start()
-        else:
-            await server.script_flush()
-        async with at_work(Consumer(server)) as consumer:
-            await until(lambda: consumer.monitors() == set(ids), within_s=35)
-        assert replica.process.poll() is None
-        assert replica.terminate() == 0
+    await fleet.monitors(100)
+    fleet.start()
+    async with at_work(fleet.consumer):
+        await fleet.all_ran()
+    if fault == "flush":
+        await fleet.redis.flushall()
+    elif fault == "restart":
+        await private_redis.restart()
+    else:
+        await fleet.redis.script_flush()
+    async with at_work(Consumer(fleet.redis)) as consumer:
+        await until(lambda: consumer.monitors() == set(fleet.ids), within_s=35)
+    fleet.terminate()
 
 
-async def test_an_idle_replica_is_quiet(
-    private_redis: RedisServer, server: Redis, postgres_only: SqlDatabase, tmp_path: Path
-) -> None:
+async def test_an_idle_replica_is_quiet(fleet: Fleet) -> None:
     """At most 12 commands a second from the client, with 1,000 monitors and 10 workers."""
-    await postgres_only.insert("monitors", *(row(each, interval=86400) for each in new_ids(1000)))
-    with replicas(tmp_path, environment(private_redis.port, postgres_only.target)):
-
-        async def all_are_rescheduled() -> bool:
-            return await server.llen(PENDING) == 1000 and not await server.zcard(KEYS.lease)
-
-        await until(all_are_rescheduled)
-        seconds = 6.0
-        commands = []
-        async with server.monitor() as monitor:
-            try:
-                async with asyncio.timeout(seconds):
-                    async for command in monitor.listen():
-                        if command["client_type"] != "lua":
-                            commands.append(command["command"])
-            except TimeoutError:
-                pass
-        assert commands
-        assert len(commands) / seconds <= 12, commands
+    await fleet.monitors(1000, interval=86400)
+    fleet.start()
+    await until(lambda: all_are_handed_off(fleet.redis, 1000))
+    seconds = 6.0
+    commands = []
+    async with fleet.redis.monitor() as monitor:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                async for command in monitor.listen():
+                    if command["client_type"] != "lua":
+                        commands.append(command["command"])
+    assert commands
+    assert len(commands) / seconds <= 12, commands
 
 
-async def test_one_odd_monitor_touches_only_itself(
-    private_redis: RedisServer, server: Redis, postgres_only: SqlDatabase, tmp_path: Path
-) -> None:
-    good, cron, cert, huge, deep, nines = new_ids(6)
-    window = str(uuid.uuid4())
+async def test_one_odd_monitor_touches_only_itself(fleet: Fleet) -> None:
+    database, consumer = fleet.database, fleet.consumer
+    cron, cert, huge, deep, nines = (new_id() for _ in range(5))
+    (good,) = await fleet.monitors(1)
     levels, number = "[" * 1200 + "]" * 1200, "9" * 5000
-    await postgres_only.insert(
-        "monitors",
-        row(deep, interval=1, config=f'{{"url": "http://x.example", "a": {levels}, "check_cert_expiry": true}}'),
-        row(nines, interval=1, config=f'{{"note": "\\u00e9", "n": {number}, "check_cert_expiry": true}}'),
-        row(good, interval=1),
-        row(cron, interval=1),
-        row(cert, interval=1, config='{"check_cert_expiry": "perhaps"}'),
-        row(huge, interval=2_147_483_647),
-    )
-    await postgres_only.insert(
-        "maintenances",
-        {
-            "id": window,
-            "title": "t",
-            "active": True,
-            "strategy": "cron",
-            "cron": "61 * * * *",
-            "duration": 5,
-            "timezone": "Mars/Olympus",
-            "start_date_time": "2020-01-01T00:00",
-            "end_date_time": "2100-01-01T00:00",
-        },
-    )
-    await postgres_only.insert(
-        "monitor_maintenances", {"id": str(uuid.uuid4()), "monitor_id": cron, "maintenance_id": window}
-    )
-    await server.zadd(KEYS.due, {"not-a-uuid": 1, "\udcff": 1})
-    with replicas(tmp_path, environment(private_redis.port, postgres_only.target)) as (replica,):
-        async with at_work(Consumer(server)) as consumer:
-            await until(lambda: sum(count for (each, _), count in consumer.ticks.items() if each == good) >= 4)
-            await until(lambda: consumer.monitors() == {good, cron, cert, huge, deep, nines})
-        assert await members(server) == {good, cron, cert, huge, deep, nines}
-        assert replica.terminate() == 0
+    rows = [
+        monitor_row(deep, interval=1, config=f'{{"url": "http://x.test", "a": {levels}, "check_cert_expiry": true}}'),
+        monitor_row(nines, interval=1, config=f'{{"note": "\\u00e9", "n": {number}, "check_cert_expiry": true}}'),
+        monitor_row(cron, interval=1),
+        monitor_row(cert, interval=1, config='{"check_cert_expiry": "perhaps"}'),
+        monitor_row(huge, interval=2_147_483_647),
+    ]
+    always = {"start_date_time": "2020-01-01T00:00", "end_date_time": "2100-01-01T00:00"}
+    window = database.window(strategy="cron", cron="61 * * * *", duration=5, timezone="Mars/Olympus", **always)
+    await database.insert("monitors", *rows)
+    await database.insert("maintenances", window)
+    await database.insert("monitor_maintenances", database.link({"id": cron}, window))
+    await fleet.redis.zadd(KEYS.due, {"not-a-uuid": 1, "\udcff": 1})
+    replica = fleet.start()
+    async with at_work(consumer):
+        await until(lambda: sum(count for (each, _), count in consumer.ticks.items() if each == good) >= 4)
+        await until(lambda: consumer.monitors() == {good, cron, cert, huge, deep, nines})
+    assert await members(fleet.redis) == {good, cron, cert, huge, deep, nines}
+    fleet.terminate()
     kinds = Counter(event for event in replica.events() if event.startswith("monitor."))
     assert kinds == {"monitor.bad_config": 1, "monitor.bad_maintenance": 2}  # its cron, and its time zone
     assert consumer.payloads[cron]["is_under_maintenance"] is False

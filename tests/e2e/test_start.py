@@ -1,4 +1,4 @@
-"""How a replica starts: what it waits for, what it refuses, and how it ends when it cannot."""
+"""The start of a replica: what it waits for, what it refuses, and how it ends without success."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ from tests.kit.databases import SqlDatabase, sqlite_target
 from tests.kit.fake_redis import fake_redis, hello, info
 from tests.kit.postgres import PostgresServer
 from tests.kit.processes import HOST, free_port
-from tests.kit.replicas import Replica, environment, replicas
+from tests.kit.replicas import RUN, Replica, environment, replicas
 from tests.kit.waiting import until
 
 SECRET = "h0rse-battery"
@@ -31,19 +31,16 @@ SECRET = "h0rse-battery"
 
 async def ended(replica: Replica, *, within_s: float = 60.0) -> tuple[int, str]:
     """Its exit code and all that it printed."""
-    await until(lambda: replica.process.poll() is not None, "the replica ends", within_s=within_s)
+    await until(lambda: not replica.runs, "the replica ends", within_s=within_s)
     text = replica.log_file.read_text()
     assert "Traceback" not in text, text
     return replica.process.returncode, text
 
 
-def said(replica: Replica) -> list[str]:
-    """The events so far; what is no log line is left out, such as the last word of a command that failed."""
-    return [line.split('"event": "')[1].split('"')[0] for line in text_of(replica) if '"event": "' in line]
-
-
-def text_of(replica: Replica) -> list[str]:
-    return replica.log_file.read_text().splitlines()
+def logged(replica: Replica) -> list[str]:
+    """The events so far, without the last line of a command that failed, which is no log line."""
+    lines = replica.log_file.read_text().splitlines()
+    return [line.split('"event": "')[1].split('"')[0] for line in lines if '"event": "' in line]
 
 
 def last_words(text: str) -> str:
@@ -65,7 +62,7 @@ def nowhere(postgres_server: DatabaseTarget) -> DatabaseTarget:
     return msgspec.structs.replace(postgres_server, host=HOST, port=free_port(), password=SECRET)
 
 
-async def test_what_is_not_reached_in_time_ends_with_3_and_a_clear_line(
+async def test_a_server_that_is_not_reached_in_time_ends_with_3_and_a_clear_line(
     private_redis: RedisServer, sqlite: DatabaseTarget, nowhere: DatabaseTarget, tmp_path: Path
 ) -> None:
     port = free_port()
@@ -74,19 +71,18 @@ async def test_what_is_not_reached_in_time_ends_with_3_and_a_clear_line(
         f"redis://{HOST}:{port}/0": environment(port, sqlite, STARTUP_TIMEOUT="2", REDIS_PASSWORD=SECRET),
     }
     started_at = time.monotonic()
-    with replicas(tmp_path, {}, count=0) as running:
-        running += [Replica(tmp_path, env) for env in environments.values()]
+    with replicas(tmp_path, *environments.values()) as running:
         results = await asyncio.gather(*map(ended, running))
     assert time.monotonic() - started_at >= 2
     for replica, where, (code, text) in zip(running, environments, results, strict=True):
         assert code == 3
         assert where in last_words(text)
         assert "given up after STARTUP_TIMEOUT=2 s" in last_words(text)
-        assert 3 <= said(replica).count("producer.waiting") <= 12, "it kept trying, and not in a hot loop"
+        assert 3 <= logged(replica).count("producer.waiting") <= 12, "it kept trying, and not in a hot loop"
         assert SECRET not in text
 
 
-async def test_what_waiting_cannot_mend_ends_at_once(
+async def test_an_error_that_waiting_cannot_repair_ends_at_once(
     private_redis: RedisServer, sqlite: DatabaseTarget, postgres_database: DatabaseTarget, tmp_path: Path
 ) -> None:
     """Each would otherwise try for a minute."""
@@ -121,8 +117,7 @@ async def test_what_waiting_cannot_mend_ends_at_once(
             (environment(private_redis.port, sqlite, DB_TYPE="oracle"), 2, "in any case, got 'oracle'"),
             (environment(private_redis.port, sqlite, DB_TYPE="oracle", **PARTS), 2, "in any case, got 'oracle'"),
         ]
-        with replicas(tmp_path, {}, count=0) as running:
-            running += [Replica(tmp_path, env) for env, _, _ in cases]
+        with replicas(tmp_path, *(env for env, _, _ in cases)) as running:
             results = await asyncio.gather(*map(ended, running))
     for (_, expected_code, words), (code, text) in zip(cases, results, strict=True):
         assert (code, words in last_words(text)) == (expected_code, True), text
@@ -142,16 +137,16 @@ async def test_servers_that_come_late_are_waited_for(
     private_postgres.stop()
     late_port = free_port()
     late = RedisServer(tmp_path, port=late_port)
-    with replicas(tmp_path, environment(private_redis.port, private_postgres.target)) as running:
-        running.append(Replica(tmp_path, environment(late_port, sqlite)))
+    environments = environment(private_redis.port, private_postgres.target), environment(late_port, sqlite)
+    with replicas(tmp_path, *environments) as running:
         for replica in running:
-            await until(lambda replica=replica: said(replica).count("producer.waiting") >= 2)
-            assert "producer.started" not in said(replica)
+            await until(lambda replica=replica: logged(replica).count("producer.waiting") >= 2)
+            assert "producer.started" not in logged(replica)
         private_postgres.start()
         await late.start()
         try:
             for replica in running:
-                await until(lambda replica=replica: "producer.started" in said(replica))
+                await until(lambda replica=replica: "producer.started" in logged(replica))
                 assert replica.terminate() == 0
         finally:
             await late.stop()
@@ -166,16 +161,16 @@ async def test_a_stop_while_it_still_waits_is_clean_and_quick(
     how: signal.Signals,
     expected: int,
 ) -> None:
-    with replicas(tmp_path, environment(private_redis.port, nowhere)) as running:
-        running.append(Replica(tmp_path, environment(free_port(), sqlite)))
+    environments = environment(private_redis.port, nowhere), environment(free_port(), sqlite)
+    with replicas(tmp_path, *environments) as running:
         for replica in running:
-            await until(lambda replica=replica: "producer.waiting" in said(replica))
+            await until(lambda replica=replica: "producer.waiting" in logged(replica))
         for replica in running:
             replica.process.send_signal(how)
         for replica in running:
             code, _ = await ended(replica, within_s=5)
             assert code == expected
-            assert said(replica)[-2:] == ["producer.stopping", "producer.stopped"]
+            assert logged(replica)[-2:] == ["producer.stopping", "producer.stopped"]
             assert replica.lines()[-1]["message"] == "Producer stopped gracefully"
 
 
@@ -184,37 +179,37 @@ async def test_a_terminal_that_closes_stops_a_replica_in_order(
     private_redis: RedisServer, sqlite: DatabaseTarget, tmp_path: Path, hows: list[signal.Signals]
 ) -> None:
     with replicas(tmp_path, environment(private_redis.port, sqlite)) as (replica,):
-        await until(lambda: "producer.started" in said(replica))
+        await until(lambda: "producer.started" in logged(replica))
         for how in hows:
             replica.process.send_signal(how)
         code, _ = await ended(replica)
-        assert (code, said(replica)[-1]) == (0, "producer.stopped")
-        assert "producer.drained" in said(replica)
+        assert (code, logged(replica)[-1]) == (0, "producer.stopped")
+        assert "producer.drained" in logged(replica)
 
 
 async def test_a_replica_under_nohup_outlives_its_terminal(
     private_redis: RedisServer, sqlite: DatabaseTarget, tmp_path: Path
 ) -> None:
-    with replicas(tmp_path, {}, count=0) as running:
-        running.append(replica := Replica(tmp_path, environment(private_redis.port, sqlite), before=["nohup"]))
-        await until(lambda: "producer.started" in said(replica))
+    with replicas(tmp_path) as running:
+        running.append(replica := Replica(tmp_path, environment(private_redis.port, sqlite), argv=["nohup", *RUN]))
+        await until(lambda: "producer.started" in logged(replica))
         replica.process.send_signal(signal.SIGHUP)
         replica.process.send_signal(signal.SIGTERM)
         code, _ = await ended(replica)
-        assert (code, said(replica).count("producer.killed")) == (0, 0)
+        assert (code, logged(replica).count("producer.killed")) == (0, 0)
 
 
 async def test_an_eviction_policy_draws_a_warning(
     private_redis: RedisServer, sqlite: DatabaseTarget, tmp_path: Path
 ) -> None:
     async with embedded.redis_server(args=("--maxmemory-policy", "allkeys-lru")) as evicting:
-        with replicas(tmp_path, environment(private_redis.port, sqlite)) as running:
-            running.append(Replica(tmp_path, environment(evicting.port, sqlite)))
+        environments = environment(private_redis.port, sqlite), environment(evicting.port, sqlite)
+        with replicas(tmp_path, *environments) as running:
             for replica in running:
-                await until(lambda replica=replica: "producer.started" in said(replica))
+                await until(lambda replica=replica: "producer.started" in logged(replica))
                 assert replica.terminate() == 0
-            assert "redis.eviction_enabled" not in said(running[0])
-            (warning,) = [line for line in running[1].lines() if line["event"] == "redis.eviction_enabled"]
+            assert "redis.eviction_enabled" not in logged(running[0])
+            (warning,) = running[1].lines("redis.eviction_enabled")
             assert (warning["level"], warning["policy"]) == ("warning", "allkeys-lru")
 
 
@@ -238,20 +233,19 @@ async def test_a_metrics_port_that_is_taken(private_redis: RedisServer, sqlite: 
         asked = f"{HOST}:{ours.getsockname()[1]}"
         by_default = environment(private_redis.port, sqlite)
         del by_default["METRICS_ADDR"]
-        with replicas(tmp_path, environment(private_redis.port, sqlite, METRICS_ADDR=asked)) as running:
-            running.append(Replica(tmp_path, by_default))
+        with replicas(tmp_path, by_default | {"METRICS_ADDR": asked}, by_default) as running:
             code, text = await ended(running[0])
             assert code == 2
             assert f"METRICS_ADDR: expected a free host:port, or off, got {asked}, which is in use" in last_words(text)
-            await until(lambda: "producer.started" in said(running[1]))
-            (warning,) = [line for line in running[1].lines() if line["event"] == "health.no_port"]
+            await until(lambda: "producer.started" in logged(running[1]))
+            (warning,) = running[1].lines("health.no_port")
             assert warning["level"] == "warning"
             assert "127.0.0.1:9464, which is in use" in str(warning["message"])
             assert running[1].terminate() == 0
 
 
 def take(taker: socket.socket, port: int) -> None:
-    """Listen there, unless somebody does already."""
+    """Listen there, unless another process does."""
     with suppress(OSError):
         taker.bind((HOST, port))
         taker.listen()
@@ -306,7 +300,7 @@ async def test_a_server_that_cannot_serve_is_refused(fields: dict[str, str], wor
         (None, UnreachableError),
     ],
 )
-async def test_what_may_pass_is_waited_for_and_what_will_not_is_refused(
+async def test_a_temporary_error_is_waited_for_and_a_permanent_one_is_refused(
     reply: bytes | None, kind: type[ProducerError]
 ) -> None:
     assert type(await refusal({"INFO": reply})) is kind
@@ -315,13 +309,13 @@ async def test_what_may_pass_is_waited_for_and_what_will_not_is_refused(
 @pytest.mark.parametrize(
     "reply", [b"-NOPERM User u has no permissions to run the 'info' command\r\n", b"-ERR unknown command 'INFO'\r\n"]
 )
-async def test_a_version_that_may_not_be_asked_is_no_reason_to_refuse(reply: bytes) -> None:
+async def test_a_server_that_hides_its_version_is_accepted(reply: bytes) -> None:
     async with fake_redis({"INFO": reply}) as target, redis_for(target, connections=1) as redis:
         assert await check_server(redis, target) == "unknown"
 
 
 @pytest.mark.parametrize(("mode", "words"), [("cluster", "got a cluster"), ("sentinel", "REDIS_SENTINELS")])
-async def test_what_hello_tells_is_enough(mode: str, words: str) -> None:
+async def test_the_reply_to_hello_is_enough(mode: str, words: str) -> None:
     forbidden = b"-NOPERM User u has no permissions\r\n"
     error = await refusal({"HELLO": hello("7.2.0", mode), "INFO": forbidden})
     assert isinstance(error, ScheduleError)
@@ -334,7 +328,7 @@ async def test_what_hello_tells_is_enough(mode: str, words: str) -> None:
 
 
 @pytest.mark.parametrize("version", ["6.2.0", "7.0.15", "8.0-rc1", "10.1"])
-async def test_a_server_that_can_serve_tells_its_version(version: str) -> None:
+async def test_the_version_of_a_suitable_server_is_returned(version: str) -> None:
     reply = info(redis_version=version, redis_mode="standalone")
     async with fake_redis({"INFO": reply}) as target, redis_for(target, connections=1) as redis:
         assert await check_server(redis, target) == version

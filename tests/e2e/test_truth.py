@@ -1,8 +1,6 @@
-"""Whatever keeps checks from happening: `status`, readiness, a metric and one line of the log say so, and why."""
+"""Whatever prevents checks: `status`, readiness, a metric and one log line report it with the reason."""
 
-import asyncio
 import re
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -10,18 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientSession
 from redis.asyncio import Redis
 
-from peekaping_producer.demo.embedded import RedisServer
-from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.schedule.keys import KEYS
 from tests.kit import postgres
 from tests.kit.asynq_peer import PENDING, task_key
-from tests.kit.databases import Database, SqlDatabase
+from tests.kit.commands import command
+from tests.kit.databases import Database, SqlDatabase, monitor_row
+from tests.kit.fleet import Fleet
 from tests.kit.processes import HOST, free_port
-from tests.kit.redis import target_of
-from tests.kit.replicas import Replica, environment, replicas, row
+from tests.kit.replicas import Replica, replicas
 from tests.kit.waiting import until
 
 MONITORS = 25
@@ -30,41 +26,26 @@ SEEN_WITHIN_S = 40.0
 AHEAD_S = 3600
 
 
-@dataclass
-class Scene:
+class Scene(Fleet):
     """A replica at work on servers that a test may break."""
 
-    redis: Redis
-    database: Database
-    ids: list[str]
-    replica: Replica
-    env: dict[str, str]
-    port: int
-    folder: Path
+    @property
+    def replica(self) -> Replica:
+        return self.started[0]
 
-    async def status(self) -> tuple[int | None, str]:
+    async def status(self) -> tuple[int, str]:
         """The exit code of the command, and all that it prints."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "peekaping_producer", "status"),
-            env=self.env,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        out, _ = await process.communicate()
-        return process.returncode, out.decode()
-
-    async def get(self, path: str) -> tuple[int, str]:
-        async with ClientSession() as session, session.get(f"http://{HOST}:{self.port}{path}") as response:
-            return response.status, await response.text()
+        ended = await command(self.folder, "status", **self.environment())
+        return ended.code, ended.out + ended.err
 
     async def raises(self, code: str) -> bool:
         """Whether readiness names it, and the metric is 1."""
-        _, ready = await self.get("/readyz")
-        _, metrics = await self.get("/metrics")
+        _, ready = await self.replica.get("/readyz")
+        _, metrics = await self.replica.get("/metrics")
         return code in ready and f'peekaping_producer_condition{{code="{code}"}} 1.0' in metrics
 
-    def said(self, event: str, code: str) -> list[dict[str, object]]:
-        return [line for line in self.replica.lines() if line["event"] == event and line["code"] == code]
+    def logged(self, event: str, code: str) -> list[dict[str, object]]:
+        return [line for line in self.replica.lines(event) if line["code"] == code]
 
 
 @asynccontextmanager
@@ -95,7 +76,7 @@ def too_few_replicas(scene: Scene) -> AbstractAsyncContextManager[None]:
 async def acl(scene: Scene, *rules: str) -> AsyncIterator[None]:
     """Another user of the test's own gives and takes the rights of the replica's."""
     await scene.redis.execute_command("ACL", "SETUSER", "admin", "on", ">admin", "~*", "&*", "+@all")  # type: ignore[no-untyped-call]
-    admin = Redis.from_url(f"redis://admin:admin@{HOST}:{scene.env['REDIS_PORT']}/0")
+    admin = Redis.from_url(f"redis://admin:admin@{HOST}:{scene.environment()['REDIS_PORT']}/0")
     await admin.execute_command("ACL", "SETUSER", "default", *rules)  # type: ignore[no-untyped-call]
     yield
     await admin.execute_command("ACL", "SETUSER", "default", "~*", "&*", "+@all")  # type: ignore[no-untyped-call]
@@ -139,12 +120,12 @@ async def no_rows(scene: Scene) -> AsyncIterator[None]:
     assert isinstance(scene.database, SqlDatabase)
     await scene.database.execute("DELETE FROM monitors")
     yield
-    await scene.database.insert("monitors", *(row(each, interval=2) for each in scene.ids))
+    await scene.database.insert("monitors", *(monitor_row(each, interval=2) for each in scene.ids))
 
 
 @asynccontextmanager
 async def no_worker(scene: Scene) -> AsyncIterator[None]:
-    """The oldest task has waited for two minutes, and nobody takes one."""
+    """The oldest task has waited for two minutes, and no worker takes it."""
     await until(lambda: tasks_wait(scene.redis), "a task waits")
     for task_id in await scene.redis.lrange(PENDING, 0, -1):
         key = task_key(task_id.decode().removeprefix("healthcheck:"))
@@ -166,7 +147,7 @@ async def paused(scene: Scene) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def all_overdue(scene: Scene) -> AsyncIterator[None]:
-    """Nobody can read the monitors, and all of them were due two minutes ago."""
+    """The table of monitors is locked, and all of them were due two minutes ago."""
     connection = await postgres.connect(scene.database.target)
     async with connection.transaction():
         await connection.execute("LOCK TABLE monitors IN ACCESS EXCLUSIVE MODE")
@@ -192,7 +173,7 @@ TABLE = {
     "Redis without replicas": Wrong(too_few_replicas, "redis_refuses_writes", "NOREPLICAS"),
     "no right to write": Wrong(no_right_to_write, "redis_unavailable", "NOPERM|permission"),
     "no right to scripts": Wrong(no_right_to_scripts, "redis_unavailable", "NOPERM|permission"),
-    "nobody leads": Wrong(no_right_to_lead, "no_leader", "No replica leads"),
+    "no leader": Wrong(no_right_to_lead, "no_leader", "No replica leads"),
     **{
         f"wrong type of {key}": Wrong(wrong_type(key), "redis_keys_unusable", f"{key}.*WRONGTYPE")
         for key in (KEYS.due, KEYS.lease, KEYS.late, KEYS.leader, KEYS.replicas)
@@ -206,19 +187,15 @@ TABLE = {
 
 
 @asynccontextmanager
-async def at_work(
-    private_redis: RedisServer, database: Database, folder: Path, **settings: str
-) -> AsyncIterator[Scene]:
-    ids = [database.new_id() for _ in range(MONITORS)]
-    await database.insert("monitors", *(row(each, interval=2) for each in ids))
-    port = free_port()
-    env = environment(private_redis.port, database.target, METRICS_ADDR=f"{HOST}:{port}", SYNC_INTERVAL="2", **settings)
-    async with redis_for(target_of(private_redis), connections=5) as redis:
-        with replicas(folder, env) as (replica,):
-            scene = Scene(redis, database, ids, replica, env, port, folder)
-            await until(lambda: {"claim.handed_off", "health.listening"} <= set(replica.events()), "it works")
-            yield scene
-            assert replica.process.poll() is None, "it lives on"
+async def at_work(server: Redis, database: Database, folder: Path, **settings: str) -> AsyncIterator[Scene]:
+    with replicas(folder) as started:
+        scene = Scene(server, database, folder, started)
+        scene.settings = {"METRICS_ADDR": f"{HOST}:0", "SYNC_INTERVAL": "2", **settings}
+        await scene.monitors(MONITORS, interval=2)
+        replica = scene.start()
+        await until(lambda: {"claim.handed_off", "health.listening"} <= set(replica.events()), "it works")
+        yield scene
+        assert replica.runs, "it lives on"
 
 
 @pytest.mark.parametrize(
@@ -228,39 +205,37 @@ async def at_work(
     indirect=["empty_database"],
 )
 async def test_what_is_wrong_shows_everywhere_and_passes(
-    wrong: Wrong, private_redis: RedisServer, database: Database, tmp_path: Path
+    wrong: Wrong, server: Redis, database: Database, tmp_path: Path
 ) -> None:
-    async with at_work(private_redis, database, tmp_path) as scene:
+    async with at_work(server, database, tmp_path) as scene:
         await until(lambda: is_well(scene), "nothing is wrong at first")
         async with wrong.break_it(scene):
-            await until(lambda: scene.raises(wrong.code), "readiness and the metric tell", within_s=SEEN_WITHIN_S)
+            await until(lambda: scene.raises(wrong.code), "readiness and the metric report it", within_s=SEEN_WITHIN_S)
             code, said = await scene.status()
             assert (code, bool(re.search(wrong.says, said))) == (wrong.exit_code, True), said
-            (line,) = scene.said("condition.raised", wrong.code)
+            (line,) = scene.logged("condition.raised", wrong.code)
             assert line["message"]
         await until(lambda: is_over(scene, wrong.code), "it is over", within_s=SEEN_WITHIN_S)
-        assert len(scene.said("condition.raised", wrong.code)) == 1
+        assert len(scene.logged("condition.raised", wrong.code)) == 1
 
 
 async def is_well(scene: Scene) -> bool:
-    return (await scene.get("/readyz"))[0] == 200 and (await scene.status())[0] == 0
+    return (await scene.replica.get("/readyz"))[0] == 200 and (await scene.status())[0] == 0
 
 
 async def is_over(scene: Scene, code: str) -> bool:
-    return not await scene.raises(code) and bool(scene.said("condition.cleared", code))
+    return not await scene.raises(code) and bool(scene.logged("condition.cleared", code))
 
 
 @pytest.mark.parametrize("empty_database", ["sqlite"], indirect=True)
-async def test_a_clock_that_differs_shows_everywhere(
-    private_redis: RedisServer, database: Database, tmp_path: Path
-) -> None:
+async def test_a_clock_that_differs_shows_everywhere(server: Redis, database: Database, tmp_path: Path) -> None:
     """Seen from Redis this machine is an hour behind, as where Redis's own clock is ahead."""
     (tmp_path / "sitecustomize.py").write_text(
         f"import time\n_now = time.time\ntime.time = lambda: _now() - {AHEAD_S}\n"
     )
     root = Path(__file__).parents[2]
-    async with at_work(private_redis, database, tmp_path, PYTHONPATH=f"{tmp_path}:{root}") as scene:
-        await until(lambda: scene.raises("clock_skew"), "readiness and the metric tell", within_s=SEEN_WITHIN_S)
+    async with at_work(server, database, tmp_path, PYTHONPATH=f"{tmp_path}:{root}") as scene:
+        await until(lambda: scene.raises("clock_skew"), "readiness and the metric report it", within_s=SEEN_WITHIN_S)
         code, said = await scene.status()
-        assert (code, "s ahead of this machine's" in said) == (1, True), said
-        assert len(scene.said("condition.raised", "clock_skew")) == 1
+        assert (code, "s ahead of the local clock" in said) == (1, True), said
+        assert len(scene.logged("condition.raised", "clock_skew")) == 1

@@ -11,24 +11,14 @@ from redis import Redis
 
 from peekaping_producer.targets import RedisTarget
 from tests.invariants.replica import STEADY
+from tests.kit.redis import blocking_client
 
 
 @pytest.fixture
 def server(redis_server: RedisTarget) -> Iterator[Redis]:
     """A client that does what it is told at once. Fails where the database is not empty; the walks flush it."""
-    with Redis(
-        host=redis_server.host,
-        port=redis_server.port,
-        db=redis_server.db,
-        username=redis_server.username,
-        password=redis_server.password or None,
-        protocol=2,
-        encoding_errors="surrogateescape",
-    ) as client:
-        if client.dbsize():
-            pytest.fail(f"{redis_server} is not empty, and the tests would flush it", pytrace=False)
+    with blocking_client(redis_server) as client:
         yield client
-        client.flushdb()
 
 
 @pytest.fixture(autouse=True)

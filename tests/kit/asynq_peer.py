@@ -75,7 +75,7 @@ _TAKEN_BACK = """
 if redis.call('LREM', KEYS[1], 0, ARGV[1]) == 0 then return 0 end
 if redis.call('ZREM', KEYS[2], ARGV[1]) == 0 then return 0 end
 """
-"""asynq's own guard: whoever no longer holds the task, since it was recovered or replaced, does nothing to it."""
+"""asynq's own guard: a consumer that no longer holds the task, recovered or replaced, does nothing to it."""
 
 _DEQUEUE = """
 local id = redis.call('RPOPLPUSH', KEYS[3], KEYS[1])
@@ -111,7 +111,7 @@ RECOVER_AFTER_S = 30
 
 
 class AsynqPeer:
-    """A consumer, by hand: each step is one script, as asynq has it. Those that end a task tell whether they did."""
+    """A consumer, by hand: each step is one script, as asynq has it. Those that end a task return whether they did."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis

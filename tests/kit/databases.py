@@ -52,7 +52,7 @@ class Database(ABC):
 
     @abstractmethod
     async def filled(self) -> list[str]:
-        """The tables that hold rows, whoever made them; without the ledger of `migrate`."""
+        """The tables that hold rows, foreign ones included; without the ledger of `migrate`."""
 
     @abstractmethod
     async def clear(self) -> None:
@@ -75,21 +75,9 @@ class Database(ABC):
         return new_id()
 
     def monitor(self, **changes: Any) -> Row:
-        """A row of `monitors`."""
-        row: Row = {
-            "id": self.new_id(),
-            "type": "http",
-            "name": "a monitor",
-            "interval": 60,
-            "timeout": 16,
-            "max_retries": 3,
-            "retry_interval": 30,
-            "resend_interval": 10,
-            "active": True,
-            "config": '{"url": "https://example.com"}',
-            "proxy_id": None,
-        }
-        return row | changes
+        """A row of `monitors` with a value for each column that a task needs."""
+        usual = {"name": "a monitor", "retry_interval": 30, "resend_interval": 10, "proxy_id": None}
+        return monitor_row(self.new_id(), **usual) | changes
 
     def proxy(self, **changes: Any) -> Row:
         """A row of `proxies`."""
@@ -311,6 +299,23 @@ async def connect_sql(target: DatabaseTarget) -> SqlDatabase:
     database = await class_of(target.dialect).connect(target)
     assert isinstance(database, SqlDatabase)
     return database
+
+
+def monitor_row(monitor_id: str, *, interval: int = 60, active: bool = True, **columns: Any) -> Row:
+    """A monitor as the API server writes it."""
+    row: Row = {
+        "id": monitor_id,
+        "type": "http",
+        "name": f"monitor {monitor_id[:8]}",
+        "interval": interval,
+        "timeout": 16,
+        "max_retries": 3,
+        "retry_interval": 60,
+        "resend_interval": 0,
+        "active": active,
+        "config": '{"url": "https://example.com"}',
+    }
+    return row | columns
 
 
 def new_id() -> str:

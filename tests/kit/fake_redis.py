@@ -1,4 +1,4 @@
-"""A server that speaks just enough RESP to be what none at hand is: an old version, a cluster, half a life."""
+"""A server that speaks just enough RESP to act as one that is not at hand: an old version, a cluster, a broken one."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -22,7 +22,7 @@ def hello(version: str, mode: str = "standalone", role: str = "master") -> bytes
 
 @asynccontextmanager
 async def fake_redis(replies: Mapping[str, bytes | None]) -> AsyncIterator[RedisTarget]:
-    """Answers each command (by its first word) as `replies` says, hangs up where that is None, and else says OK."""
+    """Answers each command by its first word with `replies`, or OK; closes the connection where the reply is None."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

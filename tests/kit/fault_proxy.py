@@ -26,7 +26,7 @@ class Ends:
 
 
 class FaultProxy:
-    """Forwards bytes to `upstream_port` until told otherwise. `port` stays the same while it is down."""
+    """Forwards bytes to `upstream_port`. `port` stays the same while it is down."""
 
     def __init__(self, upstream_port: int, tls: ssl.SSLContext | None = None) -> None:
         self.port = 0
@@ -46,7 +46,7 @@ class FaultProxy:
         self._replies_pass.set()
 
     async def up(self) -> None:
-        """Take connections, and hold nothing. The delay stays."""
+        """Accept connections, and hold nothing. The delay stays."""
         self.release_requests()
         self.release_replies()
         self._server = await asyncio.start_server(self._serve, HOST, self.port, ssl=self._tls)
@@ -64,25 +64,25 @@ class FaultProxy:
         await cancel_and_wait(*self._pipes)
 
     def forget(self) -> None:
-        """Drop without a word what clients send on the connections there are, as a NAT does; new ones work."""
+        """Silently drop what clients send on existing connections, as a NAT does; new ones work."""
         self._generation += 1
 
     def hold_requests(self) -> None:
-        """What clients ask stays here, until release_requests() or for ever."""
+        """Hold what clients send, until release_requests()."""
         self.requests = 0
         self._requests_pass.clear()
 
     def release_requests(self) -> None:
-        """Let through what was asked, also by clients that are gone by now."""
+        """Forward what was held, even of clients that have gone."""
         self._requests_pass.set()
 
     def hold_replies(self) -> None:
-        """What clients ask goes through; what the server answers stays here, until release_replies() or for ever."""
+        """Forward what clients send, but hold the replies of the server, until release_replies()."""
         self.requests = 0
         self._replies_pass.clear()
 
     def release_replies(self) -> None:
-        """Let through what was held, and whatever comes."""
+        """Forward what was held, and what follows."""
         self._replies_pass.set()
 
     async def request_passes(self) -> None:
@@ -138,7 +138,7 @@ class FaultProxy:
 
 
 async def _listen(ends: Ends, arrived: asyncio.Queue[tuple[float, bytes]]) -> None:
-    """Put what the server says into `arrived`, and b"" when it has gone."""
+    """Put the data of the server into `arrived`, and b"" at its end."""
     now = asyncio.get_running_loop().time
     with suppress(OSError):
         while piece := await ends.server.read(PIECE):

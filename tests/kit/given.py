@@ -1,4 +1,4 @@
-"""Servers given by URLs in the environment. Nothing that is already in them is ever deleted."""
+"""Servers given by URLs in the environment. Their existing data is never deleted."""
 
 import asyncio
 import os
@@ -39,7 +39,7 @@ def borrowed(variable: str, target: DatabaseTarget, drop: Callable[[], Awaitable
 
     Raises NotEmptyError.
     """
-    remedy = "If tests that were killed left it, drop it."
+    remedy = "If killed tests left the data, drop the database."
 
     async def dropped() -> None:
         await drop()
@@ -55,7 +55,7 @@ async def require_empty_server(variable: str, redis: Redis) -> None:
     """Look into every database of a given Redis: tests drop its scripts and change its settings. NotEmptyError."""
     databases: dict[str, dict[str, int]] = await redis.info("keyspace")
     held = [f"{_keys(each['keys'])} in {name}" for name, each in databases.items()]
-    _require(variable, "a Redis without keys", held, "Give the tests a server of their own.")
+    _require(variable, "a Redis without keys", held, "Use a server without other data.")
 
 
 async def require_empty(redis_variable: str, redis: Redis, variable: str, target: DatabaseTarget, remedy: str) -> None:

@@ -3,7 +3,7 @@
 It does what upstream's does, without its events: claims and reschedules without a fence, one monitor after the other;
 leads by SET NX and a GET before each EXPIRE; compares what it remembers with the database. Beside a replica's variables
 it takes CLOCK_OFF_MS, since upstream falls back to its own clock, and TAKES_MS, the time it has for each monitor. Its
-tasks say that they were "made_by": "go".
+tasks contain "made_by": "go".
 """
 
 import asyncio
@@ -23,8 +23,8 @@ from peekaping_producer.brokers.asynq import encode_message
 from peekaping_producer.monitors.monitor import next_aligned
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule.keys import KEYS
-from tests.invariants.go_peer import CLAIM, ENQUEUE, LEASE_MS, RECLAIM, RESCHEDULE
 from tests.kit.asynq_peer import PENDING, task_id, task_key
+from tests.kit.go_peer import CLAIM, ENQUEUE, LEASE_MS, RECLAIM, RESCHEDULE
 
 BATCH = 50
 PAGE = 100
@@ -39,8 +39,8 @@ _PAGE = f"SELECT id::text, interval FROM monitors WHERE active ORDER BY id DESC 
 _MONITOR = "SELECT interval, timeout FROM monitors WHERE id::text = $1 AND active"
 
 
-class Say(Protocol):
-    """Takes what happens: an event's name and its fields."""
+class Log(Protocol):
+    """Writes one event with its fields."""
 
     def __call__(self, event: str, **more: object) -> None: ...
 
@@ -49,7 +49,7 @@ class GoProducer:
     """One replica of it."""
 
     def __init__(
-        self, redis: Redis, database: asyncpg.Pool, say: Say, *, clock_off_ms: int = 0, takes_ms: int = 0
+        self, redis: Redis, database: asyncpg.Pool, log: Log, *, clock_off_ms: int = 0, takes_ms: int = 0
     ) -> None:
         self.node = f"{socket.gethostname()}-{os.getpid()}"
         self.leads = False
@@ -57,7 +57,7 @@ class GoProducer:
         self._database = database
         self._clock_off_ms = clock_off_ms
         self._takes_s = takes_ms / 1000
-        self._say = say
+        self._log = log
         self._intervals: dict[str, int] = {}
         """Of the monitors that it has seen as leader; it compares the database with these, not with Redis."""
         self._synced_at: float | None = None
@@ -65,7 +65,7 @@ class GoProducer:
         self.handed_off = 0
 
     async def run(self, workers: int) -> None:
-        """Until it is told to stop; then it hands off what it has in hand, and resigns."""
+        """Run until stopped; then hand off the current batch, and resign."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._every(RENEW_EVERY_S, self.campaign))
             tasks.create_task(self._every(RECLAIM_EVERY_S, self.reclaim))
@@ -91,18 +91,18 @@ class GoProducer:
             claimed = await self._redis.eval(CLAIM, 2, KEYS.due, KEYS.lease, now_ms, LEASE_MS, BATCH)
             if not claimed:
                 return
-            self._say("claimed", count=len(claimed))
+            self._log("claimed", count=len(claimed))
             intervals = {each.decode(): await self._enqueue(each.decode(), now_ms) for each in claimed}
             async with self._redis.pipeline(transaction=False) as pipe:
                 for each, interval in intervals.items():
                     if interval > 0:
                         pipe.eval(RESCHEDULE, 2, KEYS.due, KEYS.lease, each, next_aligned(now_ms, interval))
                 await pipe.execute()
-            self._say("rescheduled", count=len(claimed))
+            self._log("rescheduled", count=len(claimed))
 
     async def reclaim(self) -> None:
         if count := await self._redis.eval(RECLAIM, 2, KEYS.due, KEYS.lease, await self._now_ms()):
-            self._say("reclaimed", count=count)
+            self._log("reclaimed", count=count)
 
     async def _enqueue(self, monitor_id: str, now_ms: int) -> int:
         """Returns the interval; 0 where there is nothing to reschedule. A task of the same id is let be."""
@@ -117,7 +117,7 @@ class GoProducer:
         if await self._redis.eval(ENQUEUE, 2, task_key(monitor_id), PENDING, *args):
             self.handed_off += 1
         else:
-            self._say("passed_over", monitor_id=monitor_id)  # a task of before is there, whatever became of it
+            self._log("passed_over", monitor_id=monitor_id)  # a task of before is there, whatever became of it
         return int(row["interval"])
 
     async def _now_ms(self) -> int:
@@ -137,7 +137,7 @@ class GoProducer:
 
     def _set_leads(self, leads: bool) -> None:
         if leads != self.leads:
-            self._say("leads" if leads else "follows")
+            self._log("leads" if leads else "follows")
         self.leads = leads
 
     async def look_after_leadership(self) -> None:
@@ -152,7 +152,7 @@ class GoProducer:
             await self._refresh()
 
     async def _initialize(self) -> None:
-        """Schedule at once whom neither set showed, of which one was read after the other; remove who does not run."""
+        """Schedule monitors that were in neither set, read one after the other; remove those that do not run."""
         scheduled = {each.decode() for key in (KEYS.due, KEYS.lease) for each in await self._redis.zrange(key, 0, -1)}
         running = await self._running()
         self._intervals.update(running)
@@ -189,7 +189,7 @@ class GoProducer:
             await self._redis.zrem(KEYS.lease, *ids)
 
 
-def say(event: str, **more: object) -> None:
+def log(event: str, **more: object) -> None:
     """A line of its log."""
     print(json.dumps({"event": event, **more}), flush=True)
 
@@ -202,7 +202,7 @@ async def main() -> None:
     redis = Redis(host=env["REDIS_HOST"], port=int(env["REDIS_PORT"]))
     off_ms, takes_ms = int(env.get("CLOCK_OFF_MS", "0")), int(env.get("TAKES_MS", "0"))
     async with asyncpg.create_pool(**address, **login, ssl=False, min_size=1) as database, redis:
-        producer = GoProducer(redis, database, say, clock_off_ms=off_ms, takes_ms=takes_ms)
+        producer = GoProducer(redis, database, log, clock_off_ms=off_ms, takes_ms=takes_ms)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, producer.stopping.set)
         await producer.run(workers=int(env.get("PRODUCER_CONCURRENCY", "4")))
 

@@ -7,15 +7,14 @@ import hmac
 import os
 import ssl
 import struct
-from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from typing import Any
 
 import bson
 
-from peekaping_producer.service.aio import cancel_and_wait
-from tests.kit.processes import HOST
+from tests.kit.fault_proxy import Ends, FaultProxy, running
 
 _OP_MSG = 2013
 _OPEN_TO_ALL = {"hello", "ismaster", "isMaster", "ping", "buildInfo", "buildinfo", "endSessions"}
@@ -24,57 +23,40 @@ _ITERATIONS = 4096
 _FAILED = {"ok": 0.0, "errmsg": "Authentication failed.", "code": 18, "codeName": "AuthenticationFailed"}
 
 
-class Gate:
-    """`port`, and what clients did there. No users: everybody may enter."""
+class Gate(FaultProxy):
+    """A proxy that authenticates the clients; without users, every client may enter."""
 
-    def __init__(self, upstream_port: int, users: Mapping[tuple[str, str], str], forbidden: Collection[str]) -> None:
-        self.port = 0
+    def __init__(
+        self,
+        upstream_port: int,
+        users: Mapping[tuple[str, str], str],
+        forbidden: Collection[str],
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        super().__init__(upstream_port, tls)
         self.mechanisms: list[str] = []
         """Of each attempt to authenticate, also of those within a hello."""
-        self._upstream_port = upstream_port
         self._users = users
         self._forbidden = forbidden
-        self.clients: set[asyncio.Task[None]] = set()
 
-    async def serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+    async def _carry(self, ends: Ends) -> None:
         """One connection: each request has one reply before the next comes."""
-        task = asyncio.current_task()
-        assert task is not None
-        self.clients.add(task)
-        try:
-            server, to_server = await asyncio.open_connection(HOST, self._upstream_port)
-            try:
-                await self._talk(client, to_client, server, to_server)
-            finally:
-                to_server.transport.abort()
-        except (OSError, asyncio.IncompleteReadError):
-            pass  # one of the two has left, or the server was not there
-        finally:
-            to_client.transport.abort()
-            self.clients.discard(task)
-
-    async def _talk(
-        self,
-        client: asyncio.StreamReader,
-        to_client: asyncio.StreamWriter,
-        server: asyncio.StreamReader,
-        to_server: asyncio.StreamWriter,
-    ) -> None:
         scram = Scram(self._users)
-        while True:
-            message = await _message(client)
-            command = _document(message) if self._users or self._forbidden else {}
-            said = self._answer(scram, command)
-            if said is not None:
-                reply = _reply(message, said)
-            else:
-                to_server.write(message)
-                reply = self._greeting(scram, command, await _message(server))
-            to_client.write(reply)
-            await to_client.drain()
+        with suppress(asyncio.IncompleteReadError):  # one of the two has left
+            while True:
+                message = await _message(ends.client)
+                command = _document(message) if self._users or self._forbidden else {}
+                answer = self._answer(scram, command)
+                if answer is not None:
+                    reply = _reply(message, answer)
+                else:
+                    ends.to_server.write(message)
+                    reply = self._greeting(scram, command, await _message(ends.server))
+                ends.to_client.write(reply)
+                await ends.to_client.drain()
 
     def _answer(self, scram: "Scram", command: dict[str, Any]) -> dict[str, Any] | None:
-        """What this gate says itself; None for what the server is to answer."""
+        """The reply of the gate itself; None where the server answers."""
         name = next(iter(command), "")
         if name == "saslStart":
             return self._start(scram, command)
@@ -152,19 +134,18 @@ class Scram:
         return hmac.new(key, text.encode(), self._hash).digest()
 
 
-@asynccontextmanager
-async def gate(
+def gate(
     upstream_port: int,
     users: Mapping[tuple[str, str], str] | None = None,
     *,
     forbidden: Collection[str] = (),
     certificate: Path | None = None,
     asks_for_certificates: bool = False,
-) -> AsyncIterator[Gate]:
-    """Lets those in who prove to be one of `users` ((auth source, name) to password), and nobody run `forbidden`.
+) -> AbstractAsyncContextManager[Gate]:
+    """A gate for `users` ((auth source, name) to password), which refuses the commands `forbidden`.
 
-    With `certificate`, made by self_signed(), it takes clients by TLS only; if it asks for certificates, only those who
-    have that same one.
+    With `certificate`, made by self_signed(), it accepts clients by TLS only; if it asks for certificates, only clients
+    with that same one.
     """
     context = None
     if certificate is not None:
@@ -173,14 +154,7 @@ async def gate(
         if asks_for_certificates:
             context.load_verify_locations(certificate)
             context.verify_mode = ssl.CERT_REQUIRED
-    standing = Gate(upstream_port, users or {}, forbidden)
-    server = await asyncio.start_server(standing.serve, HOST, 0, ssl=context)
-    standing.port = server.sockets[0].getsockname()[1]
-    try:
-        yield standing
-    finally:
-        server.close()
-        await cancel_and_wait(*standing.clients)
+    return running(Gate(upstream_port, users or {}, forbidden, context))
 
 
 async def _message(reader: asyncio.StreamReader) -> bytes:

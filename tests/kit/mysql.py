@@ -22,7 +22,7 @@ from tests.kit.given import borrowed, database_in
 from tests.kit.requirements import need
 
 PASSWORD = "s3cret@:/?#%é'\"\\日"
-"""Holds what breaks an address that is glued together, and what Latin-1 does not have."""
+"""Contains what breaks a concatenated address, and a letter outside Latin-1."""
 DATABASE = "peekaping_tests"
 _UNLIKE_OURS = (
     "--default-time-zone=+05:45",
@@ -31,7 +31,7 @@ _UNLIKE_OURS = (
     "--skip-character-set-client-handshake",
     "--autocommit=0",
 )
-"""What a server may have been set to: nothing that we read may depend on it."""
+"""Unusual settings of a server, on which no read may depend."""
 
 
 _FILES = {"datadir": "data", "socket": "socket", "pid-file": "pid", "init-file": "init.sql"}
@@ -103,7 +103,7 @@ class MysqlDatabase(SqlDatabase):
         await cursor.execute(f"UPDATE `{table}` SET {changes} WHERE id = %s", (*values, id_))
 
     async def execute(self, statement: str) -> list[Any]:
-        """Run one statement without parameters. The driver's cursor would tell Python of the server's warnings."""
+        """Run one statement without parameters. The driver's cursor would raise the server's warnings."""
         await self._connection.query(statement)
         return list(self._connection._result.rows or ())
 
@@ -163,7 +163,7 @@ async def mysql_database(mysql_server: DatabaseTarget) -> DatabaseTarget:
 
 
 async def connect(target: DatabaseTarget) -> Any:
-    """A connection of the test's own, whose sql_mode takes anything for a value."""
+    """A connection of the test's own, whose sql_mode accepts any value."""
     connection = await aiomysql.connect(
         host=target.host,
         port=target.port,

@@ -1,4 +1,4 @@
-"""What answers in a MySQL server's place: it speaks the protocol's first packets, and keeps what it is told."""
+"""An impostor of a MySQL server, which speaks the first packets of the protocol and records what it receives."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from pymysql.constants import CLIENT
 
-from peekaping_producer.service import aio as tasks
+from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.targets import DatabaseTarget
 from tests.kit import processes
 
@@ -59,7 +59,7 @@ class Peer:
 
 @asynccontextmanager
 async def impostor(play: Callable[[Peer], Awaitable[None]]) -> AsyncIterator[tuple[DatabaseTarget, list[Peer]]]:
-    """Where a server plays `play` to each client, and the clients that came."""
+    """A server that runs `play` for each client, and the clients so far."""
     peers: list[Peer] = []
     meetings: set[asyncio.Task[None] | None] = set()
 
@@ -80,4 +80,4 @@ async def impostor(play: Callable[[Peer], Awaitable[None]]) -> AsyncIterator[tup
             DatabaseTarget(dialect="mysql", host=processes.HOST, port=port, name="x", user="u", password="s3crét日"),
             peers,
         )
-    await tasks.cancel_and_wait(*(meeting for meeting in meetings if meeting))
+    await cancel_and_wait(*(meeting for meeting in meetings if meeting))

@@ -8,8 +8,7 @@ from redis.asyncio import Redis
 
 from peekaping_producer.schedule.keys import KEYS
 from tests.kit.asynq_peer import task_key
-from tests.kit.databases import Database, Row
-from tests.kit.replicas import row
+from tests.kit.databases import Database, Row, monitor_row
 
 REFUSED_BYTES = 1_200_000
 HUGE_BYTES = 50_000_000
@@ -17,18 +16,18 @@ DEEP = 1200
 
 
 class Poison(msgspec.Struct, frozen=True):
-    """A monitor that is there already, and what should become of it."""
+    """A monitor that was inserted, and the expected result."""
 
     id: str
     """Of the monitor, or the member of the schedule."""
     runs: bool
     """Whether there is a task of it in the end."""
     anomaly: str = ""
-    """What the producer says of it, as log event, in the metric and in `status --json`; "" where it just runs."""
+    """The producer's name of the anomaly in log, metric and `status --json`; "" where it runs normally."""
     in_schedule: bool = True
     """Whether it can be in the schedule at all."""
     named: str = ""
-    """How the producer names it, where that is not its id."""
+    """Its name in the producer's reports, where that is not its id."""
 
 
 @asynccontextmanager
@@ -41,13 +40,13 @@ async def bulks_limited(redis: Redis) -> AsyncIterator[None]:
 
 
 async def insert_poisons(database: Database, redis: Redis, *, interval: int) -> Mapping[str, Poison]:
-    """Write one monitor of each kind, and what Redis holds of it; returns them by kind."""
+    """Insert one monitor of each kind, with its keys in Redis; returns them by kind."""
     await database.let_proxies_dangle()
     sqlite = database.target.dialect == "sqlite"
     rows: dict[str, Row] = {}
 
     def monitor(kind: str, **changes: object) -> str:
-        rows[kind] = row(database.new_id(), interval=interval, proxy_id=None) | changes
+        rows[kind] = monitor_row(database.new_id(), interval=interval, proxy_id=None) | changes
         return str(rows[kind]["id"])
 
     text = '{{"url": "https://example.com", "check_cert_expiry": true, "body": {}}}'.format

@@ -21,7 +21,7 @@ from tests.kit.requirements import need
 
 USER = "peekaping"
 PASSWORD = "s3cret@:/?#%é"
-"""Holds what breaks an address that is glued together."""
+"""Contains what breaks a concatenated address."""
 DATABASE = "peekaping_tests"
 
 

@@ -1,10 +1,12 @@
 """A real Redis-compatible server: shared by the whole session, or private for tests that stop, kill or flush it."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 import pytest
 import pytest_asyncio
+from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 from redis.asyncio.connection import parse_url
 
@@ -41,8 +43,7 @@ async def redis_server() -> AsyncIterator[RedisTarget]:
 async def redis(redis_server: RedisTarget) -> AsyncIterator[Redis]:
     """A client of the shared server, whose database is empty; bytes come back. Fails where a test leaks keys."""
     async with redis_for(redis_server, connections=100) as client:
-        if await client.dbsize():
-            pytest.fail(f"{redis_server} is not empty, and the tests would flush it", pytrace=False)
+        _require_empty(await client.dbsize(), redis_server)
         try:
             yield client
             unknown = [key for key in await client.keys() if not _known(key)]
@@ -57,6 +58,23 @@ async def private_redis() -> AsyncIterator[RedisServer]:
     need_a_binary()
     async with embedded.redis_server() as server:
         yield server
+
+
+@contextmanager
+def blocking_client(server: RedisTarget) -> Iterator[BlockingRedis]:
+    """A blocking client of the shared server. Fails where the database is not empty; it is emptied at the end."""
+    with BlockingRedis(
+        host=server.host,
+        port=server.port,
+        db=server.db,
+        username=server.username,
+        password=server.password or None,
+        protocol=2,
+        encoding_errors="surrogateescape",
+    ) as client:
+        _require_empty(client.dbsize(), server)
+        yield client
+        client.flushdb()
 
 
 def target_of(server: RedisServer) -> RedisTarget:
@@ -80,6 +98,11 @@ def need_a_binary() -> None:
         embedded.find_binary()
     except EmbeddedServerError as error:
         need(False, str(error))
+
+
+def _require_empty(keys: int, server: RedisTarget) -> None:
+    if keys:
+        pytest.fail(f"{server} is not empty, and the tests would flush it", pytrace=False)
 
 
 def _known(key: bytes | str) -> bool:

@@ -1,4 +1,4 @@
-"""What a test needs from the machine: absent, it is skipped with the reason; with REQUIRE_ALL=1 it fails."""
+"""Requirements of a test on the machine: without them it is skipped with the reason, or fails with REQUIRE_ALL=1."""
 
 import os
 
@@ -6,9 +6,9 @@ import pytest
 
 
 def need(available: object, what: str) -> None:
-    """Go on if `available` is true; otherwise skip, naming `what` to install, or fail where nothing may be skipped."""
+    """Skip the test unless `available`, naming `what` to install; fail instead with REQUIRE_ALL=1."""
     if available:
         return
     if os.environ.get("REQUIRE_ALL") == "1":
-        pytest.fail(f"needed here, and not to be had: {what}", pytrace=False)
-    pytest.skip(f"not to be had: {what}")
+        pytest.fail(f"required by REQUIRE_ALL=1, but missing: {what}", pytrace=False)
+    pytest.skip(f"missing: {what}")

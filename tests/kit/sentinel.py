@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 from peekaping_producer.demo import embedded
 from peekaping_producer.demo.embedded import HOST, RedisServer, free_port
 from peekaping_producer.redis_client.client import redis_for
-from peekaping_producer.service import child_processes as leash
+from peekaping_producer.service import child_processes
 from peekaping_producer.targets import RedisTarget, Sentinels
 from tests.kit import processes
 from tests.kit.redis import need_a_binary
@@ -38,7 +38,9 @@ class SentinelProcess:
         )
         self._log = folder / f"sentinel-{self.port}.log"
         with self._log.open("wb") as log:
-            self._process = leash.start([embedded.find_binary(), str(config), "--sentinel"], output=log.fileno())
+            self._process = child_processes.start(
+                [embedded.find_binary(), str(config), "--sentinel"], output=log.fileno()
+            )
 
     async def listening(self) -> None:
         """Wait until it takes connections."""
@@ -46,7 +48,7 @@ class SentinelProcess:
 
     def kill(self) -> None:
         if self._process.poll() is None:
-            leash.end(self._process, grace=1, kill=True)
+            child_processes.end(self._process, grace=1, kill=True)
 
 
 class WatchedRedis:
@@ -69,15 +71,15 @@ class WatchedRedis:
         return {"REDIS_URL": f"redis+sentinel://{sentinels}/{NAME}/0", "REDIS_SENTINEL_PASSWORD": PASSWORD}
 
     async def ask(self, *words: str) -> object:
-        """One command to the first sentinel that lives."""
+        """Send one command to the first sentinel that runs."""
         for sentinel in self.sentinels:
             with contextlib.suppress(RedisConnectionError):
                 async with Redis(host=HOST, port=sentinel.port, password=PASSWORD) as client:
                     return await client.execute_command("SENTINEL", *words)  # type: ignore[no-untyped-call]
-        raise AssertionError("no sentinel lives")
+        raise AssertionError("no sentinel runs")
 
     async def master(self) -> RedisServer:
-        """Which of the servers the sentinels hold for the master now."""
+        """The current master, as the sentinels report it."""
         reply = await self.ask("GET-MASTER-ADDR-BY-NAME", NAME)
         assert isinstance(reply, list)
         return next(each for each in self.servers if each.port == int(reply[1]))
@@ -94,7 +96,7 @@ class WatchedRedis:
             if await self._is_master(new):
                 return True
             if how == "asked":
-                with contextlib.suppress(ResponseError):  # they are at it already, or know of no fit replica
+                with contextlib.suppress(ResponseError):  # a failover runs already, or no replica is fit yet
                     await self.ask("FAILOVER", NAME)
             return False
 
@@ -107,17 +109,17 @@ class WatchedRedis:
         return bool(role[0] == b"master") and await self.master() is server
 
     async def ready(self) -> None:
-        """Wait until the replica is in step, and the sentinels know it and each other."""
+        """Wait until the replica is in step, and the sentinels have found it and each other."""
         for sentinel in self.sentinels:
             async with Redis(host=HOST, port=sentinel.port, password=PASSWORD) as client:
 
-                async def knows_all(client: Redis = client) -> bool:
+                async def found_all(client: Redis = client) -> bool:
                     state = (await client.info("sentinel"))["master0"]
                     return bool(
                         (state["status"], state["slaves"], state["sentinels"]) == ("ok", 1, len(self.sentinels))
                     )
 
-                await until(knows_all, "the sentinels know each other", within_s=60)
+                await until(found_all, "the sentinels have found each other", within_s=60)
         await self.in_step()
 
     async def in_step(self) -> None:
@@ -134,7 +136,7 @@ async def _acknowledged(client: Redis) -> bool:
 @contextlib.asynccontextmanager
 async def watched(*, env_of_replica: Mapping[str, str] | None = None) -> AsyncIterator[WatchedRedis]:
     """A master, its replica and three sentinels, for the length of the block."""
-    with leash.directory("peekaping-sentinel-") as folder:
+    with child_processes.directory("peekaping-sentinel-") as folder:
         async with contextlib.AsyncExitStack() as stack:
             servers: list[RedisServer] = []
             for number in range(2):

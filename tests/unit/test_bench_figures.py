@@ -1,4 +1,4 @@
-"""What the bench says of figures: medians, bounds, tables, changes and pictures."""
+"""Figures of the bench: medians, bounds, tables, comparisons and pictures."""
 
 import subprocess
 import sys
@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from bench.compare import compare
+from bench.compare import main as compare_command
 from bench.figures import Figure, Report, percentile, read
 from bench.plot import plot
 from bench.table import number, table
@@ -42,7 +43,7 @@ def test_a_percentile_is_the_nearest_rank(percent: float, value: float) -> None:
     assert percentile([float(each) for each in range(100, 0, -1)], percent) == value
 
 
-def test_the_table_says_what_is_met_missed_and_not_measured() -> None:
+def test_the_table_shows_what_is_met_missed_and_not_measured() -> None:
     lines = table(
         [
             figure(1.0, 3.0, 2.0, name="best", must=5, aim=2),
@@ -60,7 +61,7 @@ def test_the_table_says_what_is_met_missed_and_not_measured() -> None:
 @pytest.mark.parametrize(
     ("value", "text"), [(None, ""), (0.123, "0.12"), (12.34, "12.3"), (1234.5, "1,234"), (-0.5, "-0.50")]
 )
-def test_a_number_has_three_digits_that_count(value: float | None, text: str) -> None:
+def test_a_number_has_three_significant_digits(value: float | None, text: str) -> None:
     assert number(value) == text
 
 
@@ -102,7 +103,50 @@ def test_compare_runs_by_its_path_and_exits_with_1_where_something_is_worse(tmp_
         run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         codes[second] = run.returncode
     assert codes == {0: 0, 1: 1, 2: 2}
-    assert "broken.json: no report of the bench" in run.stderr
+    assert "broken.json: expected a report of the bench" in run.stderr
+
+
+FAKE_BENCH = """
+import sys
+from pathlib import Path
+from bench.figures import Figure, Report
+log = Path.cwd().parent / "log"
+with log.open("a") as file:
+    print(Path.cwd().name, *sys.argv[1:-1], file=file)
+took_s = len(log.read_text().split(Path.cwd().name)) * (10 if Path.cwd().name == "new" else 1)
+figures = [Figure("a figure", "s", [float(took_s)])]
+Report("", "", figures, {"herd": "leases are left"} if "wrong" in sys.argv else {}).write(Path(sys.argv[-1]))
+"""
+
+
+@pytest.fixture
+def checkouts(tmp_path: Path) -> list[Path]:
+    """Two checkouts whose bench measures 2, 3, ... and 20, 30, ... seconds."""
+    for name in ("old", "new"):
+        (tmp_path / name / "bench").mkdir(parents=True)
+        (tmp_path / name / "bench" / "__init__.py").write_text(f"__path__.append({str(ROOT / 'bench')!r})")
+        (tmp_path / name / "bench" / "__main__.py").write_text(FAKE_BENCH)
+    return [tmp_path / "old", tmp_path / "new"]
+
+
+def test_two_checkouts_are_measured_in_alternating_order(
+    checkouts: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["compare", *map(str, checkouts), "herd", "--rounds", "3", "--monitors", "9"])
+    assert compare_command() == 1
+    assert (tmp_path / "log").read_text().splitlines() == [
+        f"{name} herd --monitors 9 --rounds 1 --json" for name in ("old", "new", "new", "old", "old", "new")
+    ]
+    shown = capsys.readouterr().out.splitlines()[2]
+    assert all(text in shown for text in ("3.00 s (2.00-4.00)", "30.0 s (20.0-40.0)", "+900.0 %", "worse")), shown
+
+
+def test_a_wrong_result_of_a_checkout_is_reported(
+    checkouts: list[Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["compare", *map(str, checkouts), "wrong"])
+    assert compare_command() == 2
+    assert "leases are left" in capsys.readouterr().err
 
 
 def test_a_report_comes_back_as_it_was_written(tmp_path: Path) -> None:
@@ -134,6 +178,6 @@ def test_the_picture_has_a_panel_for_each_thing_that_was_varied() -> None:
     ]
 
 
-def test_nothing_to_plot_is_said() -> None:
-    with pytest.raises(ValueError, match="no figure of sweep or growth"):
+def test_a_report_without_figures_to_plot_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected figures of sweep or growth"):
         plot(report(figure(1)))

@@ -10,7 +10,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import quote
@@ -25,43 +24,13 @@ from peekaping_producer.migrate import NO_TABLES
 from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.targets import RedisTarget
+from tests.kit.commands import MINIMAL, Ended, command, run, start
 from tests.kit.fake_redis import fake_redis, info
 from tests.kit.processes import free_port
 from tests.kit.redis import target_of
 
 SECRET = "h0rse battery/staple"
 DEBUG_IN_PRODUCTION = "peekaping-producer: LOG_LEVEL: debug with MODE=prod logs every batch. Set LOG_LEVEL=info.\n"
-
-
-@dataclass(frozen=True)
-class Ended:
-    """One command that has run."""
-
-    code: int
-    out: str
-    err: str
-
-
-async def started(folder: Path, *argv: str, **settings: str) -> asyncio.subprocess.Process:
-    """Python with `argv` in `folder`, with these settings and nothing of this shell's."""
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, *argv),
-        cwd=folder,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2]), "MODE": "prod", **settings},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-
-
-async def command(folder: Path, *words: str, **settings: str) -> Ended:
-    """Run `peekaping-producer` in `folder`."""
-    process = await started(folder, "-m", "peekaping_producer", *words, **settings)
-    async with asyncio.timeout(30):
-        out, err = await process.communicate()
-    ended = Ended(process.returncode or 0, out.decode(), err.decode())
-    assert "Traceback" not in ended.err + ended.out, ended.err
-    return ended
 
 
 def at(redis: RedisTarget, **settings: str) -> dict[str, str]:
@@ -389,10 +358,8 @@ async def test_a_signal_during_the_imports_ends_without_a_traceback(
     tmp_path: Path, name: str, module: str, number: signal.Signals, code: int
 ) -> None:
     script = INTERRUPTED_IMPORT.format(module=module, number=int(number), name=name)
-    process = await started(tmp_path, "-c", script, DB_TYPE="sqlite", DB_NAME="x.db", LOG_LEVEL="info")
-    async with asyncio.timeout(30):
-        out, err = await process.communicate()
-    assert (process.returncode, out, err) == (code, b"", b"")
+    env = {**MINIMAL, "DB_TYPE": "sqlite", "DB_NAME": "x.db", "LOG_LEVEL": "info"}
+    assert await run([sys.executable, "-c", script], env, tmp_path) == Ended(code, "", "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
@@ -401,9 +368,8 @@ async def test_migrate_that_waits_for_its_database_ends_at_once_by_a_signal(
     tmp_path: Path, number: signal.Signals, options: tuple[str, ...]
 ) -> None:
     parts = {"DB_TYPE": "postgres", "DB_HOST": "127.0.0.1", "DB_NAME": "n", "DB_USER": "u", "DB_PASS": SECRET}
-    process = await started(
-        tmp_path, "-m", "peekaping_producer", "migrate", *options, **parts, DB_PORT=str(free_port()), LOG_LEVEL="info"
-    )
+    env = {**MINIMAL, **parts, "DB_PORT": str(free_port()), "LOG_LEVEL": "info"}
+    process = await start([sys.executable, "-m", "peekaping_producer", "migrate", *options], env, tmp_path)
     assert process.stderr
     async with asyncio.timeout(30):
         while b"producer.waiting" not in await process.stderr.readline():

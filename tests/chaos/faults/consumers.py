@@ -25,7 +25,7 @@ async def slow(world: World) -> None:
 
 
 async def dies(world: World) -> None:
-    """Tasks stay active and are never ended, until somebody notices that their leases are over."""
+    """Tasks stay active, until a recoverer or a producer finds that their leases are over."""
     world.consumer.drops = TASKS
     await until(lambda: world.consumer.drops == 0, "it took them", within_s=60)
 

@@ -26,7 +26,7 @@ POISON = (
     {"interval": 0},
     {"interval": -5},
 )
-"""What one row can hold that it should not; each is one of the monitors, the others must not notice."""
+"""Wrong values of one row; each is a monitor of its own, and the others must run as before."""
 WORSE_BY_AT_MOST = 2.0
 NOISE_MS = 150.0
 ZOMBIE_S = 60.0
@@ -44,7 +44,7 @@ async def away(world: World) -> None:
 
 
 async def hung(world: World) -> None:
-    """It takes questions and never answers."""
+    """It accepts queries and never replies."""
     for member in world.members:
         member.database.hold_replies()
     await asyncio.sleep(world.timing.outage_s)
@@ -62,7 +62,7 @@ async def slow(world: World) -> None:
 
 
 async def empty(world: World) -> None:
-    """It answers, and knows no monitor, for longer than one sync: somebody restores a backup."""
+    """It answers without any monitor for longer than one sync, as while a backup is restored."""
     async with world.editor.at_rest():
         execute = world.editor.database.execute
         await execute("ALTER TABLE monitors RENAME TO monitors_away")

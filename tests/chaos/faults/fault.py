@@ -1,4 +1,4 @@
-"""What a fault is to those who run and judge it."""
+"""The form of a fault."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from tests.chaos.world import World
 
 
 class MissedError(Exception):
-    """The fault did not come to pass, so it proves nothing; the message says what was missing."""
+    """The fault did not take effect, so it proves nothing; the message names what was missing."""
 
 
 @dataclass(frozen=True)
@@ -18,11 +18,11 @@ class Fault:
     row: str
     """The row of the fault matrix that it belongs to (docs/reliability.md)."""
     inflict: Callable[[World], Awaitable[None]]
-    """Does it and ends it; what is left to heal is then the replicas' own business. Raises MissedError."""
+    """Begin and end the fault; the replicas must recover by themselves. Raises MissedError."""
     heals_within_s: float | None = None
     """Where it differs from the timing's `heals_s`."""
     excuses: tuple[str, ...] = ()
-    """What the checker lets pass meanwhile; see history.Fault."""
+    """The violations that the checker excuses meanwhile; see history.Fault."""
     short: bool = False
     """Whether it is part of the short run."""
     sentinels: bool = False

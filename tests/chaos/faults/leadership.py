@@ -1,4 +1,4 @@
-"""The leader's key lost, events that lie, replicas that look alike or whose clocks are wrong, and rolling restarts."""
+"""A lost leader's key, false events, replicas with one identity or with wrong clocks, and rolling restarts."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from tests.kit.waiting import until
 
 FAKE_IDENTITY = Path(__file__).parent.parent / "fake_identity"
 WRONG_CLOCK_S = 300.0
-STRANGERS = 200
+FOREIGN_MEMBERS = 200
 MEMORY_OF_A_STORM_MB = 100.0
 
 
@@ -52,14 +52,14 @@ async def event_storm(world: World) -> None:
     known = sorted(world.editor.running())
     types = ("monitor.created", "monitor.updated", "monitor.deleted", "proxy.updated", "no.such.type")
     async with world.connect() as redis:
-        await redis.zadd(KEYS.due, {f"no-id-{n}": 1 for n in range(STRANGERS)} | {b"\xff\xfe": 1})
+        await redis.zadd(KEYS.due, {f"no-id-{n}": 1 for n in range(FOREIGN_MEMBERS)} | {b"\xff\xfe": 1})
         for start in range(0, world.timing.events, 1000):
             async with redis.pipeline(transaction=False) as pipe:
                 for number in range(start, start + 1000):
                     type_ = types[number % len(types)]
                     known_id = world.chance.choice(known)
                     about: object = {"id": known_id} if number % 2 else (None, "", {"id": new_id()}, 7)[number % 4]
-                    # A deletion says nothing that the row does not: it is read again, and stays.
+                    # After a deletion event the row is read again, and stays.
                     event = json.dumps({"type": type_, "payload": known_id if type_ == "monitor.deleted" else about})
                     pipe.publish(CHANNEL_PREFIX + type_, event[: number % 50] if number % 7 == 0 else event)
                 await pipe.execute()
@@ -112,7 +112,7 @@ async def rolling_restart(world: World) -> None:
 
 
 async def leader_killed(world: World) -> None:
-    """SIGKILL of whoever leads."""
+    """SIGKILL of the leader."""
     leader = await world.leader()
     leader.kill()
     await asyncio.sleep(world.timing.brief_s)
@@ -120,7 +120,7 @@ async def leader_killed(world: World) -> None:
 
 
 async def leader_frozen(world: World) -> None:
-    """SIGSTOP of whoever leads, for longer than its term lives."""
+    """SIGSTOP of the leader, for longer than its term."""
     leader = await world.leader()
     leader.freeze()
     await asyncio.sleep(12)

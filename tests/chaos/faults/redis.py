@@ -1,4 +1,4 @@
-"""Redis restarted, emptied, full, read-only, forgetful of scripts, and with a clock that steps back."""
+"""Redis restarted, emptied, full, read-only, without its scripts, and with a clock that steps back."""
 
 import asyncio
 import time
@@ -25,7 +25,7 @@ async def _restarted(world: World, away_s: float, *, keeps_memory: bool) -> None
 
 
 def memory_lost(world: World) -> None:
-    """Whoever was handed off in this tick may be so once more: nobody remembers."""
+    """A monitor that was handed off in this tick may be handed off once more, since Redis has lost it."""
     world.sampler.forget()
     world.recorder.write(MemoryLost())
 
@@ -56,7 +56,7 @@ async def clock_stepped_back(world: World) -> None:
 
 
 async def _set_right(world: World) -> None:
-    """After a while somebody notices the clock, and sets it forward."""
+    """After a while the clock is set right."""
     assert world.clock is not None
     await asyncio.sleep(world.timing.spell_s / 2)
     world.clock.set(0.0)
@@ -89,7 +89,7 @@ async def full(world: World) -> None:
 async def read_only(world: World) -> None:
     """The master was demoted: it answers, and refuses every write."""
     async with world.connect() as redis:
-        await redis.replicaof(HOST, str(free_port()))  # nobody there, so it keeps what it has
+        await redis.replicaof(HOST, str(free_port()))  # no server is there, so it keeps its data
         await asyncio.sleep(world.timing.spell_s / 2)
         await redis.replicaof("NO", "ONE")
 
@@ -118,7 +118,7 @@ async def failed_over_to_a_late_clock(world: World) -> None:
 
 
 async def _fail_over(world: World, how: str) -> None:
-    """Replication is asynchronous: what the old master did last, the new one need not know."""
+    """Replication is asynchronous: the new master may miss the last writes of the old one."""
     assert world.watched is not None
     await world.watched.in_step()
     world.redis = await world.watched.fail_over(how)

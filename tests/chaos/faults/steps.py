@@ -1,4 +1,4 @@
-"""Processes killed, frozen and unheard at each step of a claim: claim, load, hand-off sent, reply lost."""
+"""Processes killed, frozen and cut off at each step of a claim: claim, load, hand-off sent, reply lost."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -27,7 +27,7 @@ async def killed(world: World, member: Member, let_go: Callable[[], None]) -> No
 
 
 async def frozen(world: World, member: Member, let_go: Callable[[], None]) -> None:
-    """SIGSTOP for longer than a lease lives; the step goes on, late, before the replica wakes."""
+    """SIGSTOP for longer than a lease; the step goes on, late, before the replica wakes."""
     member.freeze()
     await asyncio.sleep(world.timing.frozen_s)
     let_go()
@@ -41,7 +41,7 @@ async def at_script(world: World, strike: Strike, script: str, at: At) -> None:
 
 
 async def while_loading(world: World, strike: Strike) -> None:
-    """Strike a replica that has claimed monitors, and whose question to the database is held."""
+    """Strike a replica that has claimed monitors, while its query to the database is held."""
     member, point = await held(world, "claim", "answered")
     member.database.hold_requests()
     point.release()
@@ -61,7 +61,7 @@ async def unheard(world: World, script: str) -> None:
 
 async def held(world: World, script: str, at: At) -> tuple[Member, Breakpoint]:
     """The first replica that comes to this step, and the breakpoint that holds it; an answered claim must have brought
-    monitors. Whoever else comes to it meanwhile goes on.
+    monitors. The other replicas pass it meanwhile.
     """
     caught: asyncio.Future[tuple[Member, Breakpoint]] = asyncio.get_running_loop().create_future()
 

@@ -1,0 +1,53 @@
+"""Commands of the product that end by themselves."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from asyncio.subprocess import Process
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+MINIMAL = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "MODE": "prod"}
+"""An environment for the code of this checkout, without the variables of this shell."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+async def start(argv: Sequence[str | Path], env: Mapping[str, str], folder: Path | None = None) -> Process:
+    """Start any command, with pipes for its output."""
+    return await asyncio.create_subprocess_exec(
+        *argv, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+async def run(argv: Sequence[str | Path], env: Mapping[str, str], folder: Path | None = None) -> Ended:
+    """Run any command to its end, which must come within 30 s."""
+    process = await start(argv, env, folder)
+    async with asyncio.timeout(30):
+        out, err = await process.communicate()
+    return Ended(process.returncode or 0, out.decode(), err.decode())
+
+
+async def command(folder: Path, *words: str, **settings: str) -> Ended:
+    """Run `peekaping-producer WORDS` in `folder`, with these settings alone. Fails where it prints a traceback."""
+    ended = await run([sys.executable, "-m", "peekaping_producer", *words], {**MINIMAL, **settings}, folder)
+    assert "Traceback" not in ended.err + ended.out, ended.err
+    return ended
+
+
+async def status(folder: Path, env: Mapping[str, str]) -> dict[str, Any]:
+    """The document that `status --json` prints."""
+    found: dict[str, Any] = json.loads((await command(folder, "status", "--json", **env)).out)
+    return found
