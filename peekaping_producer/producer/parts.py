@@ -20,11 +20,11 @@ from peekaping_producer.producer.loops.sync import Sync
 from peekaping_producer.producer.loops.vitals import Vitals
 from peekaping_producer.producer.loops.worker import Worker
 from peekaping_producer.producer.state import ReplicaState
+from peekaping_producer.producer.suspects import Suspects
 from peekaping_producer.producer.timing import TIMING, Timing
 from peekaping_producer.redis_client.client import Client
 from peekaping_producer.schedule import Schedule
 from peekaping_producer.service.dependencies import Dependencies
-from peekaping_producer.service.isolation import Suspects
 from peekaping_producer.settings import Settings
 from peekaping_producer.stores import MonitorStore
 from peekaping_producer.web.server import HealthServer

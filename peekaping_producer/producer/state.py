@@ -7,7 +7,7 @@ from peekaping_producer.operations.replica_report import MOST_ANOMALIES, Replica
 from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.loops.leader import Leader
 from peekaping_producer.producer.loops.sync import Sync
-from peekaping_producer.service.isolation import Suspects
+from peekaping_producer.producer.suspects import Suspects
 
 
 class ReplicaState:

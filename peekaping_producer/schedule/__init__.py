@@ -18,7 +18,6 @@ from peekaping_producer.redis_client.client import Client
 from peekaping_producer.redis_client.failures import unpacking
 from peekaping_producer.redis_client.script import CLOCK, Script, lua
 from peekaping_producer.schedule.keys import KEYS, Keys
-from peekaping_producer.service.isolation import LONGEST_DELAY_S
 
 T = TypeVar("T")
 
@@ -26,6 +25,8 @@ PRELUDE = lua(__name__, "prelude")
 """Follows the clock in every script of the schedule and of brokers."""
 CALL_LIMIT = 1000
 """Ids per script call: Lua's unpack returns at most 7,999 values."""
+LONGEST_DELAY_S = 60.0
+"""The longest delay of a claimed monitor after a failed attempt."""
 CLOCK_STEP_SLACK_MS = 5000
 """A step of Redis TIME (a failover) up to this does not make sync move due times."""
 LONGEST_ID = 64

@@ -4,11 +4,8 @@ Everything that handles many items in one call uses this: a worker's batch, the 
 sync, hints, and the sweep of the queue.
 """
 
-import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
-
-import msgspec
 
 from peekaping_producer.errors import PRODUCER, BatchError, DependencyError, ItemError, ProducerError, StaleTermError
 
@@ -16,17 +13,6 @@ T = TypeVar("T")
 
 _MOST_FAILURES_IN_A_ROW = 8
 """After so many single items that failed in a row, without one success, the items are not the cause."""
-_SMALLER_BY = 16
-"""A batch that could not be read is retried in parts that are smaller by this factor."""
-_FIRST_DELAY_S = 10.0
-_COSTLY_BYTES, _FIRST_COSTLY_DELAY_S = 2**22, 60.0
-"""Each attempt to read, build and send a large task blocks the event loop: for about 0.2 s at 50 MB."""
-LONGEST_DELAY_S = 60.0
-"""The longest delay of a claimed monitor after a failed attempt."""
-FORGET_AFTER_S = 900.0
-_MOST_REMEMBERED = 100_000
-_UNLIMITED = 2**31
-"""Larger than any batch."""
 
 
 def is_of_dependency(error: BaseException) -> bool:
@@ -89,78 +75,3 @@ def describe(error: BaseException) -> str:
     """The error as one line; of an unforeseen one the type only, since its text may contain a secret."""
     text = str(error).splitlines()[0][:200] if isinstance(error, ProducerError) and str(error) else ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-class _Record(msgspec.Struct):
-    size: int
-    """The largest batch that this monitor may be in."""
-    failures: int
-    at: float
-    """time.monotonic() of the latest one."""
-
-
-class Suspects:
-    """Monitors whose work failed: the size of the batches they may be in, and the delay before the next attempt.
-
-    A record ends after FORGET_AFTER_S without another failure: the monitor is gone, or runs on another replica.
-    """
-
-    def __init__(self) -> None:
-        self._records: dict[str, _Record] = {}
-
-    def __len__(self) -> int:
-        """The number of monitors that are set aside."""
-        self._forget()
-        return sum(each.failures > 0 for each in self._records.values())
-
-    def groups(self, ids: Iterable[str]) -> Iterator[list[str]]:
-        """Split `ids` into batches: first those without a record, together; then the others in parts of their size."""
-        if not self._records:
-            yield list(ids)
-            return
-        by_size: dict[int, list[str]] = {}
-        for each in ids:
-            record = self._records.get(each)
-            by_size.setdefault(record.size if record else _UNLIMITED, []).append(each)
-        for size in sorted(by_size, reverse=True):
-            some = by_size[size]
-            yield from (some[start : start + size] for start in range(0, len(some), size))
-
-    def is_alone(self, ids: Sequence[str]) -> bool:
-        """Whether this is a single monitor that failed before and must be handled alone."""
-        return len(ids) == 1 and ids[0] in self._records and self._records[ids[0]].size == 1
-
-    def not_read(self, ids: Sequence[str]) -> None:
-        """Record that these could not be read together: next time they are read in smaller parts."""
-        size = max(len(ids) // _SMALLER_BY, 1)
-        for each in ids:
-            self._remember(each, size)
-
-    def failed(self, monitor_id: str, *, alone: bool = True, size: int = 0) -> float:
-        """Record a failure with a task of `size` bytes; return the seconds until the next attempt, more each time.
-
-        `alone`: the monitor stops others in its batch, so it must be handled alone.
-        """
-        failures = self._remember(monitor_id, 1 if alone else _UNLIMITED, failures=1)
-        first_s = _FIRST_DELAY_S if size < _COSTLY_BYTES else _FIRST_COSTLY_DELAY_S
-        return min(first_s * float(2 ** min(failures - 1, 10)), LONGEST_DELAY_S)
-
-    def worked(self, ids: Iterable[str]) -> None:
-        """Remove the records of monitors that succeeded."""
-        if self._records:
-            for each in ids:
-                self._records.pop(each, None)
-
-    def _remember(self, monitor_id: str, size: int, *, failures: int = 0) -> int:
-        """Return the number of its failures so far."""
-        record = self._records.pop(monitor_id, None) or _Record(_UNLIMITED, 0, 0.0)
-        self._records[monitor_id] = _Record(min(record.size, size), record.failures + failures, time.monotonic())
-        while len(self._records) > _MOST_REMEMBERED:
-            del self._records[next(iter(self._records))]
-        return record.failures + failures
-
-    def _forget(self) -> None:
-        """Remove old records, which are the first."""
-        since = time.monotonic() - FORGET_AFTER_S
-        while self._records and (oldest := next(iter(self._records))) and self._records[oldest].at < since:
-            del self._records[oldest]

@@ -1,4 +1,4 @@
-"""A host name with several addresses: all of them are tried, for Redis, for sentinels and for the master they name."""
+"""A host name with several addresses: all are tried, for Redis, for sentinels and for the master."""
 
 import asyncio
 import socket
@@ -23,7 +23,7 @@ SERVING = {"INFO": info(redis_version="7.2.0", redis_mode="standalone"), "HELLO"
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, Sequence[str]]:
-    """What DNS says, by name; the rest as always."""
+    """The addresses of these names; all others are resolved as usual."""
     known: dict[str, Sequence[str]] = {}
     really = socket.getaddrinfo
 
@@ -37,7 +37,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, Sequence[str]]:
 
 @asynccontextmanager
 async def mute(host: str, port: int) -> AsyncIterator[list[int]]:
-    """Takes connections there and says nothing; one entry for each."""
+    """Accept connections there and never answer; yields one entry per connection."""
     taken: list[int] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -53,7 +53,7 @@ async def mute(host: str, port: int) -> AsyncIterator[list[int]]:
 
 
 @pytest.mark.parametrize("dead", [["::1"], ["127.0.0.2"], ["::1", "127.0.0.2", "127.0.0.3", "127.0.0.4"]])
-async def test_addresses_that_refuse_do_not_keep_us_from_the_one_that_serves(
+async def test_addresses_that_refuse_connections_are_skipped(
     private_redis: RedisServer, names: dict[str, Sequence[str]], dead: list[str]
 ) -> None:
     names[NAME] = [*dead, HOST]
@@ -63,7 +63,7 @@ async def test_addresses_that_refuse_do_not_keep_us_from_the_one_that_serves(
 
 
 @pytest.mark.parametrize("dead", ["::1", "127.0.0.2"])
-async def test_an_address_that_takes_connections_and_says_nothing_is_passed_over_once(
+async def test_an_address_that_never_answers_is_tried_once(
     private_redis: RedisServer, names: dict[str, Sequence[str]], dead: str
 ) -> None:
     names[NAME] = [dead, HOST]
@@ -76,7 +76,7 @@ async def test_an_address_that_takes_connections_and_says_nothing_is_passed_over
         assert len(taken) == 1, "the address that served is tried first"
 
 
-async def test_an_address_behind_which_packets_vanish_is_passed_over(
+async def test_an_address_that_drops_packets_is_skipped(
     private_redis: RedisServer, names: dict[str, Sequence[str]]
 ) -> None:
     names[NAME] = [BLACK_HOLE, HOST]
@@ -85,7 +85,7 @@ async def test_an_address_behind_which_packets_vanish_is_passed_over(
         assert await check_server(client, target)
 
 
-async def test_another_server_at_one_address_does_not_keep_us_from_ours(names: dict[str, Sequence[str]]) -> None:
+async def test_an_address_of_another_kind_of_server_is_skipped(names: dict[str, Sequence[str]]) -> None:
     names[NAME] = ["127.0.0.2", HOST]
 
     def web(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -99,7 +99,7 @@ async def test_another_server_at_one_address_does_not_keep_us_from_ours(names: d
         server.close()
 
 
-async def test_the_other_address_is_found_when_the_first_ends(names: dict[str, Sequence[str]]) -> None:
+async def test_the_other_address_is_used_when_the_first_server_ends(names: dict[str, Sequence[str]]) -> None:
     names[NAME] = ["127.0.0.2", HOST]
     async with fake_redis(SERVING | {"GET": b"$3\r\none\r\n"}) as one:
 
@@ -116,7 +116,7 @@ async def test_the_other_address_is_found_when_the_first_ends(names: dict[str, S
             assert await client.get("a") == b"one"
 
 
-async def test_a_replica_among_the_addresses_is_left_for_the_master(names: dict[str, Sequence[str]]) -> None:
+async def test_a_replica_among_the_addresses_is_skipped(names: dict[str, Sequence[str]]) -> None:
     """As behind one name for all pods of a Redis."""
     names[NAME] = ["127.0.0.2", HOST]
     async with fake_redis(SERVING | {"SET": b"+OK\r\n"}) as master:
@@ -134,7 +134,7 @@ async def test_a_replica_among_the_addresses_is_left_for_the_master(names: dict[
         server.close()
 
 
-async def test_where_no_address_serves_each_is_named(names: dict[str, Sequence[str]]) -> None:
+async def test_if_no_address_works_the_error_contains_each(names: dict[str, Sequence[str]]) -> None:
     names[NAME] = ["::1", HOST]
     target = RedisTarget(host=NAME, port=free_port())
     async with redis_for(target, connections=1) as client:
@@ -142,7 +142,7 @@ async def test_where_no_address_serves_each_is_named(names: dict[str, Sequence[s
             await check_server(client, target)
 
 
-async def test_a_refusal_at_one_address_is_the_last_word(names: dict[str, Sequence[str]]) -> None:
+async def test_after_a_refusal_no_other_address_is_tried(names: dict[str, Sequence[str]]) -> None:
     names[NAME] = ["127.0.0.2", HOST]
     async with fake_redis({"AUTH": b"-WRONGPASS invalid username-password pair\r\n"}) as closed:
         target = RedisTarget(host=NAME, port=closed.port, password="canary")

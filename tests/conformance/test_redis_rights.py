@@ -1,4 +1,4 @@
-"""Users of Redis with few rights: those that the docs name are enough, and what is missing is named."""
+"""Redis users with few rights: the documented ones suffice, and an error lists those that are missing."""
 
 import json
 import re
@@ -28,14 +28,14 @@ from tests.kit.waiting import until
 
 ROOT = Path(__file__).parents[2]
 OPTIONAL = {"+info", "+client|setname"}
-"""Of the documented rights, what no work depends on."""
+"""Documented rights that are not required."""
 DANGERLESS = ["~*", "&*", "+@all", "-@dangerous"]
 UNTRIED = {"+multi", "+exec", "+select", "+subscribe", "+unsubscribe", *OPTIONAL}
-"""Documented rights that USES does not hold: they are tried in another way, or by their own use."""
+"""Documented rights that USES does not contain: they are tried in another way, or when used."""
 
 
 def documented() -> list[str]:
-    """The rules of ACL SETUSER in the docs, without the user's name and password."""
+    """Return the rules of ACL SETUSER in the docs, without the user's name and password."""
     text = (ROOT / "docs" / "operations.md").read_text().split("ACL SETUSER peekaping-producer on >secret")[1]
     return text.split("\n\n")[0].split()
 
@@ -59,7 +59,7 @@ async def user(admin: tuple[RedisTarget, Redis], *rules: str) -> RedisTarget:
     return msgspec.structs.replace(target, username="few", password="pw")
 
 
-def test_the_docs_name_each_command_that_a_script_uses() -> None:
+def test_the_docs_list_each_command_that_a_script_uses() -> None:
     rights = set(documented())
     assert commands_of_scripts() <= rights
     assert {f"+{use.split()[0].lower()}" for use in USES} | UNTRIED == {each for each in rights if each[0] == "+"}
@@ -77,7 +77,7 @@ async def with_monitor(folder: Path) -> DatabaseTarget:
 
 
 async def works(replica: Replica, events: set[str]) -> None:
-    """Wait until it logged all of these, and see that nothing was refused to it."""
+    """Wait until it has logged all of these; nothing may have been refused."""
     await until(lambda: events <= set(replica.events()), f"{events} in {replica.log_file.read_text()}")
     assert "dependency.failing" not in replica.events(), replica.log_file.read_text()
 
@@ -118,7 +118,7 @@ async def test_a_user_without_dangerous_commands_is_enough(
 
 
 @pytest.mark.parametrize("gone", [("INFO",), ("INFO", "HELLO", "CLIENT", "CONFIG", "ROLE", "COMMAND", "KEYS")])
-async def test_commands_that_are_renamed_away_and_not_needed_are_not_missed(
+async def test_renamed_commands_that_are_not_required_are_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: tuple[str, ...]
 ) -> None:
     async def answers(port: int, _pid: int) -> bool:
@@ -145,7 +145,7 @@ async def test_commands_that_are_renamed_away_and_not_needed_are_not_missed(
         ("resetchannels", "SUBSCRIBE peekaping:events:monitor.deleted"),
     ],
 )
-async def test_what_is_missing_is_named_and_no_password_is_blamed(
+async def test_the_error_lists_what_is_missing_and_not_the_password(
     admin: tuple[RedisTarget, Redis], rule: str, named: str
 ) -> None:
     target = await user(admin, *documented(), rule)
@@ -169,8 +169,8 @@ async def test_trying_the_rights_writes_nothing(admin: tuple[RedisTarget, Redis]
     assert await client.keys() == []
 
 
-async def test_rights_are_tried_where_memory_is_full(admin: tuple[RedisTarget, Redis]) -> None:
-    """That is for the loops to wait for."""
+async def test_rights_can_be_tried_when_memory_is_full(admin: tuple[RedisTarget, Redis]) -> None:
+    """Loops wait for free memory; the start does not."""
     target, client = admin
     await client.config_set("maxmemory", "1")
     async with redis_for(target, connections=1) as other:

@@ -1,4 +1,4 @@
-"""TLS to Redis: verified unless told otherwise, for a server and for the sentinels that name one."""
+"""TLS to Redis: verified by default, for a server and for sentinels."""
 
 import asyncio
 import socket
@@ -38,7 +38,7 @@ async def version(target: RedisTarget) -> str:
         return await check_server(client, target)
 
 
-async def test_only_a_certificate_that_is_trusted_and_names_the_host_is_taken(
+async def test_only_a_trusted_certificate_for_the_host_is_accepted(
     private_redis: RedisServer, certificate: Path
 ) -> None:
     async with fault_proxy(private_redis.port, tls=taking_tls(certificate)) as entrance:
@@ -55,7 +55,7 @@ async def test_only_a_certificate_that_is_trusted_and_names_the_host_is_taken(
                     await version(refused)
 
 
-async def test_a_server_without_tls_is_told_nothing_in_clear_when_tls_is_asked_for() -> None:
+async def test_nothing_is_sent_in_clear_to_a_server_without_tls() -> None:
     told: list[bytes] = []
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -73,8 +73,8 @@ async def test_a_server_without_tls_is_told_nothing_in_clear_when_tls_is_asked_f
 
 
 @pytest.mark.parametrize("host", [HOST, "localhost"])
-async def test_a_sentinel_that_is_not_trusted_is_not_asked(certificate: Path, host: str) -> None:
-    """Whoever poses as a sentinel could name any server."""
+async def test_an_untrusted_sentinel_is_not_asked(certificate: Path, host: str) -> None:
+    """A false sentinel could report any server."""
     async with fake_redis({}) as sentinel, fault_proxy(sentinel.port, tls=taking_tls(certificate)) as entrance:
         tls = Tls() if host == HOST else Tls(ca_file=str(certificate))
         addresses = ((host, entrance.port),)
@@ -82,10 +82,8 @@ async def test_a_sentinel_that_is_not_trusted_is_not_asked(certificate: Path, ho
             await version(RedisTarget(sentinels=Sentinels(addresses=addresses, master="m"), tls=tls))
 
 
-async def test_a_master_that_the_sentinels_name_is_not_believed_for_that(
-    private_redis: RedisServer, certificate: Path
-) -> None:
-    """Named as localhost, for which the certificate is not."""
+async def test_the_certificate_of_a_reported_master_is_verified(private_redis: RedisServer, certificate: Path) -> None:
+    """Reported as localhost, which is not in the certificate."""
     async with fault_proxy(private_redis.port, tls=taking_tls(certificate)) as master:
         port = str(master.port).encode()
         reply = b"*2\r\n$9\r\nlocalhost\r\n$%d\r\n%b\r\n" % (len(port), port)
@@ -102,13 +100,13 @@ async def test_a_master_that_the_sentinels_name_is_not_believed_for_that(
 
 
 async def test_tls_for_a_server_without_it_is_refused_at_once(private_redis: RedisServer) -> None:
-    """Redis takes the beginning of a handshake for a command whose end is still to come, and says nothing."""
+    """Redis reads the handshake as the begin of a command, and does not answer."""
     with pytest.raises(ScheduleError, match="REDIS_TLS: expected false, got true"):
         await version(RedisTarget(host=HOST, port=private_redis.port, tls=Tls()))
 
 
-async def test_a_server_with_tls_is_not_waited_for_in_clear(private_redis: RedisServer, certificate: Path) -> None:
-    """It hangs up without a word."""
+async def test_a_client_without_tls_recognizes_a_server_with_tls(private_redis: RedisServer, certificate: Path) -> None:
+    """It closes the connection without an answer."""
     async with fault_proxy(private_redis.port, tls=taking_tls(certificate)) as entrance:
         with pytest.raises(ScheduleError, match="REDIS_TLS: expected true, got false"):
             await version(RedisTarget(host=HOST, port=entrance.port))
@@ -116,7 +114,7 @@ async def test_a_server_with_tls_is_not_waited_for_in_clear(private_redis: Redis
 
 @contextmanager
 def asking_for_a_certificate(certificate: Path) -> Iterator[int]:
-    """The port of a server with blocking sockets: asyncio's hangs up without the alert that says why."""
+    """The port of a server with blocking sockets: asyncio's close without the alert that contains the reason."""
     context = taking_tls(certificate)
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(certificate)
@@ -134,14 +132,14 @@ def asking_for_a_certificate(certificate: Path) -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-async def test_a_server_that_asks_for_a_certificate_is_not_waited_for(certificate: Path) -> None:
+async def test_a_server_that_requires_a_certificate_ends_the_start(certificate: Path) -> None:
     with asking_for_a_certificate(certificate) as port:
         target = RedisTarget(host=HOST, port=port, tls=Tls(ca_file=str(certificate)))
         with pytest.raises(ScheduleError, match="REDIS_TLS_CERT_FILE"):
             await version(target)
 
 
-async def test_files_that_hold_no_certificate_are_named(tmp_path: Path) -> None:
+async def test_the_error_contains_files_without_a_certificate(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("no certificate")
     with pytest.raises(ConfigError, match=r"REDIS_TLS: expected PEM files, got \S+/ca\.pem"):
         redis_for(RedisTarget(host=HOST, port=1, tls=Tls(ca_file=str(tmp_path / "ca.pem"))), connections=1)

@@ -24,13 +24,13 @@ CONNECTIONS = 8
 
 
 async def ports(client: Redis) -> set[int]:
-    """Where the client's connections go, all of them in use at once."""
+    """Return the ports of the client's connections, all in use at once."""
     answers = await asyncio.gather(*(client.info("server") for _ in range(CONNECTIONS)))
     return {answer["tcp_port"] for answer in answers}
 
 
 async def all_at(client: Redis, server: RedisServer) -> bool:
-    """Whether a script runs and every connection goes to this server. No error but Redis's own is allowed meanwhile."""
+    """Whether a script runs and every connection goes to this server. Raises any error but RedisError."""
     try:
         await Schedule(client).campaign("", "node/1", 9.0)
         return await ports(client) == {server.port}
@@ -61,7 +61,7 @@ async def test_a_dead_sentinel_changes_nothing(watched_redis: WatchedRedis) -> N
         await until(lambda: all_at(client, new), "commands go to the new master", within_s=40)
 
 
-async def test_what_is_wrong_with_the_sentinels_is_said(watched_redis: WatchedRedis) -> None:
+async def test_errors_of_the_sentinels_have_clear_texts(watched_redis: WatchedRedis) -> None:
     with pytest.raises(UnreachableError, match=r"unknown master 'another' \(REDIS_SENTINEL_MASTER\)"):
         await fetch_status(watched_redis.target(master="another"), lease_ttl_s=10)
     for wrong in ("", "wrong-canary"):
@@ -74,7 +74,7 @@ async def test_what_is_wrong_with_the_sentinels_is_said(watched_redis: WatchedRe
 
 
 async def test_without_a_quorum_the_master_is_still_found(watched_redis: WatchedRedis) -> None:
-    """One sentinel of three cannot fail over; it does know the master, also one that was away for a while."""
+    """One sentinel of three cannot fail over, but it reports the master, also after an absence."""
     for sentinel in watched_redis.sentinels[1:]:
         sentinel.kill()
     master = watched_redis.servers[0]
@@ -117,7 +117,7 @@ async def test_a_failover_during_campaigns_leaves_one_leader(watched_redis: Watc
 
 
 async def test_a_failover_in_the_middle_of_a_hand_off_loses_and_doubles_nothing(watched_redis: WatchedRedis) -> None:
-    """The hand-off is repeated at the new master, which knows the claim; what the old one did is lost or is there."""
+    """The hand-off is repeated at the new master, which has the claim; what the old one did is lost or replicated."""
     ids = [str(number) for number in range(50)]
     async with redis_for(watched_redis.target(), connections=CONNECTIONS) as client:
         schedule, broker = Schedule(client, lease_ttl_s=300.0), AsynqBroker(client)
@@ -129,7 +129,7 @@ async def test_a_failover_in_the_middle_of_a_hand_off_loses_and_doubles_nothing(
         tasks = [HealthCheckTask(each, 60, 16, b"{}") for each in claim.due]
 
         async def handed_off() -> bool:
-            """Again and again, as nobody would: whoever goes first does it."""
+            """Repeat the hand-off during the whole failover; one of the calls does it."""
             with contextlib.suppress(RedisError):
                 await broker.hand_off(claim, tasks)
             return failing_over.done()

@@ -12,7 +12,7 @@ To each, one sync's own duration is added.
 
 from collections.abc import Set
 
-from peekaping_producer.service.isolation import LONGEST_DELAY_S
+from peekaping_producer.schedule import LONGEST_DELAY_S
 from tests.invariants.replica import STEADY
 from tests.invariants.world import World
 

@@ -1,4 +1,4 @@
-"""The shell of every loop: it backs off, recovers, ends, and can be ended."""
+"""Loop: backoff, recovery, end and cancellation."""
 
 import asyncio
 
@@ -57,7 +57,7 @@ async def test_a_failing_dependency_ends_no_loop(loop: Loop, metrics: Metrics, e
     assert metrics.registry.get_sample_value(f"peekaping_producer_{kind}_errors_total", {"where": "some"}) == 3
 
 
-async def test_a_turn_that_went_well_ends_the_trouble_of_what_the_loop_uses(metrics: Metrics) -> None:
+async def test_a_successful_turn_ends_the_trouble_of_what_the_loop_uses(metrics: Metrics) -> None:
     dependencies = Dependencies(metrics)
     loop = Loop("some", dependencies, uses=(REDIS,), longest_backoff_s=0.01)
     seen: list[list[str]] = []
@@ -74,7 +74,7 @@ async def test_a_turn_that_went_well_ends_the_trouble_of_what_the_loop_uses(metr
     assert not dependencies.troubles, "a loop that has ended says nothing about now"
 
 
-async def test_a_turn_that_goes_on_after_its_work_says_so(loop: Loop, metrics: Metrics) -> None:
+async def test_a_turn_that_waits_after_its_work_reports_success_first(loop: Loop, metrics: Metrics) -> None:
     """A sync waits for its interval within its turn, a leader until it must renew: recovery does not wait for that."""
     dependencies = Dependencies(metrics)
     loop = Loop("some", dependencies, uses=(REDIS,), longest_backoff_s=0.01)
@@ -115,7 +115,7 @@ async def test_a_worked_call_does_not_shorten_the_backoff(metrics: Metrics, monk
 
 
 @pytest.mark.parametrize("error", [KeyError("a bug"), OSError("Too many open files")])
-async def test_what_is_unforeseen_ends_the_loop_with_its_reason(loop: Loop, error: Exception) -> None:
+async def test_an_unforeseen_error_ends_the_loop(loop: Loop, error: Exception) -> None:
     async def turn() -> float:
         raise error
 
@@ -136,7 +136,7 @@ async def test_a_loop_at_work_that_does_not_advance_is_stalled(loop: Loop, monke
     assert loop.stalled_s == 1
 
 
-async def test_end_cancels_again_where_a_cancellation_got_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lost_cancellation_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks_module, "_CANCEL_AGAIN_AFTER_S", 0.01)
     lost = 0
 
@@ -156,7 +156,7 @@ async def test_end_cancels_again_where_a_cancellation_got_lost(monkeypatch: pyte
     assert task.cancelled()
 
 
-async def test_end_leaves_nobody_behind_when_it_is_cancelled_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_cancel_and_wait_waits_for_all_when_canceled_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks_module, "_CANCEL_AGAIN_AFTER_S", 0.01)
     released = asyncio.Event()
 
@@ -183,7 +183,7 @@ async def test_end_leaves_nobody_behind_when_it_is_cancelled_itself(monkeypatch:
     assert task.done()
 
 
-def test_backoff_doubles_with_jitter_up_to_its_longest_and_starts_again() -> None:
+def test_backoff_doubles_with_jitter_to_its_limit_until_reset() -> None:
     backoff = Backoff(0.1, 1.0)
     delays = [backoff.delay() for _ in range(6)]
     for delay, most in zip(delays, [0.1, 0.2, 0.4, 0.8, 1.0, 1.0], strict=True):
@@ -192,7 +192,7 @@ def test_backoff_doubles_with_jitter_up_to_its_longest_and_starts_again() -> Non
     assert backoff.delay() <= 0.1
 
 
-async def test_an_error_of_this_program_ends_with_the_next_turn_that_works() -> None:
+async def test_a_batch_error_of_this_program_ends_with_the_next_successful_turn() -> None:
     metrics = Metrics()
     dependencies = Dependencies(metrics)
     loop = Loop("worker-0", dependencies, uses=())

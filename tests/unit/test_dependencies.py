@@ -1,4 +1,4 @@
-"""One judgement per dependency and process: what is logged, when, and what counts as failing."""
+"""One judgment per dependency and process: what is logged, when, and what counts as failing."""
 
 from collections.abc import Iterator
 
@@ -27,16 +27,16 @@ class Scene:
         self.now = 1000.0
         self.metrics = Metrics()
         self.dependencies = Dependencies(self.metrics, clock=lambda: self.now)
-        self._logged = logged
+        self._lines = logged
 
-    def said(self, *fields: str) -> list[tuple[object, ...]]:
+    def logged(self, *fields: str) -> list[tuple[object, ...]]:
         """The lines since the last call: event, then `fields`."""
-        lines = [tuple(line[name] for name in ("event", *fields)) for line in self._logged]
-        self._logged.clear()
+        lines = [tuple(line[name] for name in ("event", *fields)) for line in self._lines]
+        self._lines.clear()
         return lines
 
     def outage(self, seconds: float) -> None:
-        """Every loop fails, again and again."""
+        """Let every loop fail repeatedly."""
         begun_at = self.now
         while self.now <= begun_at + seconds:
             for where in LOOPS:
@@ -51,54 +51,54 @@ def scene() -> Iterator[Scene]:
         yield Scene(logged)
 
 
-def test_an_outage_is_one_line_reminders_and_one_line_at_its_end(scene: Scene) -> None:
+def test_an_outage_logs_its_begin_reminders_and_its_end(scene: Scene) -> None:
     scene.outage(95)
     scene.dependencies.worked(REDIS)
     scene.dependencies.worked(REDIS, "worker")
-    assert scene.said() == [("dependency.failing",)] * 4 + [("dependency.recovered",)]
+    assert scene.logged() == [("dependency.failing",)] * 4 + [("dependency.recovered",)]
 
 
-def test_the_lines_hold_what_an_operator_needs(scene: Scene) -> None:
+def test_the_lines_contain_what_an_operator_needs(scene: Scene) -> None:
     scene.dependencies.failed(AWAY, "leader")
     scene.now += REMIND_AFTER_S
     scene.dependencies.failed(RedisUnavailableError("slow"), "sync")
-    assert scene.said("dependency", "where", "error", "for_s", "failed_calls", "log_level") == [
+    assert scene.logged("dependency", "where", "error", "for_s", "failed_calls", "log_level") == [
         ("dependency.failing", "redis", ["leader"], "RedisUnavailableError: Connection refused", 0.0, 1, "warning"),
         ("dependency.failing", "redis", ["leader", "sync"], "RedisUnavailableError: slow", 30.0, 1, "warning"),
     ]
     scene.now += 2
     scene.dependencies.worked(REDIS, "vitals")
-    assert scene.said("dependency", "after_s", "log_level") == [("dependency.recovered", "redis", 32.0, "info")]
+    assert scene.logged("dependency", "after_s", "log_level") == [("dependency.recovered", "redis", 32.0, "info")]
 
 
 def test_the_next_trouble_has_its_own_duration(scene: Scene) -> None:
     scene.outage(10)
     scene.dependencies.worked(REDIS)
-    scene.said()
+    scene.logged()
     scene.now += 100
     scene.outage(10)
     scene.dependencies.worked(REDIS)
-    assert scene.said("dependency") == [("dependency.failing", "redis"), ("dependency.recovered", "redis")]
+    assert scene.logged("dependency") == [("dependency.failing", "redis"), ("dependency.recovered", "redis")]
     scene.now += 3
     began_at = scene.now
     scene.outage(2)
     assert scene.dependencies.troubles["redis"].since == began_at
-    assert scene.said("for_s") == [("dependency.failing", 1.0)], "soon after the last: said once it lasts for a second"
+    assert scene.logged("for_s") == [("dependency.failing", 1.0)], "soon after the last: logged after a second"
 
 
-def test_dependencies_fail_each_for_itself(scene: Scene) -> None:
+def test_dependencies_fail_independently(scene: Scene) -> None:
     scene.dependencies.failed(AWAY, "leader")
     scene.dependencies.failed(StoreUnavailableError("away"), "worker")
     scene.dependencies.worked(REDIS)
     assert scene.dependencies.troubles == {"database": Trouble(scene.now, "StoreUnavailableError: away")}
-    assert scene.said("dependency") == [
+    assert scene.logged("dependency") == [
         ("dependency.failing", "redis"),
         ("dependency.failing", "database"),
         ("dependency.recovered", "redis"),
     ]
 
 
-def test_where_redis_did_not_answer_any_call_that_works_ends_it(scene: Scene) -> None:
+def test_without_an_answer_any_successful_call_ends_the_trouble(scene: Scene) -> None:
     scene.outage(3)
     scene.dependencies.worked(REDIS)
     assert scene.dependencies.troubles == {}
@@ -112,7 +112,7 @@ def test_where_redis_did_not_answer_any_call_that_works_ends_it(scene: Scene) ->
         StoreError("no such table: maintenances"),
     ],
 )
-def test_what_is_refused_in_one_place_fails_until_that_place_works(scene: Scene, error: DependencyError) -> None:
+def test_a_refusal_lasts_until_its_own_place_succeeds(scene: Scene, error: DependencyError) -> None:
     dependency = error.dependency
     for _ in range(600):  # a minute, in which everything else works
         scene.dependencies.failed(error, "reclaimer")
@@ -120,22 +120,22 @@ def test_what_is_refused_in_one_place_fails_until_that_place_works(scene: Scene,
         scene.dependencies.worked(dependency, "worker")
         scene.dependencies.worked(dependency)
         assert dependency in scene.dependencies.troubles
-    assert scene.said("where") == [("dependency.failing", ["reclaimer"])] * 2, "the second is a reminder"
+    assert scene.logged("where") == [("dependency.failing", ["reclaimer"])] * 2, "the second is a reminder"
     scene.dependencies.worked(dependency, "reclaimer")
     assert scene.dependencies.troubles == {}
-    assert scene.said() == [("dependency.recovered",)]
+    assert scene.logged() == [("dependency.recovered",)]
 
 
-def test_a_place_that_alone_gets_no_answer_does_not_flap(scene: Scene) -> None:
-    """A sync whose statement always times out, beside workers that read well."""
+def test_one_place_without_answers_does_not_flap(scene: Scene) -> None:
+    """A sync whose statement always times out, while workers can read."""
     for round_ in range(60):
         scene.dependencies.failed(StoreUnavailableError("timeout"), "sync")
         scene.now += 1
         scene.dependencies.worked(DATABASE, "worker")
         assert bool(scene.dependencies.troubles) == (round_ > 0)
-    assert len(scene.said()) <= 6
+    assert len(scene.logged()) <= 6
     scene.dependencies.worked(DATABASE, "sync")
-    assert scene.said() == [("dependency.recovered",)]
+    assert scene.logged() == [("dependency.recovered",)]
 
 
 def test_single_calls_that_fail_now_and_then_do_not_fill_the_log(scene: Scene) -> None:
@@ -144,19 +144,19 @@ def test_single_calls_that_fail_now_and_then_do_not_fill_the_log(scene: Scene) -
         scene.now += 0.1
         scene.dependencies.worked(REDIS, "worker")
         scene.now += 0.9
-    lines = scene.said()
+    lines = scene.logged()
     assert 2 <= len(lines) <= 20, "a pair each half minute, in five minutes"
 
 
-def test_a_refusal_in_the_middle_of_an_outage_is_said_at_once(scene: Scene) -> None:
+def test_a_refusal_during_an_outage_is_logged_at_once(scene: Scene) -> None:
     scene.outage(3)
-    scene.said()
+    scene.logged()
     scene.dependencies.failed(RedisRefusedError("NOPERM", "NOPERM"), "reclaimer")
     scene.dependencies.failed(RedisRefusedError("NOPERM", "NOPERM"), "reclaimer")
-    assert scene.said("error") == [("dependency.failing", "RedisRefusedError: NOPERM")]
+    assert scene.logged("error") == [("dependency.failing", "RedisRefusedError: NOPERM")]
 
 
-def test_a_refused_place_that_is_idle_since_does_not_fail_for_ever(scene: Scene) -> None:
+def test_a_refusal_of_an_idle_place_ends_after_a_while(scene: Scene) -> None:
     """A hand-off that a replica refused; then a failover, and nothing is due for an hour."""
     scene.dependencies.failed(RedisRefusedError("READONLY"), "worker")
     scene.now += 29
@@ -167,12 +167,12 @@ def test_a_refused_place_that_is_idle_since_does_not_fail_for_ever(scene: Scene)
     assert not scene.dependencies.troubles
 
 
-def test_a_place_that_ended_fails_no_more_and_is_not_called_recovered(scene: Scene) -> None:
+def test_a_place_that_has_ended_neither_fails_nor_recovers(scene: Scene) -> None:
     scene.dependencies.failed(StoreError("refused"), "sync")
-    scene.said()
+    scene.logged()
     scene.dependencies.forget("sync")
     assert scene.dependencies.troubles == {}
-    assert scene.said() == []
+    assert scene.logged() == []
 
 
 def test_calls_are_counted_by_place(scene: Scene) -> None:
@@ -186,5 +186,5 @@ def test_calls_are_counted_by_place(scene: Scene) -> None:
 
 def test_a_long_error_is_cut(scene: Scene) -> None:
     scene.dependencies.failed(RedisRefusedError("DENIED " + "x" * 1_000_000), "worker")
-    [(_, error)] = scene.said("error")
+    [(_, error)] = scene.logged("error")
     assert len(str(error)) == 300

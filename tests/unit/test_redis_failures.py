@@ -1,4 +1,4 @@
-"""Whatever a server or the client library does, the client raises a RedisError of ours, in bounded words."""
+"""Whatever the server or the library does, the client raises our RedisError, with a bounded text."""
 
 import asyncio
 import contextlib
@@ -82,11 +82,11 @@ async def use(client: Client, target: RedisTarget) -> None:
         except ProducerError as error:
             text = str(error)
             if len(text) > 1500 or "\x00" in text:
-                pytest.fail(f"not fit to be shown: {text[:100]!r}")
+                pytest.fail(f"unbounded text: {text[:100]!r}")
 
 
 @pytest.mark.parametrize("garbage", GARBAGE)
-async def test_no_reply_raises_anything_else(garbage: bytes) -> None:
+async def test_any_reply_raises_one_of_our_errors(garbage: bytes) -> None:
     for command in COMMANDS:
         replies = {"INFO": info(redis_version="7.2.0", redis_mode="standalone"), command: garbage}
         async with fake_redis(replies) as here:
@@ -103,7 +103,7 @@ async def test_no_reply_raises_anything_else(garbage: bytes) -> None:
 @pytest.mark.parametrize(
     "method", ["_connect", "read_response", "send_packed_command", "can_read", "on_connect_check_health"]
 )
-async def test_whatever_a_connection_raises_is_translated_and_it_is_closed(
+async def test_any_error_of_a_connection_is_translated_and_closes_it(
     private_redis: RedisServer, monkeypatch: pytest.MonkeyPatch, method: str, raised: Exception
 ) -> None:
     target = target_of(private_redis)
@@ -135,8 +135,8 @@ async def test_closing_and_releasing_raise_nothing(private_redis: RedisServer, m
     assert all(not connection.is_connected for connection in client.connection_pool._available_connections)
 
 
-async def test_a_connection_closed_by_another_task_is_an_error_like_any(private_redis: RedisServer) -> None:
-    """As when Redis and the client's shutdown meet in one instant."""
+async def test_a_connection_closed_by_another_task_raises_redis_error(private_redis: RedisServer) -> None:
+    """As when Redis and the client shut down at the same time."""
     async with redis_for(target_of(private_redis), connections=10) as client:
         rng = random.Random(7)
 
@@ -153,8 +153,8 @@ async def test_a_connection_closed_by_another_task_is_an_error_like_any(private_
         assert await client.ping()
 
 
-async def test_a_command_that_cannot_be_packed_is_an_error_of_its_own(private_redis: RedisServer) -> None:
-    """No connection breaks for that: nothing was sent."""
+async def test_a_command_that_cannot_be_packed_raises_argument_error(private_redis: RedisServer) -> None:
+    """The connection stays: nothing was sent."""
     async with redis_for(target_of(private_redis), connections=1) as client:
         for odd in ("\ud800", object(), ["a"]):
             with pytest.raises(RedisArgumentError):
@@ -170,19 +170,19 @@ async def test_a_command_that_cannot_be_packed_is_an_error_of_its_own(private_re
         ("ERR first line\r\nsecond line", 14),
     ],
 )
-def test_of_a_reply_its_first_sentence_is_shown(reply: str, words: int) -> None:
+def test_an_error_contains_the_first_sentence_of_a_reply(reply: str, words: int) -> None:
     said = in_words(driver.ResponseError(reply))
     assert len(said) == words
     assert said.rstrip("…") == reply[: len(said.rstrip("…"))]
 
 
-def test_a_reply_shows_no_control_characters_and_no_arguments() -> None:
+def test_an_error_contains_no_control_characters_and_no_arguments() -> None:
     assert in_words(driver.ResponseError("ERR \x1b[2J")) == r"'ERR \x1b[2J'"
     quoted = "unknown command 'AUTH', with args beginning with: 'canary' "
     assert in_words(driver.ResponseError(quoted)) == "unknown command 'AUTH'"
 
 
-async def test_a_reply_is_shown_so_wherever_it_turns_up() -> None:
+async def test_every_error_has_a_bounded_text() -> None:
     async with (
         fake_redis({"GET": b"-ERR one. " + b"two " * 500 + b"\r\n"}) as target,
         redis_for(target, connections=1) as client,
@@ -192,7 +192,7 @@ async def test_a_reply_is_shown_so_wherever_it_turns_up() -> None:
     assert str(caught.value) == "one."
 
 
-async def test_a_name_that_can_be_none_ends_the_start_and_one_that_is_not_found_does_not() -> None:
+async def test_a_malformed_host_name_ends_the_start_and_an_unknown_one_does_not() -> None:
     for host, kind, words in (
         ("a..b", ScheduleError, "REDIS_HOST: expected a host name, got 'a..b'"),
         ("x" * 64 + ".example", ScheduleError, "REDIS_HOST: expected a host name"),
@@ -206,7 +206,7 @@ async def test_a_name_that_can_be_none_ends_the_start_and_one_that_is_not_found_
         assert isinstance(caught.value, ScheduleError) is (kind is ScheduleError)
 
 
-async def test_the_eviction_policy_is_read_where_it_may_be(private_redis: RedisServer) -> None:
+async def test_the_eviction_policy_is_read_if_allowed(private_redis: RedisServer) -> None:
     target = target_of(private_redis)
     async with redis_for(target, connections=1) as client:
         assert await eviction_policy(client) == "noeviction"
@@ -223,7 +223,7 @@ async def test_the_eviction_policy_is_read_where_it_may_be(private_redis: RedisS
             assert await eviction_policy(client) == expected
 
 
-async def test_no_place_in_the_pool_is_an_error_like_any(private_redis: RedisServer) -> None:
+async def test_a_full_pool_raises_redis_error(private_redis: RedisServer) -> None:
     async with redis_for(target_of(private_redis), connections=1) as client:
         results = await asyncio.gather(*(client.get("a") for _ in range(5)), return_exceptions=True)
     assert all(isinstance(each, RedisUnavailableError) or each is None for each in results)
@@ -243,7 +243,7 @@ async def test_no_place_in_the_pool_is_an_error_like_any(private_redis: RedisSer
         ("ERR value is not a valid float", RedisArgumentError, "ERR"),
     ],
 )
-async def test_a_refusal_keeps_its_code_and_is_told_from_one_of_the_arguments(
+async def test_a_refusal_has_its_code_and_the_class_of_its_reason(
     reply: str, raised: type[RedisRefusedError], code: str
 ) -> None:
     async with fake_redis({"GET": f"-{reply}\r\n".encode()}) as target, redis_for(target, connections=1) as client:
@@ -264,5 +264,5 @@ async def test_a_refusal_keeps_its_code_and_is_told_from_one_of_the_arguments(
         OSError(113, "no route"),
     ],
 )
-def test_what_is_no_answer_is_unavailable(error: driver.RedisError | OSError) -> None:
+def test_without_an_answer_redis_is_unavailable(error: driver.RedisError | OSError) -> None:
     assert type(as_ours(error)) is RedisUnavailableError

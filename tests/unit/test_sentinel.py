@@ -1,4 +1,4 @@
-"""Finding the master: whom to ask, whom to believe, and what is said where nobody can be believed."""
+"""Finding the master: the order of the sentinels, wrong replies, and the errors."""
 
 import asyncio
 import ssl
@@ -27,7 +27,7 @@ SERVING = {"ROLE": MASTER, "INFO": info(redis_version="7.2.0", redis_mode="stand
 
 
 def names(master: RedisTarget, host: str = HOST) -> dict[str, bytes | None]:
-    """The replies of a sentinel that knows this master."""
+    """Return the replies of a sentinel that reports this master."""
     words = (host.encode(), str(master.port).encode())
     return {"SENTINEL": b"*2\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)}
 
@@ -40,7 +40,7 @@ def behind(*sentinels: RedisTarget | int, password: str | None = None) -> RedisT
 
 
 async def why_not(target: RedisTarget) -> Exception:
-    """What check_server says."""
+    """Return the error of check_server."""
     async with redis_for(target, connections=1) as client:
         with pytest.raises((ScheduleError, UnreachableError)) as caught:
             await check_server(client, target)
@@ -50,7 +50,7 @@ async def why_not(target: RedisTarget) -> Exception:
 
 @asynccontextmanager
 async def mute_sentinel() -> AsyncIterator[tuple[int, list[int]]]:
-    """Takes connections and says nothing; its port, and one entry for each connection."""
+    """A server that accepts connections and never answers: its port, and one entry per connection."""
     taken: list[int] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -66,13 +66,13 @@ async def mute_sentinel() -> AsyncIterator[tuple[int, list[int]]]:
 
 
 async def new_connections(client: Redis, count: int) -> None:
-    """Run a command on that many connections, one after the other."""
+    """Run a command on `count` new connections, one after another."""
     for _ in range(count):
         assert await client.set("test:a", 1)
         await client.connection_pool.disconnect()
 
 
-async def test_one_that_does_not_answer_is_asked_once() -> None:
+async def test_a_sentinel_that_does_not_answer_is_asked_once() -> None:
     async with (
         fake_redis(SERVING) as master,
         fake_redis(names(master)) as sentinel,
@@ -83,7 +83,7 @@ async def test_one_that_does_not_answer_is_asked_once() -> None:
         assert len(taken) == 1
 
 
-async def test_one_that_names_a_replica_is_not_believed_for_ever() -> None:
+async def test_a_sentinel_that_reports_a_replica_is_asked_last() -> None:
     async with (
         fake_redis(SERVING) as master,
         fake_redis({"ROLE": REPLICA}) as replica,
@@ -96,7 +96,7 @@ async def test_one_that_names_a_replica_is_not_believed_for_ever() -> None:
         await new_connections(client, 3)
 
 
-async def test_one_that_names_a_dead_master_is_not_believed_for_ever() -> None:
+async def test_a_sentinel_that_reports_a_dead_master_is_asked_last() -> None:
     async with (
         fake_redis(SERVING) as master,
         fake_redis(names(RedisTarget(host=HOST, port=free_port()))) as stale,
@@ -115,7 +115,7 @@ async def test_one_that_names_a_dead_master_is_not_believed_for_ever() -> None:
         b"-ERR Error running script (call to f_1): @user_script:9: -READONLY You can't write against a replica.\r\n",
     ],
 )
-async def test_a_master_that_became_a_replica_is_left_at_once(reply: bytes) -> None:
+async def test_a_connection_to_a_demoted_master_closes_at_once(reply: bytes) -> None:
     async with (
         fake_redis(SERVING) as new,
         fake_redis(SERVING | {"EVALSHA": reply}) as old,
@@ -129,8 +129,8 @@ async def test_a_master_that_became_a_replica_is_left_at_once(reply: bytes) -> N
         assert await client.evalsha("f" * 40, 0) == b"OK"
 
 
-async def test_a_master_that_does_not_know_of_its_end_is_left_without_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After SENTINEL FAILOVER the old master goes on for 8 s, and takes writes that are lost."""
+async def test_connections_move_from_an_old_master_that_still_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After SENTINEL FAILOVER the old master accepts writes for 8 s, which are lost."""
     monkeypatch.setattr(sentinel_module, "CHECK_EVERY_S", 0.05)
     async with (
         fake_redis(SERVING | {"GET": b"$3\r\nold\r\n"}) as old,
@@ -147,7 +147,7 @@ async def test_a_master_that_does_not_know_of_its_end_is_left_without_an_error(m
         await until(at_the_new_one)
 
 
-async def test_a_new_master_is_named_in_one_line_for_all_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_new_master_is_logged_once_for_all_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sentinel_module, "CHECK_EVERY_S", 0.01)
     async with (
         fake_redis(SERVING | {"GET": b"$3\r\nold\r\n"}) as old,
@@ -170,7 +170,7 @@ async def test_a_new_master_is_named_in_one_line_for_all_connections(monkeypatch
 
 
 @pytest.mark.parametrize("refusal", [b"-NOPERM no permissions\r\n", b"-ERR unknown command 'ROLE'\r\n"])
-async def test_a_role_that_may_not_be_asked_is_found_out_by_hello_or_by_writing(refusal: bytes) -> None:
+async def test_without_the_right_for_role_hello_or_a_write_decides(refusal: bytes) -> None:
     silent = SERVING | {"ROLE": refusal, "HELLO": refusal}
     telling = SERVING | {"ROLE": refusal, "HELLO": hello("7.2.0", role="replica")}
     async with fake_redis(silent) as master, fake_redis(telling) as replica:
@@ -182,7 +182,7 @@ async def test_a_role_that_may_not_be_asked_is_found_out_by_hello_or_by_writing(
 
 
 @pytest.mark.parametrize("role", [b"*0\r\n", b"*-1\r\n", b":1\r\n", b"*1\r\n:1\r\n", b"*1\r\n$2\r\n\xff\xfe\r\n"])
-async def test_a_role_that_is_none_is_no_master(role: bytes) -> None:
+async def test_a_malformed_role_is_not_a_master(role: bytes) -> None:
     async with (
         fake_redis(SERVING | {"ROLE": role}) as server,
         fake_redis(names(server)) as sentinel,
@@ -193,7 +193,7 @@ async def test_a_role_that_is_none_is_no_master(role: bytes) -> None:
                 await client.set("test:a", 1)
 
 
-async def test_connections_outlive_the_sentinels(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connections_stay_when_the_sentinels_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sentinel_module, "CHECK_EVERY_S", 0.01)
     async with (
         fake_redis(SERVING) as master,
@@ -208,7 +208,7 @@ async def test_connections_outlive_the_sentinels(monkeypatch: pytest.MonkeyPatch
                 await asyncio.sleep(0.01)
 
 
-async def test_sentinels_are_asked_now_and_then_and_not_for_each_command(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_sentinels_are_not_asked_for_each_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sentinel_module, "CHECK_EVERY_S", 3600.0)
     async with (
         fake_redis(SERVING) as master,
@@ -223,7 +223,7 @@ async def test_sentinels_are_asked_now_and_then_and_not_for_each_command(monkeyp
         assert counting.requests == asked > 0
 
 
-async def test_other_errors_of_the_master_stay_what_they_are() -> None:
+async def test_other_errors_of_the_master_do_not_close_the_connection() -> None:
     async with (
         fake_redis(SERVING | {"GET": b"-WRONGTYPE Operation against a key\r\n"}) as master,
         fake_redis(names(master)) as sentinel,
@@ -240,7 +240,7 @@ REFUSALS: Sequence[bytes] = (
 )
 
 
-async def test_sentinels_in_protected_mode_are_not_waited_for() -> None:
+async def test_sentinels_in_protected_mode_end_the_start() -> None:
     async with fake_redis({"SENTINEL": b"-DENIED Redis is running in protected mode. In this\r\n"}) as one:
         error = await why_not(behind(one))
     assert isinstance(error, ScheduleError)
@@ -249,14 +249,14 @@ async def test_sentinels_in_protected_mode_are_not_waited_for() -> None:
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-async def test_sentinels_that_refuse_us_end_the_start_and_name_the_setting(refusal: bytes) -> None:
+async def test_sentinels_that_refuse_us_end_the_start_with_the_setting(refusal: bytes) -> None:
     async with fake_redis({"SENTINEL": refusal}) as one, fake_redis({"SENTINEL": refusal}) as other:
         error = await why_not(behind(one, other, free_port(), password=CANARY))
     assert isinstance(error, ScheduleError)
     assert "REDIS_SENTINEL_PASSWORD" in str(error)
 
 
-async def test_a_password_that_one_sentinel_refuses_does_not_keep_us_from_the_other() -> None:
+async def test_after_a_refused_password_the_next_sentinel_is_asked() -> None:
     async with (
         fake_redis({"AUTH": b"-WRONGPASS invalid username-password pair\r\n"}) as closed,
         fake_redis(SERVING) as master,
@@ -333,7 +333,7 @@ async def test_tls_covers_the_sentinels_and_the_master() -> None:
     assert isinstance(in_clear, UnreachableError)
 
 
-async def test_nothing_shows_the_sentinels_password() -> None:
+async def test_no_repr_contains_the_sentinels_password() -> None:
     target = behind(free_port(), password=CANARY)
     async with redis_for(target, connections=1) as client:
         finder = client.connection_pool.connection_kwargs["finder"]

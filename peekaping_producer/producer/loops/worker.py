@@ -20,10 +20,11 @@ from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.task import HealthCheckTask, TaskBuilder
 from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.loops.claims import Claims
+from peekaping_producer.producer.suspects import Suspects
 from peekaping_producer.producer.timing import TIMING, Timing
 from peekaping_producer.schedule import Claim, Schedule
 from peekaping_producer.service.dependencies import Dependencies
-from peekaping_producer.service.isolation import Suspects, describe, isolate
+from peekaping_producer.service.isolation import describe, isolate
 from peekaping_producer.service.loop import Loop
 from peekaping_producer.stores import Loaded, MonitorStore, Session
 
