@@ -8,7 +8,7 @@ from peekaping_producer.errors import StoreUnavailableError
 from peekaping_producer.migrate.files import LOCK_TIMEOUT_S
 from peekaping_producer.migrate.sql import SqlConnection, record
 from peekaping_producer.stores.limits import Limits
-from peekaping_producer.stores.mysql_connections import MysqlConnection, MysqlDriver, translated
+from peekaping_producer.stores.mysql_connections import MysqlDriver, translated
 from peekaping_producer.stores.rows import Row
 from peekaping_producer.targets import DatabaseTarget
 
@@ -31,10 +31,6 @@ class _Connection(SqlConnection):
         "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name IN ({})"
     )
 
-    def __init__(self, connection: MysqlConnection, target: DatabaseTarget) -> None:
-        self._connection = connection
-        self._target = target
-
     async def run(self, script: str) -> None:
         with translated(self._target):
             async with asyncio.timeout(_STATEMENT_TIMEOUT_S):
@@ -43,7 +39,8 @@ class _Connection(SqlConnection):
     async def fetch(self, statement: str) -> list[Row]:
         with translated(self._target):
             async with asyncio.timeout(_STATEMENT_TIMEOUT_S):
-                return await self._connection.fetch(statement)
+                rows: list[Row] = await self._connection.fetch(statement)
+                return rows
 
 
 @asynccontextmanager

@@ -2,12 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 from peekaping_producer.migrate.files import LOCK_TIMEOUT_S
 from peekaping_producer.migrate.sql import SqlConnection, record
 from peekaping_producer.stores.limits import Limits
-from peekaping_producer.stores.postgres import PostgresConnection, PostgresDriver, translated
+from peekaping_producer.stores.postgres import PostgresDriver, translated
 from peekaping_producer.stores.rows import Row
 from peekaping_producer.targets import DatabaseTarget
 
@@ -27,17 +26,13 @@ class _Connection(SqlConnection):
     # to_regclass() would answer from a cache that waiting for the advisory lock does not update.
     tables_among = "SELECT relname FROM pg_class WHERE relname IN ({}) AND pg_table_is_visible(oid)"
 
-    def __init__(self, connection: PostgresConnection, target: DatabaseTarget) -> None:
-        self._connection = connection
-        self._target = target
-
     async def run(self, script: str) -> None:
         with translated(self._target):
             await self._connection.execute(script)
 
     async def fetch(self, statement: str) -> list[Row]:
         with translated(self._target):
-            rows: list[Any] = await self._connection.fetch(statement)
+            rows: list[Row] = await self._connection.fetch(statement)
             return rows
 
 

@@ -2,10 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from peekaping_producer.migrate.files import LEDGER
 from peekaping_producer.stores.rows import Row
+from peekaping_producer.targets import DatabaseTarget
 
 
 def record(name: str) -> str:
@@ -18,6 +19,10 @@ class SqlConnection(ABC):
 
     tables_among: ClassVar[str]
     """A query for the tables that exist among some, whose quoted names replace the braces."""
+
+    def __init__(self, connection: Any, target: DatabaseTarget) -> None:
+        self._connection = connection
+        self._target = target
 
     async def tables(self, names: Sequence[str]) -> set[str]:
         """Which of these tables exist."""

@@ -24,23 +24,19 @@ CREATE TABLE peekaping_producer_migrations (
 class _Connection(SqlConnection):
     tables_among = "SELECT name FROM sqlite_master WHERE type = 'table' AND name IN ({})"
 
-    def __init__(self, connection: SqliteConnection, target: DatabaseTarget) -> None:
-        self._connection = connection
-        self._target = target
-
     async def run(self, script: str) -> None:
         for statement in _statements(script):  # executescript() would commit our transaction first
             await self.fetch(statement)
 
     async def fetch(self, statement: str) -> list[Row]:
         with file.translated(self._target):
-            return await self._connection.fetch(statement)
+            rows: list[Row] = await self._connection.fetch(statement)
+            return rows
 
 
 @asynccontextmanager
 async def reading(target: DatabaseTarget) -> AsyncIterator[SqlConnection]:
     """A connection that cannot write: one that can might move the write-ahead log into the API server's file."""
-    file.check_params(target)
     path = file.existing_path(target)
     # A file that does not exist yet is read as an empty database.
     async with _connected(target, file.read_only_uri(path) if path else ":memory:") as connection:
@@ -50,7 +46,6 @@ async def reading(target: DatabaseTarget) -> AsyncIterator[SqlConnection]:
 @asynccontextmanager
 async def exclusive(target: DatabaseTarget) -> AsyncIterator[SqlConnection]:
     """One transaction, in a file that is created if it does not exist."""
-    file.check_params(target)
     file.existing_path(target)
     async with _connected(target, str(file.path_of(target))) as connection:
         await connection.run("BEGIN EXCLUSIVE;")

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import structlog
 
-from peekaping_producer.errors import StoreError, StoreUnavailableError
+from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
 from peekaping_producer.stores.errors import LoginRefusedError, quoted, where
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.stores.pool import C, Driver
@@ -60,6 +60,12 @@ class ServerDriver(Driver[C]):
         if len(addresses) > 1:
             failure = StoreUnavailableError(f"{failure} (the last address of {', '.join(addresses)})")
         raise failure or StoreUnavailableError(f"{where(reading)}: the host has no address")
+
+
+def check_params(target: DatabaseTarget, known: set[str], expected: str) -> None:
+    """Raise ConfigError for parameters of a DATABASE_URL that are not known."""
+    if unknown := sorted(target.params.keys() - known):
+        raise ConfigError([f"DATABASE_URL: expected {expected}, got {name}=..." for name in unknown])
 
 
 async def log_in(

@@ -8,8 +8,8 @@ from aiomysql import Connection
 from pymysql import err
 from pymysql.constants import CLIENT, CR, FIELD_TYPE
 
-from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
-from peekaping_producer.stores.connector import ServerDriver
+from peekaping_producer.errors import StoreError, StoreUnavailableError
+from peekaping_producer.stores.connector import ServerDriver, check_params
 from peekaping_producer.stores.errors import (
     CREATE_TABLES,
     CanceledError,
@@ -19,7 +19,7 @@ from peekaping_producer.stores.errors import (
     store_error,
 )
 from peekaping_producer.stores.limits import Limits
-from peekaping_producer.stores.rows import Row
+from peekaping_producer.stores.rows import Row, text_or_bytes
 from peekaping_producer.stores.tls import ssl_context
 from peekaping_producer.targets import DatabaseTarget
 
@@ -136,8 +136,7 @@ class MysqlDriver(ServerDriver[MysqlConnection]):
 
 def connect_options(target: DatabaseTarget) -> dict[str, Any]:
     """The arguments of the connection that all readings of this target share. Raises ConfigError."""
-    if target.params:
-        raise ConfigError([f"DATABASE_URL: expected ssl-mode only, got {name}=..." for name in sorted(target.params)])
+    check_params(target, set(), "ssl-mode only")
     return {
         "port": target.port or 3306,
         "ssl": ssl_context(target.tls, target.host) if target.tls else None,
@@ -197,22 +196,14 @@ def _refuse_in_clear(plugin: str) -> None:
         raise _RefusedServerError(f"the server requests the password by {plugin}, which requires TLS")
 
 
-def _text(value: bytes) -> str | bytes:
-    """Text; or bytes where it is not valid UTF-8, so that only their row is broken."""
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value
-
-
 def _time(value: bytes) -> str | bytes:
     """A time as text; Go's zero time for MySQL's "zero date", as in the Go driver."""
-    return "0001-01-01 00:00:00" if value.startswith(b"0000-00-00 00:00:00") else _text(value)
+    return "0001-01-01 00:00:00" if value.startswith(b"0000-00-00 00:00:00") else text_or_bytes(value)
 
 
 _INTEGERS = (FIELD_TYPE.TINY, FIELD_TYPE.SHORT, FIELD_TYPE.INT24, FIELD_TYPE.LONG, FIELD_TYPE.LONGLONG)
 _CONVERTERS = (
-    dict.fromkeys(range(256), _text)
+    dict.fromkeys(range(256), text_or_bytes)
     | dict.fromkeys(_INTEGERS, int)
     | dict.fromkeys((FIELD_TYPE.DATETIME, FIELD_TYPE.TIMESTAMP), _time)
 )

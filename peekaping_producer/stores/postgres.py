@@ -9,10 +9,10 @@ from typing import Any
 
 import asyncpg
 
-from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
+from peekaping_producer.errors import StoreError, StoreUnavailableError
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.stores.batch import HEARTBEATS, LINKS, MONITORS, PLANS, PROXIES, WINDOWS
-from peekaping_producer.stores.connector import ServerDriver
+from peekaping_producer.stores.connector import ServerDriver, check_params
 from peekaping_producer.stores.errors import (
     CREATE_TABLES,
     BadRowsError,
@@ -216,10 +216,7 @@ def connect_options(target: DatabaseTarget) -> dict[str, Any]:
     All are given, so that PGHOST and other variables of the environment change nothing; and PgBouncer refuses a
     connection with any other server setting than the application's name, `options` too.
     """
-    unknown = sorted(target.params.keys() - {"application_name", "options"})
-    if unknown:
-        known = "sslmode, application_name or options"
-        raise ConfigError([f"DATABASE_URL: expected {known}, got {name}=..." for name in unknown])
+    check_params(target, {"application_name", "options"}, "sslmode, application_name or options")
     return {
         "port": target.port,
         "ssl": ssl_context(target.tls, target.host) if target.tls else False,

@@ -34,6 +34,14 @@ def is_text_id(text: str) -> bool:
     return 0 < len(text) <= LONGEST_ID and "\0" not in text and text[0] != "?" and not _SURROGATE.search(text)
 
 
+def text_or_bytes(value: bytes) -> str | bytes:
+    """Text; the bytes where it is not valid UTF-8, so that only their row is broken."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
+
+
 class UnreadableError(ValueError):
     """A column's value cannot be used in a task. The message names the column and contains no text of the row."""
 

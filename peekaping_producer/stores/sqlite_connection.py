@@ -12,8 +12,8 @@ from peekaping_producer.errors import StoreError
 from peekaping_producer.stores.errors import CREATE_TABLES
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.stores.pool import Driver
-from peekaping_producer.stores.rows import Row
-from peekaping_producer.stores.sqlite_file import check_params, existing_path, read_only_uri, translated
+from peekaping_producer.stores.rows import Row, text_or_bytes
+from peekaping_producer.stores.sqlite_file import existing_path, read_only_uri, translated
 from peekaping_producer.targets import DatabaseTarget
 
 
@@ -62,7 +62,7 @@ class SqliteConnection(aiosqlite.Connection):
             if not str(error).startswith("Could not decode to UTF-8"):
                 raise
         # One such text fails all rows. It will be read again, so the connection keeps this slower way.
-        self.text_factory = _text_or_bytes
+        self.text_factory = text_or_bytes
         return list(await self.execute_fetchall(statement, values))
 
     async def close(self) -> None:
@@ -91,7 +91,6 @@ class SqliteDriver(Driver[SqliteConnection]):
 
     def __init__(self, target: DatabaseTarget, limits: Limits) -> None:
         super().__init__(target, limits)
-        check_params(target)
         existing_path(target)
 
     async def connect(self) -> SqliteConnection:
@@ -102,10 +101,3 @@ class SqliteDriver(Driver[SqliteConnection]):
         with translated(self.target):
             async with asyncio.timeout(self.limits.acquire_s):
                 return await SqliteConnection.open(read_only_uri(path), lock_timeout=self.limits.acquire_s)
-
-
-def _text_or_bytes(value: bytes) -> str | bytes:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value

@@ -8,18 +8,13 @@ from pathlib import Path
 from urllib.parse import quote
 
 from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
+from peekaping_producer.stores.connector import check_params
 from peekaping_producer.stores.errors import CREATE_TABLES, as_store_errors, quoted
 from peekaping_producer.targets import DatabaseTarget
 
 
 class SqliteFileError(StoreError, ConfigError):
     """DB_NAME is not the path of a usable database file: a bad setting at start, a StoreError later."""
-
-
-def check_params(target: DatabaseTarget) -> None:
-    """Raise ConfigError for parameters of a DATABASE_URL."""
-    if target.params:
-        raise ConfigError([f"DATABASE_URL: expected no parameters, got {name}=..." for name in sorted(target.params)])
 
 
 def read_only_uri(path: Path) -> str:
@@ -36,8 +31,9 @@ def path_of(target: DatabaseTarget) -> Path:
 def existing_path(target: DatabaseTarget) -> Path | None:
     """The file's path; None where there is no file yet, in a folder that exists.
 
-    Raises SqliteFileError for anything else, without opening it: a named pipe would block.
+    Raises SqliteFileError for anything else, without opening it: a named pipe would block; ConfigError for parameters.
     """
+    check_params(target, set(), "no parameters")
     path = path_of(target)
     try:
         if not path.exists():

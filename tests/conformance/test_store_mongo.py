@@ -401,17 +401,6 @@ async def test_a_restarted_server_is_used_again(private_mongo: MongoServer) -> N
             assert await session.page_of_plans(None, 1) == []
 
 
-async def test_connections_cut_while_idle_are_replaced_within_the_read(database: MongoDatabase) -> None:
-    async with (
-        fault_proxy(database.target.port or 0) as proxy,
-        opened(msgspec.structs.replace(database.target, port=proxy.port)) as store,
-    ):
-        for _ in range(3):
-            await proxy.cut()
-            async with store.session() as session:
-                assert await session.page_of_plans(None, 1) == []
-
-
 async def test_what_is_cut_in_the_middle_of_a_read_is_asked_again_or_unavailable(database: MongoDatabase) -> None:
     row = database.monitor()
     await database.insert("monitors", row)

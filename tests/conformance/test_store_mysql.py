@@ -156,18 +156,6 @@ async def test_ids_of_any_printable_text_run_as_they_are_written(
     assert not any(store.is_id(id_) for id_ in strange)
 
 
-async def test_a_connection_killed_while_idle_is_replaced_within_its_session(
-    database: MysqlDatabase, store: MysqlStore
-) -> None:
-    async with store.session() as session:
-        await session.plans([])
-        killed = session.held.connection
-        await cut_all(database)
-        await until(lambda: killed is not None and killed.is_dead)
-        assert await session.plans([]) == {}
-    await store.ping()
-
-
 async def test_a_connection_killed_in_the_middle_of_a_read(database: MysqlDatabase, store: MysqlStore) -> None:
     row = database.monitor()
     await database.insert("monitors", row)
@@ -249,18 +237,6 @@ async def test_closing_ends_every_session_on_the_server(database: MysqlDatabase,
     await until(gone, "the server has no session of ours")
 
 
-async def test_a_wrong_password_is_final_and_says_who_and_where(database: MysqlDatabase) -> None:
-    error = await refusal(msgspec.structs.replace(database.target, password="not the pa$$word"))
-    assert not isinstance(error, StoreUnavailableError)
-    assert f"{database.target}, user {database.target.user}: the server reports: Access denied" in str(error)
-
-
-async def test_an_unknown_database_is_final(database: MysqlDatabase) -> None:
-    error = await refusal(msgspec.structs.replace(database.target, name="nowhere"))
-    assert not isinstance(error, StoreUnavailableError)
-    assert "Unknown database 'nowhere'" in str(error)
-
-
 async def test_a_missing_privilege_is_final(database: MysqlDatabase) -> None:
     await database.execute("DROP USER IF EXISTS peekaping_tests_stranger")
     await database.execute("CREATE USER peekaping_tests_stranger IDENTIFIED BY 'strange-secret'")
@@ -284,13 +260,6 @@ async def test_reading_takes_no_more_than_select(database: MysqlDatabase) -> Non
     await database.execute("DROP USER peekaping_tests_reader")
 
 
-async def test_an_unreachable_server_may_come_back(database: MysqlDatabase) -> None:
-    error = await refusal(msgspec.structs.replace(database.target, port=processes.free_port()))
-    assert isinstance(error, StoreUnavailableError)
-    nowhere = await refusal(msgspec.structs.replace(database.target, host="no.such.host.invalid"))
-    assert isinstance(nowhere, StoreUnavailableError)
-
-
 async def test_a_full_server_may_have_room_later() -> None:
     with processes.running(MysqlServer, "--max-connections=10") as server:
         busy = [await mysql.connect(server.target) for _ in range(11)]  # one more for an administrator
@@ -299,17 +268,6 @@ async def test_a_full_server_may_have_room_later() -> None:
         assert "Too many connections" in str(error)
         for connection in busy:
             connection.close()
-
-
-@limited(command_s=0.5)
-async def test_a_statement_that_takes_too_long_ends_the_session(database: MysqlDatabase, store: MysqlStore) -> None:
-    await database.execute("LOCK TABLES monitors WRITE")
-    with pytest.raises(StoreUnavailableError, match="no answer in time"):
-        async with store.session() as session:
-            await session.page_of_plans(None, 1)
-    await database.execute("UNLOCK TABLES")
-    async with store.session() as session:
-        assert await session.page_of_plans(None, 1) == []
 
 
 @limited(answer_s=1000.0)

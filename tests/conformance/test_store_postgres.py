@@ -14,7 +14,7 @@ from peekaping_producer.stores import store_for
 from peekaping_producer.stores.postgres import PostgresDriver, PostgresSession
 from peekaping_producer.stores.store import Store
 from peekaping_producer.targets import DatabaseTarget, Tls
-from tests.conformance.conftest import limited, opened
+from tests.conformance.conftest import opened
 from tests.kit import databases, postgres, processes
 from tests.kit.databases import SqlDatabase
 from tests.kit.pgbouncer import pgbouncer, self_signed
@@ -79,18 +79,6 @@ async def test_giving_a_connection_back_costs_no_statement(store: PostgresStore)
     assert len(counted) == 1
 
 
-async def test_a_connection_terminated_while_idle_is_replaced_within_its_session(
-    database: SqlDatabase, store: PostgresStore
-) -> None:
-    async with store.session() as session:
-        await session.plans([])
-        terminated = session.held.connection
-        await database.execute(CUT_ALL)
-        await until(lambda: terminated.is_closed())
-        assert await session.plans([]) == {}
-    await store.ping()
-
-
 async def test_idle_session_timeout_fails_no_read(database: SqlDatabase, store: PostgresStore) -> None:
     async with store.session() as session:
         await session._read("SET idle_session_timeout = 50")
@@ -100,22 +88,6 @@ async def test_idle_session_timeout_fails_no_read(database: SqlDatabase, store: 
         await session._read("SET idle_session_timeout = 50")
         ended = session.held.connection
     await until(lambda: ended.is_closed(), "ended by the server")
-    await store.ping()
-
-
-async def test_idle_connections_that_were_cut_fail_at_most_once_each(
-    database: SqlDatabase, store: PostgresStore
-) -> None:
-    async with store.session() as first, store.session() as second, store.session() as third:
-        await asyncio.gather(first.plans([]), second.plans([]), third.plans([]))
-    await database.execute(CUT_ALL)
-    failures = 0
-    for _ in range(10):
-        try:
-            await store.ping()
-        except StoreUnavailableError:
-            failures += 1
-    assert failures <= 3
     await store.ping()
 
 
@@ -134,19 +106,6 @@ async def test_a_restarted_server_is_used_again(private_postgres: PostgresServer
     await store.close()
 
 
-async def test_a_wrong_password_is_final_and_says_who_and_where(database: SqlDatabase) -> None:
-    error = await refusal(msgspec.structs.replace(database.target, password="not the pa$$word"))
-    assert not isinstance(error, StoreUnavailableError)
-    assert f"{database.target}, user {database.target.user}" in str(error)
-    assert "password authentication failed" in str(error)
-
-
-async def test_an_unknown_database_is_final(database: SqlDatabase) -> None:
-    error = await refusal(msgspec.structs.replace(database.target, name="nowhere"))
-    assert not isinstance(error, StoreUnavailableError)
-    assert 'database "nowhere" does not exist' in str(error)
-
-
 async def test_a_missing_privilege_is_final(database: SqlDatabase) -> None:
     await database.execute("DROP ROLE IF EXISTS peekaping_tests_stranger")
     await database.execute("CREATE ROLE peekaping_tests_stranger LOGIN PASSWORD 'strange-secret'")
@@ -155,14 +114,6 @@ async def test_a_missing_privilege_is_final(database: SqlDatabase) -> None:
     )
     assert "permission denied for table monitors" in str(error)
     assert not isinstance(error, StoreUnavailableError)
-
-
-async def test_an_unreachable_server_may_come_back(database: SqlDatabase) -> None:
-    error = await refusal(msgspec.structs.replace(database.target, port=processes.free_port()))
-    assert isinstance(error, StoreUnavailableError)
-    assert isinstance(
-        await refusal(msgspec.structs.replace(database.target, host="no.such.host.invalid")), StoreUnavailableError
-    )
 
 
 async def test_a_server_without_tls_is_not_talked_to_in_clear_when_tls_is_asked_for(database: SqlDatabase) -> None:
@@ -177,18 +128,6 @@ async def test_a_full_server_may_have_room_later() -> None:
         assert isinstance(await refusal(server.target), StoreUnavailableError)
         for connection in busy:
             await connection.close()
-
-
-@limited(command_s=0.5)
-async def test_a_statement_that_takes_too_long_ends_the_session(database: SqlDatabase, store: PostgresStore) -> None:
-    await database.execute("BEGIN")
-    await database.execute("LOCK TABLE monitors")
-    with pytest.raises(StoreUnavailableError, match="no answer in time"):
-        async with store.session() as session:
-            await session.page_of_plans(None, 1)
-    await database.execute("COMMIT")
-    async with store.session() as session:
-        assert await session.page_of_plans(None, 1) == []
 
 
 async def test_a_time_beyond_pythons_calendar_breaks_only_its_monitor(

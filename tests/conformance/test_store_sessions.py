@@ -187,6 +187,24 @@ async def test_a_server_that_is_not_there_may_come(database: Database) -> None:
         assert (database.target.password or "s3cret") not in "".join(traceback.format_exception(caught.value))
 
 
+@pytest.mark.parametrize("empty_database", ["postgres", "mysql"], indirect=True)
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"password": "not the pa$$word"}, "password authentication failed|Access denied"),
+        ({"name": "nowhere"}, "database \"nowhere\" does not exist|Unknown database 'nowhere'"),
+    ],
+    ids=["password", "database"],
+)
+async def test_a_wrong_login_is_final_and_named(database: Database, changes: dict[str, str], reason: str) -> None:
+    target = msgspec.structs.replace(database.target, **changes)
+    with pytest.raises(StoreError, match=reason) as caught:
+        await store_for(target, connections=1).open()
+    assert not isinstance(caught.value, StoreUnavailableError)
+    assert str(caught.value).startswith(f"{target}, user {target.user}: the server reports: ")
+    assert "pa$$word" not in "".join(traceback.format_exception(caught.value))
+
+
 @SQL
 @pytest.mark.parametrize("table", ["monitors", "proxies", "maintenances", "monitor_maintenances", "heartbeats"])
 async def test_a_missing_table_is_named_with_the_way_out(database: Database, table: str) -> None:
