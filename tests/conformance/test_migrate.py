@@ -1,4 +1,4 @@
-"""migrate() on real databases: fresh, repeated, at once, and on the API server's own."""
+"""migrate() on real databases: new ones, repeated, concurrent, and on the API server's own."""
 
 import asyncio
 import shutil
@@ -64,7 +64,7 @@ async def test_nothing_is_written_to_the_api_servers_database(empty_database: Da
         pass
 
 
-async def test_looking_writes_nothing_and_says_what_migrate_would_run(empty_database: DatabaseTarget) -> None:
+async def test_look_writes_nothing_and_returns_what_migrate_would_run(empty_database: DatabaseTarget) -> None:
     before = await snapshot(empty_database)
     standing = await look(empty_database)
     assert str(standing) == NO_TABLES
@@ -89,7 +89,7 @@ async def test_a_migration_waits_for_another_and_then_has_nothing_to_do(empty_da
     assert (await second).before == Standing(has_ledger=True)
 
 
-async def test_what_only_a_newer_version_wrote_is_refused(empty_database: DatabaseTarget) -> None:
+async def test_a_database_of_a_newer_version_is_refused(empty_database: DatabaseTarget) -> None:
     await migrate(empty_database)
     dialect = dialect_of(empty_database)
     async with dialect.exclusive(empty_database) as connection:
@@ -99,7 +99,7 @@ async def test_what_only_a_newer_version_wrote_is_refused(empty_database: Databa
             await call(empty_database)
 
 
-async def test_a_half_made_schema_is_left_as_it_was(empty_database: DatabaseTarget) -> None:
+async def test_an_incomplete_schema_is_left_unchanged(empty_database: DatabaseTarget) -> None:
     await migrate(empty_database)
     async with connected(empty_database) as database:
         for table in ("heartbeats", "monitor_maintenances", "monitors"):
@@ -113,7 +113,7 @@ async def test_a_half_made_schema_is_left_as_it_was(empty_database: DatabaseTarg
 
 
 @pytest.mark.parametrize("empty_database", SQL_DIALECTS, indirect=True)
-async def test_tables_of_the_api_server_that_are_not_all_there_are_no_upstream_schema(
+async def test_an_incomplete_schema_of_the_api_server_is_refused(
     empty_database: DatabaseTarget,
 ) -> None:
     await make_upstream_tables(empty_database)
@@ -124,8 +124,8 @@ async def test_tables_of_the_api_server_that_are_not_all_there_are_no_upstream_s
             await call(empty_database)
 
 
-async def test_a_migration_that_broke_off_is_finished_by_the_next(empty_database: DatabaseTarget) -> None:
-    """Where the database can take statements back it did so; elsewhere each can be repeated."""
+async def test_an_interrupted_migration_is_finished_by_the_next(empty_database: DatabaseTarget) -> None:
+    """Where the database has transactions for it, it rolled back; elsewhere each statement can be repeated."""
     standing = await look(empty_database)
     dialect = dialect_of(empty_database)
 
@@ -142,7 +142,7 @@ async def test_a_migration_that_broke_off_is_finished_by_the_next(empty_database
         pass
 
 
-async def test_the_api_servers_file_and_its_log_stay_as_they_are(tmp_path: Path) -> None:
+async def test_the_api_servers_file_and_its_log_stay_unchanged(tmp_path: Path) -> None:
     target = databases.sqlite_target(tmp_path)
     await make_upstream_tables(target)
     async with connected(target) as writer:
@@ -155,7 +155,7 @@ async def test_the_api_servers_file_and_its_log_stay_as_they_are(tmp_path: Path)
         assert _content(copy) == before
 
 
-async def test_a_new_file_is_announced(tmp_path: Path) -> None:
+async def test_a_new_file_is_named(tmp_path: Path) -> None:
     target = DatabaseTarget(dialect="sqlite", name=str(tmp_path / "new.db"))
     await look(target)
     assert _content(target) == {}
@@ -188,6 +188,6 @@ def _copied(folder: Path) -> Path:
 
 
 def _content(target: DatabaseTarget) -> dict[str, bytes]:
-    """The database's file and its log; the shared memory between them is made anew by each reader."""
+    """The database's file and its log, without the shared memory, which each reader creates anew."""
     files = Path(target.name).parent.iterdir()
     return {file.name: file.read_bytes() for file in files if not file.name.endswith("-shm")}

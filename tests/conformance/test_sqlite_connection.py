@@ -1,4 +1,4 @@
-"""What a SQLite connection does with its thread, where aiosqlite leaves a traceback, a thread or an open file."""
+"""The thread of a SQLite connection, where aiosqlite would leave a traceback, a thread or an open file."""
 
 import asyncio
 import gc
@@ -25,7 +25,7 @@ def file(tmp_path: Path) -> str:
 
 @pytest.fixture
 def uncaught(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """What threads raised."""
+    """Exceptions of threads."""
     raised: list[object] = []
     monkeypatch.setattr(threading, "excepthook", raised.append)
     return raised
@@ -33,7 +33,7 @@ def uncaught(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 @pytest.fixture
 def lock(file: str) -> Iterator[sqlite3.Connection]:
-    """Holds what every reader waits for."""
+    """An exclusive lock, for which every reader waits."""
     connection = sqlite3.connect(file, isolation_level=None)
     connection.execute("BEGIN EXCLUSIVE")
     yield connection
@@ -71,7 +71,7 @@ async def _close_without_waiting(connection: SqliteConnection) -> None:
 
 @pytest.mark.parametrize("end", [_nothing, _abort, _close_without_waiting])
 @pytest.mark.filterwarnings("ignore:.*was deleted before being closed:ResourceWarning")
-def test_a_thread_that_outlives_the_event_loop_ends_without_a_word(
+def test_a_thread_that_outlives_the_event_loop_ends_without_a_traceback(
     file: str,
     lock: sqlite3.Connection,
     made: list[sqlite3.Connection],
@@ -95,7 +95,7 @@ def test_a_thread_that_outlives_the_event_loop_ends_without_a_word(
     gc.collect()
 
 
-async def test_an_opening_that_is_canceled_leaves_no_file_open(
+async def test_a_canceled_open_leaves_no_file_open(
     file: str, monkeypatch: pytest.MonkeyPatch, made: list[sqlite3.Connection]
 ) -> None:
     connect: Callable[..., sqlite3.Connection] = sqlite3.connect
@@ -116,7 +116,7 @@ async def test_an_opening_that_is_canceled_leaves_no_file_open(
     assert _are_closed(made)
 
 
-async def test_a_close_that_is_canceled_waits_for_no_lock(file: str, lock: sqlite3.Connection) -> None:
+async def test_a_canceled_close_does_not_wait_for_a_lock(file: str, lock: sqlite3.Connection) -> None:
     connection = await SqliteConnection.open(file, lock_timeout=60)
     reading = asyncio.create_task(connection.fetch("SELECT * FROM sqlite_master"))
     await asyncio.sleep(0)
@@ -129,7 +129,7 @@ async def test_a_close_that_is_canceled_waits_for_no_lock(file: str, lock: sqlit
     await until(lambda: not connection._thread.is_alive())
 
 
-async def test_closing_twice_in_any_way_waits_for_nothing(file: str) -> None:
+async def test_a_second_close_does_not_wait(file: str) -> None:
     for first in (SqliteConnection.close, _abort):
         connection = await SqliteConnection.open(file, lock_timeout=60)
         await first(connection)

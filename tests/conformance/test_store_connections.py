@@ -1,4 +1,4 @@
-"""How every store connects: what drivers raise, connections that ended while idle, several addresses of a host."""
+"""How stores connect: errors of drivers, connections that ended while idle, several addresses of a host."""
 
 import asyncio
 import errno
@@ -62,7 +62,7 @@ async def test_a_connection_that_was_cut_while_idle_fails_no_read(remote: Store[
 @POOLED_SERVERS
 @pytest.mark.parametrize("inside", [True, False])
 @limited(check_after_s=0.0, check_s=0.1)
-async def test_a_connection_that_a_nat_forgot_fails_no_read(
+async def test_a_connection_that_a_nat_dropped_fails_no_read(
     remote: Store[Any], proxy: FaultProxy, inside: bool
 ) -> None:
     async with remote.session() as session:
@@ -85,7 +85,7 @@ async def test_an_idle_connection_that_works_is_kept(store: Store[Any]) -> None:
 
 
 @SERVERS
-async def test_connections_that_end_at_any_moment_raise_store_errors_only(
+async def test_a_connection_that_ends_at_any_moment_raises_only_store_errors(
     database: Database, remote: Store[Any], proxy: FaultProxy
 ) -> None:
     row = database.monitor(type="push")
@@ -98,7 +98,7 @@ async def test_connections_that_end_at_any_moment_raise_store_errors_only(
                 for _ in range(turns):
                     await asyncio.sleep(0)
 
-    for number in range(10 if database.target.dialect == "mongo" else 60):  # its driver waits a while for a server
+    for number in range(10 if database.target.dialect == "mongo" else 60):  # its driver waits for a server
         reading = [asyncio.create_task(read(random.randrange(12))) for _ in range(2)]
         for _ in range(number * 3):
             await asyncio.sleep(0)
@@ -113,7 +113,7 @@ async def test_connections_that_end_at_any_moment_raise_store_errors_only(
 
 
 @SERVERS
-async def test_a_session_that_is_left_as_its_connection_ends_raises_what_it_was_left_with(
+async def test_a_session_that_ends_with_its_connection_raises_the_error_of_its_block(
     remote: Store[Any], proxy: FaultProxy
 ) -> None:
     """Where one proxy, NAT or VPN carries Redis and the database, both connections end in the same instant."""
@@ -141,7 +141,7 @@ async def test_a_session_that_is_left_as_its_connection_ends_raises_what_it_was_
 
 
 @POOLED
-async def test_what_a_driver_raises_at_the_end_replaces_no_error(
+async def test_an_error_while_closing_a_connection_replaces_no_other(
     store: Store[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -179,7 +179,7 @@ STRANGE = [
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("error", STRANGE, ids=lambda error: type(error).__name__)
-async def test_whatever_a_driver_raises_is_an_unavailable_store(dialect: str, error: BaseException) -> None:
+async def test_any_error_of_a_driver_is_an_unavailable_store(dialect: str, error: BaseException) -> None:
     target = DatabaseTarget(dialect=dialect, name="x", host="h", port=1, user="u", password="p")
     translated = {
         "postgres": postgres.translated,
@@ -193,7 +193,7 @@ async def test_whatever_a_driver_raises_is_an_unavailable_store(dialect: str, er
         assert SECRET not in str(caught.value)
 
 
-async def test_a_cancellation_stays_one_whatever_the_driver_makes_of_it() -> None:
+async def test_a_cancellation_that_the_driver_hides_is_raised() -> None:
     async def read() -> None:
         target = DatabaseTarget(dialect="sqlite", name="x")
         with sqlite_file.translated(target):
@@ -210,7 +210,7 @@ async def test_a_cancellation_stays_one_whatever_the_driver_makes_of_it() -> Non
 
 
 @SERVERS
-async def test_a_process_without_file_descriptors_waits_for_some(
+async def test_a_process_without_file_descriptors_recovers(
     database: Database, remote: Store[Any], proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await remote.ping()
@@ -227,7 +227,7 @@ async def test_a_process_without_file_descriptors_waits_for_some(
 
 
 @pytest.mark.parametrize("empty_database", ["sqlite"], indirect=True)
-async def test_a_process_that_may_start_no_thread_waits_until_it_may(
+async def test_a_process_that_cannot_start_a_thread_recovers(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = store_for(database.target, connections=1)
@@ -253,7 +253,7 @@ async def answers(store: Store[Any]) -> bool:
 
 @pytest.fixture
 def resolved(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, list[str]], None]:
-    """Have a name resolve to these addresses, in this order."""
+    """Make a name resolve to these addresses, in this order."""
     names: dict[str, list[str]] = {}
     original = socket.getaddrinfo
 
@@ -271,7 +271,7 @@ async def _refused(_port: int) -> None:
 
 
 async def _silent(port: int) -> asyncio.Server:
-    """Takes connections and never answers."""
+    """Accept connections and never answer."""
 
     async def listen(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -280,7 +280,7 @@ async def _silent(port: int) -> asyncio.Server:
 
 
 async def _full(port: int) -> tuple[socket.socket, ...]:
-    """Takes no connection at all: its queue is full, and the kernel drops what comes."""
+    """Accept no connection: the queue is full, and the kernel drops new ones."""
     listening = socket.socket(socket.AF_INET6)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # another test's connections may linger there
     listening.bind(("::1", port))
@@ -299,7 +299,7 @@ async def _full(port: int) -> tuple[socket.socket, ...]:
     ("empty_database", "first"),
     [
         *((dialect, first) for dialect in ("postgres", "mysql") for first in (_refused, _silent, _full)),
-        # MongoDB's driver finds its addresses itself, and stays with the first that takes a connection, though silent.
+        # MongoDB's driver resolves names itself, and keeps the first address that accepts a connection, even if silent.
         *(("mongo", first) for first in (_refused, _full)),
     ],
     indirect=["empty_database"],
@@ -320,7 +320,7 @@ async def test_every_address_of_a_name_is_tried(
 
 
 @POOLED_SERVERS
-async def test_where_no_address_answers_all_are_named(
+async def test_all_addresses_are_named_if_none_answers(
     database: Database, resolved: Callable[[str, list[str]], None]
 ) -> None:
     target = msgspec.structs.replace(database.target, host="two.example")
@@ -330,7 +330,7 @@ async def test_where_no_address_answers_all_are_named(
 
 
 @SERVERS
-async def test_an_address_may_stand_in_brackets(database: Database) -> None:
+async def test_an_address_may_be_in_brackets(database: Database) -> None:
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         other_reader, other_writer = await asyncio.open_connection(database.target.host, database.target.port)
 
@@ -349,7 +349,7 @@ async def test_an_address_may_stand_in_brackets(database: Database) -> None:
     server.close()
 
 
-def test_certificates_are_verified_by_the_name_and_not_by_the_address() -> None:
+def test_certificates_are_verified_by_name_and_not_by_address() -> None:
     context = ssl_context(Tls(), "db.example")
     wrapped = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="127.0.0.1")
     assert wrapped.server_hostname == "db.example"

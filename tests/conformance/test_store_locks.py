@@ -1,4 +1,4 @@
-"""A lock on a table stops only who needs that table, and no longer than for its own limit."""
+"""A lock on a table stops only monitors that need the table, for the limit of that table."""
 
 import time
 from collections.abc import AsyncIterator
@@ -83,7 +83,7 @@ async def load(store: MonitorStore, ids: list[str]) -> Loaded:
 
 
 @pytest.mark.parametrize("table", SIDE_TABLES)
-async def test_a_locked_side_table_leaves_the_last_known_and_costs_its_limit_once(
+async def test_a_locked_side_table_costs_its_limit_once_and_its_last_known_rows_are_used(
     database: SqlDatabase, store: MonitorStore, rows: Rows, table: str
 ) -> None:
     before = await load(store, rows.all)
@@ -102,7 +102,7 @@ async def test_a_locked_side_table_leaves_the_last_known_and_costs_its_limit_onc
 
 
 @pytest.mark.parametrize("table", SIDE_TABLES)
-async def test_without_anything_known_windows_are_left_out_and_the_others_wait(
+async def test_without_last_known_rows_windows_are_left_out_and_other_monitors_wait(
     database: SqlDatabase, store: MonitorStore, rows: Rows, table: str
 ) -> None:
     async with locked(database, table):
@@ -115,7 +115,7 @@ async def test_without_anything_known_windows_are_left_out_and_the_others_wait(
 
 
 @pytest.mark.parametrize("table", ["heartbeats", "maintenances", "proxies"])
-async def test_who_needs_nothing_from_a_table_does_not_ask_it(
+async def test_a_side_table_is_read_only_for_monitors_that_need_it(
     database: SqlDatabase, store: MonitorStore, rows: Rows, table: str
 ) -> None:
     async with locked(database, table):
@@ -125,7 +125,7 @@ async def test_who_needs_nothing_from_a_table_does_not_ask_it(
 
 
 @pytest.mark.parametrize("limits", [msgspec.structs.replace(SHORT, retry_after_s=0.0)], ids=["retrying"])
-async def test_a_side_table_that_answers_again_is_used_again(
+async def test_a_side_table_that_answers_again_is_read_again(
     database: SqlDatabase, store: MonitorStore, rows: Rows
 ) -> None:
     for table in SIDE_TABLES:
@@ -136,7 +136,9 @@ async def test_a_side_table_that_answers_again_is_used_again(
     assert (loaded.waiting, loaded.degraded) == ({}, {})
 
 
-async def test_a_limit_costs_no_connection(database: SqlDatabase, store: MonitorStore, rows: Rows) -> None:
+async def test_a_statement_that_ends_at_its_limit_keeps_the_connection(
+    database: SqlDatabase, store: MonitorStore, rows: Rows
+) -> None:
     async with store.session() as session:
         await session.load(rows.all)
         held: Any = session
@@ -148,9 +150,7 @@ async def test_a_limit_costs_no_connection(database: SqlDatabase, store: Monitor
         assert held.held.connection is connection
 
 
-async def test_a_lock_on_monitors_shows_in_ping_and_soon_in_a_load(
-    database: SqlDatabase, store: MonitorStore, rows: Rows
-) -> None:
+async def test_a_lock_on_monitors_fails_ping_and_load(database: SqlDatabase, store: MonitorStore, rows: Rows) -> None:
     async with opened(database.target, msgspec.structs.replace(SHORT, command_s=0.3)) as impatient:
         async with locked(database, "monitors"):
             for call in (load(store, rows.all), impatient.ping()):

@@ -1,4 +1,4 @@
-"""What only the MongoDB store has to do: documents that hold anything, users, TLS, what the driver is told."""
+"""What only the MongoDB store does: documents with any values, users, TLS, options of the driver."""
 
 import asyncio
 import logging
@@ -46,7 +46,7 @@ SHORT_WAIT = Limits(acquire_s=1.0)
 
 
 async def refusal(target: DatabaseTarget) -> StoreError:
-    """The error with which a store does not open, or does not read; nowhere in it are passwords and documents."""
+    """The error of opening or reading, which contains no password and no document."""
     with pytest.raises(StoreError) as caught:
         async with opened(target, SHORT_WAIT) as store, store.session() as session:
             await session.load([str(ObjectId())])
@@ -69,7 +69,7 @@ def document(**changes: Any) -> dict[str, Any]:
 
 
 class Operations(monitoring.CommandListener):
-    """The names of the commands that a driver sends, as long as it listens."""
+    """The names of the commands that clients send."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -78,15 +78,15 @@ class Operations(monitoring.CommandListener):
         self.names.append(event.command_name)
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
-        """Not looked at."""
+        """Not used."""
 
     def failed(self, event: monitoring.CommandFailedEvent) -> None:
-        """Not looked at."""
+        """Not used."""
 
 
 @pytest.fixture
 def operations(monkeypatch: pytest.MonkeyPatch) -> Operations:
-    """Heard from every client that is made after this."""
+    """Those of every client that is made after this."""
     listener = Operations()
     listeners = monitoring._LISTENERS
     monkeypatch.setattr(monitoring, "_LISTENERS", listeners._replace(command_listeners=[listener]))
@@ -138,7 +138,7 @@ async def test_a_load_is_one_operation_for_each_collection_it_needs(
         ("type", 7, "type: expected text, got an integer"),
     ],
 )
-async def test_a_value_of_the_wrong_kind_breaks_only_its_monitor_and_is_in_no_schedule(
+async def test_a_value_of_the_wrong_type_breaks_only_its_monitor_and_its_plan_is_a_problem(
     database: MongoDatabase, store: MongoStore, field: str, value: object, reason: str
 ) -> None:
     bad, good = document(**{field: value}), document()
@@ -185,7 +185,9 @@ async def test_a_walk_sees_every_active_document_and_reports_what_cannot_be_sche
 
 @pytest.mark.parametrize("absent", NAMES)
 @pytest.mark.parametrize("how", ["left out", "null"])
-async def test_an_absent_field_is_go_s_zero(database: MongoDatabase, store: MongoStore, absent: str, how: str) -> None:
+async def test_an_absent_field_is_read_as_gos_zero_value(
+    database: MongoDatabase, store: MongoStore, absent: str, how: str
+) -> None:
     row = document()
     del row[absent]
     await database.insert_documents("monitor", row | ({absent: None} if how == "null" else {}))
@@ -196,7 +198,7 @@ async def test_an_absent_field_is_go_s_zero(database: MongoDatabase, store: Mong
     assert getattr(loaded.checks[str(row["_id"])].monitor, absent) == zero
 
 
-async def test_numbers_are_read_whatever_their_width(database: MongoDatabase, store: MongoStore) -> None:
+async def test_numbers_of_any_width_are_read(database: MongoDatabase, store: MongoStore) -> None:
     row = document(interval=60.0, timeout=Int64(7), retry_interval=-0.0, active=1)
     await database.insert_documents("monitor", row)
     async with store.session() as session:
@@ -206,8 +208,8 @@ async def test_numbers_are_read_whatever_their_width(database: MongoDatabase, st
     assert [type(value) for value in read] == [int, int, int, bool]
 
 
-async def test_the_driver_s_own_types_make_no_task_impossible(database: MongoDatabase, store: MongoStore) -> None:
-    """One document that no payload could be made of would end every replica in turn."""
+async def test_the_drivers_own_types_can_be_encoded(database: MongoDatabase, store: MongoStore) -> None:
+    """One document that could not be encoded would end one replica after the other."""
     wide = dict.fromkeys(("interval", "timeout", "max_retries", "retry_interval", "resend_interval"), Int64(60))
     window, through = {"_id": ObjectId(), "active": True, "duration": Int64(5), "interval_day": Int64(1)}, ObjectId()
     row = document(**wide, type="push", name=Code("f()"), config=Code("{}"), proxy_id=through)
@@ -229,7 +231,7 @@ async def test_the_driver_s_own_types_make_no_task_impossible(database: MongoDat
     msgspec.json.encode(check)
 
 
-async def test_a_proxy_id_that_is_none_or_gone(database: MongoDatabase, store: MongoStore) -> None:
+async def test_an_empty_or_dangling_proxy_id(database: MongoDatabase, store: MongoStore) -> None:
     gone = ObjectId()
     rows = [document(proxy_id=value) for value in ("", None, gone)]
     await database.insert_documents("monitor", *rows)
@@ -239,7 +241,9 @@ async def test_a_proxy_id_that_is_none_or_gone(database: MongoDatabase, store: M
     assert [checks[str(row["_id"])].dangling_proxy_id for row in rows] == [None, None, str(gone)]
 
 
-async def test_an_unreadable_document_beside_the_monitor_is_named(database: MongoDatabase, store: MongoStore) -> None:
+async def test_an_unreadable_document_of_another_collection_is_named(
+    database: MongoDatabase, store: MongoStore
+) -> None:
     proxy, window, beat = ({"_id": ObjectId()} for _ in range(3))
     by_proxy, by_window, by_beat, good = document(proxy_id=proxy["_id"]), document(), document(type="push"), document()
     await database.insert_documents("monitor", by_proxy, by_window, by_beat, good)
@@ -259,7 +263,7 @@ async def test_an_unreadable_document_beside_the_monitor_is_named(database: Mong
     }
 
 
-async def test_of_many_heartbeats_the_latest_is_read_to_the_millisecond(
+async def test_the_latest_of_many_heartbeats_is_read_to_the_millisecond(
     database: MongoDatabase, store: MongoStore
 ) -> None:
     rows = [document(type="push") for _ in range(3)]
@@ -279,7 +283,7 @@ async def test_of_many_heartbeats_the_latest_is_read_to_the_millisecond(
     assert found[2] is None
 
 
-async def test_a_date_beyond_python_s_years_breaks_only_its_monitor(database: MongoDatabase, store: MongoStore) -> None:
+async def test_a_date_beyond_pythons_years_breaks_only_its_monitor(database: MongoDatabase, store: MongoStore) -> None:
     from bson.datetime_ms import DatetimeMS
 
     far, good = document(type="push"), document()
@@ -291,8 +295,8 @@ async def test_a_date_beyond_python_s_years_breaks_only_its_monitor(database: Mo
     assert "time: expected a time like" in loaded.broken[str(far["_id"])]
 
 
-async def test_only_the_monitors_must_be_there(database: MongoDatabase, store: MongoStore) -> None:
-    """The API server makes a collection when it first writes to it."""
+async def test_only_the_collection_monitor_is_required(database: MongoDatabase, store: MongoStore) -> None:
+    """The API server creates a collection when it first writes to it."""
     row = database.monitor(type="push")
     await database.insert("monitors", row)
     for table in ("proxies", "maintenances", "monitor_maintenances", "heartbeats"):
@@ -318,7 +322,7 @@ async def test_a_user_of_the_admin_database_may_read(database: MongoDatabase, me
     assert set(entrance.mechanisms) == {mechanism or "SCRAM-SHA-256"}
 
 
-async def test_the_auth_source_is_the_one_that_the_url_names(database: MongoDatabase) -> None:
+async def test_the_auth_source_of_the_url_is_used(database: MongoDatabase) -> None:
     async with gate(database.target.port or 0, {("people", USER): PASSWORD}) as entrance:
         async with opened(behind(database.target, entrance, params={"AuthSource": "people"})) as store:
             await store.ping()
@@ -326,7 +330,7 @@ async def test_the_auth_source_is_the_one_that_the_url_names(database: MongoData
     assert "authSource is admin unless set" in str(error)
 
 
-async def test_a_wrong_password_is_final_and_says_who_and_where(database: MongoDatabase) -> None:
+async def test_a_wrong_password_is_final_and_the_user_is_named(database: MongoDatabase) -> None:
     async with gate(database.target.port or 0, {("admin", USER): PASSWORD}) as entrance:
         for wrong in ({"password": PASSWORD + "x"}, {"user": "somebody"}):
             target = behind(database.target, entrance, **wrong)
@@ -335,7 +339,7 @@ async def test_a_wrong_password_is_final_and_says_who_and_where(database: MongoD
             assert f"{target}, user {target.user}: the server reports: authentication failed" in str(error)
 
 
-async def test_a_server_that_asks_for_a_user_says_so(database: MongoDatabase) -> None:
+async def test_a_missing_user_is_named(database: MongoDatabase) -> None:
     async with gate(database.target.port or 0, {("admin", USER): PASSWORD}) as entrance:
         error = await refusal(msgspec.structs.replace(database.target, port=entrance.port))
     assert not isinstance(error, StoreUnavailableError)
@@ -368,11 +372,11 @@ async def test_tls_is_verified_unless_told_otherwise(database: MongoDatabase) ->
     assert isinstance(in_clear, StoreUnavailableError)
 
 
-async def test_a_server_without_tls_is_not_talked_to_in_clear_when_tls_is_asked_for(database: MongoDatabase) -> None:
+async def test_a_server_without_tls_is_refused_when_tls_is_required(database: MongoDatabase) -> None:
     assert isinstance(await refusal(msgspec.structs.replace(database.target, tls=Tls())), StoreUnavailableError)
 
 
-async def test_a_certificate_of_our_own_comes_in_one_file_with_its_key(database: MongoDatabase, tmp_path: Path) -> None:
+async def test_a_client_certificate_is_in_one_file_with_its_key(database: MongoDatabase, tmp_path: Path) -> None:
     with self_signed() as certificate:
         both = tmp_path / "both.pem"
         both.write_bytes(certificate.read_bytes() + certificate.with_suffix(".key").read_bytes())
@@ -401,7 +405,7 @@ async def test_a_restarted_server_is_used_again(private_mongo: MongoServer) -> N
             assert await session.page_of_plans(None, 1) == []
 
 
-async def test_what_is_cut_in_the_middle_of_a_read_is_asked_again_or_unavailable(database: MongoDatabase) -> None:
+async def test_a_connection_that_is_cut_during_a_read_is_an_unavailable_store(database: MongoDatabase) -> None:
     row = database.monitor()
     await database.insert("monitors", row)
     async with (
@@ -439,7 +443,7 @@ async def test_what_is_cut_in_the_middle_of_a_read_is_asked_again_or_unavailable
         ({"readPreferenceTags": SECRET, "readPreference": "secondary"}, "readPreferenceTags"),
     ],
 )
-def test_a_parameter_in_vain_is_named_and_its_value_is_not(params: dict[str, str], expected: str) -> None:
+def test_an_unsupported_parameter_is_named_without_its_value(params: dict[str, str], expected: str) -> None:
     target = DatabaseTarget(dialect="mongo", host="h", port=1, name="x", user="u", password="p", params=params)
     with pytest.raises(ConfigError, match=expected) as caught:
         store_for(target, connections=1)
@@ -454,7 +458,7 @@ def test_a_parameter_in_vain_is_named_and_its_value_is_not(params: dict[str, str
         {"directConnection": "false", "retryReads": "false", "authSource": "people"},
     ],
 )
-def test_the_parameters_that_users_need_are_taken(params: dict[str, str]) -> None:
+def test_supported_parameters_reach_the_driver(params: dict[str, str]) -> None:
     target = DatabaseTarget(dialect="mongo", host="h1:1,[::1]:2,h3", port=3, name="x", params=params)
     options = MongoClient(target, 1, Limits())._client.delegate.options
     told = {name.lower(): value for name, value in params.items()}
@@ -467,14 +471,14 @@ def test_the_parameters_that_users_need_are_taken(params: dict[str, str]) -> Non
 
 
 @pytest.mark.parametrize(("user", "password"), [("u", None), ("u", ""), (None, SECRET)])
-def test_a_user_has_a_password_and_a_password_a_user(user: str | None, password: str | None) -> None:
+def test_user_and_password_require_each_other(user: str | None, password: str | None) -> None:
     target = DatabaseTarget(dialect="mongo", host="h", port=1, name="x", user=user, password=password)
     with pytest.raises(ConfigError, match=r"user.*password") as caught:
         store_for(target, connections=1)
     assert SECRET not in str(caught.value)
 
 
-async def test_the_driver_s_debug_lines_stay_out_of_the_log(
+async def test_the_drivers_debug_lines_are_not_logged(
     database: MongoDatabase, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -484,7 +488,7 @@ async def test_the_driver_s_debug_lines_stay_out_of_the_log(
     assert not [record for record in caplog.records if record.name.startswith(("pymongo", "motor"))]
 
 
-async def test_one_migration_at_a_time_even_after_one_that_died(empty_database: DatabaseTarget) -> None:
+async def test_the_lock_of_a_dead_migration_expires(empty_database: DatabaseTarget) -> None:
     async with migrations.exclusive(empty_database, lock_lease_s=0.3) as dead:
         await dead.run(
             '{"update": "peekaping_producer_lock", "updates": [{"q": {}, "u": {"$set": {"owner": "dead"}}}]}'
@@ -494,14 +498,14 @@ async def test_one_migration_at_a_time_even_after_one_that_died(empty_database: 
         assert time.monotonic() - died_at > 0.2
 
 
-async def test_a_lock_that_is_held_is_waited_for_and_then_unavailable(empty_database: DatabaseTarget) -> None:
+async def test_a_migration_waits_for_the_lock_for_a_limited_time(empty_database: DatabaseTarget) -> None:
     async with migrations.exclusive(empty_database):
         with pytest.raises(StoreUnavailableError, match="another migration"):
             async with migrations.exclusive(empty_database, lock_timeout_s=0.1):
                 pass
 
 
-async def test_a_statement_that_is_refused_is_an_error_without_its_text(empty_database: DatabaseTarget) -> None:
+async def test_the_error_of_a_rejected_command_does_not_quote_it(empty_database: DatabaseTarget) -> None:
     async with migrations.exclusive(empty_database) as connection:
         twice = f'{{"insert": "monitor", "documents": [{{"_id": 1, "config": "{SECRET}"}}]}}\n' * 2
         with pytest.raises(StoreError) as caught:
@@ -518,9 +522,7 @@ async def _answers(store: MongoStore) -> bool:
 
 
 @limited(stream_bytes=250_000, batch_bytes=100_000, alone_bytes=350_000)
-async def test_a_batch_of_large_documents_is_not_read_to_its_end_at_once(
-    database: MongoDatabase, store: MongoStore
-) -> None:
+async def test_a_batch_of_large_documents_is_read_in_several_loads(database: MongoDatabase, store: MongoStore) -> None:
     large, small = [document(config="x" * 100_000) for _ in range(5)], [document() for _ in range(3)]
     await database.insert_documents("monitor", *large, *small)
     async with store.session() as session:

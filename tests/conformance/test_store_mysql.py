@@ -1,4 +1,4 @@
-"""What only the MySQL store has to do: settings of servers, broken connections, refusals, TLS, use of indexes."""
+"""What only the MySQL store does: settings of servers, broken connections, refusals, TLS, use of indexes."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ def empty_database(mysql_database: DatabaseTarget) -> DatabaseTarget:
 
 
 async def refusal(target: DatabaseTarget) -> StoreError:
-    """The error with which a store does not open; nowhere in it is the password."""
+    """The error of opening a store, which does not contain the password."""
     with pytest.raises(StoreError) as caught:
         await store_for(target, connections=1).open()
     shown = "".join(traceback.format_exception(caught.value))
@@ -66,14 +66,14 @@ async def test_a_load_is_one_statement_for_each_table_it_needs(database: MysqlDa
         assert await _questions(session) - before == 4 + 1 + 1 + 1
 
 
-async def test_giving_a_connection_back_costs_no_statement(store: MysqlStore) -> None:
+async def test_returning_a_connection_costs_no_statement(store: MysqlStore) -> None:
     async with store.session() as session:
         before = await _questions(session)
     async with store.session() as session:
         assert await _questions(session) - before == 1
 
 
-async def test_reading_depends_on_no_setting_of_the_server(database: MysqlDatabase, store: MysqlStore) -> None:
+async def test_reads_do_not_depend_on_settings_of_the_server(database: MysqlDatabase, store: MysqlStore) -> None:
     """The tests' own server has another time zone, sql_mode, character set and autocommit than ours."""
     row = database.monitor(type="push", name="日本 é 🚦 'a' \"b\" \\ `c` || d", config=json.dumps({"k": "é\\\n'🚦"}))
     await database.insert("monitors", row)
@@ -89,7 +89,7 @@ async def test_reading_depends_on_no_setting_of_the_server(database: MysqlDataba
 
 
 async def test_timestamps_are_read_in_utc_too(database: MysqlDatabase, store: MysqlStore) -> None:
-    """A column that somebody made a TIMESTAMP is given out in the session's zone."""
+    """A column of the type TIMESTAMP is returned in the session's zone."""
     row = database.monitor(type="push")
     await database.insert("monitors", row)
     await database.execute("ALTER TABLE heartbeats MODIFY end_time TIMESTAMP(6) NULL")
@@ -123,7 +123,7 @@ async def test_odd_values_break_only_their_monitor(database: MysqlDatabase, stor
     assert (loaded.checks[no_config["id"]].monitor.config, loaded.checks[no_config["id"]].monitor.name) == ("", "")
 
 
-async def test_bytes_that_are_no_text_break_only_their_monitor(database: MysqlDatabase, store: MysqlStore) -> None:
+async def test_invalid_utf8_breaks_only_its_monitor(database: MysqlDatabase, store: MysqlStore) -> None:
     await database.execute("ALTER TABLE monitors MODIFY name VARBINARY(600) NOT NULL")
     bad, good = database.monitor(), database.monitor(name="日本 🚦")
     await database.insert("monitors", bad, good)
@@ -135,7 +135,7 @@ async def test_bytes_that_are_no_text_break_only_their_monitor(database: MysqlDa
 
 
 @pytest.mark.parametrize("collation", ["ascii_bin", "ascii_general_ci"])
-async def test_ids_of_any_printable_text_run_as_they_are_written(
+async def test_ids_of_any_printable_text_are_used_unchanged(
     database: MysqlDatabase, store: MysqlStore, collation: str
 ) -> None:
     await database.execute("DROP TABLE heartbeats")  # its foreign key fixes the type
@@ -156,7 +156,9 @@ async def test_ids_of_any_printable_text_run_as_they_are_written(
     assert not any(store.is_id(id_) for id_ in strange)
 
 
-async def test_a_connection_killed_in_the_middle_of_a_read(database: MysqlDatabase, store: MysqlStore) -> None:
+async def test_a_connection_that_is_killed_during_a_read_is_replaced(
+    database: MysqlDatabase, store: MysqlStore
+) -> None:
     row = database.monitor()
     await database.insert("monitors", row)
     async with store.session() as session:
@@ -173,7 +175,9 @@ async def test_a_connection_killed_in_the_middle_of_a_read(database: MysqlDataba
         assert set((await session.load([row["id"]])).checks) == {row["id"]}
 
 
-async def test_what_the_server_closed_while_idle_fails_nobody(database: MysqlDatabase, store: MysqlStore) -> None:
+async def test_a_connection_that_the_server_closed_while_idle_fails_no_read(
+    database: MysqlDatabase, store: MysqlStore
+) -> None:
     async with store.session() as first, store.session() as second:
         for session in (first, second):
             await session._fetch("SET SESSION wait_timeout = 1")
@@ -200,9 +204,7 @@ async def test_a_restarted_server_is_used_again(private_mysql: MysqlServer) -> N
     await store.close()
 
 
-async def test_a_read_cancelled_again_and_again_leaves_no_connection_behind(
-    database: MysqlDatabase, store: MysqlStore
-) -> None:
+async def test_canceled_reads_leave_no_connection_open(database: MysqlDatabase, store: MysqlStore) -> None:
     async def read() -> None:
         async with store.session() as session:
             while True:
@@ -250,7 +252,7 @@ async def test_a_missing_privilege_is_final(database: MysqlDatabase) -> None:
     await database.execute("DROP USER peekaping_tests_stranger")
 
 
-async def test_reading_takes_no_more_than_select(database: MysqlDatabase) -> None:
+async def test_the_right_select_is_enough(database: MysqlDatabase) -> None:
     await database.execute("DROP USER IF EXISTS peekaping_tests_reader")
     await database.execute("CREATE USER peekaping_tests_reader IDENTIFIED BY 'reader-secret'")
     await database.execute("GRANT SELECT ON peekaping_tests.* TO peekaping_tests_reader")
@@ -298,7 +300,7 @@ async def test_tls_is_verified_unless_told_otherwise() -> None:
                     assert (await session._fetch("SHOW STATUS LIKE 'Ssl_cipher'"))[0][1]
 
 
-async def test_a_server_without_tls_is_told_nothing_in_clear_when_tls_is_asked_for() -> None:
+async def test_a_server_without_tls_receives_nothing_when_tls_is_required() -> None:
     async def greet(peer: Peer) -> None:
         peer.greet("mysql_native_password")
 
@@ -311,7 +313,7 @@ async def test_a_server_without_tls_is_told_nothing_in_clear_when_tls_is_asked_f
 
 @pytest.mark.parametrize("plugin", ["mysql_clear_password", "mysql_old_password"])
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_nobody_is_told_the_password_in_clear(plugin: str, at_once: bool) -> None:
+async def test_the_password_is_never_sent_in_clear(plugin: str, at_once: bool) -> None:
     async def ask(peer: Peer) -> None:
         peer.greet(plugin if at_once else "mysql_native_password")
         await peer.receive()
@@ -325,7 +327,7 @@ async def test_nobody_is_told_the_password_in_clear(plugin: str, at_once: bool) 
             assert target.password.encode(encoding, "replace") not in peers[0].said
 
 
-async def test_no_server_is_given_a_file_of_ours() -> None:
+async def test_no_server_receives_a_local_file() -> None:
     async def ask(peer: Peer) -> None:
         peer.greet("mysql_native_password")
         await peer.receive()
@@ -339,7 +341,7 @@ async def test_no_server_is_given_a_file_of_ours() -> None:
 
 
 async def test_a_password_reaches_mysql_8_in_utf_8_and_encrypted() -> None:
-    """caching_sha2_password without TLS and without the server's cache: the way of a user's first connection."""
+    """caching_sha2_password without TLS and without the server's cache, as for a user's first connection."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     told: list[bytes] = []
@@ -363,7 +365,7 @@ async def test_a_password_reaches_mysql_8_in_utf_8_and_encrypted() -> None:
     assert told == [f"{target.password}\0".encode()]
 
 
-async def test_an_answer_that_is_no_mysql_is_no_traceback() -> None:
+async def test_a_reply_of_another_protocol_is_an_unavailable_store() -> None:
     async def answer(peer: Peer) -> None:
         peer._writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n" + b"x" * 100_000)
 
@@ -372,7 +374,7 @@ async def test_an_answer_that_is_no_mysql_is_no_traceback() -> None:
 
 
 @pytest.mark.parametrize("name", ["charset", "local_infile", "ssl-mode", "pool_size"])
-def test_a_parameter_is_named_and_its_value_is_not(name: str) -> None:
+def test_an_unsupported_parameter_is_named_without_its_value(name: str) -> None:
     with pytest.raises(ConfigError, match=f"expected ssl-mode only, got {name}=...") as caught:
         store_for(DatabaseTarget(dialect="mysql", name="x", params={name: "s3cret"}), connections=1)
     assert "s3cret" not in str(caught.value)
@@ -397,8 +399,8 @@ async def test_indexes_find_what_is_read(database: MysqlDatabase, store: MysqlSt
             assert keys["monitor_maintenances"]["monitor_maintenances"] is not None
 
 
-async def test_of_many_heartbeats_only_the_latest_are_looked_at(database: MysqlDatabase, store: MysqlStore) -> None:
-    """Rows that the storage engine handed out, whatever the plan says."""
+async def test_only_the_latest_of_many_heartbeats_are_read(database: MysqlDatabase, store: MysqlStore) -> None:
+    """Counted by the storage engine, whatever the plan is."""
     await _fill(database, monitors=40, heartbeats=20_000)
     await database.execute("UPDATE monitors SET type = 'push'")
     async with store.session() as session:
@@ -409,7 +411,7 @@ async def test_of_many_heartbeats_only_the_latest_are_looked_at(database: MysqlD
     assert all(check.latest_heartbeat for check in loaded.checks.values())
 
 
-async def test_the_migrations_lock_is_waited_for_and_ends_with_its_connection(mysql_database: DatabaseTarget) -> None:
+async def test_the_lock_of_a_migration_ends_with_its_connection(mysql_database: DatabaseTarget) -> None:
     async with migrations.exclusive(mysql_database):
         with pytest.raises(StoreUnavailableError, match="another migration still runs"):
             async with migrations.exclusive(mysql_database, lock_timeout_s=0.05):
@@ -421,7 +423,7 @@ async def test_the_migrations_lock_is_waited_for_and_ends_with_its_connection(my
         pass
 
 
-async def test_the_ledgers_reader_cannot_write(database: MysqlDatabase) -> None:
+async def test_a_connection_for_reading_the_ledger_cannot_write(database: MysqlDatabase) -> None:
     async with migrations.reading(database.target) as connection:
         with pytest.raises(StoreError, match="READ ONLY"):
             await connection.run(migrations.record("x"))

@@ -1,4 +1,4 @@
-"""What only the Postgres store has to do: broken connections, refusals, poolers."""
+"""What only the Postgres store does: broken connections, refusals, poolers."""
 
 import asyncio
 import traceback
@@ -34,7 +34,7 @@ def empty_database(postgres_database: DatabaseTarget) -> DatabaseTarget:
 
 
 async def refusal(target: DatabaseTarget) -> StoreError:
-    """The error with which a store does not open; nowhere in it is the password."""
+    """The error of opening a store, which does not contain the password."""
     with pytest.raises(StoreError) as caught:
         await store_for(target, connections=1).open()
     shown = "".join(traceback.format_exception(caught.value))
@@ -43,7 +43,7 @@ async def refusal(target: DatabaseTarget) -> StoreError:
 
 
 async def test_options_of_a_url_reach_the_server(empty_database: DatabaseTarget) -> None:
-    """Hosted providers name a cluster or an endpoint there; a schema that is none shows that it arrives."""
+    """Hosted providers name a cluster or an endpoint there; an unknown schema shows that they arrive."""
     await migrate(empty_database)
     async with opened(empty_database):
         pass
@@ -71,7 +71,7 @@ async def test_a_load_is_one_statement_for_each_table_it_needs(database: SqlData
         assert len(counted) == 1
 
 
-async def test_giving_a_connection_back_costs_no_statement(store: PostgresStore) -> None:
+async def test_returning_a_connection_costs_no_statement(store: PostgresStore) -> None:
     async with store.session() as session:
         counted = _count_statements(session)
         await session.plans([])
@@ -116,7 +116,7 @@ async def test_a_missing_privilege_is_final(database: SqlDatabase) -> None:
     assert not isinstance(error, StoreUnavailableError)
 
 
-async def test_a_server_without_tls_is_not_talked_to_in_clear_when_tls_is_asked_for(database: SqlDatabase) -> None:
+async def test_a_server_without_tls_is_refused_when_tls_is_required(database: SqlDatabase) -> None:
     error = await refusal(msgspec.structs.replace(database.target, tls=Tls()))
     assert "TLS is required, but the server does not offer it" in str(error)
     assert not isinstance(error, StoreUnavailableError)
@@ -130,9 +130,7 @@ async def test_a_full_server_may_have_room_later() -> None:
             await connection.close()
 
 
-async def test_a_time_beyond_pythons_calendar_breaks_only_its_monitor(
-    database: SqlDatabase, store: PostgresStore
-) -> None:
+async def test_a_time_beyond_pythons_years_breaks_only_its_monitor(database: SqlDatabase, store: PostgresStore) -> None:
     far, infinite, near = (database.monitor(type="push") for _ in range(3))
     await database.insert("monitors", far, infinite, near)
     await database.insert(
@@ -145,7 +143,7 @@ async def test_a_time_beyond_pythons_calendar_breaks_only_its_monitor(
     assert {*loaded.checks, *loaded.broken} == {far["id"], infinite["id"], near["id"]}
 
 
-async def test_bytes_that_are_no_text_break_only_their_monitor(
+async def test_invalid_utf8_breaks_only_its_monitor(
     postgres_server: DatabaseTarget, postgres_database: DatabaseTarget
 ) -> None:
     target = msgspec.structs.replace(postgres_server, name=f"{postgres_database.name}_ascii")
@@ -190,7 +188,7 @@ def test_a_missing_certificate_file_is_named(tmp_path: Path) -> None:
         store_for(target, connections=1)
 
 
-async def test_a_transaction_pooler_is_found_out_and_shared_by_many_sessions(database: SqlDatabase) -> None:
+async def test_a_transaction_pooler_is_detected_and_shared_by_many_sessions(database: SqlDatabase) -> None:
     rows = [database.monitor(type="push" if n % 2 else "http") for n in range(40)]
     await database.insert("monitors", *rows)
     await database.insert("heartbeats", *(database.heartbeat(row) for row in rows))

@@ -28,7 +28,7 @@ async def walk(session: Session, limit: int) -> list[Plan]:
     return seen + page
 
 
-async def test_a_row_is_read_as_the_monitor_it_is(database: Database, store: MonitorStore) -> None:
+async def test_every_column_of_a_monitor_is_read(database: Database, store: MonitorStore) -> None:
     row = database.monitor(
         name="n", type="tcp", interval=1, timeout=2, max_retries=3, retry_interval=4, resend_interval=5
     )
@@ -37,13 +37,13 @@ async def test_a_row_is_read_as_the_monitor_it_is(database: Database, store: Mon
     assert await load(store, row["id"]) == Loaded({row["id"]: MonitorDetails(expected)}, {})
 
 
-async def test_an_inactive_monitor_is_loaded_as_evidence(database: Database, store: MonitorStore) -> None:
+async def test_an_inactive_monitor_is_loaded(database: Database, store: MonitorStore) -> None:
     row = database.monitor(active=False)
     await database.insert("monitors", row)
     assert not (await load(store, row["id"])).checks[row["id"]].monitor.active
 
 
-async def test_load_of_1000_ids_leaves_out_what_is_missing_or_no_id(database: Database, store: MonitorStore) -> None:
+async def test_a_load_of_1000_ids_leaves_out_missing_and_invalid_ones(database: Database, store: MonitorStore) -> None:
     rows = [database.monitor(name=f"monitor {n}") for n in range(900)]
     await database.insert("monitors", *rows)
     strange = ["", "x", "é" * 36, rows[0]["id"].upper(), "'; DROP TABLE monitors; --", rows[1]["id"] + "\n", "\0"]
@@ -53,11 +53,11 @@ async def test_load_of_1000_ids_leaves_out_what_is_missing_or_no_id(database: Da
 
 
 @pytest.mark.parametrize("ids", [[], ["no id"]])
-async def test_load_of_nothing_finds_nothing(store: MonitorStore, ids: list[str]) -> None:
+async def test_a_load_of_nothing_finds_nothing(store: MonitorStore, ids: list[str]) -> None:
     assert await load(store, *ids) == Loaded({}, {})
 
 
-async def test_active_windows_come_with_their_monitors_latest_change_first(
+async def test_active_windows_are_loaded_with_their_monitors_latest_change_first(
     database: Database, store: MonitorStore
 ) -> None:
     first, second, third = (database.monitor() for _ in range(3))
@@ -118,7 +118,7 @@ async def test_windows_of_every_strategy_are_read_as_stored(database: Database, 
     assert read == tuple(MaintenanceWindow(*_fields(MaintenanceWindow, each)) for each in expected)
 
 
-async def test_proxies_come_with_their_monitors(database: Database, store: MonitorStore) -> None:
+async def test_proxies_are_loaded_with_their_monitors(database: Database, store: MonitorStore) -> None:
     with_credentials, without, empty = (
         database.proxy(),
         database.proxy(username=None, password=None),
@@ -143,7 +143,7 @@ async def test_a_proxy_that_is_gone_leaves_the_monitor_without_one(database: Dat
     assert (check.proxy, check.dangling_proxy_id) == (None, row["proxy_id"])
 
 
-async def test_push_monitors_come_with_their_latest_heartbeat(database: Database, store: MonitorStore) -> None:
+async def test_push_monitors_are_loaded_with_their_latest_heartbeat(database: Database, store: MonitorStore) -> None:
     several, none, http = database.monitor(type="push"), database.monitor(type="push"), database.monitor(type="http")
     latest = database.heartbeat(several, time="2026-11-22 12:37:53.220")
     await database.insert("monitors", several, none, http)
@@ -182,7 +182,7 @@ async def test_times_do_not_depend_on_any_zone(
     assert beat.time == datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
 
 
-async def test_null_columns_of_a_heartbeat_read_as_go_reads_them(database: Database, store: MonitorStore) -> None:
+async def test_null_columns_of_a_heartbeat_are_read_as_gos_zero_values(database: Database, store: MonitorStore) -> None:
     row = database.monitor(type="push")
     names = ("msg", "ping", "duration", "down_count", "retries", "end_time")
     await database.insert("monitors", row)
@@ -192,7 +192,7 @@ async def test_null_columns_of_a_heartbeat_read_as_go_reads_them(database: Datab
 
 
 @pytest.mark.parametrize("name", ["日本 é 🚦", "\u2028\u2029<&>\"'\\", "", "a\nb\tc\x7f", "ﷺ" * 100])
-async def test_any_name_is_read_as_it_was_written(database: Database, store: MonitorStore, name: str) -> None:
+async def test_any_name_is_read_unchanged(database: Database, store: MonitorStore, name: str) -> None:
     row = database.monitor(name=name, config=json.dumps({"k": name}, ensure_ascii=False))
     await database.insert("monitors", row)
     read = (await load(store, row["id"])).checks[row["id"]].monitor
@@ -210,7 +210,7 @@ async def test_any_name_is_read_as_it_was_written(database: Database, store: Mon
         ("12.5", "12.5"),
     ],
 )
-async def test_odd_config_is_read_as_text(
+async def test_a_config_of_any_json_type_is_read_as_text(
     database: Database, store: MonitorStore, stored: str | None, read: str
 ) -> None:
     row = database.monitor(config=stored)
@@ -232,7 +232,9 @@ async def test_a_walk_sees_each_active_monitor_once_in_order(database: Database,
             assert sum(bool(plan.problem) for plan in plans) == 3
 
 
-async def test_a_walk_sees_what_stays_exactly_once_while_rows_change(database: Database, store: MonitorStore) -> None:
+async def test_a_walk_sees_remaining_rows_exactly_once_while_others_change(
+    database: Database, store: MonitorStore
+) -> None:
     ids = sorted(database.new_id() for _ in range(60))
     staying, going, later = ids[0::3], ids[1::3], ids[2::3]
     await database.insert("monitors", *(database.monitor(id=id_) for id_ in staying + going))
@@ -266,7 +268,7 @@ async def test_plans_are_as_stored_and_0_for_an_inactive_monitor(database: Datab
 
 
 @pytest.mark.parametrize("empty_database", ["sqlite", "mongo"], indirect=True)
-async def test_an_interval_that_only_go_can_hold_runs(database: Database, store: MonitorStore) -> None:
+async def test_an_interval_of_more_than_32_bits_is_read(database: Database, store: MonitorStore) -> None:
     rows = [database.monitor(interval=interval, timeout=2**40) for interval in (3_000_000_000, 9007199254740)]
     await database.insert("monitors", *rows)
     loaded = await load(store, *(row["id"] for row in rows))
@@ -279,7 +281,7 @@ async def test_an_interval_that_only_go_can_hold_runs(database: Database, store:
     }
 
 
-async def test_a_ping_reads_what_the_work_reads(database: Database, store: MonitorStore) -> None:
+async def test_a_ping_reads_what_a_load_reads(database: Database, store: MonitorStore) -> None:
     await store.ping()
     await database.insert("monitors", database.monitor(config=json.dumps({"k": "x" * 1_000_000})))
     await store.ping()
@@ -290,9 +292,7 @@ async def test_a_ping_reads_what_the_work_reads(database: Database, store: Monit
 
 
 @limited(batch_bytes=5 * 10_000, alone_bytes=300_000)
-async def test_large_configs_are_read_alone_and_what_is_too_large_waits(
-    database: Database, store: MonitorStore
-) -> None:
+async def test_large_configs_are_read_alone_within_a_limit(database: Database, store: MonitorStore) -> None:
     sizes = {"small": 10, "large": 100_000, "larger": 110_000, "more than is left": 120_000, "huge": 400_000}
     rows = [database.monitor(name=name, config=json.dumps({"k": "x" * size})) for name, size in sizes.items()]
     await database.insert("monitors", *rows)
@@ -323,10 +323,8 @@ async def test_a_large_heartbeat_is_read_alone(database: Database, store: Monito
 
 
 @pytest.mark.parametrize("empty_database", SQL_DIALECTS, indirect=True)
-async def test_a_side_table_that_cannot_be_read_stops_only_who_needs_it(
-    database: Database, store: MonitorStore
-) -> None:
-    """Here because it is gone (a collection that is gone is an empty one); a lock is tried in test_store_locks.py."""
+async def test_a_missing_side_table_stops_only_monitors_that_need_it(database: Database, store: MonitorStore) -> None:
+    """A missing collection is an empty one. Locks are tested in test_store_locks.py."""
     plain, windowed, push = database.monitor(), database.monitor(), database.monitor(type="push")
     window = database.window()
     await database.insert("monitors", plain, windowed, push)

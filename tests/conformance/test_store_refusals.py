@@ -1,4 +1,4 @@
-"""What waiting at start does not mend is told from what it may: for each database, with the server's words in short."""
+"""Permanent and temporary refusals of each database, with the first sentence of the server's message."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ TEXT = "connection refused by\x1b[31m policy. " + "Ask your administrator. " * 4
 
 @asynccontextmanager
 async def refusing(dialect: str, reply: bytes) -> AsyncIterator[DatabaseTarget]:
-    """A server that answers each client with `reply`, to its first words where the client speaks first, and leaves."""
+    """A server that sends `reply` to each client, after its first message where the client sends first, and closes."""
 
     async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if dialect == "postgres":
@@ -68,9 +68,7 @@ REFUSALS = [
 
 @pytest.mark.parametrize(("dialect", "reply", "final"), REFUSALS, ids=range(len(REFUSALS)))
 @pytest.mark.parametrize("migrating", [True, False])
-async def test_only_what_waiting_may_mend_is_unavailable(
-    dialect: str, reply: bytes, final: bool, migrating: bool
-) -> None:
+async def test_only_temporary_errors_are_unavailable(dialect: str, reply: bytes, final: bool, migrating: bool) -> None:
     async with refusing(dialect, reply) as target:
         with pytest.raises(StoreError) as caught:
             await (look(target) if migrating else store_for(target, connections=1).open())
@@ -85,7 +83,7 @@ async def test_only_what_waiting_may_mend_is_unavailable(
 @pytest.mark.parametrize(
     ("code", "final"), [(18, True), (8000, True), (13, True), (334, True), (91, False), (11600, False), (189, False)]
 )
-async def test_only_what_waiting_may_mend_is_unavailable_in_mongodb(code: int, final: bool) -> None:
+async def test_only_temporary_errors_are_unavailable_in_mongodb(code: int, final: bool) -> None:
     target = DatabaseTarget(dialect="mongo", host="h", port=1, name="n")
     with pytest.raises(StoreError) as caught, mongo_client.translated(target):
         raise OperationFailure(TEXT, code)
@@ -95,7 +93,7 @@ async def test_only_what_waiting_may_mend_is_unavailable_in_mongodb(code: int, f
 
 @contextmanager
 def as_nobody() -> Iterator[None]:
-    """As a user that may do nothing in particular; who runs the tests is one, unless it is root."""
+    """As a user without special rights, also where root runs the tests."""
     if os.geteuid() != 0:
         yield
         return
@@ -108,13 +106,13 @@ def as_nobody() -> Iterator[None]:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """One that nobody may enter, unlike pytest's own."""
+    """One for tests that change its rights, unlike pytest's own."""
     with processes.directory("peekaping-rights-") as path:
         yield path
         path.chmod(0o755)
 
 
-async def test_a_file_that_may_not_be_read_is_a_bad_setting(folder: Path) -> None:
+async def test_an_unreadable_file_is_a_bad_setting(folder: Path) -> None:
     target = DatabaseTarget(dialect="sqlite", name=str(folder / "x.db"))
     await migrate(target)
     os.chmod(target.name, 0)
@@ -125,7 +123,7 @@ async def test_a_file_that_may_not_be_read_is_a_bad_setting(folder: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["x.db", "new.db"])
-async def test_a_file_that_migrate_may_not_write_or_make_is_a_bad_setting(folder: Path, name: str) -> None:
+async def test_a_file_that_migrate_cannot_write_or_create_is_a_bad_setting(folder: Path, name: str) -> None:
     sqlite3.connect(folder / "x.db").close()
     os.chmod(folder / "x.db", 0o444)
     os.chmod(folder, 0o555)

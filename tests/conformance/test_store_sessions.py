@@ -1,4 +1,4 @@
-"""What every store promises about its connections, on every database."""
+"""The connections and sessions of every store."""
 
 import asyncio
 import traceback
@@ -32,7 +32,7 @@ def test_each_is_a_monitor_store(dialect: str) -> None:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_parameter_that_no_driver_knows_is_named_and_its_value_is_not(dialect: str) -> None:
+def test_an_unknown_parameter_is_named_without_its_value(dialect: str) -> None:
     target = DatabaseTarget(dialect=dialect, name="x", params={"pool_size": "s3cret"})
     with pytest.raises(ConfigError, match="pool_size") as caught:
         store_for(target, connections=1)
@@ -57,7 +57,7 @@ async def test_an_exhausted_pool_is_an_unavailable_store(store: MonitorStore) ->
     await store.ping()
 
 
-async def test_sessions_read_side_by_side(database: Database, store: MonitorStore) -> None:
+async def test_sessions_read_concurrently(database: Database, store: MonitorStore) -> None:
     rows = [database.monitor() for _ in range(20)]
     await database.insert("monitors", *rows)
 
@@ -68,7 +68,7 @@ async def test_sessions_read_side_by_side(database: Database, store: MonitorStor
     assert all(await asyncio.gather(*(read(row["id"]) for row in rows)))
 
 
-async def test_a_cancelled_read_costs_nobody_else(database: Database, store: MonitorStore) -> None:
+async def test_a_canceled_read_affects_no_other_session(database: Database, store: MonitorStore) -> None:
     row = database.monitor()
     await database.insert("monitors", row)
 
@@ -88,7 +88,7 @@ async def test_a_cancelled_read_costs_nobody_else(database: Database, store: Mon
         assert set((await session.load([row["id"]])).checks) == {row["id"]}
 
 
-async def test_ping_answers_while_the_store_is_open_and_only_then(database: Database) -> None:
+async def test_ping_answers_only_while_the_store_is_open(database: Database) -> None:
     store = store_on(database, connections=1)
     with pytest.raises(StoreUnavailableError, match="not open"):
         await store.ping()
@@ -107,7 +107,7 @@ async def test_ping_answers_while_the_store_is_open_and_only_then(database: Data
 async def test_close_ends_sessions_still_open(database: Database, store: MonitorStore) -> None:
     async with store.session() as session:
         await store.close()
-        if database.target.dialect != "sqlite":  # there it would wait for a thread that may wait for a lock
+        if database.target.dialect != "sqlite":  # there close() does not wait for a thread that may wait for a lock
             with pytest.raises(StoreUnavailableError):
                 await session.page_of_plans(None, 1)
     with pytest.raises(StoreUnavailableError):
@@ -116,7 +116,7 @@ async def test_close_ends_sessions_still_open(database: Database, store: Monitor
 
 @dataclass
 class Remote:
-    """A store of one connection, and what stands between it and its server."""
+    """A store of one connection, and the proxy between it and its server."""
 
     store: MonitorStore
     proxy: FaultProxy
@@ -131,7 +131,7 @@ async def remote(database: Database) -> AsyncIterator[Remote]:
 
 
 @SERVERS
-async def test_a_connection_that_is_cut_in_the_middle_of_a_read_is_replaced(database: Database, remote: Remote) -> None:
+async def test_a_connection_that_is_cut_during_a_read_is_replaced(database: Database, remote: Remote) -> None:
     row = database.monitor(type="push")
     await database.insert("monitors", row)
 
@@ -151,7 +151,7 @@ async def test_a_connection_that_is_cut_in_the_middle_of_a_read_is_replaced(data
 
 
 @SERVERS
-async def test_an_answer_that_comes_too_late_reaches_nobody(database: Database, remote: Remote) -> None:
+async def test_a_late_answer_reaches_no_later_read(database: Database, remote: Remote) -> None:
     early, late = database.monitor(), database.monitor()
     await database.insert("monitors", early, late)
 
@@ -168,7 +168,7 @@ async def test_an_answer_that_comes_too_late_reaches_nobody(database: Database, 
 
 
 @SERVERS
-async def test_a_server_that_went_and_came_back_is_used_again(remote: Remote) -> None:
+async def test_a_server_that_was_down_is_used_again(remote: Remote) -> None:
     await remote.store.ping()
     await remote.proxy.down()
     for _ in range(3):
@@ -179,7 +179,7 @@ async def test_a_server_that_went_and_came_back_is_used_again(remote: Remote) ->
 
 
 @SERVERS
-async def test_a_server_that_is_not_there_may_come(database: Database) -> None:
+async def test_a_server_that_cannot_be_reached_is_unavailable(database: Database) -> None:
     for nowhere in ({"port": free_port()}, {"host": "no.such.host.invalid"}):
         with pytest.raises(StoreUnavailableError) as caught:
             async with opened(msgspec.structs.replace(database.target, **nowhere), Limits(acquire_s=1.0)):
@@ -207,7 +207,7 @@ async def test_a_wrong_login_is_final_and_named(database: Database, changes: dic
 
 @SQL
 @pytest.mark.parametrize("table", ["monitors", "proxies", "maintenances", "monitor_maintenances", "heartbeats"])
-async def test_a_missing_table_is_named_with_the_way_out(database: Database, table: str) -> None:
+async def test_a_missing_table_is_named_with_the_remedy(database: Database, table: str) -> None:
     await database.rename(table, f"{table}_away")
     with pytest.raises(StoreError, match=f"{table}.*migrate") as caught:
         await store_for(database.target, connections=1).open()
@@ -215,14 +215,14 @@ async def test_a_missing_table_is_named_with_the_way_out(database: Database, tab
 
 
 @SQL
-async def test_a_missing_column_is_named_with_the_way_out(database: SqlDatabase) -> None:
+async def test_a_missing_column_is_named_with_the_remedy(database: SqlDatabase) -> None:
     await database.execute("ALTER TABLE maintenances DROP COLUMN duration")
     with pytest.raises(StoreError, match=r"duration.*migrate"):
         await store_for(database.target, connections=1).open()
 
 
 @SQL
-async def test_a_table_that_goes_while_running_is_a_store_error(database: Database, store: MonitorStore) -> None:
+async def test_a_table_that_disappears_is_a_store_error(database: Database, store: MonitorStore) -> None:
     row = database.monitor()
     await database.insert("monitors", row)
     async with store.session() as session:

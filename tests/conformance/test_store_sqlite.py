@@ -1,4 +1,4 @@
-"""What only the SQLite store has to do: a file that others write, and columns that hold anything."""
+"""What only the SQLite store does: a file that others write, and columns with any values."""
 
 import asyncio
 import os
@@ -37,7 +37,7 @@ def text_file(empty_database: DatabaseTarget) -> DatabaseTarget:
     return empty_database
 
 
-async def test_a_missing_file_is_named_with_the_way_out(empty_database: DatabaseTarget) -> None:
+async def test_a_missing_file_is_named_with_the_remedy(empty_database: DatabaseTarget) -> None:
     with pytest.raises(
         StoreError, match="no such file; run the API server's migrations, or `peekaping-producer migrate`"
     ) as caught:
@@ -46,7 +46,7 @@ async def test_a_missing_file_is_named_with_the_way_out(empty_database: Database
     assert not isinstance(caught.value, StoreUnavailableError)
 
 
-async def test_what_is_no_database_is_refused(text_file: DatabaseTarget) -> None:
+async def test_a_file_that_is_not_a_database_is_refused(text_file: DatabaseTarget) -> None:
     with pytest.raises(StoreError, match="not a SQLite database"):
         await store_for(text_file, connections=1).open()
 
@@ -65,7 +65,7 @@ async def test_the_store_cannot_write(store: SqliteStore) -> None:
             await session.held.connection.fetch("DELETE FROM monitors")
 
 
-async def test_reads_go_on_while_the_api_server_writes(database: SqlDatabase, store: MonitorStore) -> None:
+async def test_reads_continue_while_the_api_server_writes(database: SqlDatabase, store: MonitorStore) -> None:
     before, after = database.monitor(), database.monitor()
     await database.insert("monitors", before)
     await database.execute("BEGIN IMMEDIATE")
@@ -115,7 +115,7 @@ async def test_a_read_that_takes_too_long_costs_its_connection(database: SqlData
         ("retry_interval", None, "retry_interval: expected an integer, got NULL"),
     ],
 )
-async def test_a_value_of_the_wrong_kind_breaks_only_its_monitor(
+async def test_a_value_of_the_wrong_type_breaks_only_its_monitor(
     database: SqlDatabase, store: MonitorStore, column: str, value: object, reason: str
 ) -> None:
     await _without_constraints(database)
@@ -131,7 +131,7 @@ async def test_a_value_of_the_wrong_kind_breaks_only_its_monitor(
     assert bad["id"] in plans
 
 
-async def test_text_that_is_no_utf8_breaks_only_its_monitor(database: SqlDatabase, store: MonitorStore) -> None:
+async def test_invalid_utf8_breaks_only_its_monitor(database: SqlDatabase, store: MonitorStore) -> None:
     good, bad = database.monitor(name="gut, é"), database.monitor()
     await database.insert("monitors", good, bad)
     await database.execute(f"UPDATE monitors SET name = CAST(X'706c346e746564ff' AS TEXT) WHERE id = '{bad['id']}'")
@@ -142,7 +142,7 @@ async def test_text_that_is_no_utf8_breaks_only_its_monitor(database: SqlDatabas
             assert loaded.checks[good["id"]].monitor.name == "gut, é"
 
 
-async def test_an_unreadable_row_beside_the_monitor_is_named(database: SqlDatabase, store: MonitorStore) -> None:
+async def test_an_unreadable_row_of_another_table_is_named(database: SqlDatabase, store: MonitorStore) -> None:
     by_proxy, by_window, by_heartbeat, good = (
         database.monitor(),
         database.monitor(),
@@ -197,7 +197,7 @@ async def test_a_walk_sees_every_active_row_whatever_its_id(
     assert plans == {id_: Plan(id_, 60) for id_ in runs} | {early: Plan(early, 0)}
 
 
-async def test_a_damaged_page_of_the_file_costs_its_rows_only(database: SqlDatabase) -> None:
+async def test_a_damaged_page_of_the_file_breaks_only_its_rows(database: SqlDatabase) -> None:
     rows = [database.monitor(name=f"{n:03}" * 40) for n in range(200)]
     await database.insert("monitors", *rows)
     await database.execute("PRAGMA wal_checkpoint(truncate)")
@@ -215,7 +215,7 @@ async def test_a_damaged_page_of_the_file_costs_its_rows_only(database: SqlDatab
     assert {id_ for id_, plan in plans.items() if plan.problem} == loaded.broken.keys()
 
 
-async def test_an_empty_proxy_id_is_no_proxy(database: SqlDatabase, store: MonitorStore) -> None:
+async def test_an_empty_proxy_id_means_no_proxy(database: SqlDatabase, store: MonitorStore) -> None:
     row = database.monitor(proxy_id="")
     await database.insert("monitors", row)
     async with store.session() as session:
@@ -248,7 +248,7 @@ async def test_config_is_the_text_as_written(
         ("0001-01-01 00:00:00+00:00", datetime(1, 1, 1, tzinfo=UTC)),
     ],
 )
-async def test_times_are_read_in_every_form_that_is_written(
+async def test_times_are_read_in_every_form_that_go_writes(
     database: SqlDatabase, store: MonitorStore, text: str, expected: datetime
 ) -> None:
     row = database.monitor(type="push")
@@ -263,7 +263,7 @@ async def test_times_are_read_in_every_form_that_is_written(
 @pytest.mark.parametrize(
     "text", ["", "2026-11-22", "2026-13-45 99:00:00", "0001-01-01 00:00:00+12:00", "now", 1795351066]
 )
-async def test_a_time_that_is_none_breaks_the_monitor(database: SqlDatabase, store: MonitorStore, text: object) -> None:
+async def test_an_invalid_time_breaks_the_monitor(database: SqlDatabase, store: MonitorStore, text: object) -> None:
     row = database.monitor(type="push")
     await database.insert("monitors", row)
     await database.insert("heartbeats", database.heartbeat(row, time=text))
@@ -300,19 +300,19 @@ def _damage(file: Path, page_size: int, at: bytes) -> None:
 
 
 async def _without_constraints(database: SqlDatabase) -> None:
-    """The same columns and types, but NULL is taken everywhere."""
+    """Recreate the table with the same columns and types, but without NOT NULL."""
     [(statement,)] = await database.execute("SELECT sql FROM sqlite_master WHERE name = 'monitors'")
     await database.execute("DROP TABLE monitors")
     await database.execute(statement.replace(" NOT NULL", ""))
 
 
-async def test_migrate_then_open_is_all_it_takes(empty_database: DatabaseTarget) -> None:
+async def test_a_store_opens_after_migrate(empty_database: DatabaseTarget) -> None:
     await migrate(empty_database)
     async with opened(empty_database):
         pass
 
 
-async def test_a_path_is_read_as_the_go_services_read_it_where_only_that_names_a_file(tmp_path: Path) -> None:
+async def test_a_percent_encoded_path_is_decoded_where_only_that_names_a_file(tmp_path: Path) -> None:
     decoded = DatabaseTarget(dialect="sqlite", name=str(tmp_path / "a b.db"))
     await migrate(decoded)
     literal = load({"database"}, DB_TYPE="sqlite", DB_NAME=str(tmp_path / "a%20b.db?mode=rwc")).database_target()

@@ -1,4 +1,4 @@
-"""How a load goes on around what does not answer, on a source that fails as it is told."""
+"""How a load continues around tables and rows that do not answer, on a source with injected faults."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ NUMBERS = [5, 16, 3, 30, 10]
 
 
 class Clock:
-    """Seconds that stand still."""
+    """Seconds that pass only when a test moves them."""
 
     now_s = 1000.0
 
@@ -102,7 +102,7 @@ def bad_with(*bad: str) -> Callable[[Sequence[str]], Exception | None]:
     return lambda keys: BadRowsError("row is damaged") if set(bad) & set(keys) else None
 
 
-async def test_a_load_asks_each_table_once_and_only_for_who_needs_it(tables: Tables, loader: Loader) -> None:
+async def test_a_load_reads_each_table_once_and_only_for_monitors_that_need_it(tables: Tables, loader: Loader) -> None:
     loaded = await loader.load(tables, IDS)
     assert loaded.checks.keys() == set(IDS)
     assert [table for table, _ in tables.asked] == [MONITORS, LINKS, WINDOWS, PROXIES, HEARTBEATS]
@@ -115,7 +115,7 @@ async def test_a_load_asks_each_table_once_and_only_for_who_needs_it(tables: Tab
 
 @pytest.mark.parametrize("table", [LINKS, WINDOWS, PROXIES, HEARTBEATS])
 @pytest.mark.parametrize("error", [LateError("late"), StoreError("no right"), BadRowsError("damaged")])
-async def test_a_side_table_that_fails_is_asked_again_only_later(
+async def test_a_side_table_that_fails_is_read_again_only_later(
     tables: Tables, loader: Loader, clock: Clock, table: str, error: StoreError
 ) -> None:
     before = await loader.load(tables, IDS)
@@ -134,9 +134,7 @@ async def test_a_side_table_that_fails_is_asked_again_only_later(
     assert await loader.load(tables, IDS) == before
 
 
-async def test_of_a_table_that_answers_for_some_rows_only_the_others_wait(
-    tables: Tables, loader: Loader, clock: Clock
-) -> None:
+async def test_monitors_wait_only_for_rows_that_do_not_come(tables: Tables, loader: Loader, clock: Clock) -> None:
     tables.faults[HEARTBEATS] = late_with("m33", "m66")
     assert (await loader.load(tables, IDS)).waiting.keys() == {"m33", "m66"}
     tables.asked.clear()
@@ -154,14 +152,14 @@ async def test_of_a_table_that_answers_for_some_rows_only_the_others_wait(
     assert waiting.keys() == {"m66"}
 
 
-async def test_single_rows_that_are_late_one_after_another_mean_the_table(tables: Tables, loader: Loader) -> None:
+async def test_single_late_rows_one_after_another_mean_the_table(tables: Tables, loader: Loader) -> None:
     tables.faults[HEARTBEATS] = lambda _: LateError("late")
     for id_ in ("m3", "m6", "m9", "m12"):
         assert (await loader.load(tables, [id_])).waiting.keys() == {id_}
     assert tables.count(HEARTBEATS) == 2
 
 
-async def test_while_a_table_is_tried_again_the_others_do_not_wait_for_it(
+async def test_other_loads_do_not_wait_while_one_tries_a_table_again(
     tables: Tables, loader: Loader, clock: Clock
 ) -> None:
     tables.faults[HEARTBEATS] = lambda _: LateError("late")
@@ -172,7 +170,7 @@ async def test_while_a_table_is_tried_again_the_others_do_not_wait_for_it(
     assert tables.count(HEARTBEATS) == 1 + 4, "one of the five asks, for all and for parts"
 
 
-async def test_a_lost_connection_ends_the_load_unless_it_is_the_tables_doing(tables: Tables, loader: Loader) -> None:
+async def test_a_lost_connection_ends_the_load_unless_the_table_causes_it(tables: Tables, loader: Loader) -> None:
     tables.faults[HEARTBEATS] = lambda _: StoreUnavailableError("the connection broke")
     with pytest.raises(StoreUnavailableError, match="broke"):
         await loader.load(tables, IDS)
@@ -182,7 +180,7 @@ async def test_a_lost_connection_ends_the_load_unless_it_is_the_tables_doing(tab
 
 
 @pytest.mark.parametrize("table", [MONITORS, HEARTBEATS, LINKS])
-async def test_a_row_that_cannot_be_given_out_is_found_and_breaks_its_monitor_alone(
+async def test_a_row_that_cannot_be_read_is_found_and_breaks_only_its_monitor(
     tables: Tables, loader: Loader, table: str
 ) -> None:
     tables.faults[table] = bad_with("m15", "m30")
@@ -192,7 +190,7 @@ async def test_a_row_that_cannot_be_given_out_is_found_and_breaks_its_monitor_al
     assert len(tables.asked) < 40
 
 
-async def test_where_no_row_can_be_given_out_the_load_fails(tables: Tables, loader: Loader) -> None:
+async def test_the_load_fails_if_no_row_can_be_read(tables: Tables, loader: Loader) -> None:
     tables.faults[MONITORS] = lambda _: BadRowsError("the server failed")
     with pytest.raises(StoreUnavailableError, match="the server failed"):
         await loader.load(tables, IDS)
@@ -208,7 +206,7 @@ async def test_a_plan_that_cannot_be_read_is_a_problem(tables: Tables, loader: L
 
 @pytest.mark.parametrize("value", [None, b"\xff", 7.5, [], object()])
 @pytest.mark.parametrize("at", range(3, 13))
-async def test_whatever_a_column_holds_breaks_its_monitor_alone(
+async def test_any_value_of_a_column_breaks_only_its_monitor(
     tables: Tables, loader: Loader, at: int, value: object
 ) -> None:
     tables.odd["m7"] = (at, value)
@@ -218,7 +216,7 @@ async def test_whatever_a_column_holds_breaks_its_monitor_alone(
 
 
 @pytest.mark.parametrize("at", [4, 10, 12])
-async def test_an_unforeseen_exception_of_one_row_breaks_its_monitor_alone(
+async def test_an_unexpected_exception_of_one_row_breaks_only_its_monitor(
     tables: Tables, loader: Loader, at: int
 ) -> None:
     class Hostile(str):
@@ -255,7 +253,7 @@ class Rows:
 
 @pytest.mark.parametrize("limit", [1, 2, 7, 50, 1000])
 @pytest.mark.parametrize("bad", [[], ["m00"], ["m07", "m08"], ["m49"]])
-async def test_a_row_that_spoils_a_page_is_a_problem_in_it(limit: int, bad: list[str]) -> None:
+async def test_an_unreadable_row_is_a_problem_in_its_page(limit: int, bad: list[str]) -> None:
     rows, seen = Rows(*bad), list[Plan]()
     while len(page := await page_of_plans(rows, seen[-1].id if seen else None, limit)) == limit:
         seen += page
@@ -264,7 +262,7 @@ async def test_a_row_that_spoils_a_page_is_a_problem_in_it(limit: int, bad: list
     assert [plan.id for plan in seen if plan.problem] == bad
 
 
-async def test_what_is_remembered_is_bounded(tables: Tables) -> None:
+async def test_last_known_rows_are_bounded(tables: Tables) -> None:
     loader = Loader(Limits(known_bytes=10 * ENTRY_BYTES))
     await loader.load(tables, IDS)
     tables.faults[LINKS] = lambda _: LateError("late")
@@ -274,7 +272,7 @@ async def test_what_is_remembered_is_bounded(tables: Tables) -> None:
     assert with_windows < LINKED
 
 
-async def test_a_window_that_is_gone_is_not_remembered(tables: Tables, loader: Loader) -> None:
+async def test_a_deleted_window_is_not_kept(tables: Tables, loader: Loader) -> None:
     await loader.load(tables, ["m5"])
     rows = tables._rows
     tables._rows = lambda table, key: [] if table == WINDOWS else rows(table, key)  # type: ignore[method-assign]
