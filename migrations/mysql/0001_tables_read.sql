@@ -1,8 +1,8 @@
 -- The five tables that the producer reads, named as the API server's own migrations name them for other databases.
--- It has none for MySQL, so that types and collations are ours to choose: ids are lower-case text, compared byte by
--- byte; every DATETIME holds UTC, whatever the zone of server or session; times are kept to the microsecond, as Go
--- writes them. Needs MySQL 8.0.13 (DEFAULT with an expression) or MariaDB 10.2; read alike under every sql_mode.
--- Each statement may be repeated, since none of them can be rolled back: a run that was cut short is simply run again.
+-- It has none for MySQL, so types and collations are chosen here: ids are lower-case text, compared byte by byte; every
+-- DATETIME is in UTC, whatever the zone of server or session; times have microseconds, as Go writes them. Requires MySQL
+-- 8.0.13 (DEFAULT with an expression) or MariaDB 10.2; the same under every sql_mode. Each statement may be repeated,
+-- since none of them can be rolled back: run this again after an interruption.
 
 CREATE TABLE IF NOT EXISTS proxies (
     id CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,

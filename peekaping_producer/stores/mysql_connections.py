@@ -165,8 +165,8 @@ def _store_error(error: Exception, where: str) -> StoreError | None:
             return StoreError(f"{where}: {error}")
         case err.Error(args=(CR.CR_CONN_HOST_ERROR, *_)) if isinstance(error.__cause__, OSError):
             return store_error(error.__cause__, where)
-        case err.Error(args=(int(code), str(said), *_)):
-            return _server_error(code, said, where)
+        case err.Error(args=(int(code), str(text), *_)):
+            return _server_error(code, text, where)
         case _:
             return None
 

@@ -29,9 +29,9 @@ from peekaping_producer.stores.store import StoreSession
 from peekaping_producer.stores.tls import ssl_context
 from peekaping_producer.targets import DatabaseTarget
 
-# Ids leave as text: casting them on the server is cheaper than making and printing uuid objects here. What is stored
-# in more than $2 bytes is not even unpacked, since that takes seconds for hundreds of megabytes. OFFSET 0 has a size
-# computed once for each row. Timestamps without zone hold UTC, and may lie outside the years that Python knows.
+# Ids are returned as text: a cast on the server is cheaper than making and printing uuid objects here. A value stored
+# in more than $2 bytes is not decompressed, which would take seconds for hundreds of megabytes. OFFSET 0 makes the
+# server compute a size once for each row. Timestamps without zone are in UTC, and may be outside the years of Python.
 _MONITORS = """
 SELECT m.id::text, s.size, m.id::text, FIT(m.name), FIT(m.type), m.interval, m.timeout, m.max_retries,
        m.retry_interval, m.resend_interval, m.active, FIT(c.config), m.proxy_id::text
@@ -93,7 +93,7 @@ WHERE active AND monitors.id > $2::uuid ORDER BY monitors.id LIMIT $1
 """
 _NEXT_ID = "SELECT id::text FROM monitors WHERE $1::uuid IS NULL OR id > $1::uuid ORDER BY monitors.id LIMIT 1"
 _STORED_BYTES = 32 * 2**10
-"""Configs that take more, which is after compression, are not read with a batch."""
+"""Configs that are stored in more bytes, after compression, are not read with a batch."""
 _UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _BAD_ROWS = re.compile("22|54|58|XX|53200")
 _CANCELED = {"57014", "55P03"}
@@ -185,7 +185,7 @@ class PostgresDriver(ServerDriver[PostgresConnection]):
         self._options = {"command_timeout": limits.command_s} | connect_options(target) | settings
 
     async def prepare(self) -> None:
-        """Look for a pooler: does another server process answer than the one that the connection was told of?"""
+        """Look for a pooler: whether another server process answers than the one that the handshake named."""
         self.pooled = True
         connection = await self.connect()
         try:
@@ -246,23 +246,23 @@ def _answered(error: Exception, where: str) -> StoreError | None:
 
 
 def _store_error(error: Exception, where: str) -> StoreError | None:
-    said = quoted(str(error)) or type(error).__name__
+    text = quoted(str(error)) or type(error).__name__
     match error:
         case asyncpg.InvalidAuthorizationSpecificationError() | asyncpg.InvalidCatalogNameError():
-            return LoginRefusedError(f"{where}: the server reports: {said}")
+            return LoginRefusedError(f"{where}: the server reports: {text}")
         case (
             asyncpg.InsufficientPrivilegeError() | asyncpg.ReadOnlySQLTransactionError() | asyncpg.DuplicateTableError()
         ):
-            return StoreError(f"{where}: the server reports: {said}")
+            return StoreError(f"{where}: the server reports: {text}")
         case asyncpg.SyntaxOrAccessError():
-            return StoreError(f"{where}: {said}; {CREATE_TABLES}")
-        case asyncpg.ProtocolViolationError() if _POOLER_REFUSAL.search(said):
-            return LoginRefusedError(f"{where}: the pooler reports: {said}")
-        case asyncpg.InterfaceError() if "authentication" in said:
-            return StoreError(f"{where}: {said}")
-        case ConnectionError() if "rejected SSL upgrade" in said:
+            return StoreError(f"{where}: {text}; {CREATE_TABLES}")
+        case asyncpg.ProtocolViolationError() if _POOLER_REFUSAL.search(text):
+            return LoginRefusedError(f"{where}: the pooler reports: {text}")
+        case asyncpg.InterfaceError() if "authentication" in text:
+            return StoreError(f"{where}: {text}")
+        case ConnectionError() if "rejected SSL upgrade" in text:
             return StoreError(f"{where}: TLS is required, but the server does not offer it")
         case asyncpg.PostgresError():
-            return StoreUnavailableError(f"{where}: the server reports: {said}")
+            return StoreUnavailableError(f"{where}: the server reports: {text}")
         case _:
             return None

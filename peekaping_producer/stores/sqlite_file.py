@@ -80,12 +80,12 @@ def translated(target: DatabaseTarget) -> AbstractContextManager[None]:
 def _store_error(target: DatabaseTarget, error: Exception, where: str) -> StoreError | None:
     if not isinstance(error, sqlite3.Error):
         return None
-    code, said = getattr(error, "sqlite_errorname", type(error).__name__), quoted(str(error))
+    code, text = getattr(error, "sqlite_errorname", type(error).__name__), quoted(str(error))
     match code:
-        case _ if said.startswith(("no such table", "no such column")):
-            return StoreError(f"{where}: {said}; {CREATE_TABLES}")
+        case _ if text.startswith(("no such table", "no such column")):
+            return StoreError(f"{where}: {text}; {CREATE_TABLES}")
         case "SQLITE_ERROR":  # about a statement; it names tables and columns only
-            return StoreError(f"{where}: {said}")
+            return StoreError(f"{where}: {text}")
         case "SQLITE_NOTADB":
             return _unusable(target, "it is not a SQLite database")
         case "SQLITE_CORRUPT":

@@ -7,9 +7,9 @@ from peekaping_producer.targets import Tls
 
 
 def ssl_context(tls: Tls, server_name: str | None = None) -> ssl.SSLContext:
-    """What the drivers take for `tls`. Raises ConfigError, which names the files, where one cannot be used.
+    """The context for `tls`. Raises ConfigError, which names the files, where one cannot be used.
 
-    With `server_name` certificates are verified by that name, although the driver is given one of its addresses.
+    With `server_name`, certificates are verified by that name, although the driver connects to one of its addresses.
     """
     try:
         context = ssl.create_default_context(cafile=tls.ca_file)
@@ -42,7 +42,7 @@ def _verify_by(context: ssl.SSLContext, server_name: str) -> None:
 
 
 def tls_failure(error: Exception) -> str | None:
-    """What is wrong between the two TLS configurations; None where it is another error, or one that may pass."""
+    """Why the two TLS configurations do not match; None for other errors, and for temporary ones."""
     match error:
         case ssl.SSLCertVerificationError():
             return f"the server's certificate is not trusted: {error.verify_message}"
