@@ -86,8 +86,8 @@ class Metrics:
         """`dropped_lines` returns the number of log lines lost since the start."""
         self.registry = registry = CollectorRegistry()
 
-        def gauge(name: str, text: str) -> Gauge:
-            return Gauge(f"{PREFIX}_{name}", text, registry=registry)
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"{PREFIX}_{name}", text, labels, registry=registry)
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"{PREFIX}_{name}", text, labels, registry=registry)
@@ -101,10 +101,8 @@ class Metrics:
         )
         self.late_depth = gauge("late_depth", "Monitors claimed and not yet handed off.")
         self.clock_skew = gauge("redis_clock_skew_seconds", "Redis TIME minus the clock of this machine.")
-        self.condition = Gauge(
-            f"{PREFIX}_condition", "1 while the condition holds, by code.", ["code"], registry=registry
-        )
-        self.queue_depth = Gauge(f"{PREFIX}_queue_depth", "Tasks in the queue, by state.", ["state"], registry=registry)
+        self.condition = gauge("condition", "1 while the condition holds, by code.", "code")
+        self.queue_depth = gauge("queue_depth", "Tasks in the queue, by state.", "state")
         self.oldest_pending_age = gauge("oldest_pending_age_seconds", "Age of the next pending task.")
         self.set_aside = gauge("monitors_set_aside", "Monitors that failed on this replica and will be retried.")
         self.unschedulable = gauge("monitors_unschedulable", "Active rows that cannot be scheduled (leader only).")
@@ -132,8 +130,7 @@ class Metrics:
         self.redis_errors = counter("redis_errors_total", "Failed calls to Redis.", "where")
         self.store_errors = counter("store_errors_total", "Failed reads of the database.", "where")
         self.errors_by_dependency = {REDIS: self.redis_errors, DATABASE: self.store_errors}
-        build = Gauge(f"{PREFIX}_build_info", "Always 1.", ["version"], registry=registry)
-        build.labels(version).set(1)
+        gauge("build_info", "Always 1.", "version").labels(version).set(1)
         self.schedule_lag = LagHistogram(
             f"{PREFIX}_schedule_lag_seconds", "Time from a monitor's due time to the hand-off of its task."
         )
