@@ -1,4 +1,4 @@
-"""Loading settings from an environment that a test gives, and from nothing else."""
+"""Load settings from the environment that a test passes, and from nothing else."""
 
 from collections.abc import Collection
 from pathlib import Path

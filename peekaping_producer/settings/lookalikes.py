@@ -50,6 +50,7 @@ _ALIASES = {
 """The setting that a name of other programs means."""
 
 _KNOWN = {name: name for name in (*NAMES, *(f"{name}_FILE" for name in SECRETS))}
+_MEANINGS = _ALIASES | _KNOWN
 
 _FAMILIES: dict[Need, tuple[str, ...]] = {
     "database": ("DB_", "DATABASE_"),
@@ -87,13 +88,12 @@ def lookalikes(given: Collection[str], unset: Collection[str], needs: Collection
 
 def _meant(name: str) -> str | None:
     """The setting that `name`, in capitals, may mean."""
-    meanings = _ALIASES | _KNOWN
-    if name in meanings:
-        return meanings[name]
+    if name in _MEANINGS:
+        return _MEANINGS[name]
     # difflib is slow, and hundreds of variables are usual.
-    near = [each for each in meanings if each[:1] == name[:1] and abs(len(each) - len(name)) <= _LENGTH_DIFFERENCE]
+    near = [each for each in _MEANINGS if each[:1] == name[:1] and abs(len(each) - len(name)) <= _LENGTH_DIFFERENCE]
     close = get_close_matches(name, near, 1, _CUTOFF)
-    return meanings[close[0]] if close else None
+    return _MEANINGS[close[0]] if close else None
 
 
 def _shown(name: str) -> str:

@@ -51,8 +51,9 @@ class Source(EnvSettingsSource):
             name: Given(tidied(name, text), str(path)) for path in env_files for name, text in read_dotenv(path).items()
         }
         self.names = {*self._environ, *self._in_files}
-        found = {name: given for name in NAMES if (given := self._find_with_file(name))}
-        self.not_read = set(NAMES) - set(names_for(needs)) | _replaced(found)
+        names = names_for(needs)
+        found = {name: given for name in names if (given := self._find_with_file(name))}
+        self.not_read = set(NAMES).difference(names) | _replaced(found)
         self.overruled = {name: found.pop(name) for name in self.not_read & found.keys()}
         self.problems = [each.problem for each in found.values() if each.problem]
         self.given = {name: each for name, each in found.items() if each.text or name == "METRICS_ADDR"}

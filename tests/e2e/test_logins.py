@@ -1,4 +1,4 @@
-"""A real login, by parts and by URL, with a password that holds whatever a glued address breaks at."""
+"""Real logins, by parts and by URL, with a password that contains the special characters of URLs."""
 
 import os
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ from tests.kit.sentinel import PASSWORD as SENTINELS_PASSWORD
 from tests.settings_loading import load
 
 PASSWORD = "p@ss:/?#%41 wörd'\"\\+&=$;,[]"
-"""%41 is what a second decoding would make an A of."""
+"""A second decoding would turn %41 into A."""
 USER = "peekaping tests@:/?#%41"
 Settings = dict[str, str]
 
@@ -67,12 +67,12 @@ def url(server: DatabaseTarget, password: str = PASSWORD) -> Settings:
 
 
 @pytest.mark.parametrize("empty_database", ["postgres", "mysql", "mongo"], indirect=True)
-async def test_a_database_takes_the_password(empty_database: DatabaseTarget) -> None:
+async def test_a_database_accepts_the_password(empty_database: DatabaseTarget) -> None:
     server, dialect = empty_database, empty_database.dialect
     created = {"postgres": postgres_user, "mysql": mysql_user, "mongo": mongo_user}[dialect]
     async with created(server) as entered:
         await migrate(server)
-        # Where the Go services glue a URL of the parts, for MongoDB alone, they stand percent-encoded.
+        # The Go services put the parts into a URL; for MongoDB they are decoded here, too.
         by_parts = parts(entered, quote(USER), quote(PASSWORD)) if dialect == "mongo" else parts(entered)
         for settings in (by_parts, url(entered)):
             assert not (await look(load({"database"}, **settings).database_target())).missing
@@ -86,7 +86,7 @@ READ_AS_IT_IS = "pa%2Fss%231"
 
 @asynccontextmanager
 async def user_with(server: DatabaseTarget, password: str) -> AsyncIterator[DatabaseTarget]:
-    """Where a user named like the tests' own may enter with that password."""
+    """A server that accepts the tests' user with that password."""
     match server.dialect:
         case "postgres":
             async with postgres_user(server):
@@ -107,7 +107,7 @@ def _quoted(name: str) -> str:
 
 @pytest.mark.parametrize("empty_database", ["postgres", "mysql", "mongo"], indirect=True)
 @pytest.mark.parametrize("password", [GO_PASSWORD, READ_AS_IT_IS])
-async def test_a_password_works_as_it_is_and_as_the_go_services_read_it(
+async def test_a_password_works_literally_and_as_the_go_services_read_it(
     empty_database: DatabaseTarget, password: str
 ) -> None:
     await migrate(empty_database)
@@ -144,7 +144,7 @@ async def test_a_database_name_works_as_the_go_services_read_it(postgres_databas
         await postgres.execute(postgres_database, 'DROP DATABASE "peekaping_tests/ka"')
 
 
-async def test_an_sqlite_path_may_hold_the_same(tmp_path: Path) -> None:
+async def test_an_sqlite_path_may_contain_the_same_characters(tmp_path: Path) -> None:
     path = str(tmp_path / "p@ss:?#%41 wörd'+&=.db")
     await migrate(load({"database"}, DB_TYPE="sqlite", DB_NAME=path).database_target())
     assert os.listdir(tmp_path) == ["p@ss:?#%41 wörd'+&=.db"]
@@ -163,7 +163,7 @@ def encoded() -> tuple[str, str]:
     return quote(USER.replace(" ", "-"), safe=""), quote(PASSWORD, safe="")
 
 
-async def test_redis_takes_the_password(private_redis: embedded.RedisServer, encoded: tuple[str, str]) -> None:
+async def test_redis_accepts_the_password(private_redis: embedded.RedisServer, encoded: tuple[str, str]) -> None:
     at = f"{embedded.HOST}:{private_redis.port}"
     async with redis_for(target_of(private_redis), connections=1) as admin:
         await let_in(admin)
@@ -181,12 +181,12 @@ async def test_redis_takes_the_password(private_redis: embedded.RedisServer, enc
 
 
 async def let_in(admin: Redis) -> None:
-    """The user of these tests, and the default one with the same password."""
+    """Create the user of these tests, and give the default user the same password."""
     for user in (USER.replace(" ", "-"), "default"):
         await admin.execute_command("ACL", "SETUSER", user, "reset", "on", f">{PASSWORD}", "~*", "&*", "+@all")  # type: ignore[no-untyped-call]
 
 
-async def test_sentinels_and_their_master_take_the_password(
+async def test_sentinels_and_their_master_accept_the_password(
     watched_redis: WatchedRedis, encoded: tuple[str, str]
 ) -> None:
     for server in watched_redis.servers:

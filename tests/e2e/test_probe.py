@@ -187,6 +187,15 @@ def test_the_address_is_looked_for_where_run_looks_for_it(
     assert probe.configured([".env"]) == expected
 
 
+def test_the_last_env_file_with_an_address_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("METRICS_ADDR", raising=False)
+    files = [str(tmp_path / name) for name in ("first", "second", "third")]
+    for path, text in zip(files, ("METRICS_ADDR=a:1", "METRICS_ADDR=b:2", "TZ=UTC"), strict=True):
+        Path(path).write_text(text)
+    assert probe.configured(files) == "b:2"
+    assert load_settings({"producer"}, environ={}, env_files=list(map(Path, files))).metrics_addr == "b:2"
+
+
 def test_the_default_is_that_of_the_settings() -> None:
     assert Settings.model_fields["metrics_addr"].default == probe.DEFAULT_ADDRESS
 

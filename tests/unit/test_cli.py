@@ -1,4 +1,4 @@
-"""The commands as a person meets them: what they print, how they end, and that nobody sees a traceback."""
+"""The commands: what they print, how they end, and that no traceback is printed."""
 
 import asyncio
 import json
@@ -52,7 +52,7 @@ async def server(private_redis: RedisServer) -> Redis:
         ("check-config", "print every setting"),
     ],
 )
-def test_help_explains_each_command_in_plain_words(capsys: pytest.CaptureFixture[str], name: str, words: str) -> None:
+def test_help_describes_each_command(capsys: pytest.CaptureFixture[str], name: str, words: str) -> None:
     for argv in (["--help"], [name, "--help"]):
         with pytest.raises(SystemExit, match="0"):
             main(argv)
@@ -95,14 +95,14 @@ def test_help_explains_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(
     "argv", [[], ["fly"], ["status", "--max-overdue-seconds", "soon"], ["demo", "--seconds", "soon"], ["run", "--fast"]]
 )
-def test_what_is_no_command_is_a_mistake_of_usage(capsys: pytest.CaptureFixture[str], argv: list[str]) -> None:
+def test_an_unknown_command_or_option_is_a_usage_error(capsys: pytest.CaptureFixture[str], argv: list[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(argv)
     assert "usage: peekaping-producer" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["run", "check-config"])
-def test_all_bad_settings_are_named_at_once_with_secrets_masked(
+def test_all_bad_settings_are_reported_at_once_with_secrets_masked(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
     bad = {
@@ -130,7 +130,7 @@ def test_all_bad_settings_are_named_at_once_with_secrets_masked(
     assert "h0rse" not in out + err
 
 
-async def test_without_a_command_it_prints_help_and_what_to_begin_with(tmp_path: Path) -> None:
+async def test_without_a_command_it_prints_help_and_the_first_commands_to_run(tmp_path: Path) -> None:
     ended = await command(tmp_path)
     assert (ended.code, ended.out) == (2, "")
     names = re.findall(r"^    ([a-z-]+)\b", ended.err, re.MULTILINE)
@@ -138,20 +138,20 @@ async def test_without_a_command_it_prints_help_and_what_to_begin_with(tmp_path:
     assert ended.err.splitlines()[-1].startswith("peekaping-producer: expected a COMMAND, got none; begin with")
 
 
-async def test_the_version_comes_with_the_name(tmp_path: Path) -> None:
+async def test_the_version_is_printed_with_the_name(tmp_path: Path) -> None:
     ended = await command(tmp_path, "--version")
     assert (ended.code, ended.err) == (0, "")
     assert ended.out == f"peekaping-producer {version('peekaping-producer')}\n"
 
 
 @pytest.mark.parametrize("seconds", ["-5", "0", "nan", "inf", "soon", "4", "86401"])
-async def test_the_demos_length_is_checked_before_anything_starts(tmp_path: Path, seconds: str) -> None:
+async def test_the_length_of_the_demo_is_checked_before_the_start(tmp_path: Path, seconds: str) -> None:
     ended = await command(tmp_path, "demo", f"--seconds={seconds}")
     assert (ended.code, ended.out) == (2, "")
     assert re.search(r"--seconds: expected .*, got '?" + re.escape(seconds), ended.err)
 
 
-async def test_check_config_shows_the_table_also_where_something_is_wrong(tmp_path: Path) -> None:
+async def test_check_config_prints_the_table_also_with_problems(tmp_path: Path) -> None:
     parts = {"DB_TYPE": "mysql", "DB_HOST": "db", "DB_PORT": "0", "DB_NAME": "n"}
     ended = await command(tmp_path, "check-config", **parts, LOG_LEVEL="info", DB_PASWORD=SECRET)
     assert ended.code == 2
@@ -166,7 +166,7 @@ async def test_check_config_shows_the_table_also_where_something_is_wrong(tmp_pa
     assert "h0rse" not in ended.out + ended.err
 
 
-async def test_check_config_shows_what_is_in_urls(tmp_path: Path) -> None:
+async def test_check_config_shows_the_parts_of_urls(tmp_path: Path) -> None:
     database = f"mongodb+srv://peeka:{quote(SECRET, safe='')}@cluster.example/?w=majority"
     redis = f"rediss://:{quote(SECRET, safe='')}@[::1]:7000/3"
     ended = await command(tmp_path, "check-config", DATABASE_URL=database, REDIS_URL=redis, DB_NAME="n", REDIS_DB="4")
@@ -186,7 +186,7 @@ async def test_check_config_shows_what_is_in_urls(tmp_path: Path) -> None:
     assert "h0rse" not in ended.out + ended.err
 
 
-async def test_check_config_connect_tries_both_and_tells_what_works(tmp_path: Path, private_redis: RedisServer) -> None:
+async def test_check_config_connect_tries_both_servers(tmp_path: Path, private_redis: RedisServer) -> None:
     sqlite = {"DB_TYPE": "sqlite", "DB_NAME": "new.db"}
     await command(tmp_path, "migrate", **sqlite)
     away = {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(free_port())}
@@ -208,7 +208,7 @@ async def test_check_config_connect_tries_both_and_tells_what_works(tmp_path: Pa
     assert "h0rse" not in neither.out + neither.err
 
 
-async def test_check_config_connect_names_a_right_that_is_missing(
+async def test_check_config_connect_reports_a_missing_right(
     tmp_path: Path, private_redis: RedisServer, server: Redis
 ) -> None:
     await server.execute_command("ACL", "SETUSER", "few", "on", f">{SECRET}", "~*", "&*", "+@all", "-evalsha")  # type: ignore[no-untyped-call]
@@ -223,7 +223,7 @@ async def test_check_config_connect_names_a_right_that_is_missing(
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "mysql", "mongodb"])
-def test_check_config_refuses_what_a_driver_would_not_take(
+def test_check_config_refuses_unsupported_parameters(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scheme: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -239,7 +239,7 @@ async def test_each_command_reads_only_what_it_needs(tmp_path: Path, private_red
         command(tmp_path, "status", **at(target_of(private_redis), DB_TYPE="oracle", TZ="Mars/Olympus")),
         command(tmp_path, "migrate", DB_TYPE="sqlite", DB_NAME="new.db", REDIS_PORT="none", CLAIM_BATCH="0"),
     )
-    assert status.out.startswith("leader")  # and exit code 1: no replica leads
+    assert status.out.startswith("leader")  # exit code 1: no replica leads
     assert (status.code, migrated.code) == (1, 0)
 
 
@@ -293,7 +293,7 @@ async def test_every_command_reads_env_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["run", "status", "check-config"])
-def test_an_env_file_that_cannot_be_read_is_a_mistake_of_usage(capsys: pytest.CaptureFixture[str], name: str) -> None:
+def test_an_env_file_that_cannot_be_read_is_a_usage_error(capsys: pytest.CaptureFixture[str], name: str) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["--env-file", "/nonexistent/x.env", name])
     assert "--env-file: expected a readable file, got '/nonexistent/x.env'" in capsys.readouterr().err
@@ -384,7 +384,7 @@ async def test_migrate_that_waits_for_its_database_ends_at_once_by_a_signal(
     assert lines == [f"peekaping-producer: ended by {number.name}"]
 
 
-async def test_migrate_says_what_it_did(tmp_path: Path) -> None:
+async def test_migrate_prints_what_it_did(tmp_path: Path) -> None:
     async def migrate(file: str) -> Ended:
         return await command(tmp_path, "migrate", DB_TYPE="sqlite", DB_NAME=file)
 
@@ -407,7 +407,7 @@ async def test_migrate_says_what_it_did(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("words", ["migrate", "migrate --check", "migrate --sql", "run", "check-config"])
-async def test_a_path_that_cannot_be_a_database_is_one_line_and_exit_code_2_at_once(
+async def test_an_impossible_database_path_is_one_line_and_exit_code_2_at_once(
     tmp_path: Path, words: str, server: Redis
 ) -> None:
     (tmp_path / "folder").mkdir()
@@ -443,7 +443,7 @@ async def test_a_path_that_cannot_be_a_database_is_one_line_and_exit_code_2_at_o
 
 
 @pytest.mark.parametrize("words", ["migrate", "migrate --check", "check-config"])
-async def test_what_is_no_path_of_a_new_sqlite_file_is_said_with_the_setting(tmp_path: Path, words: str) -> None:
+async def test_an_impossible_path_of_a_new_sqlite_file_is_reported_with_its_setting(tmp_path: Path, words: str) -> None:
     (tmp_path / "letter").write_text("a letter")
     in_memory = "a database in memory cannot be shared with the API server"
     reasons = {
@@ -484,16 +484,16 @@ async def test_a_login_that_redis_refuses_is_explained(
         (where | {"REDIS_USERNAME": "x", "REDIS_PASSWORD": SECRET}, "(REDIS_USERNAME, REDIS_PASSWORD)"),
         (by_url | {"REDIS_URL": url.format("h0rse")}, "before @ is a user name, and a password needs a colon"),
     ]
-    for environ, said in cases:
+    for environ, words in cases:
         ended = await command(tmp_path, "check-config", "--connect", **environ)
         assert ended.code == 3
         [line] = [each for each in ended.out.splitlines() if each.startswith("Redis: fails: ")]
-        assert said in line
+        assert words in line
         assert "REDIS_USERNAME" in line
         assert "h0rse" not in line
 
 
-async def test_migrate_check_tells_and_migrate_sql_prints_what_is_missing(tmp_path: Path) -> None:
+async def test_migrate_check_reports_and_migrate_sql_prints_what_is_missing(tmp_path: Path) -> None:
     async def migrate(*options: str) -> Ended:
         return await command(tmp_path, "migrate", *options, DB_TYPE="sqlite", DB_NAME="new.db")
 
@@ -524,7 +524,7 @@ async def test_status_of_an_idle_schedule(tmp_path: Path, private_redis: RedisSe
         command(tmp_path, "status", **at(target_of(private_redis))),
         command(tmp_path, "status", "--json", **at(target_of(private_redis))),
     )
-    assert (text.code, as_json.code) == (1, 1)  # no replica leads, and none took that up for two seconds
+    assert (text.code, as_json.code) == (1, 1)  # no replica leads
     rows = dict(re.split(r" {2,}|(?<=oldest due) ", line, maxsplit=1) for line in text.out.splitlines())
     assert rows.keys() == {"leader", "replicas", "due", "leased", "overdue", "oldest due", "queue", "failing"}
     assert rows["leader"] == "none"
@@ -535,7 +535,7 @@ async def test_status_of_an_idle_schedule(tmp_path: Path, private_redis: RedisSe
     assert [each["code"] for each in found["conditions"]] == ["no_leader"]
 
 
-async def test_status_tells_the_oldest_due_and_exits_1_where_it_is_too_old(
+async def test_status_prints_the_oldest_due_and_exits_1_if_it_is_too_old(
     tmp_path: Path, private_redis: RedisServer, server: Redis
 ) -> None:
     now_ms = time.time() * 1000
@@ -568,7 +568,7 @@ async def test_status_tells_the_oldest_due_and_exits_1_where_it_is_too_old(
     assert found["queue"]["pending"] == 2
 
 
-async def test_status_without_its_redis_is_one_clear_line(tmp_path: Path) -> None:
+async def test_status_without_redis_is_one_clear_line(tmp_path: Path) -> None:
     port = str(free_port())
     dying = {"INFO": info(redis_version="7.2.0", redis_mode="standalone"), "EVALSHA": None, "EVAL": None}
     async with (
@@ -593,7 +593,7 @@ async def test_status_without_its_redis_is_one_clear_line(tmp_path: Path) -> Non
     assert "REDIS_PASSWORD" in bare.err
 
 
-async def test_keys_of_another_kind_are_one_clear_line(
+async def test_keys_of_another_type_are_one_clear_line(
     tmp_path: Path, private_redis: RedisServer, server: Redis
 ) -> None:
     await server.set(KEYS.due, "somebody else's")
@@ -602,7 +602,9 @@ async def test_keys_of_another_kind_are_one_clear_line(
     assert re.search(rf"unready +redis_keys_unusable: .*{KEYS.due}.*WRONGTYPE", ended.out), ended.out
 
 
-async def test_a_reader_that_goes_away_is_no_error_to_tell(tmp_path: Path, private_redis: RedisServer) -> None:
+async def test_a_closed_pipe_on_stdout_is_reported_by_the_exit_code_only(
+    tmp_path: Path, private_redis: RedisServer
+) -> None:
     """As in `status | head -0`."""
     reading, writing = os.pipe()
     os.close(reading)

@@ -1,4 +1,4 @@
-"""What the Go producer accepts and refuses, and the values it then works with: we agree, but for the cases named."""
+"""The Go producer accepts and refuses the same environments, and reads the same values, except in the named cases."""
 
 import json
 from pathlib import Path
@@ -14,8 +14,8 @@ CASES = [json.loads(line) for line in GOLDEN.read_text(encoding="utf-8").splitli
 
 NO_NUMBER = "an integer that does not parse is refused, not replaced by the default: a typo must not pass silently"
 PORT_RANGE = "a port outside 1 to 65535 can never work"
-ANY_CASE = "DB_TYPE is taken in any case"
-BLANKS = "blanks around a value are not part of it, and a blank value is no value"
+ANY_CASE = "DB_TYPE is accepted in any case"
+BLANKS = "blanks around a value are removed, and a blank value counts as absent"
 
 REFUSED_HERE = {
     "REDIS_DB 'abc'": NO_NUMBER,
@@ -37,7 +37,7 @@ ACCEPTED_HERE = {
     "MODE 'prod '": BLANKS,
 }
 OTHER_VALUES_HERE = {"PRODUCER_CONCURRENCY ' 5'": ({"ProducerConcurrency": 5}, BLANKS)}
-"""Go warns that it is no number, and uses the default."""
+"""Go warns that it is not a number, and uses the default."""
 
 
 def load(case: dict[str, Any], directory: Path) -> Settings:
@@ -70,7 +70,7 @@ def values(settings: Settings) -> dict[str, Any]:
 
 
 def comparable(config: dict[str, Any]) -> dict[str, Any]:
-    """The Go values as ours: ports are numbers, two names are lower case, and sqlite reads no server's settings."""
+    """The Go values in the form of Settings: ports as numbers, two names in lower case, no server for sqlite."""
     config = {**config, "DBType": config["DBType"].lower(), "LogLevel": config["LogLevel"].lower()}
     if config["DBType"] == "sqlite":
         config |= dict.fromkeys(("DBHost", "DBPort", "DBUser", "DBPass"))
@@ -91,7 +91,7 @@ def test_agrees_with_the_go_producer(case: dict[str, Any], tmp_path: Path) -> No
             load(case, tmp_path)
         return
     settings = load(case, tmp_path)
-    if case["config"]:  # else Go refused it before it had any
+    if case["config"]:  # otherwise Go refused it before it had values
         other, _ = OTHER_VALUES_HERE.get(label, ({}, ""))
         assert values(settings) == comparable(case["config"]) | other
     settings.database_target()

@@ -1,4 +1,4 @@
-"""`make release-check`: what it compares, and that a source distribution of this tree passes."""
+"""`make release-check`: its comparisons, and a source distribution of this tree that passes them."""
 
 import re
 import runpy
@@ -48,11 +48,11 @@ def test_versions_that_differ(version: str, changelog: str, tags: list[str], pro
     assert found.startswith(problem)
 
 
-def test_this_trees_versions_agree() -> None:
+def test_versions_of_this_tree_agree() -> None:
     assert check["version_problems"](PROJECT["version"], (ROOT / "CHANGELOG.md").read_text(), []) == []
 
 
-def test_a_source_distribution_that_lacks_something_or_holds_more() -> None:
+def test_missing_and_additional_files_of_a_source_distribution() -> None:
     tracked = ["README.md", "migrations/a.sql", "peekaping_producer/cli/main.py", "tests/conftest.py"]
     files = ["n-1/PKG-INFO", "n-1/README.md", "n-1/migrations/a.sql", "n-1/.env"]
     assert check["sdist_problems"](files, tracked) == [
@@ -80,7 +80,7 @@ def test_the_source_distribution_of_this_tree(tmp_path: Path) -> None:
     assert check["paths_of_this_machine"](files, [ROOT, tmp_path, Path(sys.prefix)]) == []
 
 
-def test_the_package_says_whose_it_is_and_what_for() -> None:
+def test_the_metadata_of_the_package() -> None:
     assert PROJECT["authors"] == [{"name": "The peekaping-producer authors"}]
     assert PROJECT["keywords"] == sorted(PROJECT["keywords"])
     assert PROJECT["urls"].keys() == {"Peekaping"}

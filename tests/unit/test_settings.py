@@ -1,4 +1,4 @@
-"""Settings: where they come from, what is refused and in which words, and the targets they add up to."""
+"""Settings: their origins, their problems, and the tables of them."""
 
 import traceback
 from pathlib import Path
@@ -10,7 +10,7 @@ from peekaping_producer.settings import ALL, Settings, load_settings, table
 from tests.settings_loading import ENCODED, HARD, PARTS, load, problems
 from tests.zone_data import GOLDEN
 
-# Where a value comes from
+# Origins
 
 
 def test_defaults_are_the_documented_ones() -> None:
@@ -39,7 +39,7 @@ def test_the_process_environment_is_the_default_source(monkeypatch: pytest.Monke
     assert (target.host, target.port) == ("from-environment", 7000)
 
 
-def test_a_settings_object_made_by_hand_reads_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_made_by_hand_read_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_HOST", "from-environment")
     assert Settings().redis_host == "redis"
 
@@ -50,7 +50,7 @@ def test_unknown_names_in_dotenv_are_ignored_and_never_shown(tmp_path: Path) -> 
     assert problems({"redis"}, dotenv) == ["REDIS_PORT: expected a port (1-65535), got 'x'"]
 
 
-def test_dotenv_takes_passwords_as_they_are(tmp_path: Path) -> None:
+def test_dotenv_keeps_passwords_as_they_are(tmp_path: Path) -> None:
     dotenv = tmp_path / ".env"
     dotenv.write_bytes("\ufeffREDIS_PASSWORD=a$b #c=${HOME}\r\nTZ=Europe/Berlin\r\n".encode())
     settings = load({"redis", "producer"}, dotenv)
@@ -92,22 +92,22 @@ def test_every_secret_may_come_from_a_file_but_not_twice(tmp_path: Path, name: s
     assert problems(**environ, **{name: value}) == [f"{name}: expected {name} or {name}_FILE, got both"]
 
 
-def test_a_secret_file_that_is_not_there_is_named_once() -> None:
+def test_a_missing_secret_file_is_one_problem() -> None:
     environ = {name: text for name, text in PARTS.items() if name != "DB_PASS"}
     assert problems(**environ, DB_PASS_FILE="/nonexistent/pw") == [
         "DB_PASS_FILE: expected the path of a readable file, got '/nonexistent/pw' (No such file or directory)"
     ]
 
 
-def test_a_secret_file_of_a_url_that_is_not_there_is_named_once() -> None:
+def test_a_missing_secret_file_of_a_url_is_one_problem() -> None:
     [problem] = problems(DATABASE_URL_FILE="/nonexistent/url")
     assert problem.startswith("DATABASE_URL_FILE: expected the path of a readable file, got '/nonexistent/url'")
 
 
-# What is refused
+# Problems
 
 
-def test_all_bad_values_are_reported_at_once_in_our_words() -> None:
+def test_all_bad_values_are_reported_at_once() -> None:
     assert problems(
         **PARTS
         | {
@@ -157,7 +157,7 @@ def test_durations_that_are_refused(name: str, text: str) -> None:
     ("text", "seconds"),
     [("0.5", 0.5), ("500ms", 0.5), ("10s", 10), ("1m", 60), ("1m30s", 90), ("1h", 3600), ("1.5s", 1.5), (" 5\n", 5)],
 )
-def test_durations_are_seconds_or_as_go_writes_them(text: str, seconds: float) -> None:
+def test_durations_are_seconds_or_in_gos_form(text: str, seconds: float) -> None:
     assert load({"producer"}, SYNC_INTERVAL=text).sync_interval == seconds
 
 
@@ -213,7 +213,7 @@ def test_secrets_are_in_no_representation() -> None:
     assert settings.secrets == {"canary1", "canary2", "redis://:canary2@h"}
 
 
-def test_secrets_hold_a_url_password_as_written_and_decoded() -> None:
+def test_secrets_contain_a_url_password_as_written_and_decoded() -> None:
     assert {HARD, ENCODED} <= load({"redis"}, REDIS_URL=f"redis://:{ENCODED}@h").secrets
 
 
@@ -258,7 +258,7 @@ def test_metrics_addr_refused(text: str) -> None:
         *((f"{GOLDEN[0]}/Europe/Berlin", False), ("/none", True), ("__init__/x", True)),
     ],
 )
-def test_an_unknown_zone_is_taken_with_a_warning(tz: str, warned: bool) -> None:
+def test_an_unknown_zone_is_accepted_with_a_warning(tz: str, warned: bool) -> None:
     settings = load({"producer"}, TZ=tz)
     assert settings.tz == tz
     assert bool(settings.warnings) == warned
@@ -267,7 +267,7 @@ def test_an_unknown_zone_is_taken_with_a_warning(tz: str, warned: bool) -> None:
 # Tables
 
 
-def test_the_table_tells_value_and_origin(tmp_path: Path) -> None:
+def test_the_table_shows_value_and_origin(tmp_path: Path) -> None:
     dotenv = tmp_path / ".env"
     dotenv.write_text("DB_TYPE=sqlite\nDB_HOST=idle\n")
     settings = load(ALL, dotenv, DB_NAME="x.db", REDIS_PASSWORD="canary")
@@ -306,12 +306,12 @@ def test_the_table_tells_value_and_origin(tmp_path: Path) -> None:
         (PARTS, "REDIS_TLS", "false", "default"),
     ],
 )
-def test_the_table_tells_whether_tls_is_on(environ: dict[str, str], name: str, value: str, origin: str) -> None:
+def test_the_table_shows_whether_tls_is_on(environ: dict[str, str], name: str, value: str, origin: str) -> None:
     [row] = [each for each in table.rows(load(**environ)) if each.name == name]
     assert (row.value, row.origin) == (value, origin)
 
 
-def test_the_docs_hold_the_table_of_the_code() -> None:
+def test_the_docs_contain_the_table_of_the_code() -> None:
     page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
     assert table.renewed(page) == page, "run: python -m peekaping_producer.settings.table docs/settings.md"
     assert "`python -m peekaping_producer.settings.table docs/settings.md`" in page

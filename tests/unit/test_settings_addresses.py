@@ -1,4 +1,4 @@
-"""Hosts and ports, wherever they stand; IPv6 with and without brackets."""
+"""Hosts and ports in settings and URLs; IPv6 with and without brackets."""
 
 import pytest
 
@@ -65,7 +65,7 @@ def test_host_and_port(text: str, address: tuple[str, int]) -> None:
 @pytest.mark.parametrize(
     "text", [":1", *["h:x", "h:-1", "h:65536", "h:1:2", "[h]:1", "[::1", "::1]", "h/1", "::1:6379"]]
 )
-def test_no_address(text: str) -> None:
+def test_malformed_addresses(text: str) -> None:
     [problem] = problems({"redis"}, REDIS_SENTINELS=text, REDIS_SENTINEL_MASTER="m")
     assert problem.startswith("REDIS_SENTINELS: expected host:port,host:port")
 
@@ -74,7 +74,7 @@ def test_no_address(text: str) -> None:
     "text", ["a..b", "x" * 64, ".a", "a b", "a/b", "h:1", "[h]", "[::1]:1", "a,b", "a;b", "(a)", "a'"]
 )
 @pytest.mark.parametrize("name", ["DB_HOST", "REDIS_HOST"])
-def test_a_host_that_no_resolver_can_find_is_named_at_once(name: str, text: str) -> None:
+def test_an_impossible_host_is_one_problem(name: str, text: str) -> None:
     [problem] = problems(**PARTS | {name: text})
     assert problem.startswith(f"{name}: expected ")
     assert "host name or address" in problem
@@ -93,7 +93,7 @@ def test_hosts(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["DB_HOST", "REDIS_HOST"])
-def test_an_address_that_may_end_in_a_port_is_told(name: str) -> None:
+def test_an_address_that_may_end_in_a_port_draws_a_warning(name: str) -> None:
     [warning] = load(**PARTS | {name: "::1:5499"}).warnings
     port = name.replace("HOST", "PORT")
     assert warning.startswith(f"{name}: got '::1:5499', which is read as an address without a port")
@@ -102,6 +102,6 @@ def test_an_address_that_may_end_in_a_port_is_told(name: str) -> None:
         assert load(**PARTS | {name: plain}).warnings == ()
 
 
-def test_a_port_behind_an_address_that_cannot_be_part_of_it_is_explained() -> None:
+def test_a_port_that_cannot_be_part_of_the_address_is_explained() -> None:
     [problem] = problems({"redis"}, REDIS_HOST="::1:16379")
     assert problem.endswith("(the port is a setting of its own)")

@@ -1,4 +1,4 @@
-"""DB_USER, DB_PASS and DB_NAME as they are, and percent-decoded where the server refuses that."""
+"""The readings of DB_USER, DB_PASS and DB_NAME: as they are, and percent-decoded."""
 
 import pytest
 
@@ -41,7 +41,7 @@ def test_the_path_of_sqlite_is_offered_as_the_go_services_read_it(path: str, pat
 
 
 @pytest.mark.parametrize("password", ["pw\n", "pw\r\n", " pw", '"pw"', "'pw'", "\ufeffpw"])
-def test_what_stands_around_a_password_is_part_of_it_unless_that_is_refused(password: str) -> None:
+def test_a_password_is_tried_with_and_without_the_characters_around_it(password: str) -> None:
     assert [each[1] for each in logins(DB_PASS=password)] == [password, "pw"]
     assert load({"redis"}, REDIS_PASSWORD=password).redis_target().password == password
 

@@ -1,4 +1,4 @@
-"""A name that is set and was meant for a setting is told; what is for other programs is not."""
+"""Warnings about names that resemble a setting, and none about names of other programs."""
 
 from pathlib import Path
 
@@ -44,7 +44,7 @@ SECRET = "canary"
         ("LOGGING_LEVEL", "LOG_LEVEL"),
     ],
 )
-def test_a_near_miss_is_told(name: str, meant: str) -> None:
+def test_a_near_miss_draws_a_warning_with_the_right_name(name: str, meant: str) -> None:
     [warning] = load(**PARTS, **{name: SECRET}).warnings
     assert f"Did you mean {meant}?" in warning
     assert SECRET not in warning
@@ -61,7 +61,7 @@ def test_a_near_miss_is_told(name: str, meant: str) -> None:
         ("DB_USERNAME", "DB_USER"),
     ],
 )
-def test_the_names_of_other_programs_are_told_where_ours_is_missing(name: str, meant: str) -> None:
+def test_names_of_other_programs_draw_a_warning_while_the_setting_is_missing(name: str, meant: str) -> None:
     parts = {key: text for key, text in PARTS.items() if key != meant}
     settings, problems = inspect_settings(environ=parts | {name: SECRET}, env_files=[NOWHERE])
     assert [each for each in settings.warnings if f"{name}: " in each and f"Did you mean {meant}?" in each]
@@ -72,7 +72,7 @@ def test_the_names_of_other_programs_are_told_where_ours_is_missing(name: str, m
 
 
 @pytest.mark.parametrize("name", ["REDIS_TIMEOUT", "DB_SSLMODE", "DB_POOL_SIZE", "PRODUCER_COLOR"])
-def test_what_only_looks_like_a_setting_is_told(name: str) -> None:
+def test_an_unknown_name_with_a_prefix_of_settings_draws_a_warning(name: str) -> None:
     [warning] = load(**PARTS, **{name: SECRET}).warnings
     assert warning == f"{name}: not a setting, so it is not read."
 
@@ -97,19 +97,19 @@ def test_what_only_looks_like_a_setting_is_told(name: str) -> None:
         *["POSTGRES_USER", "PGPASSWORD", "DATABASE", "USER", "PORT"],
     ],
 )
-def test_what_is_for_others_is_not_told(name: str) -> None:
+def test_names_of_other_programs_draw_no_warning(name: str) -> None:
     assert load(**PARTS, **{name: SECRET}).warnings == ()
 
 
-def test_the_port_of_a_kubernetes_service_is_not_told() -> None:
+def test_the_port_of_a_kubernetes_service_draws_no_warning() -> None:
     assert load(**PARTS, PRODUCER_PORT="tcp://10.0.0.1:9464", PRODUCER_SERVICE_HOST="10.0.0.1").warnings == ()
 
 
-def test_a_command_tells_only_what_it_needs() -> None:
+def test_a_command_warns_only_of_its_own_settings() -> None:
     assert load({"redis"}, DB_POOL="1", DB_PASSWORD=SECRET, PRODUCER_X="1").warnings == ()
 
 
-def test_names_in_dotenv_too(tmp_path: Path) -> None:
+def test_names_in_dotenv_draw_warnings_too(tmp_path: Path) -> None:
     dotenv = tmp_path / ".env"
     dotenv.write_text("export REDIS_HOST=cache\nREDIS_P\x1bASSWORD=x\n")
     first, second = load_settings({"redis"}, environ={}, env_files=[dotenv]).warnings
@@ -117,7 +117,7 @@ def test_names_in_dotenv_too(tmp_path: Path) -> None:
     assert second == "export REDIS_HOST: not a setting, so it is not read. Did you mean REDIS_HOST?"
 
 
-def test_a_part_that_a_url_overrules_is_told() -> None:
+def test_a_part_with_another_value_than_the_url_draws_a_warning() -> None:
     url = "redis://cache/2"
     assert load({"redis"}, REDIS_URL=url, REDIS_DB="2", REDIS_HOST="cache", REDIS_PORT="tcp://1.2.3.4:1").warnings == ()
     [warning] = load({"redis"}, REDIS_URL=url, REDIS_PASSWORD=SECRET).warnings
@@ -125,7 +125,7 @@ def test_a_part_that_a_url_overrules_is_told() -> None:
     assert SECRET not in warning
 
 
-def test_debug_in_production_is_told() -> None:
+def test_debug_in_production_draws_a_warning() -> None:
     assert "LOG_LEVEL=info" in load(**PARTS, MODE="prod").warnings[0]
     assert load(**PARTS, MODE="prod", LOG_LEVEL="info").warnings == load(**PARTS, MODE="dev").warnings == ()
     assert load({"redis"}, MODE="prod").warnings == ()

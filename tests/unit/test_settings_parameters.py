@@ -1,4 +1,4 @@
-"""The strings of hosted providers work as they are copied; what cannot work is named without showing a secret."""
+"""URLs of hosted providers work unchanged; problems with a URL show no secret."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.settings_loading import load, problems
 
 def database(url: str, **environ: str) -> DatabaseTarget:
     target = load({"database"}, DATABASE_URL=url, **environ).database_target()
-    store_for(target, connections=1)  # refuses what it does not know
+    store_for(target, connections=1)  # raises for unsupported parameters
     return target
 
 
@@ -37,14 +37,14 @@ def database(url: str, **environ: str) -> DatabaseTarget:
         ("mongodb://u:p@h/n?tls=true&tlsAllowInvalidCertificates=false&authSource=admin&readConcernLevel=local", 27017),
     ],
 )
-def test_the_strings_of_hosted_providers(url: str, port: int | None) -> None:
+def test_urls_of_hosted_providers(url: str, port: int | None) -> None:
     target = database(url)
     assert (target.name, target.port, target.tls) == ("n", port, Tls())
 
 
 @pytest.mark.parametrize("end", ["", "/", "?retryWrites=true&w=majority", "/?retryWrites=true"])
 @pytest.mark.parametrize("start", ["mongodb://u:p@h", "mongodb+srv://u:p@h", "postgres://u:p@h", "mysql://u:p@h"])
-def test_a_url_without_a_name_takes_db_name(start: str, end: str) -> None:
+def test_a_url_without_a_name_uses_db_name(start: str, end: str) -> None:
     end = end if start.startswith("mongodb") else end.partition("?")[0]
     assert database(start + end, DB_NAME="peekaping", DB_PORT="ignored").name == "peekaping"
     [problem] = problems({"database"}, DATABASE_URL=start + end)
@@ -57,7 +57,7 @@ def test_the_name_in_a_url_wins() -> None:
     assert settings.origin("DB_NAME") == "not read"
 
 
-def test_db_name_goes_with_a_url_from_a_file(tmp_path: Path) -> None:
+def test_db_name_is_used_with_a_url_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "url"
     path.write_text("mongodb+srv://u:p@h/?w=majority\n")
     settings = load({"database"}, DATABASE_URL_FILE=str(path), DB_NAME="peekaping")
@@ -111,7 +111,7 @@ def test_files_of_certificates_in_a_url(url: str, parts: str, tmp_path: Path) ->
         ("REDIS", "rediss://u:canary@h?ssl_cert_reqs=none"),
     ],
 )
-def test_a_url_alone_cannot_switch_verification_off(name: str, url: str) -> None:
+def test_a_url_alone_cannot_disable_verification(name: str, url: str) -> None:
     setting = "DATABASE_URL" if name == "DB" else "REDIS_URL"
     need = "database" if name == "DB" else "redis"
     [problem] = problems({need}, **{setting: url})
@@ -148,7 +148,7 @@ def test_a_url_alone_cannot_switch_verification_off(name: str, url: str) -> None
         ("mongodb://u:27?canary@h/n", "expected name=value after a question mark, got ***"),
     ],
 )
-def test_what_cannot_work_is_named_without_a_secret(url: str, problem_text: str) -> None:
+def test_a_problem_with_a_url_shows_no_secret(url: str, problem_text: str) -> None:
     [problem] = problems({"database"}, DATABASE_URL=url, DB_NAME="n")
     assert problem.startswith(f"DATABASE_URL: {problem_text}")
     assert "canary" not in problem
@@ -159,12 +159,12 @@ def test_an_unknown_parameter_of_redis_is_named() -> None:
     assert problem == "REDIS_URL: unsupported parameter username; remove it"
 
 
-def test_several_hosts_of_redis_are_named_as_the_cause() -> None:
+def test_several_hosts_of_redis_are_refused_with_the_form_for_sentinels() -> None:
     [problem] = problems({"redis"}, REDIS_URL="redis://:canary@h1:6379,h2:6379/0")
     assert problem.startswith("REDIS_URL: expected one host, got ***; for sentinels use ")
     assert "canary" not in problem
 
 
-def test_a_password_that_was_never_filled_in_is_a_warning() -> None:
+def test_a_placeholder_as_password_draws_a_warning() -> None:
     [warning] = load({"database"}, DATABASE_URL="mongodb+srv://u:<db_password>@cluster.example/n").warnings
     assert warning.startswith("DATABASE_URL: the password is in < and >")

@@ -1,4 +1,4 @@
-"""Redis behind Sentinel in the settings: as a URL, in parts, and what contradicts itself."""
+"""Redis behind Sentinel in the settings: as a URL, in parts, and contradictions."""
 
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def test_the_parts_win_over_host_and_port(tmp_path: Path) -> None:
     assert CANARY in settings.secrets
 
 
-def test_the_url_wins_over_the_parts_but_for_the_sentinels_password() -> None:
+def test_the_url_wins_over_the_parts_except_the_sentinels_password() -> None:
     target = redis(
         REDIS_URL="redis+sentinel://h1,h2:7000/m",
         REDIS_SENTINELS="@",
@@ -78,7 +78,7 @@ def test_no_secret_is_shown() -> None:
     assert repr(Sentinels(addresses=TWO, master="m", password=CANARY)) == "h1:26379,h2:7000"
 
 
-def test_check_config_shows_who_is_asked() -> None:
+def test_the_table_shows_the_sentinels() -> None:
     settings = load({"redis"}, REDIS_SENTINELS="h1,h2:7000", REDIS_SENTINEL_MASTER="m")
     shown = {row.name: row.value for row in table.rows(settings)}
     assert (shown["REDIS_SENTINELS"], shown["REDIS_SENTINEL_MASTER"]) == ("h1,h2:7000", "m")
@@ -151,7 +151,7 @@ def test_a_url_that_cannot_be_used(url: str) -> None:
         ),
     ],
 )
-def test_what_contradicts_itself_is_one_problem(environ: dict[str, str], problem: str) -> None:
+def test_a_contradiction_is_one_problem(environ: dict[str, str], problem: str) -> None:
     [found] = problems({"redis"}, **environ)
     assert found.startswith(problem)
     assert CANARY not in found

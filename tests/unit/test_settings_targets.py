@@ -1,4 +1,4 @@
-"""The servers that settings add up to: parts, URLs and TLS."""
+"""The targets of settings: parts, URLs and TLS."""
 
 from pathlib import Path
 
@@ -17,11 +17,11 @@ def redis(**environ: str) -> RedisTarget:
 
 
 def fields(target: DatabaseTarget | RedisTarget) -> dict[str, object]:
-    """A target's own text hides what is compared here."""
+    """All fields, since the text of a target hides some."""
     return {name: getattr(target, name) for name in target.__struct_fields__}
 
 
-def test_parts_take_any_password() -> None:
+def test_parts_accept_any_password() -> None:
     assert database(**PARTS | {"DB_PASS": HARD}).password == HARD
     assert redis(REDIS_PASSWORD=HARD).password == HARD
 
@@ -36,7 +36,7 @@ def test_parts_take_any_password() -> None:
         ("MONGODB", "mongo"),
     ],
 )
-def test_db_type_names_the_dialect(db_type: str, dialect: str) -> None:
+def test_db_type_is_the_dialect_in_any_case(db_type: str, dialect: str) -> None:
     assert database(**PARTS | {"DB_TYPE": db_type}).dialect == dialect
 
 
@@ -91,14 +91,14 @@ def test_database_url(url: str, expected: DatabaseTarget) -> None:
     assert fields(database(DATABASE_URL=url, DB_HOST="ignored", DB_PORT="ignored")) == fields(expected)
 
 
-def test_mongo_takes_user_and_password_of_the_parts_as_the_go_services_do() -> None:
+def test_mongo_decodes_user_and_password_of_the_parts_as_the_go_services_do() -> None:
     target = database(**PARTS | {"DB_TYPE": "mongo", "DB_USER": "a%40b", "DB_PASS": "100%25%", "DB_HOST": "h1:1,h2"})
     assert (target.user, target.password, target.host) == ("a@b", "100%%", "h1:1,h2")
     assert database(**PARTS | {"DB_PASS": "a%40b"}).password == "a%40b"
 
 
 @pytest.mark.parametrize("hosts", ["h1,", ",h2", "h1,h2:x", "h1:x,h2", "h1:27017,h2:99999", "h1,h2,"])
-def test_seeds_that_are_none_are_refused_without_showing_them(hosts: str) -> None:
+def test_malformed_seeds_are_refused_without_showing_them(hosts: str) -> None:
     (problem,) = problems({"database"}, DATABASE_URL=f"mongodb://u:s3cret@{hosts}/n")
     assert problem.startswith("DATABASE_URL: expected postgres://")
 
@@ -112,12 +112,12 @@ def test_a_sqlite_url_without_three_slashes_is_refused(url: str) -> None:
     ]
 
 
-def test_a_parameter_that_stands_twice_is_refused() -> None:
+def test_a_repeated_parameter_is_refused() -> None:
     (problem,) = problems({"database"}, DATABASE_URL="mongodb://h/n?readPreferenceTags=dc:a&readPreferenceTags=dc:b")
     assert problem == "DATABASE_URL: expected each parameter once, got ***"
 
 
-def test_db_type_may_agree_with_the_url_and_not_contradict_it() -> None:
+def test_db_type_must_not_contradict_the_url() -> None:
     assert database(DATABASE_URL="mysql://u@h/n", DB_TYPE="MySQL").dialect == "mysql"
     assert database(DATABASE_URL="mongodb://h/n", DB_TYPE="mongo").dialect == "mongo"
     assert problems({"database"}, DATABASE_URL="mysql://u@h/n", DB_TYPE="postgres") == [
@@ -186,7 +186,7 @@ def test_tls_contradictions(environ: dict[str, str], problem: str) -> None:
     assert found.startswith(problem)
 
 
-def test_a_bad_tls_value_brings_no_problem_that_only_follows_from_it() -> None:
+def test_a_bad_tls_value_is_one_problem() -> None:
     environ = {"REDIS_TLS": "true", "REDIS_TLS_CERT_FILE": "/nonexistent", "REDIS_TLS_KEY_FILE": __file__}
     [problem] = problems({"redis"}, **environ)
     assert problem.startswith("REDIS_TLS_CERT_FILE: expected the path of a readable file, got '/nonexistent'")
@@ -207,19 +207,19 @@ def test_a_bad_tls_value_brings_no_problem_that_only_follows_from_it() -> None:
         ("mongodb+srv://h/n?tls=false", None),
     ],
 )
-def test_a_url_asks_for_tls_in_its_databases_own_words(url: str, tls: Tls | None) -> None:
+def test_a_url_requests_tls_in_the_terms_of_its_database(url: str, tls: Tls | None) -> None:
     target = database(DATABASE_URL=url)
     assert target.tls == tls
     assert target.params == {}
 
 
-def test_db_tls_verify_false_is_warned_of() -> None:
+def test_db_tls_verify_false_draws_a_warning() -> None:
     settings = load({"database"}, DATABASE_URL="postgres://u@h/n?sslmode=require", DB_TLS_VERIFY="false")
     assert settings.database_target().tls == Tls(verify=False)
     assert [each.partition(":")[0] for each in settings.warnings] == ["DB_TLS_VERIFY"]
 
 
-def test_what_was_given_goes_on_to_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_given_settings_are_passed_to_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "ca.pem").touch()
     monkeypatch.chdir(tmp_path)
     given = {"REDIS_URL": f"redis+sentinel://u:{ENCODED}@h1,h2:7000/m", "REDIS_SENTINEL_PASSWORD": HARD}

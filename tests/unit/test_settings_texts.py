@@ -1,4 +1,4 @@
-"""What editors, shells, Docker and Kubernetes leave around a value, and what no value can hold."""
+"""Characters that editors, shells, Docker and Kubernetes leave around a value, and those that none can contain."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ CANARY = "canary"
 
 
 @pytest.mark.parametrize("around", AROUND)
-def test_what_stands_around_a_value_is_not_part_of_it(around: str, tmp_path: Path) -> None:
+def test_characters_around_a_value_are_removed(around: str, tmp_path: Path) -> None:
     secret = tmp_path / "url"
     secret.write_text(around.format("redis://cache/2"))
     given = PARTS | {"METRICS_ADDR": "h:1", "TZ": "UTC", "REDIS_USERNAME": "r", "LEASE_TTL": "5s", "DB_TLS": "true"}
@@ -26,7 +26,7 @@ def test_what_stands_around_a_value_is_not_part_of_it(around: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("around", AROUND)
-def test_a_dotenv_value_too(around: str, tmp_path: Path) -> None:
+def test_characters_around_a_value_in_dotenv_are_removed(around: str, tmp_path: Path) -> None:
     dotenv = tmp_path / ".env"
     dotenv.write_text(f"REDIS_HOST={around.format('cache')}\n")
     assert load({"redis"}, dotenv).redis_target().host == "cache"
@@ -34,11 +34,11 @@ def test_a_dotenv_value_too(around: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["DB_HOST", "DB_NAME", "DB_USER", "DB_PORT", "DB_TYPE"])
 @pytest.mark.parametrize("text", [" ", "\n", '""', "''", '" "', "\ufeff"])
-def test_a_blank_value_is_no_value(name: str, text: str) -> None:
+def test_a_blank_value_counts_as_absent(name: str, text: str) -> None:
     assert [each.partition(":")[0] for each in problems(**PARTS | {name: text})][:1] == [name]
 
 
-def test_a_blank_value_gives_way_to_dotenv(tmp_path: Path) -> None:
+def test_dotenv_wins_over_a_blank_value(tmp_path: Path) -> None:
     dotenv = tmp_path / ".env"
     dotenv.write_text("REDIS_HOST=cache\n")
     assert load({"redis"}, dotenv, REDIS_HOST='""').redis_host == "cache"
@@ -48,7 +48,7 @@ def test_a_blank_value_gives_way_to_dotenv(tmp_path: Path) -> None:
     "name", ["DB_HOST", "DB_NAME", "DB_USER", "REDIS_HOST", "REDIS_USERNAME", "TZ", "SERVICE_NAME"]
 )
 @pytest.mark.parametrize("text", ["a\nb", "a\x1b[31mb", "a\u202eb", "a\ufeffb", "a\udcffb", "a\tb"])
-def test_a_character_that_nobody_sees_is_named_and_never_printed(name: str, text: str) -> None:
+def test_an_invisible_character_is_refused_and_never_printed(name: str, text: str) -> None:
     [problem] = problems(**PARTS | {name: text})
     assert problem.startswith(f"{name}: expected ")
     assert problem.endswith(f", got {text!r} (with a character that is not visible or cannot be sent)")
@@ -56,21 +56,21 @@ def test_a_character_that_nobody_sees_is_named_and_never_printed(name: str, text
 
 
 @pytest.mark.parametrize("url", ["redis://ca\nche", "redis://cache\x1b/1", "redis://us%0Aer:canary@h", "redis://h\x7f"])
-def test_a_url_with_such_a_character_is_refused(url: str) -> None:
+def test_a_url_with_an_invisible_character_is_refused(url: str) -> None:
     [problem] = problems({"redis"}, REDIS_URL=url)
     assert problem.startswith("REDIS_URL: expected ")
     assert problem.isprintable()
 
 
 @pytest.mark.parametrize("text", ["a\0b", "a\udcffb"])
-def test_a_password_that_no_protocol_can_carry_is_named(text: str) -> None:
+def test_a_password_that_no_protocol_can_transmit_is_refused(text: str) -> None:
     [problem] = problems(**PARTS | {"DB_PASS": text})
     assert problem.startswith("DB_PASS: expected any text, got ***")
 
 
 @pytest.mark.parametrize("text", ["pw\n", " pw", '"pw"', "'pw'", "\ufeffpw"])
 @pytest.mark.parametrize("name", ["DB_PASS", "REDIS_PASSWORD"])
-def test_what_stands_around_a_password_is_a_warning(name: str, text: str) -> None:
+def test_characters_around_a_password_draw_a_warning(name: str, text: str) -> None:
     [warning] = load(**PARTS | {name: text}).warnings
     assert warning.startswith(f"{name}: ")
     assert "pw" not in warning
@@ -78,18 +78,18 @@ def test_what_stands_around_a_password_is_a_warning(name: str, text: str) -> Non
 
 
 @pytest.mark.parametrize("text", ['""', "''"])
-def test_a_password_of_two_quotes_is_none(text: str) -> None:
+def test_a_password_of_two_quotes_counts_as_absent(text: str) -> None:
     assert load({"redis"}, REDIS_PASSWORD=text).redis_target().password is None
 
 
 @pytest.mark.parametrize("content", [b"\xef\xbb\xbfpw\n", b"pw\r\n", b"pw"])
-def test_a_byte_order_mark_in_a_secret_file_is_not_part_of_the_secret(content: bytes, tmp_path: Path) -> None:
+def test_a_byte_order_mark_in_a_secret_file_is_removed(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_bytes(content)
     assert load({"redis"}, REDIS_PASSWORD_FILE=f"'{path}'\n").redis_target().password == "pw"
 
 
-def test_a_file_in_utf16_is_named_as_that(tmp_path: Path) -> None:
+def test_a_secret_file_in_utf16_is_refused_with_a_remedy(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_text("pw", encoding="utf-16")
     [problem] = problems({"redis"}, REDIS_PASSWORD_FILE=str(path))
@@ -98,7 +98,9 @@ def test_a_file_in_utf16_is_named_as_that(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b"\xff\xfe"])
 @pytest.mark.parametrize("name", ["DB_TLS_CA_FILE", "REDIS_TLS_CERT_FILE", "REDIS_TLS_KEY_FILE"])
-def test_a_certificate_file_with_a_byte_order_mark_is_named_as_that(name: str, mark: bytes, tmp_path: Path) -> None:
+def test_a_certificate_file_with_a_byte_order_mark_is_refused_with_a_remedy(
+    name: str, mark: bytes, tmp_path: Path
+) -> None:
     path = tmp_path / "ca.pem"
     path.write_bytes(mark + b"-----BEGIN CERTIFICATE-----\n")
     [problem] = problems(**PARTS, DB_TLS="true", REDIS_TLS="true", **{name: str(path)})
@@ -118,5 +120,5 @@ def test_the_user_of_redis_is_a_setting() -> None:
     assert settings.redis_target().username == "url-user"
 
 
-def test_no_row_of_the_table_paints_on_the_terminal() -> None:
+def test_all_rows_of_the_table_are_printable() -> None:
     assert all(row.value.isprintable() for row in table.rows(load(ALL, **PARTS | {"DB_NAME": "a b"})))

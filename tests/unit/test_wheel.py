@@ -1,4 +1,4 @@
-"""The wheel, built and installed where there is no checkout: nothing that it needs at run time is left behind."""
+"""The wheel, built and installed outside the checkout, contains all files that it needs at run time."""
 
 import os
 import sqlite3
@@ -25,7 +25,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bin directory of a virtual environment with the wheel in it; the dependencies are this environment's own."""
+    """The bin directory of a virtual environment with the wheel; its dependencies are those of this environment."""
     home = tmp_path_factory.mktemp("elsewhere")
     venv.create(home, symlinks=True, with_pip=False)
     uv = Path(sys.executable).parent / "uv"
@@ -41,14 +41,14 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         wheel,
         cwd=home,
     )
-    # A path in a .pth file comes after the wheel, and .pth files in it, which name the checkout, do not count.
+    # The path in a .pth file comes after the wheel, and .pth files in that path (of the checkout) are not read.
     (site_packages,) = home.glob("lib/python*/site-packages")
     (site_packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return home / "bin"
 
 
 def run(*argv: str | Path, cwd: Path, **settings: str) -> str:
-    """What the program printed; of this process's environment it has only PATH."""
+    """The output of a program that gets only PATH of this environment."""
     environment = {"PATH": os.environ["PATH"], **settings}
     done = subprocess.run(argv, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -56,13 +56,13 @@ def run(*argv: str | Path, cwd: Path, **settings: str) -> str:
 
 
 def data_files(*suffixes: str) -> set[str]:
-    """Where the files of the tree with these suffixes belong in the wheel."""
+    """The paths in the wheel of the tree's files with these suffixes."""
     migrations = {f"{PACKAGE}/{path.relative_to(ROOT)}" for path in (ROOT / "migrations").rglob("*.*")}
     others = {str(path.relative_to(ROOT)) for path in (ROOT / PACKAGE).rglob("*") if path.suffix in suffixes}
     return migrations | others
 
 
-def test_the_wheel_holds_every_migration_and_script(wheel: Path) -> None:
+def test_the_wheel_contains_every_migration_and_script(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     expected = data_files(".lua", ".py", ".typed")
     kinds = {Path(name).suffix for name in expected}
