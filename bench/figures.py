@@ -14,7 +14,7 @@ class Figure(msgspec.Struct, frozen=True):
     name: str
     unit: str
     rounds: list[float]
-    """Empty where it was not measured; `note` says why."""
+    """Empty where it was not measured; `note` gives the reason."""
     better: Literal["higher", "lower"] = "lower"
     must: float | None = None
     aim: float | None = None

@@ -8,7 +8,7 @@ _HEAD = ("what", "median", "rounds", "must", "aim", "")
 
 
 def table(figures: Sequence[Figure]) -> str:
-    """A line each; the last column says whether must and aim are reached."""
+    """A line each; the last column shows whether must and aim are reached."""
     return aligned([_HEAD, *(_row(each) for each in figures)])
 
 
@@ -35,8 +35,8 @@ def _row(figure: Figure) -> tuple[str, ...]:
         return (figure.name, "not measured", "", number(figure.must), number(figure.aim), figure.note)
     rounds = " · ".join(number(each) for each in figure.rounds)
     median = f"{number(figure.value)} {figure.unit}"
-    said = "; ".join(each for each in (_reached(figure), figure.note) if each)
-    return (figure.name, median, rounds, number(figure.must), number(figure.aim), said)
+    notes = "; ".join(each for each in (_reached(figure), figure.note) if each)
+    return (figure.name, median, rounds, number(figure.must), number(figure.aim), notes)
 
 
 def _reached(figure: Figure) -> str:

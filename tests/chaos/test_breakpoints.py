@@ -117,7 +117,7 @@ async def test_a_breakpoint_with_a_hit_cannot_be_disarmed_and_its_first_verdict_
     await claim
 
 
-async def test_what_is_held_ends_with_its_connection(wire: Wire) -> None:
+async def test_a_held_step_ends_with_its_connection(wire: Wire) -> None:
     await wire.due("a")
     point = wire.proxy.break_at("claim", "asked")
     claim = await wire.claiming()
@@ -129,7 +129,7 @@ async def test_what_is_held_ends_with_its_connection(wire: Wire) -> None:
     assert await wire.claimed() == 0
 
 
-def test_a_script_that_nobody_runs_is_refused() -> None:
+def test_an_unknown_script_is_refused() -> None:
     with pytest.raises(ValueError, match="got script 'clam', expected one of campaign, claim"):
         StepProxy(1).break_at("clam", "asked")
 

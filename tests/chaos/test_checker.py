@@ -48,7 +48,7 @@ def test_a_tick_taken_twice_is_doubled() -> None:
     assert result.summary() == "34 tasks taken, 0 lost, 1 doubled, 0 extra; 1 violations"
 
 
-def test_what_breaks_long_after_a_fault_is_not_laid_to_it() -> None:
+def test_a_violation_long_after_a_fault_is_not_attributed_to_it() -> None:
     assert [each.fault for each in judged(run_with(*fault(99, 101), taken(133), taken(253))).violations] == [
         "storm",
         "between faults",
@@ -143,7 +143,7 @@ def test_a_member_that_does_not_run_is_a_zombie() -> None:
     assert broken(run_with(look(101, entered=["stranger"]))) == [("I4", "zombie", "stranger", None)]
 
 
-def test_zombies_stay_while_nobody_can_remove_them() -> None:
+def test_zombies_stay_while_no_replica_can_remove_them() -> None:
     stops, rest = Row(at=101, monitors=[FAST], interval=0, runs=False), between(101, 400, FAST)
     away = [*fault(100, 180), *overdue(100, 180)]
     skips: Skips = lambda monitor, at: rest(monitor, at) or 120 <= at < 180  # noqa: E731
@@ -181,7 +181,7 @@ def test_a_replica_stops_in_time_and_when_asked(signal: str, exit_: int, took_s:
     assert broken(run_with(*fault(99, 101), line)) == ([("I6", kind, None, None)] if kind else [])
 
 
-def test_nothing_is_asked_once_the_replicas_are_stopped_for_good() -> None:
+def test_nothing_is_expected_after_the_final_stop_of_the_replicas() -> None:
     stop = Stopped(at=205, producer="a", signal="SIGTERM", exit=0, took_s=1, grace_s=20)
     assert broken(run_with(stop, skips=between(200, UNTIL_S))) == []
     assert broken(run_with(stop, *fault(204, 206), skips=between(200, UNTIL_S, FAST))) == lost(200)
@@ -234,14 +234,14 @@ def test_a_missing_monitor_is_not_recovered() -> None:
     assert judged(run_with(edited, *gone)).verdicts["storm"].recovery_s == 0.0
 
 
-def test_a_new_world_knows_nothing_of_the_old() -> None:
+def test_a_new_world_forgets_the_old_one() -> None:
     first = run_with(led(100, "1"), led(101, "2"), *fault(150, 151))
     second = [msgspec.structs.replace(line, at=line.at + UNTIL_S) for line in run_with(led(100, "1"))]
     assert broken([*first[:-1], World(at=UNTIL_S, name="next"), *second]) == []
     assert len(broken([*first[:-1], *second])) > 1
 
 
-def test_a_history_that_is_broken_off_says_so() -> None:
+def test_an_incomplete_history_is_a_violation() -> None:
     assert broken(run_with()[:-1]) == [("I1", "cut off", None, None)]
     assert broken([]) == [("I1", "cut off", None, None)]
     begun, _ = fault(99.7, 101)
@@ -249,7 +249,7 @@ def test_a_history_that_is_broken_off_says_so() -> None:
 
 
 @pytest.mark.parametrize(("lines", "code"), [(run_with(), 0), (run_with(taken(103)), 1), (None, 2)])
-def test_the_command_says_by_its_exit_code_what_it_found(
+def test_the_exit_code_of_the_command_reports_the_result(
     lines: list[AnyLine] | None,
     code: int,
     tmp_path: Path,
@@ -265,9 +265,9 @@ def test_the_command_says_by_its_exit_code_what_it_found(
         path.write_text('{"kind":"ended"')
     monkeypatch.setattr("sys.argv", ["checker", str(path), "--lease-ttl", "10", "--sync", "5"])
     assert checker.main() == code
-    told = capsys.readouterr()
-    assert ("I2 doubled, monitor fast" in told.out) is (code == 1)
-    assert ("history.jsonl, line 1: " in told.err) is (code == 2)
+    output = capsys.readouterr()
+    assert ("I2 doubled, monitor fast" in output.out) is (code == 1)
+    assert ("history.jsonl, line 1: " in output.err) is (code == 2)
 
 
 def test_a_long_history_is_judged_fast() -> None:

@@ -20,15 +20,15 @@ REPLIES = [
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 11, 1000])
 def test_pieces_of_any_size(size: int) -> None:
-    splitter, said, split = ReplySplitter(), b"".join(REPLIES), []
-    for at in range(0, len(said), size):
-        splitter.feed(said[at : at + size])
+    splitter, sent, split = ReplySplitter(), b"".join(REPLIES), []
+    for at in range(0, len(sent), size):
+        splitter.feed(sent[at : at + size])
         while (reply := splitter.next()) is not None:
             split.append(reply)
     assert split == REPLIES
 
 
-def test_a_reply_is_there_with_its_last_byte_and_not_earlier() -> None:
+def test_a_reply_is_complete_with_its_last_byte() -> None:
     for reply in REPLIES:
         splitter = ReplySplitter()
         splitter.feed(reply[:-1])
@@ -37,7 +37,7 @@ def test_a_reply_is_there_with_its_last_byte_and_not_earlier() -> None:
         assert splitter.next() == reply
 
 
-def test_the_rest_is_what_came_of_a_reply_that_is_not_whole() -> None:
+def test_the_rest_is_the_part_of_an_incomplete_reply() -> None:
     splitter = ReplySplitter()
     splitter.feed(b":1\r\n*2\r\n:1\r\n")
     assert splitter.next() == b":1\r\n"
@@ -47,7 +47,7 @@ def test_the_rest_is_what_came_of_a_reply_that_is_not_whole() -> None:
     assert splitter.next() == b":2\r\n"
 
 
-def test_what_is_no_reply_is_refused() -> None:
+def test_a_malformed_reply_is_refused() -> None:
     splitter = ReplySplitter()
     splitter.feed(b"HTTP/1.1 200 OK\r\n")
     with pytest.raises(ValueError, match="HTTP"):

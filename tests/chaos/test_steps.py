@@ -29,7 +29,7 @@ def test_every_script_of_a_producer_is_known() -> None:
     ]
 
 
-async def test_a_claim_tells_its_token_and_when_each_monitor_was_due(wire: Wire) -> None:
+async def test_a_claim_records_its_token_and_the_due_time_of_each_monitor(wire: Wire) -> None:
     await wire.redis.zadd(KEYS.due, {"a": 1000, "b": 2000.5, b"\xff": -7})
     claim = await wire.schedule.claim(10)
     due = {"\\xff": 0.0, "a": 1000.0, "b": 2000.5}
@@ -42,7 +42,7 @@ async def test_a_claim_of_nothing_makes_no_line(wire: Wire) -> None:
     assert lines(wire) == []
 
 
-async def test_a_hand_off_tells_what_became_of_each_monitor(wire: Wire) -> None:
+async def test_a_hand_off_records_the_outcome_of_each_monitor(wire: Wire) -> None:
     await wire.due("fresh", "stuck", "taken")
     await wire.redis.set(task_key("stuck"), "no hash")
     claim = await wire.schedule.claim(10)
@@ -53,7 +53,7 @@ async def test_a_hand_off_tells_what_became_of_each_monitor(wire: Wire) -> None:
     assert lines(wire)[1:] == [{"kind": "handed", "producer": "a", "token": claim.token, "outcomes": outcomes}]
 
 
-async def test_each_write_of_a_leader_tells_its_term_and_whether_it_was_accepted(wire: Wire) -> None:
+async def test_each_write_of_a_leader_records_its_term_and_whether_it_was_accepted(wire: Wire) -> None:
     assert (await wire.schedule.campaign("", "t2", 30)).result is Campaign.WON
     plans = {"a": Plan("a", 60)}
     members_seen = [Member("a", "5000000000001")]

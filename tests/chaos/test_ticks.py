@@ -72,7 +72,7 @@ def test_ticks_missed_while_a_fault_makes_hand_offs_wait_are_not_lost() -> None:
     assert broken(run_with(*outage, skips=between(100, 121, FAST))) == []
 
 
-def test_a_tick_missed_in_a_fault_that_nobody_noticed_is_lost() -> None:
+def test_a_tick_missed_in_a_fault_without_trouble_is_lost() -> None:
     result = judged(run_with(*fault(195, 225), skips=between(200, 201)))
     assert broken(run_with(*fault(195, 225), skips=between(200, 201))) == lost(200)
     assert (result.verdicts["storm"].times, result.verdicts["storm"].lost) == (1, 1)
@@ -103,7 +103,7 @@ def test_a_long_tick_is_lost_where_it_had_time_after_the_fault() -> None:
     assert broken(run_with(*outage, taken(210, SLOW, 60), skips=between(180, 210))) == []
 
 
-def test_nobody_could_look_while_redis_was_away() -> None:
+def test_no_look_while_redis_was_away_excuses() -> None:
     def away(*faults: AnyLine) -> list[AnyLine]:
         lines = run_with(*faults, skips=between(100, 121, FAST))
         return [each for each in lines if not (isinstance(each, Looked) and 100 < each.at < 126)]
@@ -112,7 +112,7 @@ def test_nobody_could_look_while_redis_was_away() -> None:
     assert broken(away()) == lost(100)
 
 
-def test_nobody_led() -> None:
+def test_a_time_without_a_leader_excuses() -> None:
     leaderless = [look(100 + n * EVERY_S, leader=None) for n in range(50)]
     assert broken(run_with(*fault(99, 124), *leaderless, taken(125), skips=between(100, 121, FAST))) == []
     assert broken(run_with(*leaderless, taken(125), skips=between(100, 121, FAST))) == lost(100)
@@ -156,13 +156,13 @@ def test_an_earlier_task_in_the_way_excuses_for_as_long_as_asynq_needs() -> None
     assert [each[:3] for each in broken(stuck(260))] == [("I1", "lost", FAST)]
 
 
-def test_who_was_absent_because_of_a_fault_missed_its_ticks_for_it() -> None:
+def test_the_ticks_of_a_monitor_absent_by_a_fault_are_excused() -> None:
     gone = [look(100.5, left=[FAST]), look(128.5, entered=[FAST]), taken(128.6)]
     assert broken(run_with(*fault(100, 101), *gone, skips=between(101, 121, FAST))) == []
     assert broken(run_with(*gone, skips=between(101, 121, FAST))) == lost(110)
 
 
-def test_one_look_tells_since_when_somebody_waits() -> None:
+def test_one_look_shows_the_longest_wait() -> None:
     late = [*fault(99, 112), look(109, overdue_s=8.9)]
     assert broken(run_with(*late, skips=between(100, 101))) == []
 
@@ -178,7 +178,7 @@ def test_a_running_monitor_absent_from_the_schedule_is_lost() -> None:
     assert broken(run_with(paused, look(100.5, left=[FAST]), skips=between(110, UNTIL_S, FAST))) == []
 
 
-def test_faults_one_upon_the_other_do_not_excuse_absence_for_ever() -> None:
+def test_consecutive_faults_do_not_excuse_a_lasting_absence() -> None:
     faults = [line for at in range(90, 290, 5) for line in fault(at, at + 4)]
     assert ("I1", "lost", FAST, None) in broken(run_with(*faults, look(100.5, left=[FAST])))
 
@@ -207,7 +207,7 @@ def test_an_edit_to_a_longer_interval_expects_no_more_of_the_old_ticks() -> None
 
 
 @pytest.mark.parametrize("runs", [True, False])
-def test_nobody_expects_a_monitor_that_was_paused(runs: bool) -> None:
+def test_a_paused_monitor_is_not_expected(runs: bool) -> None:
     row = Row(at=104.2, monitors=[FAST], interval=10, runs=runs)
     lines = run_with(row, look(106, left=[FAST]), look(107, entered=[FAST] * runs), skips=between(105, UNTIL_S, FAST))
     assert broken(lines) == (lost(150) if runs else [])

@@ -49,12 +49,12 @@ def conversation(wire: Wire) -> bytes:
     return b"".join(pack_command(command) for command in commands)
 
 
-async def answers(port: int, said: bytes, size: int) -> bytes:
-    """What comes back for `said`, sent in pieces of `size` bytes, until a last word of our own."""
+async def answers(port: int, sent: bytes, size: int) -> bytes:
+    """What comes back for `sent`, sent in pieces of `size` bytes, until a last word of our own."""
     client = await RawClient.to(port)
-    said += pack_command(("ECHO", "the last word"))
-    for at in range(0, len(said), size):
-        client.writer.write(said[at : at + size])
+    sent += pack_command(("ECHO", "the last word"))
+    for at in range(0, len(sent), size):
+        client.writer.write(sent[at : at + size])
         await asyncio.sleep(0)  # the proxy may read it
     async with asyncio.timeout(60):
         reply = await client.reader.readuntil(b"the last word\r\n")
@@ -65,8 +65,8 @@ async def answers(port: int, said: bytes, size: int) -> bytes:
 @pytest.mark.parametrize("size", [1, 2, 7, 64, 1_000_000])
 async def test_commands_in_pieces_of_any_size(wire: Wire, size: int) -> None:
     await wire.redis.script_load(wire.schedule._reclaim._text)
-    said = conversation(wire)
-    assert await answers(wire.proxy.port, said, size) == await answers(wire.server.port, said, len(said))
+    sent = conversation(wire)
+    assert await answers(wire.proxy.port, sent, size) == await answers(wire.server.port, sent, len(sent))
     assert wire.seen == [], "a script in a transaction is queued, not run"
 
 
@@ -164,11 +164,11 @@ async def test_many_clients_at_once_each_get_their_own_answers(wire: Wire) -> No
     async def client(name: int) -> list[bytes]:
         return [await wire.behind.echo(f"{name}-{i}") for i in range(50)]
 
-    said = await asyncio.gather(*(client(name) for name in range(20)))
-    assert said == [[f"{name}-{i}".encode() for i in range(50)] for name in range(20)]
+    sent = await asyncio.gather(*(client(name) for name in range(20)))
+    assert sent == [[f"{name}-{i}".encode() for i in range(50)] for name in range(20)]
 
 
-async def test_what_is_no_command_ends_its_connection(wire: Wire) -> None:
+async def test_a_malformed_command_ends_its_connection(wire: Wire) -> None:
     client = await RawClient.to(wire.proxy.port)
     client.writer.write(b"*1\r\n:1\r\n")
     assert await client.sees_the_end()
@@ -190,7 +190,7 @@ async def test_a_step_is_seen_before_its_answer_is_delayed(wire: Wire) -> None:
         await claim
 
 
-async def test_a_server_that_goes_takes_what_was_asked_with_it_and_comes_back(wire: Wire) -> None:
+async def test_a_command_in_flight_fails_when_the_server_is_killed(wire: Wire) -> None:
     point = wire.proxy.break_at("claim", "asked")
     claim = await wire.claiming()
     await point.hit(20)
@@ -207,7 +207,7 @@ async def proxy(request: pytest.FixtureRequest, private_redis: RedisServer) -> A
         yield proxy
 
 
-async def test_answers_wait_side_by_side(proxy: FaultProxy) -> None:
+async def test_replies_are_delayed_in_parallel(proxy: FaultProxy) -> None:
     proxy.delay_s = 0.2
     client = await RawClient.to(proxy.port)
     began = time.monotonic()
@@ -219,7 +219,7 @@ async def test_answers_wait_side_by_side(proxy: FaultProxy) -> None:
     client.die()
 
 
-async def test_what_clients_ask_stays_here_until_it_is_released(proxy: FaultProxy, wire_past: Redis) -> None:
+async def test_requests_are_held_until_they_are_released(proxy: FaultProxy, wire_past: Redis) -> None:
     client = await RawClient.to(proxy.port)
     client.writer.write(PING)
     assert await client.received(len(PONG)) == PONG
@@ -233,7 +233,7 @@ async def test_what_clients_ask_stays_here_until_it_is_released(proxy: FaultProx
     await until(lambda: _is_set(wire_past), "asked is asked, though the client is gone")
 
 
-async def test_what_the_server_answers_stays_here_until_it_is_released(proxy: FaultProxy, wire_past: Redis) -> None:
+async def test_replies_are_held_until_they_are_released(proxy: FaultProxy, wire_past: Redis) -> None:
     client = await RawClient.to(proxy.port)
     proxy.hold_replies()
     client.writer.write(pack_command(("SET", "a", 1)))
@@ -244,7 +244,7 @@ async def test_what_the_server_answers_stays_here_until_it_is_released(proxy: Fa
     client.die()
 
 
-async def test_down_ends_and_refuses_and_up_holds_nothing(proxy: FaultProxy) -> None:
+async def test_down_closes_connections_and_refuses_new_ones_and_up_holds_nothing(proxy: FaultProxy) -> None:
     client = await RawClient.to(proxy.port)
     client.writer.write(PING)
     assert await client.received(len(PONG)) == PONG

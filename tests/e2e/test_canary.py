@@ -182,13 +182,13 @@ async def test_no_secret_is_seen_in_work_and_in_trouble(
         await locked_redis.start()
         assert [replica.terminate() for replica in running] == [0, 0]
         seen += [replica.log_file.read_text() for replica in running]
-    said = "\n".join(seen)
-    assert "monitor.bad_config" in said
-    assert "monitor.bad_maintenance" in said
-    assert leaks(said) == []
+    output = "\n".join(seen)
+    assert "monitor.bad_config" in output
+    assert "monitor.bad_maintenance" in output
+    assert leaks(output) == []
 
 
-async def test_no_secret_is_seen_in_what_wrong_settings_say(
+async def test_no_secret_is_seen_in_messages_about_wrong_settings(
     locked_redis: RedisServer, target: DatabaseTarget, tmp_path: Path
 ) -> None:
     env = environment(locked_redis.port, target, REDIS_PASSWORD=REDIS_PASSWORD)
@@ -197,7 +197,7 @@ async def test_no_secret_is_seen_in_what_wrong_settings_say(
         assert code in {1, 2, 3}, (wrong, text)
         assert text.strip()
         assert leaks(text) == []
-    assert leaks(await what_the_commands_say(tmp_path, env)) == []
+    assert leaks(await output_of_the_commands(tmp_path, env)) == []
 
 
 @asynccontextmanager
@@ -237,19 +237,19 @@ async def test_no_secret_is_seen_whatever_the_database(
                 await until(lambda: "dependency.failing" in replica.events(), "it misses the database")
                 await proxy.up()
                 await until(lambda: "dependency.recovered" in replica.events(), "it has it again")
-            said = await pages(replica)
+            output = await pages(replica)
             assert replica.terminate() == 0
-            said += replica.log_file.read_text()
-        said += await what_the_commands_say(tmp_path, env)
+            output += replica.log_file.read_text()
+        output += await output_of_the_commands(tmp_path, env)
         if target.password:
             _, refused = await output_of(tmp_path, env | {"DB_PASS": IN_EVENT}, *RUN)
             assert f"user {target.user}" in refused
-            said += refused
-    assert "monitor.bad_config" in said
-    assert leaks(said, target.password or DB_PASS) == []
+            output += refused
+    assert "monitor.bad_config" in output
+    assert leaks(output, target.password or DB_PASS) == []
 
 
-async def what_the_commands_say(folder: Path, env: dict[str, str]) -> str:
+async def output_of_the_commands(folder: Path, env: dict[str, str]) -> str:
     """All that end by themselves. No replica leads here, which makes `status` end with 1."""
     commands = ("check-config", "migrate", "migrate --check", "migrate --sql", "status", "status --json")
     ended = await asyncio.gather(*(output_of(folder, env, *RUN[:-1], *command.split()) for command in commands))

@@ -271,7 +271,7 @@ async def test_a_draining_replica_is_alive_and_not_ready(fleet: Fleet) -> None:
     assert (drained["unfinished_workers"], drained["given_back"]) == (0, 0)
 
 
-async def test_the_lock_of_these_tests_does_hold_readers_up(postgres_only: SqlDatabase) -> None:
+async def test_the_lock_of_these_tests_blocks_readers(postgres_only: SqlDatabase) -> None:
     async with reads_blocked(postgres_only):
         other = await postgres.connect(postgres_only.target)
         await other.execute("SET lock_timeout = '50ms'")

@@ -10,7 +10,7 @@ SELECT pid FROM pg_stat_activity WHERE application_name = 'peekaping-producer' A
 """
 
 
-async def test_a_replica_whose_connections_never_live_until_the_next_batch(
+async def test_a_replica_whose_connections_are_closed_before_each_batch(
     fleet: Fleet, postgres_only: SqlDatabase
 ) -> None:
     name = postgres_only.target.name

@@ -70,7 +70,7 @@ async def test_a_log_that_cannot_be_written_stops_nothing(fleet: Fleet, redirect
     await works_and_stops(fleet, redirected=redirected)
 
 
-async def test_a_reader_that_comes_back_gets_all_that_waited(fleet: Fleet, pipe: tuple[int, int]) -> None:
+async def test_a_reader_that_comes_back_receives_all_lines(fleet: Fleet, pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     got = bytearray()
 

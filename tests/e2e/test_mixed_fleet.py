@@ -65,7 +65,7 @@ class MixedFleet(Fleet):
 
         await until(one_leads, "another leads", within_s=within_s)
 
-    async def lives(self, seconds: float) -> None:
+    async def goes_on_for(self, seconds: float) -> None:
         """Let that much time pass, and see every monitor run after it."""
         await asyncio.sleep(seconds)
         await self.goes_on()
@@ -118,14 +118,14 @@ async def test_a_peer_that_is_killed_with_claims_in_hand_leaves_them_to_ours(
     ours = [fleet.ours(), fleet.ours()]
     await fleet.leads(*ours)
     slow, other = fleet.theirs(TAKES_MS="50"), fleet.theirs()
-    await fleet.lives(4)
+    await fleet.goes_on_for(4)
 
     assert other.terminate() == 0
     await until(lambda: slow.has_claims_in_hand)
     slow.kill()
 
     await until(lambda: any("lease.reclaimed" in each.events() for each in ours), "ours take back what it held")
-    await fleet.lives(4)
+    await fleet.goes_on_for(4)
     assert fleet.ran_by("go") > 0
     assert fleet.ran_by("python") > 0
     assert [each.terminate() for each in ours] == [0, 0]
@@ -141,18 +141,18 @@ async def test_ours_have_lost_what_a_peer_with_a_clock_ahead_took_from_them_and_
     """I9. To its clock each lease is over; ours come back from the database with claims that are no longer theirs."""
     ours = [fleet.ours(), fleet.ours()]
     await fleet.leads(*ours)
-    await fleet.lives(2)
+    await fleet.goes_on_for(2)
     async with reads_blocked(fleet.database):
         await until(lambda: a_batch_is_being_read(fleet.database))
         ahead = fleet.theirs(CLOCK_OFF_MS=str(AHEAD_S * 1000))
         await until(lambda: {"reclaimed", "claimed"} <= set(ahead.events()), "it reclaims, and claims")
     await until(lambda: sum(map(lost, ours)) > 0, "ours report that they have lost it")
 
-    await fleet.lives(5)
+    await fleet.goes_on_for(5)
     assert fleet.ran_by("go") > 0
     assert ahead.terminate() == 0
     ran = fleet.ran_by("python")
-    await fleet.lives(1)
+    await fleet.goes_on_for(1)
     assert fleet.ran_by("python") >= ran + MONITORS, "what it put off was moved to its tick"
     assert [each.terminate() for each in ours] == [0, 0]
     found = verdict(record)
@@ -169,11 +169,11 @@ async def test_a_peer_with_a_clock_behind_harms_no_monitor_though_it_leads(
     await fleet.leads(behind)
     await until(lambda: "claimed" in behind.events())
     ours = [fleet.ours(), fleet.ours()]
-    await fleet.lives(6)
+    await fleet.goes_on_for(6)
     assert not any("leader.won" in each.events() for each in ours)
     assert behind.terminate() == 0
     await fleet.leads(*ours)
-    await fleet.lives(2)
+    await fleet.goes_on_for(2)
     assert [each.terminate() for each in ours] == [0, 0]
     assert doubled_by_ours(fleet.consumer) <= verdict(record).reopened
     assert await members(fleet.redis) == set(fleet.ids)
@@ -184,24 +184,24 @@ async def test_leadership_goes_from_theirs_to_ours_and_back(fleet: MixedFleet, r
     first = fleet.theirs()
     await fleet.leads(first)
     ours = fleet.ours(), fleet.ours()
-    await fleet.lives(4)
+    await fleet.goes_on_for(4)
     first.kill()
     await fleet.leads(*ours, within_s=15)  # its key must run out
 
     second = fleet.theirs()
-    await fleet.lives(4)
+    await fleet.goes_on_for(4)
     assert "leads" not in second.events()
     for each in ours:
         assert each.terminate() == 0
     await fleet.leads(second, within_s=15)  # it asks every 5 s
-    await fleet.lives(2)
+    await fleet.goes_on_for(2)
 
     second.process.send_signal(signal.SIGTERM)
     third = fleet.ours()
     await fleet.leads(third)
     (created,) = await fleet.monitors(1, interval=INTERVAL_S)
     await until(lambda: created in fleet.consumer.monitors(), "a sync of ours finds it")
-    await fleet.lives(1)
+    await fleet.goes_on_for(1)
     assert third.terminate() == 0
     assert doubled_by_ours(fleet.consumer) <= verdict(record).reopened
     assert await members(fleet.redis) == set(fleet.ids)

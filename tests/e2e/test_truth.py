@@ -158,11 +158,11 @@ async def all_overdue(scene: Scene) -> AsyncIterator[None]:
 
 @dataclass(frozen=True)
 class Wrong:
-    """How to break it, the condition that is raised, and what `status` says."""
+    """How to break it, the condition that is raised, and the report of `status`."""
 
     break_it: Callable[[Scene], AbstractAsyncContextManager[None]]
     code: str
-    says: str
+    reports: str
     database: str = "sqlite"
     exit_code: int = 1
 
@@ -195,7 +195,7 @@ async def at_work(server: Redis, database: Database, folder: Path, **settings: s
         replica = scene.start()
         await until(lambda: {"claim.handed_off", "health.listening"} <= set(replica.events()), "it works")
         yield scene
-        assert replica.runs, "it lives on"
+        assert replica.runs, "it still runs"
 
 
 @pytest.mark.parametrize(
@@ -211,8 +211,8 @@ async def test_what_is_wrong_shows_everywhere_and_passes(
         await until(lambda: is_well(scene), "nothing is wrong at first")
         async with wrong.break_it(scene):
             await until(lambda: scene.raises(wrong.code), "readiness and the metric report it", within_s=SEEN_WITHIN_S)
-            code, said = await scene.status()
-            assert (code, bool(re.search(wrong.says, said))) == (wrong.exit_code, True), said
+            code, output = await scene.status()
+            assert (code, bool(re.search(wrong.reports, output))) == (wrong.exit_code, True), output
             (line,) = scene.logged("condition.raised", wrong.code)
             assert line["message"]
         await until(lambda: is_over(scene, wrong.code), "it is over", within_s=SEEN_WITHIN_S)
@@ -236,6 +236,6 @@ async def test_a_clock_that_differs_shows_everywhere(server: Redis, database: Da
     root = Path(__file__).parents[2]
     async with at_work(server, database, tmp_path, PYTHONPATH=f"{tmp_path}:{root}") as scene:
         await until(lambda: scene.raises("clock_skew"), "readiness and the metric report it", within_s=SEEN_WITHIN_S)
-        code, said = await scene.status()
-        assert (code, "s ahead of the local clock" in said) == (1, True), said
+        code, output = await scene.status()
+        assert (code, "s ahead of the local clock" in output) == (1, True), output
         assert len(scene.logged("condition.raised", "clock_skew")) == 1

@@ -1,4 +1,4 @@
-"""A gate before a MongoDB server that knows neither users nor TLS: SCRAM as mongod speaks it, and encryption."""
+"""A gate before a MongoDB server without users and TLS: SCRAM as mongod speaks it, and encryption."""
 
 import asyncio
 import base64
@@ -77,8 +77,8 @@ class Gate(FaultProxy):
         if (source, user) in self._users:
             added["saslSupportedMechs"] = _MECHANISMS
         if speculative := command.get("speculativeAuthenticate"):
-            said = self._start(scram, {**speculative, "$db": speculative["db"]})
-            added |= {"speculativeAuthenticate": said} if said["ok"] else {}
+            answer = self._start(scram, {**speculative, "$db": speculative["db"]})
+            added |= {"speculativeAuthenticate": answer} if answer["ok"] else {}
         if not added:
             return reply
         place = _place(reply)
@@ -95,7 +95,7 @@ class Scram:
         self._hash = "sha256"
         self._salted = b""
         self._nonce = ""
-        self._said = ""
+        self._exchanged = ""
 
     def start(self, command: dict[str, Any]) -> dict[str, Any]:
         """The client names itself; it is answered with a salt whether it is known or not."""
@@ -112,22 +112,22 @@ class Scram:
         self._salted = hashlib.pbkdf2_hmac(self._hash, password.encode(), salt, _ITERATIONS)
         self._nonce = fields["r"] + os.urandom(6).hex()
         first = f"r={self._nonce},s={base64.b64encode(salt).decode()},i={_ITERATIONS}"
-        self._said = f"{bare},{first}"
+        self._exchanged = f"{bare},{first}"
         return {"ok": 1.0, "conversationId": 1, "done": False, "payload": first.encode()}
 
     def finish(self, command: dict[str, Any]) -> dict[str, Any]:
-        """The client proves that it knows the password, and is given a proof that we do."""
+        """The client proves that it knows the password, and receives the proof of the server."""
         final = bytes(command["payload"]).decode()
-        said = f"{self._said},{final.rpartition(',p=')[0]}"
+        exchanged = f"{self._exchanged},{final.rpartition(',p=')[0]}"
         client_key = self._hmac(self._salted, "Client Key")
-        signature = self._hmac(hashlib.new(self._hash, client_key).digest(), said)
+        signature = self._hmac(hashlib.new(self._hash, client_key).digest(), exchanged)
         proof = bytes(a ^ b for a, b in zip(client_key, signature, strict=True))
         fields = _fields(final)
         proven = hmac.compare_digest(proof, base64.b64decode(fields["p"]))
         self.done = proven and fields["r"] == self._nonce != ""
         if not self.done:
             return _FAILED
-        verifier = base64.b64encode(self._hmac(self._hmac(self._salted, "Server Key"), said))
+        verifier = base64.b64encode(self._hmac(self._hmac(self._salted, "Server Key"), exchanged))
         return {"ok": 1.0, "conversationId": 1, "done": True, "payload": b"v=" + verifier}
 
     def _hmac(self, key: bytes, text: str) -> bytes:

@@ -183,7 +183,7 @@ def test_connections_of_another_process_or_to_another_port_do_not_count() -> Non
         (["--go-producer", "/nowhere/producer"], "expected an executable file, got /nowhere/producer"),
     ],
 )
-def test_bad_arguments_are_named(
+def test_bad_arguments_are_reported(
     arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["bench", *arguments])
