@@ -27,7 +27,7 @@ async def claim_by_hand(wire: Wire) -> RawClient:
 
 
 async def connections(wire: Wire) -> int:
-    """The commands of clients other than `wire.redis`, as the server received them."""
+    """The number of connections that the server has accepted, without that of `wire.redis`."""
     return len([each for each in await wire.redis.client_list() if each["cmd"] != "client|list"])
 
 
@@ -71,15 +71,16 @@ async def test_a_client_that_dies_while_its_step_is_held(wire: Wire, at: At, ver
     point = wire.proxy.break_at("claim", at)
     client = await claim_by_hand(wire)
     await point.hit(DEADLINE_S)
+    await until(lambda: _connected(wire, 1), "the server has accepted the connection of the proxy")
     client.die()
     end_of(point, verdict)
-    await until(lambda: _none_left(wire), "the proxy lets the dead client's connection go")
+    await until(lambda: _connected(wire, 0), "the proxy closes the connection of the dead client")
     assert await wire.claimed() == len(wire.seen) == (at == "answered" or verdict == "release")
     assert (await wire.schedule.claim(10)).token is not None
 
 
-async def _none_left(wire: Wire) -> bool:
-    return await connections(wire) == 0
+async def _connected(wire: Wire, count: int) -> bool:
+    return await connections(wire) == count
 
 
 async def test_two_breakpoints_hold_one_step_each(wire: Wire) -> None:
