@@ -36,7 +36,7 @@ class LiveTable:
         self._announced.append(Text.assemble((time.strftime("%H:%M:%S  "), "dim"), (sentence, "bold yellow")))
 
     def close(self) -> None:
-        """DemoRun the cursor again; the last table stays."""
+        """Stop redrawing and show the cursor again; the last table stays."""
         self._live.stop()
 
 

@@ -1,4 +1,4 @@
-"""The parts of one replica: the only module that names their concrete classes."""
+"""The parts of one replica, by their concrete classes."""
 
 from functools import cached_property
 from importlib.metadata import version
@@ -31,7 +31,7 @@ from peekaping_producer.web.server import HealthServer
 
 
 class Parts:
-    """Each part is made when it is first asked for, of those that it needs."""
+    """Creates each part on first use."""
 
     def __init__(
         self,

@@ -20,11 +20,11 @@ from peekaping_producer.service.startup import Startup
 log = structlog.stdlib.get_logger()
 
 _LOG_WITHIN_S = 0.2
-"""For the log, where a second signal ends the replica at once."""
+"""Time to write the log before an immediate exit."""
 
 
 class Replica:
-    """`run` is its whole life."""
+    """Starts, runs and stops one replica."""
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
@@ -40,7 +40,7 @@ class Replica:
         if self._stopped_by in {signal.SIGTERM, signal.SIGINT}:
             if how is signal.SIGHUP:
                 return
-            log.warning("producer.killed", message="Second signal: exiting at once.")
+            log.warning("producer.aborted", message="Second signal: exiting at once.")
             logs.drain(within_s=_LOG_WITHIN_S)
             os._exit(1)
         if not self._stopping.is_set():
@@ -115,7 +115,7 @@ class Replica:
     async def work(self) -> None:
         """Run all loops until asked to stop, and drain. Raises TaskDiedError if one ends that should not."""
         workers = [asyncio.create_task(worker.run(), name=worker.loop.name) for worker in self.parts.workers]
-        sides = [
+        background = [
             asyncio.create_task(side.run(), name=side.loop.name)
             for side in (self.parts.reclaimer, self.parts.vitals, self.parts.summary, self.parts.leader)
         ]
@@ -126,7 +126,7 @@ class Replica:
             workers=len(workers),
             claim_batch=self._settings.claim_batch,
         )
-        tasks = [*workers, *sides]
+        tasks = [*workers, *background]
         died: TaskDiedError | None = None
         try:
             await self.parts.health.serve()
@@ -135,21 +135,21 @@ class Replica:
             name = next((task.get_name() for task in tasks if task.done()), "?")
             died = TaskDiedError(f"the {name} task ended: {type(error).__name__}: {error}")
             died.__cause__ = error
-        await self._drain(workers, sides)
+        await self._drain(workers, background)
         if died:
             raise died
 
-    async def _drain(self, workers: list[asyncio.Task[None]], sides: list[asyncio.Task[None]]) -> None:
+    async def _drain(self, workers: list[asyncio.Task[None]], background: list[asyncio.Task[None]]) -> None:
         """Stop in order: claim no more, finish what is in hand, give back the rest, resign, end the other loops."""
         started_at = time.monotonic()
         self.parts.vitals.draining = True
         self.parts.claims.close()
         grace_s = self._settings.shutdown_grace
-        await asyncio.wait(workers, timeout=max(grace_s - self.parts.timing.last_steps_s, grace_s / 2))
+        await asyncio.wait(workers, timeout=max(grace_s - self.parts.timing.shutdown_reserve_s, grace_s / 2))
         unfinished = [worker for worker in workers if not worker.done()]
         await cancel_and_wait(*unfinished)
         given_back = await self.parts.claims.give_back_all()
-        for side in reversed(sides):  # the leader first: a follower should not wait for the others
+        for side in reversed(background):  # the leader first: a follower should not wait for the others
             await cancel_and_wait(side)
         log.info(
             "producer.drained",

@@ -28,7 +28,7 @@ class ReplicaState:
         if self._sync.refused_removal:
             yield Condition(
                 "database_empty",
-                "The database has no active monitor, and the schedule holds some: nothing is removed, and nothing "
+                "The database returned no active monitor, but monitors are scheduled: nothing is removed, and nothing "
                 "is checked.",
             )
         for table, reason in self._anomalies.degraded_tables(self._degraded_for_s).items():
@@ -36,16 +36,16 @@ class ReplicaState:
         if self._suspects:
             yield Condition(
                 "monitors_set_aside",
-                f"{len(self._suspects)} of the monitors failed on this replica; each is tried again after a wait.",
+                f"{_monitors(len(self._suspects))} failed on this replica; each is retried.",
             )
         if self._sync.unschedulable:
             yield Condition(
                 "monitors_unschedulable",
-                f"{self._sync.unschedulable} of the active monitors cannot be scheduled as they are.",
+                f"{_monitors(self._sync.unschedulable, 'active ')} cannot be scheduled (invalid id or interval).",
             )
 
     def report(self, conditions: tuple[Condition, ...]) -> ReplicaReport:
-        """The report of this replica, with the `conditions` that only it knows."""
+        """The report of this replica, with the `conditions` that only it can observe."""
         return ReplicaReport(
             leads=self._leader.term is not None,
             conditions=conditions,
@@ -53,3 +53,7 @@ class ReplicaState:
             set_aside=len(self._suspects),
             unschedulable=self._sync.unschedulable,
         )
+
+
+def _monitors(count: int, kind: str = "") -> str:
+    return f"{count} {kind}monitor{'' if count == 1 else 's'}"

@@ -33,7 +33,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
 
     # Events
     ping_events_every_s: float = 5.0
-    deaf_after_s: float = 12.0
+    subscription_timeout_s: float = 12.0
 
     # Hints
     retry_leased_s: float = 0.25
@@ -42,7 +42,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
 
     # Sync
     subscribed_within_s: float = 2.0
-    """A change between the first page and the subscription would be missed; but a sync without events beats none."""
+    """The first sync waits this long for the subscription, then starts without: a change in between could be missed."""
     read_again_after_s: float = 5.0
 
     # Vitals
@@ -57,8 +57,8 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     summary_every_s: float = 60.0
 
     # Drain
-    last_steps_s: float = 3.0
-    """Of SHUTDOWN_GRACE, kept for giving back, resigning and closing."""
+    shutdown_reserve_s: float = 3.0
+    """The part of SHUTDOWN_GRACE that is kept for giving back, resigning and closing."""
 
 
 TIMING = Timing()

@@ -196,7 +196,7 @@ async def test_a_replica_under_nohup_outlives_its_terminal(
         replica.process.send_signal(signal.SIGHUP)
         replica.process.send_signal(signal.SIGTERM)
         code, _ = await ended(replica)
-        assert (code, logged(replica).count("producer.killed")) == (0, 0)
+        assert (code, logged(replica).count("producer.aborted")) == (0, 0)
 
 
 async def test_an_eviction_policy_draws_a_warning(

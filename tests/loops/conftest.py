@@ -71,7 +71,7 @@ def timing() -> Timing:
 
 
 @pytest.fixture
-async def parts(redis: Redis, clock: Clock, schedule: Schedule, broker: AsynqBroker, timing: Timing) -> Harness:
+async def harness(redis: Redis, clock: Clock, schedule: Schedule, broker: AsynqBroker, timing: Timing) -> Harness:
     await redis.set(KEYS.leader, TERM)
     store = MemoryStore()
     return Harness(Parts(SETTINGS, redis, store, schedule, broker, timing=timing), store, clock)

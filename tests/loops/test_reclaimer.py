@@ -7,10 +7,10 @@ from tests.clock import Clock
 from tests.loops.conftest import Harness
 
 
-async def test_everything_that_ran_out_is_due_after_one_turn(parts: Harness, clock: Clock) -> None:
+async def test_everything_that_ran_out_is_due_after_one_turn(harness: Harness, clock: Clock) -> None:
     count = 2 * CALL_LIMIT + 1
-    await parts.redis.zadd(KEYS.lease, {f"m{n}": clock.now_ms - 1 for n in range(count)})
-    assert await parts.reclaimer.run_once() == TIMING.reclaim_every_s
-    assert len(await parts.due()) == count
-    assert not await parts.leased()
-    assert parts.count("leases_reclaimed_total") == count
+    await harness.redis.zadd(KEYS.lease, {f"m{n}": clock.now_ms - 1 for n in range(count)})
+    assert await harness.reclaimer.run_once() == TIMING.reclaim_every_s
+    assert len(await harness.due()) == count
+    assert not await harness.leased()
+    assert harness.count("leases_reclaimed_total") == count

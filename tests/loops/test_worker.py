@@ -20,279 +20,281 @@ from tests.loops.conftest import Harness
 from tests.memory_store import monitor
 
 
-async def make_due(parts: Harness, *ids: str, ago_ms: int = 0) -> None:
-    await parts.redis.zadd(KEYS.due, dict.fromkeys(ids, parts.clock.now_ms - ago_ms))
+async def make_due(harness: Harness, *ids: str, ago_ms: int = 0) -> None:
+    await harness.redis.zadd(KEYS.due, dict.fromkeys(ids, harness.clock.now_ms - ago_ms))
 
 
-async def test_due_monitors_end_in_the_queue_and_at_their_next_tick(parts: Harness) -> None:
-    parts.store.put(monitor("m1", 60), monitor("m2", 20))
-    await make_due(parts, "m1", "m2", ago_ms=1500)
-    await parts.worker.run_once()
-    assert await parts.pending() == {"m1", "m2"}
-    assert await parts.due() == {"m1": parts.tick(60), "m2": parts.tick(20)}
-    assert await parts.leased() == set()
-    assert parts.claims.outstanding == {}
-    assert parts.count("handed_off_total", outcome="enqueued") == 2
-    assert parts.count("claimed_total") == 2
-    assert parts.count("schedule_lag_seconds_bucket", le="1.0") == 0
-    assert parts.count("schedule_lag_seconds_bucket", le="2.5") == 2
+async def test_due_monitors_end_in_the_queue_and_at_their_next_tick(harness: Harness) -> None:
+    harness.store.put(monitor("m1", 60), monitor("m2", 20))
+    await make_due(harness, "m1", "m2", ago_ms=1500)
+    await harness.worker.run_once()
+    assert await harness.pending() == {"m1", "m2"}
+    assert await harness.due() == {"m1": harness.tick(60), "m2": harness.tick(20)}
+    assert await harness.leased() == set()
+    assert harness.claims.outstanding == {}
+    assert harness.count("handed_off_total", outcome="enqueued") == 2
+    assert harness.count("claimed_total") == 2
+    assert harness.count("schedule_lag_seconds_bucket", le="1.0") == 0
+    assert harness.count("schedule_lag_seconds_bucket", le="2.5") == 2
 
 
-async def test_missed_ticks_are_counted(parts: Harness) -> None:
-    parts.store.put(monitor("m1", 10))
-    await make_due(parts, "m1", ago_ms=35_000)
-    await parts.worker.run_once()
-    assert parts.count("missed_ticks_total") == 3
+async def test_missed_ticks_are_counted(harness: Harness) -> None:
+    harness.store.put(monitor("m1", 10))
+    await make_due(harness, "m1", ago_ms=35_000)
+    await harness.worker.run_once()
+    assert harness.count("missed_ticks_total") == 3
 
 
 @pytest.mark.parametrize("timing", [Timing(load_within_s=0.01)])
-async def test_a_load_that_takes_too_long_gives_the_claim_back(parts: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    await make_due(parts, "m1")
+async def test_a_load_that_takes_too_long_gives_the_claim_back(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make_due(harness, "m1")
 
     async def hang(_ids: list[str]) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(parts.store, "load", hang)
+    monkeypatch.setattr(harness.store, "load", hang)
     with pytest.raises(StoreUnavailableError, match="not read within"):
-        await parts.worker.run_once()
-    assert set(await parts.due()) == {"m1"}
+        await harness.worker.run_once()
+    assert set(await harness.due()) == {"m1"}
 
 
-async def test_one_batch_is_one_read(parts: Harness) -> None:
+async def test_one_batch_is_one_read(harness: Harness) -> None:
     ids = [f"m{n}" for n in range(300)]
-    parts.store.put(*(monitor(each) for each in ids))
-    await make_due(parts, *ids)
-    await parts.worker.run_once()
-    assert parts.store.reads == ["session", "load"]
+    harness.store.put(*(monitor(each) for each in ids))
+    await make_due(harness, *ids)
+    await harness.worker.run_once()
+    assert harness.store.reads == ["session", "load"]
 
 
-async def test_rows_that_say_so_are_dropped(parts: Harness) -> None:
-    parts.store.put(monitor("m1"), monitor("m2", active=False), monitor("m3", 0), monitor("m4", -5))
-    await make_due(parts, "m1", "m2", "m3", "m4")
-    await parts.worker.run_once()
-    assert await parts.pending() == {"m1"}
-    assert set(await parts.due()) == {"m1"}
-    assert await parts.leased() == set()
-    assert parts.count("handed_off_total", outcome="dropped") == 3
+async def test_rows_that_say_so_are_dropped(harness: Harness) -> None:
+    harness.store.put(monitor("m1"), monitor("m2", active=False), monitor("m3", 0), monitor("m4", -5))
+    await make_due(harness, "m1", "m2", "m3", "m4")
+    await harness.worker.run_once()
+    assert await harness.pending() == {"m1"}
+    assert set(await harness.due()) == {"m1"}
+    assert await harness.leased() == set()
+    assert harness.count("handed_off_total", outcome="dropped") == 3
 
 
-async def test_an_absent_row_is_left_to_its_lease_and_read_again(parts: Harness) -> None:
+async def test_an_absent_row_is_left_to_its_lease_and_read_again(harness: Harness) -> None:
     """It may be new, and read from a replica that lags: dropping needs evidence."""
-    await make_due(parts, "m1")
-    await parts.worker.run_once()
-    assert (await parts.pending(), await parts.leased()) == (set(), {"m1"})
-    parts.store.put(monitor("m1"))
-    await parts.clock.advance(11)
-    await parts.reclaimer.run_once()
-    await parts.worker.run_once()
-    assert await parts.pending() == {"m1"}
+    await make_due(harness, "m1")
+    await harness.worker.run_once()
+    assert (await harness.pending(), await harness.leased()) == (set(), {"m1"})
+    harness.store.put(monitor("m1"))
+    await harness.clock.advance(11)
+    await harness.reclaimer.run_once()
+    await harness.worker.run_once()
+    assert await harness.pending() == {"m1"}
 
 
-async def test_an_unreadable_row_is_tried_again_later_and_the_others_run(parts: Harness) -> None:
-    parts.store.put(monitor("m1"), monitor("m2"))
-    parts.store.broken["m2"] = "interval: expected a number, got text"
-    await make_due(parts, "m1", "m2")
-    meant = parts.clock.now_ms
+async def test_an_unreadable_row_is_tried_again_later_and_the_others_run(harness: Harness) -> None:
+    harness.store.put(monitor("m1"), monitor("m2"))
+    harness.store.broken["m2"] = "interval: expected a number, got text"
+    await make_due(harness, "m1", "m2")
+    meant = harness.clock.now_ms
     waits = []
     for _ in range(3):
-        await parts.worker.run_once()
-        assert (await parts.pending(), await parts.leased()) == ({"m1"}, set())
-        waits.append(((await parts.due())["m2"] - parts.clock.now_ms) // 1000)
-        await parts.clock.advance(waits[-1] + 1)
+        await harness.worker.run_once()
+        assert (await harness.pending(), await harness.leased()) == ({"m1"}, set())
+        waits.append(((await harness.due())["m2"] - harness.clock.now_ms) // 1000)
+        await harness.clock.advance(waits[-1] + 1)
     assert waits == [10, 20, 40]
-    assert parts.count("monitor_anomalies_total", kind="monitor.unreadable") == 3
-    assert parts.count("handed_off_total", outcome="set_aside") == 3
-    parts.store.broken.clear()
-    await parts.worker.run_once()
-    assert "m2" in await parts.pending()
-    assert len(parts.suspects) == 0
-    assert parts.count("missed_ticks_total") == (parts.clock.now_ms // 60_000) - meant // 60_000
-    assert await parts.redis.zcard(KEYS.late) == 0
+    assert harness.count("monitor_anomalies_total", kind="monitor.unreadable") == 3
+    assert harness.count("handed_off_total", outcome="set_aside") == 3
+    harness.store.broken.clear()
+    await harness.worker.run_once()
+    assert "m2" in await harness.pending()
+    assert len(harness.suspects) == 0
+    assert harness.count("missed_ticks_total") == (harness.clock.now_ms // 60_000) - meant // 60_000
+    assert await harness.redis.zcard(KEYS.late) == 0
 
 
 @pytest.mark.parametrize("error", [RecursionError("deep"), KeyError("bug"), ValueError("x"), MemoryError()])
 async def test_an_unforeseen_error_of_one_monitor_stops_no_other_and_ends_no_replica(
-    parts: Harness, monkeypatch: pytest.MonkeyPatch, error: Exception
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     ids = [f"m{n}" for n in range(100)]
-    parts.store.put(*(monitor(each) for each in ids))
-    await make_due(parts, *ids)
-    load = parts.store.load
+    harness.store.put(*(monitor(each) for each in ids))
+    await make_due(harness, *ids)
+    load = harness.store.load
 
     async def fail(some: list[str]) -> Loaded:
         if "m42" in some:
             raise error
         return await load(some)
 
-    monkeypatch.setattr(parts.store, "load", fail)
-    await parts.worker.run_once()
-    assert await parts.pending() == set(ids) - {"m42"}
-    assert set(await parts.leased()) == set()
-    assert (await parts.due())["m42"] > parts.clock.now_ms
-    assert [each["monitor_id"] for each in parts.anomalies.current()] == ["m42"]
-    assert parts.anomalies.current()[0]["kind"] == "monitor.failed"
+    monkeypatch.setattr(harness.store, "load", fail)
+    await harness.worker.run_once()
+    assert await harness.pending() == set(ids) - {"m42"}
+    assert set(await harness.leased()) == set()
+    assert (await harness.due())["m42"] > harness.clock.now_ms
+    assert [each["monitor_id"] for each in harness.anomalies.current()] == ["m42"]
+    assert harness.anomalies.current()[0]["kind"] == "monitor.failed"
 
 
 async def test_a_monitor_that_breaks_every_read_is_found_while_the_database_answers(
-    parts: Harness, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A row that is too large, or that the driver chokes on: the connection ends, and others work."""
     ids = [f"m{n}" for n in range(100)]
-    parts.store.put(*(monitor(each) for each in ids))
-    await make_due(parts, *ids)
-    load = parts.store.load
+    harness.store.put(*(monitor(each) for each in ids))
+    await make_due(harness, *ids)
+    load = harness.store.load
 
     async def fail(some: list[str]) -> Loaded:
         if "m42" in some:
             raise StoreUnavailableError("the connection broke")
         return await load(some)
 
-    monkeypatch.setattr(parts.store, "load", fail)
+    monkeypatch.setattr(harness.store, "load", fail)
     for _ in range(3):
         with contextlib.suppress(StoreUnavailableError):
-            await parts.worker.run_once()
-    assert await parts.pending() == set(ids) - {"m42"}
-    assert (await parts.due())["m42"] > parts.clock.now_ms + 9000
-    assert [each["kind"] for each in parts.anomalies.current()] == ["monitor.unreadable"]
+            await harness.worker.run_once()
+    assert await harness.pending() == set(ids) - {"m42"}
+    assert (await harness.due())["m42"] > harness.clock.now_ms + 9000
+    assert [each["kind"] for each in harness.anomalies.current()] == ["monitor.unreadable"]
 
 
 async def test_a_task_that_the_queue_refuses_is_tried_again_later(
-    parts: Harness, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parts.store.put(monitor("m1"), monitor("m2"))
-    await make_due(parts, "m1", "m2")
-    hand_off = parts.broker.hand_off
+    harness.store.put(monitor("m1"), monitor("m2"))
+    await make_due(harness, "m1", "m2")
+    hand_off = harness.broker.hand_off
 
     async def refuse(claim: Claim, tasks: list[HealthCheckTask]) -> HandOff:
         handed = await hand_off(claim, [task for task in tasks if task.monitor_id != "m2"])
         return HandOff(handed.now_ms, handed.not_enqueued, {"m2": "RedisArgumentError: too large (9 bytes)"})
 
-    monkeypatch.setattr(parts.broker, "hand_off", refuse)
-    await parts.worker.run_once()
-    assert (await parts.pending(), await parts.leased()) == ({"m1"}, set())
-    assert (await parts.due())["m2"] == parts.clock.now_ms + 10_000.5
-    assert parts.count("handed_off_total", outcome="enqueued") == 1
-    (odd,) = parts.anomalies.current()
+    monkeypatch.setattr(harness.broker, "hand_off", refuse)
+    await harness.worker.run_once()
+    assert (await harness.pending(), await harness.leased()) == ({"m1"}, set())
+    assert (await harness.due())["m2"] == harness.clock.now_ms + 10_000.5
+    assert harness.count("handed_off_total", outcome="enqueued") == 1
+    (odd,) = harness.anomalies.current()
     assert (odd["kind"], odd["monitor_id"]) == ("monitor.refused", "m2")
 
 
 async def test_a_monitor_whose_table_does_not_answer_waits_alone(
-    parts: Harness, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parts.store.put(monitor("m1"), monitor("m2"))
-    await make_due(parts, "m1", "m2")
+    harness.store.put(monitor("m1"), monitor("m2"))
+    await make_due(harness, "m1", "m2")
 
     async def load(_ids: list[str]) -> Loaded:
         check = MonitorDetails(monitor("m1"))
         return Loaded({"m1": check}, {}, {"m2": "heartbeats: no answer in time"}, {"proxies": "no answer in time"})
 
-    monkeypatch.setattr(parts.store, "load", load)
-    await parts.worker.run_once()
-    assert await parts.pending() == {"m1"}
-    assert (await parts.due())["m2"] == parts.clock.now_ms + 2000.5
-    assert len(parts.suspects) == 0
-    assert parts.anomalies.degraded_tables(60) == {"proxies": "no answer in time"}
+    monkeypatch.setattr(harness.store, "load", load)
+    await harness.worker.run_once()
+    assert await harness.pending() == {"m1"}
+    assert (await harness.due())["m2"] == harness.clock.now_ms + 2000.5
+    assert len(harness.suspects) == 0
+    assert harness.anomalies.degraded_tables(60) == {"proxies": "no answer in time"}
 
 
-async def test_a_member_that_is_too_long_for_an_id_is_reported_and_gone(parts: Harness) -> None:
-    await make_due(parts, "x" * 100_000)
-    await parts.worker.run_once()
-    assert (await parts.due(), await parts.leased()) == ({}, set())
-    assert parts.count("monitor_anomalies_total", kind="schedule.foreign_member") == 1
-    assert parts.claims.outstanding == {}
+async def test_a_member_that_is_too_long_for_an_id_is_reported_and_gone(harness: Harness) -> None:
+    await make_due(harness, "x" * 100_000)
+    await harness.worker.run_once()
+    assert (await harness.due(), await harness.leased()) == ({}, set())
+    assert harness.count("monitor_anomalies_total", kind="schedule.foreign_member") == 1
+    assert harness.claims.outstanding == {}
 
 
-async def test_a_foreign_member_leaves_at_once(parts: Harness) -> None:
-    await make_due(parts, "not-an-id")
-    await parts.worker.run_once()
-    assert (await parts.due(), await parts.leased()) == ({}, set())
+async def test_a_foreign_member_leaves_at_once(harness: Harness) -> None:
+    await make_due(harness, "not-an-id")
+    await harness.worker.run_once()
+    assert (await harness.due(), await harness.leased()) == ({}, set())
 
 
-async def test_no_connection_no_claim(parts: Harness) -> None:
+async def test_no_connection_no_claim(harness: Harness) -> None:
     """Claims pause while the database is away, rather than outlive their leases."""
-    parts.store.put(monitor("m1"))
-    await make_due(parts, "m1")
-    parts.store.away = True
+    harness.store.put(monitor("m1"))
+    await make_due(harness, "m1")
+    harness.store.away = True
     with pytest.raises(StoreUnavailableError):
-        await parts.worker.run_once()
-    assert set(await parts.due()) == {"m1"}
-    parts.store.away = False
-    await parts.worker.run_once()
-    assert await parts.pending() == {"m1"}
+        await harness.worker.run_once()
+    assert set(await harness.due()) == {"m1"}
+    harness.store.away = False
+    await harness.worker.run_once()
+    assert await harness.pending() == {"m1"}
 
 
 async def test_a_load_that_fails_gives_the_claim_back_as_it_was(
-    parts: Harness, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await make_due(parts, "m1", ago_ms=700)
+    await make_due(harness, "m1", ago_ms=700)
 
     async def fail(_ids: list[str]) -> None:
         raise StoreUnavailableError("cut")
 
-    monkeypatch.setattr(parts.store, "load", fail)
+    monkeypatch.setattr(harness.store, "load", fail)
     with pytest.raises(StoreUnavailableError):
-        await parts.worker.run_once()
-    assert await parts.due() == {"m1": parts.clock.now_ms - 700}
-    assert parts.claims.outstanding == {}
+        await harness.worker.run_once()
+    assert await harness.due() == {"m1": harness.clock.now_ms - 700}
+    assert harness.claims.outstanding == {}
 
 
 async def test_a_hand_off_that_fails_leaves_the_claim_to_its_lease(
-    parts: Harness, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parts.store.put(monitor("m1"))
-    await make_due(parts, "m1")
+    harness.store.put(monitor("m1"))
+    await make_due(harness, "m1")
 
     async def fail(_claim: Claim, _tasks: list[HealthCheckTask]) -> HandOff:
         raise RedisUnavailableError("cut")
 
-    monkeypatch.setattr(parts.broker, "hand_off", fail)
+    monkeypatch.setattr(harness.broker, "hand_off", fail)
     with pytest.raises(RedisUnavailableError):
-        await parts.worker.run_once()
-    assert await parts.leased() == {"m1"}
-    assert parts.claims.outstanding == {}
+        await harness.worker.run_once()
+    assert await harness.leased() == {"m1"}
+    assert harness.claims.outstanding == {}
 
 
 @pytest.mark.parametrize("timing", [Timing(longest_wait_s=60.0)])
-async def test_a_worker_waits_until_something_is_due_and_a_nudge_wakes_it(parts: Harness) -> None:
-    parts.store.put(monitor("m1"))
-    turn = asyncio.create_task(parts.worker.run_once())
-    await until(lambda: parts.claims._turn.locked())
-    await make_due(parts, "m1")
+async def test_a_worker_waits_until_something_is_due_and_a_nudge_wakes_it(harness: Harness) -> None:
+    harness.store.put(monitor("m1"))
+    turn = asyncio.create_task(harness.worker.run_once())
+    await until(lambda: harness.claims._lock.locked())
+    await make_due(harness, "m1")
 
     async def nudged() -> bool:
-        parts.claims.nudge()
+        harness.claims.nudge()
         return turn.done()
 
     await until(nudged, within_s=5)
     await turn
-    assert await parts.pending() == {"m1"}
+    assert await harness.pending() == {"m1"}
 
 
 @pytest.mark.parametrize("timing", [Timing(idle_s=0.02)])
-async def test_an_idle_worker_keeps_its_connection_alive_and_learns_when_it_broke(parts: Harness) -> None:
-    turn = asyncio.create_task(parts.worker.run_once())
-    await until(lambda: parts.store.reads.count("ping") >= 2)
-    parts.store.away = True
+async def test_an_idle_worker_keeps_its_connection_alive_and_learns_when_it_broke(harness: Harness) -> None:
+    turn = asyncio.create_task(harness.worker.run_once())
+    await until(lambda: harness.store.reads.count("ping") >= 2)
+    harness.store.away = True
     with pytest.raises(StoreUnavailableError):
         await turn
-    assert parts.store.reads.count("session") == 1
+    assert harness.store.reads.count("session") == 1
 
 
-async def test_closing_the_claims_ends_the_worker_normally(parts: Harness) -> None:
-    running = asyncio.create_task(parts.worker.run())
-    await until(lambda: parts.claims._turn.locked())
-    parts.claims.close()
+async def test_closing_the_claims_ends_the_worker_normally(harness: Harness) -> None:
+    running = asyncio.create_task(harness.worker.run())
+    await until(lambda: harness.claims._lock.locked())
+    harness.claims.close()
     await asyncio.wait_for(running, 5)
     with pytest.raises(LoopDone):
-        await parts.worker.run_once()
+        await harness.worker.run_once()
 
 
 async def test_a_claim_in_hand_is_still_outstanding_when_the_worker_is_cancelled(
-    parts: Harness, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The replica gives it back; were it settled, its monitors would wait for the lease to end."""
-    parts.store.put(monitor("m1"))
-    await make_due(parts, "m1")
+    harness.store.put(monitor("m1"))
+    await make_due(harness, "m1")
     stuck = asyncio.Event()
 
     async def hang(_claim: Claim, _tasks: list[HealthCheckTask]) -> HandOff:
@@ -300,13 +302,13 @@ async def test_a_claim_in_hand_is_still_outstanding_when_the_worker_is_cancelled
         await asyncio.Event().wait()
         raise AssertionError
 
-    monkeypatch.setattr(parts.broker, "hand_off", hang)
-    turn = asyncio.create_task(parts.worker.run_once())
+    monkeypatch.setattr(harness.broker, "hand_off", hang)
+    turn = asyncio.create_task(harness.worker.run_once())
     await stuck.wait()
     turn.cancel()
     await asyncio.wait({turn})
-    assert await parts.claims.give_back_all() == 1
-    assert set(await parts.due()) == {"m1"}
+    assert await harness.claims.give_back_all() == 1
+    assert set(await harness.due()) == {"m1"}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The claims of a replica: its workers claim one after another, so that an idle replica is quiet."""
+"""The claims of a replica: its workers claim one after another, so that an idle replica polls like one worker."""
 
 import asyncio
 import time
@@ -20,31 +20,31 @@ class Claims:
         self._metrics = metrics
         self._batch = batch
         self._timing = timing
-        self._sooner = asyncio.Event()
+        self._wakeup = asyncio.Event()
         self._closed = False
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         """Held by the worker that claims; the others wait for it rather than ask Redis too."""
         self.outstanding: dict[str, Claim] = {}
         """By token: claimed, and neither settled nor given back."""
 
     @asynccontextmanager
-    async def turn(self, loop: Loop) -> AsyncIterator[None]:
+    async def exclusive(self, loop: Loop) -> AsyncIterator[None]:
         """Enclose what one worker does at a time: open a session, and claim. Raises LoopDone once closed."""
         async with AsyncExitStack() as stack:
             with loop.waiting():
-                await stack.enter_async_context(self._turn)
-            self._require_open()  # a stop while the database is away: each would wait for a connection in turn
+                await stack.enter_async_context(self._lock)
+            self._require_open()  # otherwise a stop during a database outage would wait once per worker
             yield
 
     async def next(self, loop: Loop, while_idle: Callable[[], Awaitable[None]]) -> Claim:
         """Wait for due monitors and claim them; the caller encloses their work in `settling`.
 
-        `while_idle` is awaited after every `idle_s` without any: nights may pass. Raises LoopDone once closed.
+        `while_idle` is awaited once per `idle_s` while nothing is due. Raises LoopDone once closed.
         """
         idle_at = time.monotonic() + self._timing.idle_s
         while True:
             self._require_open()
-            self._sooner.clear()
+            self._wakeup.clear()
             claim = await self._schedule.claim(self._batch)
             loop.worked(REDIS)
             if claim.due or claim.removed:
@@ -86,7 +86,7 @@ class Claims:
             wait_s = min(max(until_due_s, self._timing.shortest_wait_s), self._timing.longest_wait_s)
         try:
             async with asyncio.timeout(wait_s):
-                await self._sooner.wait()
+                await self._wakeup.wait()
         except TimeoutError:
             pass
 
@@ -115,9 +115,9 @@ class Claims:
 
     def nudge(self) -> None:
         """Look for due monitors now: this replica has made some due."""
-        self._sooner.set()
+        self._wakeup.set()
 
     def close(self) -> None:
         """Claim nothing more: workers that wait for a claim get LoopDone."""
         self._closed = True
-        self._sooner.set()
+        self._wakeup.set()

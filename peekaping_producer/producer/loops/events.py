@@ -66,7 +66,7 @@ class EventListener:
             if message is not None:
                 heard_at = now
                 self._take(message)
-            elif now - heard_at > self._timing.deaf_after_s:
+            elif now - heard_at > self._timing.subscription_timeout_s:
                 raise RedisUnavailableError("the event subscription does not answer")
             elif now - pinged_at > self._timing.ping_events_every_s:
                 pinged_at = now

@@ -44,7 +44,7 @@ class Hints:
         self._not_before: dict[str, float] = {}
         self._retry_s: dict[str, float] = {}
         """By id of a leased monitor, the next wait. Most leases end soon; those of unreadable rows do not."""
-        self._more = asyncio.Event()
+        self._wakeup = asyncio.Event()
 
     def add(self, monitor_ids: Iterable[str], *, delay_s: float = 0.0) -> None:
         """Follow these monitors after a delay."""
@@ -54,7 +54,7 @@ class Hints:
                 self.overflowed = True
                 return
             self._not_before[monitor_id] = at
-        self._more.set()
+        self._wakeup.set()
 
     def __len__(self) -> int:
         return len(self._not_before)
@@ -79,7 +79,7 @@ class Hints:
             async with AsyncExitStack() as stack:
                 with self.loop.waiting():
                     session = await stack.enter_async_context(self._store.session())
-                await stack.enter_async_context(self._placing.turn(self.loop))
+                await stack.enter_async_context(self._placing.exclusive(self.loop))
                 plans = await session.plans([monitor_id for monitor_id in some if self._store.is_id(monitor_id)])
                 self.loop.worked(DATABASE)
                 self._placing.report_problems(list(plans.values()))
@@ -88,7 +88,11 @@ class Hints:
 
         def set_aside(monitor_id: str, error: Exception) -> None:
             """Drop the hint: sync reads the row as well."""
-            self._anomalies.report(monitor_id, "monitor.unplaced", f"Its change is left to sync: {describe(error)}.")
+            self._anomalies.report(
+                monitor_id,
+                "monitor.unplaced",
+                f"Not rescheduled after its event; the next sync retries: {describe(error)}.",
+            )
 
         try:
             await isolate(ready, attempt, set_aside)
@@ -108,7 +112,7 @@ class Hints:
 
     async def _ready(self) -> list[str]:
         while True:
-            self._more.clear()
+            self._wakeup.clear()
             now = time.monotonic()
             ready = [each for each, at in self._not_before.items() if at <= now][:_BATCH]
             if ready:
@@ -118,4 +122,4 @@ class Hints:
             wait_s = min(self._not_before.values(), default=now + 3600) - now
             with self.loop.waiting(), suppress(TimeoutError):
                 async with asyncio.timeout(max(wait_s, 0.001)):
-                    await self._more.wait()
+                    await self._wakeup.wait()

@@ -53,22 +53,22 @@ class Leader:
         self.term: str | None = None
         self.followed: str | None = None
         """The term of another replica that led when this one last asked."""
-        self._unanswered: str | None = None
+        self._unconfirmed_term: str | None = None
         """The term of a campaign without a reply: Redis may have stored it."""
         self._schedule = schedule
         self._lead = lead
         self._metrics = metrics
         self._timing = timing
         self._leading: asyncio.Task[None] | None = None
-        self._distrust: asyncio.TimerHandle | None = None
+        self._expiry_timer: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Campaign until canceled; then resign, so that a follower leads within a second."""
         try:
             await self.loop.run(self.run_once)
         finally:
-            term = self.term or self._unanswered
-            await self._end("stopped")
+            term = self.term or self._unconfirmed_term
+            await self._stop_leading("stopped")
             if term:
                 with suppress(RedisError):  # the TTL ends it then
                     await self._schedule.resign(term)
@@ -76,19 +76,20 @@ class Leader:
     async def run_once(self) -> float:
         """Campaign once; a leader then waits until it must renew. Returns the seconds until the next turn."""
         if self._leading and self._leading.done():
-            await self._end_finished(self._leading)
-        begin = self._unanswered = self._unanswered or f"{self.node}/{secrets.token_hex(6)}"
+            await self._finish_term(self._leading)
+        new_term = self._unconfirmed_term or f"{self.node}/{secrets.token_hex(6)}"
+        self._unconfirmed_term = new_term
         asked_at = time.monotonic()
-        answer = await self._schedule.campaign(self.term or "", begin, self._timing.leader_ttl_s)
-        self._unanswered = None
+        answer = await self._schedule.campaign(self.term or "", new_term, self._timing.leader_ttl_s)
+        self._unconfirmed_term = None
         if answer.result is Campaign.WON:
-            await self._end("its key was gone")
-            self._begin(begin, answer)
+            await self._stop_leading("its key was gone")
+            self._start_leading(new_term, answer)
         elif answer.result is Campaign.HELD:
-            await self._end("another replica leads")
+            await self._stop_leading("another replica leads")
             self._follow(answer)
         if self.term:
-            self._trust(asked_at)
+            self._arm_expiry(asked_at)
         self.loop.succeeded()
         if self._leading:
             with self.loop.waiting():
@@ -97,14 +98,14 @@ class Leader:
         ask_s = self._timing.campaign_every_s
         return min(ask_s, answer.ttl_s + 0.005) if answer.ttl_s else ask_s
 
-    async def _end_finished(self, leading: asyncio.Task[None]) -> None:
+    async def _finish_term(self, leading: asyncio.Task[None]) -> None:
         """End a term whose duties have ended.
 
         An untrusted term may still be renewed by a late reply, and no replica would lead until its key expires: resign.
         """
-        term, distrusted = self.term, leading.cancelled()
-        await self._end("not renewed in time" if distrusted else "its writes were refused")
-        if term and distrusted:
+        term, expired = self.term, leading.cancelled()
+        await self._stop_leading("not renewed in time" if expired else "its writes were refused")
+        if term and expired:
             await self._schedule.resign(term)
 
     def _follow(self, answer: Campaigned) -> None:
@@ -112,14 +113,14 @@ class Leader:
             self.followed = answer.holder
             log.info("leader.followed", message="Another replica leads.", term=answer.holder)
 
-    def _begin(self, term: str, answer: Campaigned) -> None:
+    def _start_leading(self, term: str, answer: Campaigned) -> None:
         self.term = term
         self.followed = None
         if answer.holder and answer.holder != term:
             left = "no end" if answer.holder_ttl_s is None else f"{answer.holder_ttl_s:.0f} s left"
             log.warning(
                 "leader.taken_over",
-                message="Took over a leader key with a TTL that no running leader sets: a clock was wrong.",
+                message="Took over a leader key with a TTL that no running leader sets; a clock was probably wrong.",
                 holder=answer.holder,
                 had=left,
             )
@@ -134,21 +135,21 @@ class Leader:
         except StaleTermError:
             log.warning("leader.stale", message="Redis refused a write: the term is over.", term=term)
 
-    def _trust(self, since: float) -> None:
-        if self._distrust:
-            self._distrust.cancel()
+    def _arm_expiry(self, since: float) -> None:
+        if self._expiry_timer:
+            self._expiry_timer.cancel()
         trusted_for_s = since + self._timing.leader_ttl_s - self._timing.trust_margin_s - time.monotonic()
         leading = self._leading
-        self._distrust = asyncio.get_running_loop().call_later(trusted_for_s, lambda: leading and leading.cancel())
+        self._expiry_timer = asyncio.get_running_loop().call_later(trusted_for_s, lambda: leading and leading.cancel())
 
-    async def _end(self, reason: str) -> None:
+    async def _stop_leading(self, reason: str) -> None:
         """Stop leading. Raises an unforeseen error of `lead`."""
         if self._leading is None:
             return
         leading, term = self._leading, self.term
         self._leading = self.term = None
-        if self._distrust:
-            self._distrust.cancel()
+        if self._expiry_timer:
+            self._expiry_timer.cancel()
         self._metrics.is_leader.set(0)
         self._metrics.leader_transitions.inc()
         log.info("leader.ended", message=f"This replica no longer leads: {reason}.", term=term)

@@ -1,6 +1,6 @@
-"""How the leader changes the schedule: rows are read, placed, and what would have to move is read once more.
+"""Writes plans to the schedule, for sync and hints; reads a row again before its due time is moved.
 
-Sync and hints both do so, one at a time: no older row is placed after a newer one.
+One at a time, so that no older row is placed after a newer one.
 """
 
 import asyncio
@@ -18,21 +18,21 @@ from peekaping_producer.stores import Session
 
 
 class Placing:
-    """Places plans that were read in the same `turn`."""
+    """Places plans that were read within the same `exclusive` block."""
 
     def __init__(self, schedule: Schedule, claims: Claims, anomalies: Anomalies, metrics: Metrics) -> None:
         self._schedule = schedule
         self._claims = claims
         self._anomalies = anomalies
         self._metrics = metrics
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     @asynccontextmanager
-    async def turn(self, loop: Loop) -> AsyncIterator[None]:
-        """Enclose reading rows and changing the schedule by them."""
+    async def exclusive(self, loop: Loop) -> AsyncIterator[None]:
+        """Enclose reading rows and placing them."""
         async with AsyncExitStack() as stack:
             with loop.waiting():
-                await stack.enter_async_context(self._turn)
+                await stack.enter_async_context(self._lock)
             yield
 
     def report_problems(self, plans: list[Plan]) -> None:

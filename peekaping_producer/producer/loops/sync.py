@@ -67,11 +67,11 @@ class Sync:
         self._interval_s = interval_s
         self._timing = timing
         self._sleep = sleep
-        self._soon = asyncio.Event()
+        self._wakeup = asyncio.Event()
 
     def request(self) -> None:
         """Sync at once, rather than when the interval is over."""
-        self._soon.set()
+        self._wakeup.set()
 
     async def run(self, term: str) -> None:
         """Sync once the events are subscribed, then at every interval; raises StaleTermError when the term is over."""
@@ -79,7 +79,7 @@ class Sync:
         await self._until(time.monotonic() + self._timing.subscribed_within_s)
 
         async def turn() -> float:
-            self._soon.clear()
+            self._wakeup.clear()
             started_at = time.monotonic()
             await self.run_once(term)
             self.loop.succeeded()
@@ -96,7 +96,7 @@ class Sync:
         while (left_s := then - time.monotonic()) > 0 and not self._hints.overflowed:
             try:
                 async with asyncio.timeout(min(left_s, 1.0)):
-                    await self._soon.wait()
+                    await self._wakeup.wait()
                     return
             except TimeoutError:
                 pass
@@ -134,7 +134,7 @@ class Sync:
         after: str | None = None
         unschedulable = 0
         while True:
-            async with self._placing.turn(self.loop):
+            async with self._placing.exclusive(self.loop):
                 plans = await session.page_of_plans(after, PAGE)
                 self.loop.worked(DATABASE)
                 await self._place(term, session, plans)
@@ -153,7 +153,7 @@ class Sync:
             self._hints.add((await self._placing.place(self.loop, term, session, some)).leased)
 
         def set_aside(plan: Plan, error: Exception) -> None:
-            self._anomalies.report(plan.id, "monitor.unplaced", f"The schedule cannot hold it: {describe(error)}.")
+            self._anomalies.report(plan.id, "monitor.unplaced", f"Redis refused to schedule it: {describe(error)}.")
 
         self._placing.report_problems(plans)
         await isolate([plan for plan in plans if len(plan.id) <= LONGEST_ID], attempt, set_aside)
@@ -163,31 +163,35 @@ class Sync:
         await self._expel(term, unknown)
         foreign, ours = _split(unknown, self._store.is_id)
         for seen in (seen for some in foreign.values() for seen in some):
-            self._anomalies.report(seen.id, "schedule.foreign_member", "No monitor id of this database: removed.")
-        await self._remove(term, foreign, "schedule.foreign_member", "Removed members that are not monitor ids.")
+            self._anomalies.report(
+                seen.id, "schedule.foreign_member", "Not a valid monitor id; removed from the schedule."
+            )
+        await self._remove(term, foreign, "Removed members that are not monitor ids.")
         self.refused_removal = not known and members >= BELIEVE_EMPTY_BELOW
         if self.refused_removal:
             self._metrics.sync_refused.inc()
             log.error(
-                "sync.empty_answer",
-                message="The database returned no active monitor, and the schedule holds some: nothing is removed.",
+                "sync.empty_result",
+                message="The database returned no active monitor, but monitors are scheduled: nothing is removed.",
                 members=members,
             )
             return
         if len(known) < SUSPICIOUS_SHARE * members:
-            ours = await self._absent_twice(session, ours)
+            ours = await self._confirm_absent(session, ours)
         for key, members_seen in ours.items():
             for some in chunks(members_seen):
-                async with self._placing.turn(self.loop):  # one resumed meanwhile is placed before or after
+                async with self._placing.exclusive(self.loop):  # one resumed meanwhile is placed before or after
                     absent = await self._absent(session, some)
-                    await self._remove(term, {key: absent}, "sync.removed", "Removed monitors that are gone or paused.")
+                    await self._remove(term, {key: absent}, "Removed monitors that are gone or paused.")
 
     async def _expel(self, term: str, unknown: dict[str, list[Member]]) -> None:
         """Remove members that are too long to be ids: Redis may refuse to be sent one of them."""
         for key, members_seen in unknown.items():
             long = [seen for seen in members_seen if len(seen.id) > LONGEST_ID]
             for seen in long:
-                self._anomalies.report(seen.id[:40], "schedule.foreign_member", "Longer than any id: removed.")
+                self._anomalies.report(
+                    seen.id[:40], "schedule.foreign_member", "Longer than any monitor id; removed from the schedule."
+                )
             removed = await self._schedule.expel(term, key, (seen.score for seen in long))
             self._metrics.schedule_changes.labels("removed").inc(removed)
 
@@ -203,7 +207,7 @@ class Sync:
                 members_seen.extend(seen for seen in page if wanted(seen.id))
         return members, found
 
-    async def _absent_twice(self, session: Session, ours: dict[str, list[Member]]) -> dict[str, list[Member]]:
+    async def _confirm_absent(self, session: Session, ours: dict[str, list[Member]]) -> dict[str, list[Member]]:
         """Find the members that are absent now; they must be absent again later to be removed.
 
         The members are walked again after the wait: those without a row move between due and lease meanwhile.
@@ -217,7 +221,7 @@ class Sync:
         if not absent:
             return {}
         log.warning(
-            "sync.smaller_answer",
+            "sync.smaller_result",
             message="The database returned far fewer monitors than are scheduled: reading again before removing.",
             absent=len(absent),
         )
@@ -231,13 +235,13 @@ class Sync:
         self.loop.worked(DATABASE)
         return [seen for seen in members_seen if seen.id not in plans or plans[seen.id].interval <= 0]
 
-    async def _remove(self, term: str, gone: dict[str, list[Member]], event: str, message: str) -> None:
+    async def _remove(self, term: str, gone: dict[str, list[Member]], message: str) -> None:
         removed = 0
         for key, members_seen in gone.items():
             removed += await self._schedule.remove(term, key, members_seen)
         if removed:
             self._metrics.schedule_changes.labels("removed").inc(removed)
-            log.info(event, message=message, count=removed)
+            log.info("sync.removed", message=message, count=removed)
 
 
 def _split(

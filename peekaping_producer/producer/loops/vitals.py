@@ -72,12 +72,12 @@ class Vitals:
         self._dependencies = dependencies
         self._metrics = metrics
         self._queue: Queue | None = None
-        self._states: list[str] = []
+        self._queue_states: list[str] = []
         self._skew_s = 0.0
         self._samples = 0
         self._leaderless_since: float | None = None
-        self._seen_at: dict[str, float] = {}
-        self._trouble: dict[str, str] = {}
+        self._last_success_at: dict[str, float] = {}
+        self._last_failure: dict[str, str] = {}
         self._raised: dict[str, float] = {}
 
     async def run(self) -> None:
@@ -106,11 +106,11 @@ class Vitals:
         try:
             stats = await self._schedule.stats(node=self._node, report=report)
         except RedisError as error:
-            self._failed(error, f"{type(error).__name__}: {error}")
+            self._record_failure(error, f"{type(error).__name__}: {error}")
             self.stats = None
             self._metrics.oldest_due_age.set(math.nan)
             return
-        self._seen(REDIS)
+        self._record_success(REDIS)
         self.stats = stats
         self._skew_s = stats.now_ms / 1000 - (asked_at + time.time()) / 2
         if stats.leader:
@@ -129,11 +129,11 @@ class Vitals:
                 await self._store.ping()
         except TimeoutError:
             reason = f"no answer within {self._timing.sample_every_s:g} s"
-            self._failed(StoreUnavailableError(reason), reason)
+            self._record_failure(StoreUnavailableError(reason), reason)
         except StoreError as error:
-            self._failed(error, str(error))
+            self._record_failure(error, str(error))
         else:
-            self._seen(DATABASE)
+            self._record_success(DATABASE)
 
     async def _sample_queue(self) -> None:
         try:
@@ -141,23 +141,23 @@ class Vitals:
         except RedisError as error:
             self._dependencies.failed(error, "queue")
             self._queue = None
-            for state in self._states:
+            for state in self._queue_states:
                 self._metrics.queue_depth.labels(state).set(math.nan)
             self._metrics.oldest_pending_age.set(math.nan)
             return
         self._dependencies.worked(REDIS, "queue")
-        self._states = list(self._queue.depths)
+        self._queue_states = list(self._queue.depths)
         for state, depth in self._queue.depths.items():
             self._metrics.queue_depth.labels(state).set(depth)
         self._metrics.oldest_pending_age.set(self._queue.oldest_pending_s or 0.0)
 
-    def _failed(self, error: DependencyError, reason: str) -> None:
-        self._trouble[error.dependency] = reason
+    def _record_failure(self, error: DependencyError, reason: str) -> None:
+        self._last_failure[error.dependency] = reason
         self._dependencies.failed(error, self.loop.name)
 
-    def _seen(self, dependency: str) -> None:
-        self._seen_at[dependency] = time.monotonic()
-        self._trouble.pop(dependency, None)
+    def _record_success(self, dependency: str) -> None:
+        self._last_success_at[dependency] = time.monotonic()
+        self._last_failure.pop(dependency, None)
         self._dependencies.worked(dependency, self.loop.name)
 
     def conditions(self) -> list[Condition]:
@@ -174,9 +174,9 @@ class Vitals:
         """The conditions that only this replica can see: `status` reads the schedule and the queue itself."""
         if self.draining:
             return [Condition("draining", "The replica is stopping.")]
-        reasons = {name: trouble.reason for name, trouble in self._dependencies.troubles.items()} | self._trouble
+        reasons = {name: trouble.reason for name, trouble in self._dependencies.troubles.items()} | self._last_failure
         for dependency in (REDIS, DATABASE):
-            age_s = time.monotonic() - self._seen_at.get(dependency, -math.inf)
+            age_s = time.monotonic() - self._last_success_at.get(dependency, -math.inf)
             if dependency not in reasons and age_s > self._timing.stale_after_s:
                 reasons[dependency] = "not seen yet" if math.isinf(age_s) else f"not seen for {age_s:.0f} s"
         found = [Condition(_UNAVAILABLE.get(name, "producer_failing"), reason) for name, reason in reasons.items()]

@@ -31,7 +31,7 @@ from peekaping_producer.stores import Loaded, MonitorStore, Session
 log = structlog.stdlib.get_logger()
 
 
-class _UnreadError(StoreUnavailableError):
+class _PartNotReadError(StoreUnavailableError):
     """One part of a claim was not read; the other parts may still be."""
 
 
@@ -76,7 +76,7 @@ class Worker:
         The database connection comes before the claim: a worker that waits for a connection holds no lease.
         """
         async with AsyncExitStack() as connection:
-            async with self._claims.turn(self.loop):
+            async with self._claims.exclusive(self.loop):
                 session = await connection.enter_async_context(self._store.session())
 
                 async def keep_alive() -> None:
@@ -111,14 +111,16 @@ class Worker:
             failed[monitor_id] = kind
 
         for member in claim.removed:
-            self._anomalies.report(member, "schedule.foreign_member", "Longer than any monitor's id: removed.")
-        trouble: _UnreadError | BatchError | None = None
+            self._anomalies.report(
+                member, "schedule.foreign_member", "Longer than any monitor id; removed from the schedule."
+            )
+        trouble: _PartNotReadError | BatchError | None = None
         for group in self._suspects.groups(claim.due):
             if time.monotonic() >= claim.ends_at:
                 break  # a load took too long; the rest is reclaimed
             try:
                 await isolate(group, attempt, set_aside)
-            except (_UnreadError, BatchError) as error:
+            except (_PartNotReadError, BatchError) as error:
                 trouble = error
         await self._set_aside(claim, failed)  # also before a BatchError: each turn then leaves fewer to fail
         if trouble:
@@ -137,8 +139,8 @@ class Worker:
     async def _classified(self, claim: Claim, ids: list[str], error: StoreError) -> StoreError:
         """Classify a failed load.
 
-        If the database answers a ping, the monitors are due again, to be read in smaller parts (_UnreadError); one that
-        fails alone again is to be set aside (RowsError). Otherwise returns the error itself.
+        If the database answers a ping, the monitors are due again, to be read in smaller parts (_PartNotReadError); one
+        that fails alone again is to be set aside (RowsError). Otherwise returns the error itself.
         """
         if not await self._database_answers():
             return error
@@ -146,7 +148,7 @@ class Worker:
             return RowsError(str(error))
         self._suspects.not_read(ids)
         await self._claims.postpone(claim, ids, 0)
-        return _UnreadError(str(error))
+        return _PartNotReadError(str(error))
 
     async def _database_answers(self) -> bool:
         self.loop.advanced()
@@ -193,7 +195,9 @@ class Worker:
         drops = [monitor_id for monitor_id, check in loaded.checks.items() if not check.monitor.runs]
         for monitor_id in ids:
             if not self._store.is_id(monitor_id):
-                self._anomalies.report(monitor_id, "schedule.foreign_member", "Not a monitor id: removed.")
+                self._anomalies.report(
+                    monitor_id, "schedule.foreign_member", "Not a valid monitor id; removed from the schedule."
+                )
                 drops.append(monitor_id)
         if drops:
             dropped = await self._schedule.drop(claim, drops)
