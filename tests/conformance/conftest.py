@@ -19,6 +19,8 @@ from tests.memory_store import MemoryDatabase
 
 SQL_DIALECTS = ["postgres", "mysql", "sqlite"]
 DIALECTS = [*SQL_DIALECTS, "mongo"]
+STORES = [*DIALECTS, "memory"]
+"""The last is the store in memory that loops are tested with."""
 
 
 def without_tables(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseTarget:
@@ -33,9 +35,9 @@ def without_tables(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseTa
             return target
 
 
-@pytest.fixture(params=[*DIALECTS, "memory"])
+@pytest.fixture(params=DIALECTS)
 def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseTarget:
-    """A database of each kind, and the one in memory that the loops are tested with."""
+    """A database of each kind."""
     return without_tables(request, tmp_path)
 
 

@@ -10,15 +10,10 @@ from peekaping_producer.errors import StoreError, StoreUnavailableError
 from peekaping_producer.migrate import NO_TABLES, Standing, dialect_of, look, migrate, scripts
 from peekaping_producer.migrate.files import LEDGER, migrations
 from peekaping_producer.targets import DatabaseTarget
-from tests.conformance.conftest import DIALECTS, SQL_DIALECTS, opened, without_tables
+from tests.conformance.conftest import DIALECTS, SQL_DIALECTS, opened
 from tests.kit import databases
 from tests.kit.databases import connected
 from tests.kit.pgbouncer import pgbouncer
-
-
-@pytest.fixture(params=DIALECTS)
-def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseTarget:
-    return without_tables(request, tmp_path)
 
 
 async def snapshot(target: DatabaseTarget) -> object:

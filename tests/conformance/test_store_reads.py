@@ -3,6 +3,7 @@
 import json
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +13,13 @@ from peekaping_producer.monitors.maintenance import MaintenanceWindow
 from peekaping_producer.monitors.monitor import Heartbeat, Monitor, MonitorDetails, Plan, Proxy
 from peekaping_producer.stores import Loaded, MonitorStore, Session, store_for
 from peekaping_producer.targets import DatabaseTarget
-from tests.conformance.conftest import DIALECTS, SQL_DIALECTS, limited
+from tests.conformance.conftest import DIALECTS, SQL_DIALECTS, STORES, limited, without_tables
 from tests.kit.databases import Database, Row
+
+
+@pytest.fixture(params=STORES)
+def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseTarget:
+    return without_tables(request, tmp_path)
 
 
 async def load(store: MonitorStore, *ids: str) -> Loaded:

@@ -4,6 +4,7 @@ import asyncio
 import traceback
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -14,7 +15,7 @@ from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.stores import Loaded, MonitorStore, store_for
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.targets import DatabaseTarget
-from tests.conformance.conftest import DIALECTS, SQL_DIALECTS, limited, opened, store_on
+from tests.conformance.conftest import DIALECTS, SQL_DIALECTS, STORES, limited, opened, store_on, without_tables
 from tests.kit.databases import Database, SqlDatabase
 from tests.kit.fault_proxy import FaultProxy, fault_proxy
 from tests.kit.processes import free_port
@@ -23,6 +24,11 @@ from tests.kit.waiting import until
 SERVERS = pytest.mark.parametrize("empty_database", [each for each in DIALECTS if each != "sqlite"], indirect=True)
 
 SQL = pytest.mark.parametrize("empty_database", SQL_DIALECTS, indirect=True)
+
+
+@pytest.fixture(params=STORES)
+def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseTarget:
+    return without_tables(request, tmp_path)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
