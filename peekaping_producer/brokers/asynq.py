@@ -16,7 +16,7 @@ from peekaping_producer.brokers import HandOff, Outcome, Queue, Swept
 from peekaping_producer.errors import RedisUnavailableError
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.redis_client.client import Client
-from peekaping_producer.redis_client.failures import unpacking
+from peekaping_producer.redis_client.failures import decoding
 from peekaping_producer.redis_client.script import CLOCK, Script
 from peekaping_producer.schedule import PRELUDE, Claim, chunks
 from peekaping_producer.schedule.keys import KEYS, Keys
@@ -87,7 +87,6 @@ class AsynqBroker:
             del running[monitor_id]
         return HandOff(now_ms, not_enqueued, refused, running, wrong_type)
 
-    @unpacking
     async def _call(self, claim: Claim, messages: list["_Message"]) -> tuple[int, dict[int, Outcome], list[Any]]:
         """Run the script, again if its reply was lost: Redis TIME, outcomes by index from 1, [index, overlaps, ...]."""
         args: list[str | bytes | int] = [claim.token, QUEUE, TASK_KEY_PREFIX, TASK_ID_PREFIX]
@@ -99,7 +98,7 @@ class AsynqBroker:
         backoff = Backoff(0.05, 1.0)
         while True:
             try:
-                now_ms, outcomes, overlaps = await self._hand_off.run(self._redis, self._hand_off_keys, args)
+                reply = await self._hand_off.run(self._redis, self._hand_off_keys, args)
                 break
             except RedisUnavailableError:
                 if time.monotonic() >= give_up_at:
@@ -107,18 +106,21 @@ class AsynqBroker:
                 repeated = True
                 await backoff.wait()
         lost = Outcome.UNCONFIRMED if repeated else Outcome.LOST
-        named = {index: lost if each == b"lost" else Outcome(each.decode()) for index, each in _pairs(outcomes)}
-        return now_ms, named, overlaps
+        with decoding():
+            now_ms, outcomes, overlaps = reply
+            named = {index: lost if each == b"lost" else Outcome(each.decode()) for index, each in _pairs(outcomes)}
+            return now_ms, named, overlaps
 
-    @unpacking
     async def sweep(self) -> Swept:
         """See Broker. asynq turns an entry without a task into a task that never ends, which silences its monitor."""
         swept = Swept(0, 0)
 
         async def sweep(some: list[bytes]) -> None:
             nonlocal swept
-            orphans, duplicates = await self._sweep_pending.run(self._redis, (PENDING,), (TASK_KEY_PREFIX, *some))
-            swept = Swept(swept.orphans + orphans, swept.duplicates + duplicates)
+            reply = await self._sweep_pending.run(self._redis, (PENDING,), (TASK_KEY_PREFIX, *some))
+            with decoding():
+                orphans, duplicates = reply
+                swept = Swept(swept.orphans + orphans, swept.duplicates + duplicates)
 
         def leave(task_id: bytes, error: Exception) -> None:
             log.warning(
@@ -142,8 +144,10 @@ class AsynqBroker:
         stop = -1
         while True:
             start = stop - _CHUNK + 1
-            ids, orphans = await self._inspect_pending.run(self._redis, (PENDING,), (TASK_KEY_PREFIX, start, stop))
-            suspects |= dict.fromkeys(orphans)
+            reply = await self._inspect_pending.run(self._redis, (PENDING,), (TASK_KEY_PREFIX, start, stop))
+            with decoding():
+                ids, orphans = reply
+                suspects |= dict.fromkeys(orphans)
             for task_id in ids:
                 if task_id in seen:
                     suspects[task_id] = None
@@ -152,19 +156,18 @@ class AsynqBroker:
                 return list(suspects)
             stop = start - 1
 
-    @unpacking
     async def inspect(self) -> Queue:
         """See Broker."""
-        _, counts, waits_ms, paused, servers, problems = await self._queue.run(
-            self._redis, _QUEUE_KEYS, (TASK_KEY_PREFIX,)
-        )
-        return Queue(
-            dict(zip(_STATES, counts, strict=True)),
-            waits_ms / 1000 if waits_ms >= 0 else None,
-            bool(paused),
-            servers,
-            tuple(each.decode(errors="replace") for each in problems),
-        )
+        reply = await self._queue.run(self._redis, _QUEUE_KEYS, (TASK_KEY_PREFIX,))
+        with decoding():
+            _, counts, waits_ms, paused, servers, problems = reply
+            return Queue(
+                dict(zip(_STATES, counts, strict=True)),
+                waits_ms / 1000 if waits_ms >= 0 else None,
+                bool(paused),
+                servers,
+                tuple(each.decode(errors="replace") for each in problems),
+            )
 
 
 class _Message(msgspec.Struct, frozen=True, gc=False):

@@ -101,17 +101,16 @@ def as_ours(error: driver.RedisError | OSError) -> RedisError:
     return RedisUnavailableError(words)
 
 
-def unpacking(call: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """The same method; a reply that it cannot unpack (from a proxy, for one) raises RedisUnavailableError."""
+@contextmanager
+def decoding() -> Iterator[None]:
+    """Raise RedisUnavailableError if the block cannot decode a reply: it is from a proxy or another program.
 
-    @wraps(call)
-    async def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return await call(*args, **kwargs)
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
-            raise RedisUnavailableError(f"unexpected reply to a script ({type(error).__name__})") from error
-
-    return wrapper
+    The block contains nothing else, so that an error of the program remains one.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise RedisUnavailableError(f"unexpected reply to a script ({type(error).__name__})") from error
 
 
 def in_words(error: BaseException) -> str:

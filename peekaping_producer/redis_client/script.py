@@ -8,6 +8,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from peekaping_producer.errors import RedisRefusedError
+from peekaping_producer.redis_client.failures import decoding
 
 
 def lua(package: str, name: str) -> str:
@@ -38,3 +39,9 @@ class Script:
             if error.code != "NOSCRIPT":
                 raise
             return await redis.eval(self._text, len(keys), *keys, *args)
+
+    async def count(self, redis: "Redis", keys: Sequence[str | bytes], args: Sequence[Any]) -> int:
+        """Run a script that returns an integer. Raises RedisError, as `run` does."""
+        reply = await self.run(redis, keys, args)
+        with decoding():
+            return int(reply)

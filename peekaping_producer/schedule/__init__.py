@@ -15,7 +15,7 @@ import msgspec
 from peekaping_producer.errors import StaleTermError
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.redis_client.client import Client
-from peekaping_producer.redis_client.failures import unpacking
+from peekaping_producer.redis_client.failures import decoding
 from peekaping_producer.redis_client.script import CLOCK, Script, lua
 from peekaping_producer.schedule.keys import KEYS, Keys
 
@@ -178,7 +178,6 @@ class Schedule:
 
     # Claims: any replica.
 
-    @unpacking
     async def claim(self, limit: int) -> Claim:
         """Claim up to `limit` (at most 1,000) due monitors, the longest overdue first."""
         asked_at = time.monotonic()
@@ -186,29 +185,28 @@ class Schedule:
         deadline = 0
         if self._clock_ahead_ms is not None:
             deadline = int((self._monotonic() + CLAIM_WITHIN_S) * 1000 + self._clock_ahead_ms)
-        now_ms, token, next_due, flat, removed = await self._claim.run(
-            self.redis, self._sets, (limit, self._lease_ttl_ms, nonce, deadline, LONGEST_ID)
-        )
+        reply = await self._claim.run(self.redis, self._sets, (limit, self._lease_ttl_ms, nonce, deadline, LONGEST_ID))
+        with decoding():
+            now_ms, token, next_due, flat, removed = reply
+            claim = Claim(
+                token=token.decode(),
+                now_ms=int(now_ms),
+                due={_text(flat[i]): max(float(flat[i + 1]), 0.0) for i in range(0, len(flat), 2)},
+                next_due_ms=float(next_due) if next_due else None,
+                ends_at=asked_at + self.lease_ttl_s,
+                removed=tuple(_text(each) for each in removed),
+            )
         # From the latest reply alone: after a step of Redis TIME one claim is refused, and the next is not.
-        self._clock_ahead_ms = now_ms - self._monotonic() * 1000
-        return Claim(
-            token=token.decode(),
-            now_ms=now_ms,
-            due={_text(flat[i]): max(float(flat[i + 1]), 0.0) for i in range(0, len(flat), 2)},
-            next_due_ms=float(next_due) if next_due else None,
-            ends_at=asked_at + self.lease_ttl_s,
-            removed=tuple(_text(each) for each in removed),
-        )
+        self._clock_ahead_ms = claim.now_ms - self._monotonic() * 1000
+        return claim
 
-    @unpacking
     async def drop(self, claim: Claim, ids: Iterable[str]) -> int:
         """Remove claimed monitors from the schedule; returns how many the claim still held."""
         dropped = 0
         for some in chunks(list(ids)):
-            dropped += await self._drop.run(self.redis, (self.keys.lease, self.keys.late), (claim.token, *some))
+            dropped += await self._drop.count(self.redis, (self.keys.lease, self.keys.late), (claim.token, *some))
         return dropped
 
-    @unpacking
     async def give_back(self, claim: Claim, ids: Iterable[str] | None = None, *, delay_s: float = 0.0) -> int:
         """Make those of `ids` (None: all) that the claim still holds due again, as before or `delay_s` from now.
 
@@ -218,10 +216,9 @@ class Schedule:
         delay_ms = int(min(delay_s, LONGEST_DELAY_S) * 1000)
         for some in chunks([each for each in (claim.due if ids is None else ids) if each in claim.due]):
             pairs = [part for monitor_id in some for part in (monitor_id, repr(claim.due[monitor_id]))]
-            given += await self._give_back.run(self.redis, self._sets, (claim.token, delay_ms, *pairs))
+            given += await self._give_back.count(self.redis, self._sets, (claim.token, delay_ms, *pairs))
         return given
 
-    @unpacking
     async def reschedule(self, claim: Claim, plans: Iterable[Plan]) -> int:
         """Make what the claim still holds of `plans` due at its next tick; returns how many.
 
@@ -230,18 +227,15 @@ class Schedule:
         rescheduled = 0
         for some in chunks([each for each in plans if each.interval > 0]):
             pairs = [part for plan in some for part in (plan.id, plan.interval * 1000)]
-            rescheduled += await self._reschedule.run(self.redis, self._sets, (claim.token, *pairs))
+            rescheduled += await self._reschedule.count(self.redis, self._sets, (claim.token, *pairs))
         return rescheduled
 
-    @unpacking
     async def reclaim(self, limit: int = CALL_LIMIT) -> int:
         """Make up to `limit` monitors due again whose leases have expired; returns how many."""
-        reclaimed: int = await self._reclaim.run(self.redis, self._sets, (self._lease_ttl_ms, limit))
-        return reclaimed
+        return await self._reclaim.count(self.redis, self._sets, (self._lease_ttl_ms, limit))
 
     # Writes of the leader: each passes its term, and raises StaleTermError if that is over.
 
-    @unpacking
     async def place(self, term: str, plans: Iterable[Plan], *, retry: bool = False) -> Placed:
         """Make the schedule agree with up to 1,000 plans: add, remove (interval 0 or less), or return as misaligned.
 
@@ -255,17 +249,17 @@ class Schedule:
             (self.keys.due, self.keys.lease, self.keys.leader, self.keys.late),
             (term, CLOCK_STEP_SLACK_MS, int(LONGEST_DELAY_S * 1000), int(retry), *pairs),
         )
-        if reply[0] == b"stale":
-            raise StaleTermError(f"place: term {term} is over")
-        _, added, removed, leased, misaligned = reply
-        return Placed(
-            added,
-            removed,
-            tuple(_text(monitor_id) for monitor_id in leased),
-            tuple(Member(_text(misaligned[i]), _text(misaligned[i + 1])) for i in range(0, len(misaligned), 2)),
-        )
+        with decoding():
+            if reply[0] == b"stale":
+                raise StaleTermError(f"place: term {term} is over")
+            _, added, removed, leased, misaligned = reply
+            return Placed(
+                int(added),
+                int(removed),
+                tuple(_text(monitor_id) for monitor_id in leased),
+                tuple(Member(_text(misaligned[i]), _text(misaligned[i + 1])) for i in range(0, len(misaligned), 2)),
+            )
 
-    @unpacking
     async def move(self, term: str, misaligned: Iterable[Member], plans: Mapping[str, Plan]) -> int:
         """Move each whose due time is unchanged to the next tick of its plan, read since; returns how many."""
         triples = [
@@ -276,31 +270,29 @@ class Schedule:
         ]
         if not triples:
             return 0
-        moved: int = await self._move.run(
+        moved = await self._move.count(
             self.redis, (self.keys.due, self.keys.leader), (term, CLOCK_STEP_SLACK_MS, *triples)
         )
         if moved < 0:
             raise StaleTermError(f"move: term {term} is over")
         return moved
 
-    @unpacking
     async def remove(self, term: str, key: str, members_seen: Iterable[Member]) -> int:
         """Remove members of `key` (due or lease) whose score is unchanged; returns how many."""
         removed = 0
         for some in chunks(list(members_seen)):
             pairs = [part for seen in some for part in (seen.id, seen.score)]
-            reply = await self._remove.run(self.redis, (key, self.keys.leader, self.keys.late), (term, *pairs))
+            reply = await self._remove.count(self.redis, (key, self.keys.leader, self.keys.late), (term, *pairs))
             if reply < 0:
                 raise StaleTermError(f"remove: term {term} is over")
             removed += reply
         return removed
 
-    @unpacking
     async def expel(self, term: str, key: str, scores: Iterable[str]) -> int:
         """Remove members of `key` (due or lease) at these scores that are too long to be ids; returns how many."""
         expelled = 0
         for some in chunks(list(dict.fromkeys(scores))):
-            reply = await self._expel.run(self.redis, (key, self.keys.leader), (term, LONGEST_ID, *some))
+            reply = await self._expel.count(self.redis, (key, self.keys.leader), (term, LONGEST_ID, *some))
             if reply < 0:
                 raise StaleTermError(f"expel: term {term} is over")
             expelled += reply
@@ -318,52 +310,57 @@ class Schedule:
 
     # Leadership.
 
-    @unpacking
     async def campaign(self, held: str, begin: str, ttl_s: float) -> Campaigned:
         """Renew the term `held` ('' for none), or begin the term `begin` if no replica leads."""
-        result, ttl_ms, holder, holder_ttl_ms = await self._campaign.run(
+        reply = await self._campaign.run(
             self.redis, (self.keys.leader,), (held, begin, int(ttl_s * 1000), int(LONGEST_LEADER_TTL_S * 1000))
         )
-        return Campaigned(
-            Campaign(result.decode()),
-            max(ttl_ms, 0) / 1000,
-            _text(holder) or None,
-            None if holder_ttl_ms < 0 else holder_ttl_ms / 1000,
-        )
+        with decoding():
+            result, ttl_ms, holder, holder_ttl_ms = reply
+            return Campaigned(
+                Campaign(result.decode()),
+                max(ttl_ms, 0) / 1000,
+                _text(holder) or None,
+                None if holder_ttl_ms < 0 else holder_ttl_ms / 1000,
+            )
 
     async def resign(self, term: str) -> bool:
         """End `term` now; returns False if it was over."""
-        return bool(await self._resign.run(self.redis, (self.keys.leader,), (term,)))
+        return bool(await self._resign.count(self.redis, (self.keys.leader,), (term,)))
 
-    @unpacking
     async def stats(self, *, node: str = "", report: bytes = b"") -> Stats:
         """Read the state. Writes the report of replica `node`, or without one a probe, to find out if writes work."""
         keys = self.keys
-        now_ms, due, leased, overdue, late, intended, oldest_id, excess, leader, ttl, *more = await self._stats.run(
+        reply = await self._stats.run(
             self.redis,
             (keys.due, keys.lease, keys.leader, keys.late, keys.replicas, keys.probe),
             (self._lease_ttl_ms, node, report, int(REPORT_AGE_S * 1000)),
         )
-        problems, refusal, reports = more
-        return Stats(
-            now_ms=now_ms,
-            due=due,
-            leased=leased,
-            overdue=overdue,
-            late=late,
-            oldest_due_ms=float(intended) if intended else None,
-            oldest_id=_text(oldest_id) or None,
-            lease_excess_ms=excess,
-            leader=_text(leader) or None,
-            leader_ttl_ms=ttl if ttl >= 0 else None,
-            problems=tuple(_text(each) for each in problems),
-            write_refused=_text(refusal) or None,
-            reports=tuple(_reports(reports, now_ms)),
-        )
+        with decoding():
+            return _stats(reply)
 
     async def forget_report(self, node: str) -> None:
         """Remove the report of a replica that stops."""
         await self.redis.hdel(self.keys.replicas, node)
+
+
+def _stats(reply: list[Any]) -> Stats:
+    now_ms, due, leased, overdue, late, intended, oldest_id, excess, leader, ttl_ms, problems, refusal, reports = reply
+    return Stats(
+        now_ms=now_ms,
+        due=due,
+        leased=leased,
+        overdue=overdue,
+        late=late,
+        oldest_due_ms=float(intended) if intended else None,
+        oldest_id=_text(oldest_id) or None,
+        lease_excess_ms=excess,
+        leader=_text(leader) or None,
+        leader_ttl_ms=ttl_ms if ttl_ms >= 0 else None,
+        problems=tuple(_text(each) for each in problems),
+        write_refused=_text(refusal) or None,
+        reports=tuple(_reports(reports, now_ms)),
+    )
 
 
 def _reports(flat: list[bytes], now_ms: int) -> Iterator[Report]:

@@ -544,8 +544,29 @@ async def test_a_reply_of_another_form_is_an_error_of_redis(
         return reply
 
     monkeypatch.setattr(Script, "run", run)
-    for call in (schedule.claim(1), schedule.campaign("", "a/1", 10), schedule.stats(), broker.inspect()):
+    claim = schedule.claim(1)
+    for call in (claim, schedule.campaign("", "a/1", 10), schedule.stats(), broker.inspect(), broker.sweep()):
         with pytest.raises(RedisUnavailableError, match="unexpected reply"):
+            await call
+
+
+async def test_an_error_of_our_own_is_not_one_of_redis(
+    schedule: Schedule, broker: AsynqBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A retry helps against an error of Redis, and hides a bug."""
+    claim = await schedule.claim(1)
+    plan = Plan("a", None)
+    with pytest.raises(TypeError):
+        await schedule.reschedule(claim, [plan])
+    with pytest.raises(TypeError):
+        await schedule.place("a/1", [plan])
+
+    async def run(*_: object) -> object:
+        raise TypeError("an argument that cannot be built")
+
+    monkeypatch.setattr(Script, "run", run)
+    for call in (schedule.claim(1), schedule.reclaim(), schedule.stats(), broker.inspect(), broker.sweep()):
+        with pytest.raises(TypeError, match="cannot be built"):
             await call
 
 
