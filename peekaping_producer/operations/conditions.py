@@ -43,8 +43,8 @@ LEVELS: Mapping[str, Level] = {
     "queue_unusable": Level.UNREADY,
     "schedule_late": Level.FAILING,
     "no_leader": Level.FAILING,
-    "leader_key_absurd": Level.FAILING,
-    "lease_absurd": Level.FAILING,
+    "leader_key_invalid": Level.FAILING,
+    "lease_too_long": Level.FAILING,
     "database_empty": Level.FAILING,
     "clock_skew": Level.FAILING,
     "queue_paused": Level.FAILING,
@@ -83,7 +83,7 @@ def of_schedule(stats: Stats, *, leaderless_s: float, late_after_s: float = LATE
         )
     if stats.lease_excess_ms > late_after_s * 1000:
         yield Condition(
-            "lease_absurd",
+            "lease_too_long",
             f"A lease ends {stats.lease_excess_ms / 1000:.0f} s later than LEASE_TTL allows: the clock or LEASE_TTL "
             "of a producer differs. Its monitor is not checked until it is handed off or reclaimed.",
         )
@@ -95,7 +95,7 @@ def of_schedule(stats: Stats, *, leaderless_s: float, late_after_s: float = LATE
     elif stats.leader_ttl_ms is None or stats.leader_ttl_ms > LONGEST_LEADER_TTL_S * 1000:
         ends = "does not expire" if stats.leader_ttl_ms is None else f"expires in {stats.leader_ttl_ms / 1000:.0f} s"
         yield Condition(
-            "leader_key_absurd",
+            "leader_key_invalid",
             f"The leader's key ({ascii(stats.leader)[1:-1]}) {ends}; no running leader sets that. "
             "Any running replica takes it over.",
         )

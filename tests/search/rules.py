@@ -191,7 +191,7 @@ class Fences:
             self._refused(sid, invariant, who, 0, "postpone", *claim)
 
     def _check_peers(self, sid: Sid, each: str) -> None:
-        """An earlier due time set by a peer without fences remains; its absurd lease does not."""
+        """An earlier due time set by a peer without fences remains; a lease that is too long is reclaimed."""
         view = self._redis.views[sid]
         earlier = float(view.now_ms - LONG_AGO_MS)
         if each in view.lease:
@@ -200,10 +200,10 @@ class Fences:
             self._stands(both, each, earlier, "give_back", *claim)
             self._stands(both, each, earlier, "postpone", *claim)
         elif each not in view.members and each not in view.late:
-            absurd, _ = self._redis.do(sid, "put", KEYS.lease, each, view.now_ms + 1e8)
-            self._stands(absurd, each, float(view.now_ms), "reclaim")
+            too_long, _ = self._redis.do(sid, "put", KEYS.lease, each, view.now_ms + 1e8)
+            self._stands(too_long, each, float(view.now_ms), "reclaim")
             for key in (KEYS.due, KEYS.late):  # the first intended time remains, too
-                both, _ = self._redis.do(absurd, "put", key, each, earlier)
+                both, _ = self._redis.do(too_long, "put", key, each, earlier)
                 self._stands(both, each, earlier, "reclaim")
 
     def _stands(self, sid: Sid, each: str, due: float, name: str, *args: Any) -> None:
@@ -234,7 +234,7 @@ class Fences:
         for end in (("PX", 3_600_000), ()):
             gone, _ = self._redis.do(sid, "lose", "SET", KEYS.leader, "gone", *end)
             if self._redis.do(gone, "campaign", "", "another")[1] is not Campaign.WON:
-                raise Broken("I1", "-", f"a leader's key with an absurd expiry is accepted: {end}")
+                raise Broken("I1", "-", f"a leader's key with a TTL that is too long is accepted: {end}")
         self._refused(sid, "I5", "a follower", Campaign.HELD, "campaign", "", "another")
         self._refused(sid, "I5", "a former leader", Campaign.HELD, "campaign", "former", "another")
         self._refused(sid, "I5", "a former leader", False, "resign", "former")

@@ -53,7 +53,7 @@ GUARDS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
     "reclaim": (
         ("due", "LT", "DUE, 'LT', ", "DUE, "),
         ("due", "LT for late", "LATE, 'LT', ", "LATE, "),
-        ("due", "absurd leases", "#found < 2 * limit", "false"),
+        ("due", "leases that are too long", "#found < 2 * limit", "false"),
         ("due", "not before the claim", "math.floor(tonumber(expired[i + 1])) - ttl", "now - 10 * ttl"),
     ),
     "place": (
@@ -75,7 +75,7 @@ GUARDS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
         ("I5", "holder", "if not holder or", "if true or"),
         ("I5", "renewed by its holder", "holder and holder == held", "holder"),
         ("I5", "repeat after a lost answer", "or holder == begin or", "or"),
-        ("I1", "absurd TTL", "or left > longest_ttl", ""),
+        ("I1", "TTL that is too long", "or left > longest_ttl", ""),
         ("I1", "key without end", "or left < 0", ""),
     ),
     "resign": (("I5", "holder", LEADS, "true"),),

@@ -47,9 +47,9 @@ def test_a_healthy_status() -> None:
     [
         (status(oldest_due_ms=NOW_MS - 61_000.0, oldest_id="m1", overdue=4), "schedule_late", "m1 has waited"),
         (status(leader=None, leader_ttl_ms=None, leaderless_s=2.0), "no_leader", "No replica leads"),
-        (status(lease_excess_ms=61_000), "lease_absurd", "61 s later than LEASE_TTL allows"),
-        (status(leader="gone/1", leader_ttl_ms=3_579_000), "leader_key_absurd", "(gone/1) expires in 3579 s"),
-        (status(leader="gone/1", leader_ttl_ms=None), "leader_key_absurd", "(gone/1) does not expire"),
+        (status(lease_excess_ms=61_000), "lease_too_long", "61 s later than LEASE_TTL allows"),
+        (status(leader="gone/1", leader_ttl_ms=3_579_000), "leader_key_invalid", "(gone/1) expires in 3579 s"),
+        (status(leader="gone/1", leader_ttl_ms=None), "leader_key_invalid", "(gone/1) does not expire"),
         (status(write_refused="OOM command not allowed"), "redis_refuses_writes", "OOM"),
         (status(problems=("peekaping:sched:due: WRONGTYPE x",)), "redis_keys_unusable", "peekaping:sched:due"),
         (status(skew_s=3600.0), "clock_skew", "3600 s ahead of"),

@@ -236,8 +236,8 @@ async def test_a_replica_that_drains_is_not_ready_however_well(scene: Scene) -> 
         ({"oldest_due_ms": 30_000.0}, "schedule_late", False),
         ({"write_refused": "OOM command not allowed"}, "redis_refuses_writes", True),
         ({"problems": ("peekaping:sched:due: WRONGTYPE",)}, "redis_keys_unusable", True),
-        ({"leader_ttl_ms": 3_600_000}, "leader_key_absurd", False),
-        ({"lease_excess_ms": 61_000}, "lease_absurd", False),
+        ({"leader_ttl_ms": 3_600_000}, "leader_key_invalid", False),
+        ({"lease_excess_ms": 61_000}, "lease_too_long", False),
         ({"now_ms": 100_000 + 3_600_000, "oldest_due_ms": None}, "clock_skew", False),
     ],
 )

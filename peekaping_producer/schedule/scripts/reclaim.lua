@@ -26,8 +26,8 @@ local function leases_to_reclaim()
   local found = redis.call('ZRANGE', LEASE, '-inf', now, 'BYSCORE', 'LIMIT', 0, limit, 'WITHSCORES')
   if #found < 2 * limit then
     local after, room = '(' .. exact(now + LONGEST_LEASE), limit - #found / 2
-    local absurd = redis.call('ZRANGE', LEASE, after, '+inf', 'BYSCORE', 'LIMIT', 0, room, 'WITHSCORES')
-    for _, value in ipairs(absurd) do found[#found + 1] = value end
+    local too_long = redis.call('ZRANGE', LEASE, after, '+inf', 'BYSCORE', 'LIMIT', 0, room, 'WITHSCORES')
+    for _, value in ipairs(too_long) do found[#found + 1] = value end
   end
   return found
 end
