@@ -59,7 +59,7 @@ class HandOff(msgspec.Struct, frozen=True):
     """Monitors whose task's key held another type of value, which was replaced."""
 
 
-class Swept(NamedTuple):
+class SweepResult(NamedTuple):
     """Stray entries that a sweep removed from the queue."""
 
     orphans: int
@@ -84,6 +84,6 @@ class Broker(Protocol):
         """Read the queue's depths and state. Raises RedisError."""
         ...
 
-    async def sweep(self) -> Swept:
+    async def sweep(self) -> SweepResult:
         """Remove stray entries from the queue. Raises RedisError."""
         ...

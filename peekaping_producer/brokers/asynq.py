@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from peekaping_producer.brokers import HandOff, Outcome, Queue, Swept
+from peekaping_producer.brokers import HandOff, Outcome, Queue, SweepResult
 from peekaping_producer.errors import RedisUnavailableError
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.redis_client.client import Client
@@ -111,16 +111,16 @@ class AsynqBroker:
             named = {index: lost if each == b"lost" else Outcome(each.decode()) for index, each in _pairs(outcomes)}
             return now_ms, named, overlaps
 
-    async def sweep(self) -> Swept:
+    async def sweep(self) -> SweepResult:
         """See Broker. asynq turns an entry without a task into a task that never ends, which silences its monitor."""
-        swept = Swept(0, 0)
+        swept = SweepResult(0, 0)
 
         async def sweep(some: list[bytes]) -> None:
             nonlocal swept
             reply = await self._sweep_pending.run(self._redis, (PENDING,), (TASK_KEY_PREFIX, *some))
             with decoding():
                 orphans, duplicates = reply
-                swept = Swept(swept.orphans + orphans, swept.duplicates + duplicates)
+                swept = SweepResult(swept.orphans + orphans, swept.duplicates + duplicates)
 
         def leave(task_id: bytes, error: Exception) -> None:
             log.warning(

@@ -63,7 +63,7 @@ class Member(msgspec.Struct, frozen=True, gc=False):
     score: str
 
 
-class Placed(msgspec.Struct, frozen=True):
+class PlaceResult(msgspec.Struct, frozen=True):
     """What `place` changed, and what it left alone."""
 
     added: int = 0
@@ -74,7 +74,7 @@ class Placed(msgspec.Struct, frozen=True):
     """Due at no tick of their plans; or a worker rescheduled them by a newer row."""
 
 
-class Campaign(StrEnum):
+class CampaignOutcome(StrEnum):
     """How an attempt to lead ended."""
 
     RENEWED = "renewed"
@@ -82,10 +82,10 @@ class Campaign(StrEnum):
     HELD = "held"
 
 
-class Campaigned(msgspec.Struct, frozen=True):
+class CampaignResult(msgspec.Struct, frozen=True):
     """The result of an attempt to lead."""
 
-    result: Campaign
+    outcome: CampaignOutcome
     ttl_s: float
     """Time to live of the leader's key; 0 for no expiry."""
     holder: str | None
@@ -94,7 +94,7 @@ class Campaigned(msgspec.Struct, frozen=True):
     """Time to live that it had left; None for no expiry."""
 
 
-class Report(msgspec.Struct, frozen=True):
+class StoredReport(msgspec.Struct, frozen=True):
     """A replica's report about itself."""
 
     node: str
@@ -125,7 +125,7 @@ class Stats(msgspec.Struct, frozen=True):
     """Keys that cannot be read, each with the reason."""
     write_refused: str | None = None
     """Why Redis refused a write, if it did."""
-    reports: tuple[Report, ...] = ()
+    reports: tuple[StoredReport, ...] = ()
 
     @property
     def oldest_due_age_s(self) -> float:
@@ -236,14 +236,14 @@ class Schedule:
 
     # Writes of the leader: each passes its term, and raises StaleTermError if that is over.
 
-    async def place(self, term: str, plans: Iterable[Plan], *, retry: bool = False) -> Placed:
+    async def place(self, term: str, plans: Iterable[Plan], *, retry: bool = False) -> PlaceResult:
         """Make the schedule agree with up to 1,000 plans: add, remove (interval 0 or less), or return as misaligned.
 
         With `retry`, monitors that were postponed after a failed attempt become due now.
         """
         pairs = [part for plan in plans for part in (plan.id, max(plan.interval, 0) * 1000)]
         if not pairs:
-            return Placed()
+            return PlaceResult()
         reply = await self._place.run(
             self.redis,
             (self.keys.due, self.keys.lease, self.keys.leader, self.keys.late),
@@ -253,7 +253,7 @@ class Schedule:
             if reply[0] == b"stale":
                 raise StaleTermError(f"place: term {term} is over")
             _, added, removed, leased, misaligned = reply
-            return Placed(
+            return PlaceResult(
                 int(added),
                 int(removed),
                 tuple(_text(monitor_id) for monitor_id in leased),
@@ -310,15 +310,17 @@ class Schedule:
 
     # Leadership.
 
-    async def campaign(self, held: str, begin: str, ttl_s: float) -> Campaigned:
-        """Renew the term `held` ('' for none), or begin the term `begin` if no replica leads."""
+    async def campaign(self, current_term: str, new_term: str, ttl_s: float) -> CampaignResult:
+        """Renew `current_term` ('' for none), or begin `new_term` if no replica leads."""
         reply = await self._campaign.run(
-            self.redis, (self.keys.leader,), (held, begin, int(ttl_s * 1000), int(LONGEST_LEADER_TTL_S * 1000))
+            self.redis,
+            (self.keys.leader,),
+            (current_term, new_term, int(ttl_s * 1000), int(LONGEST_LEADER_TTL_S * 1000)),
         )
         with decoding():
-            result, ttl_ms, holder, holder_ttl_ms = reply
-            return Campaigned(
-                Campaign(result.decode()),
+            outcome, ttl_ms, holder, holder_ttl_ms = reply
+            return CampaignResult(
+                CampaignOutcome(outcome.decode()),
                 max(ttl_ms, 0) / 1000,
                 _text(holder) or None,
                 None if holder_ttl_ms < 0 else holder_ttl_ms / 1000,
@@ -363,12 +365,12 @@ def _stats(reply: list[Any]) -> Stats:
     )
 
 
-def _reports(flat: list[bytes], now_ms: int) -> Iterator[Report]:
+def _reports(flat: list[bytes], now_ms: int) -> Iterator[StoredReport]:
     """The reports of running replicas; ignores other fields."""
     for node, value in zip(flat[::2], flat[1::2], strict=False):
         at, _, text = value.partition(b" ")
         if at.isdigit() and abs(now_ms - int(at)) <= REPORT_AGE_S * 1000:
-            yield Report(_text(node), int(at), text)
+            yield StoredReport(_text(node), int(at), text)
 
 
 def _text(value: Any) -> str:

@@ -6,7 +6,7 @@ from peekaping_producer.brokers import Outcome
 from peekaping_producer.errors import StaleTermError
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.monitors.task import HealthCheckTask
-from peekaping_producer.schedule import Campaign, Member
+from peekaping_producer.schedule import CampaignOutcome, Member
 from peekaping_producer.schedule.keys import KEYS
 from tests.chaos.conftest import Wire
 from tests.chaos.steps import Step, line_of
@@ -54,7 +54,7 @@ async def test_a_hand_off_records_the_outcome_of_each_monitor(wire: Wire) -> Non
 
 
 async def test_each_write_of_a_leader_records_its_term_and_whether_it_was_accepted(wire: Wire) -> None:
-    assert (await wire.schedule.campaign("", "t2", 30)).result is Campaign.WON
+    assert (await wire.schedule.campaign("", "t2", 30)).outcome is CampaignOutcome.WON
     plans = {"a": Plan("a", 60)}
     members_seen = [Member("a", "5000000000001")]
 

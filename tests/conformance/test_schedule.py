@@ -7,7 +7,7 @@ from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.errors import RedisUnavailableError, StaleTermError
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.redis_client.script import Script
-from peekaping_producer.schedule import Campaign, Member, Schedule
+from peekaping_producer.schedule import CampaignOutcome, Member, Schedule
 from peekaping_producer.schedule.keys import KEYS, Keys
 from tests.clock import TEST_CLOCK, Clock
 
@@ -473,14 +473,14 @@ async def test_members_that_are_not_utf8_survive_the_round_trip(
 
 async def test_one_replica_leads_and_each_term_is_new(redis: Redis, schedule: Schedule) -> None:
     won = await schedule.campaign("", "a/1", 10)
-    assert (won.result, won.ttl_s, won.holder) == (Campaign.WON, 10, None)
+    assert (won.outcome, won.ttl_s, won.holder) == (CampaignOutcome.WON, 10, None)
     held = await schedule.campaign("", "b/1", 10)
-    assert (held.result, held.holder) == (Campaign.HELD, "a/1")
+    assert (held.outcome, held.holder) == (CampaignOutcome.HELD, "a/1")
     assert 9 < held.ttl_s <= 10
-    assert (await schedule.campaign("a/1", "a/2", 10)).result is Campaign.RENEWED
+    assert (await schedule.campaign("a/1", "a/2", 10)).outcome is CampaignOutcome.RENEWED
     assert await redis.get(KEYS.leader) == b"a/1"
     await redis.delete(KEYS.leader)
-    assert (await schedule.campaign("a/1", "a/2", 10)).result is Campaign.WON
+    assert (await schedule.campaign("a/1", "a/2", 10)).outcome is CampaignOutcome.WON
     assert await redis.get(KEYS.leader) == b"a/2"
 
 
@@ -491,14 +491,14 @@ async def test_a_leader_key_with_a_ttl_that_no_leader_sets_is_taken_over(
     """A server's clock that was an hour ahead, or a peer that died between SET and EXPIRE."""
     await redis.set(KEYS.leader, "gone/1", px=ttl_ms)
     answer = await schedule.campaign("", "a/1", 10)
-    assert (answer.result, answer.holder) == (Campaign.WON, "gone/1")
+    assert (answer.outcome, answer.holder) == (CampaignOutcome.WON, "gone/1")
     assert (answer.holder_ttl_s is None) is (ttl_ms is None)
     assert 0 < await redis.pttl(KEYS.leader) <= 10_000
 
 
 async def test_a_leader_key_with_a_longer_but_plausible_ttl_is_respected(redis: Redis, schedule: Schedule) -> None:
     await redis.set(KEYS.leader, "go/1", px=30_000)
-    assert (await schedule.campaign("", "a/1", 10)).result is Campaign.HELD
+    assert (await schedule.campaign("", "a/1", 10)).outcome is CampaignOutcome.HELD
 
 
 async def test_a_replica_can_resign_only_its_own_term(redis: Redis, schedule: Schedule) -> None:
@@ -572,7 +572,7 @@ async def test_an_error_of_our_own_is_not_one_of_redis(
 
 async def test_an_empty_leader_key_is_no_leader(redis: Redis, schedule: Schedule) -> None:
     await redis.set(KEYS.leader, "", px=9000)
-    assert (await schedule.campaign("", "a/1", 10)).result is Campaign.WON
+    assert (await schedule.campaign("", "a/1", 10)).outcome is CampaignOutcome.WON
 
 
 async def test_values_that_no_producer_wrote_are_cut_or_omitted(redis: Redis, schedule: Schedule, clock: Clock) -> None:

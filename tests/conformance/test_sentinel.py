@@ -13,7 +13,7 @@ from peekaping_producer.errors import RedisError, ScheduleError, UnreachableErro
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.operations.status import fetch_status
 from peekaping_producer.redis_client.client import check_server, redis_for
-from peekaping_producer.schedule import Campaign, Schedule
+from peekaping_producer.schedule import CampaignOutcome, Schedule
 from peekaping_producer.schedule.keys import KEYS
 from tests.kit.asynq_peer import PENDING, task_id
 from tests.kit.processes import HOST, free_port
@@ -99,7 +99,7 @@ async def test_a_failover_during_campaigns_leaves_one_leader(watched_redis: Watc
             for term, schedule in campaigns.items():
                 with contextlib.suppress(RedisError):
                     answer = await schedule.campaign(held[term], term, 1.0)
-                    held[term] = "" if answer.result is Campaign.HELD else term
+                    held[term] = "" if answer.outcome is CampaignOutcome.HELD else term
 
         async def one_leads_at(server: RedisServer) -> bool:
             await campaign()

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterable, Iterator
 from itertools import count
 from typing import Any, NamedTuple
 
-from peekaping_producer.schedule import Campaign
+from peekaping_producer.schedule import CampaignOutcome
 from peekaping_producer.schedule.keys import KEYS
 from tests.search.rules import ABSENT, PAUSED, Broken, Rows
 from tests.search.world import Redis, Sid, due_later, lease_later
@@ -194,7 +194,7 @@ class Leaders:
         leader = self._redis.views[sid].leader
         term = state.term if state else "t1" if leader == "t0" else "t0"
         after, answer = self._redis.do(sid, "campaign", "", term)
-        if answer is Campaign.WON:
+        if answer is CampaignOutcome.WON:
             yield Step(f"leads ({term})", "campaign", after, self.numbers.of(Leading(term)))
             if not state:
                 yield Step(

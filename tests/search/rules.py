@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from peekaping_producer.brokers import Outcome
 from peekaping_producer.monitors.monitor import next_aligned
-from peekaping_producer.schedule import Campaign
+from peekaping_producer.schedule import CampaignOutcome
 from peekaping_producer.schedule.keys import KEYS
 from tests.search.world import CYCLE_MS, ENDED_MS, GRID_MS, LONG_AGO_MS, TTL_MS, Redis, Sid, View, due_later, message
 
@@ -233,12 +233,12 @@ class Fences:
             return
         for end in (("PX", 3_600_000), ()):
             gone, _ = self._redis.do(sid, "lose", "SET", KEYS.leader, "gone", *end)
-            if self._redis.do(gone, "campaign", "", "another")[1] is not Campaign.WON:
+            if self._redis.do(gone, "campaign", "", "another")[1] is not CampaignOutcome.WON:
                 raise Broken("I1", "-", f"a leader's key with a TTL that is too long is accepted: {end}")
-        self._refused(sid, "I5", "a follower", Campaign.HELD, "campaign", "", "another")
-        self._refused(sid, "I5", "a former leader", Campaign.HELD, "campaign", "former", "another")
+        self._refused(sid, "I5", "a follower", CampaignOutcome.HELD, "campaign", "", "another")
+        self._refused(sid, "I5", "a former leader", CampaignOutcome.HELD, "campaign", "former", "another")
         self._refused(sid, "I5", "a former leader", False, "resign", "former")
-        if self._redis.do(sid, "campaign", "", leader)[1] is not Campaign.WON:
+        if self._redis.do(sid, "campaign", "", leader)[1] is not CampaignOutcome.WON:
             raise Broken("I5", "-", "a campaign whose reply was lost cannot be repeated")
 
     def _check_claim(self, sid: Sid) -> None:

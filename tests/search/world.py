@@ -18,7 +18,7 @@ from peekaping_producer.errors import StaleTermError
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.redis_client.script import Script
-from peekaping_producer.schedule import Campaign, Claim, Member, Schedule
+from peekaping_producer.schedule import CampaignOutcome, Claim, Member, Schedule
 from peekaping_producer.schedule.keys import KEYS
 from tests.kit import asynq_peer
 from tests.kit.asynq_peer import AsynqPeer
@@ -250,8 +250,8 @@ class Redis:
 
         return tuple((seen.id, float(seen.score)) for seen in at_once(walk()))
 
-    def _campaign(self, held: str, begin: str) -> Campaign:
-        return at_once(self._schedule.campaign(held, begin, TTL_MS / 1000)).result  # type: ignore[no-any-return]
+    def _campaign(self, current_term: str, new_term: str) -> CampaignOutcome:
+        return at_once(self._schedule.campaign(current_term, new_term, TTL_MS / 1000)).outcome  # type: ignore[no-any-return]
 
     def _resign(self, term: str) -> Any:
         return at_once(self._schedule.resign(term))

@@ -8,7 +8,7 @@ from peekaping_producer.brokers import Queue
 from peekaping_producer.operations.conditions import LEVELS, Condition, Level
 from peekaping_producer.operations.replica_report import ReplicaReport, decode_report, encode_report
 from peekaping_producer.operations.status import Status
-from peekaping_producer.schedule import Report, Stats
+from peekaping_producer.schedule import Stats, StoredReport
 
 NOW_MS = 1_800_000_000_000
 STATS = Stats(
@@ -31,8 +31,8 @@ def status(*, queue: Queue = QUEUE, skew_s: float = 0.0, leaderless_s: float = 0
     return Status(Stats(**fields), queue, skew_s, leaderless_s)
 
 
-def report(**fields: object) -> Report:
-    return Report("other", NOW_MS, encode_report(ReplicaReport(**fields)))
+def report(**fields: object) -> StoredReport:
+    return StoredReport("other", NOW_MS, encode_report(ReplicaReport(**fields)))
 
 
 def test_a_healthy_status() -> None:
@@ -90,7 +90,7 @@ def test_state_of_a_replica_is_read_from_its_report() -> None:
     seen = status(
         reports=(
             report(conditions=(Condition("database_empty", "Empty."),), anomalies=(anomaly,), leads=True, set_aside=1),
-            Report("broken", NOW_MS, b'{"conditions": 7}'),
+            StoredReport("broken", NOW_MS, b'{"conditions": 7}'),
         )
     )
     assert seen.is_failing
@@ -121,8 +121,10 @@ def test_a_malformed_report_is_empty(text: bytes) -> None:
 
 
 def test_a_replica_that_stops_or_lost_its_database_is_a_note_while_others_work() -> None:
-    draining = Report("other", NOW_MS, encode_report(ReplicaReport(conditions=(Condition("draining", "Stopping."),))))
-    working = Report("works", NOW_MS, encode_report(ReplicaReport(leads=True)))
+    draining = StoredReport(
+        "other", NOW_MS, encode_report(ReplicaReport(conditions=(Condition("draining", "Stopping."),)))
+    )
+    working = StoredReport("works", NOW_MS, encode_report(ReplicaReport(leads=True)))
     assert not status(reports=(draining, working)).is_failing
     assert any(line.startswith("note") for line in status(reports=(draining, working)).lines())
     assert status(reports=(draining,)).is_failing

@@ -22,7 +22,7 @@ import structlog
 from peekaping_producer.errors import REDIS, RedisError, StaleTermError
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.producer.timing import TIMING, Timing
-from peekaping_producer.schedule import Campaign, Campaigned, Schedule
+from peekaping_producer.schedule import CampaignOutcome, CampaignResult, Schedule
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.loop import Loop
@@ -82,10 +82,10 @@ class Leader:
         asked_at = time.monotonic()
         answer = await self._schedule.campaign(self.term or "", new_term, self._timing.leader_ttl_s)
         self._unconfirmed_term = None
-        if answer.result is Campaign.WON:
+        if answer.outcome is CampaignOutcome.WON:
             await self._stop_leading("its key was gone")
             self._start_leading(new_term, answer)
-        elif answer.result is Campaign.HELD:
+        elif answer.outcome is CampaignOutcome.HELD:
             await self._stop_leading("another replica leads")
             self._follow(answer)
         if self.term:
@@ -108,12 +108,12 @@ class Leader:
         if term and expired:
             await self._schedule.resign(term)
 
-    def _follow(self, answer: Campaigned) -> None:
+    def _follow(self, answer: CampaignResult) -> None:
         if answer.holder != self.followed:
             self.followed = answer.holder
             log.info("leader.followed", message="Another replica leads.", term=answer.holder)
 
-    def _start_leading(self, term: str, answer: Campaigned) -> None:
+    def _start_leading(self, term: str, answer: CampaignResult) -> None:
         self.term = term
         self.followed = None
         if answer.holder and answer.holder != term:

@@ -12,7 +12,7 @@ from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.loops.claims import Claims
-from peekaping_producer.schedule import Placed, Schedule
+from peekaping_producer.schedule import PlaceResult, Schedule
 from peekaping_producer.service.loop import Loop
 from peekaping_producer.stores import Session
 
@@ -41,7 +41,9 @@ class Placing:
             if plan.problem:
                 self._anomalies.report(plan.id, "monitor.unschedulable", plan.problem)
 
-    async def place(self, loop: Loop, term: str, session: Session, plans: list[Plan], *, retry: bool = False) -> Placed:
+    async def place(
+        self, loop: Loop, term: str, session: Session, plans: list[Plan], *, retry: bool = False
+    ) -> PlaceResult:
         """Place plans, count what changed, and wake this replica's workers for what is due now.
 
         With `retry`, those among them that were set aside are due now.
