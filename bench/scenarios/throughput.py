@@ -113,4 +113,5 @@ def _against_go(rates: list[float], of_go: list[float]) -> Figure:
 
 
 def _note(options: Options) -> str:
-    return f"batch {options.batch}, {options.concurrency} workers, {options.replicas} replicas"
+    replicas = f"{options.replicas} replica{'s' * (options.replicas != 1)}"
+    return f"batch {options.batch}, {options.concurrency} workers, {replicas}"
