@@ -108,8 +108,8 @@ class RedisConnection(Connection):
         cause = next((each for each in failures.values() if refusal(each) is None), next(iter(failures.values())))
         if isinstance(cause, driver.RedisError) and (len(failures) == 1 or refusal(cause)):
             return cause
-        said = "; ".join(f"{address}: {in_words(error)}" for address, error in failures.items())
-        error = driver.ConnectionError(f"{self.host}:{self.port}: {said}")
+        texts = "; ".join(f"{address}: {in_words(error)}" for address, error in failures.items())
+        error = driver.ConnectionError(f"{self.host}:{self.port}: {texts}")
         error.__cause__ = cause
         return error
 
