@@ -49,7 +49,8 @@ async def open_environment(given: Settings | None) -> AsyncIterator[Environment]
         database = DatabaseTarget(dialect="sqlite", name=str(directory / "demo.sqlite"))
         await migrate(database)
         _insert(database.name, monitors)
-        env = {"DB_TYPE": "sqlite", "DB_NAME": database.name, "SHUTDOWN_GRACE": "5", **settings.as_environment("redis")}
+        of_demo = {"DB_TYPE": "sqlite", "DB_NAME": database.name, "SHUTDOWN_GRACE": "5", "LEASE_TTL": "10"}
+        env = settings.as_environment("redis") | of_demo
         replicas = [Replica(f"replica {number}", directory, env) for number in range(1, REPLICAS + 1)]
         for replica in replicas:
             stack.push_async_callback(replica.stop)

@@ -29,6 +29,7 @@ class Replica:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         self._settings = parts.settings
+        self._opening: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._stopped_by: signal.Signals | None = None
 
@@ -47,6 +48,8 @@ class Replica:
             log.info("producer.stopping", message="Shutdown signal received, stopping producer...")
         self._stopped_by = how
         self._stopping.set()
+        if self._opening:
+            self._opening.cancel()  # at once, so that a failing attempt logs nothing after this
 
     async def run(self) -> None:
         """Run until stopped.
@@ -58,12 +61,12 @@ class Replica:
             if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
                 asyncio.get_running_loop().add_signal_handler(number, self.stop, number)
         try:
-            opening = asyncio.create_task(self._open(), name="start-up")
-            started = await self._unless_stopped(opening)
+            self._opening = asyncio.create_task(self._open(), name="start-up")
+            started = await self._unless_stopped(self._opening)
             if started:
                 await self.work()
             else:
-                await cancel_and_wait(opening)
+                await cancel_and_wait(self._opening)
         finally:
             await self._close()
         log.info("producer.stopped", message="Producer stopped gracefully")
@@ -76,7 +79,7 @@ class Replica:
         done, _ = await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         for task in tasks:
-            if task in done:
+            if task in done and not (task.cancelled() and self._stopping.is_set()):
                 task.result()
                 return True
         return False

@@ -37,7 +37,6 @@ _TlsCa = Annotated[ReadableFile | None, Setting("The trusted authorities, in PEM
 _TlsCert = Annotated[ReadableFile | None, Setting("The client's certificate, in PEM.", _FILE)]
 _TlsKey = Annotated[ReadableFile | None, Setting("The client's key, if it is not in that file.", _FILE)]
 _Duration = Annotated[float, Seconds, Field(ge=0.1, le=3600)]
-_Ttl = Annotated[float, Seconds, Field(ge=1, le=3600)]
 
 
 def _ten_for_zero(workers: int) -> int:
@@ -101,6 +100,9 @@ class Redis(BaseModel):
     redis_tls_ca_file: _TlsCa = None
     redis_tls_cert_file: _TlsCert = None
     redis_tls_key_file: _TlsKey = None
+    lease_ttl: Annotated[
+        float, Seconds, Field(ge=1, le=3600), Setting("How long a claim lasts.", "1 to 3600 seconds")
+    ] = 10
 
 
 class Producer(BaseModel):
@@ -116,7 +118,6 @@ class Producer(BaseModel):
     claim_batch: Annotated[
         int, Whole, Field(ge=1, le=1000), Setting("Monitors that a worker claims at once.", "1 to 1000")
     ] = 500
-    lease_ttl: Annotated[_Ttl, Setting("How long a claim lasts.", "1 to 3600 seconds")] = 10
     sync_interval: Annotated[_Duration, Setting("How often the leader syncs the schedule.", _UP_TO_AN_HOUR)] = 30
     shutdown_grace: Annotated[_Duration, Setting("How long a stop may take to end its batches.", _UP_TO_AN_HOUR)] = 20
     metrics_addr: Annotated[

@@ -12,11 +12,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from peekaping_producer.demo import embedded
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.errors import ProducerError, ScheduleError, UnreachableError
 from peekaping_producer.migrate import migrate
+from peekaping_producer.producer import replica as producer_replica
+from peekaping_producer.producer.wiring import build
 from peekaping_producer.redis_client.client import check_server, redis_for
 from peekaping_producer.targets import DatabaseTarget
 from tests.kit.databases import SqlDatabase, sqlite_target
@@ -25,6 +28,7 @@ from tests.kit.postgres import PostgresServer
 from tests.kit.processes import HOST, free_port
 from tests.kit.replicas import RUN, Replica, environment, replicas
 from tests.kit.waiting import until
+from tests.settings_loading import load
 
 SECRET = "h0rse-battery"
 
@@ -172,6 +176,24 @@ async def test_a_stop_while_it_still_waits_is_clean_and_quick(
             assert code == expected
             assert logged(replica)[-2:] == ["producer.stopping", "producer.stopped"]
             assert replica.lines()[-1]["message"] == "Producer stopped gracefully"
+
+
+async def test_an_attempt_that_fails_after_the_stop_is_not_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts: list[asyncio.Future[str]] = []
+
+    def check(*_: object) -> asyncio.Future[str]:
+        attempts.append(asyncio.get_running_loop().create_future())
+        return attempts[-1]
+
+    monkeypatch.setattr(producer_replica, "check_server", check)
+    replica = build(load(DB_TYPE="sqlite", DB_NAME="x.db", METRICS_ADDR="off"))
+    with capture_logs() as lines:
+        running = asyncio.create_task(replica.run())
+        await until(lambda: bool(attempts))
+        attempts[0].set_exception(UnreachableError("refused"))
+        replica.stop()
+        await running
+    assert [line["event"] for line in lines] == ["producer.stopping", "producer.stopped"]
 
 
 @pytest.mark.parametrize("hows", [[signal.SIGHUP], [signal.SIGHUP, signal.SIGHUP], [signal.SIGTERM, signal.SIGHUP]])

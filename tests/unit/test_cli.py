@@ -66,7 +66,7 @@ def test_help_describes_each_command(capsys: pytest.CaptureFixture[str], name: s
     [
         ("run", ["DB_TYPE", "REDIS_HOST", "LEASE_TTL", "LOG_LEVEL"], []),
         ("migrate", ["DB_TYPE", "STARTUP_TIMEOUT"], ["REDIS_HOST", "LEASE_TTL"]),
-        ("status", ["REDIS_HOST"], ["DB_TYPE", "LEASE_TTL"]),
+        ("status", ["REDIS_HOST", "LEASE_TTL"], ["DB_TYPE", "CLAIM_BATCH"]),
         ("probe", ["METRICS_ADDR"], ["LOG_LEVEL"]),
         ("check-config", ["DB_TYPE", "REDIS_HOST", "LEASE_TTL", "LOG_LEVEL"], []),
     ],
@@ -566,6 +566,16 @@ async def test_status_prints_the_oldest_due_and_exits_1_if_it_is_too_old(
     assert 0 < found["leader_ttl_ms"] <= 9000
     assert found["oldest_due_monitor"] == "late"
     assert found["queue"]["pending"] == 2
+
+
+async def test_status_judges_leases_by_lease_ttl(tmp_path: Path, private_redis: RedisServer, server: Redis) -> None:
+    await server.zadd(KEYS.lease, {"leased": time.time() * 1000 + 100_000})
+    where = at(target_of(private_redis))
+    by_default, longer = await asyncio.gather(
+        command(tmp_path, "status", **where), command(tmp_path, "status", **where, LEASE_TTL="60")
+    )
+    assert "lease_too_long" in by_default.out
+    assert "lease_too_long" not in longer.out
 
 
 async def test_status_without_redis_is_one_clear_line(tmp_path: Path) -> None:
