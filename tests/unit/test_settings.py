@@ -127,9 +127,9 @@ def test_all_bad_values_are_reported_at_once() -> None:
         "DB_PORT: expected a port (1-65535), got '0'",
         "REDIS_DB: expected 0 to 15, got '16'",
         "REDIS_TLS: expected true or false, got 'maybe'",
+        "LEASE_TTL: expected 1 to 3600 seconds, got 'nan'",
         "PRODUCER_CONCURRENCY: expected 1 to 128, got '1_0'",
         "CLAIM_BATCH: expected 1 to 1000, got '1001'",
-        "LEASE_TTL: expected 1 to 3600 seconds, got 'nan'",
         "METRICS_ADDR: expected host:port, [IPv6]:port, or off (also when empty), got '9464'",
         "MODE: expected dev | prod | test, got 'PROD'",
         "LOG_LEVEL: expected debug | info | warn | error, or zap's warning, dpanic, panic, fatal; in any case, "
@@ -148,7 +148,7 @@ def test_missing_parts_and_bad_ones_are_reported_together() -> None:
     ["0", "-1", "inf", "nan", "1e3", "3601", "2h", "1_0", "١", "10 s", "10sec", "s", "-1s", "1d", "1m-30s", "1,5"],
 )
 def test_durations_that_are_refused(name: str, text: str) -> None:
-    [problem] = problems({"producer"}, **{name: text})
+    [problem] = problems({"redis", "producer"}, **{name: text})
     assert problem.startswith(f"{name}: expected ")
     assert f" seconds, got {text!r}" in problem
 
