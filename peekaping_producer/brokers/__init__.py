@@ -11,7 +11,7 @@ from peekaping_producer.schedule import Claim
 
 
 class Outcome(StrEnum):
-    """How one claimed monitor ended."""
+    """How one claimed monitor ended: the first five in a hand-off, the others in the worker."""
 
     ENQUEUED = "enqueued"
     REPLACED = "replaced"
@@ -53,10 +53,10 @@ class HandOff(msgspec.Struct, frozen=True):
     """A monitor that is neither here nor in `refused` was enqueued."""
     refused: Mapping[str, str] = {}
     """Why the broker refused this task alone; the claim still holds the monitor."""
-    running: Mapping[str, int] = {}
+    overlaps: Mapping[str, int] = {}
     """Number of ticks that the task has been running, where that is unusually long."""
     wrong_type: tuple[str, ...] = ()
-    """Monitors whose task's key held another type of value, which was replaced."""
+    """Monitors whose task's key had a value of another type, which was replaced."""
 
 
 class SweepResult(NamedTuple):

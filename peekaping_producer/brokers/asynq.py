@@ -18,9 +18,10 @@ from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.redis_client.client import Client
 from peekaping_producer.redis_client.failures import decoding
 from peekaping_producer.redis_client.script import CLOCK, Script
-from peekaping_producer.schedule import PRELUDE, Claim, chunks
+from peekaping_producer.schedule import PRELUDE, Claim
 from peekaping_producer.schedule.keys import KEYS, Keys
 from peekaping_producer.service.backoff import Backoff
+from peekaping_producer.service.chunks import chunks
 from peekaping_producer.service.isolation import describe, is_of_dependency, isolate
 
 QUEUE = "healthcheck"
@@ -36,7 +37,7 @@ CALL_BYTES = 4 * 1024 * 1024
 REPEAT_FOR_S = 8.0
 """How long a hand-off is repeated whose reply was lost; then the lease expires and another claim follows."""
 
-_QUEUES = "asynq:queues"
+QUEUES = "asynq:queues"
 QUEUE_KEY = f"asynq:{{{QUEUE}}}:"
 PENDING = QUEUE_KEY + "pending"
 TASK_KEY_PREFIX = QUEUE_KEY + "t:"
@@ -45,7 +46,7 @@ _QUEUE_KEYS = (*(QUEUE_KEY + name for name in (*_STATES, "paused")), "asynq:serv
 
 log = structlog.stdlib.get_logger()
 _CHUNK = 500
-_SUSPECTS_AT_ONCE = 50
+_STRAYS_AT_ONCE = 50
 """LPOS and LREM cost the length of the list: 50 of them hold a list of 100,000 for about 0.1 s."""
 
 
@@ -56,7 +57,7 @@ class AsynqBroker:
         """`keys` are those of the schedule that the claims are from."""
         self._redis = redis
         of_queue = ("pending", "active", "lease", "retry", "scheduled", "archived", "completed")
-        self._hand_off_keys = (keys.due, keys.lease, _QUEUES, *(QUEUE_KEY + name for name in of_queue), keys.late)
+        self._hand_off_keys = (keys.due, keys.lease, QUEUES, *(QUEUE_KEY + name for name in of_queue), keys.late)
         self._hand_off = Script(__package__, "hand_off", prelude=clock + PRELUDE)
         self._inspect_pending = Script(__package__, "inspect_pending", prelude=clock + PRELUDE)
         self._sweep_pending = Script(__package__, "sweep_pending", prelude=clock + PRELUDE)
@@ -64,31 +65,22 @@ class AsynqBroker:
 
     async def hand_off(self, claim: Claim, tasks: list[HealthCheckTask]) -> HandOff:
         """See Broker. A call whose reply was lost is repeated; what the claim then no longer holds is `unconfirmed`."""
-        not_enqueued: dict[str, Outcome] = {}
+        parts: list[HandOff] = []
         refused: dict[str, str] = {}
-        running: dict[str, int] = {}
-        now_ms = claim.now_ms
-        messages = [_Message(task, encode_message(task)) for task in tasks]
 
-        async def attempt(some: list[_Message]) -> None:
-            nonlocal now_ms
-            now_ms, outcomes, overlaps = await self._call(claim, some)
-            running.update({some[index - 1].task.monitor_id: count for index, count in _pairs(overlaps)})
-            not_enqueued.update({some[index - 1].task.monitor_id: outcome for index, outcome in outcomes.items()})
+        async def attempt(messages: list[_Message]) -> None:
+            parts.append(await self._call(claim, messages))
 
-        def set_aside(message: _Message, error: Exception) -> None:
+        def refuse(message: _Message, error: Exception) -> None:
             refused[message.task.monitor_id] = _why_refused(message, error)
 
-        for some in _calls(messages):
-            is_of_redis = _is_not_of_size if some[0].is_large else is_of_dependency
-            await isolate(some, attempt, set_aside, is_of_dependency=is_of_redis)
-        wrong_type = tuple(monitor_id for monitor_id, overlaps in running.items() if not overlaps)
-        for monitor_id in wrong_type:
-            del running[monitor_id]
-        return HandOff(now_ms, not_enqueued, refused, running, wrong_type)
+        for messages in _calls([_Message(task, encode_message(task)) for task in tasks]):
+            of_all = _concerns_every_message if messages[0].is_large else is_of_dependency
+            await isolate(messages, attempt, refuse, is_of_dependency=of_all)
+        return _joined(parts, claim.now_ms, refused)
 
-    async def _call(self, claim: Claim, messages: list["_Message"]) -> tuple[int, dict[int, Outcome], list[Any]]:
-        """Run the script, again if its reply was lost: Redis TIME, outcomes by index from 1, [index, overlaps, ...]."""
+    async def _call(self, claim: Claim, messages: list["_Message"]) -> HandOff:
+        """Run the script, again if its reply was lost."""
         args: list[str | bytes | int] = [claim.token, QUEUE, TASK_KEY_PREFIX, TASK_ID_PREFIX]
         for message in messages:
             args += (message.task.monitor_id, message.task.interval * 1000, message.data)
@@ -106,18 +98,23 @@ class AsynqBroker:
                 repeated = True
                 await backoff.wait()
         lost = Outcome.UNCONFIRMED if repeated else Outcome.LOST
+        ids = [message.task.monitor_id for message in messages]
         with decoding():
-            now_ms, outcomes, overlaps = reply
-            named = {index: lost if each == b"lost" else Outcome(each.decode()) for index, each in _pairs(outcomes)}
-            return now_ms, named, overlaps
+            now_ms, outcomes, overlaps, wrong_type = reply
+            return HandOff(
+                now_ms,
+                {ids[n - 1]: lost if each == b"lost" else Outcome(each.decode()) for n, each in _pairs(outcomes)},
+                overlaps={ids[n - 1]: count for n, count in _pairs(overlaps)},
+                wrong_type=tuple(ids[n - 1] for n in wrong_type),
+            )
 
     async def sweep(self) -> SweepResult:
         """See Broker. asynq turns an entry without a task into a task that never ends, which silences its monitor."""
         swept = SweepResult(0, 0)
 
-        async def sweep(some: list[bytes]) -> None:
+        async def remove(ids: list[bytes]) -> None:
             nonlocal swept
-            reply = await self._sweep_pending.run(self._redis, (PENDING,), (TASK_KEY_PREFIX, *some))
+            reply = await self._sweep_pending.run(self._redis, (PENDING,), (TASK_KEY_PREFIX, *ids))
             with decoding():
                 orphans, duplicates = reply
                 swept = SweepResult(swept.orphans + orphans, swept.duplicates + duplicates)
@@ -130,30 +127,30 @@ class AsynqBroker:
                 error=describe(error),
             )
 
-        suspects = await self._suspects()
-        for some in chunks([each for each in suspects if len(each) < LARGE_BYTES], _SUSPECTS_AT_ONCE):
-            await isolate(some, sweep, leave)
-        for some in chunks([each for each in suspects if len(each) >= LARGE_BYTES], 1):
-            await isolate(some, sweep, leave, is_of_dependency=_is_not_of_size)
+        strays = await self._stray_ids()
+        for ids in chunks([each for each in strays if len(each) < LARGE_BYTES], _STRAYS_AT_ONCE):
+            await isolate(ids, remove, leave)
+        for ids in chunks([each for each in strays if len(each) >= LARGE_BYTES], 1):
+            await isolate(ids, remove, leave, is_of_dependency=_concerns_every_message)
         return swept
 
-    async def _suspects(self) -> list[bytes]:
+    async def _stray_ids(self) -> list[bytes]:
         """Ids in the pending list without a task, or seen twice. Pushes to the head do not move what is read here."""
         seen: set[bytes] = set()
-        suspects: dict[bytes, None] = {}
+        strays: dict[bytes, None] = {}
         stop = -1
         while True:
             start = stop - _CHUNK + 1
             reply = await self._inspect_pending.run(self._redis, (PENDING,), (TASK_KEY_PREFIX, start, stop))
             with decoding():
                 ids, orphans = reply
-                suspects |= dict.fromkeys(orphans)
+                strays |= dict.fromkeys(orphans)
             for task_id in ids:
                 if task_id in seen:
-                    suspects[task_id] = None
+                    strays[task_id] = None
                 seen.add(task_id)
             if len(ids) < _CHUNK:
-                return list(suspects)
+                return list(strays)
             stop = start - 1
 
     async def inspect(self) -> Queue:
@@ -179,10 +176,21 @@ class _Message(msgspec.Struct, frozen=True, gc=False):
         return len(self.data) >= LARGE_BYTES
 
 
-def _is_not_of_size(error: BaseException) -> bool:
-    """Whether the error of a call with one large argument is Redis's, and not that of the size.
+def _joined(parts: list[HandOff], now_ms: int, refused: dict[str, str]) -> HandOff:
+    return HandOff(
+        parts[-1].now_ms if parts else now_ms,
+        {key: value for part in parts for key, value in part.not_enqueued.items()},
+        refused,
+        {key: value for part in parts for key, value in part.overlaps.items()},
+        tuple(key for part in parts for key in part.wrong_type),
+    )
 
-    Redis refuses what is too large by closing the connection, mostly before its reason is read.
+
+def _concerns_every_message(error: BaseException) -> bool:
+    """Whether an error of a call with one large message would stop other calls, too.
+
+    A lost connection may be due to the size: Redis refuses what is too large by closing the connection, mostly before
+    its reason is read.
     """
     return is_of_dependency(error) and not isinstance(error, RedisUnavailableError)
 

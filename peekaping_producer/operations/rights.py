@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
+from peekaping_producer.brokers.asynq import PENDING, QUEUES, TASK_KEY_PREFIX
 from peekaping_producer.schedule.keys import KEYS
 
-_QUEUE = "asynq:{healthcheck}:"
-_TASK = _QUEUE + "t:x"
+_TASK = TASK_KEY_PREFIX + "x"
 USES: Sequence[str] = (
     "EVAL return(0) 0",
     "EVALSHA 0000000000000000000000000000000000000000 0",
@@ -18,17 +18,17 @@ USES: Sequence[str] = (
     *(f"SET {key} x" for key in (KEYS.leader, KEYS.probe)),
     *(f"{name} {KEYS.leader}" for name in ("GET", "DEL", "PTTL")),
     f"PEXPIRE {KEYS.leader} 1",
-    "SADD asynq:queues x",
+    f"SADD {QUEUES} x",
     f"EXISTS {_TASK}",
     f"HSET {_TASK} a b",
     f"HINCRBY {_TASK} a 1",
     f"HSET {KEYS.replicas} a b",
     f"HGETALL {KEYS.replicas}",
     *(f"{name} {_TASK} a" for name in ("HGET", "HMGET", "HDEL")),
-    *(f"{name} {_QUEUE}pending x" for name in ("LPUSH", "LPOS")),
-    f"LREM {_QUEUE}pending 1 x",
-    f"LLEN {_QUEUE}pending",
-    f"LRANGE {_QUEUE}pending 0 0",
+    *(f"{name} {PENDING} x" for name in ("LPUSH", "LPOS")),
+    f"LREM {PENDING} 1 x",
+    f"LLEN {PENDING}",
+    f"LRANGE {PENDING} 0 0",
     "PING",
 )
 """One call of each command that scripts and client use, with keys of each kind."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from peekaping_producer.schedule import LONGEST_DELAY_S
+from peekaping_producer.service.chunks import chunks
 
 _SMALLER_BY = 16
 """A batch that could not be read is retried in parts that are smaller by this factor."""
@@ -51,7 +52,7 @@ class Suspects:
             by_size.setdefault(record.size if record else _UNLIMITED, []).append(each)
         for size in sorted(by_size, reverse=True):
             some = by_size[size]
-            yield from (some[start : start + size] for start in range(0, len(some), size))
+            yield from chunks(some, size)
 
     def is_alone(self, ids: Sequence[str]) -> bool:
         """Whether this is a single monitor that failed before and must be handled alone."""

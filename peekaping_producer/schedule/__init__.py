@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -18,8 +18,7 @@ from peekaping_producer.redis_client.client import Client
 from peekaping_producer.redis_client.failures import decoding
 from peekaping_producer.redis_client.script import CLOCK, Script, lua
 from peekaping_producer.schedule.keys import KEYS, Keys
-
-T = TypeVar("T")
+from peekaping_producer.service.chunks import chunks
 
 PRELUDE = lua(__name__, "prelude")
 """Follows the clock in every script of the schedule and of brokers."""
@@ -133,11 +132,6 @@ class Stats(msgspec.Struct, frozen=True):
         return 0.0 if self.oldest_due_ms is None else max(0.0, (self.now_ms - self.oldest_due_ms) / 1000)
 
 
-def chunks(items: list[T], size: int = CALL_LIMIT) -> Iterator[list[T]]:
-    """`items` in chunks of at most `size`."""
-    return (items[start : start + size] for start in range(0, len(items), size))
-
-
 class Schedule:
     """The schedule in one Redis database."""
 
@@ -203,8 +197,8 @@ class Schedule:
     async def drop(self, claim: Claim, ids: Iterable[str]) -> int:
         """Remove claimed monitors from the schedule; returns how many the claim still held."""
         dropped = 0
-        for some in chunks(list(ids)):
-            dropped += await self._drop.count(self.redis, (self.keys.lease, self.keys.late), (claim.token, *some))
+        for chunk in chunks(list(ids), CALL_LIMIT):
+            dropped += await self._drop.count(self.redis, (self.keys.lease, self.keys.late), (claim.token, *chunk))
         return dropped
 
     async def give_back(self, claim: Claim, ids: Iterable[str] | None = None, *, delay_s: float = 0.0) -> int:
@@ -214,8 +208,8 @@ class Schedule:
         """
         given = 0
         delay_ms = int(min(delay_s, LONGEST_DELAY_S) * 1000)
-        for some in chunks([each for each in (claim.due if ids is None else ids) if each in claim.due]):
-            pairs = [part for monitor_id in some for part in (monitor_id, repr(claim.due[monitor_id]))]
+        for chunk in chunks([each for each in (claim.due if ids is None else ids) if each in claim.due], CALL_LIMIT):
+            pairs = [part for monitor_id in chunk for part in (monitor_id, repr(claim.due[monitor_id]))]
             given += await self._give_back.count(self.redis, self._sets, (claim.token, delay_ms, *pairs))
         return given
 
@@ -225,8 +219,8 @@ class Schedule:
         For callers that do the work themselves. A broker's hand-off reschedules by itself.
         """
         rescheduled = 0
-        for some in chunks([each for each in plans if each.interval > 0]):
-            pairs = [part for plan in some for part in (plan.id, plan.interval * 1000)]
+        for chunk in chunks([each for each in plans if each.interval > 0], CALL_LIMIT):
+            pairs = [part for plan in chunk for part in (plan.id, plan.interval * 1000)]
             rescheduled += await self._reschedule.count(self.redis, self._sets, (claim.token, *pairs))
         return rescheduled
 
@@ -280,8 +274,8 @@ class Schedule:
     async def remove(self, term: str, key: str, members_seen: Iterable[Member]) -> int:
         """Remove members of `key` (due or lease) whose score is unchanged; returns how many."""
         removed = 0
-        for some in chunks(list(members_seen)):
-            pairs = [part for seen in some for part in (seen.id, seen.score)]
+        for chunk in chunks(list(members_seen), CALL_LIMIT):
+            pairs = [part for seen in chunk for part in (seen.id, seen.score)]
             reply = await self._remove.count(self.redis, (key, self.keys.leader, self.keys.late), (term, *pairs))
             if reply < 0:
                 raise StaleTermError(f"remove: term {term} is over")
@@ -291,8 +285,8 @@ class Schedule:
     async def expel(self, term: str, key: str, scores: Iterable[str]) -> int:
         """Remove members of `key` (due or lease) at these scores that are too long to be ids; returns how many."""
         expelled = 0
-        for some in chunks(list(dict.fromkeys(scores))):
-            reply = await self._expel.count(self.redis, (key, self.keys.leader), (term, LONGEST_ID, *some))
+        for chunk in chunks(list(dict.fromkeys(scores)), CALL_LIMIT):
+            reply = await self._expel.count(self.redis, (key, self.keys.leader), (term, LONGEST_ID, *chunk))
             if reply < 0:
                 raise StaleTermError(f"expel: term {term} is over")
             expelled += reply

@@ -463,7 +463,7 @@ async def test_a_key_of_another_type_at_the_tasks_name_is_replaced(redis: Redis,
     }[kind]
     await redis.execute_command(*make)  # type: ignore[no-untyped-call]
     handed = await bench.run("a", "b")
-    assert (handed.not_enqueued, handed.wrong_type, handed.running) == ({"a": Outcome.REPLACED}, ("a",), {})
+    assert (handed.not_enqueued, handed.wrong_type, handed.overlaps) == ({"a": Outcome.REPLACED}, ("a",), {})
     assert sorted(await bench.pending()) == ["a", "b"]
 
 
@@ -509,7 +509,7 @@ async def test_a_task_that_runs_for_many_ticks_is_reported(
     for _ in range(6):
         await clock.advance(60)
         await redis.zadd(LEASE, {task_id("a"): clock.now_ms / 1000 + 30})
-        reported.append((await bench.run("a")).running)
+        reported.append((await bench.run("a")).overlaps)
     assert reported == [{}, {}, {}, {}, {"a": 5}, {"a": 6}]
 
 

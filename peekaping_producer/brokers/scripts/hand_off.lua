@@ -1,7 +1,7 @@
 -- Enqueues the tasks of one claim and reschedules their monitors: for each monitor both or neither.
--- Returns {now, [index from 1, 'lost' | 'overlap' | 'replaced', ...], [index, overlaps of its running task, ...]}.
--- A monitor that the first list does not contain was enqueued. The second contains tasks that overlapped often, and,
--- with 0, those whose key held another type of value.
+-- Returns {now, [index from 1, 'lost' | 'overlap' | 'replaced', ...], [index, overlaps of its running task, ...],
+-- [index of a task whose key had a value of another type, ...]}.
+-- A monitor that the first list does not contain was enqueued. The second contains the tasks that overlapped often.
 local DUE, LEASE, QUEUES, PENDING, ACTIVE, ASYNQ_LEASE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local RETRY, SCHEDULED, ARCHIVED, COMPLETED, LATE = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local token, queue, task_key_prefix, task_id_prefix = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
@@ -22,7 +22,7 @@ for i, id in ipairs(ids) do
   task_keys[i] = task_key_prefix .. task_ids[i]
 end
 
-local outcomes, running = {}, {}
+local outcomes, overlapping, wrong_type = {}, {}, {}
 local function add(list, index, value)
   list[#list + 1] = index
   list[#list + 1] = value
@@ -73,7 +73,7 @@ local function is_running(task_id, state, message)
   return left and left > -ASYNQ_LEASE_ALLOWANCE_S and left <= LONGEST_ASYNQ_LEASE_S
 end
 
-local pushed, uprooted = {}, {} -- task ids; those that were in a state that never ends
+local pushed, stuck = {}, {} -- task ids; of those, the ones replaced although they were in another state
 local function enqueue(i)
   redis.call('HSET', task_keys[i], 'msg', messages[i], 'state', 'pending', 'pending_since', now_ns)
   pushed[#pushed + 1] = task_ids[i]
@@ -88,20 +88,20 @@ local function keep_or_replace(i)
     redis.call('DEL', key)
     enqueue(i)
     add(outcomes, i, 'replaced')
-    add(running, i, 0)
+    wrong_type[#wrong_type + 1] = i
   elseif state == 'pending' and is_queued(task_id, since) then
     -- It keeps its place and gets the new message: Go's workers discard tasks older than one and a half intervals.
     redis.call('HSET', key, 'msg', messages[i])
     add(outcomes, i, 'overlap')
   elseif is_running(task_id, state, message) then
     local overlaps = redis.call('HINCRBY', key, OVERLAPS, 1)
-    if overlaps >= OVERLAPS_REPORTED then add(running, i, overlaps) end
+    if overlaps >= OVERLAPS_REPORTED then add(overlapping, i, overlaps) end
     add(outcomes, i, 'overlap')
   else
     enqueue(i)
     redis.call('HDEL', key, 'unique_key', OVERLAPS)
     if state == 'active' then redis.call('LREM', ACTIVE, 0, task_id) end
-    uprooted[#uprooted + 1] = task_id
+    stuck[#stuck + 1] = task_id
     add(outcomes, i, 'replaced')
   end
 end
@@ -117,7 +117,7 @@ for i = 1, #ids do
     add(outcomes, i, 'lost')
   end
 end
-if #held == 0 then return {now, outcomes, running} end
+if #held == 0 then return {now, outcomes, overlapping, wrong_type} end
 
 local free, taken = split(held)
 if #taken > 0 then
@@ -132,12 +132,12 @@ redis.call('ZADD', DUE, unpack(due))
 redis.call('ZREM', LEASE, unpack(leaving))
 if redis.call('EXISTS', LATE) == 1 then redis.call('ZREM', LATE, unpack(leaving)) end
 
-if #uprooted > 0 then
-  for _, set in ipairs({ASYNQ_LEASE, RETRY, SCHEDULED}) do redis.call('ZREM', set, unpack(uprooted)) end
+if #stuck > 0 then
+  for _, set in ipairs({ASYNQ_LEASE, RETRY, SCHEDULED}) do redis.call('ZREM', set, unpack(stuck)) end
 end
 if #pushed > 0 then
   for _, set in ipairs({ARCHIVED, COMPLETED}) do -- by a stale entry there, asynq would delete the new task later
     if redis.call('EXISTS', set) == 1 then redis.call('ZREM', set, unpack(pushed)) end
   end
 end
-return {now, outcomes, running}
+return {now, outcomes, overlapping, wrong_type}

@@ -2,10 +2,10 @@
 -- Returns {entries without a task, second entries}.
 local PENDING = KEYS[1]
 local task_key_prefix = ARGV[1]
-local suspects = arguments(2, 1) -- task ids; only a few, since each costs the length of the list
+local ids = arguments(2, 1) -- task ids; only a few, since each costs the length of the list
 
 local orphans, duplicates = 0, 0
-for _, id in ipairs(suspects) do
+for _, id in ipairs(ids) do
   local places = redis.call('LPOS', PENDING, id, 'COUNT', 0)
   if #places > 0 and redis.call('EXISTS', task_key_prefix .. id) == 0 then
     orphans = orphans + redis.call('LREM', PENDING, 0, id)

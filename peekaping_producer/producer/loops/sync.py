@@ -18,7 +18,8 @@ from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.loops.hints import Hints
 from peekaping_producer.producer.loops.placing import Placing
 from peekaping_producer.producer.timing import TIMING, Timing
-from peekaping_producer.schedule import LONGEST_ID, Member, Schedule, chunks
+from peekaping_producer.schedule import CALL_LIMIT, LONGEST_ID, Member, Schedule
+from peekaping_producer.service.chunks import chunks
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.isolation import describe, isolate
 from peekaping_producer.service.loop import Loop
@@ -108,11 +109,11 @@ class Sync:
         async with self._store.session() as session:
             known = await self._place_all(term, session)
             await self._remove_unknown(term, session, known)
-        orphans, doubles = await self._broker.sweep()
-        if orphans or doubles:
+        orphans, duplicates = await self._broker.sweep()
+        if orphans or duplicates:
             self._metrics.pending_repaired.labels("orphan").inc(orphans)
-            self._metrics.pending_repaired.labels("double").inc(doubles)
-            log.warning("queue.repaired", message="Removed stray entries.", orphans=orphans, doubles=doubles)
+            self._metrics.pending_repaired.labels("duplicate").inc(duplicates)
+            log.warning("queue.repaired", message="Removed stray entries.", orphans=orphans, duplicates=duplicates)
         took_s = time.monotonic() - started_at
         self._metrics.sync_duration.observe(took_s)
         if not self.refused_removal:
@@ -179,7 +180,7 @@ class Sync:
         if len(known) < SUSPICIOUS_SHARE * members:
             ours = await self._confirm_absent(session, ours)
         for key, members_seen in ours.items():
-            for some in chunks(members_seen):
+            for some in chunks(members_seen, CALL_LIMIT):
                 async with self._placing.exclusive(self.loop):  # one resumed meanwhile is placed before or after
                     absent = await self._absent(session, some)
                     await self._remove(term, {key: absent}, "Removed monitors that are gone or paused.")
@@ -215,7 +216,7 @@ class Sync:
         absent = {
             seen.id
             for members_seen in ours.values()
-            for some in chunks(members_seen)
+            for some in chunks(members_seen, CALL_LIMIT)
             for seen in await self._absent(session, some)
         }
         if not absent:

@@ -172,7 +172,7 @@ class Worker:
             failed |= handed.refused
             for monitor_id, reason in handed.refused.items():
                 self._anomalies.report(monitor_id, "monitor.refused", f"Its task is refused: {reason}.")
-            for monitor_id in handed.running:
+            for monitor_id in handed.overlaps:
                 self._anomalies.report(monitor_id, "monitor.overlapping", "Its check has been running for many ticks.")
             for monitor_id in handed.wrong_type:
                 self._anomalies.report(
