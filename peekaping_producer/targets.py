@@ -8,7 +8,7 @@ import msgspec
 Dialect = Literal["postgres", "mysql", "sqlite", "mongo"]
 
 
-def shown(host: str | None, port: int | None = None) -> str:
+def host_port_text(host: str | None, port: int | None = None) -> str:
     """Return `host:port`, with the brackets that an IPv6 address needs."""
     is_ipv6 = host and host.count(":") > 1 and not re.search(r"[\[\],/]", host)
     text = f"[{host}]" if is_ipv6 else str(host)
@@ -32,7 +32,7 @@ class Sentinels(msgspec.Struct, frozen=True, kw_only=True):
     password: str | None = None
 
     def __str__(self) -> str:
-        return ",".join(shown(*address) for address in self.addresses)
+        return ",".join(host_port_text(*address) for address in self.addresses)
 
     __repr__ = __str__
 
@@ -52,7 +52,7 @@ class RedisTarget(msgspec.Struct, frozen=True, kw_only=True):
         scheme = "rediss" if self.tls else "redis"
         if self.sentinels:
             return f"{scheme}+sentinel://{self.sentinels}/{self.sentinels.master}/{self.db}"
-        return f"{scheme}://{shown(self.host, self.port)}/{self.db}"
+        return f"{scheme}://{host_port_text(self.host, self.port)}/{self.db}"
 
     __repr__ = __str__
 
@@ -107,6 +107,6 @@ class DatabaseTarget(msgspec.Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         if self.dialect == "sqlite":
             return f"sqlite:{self.name}"
-        return f"{self.dialect}://{shown(self.host, self.port)}/{self.name}"
+        return f"{self.dialect}://{host_port_text(self.host, self.port)}/{self.name}"
 
     __repr__ = __str__

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from peekaping_producer import logs
 from peekaping_producer.cli import demo, operations, producer
 from peekaping_producer.cli.parser import Commands, readable_file
-from peekaping_producer.cli.process import complain
+from peekaping_producer.cli.runtime import print_error
 from peekaping_producer.errors import ConfigError, ProducerError, UnreachableError
 from peekaping_producer.settings import ENV_FILES
 
@@ -22,7 +22,7 @@ EXIT_CODES = """exit codes:
 130  Ctrl-C, except of a replica at work; 143 and 129: SIGTERM and SIGHUP, except of run
 """
 _SHELLS = ("bash", "zsh", "fish")
-_OF_STDOUT = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+_STDOUT_ERRNOS = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 """The errors of writing to stdout; everything else that commands call has errors of its own."""
 
 
@@ -40,18 +40,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except ConfigError as error:
         for problem in error.problems:
-            complain(problem)
+            print_error(problem)
         return 2
     except ProducerError as error:
-        complain(str(error))
+        print_error(str(error))
         return 3 if isinstance(error, UnreachableError) else 1
     except KeyboardInterrupt:
         return 130
     except OSError as error:
-        if error.errno not in _OF_STDOUT:
+        if error.errno not in _STDOUT_ERRNOS:
             raise
         if error.errno != errno.EPIPE:  # as in `status | head`
-            complain(f"cannot write to stdout: {error.strerror}")
+            print_error(f"cannot write to stdout: {error.strerror}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at exit
         return 1
     return code

@@ -4,10 +4,10 @@ import argparse
 import json
 
 from peekaping_producer.cli.parser import Commands, seconds
-from peekaping_producer.cli.process import complain, log_warnings, set_up_logs, wait_for
+from peekaping_producer.cli.runtime import log_warnings, print_error, run_interruptible, set_up_logs
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.operations import probe
-from peekaping_producer.settings import ALL, Settings, inspect_settings, load_settings
+from peekaping_producer.settings import ALL_GROUPS, Settings, inspect_settings, load_settings
 from peekaping_producer.settings.table import as_text
 
 
@@ -17,26 +17,26 @@ def add_to(commands: Commands) -> None:
         "status",
         _status,
         "print leader, depths, lateness and what is wrong; exit 1 if checks do not happen",
-        needs={"redis"},
+        groups={"redis"},
         example="REDIS_HOST=127.0.0.1 peekaping-producer status --json",
     )
     status.add_argument(
         "--max-overdue-seconds", type=seconds, default=60.0, metavar="SECONDS", help="lateness that fails (default 60)"
     )
     status.add_argument("--json", action="store_true", help="print JSON")
-    asking = commands.add(
+    probe_parser = commands.add(
         "probe",
         _probe,
         "ask the replica on this host whether it is alive (GET /livez at METRICS_ADDR); exit 1 if not",
         names=["METRICS_ADDR"],
         example="METRICS_ADDR=:9464 peekaping-producer probe --ready",
     )
-    asking.add_argument("--ready", action="store_true", help="ask whether it is ready instead (GET /readyz)")
+    probe_parser.add_argument("--ready", action="store_true", help="ask whether it is ready instead (GET /readyz)")
     check = commands.add(
         "check-config",
         _check_config,
         "print every setting, its origin, and what is wrong with it",
-        needs=ALL,
+        groups=ALL_GROUPS,
         example="peekaping-producer --env-file production.env check-config --connect",
     )
     check.add_argument("--connect", action="store_true", help="also try Redis and the database; exit 3 if one fails")
@@ -48,7 +48,7 @@ def _status(args: argparse.Namespace) -> int:
     settings = load_settings({"redis"}, env_files=args.env_files)
     set_up_logs(settings)
     log_warnings(settings)
-    status = wait_for(
+    status = run_interruptible(
         fetch_status(settings.redis_target(), lease_ttl_s=settings.lease_ttl, late_after_s=args.max_overdue_seconds)
     )
     print(json.dumps(status.as_json()) if args.json else "\n".join(status.lines()))
@@ -65,7 +65,7 @@ def _check_config(args: argparse.Namespace) -> int:
     settings, problems = inspect_settings(env_files=args.env_files)
     print(as_text(settings), flush=True)
     for warning in settings.warnings:
-        complain(warning)
+        print_error(warning)
     if problems:
         raise ConfigError(problems)
     store_for(settings.database_target(), connections=1)  # raises for parameters that the store does not support
@@ -73,10 +73,10 @@ def _check_config(args: argparse.Namespace) -> int:
 
 
 def _try_connections(settings: Settings) -> int:
-    from peekaping_producer.operations.connectivity import attempts
+    from peekaping_producer.operations.connectivity import try_connections
 
     set_up_logs(settings, "info")  # for the login that was accepted
-    made = wait_for(attempts(settings.redis_target(), settings.database_target()))
-    for attempt in made:
-        print(attempt)
-    return 0 if all(attempt.worked for attempt in made) else 3
+    results = run_interruptible(try_connections(settings.redis_target(), settings.database_target()))
+    for result in results:
+        print(result)
+    return 0 if all(result.ok for result in results) else 3

@@ -5,8 +5,8 @@ import math
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from peekaping_producer.settings import Need
-from peekaping_producer.settings.fields import names_for
+from peekaping_producer.settings import SettingsGroup
+from peekaping_producer.settings.fields import command_names
 from peekaping_producer.settings.table import as_help
 
 
@@ -23,11 +23,11 @@ class Commands:
         text: str,
         *,
         example: str,
-        needs: Collection[Need] | None = None,
+        groups: Collection[SettingsGroup] | None = None,
         names: Sequence[str] = (),
     ) -> argparse.ArgumentParser:
         """Add a command: what it calls, its help, an example, and the settings that it reads, as groups or by name."""
-        settings = as_help(names if needs is None else names_for(needs))
+        settings = as_help(names if groups is None else command_names(groups))
         added = self._commands.add_parser(
             name,
             help=text,

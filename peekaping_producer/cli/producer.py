@@ -8,10 +8,10 @@ import structlog
 
 from peekaping_producer import logs
 from peekaping_producer.cli.parser import Commands
-from peekaping_producer.cli.process import log_warnings, set_up_logs, wait_for
+from peekaping_producer.cli.runtime import log_warnings, run_interruptible, set_up_logs
 from peekaping_producer.errors import StartInterruptedError, TaskDiedError
 from peekaping_producer.service.startup import Startup
-from peekaping_producer.settings import ALL, load_settings
+from peekaping_producer.settings import ALL_GROUPS, load_settings
 
 log = structlog.stdlib.get_logger()
 
@@ -22,14 +22,14 @@ def add_to(commands: Commands) -> None:
         "run",
         _run,
         "run one replica of the service until SIGTERM, SIGHUP or Ctrl-C",
-        needs=ALL,
+        groups=ALL_GROUPS,
         example="DB_TYPE=sqlite DB_NAME=peekaping.db REDIS_HOST=127.0.0.1 peekaping-producer run",
     )
     migrate = commands.add(
         "migrate",
         _migrate,
         "create the tables that the service reads; change nothing if Peekaping's own exist",
-        needs={"database"},
+        groups={"database"},
         example="DATABASE_URL=postgres://user:password@localhost/peekaping peekaping-producer migrate --check",
     )
     instead = migrate.add_mutually_exclusive_group()
@@ -62,7 +62,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _migrate(args: argparse.Namespace) -> int:
-    from peekaping_producer.migrate import look, migrate, scripts
+    from peekaping_producer.migrate import inspect, migrate, scripts
 
     settings = load_settings({"database"}, env_files=args.env_files)
     set_up_logs(settings)
@@ -70,11 +70,11 @@ def _migrate(args: argparse.Namespace) -> int:
     target = settings.database_target()
     startup = Startup(settings.startup_timeout)
     if not (args.check or args.sql):
-        print(f"{target}: {wait_for(startup.reach('The database', lambda: migrate(target)))}")
+        print(f"{target}: {run_interruptible(startup.reach('The database', lambda: migrate(target)))}")
         return 0
-    standing = wait_for(startup.reach("The database", lambda: look(target)))
+    state = run_interruptible(startup.reach("The database", lambda: inspect(target)))
     if args.check:
-        print(f"{target}: {standing}")
-        return 1 if standing.missing else 0
-    print("\n".join(scripts(target, standing)), end="")
+        print(f"{target}: {state}")
+        return 1 if state.missing else 0
+    print("\n".join(scripts(target, state)), end="")
     return 0

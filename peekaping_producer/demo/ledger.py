@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from peekaping_producer.monitors.monitor import Monitor, next_aligned
+from peekaping_producer.monitors.monitor import Monitor, next_tick
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -32,7 +32,7 @@ class Row(msgspec.Struct):
 
     def next_due_ms(self) -> int | None:
         """Return when it is due next; None before its first hand-off."""
-        return None if self.handed_off_ms is None else next_aligned(self.handed_off_ms, self.interval)
+        return None if self.handed_off_ms is None else next_tick(self.handed_off_ms, self.interval)
 
 
 class Ledger:

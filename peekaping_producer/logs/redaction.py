@@ -11,9 +11,9 @@ import msgspec
 from structlog.typing import EventDict, WrappedLogger
 
 MASK = "***"
-SHORTEST = 3
+MIN_LENGTH = 3
 """Shorter secrets are masked by name only: a mask for every "a" or "42" would garble lines, and reveal the secret."""
-_DEEPEST = 8
+_MAX_DEPTH = 8
 
 # `token` alone is a claim's token, a number that the logs may show.
 _SECRET_NAME = re.compile(
@@ -32,7 +32,7 @@ class Redaction:
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        spellings = {each for secret in secrets if len(secret) >= SHORTEST for each in _spellings(secret)}
+        spellings = {each for secret in secrets if len(secret) >= MIN_LENGTH for each in _spellings(secret)}
         longest_first = sorted(spellings, key=lambda each: (-len(each), each))
         # Regardless of case: %2F may be written %2f, and libraries convert host names to lower case.
         pattern = "|".join(map(re.escape, longest_first))
@@ -62,7 +62,7 @@ class Redaction:
             if self.text(text) != text:
                 return MASK
             return value if text[-1].isdigit() else text  # JSON has no NaN, and Python refuses to print huge integers
-        if depth == _DEEPEST:
+        if depth == _MAX_DEPTH:
             return "…"
         if isinstance(value, msgspec.Struct):
             value = msgspec.structs.asdict(value)

@@ -17,11 +17,11 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-MOST_QUEUED_BYTES = 4 * 1024 * 1024
+MAX_QUEUED_BYTES = 4 * 1024 * 1024
 DRAIN_WITHIN_S = 1.0
 REPORT_AFTER_S = 30.0
 _STDERR = 2
-_LONGEST_PARTIAL_LINE = 64 * 1024
+_MAX_PARTIAL_LINE = 64 * 1024
 _LOOK_AGAIN_AFTER_MS = 1000
 
 
@@ -40,7 +40,7 @@ class QueuedStream(io.TextIOBase):
         self,
         descriptor: int,
         *,
-        most_bytes: int = MOST_QUEUED_BYTES,
+        max_bytes: int = MAX_QUEUED_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.on_dropped: Callable[[int, float], None] = lambda _lines, _seconds: None
@@ -48,7 +48,7 @@ class QueuedStream(io.TextIOBase):
         """Since the start."""
         # A copy: the number may be reused for another file.
         self._descriptor = os.dup(descriptor)
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._clock = clock
         self._entries: deque[bytes] = deque()
         self._size = 0
@@ -68,7 +68,7 @@ class QueuedStream(io.TextIOBase):
             lines, newline, self._partial = (self._partial + text).rpartition("\n")
             if newline:
                 self._put(lines + newline)
-            if len(self._partial) > _LONGEST_PARTIAL_LINE:
+            if len(self._partial) > _MAX_PARTIAL_LINE:
                 partial, self._partial = self._partial, ""
                 self._put(partial)
         return len(text)
@@ -99,7 +99,7 @@ class QueuedStream(io.TextIOBase):
         entry = text.encode(self.encoding, self.errors)
         self._entries.append(entry)
         self._size += len(entry)
-        while self._size > self._most_bytes and len(self._entries) > 1:
+        while self._size > self._max_bytes and len(self._entries) > 1:
             self._lose(self._entries.popleft())
         self._changed.notify_all()
 

@@ -62,7 +62,7 @@ class Dialect(Protocol):
         ...
 
 
-class Standing(msgspec.Struct, frozen=True):
+class SchemaState(msgspec.Struct, frozen=True):
     """The state of a database."""
 
     missing: tuple[Migration, ...] = ()
@@ -81,7 +81,7 @@ class Standing(msgspec.Struct, frozen=True):
 class MigrationReport(msgspec.Struct, frozen=True):
     """What one run did."""
 
-    before: Standing
+    before: SchemaState
     created_file: str | None = None
     """The SQLite file that this run created."""
 
@@ -92,40 +92,40 @@ class MigrationReport(msgspec.Struct, frozen=True):
         return f"{made}applied {_names(self.before.missing)}"
 
 
-async def look(target: DatabaseTarget) -> Standing:
+async def inspect(target: DatabaseTarget) -> SchemaState:
     """Compare the target's ledger with the migrations of this program; write nothing.
 
     Raises StoreUnavailableError and StoreError as MonitorStore.open() does; StoreError also where the ledger names an
     unknown migration, where only some of the tables exist without a ledger, and where a SQLite file has no folder.
     """
     async with dialect_of(target).reading(target) as connection:
-        return await _standing(connection, target)
+        return await _schema_state(connection, target)
 
 
 async def migrate(target: DatabaseTarget) -> MigrationReport:
-    """Bring the target's tables up to date; safe to repeat, and to run several times at once. Raises what look() does.
+    """Bring the target's tables up to date; safe to repeat, and to run concurrently. Raises what inspect() does.
 
-    The first look is without a lock, so that a database where nothing is missing is not touched.
+    The first inspection is without a lock, so that a database where nothing is missing is not touched.
     """
     new_file = _file_to_make(target)
-    standing = await look(target)
-    if not standing.missing:
-        return MigrationReport(standing)
+    state = await inspect(target)
+    if not state.missing:
+        return MigrationReport(state)
     async with dialect_of(target).exclusive(target) as connection:
-        standing = await _standing(connection, target)
-        for script in scripts(target, standing):
+        state = await _schema_state(connection, target)
+        for script in scripts(target, state):
             await connection.run(script)
-    return MigrationReport(standing, new_file if standing.missing else None)
+    return MigrationReport(state, new_file if state.missing else None)
 
 
-def scripts(target: DatabaseTarget, standing: Standing) -> list[str]:
+def scripts(target: DatabaseTarget, state: SchemaState) -> list[str]:
     """The texts that migrate() runs on a database in this state."""
     dialect = dialect_of(target)
-    ledger = [dialect.CREATE_LEDGER] if standing.missing and not standing.has_ledger else []
-    return ledger + [text for each in standing.missing for text in (each.text, dialect.record(each.name))]
+    ledger = [dialect.CREATE_LEDGER] if state.missing and not state.has_ledger else []
+    return ledger + [text for each in state.missing for text in (each.text, dialect.record(each.name))]
 
 
-async def _standing(connection: Connection, target: DatabaseTarget) -> Standing:
+async def _schema_state(connection: Connection, target: DatabaseTarget) -> SchemaState:
     expected = _COLLECTIONS if target.dialect == "mongo" else _TABLES
     found = await connection.tables([*expected, LEDGER])
     known = migrations(target.dialect)
@@ -133,19 +133,19 @@ async def _standing(connection: Connection, target: DatabaseTarget) -> Standing:
         if expected[0] in found:
             if target.dialect != "mongo" and (missing := set(expected) - found):
                 raise StoreError(f"{target}: {', '.join(sorted(missing))} missing: finish the API server's migrations")
-            return Standing(upstream=True)
+            return SchemaState(upstream=True)
         if found:
             raise StoreError(
                 f"{target}: {', '.join(sorted(found))} already exists, but neither {expected[0]} nor {LEDGER} does: "
                 "finish the API server's migrations, or remove these tables"
             )
-        return Standing(tuple(known))
+        return SchemaState(tuple(known))
     applied = await connection.applied()
     if newer := sorted(applied - {each.name for each in known}):
         raise StoreError(
             f"{target}: {LEDGER} names {', '.join(newer)}, unknown to this version: upgrade peekaping-producer"
         )
-    return Standing(tuple(each for each in known if each.name not in applied), has_ledger=True)
+    return SchemaState(tuple(each for each in known if each.name not in applied), has_ledger=True)
 
 
 def _file_to_make(target: DatabaseTarget) -> str | None:

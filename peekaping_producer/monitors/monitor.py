@@ -85,7 +85,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     """Why an active monitor cannot be scheduled (`interval` is 0 then), without secrets."""
 
 
-def next_aligned(now_ms: int, interval: int) -> int:
+def next_tick(now_ms: int, interval: int) -> int:
     """Return the first tick after `now_ms`: a multiple of `interval` seconds since the Unix epoch, in ms.
 
     Go's division truncates towards zero, so before the epoch a tick is one period later; the golden vectors contain

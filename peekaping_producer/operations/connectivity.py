@@ -16,32 +16,34 @@ LONGEST_S = 20.0
 """Limit for one server; the limits of client and store are shorter."""
 
 
-class Attempt(msgspec.Struct, frozen=True):
-    """The result for one server; `found` is a text without secrets."""
+class ConnectionResult(msgspec.Struct, frozen=True):
+    """The result for one server; `detail` is a text without secrets."""
 
     server: str
-    worked: bool
-    found: str
+    ok: bool
+    detail: str
 
     def __str__(self) -> str:
-        return f"{self.server}: {'works' if self.worked else 'fails'}: {self.found}"
+        return f"{self.server}: {'works' if self.ok else 'fails'}: {self.detail}"
 
 
-async def attempts(redis: RedisTarget, database: DatabaseTarget) -> tuple[Attempt, Attempt]:
+async def try_connections(redis: RedisTarget, database: DatabaseTarget) -> tuple[ConnectionResult, ConnectionResult]:
     """Try both at once, once each; raises nothing for a server that fails."""
-    return await asyncio.gather(_attempt("Redis", _try_redis(redis)), _attempt("The database", _try_database(database)))
+    return await asyncio.gather(
+        _result_of("Redis", _try_redis(redis)), _result_of("The database", _try_database(database))
+    )
 
 
-async def _attempt(server: str, trial: Awaitable[str]) -> Attempt:
+async def _result_of(server: str, attempt: Awaitable[str]) -> ConnectionResult:
     try:
         async with asyncio.timeout(LONGEST_S):
-            return Attempt(server, True, await trial)
+            return ConnectionResult(server, True, await attempt)
     except ProducerError as error:
-        return Attempt(server, False, str(error))
+        return ConnectionResult(server, False, str(error))
     except TimeoutError:
-        return Attempt(server, False, f"no answer within {LONGEST_S:g} s")
+        return ConnectionResult(server, False, f"no answer within {LONGEST_S:g} s")
     except Exception as error:  # a driver's message could contain a secret
-        return Attempt(server, False, f"the driver failed ({type(error).__name__})")
+        return ConnectionResult(server, False, f"the driver failed ({type(error).__name__})")
 
 
 async def _try_redis(target: RedisTarget) -> str:

@@ -4,9 +4,9 @@
 addresses ← types ← fields ← source, model ← load, table.
 """
 
-from peekaping_producer.settings.fields import ALL, Need
+from peekaping_producer.settings.fields import ALL_GROUPS, SettingsGroup
 from peekaping_producer.settings.load import inspect_settings, load_settings
 from peekaping_producer.settings.model import Settings
 from peekaping_producer.settings.source import ENV_FILES
 
-__all__ = ["ALL", "ENV_FILES", "Need", "Settings", "inspect_settings", "load_settings"]
+__all__ = ["ALL_GROUPS", "ENV_FILES", "Settings", "SettingsGroup", "inspect_settings", "load_settings"]

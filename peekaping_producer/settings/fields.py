@@ -152,26 +152,26 @@ class Fields(Common, Producer, Redis, Database):
     """All settings. Pydantic collects the fields of the last class first."""
 
 
-Need = Literal["database", "redis", "producer"]
+SettingsGroup = Literal["database", "redis", "producer"]
 """A group of settings that a command may need; the settings of other groups are not read."""
 
-ALL: frozenset[Need] = frozenset(get_args(Need))
+ALL_GROUPS: frozenset[SettingsGroup] = frozenset(get_args(SettingsGroup))
 NAMES = tuple(name.upper() for name in Fields.model_fields)
 
-_GROUPS: dict[Need, type[BaseModel]] = {"database": Database, "redis": Redis, "producer": Producer}
+_GROUPS: dict[SettingsGroup, type[BaseModel]] = {"database": Database, "redis": Redis, "producer": Producer}
 
 
-def names_of(need: Need) -> frozenset[str]:
+def group_names(group: SettingsGroup) -> frozenset[str]:
     """The names (DB_HOST) of a group's settings."""
-    return frozenset(name.upper() for name in _GROUPS[need].model_fields)
+    return frozenset(name.upper() for name in _GROUPS[group].model_fields)
 
 
-def names_for(needs: Collection[Need]) -> tuple[str, ...]:
-    """The names of the settings that a command reads: those of `needs`, and those of every command."""
-    others = {name for need in ALL - set(needs) for name in names_of(need)}
+def command_names(groups: Collection[SettingsGroup]) -> tuple[str, ...]:
+    """The names of the settings that a command reads: those of `groups`, and those of every command."""
+    others = {name for group in ALL_GROUPS - set(groups) for name in group_names(group)}
     return tuple(name for name in NAMES if name not in others)
 
 
-def about(name: str) -> Setting:
+def description(name: str) -> Setting:
     """The description of the setting `name` (DB_HOST)."""
     return next(each for each in Fields.model_fields[name.lower()].metadata if isinstance(each, Setting))

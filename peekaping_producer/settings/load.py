@@ -7,10 +7,10 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
 from peekaping_producer.errors import ConfigError
-from peekaping_producer.settings.fields import ALL, Need, about
+from peekaping_producer.settings.fields import ALL_GROUPS, SettingsGroup, description
 from peekaping_producer.settings.model import Settings
 from peekaping_producer.settings.source import ENV_FILES, Source
-from peekaping_producer.settings.texts import shown
+from peekaping_producer.settings.texts import masked
 from peekaping_producer.settings.warnings import warnings_about
 
 _FAMILIES = ("DB_TLS", "REDIS_TLS", "REDIS_SENTINEL")
@@ -22,32 +22,38 @@ class _Loaded(BaseSettings, Settings):
 
 
 def load_settings(
-    needs: Collection[Need] = ALL, *, environ: Mapping[str, str] | None = None, env_files: Sequence[Path] = ENV_FILES
+    groups: Collection[SettingsGroup] = ALL_GROUPS,
+    *,
+    environ: Mapping[str, str] | None = None,
+    env_files: Sequence[Path] = ENV_FILES,
 ) -> Settings:
-    """The settings of a command that needs `needs`, from the environment, which wins, and `.env` files.
+    """The settings of a command that needs `groups`, from the environment, which wins, and `.env` files.
 
     A setting of a group that is not needed, or that a URL (or sqlite) replaces, is not read. An empty value counts as
     absent, except for METRICS_ADDR. Raises ConfigError with all problems.
     """
-    settings, problems = inspect_settings(needs, environ=environ, env_files=env_files)
+    settings, problems = inspect_settings(groups, environ=environ, env_files=env_files)
     if problems:
         raise ConfigError(problems)
     return settings
 
 
 def inspect_settings(
-    needs: Collection[Need] = ALL, *, environ: Mapping[str, str] | None = None, env_files: Sequence[Path] = ENV_FILES
+    groups: Collection[SettingsGroup] = ALL_GROUPS,
+    *,
+    environ: Mapping[str, str] | None = None,
+    env_files: Sequence[Path] = ENV_FILES,
 ) -> tuple[Settings, list[str]]:
     """As `load_settings`, but return all usable settings and the problems. A bad setting has its default.
 
     Raises ConfigError only for a `.env` file that cannot be read.
     """
-    source = Source(_Loaded, needs, environ, env_files)
+    source = Source(_Loaded, groups, environ, env_files)
     settings, unusable, problems = _validated(source)
     problems = source.problems + problems
-    problems += _problems_of_targets(settings, needs, known=problems)
+    problems += _problems_of_targets(settings, groups, known=problems)
     origins = {name: each.origin for name, each in source.given.items()} | dict.fromkeys(source.not_read, "not read")
-    return settings.with_notes(origins, unusable, warnings_about(settings, source, needs)), problems
+    return settings.with_notes(origins, unusable, warnings_about(settings, source, groups)), problems
 
 
 def _validated(source: Source) -> tuple[Settings, dict[str, str], list[str]]:
@@ -57,25 +63,25 @@ def _validated(source: Source) -> tuple[Settings, dict[str, str], list[str]]:
     except ValidationError as error:
         errors = error.errors(include_input=False, include_url=False)
     reasons = {str(each["loc"][0]).upper(): each.get("ctx", {}).get("error", "") for each in reversed(errors)}
-    unusable = {name: shown(name, each.text) for name, each in source.given.items() if name in reasons}
+    unusable = {name: masked(name, each.text) for name, each in source.given.items() if name in reasons}
     source.env_vars = {name: text for name, text in source.env_vars.items() if name not in unusable}
     problems = [_refusal(name, text, str(reasons[name])) for name, text in unusable.items()]
     return _Loaded(_build_sources=((source,), {})), unusable, problems
 
 
 def _refusal(name: str, text: str, reason: str) -> str:
-    return f"{name}: expected {about(name).expected}, got {text}" + (f" ({reason})" if reason else "")
+    return f"{name}: expected {description(name).expected}, got {text}" + (f" ({reason})" if reason else "")
 
 
-def _problems_of_targets(settings: Settings, needs: Collection[Need], known: Collection[str]) -> list[str]:
+def _problems_of_targets(settings: Settings, groups: Collection[SettingsGroup], known: Collection[str]) -> list[str]:
     """The problems of settings that do not fit together, unless they may follow from `known` ones."""
     names = {problem.partition(":")[0].removesuffix("_FILE") for problem in known}
     found: list[str] = []
-    for need, url, target in (
+    for group, url, target in (
         ("database", "DATABASE_URL", settings.database_target),
         ("redis", "REDIS_URL", settings.redis_target),
     ):
-        if need in needs and url not in names:
+        if group in groups and url not in names:
             try:
                 target()
             except ConfigError as error:

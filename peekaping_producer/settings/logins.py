@@ -8,17 +8,17 @@ SQLite.
 import re
 from urllib.parse import unquote
 
-from peekaping_producer.settings.texts import cleaned
+from peekaping_producer.settings.texts import strip_wrapping
 from peekaping_producer.targets import Dialect, Login
 
 
-def readings(dialect: Dialect, literal: Login) -> tuple[Login, ...]:
+def login_candidates(dialect: Dialect, literal: Login) -> tuple[Login, ...]:
     """The logins to try, in this order, each once: the literal one first (MongoDB: after the decoded one).
 
     Then the same without the blanks, line ends and quotes around the password.
     """
     found: list[Login] = []
-    for password in (literal.password, literal.password and cleaned(literal.password)):
+    for password in (literal.password, literal.password and strip_wrapping(literal.password)):
         as_given = Login(user=literal.user, password=password, name=literal.name)
         found += _decodings(dialect, as_given)
     return tuple(dict.fromkeys(found))
@@ -26,7 +26,7 @@ def readings(dialect: Dialect, literal: Login) -> tuple[Login, ...]:
 
 def passwords(text: str) -> set[str]:
     """The passwords of all readings if DB_PASS is `text`."""
-    return {text, unquote(text), cleaned(text), unquote(cleaned(text))}
+    return {text, unquote(text), strip_wrapping(text), unquote(strip_wrapping(text))}
 
 
 def _decodings(dialect: Dialect, given: Login) -> list[Login]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection
 from difflib import get_close_matches
 
-from peekaping_producer.settings.fields import NAMES, Need
+from peekaping_producer.settings.fields import NAMES, SettingsGroup
 from peekaping_producer.settings.texts import SECRETS
 
 _DATABASES = ("DB", "DATABASE", "POSTGRES", "POSTGRESQL", "PG", "MYSQL", "MARIADB", "MONGO", "MONGODB")
@@ -52,7 +52,7 @@ _ALIASES = {
 _KNOWN = {name: name for name in (*NAMES, *(f"{name}_FILE" for name in SECRETS))}
 _MEANINGS = _ALIASES | _KNOWN
 
-_FAMILIES: dict[Need, tuple[str, ...]] = {
+_FAMILIES: dict[SettingsGroup, tuple[str, ...]] = {
     "database": ("DB_", "DATABASE_"),
     "redis": ("REDIS_",),
     "producer": ("PRODUCER_",),
@@ -60,19 +60,19 @@ _FAMILIES: dict[Need, tuple[str, ...]] = {
 """Prefixes of names that are hardly for another program."""
 _OF_OTHERS = re.compile(r".*_(SERVICE_(HOST|PORT).*|PORT_[0-9]+_(TCP|UDP).*|ENV_.*)")
 """Variables that Kubernetes and Docker set for a service of that name."""
-_LONGEST = 60
+_MAX_LENGTH = 60
 _CUTOFF = 0.87
 """For difflib: one or two wrong letters of ten."""
 _LENGTH_DIFFERENCE = 3
 """The letters that a typo may have more or less."""
 
 
-def lookalikes(given: Collection[str], unset: Collection[str], needs: Collection[Need]) -> list[str]:
+def lookalikes(given: Collection[str], unset: Collection[str], groups: Collection[SettingsGroup]) -> list[str]:
     """A sentence for each name of `given` that is not a setting and resembles one of `unset`, the missing settings.
 
     A name that resembles a setting with a value is for another program. Values are not read.
     """
-    families = tuple(prefix for need in needs for prefix in _FAMILIES[need])
+    families = tuple(prefix for group in groups for prefix in _FAMILIES[group])
     found = []
     for name in sorted(set(given) - set(_KNOWN)):
         plain = re.sub("^EXPORT ", "", name.strip().upper())
@@ -80,9 +80,9 @@ def lookalikes(given: Collection[str], unset: Collection[str], needs: Collection
             continue
         meant = _meant(plain)
         if meant and {meant, meant.removesuffix("_FILE")} & set(unset):
-            found.append(f"{_shown(name)}: not a setting, so it is not read. Did you mean {meant}?")
+            found.append(f"{_printable(name)}: not a setting, so it is not read. Did you mean {meant}?")
         elif meant is None and plain.startswith(families):
-            found.append(f"{_shown(name)}: not a setting, so it is not read.")
+            found.append(f"{_printable(name)}: not a setting, so it is not read.")
     return found
 
 
@@ -96,6 +96,6 @@ def _meant(name: str) -> str | None:
     return _MEANINGS[close[0]] if close else None
 
 
-def _shown(name: str) -> str:
-    short = name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"
+def _printable(name: str) -> str:
+    short = name if len(name) <= _MAX_LENGTH else f"{name[:_MAX_LENGTH]}…"
     return short if short.isprintable() and short == short.strip() else repr(short)

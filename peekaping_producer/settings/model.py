@@ -9,11 +9,11 @@ import msgspec
 from pydantic import PrivateAttr, SecretStr, ValidationInfo, field_validator
 
 from peekaping_producer.errors import ConfigError
-from peekaping_producer.settings.fields import Fields, Need, about, names_of
-from peekaping_producer.settings.logins import passwords, readings
-from peekaping_producer.settings.parameters import Requested, sort_out
+from peekaping_producer.settings.fields import Fields, SettingsGroup, description, group_names
+from peekaping_producer.settings.logins import login_candidates, passwords
+from peekaping_producer.settings.parameters import TlsRequest, classify_parameters
 from peekaping_producer.settings.sentinels import from_parts, with_password
-from peekaping_producer.settings.texts import is_garbled
+from peekaping_producer.settings.texts import has_forbidden_characters
 from peekaping_producer.settings.types import DbType, listening_address
 from peekaping_producer.settings.urls import DIALECTS, parse_database_url, parse_redis_url, passwords_in
 from peekaping_producer.targets import DatabaseTarget, Dialect, Login, RedisTarget, Tls
@@ -34,7 +34,7 @@ class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
     @field_validator("*", mode="before")
     @classmethod
     def _refuse_hidden_characters(cls, given: object, info: ValidationInfo) -> object:
-        if isinstance(given, str) and is_garbled(str(info.field_name).upper(), given):
+        if isinstance(given, str) and has_forbidden_characters(str(info.field_name).upper(), given):
             raise ValueError("with a character that is not visible or cannot be sent")
         return given
 
@@ -67,9 +67,9 @@ class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
                 found |= {name: (value, url) for name, value in parts(text.get_secret_value()).items()} if text else {}
         return found
 
-    def as_environment(self, group: Need) -> dict[str, str]:
+    def as_environment(self, group: SettingsGroup) -> dict[str, str]:
         """The given settings of a group as variables for a process in another working directory."""
-        names = {name for name in self.model_fields_set if name.upper() in names_of(group)}
+        names = {name for name in self.model_fields_set if name.upper() in group_names(group)}
         return {name.upper(): _as_variable(name, value) for name, value in self if name in names}
 
     @property
@@ -99,7 +99,7 @@ class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
     def redis_target(self) -> RedisTarget:
         """The Redis server of these settings. Raises ConfigError."""
         problems: list[str] = []
-        requested = Requested()
+        requested = TlsRequest()
         if self.redis_url:
             target, requested = parse_redis_url(self.redis_url.get_secret_value(), problems)
         else:
@@ -143,7 +143,7 @@ class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
         if self.db_type not in {None, "sqlite"}:
             needed += ["db_host", "db_port", "db_user", "db_pass"]
         problems += [
-            f"{name.upper()}: expected {about(name).expected}, got nothing; set it or DATABASE_URL"
+            f"{name.upper()}: expected {description(name).expected}, got nothing; set it or DATABASE_URL"
             for name in needed
             if getattr(self, name) is None
         ]
@@ -152,7 +152,7 @@ class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
         if (several and dialect != "mongo") or (folder and dialect != "postgres"):
             problems.append(f"DB_HOST: expected one host name or address for {dialect}, got {self.db_host!r}")
         literal = Login(user=self.db_user, password=_text(self.db_pass), name=self.db_name or "")
-        first, *others = readings(dialect, literal)
+        first, *others = login_candidates(dialect, literal)
         return DatabaseTarget(
             dialect=dialect,
             name=first.name,
@@ -163,7 +163,7 @@ class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
             alternates=tuple(others),
         )
 
-    def _tls(self, name: Literal["db_tls", "redis_tls"], requested: Requested, problems: list[str]) -> Tls | None:
+    def _tls(self, name: Literal["db_tls", "redis_tls"], requested: TlsRequest, problems: list[str]) -> Tls | None:
         """The TLS of settings and URL together; a file that is a setting wins over the URL's."""
         shown, url = name.upper(), "REDIS_URL" if name == "redis_tls" else "DATABASE_URL"
         wanted: bool | None = getattr(self, name)
@@ -189,16 +189,16 @@ def _text(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret else None
 
 
-def _sorted_out(target: DatabaseTarget, problems: list[str]) -> tuple[dict[str, str], Requested]:
+def _sorted_out(target: DatabaseTarget, problems: list[str]) -> tuple[dict[str, str], TlsRequest]:
     """The parameters for the store of a database other than sqlite, and what the URL requests about TLS."""
     assert target.dialect != "sqlite"
-    params, requested = sort_out(target.dialect, target.params, problems)
+    params, requested = classify_parameters(target.dialect, target.params, problems)
     if target.dialect == "mongo" and target.port is None and requested.tls is None:
         requested = msgspec.structs.replace(requested, tls=True)  # mongodb+srv:// means TLS
     return params, requested
 
 
-def _tls_parts(name: str, requested: Requested) -> dict[str, object]:
+def _tls_parts(name: str, requested: TlsRequest) -> dict[str, object]:
     """What a URL requests about TLS, by the names of the settings."""
     switch: dict[str, object] = {} if requested.tls is None else {name: requested.tls}
     return switch | {f"{name}_{part.upper()}": path for part, path in requested.files.items()}

@@ -12,7 +12,7 @@ from peekaping_producer.settings.types import readable_file
 
 Kind = Literal["postgres", "mysql", "mongo", "redis"]
 
-_OFF, _ON, _ANY, _UNVERIFIED = "off", "on", "any", "unverified"
+_OFF, _ON, _ON_UNVERIFIED, _UNVERIFIED = "off", "on", "any", "unverified"
 """No TLS; TLS; TLS without verification; no verification if TLS is on."""
 _BOOLS = {"false": _OFF, "true": _ON, "0": _OFF, "1": _ON}
 _VERIFY = {"false": _UNVERIFIED, "true": "", "0": _UNVERIFIED, "1": ""}
@@ -21,18 +21,18 @@ _POSTGRES_MODES = {"disable": _OFF, "require": _ON, "verify-ca": _ON, "verify-fu
 _MYSQL_MODES = {"disabled": _OFF, "required": _ON, "verify_ca": _ON, "verify_identity": _ON}
 _TLS: dict[Kind, dict[str, dict[str, str]]] = {
     "postgres": {
-        "sslmode": _POSTGRES_MODES | {"no-verify": _ANY},
+        "sslmode": _POSTGRES_MODES | {"no-verify": _ON_UNVERIFIED},
         "ssl": _BOOLS,
         "channelbinding": {"disable": "", "prefer": "", "require": _ON},
     },
     "mysql": {
         "sslmode": _MYSQL_MODES | _POSTGRES_MODES,
-        "ssl": _BOOLS | {'{"rejectUnauthorized":true}': _ON, '{"rejectUnauthorized":false}': _ANY},
-        "tls": _BOOLS | {"skip-verify": _ANY},
+        "ssl": _BOOLS | {'{"rejectUnauthorized":true}': _ON, '{"rejectUnauthorized":false}': _ON_UNVERIFIED},
+        "tls": _BOOLS | {"skip-verify": _ON_UNVERIFIED},
         "usessl": _BOOLS,
         "requiressl": {"false": "", "true": _ON},
         "verifyservercertificate": _VERIFY,
-        "sslaccept": {"strict": _ON, "accept_invalid_certs": _ANY},
+        "sslaccept": {"strict": _ON, "accept_invalid_certs": _ON_UNVERIFIED},
     },
     "mongo": {
         "tls": _BOOLS,
@@ -63,7 +63,7 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_MEANINGLESS: dict[Kind, frozenset[str]] = {
+_IGNORED: dict[Kind, frozenset[str]] = {
     "postgres": _names(
         """
         connecttimeout connectiontimeout logintimeout sockettimeout statementtimeout pooltimeout tcpusertimeout
@@ -116,7 +116,7 @@ class _NodeTls(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_field
     min_version: Literal["TLSv1", "TLSv1.1", "TLSv1.2"] = "TLSv1.2"
 
 
-class Requested(msgspec.Struct, frozen=True):
+class TlsRequest(msgspec.Struct, frozen=True):
     """What a URL requests: TLS (None: not given), no verification of the server, and files by their part."""
 
     tls: bool | None = None
@@ -124,7 +124,9 @@ class Requested(msgspec.Struct, frozen=True):
     files: dict[str, str] = {}
 
 
-def sort_out(kind: Kind, params: Mapping[str, str], problems: list[str]) -> tuple[dict[str, str], Requested]:
+def classify_parameters(
+    kind: Kind, params: Mapping[str, str], problems: list[str]
+) -> tuple[dict[str, str], TlsRequest]:
     """The parameters for the store, and what the others request about TLS. Adds unusable ones to `problems`.
 
     Postgres' prefer and allow, and MySQL's preferred, are refused: an attacker could disable TLS.
@@ -147,18 +149,20 @@ def sort_out(kind: Kind, params: Mapping[str, str], problems: list[str]) -> tupl
                 files |= {part: readable_file(value)} if value != "system" else {}  # libpq's word for the default
             except ValueError as error:
                 problems.append(f"{setting}: expected the path of a readable file in {name} ({error})")
-        elif key not in _MEANINGLESS[kind] and value not in _DEFAULTS.get(kind, {}).get(key, ()):
+        elif key not in _IGNORED[kind] and value not in _DEFAULTS.get(kind, {}).get(key, ()):
             kept[name] = value
-    switches = {name: mode for name, mode in requested.items() if mode in {_OFF, _ON, _ANY}}
+    switches = {name: mode for name, mode in requested.items() if mode in {_OFF, _ON, _ON_UNVERIFIED}}
     if _OFF in switches.values() and set(switches.values()) != {_OFF}:
         problems.append(f"{setting}: {' and '.join(switches)} contradict each other; remove one of them")
     tls = _OFF not in switches.values() if switches else None
-    return kept, Requested(tls=tls, unverified=not {_ANY, _UNVERIFIED}.isdisjoint(requested.values()), files=files)
+    return kept, TlsRequest(
+        tls=tls, unverified=not {_ON_UNVERIFIED, _UNVERIFIED}.isdisjoint(requested.values()), files=files
+    )
 
 
 def _mode_of_object(value: str) -> str:
     """The mode that `ssl={...}` requests; "?" for an unsupported one."""
     try:
-        return _ON if msgspec.json.decode(value, type=_NodeTls).reject_unauthorized else _ANY
+        return _ON if msgspec.json.decode(value, type=_NodeTls).reject_unauthorized else _ON_UNVERIFIED
     except msgspec.DecodeError:
         return "?"

@@ -9,8 +9,8 @@ import msgspec
 from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from peekaping_producer.errors import ConfigError
-from peekaping_producer.settings.fields import ALL, NAMES, Need, names_for, names_of
-from peekaping_producer.settings.texts import SECRETS, tidied
+from peekaping_producer.settings.fields import ALL_GROUPS, NAMES, SettingsGroup, command_names, group_names
+from peekaping_producer.settings.texts import SECRETS, normalize
 from peekaping_producer.settings.urls import names_database
 
 ENV_FILES = (Path(".env"),)
@@ -20,7 +20,7 @@ _REDIS_LOGIN = frozenset({"REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_DB"})
 _REDIS_PARTS = REDIS_ADDRESS | _REDIS_LOGIN | {"REDIS_SENTINELS", "REDIS_SENTINEL_MASTER"}
 
 
-class Given(msgspec.Struct, frozen=True):
+class RawValue(msgspec.Struct, frozen=True):
     """A setting's text; its origin: `environment`, `file` or the path of a `.env` file; why it cannot be read."""
 
     text: str
@@ -29,7 +29,7 @@ class Given(msgspec.Struct, frozen=True):
 
 
 class Source(EnvSettingsSource):
-    """The settings that count for a command: those of the groups in `needs` that no URL (nor sqlite) replaces.
+    """The settings that count for a command: those of the groups in `groups` that no URL (nor sqlite) replaces.
 
     Raises ConfigError for a `.env` file that cannot be read.
     """
@@ -40,7 +40,7 @@ class Source(EnvSettingsSource):
     def __init__(
         self,
         settings_cls: type[BaseSettings],
-        needs: Collection[Need] = ALL,
+        groups: Collection[SettingsGroup] = ALL_GROUPS,
         environ: Mapping[str, str] | None = None,
         env_files: Sequence[Path] = ENV_FILES,
     ) -> None:
@@ -48,13 +48,15 @@ class Source(EnvSettingsSource):
         self._environ = os.environ if environ is None else environ
         # Of several files the last one with a name counts.
         self._in_files = {
-            name: Given(tidied(name, text), str(path)) for path in env_files for name, text in read_dotenv(path).items()
+            name: RawValue(normalize(name, text), str(path))
+            for path in env_files
+            for name, text in read_dotenv(path).items()
         }
         self.names = {*self._environ, *self._in_files}
-        names = names_for(needs)
+        names = command_names(groups)
         found = {name: given for name in names if (given := self._find_with_file(name))}
-        self.not_read = set(NAMES).difference(names) | _replaced(found)
-        self.overruled = {name: found.pop(name) for name in self.not_read & found.keys()}
+        self.not_read = set(NAMES).difference(names) | _replaced_names(found)
+        self.replaced = {name: found.pop(name) for name in self.not_read & found.keys()}
         self.problems = [each.problem for each in found.values() if each.problem]
         self.given = {name: each for name, each in found.items() if each.text or name == "METRICS_ADDR"}
         self.env_vars = {name: each.text for name, each in self.given.items()}
@@ -63,14 +65,14 @@ class Source(EnvSettingsSource):
         """The text of a field, its key, and whether it is JSON. Names are exact: NAME, not name."""
         return self.env_vars.get(field_name.upper()), field_name, False
 
-    def _find(self, name: str) -> Given | None:
+    def _find(self, name: str) -> RawValue | None:
         """The environment wins over `.env` files, unless the value is empty there."""
-        text = tidied(name, self._environ.get(name, ""))
+        text = normalize(name, self._environ.get(name, ""))
         if text or (name in self._environ and name not in self._in_files):
-            return Given(text, "environment")
+            return RawValue(text, "environment")
         return self._in_files.get(name)
 
-    def _find_with_file(self, name: str) -> Given | None:
+    def _find_with_file(self, name: str) -> RawValue | None:
         """The setting `name`, or the content of the file that NAME_FILE names."""
         found = self._find(name)
         path = self._find(f"{name}_FILE") if name in SECRETS else None
@@ -79,10 +81,10 @@ class Source(EnvSettingsSource):
         if found and found.text:
             return msgspec.structs.replace(found, problem=f"{name}: expected {name} or {name}_FILE, got both")
         try:
-            return Given(tidied(name, _content(Path(path.text))), "file")
+            return RawValue(normalize(name, _content(Path(path.text))), "file")
         except ValueError as error:
             problem = f"{name}_FILE: expected the path of a readable file, got {path.text!r} ({error})"
-            return Given("", "file", problem)
+            return RawValue("", "file", problem)
 
 
 def read_dotenv(path: Path) -> dict[str, str]:
@@ -122,16 +124,16 @@ def _content(path: Path) -> str:
         raise ValueError("not UTF-8 text") from None
 
 
-def _replaced(found: Mapping[str, Given]) -> set[str]:
+def _replaced_names(found: Mapping[str, RawValue]) -> set[str]:
     """The names that a URL (even one that cannot be read), sentinels or sqlite replace."""
     texts = {name: each.text for name, each in found.items() if each.text or each.problem}
-    idle: set[str] = set()
+    replaced: set[str] = set()
     if "REDIS_URL" in texts:
-        idle |= _REDIS_PARTS
+        replaced |= _REDIS_PARTS
     elif "REDIS_SENTINELS" in texts:
-        idle |= REDIS_ADDRESS
+        replaced |= REDIS_ADDRESS
     if "DATABASE_URL" in texts:
-        idle |= DATABASE_PARTS - (set() if names_database(texts["DATABASE_URL"]) else {"DB_NAME"})
+        replaced |= DATABASE_PARTS - (set() if names_database(texts["DATABASE_URL"]) else {"DB_NAME"})
     elif texts.get("DB_TYPE", "").lower() == "sqlite":
-        idle |= names_of("database") - {"DB_TYPE", "DB_NAME", "DATABASE_URL"}
-    return idle
+        replaced |= group_names("database") - {"DB_TYPE", "DB_NAME", "DATABASE_URL"}
+    return replaced

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 from pydantic import SecretStr
 
-from peekaping_producer.settings.fields import NAMES, Fields, about
+from peekaping_producer.settings.fields import NAMES, Fields, description
 from peekaping_producer.settings.model import Settings
 from peekaping_producer.settings.texts import SECRETS
 
@@ -43,10 +43,10 @@ def _row(settings: Settings, name: str, value: object, in_urls: Mapping[str, tup
     if name in settings.unusable:
         return Row(name, settings.unusable[name], f"{origin}, unusable")
     if name in in_urls and origin in {"default", "not read"}:
-        return Row(name, _shown(in_urls[name][0]), in_urls[name][1])
+        return Row(name, _value_text(in_urls[name][0]), in_urls[name][1])
     if value is None and name in _SWITCHES:
         value = False
-    return Row(name, "" if origin == "not read" else _shown(value), origin)
+    return Row(name, "" if origin == "not read" else _value_text(value), origin)
 
 
 def as_text(settings: Settings) -> str:
@@ -60,7 +60,7 @@ def as_markdown() -> str:
     """The reference for the docs: name, default, accepted values, meaning."""
     lines = ["| Name | Default | Accepts | Meaning |", "|---|---|---|---|"]
     for name in NAMES:
-        setting = about(name)
+        setting = description(name)
         default = setting.absent or _default(name, "`{}`")
         expected, doc = (text.replace("|", "\\|") for text in (setting.expected, setting.doc))
         also = f" Also `{name}_FILE`." if name in SECRETS else ""
@@ -72,15 +72,15 @@ def as_help(names: Sequence[str]) -> str:
     """The settings `names` for `--help`: name, default, meaning. Empty without names."""
     if not names:
         return ""
-    defaults = {name: (about(name).absent or _default(name)).replace("`", "") for name in names}
+    defaults = {name: (description(name).absent or _default(name)).replace("`", "") for name in names}
     name_width, width = max(map(len, names)), max(map(len, defaults.values()))
-    lines = [f"  {name:{name_width}}  {defaults[name]:{width}}  {about(name).doc}" for name in names]
+    lines = [f"  {name:{name_width}}  {defaults[name]:{width}}  {description(name).doc}" for name in names]
     return "\n".join(["settings (environment variables) and their defaults:", *lines, "", ""])
 
 
 def _default(name: str, form: str = "{}") -> str:
     value = Fields.model_fields[name.lower()].default
-    return "not set" if value is None else form.format(_shown(value))
+    return "not set" if value is None else form.format(_value_text(value))
 
 
 def renewed(page: str) -> str:
@@ -92,7 +92,7 @@ def renewed(page: str) -> str:
     return f"{before}{BEGIN}\n{as_markdown()}\n{END}{after}"
 
 
-def _shown(value: object) -> str:
+def _value_text(value: object) -> str:
     match value:
         case None:
             return "(not set)"

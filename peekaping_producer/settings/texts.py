@@ -13,17 +13,17 @@ _AROUND = " \t\r\n\v\f\x85\xa0\u2028\u2029\u200b\u2060\ufeff"
 _QUOTES = ("'", '"')
 
 
-def cleaned(text: str) -> str:
+def strip_wrapping(text: str) -> str:
     """`text` without what `_AROUND` lists, and without one pair of quotes, which `docker run --env-file` keeps."""
     text = text.strip(_AROUND)
     return text[1:-1].strip(_AROUND) if _is_quoted(text) else text
 
 
-def tidied(name: str, text: str) -> str:
+def normalize(name: str, text: str) -> str:
     """The value of the setting `name`: a password stays as it is, unless it is two quotes with nothing between them."""
     if name in VERBATIM:
         return "" if _is_quoted(text) and len(text) == 2 else text
-    return cleaned(text)
+    return strip_wrapping(text)
 
 
 def has_hidden_characters(text: str) -> bool:
@@ -31,14 +31,14 @@ def has_hidden_characters(text: str) -> bool:
     return any(unicodedata.category(each) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for each in text)
 
 
-def is_garbled(name: str, text: str) -> bool:
+def has_forbidden_characters(name: str, text: str) -> bool:
     """Whether no setting `name` can contain `text`. A password may contain control characters, but no NUL."""
     if name in VERBATIM:
         return any(each == "\0" or "\ud800" <= each <= "\udfff" for each in text)
     return has_hidden_characters(text)
 
 
-def shown(name: str, text: str) -> str:
+def masked(name: str, text: str) -> str:
     """A value in an error message. One with an @ may be a URL with a password in the wrong place."""
     if name in SECRETS or "@" in text:
         return "***"

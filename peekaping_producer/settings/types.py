@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from peekaping_producer.settings.addresses import HostPort, host, host_and_port
 from peekaping_producer.settings.sentinels import sentinel_addresses, sentinel_name
-from peekaping_producer.targets import shown
+from peekaping_producer.targets import host_port_text
 
 _NUMBER = r"[0-9]{1,9}(?:\.[0-9]{0,9})?"
 _UNITS = {"h": 3600, "ms": 1e-3, "m": 60, "s": 1, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
@@ -56,7 +56,9 @@ def _database_host(given: str) -> str:
     *seeds, last = given.split(",")
     if not seeds:
         return host(last)
-    return ",".join([*(shown(*host_and_port(each.strip())) for each in seeds), shown(host(last.strip()))])
+    return ",".join(
+        [*(host_port_text(*host_and_port(each.strip())) for each in seeds), host_port_text(host(last.strip()))]
+    )
 
 
 def readable_file(given: str) -> str:

@@ -7,10 +7,10 @@ import msgspec
 
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.settings.addresses import host_and_port
-from peekaping_producer.settings.parameters import Requested, sort_out
+from peekaping_producer.settings.parameters import TlsRequest, classify_parameters
 from peekaping_producer.settings.sentinels import sentinel_addresses, sentinel_name
 from peekaping_producer.settings.texts import has_hidden_characters
-from peekaping_producer.targets import DatabaseTarget, Dialect, RedisTarget, Sentinels, shown
+from peekaping_producer.targets import DatabaseTarget, Dialect, RedisTarget, Sentinels, host_port_text
 
 DIALECTS: dict[str, Dialect] = {
     "postgres": "postgres",
@@ -84,10 +84,10 @@ def parse_database_url(text: str, default_name: str = "") -> DatabaseTarget:
     )
 
 
-def parse_redis_url(text: str, problems: list[str]) -> tuple[RedisTarget, Requested]:
+def parse_redis_url(text: str, problems: list[str]) -> tuple[RedisTarget, TlsRequest]:
     """The target of a REDIS_URL, without TLS, and what the URL requests about TLS. Raises ConfigError."""
     url = _split("REDIS_URL", text, _REDIS_FORM)
-    params, requested = sort_out("redis", url.params, problems)
+    params, requested = classify_parameters("redis", url.params, problems)
     if url.scheme in _SENTINEL_SCHEMES:
         tls, where = _SENTINEL_SCHEMES[url.scheme], _sentinels(url)
     elif url.scheme in _REDIS_SCHEMES:
@@ -141,7 +141,7 @@ def _servers(url: Url, dialect: Dialect) -> tuple[str, int | None]:
                 "DATABASE_URL", "one host and no port with mongodb+srv://", "DNS has the servers and their ports"
             )
         return host, None
-    host = ",".join([*(shown(*each) for each in seeds), shown(host)]) if seeds else host
+    host = ",".join([*(host_port_text(*each) for each in seeds), host_port_text(host)]) if seeds else host
     return host, port or _DEFAULT_PORT[dialect]
 
 

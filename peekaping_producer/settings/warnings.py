@@ -7,28 +7,28 @@ from pydantic import SecretStr
 
 from peekaping_producer.monitors import zones
 from peekaping_producer.settings.addresses import hidden_port
-from peekaping_producer.settings.fields import NAMES, Need
+from peekaping_producer.settings.fields import NAMES, SettingsGroup
 from peekaping_producer.settings.lookalikes import lookalikes
 from peekaping_producer.settings.model import Settings
 from peekaping_producer.settings.source import DATABASE_PARTS, REDIS_ADDRESS, Source
-from peekaping_producer.settings.texts import VERBATIM, cleaned
+from peekaping_producer.settings.texts import VERBATIM, strip_wrapping
 
 _INSTEAD = {"DATABASE_URL": DATABASE_PARTS, "REDIS_URL": REDIS_ADDRESS | {"REDIS_SENTINELS"}}
 """The settings that make a URL unnecessary."""
 
 
-def warnings_about(settings: Settings, source: Source, needs: Collection[Need]) -> list[str]:
+def warnings_about(settings: Settings, source: Source, groups: Collection[SettingsGroup]) -> list[str]:
     """The warnings about a command's settings, and about names that resemble a setting without a value."""
     unset = {
         name
         for name in set(NAMES) - source.not_read - source.given.keys()
         if source.given.keys().isdisjoint(_INSTEAD.get(name, ()))
     }
-    about_names = lookalikes(source.names, unset, needs)
-    return [*_about_values(settings, needs), *about_names, *_about_sources(settings, source)]
+    about_names = lookalikes(source.names, unset, groups)
+    return [*_about_values(settings, groups), *about_names, *_about_sources(settings, source)]
 
 
-def _about_values(settings: Settings, needs: Collection[Need]) -> Iterator[str]:
+def _about_values(settings: Settings, groups: Collection[SettingsGroup]) -> Iterator[str]:
     if zones.of_server(settings.tz) is None:
         yield f"TZ: expected an IANA zone, got {settings.tz!r}; UTC is used."
     for name in ("DB_TLS_VERIFY", "REDIS_TLS_VERIFY"):
@@ -36,19 +36,19 @@ def _about_values(settings: Settings, needs: Collection[Need]) -> Iterator[str]:
             yield f"{name}: got false; any server can pose as the right one."
     for name in VERBATIM:
         password: SecretStr | None = getattr(settings, name.lower())
-        if password and password.get_secret_value() != cleaned(password.get_secret_value()):
+        if password and password.get_secret_value() != strip_wrapping(password.get_secret_value()):
             yield f"{name}: has blanks, line ends or quotes around it, which are sent as part of it."
     for value, url in settings.in_urls.values():
         if isinstance(value, SecretStr) and re.fullmatch("<.+>", value.get_secret_value()):
             yield f"{url}: the password is in < and >. Replace the provider's placeholder."
-    if "producer" in needs and (settings.mode, settings.log_level) == ("prod", "debug"):
+    if "producer" in groups and (settings.mode, settings.log_level) == ("prod", "debug"):
         yield "LOG_LEVEL: debug with MODE=prod logs every batch. Set LOG_LEVEL=info."
 
 
 def _about_sources(settings: Settings, source: Source) -> Iterator[str]:
     """Parts beside a URL with another value (Kubernetes sets ports that are URLs), and ports in IPv6 addresses."""
     for name, (value, url) in settings.in_urls.items():
-        text = source.overruled[name].text if name in source.overruled else ""
+        text = source.replaced[name].text if name in source.replaced else ""
         other = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
         if text not in {"", other} and "://" not in text:
             yield f"{name}: not read, because {url} is set and has another value."

@@ -13,7 +13,7 @@ import structlog
 
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.metrics import Metrics
-from peekaping_producer.targets import shown
+from peekaping_producer.targets import host_port_text
 from peekaping_producer.web.health import Health
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class HealthServer:
         except OSError as error:
             known = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
             failure = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({known})"
-            got = f"{shown(host, port)}, which {failure}"
+            got = f"{host_port_text(host, port)}, which {failure}"
             if required:
                 raise ConfigError([f"METRICS_ADDR: expected a free host:port, or off, got {got}"]) from None
             log.warning("health.no_port", message=f"No probes and metrics on {got}. Set METRICS_ADDR.")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from peekaping_producer.errors import StoreError, StoreUnavailableError
-from peekaping_producer.migrate import NO_TABLES, Standing, dialect_of, look, migrate, scripts
+from peekaping_producer.migrate import NO_TABLES, SchemaState, dialect_of, inspect, migrate, scripts
 from peekaping_producer.migrate.files import LEDGER, migrations
 from peekaping_producer.targets import DatabaseTarget
 from tests.conformance.conftest import DIALECTS, SQL_DIALECTS, opened
@@ -30,12 +30,12 @@ async def make_upstream_tables(target: DatabaseTarget) -> None:
 
 async def test_a_fresh_database_gets_its_tables_and_a_second_run_does_nothing(empty_database: DatabaseTarget) -> None:
     first = await migrate(empty_database)
-    assert first.before == Standing(tuple(migrations(empty_database.dialect)))
+    assert first.before == SchemaState(tuple(migrations(empty_database.dialect)))
     async with opened(empty_database):
         pass
     before = await snapshot(empty_database)
     second = await migrate(empty_database)
-    assert second.before == Standing(has_ledger=True)
+    assert second.before == SchemaState(has_ledger=True)
     assert str(second) == "up to date: nothing to do"
     assert await snapshot(empty_database) == before
 
@@ -51,7 +51,7 @@ async def test_several_at_once_apply_each_migration_once(empty_database: Databas
 async def test_nothing_is_written_to_the_api_servers_database(empty_database: DatabaseTarget) -> None:
     await make_upstream_tables(empty_database)
     before = await snapshot(empty_database)
-    assert await look(empty_database) == Standing(upstream=True)
+    assert await inspect(empty_database) == SchemaState(upstream=True)
     report = await migrate(empty_database)
     assert str(report) == "upstream schema found: nothing to do"
     assert await snapshot(empty_database) == before
@@ -61,27 +61,27 @@ async def test_nothing_is_written_to_the_api_servers_database(empty_database: Da
 
 async def test_look_writes_nothing_and_returns_what_migrate_would_run(empty_database: DatabaseTarget) -> None:
     before = await snapshot(empty_database)
-    standing = await look(empty_database)
+    standing = await inspect(empty_database)
     assert str(standing) == NO_TABLES
-    assert str(Standing(standing.missing, has_ledger=True)) == "behind: 0001_tables_read to be applied"
+    assert str(SchemaState(standing.missing, has_ledger=True)) == "behind: 0001_tables_read to be applied"
     assert await snapshot(empty_database) == before
     async with dialect_of(empty_database).exclusive(empty_database) as connection:
         for script in scripts(empty_database, standing):
             await connection.run(script)
-    assert await look(empty_database) == Standing(has_ledger=True)
-    assert scripts(empty_database, await look(empty_database)) == []
+    assert await inspect(empty_database) == SchemaState(has_ledger=True)
+    assert scripts(empty_database, await inspect(empty_database)) == []
     async with opened(empty_database):
         pass
 
 
 async def test_a_migration_waits_for_another_and_then_has_nothing_to_do(empty_database: DatabaseTarget) -> None:
-    standing = await look(empty_database)
+    standing = await inspect(empty_database)
     async with dialect_of(empty_database).exclusive(empty_database) as connection:
         second = asyncio.create_task(migrate(empty_database))
         for script in scripts(empty_database, standing):
             await connection.run(script)
             assert not second.done()
-    assert (await second).before == Standing(has_ledger=True)
+    assert (await second).before == SchemaState(has_ledger=True)
 
 
 async def test_a_database_of_a_newer_version_is_refused(empty_database: DatabaseTarget) -> None:
@@ -89,7 +89,7 @@ async def test_a_database_of_a_newer_version_is_refused(empty_database: Database
     dialect = dialect_of(empty_database)
     async with dialect.exclusive(empty_database) as connection:
         await connection.run(dialect.record("9999_from_the_future"))
-    for call in (migrate, look):
+    for call in (migrate, inspect):
         with pytest.raises(StoreError, match="9999_from_the_future, unknown to this version"):
             await call(empty_database)
 
@@ -114,14 +114,14 @@ async def test_an_incomplete_schema_of_the_api_server_is_refused(
     await make_upstream_tables(empty_database)
     async with connected(empty_database) as database:
         await database.rename("heartbeats", "heartbeats_away")
-    for call in (migrate, look):
+    for call in (migrate, inspect):
         with pytest.raises(StoreError, match="heartbeats missing: finish the API server's migrations"):
             await call(empty_database)
 
 
 async def test_an_interrupted_migration_is_finished_by_the_next(empty_database: DatabaseTarget) -> None:
     """Where the database has transactions for it, it rolled back; elsewhere each statement can be repeated."""
-    standing = await look(empty_database)
+    standing = await inspect(empty_database)
     dialect = dialect_of(empty_database)
 
     async def break_off() -> None:
@@ -152,13 +152,13 @@ async def test_the_api_servers_file_and_its_log_stay_unchanged(tmp_path: Path) -
 
 async def test_a_new_file_is_named(tmp_path: Path) -> None:
     target = DatabaseTarget(dialect="sqlite", name=str(tmp_path / "new.db"))
-    await look(target)
+    await inspect(target)
     assert _content(target) == {}
     assert str(await migrate(target)) == f"created {tmp_path / 'new.db'}; applied 0001_tables_read"
 
 
 async def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    for call in (migrate, look):
+    for call in (migrate, inspect):
         with pytest.raises(StoreError, match=r"the folder .*nowhere does not exist"):
             await call(DatabaseTarget(dialect="sqlite", name=str(tmp_path / "nowhere" / "new.db")))
 

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from peekaping_producer.errors import StoreError, StoreUnavailableError
-from peekaping_producer.migrate import look
+from peekaping_producer.migrate import inspect
 from peekaping_producer.stores import mongo_client, mysql_connections, postgres, sqlite_file, store_for
 from peekaping_producer.stores.errors import quoted
 from peekaping_producer.stores.limits import Limits
@@ -312,7 +312,7 @@ async def test_every_address_of_a_name_is_tried(
     standing = await first(target.port or 0)
     async with opened(target, Limits(acquire_s=2.0)) as store, store.session() as one, store.session() as two:
         assert await one.page_of_plans(None, 1) == await two.page_of_plans(None, 1) == []
-    assert (await look(target)).has_ledger
+    assert (await inspect(target)).has_ledger
     if isinstance(standing, asyncio.Server):
         standing.close()
     for each in standing if isinstance(standing, tuple) else ():

@@ -11,7 +11,7 @@ import pytest
 from pymongo.errors import OperationFailure
 
 from peekaping_producer.errors import StoreError, StoreUnavailableError
-from peekaping_producer.migrate import look, migrate
+from peekaping_producer.migrate import inspect, migrate
 from peekaping_producer.stores import mongo_client, store_for
 from peekaping_producer.stores.sqlite_file import SqliteFileError
 from peekaping_producer.targets import DatabaseTarget
@@ -71,7 +71,7 @@ REFUSALS = [
 async def test_only_temporary_errors_are_unavailable(dialect: str, reply: bytes, final: bool, migrating: bool) -> None:
     async with refusing(dialect, reply) as target:
         with pytest.raises(StoreError) as caught:
-            await (look(target) if migrating else store_for(target, connections=1).open())
+            await (inspect(target) if migrating else store_for(target, connections=1).open())
     assert isinstance(caught.value, StoreUnavailableError) != final
     said = str(caught.value)
     assert "connection refused by [31m policy" in said
@@ -117,7 +117,7 @@ async def test_an_unreadable_file_is_a_bad_setting(folder: Path) -> None:
     await migrate(target)
     os.chmod(target.name, 0)
     with as_nobody():
-        for call in (lambda: store_for(target, connections=1).open(), lambda: look(target), lambda: migrate(target)):
+        for call in (lambda: store_for(target, connections=1).open(), lambda: inspect(target), lambda: migrate(target)):
             with pytest.raises(SqliteFileError, match="DB_NAME: expected the path of a SQLite file, got"):
                 await call()
 

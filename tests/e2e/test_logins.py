@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from peekaping_producer.demo import embedded
 from peekaping_producer.errors import ScheduleError, StoreError, StoreUnavailableError
-from peekaping_producer.migrate import look, migrate
+from peekaping_producer.migrate import inspect, migrate
 from peekaping_producer.redis_client.client import check_server, redis_for
 from peekaping_producer.stores import store_for
 from peekaping_producer.targets import DatabaseTarget
@@ -75,9 +75,9 @@ async def test_a_database_accepts_the_password(empty_database: DatabaseTarget) -
         # The Go services put the parts into a URL; for MongoDB they are decoded here, too.
         by_parts = parts(entered, quote(USER), quote(PASSWORD)) if dialect == "mongo" else parts(entered)
         for settings in (by_parts, url(entered)):
-            assert not (await look(load({"database"}, **settings).database_target())).missing
+            assert not (await inspect(load({"database"}, **settings).database_target())).missing
         with pytest.raises(Exception, match=r"(?i)authentication failed|access denied"):
-            await look(load({"database"}, **url(entered, PASSWORD.replace("%41", "A"))).database_target())
+            await inspect(load({"database"}, **url(entered, PASSWORD.replace("%41", "A"))).database_target())
 
 
 GO_PASSWORD = "pa/ss#1"
@@ -128,7 +128,7 @@ async def test_a_password_works_literally_and_as_the_go_services_read_it(
         assert GO_PASSWORD not in str(lines)
         assert READ_AS_IT_IS not in str(lines)
         with pytest.raises(StoreError, match=r"(?i)authentication failed|access denied") as refused:
-            await look(load({"database"}, **parts(server, user, "pa%2Fss%232")).database_target())
+            await inspect(load({"database"}, **parts(server, user, "pa%2Fss%232")).database_target())
         assert not isinstance(refused.value, StoreUnavailableError)
 
 
@@ -139,7 +139,7 @@ async def test_a_database_name_works_as_the_go_services_read_it(postgres_databas
         encoded = parts(postgres_database, str(postgres_database.user), quote(str(postgres_database.password), safe=""))
         target = load({"database"}, **encoded | {"DB_NAME": "peekaping_tests%2Fka"}).database_target()
         assert (await migrate(target)).before.missing
-        await look(target)
+        await inspect(target)
     finally:
         await postgres.execute(postgres_database, 'DROP DATABASE "peekaping_tests/ka"')
 
@@ -149,7 +149,7 @@ async def test_an_sqlite_path_may_contain_the_same_characters(tmp_path: Path) ->
     await migrate(load({"database"}, DB_TYPE="sqlite", DB_NAME=path).database_target())
     assert os.listdir(tmp_path) == ["p@ss:?#%41 wörd'+&=.db"]
     by_url = load({"database"}, DATABASE_URL=f"sqlite:///{quote(path, safe='')}").database_target()
-    assert not (await look(by_url)).missing
+    assert not (await inspect(by_url)).missing
 
 
 async def reaches(settings: Settings) -> str:

@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from peekaping_producer.demo.embedded import RedisServer
-from peekaping_producer.monitors.monitor import next_aligned
+from peekaping_producer.monitors.monitor import next_tick
 from peekaping_producer.schedule.keys import KEYS
 from tests.kit.asynq_peer import PENDING, decode, task_key
 from tests.kit.consumer import Consumer, at_work
@@ -63,8 +63,8 @@ async def test_a_hundred_thousand_due_monitors_end_as_as_many_tasks(fleet: Fleet
     assert len(due) == count
     assert all(score % 3_600_000 == 0 for _, score in due)
     assert {score for _, score in due} <= {
-        next_aligned(int(time.time() * 1000) - 60_000, 3600),
-        next_aligned(int(time.time() * 1000), 3600),
+        next_tick(int(time.time() * 1000) - 60_000, 3600),
+        next_tick(int(time.time() * 1000), 3600),
     }
     for task_id in pending[::9973]:
         monitor_id = task_id.decode().removeprefix("healthcheck:")

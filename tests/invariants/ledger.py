@@ -7,7 +7,7 @@ form after settling (settled.py) says what must have become true once the faults
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from peekaping_producer.monitors.monitor import Monitor, next_aligned
+from peekaping_producer.monitors.monitor import Monitor, next_tick
 
 LEASE_TTL_MS = 10_000
 ASYNQ_ALLOWANCE_S = 30
@@ -206,7 +206,7 @@ class Ledger:
         """A due time only moves on, but for Redis TIME stepping back, and an edit of the interval."""
         history = self._of(monitor_id)
         if name == "move":
-            if due not in {next_aligned(now_ms, interval) for interval in history.intervals}:
+            if due not in {next_tick(now_ms, interval) for interval in history.intervals}:
                 self.fail("next due", monitor_id, f"moved to {due:.0f}, no tick of what its row said since it was set")
         elif name not in ("hand_off", "give_back", "reclaim"):
             self.fail("next due", monitor_id, f"{name} set it to {due:.0f}")

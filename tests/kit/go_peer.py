@@ -5,7 +5,7 @@ from typing import Any
 from redis import Redis
 
 from peekaping_producer.brokers.asynq import encode_message
-from peekaping_producer.monitors.monitor import next_aligned
+from peekaping_producer.monitors.monitor import next_tick
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule.keys import KEYS
 from tests.kit.asynq_peer import PENDING, task_id, task_key
@@ -60,7 +60,7 @@ class GoPeer:
         if self.in_hand:
             monitor_id, interval = self.in_hand.pop(0)
             self._enqueue(monitor_id, interval, now_ms)
-            self._run(RESCHEDULE, monitor_id, next_aligned(now_ms, interval))
+            self._run(RESCHEDULE, monitor_id, next_tick(now_ms, interval))
 
     def enqueue_and_die(self, now_ms: int) -> None:
         """Killed between the two."""

@@ -20,7 +20,7 @@ import asyncpg
 from redis.asyncio import Redis
 
 from peekaping_producer.brokers.asynq import encode_message
-from peekaping_producer.monitors.monitor import next_aligned
+from peekaping_producer.monitors.monitor import next_tick
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule.keys import KEYS
 from tests.kit.asynq_peer import PENDING, task_id, task_key
@@ -96,7 +96,7 @@ class GoProducer:
             async with self._redis.pipeline(transaction=False) as pipe:
                 for each, interval in intervals.items():
                     if interval > 0:
-                        pipe.eval(RESCHEDULE, 2, KEYS.due, KEYS.lease, each, next_aligned(now_ms, interval))
+                        pipe.eval(RESCHEDULE, 2, KEYS.due, KEYS.lease, each, next_tick(now_ms, interval))
                 await pipe.execute()
             self._log("rescheduled", count=len(claimed))
 
@@ -168,7 +168,7 @@ class GoProducer:
             if (known := self._intervals.get(each)) != interval:
                 self._intervals[each] = interval
                 await self._remove({each})
-                await self._redis.zadd(KEYS.due, {each: next_aligned(now_ms, interval) if known else now_ms})
+                await self._redis.zadd(KEYS.due, {each: next_tick(now_ms, interval) if known else now_ms})
         gone = self._intervals.keys() - running.keys()
         for each in gone:
             del self._intervals[each]

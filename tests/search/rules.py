@@ -4,7 +4,7 @@ import math
 from typing import Any, NamedTuple
 
 from peekaping_producer.brokers import Outcome
-from peekaping_producer.monitors.monitor import next_aligned
+from peekaping_producer.monitors.monitor import next_tick
 from peekaping_producer.schedule import CampaignOutcome
 from peekaping_producer.schedule.keys import KEYS
 from tests.search.world import CYCLE_MS, ENDED_MS, GRID_MS, LONG_AGO_MS, TTL_MS, Redis, Sid, View, due_later, message
@@ -107,7 +107,7 @@ class Judge:
 
     def _due(self, name: str, each: str, due: float, now: View, row: Row, history: History) -> History:
         if name in ("move", "hand_off"):
-            if name == "move" and due not in {next_aligned(now.now_ms, one) for one in history.intervals}:
+            if name == "move" and due not in {next_tick(now.now_ms, one) for one in history.intervals}:
                 raise Broken("due", each, f"moved to {due:.0f}, which is no tick of any interval since")
             if name == "hand_off" and history.not_before is not None and due < history.not_before:
                 raise Broken("due", each, f"rescheduled for {due:.0f}, before {history.not_before:.0f}")
@@ -299,7 +299,7 @@ class Healing:
     def _check_place(view: View, each: str, row: Row) -> None:
         if row > 0 and (each in view.due) == (each in view.lease):
             raise Broken("I1", each, "its row runs, and after a sync it is in neither or both of due and lease")
-        if row > 0 and view.due[each] > next_aligned(view.now_ms, row):
+        if row > 0 and view.due[each] > next_tick(view.now_ms, row):
             raise Broken("I1", each, f"after a sync it is due at {view.due[each]:.0f}, later than its next tick")
         if row <= 0 and each in view.members:
             raise Broken("I4", each, "its row does not run, and after a sync it is in the schedule")

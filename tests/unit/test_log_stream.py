@@ -76,7 +76,7 @@ def test_lines_arrive_whole_and_in_order(pipe: Pipe) -> None:
 
 
 def test_writes_to_a_pipe_without_reader_return_at_once_and_drops_are_counted(pipe: Pipe) -> None:
-    stream = pipe.stream(most_bytes=10_000)
+    stream = pipe.stream(max_bytes=10_000)
     stream.write(f"{0:99}\n")
     assert stream.drain(30)
     began_at = time.monotonic()
@@ -95,7 +95,7 @@ def test_writes_to_a_pipe_without_reader_return_at_once_and_drops_are_counted(pi
 
 
 def test_a_queue_that_was_full_works_again(pipe: Pipe) -> None:
-    stream = pipe.stream(most_bytes=1000)
+    stream = pipe.stream(max_bytes=1000)
     for _ in range(2):
         for number in range(500):
             stream.write(f"{number:99}\n")
@@ -107,7 +107,7 @@ def test_a_queue_that_was_full_works_again(pipe: Pipe) -> None:
 
 
 def test_one_line_longer_than_the_queue_is_kept(pipe: Pipe) -> None:
-    stream = pipe.stream(most_bytes=100)
+    stream = pipe.stream(max_bytes=100)
     stream.write("x" * 100_000 + "\n")
     assert [len(line) for line in pipe.read_all(stream)] == [100_000]
     assert pipe.dropped == []
@@ -198,7 +198,7 @@ def test_unencodable_text_is_escaped_and_an_incomplete_line_is_written_by_drain(
 
 
 def test_an_error_in_on_dropped_does_not_end_the_writer(pipe: Pipe) -> None:
-    stream = pipe.stream(most_bytes=1000)
+    stream = pipe.stream(max_bytes=1000)
 
     def fail(_lines: int, _seconds: float) -> None:
         raise RuntimeError

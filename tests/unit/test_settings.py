@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from peekaping_producer.errors import ConfigError
-from peekaping_producer.settings import ALL, Settings, load_settings, table
+from peekaping_producer.settings import ALL_GROUPS, Settings, load_settings, table
 from tests.settings_loading import ENCODED, HARD, PARTS, load, problems
 from tests.zone_data import GOLDEN
 
@@ -270,7 +270,7 @@ def test_an_unknown_zone_is_accepted_with_a_warning(tz: str, warned: bool) -> No
 def test_the_table_shows_value_and_origin(tmp_path: Path) -> None:
     dotenv = tmp_path / ".env"
     dotenv.write_text("DB_TYPE=sqlite\nDB_HOST=idle\n")
-    settings = load(ALL, dotenv, DB_NAME="x.db", REDIS_PASSWORD="canary")
+    settings = load(ALL_GROUPS, dotenv, DB_NAME="x.db", REDIS_PASSWORD="canary")
     shown = {row.name: (row.value, row.origin) for row in table.rows(settings)}
     assert shown["DB_TYPE"] == ("sqlite", str(dotenv))
     assert shown["DB_NAME"] == ("x.db", "environment")

@@ -113,10 +113,10 @@ def test_files_of_certificates_in_a_url(url: str, parts: str, tmp_path: Path) ->
 )
 def test_a_url_alone_cannot_disable_verification(name: str, url: str) -> None:
     setting = "DATABASE_URL" if name == "DB" else "REDIS_URL"
-    need = "database" if name == "DB" else "redis"
-    [problem] = problems({need}, **{setting: url})
+    group = "database" if name == "DB" else "redis"
+    [problem] = problems({group}, **{setting: url})
     assert problem == f"{setting}: no verification of the server's certificate requires {name}_TLS_VERIFY=false"
-    settings = load({need}, **{setting: url, f"{name}_TLS_VERIFY": "false"})
+    settings = load({group}, **{setting: url, f"{name}_TLS_VERIFY": "false"})
     target = settings.database_target() if name == "DB" else settings.redis_target()
     assert target.tls == Tls(verify=False)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from peekaping_producer.settings import ALL, table
+from peekaping_producer.settings import ALL_GROUPS, table
 from tests.settings_loading import PARTS, load, problems
 
 AROUND = ["{}\n", "{}\r\n", " {}\t", '"{}"', "'{}'", '"{}"\r\n', "\ufeff{}", "{}\u00a0", "{}\u200b", '" {} "']
@@ -121,4 +121,4 @@ def test_the_user_of_redis_is_a_setting() -> None:
 
 
 def test_all_rows_of_the_table_are_printable() -> None:
-    assert all(row.value.isprintable() for row in table.rows(load(ALL, **PARTS | {"DB_NAME": "a b"})))
+    assert all(row.value.isprintable() for row in table.rows(load(ALL_GROUPS, **PARTS | {"DB_NAME": "a b"})))

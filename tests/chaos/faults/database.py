@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from peekaping_producer.monitors.monitor import next_aligned
+from peekaping_producer.monitors.monitor import next_tick
 from peekaping_producer.schedule.keys import KEYS
 from tests.chaos.breakpoints import Breakpoint
 from tests.chaos.faults.fault import Fault
@@ -113,7 +113,7 @@ async def deleted_in_masses(world: World) -> None:
     ids = await world.editor.create(world.timing.rows_deleted, interval=A_DAY_S)
     async with world.connect() as redis:
         seconds, _ = await redis.time()
-        tick = next_aligned(seconds * 1000, A_DAY_S)
+        tick = next_tick(seconds * 1000, A_DAY_S)
         for start in range(0, len(ids), 5000):
             await redis.zadd(KEYS.due, dict.fromkeys(ids[start : start + 5000], tick))
     point: Breakpoint = proxy(await world.leader()).break_at("place", "asked")

@@ -2,20 +2,20 @@
 
 import pytest
 
-from peekaping_producer.monitors.monitor import next_aligned
+from peekaping_producer.monitors.monitor import next_tick
 from tests.vectors import vectors
 
-VECTORS = vectors("next_aligned")
+VECTORS = vectors("next_tick")
 
 
 def test_golden_vectors() -> None:
     assert len(VECTORS) == 116
     assert any(vector["now_ms"] < 0 for vector in VECTORS)
     for vector in VECTORS:
-        assert next_aligned(vector["now_ms"], vector["interval_s"]) == vector["next_ms"], vector
+        assert next_tick(vector["now_ms"], vector["interval_s"]) == vector["next_ms"], vector
 
 
 @pytest.mark.parametrize("interval", [0, -1])
 def test_an_interval_must_be_positive(interval: int) -> None:
     with pytest.raises(ValueError, match=f"got {interval}"):
-        next_aligned(0, interval)
+        next_tick(0, interval)

@@ -16,7 +16,7 @@ T = TypeVar("T")
 log = structlog.stdlib.get_logger()
 
 
-def complain(problem: str) -> None:
+def print_error(problem: str) -> None:
     """Print one line to stderr."""
     print(f"peekaping-producer: {problem}", file=sys.stderr)
 
@@ -32,7 +32,7 @@ def log_warnings(settings: Settings) -> None:
         log.warning("config.warning", message=warning)
 
 
-def wait_for(work: Coroutine[Any, Any, T]) -> T:
+def run_interruptible(work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`; SIGINT, SIGTERM and SIGHUP end the process at once with 128 + the signal's number."""
 
     async def interruptible() -> T:
@@ -45,6 +45,6 @@ def wait_for(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _exit_by(number: signal.Signals) -> None:
-    complain(f"ended by {number.name}")
+    print_error(f"ended by {number.name}")
     logs.drain()
     os._exit(128 + number)
