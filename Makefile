@@ -16,14 +16,14 @@ help:
 	@echo "Try it"
 	@echo "  make demo           run two replicas on embedded servers for $(SECONDS_OF_DEMO) seconds"
 	@echo "Develop"
-	@echo "  make setup          install the program into $(VENV)"
+	@echo "  make setup          install the producer into $(VENV)"
 	@echo "  make lock           update requirements/*.txt"
 	@echo "  make clean          remove $(VENV) and caches"
 	@echo "Test"
 	@echo "  make test           run linters, type checks and all tests"
-	@echo "  make lint|types|unit|faults   run one part of it"
+	@echo "  make lint|types|unit|faults   run one part of make test"
 	@echo "  make chaos          inject faults around real replicas for MINUTES=$(MINUTES) (CHAOS='--seed 7 --json FILE')"
-	@echo "  make containers     test the image and docker-compose.yml in Docker (on Debian 12 as root: in a Docker of its own)"
+	@echo "  make containers     test the image and docker-compose.yml in Docker (on Debian 12 as root: starts its own Docker Engine)"
 	@echo "Measure"
 	@echo "  make bench          measure the rows of docs/performance.md (BENCH='throughput --rounds 5 --json FILE'; --list)"
 	@echo "Release"
@@ -36,7 +36,7 @@ setup: $(VENV)/.setup
 
 $(VENV)/.uv: requirements/uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-	  { echo "Python 3.11 or newer is needed as '$(PYTHON)': apt install python3 python3-venv, or brew install python (then: make PYTHON=python3.13 ...)"; exit 1; }
+	  { echo "'$(PYTHON)' must be Python 3.11 or newer: apt install python3 python3-venv, or brew install python (then: make PYTHON=python3.13 ...)"; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
 	  { echo "Python's venv module is missing: apt install python3-venv, or brew install python"; exit 1; }
 	@$(call say_installing,uv)
@@ -45,7 +45,7 @@ $(VENV)/.uv: requirements/uv.txt
 	@touch $@
 
 $(VENV)/.setup: $(VENV)/.uv requirements/demo.txt pyproject.toml
-	@$(call say_installing,what the program needs)
+	@$(call say_installing,what the producer needs)
 	@$(UV) install --quiet --python $(BIN)/python --require-hashes -r requirements/demo.txt
 	@$(UV) install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
@@ -56,7 +56,7 @@ $(VENV)/.dev: $(VENV)/.setup requirements/dev.txt
 	@touch $@
 
 demo: setup
-	@echo "Starting a Redis, a database, two replicas and a consumer ..."
+	@echo "Starting Redis, a database, two replicas and a consumer ..."
 	@$(BIN)/peekaping-producer demo --seconds $(SECONDS_OF_DEMO)
 
 test: lint types unit

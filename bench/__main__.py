@@ -1,10 +1,10 @@
 """Measure each row of docs/performance.md by a scenario.
 
     python -m bench [SCENARIO ...] [--list] [--quick] [--rounds N] [--json FILE] [--go-producer PATH]
-                    [--empty-them]
+                    [--flush-given-servers]
 
 Starts a Redis-compatible server and a database for each scenario, or uses BENCH_REDIS_URL and BENCH_DATABASE_URL: both
-must be empty (or --empty-them), and are left empty.
+must be empty (or --flush-given-servers), and are left empty.
 The result is checked before a figure counts. Compare figures of one run only, since machines are noisy: bench.compare
 measures two checkouts in turn. Exit code 1 where a "must" is missed, or where the result of a scenario was wrong.
 """
@@ -44,7 +44,7 @@ def main() -> int:
         concurrency=args.concurrency,
         replicas=args.replicas,
         go_producer=args.go_producer and args.go_producer.resolve(),
-        empty_them=args.empty_them,
+        flush_given_servers=args.flush_given_servers,
     )
     if args.quick:
         print("quick: this only checks that the bench works; its figures prove nothing")
@@ -71,7 +71,7 @@ def main() -> int:
 
 
 async def _measure(name: str, options: Options, store: str) -> list[Figure]:
-    async with harness(store, empty_them=options.empty_them) as here:
+    async with harness(store, flush_given_servers=options.flush_given_servers) as here:
         figures = await (DEFAULT | FURTHER)[name](here, options)
     if store == "postgres":
         return figures
@@ -99,7 +99,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--go-producer", type=Path, metavar="PATH", help="upstream's producer, to compare with")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the report to FILE")
     parser.add_argument(
-        "--empty-them", action="store_true", help="delete all data in BENCH_REDIS_URL and BENCH_DATABASE_URL"
+        "--flush-given-servers", action="store_true", help="delete all data in BENCH_REDIS_URL and BENCH_DATABASE_URL"
     )
     args = parser.parse_args()
     if unknown := [each for each in args.scenario if each not in DEFAULT | FURTHER]:

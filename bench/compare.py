@@ -82,8 +82,8 @@ def alternate(old: Path, new: Path, arguments: Sequence[str], rounds: int) -> tu
 def _one_round(checkout: Path, arguments: Sequence[str]) -> Report:
     own_python = checkout / ".venv" / "bin" / "python"
     python = own_python.absolute() if own_python.exists() else sys.executable
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "report.json"
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "report.json"
         argv = [python, "-m", "bench", *arguments, "--rounds", "1", "--json", file]
         done = subprocess.run(argv, cwd=checkout, capture_output=True, text=True, check=False)
         if not file.exists():

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import aiomysql
 import asyncpg
 
-from bench.contents import START, Contents, Expressions, id_of, statements
+from bench.dataset import START, Contents, Expressions, id_of, statements
 from bench.plans import Plan, Statement, mysql_plan, postgres_plan, recorded, sqlite_plan
 from bench.servers import DATABASE_URL, database_of
 from peekaping_producer.migrate import migrate

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from bench.contents import CONFIG
+from bench.dataset import CONFIG
 from bench.servers import servers
 from peekaping_producer.brokers.asynq import PENDING
 from peekaping_producer.schedule.keys import KEYS
@@ -127,9 +127,9 @@ class Harness:
 
 
 @asynccontextmanager
-async def harness(store: str = "postgres", *, empty_them: bool = False) -> AsyncIterator[Harness]:
+async def harness(store: str = "postgres", *, flush_given_servers: bool = False) -> AsyncIterator[Harness]:
     """Servers of its own, or the given ones; see `servers`."""
-    async with servers(store, empty_them=empty_them) as (environment, database):
+    async with servers(store, flush_given_servers=flush_given_servers) as (environment, database):
         made = Harness(environment, database)
         try:
             yield made

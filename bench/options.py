@@ -15,5 +15,5 @@ class Options(msgspec.Struct, frozen=True):
     replicas: int = 1
     go_producer: Path | None = None
     """An executable of upstream's producer, to compare with."""
-    empty_them: bool = False
+    flush_given_servers: bool = False
     """Delete what given servers hold, instead of refusing them."""

@@ -22,26 +22,26 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 }
 """By database, the options of a server that the bench starts."""
 REDIS_URL, DATABASE_URL = "BENCH_REDIS_URL", "BENCH_DATABASE_URL"
-"""Not the product's own names: a shell that sets those is about to run a producer, not to lose its data."""
+"""Not the producer's own names: a shell that sets those must not lose its data."""
 _BOTH = (REDIS_URL, DATABASE_URL)
-_REMEDY = "To delete all data in both, add --empty-them."
+_REMEDY = "To delete all data in both, add --flush-given-servers."
 
 
 @asynccontextmanager
 async def servers(
-    store: str = "postgres", *, empty_them: bool = False
+    store: str = "postgres", *, flush_given_servers: bool = False
 ) -> AsyncIterator[tuple[dict[str, str], DatabaseTarget]]:
     """The environment that points a producer at them, and the database with its tables.
 
-    Given servers must be empty, unless `empty_them` deletes what they hold, and are empty again afterwards. Raises
-    SystemExit with the reason where they cannot be used.
+    Given servers must be empty, unless `flush_given_servers` deletes their data, and are empty again afterwards. Raises
+    SystemExit with the reason if they cannot be used.
     """
     async with AsyncExitStack() as stack:
         if given := {name: os.environ[name] for name in _BOTH if os.environ.get(name)}:
             if len(given) < len(_BOTH):
                 raise SystemExit(f"{next(iter(given))}: requires {next(name for name in _BOTH if name not in given)}")
             target = database_of(given[DATABASE_URL], store, "--store")
-            await stack.enter_async_context(_lent(given[REDIS_URL], target, empty_them=empty_them))
+            await stack.enter_async_context(_lent(given[REDIS_URL], target, flush_given_servers=flush_given_servers))
             environment = {"REDIS_URL": given[REDIS_URL], "DATABASE_URL": given[DATABASE_URL]}
         else:
             redis = await stack.enter_async_context(embedded.redis_server())
@@ -63,9 +63,9 @@ def database_of(url: str, dialect: str, option: str) -> DatabaseTarget:
 
 
 @asynccontextmanager
-async def _lent(redis_url: str, target: DatabaseTarget, *, empty_them: bool) -> AsyncIterator[None]:
+async def _lent(redis_url: str, target: DatabaseTarget, *, flush_given_servers: bool) -> AsyncIterator[None]:
     async with Redis.from_url(redis_url) as redis:
-        if not empty_them:
+        if not flush_given_servers:
             try:
                 await require_empty(REDIS_URL, redis, DATABASE_URL, target, _REMEDY)
             except NotEmptyError as error:

@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.contents import Contents, id_of
 from bench.databases import KINDS, MeasuredDatabase, database
+from bench.dataset import Contents, id_of
 from bench.plans import Statement
 from peekaping_producer.stores import MonitorStore, Session, store_for
 

@@ -1,6 +1,6 @@
 """Checks the locked packages for known vulnerabilities with pip-audit: `make audit`.
 
-Exit code 0: none is known, or the list cannot be reached, which is reported. 1: one is known, or some packages could
+Exit code 0: none is known, or the index cannot be reached, which is reported. 1: one is known, or some packages could
 not be looked up.
 """
 
@@ -33,12 +33,12 @@ def verdict(report: str, complaints: str) -> tuple[int, str]:
         packages: list[dict[str, Any]] = json.loads(report)["dependencies"]
     except (ValueError, KeyError):
         if any(each in complaints for each in _UNREACHABLE):
-            return 0, f"NOT AUDITED, the list cannot be reached: {complaints.strip().splitlines()[-1][:300]}"
+            return 0, f"NOT AUDITED, the index cannot be reached: {complaints.strip().splitlines()[-1][:300]}"
         return 1, f"NOT AUDITED: {complaints.strip()[-2000:]}"
     skipped = [each["name"] for each in packages if "skip_reason" in each]
     known = [f"{each['name']} {each['version']}: {bad['id']}" for each in packages for bad in each.get("vulns", ())]
     if packages and len(skipped) == len(packages):
-        return 0, "NOT AUDITED, the list cannot be reached: it contains none of the packages"
+        return 0, "NOT AUDITED: the index contains none of the packages"
     if known or skipped:
         return 1, "; ".join([*known, *(f"{name}: could not be looked up" for name in skipped)])
     return 0, f"no known vulnerability in {len(packages)} package{'s' * (len(packages) != 1)}"

@@ -37,8 +37,8 @@ def main() -> int:
     """Run every check; returns the exit code."""
     version = str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
     problems: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="peekaping-release-") as folder:
-        place = Path(folder)
+    with tempfile.TemporaryDirectory(prefix="peekaping-release-") as directory:
+        place = Path(directory)
         try:
             problems += version_problems(version, (ROOT / "CHANGELOG.md").read_text(), _tags_of_head())
             problems += _check(place, version)
@@ -93,7 +93,7 @@ def sdist_problems(files: Iterable[str], tracked: Iterable[str]) -> list[str]:
 
 
 def paths_of_this_machine(files: Mapping[str, bytes], places: Iterable[Path]) -> list[str]:
-    """Find files that contain a folder of the build machine. Folders directly below / may occur by chance."""
+    """Find files that contain a directory of the build machine. Directories directly below / may occur by chance."""
     needles = [str(place) for place in places if len(place.parts) > 2]
     return [f"{name}: contains {each}" for name, data in files.items() for each in needles if each.encode() in data]
 
@@ -109,7 +109,7 @@ def contents(archive: Path) -> dict[str, bytes]:
 
 
 def _installed(wheel: Path, home: Path) -> Path:
-    """Install the locked packages and this wheel in a new environment; returns the program."""
+    """Install the locked packages and this wheel in a new environment; returns its command."""
     venv.create(home, symlinks=True)
     install = (BIN / "uv", "pip", "install", "--quiet", "--python", home / "bin" / "python")
     _run(*install, "--require-hashes", "--requirement", ROOT / "requirements" / "demo.txt")
@@ -118,7 +118,7 @@ def _installed(wheel: Path, home: Path) -> Path:
 
 
 def _run(*argv: str | Path, cwd: Path = ROOT) -> str:
-    """Return its stdout. Settings of the product in this shell are not passed on. Raises FailedError."""
+    """Return its stdout. Settings of the producer in this shell are not passed on. Raises FailedError."""
     kept = {name: text for name, text in os.environ.items() if not name.startswith(("DB_", "REDIS_", "DATABASE_"))}
     env = {name: text for name, text in kept.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     done = subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, check=False)  # noqa: S603 - fixed arguments

@@ -93,13 +93,13 @@ class Metrics:
             return Counter(f"{PREFIX}_{name}", text, labels, registry=registry)
 
         self.is_leader = gauge("is_leader", "1 while this replica is the leader.")
-        self.leader_transitions = counter("leader_transitions_total", "Times this replica became leader or stopped.")
+        self.leader_transitions = counter("leader_transitions_total", "Times this replica started or stopped leading.")
         self.due_depth = gauge("due_depth", "Monitors in the due set.")
         self.lease_depth = gauge("lease_depth", "Monitors under a lease.")
         self.oldest_due_age = gauge(
             "oldest_due_age_seconds", "Longest time a monitor has been overdue; NaN while Redis is unavailable."
         )
-        self.late_depth = gauge("late_depth", "Monitors claimed and not yet handed off.")
+        self.late_depth = gauge("late_depth", "Monitors claimed but not yet handed off.")
         self.clock_skew = gauge("redis_clock_skew_seconds", "Redis TIME minus the clock of this machine.")
         self.condition = gauge("condition", "1 while the condition holds, by code.", "code")
         self.queue_depth = gauge("queue_depth", "Tasks in the queue, by state.", "state")
@@ -122,7 +122,8 @@ class Metrics:
         )
         self.sync_last_success = gauge("sync_last_success_timestamp_seconds", "Unix time of the last complete sync.")
         self.sync_refused = counter(
-            "sync_removals_refused_total", "Syncs that removed nothing because the database returned no rows at all."
+            "sync_removals_refused_total",
+            "Syncs that removed nothing because the database returned no active monitors.",
         )
         self.schedule_changes = counter("schedule_changes_total", "Due times added, moved or removed.", "change")
         self.events = counter("events_total", "Monitor events, by type and result.", "type", "result")

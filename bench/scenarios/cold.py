@@ -3,9 +3,9 @@
 import time
 
 from bench.figures import Figure
-from bench.handed import first_and_last_ms
 from bench.harness import DAY_S, Harness
 from bench.options import Options
+from bench.queue_checks import first_and_last_ms
 
 MONITORS = 100_000
 INTERVAL = DAY_S

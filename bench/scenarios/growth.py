@@ -3,10 +3,10 @@
 import asyncio
 
 from bench.figures import Figure
-from bench.handed import handed_off_at_ms
 from bench.harness import DAY_S, Harness, memory_mb, now_ms
+from bench.metrics_client import Scraper
 from bench.options import Options
-from bench.scraped import Scraper
+from bench.queue_checks import handed_off_at_ms
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 DUE = 10_000

@@ -1,9 +1,9 @@
 """All monitors due at one instant: from that instant to the last hand-off."""
 
 from bench.figures import Figure
-from bench.handed import first_and_last_ms
 from bench.harness import DAY_S, Harness, now_ms
 from bench.options import Options
+from bench.queue_checks import first_and_last_ms
 
 MONITORS = 100_000
 INTERVAL = DAY_S

@@ -6,9 +6,9 @@ Due times are spread over a minute that begins with a tick, so that no second ti
 import asyncio
 
 from bench.figures import Figure, percentile
-from bench.handed import lateness_ms
 from bench.harness import Harness, now_ms
 from bench.options import Options
+from bench.queue_checks import lateness_ms
 
 MONITORS = 60_000
 PER_MS = 1

@@ -4,10 +4,10 @@ import subprocess
 import sys
 
 from bench.figures import Figure
-from bench.handed import handed_off_at_ms
 from bench.harness import Harness, memory_mb
+from bench.metrics_client import Scraper
 from bench.options import Options
-from bench.scraped import Scraper
+from bench.queue_checks import handed_off_at_ms
 
 MONITORS = 100_000
 SYNCS = 4

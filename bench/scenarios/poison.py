@@ -8,10 +8,10 @@ import asyncio
 from collections.abc import Mapping
 
 from bench.figures import Figure, percentile
-from bench.handed import lateness_ms
 from bench.harness import DAY_S, WITHOUT_DOTENV, Harness, now_ms
+from bench.metrics_client import Scraper
 from bench.options import Options
-from bench.scraped import Scraper
+from bench.queue_checks import lateness_ms
 from peekaping_producer.brokers.asynq import PENDING, TASK_ID_PREFIX
 from tests.kit import databases
 from tests.kit.commands import status

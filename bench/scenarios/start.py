@@ -3,10 +3,10 @@
 import time
 
 from bench.figures import Figure
-from bench.handed import handed_off_at_ms
 from bench.harness import DAY_S, Harness, now_ms
+from bench.metrics_client import Scraper
 from bench.options import Options
-from bench.scraped import Scraper
+from bench.queue_checks import handed_off_at_ms
 
 MONITORS = 100
 

@@ -7,10 +7,10 @@ due time further off that fits no tick.
 import asyncio
 
 from bench.figures import Figure, percentile
-from bench.handed import lateness_ms
 from bench.harness import DAY_S, Harness, memory_mb, now_ms
+from bench.metrics_client import Scraper
 from bench.options import Options
-from bench.scraped import Scraper
+from bench.queue_checks import lateness_ms
 
 MONITORS = 1_000_000
 PER_SECOND = 300

@@ -11,9 +11,9 @@ import msgspec
 
 from bench.costs import costs
 from bench.figures import Figure
-from bench.handed import first_and_last_ms
 from bench.harness import DAY_S, Harness, Process, now_ms
 from bench.options import Options
+from bench.queue_checks import first_and_last_ms
 from bench.redis_only import redis_only_limit
 from tests.kit.replicas import Replica, environment
 

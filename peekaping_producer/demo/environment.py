@@ -87,8 +87,8 @@ async def _existing_redis(given: Settings) -> AsyncIterator[None]:
             yield
         finally:
             for pattern in ("peekaping:*", "asynq:*"):
-                if ours := await redis.keys(pattern):
-                    await redis.delete(*ours)
+                if found := await redis.keys(pattern):
+                    await redis.delete(*found)
 
 
 def _client(settings: Settings) -> Client:

@@ -1,4 +1,4 @@
-"""Counts hand-offs and results, and derives which ticks were doubled or lost."""
+"""Counts hand-offs and results, and derives which ticks were duplicated or lost."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -44,7 +44,7 @@ class Ledger:
         self.handed_off = 0
         self.completed = 0
         self.up = 0
-        self.doubled = 0
+        self.duplicated = 0
         self.overlapped = 0
         """Ticks that passed while the earlier check was still running."""
         self.latest_ms = 0
@@ -59,7 +59,7 @@ class Ledger:
         if due_ms is None:
             row.tick_ms = at_ms
         elif at_ms < due_ms:
-            self.doubled += 1
+            self.duplicated += 1
         else:
             ticks = range(due_ms, at_ms + 1, row.interval * 1000)
             served, *missed = [tick for tick in ticks if tick > row.completed_ms] or [ticks[-1]]

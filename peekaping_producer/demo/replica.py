@@ -51,7 +51,7 @@ class Replica:
             await asyncio.to_thread(child_processes.end, process, grace=_STOP_WITHIN_S, kill=kill)
 
     def leads(self, term: str | None) -> bool:
-        """Return whether `term` (hostname-pid-random/random, the value of the leader's key) is that of this process."""
+        """Return whether `term` (hostname-pid-random/random, the value of the leader key) is that of this process."""
         parts = (term or "").partition("/")[0].rsplit("-", 2)
         return len(parts) == 3 and self.pid is not None and parts[1] == str(self.pid)
 

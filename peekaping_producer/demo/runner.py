@@ -34,7 +34,7 @@ _LEASES_RECLAIMED_MS = 13_000
 async def run_demo(seconds: float, *, redis: Settings | None = None) -> int:
     """Run the demo for `seconds`, or until Ctrl-C, SIGTERM, SIGHUP or the end of the parent process.
 
-    Returns the exit code: 1 if a tick was doubled or lost, or no replica took over; else 0. Raises ProducerError.
+    Returns the exit code: 1 if a tick was duplicated or lost, or no replica took over; else 0. Raises ProducerError.
     """
     if not SHORTEST_S <= seconds <= _LONGEST_RUN_S:  # nor is NaN
         raise ConfigError([f"--seconds: expected {SHORTEST_S} to {_LONGEST_RUN_S}, got {seconds:g}"])
@@ -144,10 +144,10 @@ class DemoRun:
 
     @property
     def passed(self) -> bool:
-        """Whether no tick was doubled or lost and, after a complete run, every monitor ran and a replica took over."""
+        """Whether no tick was duplicated or lost; after a complete run also whether all monitors ran and a replica took over."""
         ledger = self._ledger
         failed_over = self._failover.took_s is not None or not self._failover.planned
-        wrong = ledger.doubled or self._lost or ledger.completed != ledger.handed_off
+        wrong = ledger.duplicated or self._lost or ledger.completed != ledger.handed_off
         return not (wrong or (self._complete and (ledger.never_handed_off() or not failed_over)))
 
     def summary(self) -> str:
@@ -157,7 +157,7 @@ class DemoRun:
         lines = [
             f"Ran {self._ran_s:.1f} s: {counted(ledger.handed_off, 'check')} handed off, {ledger.completed} completed.",
             f"Results: {ledger.up} up, {ledger.completed - ledger.up} down ({results or 'none'}).",
-            f"Ticks: {ledger.doubled} doubled, {self._lost} lost, {ledger.overlapped} overlapped; "
+            f"Ticks: {ledger.duplicated} duplicated, {self._lost} lost, {ledger.overlapped} overlapped; "
             f"the latest hand-off was {ledger.latest_ms} ms late.",
         ]
         if failover.took_s is not None:

@@ -64,7 +64,7 @@ def _footer(snapshot: Snapshot) -> Text:
     return Text.assemble(
         ("leader  ", "dim"),
         (snapshot.leader, "bold cyan"),
-        f"\n{ledger.handed_off} handed off, {ledger.completed} completed, {ledger.doubled} doubled",
+        f"\n{ledger.handed_off} handed off, {ledger.completed} completed, {ledger.duplicated} duplicated",
     )
 
 

@@ -1,8 +1,8 @@
 """Whether Redis and the database work: one judgment per process, however many loops use them.
 
 A dependency is failing while the last turn of any place (a kind of loop) failed. If it did not answer, any call that
-succeeds ends that. If it refused the call (missing rights, full memory), or the place failed again although other calls
-succeeded, only the calls of that place fail: a successful turn of its own ends that, or SETTLED_AFTER_S without
+succeeds ends that. If it refused the call (missing permissions, full memory), or the place failed again although other
+calls succeeded, only the calls of that place fail: a successful turn of its own ends that, or SETTLED_AFTER_S without
 another failure.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 import structlog
 
-from peekaping_producer.errors import BatchError, DependencyError, UnreachableError
+from peekaping_producer.errors import DATABASE, REDIS, BatchError, DependencyError, UnreachableError
 from peekaping_producer.metrics import Metrics
 
 log = structlog.stdlib.get_logger()
@@ -26,6 +26,7 @@ BRIEF_S = 1.0
 """Trouble that begins within REMIND_AFTER_S of the last line is logged only after this time, so that single failed
 calls do not fill the log."""
 _LONGEST_REASON = 300
+_IN_A_SENTENCE = {REDIS: "Redis", DATABASE: "the database"}
 
 
 class Trouble(msgspec.Struct, frozen=True):
@@ -84,6 +85,7 @@ class _Dependency:
         self.failing: dict[str, _Failure] = {}
         """By place; the latest failure is the last."""
         self._name = name
+        self._called = _IN_A_SENTENCE.get(name, name)
         self._since = 0.0
         self._worked_at = -math.inf
         self._failed_at: dict[str, float] = {}
@@ -122,7 +124,7 @@ class _Dependency:
         if not self.failing and self._logged_kinds:
             log.info(
                 "dependency.recovered",
-                message=f"{self._name.capitalize()} works again.",
+                message=f"{self._called[0].upper()}{self._called[1:]} is available again.",
                 dependency=self._name,
                 after_s=round(now - self._since, 1),
             )
@@ -139,7 +141,7 @@ class _Dependency:
         self._logged_kinds.add(kind)
         log.warning(
             "dependency.failing",
-            message=f"{self._name.capitalize()} fails; the loops that use it retry.",
+            message=f"Calls to {self._called} are failing; the loops retry.",
             dependency=self._name,
             where=sorted(self.failing),
             error=self.trouble.reason,

@@ -38,6 +38,6 @@ class Startup:
                 if left_s <= 0:
                     raise UnreachableError(f"{error} (given up after STARTUP_TIMEOUT={self._timeout_s:g} s)") from None
                 before, reason = reason, str(error)
-                message = f"{name} is not there yet" + ("." if reason == before else f": {reason}")
+                message = f"{name} is not available yet" + ("." if reason == before else f": {reason}")
                 log.warning("producer.waiting", message=message, seconds_left=round(left_s))
                 await asyncio.sleep(min(backoff.delay(), left_s))

@@ -66,7 +66,9 @@ async def test_the_bench_refuses_a_redis_that_holds_keys(
     give(monkeypatch, private_redis, tmp_path / "empty.db")
     async with Redis.from_url(private_redis.url) as redis:
         await redis.set("a", 1)
-        with pytest.raises(SystemExit, match=r"^BENCH_REDIS_URL: expected an empty .*, got 1 key.*--empty-them"):
+        with pytest.raises(
+            SystemExit, match=r"^BENCH_REDIS_URL: expected an empty .*, got 1 key.*--flush-given-serv"
+        ):
             async with servers("sqlite"):
                 pass
         assert await redis.get("a") == b"1"
@@ -110,16 +112,16 @@ async def test_what_is_there_is_deleted_where_that_is_asked_for(
         await writer.insert("monitors", writer.monitor())
         await writer.close()
         await redis.set("a", 1)
-        async with servers("sqlite", empty_them=True):
+        async with servers("sqlite", flush_given_servers=True):
             assert await redis.dbsize() == 0
             assert tables(path)["monitors"] == 0
 
 
 def test_the_command_line_asks_for_that_only_by_its_own_flag(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    for words in ([], ["--empty-them"]):
+    for words in ([], ["--flush-given-servers"]):
         monkeypatch.setattr("sys.argv", ["bench", *words])
-        asked.append(bench_main._arguments().empty_them)
+        asked.append(bench_main._arguments().flush_given_servers)
     assert asked == [False, True]
 
 

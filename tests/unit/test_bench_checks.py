@@ -12,8 +12,8 @@ import pytest
 from bench import __main__ as bench
 from bench import harness as harness_module
 from bench.figures import Figure, read
-from bench.handed import first_and_last_ms, lateness_ms
 from bench.harness import Harness
+from bench.queue_checks import first_and_last_ms, lateness_ms
 from peekaping_producer.brokers.asynq import PENDING, TASK_ID_PREFIX, TASK_KEY_PREFIX, encode_message
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule.keys import KEYS

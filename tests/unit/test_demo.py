@@ -60,14 +60,14 @@ def test_the_first_hand_off_sets_the_rhythm_and_lateness_follows_from_it() -> No
         ledger.hand_off("a", at_ms)
     row = ledger.rows["a"]
     assert (row.tick_ms, row.late_ms, ledger.latest_ms) == (6_000, 250, 250)
-    assert (ledger.handed_off, ledger.doubled, ledger.lost(7_999, None)) == (3, 0, 0)
+    assert (ledger.handed_off, ledger.duplicated, ledger.lost(7_999, None)) == (3, 0, 0)
 
 
-def test_a_second_hand_off_of_the_same_tick_is_doubled() -> None:
+def test_a_second_hand_off_of_the_same_tick_is_duplicated() -> None:
     ledger = Ledger([every_two_seconds()])
     for at_ms in (4_005, 4_006, 5_999):
         ledger.hand_off("a", at_ms)
-    assert ledger.doubled == 2
+    assert ledger.duplicated == 2
 
 
 def test_skipped_ticks_are_lost_and_a_late_one_is_not() -> None:

@@ -212,7 +212,7 @@ def test_kubernetes_probes_the_port_that_the_settings_open() -> None:
 
 
 def test_kubernetes_sets_settings_that_exist_and_keeps_secrets_in_the_secret() -> None:
-    # Applying the folder must not replace a real secret with the example.
+    # Applying the directory must not replace a real secret with the example.
     assert not list(KUBERNETES.glob("*secret*"))
     plain, secret = manifest("ConfigMap")["data"], manifest("Secret")["stringData"]
     (container,) = manifest("Deployment")["spec"]["template"]["spec"]["containers"]
@@ -233,8 +233,8 @@ def has_kustomize() -> bool:
     return "Kustomize Version: v5" in version.stdout
 
 
-def kustomization(folder: Path) -> Document:
-    document: Document = yaml.safe_load((folder / "kustomization.yaml").read_text())
+def kustomization(directory: Path) -> Document:
+    document: Document = yaml.safe_load((directory / "kustomization.yaml").read_text())
     return document
 
 
@@ -263,11 +263,11 @@ def test_kubernetes_creates_tables_in_a_database_of_its_own_only() -> None:
     assert (change["op"], change["value"]) == ("replace", ["migrate"])
 
 
-@pytest.mark.parametrize(("folder", "args"), [(KUBERNETES, ["migrate", "--check"]), (OWN_DATABASE, ["migrate"])])
-def test_kubectl_builds_what_it_would_apply(folder: Path, args: list[str]) -> None:
+@pytest.mark.parametrize(("directory", "args"), [(KUBERNETES, ["migrate", "--check"]), (OWN_DATABASE, ["migrate"])])
+def test_kubectl_builds_what_it_would_apply(directory: Path, args: list[str]) -> None:
     if not has_kustomize():
         return  # no kubectl in Debian 12 is new enough; the tests above still check the files
-    built = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, text=True, check=True)
+    built = subprocess.run(["kubectl", "kustomize", directory], capture_output=True, text=True, check=True)
     documents = list(yaml.safe_load_all(built.stdout))
     assert [each["kind"] for each in documents] == ["ConfigMap", "Deployment", "PodDisruptionBudget"]
     for document in documents:

@@ -51,7 +51,7 @@ UNKNOWN: dict[str, Any] = {"name": "c", "skip_reason": "Dependency not found on 
         ([SAFE, BAD], 1, "b 2: PYSEC-1; b 2: PYSEC-2"),
         ([SAFE, UNKNOWN], 1, "c: could not be looked up"),
         ([BAD, UNKNOWN], 1, "b 2: PYSEC-1; b 2: PYSEC-2; c: could not be looked up"),
-        ([UNKNOWN], 0, "NOT AUDITED, the list cannot be reached: it contains none of the packages"),
+        ([UNKNOWN], 0, "NOT AUDITED: the index contains none of the packages"),
     ],
 )
 def test_the_audit_reports_findings_and_unchecked_packages(
@@ -63,7 +63,7 @@ def test_the_audit_reports_findings_and_unchecked_packages(
 def test_the_audit_fails_for_anything_but_the_network() -> None:
     away = "Traceback ...\nrequests.exceptions.ConnectionError: Max retries exceeded with url: /v1/query"
     assert verdict("", away)[0] == 0
-    assert "NOT AUDITED, the list cannot be reached" in verdict("", away)[1]
+    assert "NOT AUDITED, the index cannot be reached" in verdict("", away)[1]
     assert verdict("", "ERROR: requirements file has no hashes") == (
         1,
         "NOT AUDITED: ERROR: requirements file has no hashes",
