@@ -144,7 +144,7 @@ class DemoRun:
 
     @property
     def passed(self) -> bool:
-        """Whether no tick was duplicated or lost; after a complete run also whether all monitors ran and a replica took over."""
+        """Whether no tick was duplicated or lost; after a complete run also: all monitors ran, a replica took over."""
         ledger = self._ledger
         failed_over = self._failover.took_s is not None or not self._failover.planned
         wrong = ledger.duplicated or self._lost or ledger.completed != ledger.handed_off

@@ -66,9 +66,7 @@ async def test_the_bench_refuses_a_redis_that_holds_keys(
     give(monkeypatch, private_redis, tmp_path / "empty.db")
     async with Redis.from_url(private_redis.url) as redis:
         await redis.set("a", 1)
-        with pytest.raises(
-            SystemExit, match=r"^BENCH_REDIS_URL: expected an empty .*, got 1 key.*--flush-given-serv"
-        ):
+        with pytest.raises(SystemExit, match=r"^BENCH_REDIS_URL: expected an empty .*, got 1 key.*--flush-given-serv"):
             async with servers("sqlite"):
                 pass
         assert await redis.get("a") == b"1"
