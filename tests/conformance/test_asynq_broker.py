@@ -181,7 +181,7 @@ async def test_the_client_itself_repeats_nothing() -> None:
 
 async def test_next_due_equals_the_golden_vectors(redis: Redis, bench: Bench, clock: Clock) -> None:
     """The script computes the ticks. Before the epoch Go truncates towards zero, but no producer runs then."""
-    golden = [each for each in vectors("next_tick") if each["now_ms"] >= 0]
+    golden = [each for each in vectors("next_aligned") if each["now_ms"] >= 0]
     assert len(golden) > 100
     for n, vector in enumerate(golden):
         await clock.set(vector["now_ms"])

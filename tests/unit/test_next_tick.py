@@ -5,7 +5,7 @@ import pytest
 from peekaping_producer.monitors.monitor import next_tick
 from tests.vectors import vectors
 
-VECTORS = vectors("next_tick")
+VECTORS = vectors("next_aligned")
 
 
 def test_golden_vectors() -> None:
