@@ -1,4 +1,4 @@
-"""Conditions: the one list of problems that `status`, readiness, metrics and log read.
+"""Conditions: the one list of problems for `status`, readiness, metrics and log.
 
 Pure functions derive them from observations (the schedule, the queue, the clocks, the state of a replica); they are
 not stored.
@@ -19,7 +19,7 @@ NOT_CONSUMED_AFTER_S = 60.0
 CLOCK_SKEW_S = 30.0
 """If Redis TIME and the local clock differ by more, one is wrong; the clocks of workers may be, too."""
 LEADERLESS_AFTER_S = 2.0
-"""A running replica takes a free leader's key within a second."""
+"""A running replica acquires a free leader key within a second."""
 
 
 class Level(StrEnum):
@@ -79,7 +79,7 @@ def of_schedule(stats: Stats, *, leaderless_s: float, late_after_s: float = LATE
         yield Condition(
             "schedule_late",
             f"Monitor {ascii(stats.oldest_id or '?')[1:-1]} has waited for its check for {age_s:.0f} s; "
-            f"{_count(stats.overdue, 'monitor')} overdue, {_count(stats.late, 'monitor')} claimed and not handed off.",
+            f"{_count(stats.overdue, 'monitor')} overdue, {_count(stats.late, 'monitor')} claimed but not handed off.",
         )
     if stats.lease_excess_ms > late_after_s * 1000:
         yield Condition(
@@ -96,7 +96,7 @@ def of_schedule(stats: Stats, *, leaderless_s: float, late_after_s: float = LATE
         ends = "does not expire" if stats.leader_ttl_ms is None else f"expires in {stats.leader_ttl_ms / 1000:.0f} s"
         yield Condition(
             "leader_key_invalid",
-            f"The leader's key ({ascii(stats.leader)[1:-1]}) {ends}; no running leader sets that. "
+            f"The leader key ({ascii(stats.leader)[1:-1]}) {ends}; no running leader sets such a TTL. "
             "Any running replica takes it over.",
         )
 
@@ -117,7 +117,7 @@ def of_queue(queue: Queue) -> Iterator[Condition]:
 
 
 def of_clocks(skew_s: float) -> Iterator[Condition]:
-    """Conditions of the clocks. `skew_s`: Redis TIME less the local clock."""
+    """Conditions of the clocks. `skew_s`: Redis TIME minus the local clock."""
     if abs(skew_s) > CLOCK_SKEW_S:
         side = "ahead of" if skew_s > 0 else "behind"
         yield Condition(

@@ -66,7 +66,7 @@ def address(text: str) -> tuple[str, int]:
     """The (host, port) to connect to. Raises ProbeError for a METRICS_ADDR without a port."""
     host, colon, port = text.rpartition(":")
     if text.lower() in {"", "off"}:
-        raise ProbeError(f"{_NAME}: expected a port to ask, got {text!r}: no probe is served; disable this check")
+        raise ProbeError(f"{_NAME}: expected host:port, got {text!r} (probes are disabled); disable this health check")
     if not (colon and port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
         shown = "***" if "@" in text else repr(text[:60])
         raise ProbeError(f"{_NAME}: expected host:port or [IPv6]:port, got {shown}")

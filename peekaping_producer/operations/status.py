@@ -33,7 +33,7 @@ class Status(msgspec.Struct, frozen=True):
     stats: Stats
     queue: Queue
     skew_s: float
-    """Redis TIME less the local clock."""
+    """Redis TIME minus the local clock."""
     leaderless_s: float = 0.0
     late_after_s: float = LATE_AFTER_S
 
@@ -61,7 +61,7 @@ class Status(msgspec.Struct, frozen=True):
         return sorted(seen, key=lambda each: list(Level).index(self.level_of(each)))
 
     def level_of(self, condition: Condition) -> Level:
-        """The level for the whole fleet: a note if some replicas cannot work and others can."""
+        """Return the level for the whole fleet: a note if some replicas cannot work and others can."""
         reporting = [condition.code in {each.code for each in report.conditions} for report in self.replicas.values()]
         if condition.level is Level.UNREADY and any(reporting) and not all(reporting):
             return Level.NOTE
@@ -84,17 +84,15 @@ class Status(msgspec.Struct, frozen=True):
         """Return the status as text."""
         stats = self.stats
         ttl = f" (key expires in {stats.leader_ttl_ms / 1000:.1f} s)" if stats.leader_ttl_ms is not None else ""
-        age_s = stats.oldest_due_age_s
-        waiting = stats.oldest_due_ms is not None
         rows = {
             "leader": f"{ascii(stats.leader)[1:-1]}{ttl}" if stats.leader else "none",
             "replicas": f"{len(self.replicas)} reporting",
             "due": f"{stats.due} scheduled",
-            "leased": f"{stats.leased} being handed off",
-            "overdue": f"{stats.overdue}, and {stats.late} claimed and not handed off"
+            "leased": f"{stats.leased} claimed",
+            "overdue": f"{stats.overdue}, and {stats.late} claimed but not handed off"
             if stats.late
             else f"{stats.overdue}",
-            "oldest due": f"{age_s:.1f} s ago" if waiting else "nothing is overdue",
+            "max overdue": "none" if stats.oldest_due_ms is None else f"{stats.oldest_due_age_s:.1f} s",
             "queue": ", ".join(f"{count} {name}" for name, count in self.queue.depths.items()),
         }
         lines = [f"{name:<11} {text}" for name, text in rows.items()]
@@ -159,7 +157,7 @@ async def fetch_status(target: RedisTarget, *, lease_ttl_s: float, late_after_s:
 
 
 async def _stats(schedule: Schedule) -> tuple[Stats, float]:
-    """Return the schedule, and Redis TIME less the local clock in seconds."""
+    """Return the schedule, and Redis TIME minus the local clock in seconds."""
     asked_at = time.time()
     stats = await schedule.stats()
     return stats, stats.now_ms / 1000 - (asked_at + time.time()) / 2

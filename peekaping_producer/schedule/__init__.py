@@ -33,7 +33,7 @@ LONGEST_ID = 64
 CLAIM_WITHIN_S = 2.0
 """A claim that reaches Redis later than this is refused: its sender has stopped waiting."""
 LONGEST_LEADER_TTL_S = 60.0
-"""A longer TTL of the leader's key was set by a wrong clock; TTLs in use are 10 s."""
+"""A longer TTL of the leader key was set by a wrong clock; TTLs in use are 10 s."""
 REPORT_AGE_S = 15.0
 """An older report is of a replica that no longer runs."""
 
@@ -86,7 +86,7 @@ class CampaignResult(msgspec.Struct, frozen=True):
 
     outcome: CampaignOutcome
     ttl_s: float
-    """Time to live of the leader's key; 0 for no expiry."""
+    """Time to live of the leader key; 0 for no expiry."""
     holder: str | None
     """The previous value of the key."""
     holder_ttl_s: float | None

@@ -234,7 +234,7 @@ class Fences:
         for end in (("PX", 3_600_000), ()):
             gone, _ = self._redis.do(sid, "lose", "SET", KEYS.leader, "gone", *end)
             if self._redis.do(gone, "campaign", "", "another")[1] is not CampaignOutcome.WON:
-                raise Broken("I1", "-", f"a leader's key with a TTL that is too long is accepted: {end}")
+                raise Broken("I1", "-", f"a leader key with a TTL that is too long is accepted: {end}")
         self._refused(sid, "I5", "a follower", CampaignOutcome.HELD, "campaign", "", "another")
         self._refused(sid, "I5", "a former leader", CampaignOutcome.HELD, "campaign", "former", "another")
         self._refused(sid, "I5", "a former leader", False, "resign", "former")

@@ -1,4 +1,4 @@
--- Renews a term, or begins a new one if no replica leads or the leader's key cannot be that of a running leader.
+-- Renews a term, or begins a new one if no replica leads or the leader key cannot be that of a running leader.
 -- Returns {'renewed' | 'won' (the new term has begun) | 'held' (by another replica), ms until the key expires,
 -- previous holder, ms that it had left or -1 for no expiry}.
 local LEADER = KEYS[1]

@@ -1,6 +1,6 @@
 -- Reads the state of the schedule, and finds out whether Redis accepts writes by writing a replica's report or a probe.
 -- Returns {now, due, leased, overdue, late, intended due time of the longest overdue or '', its id,
--- ms by which the last lease ends after now + lease TTL, leader or '', ms until the leader's key expires,
+-- ms by which the last lease ends after now + lease TTL, leader or '', ms until the leader key expires,
 -- [keys that cannot be read, with the reason], why a write was refused or '',
 -- [node, 'ms since the epoch' .. ' ' .. report, ...]}.
 local DUE, LEASE, LEADER, LATE, REPLICAS, PROBE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
