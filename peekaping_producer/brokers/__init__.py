@@ -21,7 +21,7 @@ class Outcome(StrEnum):
     LOST = "lost"
     """The claim no longer held it: the lease ended, or the monitor was removed. Nothing was written."""
     UNCONFIRMED = "unconfirmed"
-    """Lost at the repeat of a hand-off whose reply was lost: the first attempt probably succeeded."""
+    """The reply to the hand-off was lost, and the retry returned `lost`: the first attempt probably succeeded."""
     DROPPED = "dropped"
     """Its row exists and is not to run."""
     SET_ASIDE = "set_aside"
@@ -36,7 +36,7 @@ class Queue(msgspec.Struct, frozen=True):
     depths: Mapping[str, int]
     """Tasks by state, "pending" among them."""
     oldest_pending_s: float | None
-    """Age of the pending task that workers will take next; None if none is pending."""
+    """Age of the pending task that workers dequeue next; None if none is pending."""
     paused: bool
     servers: int
     """Worker processes registered as alive; 0 may also mean that they do not register."""

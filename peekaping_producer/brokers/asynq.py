@@ -109,7 +109,7 @@ class AsynqBroker:
             )
 
     async def sweep(self) -> SweepResult:
-        """See Broker. asynq turns an entry without a task into a task that never ends, which silences its monitor."""
+        """See Broker. asynq turns an entry without a task into a task that never ends and blocks its monitor."""
         swept = SweepResult(0, 0)
 
         async def remove(ids: list[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""The schedule: which monitor is due when, which claim holds it, and who leads.
+"""The schedule: which monitor is due when, which claim holds it, and which replica leads.
 
 One typed method per Lua script; the scripts document what they do to the keys. The only clock is Redis TIME, read in
 the scripts. Every method raises RedisError if Redis does not answer or refuses the call.
@@ -111,7 +111,7 @@ class Stats(msgspec.Struct, frozen=True):
     overdue: int
     """In due, and not later than now."""
     late: int
-    """Claimed at least once and not handed off since."""
+    """Claimed at least once but not yet handed off."""
     oldest_due_ms: float | None
     """Intended due time of the longest overdue monitor, in due or leased; None if none is overdue."""
     oldest_id: str | None

@@ -6,14 +6,14 @@ import msgspec
 class Keys(msgspec.Struct, frozen=True):
     """The names of one schedule's keys: upstream's, or with `{tag}:` before each.
 
-    All keys of one tag are in the same hash slot, so that a Redis Cluster can hold the schedule. The queue is another
-    matter: asynq's keys have names of their own.
+    All keys of one tag are in the same hash slot, so that a Redis Cluster can hold the schedule. asynq's keys do not
+    contain the tag.
     """
 
     tag: str = ""
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a tag that would not decide the slot."""
+        """Raise ValueError for a tag that would not determine the slot."""
         if set(self.tag) & set("{}"):
             raise ValueError(f"tag: expected text without braces, got {self.tag!r}")
 
@@ -37,7 +37,7 @@ class Keys(msgspec.Struct, frozen=True):
 
     @property
     def late(self) -> str:
-        """ZSET: monitor id, intended due time in ms; of monitors claimed and not handed off since. Ours."""
+        """ZSET: monitor id, intended due time in ms; of monitors claimed but not yet handed off. Ours."""
         return self._named("peekaping:sched:late")
 
     @property

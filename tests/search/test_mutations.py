@@ -74,9 +74,9 @@ GUARDS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
     "campaign": (
         ("I5", "holder", "if not holder or", "if true or"),
         ("I5", "renewed by its holder", "holder and holder == current_term", "holder"),
-        ("I5", "repeat after a lost answer", "or holder == new_term or", "or"),
+        ("I5", "retry after a lost reply", "or holder == new_term or", "or"),
         ("I1", "TTL that is too long", "or left > longest_ttl", ""),
-        ("I1", "key without end", "or left < 0", ""),
+        ("I1", "key without TTL", "or left < 0", ""),
     ),
     "resign": (("I5", "holder", LEADS, "true"),),
 }

@@ -9,7 +9,7 @@ local ids, periods, messages = arguments(5, 3), arguments(6, 3), arguments(7, 3)
 
 local ASYNQ_LEASE_ALLOWANCE_S = 30 -- asynq's leases are written by the consumers' clocks
 -- asynq renews a lease to 30 s from now: one that ends later than that, the allowance and a step of the clock was
--- written by a clock far ahead, and might silence its monitor for as long.
+-- written by a clock far ahead, and might block its monitor for as long.
 local LONGEST_ASYNQ_LEASE_S = 30 + ASYNQ_LEASE_ALLOWANCE_S + 5
 local OVERLAPS = 'peekaping:overlaps' -- a field of the task, which ends with it
 local OVERLAPS_REPORTED = 5

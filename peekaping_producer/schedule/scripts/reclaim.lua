@@ -38,7 +38,7 @@ if #expired == 0 then return 0 end
 
 local late, ids, due = {}, {}, {}
 for i = 1, #expired, 2 do
-  -- The lease implies when it was claimed, so lateness and order outlive the producer.
+  -- The lease implies when it was claimed, so lateness and order remain when the producer ends.
   local claimed_at = math.floor(tonumber(expired[i + 1])) - ttl
   late[#late + 1] = math.min(claimed_at, now)
   late[#late + 1] = expired[i]
