@@ -44,7 +44,10 @@ async def run(harness: Harness, options: Options) -> list[Figure]:
         Figure("throughput", "monitors/s", rates, better="higher", note=_note(options)),
         Figure("share of Redis alone", "%", shares, better="higher", must=40, aim=70),
         _against_go(rates, of_go),
-        *(Figure(f"spent by {whom}", "µs/monitor", [each[n] for each in spent]) for n, whom in enumerate(_SPENDERS)),
+        *(
+            Figure(f"spent by {spender}", "µs/monitor", [each[n] for each in spent])
+            for n, spender in enumerate(_SPENDERS)
+        ),
     ]
 
 

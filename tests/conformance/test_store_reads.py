@@ -291,7 +291,7 @@ async def test_a_ping_reads_what_a_load_reads(database: Database, store: Monitor
     await store.ping()
     await database.insert("monitors", database.monitor(config=json.dumps({"k": "x" * 1_000_000})))
     await store.ping()
-    if database.target.dialect != "mongo":  # which makes a collection for whoever asks
+    if database.target.dialect != "mongo":  # which creates a collection on first use
         await database.rename("monitors", "monitors_away")
         with pytest.raises(StoreError):
             await store.ping()

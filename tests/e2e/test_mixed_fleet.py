@@ -70,8 +70,8 @@ class MixedFleet(Fleet):
         await asyncio.sleep(seconds)
         await self.goes_on()
 
-    def ran_by(self, whom: str) -> int:
-        return sum(makers.count(whom) for makers in self.consumer.made_by.values())
+    def ran_by(self, producer: str) -> int:
+        return sum(makers.count(producer) for makers in self.consumer.made_by.values())
 
 
 @pytest.fixture

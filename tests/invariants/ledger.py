@@ -93,7 +93,7 @@ class Ledger:
         """The furthest that Redis TIME has come; it may step back."""
         self._rows = rows
         self._monitors: set[str] = set()
-        """Whoever had a row; all else that is in the schedule are strangers."""
+        """The ids that ever had a row; all other members of the schedule are foreign."""
         self._strays: set[str] = set()
         """Entries of the queue whose hash a fault took: asynq and the sweep see to them, not the hand-off."""
         self._watch = None if watch is None else frozenset(watch)
@@ -123,12 +123,12 @@ class Ledger:
                 history.stopped_at = self.furthest_ms
 
     def answered_empty(self) -> None:
-        """The database gave an answer without rows: whoever believes it is not to blame."""
+        """The database returned no rows: a removal that follows from it is correct."""
         for history in self._histories.values():
             history.stood_still = True
 
     def faulted(self, after: Keys) -> None:
-        """Somebody who is not ours wrote to the keys: what they wrote is where we go on from."""
+        """A foreign process wrote to the keys: its values are the new starting point."""
         self._see_term(after)
         for monitor_id in self.keys.members | after.members:
             due = after.due.get(monitor_id)

@@ -84,7 +84,7 @@ class Loop(asyncio.SelectorEventLoop):
             timers = self._scheduled  # type: ignore[attr-defined]
             if not self._ready and not (timers and timers[0].when() <= self.time()):  # type: ignore[attr-defined]
                 return
-        raise AssertionError("hot loop: the replica does not come to rest though nobody answers it")
+        raise AssertionError("hot loop: the replica does not come to rest although no call is answered")
 
 
 class Gate:
@@ -239,7 +239,7 @@ class Replica:
         return [call for call in self.gate.calls if call.waiting]
 
     def given_up(self) -> list[Call]:
-        """Takes out the calls that nobody waits for any more; returns those that were never carried out."""
+        """Remove the calls that were abandoned; return those that were never executed."""
         gone = [call for call in self.gate.calls if not call.waiting]
         self.gate.calls = [call for call in self.gate.calls if call.waiting]
         return [call for call in gone if not call.done]

@@ -32,7 +32,7 @@ def frozen_before(name: str, *, rows_go: bool = True) -> Scenario:
 
 
 def frozen_alone_before(name: str, for_s: float) -> Scenario:
-    """The same, `for_s` seconds ago, and the others were killed: nobody has reclaimed what it holds."""
+    """The same, `for_s` seconds ago, and the others were killed: its claims were not reclaimed."""
 
     def begin(world: World) -> None:
         frozen_before(name)(world)
@@ -78,7 +78,7 @@ def poisoned(how: str) -> Scenario:
 
 
 def usurped() -> Scenario:
-    """The leader's key names nobody that lives, and does not end."""
+    """The leader key names no running replica, and does not expire."""
     return lambda world: world.usurp("another/term", math.inf)
 
 

@@ -5,7 +5,7 @@
   empty is not believed).
 - I8: within one interval and 60 s each active monitor is checked again: a consumer has taken a task of it.
 - I7: the same while rows and tasks are poison, for all others; and for the poison monitors once they are mended.
-- Somebody leads within 15 s, and nothing is called late that is in no schedule.
+- A replica leads within 15 s, and no id is late that is not in the schedule.
 
 To each, one sync's own duration is added.
 """

@@ -11,7 +11,7 @@ IDS = ("m" * (LONGEST_ID + 1), "no-id", "", "\udcff\udcfe", "{}")
 
 
 def put(world: World, where: str, stranger: str) -> None:
-    """A member that nobody knows; `late` may also be a monitor's, left behind by a peer that knows of no such key."""
+    """A foreign member; in `late` it may also be a monitor's, left behind by a peer that does not use that key."""
     member = stranger.encode(errors="surrogateescape")
     keys = world.ledger.keys
     if where == "pending":

@@ -75,7 +75,7 @@ MUTANTS = (
     ),
     # A leader that wakes after its term has read its page in another time.
     Mutant("I4", Mutation("place", "redis.call('GET', leader) == term", "true"), frozen_before("place")),
-    # An asynq lease that nobody prolongs does not silence a monitor.
+    # An asynq lease that is not renewed does not stop a monitor's checks.
     Mutant(
         "I8",
         Mutation(
@@ -107,7 +107,7 @@ MUTANTS = (
     ),
     # A task that Redis refuses touches only itself, and so does a row that is none.
     *(Mutant("I7", None, poisoned(how), settles=True) for how in ("refused", "raising")),
-    # A key that nobody alive has written does not lead.
+    # A leader key that no running replica has written does not count.
     Mutant(
         "leads",
         Mutation("campaign", " or left < 0 or left > longest_ttl", ""),
@@ -129,9 +129,9 @@ MUTANTS = (
         lambda world: strangers.put(world, "late", "no-id"),
         settles=True,
     ),
-    # Whoever has given up waiting gets nothing.
+    # A claim that arrives after its deadline gets nothing.
     Mutant("late claim", Mutation("claim", "deadline > 0 and now", "false and now"), given_up()),
-    # Whoever is reclaimed is due again from its claim on, not from before.
+    # A reclaimed monitor is due from the time of its claim, not from before.
     Mutant(
         "next due",
         Mutation("reclaim", "math.floor(tonumber(expired[i + 1])) - ttl", "now - 3 * ttl"),

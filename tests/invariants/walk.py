@@ -212,10 +212,10 @@ class Walk(RuleBasedStateMachine):
         else:
             world.database.shows_nothing, world.database.away = how == "nothing", how == "away"
 
-    @rule(how=st.sampled_from(["vanish", "usurp", "for an hour", "for ever"]))
+    @rule(how=st.sampled_from(["vanish", "usurp", "for an hour", "without TTL"]))
     def break_leadership(self, how: str) -> None:
         if how != "vanish":
-            self.world.usurp("another/term", {"usurp": 10_000, "for an hour": HOUR_MS, "for ever": math.inf}[how])
+            self.world.usurp("another/term", {"usurp": 10_000, "for an hour": HOUR_MS, "without TTL": math.inf}[how])
         else:
             self.world.redis.delete(KEYS.leader)
             self.world.look()

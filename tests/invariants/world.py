@@ -50,7 +50,7 @@ _LOOK_COMMAND = ("EVAL", _LOOK, len(_LOOK_AT), *_LOOK_AT, *(asynq_peer.task_key(
 
 
 class UnforeseenError(Exception):
-    """What a driver or a decoder may raise, and nobody has thought of."""
+    """An error of a driver or a decoder that the code does not expect."""
 
 
 class Database(MemoryStore):
@@ -58,7 +58,7 @@ class Database(MemoryStore):
 
     shows_nothing: bool = False
     raising: frozenset[str] = frozenset()
-    """Rows that nobody can read, together with any others."""
+    """Rows that cannot be read, together with any others."""
     on_empty_answer: Callable[[], None] = staticmethod(lambda: None)
 
     def _read(self, what: str) -> None:
@@ -68,7 +68,7 @@ class Database(MemoryStore):
 
     async def load(self, ids: list[str]) -> Loaded:
         if self.raising & set(ids):
-            raise UnforeseenError("a row of a form that nobody knows")
+            raise UnforeseenError("a row of an unknown form")
         return await super().load(ids)
 
     def __getattribute__(self, name: str) -> Any:
@@ -174,7 +174,7 @@ class World:
         before = self.ledger.keys.lease
         self.ledger.called(call.name, seen, self.now_ms)
         if call.name == "claim" and self._came_too_late(call) and (taken := seen.lease.keys() - before.keys()):
-            self.ledger.fail("late claim", min(taken), "claimed for somebody who has long given up waiting")
+            self.ledger.fail("late claim", min(taken), "claimed after the sender's timeout")
 
     def _run(self, call: Call) -> tuple[Any, Keys]:
         """One command at the walk's time; and what the keys are afterwards."""
@@ -316,7 +316,7 @@ class World:
     # Poison: what is wrong with one monitor alone.
 
     def poison(self, monitor_id: str, how: str) -> None:
-        """Its row is `broken`, reading it is `raising` what nobody foresaw, or its task is `refused` by Redis."""
+        """Its row is `broken`, reading it is `raising` an unforeseen error, or its task is `refused` by Redis."""
         if how == "broken":
             self.database.broken[monitor_id] = "a row that says nothing"
         elif how == "raising":
@@ -338,7 +338,7 @@ class World:
             replica.hear(event)
             self.turn(replica)
 
-    # Consumers. Whoever lets them work looks at the keys afterwards.
+    # Consumers. The caller inspects the keys afterwards.
 
     def dequeue(self) -> bool:
         message = self._consume(self._consumer.dequeue(self.now_ms / 1000))

@@ -56,7 +56,7 @@ async def test_an_edit_of_a_leased_monitor_waits_for_the_lease_and_loses_no_tick
 
 @pytest.mark.parametrize("timing", [Timing(retry_leased_s=0.02, longest_retry_s=0.08)])
 async def test_a_lease_that_stays_is_asked_about_less_and_less_often(harness: Harness) -> None:
-    """Rows that nobody can read stay leased: thousands of them must not be read four times a second."""
+    """Unreadable rows stay leased: thousands of them must not be read four times a second."""
     harness.store.put(monitor("m1", 60))
     await harness.redis.zadd(KEYS.due, {"m1": harness.clock.now_ms})
     await harness.schedule.claim(1)

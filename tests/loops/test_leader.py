@@ -75,7 +75,7 @@ async def test_one_of_two_leads_and_a_clean_stop_hands_over_within_two_seconds(
 async def test_a_won_campaign_whose_answer_was_lost_is_led_after_the_next(
     redis: Redis, schedule: Schedule, monkeypatch: pytest.MonkeyPatch, held: bool
 ) -> None:
-    """Otherwise nobody would lead for as long as the key lives that nobody knows of."""
+    """Otherwise no replica would lead until that key expires."""
     leader, terms, _ = make(schedule, "a", renew_every_s=0.01 if held else 5.0)
     if held:  # and the key of that term vanishes
         await leader.run_once()

@@ -1,4 +1,4 @@
-"""The line a minute: what it counts, from when to when, and whom it names as the leader."""
+"""The line a minute: what it counts, for which time, and which leader it names."""
 
 from collections.abc import Iterator
 
