@@ -64,8 +64,8 @@ def _claimed(step: Step) -> dict[str, Any] | None:
 def _handed(step: Step) -> dict[str, Any]:
     ids = [_text(id_) for id_ in step.args[4::3]]
     outcomes = dict.fromkeys(ids, "enqueued")
-    _, exceptions, _ = step.reply
-    for index, outcome in zip(exceptions[::2], exceptions[1::2], strict=True):
+    _, not_enqueued, *_ = step.reply
+    for index, outcome in zip(not_enqueued[::2], not_enqueued[1::2], strict=True):
         outcomes[ids[index - 1]] = _text(outcome)
     return {"kind": "handed", "token": _text(step.args[0]), "outcomes": outcomes}
 
