@@ -6,7 +6,7 @@
 Starts a Redis-compatible server and a database for each scenario, or uses BENCH_REDIS_URL and BENCH_DATABASE_URL: both
 must be empty (or --flush-given-servers), and are left empty.
 The result is checked before a figure counts. Compare figures of one run only, since machines are noisy: bench.compare
-measures two checkouts in turn. Exit code 1 where a "must" is missed, or where the result of a scenario was wrong.
+measures two checkouts in turn. Exit code 1 if a required value is missed or a result was wrong.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main() -> int:
         flush_given_servers=args.flush_given_servers,
     )
     if args.quick:
-        print("quick: this only checks that the bench works; its figures prove nothing")
+        print("quick: this only checks that the bench works; its figures are meaningless")
     command = shlex.join(["python", "-m", "bench", *sys.argv[1:]])
     machine = f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {args.store}"
     report = Report(command, machine, [])
@@ -66,7 +66,7 @@ def main() -> int:
     if len(args.scenario or DEFAULT) > 1:
         print(f"\n{table(report.figures)}")
         print("".join(f"{name} was WRONG: {why}\n" for name, why in report.wrong.items()), end="")
-    missed = not args.quick and any(figure.reaches(figure.must) is False for figure in report.figures)
+    missed = not args.quick and any(figure.reaches(figure.required) is False for figure in report.figures)
     return int(bool(report.wrong) or missed)
 
 
@@ -75,7 +75,7 @@ async def _measure(name: str, options: Options, store: str) -> list[Figure]:
         figures = await (DEFAULT | FURTHER)[name](here, options)
     if store == "postgres":
         return figures
-    return [msgspec.structs.replace(each, must=None, aim=None) for each in figures]  # the bounds are for Postgres
+    return [msgspec.structs.replace(each, required=None, target=None) for each in figures]  # bounds of Postgres
 
 
 def _purpose(name: str) -> str:
@@ -89,14 +89,14 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("scenario", nargs="*", metavar="SCENARIO", help=f"{', '.join(DEFAULT | FURTHER)}")
     parser.add_argument("--list", action="store_true", help="print what each scenario measures")
-    parser.add_argument("--quick", action="store_true", help=f"one round with {OF_QUICK:,} monitors; no must counts")
+    parser.add_argument("--quick", action="store_true", help=f"one round, {OF_QUICK:,} monitors, no required values")
     parser.add_argument("--rounds", type=_count, help="rounds of each scenario (3)")
     parser.add_argument("--monitors", type=_count, help="number of monitors, in place of the scenario's own")
     parser.add_argument("--batch", type=_count, default=500, help="CLAIM_BATCH (500)")
     parser.add_argument("--concurrency", type=_count, default=10, help="PRODUCER_CONCURRENCY (10)")
     parser.add_argument("--replicas", type=_count, default=1, help="replicas in the scenario throughput (1)")
     parser.add_argument("--store", choices=list(OPTIONS), default="postgres")
-    parser.add_argument("--go-producer", type=Path, metavar="PATH", help="upstream's producer, to compare with")
+    parser.add_argument("--go-producer", type=Path, metavar="PATH", help="the Go producer, to compare with")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the report to FILE")
     parser.add_argument(
         "--flush-given-servers", action="store_true", help="delete all data in BENCH_REDIS_URL and BENCH_DATABASE_URL"

@@ -4,8 +4,8 @@
     python -m bench.compare OLD_CHECKOUT NEW_CHECKOUT SCENARIO ... [--rounds N] [options of the bench]
 
 Two checkouts are measured in alternating order, one round at a time, each by its own bench and, if it has a .venv, its
-own Python. A change is noise where the rounds of both overlap; a single round is assumed to vary by 10 %. Compare
-reports of one machine only. Exit code 1 where a figure is worse, 2 where a report cannot be read or a result was wrong.
+own Python. A change is noise if the rounds of both overlap; a single round is assumed to vary by 10 %. Compare
+reports of one machine only. Exit code 1 if a figure is worse, 2 if a report cannot be read or a result was wrong.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from bench.figures import Figure, Report, read
 from bench.table import aligned, number
 
 SPREAD = 0.1
-"""The assumed variation of a single round, which shows none."""
+"""The assumed variation of a single round."""
 _HEAD = ("what", "old", "new", "change", "")
 
 
@@ -69,7 +69,7 @@ def _shown(figure: Figure | None) -> str:
 
 
 def alternate(old: Path, new: Path, arguments: Sequence[str], rounds: int) -> tuple[Report, Report]:
-    """Measure two checkouts, one round of each at a time. Raises ValueError where a round has no result."""
+    """Measure two checkouts, one round of each at a time. Raises ValueError if a round has no result."""
     reports: tuple[list[Report], list[Report]] = ([], [])
     for turn in range(rounds):
         for which in (0, 1) if turn % 2 == 0 else (1, 0):

@@ -1,4 +1,4 @@
-"""The costs of a piece of work: producer, Redis, database."""
+"""CPU and script time per process, and their differences."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ class Costs:
     producer: float
     """CPU."""
     redis: float
-    """Time in scripts, by Redis' own count."""
+    """Time in scripts, as reported by Redis."""
     database: float
-    """CPU of all database servers on this machine; 0 where it runs elsewhere."""
+    """CPU of all database servers on this machine."""
 
     def per_monitor_us(self, before: "Costs", count: int) -> tuple[float, float, float]:
-        """What was spent since then on each of `count` monitors: producer, Redis, database."""
+        """µs spent on each of `count` monitors since `before`: producer, Redis, database."""
         return (
             (self.producer - before.producer) / count * 1e6,
             (self.redis - before.redis) / count * 1e6,

@@ -1,4 +1,4 @@
-"""The databases that bench.stores measures: each starts a server, fills it and explains what a store asked it.
+"""The databases that bench.stores measures: each starts a server, fills it and explains the statements of a store.
 
 BENCH_DATABASE_URL points at another server: its database must be empty, or filled by an earlier run of the same size;
 nothing in it is deleted. On Postgres the user must be a superuser.
@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import aiomysql
 import asyncpg
 
-from bench.dataset import START, Contents, Expressions, id_of, statements
+from bench.dataset import START, Dataset, Expressions, id_of, statements
 from bench.plans import Plan, Statement, mysql_plan, postgres_plan, recorded, sqlite_plan
 from bench.servers import DATABASE_URL, database_of
 from peekaping_producer.migrate import migrate
@@ -34,7 +34,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 
 
 class MeasuredDatabase(SqlDatabase):
-    """A connection beside the store's, which fills the tables and explains what the store asks."""
+    """A connection beside the store's, which fills the tables and explains the store's statements."""
 
     middle: ClassVar[str] = "80000000-0000-0000-0000-000000000000"
     """Half of the ids of all monitors sort before it."""
@@ -43,14 +43,14 @@ class MeasuredDatabase(SqlDatabase):
     """Settings for the connection that fills."""
     after: ClassVar[tuple[str, ...]]
 
-    async def fill(self, contents: Contents) -> None:
+    async def fill(self, dataset: Dataset) -> None:
         """Write all rows by statements that run inside the database, unless an earlier run has written them."""
         counts = {table: (await self.execute(f"SELECT count(*) FROM {table}"))[0][0] for table in TABLES}
-        if (counts["monitors"], counts["heartbeats"]) == (contents.monitors, contents.heartbeats):
+        if (counts["monitors"], counts["heartbeats"]) == (dataset.monitors, dataset.heartbeats):
             return
         if held := [f"{count} rows in {table}" for table, count in counts.items() if count]:
             raise SystemExit(f"expected an empty database, or one filled by an earlier run, got {', '.join(held)}")
-        for statement in (*self.before, *statements(contents, self.expressions), *self.after):
+        for statement in (*self.before, *statements(dataset, self.expressions), *self.after):
             started_at = time.perf_counter()
             await self.execute(statement)
             took_s = time.perf_counter() - started_at
@@ -110,7 +110,7 @@ class MeasuredMysql(MeasuredDatabase, MysqlDatabase):
         ),
         at=lambda seconds: f"timestamp '{START:%Y-%m-%d %H:%M:%S}' + INTERVAL {seconds} SECOND",
     )
-    # Each of the two servers takes the other's part for a comment.
+    # Each of the two servers reads the part for the other as a comment.
     before = (
         "SET sql_mode = 'ANSI', foreign_key_checks = 0, unique_checks = 0",
         "SET /*M! max_recursive_iterations */ /*!80000 cte_max_recursion_depth */ = 4294967295",
@@ -123,7 +123,7 @@ class MeasuredMysql(MeasuredDatabase, MysqlDatabase):
         return int((await self.execute(size))[0][0])
 
     async def explain(self, statement: Statement) -> list[Plan]:
-        """By MariaDB's ANALYZE, else EXPLAIN; and by the server's own count of the rows it read."""
+        """By MariaDB's ANALYZE, else EXPLAIN; and by the row counts that the server reports."""
         text = str(statement.text).partition(" FOR */ ")[2] or statement.text  # without the store's limit
         rows = await self.execute(f"/*M! ANALYZE */ /*!80000 EXPLAIN */ {text}")
         plan = [dict(zip(self.columns, row, strict=True)) for row in rows]
@@ -157,7 +157,7 @@ class MeasuredSqlite(MeasuredDatabase, databases.SqliteDatabase):
         return int((await self.execute(size))[0][0])
 
     async def explain(self, statement: Statement) -> list[Plan]:
-        """By EXPLAIN QUERY PLAN, which depends on no value."""
+        """By EXPLAIN QUERY PLAN, which is independent of the values."""
         rows = self._connection.execute(f"EXPLAIN QUERY PLAN {statement.text}", statement.arguments).fetchall()
         lines, tables = sqlite_plan(rows, statement.text)
         counts = [(await self.execute(f"SELECT count(*) FROM {table}"))[0][0] for table in tables]

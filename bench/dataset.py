@@ -1,4 +1,4 @@
-"""The rows of bench.stores: each follows from its number, so that every answer can be checked.
+"""The rows of bench.stores: each is a function of its number, so that every result can be checked.
 
 Monitor n (from 1) is a push monitor where n % 10 = 0, has a proxy where n % 10 = 1, is inactive where n % 20 = 7 and
 is in a maintenance window where n % 50 = 3. Ids are MD5 sums of kind and number: as random as UUIDs, in no order.
@@ -14,12 +14,12 @@ import msgspec
 from peekaping_producer.monitors.monitor import MonitorDetails
 
 START = datetime(2026, 11, 22, tzinfo=UTC)
-"""When the first round of heartbeats came; the next ones came a minute apart."""
+"""The time of the first round of heartbeats; further rounds follow every minute."""
 CONFIG = '{"url": "https://example.com/health", "method": "GET", "accepted_statuscodes": ["2XX"], "authMethod": "none"}'
 
 
-class Contents(msgspec.Struct, frozen=True):
-    """How many rows there are of what; at least two heartbeats a monitor."""
+class Dataset(msgspec.Struct, frozen=True):
+    """The numbers of rows; at least two heartbeats per monitor."""
 
     monitors: int
     heartbeats: int
@@ -31,32 +31,32 @@ class Contents(msgspec.Struct, frozen=True):
 
     @property
     def windows(self) -> int:
-        """Each holds about a hundred monitors; every fifth is switched off."""
+        """Each contains about a hundred monitors; every fifth is inactive."""
         return self.monitors // 5000 + 1
 
     @property
     def deep(self) -> int:
-        """So many push monitors, the first ones, have a long past."""
+        """The number of push monitors with many heartbeats, which are the first ones."""
         return max(1, self.monitors // 50_000)
 
     @property
     def depth(self) -> int:
-        """Heartbeats in the past of each of those."""
+        """Additional heartbeats of each of those."""
         return min(10_000, self.heartbeats // 50 // self.deep)
 
     @property
     def long_pasts(self) -> list[int]:
-        """The monitors that have one."""
+        """The numbers of those monitors."""
         return [10 * (n + 1) for n in range(self.deep)]
 
     @property
     def rounds(self) -> list[int]:
-        """The other heartbeats as they came: round after round over all monitors, the last over some."""
+        """The sizes of the rounds of all other heartbeats: each over all monitors, the last over some."""
         whole, rest = divmod(self.heartbeats - self.deep * self.depth, self.monitors)
         return [self.monitors] * whole + [rest]
 
     def flaws(self, number: int, check: MonitorDetails) -> Iterator[str]:
-        """What a store read wrongly of monitor `number`."""
+        """Yield the differences between what a store read of monitor `number` and what was written."""
         last = max(n for n, count in enumerate(self.rounds) if number <= count)
         windows = [window_id(number, self)] if number % 50 == 3 and number % self.windows % 5 else []
         expected = {
@@ -69,7 +69,7 @@ class Contents(msgspec.Struct, frozen=True):
                 START + timedelta(seconds=60 * last + number % 60) if number % 10 == 0 else None,
             ),
         }
-        return (f"{what}: got {got!r}, not {right!r}" for what, (got, right) in expected.items() if got != right)
+        return (f"{what}: expected {right!r}, got {got!r}" for what, (got, right) in expected.items() if got != right)
 
 
 def id_of(text: str) -> str:
@@ -78,18 +78,18 @@ def id_of(text: str) -> str:
     return "-".join(digest[start:end] for start, end in ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32)))
 
 
-def proxy_id(number: int, contents: Contents) -> str:
+def proxy_id(number: int, dataset: Dataset) -> str:
     """The proxy of monitor `number`, if it has one."""
-    return id_of(f"proxy {number % contents.proxies}")
+    return id_of(f"proxy {number % dataset.proxies}")
 
 
-def window_id(number: int, contents: Contents) -> str:
+def window_id(number: int, dataset: Dataset) -> str:
     """The maintenance window of monitor `number`, if it is in one."""
-    return id_of(f"window {number % contents.windows}")
+    return id_of(f"window {number % dataset.windows}")
 
 
 class Expressions(NamedTuple):
-    """What the dialects of SQL write differently."""
+    """The expressions that differ between SQL dialects."""
 
     id_of: Callable[[str], str]
     """id_of() an expression."""
@@ -97,32 +97,32 @@ class Expressions(NamedTuple):
     """The time so many seconds after START, of an expression."""
 
 
-def statements(contents: Contents, sql: Expressions) -> Iterator[str]:
-    """The INSERTs, in standard SQL but for `sql`, in the order that foreign keys require."""
+def statements(dataset: Dataset, sql: Expressions) -> Iterator[str]:
+    """Yield the INSERTs, in standard SQL except for `sql`, in the order that foreign keys require."""
     yield f"""
 INSERT INTO proxies (id, protocol, host, port, auth, username, password)
 SELECT {sql.id_of("'proxy ' || (n - 1)")}, 'http', 'proxy' || n || '.example.com', 3128, n > 0, 'user', 'secret'
-FROM {_numbers(contents.proxies)}"""
+FROM {_numbers(dataset.proxies)}"""
     yield f"""
 INSERT INTO monitors (id, type, name, "interval", timeout, max_retries, retry_interval, resend_interval, active, config,
                       proxy_id)
 SELECT {sql.id_of("'monitor ' || n")}, CASE WHEN n % 10 = 0 THEN 'push' ELSE 'http' END, 'monitor ' || n, 60, 16, 3, 60,
        0, n % 20 <> 7, '{CONFIG}',
-       CASE WHEN n % 10 = 1 THEN {sql.id_of(f"'proxy ' || (n % {contents.proxies})")} END
-FROM {_numbers(contents.monitors)}"""
+       CASE WHEN n % 10 = 1 THEN {sql.id_of(f"'proxy ' || (n % {dataset.proxies})")} END
+FROM {_numbers(dataset.monitors)}"""
     yield f"""
 INSERT INTO maintenances (id, title, active, strategy, start_date_time, end_date_time, cron, timezone, duration)
 SELECT {sql.id_of("'window ' || (n - 1)")}, 'window ' || n, (n - 1) % 5 <> 0, 'recurring-weekday', '2026-01-01T00:00',
        '2027-01-01T00:00', '0 2 * * 1', 'Europe/Berlin', 90
-FROM {_numbers(contents.windows)}"""
+FROM {_numbers(dataset.windows)}"""
     yield f"""
 INSERT INTO monitor_maintenances (id, monitor_id, maintenance_id)
 SELECT {sql.id_of("'link ' || n")}, {sql.id_of("'monitor ' || n")},
-       {sql.id_of(f"'window ' || (n % {contents.windows})")}
-FROM {_numbers(contents.monitors)} WHERE n % 50 = 3"""
-    past = _heartbeats("'past ' || n", f"(10 * (n % {contents.deep} + 1))", "(-60 * n)", sql)
-    yield past + _numbers(contents.deep * contents.depth)
-    for number, count in enumerate(contents.rounds):
+       {sql.id_of(f"'window ' || (n % {dataset.windows})")}
+FROM {_numbers(dataset.monitors)} WHERE n % 50 = 3"""
+    past = _heartbeats("'past ' || n", f"(10 * (n % {dataset.deep} + 1))", "(-60 * n)", sql)
+    yield past + _numbers(dataset.deep * dataset.depth)
+    for number, count in enumerate(dataset.rounds):
         if count:
             beat = f"'heartbeat ' || {number} || ' ' || n"
             yield _heartbeats(beat, "n", f"(60 * {number} + n % 60)", sql) + _numbers(count)

@@ -9,15 +9,15 @@ import msgspec
 
 
 class Figure(msgspec.Struct, frozen=True):
-    """One measured thing, in all of its rounds."""
+    """One measured quantity, with the values of all rounds."""
 
     name: str
     unit: str
     rounds: list[float]
-    """Empty where it was not measured; `note` gives the reason."""
+    """Empty if it was not measured; `note` gives the reason."""
     better: Literal["higher", "lower"] = "lower"
-    must: float | None = None
-    aim: float | None = None
+    required: float | None = None
+    target: float | None = None
     note: str = ""
 
     @property
@@ -26,7 +26,7 @@ class Figure(msgspec.Struct, frozen=True):
         return median(self.rounds) if self.rounds else None
 
     def reaches(self, bound: float | None) -> bool | None:
-        """Whether the median is as good as `bound`; None where there is nothing to compare."""
+        """Whether the median is as good as `bound`; None without a value or a bound."""
         if self.value is None or bound is None:
             return None
         return self.value >= bound if self.better == "higher" else self.value <= bound
@@ -39,10 +39,10 @@ class Report(msgspec.Struct, frozen=True):
     machine: str
     figures: list[Figure]
     wrong: dict[str, str] = {}
-    """By scenario, what was wrong with its result; it has no figures then."""
+    """By scenario: what was wrong with its result. Such a scenario has no figures."""
 
     def write(self, path: Path) -> None:
-        """As JSON."""
+        """Write it as JSON."""
         path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n")
 
 

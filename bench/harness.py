@@ -1,4 +1,4 @@
-"""What every scenario uses: servers, their monitors, replicas, and the kernel's figures of a process."""
+"""Used by every scenario: servers, their monitors, replicas, and the kernel's figures of a process."""
 
 import asyncio
 import os
@@ -24,11 +24,11 @@ from tests.kit.replicas import replicas
 DAY_S = 86_400
 _CHUNK = 5000
 _LEADER_TTL_MS = 50_000
-"""Believed, since it is below LONGEST_LEADER_TTL_S."""
+"""Below LONGEST_LEADER_TTL_S, so replicas do not take the key over."""
 WITHOUT_DOTENV = Path(__file__).parent
 """A replica reads `.env` in its working directory; one in the checkout may name servers in production."""
 STALLED_S = 60.0
-"""Without progress for so long, a wait is given up."""
+"""A wait ends after this time without progress."""
 Process = subprocess.Popen[bytes]
 
 
@@ -43,7 +43,7 @@ class Harness:
         self._leading: asyncio.Task[None] | None = None
 
     async def fill(self, count: int, *, interval: int = 60) -> list[str]:
-        """Empty both; make `count` active http monitors in the database alone; returns their ids."""
+        """Empty both; create `count` active http monitors in the database only; return their ids."""
         await self.resign()
         await self.redis.flushdb()
         if self.database.dialect == "postgres":
@@ -69,13 +69,13 @@ class Harness:
         await self.schedule(dict.fromkeys(ids, tick_ms))
 
     async def lead(self) -> None:
-        """Keep the leader's key until `resign`, so that no replica syncs."""
+        """Keep the leader key until `resign`, so that no replica syncs."""
         await self.resign()
         await self.redis.set(KEYS.leader, "bench", px=_LEADER_TTL_MS)
         self._leading = asyncio.create_task(self._keep_leading())
 
     async def resign(self) -> None:
-        """Delete the leader's key."""
+        """Delete the leader key."""
         if self._leading:
             await cancel_and_wait(self._leading)
             self._leading = None
@@ -93,7 +93,7 @@ class Harness:
         await self.redis.aclose()
 
     async def connected(self, producers: Sequence[Process]) -> None:
-        """Wait until all of them have found Redis, and nothing to do."""
+        """Wait until all of them are connected to Redis and idle."""
 
         port = self.redis.connection_pool.connection_kwargs["port"]
 
@@ -103,7 +103,7 @@ class Harness:
         await _reaches(len(producers), connected, "producers connected", producers)
 
     async def all_handed_off(self, count: int, producers: Sequence[Process]) -> None:
-        """Wait until so many tasks wait in the queue, and no claim is open."""
+        """Wait until `count` tasks are pending and no claim is open."""
 
         async def settled() -> int:
             return await self.pending() - int(await self.redis.zcard(KEYS.lease))
@@ -111,7 +111,7 @@ class Harness:
         await _reaches(count, settled, "monitors handed off", producers)
 
     async def pending(self) -> int:
-        """How many tasks wait in the queue."""
+        """The number of pending tasks."""
         return int(await self.redis.llen(PENDING))
 
     @asynccontextmanager
@@ -122,7 +122,7 @@ class Harness:
             yield [each.process for each in running]
 
     def environment_of_commands(self, **settings: str) -> dict[str, str]:
-        """Of the product's commands, so that they use both servers."""
+        """The environment of the producer's commands, so that they use both servers."""
         return {**MINIMAL, "METRICS_ADDR": "off", **self.environment, **settings}
 
 
@@ -142,7 +142,7 @@ async def _reaches(enough: int, count: Callable[[], Awaitable[int]], what: str, 
     seen, since = -1, time.monotonic()
     while (now := await count()) < enough:
         if ended := [each.returncode for each in producers if each.poll() is not None]:
-            raise AssertionError(f"a producer ended by itself (exit code {ended[0]}): run it by hand to see why")
+            raise AssertionError(f"a producer ended by itself (exit code {ended[0]}): run it by hand to see the reason")
         if now != seen:
             seen, since = now, time.monotonic()
         assert time.monotonic() - since < STALLED_S, f"no progress for {STALLED_S:g} s at {now:,} of {enough:,} {what}"
@@ -165,7 +165,7 @@ async def _copy_to_postgres(database: DatabaseTarget, ids: list[str], interval: 
 
 
 def now_ms() -> int:
-    """This machine's clock, which is Redis' too."""
+    """The local clock in ms, which Redis uses, too."""
     return int(time.time() * 1000)
 
 
@@ -178,7 +178,7 @@ def memory_mb(process: Process, name: str = "VmRSS") -> float:
 
 
 def connections(process: Process, port: int) -> int:
-    """How many TCP connections a process has to a port."""
+    """The number of TCP connections of a process to a port."""
     here = Path(f"/proc/{process.pid}")
     sockets = set()
     with suppress(OSError):  # it may close one meanwhile, or end
@@ -193,7 +193,7 @@ def cpu_s(process: Process) -> float:
 
 
 def cpu_s_of(pid: int) -> float:
-    """The same by its number; 0 where it has ended."""
+    """The same by its process id; 0 if it has ended."""
     with suppress(OSError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

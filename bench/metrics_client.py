@@ -11,10 +11,10 @@ from peekaping_producer.metrics import PREFIX
 from tests.kit import http
 
 PATIENCE_S = 300.0
-"""Ten times what a sync of 1,000,000 may take."""
+"""Ten times the longest sync of 1,000,000 monitors that is allowed."""
 
 
-class Scraper:
+class MetricsClient:
     """Reads the metrics of a replica that runs with `settings`."""
 
     def __init__(self) -> None:
@@ -22,8 +22,8 @@ class Scraper:
         self.settings = {"METRICS_ADDR": self._address}
 
     async def up(self) -> None:
-        """Wait until the replica answers. AssertionError where it does not within PATIENCE_S."""
-        with _patience("the replica serves no metrics"):
+        """Wait until the replica answers. Raises AssertionError after PATIENCE_S."""
+        with _patience("the replica does not serve metrics"):
             async with asyncio.timeout(PATIENCE_S):
                 while not await self._text():
                     await asyncio.sleep(0.05)
@@ -35,7 +35,7 @@ class Scraper:
         return next((float(line.removeprefix(start)) for line in lines if line.startswith(start)), 0.0)
 
     async def sync_seconds(self, number: int) -> float:
-        """Wait until `number` syncs are done; what they took together. AssertionError after PATIENCE_S."""
+        """Wait for `number` syncs; return their duration in total. Raises AssertionError after PATIENCE_S."""
         with _patience(f"sync {number} does not end"):
             async with asyncio.timeout(PATIENCE_S):
                 while await self.read("sync_duration_seconds_count") < number:

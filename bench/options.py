@@ -1,4 +1,4 @@
-"""Options of the command line for every scenario."""
+"""Command-line options of every scenario."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Options(msgspec.Struct, frozen=True):
-    """None stands for the value of the scenario's own row in docs/performance.md."""
+    """None: the scenario's own value, as in docs/performance.md."""
 
     rounds: int = 3
     monitors: int | None = None
@@ -14,6 +14,6 @@ class Options(msgspec.Struct, frozen=True):
     concurrency: int = 10
     replicas: int = 1
     go_producer: Path | None = None
-    """An executable of upstream's producer, to compare with."""
+    """The executable of the Go producer, to compare with."""
     flush_given_servers: bool = False
-    """Delete what given servers hold, instead of refusing them."""
+    """Delete the data of given servers, instead of refusing them."""

@@ -6,29 +6,29 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-# An automatic index and a bloom filter are made of all rows.
+# An automatic index and a bloom filter are built from all rows.
 _WHOLE_TABLE = re.compile(r"(?:SCAN|BLOOM FILTER ON|SEARCH(?=.* AUTOMATIC)) (?!.*VIRTUAL TABLE|CONSTANT)(\w+)")
 
 
 class Statement(NamedTuple):
-    """As the driver was given it."""
+    """Text and arguments, as passed to the driver."""
 
     text: str
     arguments: tuple[Any, ...]
 
 
 class Plan(NamedTuple):
-    """How one statement was answered."""
+    """How the database executed one statement."""
 
     kind: str
     lines: list[str]
     rows_read: int
-    """Rows of tables and indexes looked at, whether or not they were part of the answer; sqlite: at least so many."""
+    """Rows of tables and indexes that were read, whether or not the result contains them; sqlite: a lower bound."""
 
 
 @contextmanager
 def recorded(driver: type, method: str) -> Iterator[list[Statement]]:
-    """The statements that go through a method of the driver meanwhile."""
+    """Record the statements that a method of the driver executes during the block."""
     original = getattr(driver, method)
     statements: list[Statement] = []
 
@@ -64,7 +64,7 @@ def _nodes(node: dict[str, Any], depth: int = 0) -> Iterator[tuple[int, dict[str
 
 
 def sqlite_plan(rows: list[tuple[int, int, int, str]], statement: str) -> tuple[list[str], list[str]]:
-    """The lines of EXPLAIN QUERY PLAN, and the tables that it reads from end to end: it gives no numbers.
+    """The lines of EXPLAIN QUERY PLAN, and the tables that it scans: SQLite reports no row counts.
 
     A walk along an index ends at the statement's LIMIT.
     """

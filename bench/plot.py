@@ -1,4 +1,4 @@
-"""The figures of the scenarios `sweep` and `growth` as a picture: one panel for each thing that was varied.
+"""The figures of the scenarios `sweep` and `growth` as a plot: one panel for each varied parameter.
 
 python -m bench.plot REPORT.json PICTURE.svg
 """
@@ -64,7 +64,7 @@ def _panel(index: int, title: str, points: Sequence[tuple[str, Figure]]) -> str:
 
 
 def main() -> int:
-    """Write the picture."""
+    """Write the plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("report", type=Path)
     parser.add_argument("picture", type=Path)

@@ -1,4 +1,4 @@
-"""Read and check the queue after a hand-off, before its time counts."""
+"""Checks the queue after a hand-off, and reads the times of its tasks."""
 
 from collections.abc import Mapping
 
@@ -17,9 +17,9 @@ class _Payload(msgspec.Struct):
 
 
 async def handed_off_at_ms(redis: Redis, ids: list[str]) -> dict[str, float]:
-    """When each of `ids` was handed off first, by Redis TIME in ms.
+    """Return when each of `ids` was handed off first, by Redis TIME in ms.
 
-    Fails where one has not exactly one pending task, or a task that does not decode to its own.
+    Raises AssertionError if one has not exactly one pending task, or the payload of its task is of another monitor.
     """
     pending = [each.decode() for each in await redis.lrange(PENDING, 0, -1)]
     assert len(pending) == len(set(pending)), "a task is pending twice"
@@ -39,9 +39,9 @@ async def handed_off_at_ms(redis: Redis, ids: list[str]) -> dict[str, float]:
 
 
 async def first_and_last_ms(redis: Redis, ids: list[str], interval: int) -> tuple[float, float, int]:
-    """When the first and the last of `ids` were handed off, and how many came in the first batch.
+    """Return when the first and the last of `ids` were handed off, and the size of the first batch.
 
-    Fails as handed_off_at_ms does, and where a lease is left or a due time is no tick of `interval` (s).
+    Raises AssertionError as handed_off_at_ms does, if a lease is left or a due time is not a tick of `interval` (s).
     """
     at = await handed_off_at_ms(redis, ids)
     assert await redis.zcard(KEYS.lease) == 0, "monitors are still leased"
@@ -55,7 +55,7 @@ async def first_and_last_ms(redis: Redis, ids: list[str], interval: int) -> tupl
 
 
 async def lateness_ms(redis: Redis, due: Mapping[str, float]) -> list[float]:
-    """From each due time (ms, by id) to the first hand-off."""
+    """Return the ms from each due time (ms, by id) to the first hand-off."""
     at = await handed_off_at_ms(redis, list(due))
     late = [at[each] - due_ms for each, due_ms in due.items()]
     assert min(late) > -1.0, f"a task was handed off {-min(late):.1f} ms before it was due"

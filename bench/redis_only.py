@@ -1,4 +1,4 @@
-"""The limit: the rate of Redis alone, with the smallest set of state changes and no producer."""
+"""Upper bound: the rate of Redis alone, with the smallest set of state changes and no producer."""
 
 import time
 
@@ -39,7 +39,7 @@ redis.call('ZREM', KEYS[2], unpack(ids))
 
 
 def redis_only_limit(url: str, ids: list[str], batch: int) -> float:
-    """Monitors a second with constant payloads, driven by a blocking client. Leaves the database empty."""
+    """Return monitors per second with constant payloads and a blocking client. Leaves the database empty."""
     with Redis.from_url(url) as client:
         client.flushdb()
         due = dict.fromkeys(ids, now_ms())

@@ -52,7 +52,7 @@ async def servers(
 
 
 def database_of(url: str, dialect: str, option: str) -> DatabaseTarget:
-    """The database of a BENCH_DATABASE_URL, which `option` names as well. SystemExit where it cannot be used."""
+    """The database of a BENCH_DATABASE_URL; its kind must be that of `option`. Raises SystemExit if unusable."""
     try:
         target = parse_database_url(url)
     except ConfigError as error:

@@ -3,7 +3,7 @@
     python -m bench.stores --dialect postgres --monitors 1000000 --heartbeats 10000000 [--batch 500] [--json FILE]
 
 Starts a server (or uses BENCH_DATABASE_URL), fills it, reads through the store's own sessions and explains each
-statement that they sent. Answers are checked before a figure counts. Exit status 1 where a statement reads a whole
+statement that they sent. Results are checked before a figure counts. Exit code 1 if a statement reads a whole
 table.
 """
 
@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.databases import KINDS, MeasuredDatabase, database
-from bench.dataset import Contents, id_of
+from bench.dataset import Dataset, id_of
 from bench.plans import Statement
 from peekaping_producer.stores import MonitorStore, Session, store_for
 
 PAGE = 1000
-"""Monitors a page, as sync reads them."""
+"""Monitors per page, as sync reads them."""
 LOADS = 200
-"""Loads a round."""
+"""Loads per round."""
 ROWS_FOR_ONE = 10
-"""A statement may look at so many rows for each monitor that it was asked for; a small table whole, then."""
+"""The most rows that a statement may read for each requested monitor; so it may scan a small table."""
 COLUMNS = {
     "load_p50_ms": (13, 2),
     "load_p99_ms": (13, 2),
@@ -37,39 +37,39 @@ COLUMNS = {
     "walk_s": (8, 2),
     "walk_monitors_per_s": (21, 0),
 }
-"""The table's, with their width and digits."""
+"""The columns of the table, with their width and digits."""
 
 
 class Sent(NamedTuple):
-    """What a session sent when it was asked for some monitors."""
+    """The statements that a session sent for some monitors."""
 
     what: str
     asked: int
     statements: list[Statement]
 
 
-async def check(session: Session, contents: Contents, batch: int) -> None:
+async def check(session: Session, dataset: Dataset, batch: int) -> None:
     """Compare what the store reads with what was written."""
-    first = range(1, batch + 1)  # those with a long past are among them
-    for numbers in (first, *(_sample(contents, batch) for _ in range(9))):
+    first = range(1, batch + 1)  # those with many heartbeats are among them
+    for numbers in (first, *(_sample(dataset, batch) for _ in range(9))):
         wanted = {id_of(f"monitor {number}"): number for number in numbers}
         loaded = await session.load([*wanted, id_of("no monitor")])
-        assert loaded.checks.keys() == wanted.keys(), "not the monitors asked for"
+        assert loaded.checks.keys() == wanted.keys(), "not the requested monitors"
         assert not loaded.broken, loaded.broken
-        flaws = [flaw for id_, each in loaded.checks.items() for flaw in contents.flaws(wanted[id_], each)]
+        flaws = [flaw for id_, each in loaded.checks.items() for flaw in dataset.flaws(wanted[id_], each)]
         assert not flaws, flaws[:10]
         plans = await session.plans(list(wanted))
         assert {plan.id: plan.interval for plan in plans.values()} == {
             id_: 0 if number % 20 == 7 else 60 for id_, number in wanted.items()
-        }, "not the plans asked for"
+        }, "not the requested plans"
 
 
-async def sent(store: MonitorStore, side: MeasuredDatabase, contents: Contents, batch: int) -> list[Sent]:
-    """Everything that a session can be asked for, load() first."""
+async def sent(store: MonitorStore, side: MeasuredDatabase, dataset: Dataset, batch: int) -> list[Sent]:
+    """Call every method of a session, load() first; return the statements of each."""
     found = []
     async with store.session() as session:
-        ids = [id_of(f"monitor {number}") for number in contents.long_pasts[:batch]]
-        ids += _ids(contents, batch - len(ids))
+        ids = [id_of(f"monitor {number}") for number in dataset.long_pasts[:batch]]
+        ids += _ids(dataset, batch - len(ids))
         for what, asked, call in (
             (f"load({batch} ids)", batch, lambda: session.load(ids)),
             (f"plans({batch} ids)", batch, lambda: session.plans(ids)),
@@ -84,7 +84,7 @@ async def sent(store: MonitorStore, side: MeasuredDatabase, contents: Contents, 
 
 
 async def explain(side: MeasuredDatabase, asked_for: list[Sent]) -> tuple[list[str], bool]:
-    """The plans of these statements, as lines; and whether each of them reads no more than it needs."""
+    """Return the plans of these statements as lines, and whether none of them reads too many rows."""
     lines, good = [], True
     for what, asked, statements in asked_for:
         for number, statement in enumerate(statements, 1):
@@ -97,16 +97,16 @@ async def explain(side: MeasuredDatabase, asked_for: list[Sent]) -> tuple[list[s
     return lines, good
 
 
-async def measure(store: MonitorStore, contents: Contents, batch: int) -> dict[str, float]:
-    """One round: milliseconds of a call in one session, monitors a second, seconds of a whole walk."""
+async def measure(store: MonitorStore, dataset: Dataset, batch: int) -> dict[str, float]:
+    """Measure one round: ms of a call in one session, monitors per second, seconds of a complete walk."""
     async with store.session() as session:
-        load_ms = [await _timed(session.load, contents, batch) for _ in range(LOADS)]
-        plans_ms = [await _timed(session.plans, contents, batch) for _ in range(LOADS)]
+        load_ms = [await _timed(session.load, dataset, batch) for _ in range(LOADS)]
+        plans_ms = [await _timed(session.plans, dataset, batch) for _ in range(LOADS)]
         started_at = time.perf_counter()
         seen = await _walk(session)
         walk_s = time.perf_counter() - started_at
-    inactive = sum(number % 20 == 7 for number in range(1, contents.monitors + 1))
-    assert seen == contents.monitors - inactive, f"the walk saw {seen} monitors"
+    inactive = sum(number % 20 == 7 for number in range(1, dataset.monitors + 1))
+    assert seen == dataset.monitors - inactive, f"the walk saw {seen} monitors"
     return {
         "load_p50_ms": statistics.median(load_ms),
         "load_p99_ms": statistics.quantiles(load_ms, n=100)[98],
@@ -118,17 +118,17 @@ async def measure(store: MonitorStore, contents: Contents, batch: int) -> dict[s
     }
 
 
-async def _timed(call: Any, contents: Contents, batch: int) -> float:
-    ids = _ids(contents, batch)
+async def _timed(call: Any, dataset: Dataset, batch: int) -> float:
+    ids = _ids(dataset, batch)
     started_at = time.perf_counter()
     found = await call(ids)
     took_ms = 1000 * (time.perf_counter() - started_at)
-    assert len(getattr(found, "checks", found)) == batch, "not the monitors asked for"
+    assert len(getattr(found, "checks", found)) == batch, "not the requested monitors"
     return took_ms
 
 
 async def _walk(session: Session) -> int:
-    """How many monitors the pages hold; in the order of their ids, none twice."""
+    """Count the monitors of all pages; check that they are in the order of their ids, none twice."""
     seen, after = 0, None
     while page := await session.page_of_plans(after, PAGE):
         ids = [plan.id for plan in page]
@@ -138,12 +138,12 @@ async def _walk(session: Session) -> int:
     return seen
 
 
-def _sample(contents: Contents, count: int) -> list[int]:
-    return random.sample(range(1, contents.monitors + 1), count)
+def _sample(dataset: Dataset, count: int) -> list[int]:
+    return random.sample(range(1, dataset.monitors + 1), count)
 
 
-def _ids(contents: Contents, count: int) -> list[str]:
-    return [id_of(f"monitor {number}") for number in _sample(contents, count)]
+def _ids(dataset: Dataset, count: int) -> list[str]:
+    return [id_of(f"monitor {number}") for number in _sample(dataset, count)]
 
 
 def _short(statement: Statement) -> str:
@@ -156,28 +156,28 @@ def _row(figures: dict[str, float]) -> str:
 
 
 async def run(args: argparse.Namespace) -> bool:
-    """Print the table, write the JSON; whether every statement uses an index."""
-    contents = Contents(args.monitors, args.heartbeats)
+    """Print the table and write the JSON; return whether every statement uses an index."""
+    dataset = Dataset(args.monitors, args.heartbeats)
     async with database(args.dialect) as (target, side):
         started_at = time.perf_counter()
-        await side.fill(contents)
+        await side.fill(dataset)
         fill_s, size = time.perf_counter() - started_at, await side.size()
-        print(f"{args.dialect}: {contents.monitors:,} monitors, {contents.heartbeats:,} heartbeats, ", end="")
+        print(f"{args.dialect}: {dataset.monitors:,} monitors, {dataset.heartbeats:,} heartbeats, ", end="")
         print(f"{size / 1e9:.2f} GB, ready in {fill_s:.0f} s", flush=True)
         store = store_for(target, connections=4)
         await store.open()
         async with store.session() as session:
-            await check(session, contents, args.batch)
-        asked_for = await sent(store, side, contents, args.batch)
+            await check(session, dataset, args.batch)
+        asked_for = await sent(store, side, dataset, args.batch)
         of_a_load = len(asked_for[0].statements)
-        assert 0 < of_a_load <= 5, f"a load takes {of_a_load} statements"
+        assert 0 < of_a_load <= 5, f"a load uses {of_a_load} statements"
         plans, good = await explain(side, asked_for)
         print("\n".join(plans))
         print(f"{of_a_load} statements for a load of {args.batch}")
         print("".join(f"{name:>{width}}" for name, (width, _) in COLUMNS.items()), flush=True)
         rounds = []
         for _ in range(args.rounds):
-            rounds.append(await measure(store, contents, args.batch))
+            rounds.append(await measure(store, dataset, args.batch))
             print(_row(rounds[-1]), flush=True)
         await store.close()
     if args.json:
@@ -200,7 +200,7 @@ def main() -> None:
     if not 0 < args.batch <= min(1000, args.monitors):
         parser.error(f"--batch: expected 1 to {min(1000, args.monitors)} (no more than --monitors), got {args.batch}")
     if args.heartbeats < 2 * args.monitors:
-        parser.error(f"--heartbeats: expected {2 * args.monitors} or more (two a monitor), got {args.heartbeats}")
+        parser.error(f"--heartbeats: expected {2 * args.monitors} or more (two per monitor), got {args.heartbeats}")
     if not asyncio.run(run(args)):
         sys.exit("a statement reads too much: see above")
 

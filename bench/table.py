@@ -1,14 +1,14 @@
-"""Figures as a table in Markdown, which a terminal shows well too."""
+"""Figures as a Markdown table, which is readable in a terminal, too."""
 
 from collections.abc import Sequence
 
 from bench.figures import Figure
 
-_HEAD = ("what", "median", "rounds", "must", "aim", "")
+_HEAD = ("what", "median", "rounds", "required", "target", "")
 
 
 def table(figures: Sequence[Figure]) -> str:
-    """A line each; the last column shows whether must and aim are reached."""
+    """A line each; the last column shows whether the required value and the target are met."""
     return aligned([_HEAD, *(_row(each) for each in figures)])
 
 
@@ -22,7 +22,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def number(value: float | None) -> str:
-    """Three digits that count."""
+    """Format a number with three significant digits; None is empty."""
     if value is None:
         return ""
     if abs(value) >= 100:
@@ -32,14 +32,14 @@ def number(value: float | None) -> str:
 
 def _row(figure: Figure) -> tuple[str, ...]:
     if figure.value is None:
-        return (figure.name, "not measured", "", number(figure.must), number(figure.aim), figure.note)
+        return (figure.name, "not measured", "", number(figure.required), number(figure.target), figure.note)
     rounds = " · ".join(number(each) for each in figure.rounds)
     median = f"{number(figure.value)} {figure.unit}"
     notes = "; ".join(each for each in (_reached(figure), figure.note) if each)
-    return (figure.name, median, rounds, number(figure.must), number(figure.aim), notes)
+    return (figure.name, median, rounds, number(figure.required), number(figure.target), notes)
 
 
 def _reached(figure: Figure) -> str:
-    if figure.reaches(figure.aim):
-        return "aim met"
-    return {True: "must met", False: "MISSED", None: ""}[figure.reaches(figure.must)]
+    if figure.reaches(figure.target):
+        return "target met"
+    return {True: "required met", False: "MISSED", None: ""}[figure.reaches(figure.required)]

@@ -38,4 +38,4 @@ DEFAULT: dict[str, Scenario] = {
 }
 """The rows of docs/performance.md."""
 FURTHER: dict[str, Scenario] = {"growth": growth.run, "sweep": sweep.run}
-"""By name only: they take long, and have nothing to reach."""
+"""Run only by name: they take long, and have no bounds."""

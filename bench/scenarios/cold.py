@@ -12,11 +12,11 @@ INTERVAL = DAY_S
 
 
 async def run(harness: Harness, options: Options) -> list[Figure]:
-    """It must become the leader, sync, and hand off all."""
+    """Measure one replica, which must become the leader, sync, and hand off all."""
     count = options.monitors or MONITORS
     ids = await harness.fill(count, interval=INTERVAL)
     took_s = [await _round(harness, ids) for _ in range(options.rounds)]
-    return [Figure(f"cold start, {count:,} monitors, last one handed off", "s", took_s, must=8, aim=3)]
+    return [Figure(f"cold start, {count:,} monitors, last one handed off", "s", took_s, required=8, target=3)]
 
 
 async def _round(harness: Harness, ids: list[str]) -> float:

@@ -4,13 +4,13 @@ import asyncio
 
 from bench.figures import Figure
 from bench.harness import DAY_S, Harness, memory_mb, now_ms
-from bench.metrics_client import Scraper
+from bench.metrics_client import MetricsClient
 from bench.options import Options
 from bench.queue_checks import handed_off_at_ms
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 DUE = 10_000
-"""So many are due at once, out of all of them; claimed and handed off."""
+"""The number of monitors, out of all, that are due at once, claimed and handed off."""
 _SYNCS = 3
 
 
@@ -36,11 +36,11 @@ async def _of(harness: Harness, size: int, rounds: int) -> list[Figure]:
 
 
 async def _round(harness: Harness, ids: list[str]) -> tuple[float, float, float]:
-    """µs a monitor of hand-off and of sync, and the peak in MB. Hand-off first, while no replica leads."""
+    """Return µs per monitor of hand-off and of sync, and peak RSS in MB. Hand-off first, while no replica leads."""
     await harness.lead()
-    scraper = Scraper()
-    async with harness.replicas(1, SYNC_INTERVAL="5", **scraper.settings) as (replica,):
-        await scraper.up()
+    client = MetricsClient()
+    async with harness.replicas(1, SYNC_INTERVAL="5", **client.settings) as (replica,):
+        await client.up()
         await asyncio.sleep(1)
         due = ids[:DUE]
         await harness.schedule(dict.fromkeys(due, float(now_ms() + 500)))
@@ -49,5 +49,5 @@ async def _round(harness: Harness, ids: list[str]) -> tuple[float, float, float]
         later = [each for each in at if each > at[0]]  # the first batch only starts the clock
         hand_off_us = 1000 * (at[-1] - at[0]) / len(later) if later else 0.0
         await harness.resign()
-        sync_us = 1e6 * await scraper.sync_seconds(_SYNCS) / _SYNCS / len(ids)
+        sync_us = 1e6 * await client.sync_seconds(_SYNCS) / _SYNCS / len(ids)
         return hand_off_us, sync_us, memory_mb(replica, "VmHWM")

@@ -8,15 +8,15 @@ from bench.queue_checks import first_and_last_ms
 MONITORS = 100_000
 INTERVAL = DAY_S
 AHEAD_MS = 3000
-"""The instant lies so far ahead that the schedule is whole before it."""
+"""The instant is this far ahead, so that the schedule is complete before it."""
 
 
 async def run(harness: Harness, options: Options) -> list[Figure]:
-    """By one replica, which has been waiting."""
+    """Measure one replica, which is connected and idle before."""
     count = options.monitors or MONITORS
     ids = await harness.fill(count, interval=INTERVAL)
     took_s = [await _round(harness, ids) for _ in range(options.rounds)]
-    return [Figure(f"{count:,} due at once, last one handed off", "s", took_s, must=5, aim=2)]
+    return [Figure(f"{count:,} due at once, last one handed off", "s", took_s, required=5, target=2)]
 
 
 async def _round(harness: Harness, ids: list[str]) -> float:

@@ -15,14 +15,14 @@ WATCH_S = 20.0
 
 
 async def run(harness: Harness, options: Options) -> list[Figure]:
-    """For few and for many workers."""
+    """Measure few and many workers."""
     figures = []
     for workers in CONCURRENCIES:
         rounds = [await _round(harness, options.monitors or MONITORS, workers) for _ in range(options.rounds)]
         commands, cpu = ([each[n] for each in rounds] for n in range(2))
         figures += [
-            Figure(f"idle commands, {workers} workers", "1/s", commands, must=12, aim=5),
-            Figure(f"idle CPU, {workers} workers", "% of a core", cpu, must=1.0, aim=0.5),
+            Figure(f"idle commands, {workers} workers", "1/s", commands, required=12, target=5),
+            Figure(f"idle CPU, {workers} workers", "% of a core", cpu, required=1.0, target=0.5),
         ]
     return figures
 

@@ -5,7 +5,7 @@ import sys
 
 from bench.figures import Figure
 from bench.harness import Harness, memory_mb
-from bench.metrics_client import Scraper
+from bench.metrics_client import MetricsClient
 from bench.options import Options
 from bench.queue_checks import handed_off_at_ms
 
@@ -16,12 +16,12 @@ _PRINT_RSS = "print(next(line.split()[1] for line in open('/proc/self/status') i
 
 
 async def run(harness: Harness, options: Options) -> list[Figure]:
-    """Now, at the peak, and after the imports alone."""
+    """Measure current and peak RSS, and RSS after the imports alone."""
     count = options.monitors or MONITORS
     rounds = [await _round(harness, count) for _ in range(options.rounds)]
     now, peak = ([each[n] for each in rounds] for n in range(2))
     return [
-        Figure(f"RSS at {count:,} monitors", "MB", now, must=120, aim=80),
+        Figure(f"RSS at {count:,} monitors", "MB", now, required=120, target=80),
         Figure(f"peak RSS at {count:,} monitors", "MB", peak),
         Figure("RSS after the imports alone", "MB", [_imports_mb()]),
     ]
@@ -29,10 +29,10 @@ async def run(harness: Harness, options: Options) -> list[Figure]:
 
 async def _round(harness: Harness, count: int) -> tuple[float, float]:
     ids = await harness.fill(count)
-    scraper = Scraper()
-    async with harness.replicas(1, SYNC_INTERVAL="5", **scraper.settings) as (replica,):
+    client = MetricsClient()
+    async with harness.replicas(1, SYNC_INTERVAL="5", **client.settings) as (replica,):
         await harness.all_handed_off(count, [replica])
-        await scraper.sync_seconds(SYNCS)
+        await client.sync_seconds(SYNCS)
         await handed_off_at_ms(harness.redis, ids)
         return memory_mb(replica), memory_mb(replica, "VmHWM")
 

@@ -13,7 +13,7 @@ REPLICAS = (1, 2, 3)
 
 
 async def run(harness: Harness, options: Options) -> list[Figure]:
-    """One of the three changes at a time, the others stay as the options have them."""
+    """Vary one parameter at a time; the others have the values of the options."""
     ids = await harness.fill(options.monitors or MONITORS, interval=INTERVAL)
     figures = []
     for axis, values in (("batch", BATCHES), ("workers", WORKERS), ("replicas", REPLICAS)):

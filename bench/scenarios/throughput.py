@@ -1,7 +1,7 @@
-"""Monitors handed off per second, against Redis alone and against upstream's producer in the same round.
+"""Monitors handed off per second, relative to Redis alone and to the Go producer in the same round.
 
-All are due at one instant; real processes hand them off; the time is what lies between the first and the last task in
-the queue, by Redis TIME.
+All are due at one instant; real processes hand them off; measured from the first to the last task in the
+queue, by Redis TIME.
 """
 
 from pathlib import Path
@@ -20,14 +20,14 @@ from tests.kit.replicas import Replica, environment
 MONITORS = 100_000
 INTERVAL = DAY_S
 OF_GO = 30_000
-"""The most monitors for the Go producer, which needs a minute for all."""
+"""The most monitors for the Go producer, which needs a minute for them."""
 GO_CONCURRENCY = 10
 """Its best value: twice as fast as 128."""
 _SPENDERS = ("the producer", "Redis in scripts", "the database")
 
 
 async def run(harness: Harness, options: Options) -> list[Figure]:
-    """Three rates a round, and their ratios. Redis alone is measured before and after, since machines drift."""
+    """Measure three rates per round, and their ratios; Redis alone before and after, since machines drift."""
     count = options.monitors or MONITORS
     ids = await harness.fill(count, interval=INTERVAL)
     limits, rates, of_go = [], [], []
@@ -42,7 +42,7 @@ async def run(harness: Harness, options: Options) -> list[Figure]:
     return [
         Figure("Redis alone", "monitors/s", limits, better="higher"),
         Figure("throughput", "monitors/s", rates, better="higher", note=_note(options)),
-        Figure("share of Redis alone", "%", shares, better="higher", must=40, aim=70),
+        Figure("share of Redis alone", "%", shares, better="higher", required=40, target=70),
         _against_go(rates, of_go),
         *(
             Figure(f"spent by {spender}", "µs/monitor", [each[n] for each in spent])
@@ -58,7 +58,7 @@ async def rate(
     replicas: int,
     spent: list[tuple[float, float, float]] | None = None,
 ) -> float:
-    """Monitors a second by so many replicas of ours. What each of them cost is added to `spent`."""
+    """Return monitors per second of `replicas` replicas; append the costs per monitor to `spent`."""
     settings = {"PRODUCER_CONCURRENCY": str(options.concurrency), "CLAIM_BATCH": str(options.batch)}
     await harness.redis.flushdb()
     await harness.lead()
@@ -83,7 +83,7 @@ async def _go_rate(harness: Harness, ids: list[str], binary: Path) -> float:
 
 
 def _go_environment(harness: Harness) -> dict[str, str]:
-    """Its parts of both addresses. It glues the database's together unescaped, so the password is escaped here."""
+    """The settings of both servers. The Go producer escapes nothing in its database URL, so the password is escaped."""
     redis = harness.redis.connection_pool.connection_kwargs
     database = harness.database
     if database.dialect == "postgres" and database.password:
@@ -99,7 +99,7 @@ def _go_environment(harness: Harness) -> dict[str, str]:
 
 
 async def _rate(harness: Harness, ids: list[str], running: list[Process]) -> float:
-    """The first batch only starts the clock."""
+    """Return monitors per second, without the first batch, which only starts the measurement."""
     await harness.schedule(dict.fromkeys(ids, float(now_ms())))
     await harness.all_handed_off(len(ids), running)
     first, last, in_first = await first_and_last_ms(harness.redis, ids, INTERVAL)
@@ -109,10 +109,10 @@ async def _rate(harness: Harness, ids: list[str], running: list[Process]) -> flo
 def _against_go(rates: list[float], of_go: list[float]) -> Figure:
     name = "throughput against the Go producer"
     if not of_go:
-        return Figure(name, "x", [], better="higher", must=20, aim=35, note="needs --go-producer PATH")
+        return Figure(name, "x", [], better="higher", required=20, target=35, note="needs --go-producer PATH")
     ratios = [ours / theirs for ours, theirs in zip(rates, of_go, strict=True)]
     seen = ", ".join(f"{each:,.0f}" for each in of_go)
-    return Figure(name, "x", ratios, better="higher", must=20, aim=35, note=f"Go: {seen} monitors/s")
+    return Figure(name, "x", ratios, better="higher", required=20, target=35, note=f"Go: {seen} monitors/s")
 
 
 def _note(options: Options) -> str:

@@ -127,12 +127,12 @@ async def test_a_lost_tick_is_not_waited_for(here: Harness, monkeypatch: pytest.
         (["herd", "--quick"], None, 1),
     ],
 )
-def test_the_exit_code_reports_a_missed_must_or_a_wrong_result(
+def test_the_exit_code_reports_a_missed_requirement_or_a_wrong_result(
     arguments: list[str], measured: float | None, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def measure(*_: object) -> list[Figure]:
         assert measured is not None, "leases are left"
-        return [Figure("herd", "s", [measured], must=5)]
+        return [Figure("herd", "s", [measured], required=5)]
 
     monkeypatch.setattr(bench, "_measure", measure)
     monkeypatch.setattr(sys, "argv", ["bench", *arguments])

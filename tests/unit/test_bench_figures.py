@@ -46,14 +46,14 @@ def test_a_percentile_is_the_nearest_rank(percent: float, value: float) -> None:
 def test_the_table_shows_what_is_met_missed_and_not_measured() -> None:
     lines = table(
         [
-            figure(1.0, 3.0, 2.0, name="best", must=5, aim=2),
-            figure(4.0, name="good", must=5, aim=2),
-            figure(6.0, name="bad", must=5, aim=2),
-            figure(name="absent", must=5, note="needs a program"),
+            figure(1.0, 3.0, 2.0, name="best", required=5, target=2),
+            figure(4.0, name="good", required=5, target=2),
+            figure(6.0, name="bad", required=5, target=2),
+            figure(name="absent", required=5, note="needs a program"),
         ]
     ).splitlines()
     assert len({len(line) for line in lines}) == 1
-    said = (["1.00 · 3.00 · 2.00", "aim met"], ["must met"], ["MISSED"], ["not measured", "needs a program"])
+    said = (["1.00 · 3.00 · 2.00", "target met"], ["required met"], ["MISSED"], ["not measured", "needs a program"])
     for line, parts in zip(lines[2:], said, strict=True):
         assert all(part in line for part in parts), line
 
@@ -150,7 +150,7 @@ def test_a_wrong_result_of_a_checkout_is_reported(
 
 
 def test_a_report_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    written = report(figure(1.5, 2.5, must=5, aim=2, note="so"), figure(better="higher"))
+    written = report(figure(1.5, 2.5, required=5, target=2, note="so"), figure(better="higher"))
     written.write(tmp_path / "report.json")
     assert read(tmp_path / "report.json") == written
 
