@@ -1,4 +1,4 @@
-"""Inject faults around real replicas, one at a time, and check that no tick is lost and none is doubled.
+"""Inject faults around real replicas, one at a time, and check that no tick is lost and none is duplicated.
 
     python -m tests.chaos --minutes 30 --seed 7 [--only NAME] [--json FILE] [--keep FOLDER]
 

@@ -63,7 +63,7 @@ class Verdict:
 
     times: int = 0
     lost: int = 0
-    doubled: int = 0
+    duplicated: int = 0
     extra: int = 0
     """Ticks that ran twice without a violation: Redis lost its memory, or its clock stepped back."""
     others: int = 0
@@ -72,7 +72,7 @@ class Verdict:
 
     def count(self, kind: str) -> None:
         """One more of a kind."""
-        name = kind if kind in ("lost", "doubled", "extra") else "others"
+        name = kind if kind in ("lost", "duplicated", "extra") else "others"
         setattr(self, name, getattr(self, name) + 1)
 
 
@@ -88,9 +88,11 @@ class Result:
     def summary(self) -> str:
         """One line."""
         verdicts = self.verdicts.values()
-        lost, doubled, extra = (sum(getattr(each, name) for each in verdicts) for name in ("lost", "doubled", "extra"))
+        lost, duplicated, extra = (
+            sum(getattr(each, name) for each in verdicts) for name in ("lost", "duplicated", "extra")
+        )
         broken = f"{len(self.violations)} violations" if self.violations else "no invariant broken"
-        return f"{self.tasks:,} tasks taken, {lost} lost, {doubled} doubled, {extra} extra; {broken}"
+        return f"{self.tasks:,} tasks taken, {lost} lost, {duplicated} duplicated, {extra} extra; {broken}"
 
 
 def check(lines: Iterable[AnyLine], *, lease_ttl_s: float, sync_s: float) -> Result:

@@ -90,7 +90,7 @@ class MemoryLost(Line, frozen=True, tag="memory_lost"):
     """Redis lost its data. It holds no hand-off of this tick, so each monitor may be handed off once more."""
 
 
-Excuse = Literal["doubled_by_go", "clock_step", "next_back"]
+Excuse = Literal["duplicated_by_go", "clock_step", "next_back"]
 
 
 class Fault(Line, frozen=True, tag="fault"):

@@ -11,7 +11,7 @@ from bench.table import aligned
 from tests.chaos.checker import Result
 from tests.chaos.faults import Fault
 
-_HEAD = ("fault", "times", "lost", "doubled", "extra", "recovery, s")
+_HEAD = ("fault", "times", "lost", "duplicated", "extra", "recovery, s")
 
 
 def table(result: Result, faults: Sequence[Fault], missed: Mapping[str, str]) -> str:
@@ -23,7 +23,7 @@ def table(result: Result, faults: Sequence[Fault], missed: Mapping[str, str]) ->
             lines.append((fault.name, "0", "", "", "", f"did not happen: {missed.get(fault.name, 'no time')}"))
             continue
         recovery = "not within its time" if verdict.recovery_s is None else f"{verdict.recovery_s:.1f}"
-        counts = (verdict.times, verdict.lost, verdict.doubled, verdict.extra)
+        counts = (verdict.times, verdict.lost, verdict.duplicated, verdict.extra)
         lines.append((fault.name, *map(str, counts), recovery))
     return aligned([_HEAD, *lines])
 

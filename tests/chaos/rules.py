@@ -22,7 +22,7 @@ class Broken:
     invariant: str
     """Its number in docs/reliability.md."""
     kind: str
-    """lost, doubled, or what else; `extra` breaks nothing and is counted."""
+    """lost, duplicated, or what else; `extra` breaks nothing and is counted."""
     what: str
     monitor: str | None = None
     tick: int | None = None
@@ -61,8 +61,8 @@ class NoTickIsDoubled:
         if forgotten:
             yield Broken("I2", "extra", what, line.monitor, line.tick, forgotten[0][1])
             return
-        by_go = "go" in (first.made_by, line.made_by) and model.excuse("doubled_by_go")
-        kind = "extra" if by_go or model.excuse("clock_step") else "doubled"
+        by_go = "go" in (first.made_by, line.made_by) and model.excuse("duplicated_by_go")
+        kind = "extra" if by_go or model.excuse("clock_step") else "duplicated"
         yield Broken("I2", kind, what, line.monitor, line.tick)
 
 

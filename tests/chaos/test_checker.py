@@ -42,10 +42,10 @@ from tests.chaos.history import (
 # I2
 
 
-def test_a_tick_taken_twice_is_doubled() -> None:
+def test_a_tick_taken_twice_is_duplicated() -> None:
     result = judged(run_with(taken(103)))
-    assert broken(run_with(taken(103))) == [("I2", "doubled", FAST, tick(103))]
-    assert result.summary() == "34 tasks taken, 0 lost, 1 doubled, 0 extra; 1 violations"
+    assert broken(run_with(taken(103))) == [("I2", "duplicated", FAST, tick(103))]
+    assert result.summary() == "34 tasks taken, 0 lost, 1 duplicated, 0 extra; 1 violations"
 
 
 def test_a_violation_long_after_a_fault_is_not_attributed_to_it() -> None:
@@ -72,30 +72,30 @@ def test_redis_memory_lost_lets_each_tick_come_once_more() -> None:
     result = judged(run_with(*forgets, taken(106)))
     assert result.violations == []
     assert (result.verdicts["FLUSHALL"].extra, result.verdicts["next"].extra) == (1, 0)
-    assert broken(run_with(*forgets, taken(106), taken(108))) == [("I2", "doubled", FAST, tick(108))]
-    assert broken(run_with(*forgets, taken(113))) == [("I2", "doubled", FAST, tick(113))]
+    assert broken(run_with(*forgets, taken(106), taken(108))) == [("I2", "duplicated", FAST, tick(108))]
+    assert broken(run_with(*forgets, taken(113))) == [("I2", "duplicated", FAST, tick(113))]
 
 
 def test_a_step_of_the_clock_excuses_its_own_time_only() -> None:
     assert broken(run_with(*fault(99, 101, "clock_step"), taken(103))) == []
-    assert broken(run_with(*fault(99, 101), taken(103))) == [("I2", "doubled", FAST, tick(103))]
-    assert broken(run_with(*fault(99, 101, "clock_step"), taken(153))) == [("I2", "doubled", FAST, tick(153))]
+    assert broken(run_with(*fault(99, 101), taken(103))) == [("I2", "duplicated", FAST, tick(103))]
+    assert broken(run_with(*fault(99, 101, "clock_step"), taken(153))) == [("I2", "duplicated", FAST, tick(153))]
     assert judged(run_with(*fault(99, 101, "clock_step"), taken(103))).verdicts["storm"].extra == 1
 
 
 def test_go_is_excused_only_where_it_made_one_of_the_two() -> None:
-    side_by_side = fault(99, 120, "doubled_by_go")
+    side_by_side = fault(99, 120, "duplicated_by_go")
     assert broken(run_with(*side_by_side, taken(103, made_by="go"))) == []
-    assert broken(run_with(*side_by_side, taken(103))) == [("I2", "doubled", FAST, tick(103))]
-    assert broken(run_with(*fault(99, 120), taken(103, made_by="go"))) == [("I2", "doubled", FAST, tick(103))]
+    assert broken(run_with(*side_by_side, taken(103))) == [("I2", "duplicated", FAST, tick(103))]
+    assert broken(run_with(*fault(99, 120), taken(103, made_by="go"))) == [("I2", "duplicated", FAST, tick(103))]
 
 
 def test_a_resumed_monitor_is_due_at_once() -> None:
     paused, resumed = (Row(at=at, monitors=[FAST], interval=10, runs=at == 103) for at in (102, 103))
     assert broken(run_with(paused, resumed, taken(104))) == []
-    assert broken(run_with(paused, resumed, taken(104), taken(105))) == [("I2", "doubled", FAST, tick(105))]
+    assert broken(run_with(paused, resumed, taken(104), taken(105))) == [("I2", "duplicated", FAST, tick(105))]
     same = Row(at=103, monitors=[FAST], interval=10, runs=True)
-    assert broken(run_with(same, taken(104))) == [("I2", "doubled", FAST, tick(104))]
+    assert broken(run_with(same, taken(104))) == [("I2", "duplicated", FAST, tick(104))]
 
 
 def test_the_queue_holds_no_more_tasks_than_there_are_monitors() -> None:
@@ -266,7 +266,7 @@ def test_the_exit_code_of_the_command_reports_the_result(
     monkeypatch.setattr("sys.argv", ["checker", str(path), "--lease-ttl", "10", "--sync", "5"])
     assert checker.main() == code
     output = capsys.readouterr()
-    assert ("I2 doubled, monitor fast" in output.out) is (code == 1)
+    assert ("I2 duplicated, monitor fast" in output.out) is (code == 1)
     assert ("history.jsonl, line 1: " in output.err) is (code == 2)
 
 

@@ -18,7 +18,7 @@ SHORT_FAULTS = [fault for fault in FAULTS if fault.short]
 
 
 @pytest.mark.timeout(400)
-async def test_nothing_is_lost_and_nothing_doubled_whatever_breaks(tmp_path: Path) -> None:
+async def test_nothing_is_lost_and_nothing_duplicated_whatever_breaks(tmp_path: Path) -> None:
     need_a_binary()
     lines = tmp_path / "history.jsonl"
     with Recorder(lines) as recorder:

@@ -32,7 +32,7 @@ from tests.chaos.history import (
 def test_a_healthy_history_passes() -> None:
     result = judged(run_with())
     assert result.violations == []
-    assert result.summary() == "33 tasks taken, 0 lost, 0 doubled, 0 extra; no invariant broken"
+    assert result.summary() == "33 tasks taken, 0 lost, 0 duplicated, 0 extra; no invariant broken"
 
 
 # I1: a tick that was skipped, and a monitor that fell silent

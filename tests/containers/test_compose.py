@@ -118,7 +118,7 @@ async def test_the_leader_is_killed_and_no_tick_is_done_twice(stack: Stack) -> N
             await until(lambda: another_leads(redis, leader), "another leads", within_s=15)
             before = ticks_of_each(consumer, ids)
             await until(lambda: ticks_of_each(consumer, ids) >= before + 3, "the other hands all of them off")
-        assert consumer.doubled() == []
+        assert consumer.duplicated() == []
         assert consumer.monitors() == ids
     await asyncio.to_thread(docker, "start", killed)
     await asyncio.to_thread(wait_until_healthy, stack)

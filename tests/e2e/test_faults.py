@@ -1,4 +1,4 @@
-"""Servers and replicas that stop, freeze and die under load: nothing is lost, nothing is doubled."""
+"""Servers and replicas that stop, freeze and die under load: nothing is lost, nothing is duplicated."""
 
 import asyncio
 import json
@@ -193,7 +193,7 @@ async def test_tasks_that_are_stuck_are_repaired_and_their_monitors_run(fleet: F
     async with at_work(fleet.consumer):
         await until(lambda: fleet.consumer.monitors() == set(ids), "each monitor runs again", within_s=6)
         await fleet.goes_on()
-    assert fleet.consumer.doubled() == []
+    assert fleet.consumer.duplicated() == []
     assert await server.zcard(ARCHIVED) == 0
     fleet.terminate()
 

@@ -28,4 +28,4 @@ async def test_a_replica_whose_connections_are_closed_before_each_batch(
     fleet.terminate()
     assert len(seen) > 4, "the server closed connections meanwhile"
     assert not [line for line in replica.lines() if line["level"] in {"warning", "error"}]
-    assert not fleet.consumer.doubled()
+    assert not fleet.consumer.duplicated()

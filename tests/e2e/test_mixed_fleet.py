@@ -104,7 +104,7 @@ def verdict(record: MonitoredWrites) -> Verdict:
     return found
 
 
-def doubled_by_ours(consumer: Consumer) -> set[str]:
+def duplicated_by_ours(consumer: Consumer) -> set[str]:
     """Monitors of which two of our tasks were for one tick."""
     return {each for (each, _), makers in consumer.made_by.items() if makers.count("python") > 1}
 
@@ -131,7 +131,7 @@ async def test_a_peer_that_is_killed_with_claims_in_hand_leaves_them_to_ours(
     assert [each.terminate() for each in ours] == [0, 0]
     found = verdict(record)
     assert found.reopened == set(), "no replica was late"
-    assert fleet.consumer.doubled() == []
+    assert fleet.consumer.duplicated() == []
     assert await members(fleet.redis) == set(fleet.ids)
 
 
@@ -157,7 +157,7 @@ async def test_ours_have_lost_what_a_peer_with_a_clock_ahead_took_from_them_and_
     assert [each.terminate() for each in ours] == [0, 0]
     found = verdict(record)
     assert found.taken_away
-    assert doubled_by_ours(fleet.consumer) <= found.reopened
+    assert duplicated_by_ours(fleet.consumer) <= found.reopened
     assert await members(fleet.redis) == set(fleet.ids)
 
 
@@ -175,7 +175,7 @@ async def test_a_peer_with_a_clock_behind_harms_no_monitor_though_it_leads(
     await fleet.leads(*ours)
     await fleet.goes_on_for(2)
     assert [each.terminate() for each in ours] == [0, 0]
-    assert doubled_by_ours(fleet.consumer) <= verdict(record).reopened
+    assert duplicated_by_ours(fleet.consumer) <= verdict(record).reopened
     assert await members(fleet.redis) == set(fleet.ids)
 
 
@@ -203,5 +203,5 @@ async def test_leadership_goes_from_theirs_to_ours_and_back(fleet: MixedFleet, r
     await until(lambda: created in fleet.consumer.monitors(), "a sync of ours finds it")
     await fleet.goes_on_for(1)
     assert third.terminate() == 0
-    assert doubled_by_ours(fleet.consumer) <= verdict(record).reopened
+    assert duplicated_by_ours(fleet.consumer) <= verdict(record).reopened
     assert await members(fleet.redis) == set(fleet.ids)

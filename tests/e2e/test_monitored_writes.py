@@ -44,7 +44,7 @@ def test_one_tick_after_the_other_is_right() -> None:
 
 
 def test_a_tick_that_ours_hand_off_twice_is_found() -> None:
-    assert len(judged(claim(), hand_off(2000), hand_off(2000)).doubled) == 1
+    assert len(judged(claim(), hand_off(2000), hand_off(2000)).duplicated) == 1
 
 
 def test_a_tick_that_a_peer_made_due_again_is_its_own_fault() -> None:

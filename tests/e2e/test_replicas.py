@@ -110,7 +110,7 @@ async def test_a_rolling_restart_under_load_loses_and_doubles_nothing(fleet: Fle
             await until(lambda successor=successor: "producer.started" in successor.events())
         seen = len(consumer.ticks)
         await until(lambda: len(consumer.ticks) > seen + 2 * len(fleet.ids))
-        assert consumer.doubled() == []
+        assert consumer.duplicated() == []
     await fleet.require_whole()
     for replica in both:
         assert "Producer stopped gracefully" in [line["message"] for line in replica.lines()]

@@ -47,7 +47,7 @@ async def test_every_monitor_goes_on_after_a_failover_and_no_tick_is_handed_off_
                     await client.publish(CHANNEL_PREFIX + TYPES[0], json.dumps(event))
                     await fleet.goes_on(ticks=3)
                 assert (await client.info("server"))["tcp_port"] == new.port
-            assert fleet.consumer.doubled() == []
+            assert fleet.consumer.duplicated() == []
             fleet.terminate()
     if how == "killed":
         assert all({"dependency.failing", "dependency.recovered"} <= set(replica.events()) for replica in both)

@@ -79,7 +79,7 @@ class Consumer:
             self.payloads[task.monitor_id] = task.payload
             await self._peer.finish(task.monitor_id)
 
-    def doubled(self) -> list[tuple[str, int]]:
+    def duplicated(self) -> list[tuple[str, int]]:
         return [each for each, count in self.ticks.items() if count > 1]
 
     def monitors(self) -> set[str]:

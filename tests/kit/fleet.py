@@ -59,8 +59,8 @@ class Fleet:
         )
 
     async def require_whole(self) -> None:
-        """No tick was doubled, and the schedule holds each monitor."""
-        assert self.consumer.doubled() == []
+        """No tick was duplicated, and the schedule holds each monitor."""
+        assert self.consumer.duplicated() == []
         assert await members(self.redis) == set(self.ids)
 
     def terminate(self) -> None:

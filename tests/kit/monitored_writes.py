@@ -88,7 +88,7 @@ async def monitored_writes(host: str, port: int) -> AsyncIterator[MonitoredWrite
 class Verdict:
     """What the writes did to the schedule."""
 
-    doubled: list[str] = field(default_factory=list)
+    duplicated: list[str] = field(default_factory=list)
     """Ours handed a monitor off for a tick that ours had handed off, and no other client had made it due again."""
     moved_back: list[str] = field(default_factory=list)
     """A write of ours made a monitor due before the time that our last hand-off wrote, and no other client had."""
@@ -102,7 +102,7 @@ class Verdict:
     """By monitor: who enqueued each of its tasks, "ours" or "theirs", in order."""
 
     def require_ours_are_right(self) -> None:
-        assert (self.doubled, self.moved_back, self.removed) == ([], [], [])
+        assert (self.duplicated, self.moved_back, self.removed) == ([], [], [])
 
 
 class Judge:
@@ -164,7 +164,7 @@ class Judge:
         if not write.by:
             self._reopen(monitor_id, score)
         elif write.by == "hand_off" and score <= last:
-            self.verdict.doubled.append(f"{monitor_id}: handed off again, next due {score:.0f} after {last:.0f}")
+            self.verdict.duplicated.append(f"{monitor_id}: handed off again, next due {score:.0f} after {last:.0f}")
         elif score < last:
             self.verdict.moved_back.append(f"{monitor_id}: {write.by} made it due at {score:.0f}, before {last:.0f}")
         if write.by == "hand_off":

@@ -58,7 +58,7 @@ async def test_a_missing_task_is_wrong(here: Harness) -> None:
         await first_and_last_ms(here.redis, [*IDS, "m4"], INTERVAL)
 
 
-async def test_a_doubled_task_is_wrong(here: Harness) -> None:
+async def test_a_duplicated_task_is_wrong(here: Harness) -> None:
     await here.redis.lpush(PENDING, TASK_ID_PREFIX + "m1")
     with pytest.raises(AssertionError, match="pending twice"):
         await first_and_last_ms(here.redis, IDS, INTERVAL)

@@ -1,4 +1,4 @@
-"""Consumers that are slow, absent, or die with tasks in hand."""
+"""Consumers that are slow, absent, or die with active tasks."""
 
 import asyncio
 
@@ -40,6 +40,6 @@ _ROW = "slow or absent consumer"
 FAULTS = (
     Fault("no consumer", _ROW, absent),
     Fault("slow consumer", _ROW, slow),
-    Fault("consumer dies with tasks in hand", _ROW, dies, heals_within_s=SILENCE_S),
+    Fault("consumer dies with active tasks", _ROW, dies, heals_within_s=SILENCE_S),
     Fault("tasks archived", _ROW, fails, heals_within_s=60, short=True),
 )

@@ -1,4 +1,4 @@
-"""The database away, slow, empty, restarted; rows that hurt; and very many rows that go at once."""
+"""The database down, slow, empty, restarted; poison rows; and very many rows deleted together."""
 
 import asyncio
 import time
@@ -35,7 +35,7 @@ ENOUGH = 500
 
 
 async def away(world: World) -> None:
-    """Connections end, and no new one is taken."""
+    """Connections end, and new ones are refused."""
     for member in world.members:
         await member.database.down()
     await asyncio.sleep(world.timing.long_outage_s)
@@ -62,7 +62,7 @@ async def slow(world: World) -> None:
 
 
 async def empty(world: World) -> None:
-    """It answers without any monitor for longer than one sync, as while a backup is restored."""
+    """It returns no monitor for longer than one sync, as while a backup is restored."""
     async with world.editor.at_rest():
         execute = world.editor.database.execute
         await execute("ALTER TABLE monitors RENAME TO monitors_away")
@@ -133,12 +133,12 @@ async def deleted_in_masses(world: World) -> None:
     )
 
 
-_ROW = "database away, slow, answering empty"
+_ROW = "database down, slow, empty"
 FAULTS = (
-    Fault("database away", _ROW, away, short=True),
+    Fault("database down", _ROW, away, short=True),
     Fault("database hangs", _ROW, hung),
     Fault("every reply of the database 500 ms late", _ROW, slow),
-    Fault("database answers empty", _ROW, empty, short=True),
+    Fault("database returns nothing", _ROW, empty, short=True),
     Fault("poison monitors", "1 poison monitor in 10,000", poisoned),
     Fault("mass delete while sync runs", "100,000 deletes while sync runs", deleted_in_masses, heals_within_s=95),
 )

@@ -1,4 +1,4 @@
-"""A lost leader's key, false events, replicas with one identity or with wrong clocks, and rolling restarts."""
+"""A lost leader key, false events, replicas with one identity or with wrong clocks, and rolling restarts."""
 
 import asyncio
 import json
@@ -130,7 +130,7 @@ async def leader_frozen(world: World) -> None:
 _LEADER = "leader loses and regains its key"
 _ALIKE = "producer clock ±300 s, same hostname and PID"
 FAULTS = (
-    Fault("leader's key lost between read and write", _LEADER, key_lost_and_won_again, short=True),
+    Fault("leader key lost between read and write", _LEADER, key_lost_and_won_again, short=True),
     Fault("leader killed", _LEADER, leader_killed, short=True),
     Fault("leader frozen", _LEADER, leader_frozen),
     Fault("event storm, malformed events, foreign members", "event storm", event_storm, heals_within_s=30, short=True),

@@ -1,4 +1,4 @@
-"""A Go producer beside ours, which writes without a fence."""
+"""A Go producer next to replicas of this producer, which writes without a fence."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ AT_LEAST = 20
 
 
 async def side_by_side(world: World) -> None:
-    """It takes its share of the monitors, and goes away in the middle of its work, as one that is killed."""
+    """It claims some of the monitors, and is killed while it works."""
     async with GoBeside(world.connect, world.database, world.recorder) as go:
         await asyncio.sleep(world.timing.spell_s)
         go.still_runs()
@@ -23,10 +23,10 @@ async def side_by_side(world: World) -> None:
 
 FAULTS = (
     Fault(
-        "Go producer beside ours, then killed",
-        "Go and Python producers side by side",
+        "Go producer next to replicas, then killed",
+        "Go and Python producers at the same time",
         side_by_side,
-        excuses=("doubled_by_go", "next_back"),
+        excuses=("duplicated_by_go", "next_back"),
         short=True,
     ),
 )

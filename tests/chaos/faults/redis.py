@@ -148,6 +148,6 @@ FAULTS = (
         sentinels=True,
         sets_clocks=True,
     ),
-    Fault("Sentinel failover, asked for", _REFUSES, failed_over, heals_within_s=40, sentinels=True),
+    Fault("Sentinel failover, requested", _REFUSES, failed_over, heals_within_s=40, sentinels=True),
     Fault("Sentinel failover, master killed", _REFUSES, master_killed, heals_within_s=40, sentinels=True),
 )

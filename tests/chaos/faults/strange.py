@@ -65,7 +65,7 @@ async def foreign_entries(world: World) -> None:
 
 
 async def far_ahead(world: World) -> None:
-    """The leader's key names no replica and has no TTL, and some due times lie an hour ahead."""
+    """The leader key names no replica and has no TTL, and some due times lie an hour ahead."""
     async with world.editor.at_rest(), world.connect() as redis:
         some = world.chance.sample(sorted(world.editor.running()), 30)
         now_s, _ = await redis.time()
@@ -83,5 +83,5 @@ _ROW = "what does not belong there"
 FAULTS = (
     Fault("configs of any depth and size, refused by Redis", _ROW, refused, short=True),
     Fault("foreign entries in queue and schedule", _ROW, foreign_entries, short=True),
-    Fault("leader's key without TTL, due times an hour ahead", _ROW, far_ahead, heals_within_s=45, short=True),
+    Fault("leader key without TTL, due times an hour ahead", _ROW, far_ahead, heals_within_s=45, short=True),
 )
