@@ -354,7 +354,7 @@ async def test_a_missing_privilege_is_final(database: MongoDatabase, command: st
     assert not isinstance(error, StoreUnavailableError)
 
 
-async def test_tls_is_verified_unless_told_otherwise(database: MongoDatabase) -> None:
+async def test_tls_is_verified_unless_disabled(database: MongoDatabase) -> None:
     with self_signed() as certificate:
         async with gate(database.target.port or 0, certificate=certificate) as entrance:
             target = behind(database.target, entrance, user=None, password=None)

@@ -283,7 +283,7 @@ async def test_the_server_cancels_a_statement_at_its_limit(store: MysqlStore) ->
         assert session.held.connection is connection, "kept"
 
 
-async def test_tls_is_verified_unless_told_otherwise() -> None:
+async def test_tls_is_verified_unless_disabled() -> None:
     with self_signed() as certificate:
         files = (f"--ssl-cert={certificate}", f"--ssl-key={certificate.with_suffix('.key')}")
         with processes.running(MysqlServer, *files, "--require-secure-transport=ON") as server:

@@ -167,7 +167,7 @@ async def test_invalid_utf8_breaks_only_its_monitor(
     await postgres.execute(postgres_server, f"DROP DATABASE {target.name} WITH (FORCE)")
 
 
-async def test_tls_is_verified_unless_told_otherwise(database: SqlDatabase) -> None:
+async def test_tls_is_verified_unless_disabled(database: SqlDatabase) -> None:
     with self_signed() as certificate, pgbouncer(database.target, certificate=certificate) as server:
         for refused in (
             msgspec.structs.replace(server, tls=Tls()),
