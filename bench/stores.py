@@ -54,9 +54,9 @@ async def check(session: Session, dataset: Dataset, batch: int) -> None:
     for numbers in (first, *(_sample(dataset, batch) for _ in range(9))):
         wanted = {id_of(f"monitor {number}"): number for number in numbers}
         loaded = await session.load([*wanted, id_of("no monitor")])
-        assert loaded.checks.keys() == wanted.keys(), "not the requested monitors"
+        assert loaded.monitors.keys() == wanted.keys(), "not the requested monitors"
         assert not loaded.broken, loaded.broken
-        flaws = [flaw for id_, each in loaded.checks.items() for flaw in dataset.flaws(wanted[id_], each)]
+        flaws = [flaw for id_, each in loaded.monitors.items() for flaw in dataset.flaws(wanted[id_], each)]
         assert not flaws, flaws[:10]
         plans = await session.plans(list(wanted))
         assert {plan.id: plan.interval for plan in plans.values()} == {

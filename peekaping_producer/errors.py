@@ -75,17 +75,23 @@ class ScheduleError(ProducerError):
 
 
 class StoreError(DependencyError):
-    """The database cannot be used as it is; waiting will not help (wrong password, missing table)."""
+    """A call to the database failed."""
 
     dependency = DATABASE
+    connection_usable = False
+    """Whether the connection can be used after this error."""
 
 
 class StoreUnavailableError(StoreError, UnreachableError):
-    """The database did not answer, or the connection broke; a later attempt may succeed."""
+    """The database did not answer, failed, or the connection broke; a later attempt may succeed."""
 
 
-class RowsError(StoreError, ItemError):
-    """The database answers, but does not return the rows that were asked for."""
+class StoreRefusedError(StoreError):
+    """The database cannot be used as it is; waiting will not help (wrong password, missing table)."""
+
+
+class UnreadableMonitorError(StoreError, ItemError):
+    """The database answers, but the rows of this monitor cannot be read."""
 
 
 class BatchError(DependencyError):

@@ -58,7 +58,7 @@ class RedisTarget(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Login(msgspec.Struct, frozen=True, kw_only=True):
-    """One reading of DB_USER, DB_PASS and DB_NAME."""
+    """One interpretation of DB_USER, DB_PASS and DB_NAME."""
 
     user: str | None
     password: str | None
@@ -89,14 +89,14 @@ class DatabaseTarget(msgspec.Struct, frozen=True, kw_only=True):
     named_in: Literal["DB_NAME", "DATABASE_URL"] = "DB_NAME"
     """The setting that contains `name`, for messages about sqlite files."""
     alternates: tuple[Login, ...] = ()
-    """Other readings of user, password and name: percent-decoded, as Peekaping's Go services read DB_*.
+    """Other interpretations of user, password and name: percent-decoded, as Peekaping's Go services read DB_*.
 
     Ordered and distinct. A store tries the next one only if the server refuses the user, the password or the
     database's name, and keeps the one that works.
     """
 
     @property
-    def readings(self) -> "tuple[DatabaseTarget, ...]":
+    def candidates(self) -> "tuple[DatabaseTarget, ...]":
         """The targets to try, in order: this one, then one for each alternate. None of them has alternates."""
         first = msgspec.structs.replace(self, alternates=())
         return first, *(

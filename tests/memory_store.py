@@ -9,12 +9,12 @@ from typing import Any
 
 import msgspec
 
-from peekaping_producer.errors import StoreError, StoreUnavailableError
+from peekaping_producer.errors import StoreRefusedError, StoreUnavailableError
 from peekaping_producer.monitors.maintenance import MaintenanceWindow
 from peekaping_producer.monitors.monitor import Heartbeat, Monitor, Plan, Proxy
 from peekaping_producer.stores import Loaded, Session
-from peekaping_producer.stores.batch import MONITORS, WINDOWS
 from peekaping_producer.stores.limits import Limits
+from peekaping_producer.stores.load_reader import MONITORS, WINDOWS
 from peekaping_producer.stores.loading import Loader
 from peekaping_producer.stores.rows import Row as Columns
 from peekaping_producer.stores.rows import plan_of
@@ -82,7 +82,9 @@ class MemoryStore:
         self._read("load")
         broken, waiting = ({each: some[each] for each in ids if each in some} for some in (self.broken, self.waiting))
         loaded = await self._loader.load(self, [each for each in ids if each not in broken | waiting])
-        return Loaded(loaded.checks, loaded.broken | broken, loaded.waiting | waiting, loaded.degraded | self.degraded)
+        return Loaded(
+            loaded.monitors, loaded.broken | broken, loaded.waiting | waiting, loaded.degraded | self.degraded
+        )
 
     async def plans(self, ids: list[str]) -> dict[str, Plan]:
         self._read("plans")
@@ -104,10 +106,10 @@ class MemoryStore:
     async def close(self) -> None:
         self.is_open = False
 
-    async def fetch(self, table: str, keys: Sequence[str], most: int, within_s: float) -> list[Columns]:
-        """See Source."""
+    async def fetch(self, table: str, keys: Sequence[str], max_bytes: int, timeout_s: float) -> list[Columns]:
+        """See TableReader."""
         if table in self.gone:
-            raise StoreError(f"no such table: {table}; run `peekaping-producer migrate`")
+            raise StoreRefusedError(f"no such table: {table}; run `peekaping-producer migrate`")
         if table == WINDOWS:  # the latest changed first
             times = {key: str(row["updated_at"]) for key, row in self.others[table].items()}
             keys = sorted(sorted(times.keys() & set(keys)), key=lambda key: times[key], reverse=True)

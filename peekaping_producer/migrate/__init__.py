@@ -13,7 +13,7 @@ from typing import Protocol
 
 import msgspec
 
-from peekaping_producer.errors import StoreError
+from peekaping_producer.errors import StoreRefusedError
 from peekaping_producer.migrate.files import LEDGER, Migration, migrations
 from peekaping_producer.stores.errors import CREATE_TABLES
 from peekaping_producer.targets import DatabaseTarget
@@ -25,7 +25,7 @@ _COLLECTIONS = ("monitor", "proxies", "maintenance", "monitor_maintenance", "hea
 
 
 class Connection(Protocol):
-    """A database as a migration sees it. Every method raises StoreError or StoreUnavailableError."""
+    """A database as a migration sees it. Every method raises StoreError."""
 
     async def tables(self, names: Sequence[str]) -> set[str]:
         """Which of these tables exist."""
@@ -49,11 +49,11 @@ class Dialect(Protocol):
         """The statement that writes `name` into the ledger."""
         ...
 
-    def reading(self, target: DatabaseTarget) -> AbstractAsyncContextManager[Connection]:
+    def read_only(self, target: DatabaseTarget) -> AbstractAsyncContextManager[Connection]:
         """A connection without a lock; it creates no file."""
         ...
 
-    def exclusive(self, target: DatabaseTarget) -> AbstractAsyncContextManager[Connection]:
+    def locked(self, target: DatabaseTarget) -> AbstractAsyncContextManager[Connection]:
         """A connection that only one migration of all processes has at the same time.
 
         Where the database has transactions for it, all that it runs takes effect when the block ends without an error,
@@ -95,10 +95,10 @@ class MigrationReport(msgspec.Struct, frozen=True):
 async def inspect(target: DatabaseTarget) -> SchemaState:
     """Compare the target's ledger with the migrations of this program; write nothing.
 
-    Raises StoreUnavailableError and StoreError as MonitorStore.open() does; StoreError also where the ledger names an
-    unknown migration, where only some of the tables exist without a ledger, and where a SQLite file has no folder.
+    Raises StoreError as MonitorStore.open() does; StoreRefusedError also if the ledger names an unknown migration, if
+    only some of the tables exist without a ledger, and if the directory of a SQLite file does not exist.
     """
-    async with dialect_of(target).reading(target) as connection:
+    async with dialect_of(target).read_only(target) as connection:
         return await _schema_state(connection, target)
 
 
@@ -111,7 +111,7 @@ async def migrate(target: DatabaseTarget) -> MigrationReport:
     state = await inspect(target)
     if not state.missing:
         return MigrationReport(state)
-    async with dialect_of(target).exclusive(target) as connection:
+    async with dialect_of(target).locked(target) as connection:
         state = await _schema_state(connection, target)
         for script in scripts(target, state):
             await connection.run(script)
@@ -132,24 +132,26 @@ async def _schema_state(connection: Connection, target: DatabaseTarget) -> Schem
     if LEDGER not in found:
         if expected[0] in found:
             if target.dialect != "mongo" and (missing := set(expected) - found):
-                raise StoreError(f"{target}: {', '.join(sorted(missing))} missing: finish the API server's migrations")
+                raise StoreRefusedError(
+                    f"{target}: {', '.join(sorted(missing))} missing: finish the API server's migrations"
+                )
             return SchemaState(upstream=True)
         if found:
-            raise StoreError(
+            raise StoreRefusedError(
                 f"{target}: {', '.join(sorted(found))} already exists, but neither {expected[0]} nor {LEDGER} does: "
                 "finish the API server's migrations, or remove these tables"
             )
         return SchemaState(tuple(known))
     applied = await connection.applied()
     if newer := sorted(applied - {each.name for each in known}):
-        raise StoreError(
+        raise StoreRefusedError(
             f"{target}: {LEDGER} names {', '.join(newer)}, unknown to this version: upgrade peekaping-producer"
         )
     return SchemaState(tuple(each for each in known if each.name not in applied), has_ledger=True)
 
 
 def _file_to_make(target: DatabaseTarget) -> str | None:
-    names = [os.path.abspath(reading.name) for reading in target.readings]
+    names = [os.path.abspath(candidate.name) for candidate in target.candidates]
     return names[0] if target.dialect == "sqlite" and not any(map(os.path.exists, names)) else None
 
 

@@ -9,10 +9,10 @@ from uuid import uuid4
 
 from bson import json_util
 
-from peekaping_producer.errors import StoreError, StoreUnavailableError
+from peekaping_producer.errors import StoreError, StoreRefusedError, StoreUnavailableError
 from peekaping_producer.migrate.files import LEDGER, LOCK_TIMEOUT_S
 from peekaping_producer.stores.limits import Limits
-from peekaping_producer.stores.mongo_client import Document, MongoClient, connect
+from peekaping_producer.stores.mongo_client import Document, MongoDatabaseClient, connect
 from peekaping_producer.targets import DatabaseTarget
 
 CREATE_LEDGER = f'{{"create": "{LEDGER}"}}\n'
@@ -32,7 +32,7 @@ def record(name: str) -> str:
 class MongoConnection:
     """See Connection."""
 
-    def __init__(self, client: MongoClient, target: DatabaseTarget) -> None:
+    def __init__(self, client: MongoDatabaseClient, target: DatabaseTarget) -> None:
         self._client = client
         self._target = target
 
@@ -54,7 +54,7 @@ class MongoConnection:
         reply = await self._client.command(document)
         codes = {error.get("code") for error in reply.get("writeErrors", ())}
         if unexpected := codes - {expected}:
-            raise StoreError(f"{self._target}: the server rejected a command (error {unexpected.pop()})")
+            raise StoreRefusedError(f"{self._target}: the server rejected a command (error {unexpected.pop()})")
         return not codes
 
     async def now(self) -> datetime:
@@ -64,7 +64,7 @@ class MongoConnection:
 
 
 @asynccontextmanager
-async def reading(target: DatabaseTarget) -> AsyncIterator[MongoConnection]:
+async def read_only(target: DatabaseTarget) -> AsyncIterator[MongoConnection]:
     """A client without a lock."""
     client = await connect(target, 1, Limits())
     try:
@@ -74,12 +74,12 @@ async def reading(target: DatabaseTarget) -> AsyncIterator[MongoConnection]:
 
 
 @asynccontextmanager
-async def exclusive(
+async def locked(
     target: DatabaseTarget, *, lock_timeout_s: float = LOCK_TIMEOUT_S, lock_lease_s: float = _LOCK_LEASE_S
 ) -> AsyncIterator[MongoConnection]:
     """A client with the lock, which is one document with an owner and an end."""
     owner = uuid4().hex
-    async with reading(target) as connection:
+    async with read_only(target) as connection:
         give_up_at = time.monotonic() + lock_timeout_s
         while not await _took_lock(connection, owner, timedelta(seconds=lock_lease_s)):
             if time.monotonic() > give_up_at:

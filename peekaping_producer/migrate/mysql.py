@@ -12,7 +12,7 @@ from peekaping_producer.stores.mysql_connections import MysqlDriver, translated
 from peekaping_producer.stores.rows import Row
 from peekaping_producer.targets import DatabaseTarget
 
-__all__ = ["CREATE_LEDGER", "exclusive", "reading", "record"]
+__all__ = ["CREATE_LEDGER", "locked", "read_only", "record"]
 
 CREATE_LEDGER = """\
 CREATE TABLE IF NOT EXISTS peekaping_producer_migrations (
@@ -44,7 +44,7 @@ class _Connection(SqlConnection):
 
 
 @asynccontextmanager
-async def reading(target: DatabaseTarget, *, read_only: bool = True) -> AsyncIterator[SqlConnection]:
+async def read_only(target: DatabaseTarget, *, read_only: bool = True) -> AsyncIterator[SqlConnection]:
     """A connection without a lock."""
     connection = await MysqlDriver(target, Limits(), read_only=read_only).connect()
     try:
@@ -55,9 +55,9 @@ async def reading(target: DatabaseTarget, *, read_only: bool = True) -> AsyncIte
 
 
 @asynccontextmanager
-async def exclusive(target: DatabaseTarget, *, lock_timeout_s: float = LOCK_TIMEOUT_S) -> AsyncIterator[SqlConnection]:
+async def locked(target: DatabaseTarget, *, lock_timeout_s: float = LOCK_TIMEOUT_S) -> AsyncIterator[SqlConnection]:
     """A connection with a lock that ends with it, however it ends."""
-    async with reading(target, read_only=False) as connection:
+    async with read_only(target, read_only=False) as connection:
         [[taken]] = await connection.fetch(_TAKE_LOCK.format(lock_timeout_s))
         if taken != 1:
             raise StoreUnavailableError(f"{target}: another migration still runs after {lock_timeout_s:g} s")

@@ -10,7 +10,7 @@ from peekaping_producer.stores.postgres import PostgresDriver, translated
 from peekaping_producer.stores.rows import Row
 from peekaping_producer.targets import DatabaseTarget
 
-__all__ = ["CREATE_LEDGER", "exclusive", "reading", "record"]
+__all__ = ["CREATE_LEDGER", "locked", "read_only", "record"]
 
 CREATE_LEDGER = """\
 CREATE TABLE peekaping_producer_migrations (
@@ -37,7 +37,7 @@ class _Connection(SqlConnection):
 
 
 @asynccontextmanager
-async def reading(target: DatabaseTarget) -> AsyncIterator[SqlConnection]:
+async def read_only(target: DatabaseTarget) -> AsyncIterator[SqlConnection]:
     """A connection without a lock."""
     connection = await PostgresDriver(target, Limits(), command_timeout=LOCK_TIMEOUT_S).connect()
     try:
@@ -48,9 +48,9 @@ async def reading(target: DatabaseTarget) -> AsyncIterator[SqlConnection]:
 
 
 @asynccontextmanager
-async def exclusive(target: DatabaseTarget) -> AsyncIterator[SqlConnection]:
+async def locked(target: DatabaseTarget) -> AsyncIterator[SqlConnection]:
     """One transaction, with which the lock ends. Without a commit, closing the connection rolls it back."""
-    async with reading(target) as alone:
+    async with read_only(target) as alone:
         await alone.run("BEGIN")
         await alone.run(f"SELECT pg_advisory_xact_lock({_LOCK})")
         yield alone

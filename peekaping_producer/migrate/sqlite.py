@@ -11,7 +11,7 @@ from peekaping_producer.stores.rows import Row
 from peekaping_producer.stores.sqlite_connection import SqliteConnection
 from peekaping_producer.targets import DatabaseTarget
 
-__all__ = ["CREATE_LEDGER", "exclusive", "reading", "record"]
+__all__ = ["CREATE_LEDGER", "locked", "read_only", "record"]
 
 CREATE_LEDGER = """\
 CREATE TABLE peekaping_producer_migrations (
@@ -35,7 +35,7 @@ class _Connection(SqlConnection):
 
 
 @asynccontextmanager
-async def reading(target: DatabaseTarget) -> AsyncIterator[SqlConnection]:
+async def read_only(target: DatabaseTarget) -> AsyncIterator[SqlConnection]:
     """A connection that cannot write: one that can might move the write-ahead log into the API server's file."""
     path = file.existing_path(target)
     # A file that does not exist yet is read as an empty database.
@@ -44,7 +44,7 @@ async def reading(target: DatabaseTarget) -> AsyncIterator[SqlConnection]:
 
 
 @asynccontextmanager
-async def exclusive(target: DatabaseTarget) -> AsyncIterator[SqlConnection]:
+async def locked(target: DatabaseTarget) -> AsyncIterator[SqlConnection]:
     """One transaction, in a file that is created if it does not exist."""
     file.existing_path(target)
     async with _connected(target, str(file.path_of(target))) as connection:

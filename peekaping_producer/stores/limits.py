@@ -1,4 +1,4 @@
-"""How long a database may take, and how much is read from it at once."""
+"""Limits of the time of reads from a database, and of their size."""
 
 import msgspec
 
@@ -9,7 +9,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     acquire_s: float = 5.0
     """For a session to get its connection, and for a new connection to the server (SQLite: for a lock)."""
     command_s: float = 8.0
-    """For one statement, and for one load: less than the default lease, since a later answer is of no use."""
+    """For one statement, and for one load: less than the default lease, after which the result is useless."""
     answer_s: float = 1.0
     """For the server to report, beyond its limit, that a statement was canceled, and for the connection to be ready."""
     check_after_s: float = 5.0
@@ -23,18 +23,18 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """For `monitors` within a load: this leaves some time for the side tables."""
     side_table_s: float = 2.0
     """For a side table."""
-    part_s: float = 0.5
-    """For a part of the rows that a side table did not return within that."""
+    retry_part_s: float = 0.5
+    """For a part of the rows, after a side table exceeded that."""
     retry_after_s: float = 5.0
-    """A side table that did not answer, or a row of one, is not read again before this time."""
+    """Delay before a side table that could not be read, or a slow row of one, is read again."""
 
     batch_bytes: int = 16 * 2**20
-    """The rows of a batch share this evenly; larger rows are read one at a time."""
-    share_bytes: int = 256 * 2**10
-    """The largest share."""
-    alone_bytes: int = 64 * 2**20
-    """What one load may read one row at a time. A larger row is not read at all."""
-    known_bytes: int = 32 * 2**20
-    """What is kept of each side table, as an estimate."""
+    """For the rows of a batch, divided evenly; larger rows are read one at a time."""
+    row_bytes: int = 256 * 2**10
+    """Upper limit of a row's part of `batch_bytes`."""
+    large_rows_bytes: int = 64 * 2**20
+    """For all rows that one load reads one at a time. A larger row is never read."""
+    cache_bytes: int = 32 * 2**20
+    """For the last known rows of each side table, estimated."""
     stream_bytes: int = 64 * 2**20
-    """What one MongoDB cursor may return before the rest is left for later."""
+    """For one MongoDB cursor; the remaining documents are read later."""

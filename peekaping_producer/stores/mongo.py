@@ -1,7 +1,7 @@
 """MongoDB, with the collections and fields of the API server's Go models.
 
-A document may lack any field, which is then read as Go's zero value, as the API server reads it. Beyond a field's type,
-what Go's driver decodes is read as well: a whole number as a double, a number as a boolean, null as zero.
+A missing field is read as Go's zero value, as by the API server. Values of another type that Go's driver decodes are
+accepted: a double as an integer, a number as a boolean, null as zero.
 """
 
 import re
@@ -13,12 +13,12 @@ from typing import Any
 import msgspec
 from bson import Code, Int64, ObjectId
 
-from peekaping_producer.errors import StoreError, StoreUnavailableError
+from peekaping_producer.errors import StoreRefusedError, StoreUnavailableError
 from peekaping_producer.monitors.maintenance import MaintenanceWindow
 from peekaping_producer.monitors.monitor import Heartbeat, Monitor, Plan, Proxy
-from peekaping_producer.stores.errors import CREATE_TABLES, where
+from peekaping_producer.stores.errors import CREATE_TABLES, error_prefix
 from peekaping_producer.stores.limits import Limits
-from peekaping_producer.stores.mongo_client import Document, MongoClient, Read, connect
+from peekaping_producer.stores.mongo_client import Document, MongoDatabaseClient, ReadDocument, connect
 from peekaping_producer.stores.pool import Driver
 from peekaping_producer.stores.rows import Row, plan_of
 from peekaping_producer.stores.store import StoreSession
@@ -61,11 +61,11 @@ _LATEST_HEARTBEAT: list[Document] = [
 
 
 class Undecodable:
-    """Stands for the values of a document that the driver cannot decode."""
+    """Replaces the values of a document that the driver cannot decode."""
 
 
-class MongoSession(StoreSession[MongoClient]):
-    """A place among the sessions that may read at the same time; see Session."""
+class MongoSession(StoreSession[MongoDatabaseClient]):
+    """One of the sessions that may read at the same time; see Session."""
 
     is_id = staticmethod(_OBJECT_ID.fullmatch)
 
@@ -84,24 +84,24 @@ class MongoSession(StoreSession[MongoClient]):
             found += await self._find_plans(_BEHIND_OBJECT_IDS, limit - len(found))
         return [_plan(each) for each in found]
 
-    async def _find_plans(self, beyond: Document, limit: int) -> list[Read]:
+    async def _find_plans(self, beyond: Document, limit: int) -> list[ReadDocument]:
         return await self._find("monitor", _ACTIVE | beyond, ["active", "interval"], limit=limit)
 
     async def check_tables(self) -> None:
-        """See that the monitors are there: MongoDB makes the other collections when first written to."""
-        async with self.held.using() as client:
+        """Check that the collection of the monitors exists: MongoDB creates the others when first written to."""
+        async with self.slot.using() as client:
             if "monitor" not in await client.collections():
-                raise StoreError(f"{self._target}: there is no collection monitor; {CREATE_TABLES}")
+                raise StoreRefusedError(f"{self._target}: there is no collection monitor; {CREATE_TABLES}")
 
     async def ping(self) -> None:
-        """Read a monitor with the fields that load() reads, but for its config."""
+        """Read a monitor with the fields that load() reads, except its config."""
         await self._find("monitor", {}, [name for name in _MONITOR if name != "config"], limit=1)
 
-    async def fetch(self, table: str, keys: Sequence[str], most: int, within_s: float) -> list[Row]:
-        """See Source."""
+    async def fetch(self, table: str, keys: Sequence[str], max_bytes: int, timeout_s: float) -> list[Row]:
+        """See TableReader."""
         ids = [ObjectId(key) for key in keys if _OBJECT_ID.fullmatch(key)]
         among, by_monitor = {"_id": {"$in": ids}}, {"monitor_id": {"$in": ids}}
-        find = partial(self._find, most=most, within_s=within_s)
+        find = partial(self._find, max_bytes=max_bytes, timeout_s=timeout_s)
         match table:
             case "monitors":
                 found = await find("monitor", among, _MONITOR, expected=ids)
@@ -122,42 +122,46 @@ class MongoSession(StoreSession[MongoClient]):
                 return [_row(Proxy, each) for each in await find("proxies", among, _names(Proxy))]
             case _:
                 pipeline = [{"$match": among}, *_LATEST_HEARTBEAT]
-                async with self.held.using() as client:
-                    found = await client.aggregate("monitor", pipeline, most=most, within_s=within_s, expected=ids)
+                async with self.slot.using() as client:
+                    found = await client.aggregate(
+                        "monitor", pipeline, max_bytes=max_bytes, timeout_s=timeout_s, expected=ids
+                    )
                 return [_row(Heartbeat, each, "latest") for each in found]
 
-    async def _find(self, collection: str, wanted: Document, fields: Sequence[str], **options: Any) -> list[Read]:
-        async with self.held.using() as client:
+    async def _find(
+        self, collection: str, wanted: Document, fields: Sequence[str], **options: Any
+    ) -> list[ReadDocument]:
+        async with self.slot.using() as client:
             return await client.find(collection, wanted, fields, **options)
 
 
-class MongoDriver(Driver[MongoClient]):
+class MongoDriver(Driver[MongoDatabaseClient]):
     """All sessions share one client, which makes, checks and replaces its connections itself."""
 
     def __init__(self, target: DatabaseTarget, limits: Limits, size: int) -> None:
         super().__init__(target, limits)
         self._size = size
-        self._client: MongoClient | None = None
-        MongoClient(target, size, limits)  # raises ConfigError; it connects to nothing before its first read
+        self._client: MongoDatabaseClient | None = None
+        MongoDatabaseClient(target, size, limits)  # raises ConfigError; it connects to nothing before its first read
 
     async def prepare(self) -> None:
         """Log in."""
         self._client = await connect(self.target, self._size, self.limits)
 
-    async def connect(self) -> MongoClient:
+    async def connect(self) -> MongoDatabaseClient:
         """See Driver."""
         if self._client is None:
-            raise StoreUnavailableError(f"{where(self.target)}: the store is not open")
+            raise StoreUnavailableError(f"{error_prefix(self.target)}: the store is not open")
         return self._client
 
     async def close(self) -> None:
-        """Close the client; what still reads fails."""
+        """Close the client; reads in progress fail."""
         client, self._client = self._client, None
         if client is not None:
             await client.close()
 
 
-def _plan(read: Read) -> Plan:
+def _plan(read: ReadDocument) -> Plan:
     id_ = read.document.get("_id")
     if isinstance(id_, ObjectId):
         return plan_of(str(id_), *_schedule(read))
@@ -165,15 +169,15 @@ def _plan(read: Read) -> Plan:
     return Plan(f"?{kind}:{id_!r:.40}", 0, f"_id: expected an ObjectId, got {kind}")
 
 
-def _schedule(read: Read) -> tuple[Any, Any]:
+def _schedule(read: ReadDocument) -> tuple[Any, Any]:
     """Whether it is active, and its interval."""
     if not read.whole:
         return True, _UNDECODABLE
     return _decoded(bool, read.document.get("active")), _decoded(int, read.document.get("interval"))
 
 
-def _row(struct: type[msgspec.Struct], read: Read, inside: str = "") -> Row:
-    """A row as Source returns it, of the document or of one inside it; each value as Go's driver would decode it."""
+def _row(struct: type[msgspec.Struct], read: ReadDocument, inside: str = "") -> Row:
+    """A row of the document or of one inside it, as TableReader returns it; values are decoded as by Go's driver."""
     document, fields = read.document, _FIELDS[struct]
     if read.whole:
         source = document[inside] if inside else document

@@ -1,4 +1,4 @@
-"""MongoDB's driver, as far as this program uses it. No other module imports it.
+"""MongoDB's driver. No other module imports it.
 
 It is motor, which is deprecated: critical fixes end in May 2027. PyMongo's own asyncio client has the same methods, so
 that a move changes only the constructor, the call of aggregate() (to be awaited) and close() in this file. Motor stays
@@ -32,15 +32,15 @@ from pymongo.errors import (
     ProtocolError,
 )
 
-from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
-from peekaping_producer.stores.connector import addresses_of, log_in
+from peekaping_producer.errors import ConfigError, StoreError, StoreRefusedError, StoreUnavailableError
 from peekaping_producer.stores.errors import (
     BadRowsError,
-    CanceledError,
     LoginRefusedError,
+    StatementCanceledError,
     as_store_errors,
 )
 from peekaping_producer.stores.limits import Limits
+from peekaping_producer.stores.server_driver import addresses_of, log_in
 from peekaping_producer.stores.tls import ssl_context
 from peekaping_producer.targets import DatabaseTarget
 
@@ -73,19 +73,19 @@ _REASONS = (
     "no replica set members",
     "timed out",
 )
-_MOST_IDLE_MS = 45_000
+_MAX_IDLE_MS = 45_000
 """After which an idle connection is replaced: a firewall may drop it silently."""
-_LARGEST_DOCUMENT = 16 * 2**20
+_MAX_DOCUMENT_BYTES = 16 * 2**20
 # What Python cannot represent (far dates, invalid UTF-8) must break one value and not the document.
 _DECODING: CodecOptions[Document] = CodecOptions(
     tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO, unicode_decode_error_handler="replace"
 )
-_LARGEST_BATCH = 100_000
+_MAX_DOCUMENTS_PER_REPLY = 100_000
 """Documents in one answer: all of a load's, so that no second round trip is needed."""
 
 
-class Read(NamedTuple):
-    """One document that was read. If it is not `whole`, it is too large or cannot be decoded: it has only its ids."""
+class ReadDocument(NamedTuple):
+    """One document. If it is not `whole`, it is too large or cannot be decoded, and contains only its ids."""
 
     size: int
     """In bytes."""
@@ -93,7 +93,7 @@ class Read(NamedTuple):
     whole: bool
 
 
-class MongoClient:
+class MongoDatabaseClient:
     """One database, by at most `size` connections; the driver makes them when needed, and replaces broken ones.
 
     Every method raises StoreError or StoreUnavailableError, without the driver's text where that could quote a
@@ -108,9 +108,9 @@ class MongoClient:
         try:
             self._database = self._client.get_database(target.name)
         except InvalidName:
-            problem = f'DB_NAME: expected a name without blanks and . / \\ " $, got {target.name!r}'
+            problem = f'DB_NAME: expected a name without spaces and . / \\ " $, got {target.name!r}'
             raise ConfigError([problem]) from None
-        self._batch = _LARGEST_BATCH
+        self._batch = _MAX_DOCUMENTS_PER_REPLY
         self._raw = self._database.with_options(codec_options=DEFAULT_RAW_BSON_OPTIONS)
 
     async def aggregate(
@@ -118,13 +118,13 @@ class MongoClient:
         collection: str,
         pipeline: Sequence[Document],
         *,
-        most: int,
-        within_s: float,
+        max_bytes: int,
+        timeout_s: float,
         expected: Sequence[ObjectId] = (),
-    ) -> list["Read"]:
+    ) -> list[ReadDocument]:
         """The documents that a pipeline ends with; see find."""
-        aggregate = partial(self._raw[collection].aggregate, list(pipeline), maxTimeMS=_milliseconds(within_s))
-        return await self._read(lambda batch: aggregate(batchSize=batch), most, within_s, expected)
+        aggregate = partial(self._raw[collection].aggregate, list(pipeline), maxTimeMS=_milliseconds(timeout_s))
+        return await self._read(lambda batch: aggregate(batchSize=batch), max_bytes, timeout_s, expected)
 
     async def find(
         self,
@@ -134,40 +134,42 @@ class MongoClient:
         *,
         sort: Sequence[tuple[str, int]] = (("_id", 1),),
         limit: int = 0,
-        most: int = _LARGEST_DOCUMENT,
-        within_s: float | None = None,
+        max_bytes: int = _MAX_DOCUMENT_BYTES,
+        timeout_s: float | None = None,
         expected: Sequence[ObjectId] = (),
-    ) -> list["Read"]:
+    ) -> list[ReadDocument]:
         """These fields of the documents that match, sorted, and the first `limit` only, if any.
 
-        Each is decoded by itself, if it has at most `most` bytes; `within_s` is the server's limit too. With
+        Each is decoded by itself, if it has at most `max_bytes`; `timeout_s` is the server's limit too. With
         `expected`, reading ends after `stream_bytes`: the ids that were not met by then are returned as large ones.
         """
-        within_s = self._limits.command_s if within_s is None else within_s
-        options = {"sort": list(sort), "limit": limit, "max_time_ms": _milliseconds(within_s)}
+        timeout_s = self._limits.command_s if timeout_s is None else timeout_s
+        options = {"sort": list(sort), "limit": limit, "max_time_ms": _milliseconds(timeout_s)}
         find = partial(self._raw[collection].find, wanted, list(fields), **options)
-        return await self._read(lambda batch: find(batch_size=batch), most, within_s, expected)
+        return await self._read(lambda batch: find(batch_size=batch), max_bytes, timeout_s, expected)
 
     async def _read(
-        self, cursor_of: Callable[[int], Any], most: int, within_s: float, expected: Sequence[ObjectId]
-    ) -> list["Read"]:
+        self, cursor_of: Callable[[int], Any], max_bytes: int, timeout_s: float, expected: Sequence[ObjectId]
+    ) -> list[ReadDocument]:
         """The documents of a cursor; of a large one only its ids."""
         with translated(self._target):
-            async with asyncio.timeout(within_s + self._limits.answer_s):
+            async with asyncio.timeout(timeout_s + self._limits.answer_s):
                 try:
-                    return await self._stream(cursor_of(self._batch), most, expected)
+                    return await self._stream(cursor_of(self._batch), max_bytes, expected)
                 except ProtocolError:  # a reply is too large: MongoDB would split it, compatible servers may not
                     self._batch = 2
-                    return await self._stream(cursor_of(self._batch), most, expected)
+                    return await self._stream(cursor_of(self._batch), max_bytes, expected)
 
-    async def _stream(self, cursor: Any, most: int, expected: Sequence[ObjectId]) -> list[Read]:
+    async def _stream(self, cursor: Any, max_bytes: int, expected: Sequence[ObjectId]) -> list[ReadDocument]:
         found, left = [], self._limits.stream_bytes
         async for raw in cursor:
-            found.append(_decoded(raw, most))
+            found.append(_decoded(raw, max_bytes))
             left -= found[-1].size
             if expected and left < 0:
                 met = {each.document.get("_id") for each in found}
-                return found + [Read(most + 1, {"_id": id_}, whole=False) for id_ in expected if id_ not in met]
+                return found + [
+                    ReadDocument(max_bytes + 1, {"_id": id_}, whole=False) for id_ in expected if id_ not in met
+                ]
         return found
 
     async def collections(self) -> set[str]:
@@ -201,19 +203,19 @@ class MongoClient:
         """Other sessions use the client."""
 
     async def close(self) -> None:
-        """Close every connection; what still runs fails. Raises nothing."""
+        """Close every connection; operations in progress fail. Raises nothing."""
         # In a thread: the driver waits for a server that hangs.
         with suppress(Exception):
             async with asyncio.timeout(self._limits.close_s):
                 await asyncio.get_running_loop().run_in_executor(None, self._client.close)
 
 
-async def connect(target: DatabaseTarget, size: int, limits: Limits) -> MongoClient:
+async def connect(target: DatabaseTarget, size: int, limits: Limits) -> MongoDatabaseClient:
     """A client whose login is accepted."""
-    addresses = await _most_addresses(target, limits)
+    addresses = await _max_addresses(target, limits)
 
-    async def attempt(reading: DatabaseTarget) -> MongoClient:
-        client = MongoClient(reading, size, limits, addresses=addresses)
+    async def attempt(candidate: DatabaseTarget) -> MongoDatabaseClient:
+        client = MongoDatabaseClient(candidate, size, limits, addresses=addresses)
         try:
             await client.collections()
         except BaseException:
@@ -221,12 +223,12 @@ async def connect(target: DatabaseTarget, size: int, limits: Limits) -> MongoCli
             raise
         return client
 
-    _, client = await log_in(target.readings, attempt)
+    _, client = await log_in(target.candidates, attempt)
     return client
 
 
-async def _most_addresses(target: DatabaseTarget, limits: Limits) -> int:
-    """How many addresses a host of the target has; errors are left to the driver, which resolves names itself."""
+async def _max_addresses(target: DatabaseTarget, limits: Limits) -> int:
+    """The largest number of addresses of a host. Errors are ignored: the driver resolves names too and reports them."""
     counts = [1 if target.port else 2]
     for host in (target.host or "").split(",") if target.port else ():
         name = host if _IPV6.fullmatch(host) else _PORT.sub("", host)
@@ -235,23 +237,23 @@ async def _most_addresses(target: DatabaseTarget, limits: Limits) -> int:
     return max(counts)
 
 
-def _decoded(raw: RawBSONDocument, most: int) -> Read:
+def _decoded(raw: RawBSONDocument, max_bytes: int) -> ReadDocument:
     size = len(raw.raw)
-    if size <= most:
+    if size <= max_bytes:
         with suppress(Exception):  # the driver's own errors, and what its classes raise for values they do not expect
-            return Read(size, bson.decode(raw.raw, _DECODING), whole=True)
+            return ReadDocument(size, bson.decode(raw.raw, _DECODING), whole=True)
     ids: Document = {}
     with suppress(Exception):
         ids = {name: raw[name] for name in ("_id", "monitor_id") if name in raw}
-    return Read(size, ids, whole=False)
+    return ReadDocument(size, ids, whole=False)
 
 
 def _driver(target: DatabaseTarget, size: int, limits: Limits, addresses: int) -> Any:
     params = _checked_params(target)
     milliseconds = _milliseconds(limits.acquire_s)
     # One connection finds the server and another is used: addresses that do not answer cost their time twice.
-    most = min(milliseconds, _milliseconds(limits.command_s / 2))
-    share = milliseconds if addresses == 1 else most // addresses
+    longest = min(milliseconds, _milliseconds(limits.command_s / 2))
+    share = milliseconds if addresses == 1 else longest // addresses
     if target.port is None:
         hosts: str | list[str] = f"mongodb+srv://{quote_plus(target.host or '')}/"
     else:
@@ -266,7 +268,7 @@ def _driver(target: DatabaseTarget, size: int, limits: Limits, addresses: int) -
             minPoolSize=0,
             serverSelectionTimeoutMS=milliseconds,
             connectTimeoutMS=share,
-            maxIdleTimeMS=_MOST_IDLE_MS,
+            maxIdleTimeMS=_MAX_IDLE_MS,
             socketTimeoutMS=_milliseconds(limits.command_s + limits.answer_s),
             appname="peekaping-producer",
             **params,
@@ -329,33 +331,33 @@ def translated(target: DatabaseTarget) -> AbstractContextManager[None]:
     return as_store_errors(target, partial(_store_error, is_srv=target.port is None))
 
 
-def _store_error(error: Exception, where: str, *, is_srv: bool) -> StoreError | None:
+def _store_error(error: Exception, prefix: str, *, is_srv: bool) -> StoreError | None:
     match error:
         case OperationFailure(code=code) if code in _AUTHENTICATION_FAILED:
             return LoginRefusedError(
-                f"{where}: the server reports: authentication failed (authSource is admin unless set)"
+                f"{prefix}: the server reports: authentication failed (authSource is admin unless set)"
             )
         case OperationFailure(code=code) if code == _UNAUTHORIZED:
-            return StoreError(f"{where}: the server reports: this user may not do that")
+            return StoreRefusedError(f"{prefix}: the server reports: this user may not do that")
         case OperationFailure(code=code) if code == _MECHANISM_UNAVAILABLE:
-            return StoreError(f"{where}: the server does not offer this authMechanism for this user")
+            return StoreRefusedError(f"{prefix}: the server does not offer this authMechanism for this user")
         case ExecutionTimeout():
-            return CanceledError(f"{where}: no answer in time")
+            return StatementCanceledError(f"{prefix}: no answer in time")
         case ConnectionFailure() if "certificate verify failed" in str(error):
-            return StoreError(f"{where}: the server's certificate is not trusted")
+            return StoreRefusedError(f"{prefix}: the server's certificate is not trusted")
         case ConnectionFailure() if error.timeout:
-            return StoreUnavailableError(f"{where}: no answer in time ({_reason(error)})")
+            return StoreUnavailableError(f"{prefix}: no answer in time ({_reason(error)})")
         case ConnectionFailure():
-            return StoreUnavailableError(f"{where}: cannot connect, or the connection broke: {_reason(error)}")
+            return StoreUnavailableError(f"{prefix}: cannot connect, or the connection broke: {_reason(error)}")
         case InvalidOperation():
-            return StoreUnavailableError(f"{where}: the store is not open")
+            return StoreUnavailableError(f"{prefix}: the store is not open")
         case ConfigurationError() if is_srv:
-            return StoreUnavailableError(f"{where}: its servers cannot be found in DNS")
+            return StoreUnavailableError(f"{prefix}: its servers cannot be found in DNS")
         case ConfigurationError():
-            return StoreError(f"{where}: the driver cannot use this server, which is too old")
+            return StoreRefusedError(f"{prefix}: the driver cannot use this server, which is too old")
         case OperationFailure(code=code):
             kind = BadRowsError if code in _BAD_ROWS else StoreUnavailableError
-            return kind(f"{where}: the server failed (error {code})")
+            return kind(f"{prefix}: the server failed (error {code})")
         case _:
             return None
 

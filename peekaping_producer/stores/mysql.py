@@ -1,6 +1,6 @@
 """Reading from MySQL 8.0.13 and MariaDB 10.11 or later, by aiomysql, on the tables of `migrations/mysql`.
 
-The tests start a MariaDB; set MYSQL_URL to run them on another server. Only what both servers document is used here.
+The tests start a MariaDB; set MYSQL_URL to run them on another server. Only features of both are used.
 """
 
 import asyncio
@@ -12,8 +12,8 @@ from pymysql import err
 from pymysql.converters import escape_string
 
 from peekaping_producer.monitors.monitor import Plan
-from peekaping_producer.stores.batch import HEARTBEATS, LINKS, MONITORS, PLANS, PROXIES, WINDOWS
 from peekaping_producer.stores.errors import BadRowsError
+from peekaping_producer.stores.load_reader import HEARTBEATS, LINKS, MONITORS, PLANS, PROXIES, WINDOWS
 from peekaping_producer.stores.mysql_connections import MysqlConnection, is_about_rows, translated
 from peekaping_producer.stores.rows import Row, expanded, plan_of
 from peekaping_producer.stores.store import StoreSession
@@ -23,7 +23,8 @@ from peekaping_producer.stores.store import StoreSession
 _MONITORS = """
 SELECT m.id, BYTES(m.name) + BYTES(m.type) + BYTES(m.config), m.id, FIT(m.name), FIT(m.type), m.`interval`, m.timeout,
        m.max_retries, m.retry_interval, m.resend_interval, m.active,
-       CASE WHEN m.config IS NULL THEN '' WHEN LENGTH(m.config) <= {most} THEN CAST(m.config AS CHAR) END, m.proxy_id
+       CASE WHEN m.config IS NULL THEN '' WHEN LENGTH(m.config) <= {max_bytes} THEN CAST(m.config AS CHAR) END,
+       m.proxy_id
 FROM monitors m
 """
 _LINKS = "SELECT monitor_id, 0, maintenance_id FROM monitor_maintenances WHERE monitor_id IN ({ids})"
@@ -40,7 +41,7 @@ SELECT p.id, BYTES(p.protocol) + BYTES(p.host) + BYTES(p.username) + BYTES(p.pas
        p.id, FIT(p.protocol), FIT(p.host), p.port, p.auth, FIT(p.username), FIT(p.password)
 FROM proxies p WHERE p.id IN ({ids})
 """
-# One backward step in the index on (monitor_id, time) for each monitor, and one look at the primary key. With 1,000
+# One backward step in the index on (monitor_id, time) for each monitor, and one look-up in the primary key. With 1,000
 # monitors of 1,000 heartbeats each on MariaDB 10.11 this takes 25 ms; max(time) GROUP BY joined back 40 ms, but 950 ms
 # from the 1,000th id on, where MariaDB makes a subquery of the list and reads every entry; row_number() takes 9 s.
 # MariaDB has no LATERAL.
@@ -53,7 +54,7 @@ WHERE m.id IN ({ids})
 """
 _expanded = partial(
     expanded,
-    FIT="CASE WHEN LENGTH({0}) <= {{most}} THEN {0} END".format,
+    FIT="CASE WHEN LENGTH({0}) <= {{max_bytes}} THEN {0} END".format,
     BYTES="coalesce(LENGTH({}), 0)".format,
 )
 _STATEMENTS = {
@@ -83,21 +84,21 @@ class MysqlSession(StoreSession[MysqlConnection]):
         return [_plan(*row) for row in await self._fetch(_PAGE.format(after=start, limit=limit))]
 
     async def ping(self) -> None:
-        """Read a monitor with every column that load() reads, but for large texts."""
-        await self._fetch(_ONE_MONITOR.format(most=0))
+        """Read a monitor with every column that load() reads, except for large texts."""
+        await self._fetch(_ONE_MONITOR.format(max_bytes=0))
 
-    async def fetch(self, table: str, keys: Sequence[str], most: int, within_s: float) -> list[Row]:
-        """See Source. A collation may treat other ids as equal; these are left out."""
+    async def fetch(self, table: str, keys: Sequence[str], max_bytes: int, timeout_s: float) -> list[Row]:
+        """See TableReader. A collation may treat other ids as equal; these are left out."""
         wanted = set(keys)
-        statement = _STATEMENTS[table].format(ids=_quoted(keys), most=most)
-        return [row for row in await self._fetch(statement, within_s) if row[0] in wanted]
+        statement = _STATEMENTS[table].format(ids=_quoted(keys), max_bytes=max_bytes)
+        return [row for row in await self._fetch(statement, timeout_s) if row[0] in wanted]
 
-    async def _fetch(self, statement: str, within_s: float | None = None) -> list[Row]:
-        within_s = self._limits.command_s if within_s is None else within_s
-        limited = statement.strip().replace("SELECT", _LIMIT.format(within_s, within_s * 1000), 1)
-        async with self.held.using() as connection:
+    async def _fetch(self, statement: str, timeout_s: float | None = None) -> list[Row]:
+        timeout_s = self._limits.command_s if timeout_s is None else timeout_s
+        limited = statement.strip().replace("SELECT", _LIMIT.format(timeout_s, timeout_s * 1000), 1)
+        async with self.slot.using() as connection:
             with translated(self._target):
-                async with asyncio.timeout(within_s + self._limits.answer_s):
+                async with asyncio.timeout(timeout_s + self._limits.answer_s):
                     try:
                         return await connection.fetch(limited)
                     except err.Error as error:
@@ -111,7 +112,7 @@ def _plan(id_: object, active: object, interval: object) -> Plan:
         return plan_of(id_, active, interval)
     text = id_.decode(errors="surrogateescape") if isinstance(id_, bytes) else str(id_ or "")
     return Plan(
-        text, 0, "id: expected up to 64 printable ASCII characters, without a ? in front and a blank at the end"
+        text, 0, "id: expected up to 64 printable ASCII characters that neither start with ? nor end with a space"
     )
 
 

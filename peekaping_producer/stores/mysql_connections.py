@@ -8,18 +8,18 @@ from aiomysql import Connection
 from pymysql import err
 from pymysql.constants import CLIENT, CR, FIELD_TYPE
 
-from peekaping_producer.errors import StoreError, StoreUnavailableError
-from peekaping_producer.stores.connector import ServerDriver, check_params
+from peekaping_producer.errors import StoreError, StoreRefusedError, StoreUnavailableError
 from peekaping_producer.stores.errors import (
     CREATE_TABLES,
-    CanceledError,
     LoginRefusedError,
+    StatementCanceledError,
     as_store_errors,
     quoted,
     store_error,
 )
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.stores.rows import Row, text_or_bytes
+from peekaping_producer.stores.server_driver import ServerDriver, check_params
 from peekaping_producer.stores.tls import ssl_context
 from peekaping_producer.targets import DatabaseTarget
 
@@ -50,11 +50,11 @@ _UNKNOWN_PLUGIN = 2059
 
 
 class _RefusedServerError(Exception):
-    """A server that this program does not use; the message is the reason."""
+    """A server that must not be used; the message is the reason."""
 
 
 class MysqlConnection(Connection):  # type: ignore[misc]
-    """aiomysql's connection without what a server, or an impostor, could abuse."""
+    """aiomysql's connection without the features that a server, or an impostor, could abuse."""
 
     async def _get_server_information(self) -> None:
         """Read the server's greeting. Where it does not offer TLS, the driver would continue without."""
@@ -70,7 +70,7 @@ class MysqlConnection(Connection):  # type: ignore[misc]
         return await super()._process_auth(plugin_name, auth_packet)
 
     def close(self) -> None:
-        """Close at once: to close gently would be to wait for the server, which may be what is broken."""
+        """Close without waiting for the server, which may hang."""
         if self._writer:
             self._writer.transport.abort()
         super().close()
@@ -113,14 +113,14 @@ class MysqlDriver(ServerDriver[MysqlConnection]):
         self._read_only = read_only
         self._options = connect_options(target)
 
-    async def attempt(self, reading: DatabaseTarget, address: str) -> MysqlConnection:
+    async def attempt(self, candidate: DatabaseTarget, address: str) -> MysqlConnection:
         """See ServerDriver."""
         limit = self.limits.command_s
-        with translated(reading):
+        with translated(candidate):
             # The driver sends the password's text in Latin-1; servers compare it with what was set in UTF-8.
-            password = (reading.password or "").encode().decode("latin-1")
+            password = (candidate.password or "").encode().decode("latin-1")
             connection = MysqlConnection(
-                host=address, user=reading.user, password=password, db=reading.name, **self._options
+                host=address, user=candidate.user, password=password, db=candidate.name, **self._options
             )
             try:
                 await connection._connect()
@@ -135,7 +135,7 @@ class MysqlDriver(ServerDriver[MysqlConnection]):
 
 
 def connect_options(target: DatabaseTarget) -> dict[str, Any]:
-    """The arguments of the connection that all readings of this target share. Raises ConfigError."""
+    """The arguments of the connection that all candidates of this target share. Raises ConfigError."""
     check_params(target, set(), "ssl-mode only")
     return {
         "port": target.port or 3306,
@@ -159,35 +159,35 @@ def is_about_rows(error: err.Error) -> bool:
     return bool(error.args) and error.args[0] in _BAD_ROWS
 
 
-def _store_error(error: Exception, where: str) -> StoreError | None:
+def _store_error(error: Exception, prefix: str) -> StoreError | None:
     match error:
         case _RefusedServerError():
-            return StoreError(f"{where}: {error}")
+            return StoreRefusedError(f"{prefix}: {error}")
         case err.Error(args=(CR.CR_CONN_HOST_ERROR, *_)) if isinstance(error.__cause__, OSError):
-            return store_error(error.__cause__, where)
+            return store_error(error.__cause__, prefix)
         case err.Error(args=(int(code), str(text), *_)):
-            return _server_error(code, text, where)
+            return _server_error(code, text, prefix)
         case _:
             return None
 
 
-def _server_error(code: int, text: str, where: str) -> StoreError:
-    said = quoted(text)
+def _server_error(code: int, text: str, prefix: str) -> StoreError:
+    message = quoted(text)
     if code in _LOGIN_REFUSALS:
-        return LoginRefusedError(f"{where}: the server reports: {said}")
+        return LoginRefusedError(f"{prefix}: the server reports: {message}")
     if code in _REFUSALS:
-        return StoreError(f"{where}: the server reports: {said}")
+        return StoreRefusedError(f"{prefix}: the server reports: {message}")
     if code in _UNKNOWN_OBJECTS:
-        return StoreError(f"{where}: {said}; {CREATE_TABLES}")
+        return StoreRefusedError(f"{prefix}: {message}; {CREATE_TABLES}")
     if code == _SYNTAX:
-        return StoreError(f"{where}: the server rejects a statement: use MySQL 8.0.13, MariaDB 10.11 or later")
+        return StoreRefusedError(f"{prefix}: the server rejects a statement: use MySQL 8.0.13, MariaDB 10.11 or later")
     if code == _UNKNOWN_PLUGIN:
-        return StoreError(f"{where}: the driver does not support the authentication plugin of this user")
+        return StoreRefusedError(f"{prefix}: the driver does not support the authentication plugin of this user")
     if code in _TOO_SLOW:
-        return CanceledError(f"{where}: no answer in time")
+        return StatementCanceledError(f"{prefix}: no answer in time")
     if code in _BUSY:
-        return StoreUnavailableError(f"{where}: the server reports: {said}")
-    return StoreUnavailableError(f"{where}: the connection broke, or the server failed (error {code})")
+        return StoreUnavailableError(f"{prefix}: the server reports: {message}")
+    return StoreUnavailableError(f"{prefix}: the connection broke, or the server failed (error {code})")
 
 
 def _refuse_in_clear(plugin: str) -> None:

@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager, suppress
 from typing import Generic, Protocol, TypeVar
 
 from peekaping_producer.errors import StoreError, StoreUnavailableError
-from peekaping_producer.stores.errors import AnsweredError, as_store_errors, where
+from peekaping_producer.stores.errors import as_store_errors, error_prefix
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.targets import DatabaseTarget
 
-_TURNS = 3
-"""Of the event loop, after which it has seen the end of a connection that ended before the first of them."""
+_PASSES = 3
+"""Passes of the event loop until asyncio reports a connection that the server has closed."""
 
 
 class Connection(Protocol):
@@ -29,7 +29,7 @@ class Connection(Protocol):
         ...
 
     def abort(self) -> None:
-        """End it without waiting for the server, which may be what is broken."""
+        """End it without waiting for the server, which may hang."""
         ...
 
     async def quit(self) -> None:
@@ -60,8 +60,8 @@ class Driver(ABC, Generic[C]):
         return
 
 
-class Held(Generic[C]):
-    """A place in a pool for the length of a session. Its connection is replaced if it ended while unused."""
+class Slot(Generic[C]):
+    """One of a pool's connections, for one session. A connection that ended while unused is replaced."""
 
     def __init__(self, pool: "Pool[C]") -> None:
         self._pool = pool
@@ -70,14 +70,13 @@ class Held(Generic[C]):
 
     @asynccontextmanager
     async def using(self) -> AsyncIterator[C]:
-        """The connection for one read. Any failure ends it, cancellation too: its state is unknown."""
+        """The connection for one read. An error ends it, also a cancellation, unless it is still usable."""
         connection = await self.ready()
         try:
             yield connection
-        except AnsweredError:
-            raise
-        except BaseException:
-            self.drop()
+        except BaseException as error:
+            if not (isinstance(error, StoreError) and error.connection_usable):
+                self.drop()
             raise
         self._used_at = time.monotonic()
 
@@ -85,7 +84,7 @@ class Held(Generic[C]):
         """A connection that is not known to be broken. Raises StoreErrors only."""
         pool = self._pool
         pool.require_open()
-        for _ in range(_TURNS):
+        for _ in range(_PASSES):
             await asyncio.sleep(0)
         while self.connection is None and pool.idle:
             self.connection, self._used_at = pool.idle.pop()
@@ -105,14 +104,14 @@ class Held(Generic[C]):
             with suppress(Exception):
                 connection.abort()
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Return the connection to the pool."""
         connection, self.connection = self.connection, None
         if connection is not None:
             self._pool.take_back(connection, self._used_at)
 
     async def _works(self, connection: C) -> bool:
-        """Check a connection that was unused for a while; a failure is not reported: connecting again will show it."""
+        """Check a connection that was unused for a while. Its error is not raised: connecting again raises one."""
         limits = self._pool.driver.limits
         if connection.is_dead:
             return False
@@ -138,28 +137,29 @@ class Pool(Generic[C]):
         self.idle: list[tuple[C, float]] = []
         """With the time.monotonic() of their last use."""
         self._size = size
-        self._places = asyncio.Semaphore(size)
-        self._held: set[Held[C]] = set()
+        self._free = asyncio.Semaphore(size)
+        self._slots: set[Slot[C]] = set()
+        """Those in use."""
         self._ending: set[asyncio.Task[None]] = set()
         self._is_closed = False
 
     @asynccontextmanager
-    async def hold(self) -> AsyncIterator[Held[C]]:
-        """Wait for a place, up to `acquire_s`, and then for its connection. Returning it raises nothing."""
+    async def acquire(self) -> AsyncIterator[Slot[C]]:
+        """Wait for a slot, up to `acquire_s`, and then for its connection. Releasing it raises nothing."""
         try:
             async with asyncio.timeout(self.driver.limits.acquire_s):
-                await self._places.acquire()
+                await self._free.acquire()
         except TimeoutError:
             raise self._unavailable("no answer in time: all connections are in use") from None
-        held = Held(self)
-        self._held.add(held)
+        slot = Slot(self)
+        self._slots.add(slot)
         try:
-            await held.ready()
-            yield held
+            await slot.ready()
+            yield slot
         finally:
-            self._held.discard(held)
-            held.leave()
-            self._places.release()
+            self._slots.discard(slot)
+            slot.release()
+            self._free.release()
 
     async def close(self) -> None:
         """End the idle connections, and those in use when they are returned, or after `close_s`."""
@@ -169,9 +169,9 @@ class Pool(Generic[C]):
         with suppress(TimeoutError):
             async with asyncio.timeout(self.driver.limits.close_s):
                 for _ in range(self._size):
-                    await self._places.acquire()
-        for held in self._held:
-            held.drop()
+                    await self._free.acquire()
+        for slot in self._slots:
+            slot.drop()
         if self._ending:
             await asyncio.wait(self._ending)
 
@@ -188,10 +188,10 @@ class Pool(Generic[C]):
             self.idle.append((connection, used_at))
 
     def _unavailable(self, reason: str) -> StoreUnavailableError:
-        return StoreUnavailableError(f"{where(self.driver.target)}: {reason}")
+        return StoreUnavailableError(f"{error_prefix(self.driver.target)}: {reason}")
 
     def _end(self, connection: C) -> None:
-        """End it in a task: the server's answer may take a while."""
+        """End it in a task: the server may reply late."""
         task = asyncio.create_task(self._quit(connection))
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
@@ -200,6 +200,6 @@ class Pool(Generic[C]):
         try:
             async with asyncio.timeout(self.driver.limits.close_s):
                 await connection.quit()
-        except Exception:  # it ends in any case
+        except Exception:  # it is ended below
             with suppress(Exception):
                 connection.abort()

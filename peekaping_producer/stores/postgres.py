@@ -9,29 +9,29 @@ from typing import Any
 
 import asyncpg
 
-from peekaping_producer.errors import StoreError, StoreUnavailableError
+from peekaping_producer.errors import StoreError, StoreRefusedError, StoreUnavailableError
 from peekaping_producer.monitors.monitor import Plan
-from peekaping_producer.stores.batch import HEARTBEATS, LINKS, MONITORS, PLANS, PROXIES, WINDOWS
-from peekaping_producer.stores.connector import ServerDriver, check_params
 from peekaping_producer.stores.errors import (
     CREATE_TABLES,
     BadRowsError,
-    CanceledError,
     LoginRefusedError,
+    StatementCanceledError,
     as_store_errors,
+    error_prefix,
     quoted,
-    where,
 )
 from peekaping_producer.stores.limits import Limits
+from peekaping_producer.stores.load_reader import HEARTBEATS, LINKS, MONITORS, PLANS, PROXIES, WINDOWS
 from peekaping_producer.stores.pages import page_of_plans
 from peekaping_producer.stores.rows import Row, expanded, plan_of
+from peekaping_producer.stores.server_driver import ServerDriver, check_params
 from peekaping_producer.stores.store import StoreSession
 from peekaping_producer.stores.tls import ssl_context
 from peekaping_producer.targets import DatabaseTarget
 
-# Ids are returned as text: a cast on the server is cheaper than making and printing uuid objects here. A value stored
-# in more than $2 bytes is not decompressed, which would take seconds for hundreds of megabytes. OFFSET 0 makes the
-# server compute a size once for each row. Timestamps without zone are in UTC, and may be outside the years of Python.
+# Ids are returned as text: a cast on the server is cheaper than building and printing UUID objects in Python. A value
+# stored in more than $2 bytes is not decompressed, which would take seconds for hundreds of megabytes. OFFSET 0 makes
+# Postgres compute a size once per row. Timestamps without time zone are in UTC, and may be outside Python's range.
 _MONITORS = """
 SELECT m.id::text, s.size, m.id::text, FIT(m.name), FIT(m.type), m.interval, m.timeout, m.max_retries,
        m.retry_interval, m.resend_interval, m.active, FIT(c.config), m.proxy_id::text
@@ -131,45 +131,49 @@ class PostgresSession(StoreSession[PostgresConnection]):
         return await page_of_plans(self, after, limit)
 
     async def page(self, after: str | None, limit: int) -> list[Plan]:
-        """See Pages."""
+        """See PageReader."""
         rows = await (self._read(_FIRST_PAGE, limit) if after is None else self._read(_NEXT_PAGE, limit, after))
         return [plan_of(*row) for row in rows]
 
     async def next_id(self, after: str | None) -> str | None:
-        """See Pages."""
+        """See PageReader."""
         rows = await self._read(_NEXT_ID, after)
         return rows[0][0] if rows else None
 
     async def ping(self) -> None:
-        """Read a monitor with every column that load() reads, but for large texts."""
+        """Read a monitor with every column that load() reads, except for large texts."""
         await self._read(_ONE_MONITOR, 0, 0)
 
-    async def fetch(self, table: str, keys: Sequence[str], most: int, within_s: float) -> list[Row]:
-        """See Source."""
-        arguments: tuple[Any, ...] = (most, keys)
+    async def fetch(self, table: str, keys: Sequence[str], max_bytes: int, timeout_s: float) -> list[Row]:
+        """See TableReader."""
+        arguments: tuple[Any, ...] = (max_bytes, keys)
         if table == MONITORS:
-            arguments = (most, most if most > self._limits.share_bytes else min(most, _STORED_BYTES), keys)
+            arguments = (
+                max_bytes,
+                max_bytes if max_bytes > self._limits.row_bytes else min(max_bytes, _STORED_BYTES),
+                keys,
+            )
         elif table in {PLANS, LINKS}:
             arguments = (keys,)
-        return await self._read(_STATEMENTS[table], *arguments, within_s=within_s)
+        return await self._read(_STATEMENTS[table], *arguments, timeout_s=timeout_s)
 
-    async def _read(self, statement: str, *arguments: Any, within_s: float | None = None) -> list[Row]:
-        within_s = self._limits.command_s if within_s is None else within_s
-        async with self.held.using() as connection:
+    async def _read(self, statement: str, *arguments: Any, timeout_s: float | None = None) -> list[Row]:
+        timeout_s = self._limits.command_s if timeout_s is None else timeout_s
+        async with self.slot.using() as connection:
             with translated(self._target):
-                async with asyncio.timeout(within_s + self._limits.answer_s):
-                    # A pooler in transaction mode may change the server connection whenever no transaction is open.
+                async with asyncio.timeout(timeout_s + self._limits.answer_s):
+                    # Outside a transaction, a pooler in transaction mode may change the server connection.
                     transaction = connection.transaction(readonly=True) if self._driver.pooled else None
                     if transaction:
                         await transaction.start()
                     try:
-                        rows: list[Any] = await connection.fetch(statement, *arguments, timeout=within_s)
+                        rows: list[Any] = await connection.fetch(statement, *arguments, timeout=timeout_s)
                     except Exception as error:
                         if connection.is_dead:
                             raise
                         async with asyncio.timeout(self._limits.answer_s):
                             await (transaction.rollback() if transaction else connection.check())
-                        raise _answered(error, where(self._target)) or error from None
+                        raise _recoverable_error(error, error_prefix(self._target)) or error from None
                     if transaction:
                         await transaction.commit()
                     return rows
@@ -181,11 +185,11 @@ class PostgresDriver(ServerDriver[PostgresConnection]):
     def __init__(self, target: DatabaseTarget, limits: Limits, **settings: Any) -> None:
         super().__init__(target, limits)
         self.pooled = True
-        """Whether a pooler stands between us and the server; until prepare(), as if there were one."""
+        """Whether connections go through a pooler; True until prepare() has run."""
         self._options = {"command_timeout": limits.command_s} | connect_options(target) | settings
 
     async def prepare(self) -> None:
-        """Look for a pooler: whether another server process answers than the one that the handshake named."""
+        """Detect a pooler: pg_backend_pid() differs from the pid in the connection's handshake."""
         self.pooled = True
         connection = await self.connect()
         try:
@@ -196,22 +200,22 @@ class PostgresDriver(ServerDriver[PostgresConnection]):
         finally:
             connection.abort()
 
-    async def attempt(self, reading: DatabaseTarget, address: str) -> PostgresConnection:
+    async def attempt(self, candidate: DatabaseTarget, address: str) -> PostgresConnection:
         """See ServerDriver."""
-        with translated(reading):
+        with translated(candidate):
             return await asyncpg.connect(
                 connection_class=PostgresConnection,
                 host=address,
-                user=reading.user,
-                password=reading.password or "",
-                database=reading.name,
+                user=candidate.user,
+                password=candidate.password or "",
+                database=candidate.name,
                 statement_cache_size=0 if self.pooled else 100,
                 **self._options,
             )
 
 
 def connect_options(target: DatabaseTarget) -> dict[str, Any]:
-    """The arguments of asyncpg.connect that all readings of this target share. Raises ConfigError.
+    """The arguments of asyncpg.connect that all candidates of this target share. Raises ConfigError.
 
     All are given, so that PGHOST and other variables of the environment change nothing; and PgBouncer refuses a
     connection with any other server setting than the application's name, `options` too.
@@ -230,39 +234,39 @@ def translated(target: DatabaseTarget) -> AbstractContextManager[None]:
     return as_store_errors(target, _store_error)
 
 
-def _answered(error: Exception, where: str) -> StoreError | None:
-    """What is special about an error after which the connection can be used again."""
+def _recoverable_error(error: Exception, prefix: str) -> StoreError | None:
+    """Return the StoreError for an error that leaves the connection usable; None for any other."""
     match error:
         case TimeoutError():
-            return CanceledError(f"{where}: no answer in time")
+            return StatementCanceledError(f"{prefix}: no answer in time")
         case asyncpg.PostgresError(sqlstate=str(state)) if state in _CANCELED:
-            return CanceledError(f"{where}: no answer in time ({state})")
+            return StatementCanceledError(f"{prefix}: no answer in time ({state})")
         case asyncpg.PostgresError(sqlstate=str(state)) if _BAD_ROWS.match(state):
-            return BadRowsError(f"{where}: the server cannot return a row ({state})")
+            return BadRowsError(f"{prefix}: the server cannot return a row ({state})")
         case asyncpg.PostgresError() | asyncpg.InterfaceError() | asyncpg.InternalClientError() | OSError():
             return None
         case _:
-            return BadRowsError(f"{where}: the driver cannot read a row ({type(error).__name__})")
+            return BadRowsError(f"{prefix}: the driver cannot read a row ({type(error).__name__})")
 
 
-def _store_error(error: Exception, where: str) -> StoreError | None:
+def _store_error(error: Exception, prefix: str) -> StoreError | None:
     text = quoted(str(error)) or type(error).__name__
     match error:
         case asyncpg.InvalidAuthorizationSpecificationError() | asyncpg.InvalidCatalogNameError():
-            return LoginRefusedError(f"{where}: the server reports: {text}")
+            return LoginRefusedError(f"{prefix}: the server reports: {text}")
         case (
             asyncpg.InsufficientPrivilegeError() | asyncpg.ReadOnlySQLTransactionError() | asyncpg.DuplicateTableError()
         ):
-            return StoreError(f"{where}: the server reports: {text}")
+            return StoreRefusedError(f"{prefix}: the server reports: {text}")
         case asyncpg.SyntaxOrAccessError():
-            return StoreError(f"{where}: {text}; {CREATE_TABLES}")
+            return StoreRefusedError(f"{prefix}: {text}; {CREATE_TABLES}")
         case asyncpg.ProtocolViolationError() if _POOLER_REFUSAL.search(text):
-            return LoginRefusedError(f"{where}: the pooler reports: {text}")
+            return LoginRefusedError(f"{prefix}: the pooler reports: {text}")
         case asyncpg.InterfaceError() if "authentication" in text:
-            return StoreError(f"{where}: {text}")
+            return StoreRefusedError(f"{prefix}: {text}")
         case ConnectionError() if "rejected SSL upgrade" in text:
-            return StoreError(f"{where}: TLS is required, but the server does not offer it")
+            return StoreRefusedError(f"{prefix}: TLS is required, but the server does not offer it")
         case asyncpg.PostgresError():
-            return StoreUnavailableError(f"{where}: the server reports: {text}")
+            return StoreUnavailableError(f"{prefix}: the server reports: {text}")
         case _:
             return None

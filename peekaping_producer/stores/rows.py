@@ -17,11 +17,11 @@ from peekaping_producer.monitors.monitor import Heartbeat, Monitor, Plan, Proxy
 Row = Sequence[Any]
 S = TypeVar("S", bound=msgspec.Struct)
 
-LARGEST_INTERVAL = (2**53 - 1) // 1000
+MAX_INTERVAL_S = (2**53 - 1) // 1000
 """Seconds. Redis keeps due times as doubles, and Lua calculates with them: exact up to 2**53 ms."""
-LONGEST_ID = 64
+MAX_ID_LENGTH = 64
 """Characters. No database makes longer ids itself, and the schedule accepts none."""
-_LARGEST_INTEGER = 2**63 - 1
+_MAX_INTEGER = 2**63 - 1
 """Of Go, in which the workers are written that read the payload."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -31,7 +31,7 @@ def is_text_id(text: str) -> bool:
 
     A question mark begins the name of an invalid id, see Session.page_of_plans.
     """
-    return 0 < len(text) <= LONGEST_ID and "\0" not in text and text[0] != "?" and not _SURROGATE.search(text)
+    return 0 < len(text) <= MAX_ID_LENGTH and "\0" not in text and text[0] != "?" and not _SURROGATE.search(text)
 
 
 def text_or_bytes(value: bytes) -> str | bytes:
@@ -46,7 +46,7 @@ class UnreadableError(ValueError):
     """A column's value cannot be used in a task. The message names the column and contains no text of the row."""
 
 
-class Readers(NamedTuple):
+class RowReaders(NamedTuple):
     """Functions that make a struct of a row's columns, given one by one; each may raise UnreadableError."""
 
     monitor: Callable[..., Monitor]
@@ -57,7 +57,7 @@ class Readers(NamedTuple):
 
 def plan_of(id_: str, active: Any, interval: Any) -> Plan:
     """The plan of a row with these values in its columns, whatever they are."""
-    if type(interval) is int and 0 < interval <= LARGEST_INTERVAL:
+    if type(interval) is int and 0 < interval <= MAX_INTERVAL_S:
         if active is True or active == 1:
             return Plan(id_, interval)
         if active is False or active == 0:
@@ -68,10 +68,10 @@ def plan_of(id_: str, active: Any, interval: Any) -> Plan:
     except UnreadableError as error:
         return Plan(id_, 0, f"active: {error}")
     got = interval if type(interval) is int else _kind(interval)
-    return Plan(id_, 0, f"interval: expected 1 to {LARGEST_INTERVAL} whole seconds, got {got}")
+    return Plan(id_, 0, f"interval: expected 1 to {MAX_INTERVAL_S} whole seconds, got {got}")
 
 
-def checked(what: str, struct: type[S], **special: Callable[[Any], Any]) -> Callable[..., S]:
+def row_reader(what: str, struct: type[S], **special: Callable[[Any], Any]) -> Callable[..., S]:
     """A reader that rejects values that do not fit the struct's fields; `special` has converters of single columns."""
     fields = msgspec.structs.fields(struct)
     types = tuple(field.type for field in fields)
@@ -79,7 +79,7 @@ def checked(what: str, struct: type[S], **special: Callable[[Any], Any]) -> Call
     interval = next((at for at, field in enumerate(fields) if field.name == "interval"), None)
 
     def read(*values: Any) -> S:
-        if tuple(map(type, values)) == types and (interval is None or values[interval] <= LARGEST_INTERVAL):
+        if tuple(map(type, values)) == types and (interval is None or values[interval] <= MAX_INTERVAL_S):
             return struct(*values)
         converted = []
         for (column, convert), value in zip(columns, values, strict=True):
@@ -106,16 +106,16 @@ def _text(value: Any) -> str:
 
 def _integer(value: Any) -> int:
     if type(value) is int:
-        if -_LARGEST_INTEGER <= value <= _LARGEST_INTEGER:
+        if -_MAX_INTEGER <= value <= _MAX_INTEGER:
             return value
-        raise UnreadableError(f"expected at most {_LARGEST_INTEGER}, got a larger integer")
+        raise UnreadableError(f"expected at most {_MAX_INTEGER}, got a larger integer")
     raise UnreadableError(f"expected an integer, got {_kind(value)}")
 
 
 def _interval(value: Any) -> int:
-    if _integer(value) <= LARGEST_INTERVAL:
+    if _integer(value) <= MAX_INTERVAL_S:
         return int(value)
-    raise UnreadableError(f"expected at most {LARGEST_INTERVAL}, got {value}")
+    raise UnreadableError(f"expected at most {MAX_INTERVAL_S}, got {value}")
 
 
 def _boolean(value: Any) -> bool:
@@ -144,9 +144,9 @@ def _kind(value: Any) -> str:
     return "NULL" if value is None else kinds.get(type(value), type(value).__name__)
 
 
-def _or(zero: Any, convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """What Go reads for NULL."""
-    return lambda value: zero if value is None else convert(value)
+def _with_default(default: Any, convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Convert; NULL becomes `default`, as in Go."""
+    return lambda value: default if value is None else convert(value)
 
 
 def _or_none(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -168,16 +168,16 @@ _CONVERTERS: dict[Any, Callable[[Any], Any]] = {
 }
 _CREDENTIAL = _or_none(lambda value: _text(value) or None)
 _ZERO_TIME = datetime(1, 1, 1, tzinfo=UTC)
-CHECKED = Readers(
-    checked("monitor", Monitor, interval=_interval),
-    checked("proxy", Proxy, username=_CREDENTIAL, password=_CREDENTIAL),
-    checked("maintenance", MaintenanceWindow),
-    checked(
+ROW_READERS = RowReaders(
+    row_reader("monitor", Monitor, interval=_interval),
+    row_reader("proxy", Proxy, username=_CREDENTIAL, password=_CREDENTIAL),
+    row_reader("maintenance", MaintenanceWindow),
+    row_reader(
         "heartbeat",
         Heartbeat,
-        msg=_or("", _text),
-        end_time=_or(_ZERO_TIME, _timestamp),
-        **dict.fromkeys(("ping", "duration", "down_count", "retries"), _or(0, _integer)),
+        msg=_with_default("", _text),
+        end_time=_with_default(_ZERO_TIME, _timestamp),
+        **dict.fromkeys(("ping", "duration", "down_count", "retries"), _with_default(0, _integer)),
     ),
 )
-"""The readers for every database: also where columns have types, which may have been altered."""
+"""Used for every database: the types of columns may have been altered."""

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 
 from peekaping_producer.monitors.monitor import Plan
-from peekaping_producer.stores.batch import HEARTBEATS, LINKS, MONITORS, PLANS, PROXIES, WINDOWS
 from peekaping_producer.stores.errors import BadRowsError
+from peekaping_producer.stores.load_reader import HEARTBEATS, LINKS, MONITORS, PLANS, PROXIES, WINDOWS
 from peekaping_producer.stores.pages import page_of_plans
-from peekaping_producer.stores.rows import LONGEST_ID, Row, expanded, is_text_id, plan_of
+from peekaping_producer.stores.rows import MAX_ID_LENGTH, Row, expanded, is_text_id, plan_of
 from peekaping_producer.stores.sqlite_connection import SqliteConnection
 from peekaping_producer.stores.sqlite_file import translated
 from peekaping_producer.stores.store import StoreSession
@@ -89,28 +89,28 @@ class SqliteSession(StoreSession[SqliteConnection]):
         return await page_of_plans(self, after, limit)
 
     async def page(self, after: str | None, limit: int) -> list[Plan]:
-        """See Pages."""
+        """See PageReader."""
         condition, bound = _beyond(after)
         return [_plan(*row) for row in await self._read(_expanded(_PAGE.format(condition)), limit, *bound)]
 
     async def next_id(self, after: str | None) -> str | None:
-        """See Pages."""
+        """See PageReader."""
         condition, bound = _beyond(after)
         rows = await self._read(_NEXT_ID.format(condition), 1, *bound)
         return _plan(rows[0][0], rows[0][1], 1, 1).id if rows else None
 
     async def ping(self) -> None:
-        """Read a monitor with every column that load() reads, but for texts."""
+        """Read a monitor with every column that load() reads, except texts."""
         await self._read(_ONE_MONITOR, 0)
 
-    async def fetch(self, table: str, keys: Sequence[str], most: int, within_s: float) -> list[Row]:
-        """See Source."""
-        return await self._read(_STATEMENTS[table], most, _json(keys), within_s=within_s)
+    async def fetch(self, table: str, keys: Sequence[str], max_bytes: int, timeout_s: float) -> list[Row]:
+        """See TableReader."""
+        return await self._read(_STATEMENTS[table], max_bytes, _json(keys), timeout_s=timeout_s)
 
-    async def _read(self, statement: str, *values: Any, within_s: float | None = None) -> list[Row]:
-        async with self.held.using() as connection:
+    async def _read(self, statement: str, *values: Any, timeout_s: float | None = None) -> list[Row]:
+        async with self.slot.using() as connection:
             with translated(self._target):
-                async with asyncio.timeout(self._limits.command_s if within_s is None else within_s):
+                async with asyncio.timeout(self._limits.command_s if timeout_s is None else timeout_s):
                     try:
                         return await connection.fetch(statement, *values)
                     except (sqlite3.Error, MemoryError, ValueError, OverflowError) as error:
@@ -129,7 +129,7 @@ def _plan(id_: Any, kind: str, active: Any, interval: Any) -> Plan:
     match kind:
         case "text":
             text = id_.encode() if isinstance(id_, str) else id_
-            if len(id_) > LONGEST_ID:
+            if len(id_) > MAX_ID_LENGTH:
                 text += "\U0010ffff".encode()  # behind all that begin like this
             return Plan(f"?text:{text.hex()}", 0, f"{wanted}, got another text")
         case "blob":
@@ -149,7 +149,7 @@ def _beyond(after: str | None) -> tuple[str, tuple[Any, ...]]:
         case "text":
             return "m.id > CAST(?2 AS TEXT) AND", (bytes.fromhex(value),)
         case "blob":  # only the beginning of a long one is known: others that begin alike are skipped
-            return f"m.id > ?2 AND substr(m.id, 1, {LONGEST_ID}) > ?2 AND", (bytes.fromhex(value)[:LONGEST_ID],)
+            return f"m.id > ?2 AND substr(m.id, 1, {MAX_ID_LENGTH}) > ?2 AND", (bytes.fromhex(value)[:MAX_ID_LENGTH],)
         case "real":
             return "m.id > ?2 AND", (float(value),)
         case _:

@@ -8,7 +8,7 @@ from typing import Self
 
 import aiosqlite
 
-from peekaping_producer.errors import StoreError
+from peekaping_producer.errors import StoreRefusedError
 from peekaping_producer.stores.errors import CREATE_TABLES
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.stores.pool import Driver
@@ -97,7 +97,7 @@ class SqliteDriver(Driver[SqliteConnection]):
         """A connection that cannot write."""
         path = existing_path(self.target)
         if path is None:
-            raise StoreError(f"{self.target}: there is no such file; {CREATE_TABLES}")
+            raise StoreRefusedError(f"{self.target}: there is no such file; {CREATE_TABLES}")
         with translated(self.target):
             async with asyncio.timeout(self.limits.acquire_s):
                 return await SqliteConnection.open(read_only_uri(path), lock_timeout=self.limits.acquire_s)

@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
-from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
-from peekaping_producer.stores.connector import check_params
+from peekaping_producer.errors import ConfigError, StoreError, StoreRefusedError, StoreUnavailableError
 from peekaping_producer.stores.errors import CREATE_TABLES, as_store_errors, quoted
+from peekaping_producer.stores.server_driver import check_params
 from peekaping_producer.targets import DatabaseTarget
 
 
-class SqliteFileError(StoreError, ConfigError):
+class SqliteFileError(StoreRefusedError, ConfigError):
     """DB_NAME is not the path of a usable database file: a bad setting at start, a StoreError later."""
 
 
@@ -23,8 +23,8 @@ def read_only_uri(path: Path) -> str:
 
 
 def path_of(target: DatabaseTarget) -> Path:
-    """Where the file is, or would be created: the first reading of DB_NAME that names a file, else the first."""
-    paths = [Path(reading.name).absolute() for reading in target.readings]
+    """Where the file is, or would be created: the first candidate of DB_NAME that names a file, else the first."""
+    paths = [Path(candidate.name).absolute() for candidate in target.candidates]
     return next(filter(os.path.isfile, paths), paths[0])
 
 
@@ -77,27 +77,27 @@ def translated(target: DatabaseTarget) -> AbstractContextManager[None]:
     return as_store_errors(target, partial(_store_error, target))
 
 
-def _store_error(target: DatabaseTarget, error: Exception, where: str) -> StoreError | None:
+def _store_error(target: DatabaseTarget, error: Exception, prefix: str) -> StoreError | None:
     if not isinstance(error, sqlite3.Error):
         return None
     code, text = getattr(error, "sqlite_errorname", type(error).__name__), quoted(str(error))
     match code:
         case _ if text.startswith(("no such table", "no such column")):
-            return StoreError(f"{where}: {text}; {CREATE_TABLES}")
+            return StoreRefusedError(f"{prefix}: {text}; {CREATE_TABLES}")
         case "SQLITE_ERROR":  # about a statement; it names tables and columns only
-            return StoreError(f"{where}: {text}")
+            return StoreRefusedError(f"{prefix}: {text}")
         case "SQLITE_NOTADB":
             return _unusable(target, "it is not a SQLite database")
         case "SQLITE_CORRUPT":
-            return StoreError(f"{where}: the database is damaged ({code}): restore it from a backup")
+            return StoreRefusedError(f"{prefix}: the database is damaged ({code}): restore it from a backup")
         case _ if code.startswith(("SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
             return _unusable(target, f"it cannot be opened ({code}); check the rights on the file and its folder")
         case "SQLITE_READONLY" | "SQLITE_READONLY_DIRECTORY":
             return _unusable(target, f"this user may not write the file or in its folder ({code})")
         case _ if code.startswith("SQLITE_READONLY"):
             return StoreUnavailableError(
-                f"{where}: its -wal and -shm files are missing and may not be created ({code}): "
+                f"{prefix}: its -wal and -shm files are missing and may not be created ({code}): "
                 "let this user write in the folder, or start the API server"
             )
         case _:
-            return StoreUnavailableError(f"{where}: SQLite failed ({code})")
+            return StoreUnavailableError(f"{prefix}: SQLite failed ({code})")

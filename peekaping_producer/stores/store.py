@@ -8,18 +8,18 @@ from typing import Any, Generic, TypeVar
 from peekaping_producer.errors import StoreUnavailableError
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.stores import Loaded
-from peekaping_producer.stores.batch import TABLES
-from peekaping_producer.stores.errors import where
+from peekaping_producer.stores.errors import error_prefix
+from peekaping_producer.stores.load_reader import TABLES
 from peekaping_producer.stores.loading import Loader
-from peekaping_producer.stores.pool import C, Driver, Held, Pool
+from peekaping_producer.stores.pool import C, Driver, Pool, Slot
 from peekaping_producer.stores.rows import Row
 
 
 class StoreSession(ABC, Generic[C]):
-    """A Session and a Source: each database adds its statements."""
+    """A Session and a TableReader: each database adds its statements."""
 
-    def __init__(self, held: Held[C], driver: Any, loader: Loader) -> None:
-        self.held = held
+    def __init__(self, slot: Slot[C], driver: Any, loader: Loader) -> None:
+        self.slot = slot
         self._driver = driver
         self._target = driver.target
         self._limits = driver.limits
@@ -43,17 +43,17 @@ class StoreSession(ABC, Generic[C]):
         """See Session."""
 
     async def check_tables(self) -> None:
-        """Read nothing from every table and column that the other methods read."""
+        """Read no rows from every table and column that the other methods read."""
         for table in TABLES:
             await self.fetch(table, [], 0, self._limits.command_s)
 
     @abstractmethod
     async def ping(self) -> None:
-        """Read a monitor with every column that load() reads, but for large texts."""
+        """Read a monitor with every column that load() reads, except for large texts."""
 
     @abstractmethod
-    async def fetch(self, table: str, keys: Sequence[str], most: int, within_s: float) -> list[Row]:
-        """See Source."""
+    async def fetch(self, table: str, keys: Sequence[str], max_bytes: int, timeout_s: float) -> list[Row]:
+        """See TableReader."""
 
 
 S = TypeVar("S", bound=StoreSession[Any])
@@ -70,7 +70,7 @@ class Store(Generic[S]):
         self._pool: Pool[Any] | None = None
 
     async def open(self) -> None:
-        """See that the server answers and the tables are there."""
+        """Check that the server answers and the tables exist."""
         await self.close()
         try:
             await self.driver.prepare()
@@ -85,9 +85,9 @@ class Store(Generic[S]):
     async def session(self) -> AsyncIterator[S]:
         """Wait up to `acquire_s` for a connection; one that broke is replaced."""
         if self._pool is None:
-            raise StoreUnavailableError(f"{where(self.driver.target)}: the store is not open")
-        async with self._pool.hold() as held:
-            yield self._session(held, self.driver, self._loader)
+            raise StoreUnavailableError(f"{error_prefix(self.driver.target)}: the store is not open")
+        async with self._pool.acquire() as slot:
+            yield self._session(slot, self.driver, self._loader)
 
     def is_id(self, text: str) -> bool:
         """See MonitorStore."""

@@ -69,10 +69,10 @@ async def built(database: Database, lines: list[Line]) -> dict[str, HealthCheckT
         loaded = await session.load([line["rows"]["monitor"]["id"] for line in lines])
     tasks = {}
     for line in lines:
-        check = loaded.checks[line["rows"]["monitor"]["id"]]
-        assert check.monitor.runs is (line["task"] is not None), line["case"]
+        details = loaded.monitors[line["rows"]["monitor"]["id"]]
+        assert details.monitor.runs is (line["task"] is not None), line["case"]
         if line["task"]:
-            (tasks[check.monitor.id],) = builder.build([check], instant_ms(line["task"]["payload"]["scheduled_at"]))
+            (tasks[details.monitor.id],) = builder.build([details], instant_ms(line["task"]["payload"]["scheduled_at"]))
     assert anomalies == []
     return tasks
 

@@ -44,7 +44,7 @@ async def test_several_at_once_apply_each_migration_once(empty_database: Databas
     reports = await asyncio.gather(*(migrate(empty_database) for _ in range(6)))
     applied = [tuple(each.name for each in report.before.missing) for report in reports]
     assert sorted(applied) == [()] * 5 + [("0001_tables_read",)]
-    async with dialect_of(empty_database).reading(empty_database) as connection:
+    async with dialect_of(empty_database).read_only(empty_database) as connection:
         assert await connection.applied() == {"0001_tables_read"}
 
 
@@ -59,14 +59,14 @@ async def test_nothing_is_written_to_the_api_servers_database(empty_database: Da
         pass
 
 
-async def test_look_writes_nothing_and_returns_what_migrate_would_run(empty_database: DatabaseTarget) -> None:
+async def test_inspect_writes_nothing_and_returns_what_migrate_would_run(empty_database: DatabaseTarget) -> None:
     before = await snapshot(empty_database)
-    standing = await inspect(empty_database)
-    assert str(standing) == NO_TABLES
-    assert str(SchemaState(standing.missing, has_ledger=True)) == "behind: 0001_tables_read to be applied"
+    state = await inspect(empty_database)
+    assert str(state) == NO_TABLES
+    assert str(SchemaState(state.missing, has_ledger=True)) == "behind: 0001_tables_read to be applied"
     assert await snapshot(empty_database) == before
-    async with dialect_of(empty_database).exclusive(empty_database) as connection:
-        for script in scripts(empty_database, standing):
+    async with dialect_of(empty_database).locked(empty_database) as connection:
+        for script in scripts(empty_database, state):
             await connection.run(script)
     assert await inspect(empty_database) == SchemaState(has_ledger=True)
     assert scripts(empty_database, await inspect(empty_database)) == []
@@ -75,10 +75,10 @@ async def test_look_writes_nothing_and_returns_what_migrate_would_run(empty_data
 
 
 async def test_a_migration_waits_for_another_and_then_has_nothing_to_do(empty_database: DatabaseTarget) -> None:
-    standing = await inspect(empty_database)
-    async with dialect_of(empty_database).exclusive(empty_database) as connection:
+    state = await inspect(empty_database)
+    async with dialect_of(empty_database).locked(empty_database) as connection:
         second = asyncio.create_task(migrate(empty_database))
-        for script in scripts(empty_database, standing):
+        for script in scripts(empty_database, state):
             await connection.run(script)
             assert not second.done()
     assert (await second).before == SchemaState(has_ledger=True)
@@ -87,7 +87,7 @@ async def test_a_migration_waits_for_another_and_then_has_nothing_to_do(empty_da
 async def test_a_database_of_a_newer_version_is_refused(empty_database: DatabaseTarget) -> None:
     await migrate(empty_database)
     dialect = dialect_of(empty_database)
-    async with dialect.exclusive(empty_database) as connection:
+    async with dialect.locked(empty_database) as connection:
         await connection.run(dialect.record("9999_from_the_future"))
     for call in (migrate, inspect):
         with pytest.raises(StoreError, match="9999_from_the_future, unknown to this version"):
@@ -121,12 +121,12 @@ async def test_an_incomplete_schema_of_the_api_server_is_refused(
 
 async def test_an_interrupted_migration_is_finished_by_the_next(empty_database: DatabaseTarget) -> None:
     """Where the database has transactions for it, it rolled back; elsewhere each statement can be repeated."""
-    standing = await inspect(empty_database)
+    state = await inspect(empty_database)
     dialect = dialect_of(empty_database)
 
     async def break_off() -> None:
-        async with dialect.exclusive(empty_database) as connection:
-            for script in scripts(empty_database, standing)[:-1]:
+        async with dialect.locked(empty_database) as connection:
+            for script in scripts(empty_database, state)[:-1]:
                 await connection.run(script)
             raise RuntimeError("power cut")
 

@@ -158,12 +158,12 @@ async def test_a_connection_whose_thread_died_is_replaced(tmp_path: Path) -> Non
     target = databases.sqlite_target(tmp_path)
     await migrate(target)
     async with opened(target) as store, store.session() as session:
-        dead = session.held.connection
+        dead = session.slot.connection
         assert dead is not None
         dead._tx.put_nowait((None, lambda: core._STOP_RUNNING_SENTINEL))
         await until(lambda: not dead._thread.is_alive())
         assert await session.page_of_plans(None, 1) == []
-        assert session.held.connection is not dead
+        assert session.slot.connection is not dead
 
 
 def _are_closed(connections: list[sqlite3.Connection]) -> bool:

@@ -78,10 +78,10 @@ async def test_a_connection_that_a_nat_dropped_fails_no_read(
 @limited(check_after_s=0.0)
 async def test_an_idle_connection_that_works_is_kept(store: Store[Any]) -> None:
     async with store.session() as session:
-        before = session.held.connection
+        before = session.slot.connection
         await session.page_of_plans(None, 1)
     async with store.session() as session:
-        assert session.held.connection is before
+        assert session.slot.connection is before
 
 
 @SERVERS
@@ -109,7 +109,7 @@ async def test_a_connection_that_ends_at_any_moment_raises_only_store_errors(
         for error in await asyncio.gather(*reading, return_exceptions=True):
             assert isinstance(error, asyncio.CancelledError | StoreUnavailableError), repr(error)
     async with remote.session() as session, remote.session():
-        assert set((await session.load([row["id"]])).checks) == {row["id"]}
+        assert set((await session.load([row["id"]])).monitors) == {row["id"]}
 
 
 @SERVERS
@@ -149,12 +149,12 @@ async def test_an_error_while_closing_a_connection_replaces_no_other(
 
     async with store.session() as session:
         for name in ("abort", "quit"):
-            monkeypatch.setattr(type(session.held.connection), name, fail)
+            monkeypatch.setattr(type(session.slot.connection), name, fail)
     with pytest.raises(ConnectionResetError):
         async with store.session():
             raise ConnectionResetError("Redis went")
     with pytest.raises(ZeroDivisionError):
-        async with store.session() as session, session.held.using():
+        async with store.session() as session, session.slot.using():
             raise ZeroDivisionError
     async with store.session() as session:
         await session.ping()

@@ -36,7 +36,7 @@ class Rows:
         return [self.plain, self.windowed, self.proxied, self.push]
 
 
-SHORT = Limits(monitors_s=1.0, side_table_s=0.3, part_s=0.1, retry_after_s=3600.0)
+SHORT = Limits(monitors_s=1.0, side_table_s=0.3, retry_part_s=0.1, retry_after_s=3600.0)
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ async def test_a_locked_side_table_costs_its_limit_once_and_its_last_known_rows_
     database: SqlDatabase, store: MonitorStore, rows: Rows, table: str
 ) -> None:
     before = await load(store, rows.all)
-    assert before.checks.keys() == set(rows.all)
+    assert before.monitors.keys() == set(rows.all)
     async with locked(database, table):
         first = await load(store, rows.all)
         started_at = time.monotonic()
@@ -95,7 +95,7 @@ async def test_a_locked_side_table_costs_its_limit_once_and_its_last_known_rows_
             assert await load(store, rows.all) == first
         assert time.monotonic() - started_at < 3.0, "the limit is not paid again"
     needs_it_fresh = {rows.push} if table == "heartbeats" else set()
-    assert first.checks == {id_: before.checks[id_] for id_ in set(rows.all) - needs_it_fresh}
+    assert first.monitors == {id_: before.monitors[id_] for id_ in set(rows.all) - needs_it_fresh}
     assert first.waiting.keys() == needs_it_fresh
     assert first.degraded.keys() == ({table} if not needs_it_fresh else set())
     assert all(table in reason for reason in [*first.waiting.values(), *first.degraded.values()])
@@ -109,9 +109,9 @@ async def test_without_last_known_rows_windows_are_left_out_and_other_monitors_w
         loaded = await load(store, rows.all)
     waiting = {"heartbeats": {rows.push}, "proxies": {rows.proxied}}.get(table, set())
     assert loaded.waiting.keys() == waiting
-    assert loaded.checks.keys() == set(rows.all) - waiting
+    assert loaded.monitors.keys() == set(rows.all) - waiting
     assert loaded.degraded.keys() == ({table} if not waiting else set())
-    assert bool(loaded.checks[rows.windowed].windows) == bool(waiting)
+    assert bool(loaded.monitors[rows.windowed].windows) == bool(waiting)
 
 
 @pytest.mark.parametrize("table", ["heartbeats", "maintenances", "proxies"])
@@ -120,7 +120,7 @@ async def test_a_side_table_is_read_only_for_monitors_that_need_it(
 ) -> None:
     async with locked(database, table):
         assert await load(store, [rows.plain]) == Loaded(
-            {rows.plain: (await load(store, [rows.plain])).checks[rows.plain]}, {}
+            {rows.plain: (await load(store, [rows.plain])).monitors[rows.plain]}, {}
         )
 
 
@@ -132,7 +132,7 @@ async def test_a_side_table_that_answers_again_is_read_again(
         async with locked(database, table):
             await load(store, rows.all)
     loaded = await load(store, rows.all)
-    assert loaded.checks.keys() == set(rows.all)
+    assert loaded.monitors.keys() == set(rows.all)
     assert (loaded.waiting, loaded.degraded) == ({}, {})
 
 
@@ -142,12 +142,12 @@ async def test_a_statement_that_ends_at_its_limit_keeps_the_connection(
     async with store.session() as session:
         await session.load(rows.all)
         held: Any = session
-        connection = held.held.connection
+        connection = held.slot.connection
         async with locked(database, "heartbeats"):
             await session.load(rows.all)
-        assert held.held.connection is connection
+        assert held.slot.connection is connection
         await session.ping()
-        assert held.held.connection is connection
+        assert held.slot.connection is connection
 
 
 async def test_a_lock_on_monitors_fails_ping_and_load(database: SqlDatabase, store: MonitorStore, rows: Rows) -> None:
@@ -157,4 +157,4 @@ async def test_a_lock_on_monitors_fails_ping_and_load(database: SqlDatabase, sto
                 with pytest.raises(StoreUnavailableError, match="no answer in time"):
                     await call
         await impatient.ping()
-    assert (await load(store, rows.all)).checks.keys() == set(rows.all)
+    assert (await load(store, rows.all)).monitors.keys() == set(rows.all)

@@ -20,7 +20,7 @@ from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.stores import store_for
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.stores.mongo import MongoSession
-from peekaping_producer.stores.mongo_client import MongoClient
+from peekaping_producer.stores.mongo_client import MongoDatabaseClient
 from peekaping_producer.stores.store import Store
 from peekaping_producer.targets import DatabaseTarget, Tls
 from tests.conformance.conftest import limited, opened
@@ -106,9 +106,9 @@ async def test_a_load_is_one_operation_for_each_collection_it_needs(
     limits = Limits(side_table_s=7.0)  # the tests' server is slow at joins
     async with opened(database.target, limits) as store, store.session() as session:
         operations.names.clear()
-        checks = (await session.load([row["id"] for row in rows])).checks
+        monitors = (await session.load([row["id"] for row in rows])).monitors
         assert operations.names == ["find"] * 3 + ["aggregate"]
-        assert all(check.latest_heartbeat and check.windows for check in checks.values())
+        assert all(details.latest_heartbeat and details.windows for details in monitors.values())
         operations.names.clear()
         await session.load([str(ObjectId())])
         assert operations.names == ["find"]
@@ -148,7 +148,7 @@ async def test_a_value_of_the_wrong_type_breaks_only_its_monitor_and_its_plan_is
         plans = await session.plans([str(bad["_id"]), str(good["_id"])])
         page = await session.page_of_plans(None, 10)
     good_plan = Plan(str(good["_id"]), 60)
-    assert set(loaded.checks) == {good_plan.id}
+    assert set(loaded.monitors) == {good_plan.id}
     assert loaded.broken == {str(bad["_id"]): reason}
     if field in {"interval", "active"}:
         plan = plans[str(bad["_id"])]
@@ -195,14 +195,14 @@ async def test_an_absent_field_is_read_as_gos_zero_value(
         loaded = await session.load([str(row["_id"])])
     assert loaded.broken == {}
     zero: object = {"active": False, "name": "", "type": "", "config": ""}.get(absent, 0)
-    assert getattr(loaded.checks[str(row["_id"])].monitor, absent) == zero
+    assert getattr(loaded.monitors[str(row["_id"])].monitor, absent) == zero
 
 
 async def test_numbers_of_any_width_are_read(database: MongoDatabase, store: MongoStore) -> None:
     row = document(interval=60.0, timeout=Int64(7), retry_interval=-0.0, active=1)
     await database.insert_documents("monitor", row)
     async with store.session() as session:
-        monitor = (await session.load([str(row["_id"])])).checks[str(row["_id"])].monitor
+        monitor = (await session.load([str(row["_id"])])).monitors[str(row["_id"])].monitor
     read = (monitor.interval, monitor.timeout, monitor.retry_interval, monitor.active)
     assert read == (60, 7, 0, True)
     assert [type(value) for value in read] == [int, int, int, bool]
@@ -224,11 +224,11 @@ async def test_the_drivers_own_types_can_be_encoded(database: MongoDatabase, sto
     await database.insert_documents("heartbeat", {"monitor_id": row["_id"], "msg": Code("m"), **beat})
     async with store.session() as session:
         loaded = await session.load([str(row["_id"])])
-    check = loaded.checks[str(row["_id"])]
-    assert check.proxy
-    assert check.windows
-    assert check.latest_heartbeat
-    msgspec.json.encode(check)
+    details = loaded.monitors[str(row["_id"])]
+    assert details.proxy
+    assert details.windows
+    assert details.latest_heartbeat
+    msgspec.json.encode(details)
 
 
 async def test_an_empty_or_dangling_proxy_id(database: MongoDatabase, store: MongoStore) -> None:
@@ -236,9 +236,9 @@ async def test_an_empty_or_dangling_proxy_id(database: MongoDatabase, store: Mon
     rows = [document(proxy_id=value) for value in ("", None, gone)]
     await database.insert_documents("monitor", *rows)
     async with store.session() as session:
-        checks = (await session.load([str(row["_id"]) for row in rows])).checks
-    assert [checks[str(row["_id"])].proxy for row in rows] == [None] * 3
-    assert [checks[str(row["_id"])].dangling_proxy_id for row in rows] == [None, None, str(gone)]
+        monitors = (await session.load([str(row["_id"]) for row in rows])).monitors
+    assert [monitors[str(row["_id"])].proxy for row in rows] == [None] * 3
+    assert [monitors[str(row["_id"])].dangling_proxy_id for row in rows] == [None, None, str(gone)]
 
 
 async def test_an_unreadable_document_of_another_collection_is_named(
@@ -254,7 +254,7 @@ async def test_an_unreadable_document_of_another_collection_is_named(
     await database.insert_documents("heartbeat", beat | {"monitor_id": by_beat["_id"], "time": SECRET})
     async with store.session() as session:
         loaded = await session.load([str(row["_id"]) for row in (by_proxy, by_window, by_beat, good)])
-    assert set(loaded.checks) == {str(good["_id"])}
+    assert set(loaded.monitors) == {str(good["_id"])}
     assert loaded.broken == {
         str(by_proxy["_id"]): f"proxy '{proxy['_id']}': port: expected an integer, got text",
         str(by_window["_id"]): f"maintenance '{window['_id']}': duration: expected an integer, got text",
@@ -275,8 +275,8 @@ async def test_the_latest_of_many_heartbeats_is_read_to_the_millisecond(
     ]
     await database.insert_documents("heartbeat", *beats[::-1])
     async with store.session() as session:
-        checks = (await session.load([str(row["_id"]) for row in rows])).checks
-    found = [checks[str(row["_id"])].latest_heartbeat for row in rows]
+        monitors = (await session.load([str(row["_id"]) for row in rows])).monitors
+    found = [monitors[str(row["_id"])].latest_heartbeat for row in rows]
     assert [(beat.status, beat.time) for beat in found[:2] if beat] == [
         (nth, datetime(2026, 11, 22, 12, 0, 1, 999000, UTC)) for nth in range(2)
     ]
@@ -291,7 +291,7 @@ async def test_a_date_beyond_pythons_years_breaks_only_its_monitor(database: Mon
     await database.insert_documents("heartbeat", {"monitor_id": far["_id"], "time": DatetimeMS(2**60)})
     async with store.session() as session:
         loaded = await session.load([str(far["_id"]), str(good["_id"])])
-    assert set(loaded.checks) == {str(good["_id"])}
+    assert set(loaded.monitors) == {str(good["_id"])}
     assert "time: expected a time like" in loaded.broken[str(far["_id"])]
 
 
@@ -302,7 +302,7 @@ async def test_only_the_collection_monitor_is_required(database: MongoDatabase, 
     for table in ("proxies", "maintenances", "monitor_maintenances", "heartbeats"):
         await database.rename(table, f"{table}_away")
     async with opened(database.target) as other, other.session() as session:
-        assert set((await session.load([row["id"]])).checks) == {row["id"]}
+        assert set((await session.load([row["id"]])).monitors) == {row["id"]}
     await database.rename("monitors", "away")
     error = await refusal(database.target)
     assert "monitor" in str(error)
@@ -424,7 +424,7 @@ async def test_a_connection_that_is_cut_during_a_read_is_an_unavailable_store(da
         await proxy.up()
         await until(lambda: _answers(store), "the store answers again")
         async with store.session() as session:
-            assert set((await session.load([row["id"]])).checks) == {row["id"]}
+            assert set((await session.load([row["id"]])).monitors) == {row["id"]}
 
 
 @pytest.mark.parametrize(
@@ -460,7 +460,7 @@ def test_an_unsupported_parameter_is_named_without_its_value(params: dict[str, s
 )
 def test_supported_parameters_reach_the_driver(params: dict[str, str]) -> None:
     target = DatabaseTarget(dialect="mongo", host="h1:1,[::1]:2,h3", port=3, name="x", params=params)
-    options = MongoClient(target, 1, Limits())._client.delegate.options
+    options = MongoDatabaseClient(target, 1, Limits())._client.delegate.options
     told = {name.lower(): value for name, value in params.items()}
     mode = told.get("readpreference", "primary")
     assert options.read_preference.mongos_mode == mode
@@ -489,24 +489,24 @@ async def test_the_drivers_debug_lines_are_not_logged(
 
 
 async def test_the_lock_of_a_dead_migration_expires(empty_database: DatabaseTarget) -> None:
-    async with migrations.exclusive(empty_database, lock_lease_s=0.3) as dead:
+    async with migrations.locked(empty_database, lock_lease_s=0.3) as dead:
         await dead.run(
             '{"update": "peekaping_producer_lock", "updates": [{"q": {}, "u": {"$set": {"owner": "dead"}}}]}'
         )
         died_at = time.monotonic()
-    async with migrations.exclusive(empty_database):  # waits until the other one's time is over
+    async with migrations.locked(empty_database):  # waits until the other one's time is over
         assert time.monotonic() - died_at > 0.2
 
 
 async def test_a_migration_waits_for_the_lock_for_a_limited_time(empty_database: DatabaseTarget) -> None:
-    async with migrations.exclusive(empty_database):
+    async with migrations.locked(empty_database):
         with pytest.raises(StoreUnavailableError, match="another migration"):
-            async with migrations.exclusive(empty_database, lock_timeout_s=0.1):
+            async with migrations.locked(empty_database, lock_timeout_s=0.1):
                 pass
 
 
 async def test_the_error_of_a_rejected_command_does_not_quote_it(empty_database: DatabaseTarget) -> None:
-    async with migrations.exclusive(empty_database) as connection:
+    async with migrations.locked(empty_database) as connection:
         twice = f'{{"insert": "monitor", "documents": [{{"_id": 1, "config": "{SECRET}"}}]}}\n' * 2
         with pytest.raises(StoreError) as caught:
             await connection.run(twice)
@@ -521,12 +521,12 @@ async def _answers(store: MongoStore) -> bool:
     return True
 
 
-@limited(stream_bytes=250_000, batch_bytes=100_000, alone_bytes=350_000)
+@limited(stream_bytes=250_000, batch_bytes=100_000, large_rows_bytes=350_000)
 async def test_a_batch_of_large_documents_is_read_in_several_loads(database: MongoDatabase, store: MongoStore) -> None:
     large, small = [document(config="x" * 100_000) for _ in range(5)], [document() for _ in range(3)]
     await database.insert_documents("monitor", *large, *small)
     async with store.session() as session:
         loaded = await session.load([str(row["_id"]) for row in large + small])
-    assert loaded.checks.keys() >= {str(row["_id"]) for row in small}
-    assert len(loaded.checks) == 3 + 3
-    assert loaded.waiting.keys() == {str(row["_id"]) for row in large} - loaded.checks.keys()
+    assert loaded.monitors.keys() >= {str(row["_id"]) for row in small}
+    assert len(loaded.monitors) == 3 + 3
+    assert loaded.waiting.keys() == {str(row["_id"]) for row in large} - loaded.monitors.keys()

@@ -59,9 +59,9 @@ async def test_a_load_is_one_statement_for_each_table_it_needs(database: MysqlDa
     await database.insert("proxies", through)
     async with store.session() as session:
         before = await _questions(session)
-        checks = (await session.load([row["id"] for row in rows])).checks
+        monitors = (await session.load([row["id"] for row in rows])).monitors
         assert await _questions(session) - before == 4 + 1
-        assert all(check.latest_heartbeat and check.windows for check in checks.values())
+        assert all(details.latest_heartbeat and details.windows for details in monitors.values())
         await session.load(["00000000-0000-0000-0000-000000000000"])
         assert await _questions(session) - before == 4 + 1 + 1 + 1
 
@@ -79,13 +79,13 @@ async def test_reads_do_not_depend_on_settings_of_the_server(database: MysqlData
     await database.insert("monitors", row)
     await database.insert("heartbeats", {"id": database.new_id(), "monitor_id": row["id"], "status": 1})
     async with store.session() as session:
-        check = (await session.load([row["id"]])).checks[row["id"]]
+        details = (await session.load([row["id"]])).monitors[row["id"]]
         (age,) = (await session._fetch("SELECT timestampdiff(SECOND, time, UTC_TIMESTAMP()) FROM heartbeats"))[0]
-        assert check.monitor.name == row["name"]
-        assert json.loads(check.monitor.config) == json.loads(row["config"])
+        assert details.monitor.name == row["name"]
+        assert json.loads(details.monitor.config) == json.loads(row["config"])
         assert abs(age) < 60, "DEFAULT gives UTC whatever the server's zone"
         await database.delete("monitors", row["id"])
-        assert (await session.load([row["id"]])).checks == {}, "each read sees what is there now"
+        assert (await session.load([row["id"]])).monitors == {}, "each read sees what is there now"
 
 
 async def test_timestamps_are_read_in_utc_too(database: MysqlDatabase, store: MysqlStore) -> None:
@@ -96,7 +96,7 @@ async def test_timestamps_are_read_in_utc_too(database: MysqlDatabase, store: My
     await database.execute("SET time_zone = '+00:00'")
     await database.insert("heartbeats", database.heartbeat(row, end_time="2026-11-22 12:37:54.001"))
     async with store.session() as session:
-        beat = (await session.load([row["id"]])).checks[row["id"]].latest_heartbeat
+        beat = (await session.load([row["id"]])).monitors[row["id"]].latest_heartbeat
     assert str(getattr(beat, "end_time", None)) == "2026-11-22 12:37:54.001000+00:00"
 
 
@@ -117,10 +117,10 @@ async def test_odd_values_break_only_their_monitor(database: MysqlDatabase, stor
         loaded = await session.load([row["id"] for row in (good, two, zero, no_day, no_config)])
     assert loaded.broken.keys() == {two["id"], no_day["id"]}
     assert loaded.broken[two["id"]] == "active: expected 0 or 1, got 2"
-    beats = {id_: check.latest_heartbeat for id_, check in loaded.checks.items()}
+    beats = {id_: details.latest_heartbeat for id_, details in loaded.monitors.items()}
     assert str(getattr(beats[zero["id"]], "time", None)) == "0001-01-01 00:00:00+00:00"
     assert str(getattr(beats[good["id"]], "time", None)) == "2026-11-22 12:37:53.220344+00:00"
-    assert (loaded.checks[no_config["id"]].monitor.config, loaded.checks[no_config["id"]].monitor.name) == ("", "")
+    assert (loaded.monitors[no_config["id"]].monitor.config, loaded.monitors[no_config["id"]].monitor.name) == ("", "")
 
 
 async def test_invalid_utf8_breaks_only_its_monitor(database: MysqlDatabase, store: MysqlStore) -> None:
@@ -131,7 +131,7 @@ async def test_invalid_utf8_breaks_only_its_monitor(database: MysqlDatabase, sto
     async with store.session() as session:
         loaded = await session.load([bad["id"], good["id"]])
     assert loaded.broken == {bad["id"]: "name: expected text, got bytes"}
-    assert loaded.checks[good["id"]].monitor.name == "日本 🚦"
+    assert loaded.monitors[good["id"]].monitor.name == "日本 🚦"
 
 
 @pytest.mark.parametrize("collation", ["ascii_bin", "ascii_general_ci"])
@@ -150,7 +150,7 @@ async def test_ids_of_any_printable_text_are_used_unchanged(
             seen += page
         loaded = await session.load([*ids, *strange, ids[0].upper(), ids[1].lower(), "X", "x "])
         plans = await session.plans([*ids, *strange, ids[1].lower()])
-    assert {plan.id for plan in seen if plan.interval} == set(ids) == set(loaded.checks) == set(plans)
+    assert {plan.id for plan in seen if plan.interval} == set(ids) == set(loaded.monitors) == set(plans)
     assert all(store.is_id(id_) for id_ in ids)
     assert {plan.id for plan in seen if plan.problem.startswith("id: expected")} == set(strange)
     assert not any(store.is_id(id_) for id_ in strange)
@@ -172,7 +172,7 @@ async def test_a_connection_that_is_killed_during_a_read_is_replaced(
             await read
         await database.execute("UNLOCK TABLES")
     async with store.session() as session:
-        assert set((await session.load([row["id"]])).checks) == {row["id"]}
+        assert set((await session.load([row["id"]])).monitors) == {row["id"]}
 
 
 async def test_a_connection_that_the_server_closed_while_idle_fails_no_read(
@@ -218,7 +218,7 @@ async def test_canceled_reads_leave_no_connection_open(database: MysqlDatabase, 
         with pytest.raises(asyncio.CancelledError):
             await task
     assert store._pool is not None
-    assert not store._pool._held
+    assert not store._pool._slots
     await store.close()
 
     async def gone() -> bool:
@@ -278,9 +278,9 @@ async def test_the_server_cancels_a_statement_at_its_limit(store: MysqlStore) ->
     async with asyncio.timeout(20), store.session() as session:
         with pytest.raises(StoreUnavailableError, match="no answer in time"):
             await session._fetch(f"SELECT count(*) FROM {endless}", 0.5)
-        connection = session.held.connection
+        connection = session.slot.connection
         assert await _questions(session) > 0
-        assert session.held.connection is connection, "kept"
+        assert session.slot.connection is connection, "kept"
 
 
 async def test_tls_is_verified_unless_disabled() -> None:
@@ -384,12 +384,12 @@ async def test_indexes_find_what_is_read(database: MysqlDatabase, store: MysqlSt
     await _fill(database, monitors=3000, heartbeats=12_000)
     async with store.session() as session:
         ids = [plan.id for plan in await session.page_of_plans(None, 1000)]
-        assert len((await session.load(ids)).checks) == 1000
+        assert len((await session.load(ids)).monitors) == 1000
         page = await _explain(session, statements._PAGE.format(after=f"id > '{ids[500]}' AND", limit=1000))
         assert page == {"monitors": "PRIMARY"}
         for count in (10, 300):
             keys = {
-                table: await _explain(session, text.format(ids=statements._quoted(ids[:count]), most=1))
+                table: await _explain(session, text.format(ids=statements._quoted(ids[:count]), max_bytes=1))
                 for table, text in statements._STATEMENTS.items()
             }
             assert keys["plans"] == {"monitors": "PRIMARY"}
@@ -408,23 +408,23 @@ async def test_only_the_latest_of_many_heartbeats_are_read(database: MysqlDataba
         before = await _rows_read(session)
         loaded = await session.load(ids)
         assert await _rows_read(session) - before < 20 * len(ids)
-    assert all(check.latest_heartbeat for check in loaded.checks.values())
+    assert all(details.latest_heartbeat for details in loaded.monitors.values())
 
 
 async def test_the_lock_of_a_migration_ends_with_its_connection(mysql_database: DatabaseTarget) -> None:
-    async with migrations.exclusive(mysql_database):
+    async with migrations.locked(mysql_database):
         with pytest.raises(StoreUnavailableError, match="another migration still runs"):
-            async with migrations.exclusive(mysql_database, lock_timeout_s=0.05):
+            async with migrations.locked(mysql_database, lock_timeout_s=0.05):
                 pass
     with pytest.raises(RuntimeError, match="broke off"):
-        async with migrations.exclusive(mysql_database):
+        async with migrations.locked(mysql_database):
             raise RuntimeError("broke off")
-    async with migrations.exclusive(mysql_database):
+    async with migrations.locked(mysql_database):
         pass
 
 
 async def test_a_connection_for_reading_the_ledger_cannot_write(database: MysqlDatabase) -> None:
-    async with migrations.reading(database.target) as connection:
+    async with migrations.read_only(database.target) as connection:
         with pytest.raises(StoreError, match="READ ONLY"):
             await connection.run(migrations.record("x"))
 
@@ -449,7 +449,7 @@ async def _fill(database: MysqlDatabase, *, monitors: int, heartbeats: int) -> N
 
 async def _explain(session: MysqlSession, statement: str) -> dict[str, Any]:
     """The key by which each table is read."""
-    connection = session.held.connection
+    connection = session.slot.connection
     assert connection is not None
     await connection.query(f"EXPLAIN {statement}")
     result = connection._result

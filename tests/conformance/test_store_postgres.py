@@ -61,9 +61,9 @@ async def test_a_load_is_one_statement_for_each_table_it_needs(database: SqlData
     await database.insert("proxies", through)
     async with store.session() as session:
         counted = _count_statements(session)
-        checks = (await session.load([row["id"] for row in rows])).checks
+        monitors = (await session.load([row["id"] for row in rows])).monitors
         await asyncio.sleep(0)  # the driver counts in the loop's next turn
-        assert all(check.latest_heartbeat and check.windows for check in checks.values())
+        assert all(details.latest_heartbeat and details.windows for details in monitors.values())
         assert len(counted) == 4
         counted.clear()
         await session.load(["00000000-0000-0000-0000-000000000000"])
@@ -82,11 +82,11 @@ async def test_returning_a_connection_costs_no_statement(store: PostgresStore) -
 async def test_idle_session_timeout_fails_no_read(database: SqlDatabase, store: PostgresStore) -> None:
     async with store.session() as session:
         await session._read("SET idle_session_timeout = 50")
-        ended = session.held.connection
+        ended = session.slot.connection
         await until(lambda: ended.is_closed(), "ended by the server")
         assert await session.plans([]) == {}
         await session._read("SET idle_session_timeout = 50")
-        ended = session.held.connection
+        ended = session.slot.connection
     await until(lambda: ended.is_closed(), "ended by the server")
     await store.ping()
 
@@ -139,8 +139,8 @@ async def test_a_time_beyond_pythons_years_breaks_only_its_monitor(database: Sql
     await database.insert("heartbeats", database.heartbeat(infinite, end_time="-infinity"))
     async with store.session() as session:
         loaded = await session.load([far["id"], infinite["id"], near["id"]])
-    assert near["id"] in loaded.checks
-    assert {*loaded.checks, *loaded.broken} == {far["id"], infinite["id"], near["id"]}
+    assert near["id"] in loaded.monitors
+    assert {*loaded.monitors, *loaded.broken} == {far["id"], infinite["id"], near["id"]}
 
 
 async def test_invalid_utf8_breaks_only_its_monitor(
@@ -157,7 +157,9 @@ async def test_invalid_utf8_breaks_only_its_monitor(
         for _ in range(2):
             loaded = await session.load([row["id"] for row in rows])
             assert set(loaded.broken) == {rows[4]["id"]}
-            assert {c.monitor.name for c in loaded.checks.values()} == {r["name"] for r in rows if r is not rows[4]}
+            assert {details.monitor.name for details in loaded.monitors.values()} == {
+                r["name"] for r in rows if r is not rows[4]
+            }
         await database.execute("ALTER TABLE monitors ALTER interval TYPE text")
         await database.execute(rf"UPDATE monitors SET interval = E'\xff' WHERE id = '{rows[4]['id']}'")
         page = await session.page_of_plans(None, 100)
@@ -197,7 +199,7 @@ async def test_a_transaction_pooler_is_detected_and_shared_by_many_sessions(data
         ids = [row["id"] for row in rows[number % 7 :]]
         async with store.session() as session:
             for _ in range(10):
-                assert set((await session.load(ids)).checks) == set(ids)
+                assert set((await session.load(ids)).monitors) == set(ids)
                 assert set(await session.plans(ids)) == set(ids)
                 assert len(await session.page_of_plans(None, 1 + number)) == 1 + number
 
@@ -245,6 +247,6 @@ async def test_a_pooler_that_is_gone_may_come_back(database: SqlDatabase) -> Non
 
 def _count_statements(session: PostgresSession) -> list[str]:
     counted: list[str] = []
-    connection: Any = session.held.connection
+    connection: Any = session.slot.connection
     connection.add_query_logger(lambda record: counted.append(record.query))
     return counted

@@ -46,7 +46,7 @@ async def test_every_column_of_a_monitor_is_read(database: Database, store: Moni
 async def test_an_inactive_monitor_is_loaded(database: Database, store: MonitorStore) -> None:
     row = database.monitor(active=False)
     await database.insert("monitors", row)
-    assert not (await load(store, row["id"])).checks[row["id"]].monitor.active
+    assert not (await load(store, row["id"])).monitors[row["id"]].monitor.active
 
 
 async def test_a_load_of_1000_ids_leaves_out_missing_and_invalid_ones(database: Database, store: MonitorStore) -> None:
@@ -54,7 +54,9 @@ async def test_a_load_of_1000_ids_leaves_out_missing_and_invalid_ones(database: 
     await database.insert("monitors", *rows)
     strange = ["", "x", "é" * 36, rows[0]["id"].upper(), "'; DROP TABLE monitors; --", rows[1]["id"] + "\n", "\0"]
     loaded = await load(store, *strange, *(row["id"] for row in rows), *(database.new_id() for _ in range(93)))
-    assert {id_: check.monitor.name for id_, check in loaded.checks.items()} == {row["id"]: row["name"] for row in rows}
+    assert {id_: details.monitor.name for id_, details in loaded.monitors.items()} == {
+        row["id"]: row["name"] for row in rows
+    }
     assert loaded.broken == {}
 
 
@@ -88,11 +90,11 @@ async def test_active_windows_are_loaded_with_their_monitors_latest_change_first
         *(database.link(first, w) for w in (full, shared, paused)),
         database.link(second, shared),
     )
-    checks = (await load(store, first["id"], second["id"], third["id"])).checks
+    monitors = (await load(store, first["id"], second["id"], third["id"])).monitors
     manual = MaintenanceWindow(shared["id"], True, "manual")
-    assert checks[first["id"]].windows == (manual, MaintenanceWindow(*_fields(MaintenanceWindow, full)))
-    assert checks[second["id"]].windows == (manual,)
-    assert checks[third["id"]].windows == ()
+    assert monitors[first["id"]].windows == (manual, MaintenanceWindow(*_fields(MaintenanceWindow, full)))
+    assert monitors[second["id"]].windows == (manual,)
+    assert monitors[third["id"]].windows == ()
 
 
 STRATEGIES: dict[str, Row] = {
@@ -119,7 +121,7 @@ async def test_windows_of_every_strategy_are_read_as_stored(database: Database, 
     for each in windows:
         await database.insert("maintenances", each)
         await database.insert("monitor_maintenances", database.link(row, each))
-    read = (await load(store, row["id"])).checks[row["id"]].windows
+    read = (await load(store, row["id"])).monitors[row["id"]].windows
     expected = sorted(windows, key=lambda each: each["id"])  # changed at the same instant
     assert read == tuple(MaintenanceWindow(*_fields(MaintenanceWindow, each)) for each in expected)
 
@@ -133,20 +135,20 @@ async def test_proxies_are_loaded_with_their_monitors(database: Database, store:
     await database.insert("proxies", with_credentials, without, empty)
     rows = [database.monitor(proxy_id=p["id"]) for p in (with_credentials, with_credentials, without, empty)]
     await database.insert("monitors", *rows)
-    checks = (await load(store, *(row["id"] for row in rows))).checks
-    read = [checks[row["id"]].proxy for row in rows]
+    monitors = (await load(store, *(row["id"] for row in rows))).monitors
+    read = [monitors[row["id"]].proxy for row in rows]
     assert read[0] == read[1] == Proxy(*_fields(Proxy, with_credentials))
     assert read[2] == Proxy(*_fields(Proxy, without))
     assert read[3] == Proxy(*_fields(Proxy, empty | {"username": None, "password": None}))
-    assert {check.dangling_proxy_id for check in checks.values()} == {None}
+    assert {details.dangling_proxy_id for details in monitors.values()} == {None}
 
 
 async def test_a_proxy_that_is_gone_leaves_the_monitor_without_one(database: Database, store: MonitorStore) -> None:
     await database.let_proxies_dangle()
     row = database.monitor(proxy_id=database.new_id())
     await database.insert("monitors", row)
-    check = (await load(store, row["id"])).checks[row["id"]]
-    assert (check.proxy, check.dangling_proxy_id) == (None, row["proxy_id"])
+    details = (await load(store, row["id"])).monitors[row["id"]]
+    assert (details.proxy, details.dangling_proxy_id) == (None, row["proxy_id"])
 
 
 async def test_push_monitors_are_loaded_with_their_latest_heartbeat(database: Database, store: MonitorStore) -> None:
@@ -160,14 +162,14 @@ async def test_push_monitors_are_loaded_with_their_latest_heartbeat(database: Da
         database.heartbeat(several, time="2025-12-31 23:59:59"),
         database.heartbeat(http),
     )
-    checks = (await load(store, several["id"], none["id"], http["id"])).checks
+    monitors = (await load(store, several["id"], none["id"], http["id"])).monitors
     times = {
         "time": datetime(2026, 11, 22, 12, 37, 53, 220000, UTC),
         "end_time": datetime(2026, 11, 22, 12, 37, 54, 1000, UTC),
     }
-    assert checks[several["id"]].latest_heartbeat == Heartbeat(*_fields(Heartbeat, latest | times))
-    assert checks[none["id"]].latest_heartbeat is None
-    assert checks[http["id"]].latest_heartbeat is None
+    assert monitors[several["id"]].latest_heartbeat == Heartbeat(*_fields(Heartbeat, latest | times))
+    assert monitors[none["id"]].latest_heartbeat is None
+    assert monitors[http["id"]].latest_heartbeat is None
 
 
 async def test_times_do_not_depend_on_any_zone(
@@ -181,7 +183,7 @@ async def test_times_do_not_depend_on_any_zone(
     row = database.monitor(type="push")
     await database.insert("monitors", row)
     await database.insert("heartbeats", database.heartbeat(row, time="2026-03-29 01:30:00"))
-    beat = (await load(store, row["id"])).checks[row["id"]].latest_heartbeat
+    beat = (await load(store, row["id"])).monitors[row["id"]].latest_heartbeat
     monkeypatch.undo()
     time.tzset()
     assert beat is not None
@@ -193,7 +195,7 @@ async def test_null_columns_of_a_heartbeat_are_read_as_gos_zero_values(database:
     names = ("msg", "ping", "duration", "down_count", "retries", "end_time")
     await database.insert("monitors", row)
     await database.insert("heartbeats", database.heartbeat(row, **dict.fromkeys(names)))
-    beat = (await load(store, row["id"])).checks[row["id"]].latest_heartbeat
+    beat = (await load(store, row["id"])).monitors[row["id"]].latest_heartbeat
     assert [getattr(beat, name) for name in names] == ["", 0, 0, 0, 0, datetime(1, 1, 1, tzinfo=UTC)]
 
 
@@ -201,7 +203,7 @@ async def test_null_columns_of_a_heartbeat_are_read_as_gos_zero_values(database:
 async def test_any_name_is_read_unchanged(database: Database, store: MonitorStore, name: str) -> None:
     row = database.monitor(name=name, config=json.dumps({"k": name}, ensure_ascii=False))
     await database.insert("monitors", row)
-    read = (await load(store, row["id"])).checks[row["id"]].monitor
+    read = (await load(store, row["id"])).monitors[row["id"]].monitor
     assert (read.name, json.loads(read.config)) == (name, {"k": name})
 
 
@@ -221,7 +223,7 @@ async def test_a_config_of_any_json_type_is_read_as_text(
 ) -> None:
     row = database.monitor(config=stored)
     await database.insert("monitors", row)
-    assert (await load(store, row["id"])).checks[row["id"]].monitor.config == read
+    assert (await load(store, row["id"])).monitors[row["id"]].monitor.config == read
 
 
 async def test_a_walk_sees_each_active_monitor_once_in_order(database: Database, store: MonitorStore) -> None:
@@ -282,7 +284,7 @@ async def test_an_interval_of_more_than_32_bits_is_read(database: Database, stor
         assert {plan.id: plan.interval for plan in await session.page_of_plans(None, 9)} == {
             row["id"]: row["interval"] for row in rows
         }
-    assert {id_: check.monitor.interval for id_, check in loaded.checks.items()} == {
+    assert {id_: details.monitor.interval for id_, details in loaded.monitors.items()} == {
         row["id"]: row["interval"] for row in rows
     }
 
@@ -297,24 +299,24 @@ async def test_a_ping_reads_what_a_load_reads(database: Database, store: Monitor
             await store.ping()
 
 
-@limited(batch_bytes=5 * 10_000, alone_bytes=300_000)
+@limited(batch_bytes=5 * 10_000, large_rows_bytes=300_000)
 async def test_large_configs_are_read_alone_within_a_limit(database: Database, store: MonitorStore) -> None:
     sizes = {"small": 10, "large": 100_000, "larger": 110_000, "more than is left": 120_000, "huge": 400_000}
     rows = [database.monitor(name=name, config=json.dumps({"k": "x" * size})) for name, size in sizes.items()]
     await database.insert("monitors", *rows)
     loaded = await load(store, *(row["id"] for row in rows))
     names = {row["id"]: row["name"] for row in rows}
-    read = {check.monitor.name: check.monitor.config for check in loaded.checks.values()}
+    read = {details.monitor.name: details.monitor.config for details in loaded.monitors.values()}
     assert {name: json.loads(config) for name, config in read.items()} == {
         row["name"]: json.loads(row["config"]) for row in rows[:3]
     }
     assert {names[id_] for id_ in loaded.waiting} == {"more than is left"}
     assert {names[id_] for id_ in loaded.broken} == {"huge"}
     assert "xxx" not in str([loaded.waiting, loaded.broken])
-    assert len((await load(store, rows[3]["id"])).checks) == 1, "in its turn"
+    assert len((await load(store, rows[3]["id"])).monitors) == 1, "in its turn"
 
 
-@limited(batch_bytes=50_000, alone_bytes=300_000)
+@limited(batch_bytes=50_000, large_rows_bytes=300_000)
 async def test_a_large_heartbeat_is_read_alone(database: Database, store: MonitorStore) -> None:
     rows = [database.monitor(type="push") for _ in range(4)]
     await database.insert("monitors", *rows)
@@ -322,7 +324,7 @@ async def test_a_large_heartbeat_is_read_alone(database: Database, store: Monito
     beats = [database.heartbeat(row, msg="m" * size) for row, size in zip(rows, sizes, strict=True)]
     await database.insert("heartbeats", *beats)
     loaded = await load(store, *(row["id"] for row in rows))
-    messages = [check.latest_heartbeat.msg for check in loaded.checks.values() if check.latest_heartbeat]
+    messages = [details.latest_heartbeat.msg for details in loaded.monitors.values() if details.latest_heartbeat]
     assert sorted(map(len, messages)) == [5, 100_000]
     assert loaded.waiting.keys() == {rows[2]["id"]}
     assert loaded.broken.keys() == {rows[3]["id"]}
@@ -338,11 +340,11 @@ async def test_a_missing_side_table_stops_only_monitors_that_need_it(database: D
     await database.insert("monitor_maintenances", database.link(windowed, window))
     ids = [row["id"] for row in (plain, windowed, push)]
     before = await load(store, *ids)
-    assert before.checks.keys() == set(ids)
+    assert before.monitors.keys() == set(ids)
     for table in ("maintenances", "heartbeats"):
         await database.rename(table, f"{table}_away")
     loaded = await load(store, *ids)
-    assert loaded.checks == {id_: before.checks[id_] for id_ in ids[:2]}
+    assert loaded.monitors == {id_: before.monitors[id_] for id_ in ids[:2]}
     assert "heartbeats" in loaded.waiting[push["id"]]
     assert loaded.degraded.keys() == {"maintenances"}
 

@@ -69,7 +69,7 @@ async def test_sessions_read_concurrently(database: Database, store: MonitorStor
 
     async def read(id_: str) -> bool:
         async with store.session() as session:
-            return set((await session.load([id_])).checks) == {id_} == set(await session.plans([id_]))
+            return set((await session.load([id_])).monitors) == {id_} == set(await session.plans([id_]))
 
     assert all(await asyncio.gather(*(read(row["id"]) for row in rows)))
 
@@ -91,7 +91,7 @@ async def test_a_canceled_read_affects_no_other_session(database: Database, stor
         with pytest.raises(asyncio.CancelledError):
             await task
     async with store.session() as session, store.session(), store.session():
-        assert set((await session.load([row["id"]])).checks) == {row["id"]}
+        assert set((await session.load([row["id"]])).monitors) == {row["id"]}
 
 
 async def test_ping_answers_only_while_the_store_is_open(database: Database) -> None:
@@ -153,7 +153,7 @@ async def test_a_connection_that_is_cut_during_a_read_is_replaced(database: Data
     with pytest.raises(StoreUnavailableError):
         await reading
     remote.proxy.release_replies()
-    assert set((await load()).checks) == {row["id"]}
+    assert set((await load()).monitors) == {row["id"]}
 
 
 @SERVERS
@@ -163,7 +163,7 @@ async def test_a_late_answer_reaches_no_later_read(database: Database, remote: R
 
     async def load(id_: str) -> set[str]:
         async with remote.store.session() as session:
-            return set((await session.load([id_])).checks)
+            return set((await session.load([id_])).monitors)
 
     await load(early["id"])
     remote.proxy.hold_replies()
@@ -238,7 +238,7 @@ async def test_a_table_that_disappears_is_a_store_error(database: Database, stor
             await session.load([row["id"]])
     await database.rename("away", "monitors")
     async with store.session() as session:
-        assert set((await session.load([row["id"]])).checks) == {row["id"]}
+        assert set((await session.load([row["id"]])).monitors) == {row["id"]}
 
 
 async def _read_once(store: MonitorStore) -> list[Plan]:

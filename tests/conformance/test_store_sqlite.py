@@ -60,9 +60,9 @@ async def test_a_folder_is_refused(tmp_path: Path) -> None:
 
 async def test_the_store_cannot_write(store: SqliteStore) -> None:
     async with store.session() as session:
-        assert session.held.connection is not None
+        assert session.slot.connection is not None
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
-            await session.held.connection.fetch("DELETE FROM monitors")
+            await session.slot.connection.fetch("DELETE FROM monitors")
 
 
 async def test_reads_continue_while_the_api_server_writes(database: SqlDatabase, store: MonitorStore) -> None:
@@ -71,9 +71,9 @@ async def test_reads_continue_while_the_api_server_writes(database: SqlDatabase,
     await database.execute("BEGIN IMMEDIATE")
     await database.insert("monitors", after)
     async with store.session() as session:
-        assert set((await session.load([before["id"], after["id"]])).checks) == {before["id"]}
+        assert set((await session.load([before["id"], after["id"]])).monitors) == {before["id"]}
         await database.execute("COMMIT")
-        assert set((await session.load([before["id"], after["id"]])).checks) == {before["id"], after["id"]}
+        assert set((await session.load([before["id"], after["id"]])).monitors) == {before["id"], after["id"]}
 
 
 @limited(acquire_s=0.05)
@@ -92,12 +92,12 @@ async def test_a_read_that_takes_too_long_costs_its_connection(database: SqlData
     async with opened(database.target, Limits(command_s=0.5)) as store:
         await database.execute("BEGIN EXCLUSIVE")
         async with store.session() as session:
-            stuck = session.held.connection
+            stuck = session.slot.connection
             with pytest.raises(StoreUnavailableError, match="no answer in time"):
                 await session.page_of_plans(None, 1)
         await database.execute("COMMIT")
         async with store.session() as session:
-            assert session.held.connection is not stuck
+            assert session.slot.connection is not stuck
             assert await session.page_of_plans(None, 1) == []
 
 
@@ -124,7 +124,7 @@ async def test_a_value_of_the_wrong_type_breaks_only_its_monitor(
     async with store.session() as session:
         loaded = await session.load([bad["id"], good["id"]])
         plans = await session.plans([bad["id"], good["id"]])
-    assert set(loaded.checks) == {good["id"]}
+    assert set(loaded.monitors) == {good["id"]}
     assert loaded.broken[bad["id"]].startswith(reason)
     assert SECRET not in loaded.broken[bad["id"]]
     assert plans[good["id"]] == Plan(good["id"], 60)
@@ -139,7 +139,7 @@ async def test_invalid_utf8_breaks_only_its_monitor(database: SqlDatabase, store
         for _ in range(2):
             loaded = await session.load([good["id"], bad["id"]])
             assert loaded.broken == {bad["id"]: "name: expected text, got bytes"}
-            assert loaded.checks[good["id"]].monitor.name == "gut, é"
+            assert loaded.monitors[good["id"]].monitor.name == "gut, é"
 
 
 async def test_an_unreadable_row_of_another_table_is_named(database: SqlDatabase, store: MonitorStore) -> None:
@@ -159,7 +159,7 @@ async def test_an_unreadable_row_of_another_table_is_named(database: SqlDatabase
     await database.insert("heartbeats", bad_heartbeat)
     async with store.session() as session:
         loaded = await session.load([row["id"] for row in (by_proxy, by_window, by_heartbeat, good)])
-    assert set(loaded.checks) == {good["id"]}
+    assert set(loaded.monitors) == {good["id"]}
     assert loaded.broken == {
         by_proxy["id"]: f"proxy {bad_proxy['id']!r}: port: expected an integer, got text",
         by_window["id"]: f"maintenance {bad_window['id']!r}: duration: expected an integer, got text",
@@ -189,7 +189,7 @@ async def test_a_walk_sees_every_active_row_whatever_its_id(
         seen += page
         loaded = await session.load([*runs, "07", "7.0", "?x"])
         plans = await session.plans([*runs, early])
-    assert {plan.id for plan in seen if plan.interval} == runs == set(loaded.checks)
+    assert {plan.id for plan in seen if plan.interval} == runs == set(loaded.monitors)
     assert all(store.is_id(id_) for id_ in runs)
     problems = {plan.id for plan in seen if plan.problem}
     assert len(problems) == len(odd), "one more, but two long ones that begin alike share a name"
@@ -209,7 +209,7 @@ async def test_a_damaged_page_of_the_file_breaks_only_its_rows(database: SqlData
         page = await session.page_of_plans(None, 1000)
         plans = await session.plans([row["id"] for row in rows])
     assert 0 < len(loaded.broken) < 50
-    assert len(loaded.checks) == 200 - len(loaded.broken)
+    assert len(loaded.monitors) == 200 - len(loaded.broken)
     assert [plan.id for plan in page] == sorted(row["id"] for row in rows)
     assert {plan.id for plan in page if plan.problem} == loaded.broken.keys()
     assert {id_ for id_, plan in plans.items() if plan.problem} == loaded.broken.keys()
@@ -219,8 +219,8 @@ async def test_an_empty_proxy_id_means_no_proxy(database: SqlDatabase, store: Mo
     row = database.monitor(proxy_id="")
     await database.insert("monitors", row)
     async with store.session() as session:
-        check = (await session.load([row["id"]])).checks[row["id"]]
-    assert (check.proxy, check.dangling_proxy_id) == (None, None)
+        details = (await session.load([row["id"]])).monitors[row["id"]]
+    assert (details.proxy, details.dangling_proxy_id) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ async def test_config_is_the_text_as_written(
     row = database.monitor(config=config)
     await database.insert("monitors", row)
     async with store.session() as session:
-        assert (await session.load([row["id"]])).checks[row["id"]].monitor.config == read
+        assert (await session.load([row["id"]])).monitors[row["id"]].monitor.config == read
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ async def test_times_are_read_in_every_form_that_go_writes(
     await database.insert("monitors", row)
     await database.insert("heartbeats", database.heartbeat(row, time=text))
     async with store.session() as session:
-        beat = (await session.load([row["id"]])).checks[row["id"]].latest_heartbeat
+        beat = (await session.load([row["id"]])).monitors[row["id"]].latest_heartbeat
     assert beat is not None
     assert beat.time == expected
 

@@ -11,6 +11,7 @@ from peekaping_producer.errors import (
     RedisRefusedError,
     RedisUnavailableError,
     StoreError,
+    StoreRefusedError,
     StoreUnavailableError,
 )
 from peekaping_producer.metrics import Metrics
@@ -38,7 +39,7 @@ def loop(metrics: Metrics) -> Loop:
         RedisUnavailableError("away"),
         RedisRefusedError("READONLY You can't write against a read only replica.", "READONLY"),
         StoreUnavailableError("away"),
-        StoreError("the table is gone"),
+        StoreRefusedError("the table is gone"),
     ],
 )
 async def test_a_failing_dependency_ends_no_loop(loop: Loop, metrics: Metrics, error: Exception) -> None:
@@ -61,7 +62,7 @@ async def test_a_successful_turn_ends_the_trouble_of_what_the_loop_uses(metrics:
     dependencies = Dependencies(metrics)
     loop = Loop("some", dependencies, uses=(REDIS,), longest_backoff_s=0.01)
     seen: list[list[str]] = []
-    outcomes = iter([RedisRefusedError("OOM"), StoreError("no table"), None, LoopDone()])
+    outcomes = iter([RedisRefusedError("OOM"), StoreRefusedError("no table"), None, LoopDone()])
 
     async def turn() -> float:
         seen.append(sorted(dependencies.troubles))

@@ -12,7 +12,7 @@ from peekaping_producer.errors import (
     DependencyError,
     RedisRefusedError,
     RedisUnavailableError,
-    StoreError,
+    StoreRefusedError,
     StoreUnavailableError,
 )
 from peekaping_producer.metrics import Metrics
@@ -109,7 +109,7 @@ def test_without_an_answer_any_successful_call_ends_the_trouble(scene: Scene) ->
     [
         RedisRefusedError("NOPERM no permissions to run the 'evalsha' command", "NOPERM"),
         RedisRefusedError("MISCONF Redis is configured to save RDB snapshots"),
-        StoreError("no such table: maintenances"),
+        StoreRefusedError("no such table: maintenances"),
     ],
 )
 def test_a_refusal_lasts_until_its_own_place_succeeds(scene: Scene, error: DependencyError) -> None:
@@ -168,7 +168,7 @@ def test_a_refusal_of_an_idle_place_ends_after_a_while(scene: Scene) -> None:
 
 
 def test_a_place_that_has_ended_neither_fails_nor_recovers(scene: Scene) -> None:
-    scene.dependencies.failed(StoreError("refused"), "sync")
+    scene.dependencies.failed(StoreRefusedError("refused"), "sync")
     scene.logged()
     scene.dependencies.forget("sync")
     assert scene.dependencies.troubles == {}
@@ -177,7 +177,7 @@ def test_a_place_that_has_ended_neither_fails_nor_recovers(scene: Scene) -> None
 
 def test_calls_are_counted_by_place(scene: Scene) -> None:
     scene.dependencies.failed(AWAY, "worker")
-    scene.dependencies.failed(StoreError("refused"), "sync")
+    scene.dependencies.failed(StoreRefusedError("refused"), "sync")
     scene.dependencies.failed(BatchError("no item of a batch works", "producer"), "sync")
     value = scene.metrics.registry.get_sample_value
     assert value("peekaping_producer_redis_errors_total", {"where": "worker"}) == 1

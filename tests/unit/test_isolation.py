@@ -7,10 +7,10 @@ from peekaping_producer.errors import (
     RedisArgumentError,
     RedisRefusedError,
     RedisUnavailableError,
-    RowsError,
     StaleTermError,
-    StoreError,
+    StoreRefusedError,
     StoreUnavailableError,
+    UnreadableMonitorError,
 )
 from peekaping_producer.service.isolation import is_of_dependency, isolate
 
@@ -68,7 +68,7 @@ async def test_no_call_is_made_without_items() -> None:
     ("error", "dependency"),
     [
         (RedisArgumentError("something of the script"), "redis"),
-        (RowsError("not these"), "database"),
+        (UnreadableMonitorError("not these"), "database"),
         (KeyError("bug"), "producer"),
     ],
 )
@@ -87,7 +87,7 @@ async def test_a_batch_error_is_raised_if_every_item_fails(error: Exception, dep
         RedisUnavailableError("Connection closed by server."),
         RedisRefusedError("OOM command not allowed when used memory > 'maxmemory'.", "OOM"),
         StoreUnavailableError("away"),
-        StoreError("no such table"),
+        StoreRefusedError("no such table"),
         StaleTermError("over"),
         BatchError("none works", "redis"),
     ],
@@ -104,7 +104,7 @@ async def test_errors_that_concern_every_item_are_raised_at_once(error: Exceptio
     [
         RedisArgumentError("Protocol error: invalid bulk length"),
         RedisArgumentError("command cannot be packed"),
-        RowsError("a text"),
+        UnreadableMonitorError("a text"),
         RecursionError("deep"),
         KeyError("x"),
         OSError("an unforeseen one"),

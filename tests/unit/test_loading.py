@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from peekaping_producer.errors import StoreError, StoreUnavailableError
+from peekaping_producer.errors import StoreError, StoreRefusedError, StoreUnavailableError
 from peekaping_producer.monitors.monitor import Plan
-from peekaping_producer.stores.batch import HEARTBEATS, LINKS, MONITORS, PLANS, PROXIES, WINDOWS
-from peekaping_producer.stores.errors import BadRowsError, LateError
+from peekaping_producer.stores.errors import BadRowsError, StatementTimeoutError
 from peekaping_producer.stores.limits import Limits
+from peekaping_producer.stores.load_reader import HEARTBEATS, LINKS, MONITORS, PLANS, PROXIES, WINDOWS
 from peekaping_producer.stores.loading import Loader
 from peekaping_producer.stores.pages import page_of_plans
 from peekaping_producer.stores.rows import Row
@@ -32,7 +32,7 @@ class Clock:
 
 
 class Tables:
-    """A Source: ids m0, m1, ...; every third is a push monitor, and every fifth has a proxy and a window."""
+    """A TableReader: ids m0, m1, ...; every third is a push monitor, and every fifth has a proxy and a window."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, list[str]]] = []
@@ -40,7 +40,7 @@ class Tables:
         self.odd: dict[str, tuple[int, Any]] = {}
         self.size = 10
 
-    async def fetch(self, table: str, keys: Sequence[str], most: int, within_s: float) -> list[Row]:
+    async def fetch(self, table: str, keys: Sequence[str], max_bytes: int, timeout_s: float) -> list[Row]:
         self.asked.append((table, list(keys)))
         if error := self._fault_of(table, keys):
             raise error
@@ -95,7 +95,7 @@ LINKED = {f"m{n}" for n in range(5, 101, 5)}
 
 
 def late_with(*bad: str) -> Callable[[Sequence[str]], Exception | None]:
-    return lambda keys: LateError("no answer in time") if set(bad) & set(keys) else None
+    return lambda keys: StatementTimeoutError("no answer in time") if set(bad) & set(keys) else None
 
 
 def bad_with(*bad: str) -> Callable[[Sequence[str]], Exception | None]:
@@ -104,7 +104,7 @@ def bad_with(*bad: str) -> Callable[[Sequence[str]], Exception | None]:
 
 async def test_a_load_reads_each_table_once_and_only_for_monitors_that_need_it(tables: Tables, loader: Loader) -> None:
     loaded = await loader.load(tables, IDS)
-    assert loaded.checks.keys() == set(IDS)
+    assert loaded.monitors.keys() == set(IDS)
     assert [table for table, _ in tables.asked] == [MONITORS, LINKS, WINDOWS, PROXIES, HEARTBEATS]
     assert set(tables.asked[-1][1]) == PUSH
     assert tables.asked[2:4] == [(WINDOWS, ["w1"]), (PROXIES, ["p1"])]
@@ -114,7 +114,9 @@ async def test_a_load_reads_each_table_once_and_only_for_monitors_that_need_it(t
 
 
 @pytest.mark.parametrize("table", [LINKS, WINDOWS, PROXIES, HEARTBEATS])
-@pytest.mark.parametrize("error", [LateError("late"), StoreError("no right"), BadRowsError("damaged")])
+@pytest.mark.parametrize(
+    "error", [StatementTimeoutError("late"), StoreRefusedError("no right"), BadRowsError("damaged")]
+)
 async def test_a_side_table_that_fails_is_read_again_only_later(
     tables: Tables, loader: Loader, clock: Clock, table: str, error: StoreError
 ) -> None:
@@ -123,12 +125,12 @@ async def test_a_side_table_that_fails_is_read_again_only_later(
     await loader.load(tables, IDS)
     tables.asked.clear()
     loaded = await loader.load(tables, IDS)
-    if table in {LINKS, HEARTBEATS} or not isinstance(error, LateError | BadRowsError):
+    if table in {LINKS, HEARTBEATS} or not isinstance(error, StatementTimeoutError | BadRowsError):
         assert tables.count(table) == 0
     if not isinstance(error, BadRowsError):
         waits = PUSH if table == HEARTBEATS else set()
         assert loaded.waiting.keys() == waits
-        assert loaded.checks == {id_: check for id_, check in before.checks.items() if id_ not in waits}
+        assert loaded.monitors == {id_: details for id_, details in before.monitors.items() if id_ not in waits}
     tables.faults.clear()
     clock.pass_rest()
     assert await loader.load(tables, IDS) == before
@@ -153,7 +155,7 @@ async def test_monitors_wait_only_for_rows_that_do_not_come(tables: Tables, load
 
 
 async def test_single_late_rows_one_after_another_mean_the_table(tables: Tables, loader: Loader) -> None:
-    tables.faults[HEARTBEATS] = lambda _: LateError("late")
+    tables.faults[HEARTBEATS] = lambda _: StatementTimeoutError("late")
     for id_ in ("m3", "m6", "m9", "m12"):
         assert (await loader.load(tables, [id_])).waiting.keys() == {id_}
     assert tables.count(HEARTBEATS) == 2
@@ -162,7 +164,7 @@ async def test_single_late_rows_one_after_another_mean_the_table(tables: Tables,
 async def test_other_loads_do_not_wait_while_one_tries_a_table_again(
     tables: Tables, loader: Loader, clock: Clock
 ) -> None:
-    tables.faults[HEARTBEATS] = lambda _: LateError("late")
+    tables.faults[HEARTBEATS] = lambda _: StatementTimeoutError("late")
     await loader.load(tables, IDS)
     clock.pass_rest()
     tables.asked.clear()
@@ -176,7 +178,7 @@ async def test_a_lost_connection_ends_the_load_unless_the_table_causes_it(tables
         await loader.load(tables, IDS)
     loaded = await loader.load(tables, IDS)
     assert loaded.waiting.keys() == PUSH
-    assert loaded.checks.keys() == set(IDS) - PUSH
+    assert loaded.monitors.keys() == set(IDS) - PUSH
 
 
 @pytest.mark.parametrize("table", [MONITORS, HEARTBEATS, LINKS])
@@ -186,7 +188,7 @@ async def test_a_row_that_cannot_be_read_is_found_and_breaks_only_its_monitor(
     tables.faults[table] = bad_with("m15", "m30")
     loaded = await loader.load(tables, IDS)
     assert loaded.broken.keys() == {"m15", "m30"}
-    assert loaded.checks.keys() == set(IDS) - {"m15", "m30"}
+    assert loaded.monitors.keys() == set(IDS) - {"m15", "m30"}
     assert len(tables.asked) < 40
 
 
@@ -211,8 +213,8 @@ async def test_any_value_of_a_column_breaks_only_its_monitor(
 ) -> None:
     tables.odd["m7"] = (at, value)
     loaded = await loader.load(tables, IDS)
-    assert loaded.checks.keys() >= set(IDS) - {"m7"}
-    assert {*loaded.checks, *loaded.broken, *loaded.waiting} == set(IDS)
+    assert loaded.monitors.keys() >= set(IDS) - {"m7"}
+    assert {*loaded.monitors, *loaded.broken, *loaded.waiting} == set(IDS)
 
 
 @pytest.mark.parametrize("at", [4, 10, 12])
@@ -228,7 +230,7 @@ async def test_an_unexpected_exception_of_one_row_breaks_only_its_monitor(
 
     tables.odd["m7"] = (at, Hostile("x"))
     loaded = await loader.load(tables, IDS)
-    assert loaded.checks.keys() == set(IDS) - {"m7"}
+    assert loaded.monitors.keys() == set(IDS) - {"m7"}
     assert "s3cret" not in loaded.broken["m7"]
 
 
@@ -263,11 +265,11 @@ async def test_an_unreadable_row_is_a_problem_in_its_page(limit: int, bad: list[
 
 
 async def test_last_known_rows_are_bounded(tables: Tables) -> None:
-    loader = Loader(Limits(known_bytes=10 * ENTRY_BYTES))
+    loader = Loader(Limits(cache_bytes=10 * ENTRY_BYTES))
     await loader.load(tables, IDS)
-    tables.faults[LINKS] = lambda _: LateError("late")
+    tables.faults[LINKS] = lambda _: StatementTimeoutError("late")
     loaded = await loader.load(tables, IDS)
-    with_windows = {id_ for id_, check in loaded.checks.items() if check.windows}
+    with_windows = {id_ for id_, details in loaded.monitors.items() if details.windows}
     assert len(with_windows) == 10
     assert with_windows < LINKED
 
@@ -276,6 +278,6 @@ async def test_a_deleted_window_is_not_kept(tables: Tables, loader: Loader) -> N
     await loader.load(tables, ["m5"])
     rows = tables._rows
     tables._rows = lambda table, key: [] if table == WINDOWS else rows(table, key)  # type: ignore[method-assign]
-    assert (await loader.load(tables, ["m5"])).checks["m5"].windows == ()
-    tables.faults[WINDOWS] = lambda _: LateError("late")
-    assert (await loader.load(tables, ["m5"])).checks["m5"].windows == ()
+    assert (await loader.load(tables, ["m5"])).monitors["m5"].windows == ()
+    tables.faults[WINDOWS] = lambda _: StatementTimeoutError("late")
+    assert (await loader.load(tables, ["m5"])).monitors["m5"].windows == ()

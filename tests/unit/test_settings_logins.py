@@ -7,7 +7,7 @@ from tests.settings_loading import PARTS, load
 
 def logins(**environ: str) -> list[tuple[str | None, str | None, str]]:
     target = load({"database"}, **PARTS | environ).database_target()
-    return [(each.user, each.password, each.name) for each in target.readings]
+    return [(each.user, each.password, each.name) for each in target.candidates]
 
 
 @pytest.mark.parametrize(
@@ -48,13 +48,13 @@ def test_a_password_is_tried_with_and_without_the_characters_around_it(password:
 
 def test_a_url_is_decoded_once() -> None:
     target = load({"database"}, DATABASE_URL="postgres://u:a%2540b@h/n").database_target()
-    assert [each.password for each in target.readings] == ["a%40b"]
+    assert [each.password for each in target.candidates] == ["a%40b"]
 
 
 def test_both_readings_of_the_password_are_secrets_and_in_no_representation() -> None:
     settings = load({"database"}, **PARTS | {"DB_PASS": "pa%2Fss%231"})
     assert {"pa%2Fss%231", "pa/ss#1"} <= settings.secrets
     target = settings.database_target()
-    shown = f"{target} {target!r} {target.readings!r} {target.alternates!r} {target.alternates[0]}"
+    shown = f"{target} {target!r} {target.candidates!r} {target.alternates!r} {target.alternates[0]}"
     assert "pa/ss" not in shown
     assert "pa%2F" not in shown

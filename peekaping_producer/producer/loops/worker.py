@@ -12,9 +12,9 @@ from peekaping_producer.errors import (
     DATABASE,
     REDIS,
     BatchError,
-    RowsError,
     StoreError,
     StoreUnavailableError,
+    UnreadableMonitorError,
 )
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.task import HealthCheckTask, TaskBuilder
@@ -106,7 +106,7 @@ class Worker:
             await self._hand_off(claim, ids, loaded)
 
         def set_aside(monitor_id: str, error: Exception) -> None:
-            kind = "monitor.unreadable" if isinstance(error, RowsError) else "monitor.failed"
+            kind = "monitor.unreadable" if isinstance(error, UnreadableMonitorError) else "monitor.failed"
             self._anomalies.report(monitor_id, kind, f"Set aside: {describe(error)}.")
             failed[monitor_id] = kind
 
@@ -140,12 +140,12 @@ class Worker:
         """Classify a failed load.
 
         If the database answers a ping, the monitors are due again, to be read in smaller parts (_PartNotReadError); one
-        that fails alone again is to be set aside (RowsError). Otherwise returns the error itself.
+        that fails alone again is to be set aside (UnreadableMonitorError). Otherwise returns the error itself.
         """
         if not await self._database_answers():
             return error
         if self._suspects.is_alone(ids):
-            return RowsError(str(error))
+            return UnreadableMonitorError(str(error))
         self._suspects.not_read(ids)
         await self._claims.postpone(claim, ids, 0)
         return _PartNotReadError(str(error))
@@ -163,7 +163,7 @@ class Worker:
 
     async def _hand_off(self, claim: Claim, ids: list[str], loaded: Loaded) -> None:
         """Hand off what runs, drop what does not, set aside what fails. An absent row is left to its lease."""
-        runs = [check for check in loaded.checks.values() if check.monitor.runs]
+        runs = [check for check in loaded.monitors.values() if check.monitor.runs]
         tasks = self._builder.build(runs, claim.now_ms)
         failed: dict[str, str] = {}
         if tasks:
@@ -192,7 +192,7 @@ class Worker:
         await self._set_aside(claim, failed, alone=False, sizes=sizes)
 
     async def _drop(self, claim: Claim, ids: list[str], loaded: Loaded) -> None:
-        drops = [monitor_id for monitor_id, check in loaded.checks.items() if not check.monitor.runs]
+        drops = [monitor_id for monitor_id, check in loaded.monitors.items() if not check.monitor.runs]
         for monitor_id in ids:
             if not self._store.is_id(monitor_id):
                 self._anomalies.report(

@@ -11,8 +11,8 @@ from urllib.parse import unquote
 
 import structlog
 
-from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
-from peekaping_producer.stores.errors import LoginRefusedError, quoted, where
+from peekaping_producer.errors import ConfigError, StoreError, StoreRefusedError, StoreUnavailableError
+from peekaping_producer.stores.errors import LoginRefusedError, error_prefix, quoted
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.stores.pool import C, Driver
 from peekaping_producer.targets import DatabaseTarget
@@ -22,36 +22,36 @@ T = TypeVar("T")
 
 
 class ServerDriver(Driver[C]):
-    """A driver that looks for the login that is accepted and the address that answers, and keeps both."""
+    """A driver that finds the login that the server accepts and the address that answers, and keeps both."""
 
     def __init__(self, target: DatabaseTarget, limits: Limits) -> None:
         super().__init__(target, limits)
-        self._readings: Sequence[DatabaseTarget] = target.readings
+        self._candidates: Sequence[DatabaseTarget] = target.candidates
         self._answered: str | None = None
 
     @abstractmethod
-    async def attempt(self, reading: DatabaseTarget, address: str) -> C:
-        """Connect to one address by one reading of the target. Raises StoreErrors only."""
+    async def attempt(self, candidate: DatabaseTarget, address: str) -> C:
+        """Connect to one address with one candidate of the target. Raises StoreErrors only."""
 
     async def connect(self) -> C:
         """A new connection. Raises the first refusal, or the failure of the last address."""
-        accepted, connection = await log_in(self._readings, self._reach)
-        self._readings = (accepted,)
+        accepted, connection = await log_in(self._candidates, self._reach)
+        self._candidates = (accepted,)
         return connection
 
-    async def _reach(self, reading: DatabaseTarget) -> C:
-        """Try one address after another; each has its share of the time that is left."""
+    async def _reach(self, candidate: DatabaseTarget) -> C:
+        """Try each address in turn, for its share of the time that is left."""
         give_up_at = time.monotonic() + self.limits.acquire_s
-        addresses = await addresses_of(reading, self.limits.acquire_s)
+        addresses = await addresses_of(candidate, self.limits.acquire_s)
         addresses.sort(key=lambda address: address != self._answered)
         failure: StoreError | None = None
         for tried, address in enumerate(addresses):
             share_s = (give_up_at - time.monotonic()) / (len(addresses) - tried)
             try:
                 async with asyncio.timeout(share_s):
-                    connection = await self.attempt(reading, address)
+                    connection = await self.attempt(candidate, address)
             except TimeoutError:
-                failure = StoreUnavailableError(f"{where(reading)}: no answer in time")
+                failure = StoreUnavailableError(f"{error_prefix(candidate)}: no answer in time")
             except StoreUnavailableError as error:
                 failure = error
             else:
@@ -59,7 +59,7 @@ class ServerDriver(Driver[C]):
                 return connection
         if len(addresses) > 1:
             failure = StoreUnavailableError(f"{failure} (the last address of {', '.join(addresses)})")
-        raise failure or StoreUnavailableError(f"{where(reading)}: the host has no address")
+        raise failure or StoreUnavailableError(f"{error_prefix(candidate)}: the host has no address")
 
 
 def check_params(target: DatabaseTarget, known: set[str], expected: str) -> None:
@@ -69,22 +69,22 @@ def check_params(target: DatabaseTarget, known: set[str], expected: str) -> None
 
 
 async def log_in(
-    readings: Sequence[DatabaseTarget], attempt: Callable[[DatabaseTarget], Awaitable[T]]
+    candidates: Sequence[DatabaseTarget], attempt: Callable[[DatabaseTarget], Awaitable[T]]
 ) -> tuple[DatabaseTarget, T]:
-    """The first reading of a login that the server accepts, and what `attempt` returned for it.
+    """Return the first candidate that the server accepts, and the result of `attempt` for it.
 
-    Raises the first refusal where the server refuses all of them, and at once whatever else `attempt` raises.
+    Raises the first refusal if the server refuses all of them; any other error of `attempt` is raised at once.
     """
     refusals: list[LoginRefusedError] = []
-    for reading in readings:
+    for candidate in candidates:
         try:
-            connection = await attempt(reading)
+            connection = await attempt(candidate)
         except LoginRefusedError as error:
             refusals.append(error)
             continue
         if refusals:
-            _report(readings[0], reading)
-        return reading, connection
+            _report(candidates[0], candidate)
+        return candidate, connection
     raise refusals[0]
 
 
@@ -97,7 +97,7 @@ def _report(refused: DatabaseTarget, accepted: DatabaseTarget) -> None:
     forms = {name: _form(*pair) for name, pair in pairs.items() if pair[0] != pair[1]}
     log.info(
         "database.login_accepted",
-        message="The database refused the first reading of the login and accepts another: "
+        message="The database refused the login as configured and accepted: "
         + ", ".join(f"{name} {form}" for name, form in forms.items()),
         settings=list(forms),
     )
@@ -106,10 +106,10 @@ def _report(refused: DatabaseTarget, accepted: DatabaseTarget) -> None:
 def _form(refused: str, accepted: str) -> str:
     if accepted == unquote(refused):
         return "percent-decoded"
-    return "as written" if unquote(accepted) == refused else "without what surrounds it"
+    return "as written" if unquote(accepted) == refused else "without surrounding whitespace or quotes"
 
 
-async def addresses_of(target: DatabaseTarget, within_s: float) -> list[str]:
+async def addresses_of(target: DatabaseTarget, timeout_s: float) -> list[str]:
     """The addresses of the target's host, in the resolver's order; the path of a Unix socket unchanged.
 
     Raises StoreUnavailableError for an unknown name, which may exist later, and StoreError for an invalid one.
@@ -118,15 +118,15 @@ async def addresses_of(target: DatabaseTarget, within_s: float) -> list[str]:
     if host.startswith("/") or _is_address(host):
         return [host]
     try:
-        async with asyncio.timeout(within_s):
+        async with asyncio.timeout(timeout_s):
             found = await asyncio.get_running_loop().getaddrinfo(host, target.port, type=socket.SOCK_STREAM)
     except TimeoutError:
-        raise StoreUnavailableError(f"{where(target)}: the host name was not resolved in time") from None
+        raise StoreUnavailableError(f"{error_prefix(target)}: the host name was not resolved in time") from None
     except UnicodeError:
-        raise StoreError(f"{where(target)}: DB_HOST: expected a host name or an address") from None
+        raise StoreRefusedError(f"{error_prefix(target)}: DB_HOST: expected a host name or an address") from None
     except OSError as error:
         reason = quoted(error.strerror or type(error).__name__)
-        raise StoreUnavailableError(f"{where(target)}: cannot resolve the host name: {reason}") from None
+        raise StoreUnavailableError(f"{error_prefix(target)}: cannot resolve the host name: {reason}") from None
     return list(dict.fromkeys(str(each[4][0]) for each in found))
 
 
