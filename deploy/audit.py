@@ -27,7 +27,7 @@ def main() -> int:
 def verdict(report: str, complaints: str) -> tuple[int, str]:
     """Return exit code and text for what pip-audit wrote to stdout (JSON) and stderr.
 
-    A package that is not in its list is skipped, which is no error to pip-audit, even if all are.
+    pip-audit skips a package that its index does not contain; that is no error to it, even if it skips all.
     """
     try:
         packages: list[dict[str, Any]] = json.loads(report)["dependencies"]

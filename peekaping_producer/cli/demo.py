@@ -12,7 +12,7 @@ def add_to(commands: Commands) -> None:
     demo = commands.add(
         "demo",
         _demo,
-        "show two replicas at work on embedded servers, and the failover when one is killed",
+        "run two replicas on embedded servers, and demonstrate a failover",
         names=["REDIS_URL"],
         example="peekaping-producer demo --seconds 60",
     )
@@ -23,7 +23,7 @@ def _demo(args: argparse.Namespace) -> int:
     from peekaping_producer.demo import embedded, run_demo
 
     given = None
-    if not embedded.is_available():  # otherwise nothing is read: this shell's Redis may be one in production
+    if not embedded.is_available():  # otherwise nothing is read: this shell's Redis may be in production
         settings = load_settings({"redis"}, env_files=args.env_files)
         given = settings if settings.redis_url or settings.redis_sentinels else None
     return asyncio.run(run_demo(args.seconds, redis=given))

@@ -9,32 +9,32 @@ from importlib.metadata import version
 
 from peekaping_producer import logs
 from peekaping_producer.cli import demo, operations, producer
-from peekaping_producer.cli.parser import Commands, readable_file
+from peekaping_producer.cli.parser import Commands, add_env_file
 from peekaping_producer.cli.runtime import print_error
 from peekaping_producer.errors import ConfigError, ProducerError, UnreachableError
 from peekaping_producer.settings import ENV_FILES
 
 EXIT_CODES = """exit codes:
-  0  success, or a clean stop of run (SIGTERM or SIGHUP at any time; Ctrl-C of a replica at work)
+  0  success, or `run` stopped by SIGTERM, SIGHUP or Ctrl-C
   1  any other failure
-  2  bad configuration or usage: every bad setting is named
+  2  bad configuration or usage: every bad setting is reported
   3  Redis or the database could not be reached within STARTUP_TIMEOUT
-130  Ctrl-C, except of a replica at work; 143 and 129: SIGTERM and SIGHUP, except of run
+130, 143, 129  another command was ended by Ctrl-C, SIGTERM or SIGHUP; 130 also: Ctrl-C before `run` had started
 """
 _SHELLS = ("bash", "zsh", "fish")
 _STDOUT_ERRNOS = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
-"""The errors of writing to stdout; everything else that commands call has errors of its own."""
+"""The errors of writing to stdout; no other call of a command raises OSError."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code. A user's mistake gets a line, never a traceback."""
+    """Run one command; returns the exit code. A user's mistake is reported in one line, without a traceback."""
     logs.unblock_stderr()
     parser = _parser()
     args = parser.parse_args(argv)
     if args.command is None:
         parser.print_help(sys.stderr)
         parser.exit(2, f"{parser.prog}: expected a COMMAND, got none; begin with `demo`, or `check-config` and `run`\n")
-    args.env_files = args.env_files or ENV_FILES
+    args.env_files = [*args.env_files, *args.env_files_after] or ENV_FILES
     try:
         code: int = args.command(args)
         sys.stdout.flush()
@@ -60,24 +60,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser(file_completion: object = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="peekaping-producer",
-        description="Decides when each Peekaping monitor is due and queues its check for the workers.",
+        description="Decides when each Peekaping monitor is due and enqueues its check for the workers.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('peekaping-producer')}")
-    env_file = parser.add_argument(
-        "--env-file",
-        action="append",
-        dest="env_files",
-        type=readable_file,
-        metavar="FILE",
-        help="read settings from this file instead of .env; may be repeated, the last one wins over the others, "
-        "and the environment wins over all",
-    )
-    if file_completion:
-        env_file.complete = file_completion  # type: ignore[attr-defined]
+    add_env_file(parser, "env_files", file_completion)
     parser.set_defaults(command=None)
-    commands = Commands(parser)
+    commands = Commands(parser, file_completion)
     for module in (producer, operations, demo):
         module.add_to(commands)
     completion = commands.add(

@@ -16,22 +16,26 @@ def add_to(commands: Commands) -> None:
     status = commands.add(
         "status",
         _status,
-        "print leader, depths, lateness and what is wrong; exit 1 if checks do not happen",
+        "print leader, queue and schedule sizes, lateness and conditions; exit 1 if checks do not run as they should",
         groups={"redis"},
         example="REDIS_HOST=127.0.0.1 peekaping-producer status --json",
     )
     status.add_argument(
-        "--max-overdue-seconds", type=seconds, default=60.0, metavar="SECONDS", help="lateness that fails (default 60)"
+        "--max-overdue-seconds",
+        type=seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="exit 1 if a monitor is overdue by more than this (default 60)",
     )
     status.add_argument("--json", action="store_true", help="print JSON")
     probe_parser = commands.add(
         "probe",
         _probe,
-        "ask the replica on this host whether it is alive (GET /livez at METRICS_ADDR); exit 1 if not",
+        "check the liveness of the replica on this host (GET /livez at METRICS_ADDR); exit 1 if it fails",
         names=["METRICS_ADDR"],
         example="METRICS_ADDR=:9464 peekaping-producer probe --ready",
     )
-    probe_parser.add_argument("--ready", action="store_true", help="ask whether it is ready instead (GET /readyz)")
+    probe_parser.add_argument("--ready", action="store_true", help="check readiness (GET /readyz) instead")
     check = commands.add(
         "check-config",
         _check_config,

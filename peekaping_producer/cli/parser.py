@@ -8,13 +8,15 @@ from pathlib import Path
 from peekaping_producer.settings import SettingsGroup
 from peekaping_producer.settings.fields import command_names
 from peekaping_producer.settings.table import as_help
+from peekaping_producer.settings.types import file_bytes
 
 
 class Commands:
     """The commands of a parser."""
 
-    def __init__(self, parser: argparse.ArgumentParser) -> None:
+    def __init__(self, parser: argparse.ArgumentParser, file_completion: object) -> None:
         self._commands = parser.add_subparsers(metavar="COMMAND")
+        self._file_completion = file_completion
 
     def add(
         self,
@@ -36,7 +38,24 @@ class Commands:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         added.set_defaults(command=call)
+        add_env_file(added, "env_files_after", self._file_completion)
         return added
+
+
+def add_env_file(parser: argparse.ArgumentParser, dest: str, file_completion: object) -> None:
+    """Add --env-file. A command's values replace those of the main parser if both have the same `dest`."""
+    option = parser.add_argument(
+        "--env-file",
+        action="append",
+        default=[],
+        dest=dest,
+        type=readable_file,
+        metavar="FILE",
+        help="read settings from this file instead of .env; may be repeated: later files override earlier ones, "
+        "and the environment overrides all files",
+    )
+    if file_completion:
+        option.complete = file_completion  # type: ignore[attr-defined]
 
 
 def seconds(text: str) -> float:
@@ -53,7 +72,7 @@ def seconds(text: str) -> float:
 def readable_file(text: str) -> Path:
     """The path of a file that can be opened. Raises ArgumentTypeError."""
     try:
-        Path(text).open("rb").close()
-    except OSError as error:
-        raise argparse.ArgumentTypeError(f"expected a readable file, got {text!r} ({error.strerror})") from None
+        file_bytes(text, 0)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected a readable file, got {text!r} ({error})") from None
     return Path(text)

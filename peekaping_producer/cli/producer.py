@@ -1,4 +1,4 @@
-"""`run` and `migrate`: the service, and the tables that it reads."""
+"""`run` and `migrate`: the producer, and the tables that it reads."""
 
 import argparse
 import asyncio
@@ -21,14 +21,14 @@ def add_to(commands: Commands) -> None:
     commands.add(
         "run",
         _run,
-        "run one replica of the service until SIGTERM, SIGHUP or Ctrl-C",
+        "run one replica until SIGTERM, SIGHUP or Ctrl-C",
         groups=ALL_GROUPS,
         example="DB_TYPE=sqlite DB_NAME=peekaping.db REDIS_HOST=127.0.0.1 peekaping-producer run",
     )
     migrate = commands.add(
         "migrate",
         _migrate,
-        "create the tables that the service reads; change nothing if Peekaping's own exist",
+        "create the tables that the producer reads; change nothing if Peekaping's own exist",
         groups={"database"},
         example="DATABASE_URL=postgres://user:password@localhost/peekaping peekaping-producer migrate --check",
     )

@@ -1,7 +1,17 @@
 """The settings: their names, types and defaults, and how they are read.
 
-`load_settings` is the only reader of the environment; `inspect_settings` also returns what is usable of bad settings.
-addresses ← types ← fields ← source, model ← load, table.
+`load_settings` is the only reader of the environment; `inspect_settings` also returns the valid ones of bad settings.
+
+- texts: rules for the text of a value
+- addresses, sentinels, types: values and their validators
+- fields: every setting
+- parameters, urls: DATABASE_URL and REDIS_URL
+- logins: the logins to try for DB_USER, DB_PASS and DB_NAME
+- model: the settings of one process, and the targets that follow from them
+- source: the environment, `.env` files and secret files
+- lookalikes, warnings: probable mistakes
+- load: everything together
+- table: the settings as text, for `check-config`, `--help` and docs
 """
 
 from peekaping_producer.settings.fields import ALL_GROUPS, SettingsGroup

@@ -28,14 +28,18 @@ _BOOL = "true or false"
 _PORT = "a port (1-65535)"
 _FILE = "the path of a readable file"
 _UP_TO_AN_HOUR = "0.1 to 3600 seconds"
-_DB_TYPES = " | ".join(get_args(DbType)) + ", in any case"
+_DB_TYPES = " | ".join(get_args(DbType)) + ", case-insensitive"
 _UNLESS_SQLITE = "required, except for sqlite"
 
 _Tls = Annotated[bool | None, Setting("Encrypt the connection.", _BOOL, "false, or what the URL requests")]
 _TlsVerify = Annotated[bool, Setting("Verify the server's certificate and host name.", _BOOL)]
-_TlsCa = Annotated[ReadableFile | None, Setting("The trusted authorities, in PEM.", _FILE, "the system's authorities")]
-_TlsCert = Annotated[ReadableFile | None, Setting("The client's certificate, in PEM.", _FILE)]
-_TlsKey = Annotated[ReadableFile | None, Setting("The client's key, if it is not in that file.", _FILE)]
+_TlsCa = Annotated[
+    ReadableFile | None, Setting("Trusted CA certificates (PEM).", _FILE, "the system's CA certificates")
+]
+_TlsCert = Annotated[ReadableFile | None, Setting("The client's certificate (PEM).", _FILE)]
+_TlsKey = Annotated[
+    ReadableFile | None, Setting("The client's private key (PEM), if the certificate file does not contain it.", _FILE)
+]
 _Duration = Annotated[float, Seconds, Field(ge=0.1, le=3600)]
 
 
@@ -56,7 +60,7 @@ class Database(BaseModel):
     database_url: Annotated[
         SecretStr | None,
         Setting(
-            "The whole database in one URL; host, port, name, user and password above are then not read.",
+            "All connection settings of the database as one URL; replaces host, port, name, user and password.",
             "postgres://, mysql://, mongodb://, mongodb+srv:// or sqlite:///path",
         ),
     ] = None
@@ -78,7 +82,7 @@ class Redis(BaseModel):
     redis_url: Annotated[
         SecretStr | None,
         Setting(
-            "The whole Redis server in one URL; host, port, login, database number and sentinels are then not read.",
+            "All connection settings of Redis as one URL; replaces host, port, login, database number and sentinels.",
             "redis:// or rediss:// (with TLS) user:password@host:port/db, "
             "or redis+sentinel:// or rediss+sentinel:// user:password@host:port,host:port/master-name/db",
         ),
@@ -86,13 +90,17 @@ class Redis(BaseModel):
     redis_sentinels: Annotated[
         SentinelAddresses | None,
         Setting(
-            "The sentinels that watch Redis; REDIS_HOST and REDIS_PORT are then not read.",
-            "host:port,host:port; the port may be left out (26379)",
+            "The sentinels that monitor the master; replaces REDIS_HOST and REDIS_PORT.",
+            "host:port,host:port; the port is optional (26379)",
         ),
     ] = None
     redis_sentinel_master: Annotated[
         SentinelName | None,
-        Setting("The name that the sentinels have for Redis.", MASTER_FORM, "required with `REDIS_SENTINELS`"),
+        Setting(
+            "The name of the master in the sentinels' configuration (sentinel monitor NAME ...).",
+            MASTER_FORM,
+            "required with `REDIS_SENTINELS`",
+        ),
     ] = None
     redis_sentinel_password: Annotated[SecretStr | None, Setting("The sentinels' password.", _TEXT, "none")] = None
     redis_tls: _Tls = None
@@ -116,10 +124,12 @@ class Producer(BaseModel):
         Setting("Workers in this process. 0 is read as 10.", "1 to 128"),
     ] = 10
     claim_batch: Annotated[
-        int, Whole, Field(ge=1, le=1000), Setting("Monitors that a worker claims at once.", "1 to 1000")
+        int, Whole, Field(ge=1, le=1000), Setting("Monitors that a worker claims in one batch.", "1 to 1000")
     ] = 500
     sync_interval: Annotated[_Duration, Setting("How often the leader syncs the schedule.", _UP_TO_AN_HOUR)] = 30
-    shutdown_grace: Annotated[_Duration, Setting("How long a stop may take to end its batches.", _UP_TO_AN_HOUR)] = 20
+    shutdown_grace: Annotated[
+        _Duration, Setting("Time that a stopping replica has to finish its batches.", _UP_TO_AN_HOUR)
+    ] = 20
     metrics_addr: Annotated[
         Address,
         Setting(
@@ -127,13 +137,17 @@ class Producer(BaseModel):
             "host:port, [IPv6]:port, or off (also when empty)",
         ),
     ] = "127.0.0.1:9464"
-    tz: Annotated[str, Setting("The server's zone, for maintenance windows.", "an IANA zone, or a zone file")] = "UTC"
+    tz: Annotated[
+        str, Setting("The server's time zone, for maintenance windows.", "an IANA time zone, or a zone file")
+    ] = "UTC"
 
 
 class Common(BaseModel):
     """What every command reads."""
 
-    startup_timeout: Annotated[_Duration, Setting("How long a start waits for its servers.", _UP_TO_AN_HOUR)] = 60
+    startup_timeout: Annotated[
+        _Duration, Setting("Time to wait for Redis and the database at startup.", _UP_TO_AN_HOUR)
+    ] = 60
     mode: Annotated[
         Literal["dev", "prod", "test"], Setting("dev logs colored lines, prod and test log JSON.", "dev | prod | test")
     ] = "dev"
@@ -142,7 +156,7 @@ class Common(BaseModel):
         Lower,
         Setting(
             "The lowest level that is logged.",
-            "debug | info | warn | error, or zap's warning, dpanic, panic, fatal; in any case",
+            "debug | info | warn | error, or zap's warning, dpanic, panic, fatal; case-insensitive",
         ),
     ] = "debug"
     service_name: Annotated[str, Setting("The name of the service in every log line.", _TEXT)] = "peekaping:producer"

@@ -27,10 +27,10 @@ def load_settings(
     environ: Mapping[str, str] | None = None,
     env_files: Sequence[Path] = ENV_FILES,
 ) -> Settings:
-    """The settings of a command that needs `groups`, from the environment, which wins, and `.env` files.
+    """The settings of a command that needs `groups`, from the environment, which overrides `.env` files.
 
     A setting of a group that is not needed, or that a URL (or sqlite) replaces, is not read. An empty value counts as
-    absent, except for METRICS_ADDR. Raises ConfigError with all problems.
+    not set, except for METRICS_ADDR. Raises ConfigError with all problems.
     """
     settings, problems = inspect_settings(groups, environ=environ, env_files=env_files)
     if problems:
@@ -49,11 +49,11 @@ def inspect_settings(
     Raises ConfigError only for a `.env` file that cannot be read.
     """
     source = Source(_Loaded, groups, environ, env_files)
-    settings, unusable, problems = _validated(source)
+    settings, invalid, problems = _validated(source)
     problems = source.problems + problems
     problems += _problems_of_targets(settings, groups, known=problems)
     origins = {name: each.origin for name, each in source.given.items()} | dict.fromkeys(source.not_read, "not read")
-    return settings.with_notes(origins, unusable, warnings_about(settings, source, groups)), problems
+    return settings.with_notes(origins, invalid, warnings_about(settings, source, groups)), problems
 
 
 def _validated(source: Source) -> tuple[Settings, dict[str, str], list[str]]:
@@ -63,10 +63,10 @@ def _validated(source: Source) -> tuple[Settings, dict[str, str], list[str]]:
     except ValidationError as error:
         errors = error.errors(include_input=False, include_url=False)
     reasons = {str(each["loc"][0]).upper(): each.get("ctx", {}).get("error", "") for each in reversed(errors)}
-    unusable = {name: masked(name, each.text) for name, each in source.given.items() if name in reasons}
-    source.env_vars = {name: text for name, text in source.env_vars.items() if name not in unusable}
-    problems = [_refusal(name, text, str(reasons[name])) for name, text in unusable.items()]
-    return _Loaded(_build_sources=((source,), {})), unusable, problems
+    invalid = {name: masked(name, each.text) for name, each in source.given.items() if name in reasons}
+    source.env_vars = {name: text for name, text in source.env_vars.items() if name not in invalid}
+    problems = [_refusal(name, text, str(reasons[name])) for name, text in invalid.items()]
+    return _Loaded(_build_sources=((source,), {})), invalid, problems
 
 
 def _refusal(name: str, text: str, reason: str) -> str:

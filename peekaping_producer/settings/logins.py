@@ -15,7 +15,7 @@ from peekaping_producer.targets import Dialect, Login
 def login_candidates(dialect: Dialect, literal: Login) -> tuple[Login, ...]:
     """The logins to try, in this order, each once: the literal one first (MongoDB: after the decoded one).
 
-    Then the same without the blanks, line ends and quotes around the password.
+    Then the same without the whitespace and quotes around the password.
     """
     found: list[Login] = []
     for password in (literal.password, literal.password and strip_wrapping(literal.password)):

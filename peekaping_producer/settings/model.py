@@ -9,7 +9,7 @@ import msgspec
 from pydantic import PrivateAttr, SecretStr, ValidationInfo, field_validator
 
 from peekaping_producer.errors import ConfigError
-from peekaping_producer.settings.fields import Fields, SettingsGroup, description, group_names
+from peekaping_producer.settings.fields import Fields, SettingsGroup, group_names
 from peekaping_producer.settings.logins import login_candidates, passwords
 from peekaping_producer.settings.parameters import TlsRequest, classify_parameters
 from peekaping_producer.settings.sentinels import from_parts, with_password
@@ -28,14 +28,14 @@ class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
     """
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
-    _unusable: dict[str, str] = PrivateAttr(default_factory=dict)
+    _invalid: dict[str, str] = PrivateAttr(default_factory=dict)
     _warnings: tuple[str, ...] = PrivateAttr(default=())
 
     @field_validator("*", mode="before")
     @classmethod
     def _refuse_hidden_characters(cls, given: object, info: ValidationInfo) -> object:
         if isinstance(given, str) and has_forbidden_characters(str(info.field_name).upper(), given):
-            raise ValueError("with a character that is not visible or cannot be sent")
+            raise ValueError("contains a control or invisible character")
         return given
 
     def origin(self, name: str) -> str:
@@ -43,15 +43,15 @@ class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
         return self._origins.get(name, "default")
 
     @property
-    def unusable(self) -> Mapping[str, str]:
+    def invalid(self) -> Mapping[str, str]:
         """The bad settings as they may be shown; here they have their defaults."""
-        return self._unusable
+        return self._invalid
 
-    def with_notes(self, origins: dict[str, str], unusable: dict[str, str], warnings: Iterable[str]) -> Self:
+    def with_notes(self, origins: dict[str, str], invalid: dict[str, str], warnings: Iterable[str]) -> Self:
         """A copy with the origins, the bad settings as they may be shown, and the warnings."""
         copy = self.model_copy()
         copy._origins = origins
-        copy._unusable = unusable
+        copy._invalid = invalid
         copy._warnings = tuple(warnings)
         return copy
 
@@ -135,7 +135,9 @@ class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
     def _database_in_url(self, url: SecretStr, problems: list[str]) -> DatabaseTarget:
         target = parse_database_url(url.get_secret_value(), self.db_name or "")
         if self.db_type and _dialect(self.db_type) != target.dialect:
-            problems.append(f"DB_TYPE: expected nothing or {target.dialect} as in DATABASE_URL, got {self.db_type!r}")
+            problems.append(
+                f"DB_TYPE: expected {target.dialect!r} as in DATABASE_URL, got {self.db_type!r}; remove one of them"
+            )
         return target
 
     def _database_in_parts(self, problems: list[str]) -> DatabaseTarget:
@@ -143,13 +145,11 @@ class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
         if self.db_type not in {None, "sqlite"}:
             needed += ["db_host", "db_port", "db_user", "db_pass"]
         problems += [
-            f"{name.upper()}: expected {description(name).expected}, got nothing; set it or DATABASE_URL"
-            for name in needed
-            if getattr(self, name) is None
+            f"{name.upper()}: required; set it, or DATABASE_URL" for name in needed if getattr(self, name) is None
         ]
         dialect = _dialect(self.db_type or "postgres")
-        several, folder = "," in (self.db_host or ""), (self.db_host or "").startswith("/")
-        if (several and dialect != "mongo") or (folder and dialect != "postgres"):
+        several, directory = "," in (self.db_host or ""), (self.db_host or "").startswith("/")
+        if (several and dialect != "mongo") or (directory and dialect != "postgres"):
             problems.append(f"DB_HOST: expected one host name or address for {dialect}, got {self.db_host!r}")
         literal = Login(user=self.db_user, password=_text(self.db_pass), name=self.db_name or "")
         first, *others = login_candidates(dialect, literal)
@@ -164,24 +164,24 @@ class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
         )
 
     def _tls(self, name: Literal["db_tls", "redis_tls"], requested: TlsRequest, problems: list[str]) -> Tls | None:
-        """The TLS of settings and URL together; a file that is a setting wins over the URL's."""
-        shown, url = name.upper(), "REDIS_URL" if name == "redis_tls" else "DATABASE_URL"
+        """The TLS of settings and URL together; a file in a setting replaces the URL's."""
+        setting, url = name.upper(), "REDIS_URL" if name == "redis_tls" else "DATABASE_URL"
         wanted: bool | None = getattr(self, name)
         verify: bool = getattr(self, f"{name}_verify")
         files: dict[str, str | None] = {part: getattr(self, f"{name}_{part}") for part in _TLS_FILES}
         if None not in (wanted, requested.tls) and wanted != requested.tls:
             got, other = str(wanted).lower(), str(requested.tls).lower()
-            problems.append(f"{shown}: expected nothing or {other} as in {url}, got {got}")
+            problems.append(f"{setting}: expected {other} as in {url}, got {got}; remove one of them")
         if requested.unverified and verify:
-            problems.append(f"{url}: no verification of the server's certificate requires {shown}_VERIFY=false")
+            problems.append(f"{url}: disables certificate verification; set {setting}_VERIFY=false to allow this")
         if not (requested.tls if wanted is None else wanted):
-            given = [f"{shown}_{part.upper()}: requires" for part, path in files.items() if path]
-            given += [f"{url}: a file of certificates requires" for _ in requested.files][:1]
-            problems.extend(f"{each} {shown}=true" for each in given)
+            given = [f"{setting}_{part.upper()}: requires" for part, path in files.items() if path]
+            given += [f"{url}: a certificate file requires" for _ in requested.files][:1]
+            problems.extend(f"{each} {setting}=true" for each in given)
             return None
         files = {part: path or requested.files.get(part) for part, path in files.items()}
         if files["key_file"] and not files["cert_file"]:
-            problems.append(f"{shown}_KEY_FILE: requires {shown}_CERT_FILE")
+            problems.append(f"{setting}_KEY_FILE: requires {setting}_CERT_FILE")
         return Tls(verify=verify, **files)
 
 

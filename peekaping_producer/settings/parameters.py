@@ -3,7 +3,7 @@
 Names are compared without case, `-` and `_`, since clients write them differently.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -11,6 +11,8 @@ import msgspec
 from peekaping_producer.settings.types import readable_file
 
 Kind = Literal["postgres", "mysql", "mongo", "redis"]
+_Parameter = tuple[str, str, str]
+"""The name as written, the name as compared, and the value."""
 
 _OFF, _ON, _ON_UNVERIFIED, _UNVERIFIED = "off", "on", "any", "unverified"
 """No TLS; TLS; TLS without verification; no verification if TLS is on."""
@@ -127,37 +129,50 @@ class TlsRequest(msgspec.Struct, frozen=True):
 def classify_parameters(
     kind: Kind, params: Mapping[str, str], problems: list[str]
 ) -> tuple[dict[str, str], TlsRequest]:
-    """The parameters for the store, and what the others request about TLS. Adds unusable ones to `problems`.
+    """The parameters for the store, and what the others request about TLS. Adds invalid ones to `problems`."""
+    setting = "REDIS_URL" if kind == "redis" else "DATABASE_URL"
+    named = [(name, name.lower().replace("-", "").replace("_", ""), value) for name, value in params.items()]
+    modes = _modes(setting, kind, [each for each in named if each[1] in _TLS[kind]], problems)
+    files = _files(setting, kind, [each for each in named if each[1] in _FILES[kind]], problems)
+    known = _TLS[kind].keys() | _FILES[kind].keys() | _IGNORED[kind]
+    defaults = _DEFAULTS.get(kind, {})
+    kept = {name: value for name, key, value in named if key not in known and value not in defaults.get(key, ())}
+    unverified = not {_ON_UNVERIFIED, _UNVERIFIED}.isdisjoint(modes.values())
+    return kept, TlsRequest(tls=_switch(setting, modes, problems), unverified=unverified, files=files)
+
+
+def _modes(setting: str, kind: Kind, named: Sequence[_Parameter], problems: list[str]) -> dict[str, str]:
+    """The modes that parameters request, by their names.
 
     Postgres' prefer and allow, and MySQL's preferred, are refused: an attacker could disable TLS.
     """
-    setting = "REDIS_URL" if kind == "redis" else "DATABASE_URL"
-    kept: dict[str, str] = {}
-    requested: dict[str, str] = {}
+    modes: dict[str, str] = {}
+    for name, key, value in named:
+        accepted = _TLS[kind][key]
+        is_object = (kind, key, value[:1]) == ("mysql", "ssl", "{")
+        modes[name] = _mode_of_object(value) if is_object else accepted.get(value.lower().replace(" ", ""), "?")
+        if modes[name] == "?":
+            problems.append(f"{setting}: unsupported {name}; expected one of {', '.join(accepted)}")
+    return modes
+
+
+def _files(setting: str, kind: Kind, named: Sequence[_Parameter], problems: list[str]) -> dict[str, str]:
+    """The certificate files that parameters name, by their part."""
     files: dict[str, str] = {}
-    for name, value in params.items():
-        key = name.lower().replace("-", "").replace("_", "")
-        if key in _TLS[kind]:
-            modes = _TLS[kind][key]
-            is_object = (kind, key, value[:1]) == ("mysql", "ssl", "{")
-            requested[name] = _mode_of_object(value) if is_object else modes.get(value.lower().replace(" ", ""), "?")
-            if requested[name] == "?":
-                problems.append(f"{setting}: unsupported {name}; expected one of {', '.join(modes)}")
-        elif key in _FILES[kind]:
-            part = _FILES[kind][key]
-            try:
-                files |= {part: readable_file(value)} if value != "system" else {}  # libpq's word for the default
-            except ValueError as error:
-                problems.append(f"{setting}: expected the path of a readable file in {name} ({error})")
-        elif key not in _IGNORED[kind] and value not in _DEFAULTS.get(kind, {}).get(key, ()):
-            kept[name] = value
-    switches = {name: mode for name, mode in requested.items() if mode in {_OFF, _ON, _ON_UNVERIFIED}}
+    for name, key, value in named:
+        try:
+            files |= {_FILES[kind][key]: readable_file(value)} if value != "system" else {}  # libpq's default
+        except ValueError as error:
+            problems.append(f"{setting}: expected the path of a readable file in {name} ({error})")
+    return files
+
+
+def _switch(setting: str, modes: Mapping[str, str], problems: list[str]) -> bool | None:
+    """Whether the modes request TLS; None if they request nothing."""
+    switches = {name: mode for name, mode in modes.items() if mode in {_OFF, _ON, _ON_UNVERIFIED}}
     if _OFF in switches.values() and set(switches.values()) != {_OFF}:
         problems.append(f"{setting}: {' and '.join(switches)} contradict each other; remove one of them")
-    tls = _OFF not in switches.values() if switches else None
-    return kept, TlsRequest(
-        tls=tls, unverified=not {_ON_UNVERIFIED, _UNVERIFIED}.isdisjoint(requested.values()), files=files
-    )
+    return _OFF not in switches.values() if switches else None
 
 
 def _mode_of_object(value: str) -> str:

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.settings.fields import ALL_GROUPS, NAMES, SettingsGroup, command_names, group_names
 from peekaping_producer.settings.texts import SECRETS, normalize
+from peekaping_producer.settings.types import file_bytes
 from peekaping_producer.settings.urls import names_database
 
 ENV_FILES = (Path(".env"),)
@@ -29,7 +30,7 @@ class RawValue(msgspec.Struct, frozen=True):
 
 
 class Source(EnvSettingsSource):
-    """The settings that count for a command: those of the groups in `groups` that no URL (nor sqlite) replaces.
+    """The settings that apply to a command: those of the groups in `groups` that no URL (nor sqlite) replaces.
 
     Raises ConfigError for a `.env` file that cannot be read.
     """
@@ -46,7 +47,7 @@ class Source(EnvSettingsSource):
     ) -> None:
         super().__init__(settings_cls)
         self._environ = os.environ if environ is None else environ
-        # Of several files the last one with a name counts.
+        # Later files override earlier ones.
         self._in_files = {
             name: RawValue(normalize(name, text), str(path))
             for path in env_files
@@ -66,7 +67,7 @@ class Source(EnvSettingsSource):
         return self.env_vars.get(field_name.upper()), field_name, False
 
     def _find(self, name: str) -> RawValue | None:
-        """The environment wins over `.env` files, unless the value is empty there."""
+        """The environment overrides `.env` files, unless the value is empty there."""
         text = normalize(name, self._environ.get(name, ""))
         if text or (name in self._environ and name not in self._in_files):
             return RawValue(text, "environment")
@@ -81,7 +82,7 @@ class Source(EnvSettingsSource):
         if found and found.text:
             return msgspec.structs.replace(found, problem=f"{name}: expected {name} or {name}_FILE, got both")
         try:
-            return RawValue(normalize(name, _content(Path(path.text))), "file")
+            return RawValue(normalize(name, _content(path.text)), "file")
         except ValueError as error:
             problem = f"{name}_FILE: expected the path of a readable file, got {path.text!r} ({error})"
             return RawValue("", "file", problem)
@@ -90,9 +91,9 @@ class Source(EnvSettingsSource):
 def read_dotenv(path: Path) -> dict[str, str]:
     """The names and values of a `.env` file; none if the file does not exist.
 
-    The rules are those of Peekaping's Go services, so that one file serves both: one NAME=value a line; blanks around
-    both, then all quotes at the value's ends are removed; the last line of a name counts. There are no inline comments,
-    no `export` and no ${substitution}: a password may contain # and $. Raises ConfigError.
+    The rules are those of Peekaping's Go services, so that one file serves both: one NAME=value a line; whitespace
+    around both, then all quotes at the value's ends are removed; if a name is repeated, the last line applies. There
+    are no inline comments, no `export` and no ${substitution}: a password may contain # and $. Raises ConfigError.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -110,12 +111,9 @@ def read_dotenv(path: Path) -> dict[str, str]:
     return values
 
 
-def _content(path: Path) -> str:
+def _content(path: str) -> str:
     """The text of a secret's file, without a byte order mark and one newline at its end. Raises ValueError."""
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise ValueError(error.strerror) from None
+    raw = file_bytes(path)
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise ValueError("UTF-16 text; save it as UTF-8")
     try:

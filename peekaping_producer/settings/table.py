@@ -24,7 +24,7 @@ class Row(msgspec.Struct, frozen=True):
     """A setting of this process.
 
     `value` is masked if secret; `origin` is that of Settings.origin, or the name of the URL that contains the value;
-    `, unusable` follows for a bad value.
+    `, invalid` follows for a bad value.
     """
 
     name: str
@@ -40,8 +40,8 @@ def rows(settings: Settings) -> list[Row]:
 
 def _row(settings: Settings, name: str, value: object, in_urls: Mapping[str, tuple[object, str]]) -> Row:
     origin = settings.origin(name)
-    if name in settings.unusable:
-        return Row(name, settings.unusable[name], f"{origin}, unusable")
+    if name in settings.invalid:
+        return Row(name, settings.invalid[name], f"{origin}, invalid")
     if name in in_urls and origin in {"default", "not read"}:
         return Row(name, _value_text(in_urls[name][0]), in_urls[name][1])
     if value is None and name in _SWITCHES:

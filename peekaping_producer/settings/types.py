@@ -47,7 +47,7 @@ def _seconds(given: object) -> object:
 
 
 def _database_host(given: str) -> str:
-    """One host; for Postgres also a folder of Unix sockets.
+    """One host; for Postgres also a directory of Unix sockets.
 
     For MongoDB also several, `host:port,host:port,host`: DB_PORT is the last one's, 27017 the others' default.
     """
@@ -61,14 +61,18 @@ def _database_host(given: str) -> str:
     )
 
 
-def readable_file(given: str) -> str:
-    """Return `given`, the path of a readable file. Raises ValueError with the reason."""
+def file_bytes(path: str, size: int = -1) -> bytes:
+    """The first `size` bytes of a file, or all. Raises ValueError with the reason if it cannot be read."""
     try:
-        with Path(given).open("rb") as file:
-            start = file.read(3)
+        with Path(path).open("rb") as file:
+            return file.read(size)
     except OSError as error:
         raise ValueError(error.strerror) from None
-    if start.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+
+
+def readable_file(given: str) -> str:
+    """Return `given`, the path of a readable file. Raises ValueError with the reason."""
+    if file_bytes(given, 3).startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise ValueError("begins with a byte order mark; save it without one")
     return given
 

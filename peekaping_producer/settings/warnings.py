@@ -30,14 +30,14 @@ def warnings_about(settings: Settings, source: Source, groups: Collection[Settin
 
 def _about_values(settings: Settings, groups: Collection[SettingsGroup]) -> Iterator[str]:
     if zones.of_server(settings.tz) is None:
-        yield f"TZ: expected an IANA zone, got {settings.tz!r}; UTC is used."
+        yield f"TZ: expected an IANA time zone, got {settings.tz!r}; UTC is used."
     for name in ("DB_TLS_VERIFY", "REDIS_TLS_VERIFY"):
         if not getattr(settings, name.lower()):
-            yield f"{name}: got false; any server can pose as the right one."
+            yield f"{name}: certificate verification is disabled, so the server's identity is not checked."
     for name in VERBATIM:
         password: SecretStr | None = getattr(settings, name.lower())
         if password and password.get_secret_value() != strip_wrapping(password.get_secret_value()):
-            yield f"{name}: has blanks, line ends or quotes around it, which are sent as part of it."
+            yield f"{name}: leading or trailing whitespace or quotes are sent as part of the password."
     for value, url in settings.in_urls.values():
         if isinstance(value, SecretStr) and re.fullmatch("<.+>", value.get_secret_value()):
             yield f"{url}: the password is in < and >. Replace the provider's placeholder."

@@ -121,8 +121,8 @@ async def test_any_other_answer_is_failure(answer: bytes, words: str) -> None:
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("off", "METRICS_ADDR: expected host:port, got 'off'"),
-        ("", "METRICS_ADDR: expected host:port, got ''"),
+        ("off", "METRICS_ADDR: expected host:port, got 'off' (probes are disabled)"),
+        ("", "METRICS_ADDR: expected host:port, got '' (probes are disabled)"),
         ("127.0.0.1:0", "METRICS_ADDR: expected a fixed port, got '127.0.0.1:0'"),
         ("9464", "METRICS_ADDR: expected host:port or [IPv6]:port, got '9464'"),
         ("fd00::9471", "METRICS_ADDR: expected host:port or [IPv6]:port, got 'fd00::9471'"),

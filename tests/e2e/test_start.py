@@ -118,8 +118,8 @@ async def test_an_error_that_waiting_cannot_repair_ends_at_once(
             (environment(closed.port, sqlite, REDIS_PASSWORD=SECRET), 1, "(REDIS_USERNAME, REDIS_PASSWORD)"),
             (environment(closed.port, sqlite), 1, "(REDIS_USERNAME, REDIS_PASSWORD)"),
             (environment(outdated.port, sqlite), 1, "expected version 6.2 or newer, got 6.0.16"),
-            (environment(private_redis.port, sqlite, DB_TYPE="oracle"), 2, "in any case, got 'oracle'"),
-            (environment(private_redis.port, sqlite, DB_TYPE="oracle", **PARTS), 2, "in any case, got 'oracle'"),
+            (environment(private_redis.port, sqlite, DB_TYPE="oracle"), 2, "case-insensitive, got 'oracle'"),
+            (environment(private_redis.port, sqlite, DB_TYPE="oracle", **PARTS), 2, "case-insensitive, got 'oracle'"),
         ]
         with replicas(tmp_path, *(env for env, _, _ in cases)) as running:
             results = await asyncio.gather(*map(ended, running))

@@ -30,6 +30,7 @@ from tests.kit.processes import free_port
 from tests.kit.redis import target_of
 
 SECRET = "h0rse battery/staple"
+COMMANDS = ["run", "migrate", "status", "probe", "check-config", "demo", "completion"]
 DEBUG_IN_PRODUCTION = "peekaping-producer: LOG_LEVEL: debug with MODE=prod logs every batch. Set LOG_LEVEL=info.\n"
 
 
@@ -45,10 +46,10 @@ async def server(private_redis: RedisServer) -> Redis:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("run", "one replica of the service"),
-        ("demo", "two replicas at work"),
+        ("run", "run one replica until"),
+        ("demo", "run two replicas"),
         ("migrate", "create the tables"),
-        ("status", "checks do not happen"),
+        ("status", "checks do not run as they should"),
         ("check-config", "print every setting"),
     ],
 )
@@ -134,7 +135,7 @@ async def test_without_a_command_it_prints_help_and_the_first_commands_to_run(tm
     ended = await command(tmp_path)
     assert (ended.code, ended.out) == (2, "")
     names = re.findall(r"^    ([a-z-]+)\b", ended.err, re.MULTILINE)
-    assert names == ["run", "migrate", "status", "probe", "check-config", "demo", "completion"]
+    assert names == COMMANDS
     assert ended.err.splitlines()[-1].startswith("peekaping-producer: expected a COMMAND, got none; begin with")
 
 
@@ -156,13 +157,13 @@ async def test_check_config_prints_the_table_also_with_problems(tmp_path: Path) 
     ended = await command(tmp_path, "check-config", **parts, LOG_LEVEL="info", DB_PASWORD=SECRET)
     assert ended.code == 2
     shown = {line.split()[0]: line.split(maxsplit=2) for line in ended.out.splitlines()}
-    assert shown["DB_PORT"] == ["DB_PORT", "'0'", "environment, unusable"]
+    assert shown["DB_PORT"] == ["DB_PORT", "'0'", "environment, invalid"]
     assert shown["DB_HOST"][1:] == ["db", "environment"]
     warned, port, user, password = ended.err.splitlines()
     assert warned == "peekaping-producer: DB_PASWORD: not a setting, so it is not read. Did you mean DB_PASS?"
     assert port.startswith("peekaping-producer: DB_PORT: expected a port (1-65535), got '0'")
-    assert "DB_USER: expected any text, got nothing" in user
-    assert "DB_PASS: expected any text, got nothing" in password
+    assert "DB_USER: required; set it, or DATABASE_URL" in user
+    assert "DB_PASS: required; set it, or DATABASE_URL" in password
     assert "h0rse" not in ended.out + ended.err
 
 
@@ -280,11 +281,20 @@ async def test_env_files_replace_dotenv_and_the_last_one_wins(tmp_path: Path) ->
     assert shown["LEASE_TTL"] == ["10", "default"]
 
 
+async def test_env_files_may_stand_before_and_after_the_command(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("DB_NAME=unread.db\n")
+    (tmp_path / "base.env").write_text("DB_TYPE=sqlite\nDB_NAME=base.db\nREDIS_HOST=base\n")
+    (tmp_path / "more.env").write_text("DB_NAME=more.db\n")
+    ended = await command(tmp_path, "--env-file", "base.env", "check-config", "--env-file", "more.env")
+    shown = {line.split()[0]: line.split()[1:] for line in ended.out.splitlines()}
+    assert (shown["DB_NAME"], shown["REDIS_HOST"]) == (["more.db", "more.env"], ["base", "base.env"])
+
+
 async def test_every_command_reads_env_files(tmp_path: Path) -> None:
     port = free_port()
     (tmp_path / "x.env").write_text(f"DB_TYPE=sqlite\nDB_NAME=new.db\nMETRICS_ADDR=127.0.0.1:{port}\nREDIS_PORT=x\n")
     migrated, probed, status, run = await asyncio.gather(
-        *(command(tmp_path, "--env-file", "x.env", name) for name in ("migrate", "probe", "status", "run"))
+        *(command(tmp_path, name, "--env-file", "x.env") for name in ("migrate", "probe", "status", "run"))
     )
     assert migrated.out.startswith("sqlite:new.db: created")
     assert (probed.code, f"http://127.0.0.1:{port}/livez" in probed.err) == (1, True)
@@ -321,8 +331,15 @@ def test_completion_prints_a_script_for_each_shell(
 ) -> None:
     assert main(["completion", shell]) == 0
     printed = capsys.readouterr().out
-    assert {"check-config", "migrate"} <= set(re.findall(r"[\w-]+", printed))
-    if path := shutil.which(shell):
+    words = {word.lstrip("-") for word in re.findall(r"[\w-]+", printed)}
+    assert set(COMMANDS) <= words
+    for name in COMMANDS:
+        with pytest.raises(SystemExit, match="0"):
+            main([name, "--help"])
+        assert set(re.findall(r"--([a-z-]+)", capsys.readouterr().out)) <= words
+    path = shutil.which(shell)
+    assert path or shell != "bash"
+    if path:
         done = subprocess.run([path, "-c", script], input=printed, capture_output=True, text=True, check=True)
         assert done.stdout.split()[-1:] == [expected], done.stdout + done.stderr
 

@@ -14,8 +14,8 @@ CASES = [json.loads(line) for line in GOLDEN.read_text(encoding="utf-8").splitli
 
 NO_NUMBER = "an integer that does not parse is refused, not replaced by the default: a typo must not pass silently"
 PORT_RANGE = "a port outside 1 to 65535 can never work"
-ANY_CASE = "DB_TYPE is accepted in any case"
-BLANKS = "blanks around a value are removed, and a blank value counts as absent"
+ANY_CASE = "DB_TYPE is case-insensitive"
+WHITESPACE = "whitespace around a value is removed, and a blank value counts as not set"
 
 REFUSED_HERE = {
     "REDIS_DB 'abc'": NO_NUMBER,
@@ -25,18 +25,18 @@ REFUSED_HERE = {
     ".env valid + env invalid int (env wins? falls back?)": NO_NUMBER,
     "DB_PORT '0'": PORT_RANGE,
     "DB_PORT '-1'": PORT_RANGE,
-    "blank DB_HOST": BLANKS,
-    "blank DB_NAME": BLANKS,
-    "blank DB_USER": BLANKS,
+    "blank DB_HOST": WHITESPACE,
+    "blank DB_NAME": WHITESPACE,
+    "blank DB_USER": WHITESPACE,
 }
 ACCEPTED_HERE = {
     "DB_TYPE 'SQLite'": ANY_CASE,
     "DB_TYPE 'MongoDB'": ANY_CASE,
-    "DB_TYPE 'postgres '": BLANKS,
-    "DB_PORT '5432 '": BLANKS,
-    "MODE 'prod '": BLANKS,
+    "DB_TYPE 'postgres '": WHITESPACE,
+    "DB_PORT '5432 '": WHITESPACE,
+    "MODE 'prod '": WHITESPACE,
 }
-OTHER_VALUES_HERE = {"PRODUCER_CONCURRENCY ' 5'": ({"ProducerConcurrency": 5}, BLANKS)}
+OTHER_VALUES_HERE = {"PRODUCER_CONCURRENCY ' 5'": ({"ProducerConcurrency": 5}, WHITESPACE)}
 """Go warns that it is not a number, and uses the default."""
 
 

@@ -123,7 +123,7 @@ def test_all_bad_values_are_reported_at_once() -> None:
             "REDIS_TLS": "maybe",
         }
     ) == [
-        "DB_TYPE: expected postgres | postgresql | mysql | sqlite | mongo | mongodb, in any case, got 'oracle'",
+        "DB_TYPE: expected postgres | postgresql | mysql | sqlite | mongo | mongodb, case-insensitive, got 'oracle'",
         "DB_PORT: expected a port (1-65535), got '0'",
         "REDIS_DB: expected 0 to 15, got '16'",
         "REDIS_TLS: expected true or false, got 'maybe'",
@@ -132,7 +132,7 @@ def test_all_bad_values_are_reported_at_once() -> None:
         "CLAIM_BATCH: expected 1 to 1000, got '1001'",
         "METRICS_ADDR: expected host:port, [IPv6]:port, or off (also when empty), got '9464'",
         "MODE: expected dev | prod | test, got 'PROD'",
-        "LOG_LEVEL: expected debug | info | warn | error, or zap's warning, dpanic, panic, fatal; in any case, "
+        "LOG_LEVEL: expected debug | info | warn | error, or zap's warning, dpanic, panic, fatal; case-insensitive, "
         "got 'loud'",
     ]
 

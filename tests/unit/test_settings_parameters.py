@@ -115,7 +115,7 @@ def test_a_url_alone_cannot_disable_verification(name: str, url: str) -> None:
     setting = "DATABASE_URL" if name == "DB" else "REDIS_URL"
     group = "database" if name == "DB" else "redis"
     [problem] = problems({group}, **{setting: url})
-    assert problem == f"{setting}: no verification of the server's certificate requires {name}_TLS_VERIFY=false"
+    assert problem == f"{setting}: disables certificate verification; set {name}_TLS_VERIFY=false to allow this"
     settings = load({group}, **{setting: url, f"{name}_TLS_VERIFY": "false"})
     target = settings.database_target() if name == "DB" else settings.redis_target()
     assert target.tls == Tls(verify=False)
@@ -133,7 +133,7 @@ def test_a_url_alone_cannot_disable_verification(name: str, url: str) -> None:
             "postgres://u:canary@h/n?sslmode=require&sslrootcert=/nonexistent",
             "expected the path of a readable file",
         ),
-        ("postgres://u:canary@h/n?sslrootcert=" + __file__, "a file of certificates requires DB_TLS=true"),
+        ("postgres://u:canary@h/n?sslrootcert=" + __file__, "a certificate file requires DB_TLS=true"),
         ("mysql://u:canary@h/n?tls=preferred", "unsupported tls; expected one of "),
         ('mysql://u:p@h/n?ssl={"minVersion":"TLSv1.3"}', "unsupported ssl; expected one of "),
         ('mysql://u:p@h/n?ssl={"ca":"canary"}', "unsupported ssl; expected one of "),

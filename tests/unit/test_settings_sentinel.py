@@ -11,7 +11,7 @@ from tests.settings_loading import ENCODED, HARD, load, problems
 TWO = (("h1", 26379), ("h2", 7000))
 CANARY = "s3ntinel-canary"
 MASTER_EXPECTED = "REDIS_SENTINEL_MASTER: expected the name of a master (letters, digits and . _ -)"
-SENTINELS_EXPECTED = "REDIS_SENTINELS: expected host:port,host:port; the port may be left out (26379)"
+SENTINELS_EXPECTED = "REDIS_SENTINELS: expected host:port,host:port; the port is optional (26379)"
 
 
 def redis(**environ: str) -> RedisTarget:
@@ -147,7 +147,7 @@ def test_a_url_that_cannot_be_used(url: str) -> None:
         ),
         (
             {"REDIS_URL": "rediss+sentinel://h1/m", "REDIS_TLS": "false"},
-            "REDIS_TLS: expected nothing or true as in REDIS_URL, got false",
+            "REDIS_TLS: expected true as in REDIS_URL, got false; remove one of them",
         ),
     ],
 )

@@ -51,7 +51,7 @@ def test_dotenv_wins_over_a_blank_value(tmp_path: Path) -> None:
 def test_an_invisible_character_is_refused_and_never_printed(name: str, text: str) -> None:
     [problem] = problems(**PARTS | {name: text})
     assert problem.startswith(f"{name}: expected ")
-    assert problem.endswith(f", got {text!r} (with a character that is not visible or cannot be sent)")
+    assert problem.endswith(f", got {text!r} (contains a control or invisible character)")
     assert problem.isprintable()
 
 
