@@ -55,17 +55,17 @@ class Dataset(msgspec.Struct, frozen=True):
         whole, rest = divmod(self.heartbeats - self.deep * self.depth, self.monitors)
         return [self.monitors] * whole + [rest]
 
-    def flaws(self, number: int, check: MonitorDetails) -> Iterator[str]:
+    def flaws(self, number: int, details: MonitorDetails) -> Iterator[str]:
         """Yield the differences between what a store read of monitor `number` and what was written."""
         last = max(n for n, count in enumerate(self.rounds) if number <= count)
         windows = [window_id(number, self)] if number % 50 == 3 and number % self.windows % 5 else []
         expected = {
-            "name": (check.monitor.name, f"monitor {number}"),
-            "active": (check.monitor.active, number % 20 != 7),
-            "proxy": (check.proxy and check.proxy.id, proxy_id(number, self) if number % 10 == 1 else None),
-            "windows": ([each.id for each in check.windows], windows),
+            "name": (details.monitor.name, f"monitor {number}"),
+            "active": (details.monitor.active, number % 20 != 7),
+            "proxy": (details.proxy and details.proxy.id, proxy_id(number, self) if number % 10 == 1 else None),
+            "windows": ([each.id for each in details.windows], windows),
             "heartbeat": (
-                check.latest_heartbeat and check.latest_heartbeat.time,
+                details.latest_heartbeat and details.latest_heartbeat.time,
                 START + timedelta(seconds=60 * last + number % 60) if number % 10 == 0 else None,
             ),
         }
