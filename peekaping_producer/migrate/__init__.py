@@ -72,10 +72,10 @@ class SchemaState(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         if self.upstream:
-            return "upstream schema found: nothing to do"
+            return "Peekaping's own tables found: nothing to do"
         if self.missing and not self.has_ledger:
             return NO_TABLES
-        return f"behind: {_names(self.missing)} to be applied" if self.missing else "up to date: nothing to do"
+        return f"pending migrations: {_names(self.missing)}" if self.missing else "up to date: nothing to do"
 
 
 class MigrationReport(msgspec.Struct, frozen=True):

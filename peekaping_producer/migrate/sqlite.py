@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager, suppress
 
 from peekaping_producer.migrate.files import LOCK_TIMEOUT_S
 from peekaping_producer.migrate.sql import SqlConnection, record
-from peekaping_producer.stores import sqlite_file as file
 from peekaping_producer.stores.rows import Row
 from peekaping_producer.stores.sqlite_connection import SqliteConnection
+from peekaping_producer.stores.sqlite_file import existing_path, path_of, read_only_uri, translated
 from peekaping_producer.targets import DatabaseTarget
 
 __all__ = ["CREATE_LEDGER", "locked", "read_only", "record"]
@@ -29,7 +29,7 @@ class _Connection(SqlConnection):
             await self.fetch(statement)
 
     async def fetch(self, statement: str) -> list[Row]:
-        with file.translated(self._target):
+        with translated(self._target):
             rows: list[Row] = await self._connection.fetch(statement)
             return rows
 
@@ -37,17 +37,17 @@ class _Connection(SqlConnection):
 @asynccontextmanager
 async def read_only(target: DatabaseTarget) -> AsyncIterator[SqlConnection]:
     """A connection that cannot write: one that can might move the write-ahead log into the API server's file."""
-    path = file.existing_path(target)
+    path = existing_path(target)
     # A file that does not exist yet is read as an empty database.
-    async with _connected(target, file.read_only_uri(path) if path else ":memory:") as connection:
+    async with _connected(target, read_only_uri(path) if path else ":memory:") as connection:
         yield connection
 
 
 @asynccontextmanager
 async def locked(target: DatabaseTarget) -> AsyncIterator[SqlConnection]:
     """One transaction, in a file that is created if it does not exist."""
-    file.existing_path(target)
-    async with _connected(target, str(file.path_of(target))) as connection:
+    existing_path(target)
+    async with _connected(target, str(path_of(target))) as connection:
         await connection.run("BEGIN EXCLUSIVE;")
         yield connection
         await connection.run("COMMIT;")
@@ -56,7 +56,7 @@ async def locked(target: DatabaseTarget) -> AsyncIterator[SqlConnection]:
 @asynccontextmanager
 async def _connected(target: DatabaseTarget, name: str) -> AsyncIterator[SqlConnection]:
     """Closing the connection rolls back a transaction without its COMMIT."""
-    with file.translated(target):
+    with translated(target):
         connection = await SqliteConnection.open(name, lock_timeout=LOCK_TIMEOUT_S)
     try:
         yield _Connection(connection, target)

@@ -14,7 +14,7 @@ DEFAULT_HOST = "127.0.0.1"
 DEFAULT_ADDRESS = f"{DEFAULT_HOST}:9464"
 _NAME = "METRICS_ADDR"
 _AROUND = " \t\r\n\v\f\x85\xa0\u2028\u2029\u200b\u2060\ufeff\"'"
-"""The characters around a value that settings.texts.cleaned removes."""
+"""The characters around a value that settings.texts.strip_wrapping removes."""
 _LIMIT_BYTES = 4096
 """The length of a health check's output that Docker keeps; a replica's answers are far shorter."""
 

@@ -53,7 +53,7 @@ async def test_nothing_is_written_to_the_api_servers_database(empty_database: Da
     before = await snapshot(empty_database)
     assert await inspect(empty_database) == SchemaState(upstream=True)
     report = await migrate(empty_database)
-    assert str(report) == "upstream schema found: nothing to do"
+    assert str(report) == "Peekaping's own tables found: nothing to do"
     assert await snapshot(empty_database) == before
     async with opened(empty_database):
         pass
@@ -63,7 +63,7 @@ async def test_inspect_writes_nothing_and_returns_what_migrate_would_run(empty_d
     before = await snapshot(empty_database)
     state = await inspect(empty_database)
     assert str(state) == NO_TABLES
-    assert str(SchemaState(state.missing, has_ledger=True)) == "behind: 0001_tables_read to be applied"
+    assert str(SchemaState(state.missing, has_ledger=True)) == "pending migrations: 0001_tables_read"
     assert await snapshot(empty_database) == before
     async with dialect_of(empty_database).locked(empty_database) as connection:
         for script in scripts(empty_database, state):

@@ -415,7 +415,7 @@ async def test_migrate_prints_what_it_did(tmp_path: Path) -> None:
     )
     assert (first.code, first.out.count("\n")) == (0, 1)
     assert re.fullmatch(r"sqlite:new\.db: created \S+/new\.db; applied 0001_\w+.*\n", first.out)
-    assert (theirs.code, theirs.out) == (0, "sqlite:upstream.db: upstream schema found: nothing to do\n")
+    assert (theirs.code, theirs.out) == (0, "sqlite:upstream.db: Peekaping's own tables found: nothing to do\n")
     assert (folderless.code, letter.code) == (2, 2)
     assert "/missing does not exist" in folderless.err
     assert "/no database: it is not a SQLite database" in letter.err
@@ -623,7 +623,7 @@ async def test_status_without_redis_is_one_clear_line(tmp_path: Path) -> None:
 async def test_keys_of_another_type_are_one_clear_line(
     tmp_path: Path, private_redis: RedisServer, server: Redis
 ) -> None:
-    await server.set(KEYS.due, "somebody else's")
+    await server.set(KEYS.due, "of another program")
     ended = await command(tmp_path, "status", **at(target_of(private_redis)))
     assert ended.code == 1
     assert re.search(rf"unready +redis_keys_unusable: .*{KEYS.due}.*WRONGTYPE", ended.out), ended.out
