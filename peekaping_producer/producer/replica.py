@@ -79,7 +79,7 @@ class Replica:
         done, _ = await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         for task in tasks:
-            if task in done and not (task.cancelled() and self._stopping.is_set()):
+            if task in done and not (task is self._opening and self._stopping.is_set()):
                 task.result()
                 return True
         return False
