@@ -44,9 +44,9 @@ class _Connection(SqlConnection):
 
 
 @asynccontextmanager
-async def read_only(target: DatabaseTarget, *, read_only: bool = True) -> AsyncIterator[SqlConnection]:
+async def read_only(target: DatabaseTarget, *, writable: bool = False) -> AsyncIterator[SqlConnection]:
     """A connection without a lock."""
-    connection = await MysqlDriver(target, Limits(), read_only=read_only).connect()
+    connection = await MysqlDriver(target, Limits(), read_only=not writable).connect()
     try:
         yield _Connection(connection, target)
     finally:
@@ -57,7 +57,7 @@ async def read_only(target: DatabaseTarget, *, read_only: bool = True) -> AsyncI
 @asynccontextmanager
 async def locked(target: DatabaseTarget, *, lock_timeout_s: float = LOCK_TIMEOUT_S) -> AsyncIterator[SqlConnection]:
     """A connection with a lock that ends with it, however it ends."""
-    async with read_only(target, read_only=False) as connection:
+    async with read_only(target, writable=True) as connection:
         [[taken]] = await connection.fetch(_TAKE_LOCK.format(lock_timeout_s))
         if taken != 1:
             raise StoreUnavailableError(f"{target}: another migration still runs after {lock_timeout_s:g} s")

@@ -1,4 +1,4 @@
-"""Monitors whose work failed, of one replica: shared by its workers."""
+"""The monitors that failed on one replica: shared by its workers."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,13 +8,13 @@ import msgspec
 from peekaping_producer.schedule import LONGEST_DELAY_S
 from peekaping_producer.service.chunks import chunks
 
-_SMALLER_BY = 16
+_SPLIT_FACTOR = 16
 """A batch that could not be read is retried in parts that are smaller by this factor."""
 _FIRST_DELAY_S = 10.0
 _COSTLY_BYTES, _FIRST_COSTLY_DELAY_S = 2**22, 60.0
 """Each attempt to read, build and send a large task blocks the event loop: for about 0.2 s at 50 MB."""
 FORGET_AFTER_S = 900.0
-_MOST_REMEMBERED = 100_000
+_MAX_RECORDS = 100_000
 _UNLIMITED = 2**31
 """Larger than any batch."""
 
@@ -58,13 +58,13 @@ class Suspects:
         """Whether this is a single monitor that failed before and must be handled alone."""
         return len(ids) == 1 and ids[0] in self._records and self._records[ids[0]].size == 1
 
-    def not_read(self, ids: Sequence[str]) -> None:
+    def record_unread(self, ids: Sequence[str]) -> None:
         """Record that these could not be read together: next time they are read in smaller parts."""
-        size = max(len(ids) // _SMALLER_BY, 1)
+        size = max(len(ids) // _SPLIT_FACTOR, 1)
         for each in ids:
             self._remember(each, size)
 
-    def failed(self, monitor_id: str, *, alone: bool = True, size: int = 0) -> float:
+    def record_failure(self, monitor_id: str, *, alone: bool = True, size: int = 0) -> float:
         """Record a failure with a task of `size` bytes; return the seconds until the next attempt, more each time.
 
         `alone`: the monitor stops others in its batch, so it must be handled alone.
@@ -73,7 +73,7 @@ class Suspects:
         first_s = _FIRST_DELAY_S if size < _COSTLY_BYTES else _FIRST_COSTLY_DELAY_S
         return min(first_s * float(2 ** min(failures - 1, 10)), LONGEST_DELAY_S)
 
-    def worked(self, ids: Iterable[str]) -> None:
+    def record_success(self, ids: Iterable[str]) -> None:
         """Remove the records of monitors that succeeded."""
         if self._records:
             for each in ids:
@@ -83,7 +83,7 @@ class Suspects:
         """Return the number of its failures so far."""
         record = self._records.pop(monitor_id, None) or _Record(_UNLIMITED, 0, 0.0)
         self._records[monitor_id] = _Record(min(record.size, size), record.failures + failures, time.monotonic())
-        while len(self._records) > _MOST_REMEMBERED:
+        while len(self._records) > _MAX_RECORDS:
             del self._records[next(iter(self._records))]
         return record.failures + failures
 

@@ -1,1 +1,1 @@
-"""The Redis client: connections, Sentinel, errors, rights, and Lua scripts."""
+"""The Redis client: connections, Sentinel, errors, permissions, and Lua scripts."""

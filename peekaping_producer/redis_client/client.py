@@ -105,12 +105,12 @@ def _sockets(timeout_s: float, tls: ssl.SSLContext | None) -> dict[str, Any]:
         "socket_keepalive": True,
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
-        "driver_info": None,  # CLIENT SETINFO would need one more right
+        "driver_info": None,  # CLIENT SETINFO would require another permission
     }
 
 
 async def check_server(redis: Client, target: RedisTarget) -> str:
-    """Return the server's version ("unknown" without the right to ask) after a check that it can be used.
+    """Return the server's version ("unknown" without the permission to read it) after a check that it can be used.
 
     Raises ScheduleError for a server that is too old, a cluster, or refuses the user; UnreachableError if it does not
     answer.
@@ -141,7 +141,8 @@ async def check_rights(redis: Client, target: RedisTarget, uses: Sequence[str], 
         raise await _explained(error.__cause__ or error, target) from None
     if refused:
         raise ScheduleError(
-            f"Redis at {target} does not permit its user {', '.join(refused)}; see Rights in docs/operations.md"
+            f"Redis at {target}: the user lacks permissions for {', '.join(refused)}; "
+            "see Permissions in docs/operations.md"
         )
 
 
@@ -164,10 +165,10 @@ def _advice(target: RedisTarget, *, at_sentinels: bool = False) -> str:
     """Return the likely mistake in a refused login and its remedy, to append to the refusal; empty if there is none."""
     password = target.sentinels.password if at_sentinels and target.sentinels else target.password
     if _AROUND.search(password or ""):
-        return "; blanks, line ends or quotes around the password were sent as part of it: remove them"
+        return "; whitespace or quotes around the password were sent as part of it; remove them"
     if target.username and not password and not at_sentinels:
         return (
-            "; REDIS_USERNAME is set without a password: set REDIS_PASSWORD too. In a REDIS_URL, the text "
-            "before @ is a user name, and a password needs a colon before it: redis://:password@host"
+            "; REDIS_USERNAME is set without a password: set REDIS_PASSWORD too. Write a REDIS_URL without "
+            "a user name as redis://:password@host"
         )
     return ""

@@ -25,7 +25,7 @@ from peekaping_producer.errors import (
 P = ParamSpec("P")
 T = TypeVar("T")
 
-CLUSTER = "expected a single server, got a cluster (upstream's keys span slots)"
+CLUSTER = "expected a single server, got a cluster (Peekaping's keys are in several slots)"
 _LONGEST_WORDS = 200
 _LONGEST_LIST = 1000
 """For a text made of those of several sentinels or addresses."""
@@ -44,7 +44,7 @@ that of the command."""
 
 
 class GarbledReplyError(driver.ConnectionError):
-    """The reply is not one of Redis, or not to this command. The connection is closed; what was executed is unknown."""
+    """The reply is not from Redis, or not to this command. The connection is closed; what was executed is unknown."""
 
 
 class HostNameError(driver.ConnectionError):
@@ -152,13 +152,13 @@ def refusal(error: BaseException) -> str | None:
         case driver.AskError() | driver.ClusterCrossSlotError():
             return CLUSTER
         case GarbledReplyError():
-            return f"unexpected reply, not one of Redis: {words}"
+            return f"expected a Redis server, got the reply {words}"
         case driver.ResponseError() if words.startswith("DENIED"):
             return f"refuses connections from this host: {words}"
         case driver.ResponseError() if _NO_DATABASE.search(words):
             return f"no such database (REDIS_DB): {words}"
         case driver.ResponseError() if not_allowed(error):
-            return f"missing rights, see Rights in docs/operations.md: {words}"
+            return f"missing permissions, see Permissions in docs/operations.md: {words}"
     return _tls_refusal(error)
 
 

@@ -1,4 +1,4 @@
-"""The rights of the Redis user, tried at start, so that a refusal is reported before anything depends on it."""
+"""The permissions of the Redis user, checked at start, so that a refusal is reported before anything depends on it."""
 
 from collections.abc import Sequence
 
@@ -13,8 +13,8 @@ from peekaping_producer.redis_client.failures import in_words, not_allowed, tran
 async def forbidden(redis: Redis, uses: Sequence[str], channels: Sequence[str]) -> list[str]:
     """Return the `uses` of commands and the channels that the server refuses to the user, each with the reason.
 
-    Nothing is written: a transaction checks the rights of a command when it is queued, and this one is never executed.
-    If transactions are refused, only the channels are tried. Raises RedisError for errors that do not concern rights.
+    Nothing is written: a command in a transaction is checked when it is queued, and this transaction is never executed.
+    If transactions are refused, only the channels are tried. Raises RedisError for all other errors.
     """
     connection = await redis.connection_pool.get_connection()  # type: ignore[no-untyped-call]
     try:

@@ -1,7 +1,7 @@
 """Redis behind Sentinel: finds the master, and keeps connections to it and to no other server.
 
-redis-py's Sentinel client is not used: a sentinel that answers but is cut off from the others stays its first choice;
-one that refuses us ends the search; a wrong password is reported as an unknown master; and connections stay at the old
+redis-py's Sentinel client is not used: it keeps asking a sentinel first that is cut off from the others; one that
+refuses the client ends the search; a wrong password is reported as an unknown master; and connections stay at the old
 master until it closes them, 8 s after SENTINEL FAILOVER.
 """
 
@@ -32,7 +32,7 @@ Address = tuple[str, int]
 
 
 class NoMasterError(driver.ConnectionError):
-    """No sentinel reports a master; one may do so later."""
+    """No sentinel returned a master; one may do so later."""
 
 
 class SentinelRefusalError(driver.AuthenticationError):
@@ -147,10 +147,12 @@ class MasterConnection(RedisConnection):
         """Log in, and check that the server is the master: a sentinel may be out of date."""
         await super().on_connect_check_health(check_health)
         if await self._role() not in {None, "master"}:
-            raise driver.ConnectionError(f"{self.host}:{self.port} is not the master, although a sentinel reports it")
+            raise driver.ConnectionError(
+                f"{self.host}:{self.port} is not a master, although a sentinel returned its address"
+            )
 
     async def _role(self) -> str | None:
-        """Return the server's role; None without the right to ask: a replica then refuses the first write."""
+        """Return the server's role; None without the permission to ask: a replica then refuses the first write."""
         for question in (("HELLO", "2"), ("ROLE",)):
             try:
                 reply = await self.ask(*question)
@@ -178,8 +180,8 @@ def _why(failures: Mapping[Address, Exception]) -> driver.RedisError:
             return SentinelRefusalError(f"every sentinel refuses the password (REDIS_SENTINEL_PASSWORD): {texts}")
         for error in failures.values():
             if (why := refusal(error)) and not isinstance(error, GarbledReplyError) and not not_allowed(error):
-                return SentinelRefusalError(f"no sentinel can be used ({why}): {texts}")
-    return NoMasterError(f"no sentinel names a master: {texts}")
+                return SentinelRefusalError(f"every sentinel refused the connection ({why}): {texts}")
+    return NoMasterError(f"no sentinel returned a master: {texts}")
 
 
 def _words(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Facts about a server, read with the commands that it allows: none of these rights is required."""
+"""Facts about a server, read with the commands that it allows: none of these permissions is required."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ async def facts(redis: Redis) -> dict[str, str]:
 
 
 async def eviction_policy(redis: Redis) -> str | None:
-    """Return the server's maxmemory-policy; None without the right to read it."""
+    """Return the server's maxmemory-policy; None without the permission to read it."""
     try:
         info = await _asked(redis, "INFO", "memory")
         policy = info.get("maxmemory_policy") if isinstance(info, dict) else None

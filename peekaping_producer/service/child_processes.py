@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-Means = Literal["signal", "pipe"]
+Mechanism = Literal["signal", "pipe"]
 _REMOVE_FOR_S = 10.0
 _PR_SET_PDEATHSIG = 1
 
@@ -33,18 +33,18 @@ def start(
     output: IO[bytes] | int,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
-    means: Means | None = None,
+    mechanism: Mechanism | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start `argv` as a child that dies with this process. The returned pid is that of the program itself.
 
     The child has its own session, so that Ctrl-C in the terminal reaches this process only, which then stops its
     children in order. `output` receives the child's stdout and stderr. Exit code 127: the program could not be run.
     """
-    if means is None:
+    if mechanism is None:
         main = threading.current_thread() is threading.main_thread()
-        means = "signal" if sys.platform == "linux" and main else "pipe"
-    stdin = subprocess.PIPE if means == "pipe" else subprocess.DEVNULL
-    return _run_self([means, *argv], stdin=stdin, output=output, env=env, cwd=cwd)
+        mechanism = "signal" if sys.platform == "linux" and main else "pipe"
+    stdin = subprocess.PIPE if mechanism == "pipe" else subprocess.DEVNULL
+    return _run_self([mechanism, *argv], stdin=stdin, output=output, env=env, cwd=cwd)
 
 
 def end(process: subprocess.Popen[bytes], *, grace: float, kill: bool = False) -> int:
@@ -82,9 +82,9 @@ def _run_self(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> subprocess.Popen[bytes]:
-    how, *rest = args
+    mechanism, *rest = args
     return subprocess.Popen(  # noqa: S603 - the arguments are this program's own
-        [sys.executable, "-I", "-S", __file__, how, str(os.getpid()), *rest],
+        [sys.executable, "-I", "-S", __file__, mechanism, str(os.getpid()), *rest],
         stdin=stdin,
         stdout=output,
         stderr=subprocess.STDOUT,
@@ -95,11 +95,11 @@ def _run_self(
 
 
 def _main() -> None:
-    how, parent, *rest = sys.argv[1:]
-    if how == "directory":
+    mechanism, parent, *rest = sys.argv[1:]
+    if mechanism == "directory":
         _remove_at_the_end(rest[0])
         return
-    _die_with(int(parent)) if how == "signal" else _watch_from_a_fork()
+    _die_with(int(parent)) if mechanism == "signal" else _watch_from_a_fork()
     try:
         os.execvp(rest[0], rest)  # noqa: S606 - no shell needed
     except OSError as error:

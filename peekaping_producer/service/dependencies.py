@@ -1,4 +1,4 @@
-"""Whether Redis and the database work: one judgment per process, however many loops use them.
+"""Tracks whether Redis and the database work, for all loops of the process.
 
 A dependency is failing while the last turn of any place (a kind of loop) failed. If it did not answer, any call that
 succeeds ends that. If it refused the call (missing permissions, full memory), or the place failed again although other
@@ -25,7 +25,7 @@ SETTLED_AFTER_S = 30.0
 BRIEF_S = 1.0
 """Trouble that begins within REMIND_AFTER_S of the last line is logged only after this time, so that single failed
 calls do not fill the log."""
-_LONGEST_REASON = 300
+_MAX_REASON_LENGTH = 300
 _IN_A_SENTENCE = {REDIS: "Redis", DATABASE: "the database"}
 
 
@@ -41,7 +41,7 @@ class Trouble(msgspec.Struct, frozen=True):
 class _Failure(msgspec.Struct, frozen=True):
     reason: str
     at: float
-    alone: bool
+    only_this_loop: bool
     """Other calls that succeed do not end this failure."""
 
 
@@ -104,9 +104,9 @@ class _Dependency:
             self._since = now
             self._logged_kinds.clear()
         refusal = not isinstance(error, UnreachableError | BatchError)
-        alone = refusal or self._failed_at.get(where, math.inf) < self._worked_at
+        only_this_loop = refusal or self._failed_at.get(where, math.inf) < self._worked_at
         self.failing.pop(where, None)
-        self.failing[where] = _Failure(_reason_of(error), now, alone)
+        self.failing[where] = _Failure(_reason_of(error), now, only_this_loop)
         self._failed_at[where] = now
         self._unlogged += 1
         self._log(error.kind if refusal else "no answer", now)
@@ -119,7 +119,7 @@ class _Dependency:
         self.failing = {
             place: each
             for place, each in self.failing.items()
-            if place != where and each.alone and now - each.at < SETTLED_AFTER_S
+            if place != where and each.only_this_loop and now - each.at < SETTLED_AFTER_S
         }
         if not self.failing and self._logged_kinds:
             log.info(
@@ -154,4 +154,4 @@ class _Dependency:
 
 def _reason_of(error: DependencyError) -> str:
     text = f"{type(error).__name__}: {error}"
-    return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 1] + "…"
+    return text if len(text) <= _MAX_REASON_LENGTH else text[: _MAX_REASON_LENGTH - 1] + "…"

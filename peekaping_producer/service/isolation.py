@@ -11,8 +11,8 @@ from peekaping_producer.errors import PRODUCER, BatchError, DependencyError, Ite
 
 T = TypeVar("T")
 
-_MOST_FAILURES_IN_A_ROW = 8
-"""After so many single items that failed in a row, without one success, the items are not the cause."""
+_MAX_CONSECUTIVE_FAILURES = 8
+"""After this many failures of single items without a success, the items are not the cause."""
 
 
 def is_of_dependency(error: BaseException) -> bool:
@@ -49,16 +49,16 @@ async def isolate(
                 continue
             failures += 1
             set_aside(part[0], error)
-            if failures == _MOST_FAILURES_IN_A_ROW and not works and parts:
-                works = await _first_works(parts, attempt)
+            if failures == _MAX_CONSECUTIVE_FAILURES and not works and parts:
+                works = await _other_end_works(parts, attempt)
                 if not works:
                     raise BatchError(f"every item of a batch fails: {describe(error)}", _origin(error)) from error
         else:
             works = True
 
 
-async def _first_works(parts: list[list[T]], attempt: Callable[[list[T]], Awaitable[object]]) -> bool:
-    """Try the part at the other end; if it succeeds, remove it: only the items at this end are bad."""
+async def _other_end_works(parts: list[list[T]], attempt: Callable[[list[T]], Awaitable[object]]) -> bool:
+    """Whether the part at the other end succeeds, which is then removed: only the items tried so far are bad."""
     try:
         await attempt(parts[0])
     except Exception:  # raised again when this part is next

@@ -24,7 +24,7 @@ class Startup:
     async def reach(self, name: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """Repeat `attempt` until it succeeds; return its result. `name` is the subject of the line that is logged.
 
-        The first line contains the reason, and each line in which it has changed.
+        Each line contains the reason if it changed.
 
         Raises UnreachableError after the timeout, and any other error of `attempt` at once.
         """

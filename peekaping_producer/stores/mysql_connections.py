@@ -37,7 +37,7 @@ _READ_ONLY = "SET SESSION TRANSACTION READ ONLY"
 
 _LOGIN_REFUSALS = {1044, 1045, 1049, 1698}
 _REFUSALS = {1050, 1129, 1130, 1142, 1143, 1227, 1251, 1290, 1370, 1524, 1792, 1820, 1862, 3118, 3159, 3955, 4151}
-"""Permanent server errors, about rights: the server's text names users and objects only."""
+"""Permanent server errors, about permissions: their text names users and objects only."""
 _UNKNOWN_OBJECTS = {1054, 1146}
 _BUSY = {1040, 1053, 1203, 1213, 1226}
 """Temporary server errors, whose text names users and limits only."""

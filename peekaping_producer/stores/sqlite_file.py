@@ -29,7 +29,7 @@ def path_of(target: DatabaseTarget) -> Path:
 
 
 def existing_path(target: DatabaseTarget) -> Path | None:
-    """The file's path; None where there is no file yet, in a folder that exists.
+    """The file's path; None where there is no file yet, in a directory that exists.
 
     Raises SqliteFileError for anything else, without opening it: a named pipe would block; ConfigError for parameters.
     """
@@ -47,7 +47,7 @@ def existing_path(target: DatabaseTarget) -> Path | None:
     except OSError as error:
         raise _unusable(target, error.strerror or type(error).__name__) from None
     if not os.access(path, os.R_OK):
-        raise _unusable(target, "this user may not read it")
+        raise _unusable(target, "no read permission; grant it to this user")
     return path
 
 
@@ -59,11 +59,11 @@ def _no_new_file(path: Path, written: str) -> str | None:
         return "URIs are not supported; write the path alone"
     if written == "~" or (written.startswith("~") and "/" in written):
         return "~ is not expanded; write the home directory's path"
-    for folder in reversed(path.parents):
-        if not folder.exists():
-            return f"the folder {path.parent} does not exist"
-        if not folder.is_dir():
-            return f"the folder {path.parent} cannot exist: {folder} is a file"
+    for directory in reversed(path.parents):
+        if not directory.exists():
+            return f"the directory {path.parent} does not exist"
+        if not directory.is_dir():
+            return f"the directory {path.parent} cannot exist: {directory} is a file"
     return None
 
 
@@ -91,13 +91,17 @@ def _store_error(target: DatabaseTarget, error: Exception, prefix: str) -> Store
         case "SQLITE_CORRUPT":
             return StoreRefusedError(f"{prefix}: the database is damaged ({code}): restore it from a backup")
         case _ if code.startswith(("SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
-            return _unusable(target, f"it cannot be opened ({code}); check the rights on the file and its folder")
+            return _unusable(
+                target, f"it cannot be opened ({code}); check the permissions of the file and its directory"
+            )
         case "SQLITE_READONLY" | "SQLITE_READONLY_DIRECTORY":
-            return _unusable(target, f"this user may not write the file or in its folder ({code})")
+            return _unusable(
+                target, f"no write permission for the file or its directory ({code}); grant it to this user"
+            )
         case _ if code.startswith("SQLITE_READONLY"):
             return StoreUnavailableError(
                 f"{prefix}: its -wal and -shm files are missing and may not be created ({code}): "
-                "let this user write in the folder, or start the API server"
+                "let this user write to the directory, or start the API server"
             )
         case _:
             return StoreUnavailableError(f"{prefix}: SQLite failed ({code})")

@@ -157,9 +157,9 @@ async def test_a_new_file_is_named(tmp_path: Path) -> None:
     assert str(await migrate(target)) == f"created {tmp_path / 'new.db'}; applied 0001_tables_read"
 
 
-async def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+async def test_a_missing_directory_is_reported(tmp_path: Path) -> None:
     for call in (migrate, inspect):
-        with pytest.raises(StoreError, match=r"the folder .*nowhere does not exist"):
+        with pytest.raises(StoreError, match=r"the directory .*nowhere does not exist"):
             await call(DatabaseTarget(dialect="sqlite", name=str(tmp_path / "nowhere" / "new.db")))
 
 

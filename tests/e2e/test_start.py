@@ -110,7 +110,7 @@ async def test_an_error_that_waiting_cannot_repair_ends_at_once(
             ),
             (environment(port, sqlite, **single), 1, "no such database (REDIS_DB): DB index is out of range"),
             (environment(port, sqlite, REDIS_TLS="true"), 1, "REDIS_TLS: expected false, got true"),
-            (environment(web.port, sqlite), 1, "unexpected reply, not one of Redis"),
+            (environment(web.port, sqlite), 1, "expected a Redis server, got the reply"),
             (environment(private_redis.port, wrong), 1, 'password authentication failed for user "peekaping"'),
             (environment(private_redis.port, unknown), 1, '"no_such_database" does not exist'),
             (environment(private_redis.port, postgres_database), 1, "run the API server's migrations, or `"),

@@ -434,9 +434,9 @@ async def test_an_impossible_database_path_is_one_line_and_exit_code_2_at_once(
         "folder": "it is a directory",
         "folder/": "it is a directory",
         "letter": "it is not a SQLite database",
-        "letter/x.db": "the folder",
+        "letter/x.db": "the directory",
         "pipe": "it is not a regular file",
-        "missing/x.db": "the folder",
+        "missing/x.db": "the directory",
         "x" * 300: "File name too long",
     }
     if words == "check-config":
@@ -499,7 +499,7 @@ async def test_a_login_that_redis_refuses_is_explained(
         (where | {"REDIS_USERNAME": "known", "REDIS_PASSWORD": f'"{SECRET}"'}, "around the password were sent"),
         (where | {"REDIS_USERNAME": "known"}, "REDIS_USERNAME is set without a password: set REDIS_PASSWORD too"),
         (where | {"REDIS_USERNAME": "x", "REDIS_PASSWORD": SECRET}, "(REDIS_USERNAME, REDIS_PASSWORD)"),
-        (by_url | {"REDIS_URL": url.format("h0rse")}, "before @ is a user name, and a password needs a colon"),
+        (by_url | {"REDIS_URL": url.format("h0rse")}, "without a user name as redis://:password@host"),
     ]
     for environ, words in cases:
         ended = await command(tmp_path, "check-config", "--connect", **environ)

@@ -148,15 +148,15 @@ KEEPER = """
 import subprocess, sys, time
 from peekaping_producer.service import child_processes
 
-process = child_processes.start(["sleep", "60"], output=subprocess.DEVNULL, means=sys.argv[1])
+process = child_processes.start(["sleep", "60"], output=subprocess.DEVNULL, mechanism=sys.argv[1])
 print(process.pid, flush=True)
 time.sleep(60)
 """
 
 
-@pytest.mark.parametrize("means", ["signal", "pipe"] if sys.platform == "linux" else ["pipe"])
-def test_the_child_of_a_killed_parent_is_killed(means: str) -> None:
-    with subprocess.Popen([sys.executable, "-c", KEEPER, means], stdout=subprocess.PIPE, text=True) as parent:
+@pytest.mark.parametrize("mechanism", ["signal", "pipe"] if sys.platform == "linux" else ["pipe"])
+def test_the_child_of_a_killed_parent_is_killed(mechanism: str) -> None:
+    with subprocess.Popen([sys.executable, "-c", KEEPER, mechanism], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout
         pid = int(parent.stdout.readline())
         assert not gone(pid)
@@ -164,10 +164,10 @@ def test_the_child_of_a_killed_parent_is_killed(means: str) -> None:
     wait_until(lambda: gone(pid))
 
 
-@pytest.mark.parametrize("means", ["signal", "pipe"] if sys.platform == "linux" else ["pipe"])
-def test_a_child_has_its_own_pid_and_no_stdin(means: child_processes.Means, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mechanism", ["signal", "pipe"] if sys.platform == "linux" else ["pipe"])
+def test_a_child_has_its_own_pid_and_no_stdin(mechanism: child_processes.Mechanism, tmp_path: Path) -> None:
     with (tmp_path / "out").open("w+b") as output:
-        process = child_processes.start(["sh", "-c", "cat; echo $$"], output=output, means=means)
+        process = child_processes.start(["sh", "-c", "cat; echo $$"], output=output, mechanism=mechanism)
         wait_until(lambda: process.poll() is not None)
         assert child_processes.end(process, grace=5) == 0
         output.seek(0)

@@ -146,7 +146,7 @@ class Worker:
             return error
         if self._suspects.is_alone(ids):
             return UnreadableMonitorError(str(error))
-        self._suspects.not_read(ids)
+        self._suspects.record_unread(ids)
         await self._claims.postpone(claim, ids, 0)
         return _PartNotReadError(str(error))
 
@@ -187,7 +187,7 @@ class Worker:
             await self._let_wait(claim, loaded.waiting)
         for table, reason in loaded.degraded.items():
             self._anomalies.degraded(table, reason)
-        self._suspects.worked(each for each in ids if each not in failed)
+        self._suspects.record_success(each for each in ids if each not in failed)
         sizes = {task.monitor_id: len(task.payload) for task in tasks if failed}
         await self._set_aside(claim, failed, alone=False, sizes=sizes)
 
@@ -220,7 +220,9 @@ class Worker:
         by_delay: dict[float, list[str]] = {}
         for monitor_id in failed:
             size = sizes.get(monitor_id, 0) if sizes else 0
-            by_delay.setdefault(self._suspects.failed(monitor_id, alone=alone, size=size), []).append(monitor_id)
+            by_delay.setdefault(self._suspects.record_failure(monitor_id, alone=alone, size=size), []).append(
+                monitor_id
+            )
         for delay_s, ids in by_delay.items():
             await self._claims.postpone(claim, ids, delay_s)
         if failed:
