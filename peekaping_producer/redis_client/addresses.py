@@ -1,13 +1,13 @@
 """Host names with several addresses: all are tried, the last one that worked first, those that failed last."""
 
 import asyncio
-import ipaddress
 import socket
 from typing import Any
 
 from redis import exceptions as driver
 
 from peekaping_producer.redis_client.failures import HostNameError
+from peekaping_producer.service.net import is_address
 
 
 class Addresses:
@@ -19,7 +19,7 @@ class Addresses:
 
     async def of(self, host: str, port: int) -> list[str]:
         """Return the addresses of `host`, in the order in which to try them. Raises driver.ConnectionError."""
-        if _is_address(host):
+        if is_address(host):
             return [host]
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -40,14 +40,6 @@ class Addresses:
     def failed(self, host: str, address: str) -> None:
         """Try this address last: a connection failed, or the server is a replica."""
         self._trust.setdefault(host, {})[address] = -1
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _text(found: tuple[Any, ...]) -> str:

@@ -14,12 +14,13 @@ from redis.backoff import NoBackoff
 
 from peekaping_producer.errors import ProducerError, RedisError, ScheduleError, UnreachableError
 from peekaping_producer.redis_client.addresses import Addresses
-from peekaping_producer.redis_client.connection import RedisConnection, tls_context
+from peekaping_producer.redis_client.connection import RedisConnection
 from peekaping_producer.redis_client.diagnosis import diagnose
 from peekaping_producer.redis_client.failures import CLUSTER, in_words, refusal, translated
 from peekaping_producer.redis_client.rights import forbidden
 from peekaping_producer.redis_client.sentinel import ASK_TIMEOUT_S, MasterConnection, MasterFinder, SentinelRefusalError
 from peekaping_producer.redis_client.server import facts
+from peekaping_producer.service.net import ssl_context
 from peekaping_producer.targets import RedisTarget, Sentinels
 
 OLDEST_VERSION = (6, 2)
@@ -64,7 +65,7 @@ def redis_for(target: RedisTarget, *, connections: int) -> Client:
     of which no worker has. With sentinels, every new connection goes to the current master. Raises ConfigError for TLS
     files that cannot be used.
     """
-    tls = tls_context(target.tls) if target.tls else None
+    tls = ssl_context(target.tls, "REDIS_TLS") if target.tls else None
     kind: type[RedisConnection] = RedisConnection
     where: dict[str, Any] = {"host": target.host, "port": target.port}
     if target.sentinels:

@@ -11,29 +11,12 @@ from hiredis import pack_command
 from redis import exceptions as driver
 from redis.asyncio.connection import Connection
 
-from peekaping_producer.errors import ConfigError
 from peekaping_producer.redis_client.addresses import Addresses
 from peekaping_producer.redis_client.failures import in_words, normalized, not_allowed, refusal
-from peekaping_producer.targets import Tls
 
 CLIENT_NAME = "peekaping-producer"
 _PIECE = 256 * 1024
 """Bytes: less than 0.1 ms of work."""
-
-
-def tls_context(tls: Tls) -> ssl.SSLContext:
-    """Return the TLS context for Redis. Raises ConfigError, with the files, if one cannot be used."""
-    try:
-        context = ssl.create_default_context(cafile=tls.ca_file)
-        if tls.cert_file:
-            context.load_cert_chain(tls.cert_file, tls.key_file, password="")  # no prompt
-    except (OSError, ValueError) as error:
-        files = ", ".join(name for name in (tls.ca_file, tls.cert_file, tls.key_file) if name)
-        raise ConfigError([f"REDIS_TLS: expected PEM files, got {files}: {in_words(error)}"]) from None
-    if not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 class RedisConnection(Connection):

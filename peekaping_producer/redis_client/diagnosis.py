@@ -3,8 +3,8 @@
 import asyncio
 from contextlib import suppress
 
-from peekaping_producer.redis_client.connection import tls_context
 from peekaping_producer.redis_client.failures import refusal
+from peekaping_producer.service.net import ssl_context
 from peekaping_producer.targets import RedisTarget, Tls
 
 _TIMEOUT_S = 1.0
@@ -33,7 +33,7 @@ async def _handshake(target: RedisTarget, tls: Tls) -> str | None:
     """Return "" if it succeeds, the reason if it never will, None if that is unknown."""
     try:
         async with asyncio.timeout(_TIMEOUT_S):
-            reader, writer = await asyncio.open_connection(target.host, target.port, ssl=tls_context(tls))
+            reader, writer = await asyncio.open_connection(target.host, target.port, ssl=ssl_context(tls, "REDIS_TLS"))
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_SILENCE_S):

@@ -41,7 +41,7 @@ from peekaping_producer.stores.errors import (
 )
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.stores.server_driver import addresses_of, log_in
-from peekaping_producer.stores.tls import ssl_context
+from peekaping_producer.stores.tls import database_ssl_context
 from peekaping_producer.targets import DatabaseTarget
 
 # The driver logs each command and its reply at debug, with passwords of proxies in them.
@@ -315,7 +315,7 @@ def _tls_options(target: DatabaseTarget) -> dict[str, Any]:
         raise ConfigError(
             ["DB_TLS_KEY_FILE: unsupported for MongoDB: write certificate and key into one file, DB_TLS_CERT_FILE"]
         )
-    ssl_context(tls)  # raises for a file that cannot be used
+    database_ssl_context(tls)  # raises for a file that cannot be used
     options = {
         "tls": True,
         "tlsAllowInvalidCertificates": not tls.verify,

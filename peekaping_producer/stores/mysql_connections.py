@@ -20,7 +20,7 @@ from peekaping_producer.stores.errors import (
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.stores.rows import Row, text_or_bytes
 from peekaping_producer.stores.server_driver import ServerDriver, check_params
-from peekaping_producer.stores.tls import ssl_context
+from peekaping_producer.stores.tls import database_ssl_context
 from peekaping_producer.targets import DatabaseTarget
 
 # The driver logs each step of a handshake at debug.
@@ -139,7 +139,7 @@ def connect_options(target: DatabaseTarget) -> dict[str, Any]:
     check_params(target, set(), "ssl-mode only")
     return {
         "port": target.port or 3306,
-        "ssl": ssl_context(target.tls, target.host) if target.tls else None,
+        "ssl": database_ssl_context(target.tls, target.host) if target.tls else None,
         "charset": "utf8mb4",
         "use_unicode": False,
         "conv": _CONVERTERS,

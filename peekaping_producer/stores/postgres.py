@@ -26,7 +26,7 @@ from peekaping_producer.stores.pages import page_of_plans
 from peekaping_producer.stores.rows import Row, expanded, plan_of
 from peekaping_producer.stores.server_driver import ServerDriver, check_params
 from peekaping_producer.stores.store import StoreSession
-from peekaping_producer.stores.tls import ssl_context
+from peekaping_producer.stores.tls import database_ssl_context
 from peekaping_producer.targets import DatabaseTarget
 
 # Ids are returned as text: a cast on the server is cheaper than building and printing UUID objects in Python. A value
@@ -223,7 +223,7 @@ def connect_options(target: DatabaseTarget) -> dict[str, Any]:
     check_params(target, {"application_name", "options"}, "sslmode, application_name or options")
     return {
         "port": target.port,
-        "ssl": ssl_context(target.tls, target.host) if target.tls else False,
+        "ssl": database_ssl_context(target.tls, target.host) if target.tls else False,
         "target_session_attrs": "any",
         "server_settings": {"application_name": "peekaping-producer"} | target.params,
     }

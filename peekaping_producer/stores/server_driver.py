@@ -1,7 +1,6 @@
 """Connect to a database: find the login that it accepts, and the address that answers."""
 
 import asyncio
-import ipaddress
 import socket
 import time
 from abc import abstractmethod
@@ -12,6 +11,7 @@ from urllib.parse import unquote
 import structlog
 
 from peekaping_producer.errors import ConfigError, StoreError, StoreRefusedError, StoreUnavailableError
+from peekaping_producer.service.net import is_address
 from peekaping_producer.stores.errors import LoginRefusedError, error_prefix, quoted
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.stores.pool import C, Driver
@@ -115,7 +115,7 @@ async def addresses_of(target: DatabaseTarget, timeout_s: float) -> list[str]:
     Raises StoreUnavailableError for an unknown name, which may exist later, and StoreError for an invalid one.
     """
     host = (target.host or "").removeprefix("[").removesuffix("]")
-    if host.startswith("/") or _is_address(host):
+    if host.startswith("/") or is_address(host):
         return [host]
     try:
         async with asyncio.timeout(timeout_s):
@@ -128,11 +128,3 @@ async def addresses_of(target: DatabaseTarget, timeout_s: float) -> list[str]:
         reason = quoted(error.strerror or type(error).__name__)
         raise StoreUnavailableError(f"{error_prefix(target)}: cannot resolve the host name: {reason}") from None
     return list(dict.fromkeys(str(each[4][0]) for each in found))
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -2,25 +2,16 @@
 
 import ssl
 
-from peekaping_producer.errors import ConfigError
+from peekaping_producer.service.net import ssl_context
 from peekaping_producer.targets import Tls
 
 
-def ssl_context(tls: Tls, server_name: str | None = None) -> ssl.SSLContext:
-    """The context for `tls`. Raises ConfigError, which names the files, where one cannot be used.
+def database_ssl_context(tls: Tls, server_name: str | None = None) -> ssl.SSLContext:
+    """Return the SSL context for `tls`. Raises ConfigError, with the files, if one cannot be used.
 
     With `server_name`, certificates are verified by that name, although the driver connects to one of its addresses.
     """
-    try:
-        context = ssl.create_default_context(cafile=tls.ca_file)
-        if tls.cert_file:
-            context.load_cert_chain(tls.cert_file, tls.key_file)
-    except OSError as error:
-        files = [name for name in (tls.ca_file, tls.cert_file, tls.key_file) if name]
-        raise ConfigError([f"TLS of the database: {', '.join(files)}: {error.strerror or 'unusable'}"]) from None
-    if not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+    context = ssl_context(tls, "DB_TLS")
     if server_name is not None:
         _verify_by(context, server_name)
     return context

@@ -20,7 +20,7 @@ from peekaping_producer.stores import mongo_client, mysql_connections, postgres,
 from peekaping_producer.stores.errors import quoted
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.stores.store import Store
-from peekaping_producer.stores.tls import ssl_context
+from peekaping_producer.stores.tls import database_ssl_context
 from peekaping_producer.targets import DatabaseTarget, Tls
 from tests.conformance.conftest import DIALECTS, SQL_DIALECTS, limited, opened
 from tests.kit.databases import Database
@@ -350,7 +350,7 @@ async def test_an_address_may_be_in_brackets(database: Database) -> None:
 
 
 def test_certificates_are_verified_by_name_and_not_by_address() -> None:
-    context = ssl_context(Tls(), "db.example")
+    context = database_ssl_context(Tls(), "db.example")
     wrapped = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="127.0.0.1")
     assert wrapped.server_hostname == "db.example"
 

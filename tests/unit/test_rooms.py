@@ -24,7 +24,7 @@ def loaded_by(package: str) -> set[str]:
 def test_a_service_loads_no_scheduler_no_database_and_no_driver() -> None:
     modules = loaded_by("peekaping_producer.service")
     rooms = {name.split(".")[1] for name in modules if name.startswith("peekaping_producer.")}
-    assert rooms == {"service", "metrics", "errors"}
+    assert rooms == {"service", "metrics", "errors", "targets"}
     assert {name.split(".")[0] for name in modules} & _LIBRARIES == set()
 
 
