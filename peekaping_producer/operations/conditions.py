@@ -18,6 +18,8 @@ NOT_CONSUMED_AFTER_S = 60.0
 """A task that waits longer is not being consumed as it should be."""
 CLOCK_SKEW_S = 30.0
 """If Redis TIME and the local clock differ by more, one is wrong; the clocks of workers may be, too."""
+LEASE_SLACK_S = 5.0
+"""A lease that ends by more than this later than LEASE_TTL allows was not set by a replica."""
 LEADERLESS_AFTER_S = 2.0
 """A running replica acquires a free leader key within a second."""
 
@@ -45,10 +47,13 @@ LEVELS: Mapping[str, Level] = {
     "no_leader": Level.FAILING,
     "leader_key_invalid": Level.FAILING,
     "lease_too_long": Level.FAILING,
+    "sync_late": Level.FAILING,
     "database_empty": Level.FAILING,
     "clock_skew": Level.FAILING,
     "queue_paused": Level.FAILING,
     "queue_not_consumed": Level.FAILING,
+    "foreign_leader": Level.NOTE,
+    "schedule_empty": Level.NOTE,
     "database_degraded": Level.NOTE,
     "monitors_set_aside": Level.NOTE,
     "monitors_unschedulable": Level.NOTE,
@@ -68,8 +73,13 @@ class Condition(msgspec.Struct, frozen=True):
         return LEVELS.get(self.code, Level.NOTE)
 
 
-def of_schedule(stats: Stats, *, leaderless_s: float, late_after_s: float = LATE_AFTER_S) -> Iterator[Condition]:
-    """Conditions of the schedule. `leaderless_s`: how long there has been no leader."""
+def of_schedule(
+    stats: Stats, *, leaderless_s: float, lease_excess_s: float = 0.0, late_after_s: float = LATE_AFTER_S
+) -> Iterator[Condition]:
+    """Conditions of the schedule.
+
+    `leaderless_s`: how long there has been no leader. `lease_excess_s`: by how much the last lease exceeds LEASE_TTL.
+    """
     if stats.problems:
         yield Condition("redis_keys_unusable", f"Keys of the schedule cannot be read: {_list(stats.problems)}.")
     if stats.write_refused:
@@ -81,10 +91,10 @@ def of_schedule(stats: Stats, *, leaderless_s: float, late_after_s: float = LATE
             f"Monitor {ascii(stats.oldest_id or '?')[1:-1]} has waited for its check for {age_s:.0f} s; "
             f"{_count(stats.overdue, 'monitor')} overdue, {_count(stats.late, 'monitor')} claimed but not handed off.",
         )
-    if stats.lease_excess_ms > late_after_s * 1000:
+    if lease_excess_s > LEASE_SLACK_S:
         yield Condition(
             "lease_too_long",
-            f"A lease ends {stats.lease_excess_ms / 1000:.0f} s later than LEASE_TTL allows: the clock or LEASE_TTL "
+            f"A lease ends {lease_excess_s:.0f} s later than LEASE_TTL allows: the clock or LEASE_TTL "
             "of a producer differs. Its monitor is not checked until it is handed off or reclaimed.",
         )
     if stats.problems:
@@ -99,6 +109,14 @@ def of_schedule(stats: Stats, *, leaderless_s: float, late_after_s: float = LATE
             f"The leader key ({ascii(stats.leader)[1:-1]}) {ends}; no running leader sets such a TTL. "
             "Any running replica takes it over.",
         )
+    elif "/" not in stats.leader:
+        yield Condition(
+            "foreign_leader",
+            f"The leader key is held by {ascii(stats.leader)[1:-1]}, which is not a replica of this producer: it "
+            "decides which monitors are scheduled.",
+        )
+    if stats.due + stats.leased == 0:
+        yield Condition("schedule_empty", "No monitor is scheduled.")
 
 
 def of_queue(queue: Queue) -> Iterator[Condition]:

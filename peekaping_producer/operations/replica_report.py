@@ -1,10 +1,14 @@
 """The report that each replica writes to Redis every few seconds; `status` reads it."""
 
 import msgspec
+from msgspec.structs import replace
 
-from peekaping_producer.operations.conditions import Condition
+from peekaping_producer.operations.conditions import Condition, Level
+from peekaping_producer.schedule import Stats
 
 MOST_ANOMALIES = 100
+MAX_BYTES = 100_000
+"""Of a report; stats.lua ignores longer ones."""
 
 
 class ReplicaReport(msgspec.Struct, frozen=True):
@@ -18,6 +22,12 @@ class ReplicaReport(msgspec.Struct, frozen=True):
     """Monitors whose work failed on this replica; each is retried later."""
     unschedulable: int = 0
     """Active rows that cannot be scheduled; reported by the leader."""
+    lease_ttl_s: float = 0.0
+
+    @property
+    def can_work(self) -> bool:
+        """Whether the replica reports no condition that keeps it from its work."""
+        return all(each.level is not Level.UNREADY for each in self.conditions)
 
 
 _encode = msgspec.json.Encoder().encode
@@ -25,16 +35,33 @@ _decode = msgspec.json.Decoder(ReplicaReport).decode
 
 
 def encode_report(report: ReplicaReport) -> bytes:
-    """Encode as JSON. If that fails (text that is not Unicode), only the numbers are kept."""
+    """Encode as JSON of at most MAX_BYTES, with fewer anomalies where they do not fit.
+
+    Text that is not Unicode leaves the numbers only.
+    """
     try:
-        return _encode(report)
+        while len(encoded := _encode(report)) > MAX_BYTES and report.anomalies:
+            report = replace(report, anomalies=report.anomalies[: len(report.anomalies) // 2])
     except (UnicodeEncodeError, TypeError, ValueError):
         return _encode(ReplicaReport(leads=report.leads, set_aside=report.set_aside))
+    return encoded
 
 
-def decode_report(text: bytes) -> ReplicaReport:
-    """Decode a report; a malformed one gives an empty report."""
+def decode_report(text: bytes) -> ReplicaReport | None:
+    """Decode a report; None if it is malformed."""
     try:
         return _decode(text)
     except (msgspec.MsgspecError, RecursionError, ValueError):
-        return ReplicaReport()
+        return None
+
+
+def replicas_of(stats: Stats) -> dict[str, ReplicaReport]:
+    """Return the reports of the running replicas, by node; without malformed ones."""
+    decoded = {each.node: decode_report(each.text) for each in stats.reports}
+    return {node: report for node, report in decoded.items() if report is not None}
+
+
+def lease_excess_s(stats: Stats, lease_ttl_s: float) -> float:
+    """Return how much later the last lease ends than any reporting replica sets it; `lease_ttl_s`: the local one."""
+    longest_s = max((each.lease_ttl_s for each in replicas_of(stats).values()), default=0.0)
+    return stats.lease_excess_ms / 1000 - max(0.0, longest_s - lease_ttl_s)

@@ -18,7 +18,7 @@ from peekaping_producer.operations.conditions import (
     of_queue,
     of_schedule,
 )
-from peekaping_producer.operations.replica_report import ReplicaReport, decode_report
+from peekaping_producer.operations.replica_report import ReplicaReport, lease_excess_s, replicas_of
 from peekaping_producer.redis_client.client import check_server, redis_for
 from peekaping_producer.schedule import Schedule, Stats
 from peekaping_producer.targets import RedisTarget
@@ -35,21 +35,18 @@ class Status(msgspec.Struct, frozen=True):
     skew_s: float
     """Redis TIME minus the local clock."""
     leaderless_s: float = 0.0
+    lease_ttl_s: float = 10.0
     late_after_s: float = LATE_AFTER_S
 
     @property
     def replicas(self) -> dict[str, ReplicaReport]:
         """The reports of the running replicas, by node."""
-        return {each.node: decode_report(each.text) for each in self.stats.reports}
+        return replicas_of(self.stats)
 
     @property
     def conditions(self) -> list[Condition]:
         """The conditions, the worst first: those seen here, then those that replicas report."""
-        seen = [
-            *of_schedule(self.stats, leaderless_s=self.leaderless_s, late_after_s=self.late_after_s),
-            *of_queue(self.queue),
-            *of_clocks(self.skew_s),
-        ]
+        seen = self._seen_here()
         codes = {each.code for each in seen}
         for node, report in self.replicas.items():
             seen += [
@@ -60,12 +57,24 @@ class Status(msgspec.Struct, frozen=True):
             codes |= {each.code for each in report.conditions}
         return sorted(seen, key=lambda each: list(Level).index(self.level_of(each)))
 
+    def _seen_here(self) -> list[Condition]:
+        """The conditions of the schedule, the queue and the clocks."""
+        return [
+            *of_schedule(
+                self.stats,
+                leaderless_s=self.leaderless_s,
+                lease_excess_s=lease_excess_s(self.stats, self.lease_ttl_s),
+                late_after_s=self.late_after_s,
+            ),
+            *of_queue(self.queue),
+            *of_clocks(self.skew_s),
+        ]
+
     def level_of(self, condition: Condition) -> Level:
-        """Return the level for the whole fleet: a note if some replicas cannot work and others can."""
-        reporting = [condition.code in {each.code for each in report.conditions} for report in self.replicas.values()]
-        if condition.level is Level.UNREADY and any(reporting) and not all(reporting):
-            return Level.NOTE
-        return condition.level
+        """Return the level for the whole fleet: a note if a replica reports it and another one can work."""
+        is_reported = condition.code not in {each.code for each in self._seen_here()}
+        others_work = any(report.can_work for report in self.replicas.values())
+        return Level.NOTE if condition.level is Level.UNREADY and is_reported and others_work else condition.level
 
     @property
     def anomalies(self) -> list[dict[str, str]]:
@@ -98,7 +107,7 @@ class Status(msgspec.Struct, frozen=True):
         lines = [f"{name:<11} {text}" for name, text in rows.items()]
         lines += [f"{self.level_of(each).value:<11} {each.code}: {each.reason}" for each in self.conditions]
         counts = Counter(each.get("kind", "?") for each in self.anomalies)
-        lines += [f"{'anomaly':<11} {kind}: {count}" for kind, count in sorted(counts.items())]
+        lines += [f"{'anomaly':<11} {kind[:60]}: {count}" for kind, count in sorted(counts.items())]
         return [line if line.isprintable() else ascii(line)[1:-1] for line in lines]  # parts of it come from Redis
 
     def as_json(self) -> dict[str, object]:
@@ -147,7 +156,7 @@ async def fetch_status(target: RedisTarget, *, lease_ttl_s: float, late_after_s:
             await asyncio.sleep(LEADERLESS_AFTER_S)
             stats, skew_s = await _stats(schedule)
             leaderless_s = 0.0 if stats.leader else LEADERLESS_AFTER_S
-        return Status(stats, await broker.inspect(), skew_s, leaderless_s, late_after_s)
+        return Status(stats, await broker.inspect(), skew_s, leaderless_s, lease_ttl_s, late_after_s)
     except RedisRefusedError as error:
         raise ScheduleError(f"Redis at {target} cannot be used: {error}") from None
     except RedisUnavailableError as error:

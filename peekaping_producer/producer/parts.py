@@ -136,13 +136,26 @@ class Parts:
     def leader(self) -> Leader:
         """Runs in every replica: campaigns, and runs the three above for the length of a term."""
         duties = LeaderDuties(self.events, self.hints, self.sync)
-        return Leader(self.schedule, duties.run, self.metrics, self.dependencies, timing=self.timing)
+        return Leader(
+            self.schedule,
+            duties.run,
+            self.metrics,
+            self.dependencies,
+            may_lead=lambda: self.vitals.may_lead(),  # noqa: PLW0108 - vitals is made of the leader
+            timing=self.timing,
+        )
 
     @cached_property
     def vitals(self) -> Vitals:
         """Watches the loops above."""
         state = ReplicaState(
-            self.leader, self.sync, self.anomalies, self.suspects, degraded_for_s=self.timing.degraded_for_s
+            self.leader,
+            self.sync,
+            self.anomalies,
+            self.suspects,
+            degraded_for_s=self.timing.degraded_for_s,
+            sync_late_after_s=3 * self.settings.sync_interval + self.timing.sync_late_after_s,
+            lease_ttl_s=self.schedule.lease_ttl_s,
         )
         loops = [worker.loop for worker in self.workers]
         loops += [each.loop for each in (self.reclaimer, self.leader, self.hints, self.events, self.sync)]

@@ -14,7 +14,15 @@ class ReplicaState:
     """Derived from the parts of one replica whenever it is asked for."""
 
     def __init__(
-        self, leader: Leader, sync: Sync, anomalies: Anomalies, suspects: Suspects, *, degraded_for_s: float
+        self,
+        leader: Leader,
+        sync: Sync,
+        anomalies: Anomalies,
+        suspects: Suspects,
+        *,
+        degraded_for_s: float,
+        sync_late_after_s: float,
+        lease_ttl_s: float,
     ) -> None:
         """`degraded_for_s`: for how long after its last failed read a table counts as degraded."""
         self._leader = leader
@@ -22,6 +30,8 @@ class ReplicaState:
         self._anomalies = anomalies
         self._suspects = suspects
         self._degraded_for_s = degraded_for_s
+        self._sync_late_after_s = sync_late_after_s
+        self._lease_ttl_s = lease_ttl_s
 
     def conditions(self) -> Iterator[Condition]:
         """The conditions that these parts have found."""
@@ -38,6 +48,12 @@ class ReplicaState:
                 "monitors_set_aside",
                 f"{_monitors(len(self._suspects))} failed on this replica; each is retried.",
             )
+        if self._leader.term and self._sync.unsynced_s > self._sync_late_after_s:
+            yield Condition(
+                "sync_late",
+                f"The last sync of this leader succeeded {self._sync.unsynced_s:.0f} s ago: new and changed monitors "
+                "are not seen.",
+            )
         if self._sync.unschedulable:
             yield Condition(
                 "monitors_unschedulable",
@@ -52,6 +68,7 @@ class ReplicaState:
             anomalies=tuple(self._anomalies.current()[:MOST_ANOMALIES]),
             set_aside=len(self._suspects),
             unschedulable=self._sync.unschedulable,
+            lease_ttl_s=self._lease_ttl_s,
         )
 
 

@@ -45,7 +45,12 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     """The first sync waits this long for the subscription, then starts without: a change in between could be missed."""
     read_again_after_s: float = 5.0
 
+    sync_late_after_s: float = 60.0
+    """Beyond three intervals: without a success for longer, the sync of a leader is late."""
+
     # Vitals
+    yield_after_s: float = 15.0
+    """A leader that cannot read the database for longer than this resigns, if another replica can work."""
     sample_every_s: float = 5.0
     stale_after_s: float = 12.0
     stalled_after_s: float = 13.0

@@ -128,6 +128,20 @@ async def test_a_key_that_vanished_begins_a_new_term(redis: Redis, schedule: Sch
     await cancel_and_wait(running)
 
 
+async def test_a_leader_that_may_not_lead_resigns_and_campaigns_no_more(redis: Redis, schedule: Schedule) -> None:
+    leader, terms, _ = make(schedule, "a", renew_every_s=0.01)
+    await leader.run_once()
+    await until(lambda: bool(terms.begun))
+    leader._may_lead = lambda: False
+    for _ in range(2):
+        await leader.run_once()
+        assert (leader.term, terms.ended) == (None, terms.begun)
+        assert not await redis.exists(KEYS.leader)
+    leader._may_lead = lambda: True
+    await leader.run_once()
+    assert leader.term
+
+
 async def test_a_refused_write_ends_the_term_and_a_new_one_begins(redis: Redis, schedule: Schedule) -> None:
     leader, terms, _ = make(schedule, "a")
     terms.fail_with = StaleTermError("stale")

@@ -273,3 +273,14 @@ async def test_members_too_long_for_an_id_leave_whenever_they_are_due(harness: H
     assert set(await harness.due()) == {"m1"}
     assert await harness.leased() == set()
     assert harness.count("monitor_anomalies_total", kind="schedule.foreign_member") == 4
+
+
+async def test_a_sync_that_fails_shows_for_how_long(harness: Harness) -> None:
+    assert harness.sync.unsynced_s == 0
+    harness.store.away = True
+    running = asyncio.create_task(harness.sync.run(TERM))
+    await until(lambda: harness.sync.unsynced_s > 0.2)
+    harness.store.away = False
+    await until(lambda: harness.sync.unsynced_s < 0.2)
+    await cancel_and_wait(running)
+    assert harness.sync.unsynced_s == 0

@@ -6,7 +6,7 @@ import pytest
 
 from peekaping_producer.brokers import Queue
 from peekaping_producer.operations.conditions import LEVELS, Condition, Level
-from peekaping_producer.operations.replica_report import ReplicaReport, decode_report, encode_report
+from peekaping_producer.operations.replica_report import MAX_BYTES, ReplicaReport, decode_report, encode_report
 from peekaping_producer.operations.status import Status
 from peekaping_producer.schedule import Stats, StoredReport
 
@@ -47,7 +47,7 @@ def test_a_healthy_status() -> None:
     [
         (status(oldest_due_ms=NOW_MS - 61_000.0, oldest_id="m1", overdue=4), "schedule_late", "m1 has waited"),
         (status(leader=None, leader_ttl_ms=None, leaderless_s=2.0), "no_leader", "No replica leads"),
-        (status(lease_excess_ms=61_000), "lease_too_long", "61 s later than LEASE_TTL allows"),
+        (status(lease_excess_ms=6_000), "lease_too_long", "6 s later than LEASE_TTL allows"),
         (status(leader="gone/1", leader_ttl_ms=3_579_000), "leader_key_invalid", "(gone/1) expires in 3579 s"),
         (status(leader="gone/1", leader_ttl_ms=None), "leader_key_invalid", "(gone/1) does not expire"),
         (status(write_refused="OOM command not allowed"), "redis_refuses_writes", "OOM"),
@@ -76,7 +76,9 @@ def test_each_condition_is_reported_and_fails(seen: Status, code: str, expected:
     [
         status(oldest_due_ms=NOW_MS - 59_000.0, oldest_id="m1", overdue=4),
         status(leader=None, leader_ttl_ms=None, leaderless_s=0.0),
-        status(leader="go/1", leader_ttl_ms=30_000),
+        status(leader="go-1", leader_ttl_ms=30_000),
+        status(due=0, leased=0),
+        status(lease_excess_ms=4_000),
         status(skew_s=29.0),
         status(queue=Queue({"pending": 100_000}, 59.0, False, 3)),
     ],
@@ -99,7 +101,6 @@ def test_state_of_a_replica_is_read_from_its_report() -> None:
     assert found["anomalies"] == [anomaly]
     assert found["replicas"] == {
         "other": {"leads": True, "set_aside": 1, "unschedulable": 0},
-        "broken": {"leads": False, "set_aside": 0, "unschedulable": 0},
     }
     assert any("monitor.refused: 1" in line for line in seen.lines())
 
@@ -116,8 +117,47 @@ def test_a_code_of_a_newer_replica_counts_as_a_note() -> None:
 
 
 @pytest.mark.parametrize("text", [b"", b"no json", b"[" * 100_000, b"\xff", b'{"anomalies": [{"a": 1}]}'])
-def test_a_malformed_report_is_empty(text: bytes) -> None:
-    assert decode_report(text) == ReplicaReport()
+def test_a_malformed_report_counts_as_no_replica(text: bytes) -> None:
+    assert decode_report(text) is None
+    broken = StoredReport("broken", NOW_MS, text)
+    assert status(reports=(broken, report(conditions=(Condition("database_unavailable", "Down."),)))).is_failing
+
+
+def test_a_report_that_is_too_large_has_fewer_anomalies() -> None:
+    anomaly = {"monitor_id": "m", "kind": "k", "reason": "\U000e0001" * 200}
+    encoded = encode_report(ReplicaReport(anomalies=(anomaly,) * 200, set_aside=3))
+    assert len(encoded) <= MAX_BYTES
+    decoded = decode_report(encoded)
+    assert decoded is not None
+    assert decoded.set_aside == 3
+    assert 0 < len(decoded.anomalies) < 200
+
+
+def test_an_empty_schedule_and_a_foreign_leader_are_notes() -> None:
+    seen = status(due=0, leased=0, leader="goproducer-1")
+    assert [each.code for each in seen.conditions] == ["foreign_leader", "schedule_empty"]
+    assert not seen.is_failing
+
+
+def test_a_lease_is_judged_by_the_longest_lease_ttl_of_the_fleet() -> None:
+    assert status(lease_excess_ms=50_000).is_failing
+    assert not status(lease_excess_ms=50_000, reports=(report(lease_ttl_s=60.0),)).is_failing
+    assert status(lease_excess_ms=56_000, reports=(report(lease_ttl_s=60.0),)).is_failing
+
+
+def test_replicas_of_which_none_can_work_fail_whatever_the_reasons() -> None:
+    """Each has another reason, so that no condition is reported by all."""
+    down = report(conditions=(Condition("database_unavailable", "Down."),))
+    stopping = StoredReport("b", NOW_MS, encode_report(ReplicaReport(conditions=(Condition("draining", "Stops."),))))
+    assert status(reports=(down, stopping)).is_failing
+    works = StoredReport("c", NOW_MS, encode_report(ReplicaReport()))
+    assert not status(reports=(down, stopping, works)).is_failing
+
+
+def test_what_is_seen_in_redis_is_never_a_note_because_a_replica_can_work() -> None:
+    refused = Condition("redis_refuses_writes", "OOM")
+    works = StoredReport("c", NOW_MS, encode_report(ReplicaReport()))
+    assert status(write_refused="OOM", reports=(report(conditions=(refused,)), works)).is_failing
 
 
 def test_a_replica_that_stops_or_lost_its_database_is_a_note_while_others_work() -> None:

@@ -2,7 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 import pytest
@@ -13,11 +14,11 @@ from peekaping_producer.brokers import Queue
 from peekaping_producer.errors import RedisUnavailableError
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.operations.conditions import Condition
-from peekaping_producer.operations.replica_report import ReplicaReport, decode_report
+from peekaping_producer.operations.replica_report import ReplicaReport, decode_report, encode_report
 from peekaping_producer.producer.loops import vitals as vitals_module
 from peekaping_producer.producer.loops.vitals import Vitals
 from peekaping_producer.producer.timing import TIMING
-from peekaping_producer.schedule import Stats
+from peekaping_producer.schedule import Stats, StoredReport
 from peekaping_producer.service import loop as loop_module
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.service.dependencies import Dependencies
@@ -60,6 +61,7 @@ class FakeSchedule:
     def __init__(self) -> None:
         self.away = False
         self.answer = STATS
+        self.lease_ttl_s = 10.0
         self.reports: list[bytes] = []
 
     async def stats(self, *, node: str, report: bytes) -> Stats:
@@ -103,6 +105,7 @@ def vitals_of(
     broker: FakeBroker | None = None,
     state: FakeState | None = None,
     watched: Sequence[Loop] = (),
+    clock: Callable[[], float] = time.monotonic,
 ) -> Vitals:
     return Vitals(
         "node",
@@ -111,7 +114,7 @@ def vitals_of(
         broker=broker or FakeBroker(),
         state=state or FakeState(),
         watched=watched,
-        dependencies=Dependencies(metrics),
+        dependencies=Dependencies(metrics, clock=clock),
         metrics=metrics,
     )
 
@@ -137,7 +140,7 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
         monkeypatch.setattr(module, "time", watch)
     broker = FakeBroker()
     state, worker = FakeState(), Loop("worker-3", Dependencies(metrics), uses=())
-    vitals = vitals_of(schedule, store, metrics, broker=broker, state=state, watched=[worker])
+    vitals = vitals_of(schedule, store, metrics, broker=broker, state=state, watched=[worker], clock=watch.monotonic)
     return Scene(
         watch=watch,
         schedule=schedule,
@@ -237,7 +240,7 @@ async def test_a_replica_that_drains_is_not_ready_however_well(scene: Scene) -> 
         ({"write_refused": "OOM command not allowed"}, "redis_refuses_writes", True),
         ({"problems": ("peekaping:sched:due: WRONGTYPE",)}, "redis_keys_unusable", True),
         ({"leader_ttl_ms": 3_600_000}, "leader_key_invalid", False),
-        ({"lease_excess_ms": 61_000}, "lease_too_long", False),
+        ({"lease_excess_ms": 6_000}, "lease_too_long", False),
         ({"now_ms": 100_000 + 3_600_000, "oldest_due_ms": None}, "clock_skew", False),
     ],
 )
@@ -284,7 +287,41 @@ async def test_what_the_replica_itself_knows_goes_into_its_report_and_nothing_el
     await scene.vitals.run_once()
     await scene.vitals.run_once()
     (_, report) = scene.schedule.reports
-    assert [each.code for each in decode_report(report).conditions] == ["database_empty"]
+    decoded = decode_report(report)
+    assert decoded is not None
+    assert [each.code for each in decoded.conditions] == ["database_empty"]
+
+
+async def test_a_replica_yields_the_lead_while_it_alone_cannot_read_the_database(scene: Scene) -> None:
+    works = StoredReport("other", STATS.now_ms, encode_report(ReplicaReport()))
+    cannot = StoredReport(
+        "other", STATS.now_ms, encode_report(ReplicaReport(conditions=(Condition("database_unavailable", "Down."),)))
+    )
+    scene.schedule.answer = replace(STATS, reports=(works,))
+    await scene.vitals.run_once()
+    assert scene.vitals.may_lead()
+    scene.store.away = True
+    await scene.vitals.run_once()
+    assert scene.vitals.may_lead(), "for a short time"
+    scene.watch.now += TIMING.yield_after_s
+    await scene.vitals.run_once()
+    assert not scene.vitals.may_lead()
+    scene.schedule.answer = replace(STATS, reports=(cannot,))
+    await scene.vitals.run_once()
+    assert scene.vitals.may_lead(), "no other replica can"
+    scene.schedule.answer = replace(STATS, reports=(works,))
+    scene.store.away = False
+    await scene.vitals.run_once()
+    assert scene.vitals.may_lead(), "it can read again"
+
+
+async def test_the_report_contains_the_state_of_the_database_of_the_same_sample(scene: Scene) -> None:
+    await scene.vitals.run_once()
+    scene.store.away = True
+    await scene.vitals.run_once()
+    decoded = decode_report(scene.schedule.reports[-1])
+    assert decoded is not None
+    assert [each.code for each in decoded.conditions] == ["database_unavailable"]
 
 
 async def test_the_report_goes_with_the_replica(scene: Scene) -> None:

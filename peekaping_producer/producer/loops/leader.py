@@ -46,8 +46,10 @@ class Leader:
         dependencies: Dependencies,
         *,
         node: str | None = None,
+        may_lead: Callable[[], bool] = lambda: True,
         timing: Timing = TIMING,
     ) -> None:
+        """`may_lead`: asked before each campaign."""
         self.loop = Loop("leader", dependencies, uses=(REDIS,), longest_backoff_s=1.0)
         self.node = node or node_id()
         self.term: str | None = None
@@ -58,6 +60,7 @@ class Leader:
         self._schedule = schedule
         self._lead = lead
         self._metrics = metrics
+        self._may_lead = may_lead
         self._timing = timing
         self._leading: asyncio.Task[None] | None = None
         self._expiry_timer: asyncio.TimerHandle | None = None
@@ -77,6 +80,9 @@ class Leader:
         """Campaign once; a leader then waits until it must renew. Returns the seconds until the next turn."""
         if self._leading and self._leading.done():
             await self._finish_term(self._leading)
+        if not self._may_lead():
+            await self._yield()
+            return self._timing.campaign_every_s
         new_term = self._unconfirmed_term or f"{self.node}/{secrets.token_hex(6)}"
         self._unconfirmed_term = new_term
         asked_at = time.monotonic()
@@ -97,6 +103,13 @@ class Leader:
             return 0.0
         ask_s = self._timing.campaign_every_s
         return min(ask_s, answer.ttl_s + 0.005) if answer.ttl_s else ask_s
+
+    async def _yield(self) -> None:
+        """Let another replica lead."""
+        if term := self.term or self._unconfirmed_term:
+            await self._stop_leading("it cannot read the database, and another replica can")
+            await self._schedule.resign(term)
+            self._unconfirmed_term = None
 
     async def _finish_term(self, leading: asyncio.Task[None]) -> None:
         """End a term whose duties have ended.

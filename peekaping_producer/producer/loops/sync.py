@@ -58,6 +58,8 @@ class Sync:
         self.unschedulable = 0
         """Number of active rows that cannot be scheduled, in the last walk."""
         self._first = True
+        self._synced_at: float | None = None
+        """The last success of this term, or its beginning; None while another replica leads."""
         self._schedule = schedule
         self._store = store
         self._broker = broker
@@ -74,9 +76,15 @@ class Sync:
         """Sync at once, rather than when the interval is over."""
         self._wakeup.set()
 
+    @property
+    def unsynced_s(self) -> float:
+        """Seconds since the last success of this term, or since its beginning; 0 while another replica leads."""
+        return 0.0 if self._synced_at is None else time.monotonic() - self._synced_at
+
     async def run(self, term: str) -> None:
         """Sync once the events are subscribed, then at every interval; raises StaleTermError when the term is over."""
         self._first = True
+        self._synced_at = time.monotonic()
         await self._until(time.monotonic() + self._timing.subscribed_within_s)
 
         async def turn() -> float:
@@ -91,7 +99,7 @@ class Sync:
         try:
             await self.loop.run(turn)
         finally:
-            self.refused_removal, self.unschedulable = False, 0  # the next leader reports them
+            self.refused_removal, self.unschedulable, self._synced_at = False, 0, None  # the next leader reports them
 
     async def _until(self, then: float) -> None:
         while (left_s := then - time.monotonic()) > 0 and not self._hints.overflowed:
@@ -122,6 +130,7 @@ class Sync:
     def _succeeded(self, monitors: int, took_s: float) -> None:
         """Log the success: the first of a term at info, and an empty database as a warning."""
         self._metrics.sync_last_success.set_to_current_time()
+        self._synced_at = time.monotonic()
         write = log.info if self._first else log.debug
         message = "The schedule agrees with the database."
         if not monitors:

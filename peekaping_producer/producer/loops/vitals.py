@@ -17,7 +17,7 @@ from peekaping_producer.brokers import Broker, Queue
 from peekaping_producer.errors import DATABASE, REDIS, DependencyError, RedisError, StoreError, StoreUnavailableError
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.operations.conditions import LEVELS, Condition, Level, of_clocks, of_queue, of_schedule
-from peekaping_producer.operations.replica_report import ReplicaReport, encode_report
+from peekaping_producer.operations.replica_report import ReplicaReport, encode_report, lease_excess_s, replicas_of
 from peekaping_producer.producer.timing import TIMING, Timing
 from peekaping_producer.schedule import Schedule, Stats
 from peekaping_producer.service.dependencies import Dependencies
@@ -90,9 +90,9 @@ class Vitals:
 
     async def run_once(self) -> float:
         """Sample once; returns the seconds until the next sample."""
-        await self._sample_schedule()
+        await self._sample_database()  # first: its state is in the report that the sample of the schedule writes
         self.loop.advanced()
-        await self._sample_database()
+        await self._sample_schedule()
         if self._samples % SAMPLES_PER_QUEUE == 0:
             await self._sample_queue()
         self._samples += 1
@@ -160,12 +160,24 @@ class Vitals:
         self._last_failure.pop(dependency, None)
         self._dependencies.worked(dependency, self.loop.name)
 
+    def may_lead(self) -> bool:
+        """Return False while this replica cannot read the database, and another one can work."""
+        trouble = self._dependencies.troubles.get(DATABASE)
+        if trouble is None or self.stats is None or time.monotonic() - trouble.since < self._timing.yield_after_s:
+            return True
+        others = {node: report for node, report in replicas_of(self.stats).items() if node != self._node}
+        return not any(report.can_work for report in others.values())
+
     def conditions(self) -> list[Condition]:
         """All current conditions."""
         conditions = self._own_conditions()
         if self.stats is not None:
             since = self._leaderless_since
-            conditions += of_schedule(self.stats, leaderless_s=0.0 if since is None else time.monotonic() - since)
+            conditions += of_schedule(
+                self.stats,
+                leaderless_s=0.0 if since is None else time.monotonic() - since,
+                lease_excess_s=lease_excess_s(self.stats, self._schedule.lease_ttl_s),
+            )
         if self._queue is not None:
             conditions += of_queue(self._queue)
         return conditions
