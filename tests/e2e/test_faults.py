@@ -278,3 +278,23 @@ async def test_the_lock_of_these_tests_blocks_readers(postgres_only: SqlDatabase
         with pytest.raises(asyncpg.LockNotAvailableError):
             await other.fetch("SELECT 1 FROM monitors")
         await other.close()
+
+
+async def test_a_leader_that_alone_cannot_read_the_database_yields(fleet: Fleet) -> None:
+    """Otherwise new monitors would wait for as long as its way to the database is cut, and a lost schedule too."""
+    await fleet.monitors(20)
+    async with fault_proxy(fleet.target.port or 0) as proxy:
+        leader = fleet.start(DB_PORT=str(proxy.port), SYNC_INTERVAL="1")
+        async with at_work(fleet.consumer):
+            await fleet.all_ran()
+            other = fleet.start(SYNC_INTERVAL="1")
+            await until(lambda: "leader.followed" in other.events(), "the other follows")
+            await proxy.down()
+            await fleet.monitors(1)
+            await until(lambda: "leader.won" in other.events(), "the other leads", within_s=60)
+            await fleet.all_ran()
+            await proxy.up()
+            await fleet.goes_on()
+        assert "leader.ended" in leader.events()
+        assert fleet.consumer.duplicated() == []
+        fleet.terminate()
