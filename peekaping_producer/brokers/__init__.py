@@ -36,12 +36,18 @@ class Queue(msgspec.Struct, frozen=True):
     depths: Mapping[str, int]
     """Tasks by state, "pending" among them."""
     oldest_pending_s: float | None
-    """Age of the pending task that workers dequeue next; None if none is pending."""
+    """Age of the pending task that workers dequeue next; None if none is pending, or its age is unknown."""
     paused: bool
     servers: int
     """Worker processes registered as alive; 0 may also mean that they do not register."""
     problems: tuple[str, ...] = ()
     """Keys that cannot be read, each with the reason."""
+    next_task: str | None = None
+    """The pending task that workers dequeue next."""
+    uncompleted: int = 0
+    """Monitors whose task workers took and have not completed for over a minute and five ticks; of many an estimate."""
+    uncompleted_s: float = 0.0
+    """For how long, at most."""
 
 
 class HandOff(msgspec.Struct, frozen=True):
@@ -54,7 +60,7 @@ class HandOff(msgspec.Struct, frozen=True):
     refused: Mapping[str, str] = {}
     """Why the broker refused this task alone; the claim still holds the monitor."""
     overlaps: Mapping[str, int] = {}
-    """Number of ticks that the task has been running, where that is unusually long."""
+    """Number of ticks for which workers have not completed the task that they took, where these are many."""
     wrong_type: tuple[str, ...] = ()
     """Monitors whose task's key had a value of another type, which was replaced."""
 

@@ -17,7 +17,7 @@ from peekaping_producer.errors import RedisUnavailableError
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.redis_client.client import Client
 from peekaping_producer.redis_client.failures import decoding
-from peekaping_producer.redis_client.script import CLOCK, Script
+from peekaping_producer.redis_client.script import CLOCK, Script, lua
 from peekaping_producer.schedule import PRELUDE, Claim
 from peekaping_producer.schedule.keys import KEYS, Keys
 from peekaping_producer.service.backoff import Backoff
@@ -37,12 +37,19 @@ CALL_BYTES = 4 * 1024 * 1024
 REPEAT_FOR_S = 8.0
 """How long a hand-off is repeated whose reply was lost; then the lease expires and another claim follows."""
 
+UNCOMPLETED_AFTER_S = 60.0
+UNCOMPLETED_AFTER_TICKS = 5
+"""A worker that has held the task of a monitor for longer than both does not complete it."""
+
 QUEUES = "asynq:queues"
 QUEUE_KEY = f"asynq:{{{QUEUE}}}:"
 PENDING = QUEUE_KEY + "pending"
 TASK_KEY_PREFIX = QUEUE_KEY + "t:"
 _STATES = ("pending", "active", "archived", "completed", "retry", "scheduled")
 _QUEUE_KEYS = (*(QUEUE_KEY + name for name in (*_STATES, "paused")), "asynq:servers", QUEUE_KEY + "lease")
+
+ASYNQ_PRELUDE = PRELUDE + lua(__package__, "prelude")
+"""Follows the clock in every script of this broker."""
 
 log = structlog.stdlib.get_logger()
 _CHUNK = 500
@@ -58,10 +65,10 @@ class AsynqBroker:
         self._redis = redis
         of_queue = ("pending", "active", "lease", "retry", "scheduled", "archived", "completed")
         self._hand_off_keys = (keys.due, keys.lease, QUEUES, *(QUEUE_KEY + name for name in of_queue), keys.late)
-        self._hand_off = Script(__package__, "hand_off", prelude=clock + PRELUDE)
-        self._inspect_pending = Script(__package__, "inspect_pending", prelude=clock + PRELUDE)
-        self._sweep_pending = Script(__package__, "sweep_pending", prelude=clock + PRELUDE)
-        self._queue = Script(__package__, "queue", prelude=clock + PRELUDE)
+        self._hand_off = Script(__package__, "hand_off", prelude=clock + ASYNQ_PRELUDE)
+        self._inspect_pending = Script(__package__, "inspect_pending", prelude=clock + ASYNQ_PRELUDE)
+        self._sweep_pending = Script(__package__, "sweep_pending", prelude=clock + ASYNQ_PRELUDE)
+        self._queue = Script(__package__, "queue", prelude=clock + ASYNQ_PRELUDE)
 
     async def hand_off(self, claim: Claim, tasks: list[HealthCheckTask]) -> HandOff:
         """See Broker. A call whose reply was lost is repeated; what the claim then no longer holds is `unconfirmed`."""
@@ -155,15 +162,19 @@ class AsynqBroker:
 
     async def inspect(self) -> Queue:
         """See Broker."""
-        reply = await self._queue.run(self._redis, _QUEUE_KEYS, (TASK_KEY_PREFIX,))
+        long = (UNCOMPLETED_AFTER_TICKS, int(UNCOMPLETED_AFTER_S * 1000))
+        reply = await self._queue.run(self._redis, _QUEUE_KEYS, (TASK_KEY_PREFIX, *long))
         with decoding():
-            _, counts, waits_ms, paused, servers, problems = reply
+            _, counts, waits_ms, paused, servers, problems, next_task, uncompleted, uncompleted_ms = reply
             return Queue(
                 dict(zip(_STATES, counts, strict=True)),
                 waits_ms / 1000 if waits_ms >= 0 else None,
                 bool(paused),
                 servers,
                 tuple(each.decode(errors="replace") for each in problems),
+                next_task=next_task.decode(errors="replace") or None,
+                uncompleted=uncompleted,
+                uncompleted_s=uncompleted_ms / 1000,
             )
 
 

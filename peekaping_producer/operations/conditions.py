@@ -4,6 +4,7 @@ Pure functions derive them from observations (the schedule, the queue, the clock
 not stored.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
@@ -16,6 +17,9 @@ LATE_AFTER_S = 60.0
 """A monitor that waits longer has missed its check."""
 NOT_CONSUMED_AFTER_S = 60.0
 """A task that waits longer is not being consumed as it should be."""
+NOT_COMPLETED_AT_LEAST = 5
+NOT_COMPLETED_SHARE = 0.2
+"""If workers do not complete the tasks of so many monitors, more than these monitors are at fault."""
 CLOCK_SKEW_S = 30.0
 """If Redis TIME and the local clock differ by more, one is wrong; the clocks of workers may be, too."""
 LEASE_SLACK_S = 5.0
@@ -52,6 +56,7 @@ LEVELS: Mapping[str, Level] = {
     "clock_skew": Level.FAILING,
     "queue_paused": Level.FAILING,
     "queue_not_consumed": Level.FAILING,
+    "tasks_not_completed": Level.FAILING,
     "foreign_leader": Level.NOTE,
     "schedule_empty": Level.NOTE,
     "database_degraded": Level.NOTE,
@@ -119,18 +124,25 @@ def of_schedule(
         yield Condition("schedule_empty", "No monitor is scheduled.")
 
 
-def of_queue(queue: Queue) -> Iterator[Condition]:
-    """Conditions of the queue and its workers."""
+def of_queue(queue: Queue, *, scheduled: int) -> Iterator[Condition]:
+    """Conditions of the queue and its workers. `scheduled`: the number of monitors."""
+    workers = f"{_count(queue.servers, 'worker process', 'worker processes')} registered"
     if queue.problems:
         yield Condition("queue_unusable", f"Keys of the queue cannot be read: {_list(queue.problems)}.")
     if queue.paused:
         yield Condition("queue_paused", "The queue is paused: workers dequeue nothing.")
     if queue.oldest_pending_s is not None and queue.oldest_pending_s > NOT_CONSUMED_AFTER_S and not queue.paused:
-        workers = f"{_count(queue.servers, 'worker process', 'worker processes')} registered"
         yield Condition(
             "queue_not_consumed",
             f"The oldest of {_count(queue.depths.get('pending', 0), 'pending task')} has waited for "
             f"{queue.oldest_pending_s:.0f} s: no worker is running, or too few are ({workers}).",
+        )
+    enough = min(scheduled, max(NOT_COMPLETED_AT_LEAST, math.ceil(scheduled * NOT_COMPLETED_SHARE)))
+    if 0 < enough <= queue.uncompleted:
+        yield Condition(
+            "tasks_not_completed",
+            f"Workers took the tasks of {_count(queue.uncompleted, 'monitor')} (of {scheduled}) and did not complete "
+            f"them for up to {queue.uncompleted_s:.0f} s: they hang, fail or crash ({workers}).",
         )
 
 

@@ -66,7 +66,7 @@ class Status(msgspec.Struct, frozen=True):
                 lease_excess_s=lease_excess_s(self.stats, self.lease_ttl_s),
                 late_after_s=self.late_after_s,
             ),
-            *of_queue(self.queue),
+            *of_queue(self.queue, scheduled=self.stats.scheduled),
             *of_clocks(self.skew_s),
         ]
 
@@ -132,6 +132,7 @@ class Status(msgspec.Struct, frozen=True):
             "clock_skew_s": round(self.skew_s, 3),
             "queue": dict(self.queue.depths),
             "oldest_pending_s": self.queue.oldest_pending_s,
+            "uncompleted": self.queue.uncompleted,
             "workers_registered": self.queue.servers,
             "replicas": {
                 node: {"leads": report.leads, "set_aside": report.set_aside, "unschedulable": report.unschedulable}

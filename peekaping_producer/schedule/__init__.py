@@ -127,6 +127,11 @@ class Stats(msgspec.Struct, frozen=True):
     reports: tuple[StoredReport, ...] = ()
 
     @property
+    def scheduled(self) -> int:
+        """Monitors in the schedule."""
+        return self.due + self.leased
+
+    @property
     def oldest_due_age_s(self) -> float:
         """Age of the longest overdue monitor in seconds; 0 if none is overdue."""
         return 0.0 if self.oldest_due_ms is None else max(0.0, (self.now_ms - self.oldest_due_ms) / 1000)

@@ -44,7 +44,7 @@ them, and of one that died, long ago or with a clock that was a day ahead."""
 _DUE, _LEASE, _LATE, _LEADER = (each.encode() for each in (KEYS.due, KEYS.lease, KEYS.late, KEYS.leader))
 _PENDING, _ACTIVE, _ASYNQ_LEASE = (each.encode() for each in (asynq_peer.PENDING, asynq_peer.ACTIVE, asynq_peer.LEASE))
 _ENDED = tuple(each.encode() for each in (asynq_peer.ARCHIVED, asynq_peer.COMPLETED))
-_OVERLAPS = b"peekaping:overlaps"
+_UNCOMPLETED = {b"peekaping:overlaps", b"peekaping:uncompleted_since"}
 _TASK = asynq_peer.task_key("").encode()
 
 
@@ -167,7 +167,7 @@ class Redis:
         return number
 
     def _forget_when(self) -> None:
-        """Keep only the order of `pending_since`; nothing depends on when a task was archived, or on its overlaps."""
+        """Keep only the order of `pending_since`; nothing depends on when a task was archived, or uncompleted."""
         data = self._memory.data
         for key in (_DUE, _LATE):
             if key in data:
@@ -179,8 +179,8 @@ class Redis:
             nth = START_MS - 1000 + order.index(value[b"pending_since"])
             data[key] = {**value, b"pending_since": b"%d000000" % nth}
         for key, value in list(data.items()):
-            if key.startswith(_TASK) and _OVERLAPS in value:
-                data[key] = {**value, _OVERLAPS: b"1"}
+            if key.startswith(_TASK) and not _UNCOMPLETED.isdisjoint(value):
+                data[key] = {name: each for name, each in value.items() if name not in _UNCOMPLETED}
         for key in _ENDED:
             if key in data:
                 data[key] = Zset.fromkeys(data[key], 1.0)

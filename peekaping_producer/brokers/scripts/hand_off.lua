@@ -1,7 +1,7 @@
 -- Enqueues the tasks of one claim and reschedules their monitors: for each monitor both or neither.
--- Returns {now, [index from 1, 'lost' | 'overlap' | 'replaced', ...], [index, overlaps of its running task, ...],
+-- Returns {now, [index from 1, 'lost' | 'overlap' | 'replaced', ...], [index, ticks without a completed check, ...],
 -- [index of a task whose key had a value of another type, ...]}.
--- A monitor that the first list does not contain was enqueued. The second contains the tasks that overlapped often.
+-- A monitor that the first list does not contain was enqueued. The second contains those with many such ticks.
 local DUE, LEASE, QUEUES, PENDING, ACTIVE, ASYNQ_LEASE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local RETRY, SCHEDULED, ARCHIVED, COMPLETED, LATE = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local token, queue, task_key_prefix, task_id_prefix = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
@@ -11,8 +11,7 @@ local ASYNQ_LEASE_ALLOWANCE_S = 30 -- asynq's leases are written by the consumer
 -- asynq renews a lease to 30 s from now: one that ends later than that, the allowance and a step of the clock was
 -- written by a clock far ahead, and might block its monitor for as long.
 local LONGEST_ASYNQ_LEASE_S = 30 + ASYNQ_LEASE_ALLOWANCE_S + 5
-local OVERLAPS = 'peekaping:overlaps' -- a field of the task, which ends with it
-local OVERLAPS_REPORTED = 5
+local UNCOMPLETED_REPORTED = 5 -- ticks
 local OLDEST_READ = 50
 local LPOS_AT_MOST = 4 -- each costs the length of the list; for more, one LRANGE is cheaper
 
@@ -39,13 +38,13 @@ local function split(held)
   return free, taken
 end
 
--- When the oldest pending task was enqueued, in ns as a string.
+-- When the oldest pending task was enqueued, in ns as a string; nil if no task at the end of the list has a usable time.
 local function oldest_pending_since()
   local tail = redis.call('LRANGE', PENDING, -OLDEST_READ, -1)
   for n = #tail, 1, -1 do -- a task put back by a consumer is at the very end and has no pending_since
     -- The entry may be anything, with a key of any type.
     local since = redis.pcall('HGET', task_key_prefix .. tail[n], 'pending_since')
-    if type(since) == 'string' then return since end
+    if is_past(since) then return since end
   end
 end
 
@@ -79,10 +78,17 @@ local function enqueue(i)
   pushed[#pushed + 1] = task_ids[i]
 end
 
+-- Counts one more tick for which a worker has taken the task and not completed it. The fields end with the task.
+local function count_uncompleted(i, uncompleted_since)
+  local ticks = redis.call('HINCRBY', task_keys[i], UNCOMPLETED_TICKS, 1)
+  if not is_past(uncompleted_since) then redis.call('HSET', task_keys[i], UNCOMPLETED_SINCE, now_ns) end
+  if ticks >= UNCOMPLETED_REPORTED then add(overlapping, i, ticks) end
+end
+
 -- Keeps the task that already exists for a monitor, or replaces it if it is stuck.
 local function keep_or_replace(i)
   local task_id, key = task_ids[i], task_keys[i]
-  local task = redis.pcall('HMGET', key, 'state', 'pending_since', 'msg')
+  local task = redis.pcall('HMGET', key, 'state', 'pending_since', 'msg', UNCOMPLETED_SINCE)
   local state, since, message = task[1], task[2], task[3]
   if task.err then -- not a hash
     redis.call('DEL', key)
@@ -92,14 +98,20 @@ local function keep_or_replace(i)
   elseif state == 'pending' and is_queued(task_id, since) then
     -- It keeps its place and gets the new message: Go's workers discard tasks older than one and a half intervals.
     redis.call('HSET', key, 'msg', messages[i])
+    -- A worker put it back, which had taken it before the others; or the clock of a producer is ahead.
+    if not is_past(since) then redis.call('HSET', key, 'pending_since', oldest_since or now_ns) end
     add(outcomes, i, 'overlap')
   elseif is_running(task_id, state, message) then
-    local overlaps = redis.call('HINCRBY', key, OVERLAPS, 1)
-    if overlaps >= OVERLAPS_REPORTED then add(overlapping, i, overlaps) end
+    count_uncompleted(i, task[4])
     add(outcomes, i, 'overlap')
   else
     enqueue(i)
-    redis.call('HDEL', key, 'unique_key', OVERLAPS)
+    redis.call('HDEL', key, 'unique_key')
+    if state == 'active' or state == 'archived' then
+      count_uncompleted(i, task[4])
+    else
+      redis.call('HDEL', key, UNCOMPLETED_TICKS, UNCOMPLETED_SINCE)
+    end
     if state == 'active' then redis.call('LREM', ACTIVE, 0, task_id) end
     stuck[#stuck + 1] = task_id
     add(outcomes, i, 'replaced')

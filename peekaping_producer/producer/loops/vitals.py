@@ -18,6 +18,7 @@ from peekaping_producer.errors import DATABASE, REDIS, DependencyError, RedisErr
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.operations.conditions import LEVELS, Condition, Level, of_clocks, of_queue, of_schedule
 from peekaping_producer.operations.replica_report import ReplicaReport, encode_report, lease_excess_s, replicas_of
+from peekaping_producer.producer.queue_age import QueueAge
 from peekaping_producer.producer.timing import TIMING, Timing
 from peekaping_producer.schedule import Schedule, Stats
 from peekaping_producer.service.dependencies import Dependencies
@@ -72,6 +73,7 @@ class Vitals:
         self._dependencies = dependencies
         self._metrics = metrics
         self._queue: Queue | None = None
+        self._queue_age = QueueAge()
         self._queue_states: list[str] = []
         self._skew_s = 0.0
         self._samples = 0
@@ -101,7 +103,7 @@ class Vitals:
 
     async def _sample_schedule(self) -> None:
         # Before the first sample there is nothing to report.
-        report = encode_report(self._state.report(tuple(self._own_conditions()) if self._samples else ()))
+        report = encode_report(self._state.report(tuple(self._reported()) if self._samples else ()))
         asked_at = time.time()
         try:
             stats = await self._schedule.stats(node=self._node, report=report)
@@ -137,7 +139,7 @@ class Vitals:
 
     async def _sample_queue(self) -> None:
         try:
-            self._queue = await self._broker.inspect()
+            self._queue = self._queue_age.observe(await self._broker.inspect())
         except RedisError as error:
             self._dependencies.failed(error, "queue")
             self._queue = None
@@ -178,9 +180,18 @@ class Vitals:
                 leaderless_s=0.0 if since is None else time.monotonic() - since,
                 lease_excess_s=lease_excess_s(self.stats, self._schedule.lease_ttl_s),
             )
-        if self._queue is not None:
-            conditions += of_queue(self._queue)
-        return conditions
+        return conditions + self._queue_conditions()
+
+    def _reported(self) -> list[Condition]:
+        """The conditions that `status` cannot see; one of the queue if only its observation shows it."""
+        if self._queue is None or not self._queue_age.is_observed:
+            return self._own_conditions()
+        return self._own_conditions() + [each for each in self._queue_conditions() if each.code == "queue_not_consumed"]
+
+    def _queue_conditions(self) -> list[Condition]:
+        if self._queue is None:
+            return []
+        return list(of_queue(self._queue, scheduled=self.stats.scheduled if self.stats else 0))
 
     def _own_conditions(self) -> list[Condition]:
         """The conditions that only this replica can see: `status` reads the schedule and the queue itself."""

@@ -173,7 +173,9 @@ class Worker:
             for monitor_id, reason in handed.refused.items():
                 self._anomalies.report(monitor_id, "monitor.refused", f"Its task is refused: {reason}.")
             for monitor_id in handed.overlaps:
-                self._anomalies.report(monitor_id, "monitor.overlapping", "Its check has been running for many ticks.")
+                self._anomalies.report(
+                    monitor_id, "monitor.overlapping", "Workers have not completed its task for many ticks."
+                )
             for monitor_id in handed.wrong_type:
                 self._anomalies.report(
                     monitor_id, "monitor.wrong_type", "The key of its task held another type: replaced."
