@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import msgspec
 import pytest
@@ -527,6 +527,168 @@ async def test_inspect_returns_the_state_of_the_queue(
     assert (queue.depths["pending"], queue.oldest_pending_s, queue.paused, queue.servers) == (3, 7.0, True, 1)
     await peer.dequeue(clock.now_ms / 1000)
     assert (await bench.broker.inspect()).depths["active"] == 1
+
+
+# The age of the oldest pending task
+
+
+async def put_back(bench: Bench, peer: AsynqPeer, *ids: str) -> None:
+    """Enqueue tasks; a worker takes all and puts them back when it stops."""
+    await bench.run(*ids)
+    for _ in ids:
+        await peer.dequeue(bench.clock.now_ms / 1000)
+    for each in ids:
+        await peer.requeue(each)
+
+
+async def test_a_task_that_a_worker_put_back_has_an_age_from_its_next_tick_on(
+    redis: Redis, bench: Bench, peer: AsynqPeer, clock: Clock
+) -> None:
+    """asynq pushes it to the end that is served first, without a time: more of them than the age is read from."""
+    ids = [f"m{n}" for n in range(250)]
+    await put_back(bench, peer, *ids)
+    assert (await bench.broker.inspect()).oldest_pending_s is None
+    await clock.advance(60)
+    assert set((await bench.run(*ids)).not_enqueued.values()) == {Outcome.OVERLAP}
+    await clock.advance(61)
+    await bench.run(*ids)
+    assert (await bench.broker.inspect()).oldest_pending_s == 61
+    task = await redis.hgetall(task_key("m0"))
+    assert set(task) == {b"msg", b"state", b"pending_since"}
+    assert task[b"state"] == b"pending"
+
+
+async def test_a_task_that_was_put_back_is_as_old_as_the_oldest_behind_it(
+    redis: Redis, bench: Bench, peer: AsynqPeer, clock: Clock
+) -> None:
+    """The order of the times stays that of the list, so that a task in it is recognized without a search."""
+    await put_back(bench, peer, "a")
+    await bench.run("b")
+    await clock.advance(60)
+    await bench.run("a")
+    assert await redis.hget(task_key("a"), "pending_since") == await redis.hget(task_key("b"), "pending_since")
+    assert (await bench.broker.inspect()).oldest_pending_s == 60
+
+
+@pytest.mark.parametrize("since", ["1900000000000000000000", "ahead", "nan", "inf", "-1", "1e18", "", "0x10"])
+async def test_a_time_that_is_none_or_lies_in_the_future_is_ignored_and_replaced(
+    redis: Redis, bench: Bench, clock: Clock, since: str
+) -> None:
+    if since == "ahead":
+        since = str((clock.now_ms + 3_600_000) * 1_000_000)
+    await bench.run("a")
+    await bench.run("b")
+    for task in ("a", "foreign"):
+        await redis.hset(task_key(task), "pending_since", since)
+    await redis.rpush(PENDING, task_id("foreign"))
+    await clock.advance(60)
+    assert (await bench.broker.inspect()).oldest_pending_s == 60
+    assert set((await bench.run("a", "b")).not_enqueued.values()) == {Outcome.OVERLAP}
+    assert await redis.hget(task_key("a"), "pending_since") == await redis.hget(task_key("b"), "pending_since")
+    assert await redis.hget(task_key("foreign"), "pending_since") == since.encode()
+
+
+async def test_the_age_is_read_behind_many_foreign_tasks_and_else_the_next_task_is_named(
+    redis: Redis, bench: Bench, clock: Clock
+) -> None:
+    await bench.run("a")
+    await clock.advance(7)
+    await redis.rpush(PENDING, *(f"foreign{n}" for n in range(199)))
+    queue = await bench.broker.inspect()
+    assert (queue.oldest_pending_s, queue.next_task) == (7, "foreign198")
+    await redis.rpush(PENDING, "one more")
+    queue = await bench.broker.inspect()
+    assert (queue.oldest_pending_s, queue.next_task) == (None, "one more")
+
+
+# Workers that take tasks and complete none
+
+
+async def hang(bench: Bench, peer: AsynqPeer) -> None:
+    """The worker renews its leases, and nothing else."""
+    for each in await bench.redis.zrange(LEASE, 0, -1):
+        await peer.extend(each.decode().removeprefix("healthcheck:"), bench.clock.now_ms / 1000)
+
+
+async def crash(bench: Bench, peer: AsynqPeer) -> None:
+    """The worker died and another one took the task. asynq's recoverer has not seen it."""
+
+
+async def recover(bench: Bench, peer: AsynqPeer) -> None:
+    """asynq's recoverer archives what a worker that died had taken."""
+    await peer.recover(bench.clock.now_ms / 1000)
+
+
+async def fail(bench: Bench, peer: AsynqPeer) -> None:
+    """Each task ends with an error: a handler that fails, or runs into the timeout."""
+    for each in await bench.redis.lrange(ACTIVE, 0, -1):
+        await peer.fail(each.decode().removeprefix("healthcheck:"), bench.clock.now_ms / 1000)
+
+
+async def take_all(bench: Bench, peer: AsynqPeer) -> None:
+    while await peer.dequeue(bench.clock.now_ms / 1000):
+        pass
+
+
+@pytest.mark.parametrize("misbehave", [hang, crash, recover, fail])
+async def test_tasks_that_workers_take_and_do_not_complete_are_counted(
+    redis: Redis, bench: Bench, peer: AsynqPeer, clock: Clock, misbehave: Callable[[Bench, AsynqPeer], Awaitable[None]]
+) -> None:
+    ids = ["a", "b", "c"]
+    await bench.run(*ids)
+    counts = []
+    for _ in range(6):
+        await take_all(bench, peer)
+        await misbehave(bench, peer)
+        counts.append((await bench.broker.inspect()).uncompleted)
+        await clock.advance(61)
+        await misbehave(bench, peer)
+        reported = (await bench.run(*ids)).overlaps
+    assert counts == [0, 0, 0, 0, 0, 3]
+    assert reported == dict.fromkeys(ids, 6)
+    await take_all(bench, peer)
+    assert (await bench.broker.inspect()).uncompleted_s > 60
+    for each in await redis.lrange(ACTIVE, 0, -1):
+        await peer.finish(each.decode().removeprefix("healthcheck:"))
+    await bench.run(*ids)
+    await take_all(bench, peer)
+    queue = await bench.broker.inspect()
+    assert (queue.uncompleted, queue.uncompleted_s) == (0, 0)
+
+
+async def test_a_check_that_overlaps_five_short_ticks_is_not_uncompleted_yet(
+    bench: Bench, peer: AsynqPeer, clock: Clock
+) -> None:
+    claim = await bench.claim("a")
+    for _ in range(8):
+        await bench.broker.hand_off(claim, [HealthCheckTask("a", 2, 16, b"{}")])
+        await take_all(bench, peer)
+        await clock.advance(2)
+        claim = await bench.schedule.claim(1000)
+    assert (await bench.broker.inspect()).uncompleted == 0
+
+
+async def test_the_number_of_many_uncompleted_tasks_is_estimated_from_all_parts_of_the_list(
+    redis: Redis, bench: Bench, clock: Clock
+) -> None:
+    since = str((clock.now_ms - 90_000) * 1_000_000)
+    for n in range(1000):
+        await redis.lpush(ACTIVE, task_id(f"m{n}"))
+        if n < 500:
+            fields = {"peekaping:overlaps": "5", "peekaping:uncompleted_since": since}
+            await redis.hset(task_key(f"m{n}"), mapping=fields)
+    queue = await bench.broker.inspect()
+    assert (queue.uncompleted, queue.uncompleted_s) == (500, 90)
+
+
+async def test_a_task_that_failed_long_ago_is_not_counted(redis: Redis, bench: Bench, clock: Clock) -> None:
+    """Its monitor may have been deleted, so that no tick replaces it."""
+    fields = {"peekaping:overlaps": "5", "peekaping:uncompleted_since": "1"}
+    await redis.hset(task_key("a"), mapping=fields)
+    await redis.zadd(ARCHIVED, {task_id("a"): clock.now_ms / 1000})
+    assert (await bench.broker.inspect()).uncompleted == 1
+    await clock.advance(601)
+    assert (await bench.broker.inspect()).uncompleted == 0
 
 
 async def test_a_key_of_the_queue_that_cannot_be_read_is_reported(

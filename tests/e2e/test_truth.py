@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from peekaping_producer.schedule.keys import KEYS
 from tests.kit import postgres
-from tests.kit.asynq_peer import PENDING, task_key
+from tests.kit.asynq_peer import PENDING, AsynqPeer, task_key
 from tests.kit.commands import command
 from tests.kit.databases import Database, SqlDatabase, monitor_row
 from tests.kit.fleet import Fleet
@@ -134,6 +134,49 @@ async def no_worker(scene: Scene) -> AsyncIterator[None]:
     await scene.redis.delete(PENDING)
 
 
+@asynccontextmanager
+async def no_worker_after_a_stop(scene: Scene) -> AsyncIterator[None]:
+    """A worker that stopped has put its tasks back, without times; each monitor's tick came since, two minutes ago."""
+    peer = AsynqPeer(scene.redis)
+    await until(lambda: tasks_wait(scene.redis), "a task waits")
+    held = []
+    while message := await peer.dequeue(time.time()):
+        held.append(message.id.removeprefix("healthcheck:"))
+    for each in held:
+        await peer.requeue(each)
+    await until(lambda: every_task_has_a_time(scene.redis), "each task has a time")
+    async with no_worker(scene):
+        yield
+
+
+@asynccontextmanager
+async def hung_worker(scene: Scene) -> AsyncIterator[None]:
+    """It takes each task, renews its leases, and completes none: the first overlap was two minutes ago."""
+    peer = AsynqPeer(scene.redis)
+    held: set[str] = set()
+
+    async def hangs() -> bool:
+        while message := await peer.dequeue(time.time()):
+            held.add(message.id.removeprefix("healthcheck:"))
+        for each in held:
+            await peer.extend(each, time.time())
+        counts = [await scene.redis.hget(task_key(each), "peekaping:overlaps") for each in scene.ids]
+        return all(int(each or 0) >= 5 for each in counts)
+
+    await until(hangs, "each check overlaps five ticks", within_s=SEEN_WITHIN_S)
+    for each in held:
+        since = str(time.time_ns() - 120_000_000_000)
+        await scene.redis.hset(task_key(each), "peekaping:uncompleted_since", since)
+    yield
+    for each in held:
+        await peer.finish(each)
+
+
+async def every_task_has_a_time(redis: Redis) -> bool:
+    ids = [each.decode().removeprefix("healthcheck:") for each in await redis.lrange(PENDING, 0, -1)]
+    return all([await redis.hexists(task_key(each), "pending_since") for each in ids])
+
+
 async def tasks_wait(redis: Redis) -> bool:
     return await redis.llen(PENDING) > 0
 
@@ -180,6 +223,8 @@ TABLE = {
     },
     "wrong type of the queue": Wrong(wrong_type(PENDING), "queue_unusable", "pending.*WRONGTYPE"),
     "no worker": Wrong(no_worker, "queue_not_consumed", "no worker is running"),
+    "no worker after a stop": Wrong(no_worker_after_a_stop, "queue_not_consumed", "no worker is running"),
+    "hung worker": Wrong(hung_worker, "tasks_not_completed", r"the tasks of 25 monitors \(of 25\)"),
     "queue paused": Wrong(paused, "queue_paused", "paused"),
     "database empty": Wrong(no_rows, "database_empty", "no active monitor"),
     "all overdue": Wrong(all_overdue, "schedule_late", r"has waited for its check for 1\d\d s", "postgres"),

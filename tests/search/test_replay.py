@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from peekaping_producer.brokers.asynq import ASYNQ_PRELUDE
 from peekaping_producer.redis_client.script import CLOCK
 from peekaping_producer.schedule import PRELUDE
 from tests.clock import TEST_CLOCK
@@ -56,5 +57,11 @@ def same(reply: Any, expected: Any) -> bool:
 
 
 def told(explored: Search, call: Call, found: Any) -> str:
-    text = explored.redis.texts[call.sha].removeprefix(CLOCK + PRELUDE).partition("\n")[0]
+    text = (
+        explored.redis.texts[call.sha]
+        .removeprefix(CLOCK)
+        .removeprefix(ASYNQ_PRELUDE)
+        .removeprefix(PRELUDE)
+        .partition("\n")[0]
+    )
     return f"{text}\n{call}\n{explored.redis.state(call.before)}\nthere: {found}"

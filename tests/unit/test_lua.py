@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from lupa.lua51 import LuaRuntime
 
+from peekaping_producer.brokers.asynq import ASYNQ_PRELUDE
 from peekaping_producer.redis_client.script import CLOCK, Script
 from peekaping_producer.schedule import PRELUDE
 from tests.kit.scripts import SCRIPTS
@@ -95,7 +96,8 @@ def test_globals_are_found_at_any_depth(text: str, found: set[str]) -> None:
 
 @pytest.mark.parametrize("script", [*SCRIPTS, *DEMO], ids=lambda script: script.name)
 def test_a_script_names_its_keys_and_arguments_in_its_first_paragraph(script: Script) -> None:
-    first, _, rest = script._text.removeprefix(CLOCK).removeprefix(PRELUDE).partition("\n\n")
+    text = script._text.removeprefix(CLOCK).removeprefix(ASYNQ_PRELUDE).removeprefix(PRELUDE)
+    first, _, rest = text.partition("\n\n")
     assert "= KEYS[1]" in first
     assert "KEYS" not in rest
     assert "ARGV" not in rest

@@ -60,6 +60,14 @@ def test_a_healthy_status() -> None:
             "1 pending task has waited for 61 s",
         ),
         (status(queue=Queue({"pending": 1}, 61.0, True, 0)), "queue_paused", "paused"),
+        *(
+            (
+                status(due=due, leased=0, queue=Queue({}, None, False, 1, uncompleted=count, uncompleted_s=90)),
+                "tasks_not_completed",
+                f"the tasks of {monitors} (of {due}) and did not complete them for up to 90 s",
+            )
+            for due, count, monitors in ((1, 1, "1 monitor"), (4, 4, "4 monitors"), (25, 5, "5 monitors"))
+        ),
         (status(queue=Queue({}, None, False, 0, ("asynq:x: WRONGTYPE",))), "queue_unusable", "asynq:x"),
     ],
 )
@@ -81,6 +89,9 @@ def test_each_condition_is_reported_and_fails(seen: Status, code: str, expected:
         status(lease_excess_ms=4_000),
         status(skew_s=29.0),
         status(queue=Queue({"pending": 100_000}, 59.0, False, 3)),
+        status(due=4, leased=0, queue=Queue({}, None, False, 1, uncompleted=3)),
+        status(due=26, leased=0, queue=Queue({}, None, False, 1, uncompleted=5)),
+        status(due=0, leased=0, queue=Queue({}, None, False, 1, uncompleted=5)),
     ],
 )
 def test_short_deviations_do_not_fail(seen: Status) -> None:

@@ -15,6 +15,7 @@ from peekaping_producer.errors import RedisUnavailableError
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.operations.conditions import Condition
 from peekaping_producer.operations.replica_report import ReplicaReport, decode_report, encode_report
+from peekaping_producer.producer import queue_age as queue_age_module
 from peekaping_producer.producer.loops import vitals as vitals_module
 from peekaping_producer.producer.loops.vitals import Vitals
 from peekaping_producer.producer.timing import TIMING
@@ -136,7 +137,7 @@ class Scene(SimpleNamespace):
 @pytest.fixture
 def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
     watch, schedule, store, metrics = Watch(), FakeSchedule(), MemoryStore(), Metrics()
-    for module in (loop_module, vitals_module):
+    for module in (loop_module, vitals_module, queue_age_module):
         monkeypatch.setattr(module, "time", watch)
     broker = FakeBroker()
     state, worker = FakeState(), Loop("worker-3", Dependencies(metrics), uses=())
@@ -279,6 +280,31 @@ async def test_a_queue_that_nothing_takes_from_is_a_remark(scene: Scene) -> None
     await scene.vitals.run_once()
     assert scene.vitals.unready() == {}
     assert "queue_not_consumed: The oldest of 9 pending tasks has waited for 75 s" in scene.vitals.notes()[0]
+
+
+async def test_a_queue_whose_tasks_have_no_times_is_as_old_as_its_next_task_is_the_same(scene: Scene) -> None:
+    """`status` reads the queue once, so that the replica reports it."""
+    scene.broker.answer = Queue({"pending": 9}, None, False, 0, next_task="foreign")
+    await sample_queue(scene)
+    assert (scene.vitals.notes(), scene.value("oldest_pending_age_seconds")) == ([], 0.0)
+    scene.watch.now += 61
+    await sample_queue(scene)
+    assert "queue_not_consumed: The oldest of 9 pending tasks has waited for 61 s" in scene.vitals.notes()[0]
+    assert scene.value("oldest_pending_age_seconds") == 61
+    await sample_queue(scene)
+    assert [each.code for each in decode_report(scene.schedule.reports[-1]).conditions] == ["queue_not_consumed"]
+    scene.broker.answer = Queue({"pending": 8}, None, False, 0, next_task="another")
+    await sample_queue(scene)
+    assert (scene.vitals.notes(), scene.value("oldest_pending_age_seconds")) == ([], 0.0)
+    scene.broker.answer = Queue({"pending": 8}, 75.0, False, 0, next_task="another")
+    await sample_queue(scene)
+    await sample_queue(scene)
+    assert decode_report(scene.schedule.reports[-1]).conditions == ()
+
+
+async def sample_queue(scene: Scene) -> None:
+    for _ in range(vitals_module.SAMPLES_PER_QUEUE):
+        await scene.vitals.run_once()
 
 
 async def test_what_the_replica_itself_knows_goes_into_its_report_and_nothing_else(scene: Scene) -> None:

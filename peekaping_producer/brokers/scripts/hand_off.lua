@@ -79,16 +79,17 @@ local function enqueue(i)
 end
 
 -- Counts one more tick for which a worker has taken the task and not completed it. The fields end with the task.
-local function count_uncompleted(i, uncompleted_since)
-  local ticks = redis.call('HINCRBY', task_keys[i], UNCOMPLETED_TICKS, 1)
-  if not is_past(uncompleted_since) then redis.call('HSET', task_keys[i], UNCOMPLETED_SINCE, now_ns) end
+local function count_uncompleted(i)
+  local key = task_keys[i]
+  local ticks = redis.call('HINCRBY', key, UNCOMPLETED_TICKS, 1)
+  if not is_past(redis.call('HGET', key, UNCOMPLETED_SINCE)) then redis.call('HSET', key, UNCOMPLETED_SINCE, now_ns) end
   if ticks >= UNCOMPLETED_REPORTED then add(overlapping, i, ticks) end
 end
 
 -- Keeps the task that already exists for a monitor, or replaces it if it is stuck.
 local function keep_or_replace(i)
   local task_id, key = task_ids[i], task_keys[i]
-  local task = redis.pcall('HMGET', key, 'state', 'pending_since', 'msg', UNCOMPLETED_SINCE)
+  local task = redis.pcall('HMGET', key, 'state', 'pending_since', 'msg')
   local state, since, message = task[1], task[2], task[3]
   if task.err then -- not a hash
     redis.call('DEL', key)
@@ -102,13 +103,13 @@ local function keep_or_replace(i)
     if not is_past(since) then redis.call('HSET', key, 'pending_since', oldest_since or now_ns) end
     add(outcomes, i, 'overlap')
   elseif is_running(task_id, state, message) then
-    count_uncompleted(i, task[4])
+    count_uncompleted(i)
     add(outcomes, i, 'overlap')
   else
     enqueue(i)
     redis.call('HDEL', key, 'unique_key')
     if state == 'active' or state == 'archived' then
-      count_uncompleted(i, task[4])
+      count_uncompleted(i)
     else
       redis.call('HDEL', key, UNCOMPLETED_TICKS, UNCOMPLETED_SINCE)
     end
