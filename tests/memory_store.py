@@ -51,9 +51,10 @@ class MemoryStore:
     def put(self, *monitors: Monitor) -> None:
         self.rows.update({each.id: each for each in monitors})
 
-    async def open(self) -> None:
+    async def open(self) -> dict[str, str]:
         self._read("open")
         self.is_open = True
+        return dict(self.degraded)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Session]:

@@ -74,6 +74,8 @@ class MonitorDetails(msgspec.Struct, frozen=True):
     latest_heartbeat: Heartbeat | None = None
     dangling_proxy_id: str | None = None
     """A proxy id of the monitor that is not in the database; the monitor runs without a proxy."""
+    problems: tuple[tuple[str, str], ...] = ()
+    """Rows that cannot be used; the monitor runs without them. Each is the kind of an anomaly and the reason."""
 
 
 class Plan(msgspec.Struct, frozen=True, gc=False):

@@ -87,6 +87,8 @@ class TaskBuilder:
 
     def _task(self, details: MonitorDetails, now_ms: int) -> HealthCheckTask:
         monitor = details.monitor
+        for kind, reason in details.problems:
+            self._report(monitor.id, kind, reason)
         if details.dangling_proxy_id is not None:
             self._report(monitor.id, "monitor.dangling_proxy", f"Proxy {details.dangling_proxy_id!r} does not exist.")
         payload = _Payload(

@@ -59,8 +59,9 @@ async def _try_redis(target: RedisTarget) -> str:
 async def _try_database(target: DatabaseTarget) -> str:
     store = store_for(target, connections=1)
     try:
-        await store.open()
+        late = await store.open()
         await store.ping()
-        return f"{target} answers, and the tables exist"
+        tables = f"no answer in time from {', '.join(late)}" if late else "the tables exist"
+        return f"{target} answers, and {tables}"
     finally:
         await store.close()

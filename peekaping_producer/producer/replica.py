@@ -91,7 +91,7 @@ class Replica:
         """
         startup = Startup(self._settings.startup_timeout)
         server = await startup.reach("Redis", self._check_redis)
-        await startup.reach("The database", self.parts.store.open)
+        late = await startup.reach("The database", self.parts.store.open)
         log.info(
             "producer.connected",
             message="Redis and the database answer.",
@@ -99,6 +99,8 @@ class Replica:
             redis_version=server,
             database=str(self._settings.database_target()),
         )
+        for table, reason in late.items():
+            self.parts.anomalies.degraded(table, reason)
         if address := self._settings.metrics_address:
             self.parts.health.bind(*address, required=self._settings.metrics_addr_explicit)
 

@@ -42,7 +42,7 @@ class ReplicaState:
                 "is checked.",
             )
         for table, reason in self._anomalies.degraded_tables(self._degraded_for_s).items():
-            yield Condition("database_degraded", f"The last known content of {table} is used: {reason}")
+            yield Condition("database_degraded", f"The last known content of {table} is used, if any: {reason}")
         if self._suspects:
             yield Condition(
                 "monitors_set_aside",

@@ -50,21 +50,33 @@ async def isolate(
             failures += 1
             set_aside(part[0], error)
             if failures == _MAX_CONSECUTIVE_FAILURES and not works and parts:
-                works = await _other_end_works(parts, attempt)
+                works = await _any_works(parts, attempt, is_of_dependency)
                 if not works:
                     raise BatchError(f"every item of a batch fails: {describe(error)}", _origin(error)) from error
         else:
             works = True
 
 
-async def _other_end_works(parts: list[list[T]], attempt: Callable[[list[T]], Awaitable[object]]) -> bool:
-    """Whether the part at the other end succeeds, which is then removed: only the items tried so far are bad."""
-    try:
-        await attempt(parts[0])
-    except Exception:  # raised again when this part is next
-        return False
-    del parts[0]
-    return True
+async def _any_works(
+    parts: list[list[T]],
+    attempt: Callable[[list[T]], Awaitable[object]],
+    is_of_dependency: Callable[[BaseException], bool],
+) -> bool:
+    """Whether the part at the other end succeeds, or one item of any part: then only the items tried so far are bad.
+
+    What succeeded is removed from `parts`.
+    """
+    for part, size in [(parts[0], len(parts[0])), *((part, 1) for part in parts if len(part) > 1)]:
+        try:
+            await attempt(part[:size])
+        except Exception as error:  # raised again when this part is next
+            if is_of_dependency(error):
+                return False
+        else:
+            del part[:size]
+            parts[:] = filter(None, parts)
+            return True
+    return False
 
 
 def _origin(error: Exception) -> str:

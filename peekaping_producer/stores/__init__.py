@@ -77,8 +77,8 @@ class MonitorStore(Protocol):
     - `close()` may be called at any time, also twice.
     """
 
-    async def open(self) -> None:
-        """Connect and check that the tables exist."""
+    async def open(self) -> dict[str, str]:
+        """Connect and check that the tables exist; return the side tables that did not answer, with the reason."""
         ...
 
     def session(self) -> AbstractAsyncContextManager[Session]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from peekaping_producer.errors import ProducerError, StoreError, StoreRefusedError, StoreUnavailableError
@@ -35,9 +35,16 @@ class NoTimeLeftError(StatementTimeoutError):
 
 
 class BadRowsError(StoreUnavailableError):
-    """The server failed at some of the rows that a statement selects; a statement for others may succeed."""
+    """The server failed at some of the rows that a statement selects; a statement for others may succeed.
+
+    `keys` are those whose rows failed alone before the rest was given up.
+    """
 
     connection_usable = True
+
+    def __init__(self, message: str, keys: Iterable[str] = ()) -> None:
+        self.keys = tuple(keys)
+        super().__init__(message)
 
 
 @contextmanager

@@ -6,17 +6,16 @@ from typing import Protocol
 
 import msgspec
 
+from peekaping_producer.errors import BatchError
+from peekaping_producer.service.isolation import isolate
 from peekaping_producer.stores.errors import BadRowsError, NoTimeLeftError, StatementTimeoutError
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.stores.rows import Row
 
 MONITORS, PLANS = "monitors", "plans"
 LINKS, WINDOWS, PROXIES, HEARTBEATS = "monitor_maintenances", "maintenances", "proxies", "heartbeats"
-TABLES = (MONITORS, PLANS, LINKS, WINDOWS, PROXIES, HEARTBEATS)
 """What a TableReader reads; plans are columns of `monitors`."""
-
-_MAX_FAILURES = 20
-"""Single rows that fail in a row while none is read: then the rows are not the cause."""
+SIDE_TABLES = (LINKS, WINDOWS, PROXIES, HEARTBEATS)
 
 
 class TableReader(Protocol):
@@ -76,25 +75,27 @@ class LoadReader:
     async def _around_bad_rows(
         self, table: str, keys: Sequence[str], max_bytes: int, timeout_s: float, found: ReadResult
     ) -> list[Row]:
-        """Halve the keys of a failed statement until the bad rows are alone; only they are left out."""
-        parts, rows, works = [keys], [], False
-        while parts:
-            part = parts.pop()
-            try:
-                rows += await self._fetch(table, part, max_bytes, timeout_s)
-                works = True
-            except BadRowsError as error:
-                if len(part) > 1:
-                    parts += halves(part)
-                    continue
-                found.broken[part[0]] = str(error)
-                if not works and len(found.broken) >= _MAX_FAILURES and parts:
-                    raise
-            except StatementTimeoutError as error:
-                if not works:
-                    raise
-                found.late |= dict.fromkeys((key for unread in (part, *parts) for key in unread), str(error))
-                break
+        """Leave out only the bad rows of a failed statement. Raises BadRowsError if every row seems to be bad."""
+        rows: list[Row] = []
+        read: list[str] = []
+        bad: dict[str, str] = {}
+
+        async def attempt(part: list[str]) -> None:
+            rows.extend(await self._fetch(table, part, max_bytes, timeout_s))
+            read.extend(part)
+
+        def set_aside(key: str, error: Exception) -> None:
+            bad[key] = str(error)
+
+        try:
+            await isolate(keys, attempt, set_aside, is_of_dependency=_is_of_table)
+        except BatchError as error:
+            raise BadRowsError(str(error.__cause__), bad) from None
+        except StatementTimeoutError as error:
+            if not read:
+                raise
+            found.late |= dict.fromkeys(set(keys) - set(read) - bad.keys(), str(error))
+        found.broken |= bad
         return rows
 
     async def _read_large_row(self, table: str, key: str, size: int, timeout_s: float, found: ReadResult) -> None:
@@ -111,7 +112,7 @@ class LoadReader:
                 return
         limit = self._limits.large_rows_bytes
         if size > limit:
-            found.broken[key] = f"{table}: expected at most {limit} bytes in a row, got more"
+            found.broken[key] = f"expected at most {limit} bytes in a row, got more"
         else:
             found.late[key] = f"{table}: a large row, postponed until other large rows have been read"
 
@@ -128,6 +129,10 @@ class LoadReader:
                 raise
             raise NoTimeLeftError(str(error)) from None
         raise NoTimeLeftError("no answer in time: the time limit of the batch was exceeded")
+
+
+def _is_of_table(error: BaseException) -> bool:
+    return not isinstance(error, BadRowsError)
 
 
 def halves(keys: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:

@@ -8,7 +8,10 @@ limit, and is read only for the monitors whose tasks need it. If one cannot be r
 - push monitors wait: their task cannot be built without the latest heartbeat.
 
 A side table that could not be read is not read again for some seconds. If some of its rows are read, only monitors
-that need the others wait. Rows are read with their sizes: large ones are left out first, then read one at a time.
+that need the others wait. A row that cannot be used although the table answers is left out, and its monitors run
+without that window, proxy or heartbeat, as by the Go producer: such a row may stay as it is for years.
+
+Rows are read with their sizes: large ones are left out first, then read one at a time.
 """
 
 import time
@@ -29,7 +32,7 @@ from peekaping_producer.stores.load_reader import (
     TableReader,
 )
 from peekaping_producer.stores.rows import ROW_READERS, Row, UnreadableError, plan_of
-from peekaping_producer.stores.side_table import Rows, SideTable, SideTableRows
+from peekaping_producer.stores.side_table import SideTable, SideTableRows
 
 T = TypeVar("T")
 
@@ -58,7 +61,12 @@ class Loader:
         proxies = await self._sides[PROXIES].read(load_reader, (need.proxy_id for need in running if need.proxy_id))
         pushed = (need.monitor.id for need in running if need.monitor.type == "push")
         heartbeats = await self._sides[HEARTBEATS].read(load_reader, pushed)
-        related = _RelatedRows(links, windows, proxies, heartbeats)
+        related = _Related(
+            _RelatedTable(LINKS, "monitor.bad_maintenance", links, str),
+            _RelatedTable(WINDOWS, "monitor.bad_maintenance", windows, ROW_READERS.window),
+            _RelatedTable(PROXIES, "monitor.bad_proxy", proxies, ROW_READERS.proxy),
+            _RelatedTable(HEARTBEATS, "monitor.bad_heartbeat", heartbeats, ROW_READERS.heartbeat),
+        )
         for need in needs:
             if details := _try_build(loaded, need.monitor.id, related.details, need):
                 loaded.monitors[need.monitor.id] = details
@@ -93,71 +101,87 @@ def _try_build(loaded: Loaded, monitor_id: str, build: Callable[[Any], T], argum
         return build(argument)
     except _WaitError as error:
         loaded.waiting[monitor_id] = str(error)
-    except UnreadableError as error:
-        loaded.broken[monitor_id] = str(error)
-    except Exception as error:  # its text may quote the row
-        loaded.broken[monitor_id] = f"its row cannot be used ({type(error).__name__})"
+    except Exception as error:
+        loaded.broken[monitor_id] = _reason_of(error)
     return None
 
 
-class _RelatedRows:
-    """The rows of side tables that a batch needs. Windows and proxies are shared: each becomes one struct."""
+def _reason_of(error: Exception) -> str:
+    if isinstance(error, UnreadableError):
+        return str(error)
+    return f"its row cannot be used ({type(error).__name__})"  # the error's text may quote the row
 
-    def __init__(
-        self, links: SideTableRows, windows: SideTableRows, proxies: SideTableRows, heartbeats: SideTableRows
-    ) -> None:
-        self._links = links
-        self._windows = windows
-        self._proxies = proxies
-        self._heartbeats = heartbeats
-        self._structs: dict[tuple[str, str], Any] = {}
+
+class _RelatedTable:
+    """The rows of one side table that a batch needs. A row that several monitors need becomes one struct."""
+
+    def __init__(self, name: str, anomaly: str, rows: SideTableRows, read: Callable[..., Any]) -> None:
+        """`anomaly`: the kind that is reported for a monitor with a row that cannot be used."""
+        self.name = name
+        self.rows = rows
+        self._anomaly = anomaly
+        self._read = read
+        self._made: dict[str, tuple[list[Any], str]] = {}
+
+    def structs(self, key: str, problems: list[tuple[str, str]]) -> list[Any]:
+        """The rows of a key as structs; if one cannot be used, none, and an anomaly is added to `problems`."""
+        made = self._made.get(key)
+        if made is None:
+            made = self._made[key] = self._make(key)
+        structs, reason = made
+        if reason:
+            problems.append((self._anomaly, reason))
+        return structs
+
+    def _make(self, key: str) -> tuple[list[Any], str]:
+        if key in self.rows.broken:
+            return [], f"{self.name}: {key!r}: {self.rows.broken[key]}"
+        try:
+            return [self._read(*columns) for columns in self.rows.rows.get(key, ())], ""
+        except Exception as error:
+            return [], _reason_of(error)
+
+    def required(self, key: str, problems: list[tuple[str, str]]) -> Any:
+        """The struct of a key, None without a row that can be used. Raises _WaitError if the row is not known."""
+        if key in self.rows.missing:
+            raise _WaitError(self.rows.missing[key])
+        return next(iter(self.structs(key, problems)), None)
+
+
+class _Related(NamedTuple):
+    links: _RelatedTable
+    windows: _RelatedTable
+    proxies: _RelatedTable
+    heartbeats: _RelatedTable
 
     def degraded(self) -> dict[str, str]:
         """The tables whose last known rows were used, and those for which windows may be missing; with the reason."""
         found = {}
-        for table, table_rows in ((LINKS, self._links), (WINDOWS, self._windows), (PROXIES, self._proxies)):
-            if table_rows.stale or (table_rows.missing and table != PROXIES):
-                found[table] = table_rows.stale or next(iter(table_rows.missing.values()))
+        for table in (self.links, self.windows, self.proxies):
+            rows = table.rows
+            if rows.stale or (rows.missing and table is not self.proxies):
+                found[table.name] = rows.stale or next(iter(rows.missing.values()))
         return found
 
     def details(self, need: _Need) -> MonitorDetails:
-        """A monitor with the rows it needs. Raises UnreadableError and _WaitError."""
+        """A monitor with the rows it needs. Raises _WaitError."""
         monitor, proxy_id = need
         if not monitor.active:
             return MonitorDetails(monitor)
-        windows = self._windows_of(monitor.id)
+        problems: list[tuple[str, str]] = []
+        windows = self._windows_of(monitor.id, problems)
         proxy = beat = None
-        if proxy_id and (rows := _rows_of(self._proxies, PROXIES, proxy_id, required=True)):
-            proxy = self._shared(PROXIES, proxy_id, ROW_READERS.proxy, rows[0])
-        if monitor.type == "push" and (rows := _rows_of(self._heartbeats, HEARTBEATS, monitor.id, required=True)):
-            beat = ROW_READERS.heartbeat(*rows[0])
-        return MonitorDetails(monitor, proxy, tuple(windows), beat, None if proxy else proxy_id)
+        if proxy_id:
+            proxy = self.proxies.required(proxy_id, problems)
+        if monitor.type == "push":
+            beat = self.heartbeats.required(monitor.id, problems)
+        exists = proxy_id in self.proxies.rows.rows or proxy_id in self.proxies.rows.broken
+        return MonitorDetails(monitor, proxy, windows, beat, None if exists else proxy_id, tuple(problems))
 
-    def _windows_of(self, monitor_id: str) -> list[Any]:
-        links = _rows_of(self._links, LINKS, monitor_id, required=False)
-        if not links:
-            return []
-        ids = {str(link[0]) for link in links}
-        for id_ in ids & self._windows.broken.keys():
-            raise UnreadableError(self._windows.broken[id_])
-        ordered = ids if len(ids) == 1 else [id_ for id_ in self._windows.rows if id_ in ids]
-        return [
-            self._shared(WINDOWS, id_, ROW_READERS.window, self._windows.rows[id_][0])
-            for id_ in ordered
-            if id_ in self._windows.rows
-        ]
-
-    def _shared(self, table: str, id_: str, reader: Callable[..., Any], columns: Sequence[Any]) -> Any:
-        struct = self._structs.get((table, id_))
-        if struct is None:
-            struct = self._structs[table, id_] = reader(*columns)
-        return struct
-
-
-def _rows_of(table_rows: SideTableRows, table: str, key: str, *, required: bool) -> Rows:
-    """The rows of a key. Raises UnreadableError if they are broken, and _WaitError if required ones are not known."""
-    if key in table_rows.broken:
-        raise UnreadableError(f"{table}: {table_rows.broken[key]}")
-    if required and key in table_rows.missing:
-        raise _WaitError(table_rows.missing[key])
-    return table_rows.rows.get(key, [])
+    def _windows_of(self, monitor_id: str, problems: list[tuple[str, str]]) -> tuple[Any, ...]:
+        ids = set(self.links.structs(monitor_id, problems))
+        if not ids:
+            return ()
+        rows = self.windows.rows
+        ordered = ids if len(ids) == 1 else [id_ for id_ in (*rows.rows, *rows.broken) if id_ in ids]
+        return tuple(window for id_ in ordered for window in self.windows.structs(id_, problems))

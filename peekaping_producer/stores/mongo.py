@@ -87,11 +87,12 @@ class MongoSession(StoreSession[MongoDatabaseClient]):
     async def _find_plans(self, beyond: Document, limit: int) -> list[ReadDocument]:
         return await self._find("monitor", _ACTIVE | beyond, ["active", "interval"], limit=limit)
 
-    async def check_tables(self) -> None:
+    async def check_tables(self) -> dict[str, str]:
         """Check that the collection of the monitors exists: MongoDB creates the others when first written to."""
         async with self.slot.using() as client:
             if "monitor" not in await client.collections():
                 raise StoreRefusedError(f"{self._target}: there is no collection monitor; {CREATE_TABLES}")
+        return {}
 
     async def ping(self) -> None:
         """Read a monitor with the fields that load() reads, except its config."""

@@ -2,12 +2,12 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from peekaping_producer.errors import StoreError, StoreUnavailableError
-from peekaping_producer.stores.errors import NoTimeLeftError, StatementTimeoutError
+from peekaping_producer.stores.errors import BadRowsError, NoTimeLeftError, StatementTimeoutError
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.stores.load_reader import LoadReader, ReadResult, halves
 
@@ -17,7 +17,9 @@ Rows = list[Sequence[Any]]
 _MAX_LATE_PARTS_IN_A_ROW = 4
 """Parts that time out in a row while none is read: then the whole table is slow."""
 _MAX_LATE_PARTS = 12
-_MAX_SLOW_ROWS = 1000
+_MAX_SET_ASIDE = 10_000
+_MAX_FAILED_RETRIES = 8
+"""In one load: each is a statement."""
 ENTRY_BYTES = 350
 """Estimated memory of a row in Python, without its texts."""
 
@@ -33,6 +35,12 @@ class SideTableRows(msgspec.Struct):
     """Why `rows` contains last known rows."""
 
 
+class _Failure(NamedTuple):
+    is_bad: bool
+    """Whether the row itself cannot be read; otherwise it was not read in time."""
+    reason: str
+
+
 class SideTable:
     """Reads a side table. After a failure it is not read again for `retry_after_s`."""
 
@@ -44,9 +52,9 @@ class SideTable:
         self._reason = ""
         self._retry_at = -1.0
         self._lost_connection = False
-        self._slow_rows: dict[str, str] = {}
-        """Keys that timed out although others were read, with the reason; read separately."""
-        self._slow_rows_retry_at = -1.0
+        self._set_aside: dict[str, _Failure] = {}
+        """Keys that failed although others were read; read separately, those first that failed first."""
+        self._retry_set_aside_at = -1.0
         self._last_slow_row: str | None = None
 
     async def read(self, reader: LoadReader, keys: Iterable[str]) -> SideTableRows:
@@ -65,6 +73,8 @@ class SideTable:
             found = ReadResult(late=dict.fromkeys(wanted, f"{self.name}: {error}"))
         except StoreError as error:
             self._back_off(error)
+            if isinstance(error, BadRowsError):  # so that the next read begins with other rows
+                self._record(error.keys, _Failure(False, self._reason))
             found = ReadResult(late=dict.fromkeys(wanted, self._reason))
         return self._merge(wanted, found)
 
@@ -83,9 +93,11 @@ class SideTable:
         return self._clock() + self._limits.retry_after_s
 
     async def _read(self, reader: LoadReader, keys: list[str]) -> ReadResult:
-        """Read the table, then the slow rows separately. Raises StatementTimeoutError if no row was read."""
-        started_at = self._clock()
-        asked = [key for key in keys if key not in self._slow_rows] if self._slow_rows else keys
+        """Read the table, then the rows set aside. Raises StatementTimeoutError or BadRowsError if no row was read."""
+        may_retry = self._clock() >= self._retry_set_aside_at
+        wanted = set(keys)
+        aside = {key: failure for key, failure in self._set_aside.items() if key in wanted}
+        asked = [key for key in keys if key not in aside] if aside else keys
         found = ReadResult()
         if asked:
             try:
@@ -93,22 +105,30 @@ class SideTable:
                 self._last_slow_row = None
             except StatementTimeoutError as error:
                 found = await self._around_slow_rows(reader, asked, error)
-        may_retry = started_at >= self._slow_rows_retry_at
-        for key, reason in [(key, reason) for key, reason in self._slow_rows.items() if key in keys]:
-            if key in found.late:
-                continue
-            if may_retry:
-                try:
-                    found.add(await reader.read(self.name, [key], self._limits.retry_part_s))
-                    self._slow_rows.pop(key, None)
-                    continue
-                except StatementTimeoutError:
-                    self._slow_rows_retry_at = self._next_retry_at()
-                    self._slow_rows.pop(key, None)
-                    self._slow_rows[key] = reason  # at the end: the others are read before it is read again
-                    may_retry = False
-            found.late[key] = reason
+        for key, reason in found.broken.items():
+            self._record([key], _Failure(True, reason))
+        await self._retry(reader, aside, _MAX_FAILED_RETRIES if may_retry else 0, found)
         return found
+
+    async def _retry(
+        self, reader: LoadReader, aside: dict[str, _Failure], failures_left: int, found: ReadResult
+    ) -> None:
+        """Read rows set aside one at a time, until one times out or `failures_left` are bad; the others fail unread."""
+        for key, failure in aside.items():
+            if failures_left > 0:
+                try:
+                    row = await reader.read(self.name, [key], self._limits.retry_part_s)
+                except StatementTimeoutError:
+                    self._record([key], failure)
+                    failures_left = 0
+                else:
+                    self._set_aside.pop(key, None)
+                    found.add(row)
+                    if key in row.broken:
+                        self._record([key], _Failure(True, row.broken[key]))
+                        failures_left -= 1
+                    continue
+            (found.broken if failure.is_bad else found.late)[key] = failure.reason
 
     async def _around_slow_rows(
         self, reader: LoadReader, keys: Sequence[str], error: StatementTimeoutError
@@ -140,12 +160,18 @@ class SideTable:
         return found
 
     def _record_slow(self, keys: Sequence[str], error: StatementTimeoutError) -> ReadResult:
-        late = dict.fromkeys(keys, f"{self.name}: {error}")
-        self._slow_rows |= late
-        self._slow_rows_retry_at = self._next_retry_at()
-        while len(self._slow_rows) > _MAX_SLOW_ROWS:
-            del self._slow_rows[next(iter(self._slow_rows))]
-        return ReadResult(late=late)
+        reason = f"{self.name}: {error}"
+        self._record(keys, _Failure(False, reason))
+        return ReadResult(late=dict.fromkeys(keys, reason))
+
+    def _record(self, keys: Iterable[str], failure: _Failure) -> None:
+        """Set the rows of these keys aside, behind those that are to be read before them."""
+        for key in keys:
+            self._set_aside.pop(key, None)
+            self._set_aside[key] = failure
+        self._retry_set_aside_at = self._next_retry_at()
+        while len(self._set_aside) > _MAX_SET_ASIDE:
+            del self._set_aside[next(iter(self._set_aside))]
 
     def _merge(self, keys: list[str], found: ReadResult) -> SideTableRows:
         """Store what was read, and add the last known rows of what was not."""

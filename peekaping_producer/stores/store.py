@@ -9,7 +9,7 @@ from peekaping_producer.errors import StoreUnavailableError
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.stores import Loaded
 from peekaping_producer.stores.errors import error_prefix
-from peekaping_producer.stores.load_reader import TABLES
+from peekaping_producer.stores.load_reader import MONITORS, PLANS, SIDE_TABLES
 from peekaping_producer.stores.loading import Loader
 from peekaping_producer.stores.pool import C, Driver, Pool, Slot
 from peekaping_producer.stores.rows import Row
@@ -42,10 +42,22 @@ class StoreSession(ABC, Generic[C]):
     async def page_of_plans(self, after: str | None, limit: int) -> list[Plan]:
         """See Session."""
 
-    async def check_tables(self) -> None:
-        """Read no rows from every table and column that the other methods read."""
-        for table in TABLES:
+    async def check_tables(self) -> dict[str, str]:
+        """Read no rows from every table and column that the other methods read.
+
+        Return the side tables that did not answer, with the reason: a lock on one must not prevent the start.
+        """
+        for table in (MONITORS, PLANS):
             await self.fetch(table, [], 0, self._limits.command_s)
+        late = {}
+        for table in SIDE_TABLES:
+            try:
+                await self.fetch(table, [], 0, self._limits.side_table_s)
+            except StoreUnavailableError as error:
+                late[table] = f"{table}: {error}"
+        if late:
+            await self.ping()  # raises if the database is the cause
+        return late
 
     @abstractmethod
     async def ping(self) -> None:
@@ -69,14 +81,15 @@ class Store(Generic[S]):
         self._loader = Loader(driver.limits)
         self._pool: Pool[Any] | None = None
 
-    async def open(self) -> None:
-        """Check that the server answers and the tables exist."""
+    async def open(self) -> dict[str, str]:
+        """Check that the server answers and the tables exist. See MonitorStore."""
         await self.close()
         try:
             await self.driver.prepare()
             self._pool = Pool(self.driver, self._size)
             async with self.session() as session:
-                await session.check_tables()
+                late: dict[str, str] = await session.check_tables()
+                return late
         except BaseException:
             await self.close()
             raise

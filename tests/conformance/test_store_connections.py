@@ -51,7 +51,7 @@ async def remote(database: Database, proxy: FaultProxy, limits: Limits) -> Async
 async def test_a_connection_that_was_cut_while_idle_fails_no_read(remote: Store[Any], proxy: FaultProxy) -> None:
     async with remote.session() as session:
         for _ in range(3):
-            await session.plans([])
+            await session.ping()
             await proxy.cut()
             assert await session.page_of_plans(None, 1) == []
     await proxy.cut()
@@ -66,7 +66,7 @@ async def test_a_connection_that_a_nat_dropped_fails_no_read(
     remote: Store[Any], proxy: FaultProxy, inside: bool
 ) -> None:
     async with remote.session() as session:
-        await session.plans([])
+        await session.ping()
         if inside:
             proxy.forget()
             assert await session.page_of_plans(None, 1) == []
@@ -121,7 +121,7 @@ async def test_a_session_that_ends_with_its_connection_raises_the_error_of_its_b
 
     async def work(number: int, turns: int) -> None:
         async with remote.session() as session:
-            await session.plans([])
+            await session.ping()
             redis, writer = await asyncio.open_connection(HOST, proxy.port)
             waiting.add(number)
             while await redis.read(1000):

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from peekaping_producer.errors import StoreUnavailableError
+from peekaping_producer.errors import StoreRefusedError, StoreUnavailableError
 from peekaping_producer.stores import Loaded, MonitorStore
 from peekaping_producer.stores.limits import Limits
-from tests.conformance.conftest import opened
+from tests.conformance.conftest import opened, store_on
 from tests.kit import databases
 from tests.kit.databases import Database, SqlDatabase
 
@@ -148,6 +148,36 @@ async def test_a_statement_that_ends_at_its_limit_keeps_the_connection(
         assert held.slot.connection is connection
         await session.ping()
         assert held.slot.connection is connection
+
+
+@pytest.mark.parametrize("table", SIDE_TABLES)
+async def test_a_locked_side_table_does_not_prevent_the_start(database: SqlDatabase, rows: Rows, table: str) -> None:
+    store = store_on(database, SHORT)
+    async with locked(database, table):
+        late = await store.open()
+        assert late.keys() == {table}
+        assert "no answer in time" in late[table]
+        assert (await load(store, [rows.plain])).monitors.keys() == {rows.plain}
+    await store.close()
+    assert await store.open() == {}
+    await store.close()
+
+
+async def test_a_missing_column_ends_the_start_although_another_table_is_locked(
+    database: SqlDatabase, rows: Rows
+) -> None:
+    await database.execute("ALTER TABLE heartbeats DROP COLUMN duration")
+    store = store_on(database, SHORT)
+    async with locked(database, "proxies"):
+        with pytest.raises(StoreRefusedError, match="duration"):
+            await store.open()
+
+
+async def test_a_lock_on_monitors_delays_the_start(database: SqlDatabase, rows: Rows) -> None:
+    store = store_on(database, msgspec.structs.replace(SHORT, command_s=0.3))
+    async with locked(database, "monitors"):
+        with pytest.raises(StoreUnavailableError, match="no answer in time"):
+            await store.open()
 
 
 async def test_a_lock_on_monitors_fails_ping_and_load(database: SqlDatabase, store: MonitorStore, rows: Rows) -> None:

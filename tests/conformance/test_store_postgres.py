@@ -2,11 +2,13 @@
 
 import asyncio
 import traceback
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import pytest_asyncio
 
 from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
 from peekaping_producer.migrate import migrate
@@ -74,7 +76,7 @@ async def test_a_load_is_one_statement_for_each_table_it_needs(database: SqlData
 async def test_returning_a_connection_costs_no_statement(store: PostgresStore) -> None:
     async with store.session() as session:
         counted = _count_statements(session)
-        await session.plans([])
+        await session.ping()
     await asyncio.sleep(0)
     assert len(counted) == 1
 
@@ -84,7 +86,7 @@ async def test_idle_session_timeout_fails_no_read(database: SqlDatabase, store: 
         await session._read("SET idle_session_timeout = 50")
         ended = session.slot.connection
         await until(lambda: ended.is_closed(), "ended by the server")
-        assert await session.plans([]) == {}
+        assert await session.page_of_plans(None, 1) == []
         await session._read("SET idle_session_timeout = 50")
         ended = session.slot.connection
     await until(lambda: ended.is_closed(), "ended by the server")
@@ -139,17 +141,52 @@ async def test_a_time_beyond_pythons_years_breaks_only_its_monitor(database: Sql
     await database.insert("heartbeats", database.heartbeat(infinite, end_time="-infinity"))
     async with store.session() as session:
         loaded = await session.load([far["id"], infinite["id"], near["id"]])
-    assert near["id"] in loaded.monitors
-    assert {*loaded.monitors, *loaded.broken} == {far["id"], infinite["id"], near["id"]}
+    assert loaded.monitors.keys() == {far["id"], infinite["id"], near["id"]}
 
 
-async def test_invalid_utf8_breaks_only_its_monitor(
+@pytest_asyncio.fixture
+async def ascii_database(
     postgres_server: DatabaseTarget, postgres_database: DatabaseTarget
-) -> None:
+) -> AsyncIterator[SqlDatabase]:
+    """A database that does not check the bytes of texts."""
     target = msgspec.structs.replace(postgres_server, name=f"{postgres_database.name}_ascii")
     await postgres.execute(postgres_server, f"CREATE DATABASE {target.name} ENCODING SQL_ASCII TEMPLATE template0")
     await migrate(target)
     database = await databases.connect_sql(target)
+    yield database
+    await database.close()
+    await postgres.execute(postgres_server, f"DROP DATABASE {target.name} WITH (FORCE)")
+
+
+@pytest.mark.parametrize("bad_first", [True, False])
+async def test_many_proxies_and_heartbeats_with_invalid_utf8_silence_no_monitor(
+    ascii_database: SqlDatabase, bad_first: bool
+) -> None:
+    database = ascii_database
+    proxies = [database.proxy() for _ in range(60)]
+    monitors = [database.monitor(type="push", proxy_id=proxy["id"]) for proxy in proxies]
+    await database.insert("proxies", *proxies)
+    await database.insert("monitors", *monitors)
+    await database.insert("heartbeats", *map(database.heartbeat, monitors))
+    bad = monitors[:30] if bad_first else monitors[30:]
+    ids = "','".join(row["id"] for row in bad)
+    await database.execute(rf"UPDATE heartbeats SET msg = E'\xff\xfe' WHERE monitor_id IN ('{ids}')")
+    ids = "','".join(row["proxy_id"] for row in bad)
+    await database.execute(rf"UPDATE proxies SET host = E'\xff\xfe' WHERE id IN ('{ids}')")
+    async with opened(database.target) as store, store.session() as session:
+        for _ in range(2):
+            loaded = await session.load([row["id"] for row in monitors])
+            assert (loaded.broken, loaded.waiting, len(loaded.monitors)) == ({}, {}, 60)
+            for row in monitors:
+                details = loaded.monitors[row["id"]]
+                kinds = {kind for kind, _ in details.problems}
+                assert kinds == ({"monitor.bad_proxy", "monitor.bad_heartbeat"} if row in bad else set())
+                assert (details.proxy is None, details.latest_heartbeat is None) == (row in bad, row in bad)
+
+
+async def test_invalid_utf8_breaks_only_its_monitor(ascii_database: SqlDatabase) -> None:
+    database = ascii_database
+    target = database.target
     rows = [database.monitor(name=f"gut, é {number}") for number in range(9)]
     await database.insert("monitors", *rows)
     await database.execute(rf"UPDATE monitors SET name = E'\xff\xfe' WHERE id = '{rows[4]['id']}'")
@@ -166,7 +203,30 @@ async def test_invalid_utf8_breaks_only_its_monitor(
         assert [plan.id for plan in page] == sorted(row["id"] for row in rows)
         assert [plan.id for plan in page if plan.problem.startswith("unreadable")] == [rows[4]["id"]]
         assert (await session.plans([row["id"] for row in rows])).keys() == {row["id"] for row in rows}
-    await postgres.execute(postgres_server, f"DROP DATABASE {target.name} WITH (FORCE)")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "duration TYPE text USING 'abc'",
+        "duration TYPE numeric USING 7.5",
+        r"strategy TYPE bytea USING '\xff'::bytea",
+    ],
+)
+async def test_a_window_whose_column_type_was_altered_is_left_out(
+    database: SqlDatabase, store: PostgresStore, change: str
+) -> None:
+    monitor, window = database.monitor(), database.window()
+    await database.insert("monitors", monitor)
+    await database.insert("maintenances", window)
+    await database.insert("monitor_maintenances", database.link(monitor, window))
+    await database.execute(f"ALTER TABLE maintenances ALTER COLUMN {change}")
+    async with store.session() as session:
+        loaded = await session.load([monitor["id"]])
+    assert (loaded.broken, loaded.waiting, loaded.degraded) == ({}, {}, {})
+    details = loaded.monitors[monitor["id"]]
+    assert details.windows == ()
+    assert [kind for kind, _ in details.problems] == ["monitor.bad_maintenance"]
 
 
 async def test_tls_is_verified_unless_disabled(database: SqlDatabase) -> None:

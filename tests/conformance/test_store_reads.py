@@ -327,7 +327,7 @@ async def test_a_large_heartbeat_is_read_alone(database: Database, store: Monito
     messages = [details.latest_heartbeat.msg for details in loaded.monitors.values() if details.latest_heartbeat]
     assert sorted(map(len, messages)) == [5, 100_000]
     assert loaded.waiting.keys() == {rows[2]["id"]}
-    assert loaded.broken.keys() == {rows[3]["id"]}
+    assert [kind for kind, _ in loaded.monitors[rows[3]["id"]].problems] == ["monitor.bad_heartbeat"]
 
 
 @pytest.mark.parametrize("empty_database", SQL_DIALECTS, indirect=True)

@@ -159,14 +159,45 @@ async def test_an_unreadable_row_of_another_table_is_named(database: SqlDatabase
     await database.insert("heartbeats", bad_heartbeat)
     async with store.session() as session:
         loaded = await session.load([row["id"] for row in (by_proxy, by_window, by_heartbeat, good)])
-    assert set(loaded.monitors) == {good["id"]}
-    assert loaded.broken == {
-        by_proxy["id"]: f"proxy {bad_proxy['id']!r}: port: expected an integer, got text",
-        by_window["id"]: f"maintenance {bad_window['id']!r}: duration: expected an integer, got text",
-        by_heartbeat[
-            "id"
-        ]: f"heartbeat {bad_heartbeat['id']!r}: time: expected a time like 2026-11-22 12:37:53.220344+00:00, got text",
+    assert loaded.broken == {}
+    time = "time: expected a time like 2026-11-22 12:37:53.220344+00:00, got text"
+    assert {id_: details.problems for id_, details in loaded.monitors.items()} == {
+        by_proxy["id"]: (("monitor.bad_proxy", f"proxy {bad_proxy['id']!r}: port: expected an integer, got text"),),
+        by_window["id"]: (
+            ("monitor.bad_maintenance", f"maintenance {bad_window['id']!r}: duration: expected an integer, got text"),
+        ),
+        by_heartbeat["id"]: (("monitor.bad_heartbeat", f"heartbeat {bad_heartbeat['id']!r}: {time}"),),
+        good["id"]: (),
     }
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"duration": "abc"},
+        {"interval_day": 7.5},
+        {"timezone": b"\xff\xfe"},
+        {"strategy": b"\x00"},
+        {"active": 2},
+        {"cron": "*" * 70_000_000},
+    ],
+    ids=["duration", "interval_day", "timezone", "strategy", "active", "cron"],
+)
+async def test_a_window_that_cannot_be_read_is_left_out(
+    database: SqlDatabase, store: MonitorStore, columns: dict[str, object]
+) -> None:
+    await _without_constraints(database)
+    monitors, bad, good = [database.monitor() for _ in range(3)], database.window(**columns), database.window()
+    await database.insert("monitors", *monitors)
+    await database.insert("maintenances", bad, good)
+    links = [database.link(monitor, window) for monitor in monitors for window in (bad, good)]
+    await database.insert("monitor_maintenances", *links)
+    async with store.session() as session:
+        loaded = await session.load([monitor["id"] for monitor in monitors])
+    assert loaded.monitors.keys() == {monitor["id"] for monitor in monitors}
+    for details in loaded.monitors.values():
+        assert [window.id for window in details.windows] == [good["id"]]
+        assert [kind for kind, _ in details.problems] == ["monitor.bad_maintenance"]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 100])
@@ -263,12 +294,16 @@ async def test_times_are_read_in_every_form_that_go_writes(
 @pytest.mark.parametrize(
     "text", ["", "2026-11-22", "2026-13-45 99:00:00", "0001-01-01 00:00:00+12:00", "now", 1795351066]
 )
-async def test_an_invalid_time_breaks_the_monitor(database: SqlDatabase, store: MonitorStore, text: object) -> None:
+async def test_a_heartbeat_with_an_invalid_time_is_left_out(
+    database: SqlDatabase, store: MonitorStore, text: object
+) -> None:
     row = database.monitor(type="push")
     await database.insert("monitors", row)
     await database.insert("heartbeats", database.heartbeat(row, time=text))
     async with store.session() as session:
-        assert "time: expected a time like" in (await session.load([row["id"]])).broken[row["id"]]
+        details = (await session.load([row["id"]])).monitors[row["id"]]
+    assert details.latest_heartbeat is None
+    assert "time: expected a time like" in str(details.problems)
 
 
 async def test_reads_use_the_indexes(database: SqlDatabase) -> None:

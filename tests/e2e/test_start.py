@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from peekaping_producer.demo import embedded
@@ -22,6 +23,8 @@ from peekaping_producer.producer import replica as producer_replica
 from peekaping_producer.producer.wiring import build
 from peekaping_producer.redis_client.client import check_server, redis_for
 from peekaping_producer.targets import DatabaseTarget
+from tests.kit import databases
+from tests.kit.asynq_peer import task_key
 from tests.kit.databases import SqlDatabase, sqlite_target
 from tests.kit.fake_redis import fake_redis, hello, info
 from tests.kit.postgres import PostgresServer
@@ -244,6 +247,32 @@ async def test_a_reason_to_wait_is_logged_once(sqlite: DatabaseTarget, tmp_path:
     assert len(messages) >= 3
     assert [message for message in messages if "refused" in message] == messages[:1]
     assert "refused" in last_words(text)
+
+
+def _degraded(replica: Replica) -> list[dict[str, object]]:
+    return [line for line in replica.lines("condition.raised") if line["code"] == "database_degraded"]
+
+
+async def test_a_locked_side_table_does_not_prevent_the_start(
+    private_redis: RedisServer, server: Redis, postgres_only: SqlDatabase, tmp_path: Path
+) -> None:
+    monitor = postgres_only.monitor()
+    await postgres_only.insert("monitors", monitor)
+    environ = environment(private_redis.port, postgres_only.target, STARTUP_TIMEOUT="20")
+
+    async def enqueued(id_: str) -> bool:
+        return bool(await server.exists(task_key(id_)))
+
+    async with databases.connected(postgres_only.target) as other:
+        assert isinstance(other, SqlDatabase)
+        await other.execute("BEGIN")
+        await other.execute("LOCK TABLE heartbeats, proxies IN ACCESS EXCLUSIVE MODE")
+        with replicas(tmp_path, environ) as (replica,):
+            await until(lambda: enqueued(monitor["id"]))
+            await until(lambda: bool(_degraded(replica)))
+            (line,) = _degraded(replica)
+            assert "no answer in time" in str(line["message"])
+        await other.execute("ROLLBACK")
 
 
 async def test_a_metrics_port_that_is_taken(private_redis: RedisServer, sqlite: DatabaseTarget, tmp_path: Path) -> None:

@@ -52,6 +52,14 @@ async def test_bad_items_are_set_aside_and_all_others_processed(bad: tuple[int, 
     assert attempts.calls <= 1 + 2 * 9 * len(bad)
 
 
+@pytest.mark.parametrize("first_bad", [0, 1, 7, 100])
+async def test_bad_items_at_both_ends_are_not_taken_for_a_whole_batch(first_bad: int) -> None:
+    attempts = Attempts(first_bad, *range(300, 500))
+    await attempts.run(500)
+    assert sorted(attempts.aside) == [first_bad, *range(300, 500)]
+    assert sorted(attempts.done) == sorted(set(range(300)) - {first_bad})
+
+
 async def test_a_single_item_is_set_aside_after_one_call() -> None:
     attempts = Attempts(0)
     await attempts.run(1)

@@ -181,15 +181,140 @@ async def test_a_lost_connection_ends_the_load_unless_the_table_causes_it(tables
     assert loaded.monitors.keys() == set(IDS) - PUSH
 
 
-@pytest.mark.parametrize("table", [MONITORS, HEARTBEATS, LINKS])
-async def test_a_row_that_cannot_be_read_is_found_and_breaks_only_its_monitor(
-    tables: Tables, loader: Loader, table: str
-) -> None:
-    tables.faults[table] = bad_with("m15", "m30")
+async def test_a_row_that_cannot_be_read_is_found_and_breaks_only_its_monitor(tables: Tables, loader: Loader) -> None:
+    tables.faults[MONITORS] = bad_with("m15", "m30")
     loaded = await loader.load(tables, IDS)
     assert loaded.broken.keys() == {"m15", "m30"}
     assert loaded.monitors.keys() == set(IDS) - {"m15", "m30"}
     assert len(tables.asked) < 40
+
+
+@pytest.mark.parametrize(
+    ("table", "bad", "affected", "kind"),
+    [
+        (LINKS, ["m15", "m30"], {"m15", "m30"}, "monitor.bad_maintenance"),
+        (WINDOWS, ["w1"], LINKED, "monitor.bad_maintenance"),
+        (PROXIES, ["p1"], LINKED, "monitor.bad_proxy"),
+        (HEARTBEATS, ["m15", "m30"], {"m15", "m30"}, "monitor.bad_heartbeat"),
+    ],
+)
+async def test_a_monitor_runs_without_a_row_of_another_table_that_cannot_be_read(
+    tables: Tables, loader: Loader, clock: Clock, table: str, bad: list[str], affected: set[str], kind: str
+) -> None:
+    before = await loader.load(tables, IDS)
+    tables.faults[table] = bad_with(*bad)
+    for _ in range(3):
+        loaded = await loader.load(tables, IDS)
+        assert (loaded.broken, loaded.waiting, loaded.degraded) == ({}, {}, {})
+        assert {id_ for id_, details in loaded.monitors.items() if details.problems} == affected
+        for id_ in affected:
+            details = loaded.monitors[id_]
+            ((found, reason),) = details.problems
+            assert (found, table in reason, "row is damaged" in reason) == (kind, True, True)
+            without = {"monitor.bad_proxy": "proxy", "monitor.bad_heartbeat": "latest_heartbeat"}.get(kind, "windows")
+            assert not getattr(details, without)
+            assert details.dangling_proxy_id is None
+    tables.faults.clear()
+    clock.pass_rest()
+    assert await loader.load(tables, IDS) == before
+
+
+@pytest.mark.parametrize(
+    ("table", "at", "value", "reason"),
+    [
+        (WINDOWS, 3, b"\xff", "maintenance 'w1': active: expected 0 or 1, got bytes"),
+        (WINDOWS, 12, "abc", "maintenance 'w1': duration: expected an integer, got text"),
+        (PROXIES, 5, "abc", "proxy 'p1': port: expected an integer, got text"),
+        (HEARTBEATS, 4, "x", "heartbeat 'hm15': status: expected an integer, got text"),
+    ],
+)
+async def test_a_monitor_runs_without_a_row_of_another_table_that_has_a_wrong_value(
+    tables: Tables, loader: Loader, table: str, at: int, value: object, reason: str
+) -> None:
+    rows = tables._rows
+
+    def with_value(name: str, key: str) -> list[tuple[Any, ...]]:
+        return [(*row[:at], value, *row[at + 1 :]) if name == table else row for row in rows(name, key)]
+
+    tables._rows = with_value  # type: ignore
+    loaded = await loader.load(tables, IDS)
+    assert loaded.monitors.keys() == set(IDS)
+    assert [text for _, text in loaded.monitors["m15"].problems] == [reason]
+
+
+async def test_other_windows_of_a_monitor_count_beside_one_that_cannot_be_read(tables: Tables, loader: Loader) -> None:
+    rows = tables._rows
+    tables._rows = lambda table, key: (  # type: ignore[method-assign]
+        [(key, 0, f"w{n}") for n in range(3)] if table == LINKS else rows(table, key)
+    )
+    tables.faults[WINDOWS] = bad_with("w1")
+    details = (await loader.load(tables, ["m1"])).monitors["m1"]
+    assert {window.id for window in details.windows} == {"w0", "w2"}
+    assert [kind for kind, _ in details.problems] == ["monitor.bad_maintenance"]
+
+
+ROWS = {MONITORS: IDS, HEARTBEATS: [f"m{n}" for n in range(3, 301, 3)]}
+
+
+@pytest.mark.parametrize("table", [MONITORS, HEARTBEATS])
+@pytest.mark.parametrize(
+    "are_bad",
+    [lambda n: n < 30, lambda n: n >= 70, lambda n: n < 10 or n >= 60, lambda n: n % 2, lambda n: n != 25],
+    ids=["first", "last", "both ends", "every other", "all but one"],
+)
+async def test_many_bad_rows_leave_the_good_ones_readable(
+    tables: Tables, loader: Loader, clock: Clock, table: str, are_bad: Callable[[int], bool]
+) -> None:
+    ids = ROWS[table]
+    bad = {id_ for n, id_ in enumerate(ids) if are_bad(n)}
+    tables.faults[table] = bad_with(*bad)
+    good: set[str] = set()
+    for _ in range(12):
+        try:
+            loaded = await loader.load(tables, [id_ for id_ in ids if id_ not in good] if table == MONITORS else ids)
+        except BadRowsError as error:  # a worker reads these again in smaller parts
+            ids = [id_ for id_ in ids if id_ not in error.keys]
+        else:
+            good |= {id_ for id_, details in loaded.monitors.items() if not details.problems}
+        clock.pass_rest()
+    assert good == set(ROWS[table]) - bad
+    if table == HEARTBEATS:
+        tables.asked.clear()
+        loaded = await loader.load(tables, ids)
+        assert loaded.monitors.keys() | loaded.waiting.keys() == set(ids)
+        assert good <= loaded.monitors.keys()
+        assert tables.count(HEARTBEATS) <= 1 + 8, "bad rows are read separately, and few of them"
+
+
+async def test_bad_rows_at_both_ends_silence_no_monitor(tables: Tables, loader: Loader) -> None:
+    ids = ROWS[HEARTBEATS]
+    bad = {*ids[:10], *ids[60:]}
+    tables.faults[HEARTBEATS] = bad_with(*bad)
+    loaded = await loader.load(tables, ids)
+    assert loaded.monitors.keys() == set(ids)
+    assert {id_ for id_, details in loaded.monitors.items() if details.problems} == bad
+    tables.asked.clear()
+    assert (await loader.load(tables, ids)).monitors.keys() == set(ids)
+    assert tables.count(HEARTBEATS) == 1, "bad rows are not read again at once"
+
+
+async def test_a_bad_row_that_was_repaired_is_found_among_many(tables: Tables, loader: Loader, clock: Clock) -> None:
+    ids = ROWS[HEARTBEATS]
+    bad = set(ids[:30])
+    tables.faults[HEARTBEATS] = bad_with(*bad)
+    await loader.load(tables, ids)
+    tables.faults[HEARTBEATS] = bad_with(*bad - {ids[0], ids[29]})
+    for _ in range(5):
+        clock.pass_rest()
+        loaded = await loader.load(tables, ids)
+    assert {id_ for id_, details in loaded.monitors.items() if details.problems} == bad - {ids[0], ids[29]}
+
+
+async def test_monitors_wait_if_no_row_of_a_table_can_be_read(tables: Tables, loader: Loader) -> None:
+    tables.faults[HEARTBEATS] = lambda _: BadRowsError("the server failed")
+    loaded = await loader.load(tables, IDS)
+    assert loaded.waiting.keys() == PUSH
+    assert loaded.broken == {}
 
 
 async def test_the_load_fails_if_no_row_can_be_read(tables: Tables, loader: Loader) -> None:

@@ -190,6 +190,14 @@ def test_a_dangling_proxy_is_reported_and_the_monitor_runs_without(builder: Task
     assert reports == [("m1", "monitor.dangling_proxy", "Proxy 'p9' does not exist.")]
 
 
+def test_rows_that_the_monitor_runs_without_are_reported(builder: TaskBuilder, reports: Reports) -> None:
+    monitor = Monitor("m1", "n", "push", 60, 16, 0, 60, 0, True, "")
+    problems = (("monitor.bad_maintenance", "a window"), ("monitor.bad_heartbeat", "a heartbeat"))
+    (task,) = builder.build([MonitorDetails(monitor, problems=problems)], 0)
+    assert not {"proxy", "last_heartbeat"} & json.loads(task.payload).keys()
+    assert reports == [("m1", *problem) for problem in problems]
+
+
 def test_a_bad_maintenance_window_is_reported_and_the_others_count(builder: TaskBuilder, reports: Reports) -> None:
     monitor = Monitor("m1", "n", "ping", 60, 16, 0, 60, 0, True, "")
     bad = MaintenanceWindow(
