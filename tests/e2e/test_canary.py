@@ -177,7 +177,7 @@ async def test_no_secret_is_seen_in_work_and_in_trouble(
         private_postgres.start()
         await until(lambda: all_say("dependency.recovered", running), "both have it again")
         await locked_redis.stop()
-        await until(lambda: all_say("Redis fails", running), "both miss Redis")
+        await until(lambda: all_say("Calls to Redis are failing", running), "both miss Redis")
         seen += [await pages(replica) for replica in running]
         await locked_redis.start()
         assert [replica.terminate() for replica in running] == [0, 0]

@@ -54,8 +54,12 @@ def ticks(consumer: Consumer, monitor_id: str) -> list[int]:
 
 
 def missed(seen: list[int]) -> set[int]:
-    """Ticks between the first and the last that never ran."""
-    return set(range(seen[0], seen[-1])) - set(seen)
+    """Ticks that never ran after the first hand-off, and before the last.
+
+    A new monitor is due at once: a batch that is claimed just before a tick and handed off just after it counts for
+    that tick, while the consumer sees the time of the claim.
+    """
+    return set(range(seen[1], seen[-1])) - set(seen)
 
 
 async def names(fleet: Fleet, expected: Mapping[str, tuple[str, str]]) -> bool:
