@@ -543,13 +543,13 @@ async def test_status_of_an_idle_schedule(tmp_path: Path, private_redis: RedisSe
     )
     assert (text.code, as_json.code) == (1, 1)  # no replica leads
     rows = dict(re.split(r" {2,}|(?<=max overdue) ", line, maxsplit=1) for line in text.out.splitlines())
-    assert rows.keys() == {"leader", "replicas", "due", "leased", "overdue", "max overdue", "queue", "failing"}
+    assert rows.keys() == {"leader", "replicas", "due", "leased", "overdue", "max overdue", "queue", "failing", "note"}
     assert rows["leader"] == "none"
     assert rows["max overdue"].strip() == "none"
     assert rows["failing"].startswith("no_leader: ")
     found = json.loads(as_json.out)
     assert (found["version"], found["healthy"], found["due"], found["queue"]["pending"]) == (1, False, 0, 0)
-    assert [each["code"] for each in found["conditions"]] == ["no_leader"]
+    assert [each["code"] for each in found["conditions"]] == ["no_leader", "schedule_empty"]
 
 
 async def test_status_prints_the_longest_overdue_and_exits_1_if_it_is_too_late(
@@ -586,7 +586,7 @@ async def test_status_prints_the_longest_overdue_and_exits_1_if_it_is_too_late(
 
 
 async def test_status_judges_leases_by_lease_ttl(tmp_path: Path, private_redis: RedisServer, server: Redis) -> None:
-    await server.zadd(KEYS.lease, {"leased": time.time() * 1000 + 100_000})
+    await server.zadd(KEYS.lease, {"leased": time.time() * 1000 + 50_000})
     where = at(target_of(private_redis))
     by_default, longer = await asyncio.gather(
         command(tmp_path, "status", **where), command(tmp_path, "status", **where, LEASE_TTL="60")
