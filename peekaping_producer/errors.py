@@ -19,8 +19,10 @@ class ProducerError(Exception):
 class ConfigError(ProducerError):
     """One or more settings are unusable. `problems` holds one sentence for each, all of them at once."""
 
-    def __init__(self, problems: Sequence[str]) -> None:
+    def __init__(self, problems: Sequence[str], warnings: Sequence[str] = ()) -> None:
+        """`warnings`: names that resemble a missing setting."""
         self.problems = tuple(problems)
+        self.warnings = tuple(warnings)
         super().__init__("; ".join(self.problems))
 
 

@@ -19,7 +19,8 @@ EXIT_CODES = """exit codes:
   1  any other failure
   2  bad configuration or usage: every bad setting is reported
   3  Redis or the database could not be reached within STARTUP_TIMEOUT
-130, 143, 129  another command was ended by Ctrl-C, SIGTERM or SIGHUP; 130 also: Ctrl-C before `run` had started
+130, 143, 129  Ctrl-C, SIGTERM or SIGHUP ended a command other than `run`;
+     130 also: Ctrl-C before `run` had started
 """
 _SHELLS = ("bash", "zsh", "fish")
 _STDOUT_ERRNOS = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
@@ -39,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = args.command(args)
         sys.stdout.flush()
     except ConfigError as error:
-        for problem in error.problems:
-            print_error(problem)
+        for line in (*error.warnings, *error.problems):
+            print_error(line)
         return 2
     except ProducerError as error:
         print_error(str(error))

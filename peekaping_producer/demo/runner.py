@@ -158,7 +158,7 @@ class DemoRun:
             f"Ran {self._ran_s:.1f} s: {counted(ledger.handed_off, 'check')} handed off, {ledger.completed} completed.",
             f"Results: {ledger.up} up, {ledger.completed - ledger.up} down ({results or 'none'}).",
             f"Ticks: {ledger.duplicated} duplicated, {self._lost} lost, {ledger.overlapped} overlapped; "
-            f"the latest hand-off was {ledger.latest_ms} ms late.",
+            f"the largest delay of a hand-off was {ledger.latest_ms} ms.",
         ]
         if failover.took_s is not None:
             lines.append(f"Failover: a new leader {failover.took_s:.1f} s after the kill.")

@@ -11,7 +11,7 @@ from peekaping_producer.settings.fields import ALL_GROUPS, SettingsGroup, descri
 from peekaping_producer.settings.model import Settings
 from peekaping_producer.settings.source import ENV_FILES, Source
 from peekaping_producer.settings.texts import masked
-from peekaping_producer.settings.warnings import warnings_about
+from peekaping_producer.settings.warnings import hints_about, warnings_about
 
 _FAMILIES = ("DB_TLS", "REDIS_TLS", "REDIS_SENTINEL")
 """Prefixes of names that depend on each other."""
@@ -32,9 +32,10 @@ def load_settings(
     A setting of a group that is not needed, or that a URL (or sqlite) replaces, is not read. An empty value counts as
     not set, except for METRICS_ADDR. Raises ConfigError with all problems.
     """
-    settings, problems = inspect_settings(groups, environ=environ, env_files=env_files)
+    source = Source(_Loaded, groups, environ, env_files)
+    settings, problems = _inspected(source, groups)
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(problems, hints_about(source, groups))
     return settings
 
 
@@ -48,7 +49,10 @@ def inspect_settings(
 
     Raises ConfigError only for a `.env` file that cannot be read.
     """
-    source = Source(_Loaded, groups, environ, env_files)
+    return _inspected(Source(_Loaded, groups, environ, env_files), groups)
+
+
+def _inspected(source: Source, groups: Collection[SettingsGroup]) -> tuple[Settings, list[str]]:
     settings, invalid, problems = _validated(source)
     problems = source.problems + problems
     problems += _problems_of_targets(settings, groups, known=problems)

@@ -18,14 +18,18 @@ _INSTEAD = {"DATABASE_URL": DATABASE_PARTS, "REDIS_URL": REDIS_ADDRESS | {"REDIS
 
 
 def warnings_about(settings: Settings, source: Source, groups: Collection[SettingsGroup]) -> list[str]:
-    """The warnings about a command's settings, and about names that resemble a setting without a value."""
+    """The warnings about a command's settings and their names."""
+    return [*_about_values(settings, groups), *hints_about(source, groups), *_about_sources(settings, source)]
+
+
+def hints_about(source: Source, groups: Collection[SettingsGroup]) -> list[str]:
+    """The names that resemble a setting without a value."""
     unset = {
         name
         for name in set(NAMES) - source.not_read - source.given.keys()
         if source.given.keys().isdisjoint(_INSTEAD.get(name, ()))
     }
-    about_names = lookalikes(source.names, unset, groups)
-    return [*_about_values(settings, groups), *about_names, *_about_sources(settings, source)]
+    return lookalikes(source.names, unset, groups)
 
 
 def _about_values(settings: Settings, groups: Collection[SettingsGroup]) -> Iterator[str]:

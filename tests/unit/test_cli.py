@@ -646,3 +646,19 @@ async def test_a_closed_pipe_on_stdout_is_reported_by_the_exit_code_only(
     _, err = await process.communicate()
     assert err == b""
     assert process.returncode == 1
+
+
+async def test_a_name_that_resembles_a_missing_setting_is_printed_before_the_error(tmp_path: Path) -> None:
+    environ = {
+        "DB_TYPE": "postgres",
+        "DB_HOST": "h",
+        "DB_PORT": "1",
+        "DB_NAME": "n",
+        "DB_USER": "u",
+        "DB_PASSWORD": "p",
+    }
+    ended = await command(tmp_path, "run", **environ)
+    assert ended.code == 2
+    hint, error = ended.err.splitlines()
+    assert "Did you mean DB_PASS?" in hint
+    assert "DB_PASS: required" in error

@@ -318,6 +318,25 @@ async def test_what_the_replica_itself_knows_goes_into_its_report_and_nothing_el
     assert [each.code for each in decoded.conditions] == ["database_empty"]
 
 
+async def test_a_condition_of_redis_goes_on_while_redis_does_not_answer(scene: Scene) -> None:
+    scene.schedule.answer = replace(STATS, oldest_due_ms=1.0)
+    await scene.vitals.run_once()
+    scene.schedule.away = True
+    with capture_logs() as logged:
+        await scene.vitals.run_once()
+    assert [(line["event"], line["code"]) for line in logged if "code" in line] == [
+        ("condition.raised", "redis_unavailable")
+    ]
+    assert scene.value("condition", code="schedule_late") == 1
+    scene.schedule.away = False
+    scene.schedule.answer = STATS
+    with capture_logs() as logged:
+        await scene.vitals.run_once()
+    cleared = {line["code"] for line in logged if line["event"] == "condition.cleared"}
+    assert cleared == {"schedule_late", "redis_unavailable"}
+    assert scene.value("condition", code="schedule_late") == 0
+
+
 async def test_a_replica_yields_the_lead_while_it_alone_cannot_read_the_database(scene: Scene) -> None:
     works = StoredReport("other", STATS.now_ms, encode_report(ReplicaReport()))
     cannot = StoredReport(

@@ -80,7 +80,8 @@ class Vitals:
         self._leaderless_since: float | None = None
         self._last_success_at: dict[str, float] = {}
         self._last_failure: dict[str, str] = {}
-        self._raised: dict[str, float] = {}
+        self._raised: dict[str, tuple[float, bool]] = {}
+        """By code: when it was raised, and whether this replica finds it without Redis."""
 
     async def run(self) -> None:
         """Sample until canceled; then remove the replica's report from Redis."""
@@ -210,15 +211,19 @@ class Vitals:
         """Set the metric of each condition, and log those that begin or end."""
         now = time.monotonic()
         current = {each.code: each for each in self.conditions()}
-        for code in LEVELS:
-            self._metrics.condition.labels(code).set(code in current)
+        own = {each.code for each in self._own_conditions()}
         for code, each in current.items():
             if code not in self._raised and code != "draining":  # the stop has lines of its own
-                self._raised[code] = now
+                self._raised[code] = now, code in own
                 log.warning("condition.raised", message=each.reason, code=code, condition_level=each.level.value)
         for code in self._raised.keys() - current.keys():
-            lasted_s = round(now - self._raised.pop(code), 1)
-            log.info("condition.cleared", message=f"Condition ended: {code}.", code=code, lasted_s=lasted_s)
+            since, found_here = self._raised[code]
+            if found_here or self.stats is not None:  # otherwise it may go on: Redis does not answer
+                del self._raised[code]
+                lasted_s = round(now - since, 1)
+                log.info("condition.cleared", message=f"Condition ended: {code}.", code=code, lasted_s=lasted_s)
+        for code in LEVELS:
+            self._metrics.condition.labels(code).set(code in current or code in self._raised)
 
     def stalled(self) -> list[str]:
         """Return the loops that are at work and do not advance; empty means alive."""
