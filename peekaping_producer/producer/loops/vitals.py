@@ -215,7 +215,8 @@ class Vitals:
         for code, each in current.items():
             if code not in self._raised and code != "draining":  # the stop has lines of its own
                 self._raised[code] = now, code in own
-                log.warning("condition.raised", message=each.reason, code=code, condition_level=each.level.value)
+                write = log.info if each.level is Level.NOTE else log.warning
+                write("condition.raised", message=each.reason, code=code, condition_level=each.level.value)
         for code in self._raised.keys() - current.keys():
             since, found_here = self._raised[code]
             if found_here or self.stats is not None:  # otherwise it may go on: Redis does not answer
