@@ -7,6 +7,8 @@ from peekaping_producer.operations.conditions import Condition, Level
 from peekaping_producer.schedule import Stats
 
 MOST_ANOMALIES = 100
+MAX_LEASE_TTL_S = 3600.0
+"""Of LEASE_TTL; a report with more was not written by a replica."""
 MAX_BYTES = 100_000
 """Of a report; stats.lua ignores longer ones."""
 
@@ -63,5 +65,5 @@ def replicas_of(stats: Stats) -> dict[str, ReplicaReport]:
 
 def lease_excess_s(stats: Stats, lease_ttl_s: float) -> float:
     """Return how much later the last lease ends than any reporting replica sets it; `lease_ttl_s`: the local one."""
-    longest_s = max((each.lease_ttl_s for each in replicas_of(stats).values()), default=0.0)
+    longest_s = max((min(each.lease_ttl_s, MAX_LEASE_TTL_S) for each in replicas_of(stats).values()), default=0.0)
     return stats.lease_excess_ms / 1000 - max(0.0, longest_s - lease_ttl_s)

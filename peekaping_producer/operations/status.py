@@ -50,7 +50,7 @@ class Status(msgspec.Struct, frozen=True):
         codes = {each.code for each in seen}
         for node, report in self.replicas.items():
             seen += [
-                Condition(each.code, f"{each.reason} (reported by {ascii(node)[1:-1]})")
+                Condition(each.code, f"{each.reason[:500]} (reported by {ascii(node)[1:-1]})")
                 for each in report.conditions
                 if each.code not in codes
             ]

@@ -154,6 +154,7 @@ def test_a_lease_is_judged_by_the_longest_lease_ttl_of_the_fleet() -> None:
     assert status(lease_excess_ms=50_000).is_failing
     assert not status(lease_excess_ms=50_000, reports=(report(lease_ttl_s=60.0),)).is_failing
     assert status(lease_excess_ms=56_000, reports=(report(lease_ttl_s=60.0),)).is_failing
+    assert status(lease_excess_ms=3_600_000, reports=(report(lease_ttl_s=1e300),)).is_failing, "no replica's report"
 
 
 def test_replicas_of_which_none_can_work_fail_whatever_the_reasons() -> None:

@@ -328,6 +328,7 @@ async def test_a_condition_of_redis_goes_on_while_redis_does_not_answer(scene: S
         ("condition.raised", "redis_unavailable")
     ]
     assert scene.value("condition", code="schedule_late") == 1
+    assert any(each.startswith("schedule_late: ") for each in scene.vitals.notes())
     scene.schedule.away = False
     scene.schedule.answer = STATS
     with capture_logs() as logged:

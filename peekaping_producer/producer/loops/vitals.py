@@ -80,8 +80,9 @@ class Vitals:
         self._leaderless_since: float | None = None
         self._last_success_at: dict[str, float] = {}
         self._last_failure: dict[str, str] = {}
-        self._raised: dict[str, tuple[float, bool]] = {}
-        """By code: when it was raised, and whether this replica finds it without Redis."""
+        self._raised: dict[str, float] = {}
+        self._in_redis: list[Condition] = []
+        """As last seen: they may go on while Redis does not answer."""
 
     async def run(self) -> None:
         """Sample until canceled; then remove the replica's report from Redis."""
@@ -172,16 +173,16 @@ class Vitals:
         return not any(report.can_work for report in others.values())
 
     def conditions(self) -> list[Condition]:
-        """All current conditions."""
-        conditions = self._own_conditions()
-        if self.stats is not None:
+        """All current conditions; those of Redis as last seen, if it does not answer."""
+        if self.stats is not None and self._queue is not None:
             since = self._leaderless_since
-            conditions += of_schedule(
+            of_redis = of_schedule(
                 self.stats,
                 leaderless_s=0.0 if since is None else time.monotonic() - since,
                 lease_excess_s=lease_excess_s(self.stats, self._schedule.lease_ttl_s),
             )
-        return conditions + self._queue_conditions()
+            self._in_redis = [*of_redis, *self._queue_conditions()]
+        return self._own_conditions() + self._in_redis
 
     def _reported(self) -> list[Condition]:
         """The conditions that `status` cannot see; one of the queue if only its observation shows it."""
@@ -211,20 +212,16 @@ class Vitals:
         """Set the metric of each condition, and log those that begin or end."""
         now = time.monotonic()
         current = {each.code: each for each in self.conditions()}
-        own = {each.code for each in self._own_conditions()}
+        for code in LEVELS:
+            self._metrics.condition.labels(code).set(code in current)
         for code, each in current.items():
             if code not in self._raised and code != "draining":  # the stop has lines of its own
-                self._raised[code] = now, code in own
+                self._raised[code] = now
                 write = log.info if each.level is Level.NOTE else log.warning
                 write("condition.raised", message=each.reason, code=code, condition_level=each.level.value)
         for code in self._raised.keys() - current.keys():
-            since, found_here = self._raised[code]
-            if found_here or self.stats is not None:  # otherwise it may go on: Redis does not answer
-                del self._raised[code]
-                lasted_s = round(now - since, 1)
-                log.info("condition.cleared", message=f"Condition ended: {code}.", code=code, lasted_s=lasted_s)
-        for code in LEVELS:
-            self._metrics.condition.labels(code).set(code in current or code in self._raised)
+            lasted_s = round(now - self._raised.pop(code), 1)
+            log.info("condition.cleared", message=f"Condition ended: {code}.", code=code, lasted_s=lasted_s)
 
     def stalled(self) -> list[str]:
         """Return the loops that are at work and do not advance; empty means alive."""
