@@ -1,8 +1,17 @@
 """Cancels tasks and waits for them."""
 
 import asyncio
+from contextlib import suppress
 
 _CANCEL_AGAIN_AFTER_S = 1.0
+
+
+async def wait_for_event(event: asyncio.Event, within_s: float) -> bool:
+    """Wait for `event`, for `within_s` seconds at most; returns whether it is set."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            await event.wait()
+    return event.is_set()
 
 
 async def cancel_and_wait(*tasks: asyncio.Task[None]) -> None:

@@ -105,7 +105,7 @@ MUTANTS = (
         far_ahead("lease"),
         settles=True,
     ),
-    # A task that Redis refuses touches only itself, and so does a row that is none.
+    # A task that Redis refuses, and a row that cannot be read, affect only their own monitor.
     *(Mutant("I7", None, poisoned(how), settles=True) for how in ("refused", "raising")),
     # A leader key that no running replica has written does not count.
     Mutant(

@@ -18,6 +18,7 @@ from peekaping_producer.brokers.asynq import PENDING, TASK_ID_PREFIX, TASK_KEY_P
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.targets import DatabaseTarget
+from tests.kit.requirements import need
 
 IDS = ["m1", "m2", "m3"]
 INTERVAL = 60
@@ -155,8 +156,8 @@ def test_a_wrong_scenario_stays_in_the_report_beside_the_others(
     assert report.wrong == {"cold": "leases are left"}
 
 
-@pytest.mark.skipif(not Path("/proc/self/net/tcp").exists(), reason="reads /proc of Linux")
 def test_connections_of_another_process_or_to_another_port_do_not_count() -> None:
+    need(Path("/proc/self/net/tcp").exists(), "/proc of Linux")
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         connect = (

@@ -20,6 +20,7 @@ from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.loop import Loop
 from peekaping_producer.web.server import HealthServer
 from tests.kit.processes import HOST, free_port
+from tests.kit.requirements import need
 from tests.memory_store import MemoryStore
 from tests.unit.test_vitals import FakeSchedule, FakeState, Watch, vitals_of
 
@@ -227,9 +228,9 @@ async def test_an_unknown_host_is_refused() -> None:
         health.bind("no-such-host.invalid", 1, required=True)
 
 
-@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
 @pytest.mark.parametrize("host", ["", "::"])
 async def test_all_interfaces_include_ipv4_and_ipv6(host: str) -> None:
+    need(socket.has_dualstack_ipv6(), "IPv6")
     metrics = Metrics()
     health = HealthServer(vitals_of(FakeSchedule(), MemoryStore(), metrics), metrics)
     health.bind(host, 0, required=True)

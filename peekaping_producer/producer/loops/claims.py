@@ -9,6 +9,7 @@ from peekaping_producer.errors import REDIS, DependencyError, RedisError
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.producer.timing import TIMING, Timing
 from peekaping_producer.schedule import Claim, Schedule
+from peekaping_producer.service.aio import wait_for_event
 from peekaping_producer.service.loop import Loop, LoopDone
 
 
@@ -84,11 +85,7 @@ class Claims:
         if claim.next_due_ms is not None:
             until_due_s = (claim.next_due_ms - claim.now_ms) / 1000
             wait_s = min(max(until_due_s, self._timing.shortest_wait_s), self._timing.longest_wait_s)
-        try:
-            async with asyncio.timeout(wait_s):
-                await self._wakeup.wait()
-        except TimeoutError:
-            pass
+        await wait_for_event(self._wakeup, wait_s)
 
     def _settle(self, claim: Claim) -> None:
         self.outstanding.pop(claim.token, None)

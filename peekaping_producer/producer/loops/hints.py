@@ -6,13 +6,14 @@ A hint carries no data. It may arrive late, twice, out of order or never: only t
 import asyncio
 import time
 from collections.abc import Collection, Iterable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 
 from peekaping_producer.errors import DATABASE, REDIS
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.loops.placing import Placing
 from peekaping_producer.producer.timing import TIMING, Timing
+from peekaping_producer.service.aio import wait_for_event
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.isolation import describe, isolate
 from peekaping_producer.service.loop import Loop
@@ -120,6 +121,5 @@ class Hints:
                     del self._not_before[each]
                 return ready
             wait_s = min(self._not_before.values(), default=now + 3600) - now
-            with self.loop.waiting(), suppress(TimeoutError):
-                async with asyncio.timeout(max(wait_s, 0.001)):
-                    await self._wakeup.wait()
+            with self.loop.waiting():
+                await wait_for_event(self._wakeup, max(wait_s, 0.001))

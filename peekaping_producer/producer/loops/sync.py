@@ -19,6 +19,7 @@ from peekaping_producer.producer.loops.hints import Hints
 from peekaping_producer.producer.loops.placing import Placing
 from peekaping_producer.producer.timing import TIMING, Timing
 from peekaping_producer.schedule import CALL_LIMIT, LONGEST_ID, Member, Schedule
+from peekaping_producer.service.aio import wait_for_event
 from peekaping_producer.service.chunks import chunks
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.isolation import describe, isolate
@@ -103,12 +104,8 @@ class Sync:
 
     async def _until(self, then: float) -> None:
         while (left_s := then - time.monotonic()) > 0 and not self._hints.overflowed:
-            try:
-                async with asyncio.timeout(min(left_s, 1.0)):
-                    await self._wakeup.wait()
-                    return
-            except TimeoutError:
-                pass
+            if await wait_for_event(self._wakeup, min(left_s, 1.0)):
+                return
 
     async def run_once(self, term: str) -> None:
         """Compare once. Raises StoreError, RedisError or StaleTermError; what was placed stays."""

@@ -1,4 +1,4 @@
-"""Found by a replica that is started with this folder on PYTHONPATH: it takes the process id of a container's first."""
+"""For a replica with this directory on PYTHONPATH: its process id looks like that of the first in a container."""
 
 import os
 
