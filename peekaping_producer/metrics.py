@@ -84,63 +84,78 @@ class Metrics:
 
     def __init__(self, version: str = "", *, dropped_lines: Callable[[], float] = lambda: 0) -> None:
         """`dropped_lines` returns the number of log lines lost since the start."""
-        self.registry = registry = CollectorRegistry()
-
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(f"{PREFIX}_{name}", text, labels, registry=registry)
-
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"{PREFIX}_{name}", text, labels, registry=registry)
-
-        self.is_leader = gauge("is_leader", "1 while this replica is the leader.")
-        self.leader_transitions = counter("leader_transitions_total", "Times this replica started or stopped leading.")
-        self.due_depth = gauge("due_depth", "Monitors in the due set.")
-        self.lease_depth = gauge("lease_depth", "Monitors under a lease.")
-        self.oldest_due_age = gauge(
-            "oldest_due_age_seconds", "Longest time a monitor has been overdue; NaN while Redis is unavailable."
-        )
-        self.late_depth = gauge("late_depth", "Monitors claimed but not yet handed off.")
-        self.clock_skew = gauge("redis_clock_skew_seconds", "Redis TIME minus the clock of this machine.")
-        self.condition = gauge("condition", "1 while the condition holds, by code.", "code")
-        self.queue_depth = gauge("queue_depth", "Tasks in the queue, by state.", "state")
-        self.oldest_pending_age = gauge("oldest_pending_age_seconds", "Age of the next pending task.")
-        self.set_aside = gauge("monitors_set_aside", "Monitors that failed on this replica and will be retried.")
-        self.unschedulable = gauge("monitors_unschedulable", "Active rows that cannot be scheduled (leader only).")
-        self.degraded_reads = counter(
-            "degraded_reads_total", "Batches built with the last known content of a table.", "table"
-        )
-        self.claimed = counter("claimed_total", "Monitors claimed.")
-        self.handed_off = counter("handed_off_total", "Claimed monitors, by outcome.", "outcome")
-        self.missed_ticks = counter("missed_ticks_total", "Ticks skipped because a monitor was claimed too late.")
-        self.leases_reclaimed = counter("leases_reclaimed_total", "Expired leases whose monitors were made due again.")
-        self.pending_repaired = counter("pending_repaired_total", "Stray entries removed from the queue.", "kind")
-        self.sync_duration = Histogram(
-            f"{PREFIX}_sync_duration_seconds",
-            "Duration of a sync.",
-            buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
-            registry=registry,
-        )
-        self.sync_last_success = gauge("sync_last_success_timestamp_seconds", "Unix time of the last complete sync.")
-        self.sync_refused = counter(
-            "sync_removals_refused_total",
-            "Syncs that removed nothing because the database returned no active monitors.",
-        )
-        self.schedule_changes = counter("schedule_changes_total", "Due times added, moved or removed.", "change")
-        self.events = counter("events_total", "Monitor events, by type and result.", "type", "result")
-        self.anomalies = counter("monitor_anomalies_total", "Anomalies found while loading or building.", "kind")
-        self.redis_errors = counter("redis_errors_total", "Failed calls to Redis.", "where")
-        self.store_errors = counter("store_errors_total", "Failed reads of the database.", "where")
-        self.errors_by_dependency = {REDIS: self.redis_errors, DATABASE: self.store_errors}
-        gauge("build_info", "Always 1.", "version").labels(version).set(1)
-        self.schedule_lag = LagHistogram(
-            f"{PREFIX}_schedule_lag_seconds", "Time from a monitor's due time to the hand-off of its task."
-        )
-        registry.register(self.schedule_lag)
-        registry.register(
+        self.registry = CollectorRegistry()
+        self._add_state()
+        self._add_work()
+        self._gauge("build_info", "Always 1.", "version").labels(version).set(1)
+        self.registry.register(
             ReadCounter(
                 f"{PREFIX}_log_lines_dropped_total",
                 "Log lines lost because stderr was blocked.",
                 dropped_lines,
             )
         )
-        ProcessCollector(registry=registry)
+        ProcessCollector(registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"{PREFIX}_{name}", text, labels, registry=self.registry)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"{PREFIX}_{name}", text, labels, registry=self.registry)
+
+    def _add_state(self) -> None:
+        """Add the metrics of the current state."""
+        self.is_leader = self._gauge("is_leader", "1 while this replica is the leader.")
+        self.leader_transitions = self._counter(
+            "leader_transitions_total", "Times this replica started or stopped leading."
+        )
+        self.due_depth = self._gauge("due_depth", "Monitors in the due set.")
+        self.lease_depth = self._gauge("lease_depth", "Monitors under a lease.")
+        self.oldest_due_age = self._gauge(
+            "oldest_due_age_seconds", "Longest time a monitor has been overdue; NaN while Redis is unavailable."
+        )
+        self.late_depth = self._gauge("late_depth", "Monitors claimed but not yet handed off.")
+        self.clock_skew = self._gauge("redis_clock_skew_seconds", "Redis TIME minus the clock of this machine.")
+        self.condition = self._gauge("condition", "1 while the condition holds, by code.", "code")
+        self.queue_depth = self._gauge("queue_depth", "Tasks in the queue, by state.", "state")
+        self.oldest_pending_age = self._gauge("oldest_pending_age_seconds", "Age of the next pending task.")
+        self.set_aside = self._gauge("monitors_set_aside", "Monitors that failed on this replica and will be retried.")
+        self.unschedulable = self._gauge(
+            "monitors_unschedulable", "Active rows that cannot be scheduled (leader only)."
+        )
+        self.degraded_reads = self._counter(
+            "degraded_reads_total", "Batches built with the last known content of a table.", "table"
+        )
+
+    def _add_work(self) -> None:
+        """Add the metrics of the work: its counts, durations and failures."""
+        self.claimed = self._counter("claimed_total", "Monitors claimed.")
+        self.handed_off = self._counter("handed_off_total", "Claimed monitors, by outcome.", "outcome")
+        self.missed_ticks = self._counter("missed_ticks_total", "Ticks skipped because a monitor was claimed too late.")
+        self.leases_reclaimed = self._counter(
+            "leases_reclaimed_total", "Expired leases whose monitors were made due again."
+        )
+        self.pending_repaired = self._counter("pending_repaired_total", "Stray entries removed from the queue.", "kind")
+        self.sync_duration = Histogram(
+            f"{PREFIX}_sync_duration_seconds",
+            "Duration of a sync.",
+            buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+            registry=self.registry,
+        )
+        self.sync_last_success = self._gauge(
+            "sync_last_success_timestamp_seconds", "Unix time of the last complete sync."
+        )
+        self.sync_refused = self._counter(
+            "sync_removals_refused_total",
+            "Syncs that removed nothing because the database returned no active monitors.",
+        )
+        self.schedule_changes = self._counter("schedule_changes_total", "Due times added, moved or removed.", "change")
+        self.events = self._counter("events_total", "Monitor events, by type and result.", "type", "result")
+        self.anomalies = self._counter("monitor_anomalies_total", "Anomalies found while loading or building.", "kind")
+        self.redis_errors = self._counter("redis_errors_total", "Failed calls to Redis.", "where")
+        self.store_errors = self._counter("store_errors_total", "Failed reads of the database.", "where")
+        self.errors_by_dependency = {REDIS: self.redis_errors, DATABASE: self.store_errors}
+        self.schedule_lag = LagHistogram(
+            f"{PREFIX}_schedule_lag_seconds", "Time from a monitor's due time to the hand-off of its task."
+        )
+        self.registry.register(self.schedule_lag)
