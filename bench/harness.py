@@ -183,8 +183,14 @@ def connections(process: Process, port: int) -> int:
     sockets = set()
     with suppress(OSError):  # it may close one meanwhile, or end
         sockets = {os.readlink(each) for each in (here / "fd").iterdir()}
-    rows = [line.split() for name in ("tcp", "tcp6") for line in (here / "net" / name).read_text().splitlines()[1:]]
-    return sum(row[2].endswith(f":{port:04X}") and f"socket:[{row[9]}]" in sockets for row in rows)
+    tables = [(here / "net" / name).read_text() for name in ("tcp", "tcp6")]
+    return len(set().union(*(_inodes_connected_to(port, table) for table in tables)) & sockets)
+
+
+def _inodes_connected_to(port: int, table: str) -> set[str]:
+    """The sockets of a table of /proc/net. A set: the kernel may list one several times while others come and go."""
+    rows = [line.split() for line in table.splitlines()[1:]]
+    return {f"socket:[{row[9]}]" for row in rows if row[2].endswith(f":{port:04X}")}
 
 
 def cpu_s(process: Process) -> float:

@@ -174,6 +174,13 @@ def test_connections_of_another_process_or_to_another_port_do_not_count() -> Non
         ours.close()
 
 
+def test_a_connection_that_the_kernel_lists_twice_is_one() -> None:
+    row = "0: 0100007F:8E2A 0100007F:B647 01 00000000:00000000 00:00000000 00000000 0 0 {} 1 0 20 4 30 10 -1"
+    table = "\n".join(["  sl  local_address rem_address", row.format(77), row.format(78), row.format(77)])
+    assert harness_module._inodes_connected_to(0xB647, table) == {"socket:[77]", "socket:[78]"}
+    assert harness_module._inodes_connected_to(0x8E2A, table) == set()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
