@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 REDIS = "redis"
 DATABASE = "database"
+BROKER = "broker"
+"""A message broker other than the Redis of the schedule."""
 PRODUCER = "producer"
 """This program itself: an error of its own stopped a whole batch."""
 
@@ -94,6 +96,20 @@ class StoreRefusedError(StoreError):
 
 class UnreadableMonitorError(StoreError, ItemError):
     """The database answers, but the rows of this monitor cannot be read."""
+
+
+class BrokerError(DependencyError):
+    """A call to the message broker failed."""
+
+    dependency = BROKER
+
+
+class BrokerUnavailableError(BrokerError, UnreachableError):
+    """The broker did not answer or confirm in time, or the connection broke; a later attempt may succeed."""
+
+
+class BrokerRefusedError(BrokerError):
+    """The broker cannot be used as it is (wrong password, missing rights, a queue of another kind)."""
 
 
 class BatchError(DependencyError):

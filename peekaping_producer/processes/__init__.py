@@ -1,0 +1,1 @@
+"""Worker processes that receive commands and send replies."""

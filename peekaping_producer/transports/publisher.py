@@ -1,0 +1,37 @@
+"""The sending end of a transport."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from peekaping_producer.transports.message import Message
+
+
+class PublishResult(msgspec.Struct, frozen=True):
+    """What became of the messages of one call."""
+
+    settled: int
+    """The first so many are confirmed or refused. The others must be published again, with the same ids."""
+    refused: Mapping[int, str] = {}
+    """By index, why the broker will never accept this message. All of them are settled."""
+
+
+class Publisher(Protocol):
+    """Publishes messages, with confirmation."""
+
+    async def open(self) -> None:
+        """Connect, and prepare the queue. Raises BrokerError. A publisher may be opened again after an error."""
+        ...
+
+    async def publish(self, messages: Sequence[Message]) -> PublishResult:
+        """Publish in this order, and wait for the confirmations.
+
+        Raises BrokerError if none is settled: then it is unknown whether the broker has some of them. An error in the
+        middle is not raised: the result ends before the message that failed.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close the connection; never raises."""
+        ...
