@@ -15,7 +15,7 @@ from peekaping_producer.stores.store import Store
 from peekaping_producer.targets import DatabaseTarget
 from tests.kit import databases
 from tests.kit.databases import Database
-from tests.memory_store import MemoryDatabase
+from tests.kit.memory_store import MemoryDatabase
 
 SQL_DIALECTS = ["postgres", "mysql", "sqlite"]
 DIALECTS = [*SQL_DIALECTS, "mongo"]

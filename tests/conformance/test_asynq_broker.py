@@ -17,9 +17,9 @@ from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.schedule import Claim, Schedule
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.targets import RedisTarget
-from tests.clock import Clock
 from tests.kit.asynq_peer import ACTIVE, ARCHIVED, COMPLETED, LEASE, PENDING, AsynqPeer, decode, task_id, task_key
-from tests.vectors import vectors
+from tests.kit.clock import Clock
+from tests.kit.vectors import vectors
 
 INTERVAL = 60
 

@@ -13,7 +13,7 @@ from peekaping_producer.monitors.task import HealthCheckTask, TaskBuilder
 from tests.conformance.conftest import DIALECTS, opened
 from tests.kit.asynq_peer import decode
 from tests.kit.databases import Database
-from tests.vectors import vectors
+from tests.kit.vectors import vectors
 
 Line = dict[str, Any]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

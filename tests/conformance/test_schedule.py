@@ -9,7 +9,7 @@ from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.redis_client.script import Script
 from peekaping_producer.schedule import CampaignOutcome, Member, Schedule
 from peekaping_producer.schedule.keys import KEYS, Keys
-from tests.clock import TEST_CLOCK, Clock
+from tests.kit.clock import TEST_CLOCK, Clock
 
 TERM = "node/1"
 

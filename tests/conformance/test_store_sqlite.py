@@ -20,7 +20,7 @@ from peekaping_producer.targets import DatabaseTarget
 from tests.conformance.conftest import limited, opened
 from tests.kit import databases
 from tests.kit.databases import SqlDatabase
-from tests.settings_loading import load
+from tests.kit.settings_loading import load
 
 SqliteStore = Store[SqliteSession]
 SECRET = "pl4nted"

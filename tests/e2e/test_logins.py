@@ -22,7 +22,7 @@ from tests.kit.mongo_gate import gate
 from tests.kit.redis import target_of
 from tests.kit.sentinel import NAME, WatchedRedis
 from tests.kit.sentinel import PASSWORD as SENTINELS_PASSWORD
-from tests.settings_loading import load
+from tests.kit.settings_loading import load
 
 PASSWORD = "p@ss:/?#%41 wörd'\"\\+&=$;,[]"
 """A second decoding would turn %41 into A."""

@@ -30,8 +30,8 @@ from tests.kit.fake_redis import fake_redis, hello, info
 from tests.kit.postgres import PostgresServer
 from tests.kit.processes import HOST, free_port
 from tests.kit.replicas import RUN, Replica, environment, replicas
+from tests.kit.settings_loading import load
 from tests.kit.waiting import until
-from tests.settings_loading import load
 
 SECRET = "h0rse-battery"
 

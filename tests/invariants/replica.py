@@ -22,9 +22,9 @@ from peekaping_producer.redis_client.client import SOCKET_TIMEOUT_S
 from peekaping_producer.redis_client.script import Script
 from peekaping_producer.schedule import Schedule
 from peekaping_producer.stores import Loaded
-from tests.clock import TEST_CLOCK
-from tests.memory_store import MemoryStore
-from tests.settings_loading import PARTS, load
+from tests.kit.clock import TEST_CLOCK
+from tests.kit.memory_store import MemoryStore
+from tests.kit.settings_loading import PARTS, load
 
 WORKERS = 2
 CLAIM_BATCH = "3"

@@ -19,13 +19,13 @@ from peekaping_producer.redis_client.failures import as_ours
 from peekaping_producer.schedule import CLAIM_WITHIN_S
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.stores import Loaded
-from tests.clock import START_MS
 from tests.invariants.ledger import Keys, Ledger, Task
 from tests.invariants.replica import STEADY, Call, Mutation, Replica, immediately
 from tests.kit import asynq_peer
 from tests.kit.asynq_peer import RECOVER_AFTER_S, AsynqPeer
+from tests.kit.clock import START_MS
 from tests.kit.go_peer import GoPeer
-from tests.memory_store import MemoryStore, monitor
+from tests.kit.memory_store import MemoryStore, monitor
 
 IDS = tuple(f"m{number}" for number in range(6))
 

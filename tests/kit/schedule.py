@@ -6,7 +6,7 @@ from redis.asyncio import Redis
 
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.schedule import Schedule
-from tests.clock import START_MS, TEST_CLOCK, Clock
+from tests.kit.clock import START_MS, TEST_CLOCK, Clock
 
 
 @pytest_asyncio.fixture

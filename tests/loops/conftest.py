@@ -12,10 +12,10 @@ from peekaping_producer.producer.timing import Timing
 from peekaping_producer.schedule import Schedule
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.service.aio import cancel_and_wait
-from tests.clock import Clock
 from tests.kit.asynq_peer import PENDING
-from tests.memory_store import MemoryStore
-from tests.settings_loading import PARTS, load
+from tests.kit.clock import Clock
+from tests.kit.memory_store import MemoryStore
+from tests.kit.settings_loading import PARTS, load
 
 TERM = "node/term"
 SETTINGS = load(**PARTS, REDIS_HOST="redis", PRODUCER_CONCURRENCY="1", CLAIM_BATCH="500")

@@ -13,9 +13,9 @@ from peekaping_producer.producer.loops.events import EventListener
 from peekaping_producer.producer.timing import Timing
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.service.aio import cancel_and_wait
+from tests.kit.memory_store import monitor
 from tests.kit.waiting import until
 from tests.loops.conftest import TERM, Harness
-from tests.memory_store import monitor
 
 
 async def test_a_hint_places_what_runs_and_removes_what_does_not(harness: Harness) -> None:

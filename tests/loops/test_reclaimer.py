@@ -3,7 +3,7 @@
 from peekaping_producer.producer.timing import TIMING
 from peekaping_producer.schedule import CALL_LIMIT
 from peekaping_producer.schedule.keys import KEYS
-from tests.clock import Clock
+from tests.kit.clock import Clock
 from tests.loops.conftest import Harness
 
 

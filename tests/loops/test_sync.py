@@ -10,9 +10,9 @@ from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.stores import Session
 from tests.kit.asynq_peer import PENDING
+from tests.kit.memory_store import monitor
 from tests.kit.waiting import until
 from tests.loops.conftest import TERM, Harness
-from tests.memory_store import monitor
 
 
 async def schedule_members(harness: Harness, *ids: str) -> None:

@@ -15,9 +15,9 @@ from peekaping_producer.schedule import Claim
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.service.loop import LoopDone
 from peekaping_producer.stores import Loaded
+from tests.kit.memory_store import monitor
 from tests.kit.waiting import until
 from tests.loops.conftest import Harness
-from tests.memory_store import monitor
 
 
 async def make_due(harness: Harness, *ids: str, ago_ms: int = 0) -> None:

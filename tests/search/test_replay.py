@@ -9,7 +9,7 @@ from redis import Redis
 from peekaping_producer.brokers.asynq import ASYNQ_PRELUDE
 from peekaping_producer.redis_client.script import CLOCK
 from peekaping_producer.schedule import PRELUDE
-from tests.clock import TEST_CLOCK
+from tests.kit.clock import TEST_CLOCK
 from tests.search import real
 from tests.search.explore import Scope, Search
 from tests.search.world import Call

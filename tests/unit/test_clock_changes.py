@@ -13,7 +13,7 @@ import pytest
 
 from peekaping_producer.monitors import cron, zones
 from peekaping_producer.monitors.maintenance import MaintenanceWindow, is_active
-from tests.zone_data import GOLDEN, PACKAGED, zones_from
+from tests.kit.zone_data import GOLDEN, PACKAGED, zones_from
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from peekaping_producer.errors import CronError
 from peekaping_producer.monitors import cron
-from tests.vectors import vectors
-from tests.zone_data import GOLDEN, zones_from
+from tests.kit.vectors import vectors
+from tests.kit.zone_data import GOLDEN, zones_from
 
 VECTORS = vectors("cron")
 

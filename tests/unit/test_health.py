@@ -19,9 +19,9 @@ from peekaping_producer.service import loop as loop_module
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.loop import Loop
 from peekaping_producer.web.server import HealthServer
+from tests.kit.memory_store import MemoryStore
 from tests.kit.processes import HOST, free_port
 from tests.kit.requirements import need
-from tests.memory_store import MemoryStore
 from tests.unit.test_vitals import FakeSchedule, FakeState, Watch, vitals_of
 
 PATHS = ["/livez", "/readyz", "/metrics"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from peekaping_producer.errors import MaintenanceError
 from peekaping_producer.monitors.maintenance import MaintenanceWindow, is_active, under_maintenance
-from tests.zone_data import GOLDEN
+from tests.kit.zone_data import GOLDEN
 
 BERLIN = f"{GOLDEN[0]}/Europe/Berlin"
 

@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 
 from peekaping_producer.errors import MaintenanceError
 from peekaping_producer.monitors.maintenance import MaintenanceWindow, is_active
-from tests.vectors import vectors
-from tests.zone_data import GOLDEN, PACKAGED, zones_from
+from tests.kit.vectors import vectors
+from tests.kit.zone_data import GOLDEN, PACKAGED, zones_from
 
 VECTORS = vectors("maintenance")
 

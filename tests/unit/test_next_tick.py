@@ -3,7 +3,7 @@
 import pytest
 
 from peekaping_producer.monitors.monitor import next_tick
-from tests.vectors import vectors
+from tests.kit.vectors import vectors
 
 VECTORS = vectors("next_aligned")
 

@@ -7,8 +7,8 @@ import pytest
 
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.settings import ALL_GROUPS, Settings, load_settings, table
-from tests.settings_loading import ENCODED, HARD, PARTS, load, problems
-from tests.zone_data import GOLDEN
+from tests.kit.settings_loading import ENCODED, HARD, PARTS, load, problems
+from tests.kit.zone_data import GOLDEN
 
 # Origins
 

@@ -4,7 +4,7 @@ import pytest
 
 from peekaping_producer.settings.addresses import host, host_port
 from peekaping_producer.targets import DatabaseTarget, RedisTarget
-from tests.settings_loading import PARTS, load, problems
+from tests.kit.settings_loading import PARTS, load, problems
 
 SIX = ["::1", "[::1]"]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.settings_loading import PARTS, load
+from tests.kit.settings_loading import PARTS, load
 
 
 def logins(**environ: str) -> list[tuple[str | None, str | None, str]]:

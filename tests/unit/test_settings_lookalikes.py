@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from peekaping_producer.settings import inspect_settings, load_settings
-from tests.settings_loading import NOWHERE, PARTS, load
+from tests.kit.settings_loading import NOWHERE, PARTS, load
 
 SQLITE = {"DB_TYPE": "sqlite", "DB_NAME": "x"}
 SECRET = "canary"

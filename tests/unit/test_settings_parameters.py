@@ -6,7 +6,7 @@ import pytest
 
 from peekaping_producer.stores import store_for
 from peekaping_producer.targets import DatabaseTarget, Tls
-from tests.settings_loading import load, problems
+from tests.kit.settings_loading import load, problems
 
 
 def database(url: str, **environ: str) -> DatabaseTarget:

@@ -6,7 +6,7 @@ import pytest
 
 from peekaping_producer.settings import table
 from peekaping_producer.targets import RedisTarget, Sentinels, Tls
-from tests.settings_loading import ENCODED, HARD, load, problems
+from tests.kit.settings_loading import ENCODED, HARD, load, problems
 
 TWO = (("h1", 26379), ("h2", 7000))
 CANARY = "s3ntinel-canary"

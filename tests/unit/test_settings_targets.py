@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from peekaping_producer.targets import DatabaseTarget, RedisTarget, Tls
-from tests.settings_loading import ENCODED, HARD, PARTS, load, problems
+from tests.kit.settings_loading import ENCODED, HARD, PARTS, load, problems
 
 
 def database(**environ: str) -> DatabaseTarget:

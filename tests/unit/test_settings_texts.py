@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from peekaping_producer.settings import ALL_GROUPS, table
-from tests.settings_loading import PARTS, load, problems
+from tests.kit.settings_loading import PARTS, load, problems
 
 AROUND = ["{}\n", "{}\r\n", " {}\t", '"{}"', "'{}'", '"{}"\r\n', "\ufeff{}", "{}\u00a0", "{}\u200b", '" {} "']
 CANARY = "canary"

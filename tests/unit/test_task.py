@@ -13,7 +13,7 @@ from peekaping_producer.monitors.maintenance import MaintenanceWindow
 from peekaping_producer.monitors.monitor import Heartbeat, Monitor, MonitorDetails, Proxy
 from peekaping_producer.monitors.task import HealthCheckTask, TaskBuilder, checks_cert_expiry
 from tests.kit.asynq_peer import decode
-from tests.vectors import vectors
+from tests.kit.vectors import vectors
 
 VECTORS = vectors("payload_json")
 

@@ -24,8 +24,8 @@ from peekaping_producer.service import loop as loop_module
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.loop import Loop
+from tests.kit.memory_store import MemoryStore
 from tests.kit.waiting import until
-from tests.memory_store import MemoryStore
 
 STATS = Stats(
     now_ms=100_000,

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peekaping_producer.monitors import zones
-from tests.zone_data import PACKAGED, zones_from
+from tests.kit.zone_data import PACKAGED, zones_from
 
 ZONES = resources.files("tzdata").joinpath("zoneinfo")
 BERLIN = Path(__file__).parent.parent / "golden/zoneinfo/Europe/Berlin"

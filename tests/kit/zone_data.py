@@ -1,4 +1,4 @@
-"""Which time zone data a test runs on.
+"""The time zone data that a test runs with.
 
 golden/zoneinfo holds the files (tzdata 2025b, public domain) that upstream's verdicts were given with: countries change
 their clocks, and a machine with other data would give other verdicts, and be right.
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from peekaping_producer.monitors import cron, maintenance, zones
 
-GOLDEN = (str(Path(__file__).parent / "golden/zoneinfo"),)
+GOLDEN = (str(Path(__file__).parent.parent / "golden/zoneinfo"),)
 PACKAGED = ()
 """Nowhere to look: zoneinfo falls back on the package tzdata."""
 
