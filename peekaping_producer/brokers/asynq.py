@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from peekaping_producer.brokers import HandOff, Outcome, Queue, SweepResult
+from peekaping_producer.brokers.protocol import HandOff, Outcome, Queue, SweepResult
 from peekaping_producer.errors import RedisUnavailableError
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.redis_client.client import Client

@@ -1,377 +1,42 @@
 """The schedule: which monitor is due when, which claim holds it, and which replica leads.
 
-One typed method per Lua script; the scripts document what they do to the keys. The only clock is Redis TIME, read in
-the scripts. Every method raises RedisError if Redis does not answer or refuses the call.
+keys (names in Redis) · model (values and limits) · schedule (a method per Lua script)
+· replies (decodes what they return).
 """
 
-import random
-import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from enum import StrEnum
-from typing import Any
+from peekaping_producer.schedule.model import (
+    CALL_LIMIT,
+    CLAIM_WITHIN_S,
+    CLOCK_STEP_SLACK_MS,
+    LONGEST_DELAY_S,
+    LONGEST_ID,
+    LONGEST_LEADER_TTL_S,
+    REPORT_AGE_S,
+    CampaignOutcome,
+    CampaignResult,
+    Claim,
+    Member,
+    PlaceResult,
+    Stats,
+    StoredReport,
+)
+from peekaping_producer.schedule.schedule import PRELUDE, Schedule
 
-import msgspec
-
-from peekaping_producer.errors import StaleTermError
-from peekaping_producer.monitors.monitor import Plan
-from peekaping_producer.redis_client.client import Client
-from peekaping_producer.redis_client.failures import decoding
-from peekaping_producer.redis_client.script import CLOCK, Script, lua
-from peekaping_producer.schedule.keys import KEYS, Keys
-from peekaping_producer.service.chunks import chunks
-
-PRELUDE = lua(__name__, "prelude")
-"""Follows the clock in every script of the schedule and of brokers."""
-CALL_LIMIT = 1000
-"""Ids per script call: Lua's unpack returns at most 7,999 values."""
-LONGEST_DELAY_S = 60.0
-"""The longest delay of a claimed monitor after a failed attempt."""
-CLOCK_STEP_SLACK_MS = 5000
-"""A step of Redis TIME (a failover) up to this does not make sync move due times."""
-LONGEST_ID = 64
-"""Bytes. No monitor's id is longer; a claim removes longer members of the schedule."""
-CLAIM_WITHIN_S = 2.0
-"""A claim that reaches Redis later than this is refused: its sender has stopped waiting."""
-LONGEST_LEADER_TTL_S = 60.0
-"""A longer TTL of the leader key was set by a wrong clock; TTLs in use are 10 s."""
-REPORT_AGE_S = 15.0
-"""An older report is of a replica that no longer runs."""
-
-
-class Claim(msgspec.Struct, frozen=True):
-    """Due monitors that this replica alone may hand off until `ends_at`."""
-
-    token: str
-    """Every write for this claim compares it; empty if nothing was due."""
-    now_ms: int
-    """Redis TIME of the claim."""
-    due: Mapping[str, float]
-    """By monitor id, the intended due time in ms, also after claims that failed; the longest overdue first."""
-    next_due_ms: float | None
-    """If nothing was due: the earliest due time, if there is one."""
-    ends_at: float
-    """time.monotonic() until which the lease is certain to last."""
-    removed: tuple[str, ...] = ()
-    """Beginnings of the members that were removed because they were too long to be ids."""
-
-
-class Member(msgspec.Struct, frozen=True, gc=False):
-    """A member of due or lease and its score, as read."""
-
-    id: str
-    score: str
-
-
-class PlaceResult(msgspec.Struct, frozen=True):
-    """What `place` changed, and what it left alone."""
-
-    added: int = 0
-    removed: int = 0
-    leased: tuple[str, ...] = ()
-    """Held by a claim, which may still reschedule them by their old intervals."""
-    misaligned: tuple[Member, ...] = ()
-    """Due at no tick of their plans; or a worker rescheduled them by a newer row."""
-
-
-class CampaignOutcome(StrEnum):
-    """How an attempt to lead ended."""
-
-    RENEWED = "renewed"
-    WON = "won"
-    HELD = "held"
-
-
-class CampaignResult(msgspec.Struct, frozen=True):
-    """The result of an attempt to lead."""
-
-    outcome: CampaignOutcome
-    ttl_s: float
-    """Time to live of the leader key; 0 for no expiry."""
-    holder: str | None
-    """The previous value of the key."""
-    holder_ttl_s: float | None
-    """Time to live that it had left; None for no expiry."""
-
-
-class StoredReport(msgspec.Struct, frozen=True):
-    """A replica's report about itself."""
-
-    node: str
-    at_ms: int
-    """Redis TIME of the report."""
-    text: bytes
-
-
-class Stats(msgspec.Struct, frozen=True):
-    """The schedule at one instant; times in ms of Redis TIME."""
-
-    now_ms: int
-    due: int
-    leased: int
-    overdue: int
-    """In due, and not later than now."""
-    late: int
-    """Claimed at least once but not yet handed off."""
-    oldest_due_ms: float | None
-    """Intended due time of the longest overdue monitor, in due or leased; None if none is overdue."""
-    oldest_id: str | None
-    lease_excess_ms: int
-    """How much later the last lease ends than one that begins now; above 0 if a peer's clock or LEASE_TTL differs."""
-    leader: str | None
-    leader_ttl_ms: int | None
-    """None for no expiry."""
-    problems: tuple[str, ...] = ()
-    """Keys that cannot be read, each with the reason."""
-    write_refused: str | None = None
-    """Why Redis refused a write, if it did."""
-    reports: tuple[StoredReport, ...] = ()
-
-    @property
-    def scheduled(self) -> int:
-        """Monitors in the schedule."""
-        return self.due + self.leased
-
-    @property
-    def oldest_due_age_s(self) -> float:
-        """Age of the longest overdue monitor in seconds; 0 if none is overdue."""
-        return 0.0 if self.oldest_due_ms is None else max(0.0, (self.now_ms - self.oldest_due_ms) / 1000)
-
-
-class Schedule:
-    """The schedule in one Redis database."""
-
-    def __init__(
-        self,
-        redis: Client,
-        *,
-        keys: Keys = KEYS,
-        lease_ttl_s: float = 10.0,
-        clock: str = CLOCK,
-        monotonic: Callable[[], float] | None = None,
-    ) -> None:
-        """`monotonic` returns seconds of this process; it replaces time.monotonic in tests."""
-        self.redis = redis
-        self.keys = keys
-        self._sets = (keys.due, keys.lease, keys.late)
-        self._monotonic = monotonic or (lambda: time.monotonic())  # noqa: PLW0108 - tests patch time.monotonic
-        self.lease_ttl_s = lease_ttl_s
-        self._lease_ttl_ms = int(lease_ttl_s * 1000)
-        self._clock_ahead_ms: float | None = None
-        """Redis TIME minus `monotonic`, as of the latest claim."""
-
-        def script(name: str) -> Script:
-            return Script(__name__, name, prelude=clock + PRELUDE)
-
-        self._claim = script("claim")
-        self._drop = script("drop")
-        self._give_back = script("give_back")
-        self._reschedule = script("reschedule")
-        self._reclaim = script("reclaim")
-        self._place = script("place")
-        self._move = script("move")
-        self._remove = script("remove")
-        self._expel = script("expel")
-        self._campaign = script("campaign")
-        self._resign = script("resign")
-        self._stats = script("stats")
-
-    # Claims: any replica.
-
-    async def claim(self, limit: int) -> Claim:
-        """Claim up to `limit` (at most 1,000) due monitors, the longest overdue first."""
-        asked_at = time.monotonic()
-        nonce = random.randrange(1024)  # noqa: S311 - distinguishes claims of one millisecond; no secret
-        deadline = 0
-        if self._clock_ahead_ms is not None:
-            deadline = int((self._monotonic() + CLAIM_WITHIN_S) * 1000 + self._clock_ahead_ms)
-        reply = await self._claim.run(self.redis, self._sets, (limit, self._lease_ttl_ms, nonce, deadline, LONGEST_ID))
-        with decoding():
-            now_ms, token, next_due, flat, removed = reply
-            claim = Claim(
-                token=token.decode(),
-                now_ms=int(now_ms),
-                due={_text(flat[i]): max(float(flat[i + 1]), 0.0) for i in range(0, len(flat), 2)},
-                next_due_ms=float(next_due) if next_due else None,
-                ends_at=asked_at + self.lease_ttl_s,
-                removed=tuple(_text(each) for each in removed),
-            )
-        # From the latest reply alone: after a step of Redis TIME one claim is refused, and the next is not.
-        self._clock_ahead_ms = claim.now_ms - self._monotonic() * 1000
-        return claim
-
-    async def drop(self, claim: Claim, ids: Iterable[str]) -> int:
-        """Remove claimed monitors from the schedule; returns how many the claim still held."""
-        dropped = 0
-        for chunk in chunks(list(ids), CALL_LIMIT):
-            dropped += await self._drop.count(self.redis, (self.keys.lease, self.keys.late), (claim.token, *chunk))
-        return dropped
-
-    async def give_back(self, claim: Claim, ids: Iterable[str] | None = None, *, delay_s: float = 0.0) -> int:
-        """Make those of `ids` (None: all) that the claim still holds due again, as before or `delay_s` from now.
-
-        `delay_s` is at most LONGEST_DELAY_S. Returns how many; the next claim returns their intended due times.
-        """
-        given = 0
-        delay_ms = int(min(delay_s, LONGEST_DELAY_S) * 1000)
-        for chunk in chunks([each for each in (claim.due if ids is None else ids) if each in claim.due], CALL_LIMIT):
-            pairs = [part for monitor_id in chunk for part in (monitor_id, repr(claim.due[monitor_id]))]
-            given += await self._give_back.count(self.redis, self._sets, (claim.token, delay_ms, *pairs))
-        return given
-
-    async def reschedule(self, claim: Claim, plans: Iterable[Plan]) -> int:
-        """Make what the claim still holds of `plans` due at its next tick; returns how many.
-
-        For callers that do the work themselves. A broker's hand-off reschedules by itself.
-        """
-        rescheduled = 0
-        for chunk in chunks([each for each in plans if each.interval > 0], CALL_LIMIT):
-            pairs = [part for plan in chunk for part in (plan.id, plan.interval * 1000)]
-            rescheduled += await self._reschedule.count(self.redis, self._sets, (claim.token, *pairs))
-        return rescheduled
-
-    async def reclaim(self, limit: int = CALL_LIMIT) -> int:
-        """Make up to `limit` monitors due again whose leases have expired; returns how many."""
-        return await self._reclaim.count(self.redis, self._sets, (self._lease_ttl_ms, limit))
-
-    # Writes of the leader: each passes its term, and raises StaleTermError if that is over.
-
-    async def place(self, term: str, plans: Iterable[Plan], *, retry: bool = False) -> PlaceResult:
-        """Make the schedule agree with up to 1,000 plans: add, remove (interval 0 or less), or return as misaligned.
-
-        With `retry`, monitors that were postponed after a failed attempt become due now.
-        """
-        pairs = [part for plan in plans for part in (plan.id, max(plan.interval, 0) * 1000)]
-        if not pairs:
-            return PlaceResult()
-        reply = await self._place.run(
-            self.redis,
-            (self.keys.due, self.keys.lease, self.keys.leader, self.keys.late),
-            (term, CLOCK_STEP_SLACK_MS, int(LONGEST_DELAY_S * 1000), int(retry), *pairs),
-        )
-        with decoding():
-            if reply[0] == b"stale":
-                raise StaleTermError(f"place: term {term} is over")
-            _, added, removed, leased, misaligned = reply
-            return PlaceResult(
-                int(added),
-                int(removed),
-                tuple(_text(monitor_id) for monitor_id in leased),
-                tuple(Member(_text(misaligned[i]), _text(misaligned[i + 1])) for i in range(0, len(misaligned), 2)),
-            )
-
-    async def move(self, term: str, misaligned: Iterable[Member], plans: Mapping[str, Plan]) -> int:
-        """Move each whose due time is unchanged to the next tick of its plan, read since; returns how many."""
-        triples = [
-            part
-            for seen in misaligned
-            if seen.id in plans and plans[seen.id].interval > 0
-            for part in (seen.id, plans[seen.id].interval * 1000, seen.score)
-        ]
-        if not triples:
-            return 0
-        moved = await self._move.count(
-            self.redis, (self.keys.due, self.keys.leader), (term, CLOCK_STEP_SLACK_MS, *triples)
-        )
-        if moved < 0:
-            raise StaleTermError(f"move: term {term} is over")
-        return moved
-
-    async def remove(self, term: str, key: str, members_seen: Iterable[Member]) -> int:
-        """Remove members of `key` (due or lease) whose score is unchanged; returns how many."""
-        removed = 0
-        for chunk in chunks(list(members_seen), CALL_LIMIT):
-            pairs = [part for seen in chunk for part in (seen.id, seen.score)]
-            reply = await self._remove.count(self.redis, (key, self.keys.leader, self.keys.late), (term, *pairs))
-            if reply < 0:
-                raise StaleTermError(f"remove: term {term} is over")
-            removed += reply
-        return removed
-
-    async def expel(self, term: str, key: str, scores: Iterable[str]) -> int:
-        """Remove members of `key` (due or lease) at these scores that are too long to be ids; returns how many."""
-        expelled = 0
-        for chunk in chunks(list(dict.fromkeys(scores)), CALL_LIMIT):
-            reply = await self._expel.count(self.redis, (key, self.keys.leader), (term, LONGEST_ID, *chunk))
-            if reply < 0:
-                raise StaleTermError(f"expel: term {term} is over")
-            expelled += reply
-        return expelled
-
-    async def members(self, key: str) -> AsyncIterator[list[Member]]:
-        """Iterate over `key` (due or lease): every member that stays in it is yielded, perhaps twice."""
-        cursor = 0
-        while True:
-            cursor, page = await self.redis.zscan(key, cursor, count=CALL_LIMIT)
-            if page:
-                yield [Member(_text(member), repr(score)) for member, score in page]
-            if cursor == 0:
-                return
-
-    # Leadership.
-
-    async def campaign(self, current_term: str, new_term: str, ttl_s: float) -> CampaignResult:
-        """Renew `current_term` ('' for none), or begin `new_term` if no replica leads."""
-        reply = await self._campaign.run(
-            self.redis,
-            (self.keys.leader,),
-            (current_term, new_term, int(ttl_s * 1000), int(LONGEST_LEADER_TTL_S * 1000)),
-        )
-        with decoding():
-            outcome, ttl_ms, holder, holder_ttl_ms = reply
-            return CampaignResult(
-                CampaignOutcome(outcome.decode()),
-                max(ttl_ms, 0) / 1000,
-                _text(holder) or None,
-                None if holder_ttl_ms < 0 else holder_ttl_ms / 1000,
-            )
-
-    async def resign(self, term: str) -> bool:
-        """End `term` now; returns False if it was over."""
-        return bool(await self._resign.count(self.redis, (self.keys.leader,), (term,)))
-
-    async def stats(self, *, node: str = "", report: bytes = b"") -> Stats:
-        """Read the state. Writes the report of replica `node`, or without one a probe, to find out if writes work."""
-        keys = self.keys
-        reply = await self._stats.run(
-            self.redis,
-            (keys.due, keys.lease, keys.leader, keys.late, keys.replicas, keys.probe),
-            (self._lease_ttl_ms, node, report, int(REPORT_AGE_S * 1000)),
-        )
-        with decoding():
-            return _stats(reply)
-
-    async def forget_report(self, node: str) -> None:
-        """Remove the report of a replica that stops."""
-        await self.redis.hdel(self.keys.replicas, node)
-
-
-def _stats(reply: list[Any]) -> Stats:
-    now_ms, due, leased, overdue, late, intended, oldest_id, excess, leader, ttl_ms, problems, refusal, reports = reply
-    return Stats(
-        now_ms=now_ms,
-        due=due,
-        leased=leased,
-        overdue=overdue,
-        late=late,
-        oldest_due_ms=float(intended) if intended else None,
-        oldest_id=_text(oldest_id) or None,
-        lease_excess_ms=excess,
-        leader=_text(leader) or None,
-        leader_ttl_ms=ttl_ms if ttl_ms >= 0 else None,
-        problems=tuple(_text(each) for each in problems),
-        write_refused=_text(refusal) or None,
-        reports=tuple(_reports(reports, now_ms)),
-    )
-
-
-def _reports(flat: list[bytes], now_ms: int) -> Iterator[StoredReport]:
-    """The reports of running replicas; ignores other fields."""
-    for node, value in zip(flat[::2], flat[1::2], strict=False):
-        at, _, text = value.partition(b" ")
-        if at.isdigit() and abs(now_ms - int(at)) <= REPORT_AGE_S * 1000:
-            yield StoredReport(_text(node), int(at), text)
-
-
-def _text(value: Any) -> str:
-    text: str = value.decode(errors="surrogateescape")
-    return text
+__all__ = [
+    "CALL_LIMIT",
+    "CLAIM_WITHIN_S",
+    "CLOCK_STEP_SLACK_MS",
+    "LONGEST_DELAY_S",
+    "LONGEST_ID",
+    "LONGEST_LEADER_TTL_S",
+    "PRELUDE",
+    "REPORT_AGE_S",
+    "CampaignOutcome",
+    "CampaignResult",
+    "Claim",
+    "Member",
+    "PlaceResult",
+    "Schedule",
+    "Stats",
+    "StoredReport",
+]

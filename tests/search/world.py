@@ -208,7 +208,7 @@ class Redis:
     def _claim(self, nonce: int, limit: int = 1000, sent_ms_ago: int = 0) -> tuple[str, tuple[tuple[str, float], ...]]:
         self._schedule._clock_ahead_ms = 0.0
         self._sent_s = (self._memory.now_us // 1000 - sent_ms_ago) / 1000
-        with patch("peekaping_producer.schedule.random", SimpleNamespace(randrange=lambda _most: nonce)):
+        with patch("peekaping_producer.schedule.schedule.random", SimpleNamespace(randrange=lambda _most: nonce)):
             claim = at_once(self._schedule.claim(limit))
         return claim.token, tuple(sorted(claim.due.items()))
 

@@ -1,0 +1,120 @@
+"""What the methods of the schedule accept and return, and the limits of its values."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+
+CALL_LIMIT = 1000
+"""Ids per script call: Lua's unpack returns at most 7,999 values."""
+LONGEST_DELAY_S = 60.0
+"""The longest delay of a claimed monitor after a failed attempt."""
+CLOCK_STEP_SLACK_MS = 5000
+"""A step of Redis TIME (a failover) up to this does not make sync move due times."""
+LONGEST_ID = 64
+"""Bytes. No monitor's id is longer; a claim removes longer members of the schedule."""
+CLAIM_WITHIN_S = 2.0
+"""A claim that reaches Redis later than this is refused: its sender has stopped waiting."""
+LONGEST_LEADER_TTL_S = 60.0
+"""A longer TTL of the leader key was set by a wrong clock; TTLs in use are 10 s."""
+REPORT_AGE_S = 15.0
+"""An older report is of a replica that no longer runs."""
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """Due monitors that this replica alone may hand off until `ends_at`."""
+
+    token: str
+    """Every write for this claim compares it; empty if nothing was due."""
+    now_ms: int
+    """Redis TIME of the claim."""
+    due: Mapping[str, float]
+    """By monitor id, the intended due time in ms, also after claims that failed; the longest overdue first."""
+    next_due_ms: float | None
+    """If nothing was due: the earliest due time, if there is one."""
+    ends_at: float
+    """time.monotonic() until which the lease is certain to last."""
+    removed: tuple[str, ...] = ()
+    """Beginnings of the members that were removed because they were too long to be ids."""
+
+
+class Member(msgspec.Struct, frozen=True, gc=False):
+    """A member of due or lease and its score, as read."""
+
+    id: str
+    score: str
+
+
+class PlaceResult(msgspec.Struct, frozen=True):
+    """What `place` changed, and what it left alone."""
+
+    added: int = 0
+    removed: int = 0
+    leased: tuple[str, ...] = ()
+    """Held by a claim, which may still reschedule them by their old intervals."""
+    misaligned: tuple[Member, ...] = ()
+    """Due at no tick of their plans; or a worker rescheduled them by a newer row."""
+
+
+class CampaignOutcome(StrEnum):
+    """How an attempt to lead ended."""
+
+    RENEWED = "renewed"
+    WON = "won"
+    HELD = "held"
+
+
+class CampaignResult(msgspec.Struct, frozen=True):
+    """The result of an attempt to lead."""
+
+    outcome: CampaignOutcome
+    ttl_s: float
+    """Time to live of the leader key; 0 for no expiry."""
+    holder: str | None
+    """The previous value of the key."""
+    holder_ttl_s: float | None
+    """Time to live that it had left; None for no expiry."""
+
+
+class StoredReport(msgspec.Struct, frozen=True):
+    """A replica's report about itself."""
+
+    node: str
+    at_ms: int
+    """Redis TIME of the report."""
+    text: bytes
+
+
+class Stats(msgspec.Struct, frozen=True):
+    """The schedule at one instant; times in ms of Redis TIME."""
+
+    now_ms: int
+    due: int
+    leased: int
+    overdue: int
+    """In due, and not later than now."""
+    late: int
+    """Claimed at least once but not yet handed off."""
+    oldest_due_ms: float | None
+    """Intended due time of the longest overdue monitor, in due or leased; None if none is overdue."""
+    oldest_id: str | None
+    lease_excess_ms: int
+    """How much later the last lease ends than one that begins now; above 0 if a peer's clock or LEASE_TTL differs."""
+    leader: str | None
+    leader_ttl_ms: int | None
+    """None for no expiry."""
+    problems: tuple[str, ...] = ()
+    """Keys that cannot be read, each with the reason."""
+    write_refused: str | None = None
+    """Why Redis refused a write, if it did."""
+    reports: tuple[StoredReport, ...] = ()
+
+    @property
+    def scheduled(self) -> int:
+        """Monitors in the schedule."""
+        return self.due + self.leased
+
+    @property
+    def oldest_due_age_s(self) -> float:
+        """Age of the longest overdue monitor in seconds; 0 if none is overdue."""
+        return 0.0 if self.oldest_due_ms is None else max(0.0, (self.now_ms - self.oldest_due_ms) / 1000)

@@ -1,0 +1,40 @@
+"""Decode what the scripts return."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from peekaping_producer.schedule.model import REPORT_AGE_S, Stats, StoredReport
+
+
+def decode_text(value: Any) -> str:
+    """Decode a string of Redis, which may contain any bytes."""
+    decoded: str = value.decode(errors="surrogateescape")
+    return decoded
+
+
+def decode_stats(reply: list[Any]) -> Stats:
+    """Decode a reply of `stats`."""
+    now_ms, due, leased, overdue, late, intended, oldest_id, excess, leader, ttl_ms, problems, refusal, reports = reply
+    return Stats(
+        now_ms=now_ms,
+        due=due,
+        leased=leased,
+        overdue=overdue,
+        late=late,
+        oldest_due_ms=float(intended) if intended else None,
+        oldest_id=decode_text(oldest_id) or None,
+        lease_excess_ms=excess,
+        leader=decode_text(leader) or None,
+        leader_ttl_ms=ttl_ms if ttl_ms >= 0 else None,
+        problems=tuple(decode_text(each) for each in problems),
+        write_refused=decode_text(refusal) or None,
+        reports=tuple(_reports(reports, now_ms)),
+    )
+
+
+def _reports(flat: list[bytes], now_ms: int) -> Iterator[StoredReport]:
+    """The reports of running replicas; ignores other fields."""
+    for node, value in zip(flat[::2], flat[1::2], strict=False):
+        at, _, text = value.partition(b" ")
+        if at.isdigit() and abs(now_ms - int(at)) <= REPORT_AGE_S * 1000:
+            yield StoredReport(decode_text(node), int(at), text)
