@@ -8,7 +8,7 @@ SECONDS_OF_DEMO ?= 30
 say_installing = echo "Installing $(1) into $(VENV); the first time takes a while ..."
 MINUTES ?= 30
 # Most tests wait. Processes do not share servers that are given by URL.
-TEST_PROCESSES ?= $(if $(TEST_REDIS_URL)$(POSTGRES_URL)$(MYSQL_URL)$(MONGODB_URL),0,2)
+TEST_PROCESSES ?= $(if $(TEST_REDIS_URL)$(POSTGRES_URL)$(MYSQL_URL)$(MONGODB_URL)$(TEST_RABBITMQ_URL),0,2)
 
 .PHONY: help setup demo test lint types unit others faults containers chaos bench audit release-check ci-servers lock clean
 

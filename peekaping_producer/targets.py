@@ -2,6 +2,7 @@
 
 import re
 from typing import Literal
+from urllib.parse import quote
 
 import msgspec
 
@@ -53,6 +54,32 @@ class RedisTarget(msgspec.Struct, frozen=True, kw_only=True):
         if self.sentinels:
             return f"{scheme}+sentinel://{self.sentinels}/{self.sentinels.master}/{self.db}"
         return f"{scheme}://{host_port_text(self.host, self.port)}/{self.db}"
+
+    __repr__ = __str__
+
+
+class RabbitMqTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """A virtual host of a RabbitMQ server, and the queue in it."""
+
+    host: str = "localhost"
+    port: int = 5672
+    user: str = "guest"
+    password: str = "guest"  # noqa: S105 - RabbitMQ's own default
+    vhost: str = "/"
+    tls: Tls | None = None
+    heartbeat_s: float = 600
+    """RabbitMQ closes a connection that is silent for about twice this time; 0 disables heartbeats."""
+    queue: str = "messages"
+    queue_type: Literal["classic", "quorum"] = "classic"
+    """Of queues that do not exist yet."""
+    blocked_timeout_s: float = 300
+    """How long to wait for a confirmation, also of a broker that blocks publishers, before connecting again."""
+    retention_days: int | None = None
+    """How long the stream `<queue>.copy` keeps a copy of each message; None: there is none."""
+
+    def __str__(self) -> str:
+        scheme = "amqps" if self.tls else "amqp"
+        return f"{scheme}://{host_port_text(self.host, self.port)}/{quote(self.vhost, safe='')}"
 
     __repr__ = __str__
 

@@ -4,10 +4,12 @@ import os
 
 import pytest
 
-pytest_plugins = [f"tests.kit.{name}" for name in ("redis", "postgres", "mysql", "mongo", "schedule", "sentinel")]
+pytest_plugins = [
+    f"tests.kit.{name}" for name in ("redis", "postgres", "mysql", "mongo", "rabbitmq", "schedule", "sentinel")
+]
 
 # The servers that this shell names for the product are none of the tests' business.
-for _name in [name for name in os.environ if name.startswith(("DB_", "REDIS_", "DATABASE_URL"))]:
+for _name in [name for name in os.environ if name.startswith(("DB_", "REDIS_", "DATABASE_URL", "RABBITMQ_"))]:
     del os.environ[_name]
 
 
