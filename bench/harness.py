@@ -24,7 +24,7 @@ from tests.kit.replicas import replicas
 DAY_S = 86_400
 _CHUNK = 5000
 _LEADER_TTL_MS = 50_000
-"""Below LONGEST_LEADER_TTL_S, so replicas do not take the key over."""
+"""Below MAX_LEADER_TTL_S, so replicas do not take the key over."""
 WITHOUT_DOTENV = Path(__file__).parent
 """A replica reads `.env` in its working directory; one in the checkout may name servers in production."""
 STALLED_S = 60.0

@@ -10,7 +10,7 @@ from bench.harness import Harness
 from bench.options import Options
 from bench.scenarios.throughput import INTERVAL, MONITORS, rate
 
-MOST_NOISE = 0.1
+MAX_NOISE = 0.1
 
 
 async def run(harness: Harness, options: Options) -> list[Figure]:
@@ -22,7 +22,7 @@ async def run(harness: Harness, options: Options) -> list[Figure]:
         for replicas, rates in ((1, one), (2, two), (2, two), (1, one)):
             rates.append(await rate(harness, ids, options, replicas))
     ratios = [sum(two[n : n + 2]) / sum(one[n : n + 2]) for n in range(0, len(one), 2)]
-    noise = min(MOST_NOISE, (max(one) - min(one)) / 2 / median(one))
+    noise = min(MAX_NOISE, (max(one) - min(one)) / 2 / median(one))
     note = f"1 minus {100 * noise:.0f} % of noise"
     return [
         Figure("one replica", "monitors/s", one, better="higher"),

@@ -22,7 +22,7 @@ from peekaping_producer.settings import Settings
 from peekaping_producer.targets import DatabaseTarget
 
 REPLICAS = 2
-_MOST_CONNECTIONS = 100
+_MAX_CONNECTIONS = 100
 
 
 class Environment(msgspec.Struct, frozen=True):
@@ -92,7 +92,7 @@ async def _existing_redis(given: Settings) -> AsyncIterator[None]:
 
 
 def _client(settings: Settings) -> Client:
-    return redis_for(settings.redis_target(), connections=_MOST_CONNECTIONS)
+    return redis_for(settings.redis_target(), connections=_MAX_CONNECTIONS)
 
 
 def _insert(path: str, monitors: list[Monitor]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from peekaping_producer.demo.replica import Replica
 
-LONGEST_S = 12.0
+MAX_FAILOVER_S = 12.0
 """The leader's TTL of 10 s, 1 s between two campaigns of a follower, and 1 s for a slow machine."""
 _RESTART_AFTER_S = 2.0
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 from peekaping_producer.demo.consumer import Consumer
 from peekaping_producer.demo.environment import Environment, open_environment
-from peekaping_producer.demo.failover import LONGEST_S, Failover, leading
+from peekaping_producer.demo.failover import MAX_FAILOVER_S, Failover, leading
 from peekaping_producer.demo.ledger import Ledger
 from peekaping_producer.demo.view import GuardedView, Lines, Snapshot, View, counted
 from peekaping_producer.errors import ConfigError, UnreachableError
@@ -19,8 +19,8 @@ from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.settings import Settings
 
-SHORTEST_S = 5
-_LONGEST_RUN_S = 86_400
+MIN_RUN_S = 5
+_MAX_RUN_S = 86_400
 _POLL_EVERY_S = 0.1
 _LEADS_WITHIN_S = 30.0
 _SETTLES_WITHIN_S = 2.0
@@ -36,8 +36,8 @@ async def run_demo(seconds: float, *, redis: Settings | None = None) -> int:
 
     Returns the exit code: 1 if a tick was duplicated or lost, or no replica took over; else 0. Raises ProducerError.
     """
-    if not SHORTEST_S <= seconds <= _LONGEST_RUN_S:  # nor is NaN
-        raise ConfigError([f"--seconds: expected {SHORTEST_S} to {_LONGEST_RUN_S}, got {seconds:g}"])
+    if not MIN_RUN_S <= seconds <= _MAX_RUN_S:  # nor is NaN
+        raise ConfigError([f"--seconds: expected {MIN_RUN_S} to {_MAX_RUN_S}, got {seconds:g}"])
     stop = asyncio.Event()
     parent = os.getppid()
     with _stop_requests(stop):
@@ -124,7 +124,9 @@ class DemoRun:
         )
         self._view.announce(self._environment.redis_text)
         if not self._failover.planned:
-            self._view.announce(f"too short for a failover; use --seconds {_SETTLES_WITHIN_S + LONGEST_S:g} or more")
+            self._view.announce(
+                f"too short for a failover; use --seconds {_SETTLES_WITHIN_S + MAX_FAILOVER_S:g} or more"
+            )
 
     def _name_of(self, term: str | None) -> str:
         if leader := leading(self._environment.replicas, term):
@@ -171,7 +173,7 @@ class DemoRun:
 
 def _kill_at(seconds: float) -> float | None:
     """A third of the time, or earlier to leave time for the failover; None if the time is too short for one."""
-    at = min(seconds / 3, seconds - LONGEST_S)
+    at = min(seconds / 3, seconds - MAX_FAILOVER_S)
     return at if at >= _SETTLES_WITHIN_S else None
 
 

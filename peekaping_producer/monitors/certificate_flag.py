@@ -20,11 +20,11 @@ _KELVIN = "\u212a".encode()
 _ESCAPED = re.compile(rb"\\u(?:00[4-7]|212a)")
 """An escape that may encode a letter of the name or an underscore, in lower-case text."""
 
-_DEEPEST = 10_000
+_MAX_DEPTH = 10_000
 """Levels of arrays and objects; the limit is Go's."""
 _LARGE = 2**20
 """Bytes. A longer text without the name is not parsed: the flag is False, whether or not the rest is JSON."""
-_LARGEST_ODD, _MOST_VALUES = 2**24, 100_000
+_MAX_CHARACTERS, _MAX_VALUES = 2**24, 100_000
 """Limits in characters and values for texts that msgspec cannot decode: about 0.2 s of work."""
 
 
@@ -73,8 +73,8 @@ def _read_at_once(config: str) -> bool:
 
 
 def _read_carefully(config: str) -> bool:
-    if len(config) > _LARGEST_ODD:
-        raise ValueError(f"expected at most {_LARGEST_ODD} characters, got {len(config)}")
+    if len(config) > _MAX_CHARACTERS:
+        raise ValueError(f"expected at most {_MAX_CHARACTERS} characters, got {len(config)}")
     flag = False
     mistaken = False
     for key, value in _members(config):
@@ -123,7 +123,7 @@ def _members(document: str) -> Iterator[tuple[str, str]]:
         raise ValueError(f"expected JSON, got an unknown escape at character {bad.end() - 1}")
     inside: list[str] = []
     key = ""
-    for _ in range(_MOST_VALUES):
+    for _ in range(_MAX_VALUES):
         value = take(_VALUE)[1]
         if len(inside) == 1:
             yield key, value
@@ -133,8 +133,8 @@ def _members(document: str) -> Iterator[tuple[str, str]]:
         if value in _FIRST:
             inside.append(value)
             following = _FIRST
-        if len(inside) > _DEEPEST:
-            raise ValueError(f"expected at most {_DEEPEST} levels of arrays and objects")
+        if len(inside) > _MAX_DEPTH:
+            raise ValueError(f"expected at most {_MAX_DEPTH} levels of arrays and objects")
         while inside:
             match = take(following[inside[-1]])
             if match[1] is None:
@@ -145,4 +145,4 @@ def _members(document: str) -> Iterator[tuple[str, str]]:
         else:
             take(_END)
             return
-    raise ValueError(f"expected at most {_MOST_VALUES} values")
+    raise ValueError(f"expected at most {_MAX_VALUES} values")

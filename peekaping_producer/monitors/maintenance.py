@@ -20,7 +20,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
-_LONGEST_LOOK_BACK = cron.SEARCH_YEARS * 366 * 24 * 60  # minutes; an expression without a run in them never runs
+_MAX_LOOK_BACK = cron.SEARCH_YEARS * 366 * 24 * 60  # minutes; an expression without a run in them never runs
 _DATE_TIME = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{1,2}):([0-9]{2})")
 _TIME = re.compile(r"([0-9]{1,2}):([0-9]{2})")
 
@@ -116,7 +116,7 @@ def _in_cron(window: MaintenanceWindow, now_ms: int, zone: ZoneInfo) -> bool:
     if not window.cron or not window.duration or window.duration <= 0:
         return False
     schedule = cron.parse(window.cron)
-    duration = timedelta(minutes=min(window.duration, _LONGEST_LOOK_BACK))
+    duration = timedelta(minutes=min(window.duration, _MAX_LOOK_BACK))
     now = _EPOCH + now_ms // 1000 * _SECOND
     if _has_times_of_day(window):
         now = now.astimezone(schedule.zone or zone).replace(tzinfo=None)

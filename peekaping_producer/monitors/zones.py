@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-LONGEST_NAME = 255
+MAX_NAME_LENGTH = 255
 """Characters: the limit of a file name. The longest name of an IANA zone has 32."""
 
 _DAY = timedelta(days=1)
@@ -21,7 +21,7 @@ def named(name: str) -> ZoneInfo | None:
     Names come from outside, so only the folders of the zone data are read: absolute paths and `..` are refused. As in
     Go, redundant slashes and dots are ignored (`Europe//Berlin`, `./Europe/Berlin`), and names are case-sensitive.
     """
-    return _named(name) if len(name) <= LONGEST_NAME else None  # long names would fill the cache
+    return _named(name) if len(name) <= MAX_NAME_LENGTH else None  # long names would fill the cache
 
 
 @lru_cache(maxsize=1024)

@@ -11,7 +11,7 @@ from enum import StrEnum
 import msgspec
 
 from peekaping_producer.brokers import Queue
-from peekaping_producer.schedule import LONGEST_LEADER_TTL_S, Stats
+from peekaping_producer.schedule import MAX_LEADER_TTL_S, Stats
 
 LATE_AFTER_S = 60.0
 """A monitor that waits longer has missed its check."""
@@ -107,7 +107,7 @@ def of_schedule(
     if stats.leader is None:
         if leaderless_s >= LEADERLESS_AFTER_S:
             yield Condition("no_leader", "No replica leads: none is running, or none reaches Redis.")
-    elif stats.leader_ttl_ms is None or stats.leader_ttl_ms > LONGEST_LEADER_TTL_S * 1000:
+    elif stats.leader_ttl_ms is None or stats.leader_ttl_ms > MAX_LEADER_TTL_S * 1000:
         ends = "does not expire" if stats.leader_ttl_ms is None else f"expires in {stats.leader_ttl_ms / 1000:.0f} s"
         yield Condition(
             "leader_key_invalid",

@@ -12,7 +12,7 @@ from peekaping_producer.redis_client.client import check_rights, check_server, r
 from peekaping_producer.stores import store_for
 from peekaping_producer.targets import DatabaseTarget, RedisTarget
 
-LONGEST_S = 20.0
+MAX_WAIT_S = 20.0
 """Limit for one server; the limits of client and store are shorter."""
 
 
@@ -36,12 +36,12 @@ async def try_connections(redis: RedisTarget, database: DatabaseTarget) -> tuple
 
 async def _result_of(server: str, attempt: Awaitable[str]) -> ConnectionResult:
     try:
-        async with asyncio.timeout(LONGEST_S):
+        async with asyncio.timeout(MAX_WAIT_S):
             return ConnectionResult(server, True, await attempt)
     except ProducerError as error:
         return ConnectionResult(server, False, str(error))
     except TimeoutError:
-        return ConnectionResult(server, False, f"no answer within {LONGEST_S:g} s")
+        return ConnectionResult(server, False, f"no answer within {MAX_WAIT_S:g} s")
     except Exception as error:  # a driver's message could contain a secret
         return ConnectionResult(server, False, f"the driver failed ({type(error).__name__})")
 

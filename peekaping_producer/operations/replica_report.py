@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from peekaping_producer.operations.conditions import Condition, Level
 from peekaping_producer.schedule import Stats
 
-MOST_ANOMALIES = 100
+MAX_ANOMALIES = 100
 MAX_LEASE_TTL_S = 3600.0
 """Of LEASE_TTL; a report with more was not written by a replica."""
 MAX_BYTES = 100_000
@@ -19,7 +19,7 @@ class ReplicaReport(msgspec.Struct, frozen=True):
     leads: bool = False
     conditions: tuple[Condition, ...] = ()
     anomalies: tuple[dict[str, str], ...] = ()
-    """Of single monitors: `monitor_id`, `kind`, `reason`; the latest MOST_ANOMALIES."""
+    """Of single monitors: `monitor_id`, `kind`, `reason`; the latest MAX_ANOMALIES."""
     set_aside: int = 0
     """Monitors whose work failed on this replica; each is retried later."""
     unschedulable: int = 0

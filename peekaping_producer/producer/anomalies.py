@@ -11,8 +11,8 @@ log = structlog.stdlib.get_logger()
 
 CURRENT_FOR_S = 900.0
 """How long an anomaly counts as current after it was last met."""
-_MOST_CURRENT = 1000
-_LONGEST_TEXT = 200
+_MAX_CURRENT = 1000
+_MAX_TEXT_LENGTH = 200
 
 
 class Anomalies:
@@ -29,7 +29,7 @@ class Anomalies:
         self._metrics.anomalies.labels(kind).inc()
         shown, reason = _bounded(ascii(monitor_id)[1:-1]), _bounded(reason)
         self._current.pop((shown, kind), None)
-        if len(self._current) >= _MOST_CURRENT:
+        if len(self._current) >= _MAX_CURRENT:
             del self._current[next(iter(self._current))]
         self._current[shown, kind] = (time.monotonic(), reason)
         if self._logged.is_new((monitor_id, kind, reason)):
@@ -57,5 +57,5 @@ class Anomalies:
 
 def _bounded(text: str) -> str:
     """Bound and escape a text: it may quote a row, which may hold any characters at any length."""
-    text = text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "…"
+    text = text if len(text) <= _MAX_TEXT_LENGTH else text[:_MAX_TEXT_LENGTH] + "…"
     return text if text.isprintable() else ascii(text)[1:-1]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from peekaping_producer.operations.conditions import Condition
-from peekaping_producer.operations.replica_report import MOST_ANOMALIES, ReplicaReport
+from peekaping_producer.operations.replica_report import MAX_ANOMALIES, ReplicaReport
 from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.loops.leader import Leader
 from peekaping_producer.producer.loops.sync import Sync
@@ -65,7 +65,7 @@ class ReplicaState:
         return ReplicaReport(
             leads=self._leader.term is not None,
             conditions=conditions,
-            anomalies=tuple(self._anomalies.current()[:MOST_ANOMALIES]),
+            anomalies=tuple(self._anomalies.current()[:MAX_ANOMALIES]),
             set_aside=len(self._suspects),
             unschedulable=self._sync.unschedulable,
             lease_ttl_s=self._lease_ttl_s,

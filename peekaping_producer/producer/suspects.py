@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from peekaping_producer.schedule import LONGEST_DELAY_S
+from peekaping_producer.schedule import MAX_DELAY_S
 from peekaping_producer.service.chunks import chunks
 
 _SPLIT_FACTOR = 16
@@ -71,7 +71,7 @@ class Suspects:
         """
         failures = self._remember(monitor_id, 1 if alone else _UNLIMITED, failures=1)
         first_s = _FIRST_DELAY_S if size < _COSTLY_BYTES else _FIRST_COSTLY_DELAY_S
-        return min(first_s * float(2 ** min(failures - 1, 10)), LONGEST_DELAY_S)
+        return min(first_s * float(2 ** min(failures - 1, 10)), MAX_DELAY_S)
 
     def record_success(self, ids: Iterable[str]) -> None:
         """Remove the records of monitors that succeeded."""

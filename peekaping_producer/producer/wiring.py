@@ -8,7 +8,7 @@ from peekaping_producer.schedule import Schedule
 from peekaping_producer.settings import Settings
 from peekaping_producer.stores import store_for
 
-_MOST_STORE_CONNECTIONS = 10
+_MAX_STORE_CONNECTIONS = 10
 _SIDE_LOOPS = 8
 """Loops beside the workers that may each hold a Redis connection."""
 
@@ -17,6 +17,6 @@ def build(settings: Settings) -> Replica:
     """Make the replica that the settings describe. Nothing is connected yet."""
     workers = settings.producer_concurrency
     redis = redis_for(settings.redis_target(), connections=workers + _SIDE_LOOPS)
-    store = store_for(settings.database_target(), connections=min(workers, _MOST_STORE_CONNECTIONS) + 3)
+    store = store_for(settings.database_target(), connections=min(workers, _MAX_STORE_CONNECTIONS) + 3)
     schedule = Schedule(redis, lease_ttl_s=settings.lease_ttl)
     return Replica(Parts(settings, redis, store, schedule, AsynqBroker(redis)))

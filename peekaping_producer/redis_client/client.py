@@ -23,7 +23,7 @@ from peekaping_producer.redis_client.server import facts
 from peekaping_producer.service.net import ssl_context
 from peekaping_producer.targets import RedisTarget, Sentinels
 
-OLDEST_VERSION = (6, 2)
+MIN_VERSION = (6, 2)
 """ZMSCORE, ZADD LT and ZRANGE BYSCORE came with 6.2."""
 SOCKET_TIMEOUT_S = 2.0
 _AROUND = re.compile("^[\\s\ufeff\u200b\u2060'\"]|[\\s\ufeff\u200b\u2060'\"]$")
@@ -122,7 +122,7 @@ async def check_server(redis: Client, target: RedisTarget) -> str:
         raise await _explained(error.__cause__ or error, target) from None
     version = found.get("version", "unknown")
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
-    if numbers < OLDEST_VERSION and version != "unknown":
+    if numbers < MIN_VERSION and version != "unknown":
         raise ScheduleError(f"Redis at {target}: expected version 6.2 or newer, got {version}")
     if found.get("mode") == "cluster":
         raise ScheduleError(f"Redis at {target}: {CLUSTER}")

@@ -26,8 +26,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 CLUSTER = "expected a single server, got a cluster (Peekaping's keys are in several slots)"
-_LONGEST_WORDS = 200
-_LONGEST_LIST = 1000
+_MAX_WORDS_LENGTH = 200
+_MAX_LIST_LENGTH = 1000
 """For a text made of those of several sentinels or addresses."""
 _REPLIES = (driver.ResponseError, driver.AuthenticationError, driver.BusyLoadingError)
 """What a server replied, as opposed to what happened to a connection."""
@@ -125,8 +125,8 @@ def in_words(error: BaseException) -> str:
         text = re.split(r"(?<=[.!?])\s|[\r\n]", text, maxsplit=1)[0]
     text = text or (type(error).__name__ if not isinstance(error, TimeoutError) else "no answer in time")
     made_of_words = isinstance(error, driver.ConnectionError) and not isinstance(error, _REPLIES)
-    longest = _LONGEST_LIST if made_of_words else _LONGEST_WORDS
-    text = text if len(text) <= longest else text[:longest] + "…"
+    limit = _MAX_LIST_LENGTH if made_of_words else _MAX_WORDS_LENGTH
+    text = text if len(text) <= limit else text[:limit] + "…"
     return text if text.isprintable() else repr(text)
 
 

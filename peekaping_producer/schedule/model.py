@@ -7,15 +7,15 @@ import msgspec
 
 CALL_LIMIT = 1000
 """Ids per script call: Lua's unpack returns at most 7,999 values."""
-LONGEST_DELAY_S = 60.0
+MAX_DELAY_S = 60.0
 """The longest delay of a claimed monitor after a failed attempt."""
 CLOCK_STEP_SLACK_MS = 5000
 """A step of Redis TIME (a failover) up to this does not make sync move due times."""
-LONGEST_ID = 64
+MAX_ID_LENGTH = 64
 """Bytes. No monitor's id is longer; a claim removes longer members of the schedule."""
 CLAIM_WITHIN_S = 2.0
 """A claim that reaches Redis later than this is refused: its sender has stopped waiting."""
-LONGEST_LEADER_TTL_S = 60.0
+MAX_LEADER_TTL_S = 60.0
 """A longer TTL of the leader key was set by a wrong clock; TTLs in use are 10 s."""
 REPORT_AGE_S = 15.0
 """An older report is of a replica that no longer runs."""

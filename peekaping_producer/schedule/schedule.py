@@ -17,9 +17,9 @@ from peekaping_producer.schedule.model import (
     CALL_LIMIT,
     CLAIM_WITHIN_S,
     CLOCK_STEP_SLACK_MS,
-    LONGEST_DELAY_S,
-    LONGEST_ID,
-    LONGEST_LEADER_TTL_S,
+    MAX_DELAY_S,
+    MAX_ID_LENGTH,
+    MAX_LEADER_TTL_S,
     REPORT_AGE_S,
     CampaignOutcome,
     CampaignResult,
@@ -85,7 +85,9 @@ class Schedule:
         deadline = 0
         if self._clock_ahead_ms is not None:
             deadline = int((self._monotonic() + CLAIM_WITHIN_S) * 1000 + self._clock_ahead_ms)
-        reply = await self._claim.run(self.redis, self._sets, (limit, self._lease_ttl_ms, nonce, deadline, LONGEST_ID))
+        reply = await self._claim.run(
+            self.redis, self._sets, (limit, self._lease_ttl_ms, nonce, deadline, MAX_ID_LENGTH)
+        )
         with decoding():
             now_ms, token, next_due, flat, removed = reply
             claim = Claim(
@@ -110,10 +112,10 @@ class Schedule:
     async def give_back(self, claim: Claim, ids: Iterable[str] | None = None, *, delay_s: float = 0.0) -> int:
         """Make those of `ids` (None: all) that the claim still holds due again, as before or `delay_s` from now.
 
-        `delay_s` is at most LONGEST_DELAY_S. Returns how many; the next claim returns their intended due times.
+        `delay_s` is at most MAX_DELAY_S. Returns how many; the next claim returns their intended due times.
         """
         given = 0
-        delay_ms = int(min(delay_s, LONGEST_DELAY_S) * 1000)
+        delay_ms = int(min(delay_s, MAX_DELAY_S) * 1000)
         for chunk in chunks([each for each in (claim.due if ids is None else ids) if each in claim.due], CALL_LIMIT):
             pairs = [part for monitor_id in chunk for part in (monitor_id, repr(claim.due[monitor_id]))]
             given += await self._give_back.count(self.redis, self._sets, (claim.token, delay_ms, *pairs))
@@ -147,7 +149,7 @@ class Schedule:
         reply = await self._place.run(
             self.redis,
             (self.keys.due, self.keys.lease, self.keys.leader, self.keys.late),
-            (term, CLOCK_STEP_SLACK_MS, int(LONGEST_DELAY_S * 1000), int(retry), *pairs),
+            (term, CLOCK_STEP_SLACK_MS, int(MAX_DELAY_S * 1000), int(retry), *pairs),
         )
         with decoding():
             if reply[0] == b"stale":
@@ -195,7 +197,7 @@ class Schedule:
         """Remove members of `key` (due or lease) at these scores that are too long to be ids; returns how many."""
         expelled = 0
         for chunk in chunks(list(dict.fromkeys(scores)), CALL_LIMIT):
-            reply = await self._expel.count(self.redis, (key, self.keys.leader), (term, LONGEST_ID, *chunk))
+            reply = await self._expel.count(self.redis, (key, self.keys.leader), (term, MAX_ID_LENGTH, *chunk))
             if reply < 0:
                 raise StaleTermError(f"expel: term {term} is over")
             expelled += reply
@@ -218,7 +220,7 @@ class Schedule:
         reply = await self._campaign.run(
             self.redis,
             (self.keys.leader,),
-            (current_term, new_term, int(ttl_s * 1000), int(LONGEST_LEADER_TTL_S * 1000)),
+            (current_term, new_term, int(ttl_s * 1000), int(MAX_LEADER_TTL_S * 1000)),
         )
         with decoding():
             outcome, ttl_ms, holder, holder_ttl_ms = reply

@@ -17,7 +17,7 @@ SEEN_AFTER_S = 3.0
 """Trouble is seen within so long."""
 SILENT_S = 60.0 + 30.0
 """I8: a stuck task silences its monitor for an interval and a minute; asynq's leases need half a minute more."""
-MISSED_AT_MOST = 500
+MAX_MISSED = 500
 """Ticks that one gap is asked about."""
 
 
@@ -80,7 +80,7 @@ class NoTickIsLost:
         if row is None or not row.runs or row.interval != taken.interval:
             return  # what an edit makes expected stays so
         if expected and expected.interval == taken.interval and expected.first < taken.tick:
-            last = min(taken.tick - 1, expected.first + MISSED_AT_MOST)
+            last = min(taken.tick - 1, expected.first + MAX_MISSED)
             missed = Ticks(taken.monitor, taken.interval, expected.first, last)
             self._skipped.append((model.at + SEEN_AFTER_S, missed))
         self._expect(Ticks(taken.monitor, taken.interval, taken.tick + 1, taken.tick + 1), model)

@@ -11,7 +11,7 @@ from peekaping_producer.monitors.monitor import Monitor, next_tick
 
 LEASE_TTL_MS = 10_000
 ASYNQ_ALLOWANCE_S = 30
-LONGEST_ASYNQ_LEASE_S = 30 + ASYNQ_ALLOWANCE_S + 6
+MAX_ASYNQ_LEASE_S = 30 + ASYNQ_ALLOWANCE_S + 6
 """A longer one was written by a clock far ahead."""
 
 
@@ -61,7 +61,7 @@ class Keys:
             ends = self.asynq_lease.get(monitor_id)
             if ends is None or not task.has_message:
                 return "active without lease or message"
-            if ends - now_ms / 1000 > LONGEST_ASYNQ_LEASE_S:
+            if ends - now_ms / 1000 > MAX_ASYNQ_LEASE_S:
                 return "active, its lease written by a clock far ahead"
             return "active, its lease long over" if ends + ASYNQ_ALLOWANCE_S <= now_ms / 1000 else None
         return f"in state {task.state}"

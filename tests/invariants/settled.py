@@ -12,13 +12,13 @@ To each, one sync's own duration is added.
 
 from collections.abc import Set
 
-from peekaping_producer.schedule import LONGEST_DELAY_S
+from peekaping_producer.schedule import MAX_DELAY_S
 from tests.invariants.replica import STEADY
 from tests.invariants.world import World
 
 SYNC_TAKES_S = 1.0
 LEADS_WITHIN_S = 15.0
-LONGEST_SHORT_INTERVAL_S = 20
+MAX_SHORT_INTERVAL_S = 20
 
 
 def settle(world: World) -> None:
@@ -38,12 +38,12 @@ def settle(world: World) -> None:
     zombies = world.ledger.keys.members - runs.keys()
     if runs and zombies:
         world.ledger.fail("I4", min(zombies), "after 60 s it is in the schedule, and no row of it runs")
-    world.live(LONGEST_SHORT_INTERVAL_S, step_s=2.0)
+    world.live(MAX_SHORT_INTERVAL_S, step_s=2.0)
     _all_were_checked(world, runs.keys() - world.poisoned, healed_at, "I7" if world.poisoned else "I8")
     if world.poisoned:
         mended_at = STEADY.now_s
         world.mend()
-        world.live(LONGEST_DELAY_S + LONGEST_SHORT_INTERVAL_S + 2, step_s=2.0)
+        world.live(MAX_DELAY_S + MAX_SHORT_INTERVAL_S + 2, step_s=2.0)
         _all_were_checked(world, runs.keys(), mended_at, "I7")
     if gone := world.ledger.keys.late.keys() - world.ledger.keys.members:
         world.ledger.fail("lateness", min(gone), "it counts as late, and is in neither due nor lease")
@@ -55,7 +55,7 @@ def settle(world: World) -> None:
 
 def _all_were_checked(world: World, ids: Set[str], since_s: float, invariant: str) -> None:
     for each in sorted(ids):
-        if world.rows[each].interval <= LONGEST_SHORT_INTERVAL_S and world.consumed.get(each, 0.0) < since_s:
+        if world.rows[each].interval <= MAX_SHORT_INTERVAL_S and world.consumed.get(each, 0.0) < since_s:
             world.ledger.fail(invariant, each, "it was not checked within one interval and 60 s")
 
 

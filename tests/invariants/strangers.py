@@ -1,12 +1,12 @@
 """What does not belong into the keys: members that are no monitors, and values that only a wrong clock can write."""
 
-from peekaping_producer.schedule import LONGEST_ID
+from peekaping_producer.schedule import MAX_ID_LENGTH
 from peekaping_producer.schedule.keys import KEYS
 from tests.invariants.world import World
 from tests.kit import asynq_peer
 from tests.kit.asynq_peer import task_id, task_key
 
-IDS = ("m" * (LONGEST_ID + 1), "no-id", "", "\udcff\udcfe", "{}")
+IDS = ("m" * (MAX_ID_LENGTH + 1), "no-id", "", "\udcff\udcfe", "{}")
 """The first is like an id of this database but for its length."""
 
 

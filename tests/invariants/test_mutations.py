@@ -80,7 +80,7 @@ MUTANTS = (
         "I8",
         Mutation(
             "hand_off",
-            "left and left > -ASYNQ_LEASE_ALLOWANCE_S and left <= LONGEST_ASYNQ_LEASE_S",
+            "left and left > -ASYNQ_LEASE_ALLOWANCE_S and left <= MAX_ASYNQ_LEASE_S",
             "state == 'active'",
         ),
         abandoned(),
@@ -89,7 +89,7 @@ MUTANTS = (
     # One that a clock far ahead has written does not either.
     Mutant(
         "I8",
-        Mutation("hand_off", " and left <= LONGEST_ASYNQ_LEASE_S", ""),
+        Mutation("hand_off", " and left <= MAX_ASYNQ_LEASE_S", ""),
         far_ahead("asynq lease"),
     ),
     # Nor does a due time, or a lease.

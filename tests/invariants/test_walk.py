@@ -18,7 +18,7 @@ from tests.invariants.world import World
 LONG = "INVARIANTS_EXAMPLES" in os.environ
 EXAMPLES = int(os.environ.get("INVARIANTS_EXAMPLES", "40"))
 SHRINKS = LONG and os.environ.get("INVARIANTS_SHRINK") != "0"
-LEAST_CALLS = 10_000
+MIN_CALLS = 10_000
 
 
 @pytest.mark.timeout(0 if LONG else 400)
@@ -37,5 +37,5 @@ def test_the_invariants_hold_whatever_happens(server: Redis) -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
-    assert LONG or sum(calls) >= LEAST_CALLS, f"only {sum(calls)} script calls"
+    assert LONG or sum(calls) >= MIN_CALLS, f"only {sum(calls)} script calls"
     print(f"{sum(calls)} script calls in {len(calls)} walks")

@@ -21,7 +21,7 @@ from tests.invariants.world import IDS, World
 from tests.kit import asynq_peer
 from tests.kit.asynq_peer import task_id, task_key
 
-MOST_REPLICAS = 3
+MAX_REPLICAS = 3
 HOUR_MS = 3_600_000
 WHICH = st.integers(0, 11)
 """Of those there are, counted round."""
@@ -127,7 +127,7 @@ class Walk(RuleBasedStateMachine):
     @rule(which=WHICH, how=st.sampled_from(["freeze", "thaw", "thaw", "kill", "terminate", "start"]))
     def signal(self, which: int, how: str) -> None:
         replica = self._replica(which)
-        if how == "start" and len(self.world.replicas) < MOST_REPLICAS:
+        if how == "start" and len(self.world.replicas) < MAX_REPLICAS:
             self._step(self.world.start_replica)
         elif replica and how == "freeze":
             replica.frozen = True

@@ -13,7 +13,7 @@ from peekaping_producer.schedule.keys import KEYS
 from tests.kit.asynq_peer import PENDING, task_id
 from tests.kit.scripts import SCRIPT_NAMES
 
-_LONGEST_LINE = 1 << 26
+_MAX_LINE_BYTES = 1 << 26
 _WORD = re.compile(rb'"((?:[^"\\]|\\.)*)"')
 
 
@@ -69,7 +69,7 @@ def _text(quoted: bytes) -> str:
 @asynccontextmanager
 async def monitored_writes(host: str, port: int) -> AsyncIterator[MonitoredWrites]:
     """Record for the length of the block."""
-    reader, writer = await asyncio.open_connection(host, port, limit=_LONGEST_LINE)
+    reader, writer = await asyncio.open_connection(host, port, limit=_MAX_LINE_BYTES)
     writer.write(b"MONITOR\r\n")
     assert await reader.readline() == b"+OK\r\n"
     found = MonitoredWrites()

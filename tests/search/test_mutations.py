@@ -12,7 +12,7 @@ MOST = 40_000
 HELD = "scores[i] and tonumber(scores[i]) == token"
 NOT_ENDED = "token > now and scores[i]"
 LEADS = "redis.call('GET', leader) == term"
-RUNNING = "left and left > -ASYNQ_LEASE_ALLOWANCE_S and left <= LONGEST_ASYNQ_LEASE_S"
+RUNNING = "left and left > -ASYNQ_LEASE_ALLOWANCE_S and left <= MAX_ASYNQ_LEASE_S"
 MEANT = "claimed[2 * n] = late[n]"
 
 GUARDS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
@@ -26,7 +26,7 @@ GUARDS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
         ("I2", "token comparison", HELD, "scores[i]"),
         ("I3", "token expiry", NOT_ENDED, "scores[i]"),
         ("I2", "asynq lease: allowance", "ASYNQ_LEASE_ALLOWANCE_S = 30", "ASYNQ_LEASE_ALLOWANCE_S = 0"),
-        ("I8", "asynq lease: ended", RUNNING, "left and left <= LONGEST_ASYNQ_LEASE_S"),
+        ("I8", "asynq lease: ended", RUNNING, "left and left <= MAX_ASYNQ_LEASE_S"),
         ("I8", "asynq lease: far ahead", RUNNING, "left and left > -ASYNQ_LEASE_ALLOWANCE_S"),
         ("I8", "pending and in the list", "state == 'pending' and is_queued(task_id, since)", "state == 'pending'"),
         ("I8", "archived cleanup", "{ARCHIVED, COMPLETED}", "{}"),

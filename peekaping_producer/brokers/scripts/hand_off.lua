@@ -10,10 +10,10 @@ local ids, periods, messages = arguments(5, 3), arguments(6, 3), arguments(7, 3)
 local ASYNQ_LEASE_ALLOWANCE_S = 30 -- asynq's leases are written by the consumers' clocks
 -- asynq renews a lease to 30 s from now: one that ends later than that, the allowance and a step of the clock was
 -- written by a clock far ahead, and might block its monitor for as long.
-local LONGEST_ASYNQ_LEASE_S = 30 + ASYNQ_LEASE_ALLOWANCE_S + 5
+local MAX_ASYNQ_LEASE_S = 30 + ASYNQ_LEASE_ALLOWANCE_S + 5
 local UNCOMPLETED_REPORTED = 5 -- ticks
-local OLDEST_READ = 50
-local LPOS_AT_MOST = 4 -- each costs the length of the list; for more, one LRANGE is cheaper
+local MAX_TAIL = 50
+local MAX_LPOS = 4 -- each costs the length of the list; for more, one LRANGE is cheaper
 
 local task_ids, task_keys = {}, {}
 for i, id in ipairs(ids) do
@@ -40,7 +40,7 @@ end
 
 -- When the oldest pending task was enqueued, in ns as a string; nil if no task at the end of the list has a usable time.
 local function oldest_pending_since()
-  local tail = redis.call('LRANGE', PENDING, -OLDEST_READ, -1)
+  local tail = redis.call('LRANGE', PENDING, -MAX_TAIL, -1)
   for n = #tail, 1, -1 do -- a task put back by a consumer is at the very end and has no pending_since
     -- The entry may be anything, with a key of any type.
     local since = redis.pcall('HGET', task_key_prefix .. tail[n], 'pending_since')
@@ -49,7 +49,7 @@ local function oldest_pending_since()
 end
 
 local length, oldest_since -- of the pending list, before any push
-local lpos_left, everything_pending = LPOS_AT_MOST, nil
+local lpos_left, everything_pending = MAX_LPOS, nil
 -- Whether a task in state pending is in the list. The list is first in, first out: none is older than its end.
 local function is_queued(task_id, since)
   if length == 0 then return false end
@@ -69,7 +69,7 @@ end
 local function is_running(task_id, state, message)
   local lease = state == 'active' and message and redis.call('ZSCORE', ASYNQ_LEASE, task_id)
   local left = lease and tonumber(lease) - now / 1000
-  return left and left > -ASYNQ_LEASE_ALLOWANCE_S and left <= LONGEST_ASYNQ_LEASE_S
+  return left and left > -ASYNQ_LEASE_ALLOWANCE_S and left <= MAX_ASYNQ_LEASE_S
 end
 
 local pushed, stuck = {}, {} -- task ids; of those, the ones replaced although they were in another state

@@ -8,7 +8,7 @@ local task_key_prefix = ARGV[1]
 local uncompleted_ticks, uncompleted_ms = tonumber(ARGV[2]), tonumber(ARGV[3]) -- from which on it is long
 
 local SAMPLE = 200 -- entries of each list, at most
-local LONGEST_ID = 200 -- bytes
+local MAX_ID_LENGTH = 200 -- bytes
 local ARCHIVED_WITHIN_S = 600 -- what is older need not be of a monitor that still runs
 
 local function age_of(ns) return math.max(0, now - math.floor(tonumber(ns) / 1000000)) end
@@ -65,6 +65,6 @@ end
 
 local servers = redis.pcall('ZCOUNT', SERVERS, math.floor(now / 1000), '+inf') -- only shown, so never a problem
 if type(servers) ~= 'number' then servers = 0 end
-next_task = string.sub(next_task, 1, LONGEST_ID)
+next_task = string.sub(next_task, 1, MAX_ID_LENGTH)
 local paused = read(0, 'EXISTS', PAUSED)
 return {now, counts, age, paused, servers, problems, next_task, uncompleted, uncompleted_for}

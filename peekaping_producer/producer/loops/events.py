@@ -12,7 +12,7 @@ from peekaping_producer.monitors.events import CHANNEL_PREFIX, CHANNELS, TYPES, 
 from peekaping_producer.producer.loops.hints import Hints
 from peekaping_producer.producer.timing import TIMING, Timing
 from peekaping_producer.redis_client.client import Client, Subscription
-from peekaping_producer.schedule import LONGEST_ID
+from peekaping_producer.schedule import MAX_ID_LENGTH
 from peekaping_producer.service.dedupe import Deduplicator
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.loop import Loop
@@ -91,7 +91,7 @@ class EventListener:
             return "malformed"
         if monitor_id is None:
             return "ignored"
-        if len(monitor_id) > LONGEST_ID or not self._is_id(monitor_id):
+        if len(monitor_id) > MAX_ID_LENGTH or not self._is_id(monitor_id):
             return "foreign"
         self._hints.add((monitor_id,))
         return "hinted"

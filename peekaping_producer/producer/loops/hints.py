@@ -20,7 +20,7 @@ from peekaping_producer.service.loop import Loop
 from peekaping_producer.stores import MonitorStore
 
 _BATCH = 500
-_MOST = 100_000
+_MAX_HINTS = 100_000
 
 
 class Hints:
@@ -51,7 +51,7 @@ class Hints:
         """Follow these monitors after a delay."""
         at = time.monotonic() + delay_s
         for monitor_id in monitor_ids:
-            if len(self._not_before) >= _MOST and monitor_id not in self._not_before:
+            if len(self._not_before) >= _MAX_HINTS and monitor_id not in self._not_before:
                 self.overflowed = True
                 return
             self._not_before[monitor_id] = at

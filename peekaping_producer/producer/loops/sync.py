@@ -18,7 +18,7 @@ from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.loops.hints import Hints
 from peekaping_producer.producer.loops.placing import Placing
 from peekaping_producer.producer.timing import TIMING, Timing
-from peekaping_producer.schedule import CALL_LIMIT, LONGEST_ID, Member, Schedule
+from peekaping_producer.schedule import CALL_LIMIT, MAX_ID_LENGTH, Member, Schedule
 from peekaping_producer.service.aio import wait_for_event
 from peekaping_producer.service.chunks import chunks
 from peekaping_producer.service.dependencies import Dependencies
@@ -163,7 +163,7 @@ class Sync:
             self._anomalies.report(plan.id, "monitor.unplaced", f"Redis refused to schedule it: {describe(error)}.")
 
         self._placing.report_problems(plans)
-        await isolate([plan for plan in plans if len(plan.id) <= LONGEST_ID], attempt, set_aside)
+        await isolate([plan for plan in plans if len(plan.id) <= MAX_ID_LENGTH], attempt, set_aside)
 
     async def _remove_unknown(self, term: str, session: Session, known: set[int]) -> None:
         members, unknown = await self._members(lambda monitor_id: hash(monitor_id) not in known)
@@ -194,7 +194,7 @@ class Sync:
     async def _expel(self, term: str, unknown: dict[str, list[Member]]) -> None:
         """Remove members that are too long to be ids: Redis may refuse to be sent one of them."""
         for key, members_seen in unknown.items():
-            long = [seen for seen in members_seen if len(seen.id) > LONGEST_ID]
+            long = [seen for seen in members_seen if len(seen.id) > MAX_ID_LENGTH]
             for seen in long:
                 self._anomalies.report(
                     seen.id[:40], "schedule.foreign_member", "Longer than any monitor id; removed from the schedule."
@@ -255,7 +255,7 @@ def _split(
     unknown: dict[str, list[Member]], is_id: Callable[[str], bool]
 ) -> tuple[dict[str, list[Member]], dict[str, list[Member]]]:
     """Split into members that are not ids of this database, and those that are; too long ones are left out."""
-    fit = {key: [seen for seen in some if len(seen.id) <= LONGEST_ID] for key, some in unknown.items()}
+    fit = {key: [seen for seen in some if len(seen.id) <= MAX_ID_LENGTH] for key, some in unknown.items()}
     foreign = {key: [seen for seen in some if not is_id(seen.id)] for key, some in fit.items()}
     ours = {key: [seen for seen in some if is_id(seen.id)] for key, some in fit.items()}
     return foreign, ours

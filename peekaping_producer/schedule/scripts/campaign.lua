@@ -6,7 +6,7 @@ local current_term, new_term = ARGV[1], ARGV[2] -- '' for none; the same new ter
 local ttl = tonumber(ARGV[3]) -- ms
 local longest_ttl = tonumber(ARGV[4]) -- ms, of another's key; one with more, or with no expiry, was set by a wrong clock
 
-local LONGEST_SHOWN = 200 -- bytes of a holder that no producer wrote
+local MAX_SHOWN_BYTES = 200 -- bytes of a holder that no producer wrote
 
 local holder = redis.call('GET', LEADER)
 if current_term ~= '' and holder and holder == current_term then
@@ -16,6 +16,6 @@ end
 local left = redis.call('PTTL', LEADER)
 if not holder or holder == '' or holder == new_term or left < 0 or left > longest_ttl then
   redis.call('SET', LEADER, new_term, 'PX', ttl)
-  return {'won', ttl, string.sub(holder or '', 1, LONGEST_SHOWN), left}
+  return {'won', ttl, string.sub(holder or '', 1, MAX_SHOWN_BYTES), left}
 end
-return {'held', left, string.sub(holder, 1, LONGEST_SHOWN), left}
+return {'held', left, string.sub(holder, 1, MAX_SHOWN_BYTES), left}

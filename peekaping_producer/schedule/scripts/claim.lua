@@ -6,7 +6,7 @@ local limit, lease_ttl, nonce = ARGV[1], ARGV[2], ARGV[3] -- at most 1,000; ms; 
 local deadline = tonumber(ARGV[4]) -- ms, 0 for none: a claim that arrives later is refused, its sender has given up
 local longest = tonumber(ARGV[5]) -- bytes: a longer member is no monitor's id, and too large to be returned
 
-local LONGEST_SHOWN = 40 -- bytes of a member removed
+local MAX_SHOWN_BYTES = 40 -- bytes of a member removed
 
 -- Restores the due times of monitors that an earlier claim did not hand off.
 local function restore_intended(ids, claimed)
@@ -51,6 +51,6 @@ if #ids > 0 then
 end
 if #long > 0 then
   redis.call('ZREM', DUE, unpack(long))
-  for n, member in ipairs(long) do long[n] = string.sub(member, 1, LONGEST_SHOWN) end
+  for n, member in ipairs(long) do long[n] = string.sub(member, 1, MAX_SHOWN_BYTES) end
 end
 return {now, exact(token), '', claimed, long}

@@ -4,13 +4,13 @@ local SET, LEADER = KEYS[1], KEYS[2] -- the set that they were seen in
 local term, longest = ARGV[1], tonumber(ARGV[2]) -- bytes of the longest id
 local scores = arguments(3, 1) -- at most 1,000
 
-local MOST_OF_A_SCORE = 100
+local MAX_PER_SCORE = 100
 
 if not leads(term, LEADER) then return -1 end
 
 local removed = 0
 for _, score in ipairs(scores) do
-  for _, id in ipairs(redis.call('ZRANGE', SET, score, score, 'BYSCORE', 'LIMIT', 0, MOST_OF_A_SCORE)) do
+  for _, id in ipairs(redis.call('ZRANGE', SET, score, score, 'BYSCORE', 'LIMIT', 0, MAX_PER_SCORE)) do
     if #id > longest then removed = removed + redis.call('ZREM', SET, id) end
   end
 end

@@ -3,7 +3,7 @@
 local DUE, LEASE, LATE = KEYS[1], KEYS[2], KEYS[3]
 local ttl, limit = tonumber(ARGV[1]), tonumber(ARGV[2]) -- lease TTL in ms; at most 1,000
 
-local LONGEST_LEASE = math.max(10 * ttl, 60000) -- ms; replicas and peers may have other TTLs
+local MAX_LEASE_MS = math.max(10 * ttl, 60000) -- ms; replicas and peers may have other TTLs
 local LATE_CHECKED = 100 -- the first ones are enough, since only they are reported
 
 -- Removes late entries that a peer without fences left behind when it handed their monitors off.
@@ -25,7 +25,7 @@ end
 local function leases_to_reclaim()
   local found = redis.call('ZRANGE', LEASE, '-inf', now, 'BYSCORE', 'LIMIT', 0, limit, 'WITHSCORES')
   if #found < 2 * limit then
-    local after, room = '(' .. exact(now + LONGEST_LEASE), limit - #found / 2
+    local after, room = '(' .. exact(now + MAX_LEASE_MS), limit - #found / 2
     local too_long = redis.call('ZRANGE', LEASE, after, '+inf', 'BYSCORE', 'LIMIT', 0, room, 'WITHSCORES')
     for _, value in ipairs(too_long) do found[#found + 1] = value end
   end

@@ -7,8 +7,8 @@ local DUE, LEASE, LEADER, LATE, REPLICAS, PROBE = KEYS[1], KEYS[2], KEYS[3], KEY
 local lease_ttl, longest_age = tonumber(ARGV[1]), tonumber(ARGV[4]) -- ms; of a report
 local node, report = ARGV[2], ARGV[3] -- node is '' for a status command
 
-local LONGEST_NODE, LONGEST_REPORT = 200, 100000 -- bytes; no replica writes more
-local LONGEST_LEADER = 200 -- bytes
+local MAX_NODE_BYTES, MAX_REPORT_BYTES = 200, 100000 -- bytes; no replica writes more
+local MAX_LEADER_BYTES = 200 -- bytes
 
 -- The first or last member of a sorted set and its score, or nil.
 local function at_end(set, ...)
@@ -65,10 +65,10 @@ end
 local refusal = refusal_of_writes()
 local reports = read({}, 'HGETALL', REPLICAS)
 for i = 2, #reports, 2 do
-  if #reports[i] > LONGEST_REPORT or #reports[i - 1] > LONGEST_NODE then reports[i - 1], reports[i] = '', '' end
+  if #reports[i] > MAX_REPORT_BYTES or #reports[i - 1] > MAX_NODE_BYTES then reports[i - 1], reports[i] = '', '' end
 end
 if node ~= '' and refusal == '' then forget_old(reports) end
 
 local leader, leader_ttl = read('', 'GET', LEADER), read(-2, 'PTTL', LEADER)
-leader = string.sub(leader, 1, LONGEST_LEADER)
+leader = string.sub(leader, 1, MAX_LEADER_BYTES)
 return {now, due, leased, overdue, late, since, id, excess, leader, leader_ttl, problems, refusal, reports}

@@ -14,7 +14,7 @@ from tests.kit.asynq_peer import PENDING
 from tests.kit.databases import monitor_row, new_id
 from tests.kit.waiting import until
 
-MOST_BYTES = "1mb"
+MAX_BYTES = "1mb"
 """The least that Redis takes for the longest value it accepts."""
 POISON = (
     "[" * 5_000 + "]" * 5_000,
@@ -45,7 +45,7 @@ async def refused(world: World) -> None:
     """Configs of any depth and size, and a Redis that takes none of the longest."""
     async with world.connect() as redis:
         before = (await redis.config_get("proto-max-bulk-len"))["proto-max-bulk-len"]
-        await redis.config_set("proto-max-bulk-len", MOST_BYTES)
+        await redis.config_set("proto-max-bulk-len", MAX_BYTES)
         try:
             async with _poison(world):
                 await asyncio.sleep(world.timing.sync_s * 1.3)
