@@ -112,6 +112,18 @@ class BrokerRefusedError(BrokerError):
     """The broker cannot be used as it is (wrong password, missing rights, a queue of another kind)."""
 
 
+class BufferFullError(ProducerError):
+    """The relay has no room for these messages now; a later attempt may succeed."""
+
+
+class BatchTooLargeError(ProducerError):
+    """These messages exceed the whole buffer of the relay; smaller batches may succeed."""
+
+
+class RelayClosedError(ProducerError):
+    """The relay stops: it accepts no messages, or stopped before the broker settled them."""
+
+
 class BatchError(DependencyError):
     """No item of a batch could be processed, although Redis and the database answer.
 

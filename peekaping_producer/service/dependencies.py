@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 import structlog
 
-from peekaping_producer.errors import DATABASE, REDIS, BatchError, DependencyError, UnreachableError
+from peekaping_producer.errors import BROKER, DATABASE, REDIS, BatchError, DependencyError, UnreachableError
 from peekaping_producer.metrics import Metrics
 
 log = structlog.stdlib.get_logger()
@@ -26,7 +26,7 @@ BRIEF_S = 1.0
 """Trouble that begins within REMIND_AFTER_S of the last line is logged only after this time, so that single failed
 calls do not fill the log."""
 _MAX_REASON_LENGTH = 300
-_IN_A_SENTENCE = {REDIS: "Redis", DATABASE: "the database"}
+_IN_A_SENTENCE = {REDIS: "Redis", DATABASE: "the database", BROKER: "the broker"}
 
 
 class Trouble(msgspec.Struct, frozen=True):

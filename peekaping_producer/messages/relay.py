@@ -1,0 +1,285 @@
+"""Passes messages from sources to a broker: a bounded buffer, and one loop that publishes from it in order.
+
+A source gets a future for each batch, which ends once the broker has confirmed or refused all its messages.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+
+import structlog
+
+from peekaping_producer.errors import (
+    BROKER,
+    PRODUCER,
+    BatchError,
+    BatchTooLargeError,
+    BrokerUnavailableError,
+    BufferFullError,
+    RelayClosedError,
+)
+from peekaping_producer.messages.buffer import Admission, Buffer, Refused
+from peekaping_producer.messages.metrics import RelayMetrics
+from peekaping_producer.messages.progress import Progress, RateMeter
+from peekaping_producer.service.aio import wait_for_event
+from peekaping_producer.service.dependencies import Dependencies
+from peekaping_producer.service.isolation import describe, is_of_dependency
+from peekaping_producer.service.loop import Loop, LoopDone
+from peekaping_producer.transports.message import Message
+from peekaping_producer.transports.publisher import Publisher, PublishResult
+
+log = structlog.stdlib.get_logger()
+
+MIB = 1024 * 1024
+_MAX_CONSECUTIVE_FAILURES = 8
+"""After this many messages that failed alone, one after another, the messages are not the cause."""
+
+
+@contextmanager
+def _os_errors_as_broker_errors() -> Iterator[None]:
+    """An OSError, TimeoutError included, is no message's: it must not end the relay, nor refuse a message."""
+    try:
+        yield
+    except OSError as error:
+        raise BrokerUnavailableError(f"{type(error).__name__}: {error}") from error
+
+
+class Relay:
+    """Publishes what sources add, in that order, at least once.
+
+    After a failure it publishes again from the first message that is not settled, with the same ids.
+    """
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        dependencies: Dependencies,
+        *,
+        max_messages: int = 10_000,
+        max_bytes: int = 16 * MIB,
+        batch_messages: int = 500,
+        batch_bytes: int = MIB,
+        linger_s: float = 0.0,
+        metrics: RelayMetrics | None = None,
+        uses: Collection[str] = (BROKER,),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`max_messages`, `max_bytes`: of the buffer, including the batch that is being published.
+
+        `linger_s`: how long a batch that is not full waits for more; with 0 a batch is what came while the one before
+        it was published. `uses`: the dependencies that work if a batch is confirmed.
+        """
+        self.loop = Loop("relay", dependencies, uses=uses)
+        self._publisher = publisher
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self._batch_messages = batch_messages
+        self._batch_bytes = batch_bytes
+        self._linger_s = linger_s
+        self._metrics = metrics or RelayMetrics()
+        self._clock = clock
+        self._buffer = Buffer(max_bytes)
+        self._meter = RateMeter(clock)
+        self._refused = 0
+        self._open = False
+        self._limit = batch_messages
+        """Of the next batch: smaller while a message that fails alone is looked for."""
+        self._consecutive_failures = 0
+        self._closed = False
+        self._changed = asyncio.Event()
+        """Messages were added, or the relay closes."""
+        self._room = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._turn_of_put = asyncio.Lock()
+
+    def offer(self, messages: Sequence[Message]) -> "asyncio.Future[Refused]":
+        """Add `messages`; return a future of what can never be published, by index, with the reason.
+
+        The future ends once all are settled. If it is canceled, the messages are published nevertheless. A message with
+        an invalid id or a body larger than the buffer is refused at once.
+
+        Raises BufferFullError, BatchTooLargeError or RelayClosedError, and then adds none.
+        """
+        admission = self._admit(messages)
+        if not self._fits(admission):
+            raise BufferFullError(
+                f"relay: expected room for {len(admission.messages)} messages of {admission.bytes} bytes, "
+                f"got {len(self._buffer)} messages of {self._buffer.bytes} bytes in a buffer of {self._bounds}"
+            )
+        return self._add(admission)
+
+    async def put(self, messages: Sequence[Message]) -> "asyncio.Future[Refused]":
+        """Wait for room, then do as `offer`. Calls that wait are served in their order.
+
+        Raises BatchTooLargeError or RelayClosedError.
+        """
+        admission = self._admit(messages)
+        async with self._turn_of_put:
+            while not self._fits(admission):
+                self._room.clear()
+                await self._room.wait()
+            return self._add(admission)
+
+    def _admit(self, messages: Sequence[Message]) -> Admission:
+        admission = self._buffer.admit(messages)
+        if len(admission.messages) > self._max_messages or admission.bytes > self._max_bytes:
+            raise BatchTooLargeError(
+                f"relay: expected at most {self._bounds}, "
+                f"got {len(admission.messages)} messages of {admission.bytes} bytes; send smaller batches"
+            )
+        return admission
+
+    @property
+    def _bounds(self) -> str:
+        return f"{self._max_messages} messages and {self._max_bytes} bytes"
+
+    def _fits(self, admission: Admission) -> bool:
+        if self._closed:
+            raise RelayClosedError("the relay stops and accepts no messages")
+        return (
+            len(self._buffer) + len(admission.messages) <= self._max_messages
+            and self._buffer.bytes + admission.bytes <= self._max_bytes
+        )
+
+    def _add(self, admission: Admission) -> "asyncio.Future[Refused]":
+        future = self._buffer.add(admission, self._clock())
+        self._count_refused(len(admission.problems))
+        if self._buffer:
+            self._empty.clear()
+            self._changed.set()
+        self._show_buffer()
+        return future
+
+    async def run(self) -> None:
+        """Publish until canceled, or until `drain` has emptied the buffer; then close the publisher.
+
+        An error that is neither the broker's nor a message's is raised.
+        """
+        try:
+            await self.loop.run(self._take_turn)
+        finally:
+            await self._publisher.close()
+
+    async def drain(self, within_s: float) -> int:
+        """Accept no more messages; wait for `within_s` at most until all are settled; return how many are not.
+
+        Futures that have not ended raise RelayClosedError. Then cancel `run`, which may still wait for the broker.
+        """
+        self._closed = True
+        self._room.set()
+        self._changed.set()
+        if not await wait_for_event(self._empty, within_s):
+            self._buffer.fail(
+                RelayClosedError("the relay stopped before the broker confirmed all messages of the batch")
+            )
+        return len(self._buffer)
+
+    def progress(self) -> Progress:
+        """How far the relay has come."""
+        return Progress(
+            lines=self._meter.total,
+            refused=self._refused,
+            buffered=len(self._buffer),
+            rate=self._meter.rate,
+            lag_s=self._oldest_age_s,
+        )
+
+    @property
+    def _oldest_age_s(self) -> float:
+        oldest_at = self._buffer.oldest_at
+        return 0.0 if oldest_at is None else self._clock() - oldest_at
+
+    async def _take_turn(self) -> float:
+        if self._closed and not self._buffer:
+            raise LoopDone
+        if not self._open:
+            with _os_errors_as_broker_errors():
+                await self._publisher.open()
+            self._open = True
+            self.loop.worked(BROKER)
+            if not self._buffer:
+                return 0.0  # a success of the loop, without a message
+        await self._wait_for_messages()
+        await self._publish()
+        return 0.0
+
+    async def _wait_for_messages(self) -> None:
+        """Wait for a message, then for a full batch or the end of the linger. Raises LoopDone when all is drained."""
+        with self.loop.waiting():
+            while not self._buffer:
+                if self._closed:
+                    raise LoopDone
+                self._changed.clear()
+                await self._changed.wait()
+            while not self._closed and not self._has_full_batch:
+                left_s = self._linger_s - self._oldest_age_s
+                if left_s <= 0:
+                    break
+                self._changed.clear()
+                await wait_for_event(self._changed, left_s)
+
+    @property
+    def _has_full_batch(self) -> bool:
+        return len(self._buffer) >= self._batch_messages or self._buffer.bytes >= self._batch_bytes
+
+    async def _publish(self) -> None:
+        messages = self._buffer.head(self._limit, self._batch_bytes)
+        began_at = self._clock()
+        try:
+            with _os_errors_as_broker_errors():
+                result = await self._publisher.publish(messages)
+        except Exception as error:
+            if is_of_dependency(error):
+                self._open = False
+                raise
+            self._isolate(messages, error)
+            return
+        finally:
+            self._metrics.publish_duration.observe(self._clock() - began_at)
+        if result.settled <= 0:
+            self._open = False
+            raise BrokerUnavailableError("the publisher settled no message")
+        self._limit = self._batch_messages
+        self._consecutive_failures = 0
+        self._settle(result)
+
+    def _isolate(self, messages: list[Message], error: Exception) -> None:
+        """Halve the next batch after an error that a single message may have caused; refuse one that fails alone.
+
+        The order is kept: parts are published from the front.
+        """
+        self._open = False  # the error may have left the connection in any state
+        if len(messages) > 1:
+            self._limit = len(messages) // 2
+            return
+        self._consecutive_failures += 1
+        if self._consecutive_failures >= _MAX_CONSECUTIVE_FAILURES:
+            raise BatchError(f"every message fails: {describe(error)}", PRODUCER) from error
+        log.warning(
+            "message.refused",
+            message="A message cannot be published; the others go on.",
+            id=messages[0].id,
+            error=describe(error),
+        )
+        self._settle(PublishResult(1, {0: f"cannot be published: {describe(error)}"}))
+
+    def _settle(self, result: PublishResult) -> None:
+        self._buffer.settle(result.settled, result.refused)
+        self._meter.add(result.settled)
+        self._metrics.produced.inc(result.settled - len(result.refused))
+        self._count_refused(len(result.refused))
+        self._show_buffer()
+        self._room.set()
+        if not self._buffer:
+            self._empty.set()
+
+    def _count_refused(self, count: int) -> None:
+        if count:
+            self._refused += count
+            self._metrics.refused.inc(count)
+
+    def _show_buffer(self) -> None:
+        self._metrics.buffered_messages.set(len(self._buffer))
+        self._metrics.buffered_bytes.set(self._buffer.bytes)
