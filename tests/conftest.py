@@ -5,7 +5,8 @@ import os
 import pytest
 
 pytest_plugins = [
-    f"tests.kit.{name}" for name in ("redis", "postgres", "mysql", "mongo", "rabbitmq", "schedule", "sentinel")
+    f"tests.kit.{name}"
+    for name in ("redis", "postgres", "mysql", "mongo", "rabbitmq", "schedule", "asynq_harness", "sentinel")
 ]
 
 # The servers that this shell names for the product are none of the tests' business.

@@ -1,5 +1,6 @@
 """The databases that the stores' tests run on."""
 
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from peekaping_producer.errors import StoreError
 from peekaping_producer.migrate import migrate
 from peekaping_producer.stores import store_for
 from peekaping_producer.stores.limits import Limits
@@ -21,6 +23,8 @@ SQL_DIALECTS = ["postgres", "mysql", "sqlite"]
 DIALECTS = [*SQL_DIALECTS, "mongo"]
 STORES = [*DIALECTS, "memory"]
 """The last is the store in memory that loops are tested with."""
+
+UNKNOWN_ID = "0" * 24
 
 
 def without_tables(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseTarget:
@@ -74,6 +78,18 @@ async def opened(
         yield store
     finally:
         await store.close()
+
+
+async def refusal(target: DatabaseTarget) -> StoreError:
+    """The error of opening a store or of its first read, which contains neither the password nor the statement."""
+    limits = Limits(acquire_s=1.0) if target.dialect == "mongo" else Limits()  # its driver retries until then
+    with pytest.raises(StoreError) as caught:
+        async with opened(target, limits, connections=1) as store, store.session() as session:
+            await session.load([UNKNOWN_ID])
+    shown = "".join(traceback.format_exception(caught.value))
+    assert not target.password or target.password not in shown
+    assert "$match" not in shown
+    return caught.value
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-import pytest_asyncio
 from redis.asyncio import Redis
 
 from peekaping_producer.brokers import Outcome
@@ -22,9 +21,7 @@ from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.monitors.monitor import Heartbeat, Monitor, MonitorDetails, Plan, Proxy
 from peekaping_producer.monitors.task import HealthCheckTask, TaskBuilder
-from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.schedule import Claim, Schedule
-from tests.kit.redis import target_of
 from tests.kit.requirements import need
 
 SOURCE = Path(__file__).parent / "asynq_consumer"
@@ -163,16 +160,10 @@ def rich_check() -> MonitorDetails:
     return MonitorDetails(monitor("naïve 監視 🚦"), proxy=proxy, latest_heartbeat=beat)
 
 
-@pytest_asyncio.fixture
-async def client(private_redis: RedisServer) -> AsyncIterator[Redis]:
-    async with redis_for(target_of(private_redis), connections=4) as redis:
-        yield redis
-
-
 async def test_a_task_is_taken_decoded_and_finished_and_its_id_is_free_at_the_next_tick(
-    program: Path, private_redis: RedisServer, client: Redis
+    program: Path, private_redis: RedisServer, server: Redis
 ) -> None:
-    one = OneMonitor(client, rich_check())
+    one = OneMonitor(server, rich_check())
     await one.place()
     async with consuming(program, private_redis) as consumer:
         for _ in range(3):
@@ -188,8 +179,8 @@ async def test_a_task_is_taken_decoded_and_finished_and_its_id_is_free_at_the_ne
             assert "error" not in ended
 
 
-async def test_the_inspector_reads_a_waiting_task(program: Path, private_redis: RedisServer, client: Redis) -> None:
-    one = OneMonitor(client, rich_check())
+async def test_the_inspector_reads_a_waiting_task(program: Path, private_redis: RedisServer, server: Redis) -> None:
+    one = OneMonitor(server, rich_check())
     await one.place()
     _, payload = await one.tick()
     seen = await inspect(program, private_redis)
@@ -204,9 +195,9 @@ async def test_the_inspector_reads_a_waiting_task(program: Path, private_redis: 
 
 
 async def test_the_timeout_is_applied_and_meanwhile_there_is_no_second_task(
-    program: Path, private_redis: RedisServer, client: Redis
+    program: Path, private_redis: RedisServer, server: Redis
 ) -> None:
-    one = OneMonitor(client, MonitorDetails(monitor("hang", timeout=3)))
+    one = OneMonitor(server, MonitorDetails(monitor("hang", timeout=3)))
     await one.place()
     async with consuming(program, private_redis) as consumer:
         first, _ = await one.tick()
@@ -220,9 +211,9 @@ async def test_the_timeout_is_applied_and_meanwhile_there_is_no_second_task(
 
 
 async def test_a_failed_task_is_archived_and_replaced_at_the_next_tick(
-    program: Path, private_redis: RedisServer, client: Redis
+    program: Path, private_redis: RedisServer, server: Redis
 ) -> None:
-    one = OneMonitor(client, MonitorDetails(monitor("fail")))
+    one = OneMonitor(server, MonitorDetails(monitor("fail")))
     await one.place()
     async with consuming(program, private_redis) as consumer:
         outcomes, ticks = [], []
@@ -235,15 +226,15 @@ async def test_a_failed_task_is_archived_and_replaced_at_the_next_tick(
     assert outcomes == [Outcome.ENQUEUED, Outcome.REPLACED]
     assert ticks[0] < ticks[1]
     assert archived["last_error"] == "failed as its name asks"
-    assert await client.zcard("asynq:{healthcheck}:archived") == 1
+    assert await server.zcard("asynq:{healthcheck}:archived") == 1
 
 
 @pytest.mark.parametrize("surplus", [{"surplus": 1}, {"interval": "60"}, {"scheduled_at": "yesterday"}])
 async def test_the_consumer_refuses_what_a_go_worker_could_not_decode(
-    program: Path, private_redis: RedisServer, client: Redis, surplus: Line
+    program: Path, private_redis: RedisServer, server: Redis, surplus: Line
 ) -> None:
     """Otherwise the equality of the payloads above might prove nothing."""
-    one = OneMonitor(client, MonitorDetails(monitor("plain")))
+    one = OneMonitor(server, MonitorDetails(monitor("plain")))
     await one.place()
     async with consuming(program, private_redis) as consumer:
         await one.tick_with(json.dumps({"monitor_id": MONITOR_ID, **surplus}).encode())
@@ -251,17 +242,17 @@ async def test_the_consumer_refuses_what_a_go_worker_could_not_decode(
     assert ended["error"].startswith("payload: ")
 
 
-async def test_golden_tasks_are_taken(program: Path, private_redis: RedisServer, client: Redis) -> None:
+async def test_golden_tasks_are_taken(program: Path, private_redis: RedisServer, server: Redis) -> None:
     """The consumer decodes what the Go producer wrote without loss, so it can judge our tasks too."""
     with GOLDEN_TASKS.open(encoding="utf-8") as lines_of_file:  # str.splitlines would also split at U+2028 inside text
         records = [json.loads(line) for line in lines_of_file]
     golden = {record["task"]["payload"]["monitor_id"]: record["task"] for record in records if record["task"]}
     assert len(golden) > 40
-    await client.sadd("asynq:queues", "healthcheck")
+    await server.sadd("asynq:queues", "healthcheck")
     for monitor_id, task in golden.items():
         fields = {name: value for name, value in task["hash"].items() if name not in ("msg", "unique_key")}
-        await client.hset(task["redis_key"], mapping={**fields, "msg": base64.b64decode(task["msg_b64"])})
-        await client.lpush("asynq:{healthcheck}:pending", f"healthcheck:{monitor_id}")
+        await server.hset(task["redis_key"], mapping={**fields, "msg": base64.b64decode(task["msg_b64"])})
+        await server.lpush("asynq:{healthcheck}:pending", f"healthcheck:{monitor_id}")
     async with consuming(program, private_redis) as consumer:
         lines = [await consumer.next("taken") for _ in golden]
     assert {line["monitor_id"]: line["payload"] for line in lines} == {

@@ -1,47 +1,30 @@
-"""What only the MySQL store does: settings of servers, broken connections, refusals, TLS, use of indexes."""
+"""What only the MySQL store does: values, settings of servers, broken connections, the lock of migrations."""
 
 import asyncio
 import json
-import traceback
-from typing import Any
 
-import msgspec
 import pytest
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
+from peekaping_producer.errors import StoreError, StoreUnavailableError
 from peekaping_producer.migrate import migrate
 from peekaping_producer.migrate import mysql as migrations
 from peekaping_producer.monitors.monitor import Plan
-from peekaping_producer.stores import mysql as statements
 from peekaping_producer.stores import store_for
 from peekaping_producer.stores.mysql import MysqlSession
 from peekaping_producer.stores.store import Store
-from peekaping_producer.targets import DatabaseTarget, Tls
-from tests.conformance.conftest import limited, opened
-from tests.kit import mysql, processes
+from peekaping_producer.targets import DatabaseTarget
+from tests.conformance.conftest import limited
 from tests.kit.mysql import MysqlDatabase, MysqlServer
-from tests.kit.mysql_impostor import OK, SALT, Peer, impostor
-from tests.kit.pgbouncer import self_signed
 from tests.kit.waiting import until
 
 MysqlStore = Store[MysqlSession]
+
 SESSIONS = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
 
 
 @pytest.fixture
 def empty_database(mysql_database: DatabaseTarget) -> DatabaseTarget:
     return mysql_database
-
-
-async def refusal(target: DatabaseTarget) -> StoreError:
-    """The error of opening a store, which does not contain the password."""
-    with pytest.raises(StoreError) as caught:
-        await store_for(target, connections=1).open()
-    shown = "".join(traceback.format_exception(caught.value))
-    assert str(target.password) not in shown
-    return caught.value
 
 
 async def cut_all(database: MysqlDatabase) -> None:
@@ -240,39 +223,6 @@ async def test_closing_ends_every_session_on_the_server(database: MysqlDatabase,
     await until(gone, "the server has no session of ours")
 
 
-async def test_a_missing_privilege_is_final(database: MysqlDatabase) -> None:
-    await database.execute("DROP USER IF EXISTS peekaping_tests_stranger")
-    await database.execute("CREATE USER peekaping_tests_stranger IDENTIFIED BY 'strange-secret'")
-    stranger = msgspec.structs.replace(database.target, user="peekaping_tests_stranger", password="strange-secret")
-    assert "Access denied for user 'peekaping_tests_stranger'" in str(await refusal(stranger))
-    await database.execute("GRANT SELECT ON peekaping_tests.monitors TO peekaping_tests_stranger")
-    error = await refusal(stranger)
-    assert "SELECT command denied to user 'peekaping_tests_stranger'" in str(error)
-    assert "monitor_maintenances" in str(error)
-    assert not isinstance(error, StoreUnavailableError)
-    await database.execute("DROP USER peekaping_tests_stranger")
-
-
-async def test_the_right_select_is_enough(database: MysqlDatabase) -> None:
-    await database.execute("DROP USER IF EXISTS peekaping_tests_reader")
-    await database.execute("CREATE USER peekaping_tests_reader IDENTIFIED BY 'reader-secret'")
-    await database.execute("GRANT SELECT ON peekaping_tests.* TO peekaping_tests_reader")
-    reader = msgspec.structs.replace(database.target, user="peekaping_tests_reader", password="reader-secret")
-    async with opened(reader):
-        pass
-    await database.execute("DROP USER peekaping_tests_reader")
-
-
-async def test_a_full_server_may_have_room_later() -> None:
-    with processes.running(MysqlServer, "--max-connections=10") as server:
-        busy = [await mysql.connect(server.target) for _ in range(11)]  # one more for an administrator
-        error = await refusal(server.target)
-        assert isinstance(error, StoreUnavailableError)
-        assert "Too many connections" in str(error)
-        for connection in busy:
-            connection.close()
-
-
 @limited(answer_s=1000.0)
 async def test_the_server_cancels_a_statement_at_its_limit(store: MysqlStore) -> None:
     endless = " CROSS JOIN ".join(f"information_schema.columns c{n}" for n in range(4))
@@ -282,134 +232,6 @@ async def test_the_server_cancels_a_statement_at_its_limit(store: MysqlStore) ->
         connection = session.slot.connection
         assert await _questions(session) > 0
         assert session.slot.connection is connection, "kept"
-
-
-async def test_tls_is_verified_unless_disabled() -> None:
-    with self_signed() as certificate:
-        files = (f"--ssl-cert={certificate}", f"--ssl-key={certificate.with_suffix('.key')}")
-        with processes.running(MysqlServer, *files, "--require-secure-transport=ON") as server:
-            target = server.target
-            untrusted = await refusal(msgspec.structs.replace(target, tls=Tls()))
-            assert "certificate is not trusted" in str(untrusted)
-            assert not isinstance(untrusted, StoreUnavailableError)
-            other_name = msgspec.structs.replace(target, host="localhost", tls=Tls(ca_file=str(certificate)))
-            assert "certificate is not trusted" in str(await refusal(other_name))
-            assert not isinstance(await refusal(target), StoreUnavailableError)
-            await migrate(msgspec.structs.replace(target, tls=Tls(ca_file=str(certificate))))
-            for tls in (Tls(ca_file=str(certificate)), Tls(verify=False)):
-                async with opened(msgspec.structs.replace(target, tls=tls)) as store, store.session() as session:
-                    assert (await session._fetch("SHOW STATUS LIKE 'Ssl_cipher'"))[0][1]
-
-
-async def test_a_server_without_tls_receives_nothing_when_tls_is_required() -> None:
-    async def greet(peer: Peer) -> None:
-        peer.greet("mysql_native_password")
-
-    async with impostor(greet) as (target, peers):
-        error = await refusal(msgspec.structs.replace(target, tls=Tls()))
-    assert "TLS is required, but the server" in str(error)
-    assert not isinstance(error, StoreUnavailableError)
-    assert peers[0].said == b""
-
-
-@pytest.mark.parametrize("plugin", ["mysql_clear_password", "mysql_old_password"])
-@pytest.mark.parametrize("at_once", [True, False])
-async def test_the_password_is_never_sent_in_clear(plugin: str, at_once: bool) -> None:
-    async def ask(peer: Peer) -> None:
-        peer.greet(plugin if at_once else "mysql_native_password")
-        await peer.receive()
-        peer.send(b"\xfe" + plugin.encode() + b"\x00" + SALT + b"\x00")
-
-    async with impostor(ask) as (target, peers):
-        error = await refusal(target)
-        assert target.password
-        assert f"by {plugin}, which requires TLS" in str(error)
-        for encoding in ("utf-8", "utf-16", "latin-1"):
-            assert target.password.encode(encoding, "replace") not in peers[0].said
-
-
-async def test_no_server_receives_a_local_file() -> None:
-    async def ask(peer: Peer) -> None:
-        peer.greet("mysql_native_password")
-        await peer.receive()
-        peer.send(OK)
-        await peer.receive()
-        peer.send(b"\xfb" + __file__.encode())
-
-    async with impostor(ask) as (target, peers):
-        assert isinstance(await refusal(target), StoreUnavailableError)
-        assert b"No server is given" not in peers[0].said
-
-
-async def test_a_password_reaches_mysql_8_in_utf_8_and_encrypted() -> None:
-    """caching_sha2_password without TLS and without the server's cache, as for a user's first connection."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    told: list[bytes] = []
-
-    async def authenticate(peer: Peer) -> None:
-        peer.greet("caching_sha2_password")
-        await peer.receive()
-        peer.send(b"\x01\x04")
-        assert await peer.receive() == b"\x02"
-        peer.send(b"\x01" + public)
-        oaep = padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), None)
-        mixed = key.decrypt(await peer.receive(), oaep)
-        told.append(bytes(byte ^ SALT[n % len(SALT)] for n, byte in enumerate(mixed)))
-
-    async with impostor(authenticate) as (target, _):
-        connecting = asyncio.create_task(store_for(target, connections=1).open())
-        await until(lambda: bool(told))
-        connecting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await connecting
-    assert told == [f"{target.password}\0".encode()]
-
-
-async def test_a_reply_of_another_protocol_is_an_unavailable_store() -> None:
-    async def answer(peer: Peer) -> None:
-        peer._writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n" + b"x" * 100_000)
-
-    async with impostor(answer) as (target, _):
-        assert isinstance(await refusal(target), StoreUnavailableError)
-
-
-@pytest.mark.parametrize("name", ["charset", "local_infile", "ssl-mode", "pool_size"])
-def test_an_unsupported_parameter_is_named_without_its_value(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"expected ssl-mode only, got {name}=...") as caught:
-        store_for(DatabaseTarget(dialect="mysql", name="x", params={name: "s3cret"}), connections=1)
-    assert "s3cret" not in str(caught.value)
-
-
-async def test_indexes_find_what_is_read(database: MysqlDatabase, store: MysqlStore) -> None:
-    await _fill(database, monitors=3000, heartbeats=12_000)
-    async with store.session() as session:
-        ids = [plan.id for plan in await session.page_of_plans(None, 1000)]
-        assert len((await session.load(ids)).monitors) == 1000
-        page = await _explain(session, statements._PAGE.format(after=f"id > '{ids[500]}' AND", limit=1000))
-        assert page == {"monitors": "PRIMARY"}
-        for count in (10, 300):
-            keys = {
-                table: await _explain(session, text.format(ids=statements._quoted(ids[:count]), max_bytes=1))
-                for table, text in statements._STATEMENTS.items()
-            }
-            assert keys["plans"] == {"monitors": "PRIMARY"}
-            assert keys["monitors"]["m"] == "PRIMARY"
-            assert keys["heartbeats"]["m"] == keys["heartbeats"]["h"] == "PRIMARY"
-            assert "monitor_time" in str(keys["heartbeats"]["latest"])
-            assert keys["monitor_maintenances"]["monitor_maintenances"] is not None
-
-
-async def test_only_the_latest_of_many_heartbeats_are_read(database: MysqlDatabase, store: MysqlStore) -> None:
-    """Counted by the storage engine, whatever the plan is."""
-    await _fill(database, monitors=40, heartbeats=20_000)
-    await database.execute("UPDATE monitors SET type = 'push'")
-    async with store.session() as session:
-        ids = [plan.id for plan in await session.page_of_plans(None, 1000)]
-        before = await _rows_read(session)
-        loaded = await session.load(ids)
-        assert await _rows_read(session) - before < 20 * len(ids)
-    assert all(details.latest_heartbeat for details in loaded.monitors.values())
 
 
 async def test_the_lock_of_a_migration_ends_with_its_connection(mysql_database: DatabaseTarget) -> None:
@@ -430,39 +252,6 @@ async def test_a_connection_for_reading_the_ledger_cannot_write(database: MysqlD
             await connection.run(migrations.record("x"))
 
 
-async def _fill(database: MysqlDatabase, *, monitors: int, heartbeats: int) -> None:
-    rows = [database.monitor() for _ in range(monitors)]
-    await database.insert("monitors", *rows)
-    for start in range(0, heartbeats, 5000):
-        await database.insert(
-            "heartbeats",
-            *(
-                database.heartbeat(
-                    rows[n % monitors],
-                    time=f"2026-11-{n // 3600 % 28 + 1:02} 12:{n // 60 % 60:02}:{n % 60:02}.{n:06}",
-                    end_time=None,
-                )
-                for n in range(start, min(start + 5000, heartbeats))
-            ),
-        )
-    await database.execute("ANALYZE TABLE monitors, heartbeats")
-
-
-async def _explain(session: MysqlSession, statement: str) -> dict[str, Any]:
-    """The key by which each table is read."""
-    connection = session.slot.connection
-    assert connection is not None
-    await connection.query(f"EXPLAIN {statement}")
-    result = connection._result
-    names = [field.name for field in result.fields]
-    rows = [dict(zip(names, row, strict=True)) for row in result.rows]
-    return {row["table"]: row["key"] for row in rows}
-
-
 async def _questions(session: MysqlSession) -> int:
     """Statements that this session has sent, this one included."""
     return int((await session._fetch("SHOW SESSION STATUS LIKE 'Questions'"))[0][1])
-
-
-async def _rows_read(session: MysqlSession) -> int:
-    return sum(int(value) for _, value in await session._fetch("SHOW SESSION STATUS LIKE 'Handler_read%'"))

@@ -1,7 +1,6 @@
 """What only the Postgres store does: broken connections, refusals, poolers."""
 
 import asyncio
-import traceback
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from peekaping_producer.stores import store_for
 from peekaping_producer.stores.postgres import PostgresDriver, PostgresSession
 from peekaping_producer.stores.store import Store
 from peekaping_producer.targets import DatabaseTarget, Tls
-from tests.conformance.conftest import opened
+from tests.conformance.conftest import opened, refusal
 from tests.kit import databases, postgres, processes
 from tests.kit.databases import SqlDatabase
 from tests.kit.pgbouncer import pgbouncer, self_signed
@@ -33,15 +32,6 @@ WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_n
 @pytest.fixture
 def empty_database(postgres_database: DatabaseTarget) -> DatabaseTarget:
     return postgres_database
-
-
-async def refusal(target: DatabaseTarget) -> StoreError:
-    """The error of opening a store, which does not contain the password."""
-    with pytest.raises(StoreError) as caught:
-        await store_for(target, connections=1).open()
-    shown = "".join(traceback.format_exception(caught.value))
-    assert str(target.password) not in shown
-    return caught.value
 
 
 async def test_options_of_a_url_reach_the_server(empty_database: DatabaseTarget) -> None:

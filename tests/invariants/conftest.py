@@ -1,4 +1,4 @@
-"""The server, the walk's time in place of the product's, and silence."""
+"""Replaces the product's monotonic clock, and disables its log."""
 
 import sys
 import time
@@ -7,18 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 import structlog
-from redis import Redis
 
-from peekaping_producer.targets import RedisTarget
 from tests.invariants.replica import STEADY
-from tests.kit.redis import blocking_client
-
-
-@pytest.fixture
-def server(redis_server: RedisTarget) -> Iterator[Redis]:
-    """A client that does what it is told at once. Fails where the database is not empty; the walks flush it."""
-    with blocking_client(redis_server) as client:
-        yield client
 
 
 @pytest.fixture(autouse=True)

@@ -155,14 +155,14 @@ async def _all_or_nothing(
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=str)
-def test_the_walk_finds_a_guard_that_is_gone(server: Redis, mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_walk_finds_a_removed_guard(blocking_redis: Redis, mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (worker, sync, hints, asynq) if mutant.mutation is None else ():
         monkeypatch.setattr(module, "isolate", _all_or_nothing)
     walked: list[int] = []
     with pytest.raises(Broken) as found:
         run_state_machine_as_test(
             lambda: Walk(
-                lambda: World(server, mutation=mutant.mutation, watch=[mutant.invariant]),
+                lambda: World(blocking_redis, mutation=mutant.mutation, watch=[mutant.invariant]),
                 walked.append,
                 settles=mutant.settles,
                 begin=mutant.begin,

@@ -22,11 +22,11 @@ MIN_CALLS = 10_000
 
 
 @pytest.mark.timeout(0 if LONG else 400)
-def test_the_invariants_hold_whatever_happens(server: Redis) -> None:
+def test_the_invariants_hold_whatever_happens(blocking_redis: Redis) -> None:
     """I1, I2, I3, I4, I8 and that due times never move back: after each call (ledger.py) and settled (settled.py)."""
     calls: list[int] = []
     run_state_machine_as_test(
-        lambda: Walk(lambda: World(server), calls.append),
+        lambda: Walk(lambda: World(blocking_redis), calls.append),
         settings=settings(
             max_examples=EXAMPLES,
             stateful_step_count=80,

@@ -1,4 +1,4 @@
-"""Commands of the product that end by themselves."""
+"""Runs commands of the product that end by themselves."""
 
 import asyncio
 import json
@@ -11,9 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from peekaping_producer.targets import RedisTarget
+
 ROOT = Path(__file__).parents[2]
 MINIMAL = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "MODE": "prod"}
 """An environment for the code of this checkout, without the variables of this shell."""
+SECRET = "h0rse battery/staple"
+"""No output may contain it: tests look for its first word, which no escaping changes."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,10 @@ class Ended:
     code: int
     out: str
     err: str
+
+
+def settings_of(redis: RedisTarget, **settings: str) -> dict[str, str]:
+    return {"REDIS_HOST": redis.host, "REDIS_PORT": str(redis.port), **settings}
 
 
 async def start(argv: Sequence[str | Path], env: Mapping[str, str], folder: Path | None = None) -> Process:

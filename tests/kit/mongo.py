@@ -158,6 +158,13 @@ async def mongo_database(mongo_server: DatabaseTarget) -> AsyncIterator[Database
     yield mongo_server
 
 
+def document(**changes: Any) -> Row:
+    """A monitor as the API server writes it."""
+    numbers = dict.fromkeys(("timeout", "max_retries", "retry_interval", "resend_interval"), 5)
+    row = {"_id": ObjectId(), "name": "n", "type": "http", "interval": 60, "active": True, "config": "{}"}
+    return row | numbers | changes
+
+
 def _readable_copy(folder: Path, to: Path) -> Path:
     """For the server's user, who may read nothing of a checkout in another's home, or of one made by a strict umask."""
     shutil.copytree(folder, to)

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
 
 import pytest
 import pytest_asyncio
@@ -60,9 +59,17 @@ async def private_redis() -> AsyncIterator[RedisServer]:
         yield server
 
 
-@contextmanager
-def blocking_client(server: RedisTarget) -> Iterator[BlockingRedis]:
+@pytest_asyncio.fixture
+async def server(private_redis: RedisServer) -> AsyncIterator[Redis]:
+    """A client of a server of one test's own."""
+    async with redis_for(target_of(private_redis), connections=50) as client:
+        yield client
+
+
+@pytest.fixture
+def blocking_redis(redis_server: RedisTarget) -> Iterator[BlockingRedis]:
     """A blocking client of the shared server. Fails where the database is not empty; it is emptied at the end."""
+    server = redis_server
     with BlockingRedis(
         host=server.host,
         port=server.port,

@@ -80,7 +80,7 @@ SCRIPTS = (
 
 
 @pytest.fixture
-def memory(server: Redis) -> Memory:
+def memory(blocking_redis: Redis) -> Memory:
     """An in-memory server with the same contents as the real one."""
     memory = Memory()
     memory.now_us = NOW_MS * 1000
@@ -88,11 +88,11 @@ def memory(server: Redis) -> Memory:
         "SET string v", "HSET hash a 1 b 2", "RPUSH list a b a c", "ZADD zset 1 a 2 b 2 c", "SADD set a b",
     ):  # fmt: skip
         memory.call(*command.encode().split())
-    real.put(server, memory.data, {}, NOW_MS)
+    real.put(blocking_redis, memory.data, {}, NOW_MS)
     return memory
 
 
-def test_commands_answer_as_on_a_real_server(server: Redis, memory: Memory) -> None:
+def test_commands_answer_as_on_a_real_server(blocking_redis: Redis, memory: Memory) -> None:
     rng = random.Random(SEED)
     words: dict[str, Callable[[], str]] = {
         "k": lambda: rng.choice(KEYS),
@@ -105,25 +105,25 @@ def test_commands_answer_as_on_a_real_server(server: Redis, memory: Memory) -> N
     for number in range(3000):
         if number % 20 == 0:
             memory.restore(*before)
-            real.put(server, memory.data, {}, NOW_MS)
+            real.put(blocking_redis, memory.data, {}, NOW_MS)
         name = rng.choice(list(COMMANDS))
-        assert_same(server, client, name, *(words[kind]() for kind in COMMANDS[name]))
-        assert real.take(server, NOW_MS)[0] == memory.data
+        assert_same(blocking_redis, client, name, *(words[kind]() for kind in COMMANDS[name]))
+        assert real.take(blocking_redis, NOW_MS)[0] == memory.data
 
 
 @pytest.mark.parametrize("command", WITH_OPTIONS)
-def test_options_work_as_on_a_real_server(server: Redis, memory: Memory, command: str) -> None:
-    assert_same(server, Client(Scripts(memory)), *command.split())
-    assert real.take(server, NOW_MS)[0] == memory.data
+def test_options_work_as_on_a_real_server(blocking_redis: Redis, memory: Memory, command: str) -> None:
+    assert_same(blocking_redis, Client(Scripts(memory)), *command.split())
+    assert real.take(blocking_redis, NOW_MS)[0] == memory.data
 
 
 @pytest.mark.parametrize("text", SCRIPTS)
 @pytest.mark.parametrize("args", [1, 7_900, 8_100])
-def test_scripts_run_as_on_a_real_server(server: Redis, memory: Memory, text: str, args: int) -> None:
+def test_scripts_run_as_on_a_real_server(blocking_redis: Redis, memory: Memory, text: str, args: int) -> None:
     client = Client(Scripts(memory))
     words = [1, "key", *range(args)]
-    assert outcome(lambda: at_once(client.eval(text, *words))) == outcome(lambda: server.eval(text, *words))
-    assert real.take(server, NOW_MS)[0] == memory.data
+    assert outcome(lambda: at_once(client.eval(text, *words))) == outcome(lambda: blocking_redis.eval(text, *words))
+    assert real.take(blocking_redis, NOW_MS)[0] == memory.data
 
 
 def test_a_key_ends_with_its_ttl() -> None:
@@ -136,11 +136,11 @@ def test_a_key_ends_with_its_ttl() -> None:
     assert (memory.call(b"GET", b"key"), memory.call(b"PTTL", b"key")) == (None, -2)
 
 
-def assert_same(server: Redis, client: Client, *words: str) -> None:
+def assert_same(blocking_redis: Redis, client: Client, *words: str) -> None:
     # The command is run by a script: the real client's parsing of replies must not take part.
     script = "return redis.call(unpack(ARGV))"
     assert outcome(lambda: at_once(client.eval(script, 0, *words))) == outcome(
-        lambda: server.eval(script, 0, *words)
+        lambda: blocking_redis.eval(script, 0, *words)
     ), words
 
 

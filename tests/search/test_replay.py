@@ -27,19 +27,19 @@ def explored() -> Search:
     return search
 
 
-def test_a_real_server_answers_the_same(server: Redis, explored: Search) -> None:
+def test_a_real_server_answers_the_same(blocking_redis: Redis, explored: Search) -> None:
     redis = explored.redis
     shas = {
-        sha: server.script_load(TEST_CLOCK + text.removeprefix(CLOCK))
+        sha: blocking_redis.script_load(TEST_CLOCK + text.removeprefix(CLOCK))
         for sha, text in redis.texts.items()
         if text.startswith(CLOCK)
     }
     assert len(redis.calls) > SAMPLES
     for call in random.Random(SEED).sample([call for call in redis.calls if call.sha in shas], SAMPLES):
         data, ends, now_ms = redis.state(call.before)
-        real.put(server, data, ends, now_ms)
-        reply = server.evalsha(shas[call.sha], len(call.keys), *call.keys, *call.args)
-        found, living = real.take(server, now_ms)
+        real.put(blocking_redis, data, ends, now_ms)
+        reply = blocking_redis.evalsha(shas[call.sha], len(call.keys), *call.keys, *call.args)
+        found, living = real.take(blocking_redis, now_ms)
         assert same(reply, call.reply), told(explored, call, reply)
         expected = redis.state(call.after)[1]
         assert living.keys() == expected.keys(), told(explored, call, living)

@@ -1,0 +1,110 @@
+"""The command status: what it prints, and its exit codes."""
+
+import asyncio
+import json
+import re
+import time
+from pathlib import Path
+
+from redis.asyncio import Redis
+
+from peekaping_producer.demo import embedded
+from peekaping_producer.demo.embedded import RedisServer
+from peekaping_producer.schedule.keys import KEYS
+from tests.kit.commands import SECRET, command, settings_of
+from tests.kit.fake_redis import fake_redis, info
+from tests.kit.processes import free_port
+from tests.kit.redis import target_of
+
+
+async def test_status_of_an_idle_schedule(tmp_path: Path, private_redis: RedisServer) -> None:
+    text, as_json = await asyncio.gather(
+        command(tmp_path, "status", **settings_of(target_of(private_redis))),
+        command(tmp_path, "status", "--json", **settings_of(target_of(private_redis))),
+    )
+    assert (text.code, as_json.code) == (1, 1)  # no replica leads
+    rows = dict(re.split(r" {2,}|(?<=max overdue) ", line, maxsplit=1) for line in text.out.splitlines())
+    assert rows.keys() == {"leader", "replicas", "due", "leased", "overdue", "max overdue", "queue", "failing", "note"}
+    assert rows["leader"] == "none"
+    assert rows["max overdue"].strip() == "none"
+    assert rows["failing"].startswith("no_leader: ")
+    found = json.loads(as_json.out)
+    assert (found["version"], found["healthy"], found["due"], found["queue"]["pending"]) == (1, False, 0, 0)
+    assert [each["code"] for each in found["conditions"]] == ["no_leader", "schedule_empty"]
+
+
+async def test_status_prints_the_longest_overdue_and_exits_1_if_it_is_too_late(
+    tmp_path: Path, private_redis: RedisServer, server: Redis
+) -> None:
+    now_ms = time.time() * 1000
+    await server.zadd(KEYS.due, {"late": now_ms - 90_000, "later": now_ms - 10_000, "coming": now_ms + 60_000})
+    await server.zadd(KEYS.lease, {"leased": now_ms + 10_000})
+    await server.set(KEYS.leader, "here-1-ab/cd", px=9000)
+    await server.lpush("asynq:{healthcheck}:pending", "one", "two")
+    where = settings_of(target_of(private_redis))
+    late, patient, as_json = await asyncio.gather(
+        command(tmp_path, "status", **where),
+        command(tmp_path, "status", "--max-overdue-seconds", "3600", **where),
+        command(tmp_path, "status", "--json", "--max-overdue-seconds", "30.5", **where),
+    )
+    assert (late.code, patient.code, as_json.code) == (1, 0, 1)
+    assert re.search(r"failing +schedule_late: Monitor late has waited for its check for 9\d s", late.out), late.out
+    assert "failing" not in patient.out
+    for expected in (
+        r"leader +here-1-ab/cd \(key expires in \d\.\d s\)",
+        r"due +3 ",
+        r"leased +1 ",
+        r"overdue +2",
+        r"max overdue +9\d\.\d s",
+        r"queue +2 pending, 0 active",
+    ):
+        assert re.search(expected, late.out), late.out
+    found = json.loads(as_json.out)
+    assert (found["due"], found["leased"], found["overdue"], found["healthy"]) == (3, 1, 2, False)
+    assert 0 < found["leader_ttl_ms"] <= 9000
+    assert found["oldest_due_monitor"] == "late"
+    assert found["queue"]["pending"] == 2
+
+
+async def test_status_judges_leases_by_lease_ttl(tmp_path: Path, private_redis: RedisServer, server: Redis) -> None:
+    await server.zadd(KEYS.lease, {"leased": time.time() * 1000 + 50_000})
+    where = settings_of(target_of(private_redis))
+    by_default, longer = await asyncio.gather(
+        command(tmp_path, "status", **where), command(tmp_path, "status", **where, LEASE_TTL="60")
+    )
+    assert "lease_too_long" in by_default.out
+    assert "lease_too_long" not in longer.out
+
+
+async def test_status_without_redis_is_one_clear_line(tmp_path: Path) -> None:
+    port = str(free_port())
+    dying = {"INFO": info(redis_version="7.2.0", redis_mode="standalone"), "EVALSHA": None, "EVAL": None}
+    async with (
+        embedded.redis_server(args=("--requirepass", "another")) as closed,
+        fake_redis(dying) as half,
+        fake_redis({"INFO": None}) as mute,
+    ):
+        away, refused, bare, dies, hangs_up = await asyncio.gather(
+            command(tmp_path, "status", REDIS_HOST="127.0.0.1", REDIS_PORT=port),
+            command(tmp_path, "status", **settings_of(target_of(closed), REDIS_PASSWORD=SECRET)),
+            command(tmp_path, "status", **settings_of(target_of(closed))),
+            command(tmp_path, "status", **settings_of(half)),
+            command(tmp_path, "status", **settings_of(mute)),
+        )
+    assert [each.code for each in (away, refused, bare, dies, hangs_up)] == [3, 1, 1, 3, 3]
+    for ended in (away, refused, bare, dies, hangs_up):
+        assert ended.out == ""
+        assert len(ended.err.splitlines()) == 1, ended.err
+        assert "h0rse" not in ended.err
+    assert port in away.err
+    assert "REDIS_PASSWORD" in refused.err
+    assert "REDIS_PASSWORD" in bare.err
+
+
+async def test_keys_of_another_type_are_one_clear_line(
+    tmp_path: Path, private_redis: RedisServer, server: Redis
+) -> None:
+    await server.set(KEYS.due, "of another program")
+    ended = await command(tmp_path, "status", **settings_of(target_of(private_redis)))
+    assert ended.code == 1
+    assert re.search(rf"unready +redis_keys_unusable: .*{KEYS.due}.*WRONGTYPE", ended.out), ended.out
