@@ -21,6 +21,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from peekaping_producer.logs.redaction import Redaction
 from peekaping_producer.logs.stream import QueuedStream
+from peekaping_producer.service.text import escaped
 
 LEVELS = {
     "debug": logging.DEBUG,
@@ -152,8 +153,7 @@ def wants_colors(stream: TextIO) -> bool:
 
 
 def _printable(value: object) -> str:
-    text = str(value)
-    return text if text.isprintable() else repr(text)
+    return escaped(str(value))
 
 
 def _printable_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

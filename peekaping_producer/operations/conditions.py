@@ -12,6 +12,7 @@ import msgspec
 
 from peekaping_producer.brokers import Queue
 from peekaping_producer.schedule import MAX_LEADER_TTL_S, Stats
+from peekaping_producer.service.text import one_line
 
 LATE_AFTER_S = 60.0
 """A monitor that waits longer has missed its check."""
@@ -86,14 +87,17 @@ def of_schedule(
     `leaderless_s`: how long there has been no leader. `lease_excess_s`: by how much the last lease exceeds LEASE_TTL.
     """
     if stats.problems:
-        yield Condition("redis_keys_unusable", f"Keys of the schedule cannot be read: {_list(stats.problems)}.")
+        yield Condition(
+            "redis_keys_unusable",
+            f"Keys of the schedule cannot be read: {one_line('; '.join(stats.problems), 500)}.",
+        )
     if stats.write_refused:
         yield Condition("redis_refuses_writes", f"Redis refuses writes: {stats.write_refused}")
     age_s = stats.oldest_due_age_s
     if age_s > late_after_s:
         yield Condition(
             "schedule_late",
-            f"Monitor {ascii(stats.oldest_id or '?')[1:-1]} has waited for its check for {age_s:.0f} s; "
+            f"Monitor {one_line(stats.oldest_id or '?')} has waited for its check for {age_s:.0f} s; "
             f"{_count(stats.overdue, 'monitor')} overdue, {_count(stats.late, 'monitor')} claimed but not handed off.",
         )
     if lease_excess_s > LEASE_SLACK_S:
@@ -111,13 +115,13 @@ def of_schedule(
         ends = "does not expire" if stats.leader_ttl_ms is None else f"expires in {stats.leader_ttl_ms / 1000:.0f} s"
         yield Condition(
             "leader_key_invalid",
-            f"The leader key ({ascii(stats.leader)[1:-1]}) {ends}; no running leader sets such a TTL. "
+            f"The leader key ({one_line(stats.leader)}) {ends}; no running leader sets such a TTL. "
             "Any running replica takes it over.",
         )
     elif "/" not in stats.leader:
         yield Condition(
             "foreign_leader",
-            f"The leader key is held by {ascii(stats.leader)[1:-1]}, which is not a replica of this producer: it "
+            f"The leader key is held by {one_line(stats.leader)}, which is not a replica of this producer: it "
             "decides which monitors are scheduled.",
         )
     if stats.due + stats.leased == 0:
@@ -128,7 +132,9 @@ def of_queue(queue: Queue, *, scheduled: int) -> Iterator[Condition]:
     """Conditions of the queue and its workers. `scheduled`: the number of monitors."""
     workers = f"{_count(queue.servers, 'worker process', 'worker processes')} registered"
     if queue.problems:
-        yield Condition("queue_unusable", f"Keys of the queue cannot be read: {_list(queue.problems)}.")
+        yield Condition(
+            "queue_unusable", f"Keys of the queue cannot be read: {one_line('; '.join(queue.problems), 500)}."
+        )
     if queue.paused:
         yield Condition("queue_paused", "The queue is paused: workers dequeue nothing.")
     if queue.oldest_pending_s is not None and queue.oldest_pending_s > NOT_CONSUMED_AFTER_S and not queue.paused:
@@ -154,10 +160,6 @@ def of_clocks(skew_s: float) -> Iterator[Condition]:
             "clock_skew",
             f"The clock of Redis is {abs(skew_s):.0f} s {side} the local clock: workers may discard tasks as too old.",
         )
-
-
-def _list(texts: tuple[str, ...]) -> str:
-    return "; ".join(ascii(text)[1:-1][:200] for text in texts[:3])
 
 
 def _count(number: int, one: str, many: str = "") -> str:

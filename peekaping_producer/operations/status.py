@@ -21,6 +21,7 @@ from peekaping_producer.operations.conditions import (
 from peekaping_producer.operations.replica_report import ReplicaReport, lease_excess_s, replicas_of
 from peekaping_producer.redis_client.client import check_server, redis_for
 from peekaping_producer.schedule import Schedule, Stats
+from peekaping_producer.service.text import escaped, one_line
 from peekaping_producer.targets import RedisTarget
 
 VERSION = 1
@@ -50,7 +51,7 @@ class Status(msgspec.Struct, frozen=True):
         codes = {each.code for each in seen}
         for node, report in self.replicas.items():
             seen += [
-                Condition(each.code, f"{each.reason[:500]} (reported by {ascii(node)[1:-1]})")
+                Condition(each.code, f"{one_line(each.reason, 500)} (reported by {one_line(node)})")
                 for each in report.conditions
                 if each.code not in codes
             ]
@@ -94,7 +95,7 @@ class Status(msgspec.Struct, frozen=True):
         stats = self.stats
         ttl = f" (key expires in {stats.leader_ttl_ms / 1000:.1f} s)" if stats.leader_ttl_ms is not None else ""
         rows = {
-            "leader": f"{ascii(stats.leader)[1:-1]}{ttl}" if stats.leader else "none",
+            "leader": f"{one_line(stats.leader)}{ttl}" if stats.leader else "none",
             "replicas": f"{len(self.replicas)} reporting",
             "due": f"{stats.due} scheduled",
             "leased": f"{stats.leased} claimed",
@@ -107,8 +108,8 @@ class Status(msgspec.Struct, frozen=True):
         lines = [f"{name:<11} {text}" for name, text in rows.items()]
         lines += [f"{self.level_of(each).value:<11} {each.code}: {each.reason}" for each in self.conditions]
         counts = Counter(each.get("kind", "?") for each in self.anomalies)
-        lines += [f"{'anomaly':<11} {kind[:60]}: {count}" for kind, count in sorted(counts.items())]
-        return [line if line.isprintable() else ascii(line)[1:-1] for line in lines]  # parts of it come from Redis
+        lines += [f"{'anomaly':<11} {one_line(kind, 60)}: {count}" for kind, count in sorted(counts.items())]
+        return list(map(escaped, lines))  # parts of it come from Redis
 
     def as_json(self) -> dict[str, object]:
         """Return the documented form of `status --json`."""

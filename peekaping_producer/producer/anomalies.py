@@ -6,13 +6,13 @@ import structlog
 
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.service.dedupe import Deduplicator
+from peekaping_producer.service.text import one_line
 
 log = structlog.stdlib.get_logger()
 
 CURRENT_FOR_S = 900.0
 """How long an anomaly counts as current after it was last met."""
 _MAX_CURRENT = 1000
-_MAX_TEXT_LENGTH = 200
 
 
 class Anomalies:
@@ -27,7 +27,7 @@ class Anomalies:
     def report(self, monitor_id: str, kind: str, reason: str) -> None:
         """Report one anomaly: `kind` is a dotted event name, `reason` a sentence without secrets."""
         self._metrics.anomalies.labels(kind).inc()
-        shown, reason = _bounded(ascii(monitor_id)[1:-1]), _bounded(reason)
+        shown, reason = one_line(monitor_id), one_line(reason)  # they may quote a row
         self._current.pop((shown, kind), None)
         if len(self._current) >= _MAX_CURRENT:
             del self._current[next(iter(self._current))]
@@ -38,7 +38,7 @@ class Anomalies:
     def degraded(self, table: str, reason: str) -> None:
         """Record that a table did not answer, and that its last known content is used."""
         self._metrics.degraded_reads.labels(table).inc()
-        self._degraded[table] = (time.monotonic(), _bounded(reason))
+        self._degraded[table] = (time.monotonic(), one_line(reason))
 
     def current(self) -> list[dict[str, str]]:
         """Return the current anomalies, latest first, each as `monitor_id`, `kind` and `reason`; at most 1,000."""
@@ -53,9 +53,3 @@ class Anomalies:
         """Return the tables whose last known content was used in the last `within_s` seconds, with the reasons."""
         since = time.monotonic() - within_s
         return {table: reason for table, (at, reason) in self._degraded.items() if at >= since}
-
-
-def _bounded(text: str) -> str:
-    """Bound and escape a text: it may quote a row, which may hold any characters at any length."""
-    text = text if len(text) <= _MAX_TEXT_LENGTH else text[:_MAX_TEXT_LENGTH] + "…"
-    return text if text.isprintable() else ascii(text)[1:-1]

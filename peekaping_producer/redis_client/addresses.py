@@ -1,13 +1,11 @@
 """Host names with several addresses: all are tried, the last one that worked first, those that failed last."""
 
-import asyncio
 import socket
-from typing import Any
 
 from redis import exceptions as driver
 
 from peekaping_producer.redis_client.failures import HostNameError
-from peekaping_producer.service.net import is_address
+from peekaping_producer.service.net import resolve
 
 
 class Addresses:
@@ -19,18 +17,16 @@ class Addresses:
 
     async def of(self, host: str, port: int) -> list[str]:
         """Return the addresses of `host`, in the order in which to try them. Raises driver.ConnectionError."""
-        if is_address(host):
-            return [host]
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = await resolve(host, port)
         except socket.gaierror as error:
             unknown = error.errno in {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
             why = "unknown host name" if unknown else "the host name cannot be resolved now"
             raise driver.ConnectionError(f"{host!r}: {why}: {error.strerror}") from error
-        except ValueError:  # an empty label, one that is too long, a zero byte
+        except ValueError:
             raise HostNameError(f"expected a host name, got {host!r}") from None
         known = self._trust.get(host, {})
-        trust = self._trust[host] = {address: known.get(address, 0) for address in map(_text, found)}
+        trust = self._trust[host] = {address: known.get(address, 0) for address in found}
         return sorted(trust, key=lambda address: -trust[address])
 
     def served(self, host: str, address: str) -> None:
@@ -40,10 +36,3 @@ class Addresses:
     def failed(self, host: str, address: str) -> None:
         """Try this address last: a connection failed, or the server is a replica."""
         self._trust.setdefault(host, {})[address] = -1
-
-
-def _text(found: tuple[Any, ...]) -> str:
-    """Return an entry of getaddrinfo as text; a link-local address with its zone."""
-    address, _, *more = found[-1]
-    zone = more[1] if len(more) == 2 else 0
-    return f"{address}%{zone}" if zone and "%" not in address else str(address)

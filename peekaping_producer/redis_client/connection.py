@@ -3,6 +3,7 @@
 import asyncio
 import math
 import ssl
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
@@ -13,6 +14,7 @@ from redis.asyncio.connection import Connection
 
 from peekaping_producer.redis_client.addresses import Addresses
 from peekaping_producer.redis_client.failures import in_words, normalized, not_allowed, refusal
+from peekaping_producer.service.net import shares
 
 CLIENT_NAME = "peekaping-producer"
 _PIECE = 256 * 1024
@@ -51,11 +53,9 @@ class RedisConnection(Connection):
         if self.is_connected:
             return
         longest_s = self.socket_connect_timeout or math.inf
-        ends_at = asyncio.get_running_loop().time() + self._connect_within_s
+        ends_at = time.monotonic() + self._connect_within_s
         failures: dict[str, Exception] = {}
-        addresses = await self._look_up()
-        for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
-            share_s = (ends_at - asyncio.get_running_loop().time()) / left
+        for address, share_s in shares(await self._look_up(), ends_at):
             self._address = address
             try:
                 async with asyncio.timeout(min(share_s, longest_s)):

@@ -21,12 +21,12 @@ from peekaping_producer.errors import (
     RedisRefusedError,
     RedisUnavailableError,
 )
+from peekaping_producer.service.text import first_sentence, one_line
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 CLUSTER = "expected a single server, got a cluster (Peekaping's keys are in several slots)"
-_MAX_WORDS_LENGTH = 200
 _MAX_LIST_LENGTH = 1000
 """For a text made of those of several sentinels or addresses."""
 _REPLIES = (driver.ResponseError, driver.AuthenticationError, driver.BusyLoadingError)
@@ -122,12 +122,10 @@ def in_words(error: BaseException) -> str:
         error = OSError(os.strerror(number))  # asyncio makes one text of all its errors
     text = str(error).partition(", with args beginning with")[0].partition(" (_ssl.c:")[0].strip()
     if isinstance(error, _REPLIES):
-        text = re.split(r"(?<=[.!?])\s|[\r\n]", text, maxsplit=1)[0]
+        text = first_sentence(text)
     text = text or (type(error).__name__ if not isinstance(error, TimeoutError) else "no answer in time")
     made_of_words = isinstance(error, driver.ConnectionError) and not isinstance(error, _REPLIES)
-    limit = _MAX_LIST_LENGTH if made_of_words else _MAX_WORDS_LENGTH
-    text = text if len(text) <= limit else text[:limit] + "…"
-    return text if text.isprintable() else repr(text)
+    return one_line(text, _MAX_LIST_LENGTH) if made_of_words else one_line(text)
 
 
 def _number(error: BaseException | None) -> int:

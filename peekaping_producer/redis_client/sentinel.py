@@ -18,7 +18,7 @@ from redis import exceptions as driver
 from peekaping_producer.redis_client.connection import RedisConnection
 from peekaping_producer.redis_client.failures import GarbledReplyError, in_words, not_allowed, refusal
 from peekaping_producer.redis_client.server import facts_of
-from peekaping_producer.targets import Sentinels
+from peekaping_producer.targets import Sentinels, host_port_text
 
 log = structlog.stdlib.get_logger()
 
@@ -85,9 +85,9 @@ class MasterFinder:
         if before not in {None, master}:
             log.warning(
                 "redis.master_changed",
-                message=f"Redis has a new master: {_text(master)}.",
-                master=_text(master),
-                before=_text(before or master),
+                message=f"Redis has a new master: {host_port_text(*master)}.",
+                master=host_port_text(*master),
+                before=host_port_text(*(before or master)),
             )
 
     def has_left(self, server: Address) -> bool:
@@ -174,7 +174,7 @@ class MasterConnection(RedisConnection):
 
 def _why(failures: Mapping[Address, Exception]) -> driver.RedisError:
     """Return one error for all sentinels: one that accepts us without a master may have one later."""
-    texts = "; ".join(f"{_text(sentinel)}: {_words(error)}" for sentinel, error in failures.items())
+    texts = "; ".join(f"{host_port_text(*sentinel)}: {_words(error)}" for sentinel, error in failures.items())
     if not any(isinstance(error, NoMasterError) for error in failures.values()):
         if any(isinstance(error, driver.AuthenticationError | driver.NoPermissionError) for error in failures.values()):
             return SentinelRefusalError(f"every sentinel refuses the password (REDIS_SENTINEL_PASSWORD): {texts}")
@@ -203,8 +203,3 @@ def _address(reply: Any) -> Address:
     if not (re.fullmatch(r"[\w.:%-]+", host) and 1 <= port <= 65535):
         raise driver.ResponseError("malformed address from the sentinel")
     return host, port
-
-
-def _text(address: Address) -> str:
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

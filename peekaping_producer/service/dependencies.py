@@ -15,6 +15,7 @@ import structlog
 
 from peekaping_producer.errors import BROKER, DATABASE, REDIS, BatchError, DependencyError, UnreachableError
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.service.text import one_line
 
 log = structlog.stdlib.get_logger()
 
@@ -35,7 +36,7 @@ class Trouble(msgspec.Struct, frozen=True):
     since: float
     """By the clock of `Dependencies` (time.monotonic)."""
     reason: str
-    """The last error, at most 300 characters."""
+    """The last error, cut after 300 characters."""
 
 
 class _Failure(msgspec.Struct, frozen=True):
@@ -105,8 +106,9 @@ class _Dependency:
             self._logged_kinds.clear()
         refusal = not isinstance(error, UnreachableError | BatchError)
         only_this_loop = refusal or self._failed_at.get(where, math.inf) < self._worked_at
+        reason = one_line(f"{type(error).__name__}: {error}", _MAX_REASON_LENGTH)
         self.failing.pop(where, None)
-        self.failing[where] = _Failure(_reason_of(error), now, only_this_loop)
+        self.failing[where] = _Failure(reason, now, only_this_loop)
         self._failed_at[where] = now
         self._unlogged += 1
         self._log(error.kind if refusal else "no answer", now)
@@ -150,8 +152,3 @@ class _Dependency:
         )
         self._logged_at = now
         self._unlogged = 0
-
-
-def _reason_of(error: DependencyError) -> str:
-    text = f"{type(error).__name__}: {error}"
-    return text if len(text) <= _MAX_REASON_LENGTH else text[: _MAX_REASON_LENGTH - 1] + "…"

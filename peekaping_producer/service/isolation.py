@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from peekaping_producer.errors import PRODUCER, BatchError, DependencyError, ItemError, ProducerError, StaleTermError
+from peekaping_producer.service.text import one_line
 
 T = TypeVar("T")
 
@@ -85,5 +86,5 @@ def _origin(error: Exception) -> str:
 
 def describe(error: BaseException) -> str:
     """The error as one line; of an unforeseen one the type only, since its text may contain a secret."""
-    text = str(error).splitlines()[0][:200] if isinstance(error, ProducerError) and str(error) else ""
+    text = one_line(str(error)) if isinstance(error, ProducerError) else ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

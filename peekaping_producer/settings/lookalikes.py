@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection
 from difflib import get_close_matches
 
+from peekaping_producer.service.text import one_line
 from peekaping_producer.settings.fields import NAMES, SettingsGroup
 from peekaping_producer.settings.texts import SECRETS
 
@@ -79,10 +80,11 @@ def lookalikes(given: Collection[str], unset: Collection[str], groups: Collectio
         if _OF_OTHERS.fullmatch(plain) or f"{plain.removesuffix('_PORT')}_SERVICE_HOST" in given:
             continue
         meant = _meant(plain)
+        shown = one_line(name if name == name.strip() else repr(name), _MAX_LENGTH)
         if meant and {meant, meant.removesuffix("_FILE")} & set(unset):
-            found.append(f"{_printable(name)}: not a setting, so it is not read. Did you mean {meant}?")
+            found.append(f"{shown}: not a setting, so it is not read. Did you mean {meant}?")
         elif meant is None and plain.startswith(families):
-            found.append(f"{_printable(name)}: not a setting, so it is not read.")
+            found.append(f"{shown}: not a setting, so it is not read.")
     return found
 
 
@@ -94,8 +96,3 @@ def _meant(name: str) -> str | None:
     near = [each for each in _MEANINGS if each[:1] == name[:1] and abs(len(each) - len(name)) <= _LENGTH_DIFFERENCE]
     close = get_close_matches(name, near, 1, _CUTOFF)
     return _MEANINGS[close[0]] if close else None
-
-
-def _printable(name: str) -> str:
-    short = name if len(name) <= _MAX_LENGTH else f"{name[:_MAX_LENGTH]}…"
-    return short if short.isprintable() and short == short.strip() else repr(short)

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 from pydantic import SecretStr
 
+from peekaping_producer.service.text import escaped
 from peekaping_producer.settings.fields import NAMES, Fields, description
 from peekaping_producer.settings.model import Settings
 from peekaping_producer.settings.texts import SECRETS
@@ -104,8 +105,7 @@ def _value_text(value: object) -> str:
             return f"{value:g}"
         case _:
             # Control characters in a host or a name must not reach the terminal.
-            text = str(value)
-            return text if text.isprintable() else repr(text)
+            return escaped(str(value))
 
 
 if __name__ == "__main__":

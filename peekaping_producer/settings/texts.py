@@ -42,7 +42,7 @@ def masked(name: str, text: str) -> str:
     """A value in an error message. One with an @ may be a URL with a password in the wrong place."""
     if name in SECRETS or "@" in text:
         return "***"
-    return repr(text if len(text) <= 60 else text[:60] + "…")
+    return repr(text if len(text) <= 60 else f"{text[:60]}…")
 
 
 def _is_quoted(text: str) -> bool:

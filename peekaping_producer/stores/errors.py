@@ -1,11 +1,11 @@
 """The errors that stores raise, and how errors of drivers become these."""
 
 import asyncio
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from peekaping_producer.errors import ProducerError, StoreError, StoreRefusedError, StoreUnavailableError
+from peekaping_producer.service.text import first_sentence
 from peekaping_producer.stores.tls import tls_failure
 from peekaping_producer.targets import DatabaseTarget
 
@@ -13,7 +13,6 @@ CREATE_TABLES = (
     "run the API server's migrations, or `peekaping-producer migrate` where no API server uses this database"
 )
 """The remedy for missing tables. The API server comes first: its migrations fail on tables that `migrate` made."""
-_MAX_QUOTE_LENGTH = 200
 
 
 class LoginRefusedError(StoreRefusedError):
@@ -82,14 +81,6 @@ def error_prefix(target: DatabaseTarget) -> str:
     return f"{target}, user {target.user}" if target.user else f"{target}, without a user"
 
 
-def quoted(text: str) -> str:
-    """The first sentence of a server's message: at most 200 characters, none of them a control character."""
-    line = next((line for line in text.splitlines() if line.strip()), "")
-    sentence = re.split(r"(?<=[.!?;])\s", line.strip(), maxsplit=1)[0].rstrip(".;")
-    printable = "".join(each if each.isprintable() else " " for each in sentence)
-    return printable if len(printable) <= _MAX_QUOTE_LENGTH else f"{printable[:_MAX_QUOTE_LENGTH]}…"
-
-
 def store_error(error: Exception, prefix: str) -> StoreError:
     """Return the StoreError for an error that all drivers share."""
     match error:
@@ -98,7 +89,7 @@ def store_error(error: Exception, prefix: str) -> StoreError:
         case _ if failure := tls_failure(error):
             return StoreRefusedError(f"{prefix}: {failure}")
         case OSError():
-            reason = quoted(error.strerror or "") or type(error).__name__
+            reason = first_sentence(error.strerror or "") or type(error).__name__
             return StoreUnavailableError(f"{prefix}: cannot connect, or the connection broke: {reason}")
         case _:
             return StoreUnavailableError(

@@ -9,12 +9,12 @@ from pymysql import err
 from pymysql.constants import CLIENT, CR, FIELD_TYPE
 
 from peekaping_producer.errors import StoreError, StoreRefusedError, StoreUnavailableError
+from peekaping_producer.service.text import first_sentence
 from peekaping_producer.stores.errors import (
     CREATE_TABLES,
     LoginRefusedError,
     StatementCanceledError,
     as_store_errors,
-    quoted,
     store_error,
 )
 from peekaping_producer.stores.limits import Limits
@@ -172,7 +172,7 @@ def _store_error(error: Exception, prefix: str) -> StoreError | None:
 
 
 def _server_error(code: int, text: str, prefix: str) -> StoreError:
-    message = quoted(text)
+    message = first_sentence(text)
     if code in _LOGIN_REFUSALS:
         return LoginRefusedError(f"{prefix}: the server reports: {message}")
     if code in _REFUSALS:

@@ -11,6 +11,7 @@ import asyncpg
 
 from peekaping_producer.errors import StoreError, StoreRefusedError, StoreUnavailableError
 from peekaping_producer.monitors.monitor import Plan
+from peekaping_producer.service.text import first_sentence
 from peekaping_producer.stores.errors import (
     CREATE_TABLES,
     BadRowsError,
@@ -18,7 +19,6 @@ from peekaping_producer.stores.errors import (
     StatementCanceledError,
     as_store_errors,
     error_prefix,
-    quoted,
 )
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.stores.load_reader import HEARTBEATS, LINKS, MONITORS, PLANS, PROXIES, WINDOWS
@@ -250,7 +250,7 @@ def _recoverable_error(error: Exception, prefix: str) -> StoreError | None:
 
 
 def _store_error(error: Exception, prefix: str) -> StoreError | None:
-    text = quoted(str(error)) or type(error).__name__
+    text = first_sentence(str(error)) or type(error).__name__
     match error:
         case asyncpg.InvalidAuthorizationSpecificationError() | asyncpg.InvalidCatalogNameError():
             return LoginRefusedError(f"{prefix}: the server reports: {text}")

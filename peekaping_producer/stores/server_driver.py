@@ -1,7 +1,6 @@
 """Connect to a database: find the login that it accepts, and the address that answers."""
 
 import asyncio
-import socket
 import time
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,8 +10,9 @@ from urllib.parse import unquote
 import structlog
 
 from peekaping_producer.errors import ConfigError, StoreError, StoreRefusedError, StoreUnavailableError
-from peekaping_producer.service.net import is_address
-from peekaping_producer.stores.errors import LoginRefusedError, error_prefix, quoted
+from peekaping_producer.service.net import resolve, shares
+from peekaping_producer.service.text import first_sentence
+from peekaping_producer.stores.errors import LoginRefusedError, error_prefix
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.stores.pool import C, Driver
 from peekaping_producer.targets import DatabaseTarget
@@ -41,12 +41,11 @@ class ServerDriver(Driver[C]):
 
     async def _reach(self, candidate: DatabaseTarget) -> C:
         """Try each address in turn, for its share of the time that is left."""
-        give_up_at = time.monotonic() + self.limits.acquire_s
+        ends_at = time.monotonic() + self.limits.acquire_s
         addresses = await addresses_of(candidate, self.limits.acquire_s)
         addresses.sort(key=lambda address: address != self._answered)
         failure: StoreError | None = None
-        for tried, address in enumerate(addresses):
-            share_s = (give_up_at - time.monotonic()) / (len(addresses) - tried)
+        for address, share_s in shares(addresses, ends_at):
             try:
                 async with asyncio.timeout(share_s):
                     connection = await self.attempt(candidate, address)
@@ -115,16 +114,15 @@ async def addresses_of(target: DatabaseTarget, timeout_s: float) -> list[str]:
     Raises StoreUnavailableError for an unknown name, which may exist later, and StoreError for an invalid one.
     """
     host = (target.host or "").removeprefix("[").removesuffix("]")
-    if host.startswith("/") or is_address(host):
+    if host.startswith("/"):
         return [host]
     try:
         async with asyncio.timeout(timeout_s):
-            found = await asyncio.get_running_loop().getaddrinfo(host, target.port, type=socket.SOCK_STREAM)
+            return await resolve(host, target.port)
     except TimeoutError:
         raise StoreUnavailableError(f"{error_prefix(target)}: the host name was not resolved in time") from None
-    except UnicodeError:
+    except ValueError:
         raise StoreRefusedError(f"{error_prefix(target)}: DB_HOST: expected a host name or an address") from None
     except OSError as error:
-        reason = quoted(error.strerror or type(error).__name__)
+        reason = first_sentence(error.strerror or type(error).__name__)
         raise StoreUnavailableError(f"{error_prefix(target)}: cannot resolve the host name: {reason}") from None
-    return list(dict.fromkeys(str(each[4][0]) for each in found))

@@ -8,7 +8,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from peekaping_producer.errors import ConfigError, StoreError, StoreRefusedError, StoreUnavailableError
-from peekaping_producer.stores.errors import CREATE_TABLES, as_store_errors, quoted
+from peekaping_producer.service.text import first_sentence
+from peekaping_producer.stores.errors import CREATE_TABLES, as_store_errors
 from peekaping_producer.stores.server_driver import check_params
 from peekaping_producer.targets import DatabaseTarget
 
@@ -80,7 +81,7 @@ def translated(target: DatabaseTarget) -> AbstractContextManager[None]:
 def _store_error(target: DatabaseTarget, error: Exception, prefix: str) -> StoreError | None:
     if not isinstance(error, sqlite3.Error):
         return None
-    code, text = getattr(error, "sqlite_errorname", type(error).__name__), quoted(str(error))
+    code, text = getattr(error, "sqlite_errorname", type(error).__name__), first_sentence(str(error))
     match code:
         case _ if text.startswith(("no such table", "no such column")):
             return StoreRefusedError(f"{prefix}: {text}; {CREATE_TABLES}")

@@ -17,7 +17,6 @@ import pytest_asyncio
 from peekaping_producer.errors import StoreError, StoreUnavailableError
 from peekaping_producer.migrate import inspect
 from peekaping_producer.stores import mongo_client, mysql_connections, postgres, sqlite_file, store_for
-from peekaping_producer.stores.errors import quoted
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.stores.store import Store
 from peekaping_producer.stores.tls import database_ssl_context
@@ -353,18 +352,3 @@ def test_certificates_are_verified_by_name_and_not_by_address() -> None:
     context = database_ssl_context(Tls(), "db.example")
     wrapped = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="127.0.0.1")
     assert wrapped.server_hostname == "db.example"
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("One. Two.\nThree", "One"),
-        ('\n  password authentication failed for user "u"\nHINT: x', 'password authentication failed for user "u"'),
-        ("a\x1b[31mred\x07", "a [31mred "),
-        ("x" * 900, "x" * 200 + "…"),
-        ("no pg_hba.conf entry for host", "no pg_hba.conf entry for host"),
-        ("", ""),
-    ],
-)
-def test_a_refusal_is_quoted_by_its_first_sentence(text: str, shown: str) -> None:
-    assert quoted(text) == shown

@@ -74,7 +74,7 @@ async def test_only_temporary_errors_are_unavailable(dialect: str, reply: bytes,
             await (inspect(target) if migrating else store_for(target, connections=1).open())
     assert isinstance(caught.value, StoreUnavailableError) != final
     said = str(caught.value)
-    assert "connection refused by [31m policy" in said
+    assert r"'connection refused by\x1b[31m policy'" in said
     assert "administrator" not in said
     assert said.isprintable()
     assert len(said) < 250

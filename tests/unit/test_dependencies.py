@@ -187,4 +187,4 @@ def test_calls_are_counted_by_place(scene: Scene) -> None:
 def test_a_long_error_is_cut(scene: Scene) -> None:
     scene.dependencies.failed(RedisRefusedError("DENIED " + "x" * 1_000_000), "worker")
     [(_, error)] = scene.logged("error")
-    assert len(str(error)) == 300
+    assert len(str(error)) == 301

@@ -165,7 +165,7 @@ async def test_a_command_that_cannot_be_packed_raises_argument_error(private_red
 @pytest.mark.parametrize(
     ("reply", "words"),
     [
-        ("DENIED Redis is running in protected mode because no password is set. In this mode " + "x" * 900, 69),
+        ("DENIED Redis is running in protected mode because no password is set. In this mode " + "x" * 900, 68),
         ("x" * 5000, 201),
         ("ERR first line\r\nsecond line", 14),
     ],
@@ -189,7 +189,7 @@ async def test_every_error_has_a_bounded_text() -> None:
     ):
         with pytest.raises(RedisArgumentError) as caught:
             await client.get("a")
-    assert str(caught.value) == "one."
+    assert str(caught.value) == "one"
 
 
 async def test_a_malformed_host_name_ends_the_start_and_an_unknown_one_does_not() -> None:
@@ -250,7 +250,7 @@ async def test_a_refusal_has_its_code_and_the_class_of_its_reason(
         with pytest.raises(RedisRefusedError) as caught:
             await client.get("a")
     assert (type(caught.value), caught.value.code) == (raised, code)
-    assert str(caught.value) == reply.removeprefix("ERR ")
+    assert str(caught.value) == reply.removeprefix("ERR ").rstrip(".")
 
 
 @pytest.mark.parametrize(
