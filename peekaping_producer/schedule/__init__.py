@@ -17,6 +17,7 @@ from peekaping_producer.schedule.model import (
     Claim,
     Member,
     PlaceResult,
+    Rescheduled,
     Stats,
     StoredReport,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "Claim",
     "Member",
     "PlaceResult",
+    "Rescheduled",
     "Schedule",
     "Stats",
     "StoredReport",

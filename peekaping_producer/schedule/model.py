@@ -56,6 +56,15 @@ class PlaceResult(msgspec.Struct, frozen=True):
     """Due at no tick of their plans; or a worker rescheduled them by a newer row."""
 
 
+class Rescheduled(msgspec.Struct, frozen=True):
+    """What `reschedule` did."""
+
+    now_ms: int
+    """Redis TIME."""
+    lost: tuple[str, ...] = ()
+    """The ids that the claim no longer held: they are as they were."""
+
+
 class CampaignOutcome(StrEnum):
     """How an attempt to lead ended."""
 

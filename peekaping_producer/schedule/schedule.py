@@ -26,6 +26,7 @@ from peekaping_producer.schedule.model import (
     Claim,
     Member,
     PlaceResult,
+    Rescheduled,
     Stats,
 )
 from peekaping_producer.schedule.replies import decode_stats, decode_text
@@ -47,11 +48,17 @@ class Schedule:
         *,
         keys: Keys = KEYS,
         lease_ttl_s: float = 10.0,
+        keeps_due_times: bool = False,
         clock: str = CLOCK,
         monotonic: Callable[[], float] | None = None,
     ) -> None:
-        """`monotonic` returns seconds of this process; it replaces time.monotonic in tests."""
+        """`keeps_due_times`: a claim that ends in any way is followed by one with the same due times.
+
+        Without it, due times of a replica that dies are as late as its claim. It costs a write per claimed monitor.
+        `monotonic` returns seconds of this process; it replaces time.monotonic in tests.
+        """
         self.redis = redis
+        self._keeps_due_times = keeps_due_times
         self.keys = keys
         self._sets = (keys.due, keys.lease, keys.late)
         self._monotonic = monotonic or (lambda: time.monotonic())  # noqa: PLW0108 - tests patch time.monotonic
@@ -85,9 +92,8 @@ class Schedule:
         deadline = 0
         if self._clock_ahead_ms is not None:
             deadline = int((self._monotonic() + CLAIM_WITHIN_S) * 1000 + self._clock_ahead_ms)
-        reply = await self._claim.run(
-            self.redis, self._sets, (limit, self._lease_ttl_ms, nonce, deadline, MAX_ID_LENGTH)
-        )
+        args = (limit, self._lease_ttl_ms, nonce, deadline, MAX_ID_LENGTH, int(self._keeps_due_times))
+        reply = await self._claim.run(self.redis, self._sets, args)
         with decoding():
             now_ms, token, next_due, flat, removed = reply
             claim = Claim(
@@ -121,16 +127,19 @@ class Schedule:
             given += await self._give_back.count(self.redis, self._sets, (claim.token, delay_ms, *pairs))
         return given
 
-    async def reschedule(self, claim: Claim, plans: Iterable[Plan]) -> int:
-        """Make what the claim still holds of `plans` due at its next tick; returns how many.
+    async def reschedule(self, claim: Claim, plans: Iterable[Plan]) -> Rescheduled:
+        """Make what the claim still holds of `plans` due at its next tick.
 
-        For callers that do the work themselves. A broker's hand-off reschedules by itself.
+        For callers that do the work themselves. asynq's hand-off reschedules by itself.
         """
-        rescheduled = 0
-        for chunk in chunks([each for each in plans if each.interval > 0], CALL_LIMIT):
+        result = Rescheduled(claim.now_ms)
+        for chunk in chunks([plan for plan in plans if plan.interval > 0], CALL_LIMIT):
             pairs = [part for plan in chunk for part in (plan.id, plan.interval * 1000)]
-            rescheduled += await self._reschedule.count(self.redis, self._sets, (claim.token, *pairs))
-        return rescheduled
+            reply = await self._reschedule.run(self.redis, self._sets, (claim.token, *pairs))
+            with decoding():
+                now_ms, lost = reply
+                result = Rescheduled(now_ms, (*result.lost, *(chunk[n].id for n in lost)))
+        return result
 
     async def reclaim(self, limit: int = CALL_LIMIT) -> int:
         """Make up to `limit` monitors due again whose leases have expired; returns how many."""

@@ -3,7 +3,7 @@
 from redis.asyncio import Redis
 
 from peekaping_producer.monitors.monitor import Plan
-from peekaping_producer.schedule import Schedule
+from peekaping_producer.schedule import Rescheduled, Schedule
 from peekaping_producer.schedule.keys import KEYS
 from tests.kit.clock import TEST_CLOCK, Clock
 from tests.kit.schedule import make_due
@@ -113,7 +113,8 @@ async def test_what_is_rescheduled_is_due_at_its_next_tick(redis: Redis, schedul
     await schedule.give_back(await schedule.claim(2))
     claim = await schedule.claim(2)
     await redis.zrem(KEYS.lease, "b")  # deleted meanwhile
-    assert await schedule.reschedule(claim, [Plan("a", 60), Plan("b", 60), Plan("c", 60)]) == 1
+    done = await schedule.reschedule(claim, [Plan("a", 60), Plan("b", 60), Plan("c", 60)])
+    assert done == Rescheduled(clock.now_ms, ("b", "c"))
     next_tick = (clock.now_ms // 60_000 + 1) * 60_000
     assert await redis.zrange(KEYS.due, 0, -1, withscores=True) == [(b"a", next_tick)]
     assert await redis.zcard(KEYS.lease) == 0
@@ -124,7 +125,7 @@ async def test_a_claim_that_ended_reschedules_nothing(redis: Redis, schedule: Sc
     await make_due(redis, a=clock.now_ms)
     claim = await schedule.claim(1)
     await clock.advance(11)
-    assert await schedule.reschedule(claim, [Plan("a", 60)]) == 0
+    assert (await schedule.reschedule(claim, [Plan("a", 60)])).lost == ("a",)
     assert await redis.zscore(KEYS.lease, "a") == float(claim.token)
 
 

@@ -222,7 +222,8 @@ class Redis:
         return at_once(self._schedule.drop(_claimed(token, due), ids))
 
     def _reschedule(self, token: str, due: Any, plans: tuple[tuple[str, int], ...]) -> Any:
-        return at_once(self._schedule.reschedule(_claimed(token, due), [Plan(*each) for each in plans]))
+        done = at_once(self._schedule.reschedule(_claimed(token, due), [Plan(*each) for each in plans]))
+        return len(plans) - len(done.lost)
 
     def _give_back(self, token: str, due: Any) -> Any:
         return at_once(self._schedule.give_back(_claimed(token, due)))

@@ -5,6 +5,7 @@ local DUE, LEASE, LATE = KEYS[1], KEYS[2], KEYS[3]
 local limit, lease_ttl, nonce = ARGV[1], ARGV[2], ARGV[3] -- at most 1,000; ms; 0 to 1,023
 local deadline = tonumber(ARGV[4]) -- ms, 0 for none: a claim that arrives later is refused, its sender has given up
 local longest = tonumber(ARGV[5]) -- bytes: a longer member is no monitor's id, and too large to be returned
+local keep = ARGV[6] == '1' -- keeps the intended due times of the claim, also if its replica ends without giving it back
 
 local MAX_SHOWN_BYTES = 40 -- bytes of a member removed
 
@@ -21,6 +22,13 @@ local function restore_intended(ids, claimed)
     end
   end
   if #left_behind > 0 then redis.call('ZREM', LATE, unpack(left_behind)) end
+end
+
+-- A lease implies when it was claimed, and no more: the intended due time would be lost with the replica.
+local function keep_intended(claimed)
+  local intended = {}
+  for i = 1, #claimed, 2 do intended[i], intended[i + 1] = claimed[i + 1], claimed[i] end
+  redis.call('ZADD', LATE, unpack(intended))
 end
 
 if deadline > 0 and now > deadline then return {now, '', tostring(now), {}, {}} end
@@ -47,6 +55,7 @@ end
 if #ids > 0 then
   redis.call('ZADD', LEASE, unpack(leases))
   if redis.call('EXISTS', LATE) == 1 then restore_intended(ids, claimed) end
+  if keep then keep_intended(claimed) end
   redis.call('ZREM', DUE, unpack(ids))
 end
 if #long > 0 then

@@ -1,15 +1,21 @@
 -- Puts monitors that the claim still holds back into due at their next tick, without a queue: hand_off does both.
--- Returns how many were rescheduled.
+-- Returns {now, [positions of the others, from 0]}.
 local DUE, LEASE, LATE = KEYS[1], KEYS[2], KEYS[3]
 local token = tonumber(ARGV[1])
 local ids, periods = arguments(2, 2), arguments(3, 2) -- at most 1,000; ms
 
-local due, ours = {}, {}
+local due, ours, held, lost = {}, {}, {}, {}
 for n, i in ipairs(held_by(token, LEASE, ids)) do
   due[2 * n - 1], due[2 * n] = next_tick(tonumber(periods[i])), ids[i]
   ours[n] = ids[i]
+  held[i] = true
 end
-if #ours == 0 then return 0 end
-redis.call('ZADD', DUE, unpack(due))
-redis.call('ZREM', LATE, unpack(ours))
-return redis.call('ZREM', LEASE, unpack(ours))
+for i = 1, #ids do
+  if not held[i] then lost[#lost + 1] = i - 1 end
+end
+if #ours > 0 then
+  redis.call('ZADD', DUE, unpack(due))
+  redis.call('ZREM', LATE, unpack(ours))
+  redis.call('ZREM', LEASE, unpack(ours))
+end
+return {now, lost}
