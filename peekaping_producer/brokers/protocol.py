@@ -11,7 +11,7 @@ from peekaping_producer.schedule import Claim
 
 
 class Outcome(StrEnum):
-    """How one claimed monitor ended: the first five in a hand-off, the others in the worker."""
+    """How the hand-off of one monitor ended."""
 
     ENQUEUED = "enqueued"
     REPLACED = "replaced"
@@ -22,12 +22,6 @@ class Outcome(StrEnum):
     """The claim no longer held it: the lease ended, or the monitor was removed. Nothing was written."""
     UNCONFIRMED = "unconfirmed"
     """The reply to the hand-off was lost, and the retry returned `lost`: the first attempt probably succeeded."""
-    DROPPED = "dropped"
-    """Its row exists and is not to run."""
-    SET_ASIDE = "set_aside"
-    """It failed alone, for a reason of its own. It is retried after a delay that grows."""
-    WAITING = "waiting"
-    """A table that its task needs does not answer. It is retried soon."""
 
 
 class Queue(msgspec.Struct, frozen=True):
@@ -63,6 +57,11 @@ class HandOff(msgspec.Struct, frozen=True):
     """Number of ticks for which workers have not completed the task that they took, where these are many."""
     wrong_type: tuple[str, ...] = ()
     """Monitors whose task's key had a value of another type, which was replaced."""
+
+    def is_written(self, monitor_id: str) -> bool:
+        """Whether this hand-off enqueued the monitor's task, or found an earlier one, and rescheduled the monitor."""
+        lost = (Outcome.LOST, Outcome.UNCONFIRMED)
+        return monitor_id not in self.refused and self.not_enqueued.get(monitor_id) not in lost
 
 
 class SweepResult(NamedTuple):

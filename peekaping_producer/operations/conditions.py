@@ -11,6 +11,7 @@ from enum import StrEnum
 import msgspec
 
 from peekaping_producer.brokers import Queue
+from peekaping_producer.errors import DATABASE, REDIS
 from peekaping_producer.schedule import MAX_LEADER_TTL_S, Stats
 from peekaping_producer.service.text import one_line
 
@@ -159,6 +160,28 @@ def of_clocks(skew_s: float) -> Iterator[Condition]:
         yield Condition(
             "clock_skew",
             f"The clock of Redis is {abs(skew_s):.0f} s {side} the local clock: workers may discard tasks as too old.",
+        )
+
+
+def of_dependencies(reasons: Mapping[str, str]) -> Iterator[Condition]:
+    """Conditions of what the replica depends on. `reasons`: why a dependency cannot be used."""
+    codes = {REDIS: "redis_unavailable", DATABASE: "database_unavailable"}
+    for dependency, reason in reasons.items():
+        yield Condition(codes.get(dependency, "producer_failing"), reason)
+
+
+def of_monitors(*, unschedulable: int, set_aside: int, degraded_tables: Mapping[str, str]) -> Iterator[Condition]:
+    """Conditions of the monitors' rows and tasks. `degraded_tables`: those that do not answer, and why."""
+    if unschedulable:
+        yield Condition(
+            "monitors_unschedulable",
+            f"{_count(unschedulable, 'active monitor')} cannot be scheduled (invalid id or interval).",
+        )
+    for table, reason in degraded_tables.items():
+        yield Condition("database_degraded", f"The last known content of {table} is used, if any: {reason}")
+    if set_aside:
+        yield Condition(
+            "monitors_set_aside", f"{_count(set_aside, 'monitor')} failed on this replica; each is retried."
         )
 
 

@@ -1,7 +1,6 @@
 """Fleet status: the schedule, the queue and the reports of the replicas at one instant."""
 
 import asyncio
-import time
 from collections import Counter
 
 import msgspec
@@ -33,8 +32,6 @@ class Status(msgspec.Struct, frozen=True):
 
     stats: Stats
     queue: Queue
-    skew_s: float
-    """Redis TIME minus the local clock."""
     leaderless_s: float = 0.0
     lease_ttl_s: float = 10.0
     late_after_s: float = LATE_AFTER_S
@@ -68,7 +65,7 @@ class Status(msgspec.Struct, frozen=True):
                 late_after_s=self.late_after_s,
             ),
             *of_queue(self.queue, scheduled=self.stats.scheduled),
-            *of_clocks(self.skew_s),
+            *of_clocks(self.stats.clock_skew_s),
         ]
 
     def level_of(self, condition: Condition) -> Level:
@@ -130,7 +127,7 @@ class Status(msgspec.Struct, frozen=True):
             "late": stats.late,
             "oldest_due_age_s": round(stats.oldest_due_age_s, 3),
             "oldest_due_monitor": stats.oldest_id,
-            "clock_skew_s": round(self.skew_s, 3),
+            "clock_skew_s": round(stats.clock_skew_s, 3),
             "queue": dict(self.queue.depths),
             "oldest_pending_s": self.queue.oldest_pending_s,
             "uncompleted": self.queue.uncompleted,
@@ -153,22 +150,15 @@ async def fetch_status(target: RedisTarget, *, lease_ttl_s: float, late_after_s:
     leaderless_s = 0.0
     try:
         await check_server(redis, target)
-        stats, skew_s = await _stats(schedule)
+        stats = await schedule.stats()
         if stats.leader is None:
             await asyncio.sleep(LEADERLESS_AFTER_S)
-            stats, skew_s = await _stats(schedule)
+            stats = await schedule.stats()
             leaderless_s = 0.0 if stats.leader else LEADERLESS_AFTER_S
-        return Status(stats, await broker.inspect(), skew_s, leaderless_s, lease_ttl_s, late_after_s)
+        return Status(stats, await broker.inspect(), leaderless_s, lease_ttl_s, late_after_s)
     except RedisRefusedError as error:
         raise ScheduleError(f"Redis at {target} cannot be used: {error}") from None
     except RedisUnavailableError as error:
         raise UnreachableError(f"Redis at {target} does not answer: {error}") from None
     finally:
         await redis.aclose()
-
-
-async def _stats(schedule: Schedule) -> tuple[Stats, float]:
-    """Return the schedule, and Redis TIME minus the local clock in seconds."""
-    asked_at = time.time()
-    stats = await schedule.stats()
-    return stats, stats.now_ms / 1000 - (asked_at + time.time()) / 2

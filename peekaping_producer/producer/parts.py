@@ -1,6 +1,6 @@
 """The parts of one replica, by their concrete classes."""
 
-from functools import cached_property
+from functools import partial
 from importlib.metadata import version
 
 from peekaping_producer import logs
@@ -8,7 +8,8 @@ from peekaping_producer.brokers import Broker
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.task import TaskBuilder
 from peekaping_producer.producer.anomalies import Anomalies
-from peekaping_producer.producer.duties import LeaderDuties
+from peekaping_producer.producer.condition_log import ConditionLog
+from peekaping_producer.producer.duties import run_duties
 from peekaping_producer.producer.loops.claims import Claims
 from peekaping_producer.producer.loops.events import EventListener
 from peekaping_producer.producer.loops.hints import Hints
@@ -19,7 +20,7 @@ from peekaping_producer.producer.loops.summary import Summary
 from peekaping_producer.producer.loops.sync import Sync
 from peekaping_producer.producer.loops.vitals import Vitals
 from peekaping_producer.producer.loops.worker import Worker
-from peekaping_producer.producer.state import ReplicaState
+from peekaping_producer.producer.sampler import Sampler
 from peekaping_producer.producer.suspects import Suspects
 from peekaping_producer.producer.timing import TIMING, Timing
 from peekaping_producer.redis_client.client import Client
@@ -31,7 +32,7 @@ from peekaping_producer.web.server import HealthServer
 
 
 class Parts:
-    """Creates each part on first use."""
+    """The parts of one replica. Nothing is connected yet."""
 
     def __init__(
         self,
@@ -55,17 +56,15 @@ class Parts:
         self.metrics.set_aside.set_function(lambda: len(self.suspects))
         self.dependencies = Dependencies(self.metrics)
         self.anomalies = Anomalies(self.metrics)
+        self.claims = Claims(schedule, self.metrics, batch=settings.claim_batch, timing=timing)
+        self._add_workers()
+        self._add_leader()
+        self._add_health()
 
-    @cached_property
-    def claims(self) -> Claims:
-        """Shared by the workers."""
-        return Claims(self.schedule, self.metrics, batch=self.settings.claim_batch, timing=self.timing)
-
-    @cached_property
-    def workers(self) -> list[Worker]:
-        """As many as PRODUCER_CONCURRENCY."""
+    def _add_workers(self) -> None:
+        """Add the loops that move monitors from due to the queue."""
         builder = TaskBuilder(server_zone=self.settings.tz, report=self.anomalies.report)
-        return [
+        self.workers = [
             Worker(
                 number,
                 claims=self.claims,
@@ -81,36 +80,19 @@ class Parts:
             )
             for number in range(self.settings.producer_concurrency)
         ]
+        self.reclaimer = Reclaimer(self.schedule, self.claims, self.metrics, self.dependencies, self.timing)
 
-    @cached_property
-    def reclaimer(self) -> Reclaimer:
-        """Runs in every replica."""
-        return Reclaimer(self.schedule, self.claims, self.metrics, self.dependencies, self.timing)
-
-    @cached_property
-    def placing(self) -> Placing:
-        """Shared by sync and hints."""
-        return Placing(self.schedule, self.claims, self.anomalies, self.metrics)
-
-    @cached_property
-    def hints(self) -> Hints:
-        """Runs while this replica leads."""
-        return Hints(
-            self.store,
-            self.placing,
-            anomalies=self.anomalies,
-            dependencies=self.dependencies,
-            timing=self.timing,
+    def _add_leader(self) -> None:
+        """Add the leader, and the loops that run while this replica leads."""
+        placing = Placing(self.schedule, self.claims, self.anomalies, self.metrics)
+        self.hints = Hints(
+            self.store, placing, anomalies=self.anomalies, dependencies=self.dependencies, timing=self.timing
         )
-
-    @cached_property
-    def sync(self) -> Sync:
-        """Runs while this replica leads."""
-        return Sync(
+        self.sync = Sync(
             schedule=self.schedule,
             store=self.store,
             broker=self.broker,
-            placing=self.placing,
+            placing=placing,
             hints=self.hints,
             anomalies=self.anomalies,
             metrics=self.metrics,
@@ -118,11 +100,7 @@ class Parts:
             interval_s=self.settings.sync_interval,
             timing=self.timing,
         )
-
-    @cached_property
-    def events(self) -> EventListener:
-        """Runs while this replica leads."""
-        return EventListener(
+        self.events = EventListener(
             self.redis,
             self.hints,
             is_id=self.store.is_id,
@@ -131,58 +109,44 @@ class Parts:
             dependencies=self.dependencies,
             timing=self.timing,
         )
-
-    @cached_property
-    def leader(self) -> Leader:
-        """Runs in every replica: campaigns, and runs the three above for the length of a term."""
-        duties = LeaderDuties(self.events, self.hints, self.sync)
-        return Leader(
+        self.leader = Leader(
             self.schedule,
-            duties.run,
+            partial(run_duties, self.events, self.hints, self.sync),
             self.metrics,
             self.dependencies,
             may_lead=lambda: self.vitals.may_lead(),  # noqa: PLW0108 - vitals is made of the leader
             timing=self.timing,
         )
 
-    @cached_property
-    def vitals(self) -> Vitals:
-        """Watches the loops above."""
-        state = ReplicaState(
-            self.leader,
-            self.sync,
-            self.anomalies,
-            self.suspects,
-            degraded_for_s=self.timing.degraded_for_s,
-            sync_late_after_s=3 * self.settings.sync_interval + self.timing.sync_late_after_s,
-            lease_ttl_s=self.schedule.lease_ttl_s,
-        )
-        loops = [worker.loop for worker in self.workers]
-        loops += [each.loop for each in (self.reclaimer, self.leader, self.hints, self.events, self.sync)]
-        return Vitals(
-            self.leader.node,
+    def _add_health(self) -> None:
+        """Add what observes the other parts."""
+        sampler = Sampler(
             schedule=self.schedule,
             store=self.store,
             broker=self.broker,
-            state=state,
-            watched=loops,
             dependencies=self.dependencies,
             metrics=self.metrics,
             timing=self.timing,
         )
-
-    @cached_property
-    def summary(self) -> Summary:
-        """Logs a line a minute."""
-        return Summary(
+        loops = [worker.loop for worker in self.workers]
+        loops += [self.reclaimer.loop, self.leader.loop, self.hints.loop, self.events.loop, self.sync.loop]
+        self.vitals = Vitals(
+            sampler=sampler,
+            schedule=self.schedule,
+            leader=self.leader,
+            sync=self.sync,
+            anomalies=self.anomalies,
+            suspects=self.suspects,
+            watched=loops,
+            condition_log=ConditionLog(self.metrics),
+            dependencies=self.dependencies,
+            timing=self.timing,
+        )
+        self.summary = Summary(
             self.leader.node,
             stats=self.schedule.stats,
             metrics=self.metrics,
             dependencies=self.dependencies,
             interval_s=self.timing.summary_every_s,
         )
-
-    @cached_property
-    def health(self) -> HealthServer:
-        """Serves the probes and the metrics."""
-        return HealthServer(self.vitals, self.metrics)
+        self.health = HealthServer(self.vitals, self.metrics)

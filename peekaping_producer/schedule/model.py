@@ -117,6 +117,8 @@ class Stats(msgspec.Struct, frozen=True):
     write_refused: str | None = None
     """Why Redis refused a write, if it did."""
     reports: tuple[StoredReport, ...] = ()
+    clock_skew_s: float = 0.0
+    """Redis TIME minus the local clock."""
 
     @property
     def scheduled(self) -> int:

@@ -12,8 +12,8 @@ def decode_text(value: Any) -> str:
     return decoded
 
 
-def decode_stats(reply: list[Any]) -> Stats:
-    """Decode a reply of `stats`."""
+def decode_stats(reply: list[Any], read_at: float) -> Stats:
+    """Decode a reply of `stats`. `read_at`: time.time() in the middle of the call."""
     now_ms, due, leased, overdue, late, intended, oldest_id, excess, leader, ttl_ms, problems, refusal, reports = reply
     return Stats(
         now_ms=now_ms,
@@ -29,6 +29,7 @@ def decode_stats(reply: list[Any]) -> Stats:
         problems=tuple(decode_text(each) for each in problems),
         write_refused=decode_text(refusal) or None,
         reports=tuple(_reports(reports, now_ms)),
+        clock_skew_s=now_ms / 1000 - read_at,
     )
 
 

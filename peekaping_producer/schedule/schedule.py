@@ -247,13 +247,14 @@ class Schedule:
     async def stats(self, *, node: str = "", report: bytes = b"") -> Stats:
         """Read the state. Writes the report of replica `node`, or without one a probe, to find out if writes work."""
         keys = self.keys
+        asked_at = time.time()
         reply = await self._stats.run(
             self.redis,
             (keys.due, keys.lease, keys.leader, keys.late, keys.replicas, keys.probe),
             (self._lease_ttl_ms, node, report, int(REPORT_AGE_S * 1000)),
         )
         with decoding():
-            return decode_stats(reply)
+            return decode_stats(reply, (asked_at + time.time()) / 2)
 
     async def forget_report(self, node: str) -> None:
         """Remove the report of a replica that stops."""

@@ -85,10 +85,10 @@ async def test_a_much_smaller_answer_is_read_again_and_only_what_is_absent_twice
     await harness.sync.run_once(TERM)
     hidden = {each: harness.store.rows.pop(each) for each in [f"m{n}" for n in range(60)]}
 
-    async def rows_come_back(_seconds: float) -> None:
+    async def rows_come_back() -> None:
         harness.store.put(*(each for each in hidden.values() if each.id != "m7"))
 
-    monkeypatch.setattr(harness.sync, "_sleep", rows_come_back)
+    monkeypatch.setattr(harness.sync._removal, "_pause", rows_come_back)
     await harness.sync.run_once(TERM)
     assert set(await harness.due()) == {f"m{n}" for n in range(100)} - {"m7"}
 
@@ -123,10 +123,10 @@ async def test_what_is_gone_leaves_though_it_moves_while_the_answer_is_doubted(
     for n in range(60):
         del harness.store.rows[f"m{n}"]
 
-    async def all_are_claimed(_seconds: float) -> None:
+    async def all_are_claimed() -> None:
         await harness.schedule.claim(100)
 
-    monkeypatch.setattr(harness.sync, "_sleep", all_are_claimed)
+    monkeypatch.setattr(harness.sync._removal, "_pause", all_are_claimed)
     await harness.sync.run_once(TERM)
     assert await harness.leased() == {f"m{n}" for n in range(60, 100)}
 

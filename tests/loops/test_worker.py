@@ -9,7 +9,7 @@ from peekaping_producer.brokers import HandOff
 from peekaping_producer.errors import RedisUnavailableError, StoreUnavailableError
 from peekaping_producer.monitors.monitor import MonitorDetails
 from peekaping_producer.monitors.task import HealthCheckTask
-from peekaping_producer.producer.loops.worker import missed_ticks
+from peekaping_producer.producer.claim_report import missed_ticks
 from peekaping_producer.producer.timing import Timing
 from peekaping_producer.schedule import Claim
 from peekaping_producer.schedule.keys import KEYS

@@ -13,16 +13,14 @@ from structlog.testing import capture_logs
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.operations.conditions import Condition
-from peekaping_producer.producer.loops import vitals as vitals_module
 from peekaping_producer.producer.loops.vitals import Vitals
-from peekaping_producer.service import loop as loop_module
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.loop import Loop
 from peekaping_producer.web.server import HealthServer
 from tests.kit.memory_store import MemoryStore
 from tests.kit.processes import HOST, free_port
 from tests.kit.requirements import need
-from tests.unit.test_vitals import FakeSchedule, FakeState, Watch, vitals_of
+from tests.unit.test_vitals import TIMED, FakeSchedule, FakeSync, Watch, vitals_of
 
 PATHS = ["/livez", "/readyz", "/metrics"]
 DOCUMENTED = {
@@ -48,7 +46,7 @@ DOCUMENTED = {
 @dataclass
 class Served:
     vitals: Vitals
-    state: FakeState
+    sync: FakeSync
     worker: Loop
     metrics: Metrics
     watch: Watch
@@ -73,15 +71,15 @@ class Served:
 @pytest.fixture
 async def served(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
     watch, metrics = Watch(), Metrics("1.2.3")
-    for module in (loop_module, vitals_module):
+    for module in TIMED:
         monkeypatch.setattr(module, "time", watch)
-    state, worker = FakeState(), Loop("worker-0", Dependencies(metrics), uses=())
-    vitals = vitals_of(FakeSchedule(), MemoryStore(), metrics, state=state, watched=[worker])
+    sync, worker = FakeSync(), Loop("worker-0", Dependencies(metrics), uses=())
+    vitals = vitals_of(FakeSchedule(), MemoryStore(), metrics, sync=sync, watched=[worker])
     health = HealthServer(vitals, metrics)
     with capture_logs() as logged:
         health.bind(HOST, 0, required=True)
         await health.serve()
-    yield Served(vitals, state, worker, metrics, watch, health, logged[-1]["port"])
+    yield Served(vitals, sync, worker, metrics, watch, health, logged[-1]["port"])
     await health.stop()
 
 
@@ -105,7 +103,7 @@ async def test_readyz_contains_the_reasons(served: Served) -> None:
     assert status == 503
     assert json.loads(text)["reasons"].keys() == {"redis_unavailable", "database_unavailable"}
     await served.vitals.run_once()
-    served.state.found = [Condition("monitors_set_aside", "One failed.")]
+    served.sync.found = [Condition("monitors_set_aside", "One failed.")]
     status, text = await served.get("/readyz")
     assert (status, json.loads(text)) == (
         200,

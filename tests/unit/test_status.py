@@ -26,9 +26,9 @@ STATS = Stats(
 QUEUE = Queue({"pending": 3, "active": 1}, 2.0, False, 1)
 
 
-def status(*, queue: Queue = QUEUE, skew_s: float = 0.0, leaderless_s: float = 0.0, **changes: object) -> Status:
+def status(*, queue: Queue = QUEUE, leaderless_s: float = 0.0, **changes: object) -> Status:
     fields = {name: getattr(STATS, name) for name in Stats.__struct_fields__} | changes
-    return Status(Stats(**fields), queue, skew_s, leaderless_s)
+    return Status(Stats(**fields), queue, leaderless_s)
 
 
 def report(**fields: object) -> StoredReport:
@@ -52,8 +52,8 @@ def test_a_healthy_status() -> None:
         (status(leader="gone/1", leader_ttl_ms=None), "leader_key_invalid", "(gone/1) does not expire"),
         (status(write_refused="OOM command not allowed"), "redis_refuses_writes", "OOM"),
         (status(problems=("peekaping:sched:due: WRONGTYPE x",)), "redis_keys_unusable", "peekaping:sched:due"),
-        (status(skew_s=3600.0), "clock_skew", "3600 s ahead of"),
-        (status(skew_s=-40.0), "clock_skew", "40 s behind"),
+        (status(clock_skew_s=3600.0), "clock_skew", "3600 s ahead of"),
+        (status(clock_skew_s=-40.0), "clock_skew", "40 s behind"),
         (
             status(queue=Queue({"pending": 1}, 61.0, False, 0)),
             "queue_not_consumed",
@@ -87,7 +87,7 @@ def test_each_condition_is_reported_and_fails(seen: Status, code: str, expected:
         status(leader="go-1", leader_ttl_ms=30_000),
         status(due=0, leased=0),
         status(lease_excess_ms=4_000),
-        status(skew_s=29.0),
+        status(clock_skew_s=29.0),
         status(queue=Queue({"pending": 100_000}, 59.0, False, 3)),
         status(due=4, leased=0, queue=Queue({}, None, False, 1, uncompleted=3)),
         status(due=26, leased=0, queue=Queue({}, None, False, 1, uncompleted=5)),

@@ -15,9 +15,14 @@ from peekaping_producer.errors import RedisUnavailableError
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.operations.conditions import Condition
 from peekaping_producer.operations.replica_report import ReplicaReport, decode_report, encode_report
-from peekaping_producer.producer import queue_age as queue_age_module
+from peekaping_producer.producer import condition_log as condition_log_module
+from peekaping_producer.producer import sampler as sampler_module
+from peekaping_producer.producer.anomalies import Anomalies
+from peekaping_producer.producer.condition_log import ConditionLog
 from peekaping_producer.producer.loops import vitals as vitals_module
 from peekaping_producer.producer.loops.vitals import Vitals
+from peekaping_producer.producer.sampler import Sampler
+from peekaping_producer.producer.suspects import Suspects
 from peekaping_producer.producer.timing import TIMING
 from peekaping_producer.schedule import Stats, StoredReport
 from peekaping_producer.service import loop as loop_module
@@ -42,18 +47,18 @@ STATS = Stats(
 QUEUE = Queue({"pending": 4, "active": 1}, 2.5, False, 1)
 
 
+TIMED = (loop_module, vitals_module, sampler_module, condition_log_module)
+"""The modules that a Watch has to replace the clock of."""
+
+
 class Watch:
-    """A monotonic clock, and one of the wall that agrees with Redis's."""
+    """A monotonic clock."""
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.wall_s = STATS.now_ms / 1000
 
     def monotonic(self) -> float:
         return self.now
-
-    def time(self) -> float:
-        return self.wall_s
 
 
 class FakeSchedule:
@@ -85,17 +90,16 @@ class FakeBroker:
         return self.answer
 
 
-class FakeState:
-    """Reports what a test gives it."""
+class FakeSync:
+    """Has the conditions that a test gives it."""
+
+    unschedulable = 0
 
     def __init__(self) -> None:
         self.found: list[Condition] = []
 
     def conditions(self) -> list[Condition]:
         return self.found
-
-    def report(self, conditions: tuple[Condition, ...]) -> ReplicaReport:
-        return ReplicaReport(conditions=conditions)
 
 
 def vitals_of(
@@ -104,19 +108,29 @@ def vitals_of(
     metrics: Metrics,
     *,
     broker: FakeBroker | None = None,
-    state: FakeState | None = None,
+    sync: FakeSync | None = None,
     watched: Sequence[Loop] = (),
     clock: Callable[[], float] = time.monotonic,
 ) -> Vitals:
-    return Vitals(
-        "node",
+    dependencies = Dependencies(metrics, clock=clock)
+    sampler = Sampler(
         schedule=schedule,
         store=store,
         broker=broker or FakeBroker(),
-        state=state or FakeState(),
-        watched=watched,
-        dependencies=Dependencies(metrics, clock=clock),
+        dependencies=dependencies,
         metrics=metrics,
+        timing=TIMING,
+    )
+    return Vitals(
+        sampler=sampler,
+        schedule=schedule,
+        leader=SimpleNamespace(node="node", term=None),
+        sync=sync or FakeSync(),
+        anomalies=Anomalies(metrics),
+        suspects=Suspects(),
+        watched=watched,
+        condition_log=ConditionLog(metrics),
+        dependencies=dependencies,
     )
 
 
@@ -127,7 +141,7 @@ class Scene(SimpleNamespace):
     store: MemoryStore
     metrics: Metrics
     vitals: Vitals
-    state: FakeState
+    sync: FakeSync
     worker: Loop
 
     def value(self, name: str, **labels: str) -> float:
@@ -137,11 +151,11 @@ class Scene(SimpleNamespace):
 @pytest.fixture
 def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
     watch, schedule, store, metrics = Watch(), FakeSchedule(), MemoryStore(), Metrics()
-    for module in (loop_module, vitals_module, queue_age_module):
+    for module in TIMED:
         monkeypatch.setattr(module, "time", watch)
     broker = FakeBroker()
-    state, worker = FakeState(), Loop("worker-3", Dependencies(metrics), uses=())
-    vitals = vitals_of(schedule, store, metrics, broker=broker, state=state, watched=[worker], clock=watch.monotonic)
+    sync, worker = FakeSync(), Loop("worker-3", Dependencies(metrics), uses=())
+    vitals = vitals_of(schedule, store, metrics, broker=broker, sync=sync, watched=[worker], clock=watch.monotonic)
     return Scene(
         watch=watch,
         schedule=schedule,
@@ -149,7 +163,7 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
         store=store,
         metrics=metrics,
         vitals=vitals,
-        state=state,
+        sync=sync,
         worker=worker,
     )
 
@@ -242,7 +256,7 @@ async def test_a_replica_that_drains_is_not_ready_however_well(scene: Scene) -> 
         ({"problems": ("peekaping:sched:due: WRONGTYPE",)}, "redis_keys_unusable", True),
         ({"leader_ttl_ms": 3_600_000}, "leader_key_invalid", False),
         ({"lease_excess_ms": 6_000}, "lease_too_long", False),
-        ({"now_ms": 100_000 + 3_600_000, "oldest_due_ms": None}, "clock_skew", False),
+        ({"clock_skew_s": 3600.0}, "clock_skew", False),
     ],
 )
 async def test_what_is_wrong_shows_in_readiness_in_a_metric_and_in_one_line(
@@ -308,7 +322,7 @@ async def sample_queue(scene: Scene) -> None:
 
 
 async def test_what_the_replica_itself_knows_goes_into_its_report_and_nothing_else(scene: Scene) -> None:
-    scene.state.found = [Condition("database_empty", "Empty.")]
+    scene.sync.found = [Condition("database_empty", "Empty.")]
     scene.schedule.answer = replace(STATS, oldest_due_ms=1.0)
     await scene.vitals.run_once()
     await scene.vitals.run_once()

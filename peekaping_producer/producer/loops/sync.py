@@ -1,12 +1,11 @@
-"""Compares the database with the schedule: a difference lasts for one interval at most.
+"""Compares the database with the schedule, so that a difference lasts for one interval at most.
 
-Two walks. The first goes through the database's active monitors and places each page. The second goes through the
-schedule's members and removes what the database, asked again about exactly these, does not know.
+Two walks: the first places the active monitors of the database, page by page; the second is in removal.py.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterator
 
 import structlog
 
@@ -14,13 +13,14 @@ from peekaping_producer.brokers import Broker
 from peekaping_producer.errors import DATABASE, REDIS
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.monitor import Plan
+from peekaping_producer.operations.conditions import Condition
 from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.loops.hints import Hints
 from peekaping_producer.producer.loops.placing import Placing
+from peekaping_producer.producer.loops.removal import Removal
 from peekaping_producer.producer.timing import TIMING, Timing
-from peekaping_producer.schedule import CALL_LIMIT, MAX_ID_LENGTH, Member, Schedule
+from peekaping_producer.schedule import MAX_ID_LENGTH, Schedule
 from peekaping_producer.service.aio import wait_for_event
-from peekaping_producer.service.chunks import chunks
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.isolation import describe, isolate
 from peekaping_producer.service.loop import Loop
@@ -29,10 +29,6 @@ from peekaping_producer.stores import MonitorStore, Session
 log = structlog.stdlib.get_logger()
 
 PAGE = 1000
-BELIEVE_EMPTY_BELOW = 20
-"""A wholly empty answer removes nothing from a schedule with this many members or more."""
-SUSPICIOUS_SHARE = 0.8
-"""An answer with a smaller share of the schedule's members is read twice."""
 
 
 class Sync:
@@ -51,7 +47,6 @@ class Sync:
         dependencies: Dependencies,
         interval_s: float,
         timing: Timing = TIMING,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.loop = Loop("sync", dependencies, uses=(REDIS, DATABASE))
         self.refused_removal = False
@@ -61,7 +56,6 @@ class Sync:
         self._first = True
         self._synced_at: float | None = None
         """The last success of this term, or its beginning; None while another replica leads."""
-        self._schedule = schedule
         self._store = store
         self._broker = broker
         self._placing = placing
@@ -70,7 +64,9 @@ class Sync:
         self._metrics = metrics
         self._interval_s = interval_s
         self._timing = timing
-        self._sleep = sleep
+        self._removal = Removal(
+            self.loop, schedule, store.is_id, placing=placing, anomalies=anomalies, metrics=metrics, timing=timing
+        )
         self._wakeup = asyncio.Event()
 
     def request(self) -> None:
@@ -81,6 +77,21 @@ class Sync:
     def unsynced_s(self) -> float:
         """Seconds since the last success of this term, or since its beginning; 0 while another replica leads."""
         return 0.0 if self._synced_at is None else time.monotonic() - self._synced_at
+
+    def conditions(self) -> Iterator[Condition]:
+        """The conditions that sync has found while this replica leads."""
+        if self.refused_removal:
+            yield Condition(
+                "database_empty",
+                "The database returned no active monitor, but monitors are scheduled: nothing is removed, and nothing "
+                "is checked.",
+            )
+        if self.unsynced_s > 3 * self._interval_s + self._timing.sync_late_after_s:
+            yield Condition(
+                "sync_late",
+                f"The last sync of this leader succeeded {self.unsynced_s:.0f} s ago: new and changed monitors "
+                "are not seen.",
+            )
 
     async def run(self, term: str) -> None:
         """Sync once the events are subscribed, then at every interval; raises StaleTermError when the term is over."""
@@ -113,16 +124,19 @@ class Sync:
         self._hints.overflowed = False
         async with self._store.session() as session:
             known = await self._place_all(term, session)
-            await self._remove_unknown(term, session, known)
+            self.refused_removal = not await self._removal.run(term, session, known)
+        await self._sweep()
+        took_s = time.monotonic() - started_at
+        self._metrics.sync_duration.observe(took_s)
+        if not self.refused_removal:
+            self._succeeded(len(known), took_s)
+
+    async def _sweep(self) -> None:
         orphans, duplicates = await self._broker.sweep()
         if orphans or duplicates:
             self._metrics.pending_repaired.labels("orphan").inc(orphans)
             self._metrics.pending_repaired.labels("duplicate").inc(duplicates)
             log.warning("queue.repaired", message="Removed stray entries.", orphans=orphans, duplicates=duplicates)
-        took_s = time.monotonic() - started_at
-        self._metrics.sync_duration.observe(took_s)
-        if not self.refused_removal:
-            self._succeeded(len(known), took_s)
 
     def _succeeded(self, monitors: int, took_s: float) -> None:
         """Log the success: the first of a term at info, and an empty database as a warning."""
@@ -164,98 +178,3 @@ class Sync:
 
         self._placing.report_problems(plans)
         await isolate([plan for plan in plans if len(plan.id) <= MAX_ID_LENGTH], attempt, set_aside)
-
-    async def _remove_unknown(self, term: str, session: Session, known: set[int]) -> None:
-        members, unknown = await self._members(lambda monitor_id: hash(monitor_id) not in known)
-        await self._expel(term, unknown)
-        foreign, ours = _split(unknown, self._store.is_id)
-        for seen in (seen for some in foreign.values() for seen in some):
-            self._anomalies.report(
-                seen.id, "schedule.foreign_member", "Not a valid monitor id; removed from the schedule."
-            )
-        await self._remove(term, foreign, "Removed members that are not monitor ids.")
-        self.refused_removal = not known and members >= BELIEVE_EMPTY_BELOW
-        if self.refused_removal:
-            self._metrics.sync_refused.inc()
-            log.error(
-                "sync.empty_result",
-                message="The database returned no active monitor, but monitors are scheduled: nothing is removed.",
-                members=members,
-            )
-            return
-        if len(known) < SUSPICIOUS_SHARE * members:
-            ours = await self._confirm_absent(session, ours)
-        for key, members_seen in ours.items():
-            for some in chunks(members_seen, CALL_LIMIT):
-                async with self._placing.exclusive(self.loop):  # one resumed meanwhile is placed before or after
-                    absent = await self._absent(session, some)
-                    await self._remove(term, {key: absent}, "Removed monitors that are gone or paused.")
-
-    async def _expel(self, term: str, unknown: dict[str, list[Member]]) -> None:
-        """Remove members that are too long to be ids: Redis may refuse to be sent one of them."""
-        for key, members_seen in unknown.items():
-            long = [seen for seen in members_seen if len(seen.id) > MAX_ID_LENGTH]
-            for seen in long:
-                self._anomalies.report(
-                    seen.id[:40], "schedule.foreign_member", "Longer than any monitor id; removed from the schedule."
-                )
-            removed = await self._schedule.expel(term, key, (seen.score for seen in long))
-            self._metrics.schedule_changes.labels("removed").inc(removed)
-
-    async def _members(self, wanted: Callable[[str], bool]) -> tuple[int, dict[str, list[Member]]]:
-        """Return the number of members in the schedule, and by set the `wanted` ones."""
-        members = 0
-        keys = self._schedule.keys
-        found: dict[str, list[Member]] = {keys.due: [], keys.lease: []}
-        for key, members_seen in found.items():
-            async for page in self._schedule.members(key):
-                self.loop.worked(REDIS)
-                members += len(page)
-                members_seen.extend(seen for seen in page if wanted(seen.id))
-        return members, found
-
-    async def _confirm_absent(self, session: Session, ours: dict[str, list[Member]]) -> dict[str, list[Member]]:
-        """Find the members that are absent now; they must be absent again later to be removed.
-
-        The members are walked again after the wait: those without a row move between due and lease meanwhile.
-        """
-        absent = {
-            seen.id
-            for members_seen in ours.values()
-            for some in chunks(members_seen, CALL_LIMIT)
-            for seen in await self._absent(session, some)
-        }
-        if not absent:
-            return {}
-        log.warning(
-            "sync.smaller_result",
-            message="The database returned far fewer monitors than are scheduled: reading again before removing.",
-            absent=len(absent),
-        )
-        with self.loop.waiting():
-            await self._sleep(self._timing.read_again_after_s)
-        return (await self._members(absent.__contains__))[1]
-
-    async def _absent(self, session: Session, members_seen: list[Member]) -> list[Member]:
-        """Return those, of up to 1,000, that have no row now, or one that does not run."""
-        plans = await session.plans([seen.id for seen in members_seen])
-        self.loop.worked(DATABASE)
-        return [seen for seen in members_seen if seen.id not in plans or plans[seen.id].interval <= 0]
-
-    async def _remove(self, term: str, gone: dict[str, list[Member]], message: str) -> None:
-        removed = 0
-        for key, members_seen in gone.items():
-            removed += await self._schedule.remove(term, key, members_seen)
-        if removed:
-            self._metrics.schedule_changes.labels("removed").inc(removed)
-            log.info("sync.removed", message=message, count=removed)
-
-
-def _split(
-    unknown: dict[str, list[Member]], is_id: Callable[[str], bool]
-) -> tuple[dict[str, list[Member]], dict[str, list[Member]]]:
-    """Split into members that are not ids of this database, and those that are; too long ones are left out."""
-    fit = {key: [seen for seen in some if len(seen.id) <= MAX_ID_LENGTH] for key, some in unknown.items()}
-    foreign = {key: [seen for seen in some if not is_id(seen.id)] for key, some in fit.items()}
-    ours = {key: [seen for seen in some if is_id(seen.id)] for key, some in fit.items()}
-    return foreign, ours

@@ -1,0 +1,80 @@
+"""Reports what became of the monitors of a claim: metrics, anomalies, and a line at debug."""
+
+from collections import Counter
+from enum import StrEnum
+
+import structlog
+
+from peekaping_producer.brokers import HandOff, Outcome
+from peekaping_producer.metrics import Metrics
+from peekaping_producer.monitors.task import HealthCheckTask
+from peekaping_producer.producer.anomalies import Anomalies
+from peekaping_producer.schedule import Claim
+
+log = structlog.stdlib.get_logger()
+
+
+class Disposition(StrEnum):
+    """How one claimed monitor ended that was not handed off. `handed_off_total` has these and Outcome as its labels."""
+
+    DROPPED = "dropped"
+    """Its row exists and is not to run."""
+    SET_ASIDE = "set_aside"
+    """It failed alone, for a reason of its own. It is retried after a delay that grows."""
+    WAITING = "waiting"
+    """A table that its task needs does not answer. It is retried soon."""
+
+
+class ClaimReport:
+    """Reports the claims of one worker."""
+
+    def __init__(self, worker_id: int, metrics: Metrics, anomalies: Anomalies) -> None:
+        self._log = log.bind(worker_id=worker_id)
+        self._metrics = metrics
+        self._anomalies = anomalies
+
+    def count(self, outcome: Outcome | Disposition, monitors: int) -> None:
+        """Count monitors that ended in this way."""
+        self._metrics.handed_off.labels(outcome.value).inc(monitors)
+
+    def handed_off(self, claim: Claim, tasks: list[HealthCheckTask], handed: HandOff) -> None:
+        """Report the outcomes, the lag, the missed ticks and the anomalies of one hand-off."""
+        outcomes = Counter(handed.not_enqueued.values())
+        outcomes[Outcome.ENQUEUED] = len(tasks) - len(handed.not_enqueued) - len(handed.refused)
+        counts = {outcome: count for outcome, count in outcomes.items() if count}
+        for outcome, count in counts.items():
+            self.count(outcome, count)
+        if handed.not_enqueued or handed.refused:
+            tasks = [task for task in tasks if handed.is_written(task.monitor_id)]
+        lags_ms = [handed.now_ms - claim.due[task.monitor_id] for task in tasks]
+        missed = sum(
+            missed_ticks(claim.due[task.monitor_id], handed.now_ms, task.interval)
+            for task, lag_ms in zip(tasks, lags_ms, strict=True)
+            if lag_ms >= task.interval * 1000
+        )
+        self._metrics.schedule_lag.observe_all(lag_ms / 1000 for lag_ms in lags_ms)
+        self._metrics.missed_ticks.inc(missed)
+        self._log.debug(
+            "claim.handed_off",
+            message="Handed off a batch of tasks.",
+            claimed=len(claim.due),
+            max_lag_ms=round(max(lags_ms, default=0)),
+            missed=missed,
+            **{outcome.value: count for outcome, count in counts.items()},
+        )
+        self._report_anomalies(handed)
+
+    def _report_anomalies(self, handed: HandOff) -> None:
+        report = self._anomalies.report
+        for monitor_id, reason in handed.refused.items():
+            report(monitor_id, "monitor.refused", f"Its task is refused: {reason}.")
+        for monitor_id in handed.overlaps:
+            report(monitor_id, "monitor.overlapping", "Workers have not completed its task for many ticks.")
+        for monitor_id in handed.wrong_type:
+            report(monitor_id, "monitor.wrong_type", "The key of its task held another type: replaced.")
+
+
+def missed_ticks(due_ms: float, now_ms: int, interval: int) -> int:
+    """Ticks after the due time and up to `now_ms`: they never run, since the next one lies after `now_ms`."""
+    period_ms = interval * 1000
+    return now_ms // period_ms - int(due_ms // period_ms)

@@ -1,0 +1,35 @@
+"""Reports the conditions of a replica as metrics and log lines."""
+
+import time
+from collections.abc import Iterable
+
+import structlog
+
+from peekaping_producer.metrics import Metrics
+from peekaping_producer.operations.conditions import LEVELS, Condition, Level
+
+log = structlog.stdlib.get_logger()
+
+
+class ConditionLog:
+    """Sets the metric of each condition, and logs those that begin or end."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._gauge = metrics.condition
+        self._raised_at: dict[str, float] = {}
+
+    def update(self, conditions: Iterable[Condition]) -> None:
+        """Report all `conditions` that hold now."""
+        now = time.monotonic()
+        current = {condition.code: condition for condition in conditions}
+        for code in LEVELS:
+            self._gauge.labels(code).set(code in current)
+        for code, condition in current.items():
+            if code not in self._raised_at and code != "draining":  # the stop has lines of its own
+                self._raised_at[code] = now
+                write = log.info if condition.level is Level.NOTE else log.warning
+                level = condition.level.value
+                write("condition.raised", message=condition.reason, code=code, condition_level=level)
+        for code in self._raised_at.keys() - current.keys():
+            lasted_s = round(now - self._raised_at.pop(code), 1)
+            log.info("condition.cleared", message=f"Condition ended: {code}.", code=code, lasted_s=lasted_s)

@@ -1,0 +1,123 @@
+"""Samples Redis and the database, for the vitals of a replica."""
+
+import asyncio
+import math
+import time
+
+from msgspec.structs import replace
+
+from peekaping_producer.brokers import Broker, Queue
+from peekaping_producer.errors import DATABASE, REDIS, DependencyError, RedisError, StoreError, StoreUnavailableError
+from peekaping_producer.metrics import Metrics
+from peekaping_producer.producer.timing import Timing
+from peekaping_producer.schedule import Schedule, Stats
+from peekaping_producer.service.dependencies import Dependencies
+from peekaping_producer.stores import MonitorStore
+
+
+class Sampler:
+    """Contains what was read last, and sets the metrics of it."""
+
+    def __init__(
+        self,
+        *,
+        schedule: Schedule,
+        store: MonitorStore,
+        broker: Broker,
+        dependencies: Dependencies,
+        metrics: Metrics,
+        timing: Timing,
+    ) -> None:
+        self.stats: Stats | None = None
+        """The schedule when Redis last answered."""
+        self.queue: Queue | None = None
+        """The queue when Redis last answered."""
+        self.unaged_task: str | None = None
+        """The next task of a queue whose age cannot be read: its age is observed, for as long as this is the same."""
+        self.failures: dict[str, str] = {}
+        """By dependency: why its latest sample failed."""
+        self._schedule = schedule
+        self._store = store
+        self._broker = broker
+        self._dependencies = dependencies
+        self._metrics = metrics
+        self._timing = timing
+        self._unaged_since = 0.0
+        self._leaderless_since: float | None = None
+        self._succeeded_at: dict[str, float] = {}
+
+    async def sample_database(self) -> None:
+        """Ping the database."""
+        try:
+            async with asyncio.timeout(self._timing.sample_every_s):
+                await self._store.ping()
+        except TimeoutError:
+            reason = f"no answer within {self._timing.sample_every_s:g} s"
+            self._failed(StoreUnavailableError(reason), reason)
+        except StoreError as error:
+            self._failed(error, str(error))
+        else:
+            self._succeeded(DATABASE)
+
+    async def sample_schedule(self, node: str, report: bytes) -> None:
+        """Write the report of this replica, and read the schedule."""
+        try:
+            stats = await self._schedule.stats(node=node, report=report)
+        except RedisError as error:
+            self._failed(error, f"{type(error).__name__}: {error}")
+            self._metrics.oldest_due_age.set(math.nan)
+            return
+        self._succeeded(REDIS)
+        self.stats = stats
+        self._leaderless_since = None if stats.leader else self._leaderless_since or time.monotonic()
+        self._metrics.due_depth.set(stats.due)
+        self._metrics.lease_depth.set(stats.leased)
+        self._metrics.late_depth.set(stats.late)
+        self._metrics.oldest_due_age.set(stats.oldest_due_age_s)
+        self._metrics.clock_skew.set(stats.clock_skew_s)
+
+    async def sample_queue(self) -> None:
+        """Inspect the queue."""
+        try:
+            self.queue = self._with_age(await self._broker.inspect())
+        except RedisError as error:
+            self._dependencies.failed(error, "queue")
+            for state in self.queue.depths if self.queue else ():
+                self._metrics.queue_depth.labels(state).set(math.nan)
+            self._metrics.oldest_pending_age.set(math.nan)
+            return
+        self._dependencies.worked(REDIS, "queue")
+        for state, depth in self.queue.depths.items():
+            self._metrics.queue_depth.labels(state).set(depth)
+        self._metrics.oldest_pending_age.set(self.queue.oldest_pending_s or 0.0)
+
+    def _with_age(self, queue: Queue) -> Queue:
+        """Return `queue`, with the observed age if tasks are pending and their ages are unknown."""
+        now = time.monotonic()
+        unaged = queue.next_task if queue.oldest_pending_s is None else None
+        if unaged != self.unaged_task:
+            self.unaged_task, self._unaged_since = unaged, now
+        return queue if unaged is None else replace(queue, oldest_pending_s=now - self._unaged_since)
+
+    @property
+    def leaderless_s(self) -> float:
+        """Seconds for which samples have found no leader."""
+        return 0.0 if self._leaderless_since is None else time.monotonic() - self._leaderless_since
+
+    def failing(self) -> dict[str, str]:
+        """Return why dependencies cannot be used: calls failed, the latest sample did, or there is no recent one."""
+        reasons = {name: trouble.reason for name, trouble in self._dependencies.troubles.items()} | self.failures
+        for dependency in (REDIS, DATABASE):
+            age_s = time.monotonic() - self._succeeded_at.get(dependency, -math.inf)
+            if dependency not in reasons and age_s > self._timing.stale_after_s:
+                reasons[dependency] = "not seen yet" if math.isinf(age_s) else f"not seen for {age_s:.0f} s"
+        return reasons
+
+    def _failed(self, error: DependencyError, reason: str) -> None:
+        self.failures[error.dependency] = reason
+        self._dependencies.failed(error, "vitals")
+
+    def _succeeded(self, dependency: str) -> None:
+        self._succeeded_at[dependency] = time.monotonic()
+        self.failures.pop(dependency, None)
+        self._dependencies.worked(dependency, "vitals")
