@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from peekaping_producer.migrate.files import LOCK_TIMEOUT_S
 from peekaping_producer.migrate.sql import SqlConnection, record
 from peekaping_producer.stores.limits import Limits
-from peekaping_producer.stores.postgres import PostgresDriver, translated
+from peekaping_producer.stores.postgres_connections import PostgresDriver, translated
 from peekaping_producer.stores.rows import Row
 from peekaping_producer.targets import DatabaseTarget
 

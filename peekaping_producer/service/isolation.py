@@ -44,9 +44,8 @@ async def isolate(
             if is_of_dependency(error):
                 raise
             if len(part) > 1:
-                middle = len(part) // 2
                 # The second half next: items that failed before are the longest overdue, so they come first.
-                parts += [part[:middle], part[middle:]]
+                parts += halves(part)
                 continue
             failures += 1
             set_aside(part[0], error)
@@ -56,6 +55,12 @@ async def isolate(
                     raise BatchError(f"every item of a batch fails: {describe(error)}", _origin(error)) from error
         else:
             works = True
+
+
+def halves(items: list[T]) -> tuple[list[T], list[T]]:
+    """Return the first and the second half."""
+    middle = len(items) // 2
+    return items[:middle], items[middle:]
 
 
 async def _any_works(

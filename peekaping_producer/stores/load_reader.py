@@ -133,9 +133,3 @@ class LoadReader:
 
 def _is_of_table(error: BaseException) -> bool:
     return not isinstance(error, BadRowsError)
-
-
-def halves(keys: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
-    """Return the first and the second half."""
-    middle = len(keys) // 2
-    return keys[:middle], keys[middle:]

@@ -19,7 +19,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from peekaping_producer.monitors.monitor import Monitor, MonitorDetails, Plan
-from peekaping_producer.stores import Loaded
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.stores.load_reader import (
     HEARTBEATS,
@@ -31,6 +30,7 @@ from peekaping_producer.stores.load_reader import (
     LoadReader,
     TableReader,
 )
+from peekaping_producer.stores.protocol import Loaded
 from peekaping_producer.stores.rows import ROW_READERS, Row, UnreadableError, plan_of
 from peekaping_producer.stores.side_table import SideTable, SideTableRows
 

@@ -19,7 +19,10 @@ class PageReader(Protocol):
 
 
 async def page_of_plans(reader: PageReader, after: str | None, limit: int) -> list[Plan]:
-    """Read a page; where a row cannot be read, halve the page until that row is alone, and return it as a problem."""
+    """Read a page; where a row cannot be read, halve the page until that row is alone, and return it as a problem.
+
+    Not by isolate(): the ids of a page are not known before it is read.
+    """
     try:
         return await reader.page(after, limit)
     except BadRowsError as error:

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from peekaping_producer.errors import StoreError, StoreUnavailableError
+from peekaping_producer.service.isolation import halves
 from peekaping_producer.stores.errors import BadRowsError, NoTimeLeftError, StatementTimeoutError
 from peekaping_producer.stores.limits import Limits
-from peekaping_producer.stores.load_reader import LoadReader, ReadResult, halves
+from peekaping_producer.stores.load_reader import LoadReader, ReadResult
 
 Rows = list[Sequence[Any]]
 """The columns of the rows of one key."""
@@ -130,10 +131,11 @@ class SideTable:
                     continue
             (found.broken if failure.is_bad else found.late)[key] = failure.reason
 
-    async def _around_slow_rows(
-        self, reader: LoadReader, keys: Sequence[str], error: StatementTimeoutError
-    ) -> ReadResult:
-        """Find the rows that delay the others. Raises StatementTimeoutError if every part times out."""
+    async def _around_slow_rows(self, reader: LoadReader, keys: list[str], error: StatementTimeoutError) -> ReadResult:
+        """Find the rows that delay the others. Raises StatementTimeoutError if every part times out.
+
+        Not by isolate(): each attempt costs time, so that large parts come first, and a part may remain unread.
+        """
         if len(keys) == 1:
             if self._last_slow_row not in {None, keys[0]}:
                 raise error  # two different rows in a row: the table is slow

@@ -7,11 +7,11 @@ from typing import Any, Generic, TypeVar
 
 from peekaping_producer.errors import StoreUnavailableError
 from peekaping_producer.monitors.monitor import Plan
-from peekaping_producer.stores import Loaded
 from peekaping_producer.stores.errors import error_prefix
 from peekaping_producer.stores.load_reader import MONITORS, PLANS, SIDE_TABLES
 from peekaping_producer.stores.loading import Loader
 from peekaping_producer.stores.pool import C, Driver, Pool, Slot
+from peekaping_producer.stores.protocol import Loaded
 from peekaping_producer.stores.rows import Row
 
 

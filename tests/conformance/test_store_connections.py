@@ -16,7 +16,7 @@ import pytest_asyncio
 
 from peekaping_producer.errors import StoreError, StoreUnavailableError
 from peekaping_producer.migrate import inspect
-from peekaping_producer.stores import mongo_client, mysql_connections, postgres, sqlite_file, store_for
+from peekaping_producer.stores import mongo_errors, mysql_connections, postgres_connections, sqlite_file, store_for
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.stores.store import Store
 from peekaping_producer.stores.tls import database_ssl_context
@@ -181,9 +181,9 @@ STRANGE = [
 async def test_any_error_of_a_driver_is_an_unavailable_store(dialect: str, error: BaseException) -> None:
     target = DatabaseTarget(dialect=dialect, name="x", host="h", port=1, user="u", password="p")
     translated = {
-        "postgres": postgres.translated,
+        "postgres": postgres_connections.translated,
         "mysql": mysql_connections.translated,
-        "mongo": mongo_client.translated,
+        "mongo": mongo_errors.translated,
         "sqlite": sqlite_file.translated,
     }[dialect]
     with pytest.raises(StoreUnavailableError) as caught, translated(target):

@@ -12,7 +12,8 @@ import pytest_asyncio
 from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
 from peekaping_producer.migrate import migrate
 from peekaping_producer.stores import store_for
-from peekaping_producer.stores.postgres import PostgresDriver, PostgresSession
+from peekaping_producer.stores.postgres import PostgresSession
+from peekaping_producer.stores.postgres_connections import PostgresDriver
 from peekaping_producer.stores.store import Store
 from peekaping_producer.targets import DatabaseTarget, Tls
 from tests.conformance.conftest import opened, refusal

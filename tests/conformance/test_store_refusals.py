@@ -12,7 +12,7 @@ from pymongo.errors import OperationFailure
 
 from peekaping_producer.errors import StoreError, StoreUnavailableError
 from peekaping_producer.migrate import inspect, migrate
-from peekaping_producer.stores import mongo_client, store_for
+from peekaping_producer.stores import mongo_errors, store_for
 from peekaping_producer.stores.sqlite_file import SqliteFileError
 from peekaping_producer.targets import DatabaseTarget
 from tests.kit import processes
@@ -85,7 +85,7 @@ async def test_only_temporary_errors_are_unavailable(dialect: str, reply: bytes,
 )
 async def test_only_temporary_errors_are_unavailable_in_mongodb(code: int, final: bool) -> None:
     target = DatabaseTarget(dialect="mongo", host="h", port=1, name="n")
-    with pytest.raises(StoreError) as caught, mongo_client.translated(target):
+    with pytest.raises(StoreError) as caught, mongo_errors.translated(target):
         raise OperationFailure(TEXT, code)
     assert isinstance(caught.value, StoreUnavailableError) != final
     assert "administrator" not in str(caught.value)
