@@ -2,7 +2,7 @@
 
 import re
 from typing import Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -80,6 +80,31 @@ class RabbitMqTarget(msgspec.Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         scheme = "amqps" if self.tls else "amqp"
         return f"{scheme}://{host_port_text(self.host, self.port)}/{quote(self.vhost, safe='')}"
+
+    __repr__ = __str__
+
+
+class HttpTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """An HTTP endpoint that accepts one message in each POST."""
+
+    url: str
+    token: str | None = None
+    """Sent as a Bearer token."""
+    user_agent: str = "peekaping-producer"
+    success: frozenset[int] = frozenset(range(200, 300))
+    """The statuses that confirm a message, whatever the body contains."""
+    attempts: int = 3
+    """For each message, until the endpoint counts as unavailable."""
+    retry_delay_s: float = 1.0
+    """Between attempts; a Retry-After of the endpoint replaces it."""
+    timeout_s: float = 30.0
+    """For one attempt as a whole, from the connection to the end of the body."""
+    in_flight: int = 1
+    """Requests at the same time. With more than 1, messages may arrive in another order."""
+
+    def __str__(self) -> str:
+        parts = urlsplit(self.url)  # without user, password and query: they may contain secrets
+        return f"{parts.scheme}://{host_port_text(parts.hostname, parts.port)}{parts.path}"
 
     __repr__ = __str__
 

@@ -1,0 +1,223 @@
+"""The HTTP publisher, against a real server."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from email.utils import formatdate
+from typing import Any
+
+import msgspec
+import pytest
+import pytest_asyncio
+from aiohttp import web
+
+from peekaping_producer.errors import BrokerRefusedError, BrokerUnavailableError
+from peekaping_producer.targets import HttpTarget
+from peekaping_producer.transports.http import HttpPublisher
+from peekaping_producer.transports.message import Message
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse] | web.StreamResponse]
+
+
+class Endpoint:
+    """Records each request; `answers` are used in order, the last one again and again."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, bytes, dict[str, str]]] = []
+        self.answers: list[int | Answer] = [201]
+        self.peers: set[Any] = set()
+        self.url = ""
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        assert request.transport
+        self.peers.add(request.transport.get_extra_info("peername"))
+        self.requests.append((request.path, await request.read(), dict(request.headers)))
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, int):
+            return web.Response(status=answer, text="what is wrong")
+        response = answer(request)
+        return response if isinstance(response, web.StreamResponse) else await response
+
+    @property
+    def bodies(self) -> list[bytes]:
+        return [body for _, body, _ in self.requests]
+
+    @property
+    def ids(self) -> list[str]:
+        return [headers["Idempotency-Key"] for *_, headers in self.requests]
+
+
+@pytest_asyncio.fixture
+async def endpoint() -> AsyncIterator[Endpoint]:
+    endpoint = Endpoint()
+    app = web.Application(client_max_size=2**24)
+    app.router.add_route("*", "/{path:.*}", endpoint.handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    endpoint.url = f"http://127.0.0.1:{runner.addresses[0][1]}/messages"
+    yield endpoint
+    await runner.cleanup()
+
+
+@pytest_asyncio.fixture
+async def publisher(endpoint: Endpoint) -> AsyncIterator[HttpPublisher]:
+    publisher = HttpPublisher(target(endpoint))
+    await publisher.open()
+    yield publisher
+    await publisher.close()
+
+
+def target(endpoint: Endpoint, **changes: Any) -> HttpTarget:
+    return msgspec.structs.replace(
+        HttpTarget(url=endpoint.url, token="secret", retry_delay_s=0.01, timeout_s=5), **changes
+    )
+
+
+def messages(*ids: str) -> list[Message]:
+    return [Message(id_, id_.encode(), "text/plain") for id_ in ids]
+
+
+async def test_each_message_is_one_post_in_order_over_one_connection(
+    endpoint: Endpoint, publisher: HttpPublisher
+) -> None:
+    result = await publisher.publish(messages("a", "b:1", "ü%"))
+    assert (result.settled, result.refused) == (3, {})
+    assert endpoint.bodies == [b"a", b"b:1", "ü%".encode()]
+    assert endpoint.ids == ["a", "b:1", "%C3%BC%25"]
+    path, _, headers = endpoint.requests[0]
+    assert path == "/messages"
+    assert headers["Content-Type"] == "text/plain"
+    assert headers["Authorization"] == "Bearer secret"
+    assert headers["User-Agent"] == "peekaping-producer"
+    assert len(endpoint.peers) == 1
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 503])
+async def test_a_failed_attempt_is_repeated_with_the_same_id(
+    endpoint: Endpoint, publisher: HttpPublisher, status: int
+) -> None:
+    endpoint.answers = [status, status, 201]
+    assert (await publisher.publish(messages("a"))).settled == 1
+    assert endpoint.ids == ["a", "a", "a"]
+    assert len(endpoint.peers) == 1, "the connection was not used again"
+
+
+async def test_after_the_last_attempt_the_endpoint_counts_as_unavailable(
+    endpoint: Endpoint, publisher: HttpPublisher
+) -> None:
+    endpoint.answers = [500]
+    with pytest.raises(BrokerUnavailableError, match=r"/messages: status 500: what is wrong"):
+        await publisher.publish(messages("a", "b"))
+    assert endpoint.ids == ["a", "a", "a"]
+
+
+async def test_what_was_accepted_before_a_failure_is_settled(endpoint: Endpoint, publisher: HttpPublisher) -> None:
+    endpoint.answers = [201, 422, 503]
+    result = await publisher.publish(messages("a", "b", "c"))
+    assert result.settled == 2
+    assert list(result.refused) == [1]
+
+
+@pytest.mark.parametrize("status", [400, 409, 413, 415, 422])
+async def test_a_refused_message_is_not_repeated_and_stops_no_other(
+    endpoint: Endpoint, publisher: HttpPublisher, status: int
+) -> None:
+    endpoint.answers = [status, 201]
+    result = await publisher.publish(messages("a", "b"))
+    assert result.settled == 2
+    assert result.refused == {0: f"{endpoint.url}: status {status}: what is wrong"}
+    assert endpoint.ids == ["a", "b"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 301, 303])
+async def test_a_status_of_the_whole_endpoint_is_no_messages_fault(
+    endpoint: Endpoint, publisher: HttpPublisher, status: int
+) -> None:
+    endpoint.answers = [status]
+    with pytest.raises(BrokerRefusedError, match=f"status {status}"):
+        await publisher.publish(messages("a"))
+    assert len(endpoint.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "least_s"),
+    [(lambda: "1", 0.9), (lambda: formatdate(time.time() + 2, usegmt=True), 0.5), (lambda: "soon", 0.0)],
+    ids=["seconds", "date", "neither"],
+)
+async def test_the_endpoint_decides_when_to_try_again(
+    endpoint: Endpoint, publisher: HttpPublisher, value: Callable[[], str], least_s: float
+) -> None:
+    endpoint.answers = [lambda _: web.Response(status=429, headers={"Retry-After": value()}), 201]
+    began_at = time.monotonic()
+    await publisher.publish(messages("a"))
+    assert least_s <= time.monotonic() - began_at < least_s + 4
+
+
+async def test_success_may_be_one_status_only_whatever_the_body(endpoint: Endpoint) -> None:
+    publisher = HttpPublisher(target(endpoint, success=frozenset({201})))
+    await publisher.open()
+    endpoint.answers = [lambda _: web.Response(status=201, body=b"\xff{")]
+    assert (await publisher.publish(messages("a"))).settled == 1
+    endpoint.answers = [200]
+    with pytest.raises(BrokerRefusedError, match="status 200"):
+        await publisher.publish(messages("b"))
+    await publisher.close()
+
+
+async def test_redirects_stay_on_the_host(endpoint: Endpoint, publisher: HttpPublisher) -> None:
+    endpoint.answers = [lambda _: web.Response(status=308, headers={"Location": "/new"}), 201]
+    assert (await publisher.publish(messages("a"))).settled == 1
+    assert [path for path, *_ in endpoint.requests] == ["/messages", "/new"]
+    assert endpoint.bodies == [b"a", b"a"]
+    endpoint.answers = [lambda _: web.Response(status=307, headers={"Location": "http://127.0.0.2/x"})]
+    with pytest.raises(BrokerRefusedError, match=r"redirects to http://127\.0\.0\.2; set the URL"):
+        await publisher.publish(messages("b"))
+
+
+async def test_an_endpoint_that_is_away_hangs_or_breaks_off_is_unavailable(endpoint: Endpoint) -> None:
+    async def break_off(request: web.Request) -> web.StreamResponse:
+        assert request.transport
+        request.transport.abort()
+        return web.Response()
+
+    async def hang(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(30)  # longer than the timeout; ended by the client
+        return web.Response()
+
+    unreachable = target(endpoint, url="http://127.0.0.1:1/x", attempts=1)
+    hangs = target(endpoint, timeout_s=0.2, attempts=1)
+    for where, answer, text in (
+        (unreachable, break_off, "http://127.0.0.1:1/x: ClientConnectorError"),
+        (target(endpoint, attempts=2), break_off, "Disconnected"),
+        (hangs, hang, "no answer within 0.2 s"),
+    ):
+        endpoint.answers = [answer]
+        publisher = HttpPublisher(where)
+        await publisher.open()
+        with pytest.raises(BrokerUnavailableError, match=text):
+            await publisher.publish(messages("a"))
+        await publisher.close()
+
+
+async def test_an_id_that_no_transport_carries_is_refused_alone(endpoint: Endpoint, publisher: HttpPublisher) -> None:
+    result = await publisher.publish(messages("é" * 128, "b"))
+    assert result.settled == 2
+    assert result.refused == {0: "id: expected 1 to 255 bytes in UTF-8, got 256"}
+    assert endpoint.ids == ["b"]
+
+
+async def test_several_requests_at_a_time_are_settled_in_order(endpoint: Endpoint) -> None:
+    publisher = HttpPublisher(target(endpoint, in_flight=4))
+    await publisher.open()
+    result = await publisher.publish(messages(*"abcdefgh"))
+    assert result.settled == 8
+    assert sorted(endpoint.ids) == list("abcdefgh")
+    assert 1 < len(endpoint.peers) <= 4
+    await publisher.close()
+
+
+def test_a_target_shows_no_secret() -> None:
+    shown = str(HttpTarget(url="https://user:password@example.org:8443/in?key=secret", token="secret"))
+    assert shown == "https://example.org:8443/in"
