@@ -13,6 +13,7 @@ log = structlog.stdlib.get_logger()
 CURRENT_FOR_S = 900.0
 """How long an anomaly counts as current after it was last met."""
 _MAX_CURRENT = 1000
+_MAX_MEMBER_LENGTH = 64
 
 
 class Anomalies:
@@ -34,6 +35,11 @@ class Anomalies:
         self._current[shown, kind] = (time.monotonic(), reason)
         if self._logged.is_new((monitor_id, kind, reason)):
             log.warning(kind, message=reason, monitor_id=shown)
+
+    def foreign_member(self, member: str) -> None:
+        """Report a member of the schedule that is removed because it is not a monitor id; it may have any length."""
+        reason = "Not a valid monitor id; removed from the schedule."
+        self.report(member[:_MAX_MEMBER_LENGTH], "schedule.foreign_member", reason)
 
     def degraded(self, table: str, reason: str) -> None:
         """Record that a table did not answer, and that its last known content is used."""

@@ -1,6 +1,7 @@
 """Reports what became of the monitors of a claim: metrics, anomalies, and a line at debug."""
 
 from collections import Counter
+from dataclasses import dataclass
 from enum import StrEnum
 
 import structlog
@@ -25,17 +26,17 @@ class Disposition(StrEnum):
     """A table that its task needs does not answer. It is retried soon."""
 
 
+@dataclass(frozen=True)
 class ClaimReport:
     """Reports the claims of one worker."""
 
-    def __init__(self, worker_id: int, metrics: Metrics, anomalies: Anomalies) -> None:
-        self._log = log.bind(worker_id=worker_id)
-        self._metrics = metrics
-        self._anomalies = anomalies
+    worker_id: int
+    metrics: Metrics
+    anomalies: Anomalies
 
     def count(self, outcome: Outcome | Disposition, monitors: int) -> None:
         """Count monitors that ended in this way."""
-        self._metrics.handed_off.labels(outcome.value).inc(monitors)
+        self.metrics.handed_off.labels(outcome.value).inc(monitors)
 
     def handed_off(self, claim: Claim, tasks: list[HealthCheckTask], handed: HandOff) -> None:
         """Report the outcomes, the lag, the missed ticks and the anomalies of one hand-off."""
@@ -52,10 +53,11 @@ class ClaimReport:
             for task, lag_ms in zip(tasks, lags_ms, strict=True)
             if lag_ms >= task.interval * 1000
         )
-        self._metrics.schedule_lag.observe_all(lag_ms / 1000 for lag_ms in lags_ms)
-        self._metrics.missed_ticks.inc(missed)
-        self._log.debug(
+        self.metrics.schedule_lag.observe_all(lag_ms / 1000 for lag_ms in lags_ms)
+        self.metrics.missed_ticks.inc(missed)
+        log.debug(
             "claim.handed_off",
+            worker_id=self.worker_id,
             message="Handed off a batch of tasks.",
             claimed=len(claim.due),
             max_lag_ms=round(max(lags_ms, default=0)),
@@ -65,7 +67,7 @@ class ClaimReport:
         self._report_anomalies(handed)
 
     def _report_anomalies(self, handed: HandOff) -> None:
-        report = self._anomalies.report
+        report = self.anomalies.report
         for monitor_id, reason in handed.refused.items():
             report(monitor_id, "monitor.refused", f"Its task is refused: {reason}.")
         for monitor_id in handed.overlaps:

@@ -39,7 +39,7 @@ class Suspects:
     def __len__(self) -> int:
         """The number of monitors that are set aside."""
         self._forget()
-        return sum(each.failures > 0 for each in self._records.values())
+        return sum(record.failures > 0 for record in self._records.values())
 
     def groups(self, ids: Iterable[str]) -> Iterator[list[str]]:
         """Split `ids` into batches: first those without a record, together; then the others in parts of their size."""
@@ -47,12 +47,11 @@ class Suspects:
             yield list(ids)
             return
         by_size: dict[int, list[str]] = {}
-        for each in ids:
-            record = self._records.get(each)
-            by_size.setdefault(record.size if record else _UNLIMITED, []).append(each)
+        for monitor_id in ids:
+            record = self._records.get(monitor_id)
+            by_size.setdefault(record.size if record else _UNLIMITED, []).append(monitor_id)
         for size in sorted(by_size, reverse=True):
-            some = by_size[size]
-            yield from chunks(some, size)
+            yield from chunks(by_size[size], size)
 
     def is_alone(self, ids: Sequence[str]) -> bool:
         """Whether this is a single monitor that failed before and must be handled alone."""
@@ -61,8 +60,8 @@ class Suspects:
     def record_unread(self, ids: Sequence[str]) -> None:
         """Record that these could not be read together: next time they are read in smaller parts."""
         size = max(len(ids) // _SPLIT_FACTOR, 1)
-        for each in ids:
-            self._remember(each, size)
+        for monitor_id in ids:
+            self._remember(monitor_id, size)
 
     def record_failure(self, monitor_id: str, *, alone: bool = True, size: int = 0) -> float:
         """Record a failure with a task of `size` bytes; return the seconds until the next attempt, more each time.
@@ -76,8 +75,8 @@ class Suspects:
     def record_success(self, ids: Iterable[str]) -> None:
         """Remove the records of monitors that succeeded."""
         if self._records:
-            for each in ids:
-                self._records.pop(each, None)
+            for monitor_id in ids:
+                self._records.pop(monitor_id, None)
 
     def _remember(self, monitor_id: str, size: int, *, failures: int = 0) -> int:
         """Return the number of its failures so far."""

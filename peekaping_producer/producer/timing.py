@@ -14,9 +14,9 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     """How long a worker waits for a claim before it checks its database connection."""
 
     # Workers
-    load_within_s: float = 10.0
+    load_timeout_s: float = 10.0
     """More than one slow statement; less than what makes a loop look stalled."""
-    ping_within_s: float = 2.0
+    ping_timeout_s: float = 2.0
     """After a load that failed: whether the database answers at all."""
     retry_waiting_s: float = 2.0
     """When to try a monitor again whose task needs a table that does not answer."""
@@ -41,8 +41,8 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     longest_retry_s: float = 5.0
 
     # Sync
-    subscribed_within_s: float = 2.0
-    """The first sync waits this long for the subscription, then starts without: a change in between could be missed."""
+    first_sync_wait_s: float = 2.0
+    """The first sync of a term starts once the events are subscribed, or after this time."""
     read_again_after_s: float = 5.0
 
     sync_late_after_s: float = 60.0

@@ -45,7 +45,7 @@ async def test_missed_ticks_are_counted(harness: Harness) -> None:
     assert harness.count("missed_ticks_total") == 3
 
 
-@pytest.mark.parametrize("timing", [Timing(load_within_s=0.01)])
+@pytest.mark.parametrize("timing", [Timing(load_timeout_s=0.01)])
 async def test_a_load_that_takes_too_long_gives_the_claim_back(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -289,7 +289,7 @@ async def test_no_leader_counts_after_a_moment_only(scene: Scene) -> None:
     assert [each.partition(":")[0] for each in scene.vitals.notes()] == ["no_leader"]
 
 
-async def test_a_queue_that_nothing_takes_from_is_a_remark(scene: Scene) -> None:
+async def test_a_queue_that_nothing_takes_from_is_a_note(scene: Scene) -> None:
     scene.broker.answer = Queue({"pending": 9}, 75.0, False, 0)
     await scene.vitals.run_once()
     assert scene.vitals.unready() == {}

@@ -68,12 +68,12 @@ class Claims:
         try:
             yield
         except RedisError:
-            self._settle(claim)
+            self.outstanding.pop(claim.token, None)
             raise
         except DependencyError:
             await self._give_back(claim)
             raise
-        self._settle(claim)
+        self.outstanding.pop(claim.token, None)
 
     def _require_open(self) -> None:
         if self._closed:
@@ -87,12 +87,9 @@ class Claims:
             wait_s = min(max(until_due_s, self._timing.shortest_wait_s), self._timing.longest_wait_s)
         await wait_for_event(self._wakeup, wait_s)
 
-    def _settle(self, claim: Claim) -> None:
-        self.outstanding.pop(claim.token, None)
-
     async def _give_back(self, claim: Claim) -> int:
         """Make the claim's monitors due again at once, rather than when the lease runs out; returns how many."""
-        self._settle(claim)
+        self.outstanding.pop(claim.token, None)
         return await self._schedule.give_back(claim)
 
     async def give_back_all(self) -> int:

@@ -65,14 +65,14 @@ class EventListener:
             now = time.monotonic()
             if message is not None:
                 heard_at = now
-                self._take(message)
+                self._handle(message)
             elif now - heard_at > self._timing.subscription_timeout_s:
                 raise RedisUnavailableError("the event subscription does not answer")
             elif now - pinged_at > self._timing.ping_events_every_s:
                 pinged_at = now
                 await pubsub.ping()
 
-    def _take(self, message: dict[str, Any]) -> None:
+    def _handle(self, message: dict[str, Any]) -> None:
         if message["type"] == "subscribe" and message["channel"].decode().endswith(TYPES[-1]):
             log.info("events.subscribed", message="Listening to monitor events.")
             self.loop.succeeded()

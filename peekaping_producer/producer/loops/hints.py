@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Collection, Iterable
 from contextlib import AsyncExitStack
+from functools import partial
 
 from peekaping_producer.errors import DATABASE, REDIS
 from peekaping_producer.monitors.monitor import Plan
@@ -65,26 +66,22 @@ class Hints:
         self._not_before.clear()
         self._retry_s.clear()
         self.overflowed = False
-
-        async def turn() -> float:
-            return await self.run_once(term)
-
-        await self.loop.run(turn)
+        await self.loop.run(partial(self.run_once, term))
 
     async def run_once(self, term: str) -> float:
         """Wait for hints that are ready, and follow up to 500 of them. Returns 0."""
         ready = await self._ready()
         leased: list[str] = []
 
-        async def attempt(some: list[str]) -> None:
+        async def attempt(ids: list[str]) -> None:
             async with AsyncExitStack() as stack:
                 with self.loop.waiting():
                     session = await stack.enter_async_context(self._store.session())
                 await stack.enter_async_context(self._placing.exclusive(self.loop))
-                plans = await session.plans([monitor_id for monitor_id in some if self._store.is_id(monitor_id)])
+                plans = await session.plans([monitor_id for monitor_id in ids if self._store.is_id(monitor_id)])
                 self.loop.worked(DATABASE)
                 self._placing.report_problems(list(plans.values()))
-                wanted = [plans.get(each) or Plan(each, 0) for each in some]
+                wanted = [plans.get(monitor_id) or Plan(monitor_id, 0) for monitor_id in ids]
                 leased.extend((await self._placing.place(self.loop, term, session, wanted, retry=True)).leased)
 
         def set_aside(monitor_id: str, error: Exception) -> None:
@@ -98,27 +95,27 @@ class Hints:
         try:
             await isolate(ready, attempt, set_aside)
         except BaseException:
-            self.add(each for each in ready if each not in self._not_before)
+            self.add(monitor_id for monitor_id in ready if monitor_id not in self._not_before)
             raise
         self._retry(ready, leased)
         return 0.0
 
     def _retry(self, ready: list[str], leased: Collection[str]) -> None:
         """Follow leased monitors again later: an edit never touches a lease, so that no tick is lost."""
-        before = {each: self._retry_s.pop(each, self._timing.retry_leased_s) for each in ready}
-        for each in leased:
-            self._retry_s[each] = min(2 * before[each], self._timing.longest_retry_s)
-            if each not in self._not_before:
-                self.add([each], delay_s=before[each])
+        waits_s = {monitor_id: self._retry_s.pop(monitor_id, self._timing.retry_leased_s) for monitor_id in ready}
+        for monitor_id in leased:
+            self._retry_s[monitor_id] = min(2 * waits_s[monitor_id], self._timing.longest_retry_s)
+            if monitor_id not in self._not_before:
+                self.add([monitor_id], delay_s=waits_s[monitor_id])
 
     async def _ready(self) -> list[str]:
         while True:
             self._wakeup.clear()
             now = time.monotonic()
-            ready = [each for each, at in self._not_before.items() if at <= now][:_BATCH]
+            ready = [monitor_id for monitor_id, at in self._not_before.items() if at <= now][:_BATCH]
             if ready:
-                for each in ready:
-                    del self._not_before[each]
+                for monitor_id in ready:
+                    del self._not_before[monitor_id]
                 return ready
             wait_s = min(self._not_before.values(), default=now + 3600) - now
             with self.loop.waiting():

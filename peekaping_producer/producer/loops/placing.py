@@ -55,7 +55,7 @@ class Placing:
         loop.worked(REDIS)
         moved = 0
         if placed.misaligned:
-            again = await session.plans([each.id for each in placed.misaligned])
+            again = await session.plans([member.id for member in placed.misaligned])
             loop.worked(DATABASE)
             moved = await self._schedule.move(term, placed.misaligned, again)
         for change, amount in (("added", placed.added), ("moved", moved), ("removed", placed.removed)):

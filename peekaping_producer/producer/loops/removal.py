@@ -5,6 +5,7 @@ The database is read again for those that the first walk did not see; what has n
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 
@@ -29,28 +30,18 @@ Members = list[tuple[str, Member]]
 """Members of the schedule, each with its set: due or lease."""
 
 
+@dataclass(kw_only=True, eq=False)
 class Removal:
     """Part of Sync. Every method raises StoreError, RedisError or StaleTermError."""
 
-    def __init__(
-        self,
-        loop: Loop,
-        schedule: Schedule,
-        is_id: Callable[[str], bool],
-        *,
-        placing: Placing,
-        anomalies: Anomalies,
-        metrics: Metrics,
-        timing: Timing,
-    ) -> None:
-        """`loop`: of the sync."""
-        self._loop = loop
-        self._schedule = schedule
-        self._is_id = is_id
-        self._placing = placing
-        self._anomalies = anomalies
-        self._metrics = metrics
-        self._timing = timing
+    loop: Loop
+    """Of the sync."""
+    schedule: Schedule
+    is_id: Callable[[str], bool]
+    placing: Placing
+    anomalies: Anomalies
+    metrics: Metrics
+    timing: Timing
 
     async def run(self, term: str, session: Session, known: set[int]) -> bool:
         """Remove what is not to run; returns False if the database seems empty, and nothing was removed.
@@ -58,52 +49,47 @@ class Removal:
         `known`: the hashes of the ids that the first walk saw.
         """
         count, unknown = await self._walk(lambda monitor_id: hash(monitor_id) not in known)
-        await self._remove_oversized(term, [(key, seen) for key, seen in unknown if len(seen.id) > MAX_ID_LENGTH])
-        unknown = [(key, seen) for key, seen in unknown if len(seen.id) <= MAX_ID_LENGTH]
-        await self._remove_foreign(term, [(key, seen) for key, seen in unknown if not self._is_id(seen.id)])
+        foreign = [(key, seen) for key, seen in unknown if not self._may_be_monitor(seen)]
+        await self._remove_foreign(term, foreign)
         if not known and count >= BELIEVE_EMPTY_BELOW:
-            self._metrics.sync_refused.inc()
+            self.metrics.sync_refused.inc()
             log.error(
                 "sync.empty_result",
                 message="The database returned no active monitor, but monitors are scheduled: nothing is removed.",
                 members=count,
             )
             return False
-        unknown = [(key, seen) for key, seen in unknown if self._is_id(seen.id)]
+        unknown = [(key, seen) for key, seen in unknown if self._may_be_monitor(seen)]
         if len(known) < SUSPICIOUS_SHARE * count:
             unknown = await self._confirm_absent(session, unknown)
         for chunk in chunks(unknown, CALL_LIMIT):
-            async with self._placing.exclusive(self._loop):  # one resumed meanwhile is placed before or after
+            async with self.placing.exclusive(self.loop):  # one resumed meanwhile is placed before or after
                 absent = await self._absent(session, chunk)
                 await self._remove(term, absent, "Removed monitors that are gone or paused.")
         return True
+
+    def _may_be_monitor(self, seen: Member) -> bool:
+        return not _is_oversized(seen) and self.is_id(seen.id)
 
     async def _walk(self, is_wanted: Callable[[str], bool]) -> tuple[int, Members]:
         """Return the number of members in the schedule, and the wanted ones."""
         count = 0
         wanted: Members = []
-        for key in (self._schedule.keys.due, self._schedule.keys.lease):
-            async for page in self._schedule.members(key):
-                self._loop.worked(REDIS)
+        for key in (self.schedule.keys.due, self.schedule.keys.lease):
+            async for page in self.schedule.members(key):
+                self.loop.worked(REDIS)
                 count += len(page)
                 wanted += [(key, seen) for seen in page if is_wanted(seen.id)]
         return count, wanted
 
-    async def _remove_oversized(self, term: str, oversized: Members) -> None:
-        """Remove members that are too long to be ids: Redis may refuse to be sent one of them."""
-        for _, seen in oversized:
-            self._anomalies.report(
-                seen.id[:40], "schedule.foreign_member", "Longer than any monitor id; removed from the schedule."
-            )
-        for key, members in _by_key(oversized).items():
-            removed = await self._schedule.expel(term, key, (seen.score for seen in members))
-            self._metrics.schedule_changes.labels("removed").inc(removed)
-
     async def _remove_foreign(self, term: str, foreign: Members) -> None:
+        """Remove members that are not ids; oversized ones by their score, since Redis may refuse to be sent them."""
         for _, seen in foreign:
-            self._anomalies.report(
-                seen.id, "schedule.foreign_member", "Not a valid monitor id; removed from the schedule."
-            )
+            self.anomalies.foreign_member(seen.id)
+        for key, members in _by_key(foreign).items():
+            expelled = await self.schedule.expel(term, key, (seen.score for seen in members if _is_oversized(seen)))
+            self.metrics.schedule_changes.labels("removed").inc(expelled)
+        foreign = [(key, seen) for key, seen in foreign if not _is_oversized(seen)]
         await self._remove(term, foreign, "Removed members that are not monitor ids.")
 
     async def _confirm_absent(self, session: Session, unknown: Members) -> Members:
@@ -123,23 +109,27 @@ class Removal:
         return (await self._walk(absent.__contains__))[1]
 
     async def _pause(self) -> None:
-        with self._loop.waiting():
-            await asyncio.sleep(self._timing.read_again_after_s)
+        with self.loop.waiting():
+            await asyncio.sleep(self.timing.read_again_after_s)
 
     async def _absent(self, session: Session, members: Members) -> Members:
         """Return those, of up to 1,000, that have no row now, or one that does not run."""
         plans = await session.plans([seen.id for _, seen in members])
-        self._loop.worked(DATABASE)
+        self.loop.worked(DATABASE)
         return [(key, seen) for key, seen in members if seen.id not in plans or plans[seen.id].interval <= 0]
 
     async def _remove(self, term: str, members: Members, message: str) -> None:
         """Remove members whose score is unchanged."""
         removed = 0
         for key, of_key in _by_key(members).items():
-            removed += await self._schedule.remove(term, key, of_key)
+            removed += await self.schedule.remove(term, key, of_key)
         if removed:
-            self._metrics.schedule_changes.labels("removed").inc(removed)
+            self.metrics.schedule_changes.labels("removed").inc(removed)
             log.info("sync.removed", message=message, count=removed)
+
+
+def _is_oversized(seen: Member) -> bool:
+    return len(seen.id) > MAX_ID_LENGTH
 
 
 def _by_key(members: Members) -> dict[str, list[Member]]:

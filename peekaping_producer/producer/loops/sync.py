@@ -65,7 +65,13 @@ class Sync:
         self._interval_s = interval_s
         self._timing = timing
         self._removal = Removal(
-            self.loop, schedule, store.is_id, placing=placing, anomalies=anomalies, metrics=metrics, timing=timing
+            loop=self.loop,
+            schedule=schedule,
+            is_id=store.is_id,
+            placing=placing,
+            anomalies=anomalies,
+            metrics=metrics,
+            timing=timing,
         )
         self._wakeup = asyncio.Event()
 
@@ -97,7 +103,7 @@ class Sync:
         """Sync once the events are subscribed, then at every interval; raises StaleTermError when the term is over."""
         self._first = True
         self._synced_at = time.monotonic()
-        await self._until(time.monotonic() + self._timing.subscribed_within_s)
+        await self._until(time.monotonic() + self._timing.first_sync_wait_s)
 
         async def turn() -> float:
             self._wakeup.clear()
@@ -170,8 +176,8 @@ class Sync:
     async def _place(self, term: str, session: Session, plans: list[Plan]) -> None:
         """Place a page; one plan that cannot be placed stops no other."""
 
-        async def attempt(some: list[Plan]) -> None:
-            self._hints.add((await self._placing.place(self.loop, term, session, some)).leased)
+        async def attempt(part: list[Plan]) -> None:
+            self._hints.add((await self._placing.place(self.loop, term, session, part)).leased)
 
         def set_aside(plan: Plan, error: Exception) -> None:
             self._anomalies.report(plan.id, "monitor.unplaced", f"Redis refused to schedule it: {describe(error)}.")

@@ -9,22 +9,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from peekaping_producer.errors import DATABASE, REDIS, RedisError
-from peekaping_producer.operations.conditions import (
-    Condition,
-    Level,
-    of_clocks,
-    of_dependencies,
-    of_monitors,
-    of_queue,
-    of_schedule,
-)
-from peekaping_producer.operations.replica_report import (
-    MAX_ANOMALIES,
-    ReplicaReport,
-    encode_report,
-    lease_excess_s,
-    replicas_of,
-)
+from peekaping_producer.operations import conditions, replica_report
+from peekaping_producer.operations.conditions import Condition, Level
+from peekaping_producer.operations.replica_report import ReplicaReport
 from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.condition_log import ConditionLog
 from peekaping_producer.producer.loops.leader import Leader
@@ -84,7 +71,7 @@ class Vitals:
         """Sample once; returns the seconds until the next sample."""
         await self._sampler.sample_database()  # first: its state is in the report that follows
         self.loop.advanced()
-        await self._sampler.sample_schedule(self._leader.node, encode_report(self._report()))
+        await self._sampler.sample_schedule(self._leader.node, replica_report.encode_report(self._report()))
         if self._samples % SAMPLES_PER_QUEUE == 0:
             await self._sampler.sample_queue()
         self._samples += 1
@@ -95,8 +82,8 @@ class Vitals:
         """All current conditions; those of Redis as last seen, if it does not answer."""
         found = self._own_conditions()
         if stats := self._sampler.stats:
-            excess_s = lease_excess_s(stats, self._schedule.lease_ttl_s)
-            found += of_schedule(stats, leaderless_s=self._sampler.leaderless_s, lease_excess_s=excess_s)
+            excess_s = replica_report.lease_excess_s(stats, self._schedule.lease_ttl_s)
+            found += conditions.of_schedule(stats, leaderless_s=self._sampler.leaderless_s, lease_excess_s=excess_s)
         return found + self._queue_conditions()
 
     def _own_conditions(self) -> list[Condition]:
@@ -105,10 +92,10 @@ class Vitals:
             return [Condition("draining", "The replica is stopping.")]
         stats = self._sampler.stats
         return [
-            *of_dependencies(self._sampler.failing()),
-            *of_clocks(stats.clock_skew_s if stats else 0.0),
+            *conditions.of_dependencies(self._sampler.failing()),
+            *conditions.of_clocks(stats.clock_skew_s if stats else 0.0),
             *self._sync.conditions(),
-            *of_monitors(
+            *conditions.of_monitors(
                 unschedulable=self._sync.unschedulable,
                 set_aside=len(self._suspects),
                 degraded_tables=self._anomalies.degraded_tables(self._timing.degraded_for_s),
@@ -117,17 +104,17 @@ class Vitals:
 
     def _queue_conditions(self) -> list[Condition]:
         stats, queue = self._sampler.stats, self._sampler.queue
-        return list(of_queue(queue, scheduled=stats.scheduled if stats else 0)) if queue else []
+        return list(conditions.of_queue(queue, scheduled=stats.scheduled if stats else 0)) if queue else []
 
     def _report(self) -> ReplicaReport:
         """The report of this replica: what `status` cannot read itself."""
-        conditions = self._own_conditions() if self._samples else []  # before the first sample nothing is known
+        known = self._own_conditions() if self._samples else []  # nothing is known before the first sample
         if self._sampler.unaged_task is not None:  # its age is only observed here
-            conditions += [found for found in self._queue_conditions() if found.code == "queue_not_consumed"]
+            known += [found for found in self._queue_conditions() if found.code == "queue_not_consumed"]
         return ReplicaReport(
             leads=self._leader.term is not None,
-            conditions=tuple(conditions),
-            anomalies=tuple(self._anomalies.current()[:MAX_ANOMALIES]),
+            conditions=tuple(known),
+            anomalies=tuple(self._anomalies.current()[: replica_report.MAX_ANOMALIES]),
             set_aside=len(self._suspects),
             unschedulable=self._sync.unschedulable,
             lease_ttl_s=self._schedule.lease_ttl_s,
@@ -140,7 +127,7 @@ class Vitals:
             return True
         if stats is None or REDIS in self._sampler.failures:
             return True
-        reports = replicas_of(stats).items()
+        reports = replica_report.replicas_of(stats).items()
         return not any(report.can_work for node, report in reports if node != self._leader.node)
 
     def stalled(self) -> list[str]:

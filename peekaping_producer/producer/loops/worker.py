@@ -115,9 +115,7 @@ class Worker:
     async def _work_on(self, claim: Claim) -> None:
         """Load and hand off the claim's monitors: in one batch, unless some of them have failed before."""
         for member in claim.removed:
-            self._anomalies.report(
-                member, "schedule.foreign_member", "Longer than any monitor id; removed from the schedule."
-            )
+            self._anomalies.foreign_member(member)
         errors: dict[str, Exception] = {}
         failure: _PartNotReadError | BatchError | None = None
         for group in self._suspects.groups(claim.due):
@@ -147,10 +145,10 @@ class Worker:
         async with self._connection:
             session = await self._connection.open()
             try:
-                async with asyncio.timeout(self._timing.load_within_s):
+                async with asyncio.timeout(self._timing.load_timeout_s):
                     loaded = await session.load(ids)
             except TimeoutError:
-                reason = f"a batch was not read within {self._timing.load_within_s:g} s"
+                reason = f"a batch was not read within {self._timing.load_timeout_s:g} s"
                 raise StoreUnavailableError(reason) from None
         self.loop.worked(DATABASE)
         return loaded
@@ -172,7 +170,7 @@ class Worker:
     async def _database_answers(self) -> bool:
         self.loop.advanced()
         try:
-            async with asyncio.timeout(self._timing.ping_within_s):
+            async with asyncio.timeout(self._timing.ping_timeout_s):
                 await self._store.ping()
         except (TimeoutError, StoreError):
             return False
@@ -206,9 +204,7 @@ class Worker:
     async def _drop(self, claim: Claim, ids: list[str], loaded: Loaded) -> None:
         foreign = [monitor_id for monitor_id in ids if not self._store.is_id(monitor_id)]
         for monitor_id in foreign:
-            self._anomalies.report(
-                monitor_id, "schedule.foreign_member", "Not a valid monitor id; removed from the schedule."
-            )
+            self._anomalies.foreign_member(monitor_id)
         drops = foreign + [details.monitor.id for details in loaded.monitors.values() if not details.monitor.runs]
         if drops:
             dropped = await self._schedule.drop(claim, drops)
