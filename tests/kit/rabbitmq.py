@@ -22,6 +22,7 @@ from peekaping_producer.targets import RabbitMqTarget
 from tests.kit import processes
 from tests.kit.given import NotEmptyError
 from tests.kit.requirements import need
+from tests.kit.waiting import until
 
 USER = "tester"
 PASSWORD = "s3cret@:/?%+"
@@ -77,6 +78,20 @@ class RabbitMqApi:
         rights = {"configure": configure, "write": write, "read": read}
         self.call("PUT", f"permissions/{quote(vhost, safe='')}/{user}", rights)
 
+    def take(self, target: RabbitMqTarget, queue: str = "", limit: int = 100_000) -> list[dict[str, Any]]:
+        """Remove the messages of a queue (by default the target's): `payload`, `properties` and more of each."""
+        request = {"count": limit, "ackmode": "ack_requeue_false", "encoding": "auto"}
+        path = f"queues/{quote(target.vhost, safe='')}/{quote(queue or target.queue, safe='')}/get"
+        return list(self.call("POST", path, request))
+
+    def delete_queue(self, target: RabbitMqTarget, queue: str = "") -> None:
+        """Delete a queue, by default the target's."""
+        self.call("DELETE", f"queues/{quote(target.vhost, safe='')}/{quote(queue or target.queue, safe='')}")
+
+    def queues(self, target: RabbitMqTarget) -> dict[str, dict[str, Any]]:
+        """The queues of a virtual host by name, with their `type`, `durable` and `arguments`."""
+        return {each["name"]: each for each in self.call("GET", f"queues/{quote(target.vhost, safe='')}")}
+
     def call(self, method: str, path: str, body: object = None) -> Any:
         """Send one request to /api/`path`; returns the decoded reply. Raises urllib.error.HTTPError."""
         login = b64encode(f"{self.target.user}:{self.target.password}".encode()).decode()
@@ -115,13 +130,17 @@ class RabbitMqServer(RabbitMqApi):
         return self._process.pid
 
     def start(self) -> None:
-        """Start, and return when it accepts connections."""
+        """Start, and return when it accepts connections. The caller's thread must last as long as the node."""
+        self._launch()
+        assert self._process is not None
+        processes.wait_until(self._ready, self._process, self._log, _START_S)
+
+    def _launch(self) -> None:
         if self._epmd is None:  # its own: the one that a node starts would outlive it
             command = ("epmd", "-port", self._epmd_port, "-address", processes.HOST)
             self._epmd = processes.start(self._folder / "epmd.log", *command)
             processes.wait_until(lambda: processes.listens(self._epmd_port), self._epmd, self._folder / "epmd.log")
         self._process = processes.start(self._log, *self._environment(), self._scripts / "rabbitmq-server")
-        processes.wait_until(self._ready, self._process, self._log, _START_S)
 
     def kill(self) -> None:
         """End the node by SIGKILL."""
@@ -131,12 +150,13 @@ class RabbitMqServer(RabbitMqApi):
         assert not processes.listens(self.target.port), "another process serves the port"
         self._process = None
 
-    def restart(self) -> None:
-        """Kill the node, and start it again."""
+    async def restart(self) -> None:
+        """Kill the node, and start it again; the event loop runs meanwhile."""
         before = self.pid
         self.kill()
-        self.start()
+        self._launch()
         assert self.pid != before
+        await until(self._ready, "RabbitMQ accepts connections", within_s=_START_S)
 
     def stop(self) -> None:
         """End all."""

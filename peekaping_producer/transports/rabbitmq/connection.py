@@ -1,0 +1,222 @@
+"""Connections to RabbitMQ: a session ends with its first error, and the next call opens another.
+
+aio-pika's robust connection is not used: it does not repeat its first attempt, cannot acknowledge what it held before,
+and does not notice a canceled consumer (mosquito/aio-pika#231, #312, #334).
+"""
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from typing import Any, SupportsIndex
+from urllib.parse import quote
+
+from aiormq.channel import Channel
+from aiormq.connection import Connection, TransportFactory
+
+from peekaping_producer.errors import BrokerUnavailableError
+from peekaping_producer.service.net import ssl_context
+from peekaping_producer.targets import RabbitMqTarget, Tls
+from peekaping_producer.transports.rabbitmq.failures import needs_tls, refused_opening, translated
+
+CONNECT_TIMEOUT_S = 10.0
+CALL_TIMEOUT_S = 10.0
+"""For a declaration, and for other calls that the broker answers at once."""
+_CLOSE_TIMEOUT_S = 2.0
+_KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 20, "TCP_KEEPCNT": 3}
+"""A dead peer is noticed in 2 minutes: with heartbeats of 600 s, the library needs 30."""
+
+# It logs each failed attempt, and at debug each frame. The errors that it raises contain the same.
+logging.getLogger("aiormq").setLevel(logging.CRITICAL + 1)
+
+
+class Session:
+    """An open connection with one channel. After an error on either, it is lost."""
+
+    def __init__(self, connection: Connection, channel: Channel, transport: asyncio.Transport) -> None:
+        self.channel = channel
+        self._connection = connection
+        self._transport = transport
+
+    @property
+    def usable(self) -> bool:
+        """Whether neither the channel nor the connection has been closed."""
+        return not (self.channel.is_closed or self._connection.is_closed or self._transport.is_closing())
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the broker has blocked this connection: memory or disk space runs low."""
+        waiting = self._connection.ready()
+        try:
+            waiting.send(None)
+        except StopIteration:
+            return False
+        finally:
+            waiting.close()
+        return True
+
+    def on_lost(self, call: Callable[[BaseException | None], object]) -> None:
+        """Call `call` with the error, or None, when the channel is closed."""
+        self.channel.closing.add_done_callback(lambda done: call(None if done.cancelled() else done.exception()))
+
+    async def new_channel(self) -> Channel:
+        """Open another channel: one that a refused declaration may close."""
+        channel = await self._connection.channel(timeout=CALL_TIMEOUT_S)
+        assert isinstance(channel, Channel)
+        return channel
+
+    def abort(self) -> None:
+        """End the connection at once: without a goodbye, which a broker that blocks does not answer."""
+        self._transport.abort()
+
+    async def close(self) -> None:
+        """Close the connection; never raises."""
+        with suppress(Exception):
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await self._connection.close()
+        self.abort()
+        with suppress(Exception):
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await self._connection.close()
+
+
+class Connector:
+    """The session of a publisher or a receiver: opened when it is needed, and again once it is lost."""
+
+    def __init__(
+        self, target: RabbitMqTarget, name: str, prepare: Callable[[Session], Awaitable[None]] | None = None
+    ) -> None:
+        """`name`: of the connection, in RabbitMQ's lists. `prepare`: what to do with each new session.
+
+        Raises ConfigError for TLS files that cannot be used.
+        """
+        self.target = target
+        self._name = name
+        self._prepare = prepare
+        self._tls = ssl_context(target.tls, "RABBITMQ_TLS") if target.tls else None
+        self._lock = asyncio.Lock()
+        self._session: Session | None = None
+
+    async def session(self) -> Session:
+        """Return the open session; connect if there is none. Raises BrokerError."""
+        if (session := self._session) and session.usable:
+            return session
+        async with self._lock:
+            if self._session:
+                if self._session.usable:
+                    return self._session
+                await self.drop(self._session)
+            session = await open_session(self.target, self._tls, self._name)
+            try:
+                with translated(self.target):
+                    if self._prepare:
+                        await self._prepare(session)
+            except BaseException:
+                session.abort()
+                await session.close()
+                raise
+            self._session = session
+            return session
+
+    async def drop(self, session: Session) -> None:
+        """End a session that failed."""
+        if self._session is session:
+            self._session = None
+        session.abort()
+        await session.close()
+
+    async def close(self) -> None:
+        """Close the connection; never raises."""
+        session, self._session = self._session, None
+        if session:
+            await session.close()
+
+
+async def open_session(target: RabbitMqTarget, tls: ssl.SSLContext | None, name: str) -> Session:
+    """Connect and log in once. Raises BrokerError."""
+    transports = _Transports(target, tls)
+    user, password = quote(target.user, safe=""), quote(target.password, safe="")
+    options = f"heartbeat={round(target.heartbeat_s)}&name={quote(name)}"
+    connection = Connection(f"amqp://{user}:{password}@broker?{options}", transport_factory=transports)
+    connection.vhost = target.vhost  # as it is: the library decodes that of a URL only in part
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await connection.connect()
+            channel = await connection.channel()
+    except BaseException as error:
+        transports.abort()
+        with suppress(Exception):
+            await connection.close()
+        if isinstance(error, TimeoutError):
+            message = f"RabbitMQ at {target}: not connected within {CONNECT_TIMEOUT_S:g} s"
+            raise BrokerUnavailableError(message) from error
+        if not isinstance(error, Exception):
+            raise
+        reader = transports.reader
+        if reader and not reader.first and not tls and await _speaks_tls(target):
+            raise needs_tls(target) from error
+        first, last = (reader.first, reader.last) if reader else (b"", b"")
+        raise refused_opening(error, first, last, target) from error
+    assert isinstance(channel, Channel)
+    assert transports.transport is not None
+    return Session(connection, channel, transports.transport)
+
+
+async def _speaks_tls(target: RabbitMqTarget) -> bool:
+    """Whether the server that closed a plain connection without an answer accepts TLS."""
+    context = ssl_context(Tls(verify=False), "RABBITMQ_TLS")
+    try:
+        async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+            _, writer = await asyncio.open_connection(target.host, target.port, ssl=context)
+    except OSError:
+        return False
+    writer.transport.abort()
+    return True
+
+
+class _Reader(asyncio.StreamReader):
+    """Keeps what arrived first and last."""
+
+    first = b""
+    last = b""
+
+    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
+        self.last = bytes(data)
+        self.first = self.first or self.last[:8]
+        super().feed_data(data)
+
+
+class _Transports(TransportFactory):
+    """Makes the library's TCP or TLS connection, and keeps hold of it."""
+
+    def __init__(self, target: RabbitMqTarget, tls: ssl.SSLContext | None) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.reader: _Reader | None = None
+        self._target = target
+        self._tls = tls
+
+    def abort(self) -> None:
+        """End the connection, if there is one."""
+        if self.transport:
+            self.transport.abort()
+
+    async def create(self, url: object, **options: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to the first address of the host that answers. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        reader = _Reader(loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        transport, _ = await loop.create_connection(
+            lambda: protocol, self._target.host, self._target.port, ssl=self._tls, happy_eyeballs_delay=0.25
+        )
+        self.transport, self.reader = transport, reader
+        _keep_alive(transport.get_extra_info("socket"))
+        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+def _keep_alive(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE.items():
+        if option := getattr(socket, name, None):  # macOS has others
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -1,0 +1,253 @@
+"""The receiver on a real RabbitMQ."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import pytest
+import pytest_asyncio
+
+from peekaping_producer.errors import BrokerUnavailableError
+from peekaping_producer.targets import RabbitMqTarget
+from peekaping_producer.transports.message import Message
+from peekaping_producer.transports.rabbitmq.publisher import RabbitMqPublisher
+from peekaping_producer.transports.rabbitmq.receiver import RabbitMqDelivery, RabbitMqReceiver
+from peekaping_producer.transports.receiver import Delivery
+from tests.kit.rabbitmq import RabbitMqApi, RabbitMqServer
+from tests.kit.waiting import until
+
+
+@asynccontextmanager
+async def receiving_from(target: RabbitMqTarget, prefetch: int = 500) -> AsyncIterator[RabbitMqReceiver]:
+    receiver = RabbitMqReceiver(target, prefetch=prefetch)
+    await receiver.open()
+    try:
+        yield receiver
+    finally:
+        await receiver.close()
+
+
+@pytest_asyncio.fixture
+async def receiver(rabbitmq: RabbitMqTarget) -> AsyncIterator[RabbitMqReceiver]:
+    async with receiving_from(rabbitmq) as each:
+        yield each
+
+
+@pytest_asyncio.fixture
+async def publisher(rabbitmq: RabbitMqTarget) -> AsyncIterator[RabbitMqPublisher]:
+    publisher = RabbitMqPublisher(rabbitmq)
+    yield publisher
+    await publisher.close()
+
+
+async def send(publisher: RabbitMqPublisher, *numbers: int) -> None:
+    sent = [Message(id=f"m{number}", body=f"{number}".encode(), content_type="text/plain") for number in numbers]
+    assert (await publisher.publish(sent)).settled == len(sent)
+
+
+async def take(receiver: RabbitMqReceiver, count: int) -> list[Delivery]:
+    """So many deliveries; fail after 10 s."""
+    taken: list[Delivery] = []
+    async with asyncio.timeout(10):
+        while len(taken) < count:
+            taken += await receiver.receive(count - len(taken))
+    return taken
+
+
+def bodies(deliveries: list[Delivery]) -> list[str]:
+    return [each.message.body.decode() for each in deliveries]
+
+
+async def counts(receiver: RabbitMqReceiver, queue: str = "messages") -> int:
+    """The messages in a queue that are not with a consumer."""
+    session = await receiver._outlet.connector.session()
+    channel = await session.new_channel()
+    count = (await channel.queue_declare(queue, passive=True)).message_count
+    await channel.close()
+    return int(count or 0)
+
+
+async def test_messages_come_in_order_and_stay_until_they_are_acknowledged(
+    rabbitmq: RabbitMqTarget, publisher: RabbitMqPublisher
+) -> None:
+    await send(publisher, *range(20))
+    async with receiving_from(rabbitmq) as receiver:
+        first = await take(receiver, 3)
+        assert bodies(first) == ["0", "1", "2"]
+        assert first[0].message == Message(id="m0", body=b"0", content_type="text/plain")
+        assert first[0].attempt == 1
+        await receiver.acknowledge(first[:2])
+        others = await take(receiver, 17)
+        await receiver.acknowledge([*others[3:5], *others[8:]])
+    async with receiving_from(rabbitmq) as receiver:
+        again = await take(receiver, 7)
+        assert bodies(again) == ["2", "3", "4", "5", "8", "9", "10"]
+        assert all(isinstance(each, RabbitMqDelivery) and each.redeliveries == 1 for each in again)
+        assert all(each.attempt == 1 for each in again)
+        await receiver.acknowledge(again)
+        await receiver.acknowledge(again)  # no effect
+        assert await counts(receiver) == 0
+
+
+async def test_no_more_than_the_prefetch_is_held(rabbitmq: RabbitMqTarget, publisher: RabbitMqPublisher) -> None:
+    await send(publisher, *range(10))
+    async with receiving_from(rabbitmq, prefetch=4) as receiver:
+        held = await take(receiver, 4)
+        assert await counts(receiver) == 6
+        await receiver.acknowledge(held)
+        assert bodies(await take(receiver, 4)) == ["4", "5", "6", "7"]
+
+
+async def test_released_messages_come_first_as_the_same_attempt(
+    rabbitmq: RabbitMqTarget, publisher: RabbitMqPublisher
+) -> None:
+    await send(publisher, *range(5))
+    async with receiving_from(rabbitmq, prefetch=3) as receiver:
+        held = await take(receiver, 3)
+        await receiver.acknowledge(held[1:2])
+        await receiver.release([held[0], held[2]])
+        again = await take(receiver, 3)
+        assert sorted(bodies(again)) == ["0", "2", "3"]
+        assert {each.attempt for each in again} == {1}
+        await receiver.acknowledge(again)
+
+
+@pytest.mark.parametrize("queue_type", ["classic", "quorum"])
+async def test_a_retry_comes_back_later_as_the_next_attempt(
+    rabbitmq: RabbitMqTarget, rabbitmq_api: RabbitMqApi, queue_type: Any
+) -> None:
+    target = msgspec.structs.replace(rabbitmq, queue_type=queue_type)
+    publisher = RabbitMqPublisher(target)
+    await send(publisher, 1, 2)
+    await publisher.close()
+    async with receiving_from(target) as receiver:
+        first, second = await take(receiver, 2)
+        await receiver.retry(first, 0.4, "no answer")
+        await receiver.acknowledge([second])
+        started_at = asyncio.get_running_loop().time()
+        (again,) = await take(receiver, 1)
+        assert asyncio.get_running_loop().time() - started_at > 0.5
+        assert again.attempt == 2
+        assert again.message == first.message
+        await receiver.retry(again, 0.4, "no answer")
+        (third,) = await take(receiver, 1)
+        assert third.attempt == 3
+        await receiver.acknowledge([third])
+        assert await counts(receiver) == 0
+    retries = rabbitmq_api.queues(rabbitmq)["messages.retry.1"]
+    assert retries["type"] == queue_type
+    assert retries["arguments"]["x-expires"] > retries["arguments"]["x-message-ttl"] + 60_000
+
+
+async def test_each_delay_has_a_queue_so_that_a_short_one_does_not_wait_behind_a_long_one(
+    receiver: RabbitMqReceiver, publisher: RabbitMqPublisher, rabbitmq: RabbitMqTarget, rabbitmq_api: RabbitMqApi
+) -> None:
+    await send(publisher, 1, 2, 3)
+    first, second, third = await take(receiver, 3)
+    await receiver.retry(first, 11, "later")
+    await receiver.retry(second, 1e9, "much later")
+    await receiver.retry(third, 0, "soon")
+    assert bodies(await take(receiver, 1)) == ["3"]
+    names = {f"messages.retry.{level}" for level in (1, 30, 86400)}
+    assert set(rabbitmq_api.queues(rabbitmq)) == {"messages", *names}
+
+
+async def test_a_dead_letter_keeps_its_properties_and_has_the_reason(
+    receiver: RabbitMqReceiver, rabbitmq: RabbitMqTarget, rabbitmq_api: RabbitMqApi
+) -> None:
+    session = await receiver._outlet.connector.session()
+    from pamqp.commands import Basic
+
+    given = Basic.Properties(correlation_id="c", headers={"of": "the sender"}, message_id="x" * 255, expiration="60000")
+    await session.channel.basic_publish(b"bad", routing_key="messages", properties=given)
+    (delivery,) = await take(receiver, 1)
+    await receiver.dead_letter(delivery, "no handler\n" * 1000)
+    (dead,) = rabbitmq_api.take(rabbitmq, "messages.dead")
+    properties = dead["properties"]
+    assert dead["payload"] == "bad"
+    assert (properties["correlation_id"], properties["message_id"]) == ("c", "x" * 255)
+    assert properties["delivery_mode"] == 2
+    assert "expiration" not in properties
+    headers = properties["headers"]
+    assert (headers["of"], headers["x-queue"], headers["x-attempt"]) == ("the sender", "messages", 1)
+    assert headers["x-reason"].startswith("no handler")
+    assert len(headers["x-reason"]) == 1000
+    assert await counts(receiver) == 0
+
+
+async def test_messages_of_other_publishers(receiver: RabbitMqReceiver) -> None:
+    from pamqp.commands import Basic
+
+    session = await receiver._outlet.connector.session()
+    for headers in (None, {"x-attempt": "many"}, {"x-attempt": -1}, {"x-attempt": 7}):
+        await session.channel.basic_publish(b"", routing_key="messages", properties=Basic.Properties(headers=headers))
+    deliveries = await take(receiver, 4)
+    assert [each.attempt for each in deliveries] == [1, 1, 1, 7]
+    assert len({each.message.id for each in deliveries}) == 4
+    assert deliveries[0].message.content_type == "application/octet-stream"
+
+
+async def test_a_queue_deleted_in_use_cancels_what_is_held_and_is_declared_again(
+    receiver: RabbitMqReceiver, publisher: RabbitMqPublisher, rabbitmq: RabbitMqTarget, rabbitmq_api: RabbitMqApi
+) -> None:
+    await send(publisher, 1, 2)
+    first, second = await take(receiver, 2)
+    canceled: list[str] = []
+    first.cancel, second.cancel = (lambda: canceled.append("1")), (lambda: canceled.append("2"))
+    await receiver.acknowledge([second])
+    waiting = asyncio.create_task(receiver.receive(1))
+    await asyncio.sleep(0)
+    rabbitmq_api.delete_queue(rabbitmq)
+    with pytest.raises(BrokerUnavailableError, match="deleted"):
+        await waiting
+    assert canceled == ["1"]
+    await receiver.acknowledge([first])  # no effect
+    await receiver.retry(first, 1, "")
+    await receiver.open()
+    await send(publisher, 3)
+    assert bodies(await take(receiver, 1)) == ["3"]
+
+
+async def test_a_killed_broker_cancels_what_is_held_and_delivers_it_again(
+    rabbitmq_node: RabbitMqServer, vhost_of_node: RabbitMqTarget
+) -> None:
+    publisher = RabbitMqPublisher(vhost_of_node)
+    async with receiving_from(vhost_of_node) as receiver:
+        await send(publisher, *range(10))
+        held = await take(receiver, 10)
+        canceled: list[bool] = []
+        for each in held[5:]:
+            each.cancel = lambda: canceled.append(True)
+        await receiver.acknowledge(held[:5])
+        await until(lambda: counts_is(receiver, 0))
+        waiting = asyncio.create_task(receiver.receive(1))
+        await rabbitmq_node.restart()
+        with pytest.raises(BrokerUnavailableError):
+            await waiting
+        assert len(canceled) == 5
+        await receiver.acknowledge(held[5:])  # no effect
+        again: list[str] = []  # also what was acknowledged just before the kill
+        while not set(again) >= {f"{number}" for number in range(5, 10)}:
+            again += bodies(await take(receiver, 1))
+    await publisher.close()
+
+
+async def counts_is(receiver: RabbitMqReceiver, expected: int) -> bool:
+    return await counts(receiver) == expected
+
+
+async def test_a_channel_that_the_broker_closes_is_an_error(
+    receiver: RabbitMqReceiver, publisher: RabbitMqPublisher
+) -> None:
+    await send(publisher, 1)
+    (held,) = await take(receiver, 1)
+    canceled: list[bool] = []
+    held.cancel = lambda: canceled.append(True)
+    session = await receiver._connector.session()
+    await session.channel.basic_ack(99, wait=False)  # an unknown tag: 406
+    with pytest.raises(BrokerUnavailableError, match="unknown delivery tag"):
+        await receiver.receive(1)
+    assert canceled == [True]
+    assert bodies(await take(receiver, 1)) == ["1"]

@@ -1,0 +1,68 @@
+"""What `frames.write` uses of aiormq that is no part of its interface: a new version must fail here first."""
+
+import ast
+import asyncio
+import importlib.metadata
+import inspect
+
+import aiormq.channel
+import pytest
+from aiormq.abc import ChannelFrame
+from aiormq.channel import Channel
+from pamqp.commands import Basic
+
+from peekaping_producer.transports.rabbitmq import frames
+
+PUBLISHED = ast.unparse(ast.parse(inspect.cleandoc(inspect.getsource(Channel.basic_publish))))
+CONFIRMED = inspect.getsource(Channel._confirm_delivery)
+RETURNED = inspect.getsource(Channel._on_return_frame)
+
+
+def test_the_installed_version_is_one_that_a_batch_was_tested_with() -> None:
+    assert importlib.metadata.version("aiormq").startswith("7.2."), "check frames.write with this version, then pin it"
+    assert frames.publish is frames.write
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "async with self.lock:",
+        "self.delivery_tag += 1",
+        "self.confirmations[delivery_tag] = confirmation",
+        "self.message_id_delivery_tag[message_id] = delivery_tag",
+        "ChannelFrame.marshall(frames=body_frames, channel_number=self.number, drain_future=drain_future)",
+        "confirmation = self.create_future()",
+    ],
+)
+def test_the_library_publishes_as_a_batch_does(statement: str) -> None:
+    assert statement in PUBLISHED
+
+
+def test_the_library_uses_a_confirmation_only_as_a_batch_expects() -> None:
+    used = {line.partition("confirmation.")[2].partition("(")[0] for line in CONFIRMED.splitlines()} - {""}
+    assert used == {"done", "cancelled", "set_result", "set_exception"}
+    assert "self.confirmations.pop(delivery_tag)" in CONFIRMED
+    assert "self.message_id_delivery_tag.get(message_id)" in RETURNED
+    assert "confirmation.set_exception(PublishError(message, frame))" in RETURNED
+
+
+def test_a_frame_is_written_as_it_is() -> None:
+    assert [each.name for each in ChannelFrame.__dataclass_fields__.values()] == [
+        *("payload", "should_close", "drain_future")
+    ]
+    writer = inspect.getsource(aiormq.connection.Connection)
+    assert "writer.write(channel_frame.payload)" in writer
+
+
+async def test_a_batch_ends_with_its_last_outcome() -> None:
+    batch = frames.Batch(asyncio.get_running_loop().create_future(), 2)
+    batch.settle(1, None)
+    assert not batch.done.done()
+    batch.settle(0, ValueError("refused"))
+    assert batch.done.done()
+    assert [repr(each) for each in batch.outcomes] == ["ValueError('refused')", "None"]
+
+
+def test_properties_that_cannot_be_encoded_raise() -> None:
+    with pytest.raises(TypeError):
+        frames.prepared(1, b"", Basic.Properties(content_type="é" * 200))
