@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.harness import Harness, Process, cpu_s, cpu_s_of
+from bench.harness import BenchHarness, Process, cpu_s, cpu_s_of
 
 _DATABASES = ("postgres", "mariadbd")
 
@@ -29,7 +29,7 @@ class Costs:
         )
 
 
-async def costs(harness: Harness, producers: Sequence[Process]) -> Costs:
+async def costs(harness: BenchHarness, producers: Sequence[Process]) -> Costs:
     """The costs so far."""
     counts = await harness.redis.info("commandstats")
     in_scripts = sum(counts.get(f"cmdstat_{name}", {}).get("usec", 0) for name in ("eval", "evalsha"))

@@ -17,7 +17,7 @@ import aiomysql
 import asyncpg
 
 from bench.dataset import START, Dataset, Expressions, id_of, statements
-from bench.plans import Plan, Statement, mysql_plan, postgres_plan, recorded, sqlite_plan
+from bench.plans import QueryPlan, Statement, mysql_plan, postgres_plan, recorded, sqlite_plan
 from bench.servers import DATABASE_URL, database_of
 from peekaping_producer.migrate import migrate
 from peekaping_producer.stores.sqlite_connection import SqliteConnection
@@ -61,7 +61,7 @@ class MeasuredDatabase(SqlDatabase):
         """Bytes on disk, indexes included."""
 
     @abstractmethod
-    async def explain(self, statement: Statement) -> list[Plan]:
+    async def explain(self, statement: Statement) -> list[QueryPlan]:
         """Run a statement again and return its plans; more than one where the server may choose between them."""
 
     @abstractmethod
@@ -83,7 +83,7 @@ class MeasuredPostgres(MeasuredDatabase, databases.PostgresDatabase):
         """Of the whole database."""
         return int((await self.execute("SELECT pg_database_size(current_database())"))[0][0])
 
-    async def explain(self, statement: Statement) -> list[Plan]:
+    async def explain(self, statement: Statement) -> list[QueryPlan]:
         """By EXPLAIN (ANALYZE, BUFFERS)."""
         await self.execute(f"PREPARE explained AS {statement.text}")
         arguments = ", ".join(_literal(each) for each in statement.arguments)
@@ -122,7 +122,7 @@ class MeasuredMysql(MeasuredDatabase, MysqlDatabase):
         size = "SELECT sum(data_length + index_length) FROM information_schema.tables WHERE table_schema = database()"
         return int((await self.execute(size))[0][0])
 
-    async def explain(self, statement: Statement) -> list[Plan]:
+    async def explain(self, statement: Statement) -> list[QueryPlan]:
         """By MariaDB's ANALYZE, else EXPLAIN; and by the row counts that the server reports."""
         text = str(statement.text).partition(" FOR */ ")[2] or statement.text  # without the store's limit
         rows = await self.execute(f"/*M! ANALYZE */ /*!80000 EXPLAIN */ {text}")
@@ -156,12 +156,12 @@ class MeasuredSqlite(MeasuredDatabase, databases.SqliteDatabase):
         size = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
         return int((await self.execute(size))[0][0])
 
-    async def explain(self, statement: Statement) -> list[Plan]:
+    async def explain(self, statement: Statement) -> list[QueryPlan]:
         """By EXPLAIN QUERY PLAN, which is independent of the values."""
         rows = self._connection.execute(f"EXPLAIN QUERY PLAN {statement.text}", statement.arguments).fetchall()
         lines, tables = sqlite_plan(rows, statement.text)
         counts = [(await self.execute(f"SELECT count(*) FROM {table}"))[0][0] for table in tables]
-        return [Plan("EXPLAIN QUERY PLAN", lines, sum(counts))]
+        return [QueryPlan("EXPLAIN QUERY PLAN", lines, sum(counts))]
 
     def recorded(self) -> AbstractContextManager[list[Statement]]:
         """Through the store's connection."""

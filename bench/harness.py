@@ -32,7 +32,7 @@ STALLED_S = 60.0
 Process = subprocess.Popen[bytes]
 
 
-class Harness:
+class BenchHarness:
     """A Redis and a database with the tables; the scenarios empty both."""
 
     def __init__(self, environment: dict[str, str], database: DatabaseTarget) -> None:
@@ -127,10 +127,10 @@ class Harness:
 
 
 @asynccontextmanager
-async def harness(store: str = "postgres", *, flush_given_servers: bool = False) -> AsyncIterator[Harness]:
+async def harness(store: str = "postgres", *, flush_given_servers: bool = False) -> AsyncIterator[BenchHarness]:
     """Servers of its own, or the given ones; see `servers`."""
     async with servers(store, flush_given_servers=flush_given_servers) as (environment, database):
-        made = Harness(environment, database)
+        made = BenchHarness(environment, database)
         try:
             yield made
         finally:

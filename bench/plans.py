@@ -17,7 +17,7 @@ class Statement(NamedTuple):
     arguments: tuple[Any, ...]
 
 
-class Plan(NamedTuple):
+class QueryPlan(NamedTuple):
     """How the database executed one statement."""
 
     kind: str
@@ -40,7 +40,7 @@ def recorded(driver: type, method: str) -> Iterator[list[Statement]]:
         yield statements
 
 
-def postgres_plan(kind: str, root: dict[str, Any]) -> Plan:
+def postgres_plan(kind: str, root: dict[str, Any]) -> QueryPlan:
     """From the Plan that EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) gives."""
     lines, rows_read = [], 0
     for depth, node in _nodes(root):
@@ -54,7 +54,7 @@ def postgres_plan(kind: str, root: dict[str, Any]) -> Plan:
         pages = node["Shared Hit Blocks"] + node["Shared Read Blocks"]
         what = " ".join([node["Node Type"], *where])
         lines.append(f"{'  ' * depth}{what}: {read:,} rows in {loops:,} loops, {pages:,} pages")
-    return Plan(kind, lines, rows_read)
+    return QueryPlan(kind, lines, rows_read)
 
 
 def _nodes(node: dict[str, Any], depth: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -76,7 +76,7 @@ def sqlite_plan(rows: list[tuple[int, int, int, str]], statement: str) -> tuple[
     return lines, [each[1] if each else name for each, name in zip(aliased, names, strict=True)]
 
 
-def mysql_plan(rows: list[dict[str, Any]], counters: dict[str, int]) -> Plan:
+def mysql_plan(rows: list[dict[str, Any]], counters: dict[str, int]) -> QueryPlan:
     """From EXPLAIN's table, and the session's Handler_read counters after the statement ran."""
     lines = []
     for row in rows:
@@ -84,4 +84,4 @@ def mysql_plan(rows: list[dict[str, Any]], counters: dict[str, int]) -> Plan:
         lines.append(f"{row['table'] or '-'}: {shown}")
     rows_read = sum(counters.values())
     used = ", ".join(f"{name.removeprefix('Handler_read_')} {count:,}" for name, count in counters.items() if count)
-    return Plan("EXPLAIN, Handler_read", [*lines, f"rows read: {used or 'none'}"], rows_read)
+    return QueryPlan("EXPLAIN, Handler_read", [*lines, f"rows read: {used or 'none'}"], rows_read)

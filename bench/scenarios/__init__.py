@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from bench.figures import Figure
-from bench.harness import Harness
+from bench.harness import BenchHarness
 from bench.options import Options
 from bench.scenarios import (
     cold,
@@ -21,7 +21,7 @@ from bench.scenarios import (
     throughput,
 )
 
-Scenario = Callable[[Harness, Options], Awaitable[list[Figure]]]
+Scenario = Callable[[BenchHarness, Options], Awaitable[list[Figure]]]
 
 DEFAULT: dict[str, Scenario] = {
     "throughput": throughput.run,

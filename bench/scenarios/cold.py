@@ -3,7 +3,7 @@
 import time
 
 from bench.figures import Figure
-from bench.harness import DAY_S, Harness
+from bench.harness import DAY_S, BenchHarness
 from bench.options import Options
 from bench.queue_checks import first_and_last_ms
 
@@ -11,7 +11,7 @@ MONITORS = 100_000
 INTERVAL = DAY_S
 
 
-async def run(harness: Harness, options: Options) -> list[Figure]:
+async def run(harness: BenchHarness, options: Options) -> list[Figure]:
     """Measure one replica, which must become the leader, sync, and hand off all."""
     count = options.monitors or MONITORS
     ids = await harness.fill(count, interval=INTERVAL)
@@ -19,7 +19,7 @@ async def run(harness: Harness, options: Options) -> list[Figure]:
     return [Figure(f"cold start, {count:,} monitors, last one handed off", "s", took_s, required=8, target=3)]
 
 
-async def _round(harness: Harness, ids: list[str]) -> float:
+async def _round(harness: BenchHarness, ids: list[str]) -> float:
     await harness.redis.flushdb()
     began_at = time.time()
     async with harness.replicas(1) as running:

@@ -5,7 +5,7 @@ import signal
 import time
 
 from bench.figures import Figure
-from bench.harness import Harness, Process
+from bench.harness import BenchHarness, Process
 from bench.options import Options
 from peekaping_producer.producer.timing import TIMING
 from peekaping_producer.schedule.keys import KEYS
@@ -14,7 +14,7 @@ from tests.kit.replicas import leader_pid
 _WITHIN_S = 30.0
 
 
-async def run(harness: Harness, options: Options) -> list[Figure]:
+async def run(harness: BenchHarness, options: Options) -> list[Figure]:
     """Send the signal right after a renewal: the longest time until the key expires."""
     await harness.fill(options.monitors or 1000)
     crash = [await _round(harness, signal.SIGKILL) for _ in range(options.rounds)]
@@ -25,7 +25,7 @@ async def run(harness: Harness, options: Options) -> list[Figure]:
     ]
 
 
-async def _round(harness: Harness, how: signal.Signals) -> float:
+async def _round(harness: BenchHarness, how: signal.Signals) -> float:
     await harness.redis.delete(KEYS.leader)
     async with harness.replicas(2) as replicas:
         leader = await _leader(harness, replicas)
@@ -38,7 +38,7 @@ async def _round(harness: Harness, how: signal.Signals) -> float:
         return time.monotonic() - began_at
 
 
-async def _leader(harness: Harness, replicas: list[Process]) -> Process:
+async def _leader(harness: BenchHarness, replicas: list[Process]) -> Process:
     """Wait for one of `replicas` to lead, and return it."""
     async with asyncio.timeout(_WITHIN_S):
         while True:

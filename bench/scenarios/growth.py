@@ -3,7 +3,7 @@
 import asyncio
 
 from bench.figures import Figure
-from bench.harness import DAY_S, Harness, memory_mb, now_ms
+from bench.harness import DAY_S, BenchHarness, memory_mb, now_ms
 from bench.metrics_client import MetricsClient
 from bench.options import Options
 from bench.queue_checks import handed_off_at_ms
@@ -14,13 +14,13 @@ DUE = 10_000
 _SYNCS = 3
 
 
-async def run(harness: Harness, options: Options) -> list[Figure]:
+async def run(harness: BenchHarness, options: Options) -> list[Figure]:
     """Three figures for each size up to --monitors."""
     sizes = [size for size in SIZES if size <= (options.monitors or SIZES[-1])]
     return [figure for size in sizes for figure in await _of(harness, size, options.rounds)]
 
 
-async def _of(harness: Harness, size: int, rounds: int) -> list[Figure]:
+async def _of(harness: BenchHarness, size: int, rounds: int) -> list[Figure]:
     measured = []
     ids = await harness.fill(size, interval=DAY_S)
     for _ in range(rounds):
@@ -35,7 +35,7 @@ async def _of(harness: Harness, size: int, rounds: int) -> list[Figure]:
     ]
 
 
-async def _round(harness: Harness, ids: list[str]) -> tuple[float, float, float]:
+async def _round(harness: BenchHarness, ids: list[str]) -> tuple[float, float, float]:
     """Return µs per monitor of hand-off and of sync, and peak RSS in MB. Hand-off first, while no replica leads."""
     await harness.lead()
     client = MetricsClient()

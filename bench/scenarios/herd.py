@@ -1,7 +1,7 @@
 """All monitors due at one instant: from that instant to the last hand-off."""
 
 from bench.figures import Figure
-from bench.harness import DAY_S, Harness, now_ms
+from bench.harness import DAY_S, BenchHarness, now_ms
 from bench.options import Options
 from bench.queue_checks import first_and_last_ms
 
@@ -11,7 +11,7 @@ AHEAD_MS = 3000
 """The instant is this far ahead, so that the schedule is complete before it."""
 
 
-async def run(harness: Harness, options: Options) -> list[Figure]:
+async def run(harness: BenchHarness, options: Options) -> list[Figure]:
     """Measure one replica, which is connected and idle before."""
     count = options.monitors or MONITORS
     ids = await harness.fill(count, interval=INTERVAL)
@@ -19,7 +19,7 @@ async def run(harness: Harness, options: Options) -> list[Figure]:
     return [Figure(f"{count:,} due at once, last one handed off", "s", took_s, required=5, target=2)]
 
 
-async def _round(harness: Harness, ids: list[str]) -> float:
+async def _round(harness: BenchHarness, ids: list[str]) -> float:
     await harness.redis.flushdb()
     await harness.lead()
     async with harness.replicas(1) as running:

@@ -5,7 +5,7 @@ import time
 from contextlib import suppress
 
 from bench.figures import Figure
-from bench.harness import DAY_S, Harness, cpu_s
+from bench.harness import DAY_S, BenchHarness, cpu_s
 from bench.options import Options
 
 MONITORS = 1000
@@ -14,7 +14,7 @@ SETTLES_S = 4.0
 WATCH_S = 20.0
 
 
-async def run(harness: Harness, options: Options) -> list[Figure]:
+async def run(harness: BenchHarness, options: Options) -> list[Figure]:
     """Measure few and many workers."""
     figures = []
     for workers in CONCURRENCIES:
@@ -27,7 +27,7 @@ async def run(harness: Harness, options: Options) -> list[Figure]:
     return figures
 
 
-async def _round(harness: Harness, count: int, workers: int) -> tuple[float, float]:
+async def _round(harness: BenchHarness, count: int, workers: int) -> tuple[float, float]:
     await harness.schedule_later(await harness.fill(count, interval=DAY_S))
     async with harness.replicas(1, PRODUCER_CONCURRENCY=str(workers)) as (replica,):
         await asyncio.sleep(SETTLES_S)
@@ -37,7 +37,7 @@ async def _round(harness: Harness, count: int, workers: int) -> tuple[float, flo
         return commands / took_s, 100 * (cpu_s(replica) - cpu_before) / took_s
 
 
-async def _count_commands(harness: Harness) -> int:
+async def _count_commands(harness: BenchHarness) -> int:
     commands = 0
     async with harness.redis.monitor() as monitor:
         with suppress(TimeoutError):

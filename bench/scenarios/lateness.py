@@ -3,10 +3,8 @@
 Due times are spread over a minute that begins with a tick, so that no second tick comes before all first ones.
 """
 
-import asyncio
-
 from bench.figures import Figure, percentile
-from bench.harness import Harness, now_ms
+from bench.harness import BenchHarness, now_ms
 from bench.options import Options
 from bench.queue_checks import lateness_ms
 
@@ -15,7 +13,7 @@ PER_MS = 1
 INTERVAL = 60
 
 
-async def run(harness: Harness, options: Options) -> list[Figure]:
+async def run(harness: BenchHarness, options: Options) -> list[Figure]:
     """Measure p50, p99 and the maximum."""
     rounds = [await _round(harness, options.monitors or MONITORS) for _ in range(options.rounds)]
     p50, p99, worst = ([percentile(late, percent) for late in rounds] for percent in (50, 99, 100))
@@ -26,14 +24,14 @@ async def run(harness: Harness, options: Options) -> list[Figure]:
     ]
 
 
-async def _round(harness: Harness, count: int) -> list[float]:
+async def _round(harness: BenchHarness, count: int) -> list[float]:
     ids = await harness.fill(count, interval=INTERVAL)
     await harness.lead()
-    async with harness.replicas(1):
-        await asyncio.sleep(3)
+    async with harness.replicas(1) as running:
+        await harness.connected(running)
         period_ms = INTERVAL * 1000
         start_ms = (now_ms() // period_ms + 1) * period_ms
         due = {each: float(start_ms + n // PER_MS) for n, each in enumerate(ids)}
         await harness.schedule(due)
-        await asyncio.sleep((max(due.values()) - now_ms()) / 1000 + 1)
+        await harness.all_handed_off(count, running)
     return await lateness_ms(harness.redis, due)

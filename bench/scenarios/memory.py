@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 from bench.figures import Figure
-from bench.harness import Harness, memory_mb
+from bench.harness import BenchHarness, memory_mb
 from bench.metrics_client import MetricsClient
 from bench.options import Options
 from bench.queue_checks import handed_off_at_ms
@@ -15,7 +15,7 @@ IMPORTS = "import peekaping_producer.cli.main, peekaping_producer.producer.repli
 _PRINT_RSS = "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmRSS')))"
 
 
-async def run(harness: Harness, options: Options) -> list[Figure]:
+async def run(harness: BenchHarness, options: Options) -> list[Figure]:
     """Measure current and peak RSS, and RSS after the imports alone."""
     count = options.monitors or MONITORS
     rounds = [await _round(harness, count) for _ in range(options.rounds)]
@@ -27,7 +27,7 @@ async def run(harness: Harness, options: Options) -> list[Figure]:
     ]
 
 
-async def _round(harness: Harness, count: int) -> tuple[float, float]:
+async def _round(harness: BenchHarness, count: int) -> tuple[float, float]:
     ids = await harness.fill(count)
     client = MetricsClient()
     async with harness.replicas(1, SYNC_INTERVAL="5", **client.settings) as (replica,):

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Mapping
 
 from bench.figures import Figure, percentile
-from bench.harness import DAY_S, WITHOUT_DOTENV, Harness, now_ms
+from bench.harness import DAY_S, WITHOUT_DOTENV, BenchHarness, now_ms
 from bench.metrics_client import MetricsClient
 from bench.options import Options
 from bench.queue_checks import lateness_ms
@@ -25,7 +25,7 @@ MAX_DIFFERENCE_MS = 20.0
 _REPORTED_WITHIN_S = 15.0
 
 
-async def run(harness: Harness, options: Options) -> list[Figure]:
+async def run(harness: BenchHarness, options: Options) -> list[Figure]:
     """Measure p99 of both, their ratio, and the excess over the allowed ratio."""
     count = options.monitors or MONITORS
     clean, poisoned = [], []
@@ -48,7 +48,7 @@ async def run(harness: Harness, options: Options) -> list[Figure]:
     ]
 
 
-async def _round(harness: Harness, count: int, *, poisoned: bool) -> list[float]:
+async def _round(harness: BenchHarness, count: int, *, poisoned: bool) -> list[float]:
     ids = await harness.fill(count, interval=DAY_S)
     await harness.schedule_later(ids)
     poisons: Mapping[str, Poison] = {}
@@ -70,7 +70,7 @@ async def _round(harness: Harness, count: int, *, poisoned: bool) -> list[float]
     return await lateness_ms(harness.redis, due)
 
 
-async def _require_right(harness: Harness, ids: list[str], poisons: Mapping[str, Poison]) -> None:
+async def _require_right(harness: BenchHarness, ids: list[str], poisons: Mapping[str, Poison]) -> None:
     """Check that exactly the expected tasks exist, and that `status` reports every anomaly."""
     pending = {each.decode().removeprefix(TASK_ID_PREFIX) for each in await harness.redis.lrange(PENDING, 0, -1)}
     runs = {each.id for each in poisons.values() if each.runs}
@@ -83,6 +83,6 @@ async def _require_right(harness: Harness, ids: list[str], poisons: Mapping[str,
     assert not missing, f"status does not report {missing}"
 
 
-async def _anomalies(harness: Harness) -> set[tuple[str, str]]:
+async def _anomalies(harness: BenchHarness) -> set[tuple[str, str]]:
     document = await status(WITHOUT_DOTENV, harness.environment_of_commands())
     return {(each["monitor_id"], each["kind"]) for each in document["anomalies"]}

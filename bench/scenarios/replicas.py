@@ -6,14 +6,14 @@ A round is one, two, two, one, so that a drift of the machine affects both.
 from statistics import median
 
 from bench.figures import Figure
-from bench.harness import Harness
+from bench.harness import BenchHarness
 from bench.options import Options
 from bench.scenarios.throughput import INTERVAL, MONITORS, rate
 
 MAX_NOISE = 0.1
 
 
-async def run(harness: Harness, options: Options) -> list[Figure]:
+async def run(harness: BenchHarness, options: Options) -> list[Figure]:
     """Two must not be slower than one minus the noise of one replica, of which at most 10 % count."""
     ids = await harness.fill(options.monitors or MONITORS, interval=INTERVAL)
     one: list[float] = []

@@ -3,7 +3,7 @@
 import time
 
 from bench.figures import Figure
-from bench.harness import DAY_S, Harness, now_ms
+from bench.harness import DAY_S, BenchHarness, now_ms
 from bench.metrics_client import MetricsClient
 from bench.options import Options
 from bench.queue_checks import handed_off_at_ms
@@ -11,13 +11,13 @@ from bench.queue_checks import handed_off_at_ms
 MONITORS = 100
 
 
-async def run(harness: Harness, options: Options) -> list[Figure]:
+async def run(harness: BenchHarness, options: Options) -> list[Figure]:
     """Measure every round but the first, which is a warm-up."""
     took_s = [await _round(harness, options.monitors or MONITORS) for _ in range(options.rounds + 1)]
     return [Figure("start to first hand-off", "s", took_s[1:], required=1.0, target=0.5)]
 
 
-async def _round(harness: Harness, count: int) -> float:
+async def _round(harness: BenchHarness, count: int) -> float:
     ids = await harness.fill(count, interval=DAY_S)
     await harness.lead()
     await harness.schedule(dict.fromkeys(ids, float(now_ms())))

@@ -3,7 +3,7 @@
 import msgspec
 
 from bench.figures import Figure
-from bench.harness import Harness
+from bench.harness import BenchHarness
 from bench.options import Options
 from bench.scenarios.throughput import INTERVAL, MONITORS, rate
 
@@ -12,7 +12,7 @@ WORKERS = (1, 2, 4, 10, 32)
 REPLICAS = (1, 2, 3)
 
 
-async def run(harness: Harness, options: Options) -> list[Figure]:
+async def run(harness: BenchHarness, options: Options) -> list[Figure]:
     """Vary one parameter at a time; the others have the values of the options."""
     ids = await harness.fill(options.monitors or MONITORS, interval=INTERVAL)
     figures = []

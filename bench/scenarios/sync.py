@@ -7,7 +7,7 @@ further ahead that fits no tick.
 import asyncio
 
 from bench.figures import Figure, percentile
-from bench.harness import DAY_S, Harness, memory_mb, now_ms
+from bench.harness import DAY_S, BenchHarness, memory_mb, now_ms
 from bench.metrics_client import MetricsClient
 from bench.options import Options
 from bench.queue_checks import lateness_ms
@@ -17,7 +17,7 @@ PER_SECOND = 300
 _STEP_S = 0.5
 
 
-async def run(harness: Harness, options: Options) -> list[Figure]:
+async def run(harness: BenchHarness, options: Options) -> list[Figure]:
     """Measure one sync per round, all by one replica."""
     count = options.monitors or MONITORS
     ids = await harness.fill(count, interval=DAY_S)
@@ -33,7 +33,7 @@ async def run(harness: Harness, options: Options) -> list[Figure]:
         feeder.cancel()
         await asyncio.wait({feeder})
         peak_mb = memory_mb(replica, "VmHWM")
-        await asyncio.sleep(2)
+        await harness.all_handed_off(len(due), [replica])
     late = percentile(await lateness_ms(harness.redis, due), 99)
     note = f"{len(due):,} tasks"
     return [
@@ -43,7 +43,7 @@ async def run(harness: Harness, options: Options) -> list[Figure]:
     ]
 
 
-async def _feed(harness: Harness, ids: list[str], due: dict[str, float]) -> None:
+async def _feed(harness: BenchHarness, ids: list[str], due: dict[str, float]) -> None:
     step = int(PER_SECOND * _STEP_S)
     for start in range(0, len(ids) - step, step):
         at_ms = now_ms() + 1000

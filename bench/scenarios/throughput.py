@@ -11,11 +11,11 @@ import msgspec
 
 from bench.costs import costs
 from bench.figures import Figure
-from bench.harness import DAY_S, Harness, Process, now_ms
+from bench.harness import DAY_S, BenchHarness, Process, now_ms
 from bench.options import Options
 from bench.queue_checks import first_and_last_ms
 from bench.redis_only import redis_only_limit
-from tests.kit.replicas import Replica, environment
+from tests.kit.replicas import ReplicaProcess, environment
 
 MONITORS = 100_000
 INTERVAL = DAY_S
@@ -26,7 +26,7 @@ GO_CONCURRENCY = 10
 _SPENDERS = ("the producer", "Redis in scripts", "the database")
 
 
-async def run(harness: Harness, options: Options) -> list[Figure]:
+async def run(harness: BenchHarness, options: Options) -> list[Figure]:
     """Measure three rates per round, and their ratios; Redis alone before and after, since machines drift."""
     count = options.monitors or MONITORS
     ids = await harness.fill(count, interval=INTERVAL)
@@ -52,7 +52,7 @@ async def run(harness: Harness, options: Options) -> list[Figure]:
 
 
 async def rate(
-    harness: Harness,
+    harness: BenchHarness,
     ids: list[str],
     options: Options,
     replicas: int,
@@ -71,10 +71,10 @@ async def rate(
         return found
 
 
-async def _go_rate(harness: Harness, ids: list[str], binary: Path) -> float:
+async def _go_rate(harness: BenchHarness, ids: list[str], binary: Path) -> float:
     await harness.redis.flushdb()
     await harness.lead()
-    go = Replica(binary.parent, _go_environment(harness), argv=[binary], logs=False)
+    go = ReplicaProcess(binary.parent, _go_environment(harness), argv=[binary], logs=False)
     try:
         await harness.connected([go.process])
         return await _rate(harness, ids, [go.process])
@@ -82,7 +82,7 @@ async def _go_rate(harness: Harness, ids: list[str], binary: Path) -> float:
         go.kill()
 
 
-def _go_environment(harness: Harness) -> dict[str, str]:
+def _go_environment(harness: BenchHarness) -> dict[str, str]:
     """The settings of both servers. The Go producer escapes nothing in its database URL, so the password is escaped."""
     redis = harness.redis.connection_pool.connection_kwargs
     database = harness.database
@@ -98,7 +98,7 @@ def _go_environment(harness: Harness) -> dict[str, str]:
     )
 
 
-async def _rate(harness: Harness, ids: list[str], running: list[Process]) -> float:
+async def _rate(harness: BenchHarness, ids: list[str], running: list[Process]) -> float:
     """Return monitors per second, without the first batch, which only starts the measurement."""
     await harness.schedule(dict.fromkeys(ids, float(now_ms())))
     await harness.all_handed_off(len(ids), running)

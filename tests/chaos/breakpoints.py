@@ -9,7 +9,7 @@ from tests.chaos.steps import Step
 At = Literal["asked", "answered"]
 
 
-class Verdict(Enum):
+class StepVerdict(Enum):
     """What happens to the step that a breakpoint holds, and to its connection."""
 
     RELEASE = "goes on"
@@ -24,7 +24,7 @@ class Breakpoint:
         self.script = script
         self.at = at
         self._step: asyncio.Future[Step] = asyncio.get_running_loop().create_future()
-        self._verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        self._verdict: asyncio.Future[StepVerdict] = asyncio.get_running_loop().create_future()
 
     @property
     def was_hit(self) -> bool:
@@ -46,15 +46,15 @@ class Breakpoint:
 
     def release(self) -> None:
         """Let it go on. A command reaches the server even if the client has gone."""
-        self._decide(Verdict.RELEASE)
+        self._decide(StepVerdict.RELEASE)
 
     def drop(self) -> None:
         """Lose it: the command never reaches the server, or the reply never the client. The connection stays open."""
-        self._decide(Verdict.DROP)
+        self._decide(StepVerdict.DROP)
 
     def cut(self) -> None:
         """Lose it, and end its connection."""
-        self._decide(Verdict.CUT)
+        self._decide(StepVerdict.CUT)
 
     def disarm(self) -> bool:
         """Accept no step any more; False where it holds one, which waits for a verdict."""
@@ -67,11 +67,11 @@ class Breakpoint:
         self._step.set_result(step)
         return True
 
-    async def verdict(self) -> Verdict:
+    async def verdict(self) -> StepVerdict:
         """Wait for the verdict. A connection that ends meanwhile cancels the wait."""
         return await self._verdict
 
-    def _decide(self, verdict: Verdict) -> None:
+    def _decide(self, verdict: StepVerdict) -> None:
         if not self.was_hit:
             raise RuntimeError(f"the breakpoint for {self.script} ({self.at}) holds nothing")
         if not self._verdict.done():  # cancelled with the connection, by a cut or a client that died

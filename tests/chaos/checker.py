@@ -15,7 +15,7 @@ from tests.chaos.history import AnyLine, UnreadableError
 from tests.chaos.model import Model
 from tests.chaos.recovery import Recovery
 from tests.chaos.rules import (
-    Broken,
+    Breach,
     DueTimesOnlyGrow,
     FiguresStayInTheirLimits,
     NothingStartsAfterItsStop,
@@ -47,7 +47,7 @@ class Violation:
 
     at: float
     fault: str
-    broken: Broken
+    broken: Breach
 
     def __str__(self) -> str:
         broken = self.broken
@@ -58,7 +58,7 @@ class Violation:
 
 
 @dataclass
-class Verdict:
+class FaultCost:
     """What a fault cost, over all its occurrences."""
 
     times: int = 0
@@ -81,7 +81,7 @@ class Result:
     """The result of a check."""
 
     violations: list[Violation] = field(default_factory=list)
-    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    verdicts: dict[str, FaultCost] = field(default_factory=dict)
     tasks: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
 
@@ -101,7 +101,7 @@ def check(lines: Iterable[AnyLine], *, lease_ttl_s: float, sync_s: float) -> Res
     line: AnyLine | None = None
     for line in lines:
         judge.see(line)
-    judge.close(whole=isinstance(line, history.Ended))
+    judge.close(whole=isinstance(line, history.EndLine))
     return judge.result
 
 
@@ -115,10 +115,10 @@ class _Judge:
 
     def see(self, line: AnyLine) -> None:
         match line:
-            case history.World():
+            case history.WorldLine():
                 self._settle()
                 self._begin_world()
-            case history.Fault(phase="begins"):
+            case history.FaultLine(phase="begins"):
                 self._settle()
                 self._verdict(line.name).times += 1
             case history.Taken():
@@ -136,7 +136,7 @@ class _Judge:
         if whole:
             self._settle()
         else:
-            self._report(Broken("I1", "cut off", "the history is incomplete: its last line is not `ended`"))
+            self._report(Breach("I1", "cut off", "the history is incomplete: its last line is not `ended`"))
 
     def _begin_world(self) -> None:
         self._model = Model(self._sync_s, self._lease_ttl_s)
@@ -152,16 +152,16 @@ class _Judge:
         fault = model.windows[-1].fault
         took_s = self._recovery.took_s
         if (what := self._recovery.failed(model)) is not None:
-            self._report(Broken("I1", "not healed", f"{what}, allowed {fault.heals_within_s:g} s", fault=fault.name))
+            self._report(Breach("I1", "not healed", f"{what}, allowed {fault.heals_within_s:g} s", fault=fault.name))
             took_s = None
         verdict = self._verdict(fault.name)
         worst = verdict.recovery_s
         verdict.recovery_s = None if took_s is None or worst is None else max(worst, took_s)
 
-    def _verdict(self, fault: str) -> Verdict:
-        return self.result.verdicts.setdefault(fault, Verdict())
+    def _verdict(self, fault: str) -> FaultCost:
+        return self.result.verdicts.setdefault(fault, FaultCost())
 
-    def _report(self, broken: Broken) -> None:
+    def _report(self, broken: Breach) -> None:
         fault = broken.fault or self._model.fault_at(self._model.at)
         self._verdict(fault).count(broken.kind)
         if broken.kind != "extra":

@@ -11,13 +11,13 @@ from redis.exceptions import RedisError
 from tests.chaos.background import Background
 from tests.chaos.history import Recorder, Taken
 from tests.kit.asynq_peer import ACTIVE, AsynqPeer
-from tests.kit.consumer import Task, take
+from tests.kit.consumer import ReceivedTask, take
 
 RECOVERS_EVERY_S = 5.0
 """asynq's recoverer looks once a minute; this one more often, so that a run needs less time."""
 
 
-class Consumer(Background):
+class FaultyConsumer(Background):
     """Takes every task at once and finishes it.
 
     It waits while Redis is away. Afterwards it requeues tasks that it took without receiving the reply: it is the only
@@ -75,7 +75,7 @@ class Consumer(Background):
                 self._record(task)
                 await self._work(peer, task.monitor_id)
 
-    def _record(self, task: Task) -> None:
+    def _record(self, task: ReceivedTask) -> None:
         enqueued_at_ms = None if task.pending_since is None else task.pending_since // 1_000_000
         self._unfinished = task.monitor_id
         self._abandoned.discard(task.monitor_id)

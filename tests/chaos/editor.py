@@ -151,4 +151,4 @@ class Editor(Background):
 
     def _record(self, ids: list[str], interval: int) -> None:
         self._touched_at.update(dict.fromkeys(ids, time.monotonic()))
-        self._recorder.write(history.Row(monitors=ids, interval=interval, runs=interval > 0))
+        self._recorder.write(history.RowLine(monitors=ids, interval=interval, runs=interval > 0))

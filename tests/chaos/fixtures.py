@@ -7,11 +7,11 @@ import msgspec
 from tests.chaos.checker import Result, check
 from tests.chaos.history import (
     AnyLine,
-    Ended,
+    EndLine,
     Excuse,
-    Fault,
+    FaultLine,
     Looked,
-    Row,
+    RowLine,
     Taken,
 )
 
@@ -61,8 +61,10 @@ def look(at: float, **seen: object) -> Looked:
     return msgspec.convert({"kind": "looked", "at": at, "redis_ms": int((EPOCH_S + at) * 1000)} | usual | seen, Looked)
 
 
-def fault(begins: float, ends: float, *excuses: Excuse, name: str = "storm", heals_within_s: float = 40) -> list[Fault]:
-    line = Fault(at=begins, name=name, phase="begins", heals_within_s=heals_within_s, excuses=list(excuses))
+def fault(
+    begins: float, ends: float, *excuses: Excuse, name: str = "storm", heals_within_s: float = 40
+) -> list[FaultLine]:
+    line = FaultLine(at=begins, name=name, phase="begins", heals_within_s=heals_within_s, excuses=list(excuses))
     return [line, msgspec.structs.replace(line, at=ends, phase="ends")]
 
 
@@ -74,14 +76,14 @@ def overdue(start: float, end: float) -> list[Looked]:
 def run_with(*more: AnyLine, skips: Skips = never, looks: bool = True, until: int = UNTIL_S) -> list[AnyLine]:
     """Two monitors that run from the beginning. A look in `more` replaces the healthy one of that time."""
     special = {each.at for each in more if isinstance(each, Looked)}
-    lines: list[AnyLine] = [Row(at=0.0, monitors=[each], interval=s, runs=True) for each, s in INTERVALS.items()]
+    lines: list[AnyLine] = [RowLine(at=0.0, monitors=[each], interval=s, runs=True) for each, s in INTERVALS.items()]
     lines.append(look(0.25, entered=[FAST, SLOW]))
     if looks:
         lines += (look(n * EVERY_S) for n in range(1, int(until / EVERY_S)) if n * EVERY_S not in special)
     for monitor, interval in INTERVALS.items():
         due = (at for at in range(interval, until, interval) if not skips(monitor, at))
         lines += (taken(at, monitor, interval) for at in due)
-    return [*sorted([*lines, *more], key=lambda line: line.at), Ended(at=until)]
+    return [*sorted([*lines, *more], key=lambda line: line.at), EndLine(at=until)]
 
 
 def judged(lines: Iterable[AnyLine]) -> Result:

@@ -15,7 +15,7 @@ from tests.chaos.history import Claimed, Handed, Led, Recorder, Stopped
 from tests.chaos.steps import Step, line_of
 from tests.chaos.wire import StepProxy
 from tests.kit.fault_proxy import FaultProxy
-from tests.kit.replicas import Replica, environment
+from tests.kit.replicas import ReplicaProcess, environment
 from tests.kit.waiting import until
 
 GRACE_S = 20.0
@@ -34,7 +34,7 @@ class Member:
         self.logs: list[Path] = []
         self._folder = folder
         self._recorder = recorder
-        self._replica: Replica | None = None
+        self._replica: ReplicaProcess | None = None
 
     @property
     def pid(self) -> int:
@@ -47,7 +47,7 @@ class Member:
 
     async def start(self, **settings: str) -> None:
         """Start the process, with further settings, and wait until it logs that it has."""
-        self._replica = replica = Replica(self._folder, self.environment | settings)
+        self._replica = replica = ReplicaProcess(self._folder, self.environment | settings)
         self.logs.append(replica.log_file)
         await until(lambda: b'"producer.started"' in replica.log_file.read_bytes(), f"{self.name} starts", within_s=60)
 

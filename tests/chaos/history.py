@@ -11,14 +11,14 @@ from typing import Literal
 import msgspec
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", forbid_unknown_fields=True):
+class HistoryLine(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", forbid_unknown_fields=True):
     """What all lines have."""
 
     at: float = 0.0
     """Seconds; the recorder sets it."""
 
 
-class Row(Line, frozen=True, tag="row"):
+class RowLine(HistoryLine, frozen=True, tag="row"):
     """Rows were committed, just before `at`. A later line about a monitor replaces the earlier one."""
 
     monitors: list[str]
@@ -28,7 +28,7 @@ class Row(Line, frozen=True, tag="row"):
     """False: paused or deleted."""
 
 
-class Taken(Line, frozen=True, tag="taken"):
+class Taken(HistoryLine, frozen=True, tag="taken"):
     """A consumer took a task."""
 
     monitor: str
@@ -44,7 +44,7 @@ class Taken(Line, frozen=True, tag="taken"):
     """"go" for a stand-in of upstream's producer."""
 
 
-class Claimed(Line, frozen=True, tag="claimed"):
+class Claimed(HistoryLine, frozen=True, tag="claimed"):
     """The server has run a claim; the replica need not have received the reply."""
 
     producer: str
@@ -53,7 +53,7 @@ class Claimed(Line, frozen=True, tag="claimed"):
     """Monitor to its due time, ms."""
 
 
-class Handed(Line, frozen=True, tag="handed"):
+class Handed(HistoryLine, frozen=True, tag="handed"):
     """The server has run a hand-off."""
 
     producer: str
@@ -61,7 +61,7 @@ class Handed(Line, frozen=True, tag="handed"):
     outcomes: dict[str, str]
 
 
-class Led(Line, frozen=True, tag="led"):
+class Led(HistoryLine, frozen=True, tag="led"):
     """The server has run, or refused as stale, a write that only a leader makes."""
 
     producer: str
@@ -70,7 +70,7 @@ class Led(Line, frozen=True, tag="led"):
     accepted: bool
 
 
-class Looked(Line, frozen=True, tag="looked"):
+class Looked(HistoryLine, frozen=True, tag="looked"):
     """The schedule, from outside; what came and went since the last look."""
 
     entered: list[str]
@@ -86,14 +86,14 @@ class Looked(Line, frozen=True, tag="looked"):
     """Monitors whose due time is earlier than at the last look, without an edit."""
 
 
-class MemoryLost(Line, frozen=True, tag="memory_lost"):
+class MemoryLost(HistoryLine, frozen=True, tag="memory_lost"):
     """Redis lost its data. It holds no hand-off of this tick, so each monitor may be handed off once more."""
 
 
 Excuse = Literal["duplicated_by_go", "clock_step", "next_back"]
 
 
-class Fault(Line, frozen=True, tag="fault"):
+class FaultLine(HistoryLine, frozen=True, tag="fault"):
     """A fault begins, or ends: from here on it has to heal."""
 
     name: str
@@ -102,7 +102,7 @@ class Fault(Line, frozen=True, tag="fault"):
     excuses: list[Excuse] = []
 
 
-class Stopped(Line, frozen=True, tag="stopped"):
+class Stopped(HistoryLine, frozen=True, tag="stopped"):
     """A replica was asked to stop (or, with an empty signal, ended by itself)."""
 
     producer: str
@@ -112,7 +112,7 @@ class Stopped(Line, frozen=True, tag="stopped"):
     grace_s: float
 
 
-class Measured(Line, frozen=True, tag="measured"):
+class Measured(HistoryLine, frozen=True, tag="measured"):
     """A figure with its limit that a fault took itself."""
 
     invariant: str
@@ -121,17 +121,30 @@ class Measured(Line, frozen=True, tag="measured"):
     limit: float
 
 
-class World(Line, frozen=True, tag="world"):
+class WorldLine(HistoryLine, frozen=True, tag="world"):
     """A new world begins, with other servers and other rows; nothing refers to the one before."""
 
     name: str
 
 
-class Ended(Line, frozen=True, tag="ended"):
+class EndLine(HistoryLine, frozen=True, tag="ended"):
     """The last line: without it the run was broken off."""
 
 
-AnyLine = Row | Taken | Claimed | Handed | Led | Looked | MemoryLost | Fault | Stopped | Measured | World | Ended
+AnyLine = (
+    RowLine
+    | Taken
+    | Claimed
+    | Handed
+    | Led
+    | Looked
+    | MemoryLost
+    | FaultLine
+    | Stopped
+    | Measured
+    | WorldLine
+    | EndLine
+)
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(AnyLine)

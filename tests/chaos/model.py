@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tests.chaos import history
-from tests.chaos.history import AnyLine, Excuse, Fault, Looked, MemoryLost, Stopped
+from tests.chaos.history import AnyLine, Excuse, FaultLine, Looked, MemoryLost, Stopped
 
 BETWEEN = "between faults"
 ORDER_S = 0.5
@@ -23,7 +23,7 @@ LOOKS_FOR_CLOCK = 8
 
 
 @dataclass(frozen=True)
-class Row:
+class RowState:
     """One monitor's row, as it was last committed."""
 
     interval: int
@@ -41,7 +41,7 @@ class Row:
 class Window:
     """A fault, and the time in which what it did may be seen."""
 
-    fault: Fault
+    fault: FaultLine
     began_at: float
     ended_at: float = math.inf
     healed_by: float = math.inf
@@ -56,7 +56,7 @@ class Model:
     sync_s: float
     lease_ttl_s: float
     at: float = 0.0
-    rows: dict[str, Row] = field(default_factory=dict)
+    rows: dict[str, RowState] = field(default_factory=dict)
     running: int = 0
     windows: list[Window] = field(default_factory=list)
     excused_until: float = -math.inf
@@ -130,13 +130,13 @@ class Model:
         """Apply one line, before the rules see it."""
         self.at = line.at
         match line:
-            case history.Row():
+            case history.RowLine():
                 for each in line.monitors:
                     self._commit(each, line)
-            case Fault(phase="begins"):
+            case FaultLine(phase="begins"):
                 self.windows.append(Window(line, line.at))
                 self.excused_until, self.closing = math.inf, False
-            case Fault():
+            case FaultLine():
                 self.windows[-1].ended_at = line.at
                 self.windows[-1].healed_by = line.at + line.heals_within_s
                 self.excused_until = max(each.healed_by for each in self.windows)
@@ -147,14 +147,14 @@ class Model:
             case Looked():
                 self._look(line)
 
-    def _commit(self, monitor: str, line: history.Row) -> None:
+    def _commit(self, monitor: str, line: history.RowLine) -> None:
         before = self.rows.get(monitor)
         ran = before is not None and before.runs
         same = before is not None and ran == line.runs and before.interval == line.interval
         self.running += line.runs - ran
         if ran and not line.runs:
             self._stops.append(line.at)
-        self.rows[monitor] = Row(
+        self.rows[monitor] = RowState(
             interval=line.interval,
             runs=line.runs,
             changed_at=line.at,

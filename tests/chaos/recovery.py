@@ -1,6 +1,6 @@
 """How long a fault takes to heal, as the schedule shows it from outside."""
 
-from tests.chaos.history import AnyLine, Fault, Looked
+from tests.chaos.history import AnyLine, FaultLine, Looked
 from tests.chaos.model import ON_TIME_S, Model
 from tests.chaos.rules import TheScheduleAgreesWithTheRows
 
@@ -23,7 +23,7 @@ class Recovery:
     def see(self, line: AnyLine, model: Model) -> None:
         """Apply a line, after the rules have seen it."""
         match line:
-            case Fault():
+            case FaultLine():
                 self.took_s = self._first_s = self._ill_since = None
                 self._was_ill = False
             case Looked() if model.windows and not model.closing:

@@ -16,7 +16,7 @@ CLOCKS_AGREE_S = 5.0
 
 
 @dataclass(frozen=True)
-class Broken:
+class Breach:
     """An invariant does not hold."""
 
     invariant: str
@@ -33,7 +33,7 @@ class Broken:
 class Rule(Protocol):
     """One invariant, or a part of one."""
 
-    def see(self, line: AnyLine, model: Model) -> Iterator[Broken]:
+    def see(self, line: AnyLine, model: Model) -> Iterator[Breach]:
         """What `line` breaks, after `model` has learnt it."""
         ...
 
@@ -44,7 +44,7 @@ class NoTickIsDoubled:
     def __init__(self) -> None:
         self._seen: dict[str, deque[Taken]] = {}
 
-    def see(self, line: AnyLine, model: Model) -> Iterator[Broken]:
+    def see(self, line: AnyLine, model: Model) -> Iterator[Breach]:
         if not isinstance(line, Taken):
             return
         seen = self._seen.setdefault(line.monitor, deque(maxlen=TICKS_REMEMBERED))
@@ -59,17 +59,17 @@ class NoTickIsDoubled:
         what = f"taken at {first.at:.3f} s and {line.at:.3f} s, made by {first.made_by} and {line.made_by}"
         forgotten = model.memories_lost[bisect_left(model.memories_lost, (first.at - ORDER_S, "")) :]
         if forgotten:
-            yield Broken("I2", "extra", what, line.monitor, line.tick, forgotten[0][1])
+            yield Breach("I2", "extra", what, line.monitor, line.tick, forgotten[0][1])
             return
         by_go = "go" in (first.made_by, line.made_by) and model.excuse("duplicated_by_go")
         kind = "extra" if by_go or model.excuse("clock_step") else "duplicated"
-        yield Broken("I2", kind, what, line.monitor, line.tick)
+        yield Breach("I2", kind, what, line.monitor, line.tick)
 
 
 class NothingStartsAfterItsStop:
     """I3: no task is enqueued more than a lease after its row ceased to run."""
 
-    def see(self, line: AnyLine, model: Model) -> Iterator[Broken]:
+    def see(self, line: AnyLine, model: Model) -> Iterator[Breach]:
         if not isinstance(line, Taken) or line.enqueued_at_ms is None or model.ahead_ms is None:
             return
         row = model.rows.get(line.monitor)
@@ -77,7 +77,7 @@ class NothingStartsAfterItsStop:
             return
         late_s = (line.enqueued_at_ms - model.ahead_ms) / 1000 - row.stopped_at
         if late_s > model.lease_ttl_s + ORDER_S:
-            yield Broken("I3", "enqueued late", f"{late_s:.1f} s after its row stopped", line.monitor, line.tick)
+            yield Breach("I3", "enqueued late", f"{late_s:.1f} s after its row stopped", line.monitor, line.tick)
 
 
 class TicksFollowRedisClock:
@@ -86,7 +86,7 @@ class TicksFollowRedisClock:
     def __init__(self) -> None:
         self._last: dict[str, Taken] = {}
 
-    def see(self, line: AnyLine, model: Model) -> Iterator[Broken]:
+    def see(self, line: AnyLine, model: Model) -> Iterator[Breach]:
         if not isinstance(line, Taken):
             return
         last = self._last.get(line.monitor)
@@ -95,9 +95,9 @@ class TicksFollowRedisClock:
             return
         early_s = (line.scheduled_at_ms - model.ahead_ms) / 1000 - line.at
         if early_s > CLOCKS_AGREE_S:
-            yield Broken("I9", "of the future", f"its clock is {early_s:.1f} s ahead", line.monitor, line.tick)
+            yield Breach("I9", "of the future", f"its clock is {early_s:.1f} s ahead", line.monitor, line.tick)
         elif last and last.interval == line.interval and line.tick < last.tick:
-            yield Broken("I9", "ticks went back", f"taken after tick {last.tick}", line.monitor, line.tick)
+            yield Breach("I9", "ticks went back", f"taken after tick {last.tick}", line.monitor, line.tick)
 
 
 @dataclass
@@ -120,9 +120,9 @@ class TheScheduleAgreesWithTheRows:
         self._absent: dict[str, _Mismatch] = {}
         self._zombies: dict[str, _Mismatch] = {}
 
-    def see(self, line: AnyLine, model: Model) -> Iterator[Broken]:
+    def see(self, line: AnyLine, model: Model) -> Iterator[Breach]:
         match line:
-            case history.Row():
+            case history.RowLine():
                 for each in line.monitors:
                     self._file(each, model)
             case Looked():
@@ -150,12 +150,12 @@ class TheScheduleAgreesWithTheRows:
 
     def _report(
         self, invariant: str, kind: str, where: str, file: dict[str, _Mismatch], limit_s: float, model: Model
-    ) -> Iterator[Broken]:
+    ) -> Iterator[Breach]:
         for monitor, odd in file.items():
             if not odd.reported and not model.unsettled(odd.steady_at, odd.since, limit_s):
                 odd.reported = True
                 what = f"{where} for {model.at - odd.since:.1f} s"
-                yield Broken(invariant, kind, what, monitor, None, model.fault_at(odd.since))
+                yield Breach(invariant, kind, what, monitor, None, model.fault_at(odd.since))
 
 
 class OneLeaderWrites:
@@ -165,13 +165,13 @@ class OneLeaderWrites:
         self._term: str | None = None
         self._over: dict[str, float] = {}
 
-    def see(self, line: AnyLine, model: Model) -> Iterator[Broken]:
+    def see(self, line: AnyLine, model: Model) -> Iterator[Breach]:
         if not isinstance(line, Led) or not line.accepted or line.term == self._term:
             return
         if line.term in self._over:
             if line.at - self._over[line.term] > ORDER_S:
                 what = f"{line.producer}: {line.script} of term {line.term} accepted, {self._term} leads"
-                yield Broken("I5", "stale write", what)
+                yield Breach("I5", "stale write", what)
             return
         if self._term is not None:
             self._over[self._term] = line.at
@@ -181,32 +181,32 @@ class OneLeaderWrites:
 class StopsAreClean:
     """I6: a replica that is asked to stop does so in time; no replica stops by itself."""
 
-    def see(self, line: AnyLine, model: Model) -> Iterator[Broken]:
+    def see(self, line: AnyLine, model: Model) -> Iterator[Breach]:
         if not isinstance(line, Stopped):
             return
         if not line.signal:
-            yield Broken("I6", "ended by itself", f"{line.producer} ended by itself, exit code {line.exit}")
+            yield Breach("I6", "ended by itself", f"{line.producer} ended by itself, exit code {line.exit}")
         elif line.exit != 0 or line.took_s > line.grace_s:
             what = f"{line.producer} left {line.took_s:.1f} s after {line.signal} with exit code {line.exit}"
-            yield Broken("I6", "bad stop", f"{what} (allowed: {line.grace_s:g} s, 0)")
+            yield Breach("I6", "bad stop", f"{what} (allowed: {line.grace_s:g} s, 0)")
 
 
 class FiguresStayInTheirLimits:
     """I7, I10: what a fault measured itself; and the queue is never longer than there are monitors."""
 
-    def see(self, line: AnyLine, model: Model) -> Iterator[Broken]:
+    def see(self, line: AnyLine, model: Model) -> Iterator[Breach]:
         if isinstance(line, history.Measured) and not line.value <= line.limit:
-            yield Broken(line.invariant, "limit", f"{line.what}: {line.value:.1f}, allowed {line.limit:.1f}")
+            yield Breach(line.invariant, "limit", f"{line.what}: {line.value:.1f}, allowed {line.limit:.1f}")
         if isinstance(line, Looked) and line.pending > model.queue_limit:
-            yield Broken("I2", "queue", f"{line.pending} pending tasks for {model.queue_limit} monitors")
+            yield Breach("I2", "queue", f"{line.pending} pending tasks for {model.queue_limit} monitors")
 
 
 class DueTimesOnlyGrow:
     """A due time never moves back, unless the monitor is edited, Redis loses its memory or its clock steps."""
 
-    def see(self, line: AnyLine, model: Model) -> Iterator[Broken]:
+    def see(self, line: AnyLine, model: Model) -> Iterator[Breach]:
         if not isinstance(line, Looked) or model.excuse("clock_step") or model.excuse("next_back"):
             return
         forgot = model.memories_lost and line.at - model.memories_lost[-1][0] < model.settles_s
         for monitor in () if forgot else line.next_back:
-            yield Broken("I2", "next moved back", "its due time is earlier than at the last look", monitor)
+            yield Breach("I2", "next moved back", "its due time is earlier than at the last look", monitor)

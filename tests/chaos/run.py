@@ -11,9 +11,9 @@ from redis.exceptions import RedisError
 
 from tests.chaos import clocks, history
 from tests.chaos.faults import Fault, MissedError
-from tests.chaos.history import Ended, Recorder
+from tests.chaos.history import EndLine, Recorder
 from tests.chaos.timing import Timing
-from tests.chaos.world import World, world
+from tests.chaos.world import ChaosWorld, world
 
 SHARE_OF_SENTINELS = 0.15
 """Of the time, for the world in which Redis is behind Sentinel."""
@@ -49,7 +49,7 @@ async def run(course: Course, folder: Path, recorder: Recorder, say: Callable[[s
             continue
         until = began_at + course.until_s * (SHARE_OF_SENTINELS if sentinels else 1.0)
         name = "Redis behind Sentinel" if sentinels else "Redis alone"
-        recorder.write(history.World(name=name))
+        recorder.write(history.WorldLine(name=name))
         async with world(folder, recorder, course.timing, chance, course.monitors, sentinels=sentinels) as here:
             say(f"{name}, {len(here.members)} replicas, {course.monitors} monitors: ready")
             for fault in _in_turn(faults, chance, until):
@@ -58,7 +58,7 @@ async def run(course: Course, folder: Path, recorder: Recorder, say: Callable[[s
                 else:
                     came.add(fault.name)
             await here.all_ran()
-    recorder.write(Ended())
+    recorder.write(EndLine())
     return {name: why for name, why in missed.items() if name not in came}
 
 
@@ -73,13 +73,13 @@ def _in_turn(faults: Sequence[Fault], chance: random.Random, until: float) -> It
         first = False
 
 
-async def _one(fault: Fault, here: World, say: Callable[[str], None]) -> str | None:
+async def _one(fault: Fault, here: ChaosWorld, say: Callable[[str], None]) -> str | None:
     heals_within_s = fault.heals_within_s or here.timing.heals_s
     why = None
 
     def note(phase: str) -> None:
         here.recorder.write(
-            history.Fault(name=fault.name, phase=phase, heals_within_s=heals_within_s, excuses=list(fault.excuses))
+            history.FaultLine(name=fault.name, phase=phase, heals_within_s=heals_within_s, excuses=list(fault.excuses))
         )
 
     began_at = time.monotonic()

@@ -27,16 +27,16 @@ from tests.chaos.fixtures import (
 )
 from tests.chaos.history import (
     AnyLine,
-    Ended,
+    EndLine,
     Excuse,
     Led,
     Measured,
     MemoryLost,
     Recorder,
-    Row,
+    RowLine,
     Stopped,
     Taken,
-    World,
+    WorldLine,
 )
 
 # I2
@@ -91,17 +91,17 @@ def test_go_is_excused_only_where_it_made_one_of_the_two() -> None:
 
 
 def test_a_resumed_monitor_is_due_at_once() -> None:
-    paused, resumed = (Row(at=at, monitors=[FAST], interval=10, runs=at == 103) for at in (102, 103))
+    paused, resumed = (RowLine(at=at, monitors=[FAST], interval=10, runs=at == 103) for at in (102, 103))
     assert broken(run_with(paused, resumed, taken(104))) == []
     assert broken(run_with(paused, resumed, taken(104), taken(105))) == [("I2", "duplicated", FAST, tick(105))]
-    same = Row(at=103, monitors=[FAST], interval=10, runs=True)
+    same = RowLine(at=103, monitors=[FAST], interval=10, runs=True)
     assert broken(run_with(same, taken(104))) == [("I2", "duplicated", FAST, tick(104))]
 
 
 def test_the_queue_holds_no_more_tasks_than_there_are_monitors() -> None:
     assert broken(run_with(look(100, pending=2))) == []
     assert broken(run_with(look(100, pending=3))) == [("I2", "queue", None, None)]
-    stopped = Row(at=99.5, monitors=[FAST], interval=0, runs=False)
+    stopped = RowLine(at=99.5, monitors=[FAST], interval=0, runs=False)
     assert broken(run_with(stopped, look(100, pending=2), skips=between(99, UNTIL_S, FAST)))[:1] != [
         ("I2", "queue", None, None)
     ]
@@ -123,7 +123,7 @@ def test_due_times_may_move_back_where_redis_forgot() -> None:
 
 
 def stopping_at(at: float) -> list[AnyLine]:
-    return [Row(at=at, monitors=[FAST], interval=0, runs=False), look(at + 12.5, left=[FAST])]
+    return [RowLine(at=at, monitors=[FAST], interval=0, runs=False), look(at + 12.5, left=[FAST])]
 
 
 def test_a_task_enqueued_long_after_its_row_stopped_is_named() -> None:
@@ -137,14 +137,14 @@ def test_a_task_enqueued_long_after_its_row_stopped_is_named() -> None:
 
 
 def test_a_member_that_does_not_run_is_a_zombie() -> None:
-    stops, rest = Row(at=101, monitors=[FAST], interval=0, runs=False), between(101, UNTIL_S, FAST)
+    stops, rest = RowLine(at=101, monitors=[FAST], interval=0, runs=False), between(101, UNTIL_S, FAST)
     assert broken(run_with(stops, look(165.5, left=[FAST]), skips=rest)) == []
     assert broken(run_with(stops, look(168, left=[FAST]), skips=rest)) == [("I4", "zombie", FAST, None)]
     assert broken(run_with(look(101, entered=["stranger"]))) == [("I4", "zombie", "stranger", None)]
 
 
 def test_zombies_stay_while_no_replica_can_remove_them() -> None:
-    stops, rest = Row(at=101, monitors=[FAST], interval=0, runs=False), between(101, 400, FAST)
+    stops, rest = RowLine(at=101, monitors=[FAST], interval=0, runs=False), between(101, 400, FAST)
     away = [*fault(100, 180), *overdue(100, 180)]
     skips: Skips = lambda monitor, at: rest(monitor, at) or 120 <= at < 180  # noqa: E731
     assert broken(run_with(stops, *away, look(250, left=[FAST]), skips=skips)) == []
@@ -230,14 +230,14 @@ def test_a_fault_that_does_not_heal_in_its_time_is_named() -> None:
 def test_a_missing_monitor_is_not_recovered() -> None:
     gone = [*fault(99, 101), look(100, left=[FAST]), look(111, entered=[FAST])]
     assert judged(run_with(*gone)).verdicts["storm"].recovery_s == 10.0
-    edited = Row(at=98, monitors=[FAST], interval=10, runs=True)
+    edited = RowLine(at=98, monitors=[FAST], interval=10, runs=True)
     assert judged(run_with(edited, *gone)).verdicts["storm"].recovery_s == 0.0
 
 
 def test_a_new_world_forgets_the_old_one() -> None:
     first = run_with(led(100, "1"), led(101, "2"), *fault(150, 151))
     second = [msgspec.structs.replace(line, at=line.at + UNTIL_S) for line in run_with(led(100, "1"))]
-    assert broken([*first[:-1], World(at=UNTIL_S, name="next"), *second]) == []
+    assert broken([*first[:-1], WorldLine(at=UNTIL_S, name="next"), *second]) == []
     assert len(broken([*first[:-1], *second])) > 1
 
 
@@ -273,12 +273,12 @@ def test_the_exit_code_of_the_command_reports_the_result(
 def test_a_long_history_is_judged_fast() -> None:
     chance = random.Random(5)
     intervals = {f"m{n}": chance.choice((5, 10, 15, 20, 30, 60)) for n in range(1000)}
-    lines: list[AnyLine] = [Row(at=0.0, monitors=[each], interval=s, runs=True) for each, s in intervals.items()]
+    lines: list[AnyLine] = [RowLine(at=0.0, monitors=[each], interval=s, runs=True) for each, s in intervals.items()]
     lines.append(look(0.25, entered=list(intervals)))
     lines += (look(n * 0.25) for n in range(2, 4000))
     for each, interval in intervals.items():
         lines += (taken(at + chance.random(), each, interval) for at in range(interval, 1000, interval))
     lines.sort(key=lambda line: line.at)
     began_at = time.process_time()
-    assert broken([*lines, Ended(at=1001)]) == []
+    assert broken([*lines, EndLine(at=1001)]) == []
     assert time.process_time() - began_at < 60 * len(lines) / 500_000 * 3

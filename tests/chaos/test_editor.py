@@ -12,7 +12,7 @@ from tests.chaos.timing import SHORT
 from tests.kit.databases import Row, SqlDatabase
 
 
-class Rows:
+class StatementRecorder:
     """A database that only records its statements."""
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ def no_redis() -> Redis:
 
 
 async def test_rows_are_deleted_although_some_are_gone(tmp_path: Path) -> None:
-    rows: Any = Rows()
+    rows: Any = StatementRecorder()
     with Recorder(tmp_path / "history.jsonl") as recorder:
         editor = Editor(cast(SqlDatabase, rows), no_redis, recorder, random.Random(1), SHORT)
         ids = await editor.create(3)

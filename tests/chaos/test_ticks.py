@@ -25,7 +25,7 @@ from tests.chaos.history import (
     Excuse,
     Handed,
     Looked,
-    Row,
+    RowLine,
 )
 
 
@@ -174,7 +174,7 @@ def test_a_running_monitor_absent_from_the_schedule_is_lost() -> None:
     healthy = run_with(look(100.5, left=[FAST]), look(138.5, entered=[FAST]))
     assert broken(healthy) == []
     assert broken(run_with(look(100.5, left=[FAST]))) == [("I1", "lost", FAST, None)]
-    paused = Row(at=101, monitors=[FAST], interval=10, runs=False)
+    paused = RowLine(at=101, monitors=[FAST], interval=10, runs=False)
     assert broken(run_with(paused, look(100.5, left=[FAST]), skips=between(110, UNTIL_S, FAST))) == []
 
 
@@ -184,30 +184,30 @@ def test_consecutive_faults_do_not_excuse_a_lasting_absence() -> None:
 
 
 def test_a_created_monitor_that_never_runs_is_lost() -> None:
-    created = [Row(at=99.2, monitors=["new"], interval=10, runs=True), look(101, entered=["new"])]
+    created = [RowLine(at=99.2, monitors=["new"], interval=10, runs=True), look(101, entered=["new"])]
     runs = [taken(at, "new") for at in range(130, UNTIL_S, 10)]
     assert broken(run_with(*created, *runs)) == []
     assert broken(run_with(*created)) == lost(140, monitor="new")
-    assert broken(run_with(*created, Row(at=150, monitors=["new"], interval=0, runs=False))) == [
+    assert broken(run_with(*created, RowLine(at=150, monitors=["new"], interval=0, runs=False))) == [
         ("I4", "zombie", "new", None)
     ]
 
 
 def test_an_edit_that_never_has_an_effect_is_lost() -> None:
-    edit = Row(at=104.2, monitors=[SLOW], interval=10, runs=True)
+    edit = RowLine(at=104.2, monitors=[SLOW], interval=10, runs=True)
     fresh = [taken(at, SLOW) for at in range(130, UNTIL_S, 10)]
     assert broken(run_with(edit, *fresh, skips=between(130, UNTIL_S, SLOW))) == []
     assert broken(run_with(edit)) == lost(150, monitor=SLOW)
 
 
 def test_an_edit_to_a_longer_interval_expects_no_more_of_the_old_ticks() -> None:
-    edit = Row(at=105, monitors=[FAST], interval=60, runs=True)
+    edit = RowLine(at=105, monitors=[FAST], interval=60, runs=True)
     rest = [taken(at, FAST, 60) for at in range(120, UNTIL_S, 60)]
     assert broken(run_with(edit, *rest, skips=between(105, UNTIL_S, FAST))) == []
 
 
 @pytest.mark.parametrize("runs", [True, False])
 def test_a_paused_monitor_is_not_expected(runs: bool) -> None:
-    row = Row(at=104.2, monitors=[FAST], interval=10, runs=runs)
+    row = RowLine(at=104.2, monitors=[FAST], interval=10, runs=runs)
     lines = run_with(row, look(106, left=[FAST]), look(107, entered=[FAST] * runs), skips=between(105, UNTIL_S, FAST))
     assert broken(lines) == (lost(150) if runs else [])

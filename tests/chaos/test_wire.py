@@ -213,7 +213,7 @@ async def test_replies_are_delayed_in_parallel(proxy: FaultProxy) -> None:
     began = time.monotonic()
     for _ in range(20):
         client.writer.write(PING)
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0.005)  # so that each arrives alone
     assert await client.received(20 * len(PONG)) == 20 * PONG
     assert 0.2 <= time.monotonic() - began < 20 * 0.2
     client.die()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tests.chaos import history
 from tests.chaos.history import AnyLine, Looked, Taken
 from tests.chaos.model import Model
-from tests.chaos.rules import Broken
+from tests.chaos.rules import Breach
 
 LATE_S = 5.0
 """How late a task may be on a busy machine and still be no lost tick."""
@@ -52,9 +52,9 @@ class NoTickIsLost:
         self._absent: dict[str, tuple[float, float]] = {}
         self._looked = False
 
-    def see(self, line: AnyLine, model: Model) -> Iterator[Broken]:
+    def see(self, line: AnyLine, model: Model) -> Iterator[Breach]:
         match line:
-            case history.Row():
+            case history.RowLine():
                 for each in line.monitors:
                     self._expect_by_row(each, model)
             case history.Handed():
@@ -106,7 +106,7 @@ class NoTickIsLost:
             if each in self._left_at:
                 self._absent[each] = self._left_at.pop(each), look.at
 
-    def _judge(self, model: Model) -> Iterator[Broken]:
+    def _judge(self, model: Model) -> Iterator[Breach]:
         while self._skipped and self._skipped[0][0] < model.at:
             _, skipped = self._skipped.popleft()
             for tick in range(skipped.first, skipped.last + 1):
@@ -147,9 +147,9 @@ class NoTickIsLost:
         last = self._last.get(monitor)
         return f"no task since tick {last[0].tick} at {last[0].at:.1f} s" if last else "no task ever"
 
-    def _lost(self, ticks: Ticks, tick: int, what: str, model: Model) -> Broken:
+    def _lost(self, ticks: Ticks, tick: int, what: str, model: Model) -> Breach:
         fault = model.fault_at(_span(ticks, tick, model)[0])
-        return Broken("I1", "lost", f"interval {ticks.interval} s, {what}", ticks.monitor, tick, fault)
+        return Breach("I1", "lost", f"interval {ticks.interval} s, {what}", ticks.monitor, tick, fault)
 
 
 def _span(ticks: Ticks, tick: int, model: Model) -> tuple[float, float]:

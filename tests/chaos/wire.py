@@ -11,7 +11,7 @@ from typing import Any
 from hiredis import ProtocolError, Reader, pack_command
 
 from peekaping_producer.service.aio import cancel_and_wait
-from tests.chaos.breakpoints import At, Breakpoint, Losses, Verdict
+from tests.chaos.breakpoints import At, Breakpoint, Losses, StepVerdict
 from tests.chaos.replies import ReplySplitter
 from tests.chaos.steps import Step
 from tests.kit.fault_proxy import PIECE, Ends, FaultProxy, running
@@ -133,9 +133,9 @@ class _Conversation:
             step = None if silenced or self._in_transaction else self._proxy.step_of(command)
             if step and (point := self._proxy.breakpoint_at(step, "asked")):
                 verdict = await point.verdict()
-                if verdict is Verdict.CUT:
+                if verdict is StepVerdict.CUT:
                     self._ends.to_client.transport.abort()
-                silenced = verdict is not Verdict.RELEASE
+                silenced = verdict is not StepVerdict.RELEASE
             if silenced:
                 continue
             await self._proxy.request_passes()
@@ -205,10 +205,10 @@ class _Conversation:
         to_client = self._ends.to_client
         silenced = False
         while arrival := await self._arrived.get():
-            verdict = await arrival.point.verdict() if arrival.point else Verdict.RELEASE
-            if verdict is Verdict.CUT:
+            verdict = await arrival.point.verdict() if arrival.point else StepVerdict.RELEASE
+            if verdict is StepVerdict.CUT:
                 break
-            silenced = silenced or arrival.lost or verdict is Verdict.DROP
+            silenced = silenced or arrival.lost or verdict is StepVerdict.DROP
             if silenced:
                 continue
             await self._proxy.reply_passes(arrival.at)

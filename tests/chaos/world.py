@@ -19,7 +19,7 @@ from peekaping_producer.migrate import migrate
 from peekaping_producer.targets import DatabaseTarget
 from tests.chaos import clocks
 from tests.chaos.clocks import SettableClock
-from tests.chaos.consumer import Consumer
+from tests.chaos.consumer import FaultyConsumer
 from tests.chaos.editor import Editor
 from tests.chaos.fleet import Member, fleet
 from tests.chaos.history import Recorder
@@ -38,7 +38,7 @@ STAYS_WELL_S = 1.0
 
 
 @dataclass
-class World:
+class ChaosWorld:
     """The parts of a run, for the faults to use."""
 
     timing: Timing
@@ -53,7 +53,7 @@ class World:
     clock: SettableClock | None
     """Of `redis`; None where clocks cannot be set."""
     members: list[Member] = field(default_factory=list)
-    consumer: Consumer = field(init=False)
+    consumer: FaultyConsumer = field(init=False)
     editor: Editor = field(init=False)
     sampler: Sampler = field(init=False)
 
@@ -114,7 +114,7 @@ class World:
 @asynccontextmanager
 async def world(
     folder: Path, recorder: Recorder, timing: Timing, chance: random.Random, monitors: int, *, sentinels: bool
-) -> AsyncIterator[World]:
+) -> AsyncIterator[ChaosWorld]:
     """A healthy world: every monitor in the schedule, and three replicas, one of which leads."""
     async with AsyncExitStack() as stack:
         place = stack.enter_context(processes.directory("peekaping-chaos-"))
@@ -124,7 +124,7 @@ async def world(
         settings = {"LEASE_TTL": str(timing.lease_ttl_s), "SYNC_INTERVAL": str(timing.sync_s)}
         if watched_redis:
             settings |= watched_redis.settings
-        here = World(timing, chance, folder, recorder, postgres.target, settings, redis, watched_redis, clock)
+        here = ChaosWorld(timing, chance, folder, recorder, postgres.target, settings, redis, watched_redis, clock)
         database = await databases.connect_sql(postgres.target)
         await database.let_proxies_dangle()
         here.editor = Editor(database, here.connect, recorder, chance, timing)
@@ -132,7 +132,7 @@ async def world(
         here.members = await stack.enter_async_context(
             fleet(REPLICAS, folder, recorder, redis_port=redis.port, database=postgres.target, settings=settings)
         )
-        here.consumer = await stack.enter_async_context(Consumer(here.connect, recorder))
+        here.consumer = await stack.enter_async_context(FaultyConsumer(here.connect, recorder))
         here.sampler = await stack.enter_async_context(Sampler(here.connect, here.editor, recorder))
         await until(lambda: here.sampler.problem() is None, "every monitor is in the schedule", within_s=120)
         await stack.enter_async_context(here.editor)

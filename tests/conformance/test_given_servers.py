@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from bench import __main__ as bench_main
-from bench.harness import Harness
+from bench.harness import BenchHarness
 from bench.servers import servers
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.targets import DatabaseTarget
@@ -154,7 +154,7 @@ async def test_a_replica_of_the_bench_reads_no_dotenv_file(monkeypatch: pytest.M
         return MagicMock()
 
     monkeypatch.setattr("tests.kit.replicas.subprocess.Popen", start)
-    here = Harness({"REDIS_URL": "redis://127.0.0.1:1/0"}, DatabaseTarget(dialect="sqlite", name="unused"))
+    here = BenchHarness({"REDIS_URL": "redis://127.0.0.1:1/0"}, DatabaseTarget(dialect="sqlite", name="unused"))
     async with here.replicas():
         pass
     folder = started[0]["cwd"]

@@ -29,7 +29,7 @@ GOLDEN_TASKS = Path(__file__).parents[1] / "golden" / "tasks.jsonl"
 MONITOR_ID = "cc90ad81-d52e-4b22-ad2f-5bb4fb3d8203"
 TASK_ID = f"healthcheck:{MONITOR_ID}"
 PATIENCE_S = 30
-Line = dict[str, Any]
+OutputLine = dict[str, Any]
 T = TypeVar("T")
 
 
@@ -52,35 +52,35 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return binary
 
 
-class Consumer:
+class GoConsumer:
     """The running program."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
-    async def next(self, event: str) -> Line:
+    async def next(self, event: str) -> OutputLine:
         """The next line of this kind; skips lines of other kinds."""
         assert self._process.stdout
         async with asyncio.timeout(PATIENCE_S):
             while raw := await self._process.stdout.readline():
-                line: Line = json.loads(raw)
+                line: OutputLine = json.loads(raw)
                 if line["event"] == event:
                     return line
         raise AssertionError(f"the consumer ended before it wrote {event!r}")
 
 
-async def inspect(program: Path, server: RedisServer) -> Line:
+async def inspect(program: Path, server: RedisServer) -> OutputLine:
     """TASK_ID in asynq's Inspector; the state is '' if there is no such task."""
     process = await asyncio.create_subprocess_exec(
         *argv(program, server), "inspect", TASK_ID, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     answer, complaint = await process.communicate()
     assert process.returncode == 0, complaint.decode()
-    seen: Line = json.loads(answer)
+    seen: OutputLine = json.loads(answer)
     return seen
 
 
-async def until_state(state: str, program: Path, server: RedisServer) -> Line:
+async def until_state(state: str, program: Path, server: RedisServer) -> OutputLine:
     """The task once the Inspector sees it in `state`, which asynq writes after the handler has ended."""
     return await until(lambda: inspect(program, server), lambda seen: seen["state"] == state)
 
@@ -99,13 +99,13 @@ def argv(program: Path, server: RedisServer) -> list[str]:
 
 
 @asynccontextmanager
-async def consuming(program: Path, server: RedisServer) -> AsyncIterator[Consumer]:
+async def consuming(program: Path, server: RedisServer) -> AsyncIterator[GoConsumer]:
     """Run the program for the duration of the block; the end of its stdin also stops it."""
     process = await asyncio.create_subprocess_exec(
         *argv(program, server), stdin=subprocess.PIPE, stdout=subprocess.PIPE, limit=2**20
     )
     try:
-        yield Consumer(process)
+        yield GoConsumer(process)
     finally:
         process.terminate()
         async with asyncio.timeout(PATIENCE_S):
@@ -126,7 +126,7 @@ class OneMonitor:
         await self._schedule.campaign("", "term-1", ttl_s=60)
         await self._schedule.place("term-1", [Plan(MONITOR_ID, self._check.monitor.interval)])
 
-    async def tick(self) -> tuple[Outcome, Line]:
+    async def tick(self) -> tuple[Outcome, OutputLine]:
         """Wait for the monitor to be due and hand it off; also returns the payload."""
         claim = await self._claim()
         (task,) = self._builder.build([self._check], claim.now_ms)
@@ -231,7 +231,7 @@ async def test_a_failed_task_is_archived_and_replaced_at_the_next_tick(
 
 @pytest.mark.parametrize("surplus", [{"surplus": 1}, {"interval": "60"}, {"scheduled_at": "yesterday"}])
 async def test_the_consumer_refuses_what_a_go_worker_could_not_decode(
-    program: Path, private_redis: RedisServer, server: Redis, surplus: Line
+    program: Path, private_redis: RedisServer, server: Redis, surplus: OutputLine
 ) -> None:
     """Otherwise the equality of the payloads above might prove nothing."""
     one = OneMonitor(server, MonitorDetails(monitor("plain")))

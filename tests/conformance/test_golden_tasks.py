@@ -15,14 +15,14 @@ from tests.kit.asynq_peer import decode
 from tests.kit.databases import Database
 from tests.kit.vectors import vectors
 
-Line = dict[str, Any]
+GoldenLine = dict[str, Any]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 GOLDEN = vectors("tasks")
 GO_DIALECTS = [each for each in DIALECTS if each != "mysql"]
 _UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-def lines_of(dialect: str) -> list[Line]:
+def lines_of(dialect: str) -> list[GoldenLine]:
     return [plain(line) if dialect == "mongo" else line for line in GOLDEN if line["db"] == dialect]
 
 
@@ -43,7 +43,7 @@ def plain(value: Any) -> Any:
             return value
 
 
-async def insert(database: Database, line: Line) -> None:
+async def insert(database: Database, line: GoldenLine) -> None:
     rows = line["rows"]
     monitor = dict(rows["monitor"])
     monitor.pop("config_typeof", None)
@@ -59,7 +59,7 @@ async def insert(database: Database, line: Line) -> None:
         await database.insert("heartbeats", rows["latest_heartbeat"])
 
 
-async def built(database: Database, lines: list[Line]) -> dict[str, HealthCheckTask]:
+async def built(database: Database, lines: list[GoldenLine]) -> dict[str, HealthCheckTask]:
     """By monitor, the tasks of these rows, read in one batch, each built at the time of the golden task."""
     anomalies: list[tuple[str, str, str]] = []
     builder = TaskBuilder(server_zone="UTC", report=lambda *anomaly: anomalies.append(anomaly))
@@ -113,9 +113,9 @@ async def test_the_same_rows_give_the_same_payloads_in_every_database(database: 
     """Except for ids, the format of JSON, and digits of times that not every database keeps."""
     ids: dict[str, str] = {}
 
-    def renamed(line: Line) -> Line:
+    def renamed(line: GoldenLine) -> GoldenLine:
         text = _UUID.sub(lambda found: ids.setdefault(found[0], database.new_id()), json.dumps(line))
-        renamed_line: Line = json.loads(text)
+        renamed_line: GoldenLine = json.loads(text)
         return renamed_line
 
     lines = [renamed(line) for line in lines_of("postgres")]

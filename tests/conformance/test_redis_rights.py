@@ -23,7 +23,7 @@ from tests.kit import processes
 from tests.kit.commands import command
 from tests.kit.databases import monitor_row, sqlite_target
 from tests.kit.redis import target_of
-from tests.kit.replicas import Replica, environment, replicas
+from tests.kit.replicas import ReplicaProcess, environment, replicas
 from tests.kit.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -76,7 +76,7 @@ async def with_monitor(folder: Path) -> DatabaseTarget:
     return target
 
 
-async def works(replica: Replica, events: set[str]) -> None:
+async def works(replica: ReplicaProcess, events: set[str]) -> None:
     """Wait until it has logged all of these; nothing may have been refused."""
     await until(lambda: events <= set(replica.events()), f"{events} in {replica.log_file.read_text()}")
     assert "dependency.failing" not in replica.events(), replica.log_file.read_text()

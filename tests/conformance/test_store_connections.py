@@ -290,7 +290,7 @@ async def _full(port: int) -> tuple[socket.socket, ...]:
         client.setblocking(False)
         client.connect_ex(("::1", port))
         waiting.append(client)
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # nothing reports that the kernel has filled the queue
     return listening, *waiting
 
 

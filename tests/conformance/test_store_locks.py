@@ -23,7 +23,7 @@ SIDE_TABLES = ["heartbeats", "maintenances", "monitor_maintenances", "proxies"]
 
 
 @dataclass
-class Rows:
+class Ids:
     """One monitor of each kind, by id."""
 
     plain: str
@@ -45,7 +45,7 @@ def limits() -> Limits:
 
 
 @pytest_asyncio.fixture
-async def rows(database: Database) -> Rows:
+async def rows(database: Database) -> Ids:
     proxy, window = database.proxy(), database.window()
     plain, windowed, proxied, push = (
         database.monitor(),
@@ -58,7 +58,7 @@ async def rows(database: Database) -> Rows:
     await database.insert("maintenances", window)
     await database.insert("monitor_maintenances", database.link(windowed, window))
     await database.insert("heartbeats", database.heartbeat(push))
-    return Rows(plain["id"], windowed["id"], proxied["id"], push["id"])
+    return Ids(plain["id"], windowed["id"], proxied["id"], push["id"])
 
 
 @asynccontextmanager
@@ -84,7 +84,7 @@ async def load(store: MonitorStore, ids: list[str]) -> Loaded:
 
 @pytest.mark.parametrize("table", SIDE_TABLES)
 async def test_a_locked_side_table_costs_its_limit_once_and_its_last_known_rows_are_used(
-    database: SqlDatabase, store: MonitorStore, rows: Rows, table: str
+    database: SqlDatabase, store: MonitorStore, rows: Ids, table: str
 ) -> None:
     before = await load(store, rows.all)
     assert before.monitors.keys() == set(rows.all)
@@ -103,7 +103,7 @@ async def test_a_locked_side_table_costs_its_limit_once_and_its_last_known_rows_
 
 @pytest.mark.parametrize("table", SIDE_TABLES)
 async def test_without_last_known_rows_windows_are_left_out_and_other_monitors_wait(
-    database: SqlDatabase, store: MonitorStore, rows: Rows, table: str
+    database: SqlDatabase, store: MonitorStore, rows: Ids, table: str
 ) -> None:
     async with locked(database, table):
         loaded = await load(store, rows.all)
@@ -116,7 +116,7 @@ async def test_without_last_known_rows_windows_are_left_out_and_other_monitors_w
 
 @pytest.mark.parametrize("table", ["heartbeats", "maintenances", "proxies"])
 async def test_a_side_table_is_read_only_for_monitors_that_need_it(
-    database: SqlDatabase, store: MonitorStore, rows: Rows, table: str
+    database: SqlDatabase, store: MonitorStore, rows: Ids, table: str
 ) -> None:
     async with locked(database, table):
         assert await load(store, [rows.plain]) == Loaded(
@@ -126,7 +126,7 @@ async def test_a_side_table_is_read_only_for_monitors_that_need_it(
 
 @pytest.mark.parametrize("limits", [msgspec.structs.replace(SHORT, retry_after_s=0.0)], ids=["retrying"])
 async def test_a_side_table_that_answers_again_is_read_again(
-    database: SqlDatabase, store: MonitorStore, rows: Rows
+    database: SqlDatabase, store: MonitorStore, rows: Ids
 ) -> None:
     for table in SIDE_TABLES:
         async with locked(database, table):
@@ -137,7 +137,7 @@ async def test_a_side_table_that_answers_again_is_read_again(
 
 
 async def test_a_statement_that_ends_at_its_limit_keeps_the_connection(
-    database: SqlDatabase, store: MonitorStore, rows: Rows
+    database: SqlDatabase, store: MonitorStore, rows: Ids
 ) -> None:
     async with store.session() as session:
         await session.load(rows.all)
@@ -151,7 +151,7 @@ async def test_a_statement_that_ends_at_its_limit_keeps_the_connection(
 
 
 @pytest.mark.parametrize("table", SIDE_TABLES)
-async def test_a_locked_side_table_does_not_prevent_the_start(database: SqlDatabase, rows: Rows, table: str) -> None:
+async def test_a_locked_side_table_does_not_prevent_the_start(database: SqlDatabase, rows: Ids, table: str) -> None:
     store = store_on(database, SHORT)
     async with locked(database, table):
         late = await store.open()
@@ -164,7 +164,7 @@ async def test_a_locked_side_table_does_not_prevent_the_start(database: SqlDatab
 
 
 async def test_a_missing_column_ends_the_start_although_another_table_is_locked(
-    database: SqlDatabase, rows: Rows
+    database: SqlDatabase, rows: Ids
 ) -> None:
     await database.execute("ALTER TABLE heartbeats DROP COLUMN duration")
     store = store_on(database, SHORT)
@@ -173,14 +173,14 @@ async def test_a_missing_column_ends_the_start_although_another_table_is_locked(
             await store.open()
 
 
-async def test_a_lock_on_monitors_delays_the_start(database: SqlDatabase, rows: Rows) -> None:
+async def test_a_lock_on_monitors_delays_the_start(database: SqlDatabase, rows: Ids) -> None:
     store = store_on(database, msgspec.structs.replace(SHORT, command_s=0.3))
     async with locked(database, "monitors"):
         with pytest.raises(StoreUnavailableError, match="no answer in time"):
             await store.open()
 
 
-async def test_a_lock_on_monitors_fails_ping_and_load(database: SqlDatabase, store: MonitorStore, rows: Rows) -> None:
+async def test_a_lock_on_monitors_fails_ping_and_load(database: SqlDatabase, store: MonitorStore, rows: Ids) -> None:
     async with opened(database.target, msgspec.structs.replace(SHORT, command_s=0.3)) as impatient:
         async with locked(database, "monitors"):
             for call in (load(store, rows.all), impatient.ping()):

@@ -1,27 +1,22 @@
 """What only the MongoDB store does: operations per load, optional collections, broken connections, migrations."""
 
-import asyncio
 import logging
 import time
 import traceback
 from datetime import UTC, datetime
 
-import msgspec
 import pytest
 from bson import ObjectId
 from pymongo import monitoring
 
 from peekaping_producer.errors import StoreError, StoreUnavailableError
-from peekaping_producer.migrate import migrate
 from peekaping_producer.migrate import mongo as migrations
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.stores.mongo import MongoSession
 from peekaping_producer.stores.store import Store
 from peekaping_producer.targets import DatabaseTarget
 from tests.conformance.conftest import limited, opened, refusal
-from tests.kit.fault_proxy import fault_proxy
-from tests.kit.mongo import MongoDatabase, MongoServer, document
-from tests.kit.waiting import until
+from tests.kit.mongo import MongoDatabase, document
 
 MongoStore = Store[MongoSession]
 
@@ -122,41 +117,6 @@ async def test_only_the_collection_monitor_is_required(database: MongoDatabase, 
     assert not isinstance(error, StoreUnavailableError)
 
 
-async def test_a_restarted_server_is_used_again(private_mongo: MongoServer) -> None:
-    await migrate(private_mongo.target)
-    async with opened(private_mongo.target, SHORT_WAIT) as store:
-        private_mongo.stop()
-        for _ in range(2):
-            with pytest.raises(StoreUnavailableError):
-                await store.ping()
-        private_mongo.start()
-        await until(lambda: _answers(store), "the store answers again")
-        async with store.session() as session:
-            assert await session.page_of_plans(None, 1) == []
-
-
-async def test_a_connection_that_is_cut_during_a_read_is_an_unavailable_store(database: MongoDatabase) -> None:
-    row = database.monitor()
-    await database.insert("monitors", row)
-    async with (
-        fault_proxy(database.target.port or 0) as proxy,
-        opened(
-            msgspec.structs.replace(database.target, port=proxy.port), Limits(acquire_s=1.0, command_s=2.0)
-        ) as store,
-    ):
-        async with store.session() as session:
-            proxy.hold_replies()
-            reading = asyncio.create_task(session.load([row["id"]]))
-            await until(lambda: proxy.requests > 0, "the server is asked")
-            await proxy.down()
-            with pytest.raises(StoreUnavailableError):
-                await reading
-        await proxy.up()
-        await until(lambda: _answers(store), "the store answers again")
-        async with store.session() as session:
-            assert set((await session.load([row["id"]])).monitors) == {row["id"]}
-
-
 async def test_the_drivers_debug_lines_are_not_logged(
     database: MongoDatabase, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -190,14 +150,6 @@ async def test_the_error_of_a_rejected_command_does_not_quote_it(empty_database:
         with pytest.raises(StoreError) as caught:
             await connection.run(twice)
     assert SECRET not in "".join(traceback.format_exception(caught.value))
-
-
-async def _answers(store: MongoStore) -> bool:
-    try:
-        await store.ping()
-    except StoreUnavailableError:
-        return False
-    return True
 
 
 @limited(stream_bytes=250_000, batch_bytes=100_000, large_rows_bytes=350_000)

@@ -138,45 +138,6 @@ async def test_the_drivers_own_types_can_be_encoded(database: MongoDatabase, sto
     msgspec.json.encode(details)
 
 
-async def test_an_empty_or_dangling_proxy_id(database: MongoDatabase, store: MongoStore) -> None:
-    gone = ObjectId()
-    rows = [document(proxy_id=value) for value in ("", None, gone)]
-    await database.insert_documents("monitor", *rows)
-    async with store.session() as session:
-        monitors = (await session.load([str(row["_id"]) for row in rows])).monitors
-    assert [monitors[str(row["_id"])].proxy for row in rows] == [None] * 3
-    assert [monitors[str(row["_id"])].dangling_proxy_id for row in rows] == [None, None, str(gone)]
-
-
-async def test_an_unreadable_document_of_another_collection_is_named(
-    database: MongoDatabase, store: MongoStore
-) -> None:
-    proxy, window, beat = ({"_id": ObjectId()} for _ in range(3))
-    by_proxy, by_window, by_beat, good = document(proxy_id=proxy["_id"]), document(), document(type="push"), document()
-    await database.insert_documents("monitor", by_proxy, by_window, by_beat, good)
-    await database.insert_documents("proxies", proxy | {"port": SECRET})
-    await database.insert_documents("maintenance", window | {"active": True, "duration": SECRET})
-    link = {"monitor_id": by_window["_id"], "maintenance_id": window["_id"]}
-    await database.insert_documents("monitor_maintenance", link)
-    await database.insert_documents("heartbeat", beat | {"monitor_id": by_beat["_id"], "time": SECRET})
-    async with store.session() as session:
-        loaded = await session.load([str(row["_id"]) for row in (by_proxy, by_window, by_beat, good)])
-    assert loaded.broken == {}
-    assert {id_: details.problems for id_, details in loaded.monitors.items()} == {
-        str(by_proxy["_id"]): (("monitor.bad_proxy", f"proxy '{proxy['_id']}': port: expected an integer, got text"),),
-        str(by_window["_id"]): (
-            ("monitor.bad_maintenance", f"maintenance '{window['_id']}': duration: expected an integer, got text"),
-        ),
-        str(by_beat["_id"]): (
-            (
-                "monitor.bad_heartbeat",
-                f"heartbeat '{beat['_id']}': time: expected a time like 2026-11-22 12:37:53.220344+00:00, got text",
-            ),
-        ),
-        str(good["_id"]): (),
-    }
-
-
 async def test_a_heartbeat_with_a_date_beyond_pythons_years_is_left_out(
     database: MongoDatabase, store: MongoStore
 ) -> None:

@@ -16,6 +16,8 @@ from peekaping_producer.targets import DatabaseTarget
 from tests.conformance.conftest import DIALECTS, SQL_DIALECTS, STORES, limited, without_tables
 from tests.kit.databases import Database, Row
 
+SECRET = "pl4nted"
+
 
 @pytest.fixture(params=STORES)
 def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseTarget:
@@ -149,6 +151,37 @@ async def test_a_proxy_that_is_gone_leaves_the_monitor_without_one(database: Dat
     await database.insert("monitors", row)
     details = (await load(store, row["id"])).monitors[row["id"]]
     assert (details.proxy, details.dangling_proxy_id) == (None, row["proxy_id"])
+
+
+@pytest.mark.parametrize("empty_database", ["sqlite", "mongo"], indirect=True)
+async def test_an_empty_proxy_id_means_no_proxy(database: Database, store: MonitorStore) -> None:
+    row = database.monitor(proxy_id="")
+    await database.insert("monitors", row)
+    details = (await load(store, row["id"])).monitors[row["id"]]
+    assert (details.proxy, details.dangling_proxy_id) == (None, None)
+
+
+@pytest.mark.parametrize("empty_database", ["sqlite", "mongo"], indirect=True)
+async def test_an_unreadable_row_of_a_side_table_is_named(database: Database, store: MonitorStore) -> None:
+    """The other databases have typed columns."""
+    proxy, window = database.proxy(port=SECRET), database.window(duration=SECRET)
+    by_proxy, by_window, good = database.monitor(proxy_id=proxy["id"]), database.monitor(), database.monitor()
+    by_heartbeat = database.monitor(type="push")
+    heartbeat = database.heartbeat(by_heartbeat, time=SECRET)
+    await database.insert("proxies", proxy)
+    await database.insert("monitors", by_proxy, by_window, by_heartbeat, good)
+    await database.insert("maintenances", window)
+    await database.insert("monitor_maintenances", database.link(by_window, window))
+    await database.insert("heartbeats", heartbeat)
+    loaded = await load(store, *(row["id"] for row in (by_proxy, by_window, by_heartbeat, good)))
+    number, moment = "expected an integer, got text", "expected a time like 2026-11-22 12:37:53.220344+00:00, got text"
+    assert loaded.broken == {}
+    assert {id_: details.problems for id_, details in loaded.monitors.items()} == {
+        by_proxy["id"]: (("monitor.bad_proxy", f"proxy {proxy['id']!r}: port: {number}"),),
+        by_window["id"]: (("monitor.bad_maintenance", f"maintenance {window['id']!r}: duration: {number}"),),
+        by_heartbeat["id"]: (("monitor.bad_heartbeat", f"heartbeat {heartbeat['id']!r}: time: {moment}"),),
+        good["id"]: (),
+    }
 
 
 async def test_push_monitors_are_loaded_with_their_latest_heartbeat(database: Database, store: MonitorStore) -> None:

@@ -142,35 +142,6 @@ async def test_invalid_utf8_breaks_only_its_monitor(database: SqlDatabase, store
             assert loaded.monitors[good["id"]].monitor.name == "gut, é"
 
 
-async def test_an_unreadable_row_of_another_table_is_named(database: SqlDatabase, store: MonitorStore) -> None:
-    by_proxy, by_window, by_heartbeat, good = (
-        database.monitor(),
-        database.monitor(),
-        database.monitor(type="push"),
-        database.monitor(),
-    )
-    bad_proxy, bad_window = database.proxy(port=SECRET), database.window(duration=SECRET)
-    bad_heartbeat = database.heartbeat(by_heartbeat, time=SECRET)
-    by_proxy["proxy_id"] = bad_proxy["id"]
-    await database.insert("proxies", bad_proxy)
-    await database.insert("monitors", by_proxy, by_window, by_heartbeat, good)
-    await database.insert("maintenances", bad_window)
-    await database.insert("monitor_maintenances", database.link(by_window, bad_window))
-    await database.insert("heartbeats", bad_heartbeat)
-    async with store.session() as session:
-        loaded = await session.load([row["id"] for row in (by_proxy, by_window, by_heartbeat, good)])
-    assert loaded.broken == {}
-    time = "time: expected a time like 2026-11-22 12:37:53.220344+00:00, got text"
-    assert {id_: details.problems for id_, details in loaded.monitors.items()} == {
-        by_proxy["id"]: (("monitor.bad_proxy", f"proxy {bad_proxy['id']!r}: port: expected an integer, got text"),),
-        by_window["id"]: (
-            ("monitor.bad_maintenance", f"maintenance {bad_window['id']!r}: duration: expected an integer, got text"),
-        ),
-        by_heartbeat["id"]: (("monitor.bad_heartbeat", f"heartbeat {bad_heartbeat['id']!r}: {time}"),),
-        good["id"]: (),
-    }
-
-
 @pytest.mark.parametrize(
     "columns",
     [
@@ -244,14 +215,6 @@ async def test_a_damaged_page_of_the_file_breaks_only_its_rows(database: SqlData
     assert [plan.id for plan in page] == sorted(row["id"] for row in rows)
     assert {plan.id for plan in page if plan.problem} == loaded.broken.keys()
     assert {id_ for id_, plan in plans.items() if plan.problem} == loaded.broken.keys()
-
-
-async def test_an_empty_proxy_id_means_no_proxy(database: SqlDatabase, store: MonitorStore) -> None:
-    row = database.monitor(proxy_id="")
-    await database.insert("monitors", row)
-    async with store.session() as session:
-        details = (await session.load([row["id"]])).monitors[row["id"]]
-    assert (details.proxy, details.dangling_proxy_id) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -339,12 +302,6 @@ async def _without_constraints(database: SqlDatabase) -> None:
     [(statement,)] = await database.execute("SELECT sql FROM sqlite_master WHERE name = 'monitors'")
     await database.execute("DROP TABLE monitors")
     await database.execute(statement.replace(" NOT NULL", ""))
-
-
-async def test_a_store_opens_after_migrate(empty_database: DatabaseTarget) -> None:
-    await migrate(empty_database)
-    async with opened(empty_database):
-        pass
 
 
 async def test_a_percent_encoded_path_is_decoded_where_only_that_names_a_file(tmp_path: Path) -> None:

@@ -1,12 +1,12 @@
 """The stack of docker-compose.yml, up and healthy, for all tests of the scenario."""
 
 import os
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.containers.compose import HERE, ROOT, Stack, docker, need_docker
+from tests.kit.waiting import wait_until
 
 DB_PASS = 'p@ss:/w?#%25 &$HOME"\\é'
 REDIS_PASSWORD = "-r€d:is/@?#%41 $REDIS 'x"
@@ -38,10 +38,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 def wait_until_healthy(stack: Stack, within_s: float = 60) -> None:
     """Both replicas pass their own health check."""
-    deadline = time.monotonic() + within_s
-    while (health := stack.health()) != ["healthy"] * 2:
-        assert time.monotonic() < deadline, health
-        time.sleep(0.5)
+    wait_until(lambda: stack.health() == ["healthy"] * 2, "both replicas are healthy", within_s=within_s, every_s=0.5)
 
 
 @pytest.fixture

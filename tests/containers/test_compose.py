@@ -13,7 +13,7 @@ from peekaping_producer.schedule.keys import KEYS
 from tests.containers.compose import HERE, ROOT, Stack, docker, inspected
 from tests.containers.conftest import REDIS_PASSWORD, wait_until_healthy
 from tests.kit.consumer import Consumer, at_work
-from tests.kit.waiting import until
+from tests.kit.waiting import until, wait_until
 
 pytestmark = pytest.mark.timeout(600)
 MONITORS = 20
@@ -96,11 +96,12 @@ def test_the_health_check_costs_less_than_a_tenth_of_an_idle_replica(stack: Stac
 
 def test_the_documented_commands_work(stack: Stack) -> None:
     assert documented_compose(stack, "docker compose exec postgres psql").strip() == "INSERT 0 1"
-    deadline = time.monotonic() + 30
-    while "queue       1 pending" not in (status := documented_compose(stack, "docker compose exec producer peek")):
-        assert time.monotonic() < deadline, status
-        time.sleep(0.5)
-    assert "leader      " in status
+
+    def status() -> str:
+        return documented_compose(stack, "docker compose exec producer peek")
+
+    wait_until(lambda: "queue       1 pending" in status(), "a task is pending", within_s=30, every_s=0.5)
+    assert "leader      " in status()
     stack.sql("DELETE FROM monitors")
 
 

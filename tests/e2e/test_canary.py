@@ -29,7 +29,7 @@ from tests.kit.mongo import MongoDatabase
 from tests.kit.mongo_gate import gate
 from tests.kit.postgres import PostgresServer
 from tests.kit.processes import HOST, free_port
-from tests.kit.replicas import RUN, Replica, environment, replicas
+from tests.kit.replicas import RUN, ReplicaProcess, environment, replicas
 from tests.kit.waiting import until
 
 DB_PASS = "kanari-db@:/?#%é'1"
@@ -146,7 +146,7 @@ async def output_of(folder: Path, env: dict[str, str], *argv: str) -> tuple[int,
     return ended.code, ended.out + ended.err
 
 
-async def pages(replica: Replica) -> str:
+async def pages(replica: ReplicaProcess) -> str:
     """All pages that the replica serves."""
     return "\n".join([(await replica.get(path))[1] for path in ("/metrics", "/readyz", "/livez")])
 
@@ -162,7 +162,7 @@ async def test_no_secret_is_seen_in_work_and_in_trouble(
     env = environment(locked_redis.port, target, REDIS_PASSWORD=REDIS_PASSWORD, LOG_LEVEL="debug", SYNC_INTERVAL="1")
     seen: list[str] = []  # what was served and logged
 
-    def all_say(words: str, running: list[Replica]) -> bool:
+    def all_say(words: str, running: list[ReplicaProcess]) -> bool:
         return all(words in replica.log_file.read_text() for replica in running)
 
     both = (env | {"MODE": mode, "METRICS_ADDR": address} for mode, address in addresses.items())

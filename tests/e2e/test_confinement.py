@@ -14,7 +14,7 @@ from peekaping_producer.settings import Settings
 from tests.kit.commands import run
 from tests.kit.consumer import at_work
 from tests.kit.fleet import Fleet
-from tests.kit.replicas import RUN, Replica
+from tests.kit.replicas import RUN, ReplicaProcess
 from tests.kit.requirements import need
 from tests.kit.waiting import until
 
@@ -57,7 +57,7 @@ async def test_a_replica_works_without_root_and_writes_nothing(confined: list[st
     folder.mkdir()
     await fleet.monitors(3)
     env = fleet.environment(METRICS_ADDR="127.0.0.1:0", LOG_LEVEL="info", HOME=str(folder))
-    replica = Replica(folder, env, log_folder=fleet.folder, argv=[*confined, *RUN])
+    replica = ReplicaProcess(folder, env, log_folder=fleet.folder, argv=[*confined, *RUN])
     fleet.started.append(replica)
     async with at_work(fleet.consumer) as consumer:
         await until(lambda: len(consumer.ticks) > 5, "it works", within_s=60)

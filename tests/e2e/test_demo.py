@@ -7,16 +7,15 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from peekaping_producer.demo import embedded
-from peekaping_producer.demo.embedded import EmbeddedServerError
+from tests.kit.redis import need_a_binary
 from tests.kit.requirements import need
+from tests.kit.waiting import wait_until
 
 DEMO = [sys.executable, "-m", "peekaping_producer", "demo", "--seconds"]
 IN_A_TERMINAL = (
@@ -30,10 +29,7 @@ WITHIN_S = 20.0
 
 @pytest.fixture(autouse=True)
 def a_server_to_embed() -> None:
-    try:
-        embedded.find_binary()
-    except EmbeddedServerError as error:
-        need(False, str(error))
+    need_a_binary()
     need(shutil.which("ps"), "apt install procps")
 
 
@@ -64,13 +60,6 @@ def all_gone(pids: set[int]) -> bool:
     """A zombie counts as ended: PID 1 of a container may not reap."""
     everyone = processes()
     return all(everyone[pid][1].startswith("Z") for pid in pids & everyone.keys())
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + WITHIN_S
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 @contextmanager

@@ -27,13 +27,13 @@ from tests.kit.fleet import Fleet, fleet_of
 from tests.kit.pgbouncer import pgbouncer
 from tests.kit.postgres import PostgresServer
 from tests.kit.processes import HOST, free_port
-from tests.kit.replicas import Replica, members
+from tests.kit.replicas import ReplicaProcess, members
 from tests.kit.waiting import until
 
 WITH_METRICS = {"METRICS_ADDR": f"{HOST}:0"}
 
 
-async def counted(replica: Replica, name: str) -> float:
+async def counted(replica: ReplicaProcess, name: str) -> float:
     """The sum of a counter over its labels, as /metrics serves it."""
     _, text = await replica.get("/metrics")
     return sum(float(each) for each in re.findall(rf"^peekaping_producer_{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE))
@@ -70,7 +70,7 @@ async def test_a_database_that_is_away_pauses_claims_and_keeps_the_schedule(
             await fleet.all_ran()
             private_postgres.stop()
             await until(lambda: "dependency.failing" in replica.events())
-            # A worker with an open connection may claim once more, and give it back.
+            # A worker with an open connection may claim once more, and give it back: a wait, since nothing must happen.
             stopped_at = time.monotonic()
             await until(lambda: time.monotonic() > stopped_at + 1.5)
             before = await counted(replica, "claimed_total")
@@ -96,14 +96,12 @@ async def test_a_redis_that_freezes_loses_and_doubles_nothing(private_redis: Red
     async with at_work(fleet.consumer):
         await fleet.all_ran()
     os.kill(private_redis.pid, signal.SIGSTOP)
-    frozen_at = time.monotonic()
-    await until(lambda: time.monotonic() > frozen_at + 3)  # longer than the clients wait for a reply
+    await until(lambda: all("dependency.failing" in replica.events() for replica in both), "both give up a reply")
     os.kill(private_redis.pid, signal.SIGCONT)
     async with at_work(fleet.consumer):
         await fleet.goes_on(within_s=40)
     await fleet.require_whole()
     fleet.terminate()
-    assert any("dependency.failing" in replica.events() for replica in both), "they did notice"
 
 
 async def test_a_replica_that_freezes_with_a_claim_in_hand_has_lost_it_when_it_wakes(fleet: Fleet) -> None:
@@ -124,7 +122,7 @@ async def test_a_replica_that_freezes_with_a_claim_in_hand_has_lost_it_when_it_w
     await fleet.require_whole()
 
 
-def lost(replica: Replica) -> int:
+def lost(replica: ReplicaProcess) -> int:
     return sum(int(str(line.get("lost", 0))) for line in replica.lines())
 
 
@@ -145,21 +143,6 @@ async def test_a_stop_ends_in_time_while_the_database_hangs(server: Redis, datab
             assert replica.process.returncode == 0
             assert time.monotonic() - asked_at < 10, "the drivers' own waits are 5 and 8 seconds, and more in a row"
     assert await members(server) == set(fleet.ids)
-
-
-async def test_a_replica_that_is_killed_with_a_claim_in_hand_leaves_it_to_another(fleet: Fleet) -> None:
-    await fleet.monitors(50)
-    killed = fleet.start(LEASE_TTL="2")
-    async with at_work(fleet.consumer):
-        await fleet.all_ran()
-        async with reads_blocked(fleet.database):
-            await until(lambda: a_batch_is_being_read(fleet.database))
-            killed.kill()
-        other = fleet.start(LEASE_TTL="2")
-        await until(lambda: "lease.reclaimed" in other.events())
-        await fleet.goes_on()
-        fleet.terminate()
-    await fleet.require_whole()
 
 
 async def test_a_whole_replica_behind_a_pooler_in_transaction_mode(fleet: Fleet) -> None:
@@ -240,7 +223,7 @@ async def listed_twice(server: Redis, monitor_id: str) -> None:
     await server.rpush(PENDING, task_id(monitor_id))
 
 
-async def answers(replica: Replica, path: str, status: int, words: str) -> bool:
+async def answers(replica: ReplicaProcess, path: str, status: int, words: str) -> bool:
     found, text = await replica.get(path)
     return found == status and words in text
 

@@ -4,7 +4,6 @@ A stand-in does what upstream's producer does (go_producer.py). Every write to t
 judged, so that a tick handed off twice or a due time moved back is attributed to ours or theirs.
 """
 
-import asyncio
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -19,10 +18,10 @@ from tests.e2e.test_faults import a_batch_is_being_read, lost, reads_blocked
 from tests.kit.consumer import Consumer, at_work
 from tests.kit.databases import SqlDatabase
 from tests.kit.fleet import Fleet
-from tests.kit.monitored_writes import Judge, MonitoredWrites, Verdict, monitored_writes
+from tests.kit.monitored_writes import MonitoredWrites, WriteJudge, WriteVerdict, monitored_writes
 from tests.kit.processes import HOST
 from tests.kit.redis import target_of
-from tests.kit.replicas import Replica, leader_pid, members, replicas
+from tests.kit.replicas import ReplicaProcess, leader_pid, members, replicas
 from tests.kit.waiting import until
 
 MONITORS = 200
@@ -34,7 +33,7 @@ SLOW = {"CLAIM_BATCH": "5", "PRODUCER_CONCURRENCY": "1"}
 """For ours: they are awake at the very instant of a tick and would leave nothing to a peer that looks every 50 ms."""
 
 
-class GoProducer(Replica):
+class GoProducerProcess(ReplicaProcess):
     """The stand-in as a process; its log has the same form."""
 
     @property
@@ -46,16 +45,16 @@ class GoProducer(Replica):
 class MixedFleet(Fleet):
     """Replicas of ours and stand-ins."""
 
-    def ours(self, **settings: str) -> Replica:
+    def ours(self, **settings: str) -> ReplicaProcess:
         return self.start(SYNC_INTERVAL="1", **SLOW, **settings)
 
-    def theirs(self, **settings: str) -> GoProducer:
+    def theirs(self, **settings: str) -> GoProducerProcess:
         argv = (sys.executable, "-m", "tests.kit.go_producer")
-        go = GoProducer(self.folder, self.environment(**settings), argv=argv)
+        go = GoProducerProcess(self.folder, self.environment(**settings), argv=argv)
         self.started.append(go)
         return go
 
-    async def leads(self, *whose: Replica, within_s: float = 20.0) -> None:
+    async def leads(self, *whose: ReplicaProcess, within_s: float = 20.0) -> None:
         """Wait until one of these leads. Upstream's id ends with the process, ours goes on."""
 
         async def one_leads() -> bool:
@@ -64,11 +63,6 @@ class MixedFleet(Fleet):
             return pid in [each.process.pid for each in whose]
 
         await until(one_leads, "another leads", within_s=within_s)
-
-    async def goes_on_for(self, seconds: float) -> None:
-        """Let that much time pass, and see every monitor run after it."""
-        await asyncio.sleep(seconds)
-        await self.goes_on()
 
     def ran_by(self, producer: str) -> int:
         return sum(makers.count(producer) for makers in self.consumer.made_by.values())
@@ -97,9 +91,9 @@ async def fleet(
                 yield mixed
 
 
-def verdict(record: MonitoredWrites) -> Verdict:
+def verdict(record: MonitoredWrites) -> WriteVerdict:
     """Of all writes so far; ours must be right, whatever theirs did."""
-    found = Judge().judge(record.writes())
+    found = WriteJudge().judge(record.writes())
     found.require_ours_are_right()
     return found
 
@@ -118,14 +112,14 @@ async def test_a_peer_that_is_killed_with_claims_in_hand_leaves_them_to_ours(
     ours = [fleet.ours(), fleet.ours()]
     await fleet.leads(*ours)
     slow, other = fleet.theirs(TAKES_MS="50"), fleet.theirs()
-    await fleet.goes_on_for(4)
+    await fleet.goes_on(ticks=4)
 
     assert other.terminate() == 0
     await until(lambda: slow.has_claims_in_hand)
     slow.kill()
 
     await until(lambda: any("lease.reclaimed" in each.events() for each in ours), "ours take back what it held")
-    await fleet.goes_on_for(4)
+    await fleet.goes_on(ticks=4)
     assert fleet.ran_by("go") > 0
     assert fleet.ran_by("python") > 0
     assert [each.terminate() for each in ours] == [0, 0]
@@ -141,18 +135,18 @@ async def test_ours_have_lost_what_a_peer_with_a_clock_ahead_took_from_them_and_
     """I9. To its clock each lease is over; ours come back from the database with claims that are no longer theirs."""
     ours = [fleet.ours(), fleet.ours()]
     await fleet.leads(*ours)
-    await fleet.goes_on_for(2)
+    await fleet.goes_on(ticks=3)
     async with reads_blocked(fleet.database):
         await until(lambda: a_batch_is_being_read(fleet.database))
         ahead = fleet.theirs(CLOCK_OFF_MS=str(AHEAD_S * 1000))
         await until(lambda: {"reclaimed", "claimed"} <= set(ahead.events()), "it reclaims, and claims")
     await until(lambda: sum(map(lost, ours)) > 0, "ours report that they have lost it")
 
-    await fleet.goes_on_for(5)
+    await fleet.goes_on(ticks=5)
     assert fleet.ran_by("go") > 0
     assert ahead.terminate() == 0
     ran = fleet.ran_by("python")
-    await fleet.goes_on_for(1)
+    await fleet.goes_on(ticks=3)
     assert fleet.ran_by("python") >= ran + MONITORS, "what it put off was moved to its tick"
     assert [each.terminate() for each in ours] == [0, 0]
     found = verdict(record)
@@ -169,11 +163,11 @@ async def test_a_peer_with_a_clock_behind_harms_no_monitor_though_it_leads(
     await fleet.leads(behind)
     await until(lambda: "claimed" in behind.events())
     ours = [fleet.ours(), fleet.ours()]
-    await fleet.goes_on_for(6)
+    await fleet.goes_on(ticks=5)
     assert not any("leader.won" in each.events() for each in ours)
     assert behind.terminate() == 0
     await fleet.leads(*ours)
-    await fleet.goes_on_for(2)
+    await fleet.goes_on(ticks=3)
     assert [each.terminate() for each in ours] == [0, 0]
     assert duplicated_by_ours(fleet.consumer) <= verdict(record).reopened
     assert await members(fleet.redis) == set(fleet.ids)
@@ -184,24 +178,24 @@ async def test_leadership_goes_from_theirs_to_ours_and_back(fleet: MixedFleet, r
     first = fleet.theirs()
     await fleet.leads(first)
     ours = fleet.ours(), fleet.ours()
-    await fleet.goes_on_for(4)
+    await fleet.goes_on(ticks=4)
     first.kill()
     await fleet.leads(*ours, within_s=15)  # its key must run out
 
     second = fleet.theirs()
-    await fleet.goes_on_for(4)
+    await fleet.goes_on(ticks=4)
     assert "leads" not in second.events()
     for each in ours:
         assert each.terminate() == 0
     await fleet.leads(second, within_s=15)  # it asks every 5 s
-    await fleet.goes_on_for(2)
+    await fleet.goes_on(ticks=3)
 
     second.process.send_signal(signal.SIGTERM)
     third = fleet.ours()
     await fleet.leads(third)
     (created,) = await fleet.monitors(1, interval=INTERVAL_S)
     await until(lambda: created in fleet.consumer.monitors(), "a sync of ours finds it")
-    await fleet.goes_on_for(1)
+    await fleet.goes_on(ticks=3)
     assert third.terminate() == 0
     assert duplicated_by_ours(fleet.consumer) <= verdict(record).reopened
     assert await members(fleet.redis) == set(fleet.ids)

@@ -11,7 +11,7 @@ from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.targets import RedisTarget
 from tests.kit.asynq_peer import PENDING, task_id
 from tests.kit.go_peer import RESCHEDULE
-from tests.kit.monitored_writes import Judge, Verdict, Write, monitored_writes
+from tests.kit.monitored_writes import Write, WriteJudge, WriteVerdict, monitored_writes
 from tests.kit.waiting import until
 
 
@@ -27,13 +27,13 @@ def released() -> tuple[str, ...]:
     return "ZREM", KEYS.lease, "m"
 
 
-def judged(*calls: list[tuple[str, ...]]) -> Verdict:
+def judged(*calls: list[tuple[str, ...]]) -> WriteVerdict:
     def writes() -> Iterator[Write]:
         for number, call in enumerate(calls):
             for by, *words in call:
                 yield Write(by, number, tuple(words))
 
-    return Judge().judge(writes())
+    return WriteJudge().judge(writes())
 
 
 def test_one_tick_after_the_other_is_right() -> None:
@@ -89,6 +89,6 @@ async def test_our_scripts_are_recognized(redis: Redis, redis_server: RedisTarge
         writes = list(monitored.writes())
     makers = [each.by for each in writes if each.words[:2] == ("ZADD", KEYS.due)]
     assert makers == ["", "hand_off", "", "hand_off", ""]
-    verdict = Judge().judge(writes)
+    verdict = WriteJudge().judge(writes)
     assert verdict.made_by == {"m": ["ours"]}, "the second is an overlap, replaced in its place"
     assert verdict.reopened == {"m"}

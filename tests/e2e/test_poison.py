@@ -15,7 +15,7 @@ from tests.kit.databases import Database
 from tests.kit.fleet import Fleet, fleet_of
 from tests.kit.poison import Poison, bulks_limited, insert_poisons
 from tests.kit.processes import HOST
-from tests.kit.replicas import Replica
+from tests.kit.replicas import ReplicaProcess
 from tests.kit.waiting import until
 
 GOOD = 200
@@ -37,7 +37,9 @@ async def test_every_poison_is_seen_and_harms_no_other(server: Redis, database: 
                 await until(lambda: all(consumer.count(each) >= TICKS for each in good), "the good go on")
             assert consumer.monitors() == {*good, *runs}
             assert {each: missed(ticks(consumer, each)) for each in good if missed(ticks(consumer, each))} == {}
-            assert consumer.payloads[poisons["deep config"].id]["check_cert_expiry"] is True
+            for kind in ("deep config", "long number"):
+                assert consumer.payloads[poisons[kind].id]["check_cert_expiry"] is True
+            assert consumer.payloads[poisons["broken window"].id]["is_under_maintenance"] is False
 
             expected = {kind: (each.named or each.id, each.anomaly) for kind, each in poisons.items() if each.anomaly}
             await until(lambda: names(fleet, expected), "status names each of them", within_s=15)
@@ -68,7 +70,7 @@ async def names(fleet: Fleet, expected: Mapping[str, tuple[str, str]]) -> bool:
     return set(expected.values()) <= {(each["monitor_id"], each["kind"]) for each in found}
 
 
-async def counts(replica: Replica, poisons: Mapping[str, Poison]) -> bool:
+async def counts(replica: ReplicaProcess, poisons: Mapping[str, Poison]) -> bool:
     _, text = await replica.get("/metrics")
     kinds = set(re.findall(r'^peekaping_producer_monitor_anomalies_total{kind="(.*)"} [1-9]', text, re.MULTILINE))
     kinds_expected = {each.anomaly for each in poisons.values() if each.anomaly}

@@ -5,27 +5,25 @@ import json
 import math
 import signal
 import time
-from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
-from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.monitors.monitor import next_tick
 from peekaping_producer.schedule.keys import KEYS
 from tests.kit.asynq_peer import PENDING, decode, task_key
-from tests.kit.consumer import Consumer, at_work
-from tests.kit.databases import Database, SqlDatabase, monitor_row, new_id
+from tests.kit.consumer import at_work
+from tests.kit.databases import Database, SqlDatabase, monitor_row
 from tests.kit.fleet import Fleet, fleet_of
-from tests.kit.replicas import Replica, leader_pid, members
+from tests.kit.replicas import ReplicaProcess, leader_pid, members
 from tests.kit.waiting import until
 
 UPDATED = "peekaping:events:monitor.updated"
 
 
-def led(replica: Replica) -> bool:
+def led(replica: ReplicaProcess) -> bool:
     return "leader.won" in replica.events()
 
 
@@ -95,25 +93,6 @@ async def test_another_replica_leads_and_no_tick_is_handed_off_twice(
         seen = len(consumer.ticks)
         await until(lambda: len(consumer.ticks) > seen + 2 * len(fleet.ids), "the survivor goes on", within_s=60)
         await fleet.require_whole()
-
-
-async def test_a_rolling_restart_under_load_loses_and_doubles_nothing(fleet: Fleet) -> None:
-    await fleet.monitors(500)
-    both = [fleet.start(), fleet.start()]
-    async with at_work(fleet.consumer) as consumer:
-        await fleet.all_ran()
-        for replica in both:
-            assert replica.terminate() == 0
-            (drained,) = replica.lines("producer.drained")
-            assert drained["unfinished_workers"] == 0
-            successor = fleet.start()
-            await until(lambda successor=successor: "producer.started" in successor.events())
-        seen = len(consumer.ticks)
-        await until(lambda: len(consumer.ticks) > seen + 2 * len(fleet.ids))
-        assert consumer.duplicated() == []
-    await fleet.require_whole()
-    for replica in both:
-        assert "Producer stopped gracefully" in [line["message"] for line in replica.lines()]
 
 
 async def due_in_s(server: Redis, monitor_id: str) -> float | None:
@@ -188,25 +167,6 @@ async def test_create_pause_and_delete_by_event(fleet: Fleet) -> None:
         await until(both_are_gone, within_s=2)
 
 
-@pytest.mark.parametrize("fault", ["flush", "restart", "script flush"])
-async def test_the_schedule_comes_back_after_redis_lost_it(
-    private_redis: RedisServer, fleet: Fleet, fault: str
-) -> None:
-    await fleet.monitors(100)
-    fleet.start()
-    async with at_work(fleet.consumer):
-        await fleet.all_ran()
-    if fault == "flush":
-        await fleet.redis.flushall()
-    elif fault == "restart":
-        await private_redis.restart()
-    else:
-        await fleet.redis.script_flush()
-    async with at_work(Consumer(fleet.redis)) as consumer:
-        await until(lambda: consumer.monitors() == set(fleet.ids), within_s=35)
-    fleet.terminate()
-
-
 async def test_an_idle_replica_is_quiet(fleet: Fleet) -> None:
     """At most 12 commands a second from the client, with 1,000 monitors and 10 workers."""
     await fleet.monitors(1000, interval=86400)
@@ -222,34 +182,3 @@ async def test_an_idle_replica_is_quiet(fleet: Fleet) -> None:
                         commands.append(command["command"])
     assert commands
     assert len(commands) / seconds <= 12, commands
-
-
-async def test_one_odd_monitor_touches_only_itself(fleet: Fleet) -> None:
-    database, consumer = fleet.database, fleet.consumer
-    cron, cert, huge, deep, nines = (new_id() for _ in range(5))
-    (good,) = await fleet.monitors(1)
-    levels, number = "[" * 1200 + "]" * 1200, "9" * 5000
-    rows = [
-        monitor_row(deep, interval=1, config=f'{{"url": "http://x.test", "a": {levels}, "check_cert_expiry": true}}'),
-        monitor_row(nines, interval=1, config=f'{{"note": "\\u00e9", "n": {number}, "check_cert_expiry": true}}'),
-        monitor_row(cron, interval=1),
-        monitor_row(cert, interval=1, config='{"check_cert_expiry": "perhaps"}'),
-        monitor_row(huge, interval=2_147_483_647),
-    ]
-    always = {"start_date_time": "2020-01-01T00:00", "end_date_time": "2100-01-01T00:00"}
-    window = database.window(strategy="cron", cron="61 * * * *", duration=5, timezone="Mars/Olympus", **always)
-    await database.insert("monitors", *rows)
-    await database.insert("maintenances", window)
-    await database.insert("monitor_maintenances", database.link({"id": cron}, window))
-    await fleet.redis.zadd(KEYS.due, {"not-a-uuid": 1, "\udcff": 1})
-    replica = fleet.start()
-    async with at_work(consumer):
-        await until(lambda: sum(count for (each, _), count in consumer.ticks.items() if each == good) >= 4)
-        await until(lambda: consumer.monitors() == {good, cron, cert, huge, deep, nines})
-    assert await members(fleet.redis) == {good, cron, cert, huge, deep, nines}
-    fleet.terminate()
-    kinds = Counter(event for event in replica.events() if event.startswith("monitor."))
-    assert kinds == {"monitor.bad_config": 1, "monitor.bad_maintenance": 2}  # its cron, and its time zone
-    assert consumer.payloads[cron]["is_under_maintenance"] is False
-    assert consumer.payloads[deep]["check_cert_expiry"] is True
-    assert consumer.payloads[nines]["check_cert_expiry"] is True

@@ -29,14 +29,14 @@ from tests.kit.databases import SqlDatabase, sqlite_target
 from tests.kit.fake_redis import fake_redis, hello, info
 from tests.kit.postgres import PostgresServer
 from tests.kit.processes import HOST, free_port
-from tests.kit.replicas import RUN, Replica, environment, replicas
+from tests.kit.replicas import RUN, ReplicaProcess, environment, replicas
 from tests.kit.settings_loading import load
 from tests.kit.waiting import until
 
 SECRET = "h0rse-battery"
 
 
-async def ended(replica: Replica, *, within_s: float = 60.0) -> tuple[int, str]:
+async def ended(replica: ReplicaProcess, *, within_s: float = 60.0) -> tuple[int, str]:
     """Its exit code and all that it printed."""
     await until(lambda: not replica.runs, "the replica ends", within_s=within_s)
     text = replica.log_file.read_text()
@@ -44,7 +44,7 @@ async def ended(replica: Replica, *, within_s: float = 60.0) -> tuple[int, str]:
     return replica.process.returncode, text
 
 
-def logged(replica: Replica) -> list[str]:
+def logged(replica: ReplicaProcess) -> list[str]:
     """The events so far, without the last line of a command that failed, which is no log line."""
     lines = replica.log_file.read_text().splitlines()
     return [line.split('"event": "')[1].split('"')[0] for line in lines if '"event": "' in line]
@@ -216,7 +216,9 @@ async def test_a_replica_under_nohup_outlives_its_terminal(
     private_redis: RedisServer, sqlite: DatabaseTarget, tmp_path: Path
 ) -> None:
     with replicas(tmp_path) as running:
-        running.append(replica := Replica(tmp_path, environment(private_redis.port, sqlite), argv=["nohup", *RUN]))
+        running.append(
+            replica := ReplicaProcess(tmp_path, environment(private_redis.port, sqlite), argv=["nohup", *RUN])
+        )
         await until(lambda: "producer.started" in logged(replica))
         replica.process.send_signal(signal.SIGHUP)
         replica.process.send_signal(signal.SIGTERM)
@@ -249,7 +251,7 @@ async def test_a_reason_to_wait_is_logged_once(sqlite: DatabaseTarget, tmp_path:
     assert "refused" in last_words(text)
 
 
-def _degraded(replica: Replica) -> list[dict[str, object]]:
+def _degraded(replica: ReplicaProcess) -> list[dict[str, object]]:
     return [line for line in replica.lines("condition.raised") if line["code"] == "database_degraded"]
 
 

@@ -17,7 +17,7 @@ from tests.kit.commands import command
 from tests.kit.databases import Database, SqlDatabase, monitor_row
 from tests.kit.fleet import Fleet
 from tests.kit.processes import HOST, free_port
-from tests.kit.replicas import Replica, replicas
+from tests.kit.replicas import ReplicaProcess, replicas
 from tests.kit.waiting import until
 
 MONITORS = 25
@@ -30,7 +30,7 @@ class Scene(Fleet):
     """A replica at work on servers that a test may break."""
 
     @property
-    def replica(self) -> Replica:
+    def replica(self) -> ReplicaProcess:
         return self.started[0]
 
     async def status(self) -> tuple[int, str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from peekaping_producer.monitors.monitor import Monitor, next_tick
+from tests.kit.invariants import InvariantError
 
 LEASE_TTL_MS = 10_000
 ASYNQ_ALLOWANCE_S = 30
@@ -15,16 +16,8 @@ MAX_ASYNQ_LEASE_S = 30 + ASYNQ_ALLOWANCE_S + 6
 """A longer one was written by a clock far ahead."""
 
 
-class Broken(AssertionError):  # noqa: N818 - said of an invariant
-    """An invariant does not hold."""
-
-    def __init__(self, invariant: str, monitor_id: str, what: str) -> None:
-        super().__init__(f"{invariant} {monitor_id}: {what}")
-        self.invariant = invariant
-
-
 @dataclass(frozen=True)
-class Task:
+class TaskHash:
     """asynq's hash of one task; a key of another type has no state."""
 
     state: str | None
@@ -43,7 +36,7 @@ class Keys:
     pending: tuple[str, ...] = ()
     active: tuple[str, ...] = ()
     asynq_lease: dict[str, float] = field(default_factory=dict)
-    tasks: dict[str, Task] = field(default_factory=dict)
+    tasks: dict[str, TaskHash] = field(default_factory=dict)
 
     @property
     def members(self) -> set[str]:
@@ -68,7 +61,7 @@ class Keys:
 
 
 @dataclass
-class History:
+class MonitorRecord:
     """What happened to one monitor, as far as it matters for what may happen next."""
 
     not_before: float | None = None
@@ -97,15 +90,15 @@ class Ledger:
         self._strays: set[str] = set()
         """Entries of the queue whose hash a fault took: asynq and the sweep see to them, not the hand-off."""
         self._watch = None if watch is None else frozenset(watch)
-        self._histories: dict[str, History] = {}
+        self._histories: dict[str, MonitorRecord] = {}
         self.keys = Keys()
 
-    def _of(self, monitor_id: str) -> History:
-        return self._histories.setdefault(monitor_id, History())
+    def _of(self, monitor_id: str) -> MonitorRecord:
+        return self._histories.setdefault(monitor_id, MonitorRecord())
 
     def fail(self, invariant: str, monitor_id: str, what: str) -> None:
         if self._watch is None or invariant in self._watch:
-            raise Broken(invariant, monitor_id, what)
+            raise InvariantError(invariant, monitor_id, what)
 
     def _runs(self, monitor_id: str) -> bool:
         return monitor_id in self._rows and self._rows[monitor_id].runs
@@ -149,7 +142,7 @@ class Ledger:
         history.not_before = at_ms if history.not_before is None else min(at_ms, history.not_before)
 
     def called(self, name: str, after: Keys, now_ms: int) -> None:
-        """After each call of ours: raises Broken, naming the invariant."""
+        """After each call of ours: raises InvariantError, naming the invariant."""
         self.furthest_ms = max(self.furthest_ms, now_ms)
         before = self.keys
         self._see_term(after)

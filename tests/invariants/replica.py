@@ -19,10 +19,10 @@ from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.producer import replica as product
 from peekaping_producer.producer.parts import Parts
 from peekaping_producer.redis_client.client import SOCKET_TIMEOUT_S
-from peekaping_producer.redis_client.script import Script
 from peekaping_producer.schedule import Schedule
 from peekaping_producer.stores import Loaded
 from tests.kit.clock import TEST_CLOCK
+from tests.kit.invariants import Mutation, at_once, scripts_of
 from tests.kit.memory_store import MemoryStore
 from tests.kit.settings_loading import PARTS, load
 
@@ -40,17 +40,8 @@ class Steady:
 STEADY = Steady()
 
 
-@dataclass(frozen=True)
-class Mutation:
-    """A script of which one guard is taken out."""
-
-    script: str
-    guard: str
-    instead: str
-
-
 @dataclass(eq=False)
-class Call:
+class PendingCall:
     """What a replica asked for and waits for."""
 
     name: str
@@ -87,11 +78,11 @@ class Loop(asyncio.SelectorEventLoop):
         raise AssertionError("hot loop: the replica does not come to rest although no call is answered")
 
 
-class Gate:
+class SteppedRedis:
     """In the place of the Redis client."""
 
     def __init__(self) -> None:
-        self.calls: list[Call] = []
+        self.calls: list[PendingCall] = []
         self.names: dict[str, str] = {}
         """Of the scripts, by their SHA."""
         self.texts: list[str] = []
@@ -102,7 +93,7 @@ class Gate:
     async def ask(self, name: str, command: tuple[Any, ...] | Callable[[], Any]) -> Any:
         if self.dead:
             raise RedisUnavailableError("this process is dead")
-        call = Call(name, command, asyncio.get_running_loop().create_future(), clock_seen_s=self.clock_seen_s)
+        call = PendingCall(name, command, asyncio.get_running_loop().create_future(), clock_seen_s=self.clock_seen_s)
         self.calls.append(call)
         return await call.reply
 
@@ -133,7 +124,7 @@ class Gate:
 class PubSub:
     """A subscription that the test publishes to."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: SteppedRedis) -> None:
         self._gate = gate
         self.messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 
@@ -163,7 +154,7 @@ class PubSub:
 class GatedStore(MemoryStore):
     """The database as one replica sees it: each read waits for the test. `rows` are shared by all replicas."""
 
-    def __init__(self, rows: MemoryStore, gate: Gate) -> None:
+    def __init__(self, rows: MemoryStore, gate: SteppedRedis) -> None:
         super().__init__(rows.rows, rows.broken)
         self._database = rows
         self._gate = gate
@@ -185,18 +176,18 @@ class GatedStore(MemoryStore):
 
     async def _read(self, method: str, *args: Any) -> Any:  # type: ignore[override]
         def now() -> Any:
-            return immediately(getattr(self._database, method)(*args))
+            return at_once(getattr(self._database, method)(*args))
 
         return await self._gate.ask(f"store.{method}", now)
 
     async def ping(self) -> None: ...
 
 
-class Replica:
+class SteppedReplica:
     """One process of the product."""
 
     def __init__(self, database: MemoryStore, mutation: Mutation | None = None) -> None:
-        self.gate = Gate()
+        self.gate = SteppedRedis()
         self.frozen = False
         self._loop = Loop()
         redis: Any = self.gate
@@ -209,15 +200,9 @@ class Replica:
         self.turn()
 
     def _name_scripts(self, mutation: Mutation | None, *owners: object) -> None:
-        for owner in owners:
-            for script in vars(owner).values():
-                if isinstance(script, Script):
-                    if mutation and mutation.script == script.name:
-                        assert script._text.count(mutation.guard) == 1, f"no longer there once: {mutation.guard}"
-                        script._text = script._text.replace(mutation.guard, mutation.instead)
-                        script.sha = sha1(script._text.encode()).hexdigest()
-                    self.gate.names[script.sha] = script.name
-                    self.gate.texts.append(script._text)
+        for script in scripts_of(mutation, *owners):
+            self.gate.names[script.sha] = script.name
+            self.gate.texts.append(script._text)
 
     @property
     def term(self) -> str | None:
@@ -234,11 +219,11 @@ class Replica:
         return self._life.done()
 
     @property
-    def waiting(self) -> Sequence[Call]:
+    def waiting(self) -> Sequence[PendingCall]:
         """The calls that wait for their answer, in the order in which they were asked."""
         return [call for call in self.gate.calls if call.waiting]
 
-    def given_up(self) -> list[Call]:
+    def given_up(self) -> list[PendingCall]:
         """Remove the calls that were abandoned; return those that were never executed."""
         gone = [call for call in self.gate.calls if not call.waiting]
         self.gate.calls = [call for call in self.gate.calls if call.waiting]
@@ -275,16 +260,6 @@ class Replica:
             assert not asyncio.all_tasks(self._loop)
         finally:
             self._loop.close()
-
-
-def immediately(coroutine: Any) -> Any:
-    """The result of a coroutine that waits for nothing."""
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        return end.value
-    coroutine.close()
-    raise AssertionError("it waits")
 
 
 _SETTINGS = load(**PARTS, REDIS_HOST="redis", PRODUCER_CONCURRENCY=str(WORKERS), CLAIM_BATCH=CLAIM_BATCH)

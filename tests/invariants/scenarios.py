@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 from peekaping_producer.schedule import CLAIM_WITHIN_S
 from tests.invariants import strangers
-from tests.invariants.replica import Call, Replica
-from tests.invariants.world import World
+from tests.invariants.replica import PendingCall, SteppedReplica
+from tests.invariants.world import WalkWorld
 
-Scenario = Callable[[World], None]
+WalkStart = Callable[[WalkWorld], None]
 LONG_OVER_S = 65.0
 """asynq's lease, its allowance, and some."""
 HOUR_MS = 3_600_000
@@ -16,11 +16,11 @@ _CALLS = 2000
 _ROWS = ("m0", "m1")
 
 
-def frozen_before(name: str, *, rows_go: bool = True) -> Scenario:
+def frozen_before(name: str, *, rows_go: bool = True) -> WalkStart:
     """A replica froze before this write, and the rows of two monitors that it is about may have gone."""
 
-    def begin(world: World) -> None:
-        def strike(replica: Replica, call: Call) -> bool:
+    def begin(world: WalkWorld) -> None:
+        def strike(replica: SteppedReplica, call: PendingCall) -> bool:
             replica.frozen = _writes_rows(call, name)
             return replica.frozen
 
@@ -31,10 +31,10 @@ def frozen_before(name: str, *, rows_go: bool = True) -> Scenario:
     return begin
 
 
-def frozen_alone_before(name: str, for_s: float) -> Scenario:
+def frozen_alone_before(name: str, for_s: float) -> WalkStart:
     """The same, `for_s` seconds ago, and the others were killed: its claims were not reclaimed."""
 
-    def begin(world: World) -> None:
+    def begin(world: WalkWorld) -> None:
         frozen_before(name)(world)
         for each in [replica for replica in world.replicas if not replica.frozen]:
             world.bury(each)
@@ -44,11 +44,11 @@ def frozen_alone_before(name: str, for_s: float) -> Scenario:
     return begin
 
 
-def unheard(name: str) -> Scenario:
+def unheard(name: str) -> WalkStart:
     """The answer to this write was lost, and consumers have finished whatever it enqueued."""
 
-    def begin(world: World) -> None:
-        def strike(replica: Replica, call: Call) -> bool:
+    def begin(world: WalkWorld) -> None:
+        def strike(replica: SteppedReplica, call: PendingCall) -> bool:
             if call.name != name:
                 return False
             world.lose_answer(replica, call)
@@ -61,10 +61,10 @@ def unheard(name: str) -> Scenario:
     return begin
 
 
-def abandoned() -> Scenario:
+def abandoned() -> WalkStart:
     """A consumer took a task and died, so long ago that its lease is over by far."""
 
-    def begin(world: World) -> None:
+    def begin(world: WalkWorld) -> None:
         _until(world, lambda _replica, _call: world.dequeue())
         world.in_hand.clear()
         world.wait(LONG_OVER_S)
@@ -72,20 +72,20 @@ def abandoned() -> Scenario:
     return begin
 
 
-def poisoned(how: str) -> Scenario:
+def poisoned(how: str) -> WalkStart:
     """There is something wrong with one monitor; see World.poison."""
     return lambda world: world.poison("m0", how)
 
 
-def usurped() -> Scenario:
+def usurped() -> WalkStart:
     """The leader key names no running replica, and does not expire."""
     return lambda world: world.usurp("another/term", math.inf)
 
 
-def far_ahead(where: str) -> Scenario:
+def far_ahead(where: str) -> WalkStart:
     """A clock an hour ahead has written a due time or a lease; or asynq's lease of a task that was abandoned."""
 
-    def begin(world: World) -> None:
+    def begin(world: WalkWorld) -> None:
         if where == "asynq lease":
             _until(world, lambda _replica, _call: world.dequeue())
             world.in_hand.clear()
@@ -97,16 +97,16 @@ def far_ahead(where: str) -> Scenario:
     return begin
 
 
-def stranger(where: str) -> Scenario:
+def stranger(where: str) -> WalkStart:
     """A member that is longer than any id, and otherwise like one."""
     return lambda world: strangers.put(world, where, strangers.IDS[0])
 
 
-def given_up() -> Scenario:
+def given_up() -> WalkStart:
     """A claim has not yet come to Redis, and its sender no longer waits for it."""
 
-    def begin(world: World) -> None:
-        def freeze(replica: Replica, call: Call) -> bool:
+    def begin(world: WalkWorld) -> None:
+        def freeze(replica: SteppedReplica, call: PendingCall) -> bool:
             placed = set(_ROWS) <= world.ledger.keys.members
             replica.frozen = placed and call.name == "claim" and call.clock_seen_s is not None
             return replica.frozen
@@ -121,10 +121,10 @@ def given_up() -> Scenario:
     return begin
 
 
-def frozen_twice(name: str) -> Scenario:
+def frozen_twice(name: str) -> WalkStart:
     """A replica froze before this write, another claimed what was taken back, and froze there too."""
 
-    def begin(world: World) -> None:
+    def begin(world: WalkWorld) -> None:
         for _ in range(2):
             frozen_before(name, rows_go=False)(world)
         world.start_replica()
@@ -132,11 +132,11 @@ def frozen_twice(name: str) -> Scenario:
     return begin
 
 
-def claimed_by_another() -> Scenario:
+def claimed_by_another() -> WalkStart:
     """A follower could not read its claim and froze before it gave back; the rows went and came, and others claimed."""
 
-    def begin(world: World) -> None:
-        def fail(replica: Replica, call: Call) -> bool:
+    def begin(world: WalkWorld) -> None:
+        def fail(replica: SteppedReplica, call: PendingCall) -> bool:
             leads = bool(replica.gate.ears)
             if call.name == "store.load" and not leads and any(each.gate.ears for each in world.replicas):
                 world.refuse(replica, call)
@@ -155,11 +155,11 @@ def claimed_by_another() -> Scenario:
     return begin
 
 
-def _writes_rows(call: Call, name: str) -> bool:
+def _writes_rows(call: PendingCall, name: str) -> bool:
     return call.name == name and not callable(call.command) and bool({*_ROWS} & set(map(str, call.command)))
 
 
-def _until(world: World, strike: Callable[[Replica, Call], bool]) -> None:
+def _until(world: WalkWorld, strike: Callable[[SteppedReplica, PendingCall], bool]) -> None:
     """Let the replicas live; before each answer `strike` may do something else to the call, and end it all."""
     for _ in range(_CALLS):
         for replica in world.replicas:

@@ -14,15 +14,15 @@ from collections.abc import Set
 
 from peekaping_producer.schedule import MAX_DELAY_S
 from tests.invariants.replica import STEADY
-from tests.invariants.world import World
+from tests.invariants.world import WalkWorld
 
 SYNC_TAKES_S = 1.0
 LEADS_WITHIN_S = 15.0
 MAX_SHORT_INTERVAL_S = 20
 
 
-def settle(world: World) -> None:
-    """End the faults, let time pass, and check. Raises Broken."""
+def settle(world: WalkWorld) -> None:
+    """End the faults, let time pass, and check. Raises InvariantError."""
     _mend(world)
     healed_at = STEADY.now_s
     world.live(LEADS_WITHIN_S)
@@ -53,13 +53,13 @@ def settle(world: World) -> None:
             world.ledger.fail("I2", each, "its task still stands in the queue twice")
 
 
-def _all_were_checked(world: World, ids: Set[str], since_s: float, invariant: str) -> None:
+def _all_were_checked(world: WalkWorld, ids: Set[str], since_s: float, invariant: str) -> None:
     for each in sorted(ids):
         if world.rows[each].interval <= MAX_SHORT_INTERVAL_S and world.consumed.get(each, 0.0) < since_s:
             world.ledger.fail(invariant, each, "it was not checked within one interval and 60 s")
 
 
-def _mend(world: World) -> None:
+def _mend(world: WalkWorld) -> None:
     """But for poison nothing fails any more; consumers that died stay dead; what was sent late has been carried out."""
     world.database.shows_nothing = world.database.away = world.full = False
     world.go.in_hand.clear()

@@ -2,7 +2,7 @@
 
 from peekaping_producer.schedule import MAX_ID_LENGTH
 from peekaping_producer.schedule.keys import KEYS
-from tests.invariants.world import World
+from tests.invariants.world import WalkWorld
 from tests.kit import asynq_peer
 from tests.kit.asynq_peer import task_id, task_key
 
@@ -10,7 +10,7 @@ IDS = ("m" * (MAX_ID_LENGTH + 1), "no-id", "", "\udcff\udcfe", "{}")
 """The first is like an id of this database but for its length."""
 
 
-def put(world: World, where: str, stranger: str) -> None:
+def put(world: WalkWorld, where: str, stranger: str) -> None:
     """A foreign member; in `late` it may also be a monitor's, left behind by a peer that does not use that key."""
     member = stranger.encode(errors="surrogateescape")
     keys = world.ledger.keys
@@ -26,13 +26,13 @@ def put(world: World, where: str, stranger: str) -> None:
     world.look()
 
 
-def put_another_type(world: World, monitor_id: str) -> None:
+def put_another_type(world: WalkWorld, monitor_id: str) -> None:
     """In the place of its task."""
     world.redis.set(task_key(monitor_id), "no task")
     world.look()
 
 
-def write_far_ahead(world: World, monitor_id: str, where: str, ahead_ms: float) -> None:
+def write_far_ahead(world: WalkWorld, monitor_id: str, where: str, ahead_ms: float) -> None:
     """A due time, a lease, or asynq's lease of its task."""
     keys, then_ms = world.ledger.keys, world.now_ms + ahead_ms
     if where == "due" and monitor_id in keys.due:

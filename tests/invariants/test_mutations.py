@@ -16,10 +16,9 @@ from redis import Redis
 from peekaping_producer.brokers import asynq
 from peekaping_producer.producer.loops import hints, sync, worker
 from tests.invariants import strangers
-from tests.invariants.ledger import LEASE_TTL_MS, Broken
-from tests.invariants.replica import Mutation
+from tests.invariants.ledger import LEASE_TTL_MS
 from tests.invariants.scenarios import (
-    Scenario,
+    WalkStart,
     abandoned,
     claimed_by_another,
     far_ahead,
@@ -33,7 +32,8 @@ from tests.invariants.scenarios import (
     usurped,
 )
 from tests.invariants.walk import Walk
-from tests.invariants.world import World
+from tests.invariants.world import WalkWorld
+from tests.kit.invariants import InvariantError, Mutation
 
 OVER_S = LEASE_TTL_MS / 1000 + 1
 
@@ -45,7 +45,7 @@ class Mutant:
     invariant: str
     mutation: Mutation | None
     """None: isolation itself is switched off."""
-    begin: Scenario
+    begin: WalkStart
     settles: bool = False
     """Whether the walk is to be settled, since only then it shows."""
 
@@ -159,10 +159,10 @@ def test_the_walk_finds_a_removed_guard(blocking_redis: Redis, mutant: Mutant, m
     for module in (worker, sync, hints, asynq) if mutant.mutation is None else ():
         monkeypatch.setattr(module, "isolate", _all_or_nothing)
     walked: list[int] = []
-    with pytest.raises(Broken) as found:
+    with pytest.raises(InvariantError) as found:
         run_state_machine_as_test(
             lambda: Walk(
-                lambda: World(blocking_redis, mutation=mutant.mutation, watch=[mutant.invariant]),
+                lambda: WalkWorld(blocking_redis, mutation=mutant.mutation, watch=[mutant.invariant]),
                 walked.append,
                 settles=mutant.settles,
                 begin=mutant.begin,

@@ -13,7 +13,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from redis import Redis
 
 from tests.invariants.walk import Walk
-from tests.invariants.world import World
+from tests.invariants.world import WalkWorld
 
 LONG = "INVARIANTS_EXAMPLES" in os.environ
 EXAMPLES = int(os.environ.get("INVARIANTS_EXAMPLES", "40"))
@@ -26,7 +26,7 @@ def test_the_invariants_hold_whatever_happens(blocking_redis: Redis) -> None:
     """I1, I2, I3, I4, I8 and that due times never move back: after each call (ledger.py) and settled (settled.py)."""
     calls: list[int] = []
     run_state_machine_as_test(
-        lambda: Walk(lambda: World(blocking_redis), calls.append),
+        lambda: Walk(lambda: WalkWorld(blocking_redis), calls.append),
         settings=settings(
             max_examples=EXAMPLES,
             stateful_step_count=80,

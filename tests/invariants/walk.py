@@ -14,10 +14,10 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from peekaping_producer.schedule.keys import KEYS
 from tests.invariants import strangers
-from tests.invariants.replica import Call, Replica
-from tests.invariants.scenarios import Scenario
+from tests.invariants.replica import PendingCall, SteppedReplica
+from tests.invariants.scenarios import WalkStart
 from tests.invariants.settled import settle
-from tests.invariants.world import IDS, World
+from tests.invariants.world import IDS, WalkWorld
 from tests.kit import asynq_peer
 from tests.kit.asynq_peer import task_id, task_key
 
@@ -38,11 +38,11 @@ class Walk(RuleBasedStateMachine):
 
     def __init__(
         self,
-        make_world: Callable[[], World],
+        make_world: Callable[[], WalkWorld],
         count: Callable[[int], Any],
         *,
         settles: bool = True,
-        begin: Scenario | None = None,
+        begin: WalkStart | None = None,
     ) -> None:
         super().__init__()
         self._settles = settles
@@ -64,11 +64,11 @@ class Walk(RuleBasedStateMachine):
         finally:
             self.world.close()
 
-    def _asked(self, which: int) -> tuple[Replica, Call] | None:
+    def _asked(self, which: int) -> tuple[SteppedReplica, PendingCall] | None:
         asked = [(replica, call) for replica in self.world.replicas for call in replica.waiting]
         return asked[which % len(asked)] if asked else None
 
-    def _replica(self, which: int) -> Replica | None:
+    def _replica(self, which: int) -> SteppedReplica | None:
         return self.world.replicas[which % len(self.world.replicas)] if self.world.replicas else None
 
     # What replicas ask for.

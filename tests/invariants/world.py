@@ -19,12 +19,13 @@ from peekaping_producer.redis_client.failures import as_ours
 from peekaping_producer.schedule import CLAIM_WITHIN_S
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.stores import Loaded
-from tests.invariants.ledger import Keys, Ledger, Task
-from tests.invariants.replica import STEADY, Call, Mutation, Replica, immediately
+from tests.invariants.ledger import Keys, Ledger, TaskHash
+from tests.invariants.replica import STEADY, PendingCall, SteppedReplica
 from tests.kit import asynq_peer
 from tests.kit.asynq_peer import RECOVER_AFTER_S, AsynqPeer
 from tests.kit.clock import START_MS
 from tests.kit.go_peer import GoPeer
+from tests.kit.invariants import Mutation, at_once
 from tests.kit.memory_store import MemoryStore, monitor
 
 IDS = tuple(f"m{number}" for number in range(6))
@@ -53,7 +54,7 @@ class UnforeseenError(Exception):
     """An error of a driver or a decoder that the code does not expect."""
 
 
-class Database(MemoryStore):
+class FaultyDatabase(MemoryStore):
     """The rows; for a while it may show none of them, as a wrong replica does."""
 
     shows_nothing: bool = False
@@ -90,7 +91,7 @@ class _Immediate:
         return call
 
 
-class World:
+class WalkWorld:
     """Replicas over one server. Each step ends with a look at the keys, which the ledger judges."""
 
     def __init__(self, redis: Redis, *, mutation: Mutation | None = None, watch: Iterable[str] | None = None) -> None:
@@ -98,11 +99,11 @@ class World:
         STEADY.now_s = 0.0
         self.now_ms = START_MS
         self.rows = {each: monitor(each, interval) for each, interval in zip(IDS, (2, 2, 7, 7, 20, 20), strict=True)}
-        self.database = Database(rows=self.rows)
+        self.database = FaultyDatabase(rows=self.rows)
         self.ledger = Ledger(self.rows, watch)
         self.database.on_empty_answer = self.ledger.answered_empty
-        self.replicas: list[Replica] = []
-        self.late: list[Call] = []
+        self.replicas: list[SteppedReplica] = []
+        self.late: list[PendingCall] = []
         """Sent by replicas that no longer wait for an answer; they may yet be carried out."""
         self.events: list[bytes] = []
         """Published and not yet heard; some never are."""
@@ -131,14 +132,14 @@ class World:
     # Replicas.
 
     def start_replica(self) -> None:
-        replica = Replica(self.database, self._mutation)
+        replica = SteppedReplica(self.database, self._mutation)
         with self.redis.pipeline(transaction=False) as pipe:
             for text in replica.gate.texts:
                 pipe.script_load(text)
             pipe.execute()
         self.replicas.append(replica)
 
-    def bury(self, replica: Replica) -> None:
+    def bury(self, replica: SteppedReplica) -> None:
         """What a killed replica had sent may be carried out all the same."""
         self.replicas.remove(replica)
         sent = [call for call in replica.waiting if not call.done] + replica.given_up()
@@ -150,7 +151,7 @@ class World:
             replica.kill()
         self.replicas.clear()
 
-    def carry_out(self, call: Call) -> None:
+    def carry_out(self, call: PendingCall) -> None:
         """Do what was asked; whether and when the replica learns of it is another matter."""
         if call.done:
             return
@@ -176,7 +177,7 @@ class World:
         if call.name == "claim" and self._came_too_late(call) and (taken := seen.lease.keys() - before.keys()):
             self.ledger.fail("late claim", min(taken), "claimed after the sender's timeout")
 
-    def _run(self, call: Call) -> tuple[Any, Keys]:
+    def _run(self, call: PendingCall) -> tuple[Any, Keys]:
         """One command at the walk's time; and what the keys are afterwards."""
         assert not callable(call.command)
         left_ms = self._leader_until_ms - self.now_ms
@@ -193,7 +194,7 @@ class World:
             *_, outcome, _, seen = pipe.execute(raise_on_error=False)
         return as_ours(outcome) if isinstance(outcome, driver.RedisError) else outcome, _keys(seen)
 
-    def _came_too_late(self, call: Call) -> bool:
+    def _came_too_late(self, call: PendingCall) -> bool:
         """Whether a claim's sender has given up, and Redis can know."""
         knew = call.clock_seen_s is not None and call.clock_seen_s > self._stepped_back_s
         return knew and STEADY.now_s - call.asked_s > CLAIM_WITHIN_S + 0.1
@@ -207,7 +208,7 @@ class World:
             outcome = [outcome[0], left_ms, outcome[2], left_ms]
         return outcome
 
-    def answer(self, replica: Replica, call: Call) -> None:
+    def answer(self, replica: SteppedReplica, call: PendingCall) -> None:
         """Carry it out, if it was not yet, and let the replica know, unless it is frozen."""
         self.carry_out(call)
         if not replica.frozen and call.waiting:
@@ -219,21 +220,21 @@ class World:
                     replica.gate.clock_seen_s = call.done_s
         self.turn(replica)
 
-    def lose_answer(self, replica: Replica, call: Call) -> None:
+    def lose_answer(self, replica: SteppedReplica, call: PendingCall) -> None:
         self.carry_out(call)
         self._fail(replica, call, RedisUnavailableError("Timeout reading"))
 
-    def refuse(self, replica: Replica, call: Call) -> None:
+    def refuse(self, replica: SteppedReplica, call: PendingCall) -> None:
         """The connection breaks before it is sent."""
         self._fail(replica, call, RedisUnavailableError("Connection refused"))
 
-    def _fail(self, replica: Replica, call: Call, error: RedisError) -> None:
+    def _fail(self, replica: SteppedReplica, call: PendingCall, error: RedisError) -> None:
         if not replica.frozen and call.waiting:
             call.done = True
             call.reply.set_exception(StoreUnavailableError("cut") if callable(call.command) else error)
         self.turn(replica)
 
-    def turn(self, replica: Replica) -> None:
+    def turn(self, replica: SteppedReplica) -> None:
         try:
             replica.turn()
         except AssertionError:
@@ -244,7 +245,7 @@ class World:
         if replica.ended and replica in self.replicas:
             self.bury(replica)
 
-    def thaw(self, replica: Replica) -> None:
+    def thaw(self, replica: SteppedReplica) -> None:
         """What was answered meanwhile is read first, as asyncio does; then its timers find out how late it is."""
         replica.frozen = False
         for call in replica.waiting:
@@ -252,7 +253,7 @@ class World:
                 self.answer(replica, call)
         self.turn(replica)
 
-    def serve(self, replica: Replica, calls: int = 1000) -> None:
+    def serve(self, replica: SteppedReplica, calls: int = 1000) -> None:
         """Answer what it asks, in order, until it asks nothing more at this instant."""
         for _ in range(calls):
             waiting = replica.waiting
@@ -370,7 +371,7 @@ class World:
     def _consume(step: Any) -> Any:
         """Where a task's key is of another type, asynq's scripts fail half-way."""
         try:
-            return immediately(step)
+            return at_once(step)
         except driver.ResponseError:
             return None
 
@@ -393,7 +394,7 @@ def _keys(seen: Any) -> Keys:
         tuple(map(_id, active)),
         _scores(asynq_lease),
         {
-            each: Task(state and state.decode(), since and since.decode(), bool(has_message))
+            each: TaskHash(state and state.decode(), since and since.decode(), bool(has_message))
             for each, (state, since, has_message, exists) in zip(IDS, tasks, strict=True)
             if exists
         },

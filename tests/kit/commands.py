@@ -21,7 +21,7 @@ SECRET = "h0rse battery/staple"
 
 
 @dataclass(frozen=True)
-class Ended:
+class CommandResult:
     """A command that has ended."""
 
     code: int
@@ -40,15 +40,15 @@ async def start(argv: Sequence[str | Path], env: Mapping[str, str], folder: Path
     )
 
 
-async def run(argv: Sequence[str | Path], env: Mapping[str, str], folder: Path | None = None) -> Ended:
+async def run(argv: Sequence[str | Path], env: Mapping[str, str], folder: Path | None = None) -> CommandResult:
     """Run any command to its end, which must come within 30 s."""
     process = await start(argv, env, folder)
     async with asyncio.timeout(30):
         out, err = await process.communicate()
-    return Ended(process.returncode or 0, out.decode(), err.decode())
+    return CommandResult(process.returncode or 0, out.decode(), err.decode())
 
 
-async def command(folder: Path, *words: str, **settings: str) -> Ended:
+async def command(folder: Path, *words: str, **settings: str) -> CommandResult:
     """Run `peekaping-producer WORDS` in `folder`, with these settings alone. Fails where it prints a traceback."""
     ended = await run([sys.executable, "-m", "peekaping_producer", *words], {**MINIMAL, **settings}, folder)
     assert "Traceback" not in ended.err + ended.out, ended.err

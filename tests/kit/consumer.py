@@ -17,7 +17,7 @@ from tests.kit.asynq_peer import AsynqPeer
 
 
 @dataclass(frozen=True)
-class Task:
+class ReceivedTask:
     """A task as a consumer receives it."""
 
     payload: dict[str, Any]
@@ -47,10 +47,10 @@ class Task:
         return str(self.payload.get("made_by", "python"))
 
 
-async def take(peer: AsynqPeer) -> Task | None:
+async def take(peer: AsynqPeer) -> ReceivedTask | None:
     """The next task, active now; None where there is none."""
     message = await peer.dequeue(time.time())
-    return Task(json.loads(message.payload), message.pending_since) if message else None
+    return ReceivedTask(json.loads(message.payload), message.pending_since) if message else None
 
 
 class Consumer:

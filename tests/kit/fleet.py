@@ -8,14 +8,14 @@ from redis.asyncio import Redis
 
 from tests.kit.consumer import Consumer
 from tests.kit.databases import Database, monitor_row
-from tests.kit.replicas import Replica, environment, members, replicas
+from tests.kit.replicas import ReplicaProcess, environment, members, replicas
 from tests.kit.waiting import until
 
 
 class Fleet:
     """`started` holds the replicas; they are killed at the end of the test."""
 
-    def __init__(self, redis: Redis, database: Database, folder: Path, started: list[Replica]) -> None:
+    def __init__(self, redis: Redis, database: Database, folder: Path, started: list[ReplicaProcess]) -> None:
         self.redis = redis
         self._port = redis.connection_pool.connection_kwargs.get(
             "port", 1
@@ -33,9 +33,9 @@ class Fleet:
     def environment(self, **settings: str) -> dict[str, str]:
         return environment(self._port, self.target, **self.settings, **settings)
 
-    def start(self, **settings: str) -> Replica:
+    def start(self, **settings: str) -> ReplicaProcess:
         """One more replica, with these settings beside the addresses."""
-        self.started.append(Replica(self.folder, self.environment(**settings)))
+        self.started.append(ReplicaProcess(self.folder, self.environment(**settings)))
         return self.started[-1]
 
     async def monitors(self, count: int, *, interval: int = 1) -> list[str]:

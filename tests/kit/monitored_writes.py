@@ -85,7 +85,7 @@ async def monitored_writes(host: str, port: int) -> AsyncIterator[MonitoredWrite
 
 
 @dataclass
-class Verdict:
+class WriteVerdict:
     """What the writes did to the schedule."""
 
     duplicated: list[str] = field(default_factory=list)
@@ -105,18 +105,18 @@ class Verdict:
         assert (self.duplicated, self.moved_back, self.removed) == ([], [], [])
 
 
-class Judge:
+class WriteJudge:
     """Applies the writes to a model of the schedule, one after the other."""
 
     def __init__(self) -> None:
-        self.verdict = Verdict()
+        self.verdict = WriteVerdict()
         self._due: dict[str, float] = {}
         self._lease: dict[str, bool] = {}
         """Whether it is ours."""
         self._not_before: dict[str, float] = {}
         """The next due time that our last hand-off wrote."""
 
-    def judge(self, writes: Iterable[Write]) -> Verdict:
+    def judge(self, writes: Iterable[Write]) -> WriteVerdict:
         call, touched, by = -1, set[str](), ""
         for each in writes:
             if each.call != call:

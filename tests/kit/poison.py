@@ -55,6 +55,8 @@ async def insert_poisons(database: Database, redis: Redis, *, interval: int) -> 
         "deep config": Poison(monitor("deep", config=text("[" * DEEP + "]" * DEEP)), True),
         "huge config": Poison(monitor("huge", config=text(_string(HUGE_BYTES))), False, "monitor.refused"),
         "refused task": Poison(monitor("refused", config=text(_string(REFUSED_BYTES))), False, "monitor.refused"),
+        "long number": Poison(monitor("nines", config=text("9" * 5000)), True),
+        "bad flag": Poison(monitor("flag", config='{"check_cert_expiry": "perhaps"}'), True, "monitor.bad_config"),
         "broken window": Poison(monitor("window"), True, "monitor.bad_maintenance"),
         "dangling proxy": Poison(monitor("proxy", proxy_id=database.new_id()), True, "monitor.dangling_proxy"),
         "wrong type": Poison(monitor("type"), True, "monitor.wrong_type"),

@@ -33,7 +33,7 @@ def environment(redis_port: int, database: DatabaseTarget, **settings: str) -> d
     return {**MINIMAL, **redis, "METRICS_ADDR": "off", **parts, **settings}
 
 
-class Replica:
+class ReplicaProcess:
     """One `peekaping-producer run` in `folder`, or another producer by its `argv`. Without `logs` it logs nowhere."""
 
     def __init__(
@@ -86,11 +86,11 @@ class Replica:
 
 
 @contextmanager
-def replicas(folder: Path, *environments: dict[str, str], logs: bool = True) -> Iterator[list[Replica]]:
+def replicas(folder: Path, *environments: dict[str, str], logs: bool = True) -> Iterator[list[ReplicaProcess]]:
     """A replica for each environment, all killed at the end of the block, with those that the block appends."""
-    running: list[Replica] = []
+    running: list[ReplicaProcess] = []
     try:
-        running += (Replica(folder, env, logs=logs) for env in environments)
+        running += (ReplicaProcess(folder, env, logs=logs) for env in environments)
         yield running
     finally:
         for each in running:

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import time
 from collections.abc import Awaitable, Callable
 
 DEADLINE_S = 60.0
@@ -22,3 +23,13 @@ async def until(
                 await asyncio.sleep(0.01)
     except TimeoutError:
         raise AssertionError(f"not within {within_s:g} s: {what or inspect.getsource(condition).strip()}") from None
+
+
+def wait_until(
+    condition: Callable[[], object], what: str = "", *, within_s: float = DEADLINE_S, every_s: float = 0.01
+) -> None:
+    """The same without an event loop."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what or inspect.getsource(condition).strip()}"
+        time.sleep(every_s)

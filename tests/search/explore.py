@@ -9,11 +9,17 @@ from typing import Any, NamedTuple
 
 from peekaping_producer.schedule.keys import KEYS
 from tests.kit.asynq_peer import LEASE, PENDING, task_id
+from tests.kit.invariants import InvariantError, Mutation
 from tests.search.processes import Leaders, Leading, Pid, Producers
-from tests.search.rules import ABSENT, PAUSED, Broken, Fences, Healing, Histories, History, Judge, Row, Rows, edited
-from tests.search.world import CYCLE_MS, GRID_MS, START_MS, Mutation, Redis, Sid
+from tests.search.rules import ABSENT, PAUSED, Fences, Healing, Interval, Intervals, Past, Pasts, StepJudge, edited
+from tests.search.world import CYCLE_MS, GRID_MS, START_MS, Redis, Sid
 
-EDITS: dict[Row, tuple[Row, ...]] = {20: (ABSENT, PAUSED, 10), 10: (ABSENT, PAUSED, 20), PAUSED: (20,), ABSENT: (20,)}
+EDITS: dict[Interval, tuple[Interval, ...]] = {
+    20: (ABSENT, PAUSED, 10),
+    10: (ABSENT, PAUSED, 20),
+    PAUSED: (20,),
+    ABSENT: (20,),
+}
 """By row: the rows that an edit may make of it."""
 
 
@@ -43,15 +49,15 @@ class State(NamedTuple):
     """One state of the whole system."""
 
     sid: Sid
-    rows: Rows
-    histories: Histories
+    rows: Intervals
+    histories: Pasts
     producers: tuple[Pid, Pid]
     leader: Pid
     left: Left
 
 
 @dataclass
-class Found:
+class SearchResult:
     """The result of a search."""
 
     states: int
@@ -70,7 +76,7 @@ class Found:
 
 
 class Search:
-    """One search. `run` raises Broken, with the steps that lead to it."""
+    """One search. `run` raises InvariantError, with the steps that lead to it."""
 
     def __init__(self, scope: Scope, mutation: Mutation | None = None) -> None:
         self.redis = Redis(mutation)
@@ -78,7 +84,7 @@ class Search:
         self._scope = scope
         self._producers = Producers(self.redis, self.ids)
         self._leaders = Leaders(self.redis, self.ids)
-        self._judge = Judge(self.redis, self.ids)
+        self._judge = StepJudge(self.redis, self.ids)
         self._healing = Healing(self.redis, self.ids)
         self._came: dict[State, tuple[State, str] | None] = {}
         self._transitions = 0
@@ -99,7 +105,7 @@ class Search:
         )
         self._forgot = cache(self._forget)
 
-    def run(self) -> Found:
+    def run(self) -> SearchResult:
         began = time.perf_counter()
         first = self._first()
         self._came[first] = None
@@ -113,14 +119,14 @@ class Search:
                     break
             frontier = following
         seconds = time.perf_counter() - began
-        return Found(len(self._came), self._transitions, len(self.redis.calls), seconds, not frontier, depth)
+        return SearchResult(len(self._came), self._transitions, len(self.redis.calls), seconds, not frontier, depth)
 
     def _first(self) -> State:
         """Every monitor is due now with an interval of 20 s, and one replica leads."""
         sid, _ = self.redis.do(self.redis.empty, "campaign", "", "t0")
         for each in self.ids:
             sid, _ = self.redis.do(sid, "put", KEYS.due, each, float(START_MS))
-        histories = tuple(History(float(START_MS), intervals=frozenset({20})) for _ in self.ids)
+        histories = tuple(Past(float(START_MS), intervals=frozenset({20})) for _ in self.ids)
         leader = self._leaders.numbers.of(Leading("t0"))
         return State(
             sid, tuple(20 for _ in self.ids), histories, (0, 0), leader, Left(self._scope.edits, self._scope.faults)
@@ -137,12 +143,12 @@ class Search:
                 if then not in came:
                     came[then] = (state, label)
                     following.append(then)
-        except Broken as broken:
+        except InvariantError as broken:
             broken.args = (f"{broken.args[0]}\n{self._trace(state)}",)
             raise
 
     def _next(self, state: State) -> Iterator[tuple[str, State]]:
-        """Yield every state that is one step away; raises Broken if the step breaks an invariant."""
+        """Yield every state that is one step away; raises InvariantError if the step breaks an invariant."""
         sid, rows, histories, producers, leader, left = state
         for which, pid in enumerate(producers):
             if which and pid == producers[0]:
@@ -172,7 +178,13 @@ class Search:
         return self._settled(sid, state.rows, histories, producers, leader, state.left)
 
     def _settled(
-        self, sid: Sid, rows: Rows, histories: Histories, producers: tuple[Pid, Pid], leader: Pid, left: Left
+        self,
+        sid: Sid,
+        rows: Intervals,
+        histories: Pasts,
+        producers: tuple[Pid, Pid],
+        leader: Pid,
+        left: Left,
     ) -> State:
         """The state, reduced to what the future depends on."""
         leader = self._trusted(sid, leader)
@@ -186,7 +198,7 @@ class Search:
         one, two = (self._producers.unless_lost(sid, each) for each in producers)
         return (one, two) if one <= two else (two, one)
 
-    def _forget(self, sid: Sid, rows: Rows, histories: Histories, stale: frozenset[str]) -> Histories:
+    def _forget(self, sid: Sid, rows: Intervals, histories: Pasts, stale: frozenset[str]) -> Pasts:
         members = self.redis.views[sid].members
         return tuple(
             history if each in stale else history.forgotten(row, each in members)
@@ -246,7 +258,7 @@ class Search:
                     )
         return found
 
-    def _age(self, sid: Sid, histories: Histories, producers: tuple[Pid, Pid], leader: Pid) -> Any:
+    def _age(self, sid: Sid, histories: Pasts, producers: tuple[Pid, Pid], leader: Pid) -> Any:
         now_ms = self.redis.views[sid].now_ms + GRID_MS
         back_ms = CYCLE_MS if now_ms >= START_MS + CYCLE_MS else 0
         return (

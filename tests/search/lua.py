@@ -188,13 +188,3 @@ class Client:
 
     async def hexists(self, key: str, field: str) -> bool:
         return bool(await self.execute_command("HEXISTS", key, field))
-
-
-def at_once(coroutine: Any) -> Any:
-    """The result of a coroutine that never waits; raises what it raises."""
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        return end.value
-    coroutine.close()
-    raise AssertionError("it waits")

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from peekaping_producer.schedule import CampaignOutcome
 from peekaping_producer.schedule.keys import KEYS
-from tests.search.rules import ABSENT, PAUSED, Broken, Rows
+from tests.kit.invariants import InvariantError
+from tests.search.rules import ABSENT, PAUSED, Intervals
 from tests.search.world import Redis, Sid, due_later, lease_later
 
 Pid = int
@@ -22,7 +23,7 @@ Read = tuple[tuple[str, int], ...]
 """Rows by monitor id."""
 
 
-class Step(NamedTuple):
+class Transition(NamedTuple):
     """A possible next step of a process."""
 
     label: str
@@ -69,7 +70,7 @@ class Producers:
         self._ids = ids
         self.numbers = Numbers()
 
-    def steps(self, sid: Sid, pid: Pid, rows: Rows, drawn: int) -> Iterator[Step]:
+    def steps(self, sid: Sid, pid: Pid, rows: Intervals, drawn: int) -> Iterator[Transition]:
         """`drawn` is the nonce of the other producer's claim, or 0. It is not used again, nor are those of leases."""
         held: Held | None = self.numbers.states[pid]
         if held:
@@ -78,34 +79,34 @@ class Producers:
         taken = {drawn, *map(nonce, self._redis.views[sid].lease.values())}
         after, (token, due) = self._redis.do(sid, "claim", next(each for each in count(1) if each not in taken))
         if due:
-            yield Step("claims", "claim", after, self.numbers.of(Held(token, due)))
+            yield Transition("claims", "claim", after, self.numbers.of(Held(token, due)))
 
-    def _busy(self, sid: Sid, pid: Pid, held: Held, rows: Rows) -> Iterator[Step]:
+    def _busy(self, sid: Sid, pid: Pid, held: Held, rows: Intervals) -> Iterator[Transition]:
         do = self._redis.do
-        yield Step("dies", "", sid, 0)
+        yield Transition("dies", "", sid, 0)
         after, _ = do(sid, "give_back", held.token, held.due)
         if after != sid:
-            yield Step("gives back", "give_back", after, 0)
+            yield Transition("gives back", "give_back", after, 0)
         after, _ = do(sid, "postpone", held.token, held.due)
         if after != sid:
-            yield Step("postpones", "postpone", after, 0)
+            yield Transition("postpones", "postpone", after, 0)
         read = self._read(held, rows) if held.rows is None else held.rows
         if plans := tuple(each for each in read if each[1] > 0):
             after, outcome = do(sid, "hand_off", held.token, held.due, plans)
             left = tuple(each for each in read if each[1] <= 0)
             then = self.numbers.of(held._replace(rows=left)) if left else 0
-            yield Step(f"hands off {dict(plans)}: {dict(outcome)}", "hand_off", after, then)
+            yield Transition(f"hands off {dict(plans)}: {dict(outcome)}", "hand_off", after, then)
             if after != sid:
-                yield Step(f"hands off {dict(plans)}, the reply is lost", "hand_off", after, pid)
+                yield Transition(f"hands off {dict(plans)}, the reply is lost", "hand_off", after, pid)
         elif gone := tuple(each for each, row in read if row == PAUSED):
             after, _ = do(sid, "drop", held.token, held.due, gone)
-            yield Step(f"drops {gone}", "drop", after, 0)
+            yield Transition(f"drops {gone}", "drop", after, 0)
 
-    def _read(self, held: Held, rows: Rows) -> Read:
+    def _read(self, held: Held, rows: Intervals) -> Read:
         now = dict(zip(self._ids, rows, strict=True))
         return tuple((each, now[each]) for each, _ in held.due if now[each] != ABSENT)
 
-    def reads(self, pid: Pid, rows: Rows) -> list[Pid]:
+    def reads(self, pid: Pid, rows: Intervals) -> list[Pid]:
         """The states that it may be in just before an edit of these rows."""
         held: Held | None = self.numbers.states[pid]
         if held is None or held.rows is not None:
@@ -165,59 +166,59 @@ class Leaders:
         self.numbers = Numbers()
         self._parts = [(each,) for each in ids] + ([ids] if len(ids) > 1 else [])
 
-    def steps(self, sid: Sid, pid: Pid, rows: Rows) -> Iterator[Step]:
+    def steps(self, sid: Sid, pid: Pid, rows: Intervals) -> Iterator[Transition]:
         state: Leading | None = self.numbers.states[pid]
         if state is None or state.stage == "asked":
             yield from self._ask(sid, state)
         if state is None:
             return
         do, of = self._redis.do, self.numbers.of
-        yield Step("dies", "", sid, 0)
+        yield Transition("dies", "", sid, 0)
         if state.stage == "asked":
             return
         after, _ = do(sid, "campaign", state.term, "-")
         if after != sid:
-            yield Step("renews", "campaign", after, pid)
+            yield Transition("renews", "campaign", after, pid)
         if not state.stage:
             after, _ = do(sid, "resign", state.term)
-            yield Step("resigns", "resign", after, 0)
+            yield Transition("resigns", "resign", after, 0)
             for key in (KEYS.due, KEYS.lease):
                 _, seen = do(sid, "walk", key)
                 if seen:
                     then = of(state._replace(stage="compare", seen=seen, key=key))
-                    yield Step(f"sees {seen} in {key}", "", sid, then)
+                    yield Transition(f"sees {seen} in {key}", "", sid, then)
         yield from self._write(sid, state)
         for reads in self._read(state, rows):
             yield from self._write(sid, reads)
 
-    def _ask(self, sid: Sid, state: Leading | None) -> Iterator[Step]:
+    def _ask(self, sid: Sid, state: Leading | None) -> Iterator[Transition]:
         leader = self._redis.views[sid].leader
         term = state.term if state else "t1" if leader == "t0" else "t0"
         after, answer = self._redis.do(sid, "campaign", "", term)
         if answer is CampaignOutcome.WON:
-            yield Step(f"leads ({term})", "campaign", after, self.numbers.of(Leading(term)))
+            yield Transition(f"leads ({term})", "campaign", after, self.numbers.of(Leading(term)))
             if not state:
-                yield Step(
+                yield Transition(
                     f"campaigns ({term}), no reply yet", "campaign", after, self.numbers.of(Leading(term, "asked"))
                 )
 
-    def _write(self, sid: Sid, state: Leading) -> Iterator[Step]:
+    def _write(self, sid: Sid, state: Leading) -> Iterator[Transition]:
         do, of, term = self._redis.do, self.numbers.of, state.term
         if state.stage == "place":
             after, misaligned = do(sid, "place", term, state.rows)
             then = Leading(term, "reread", seen=misaligned) if misaligned else Leading(term)
-            yield Step(f"places {dict(state.rows)}, misaligned: {misaligned}", "place", after, of(then))
+            yield Transition(f"places {dict(state.rows)}, misaligned: {misaligned}", "place", after, of(then))
             retried, _ = do(sid, "place", term, state.rows, True)
             if retried != after:
-                yield Step(f"places {dict(state.rows)} and retries", "place", retried, of(then))
+                yield Transition(f"places {dict(state.rows)} and retries", "place", retried, of(then))
         elif state.stage == "move":
             after, _ = do(sid, "move", term, state.seen, state.rows)
-            yield Step(f"moves {state.seen} by {dict(state.rows)}", "move", after, of(Leading(term)))
+            yield Transition(f"moves {state.seen} by {dict(state.rows)}", "move", after, of(Leading(term)))
         elif state.stage == "remove":
             after, _ = do(sid, "remove", term, state.key, state.seen)
-            yield Step(f"removes {state.seen} from {state.key}", "remove", after, of(Leading(term)))
+            yield Transition(f"removes {state.seen} from {state.key}", "remove", after, of(Leading(term)))
 
-    def _read(self, state: Leading, rows: Rows) -> Iterator[Leading]:
+    def _read(self, state: Leading, rows: Intervals) -> Iterator[Leading]:
         """The states after a read now, as plans: an absent row has no interval, like a paused one."""
         now = {each: max(row, 0) for each, row in zip(self._ids, rows, strict=True)}
         if not state.stage:
@@ -229,7 +230,7 @@ class Leaders:
             gone = tuple(each for each in state.seen if not now[each[0]])
             yield state._replace(stage="remove", seen=gone) if gone else Leading(state.term)
 
-    def reads(self, pid: Pid, rows: Rows) -> list[Pid]:
+    def reads(self, pid: Pid, rows: Intervals) -> list[Pid]:
         """The states that it may be in just before an edit of these rows."""
         state: Leading | None = self.numbers.states[pid]
         return [pid, *map(self.numbers.of, self._read(state, rows))] if state else [pid]
@@ -249,7 +250,7 @@ class Leaders:
         for each, what in self._writes(state):
             after, answer = self._redis.do(sid, each, state.term, *what)
             if answer != "stale" or after != sid:
-                raise Broken("I5", "-", f"{each} {what} of the term {state.term}, which is over, was not refused")
+                raise InvariantError("I5", "-", f"{each} {what} of the ended term {state.term} was not refused")
         return 0
 
     def _writes(self, state: Leading) -> Iterable[tuple[str, tuple[Any, ...]]]:

@@ -7,23 +7,16 @@ from peekaping_producer.brokers import Outcome
 from peekaping_producer.monitors.monitor import next_tick
 from peekaping_producer.schedule import CampaignOutcome
 from peekaping_producer.schedule.keys import KEYS
+from tests.kit.invariants import InvariantError
 from tests.search.world import CYCLE_MS, ENDED_MS, GRID_MS, LONG_AGO_MS, TTL_MS, Redis, Sid, View, due_later, message
 
 ABSENT, PAUSED = -1, 0
 """Rows other than an interval in seconds."""
-Row = int
-Rows = tuple[Row, ...]
+Interval = int
+Intervals = tuple[Interval, ...]
 
 
-class Broken(AssertionError):  # noqa: N818 - an invariant is broken
-    """An invariant does not hold."""
-
-    def __init__(self, invariant: str, monitor_id: str, what: str) -> None:
-        super().__init__(f"{invariant} {monitor_id}: {what}")
-        self.invariant = invariant
-
-
-class History(NamedTuple):
+class Past(NamedTuple):
     """The past of one monitor, as far as the future depends on it."""
 
     not_before: float | None = None
@@ -37,13 +30,13 @@ class History(NamedTuple):
     intervals: frozenset[int] = frozenset()
     """Seconds: the intervals of its row since its due time was last written."""
 
-    def forgotten(self, row: Row, member: bool) -> "History":
+    def forgotten(self, row: Interval, member: bool) -> "Past":
         """Without the fields that matter only to a process that has read an older row."""
         return self._replace(
             stopped_at=None, stood_still=member and row <= 0, ran_in_term=True, intervals=_intervals(row)
         )
 
-    def later(self, now_ms: int, back_ms: int) -> "History":
+    def later(self, now_ms: int, back_ms: int) -> "Past":
         """The same at `now_ms`, with all times then set back by `back_ms`."""
         return self._replace(
             not_before=None if self.not_before is None else due_later(self.not_before, now_ms, back_ms),
@@ -51,10 +44,10 @@ class History(NamedTuple):
         )
 
 
-Histories = tuple[History, ...]
+Pasts = tuple[Past, ...]
 
 
-def edited(history: History, row: Row, view: View, monitor_id: str) -> History:
+def edited(history: Past, row: Interval, view: View, monitor_id: str) -> Past:
     """After a commit of the monitor's row."""
     if row > 0:
         return history._replace(stopped_at=None, ran_in_term=True, intervals=history.intervals | {row})
@@ -62,14 +55,14 @@ def edited(history: History, row: Row, view: View, monitor_id: str) -> History:
     return history._replace(stopped_at=stopped_at, stood_still=monitor_id in view.members)
 
 
-class Judge:
-    """Checks what each call did to each monitor; raises Broken."""
+class StepJudge:
+    """Checks what each call did to each monitor; raises InvariantError."""
 
     def __init__(self, redis: Redis, ids: tuple[str, ...]) -> None:
         self._views = redis.views
         self._ids = ids
 
-    def after(self, name: str, before: Sid, after: Sid, rows: Rows, histories: Histories) -> Histories:
+    def after(self, name: str, before: Sid, after: Sid, rows: Intervals, histories: Pasts) -> Pasts:
         """The histories after the call `name`."""
         was, now = self._views[before], self._views[after]
         if was.leader != now.leader and now.leader:
@@ -79,64 +72,64 @@ class Judge:
             for each, row, history in zip(self._ids, rows, histories, strict=True)
         )
 
-    def _monitor(self, name: str, each: str, was: View, now: View, row: Row, history: History) -> History:
+    def _monitor(self, name: str, each: str, was: View, now: View, row: Interval, history: Past) -> Past:
         if name == "hand_off":
             _check_queue(each, was, now, history)
         if each in now.due and each in now.lease:
-            raise Broken("I1", each, f"{name} left it in both due and lease")
+            raise InvariantError("I1", each, f"{name} left it in both due and lease")
         if each in now.late and (each not in now.members or now.late[each] > was.late.get(each, math.inf)):
-            raise Broken("late", each, f"{name} left {now.late[each]:.0f} as the intended due time")
+            raise InvariantError("late", each, f"{name} left {now.late[each]:.0f} as the intended due time")
         if name == "hand_off" and each in now.late and each in was.lease and each not in now.lease:
-            raise Broken("late", each, f"{name} rescheduled it, and it still counts as late")
+            raise InvariantError("late", each, f"{name} rescheduled it, and it still counts as late")
         if now.due.get(each, 0) % 1 and each not in now.late:
-            raise Broken("late", each, f"{name} postponed it without keeping the intended due time")
+            raise InvariantError("late", each, f"{name} postponed it without keeping the intended due time")
         if each in was.members and each not in now.members:
             if not history.stood_still:
-                raise Broken("I1", each, f"{name} removed it, though its row has always run")
+                raise InvariantError("I1", each, f"{name} removed it, though its row has always run")
             return history._replace(not_before=None, stood_still=False, intervals=frozenset())
         due = now.due.get(each)
         if each in now.members and each not in was.members:
             if name != "place":
-                raise Broken("I4", each, f"{name} added it after it had left the schedule")
+                raise InvariantError("I4", each, f"{name} added it after it had left the schedule")
             if not history.ran_in_term:
-                raise Broken("I4", each, "placed, though its row has not run at any moment of this term")
+                raise InvariantError("I4", each, "placed, though its row has not run at any moment of this term")
             return history._replace(not_before=due, stood_still=row <= 0, intervals=_intervals(row))
         if due is None or due == was.due.get(each):
             return history
         return self._due(name, each, due, now, row, history)
 
-    def _due(self, name: str, each: str, due: float, now: View, row: Row, history: History) -> History:
+    def _due(self, name: str, each: str, due: float, now: View, row: Interval, history: Past) -> Past:
         if name in ("move", "hand_off"):
             if name == "move" and due not in {next_tick(now.now_ms, one) for one in history.intervals}:
-                raise Broken("due", each, f"moved to {due:.0f}, which is no tick of any interval since")
+                raise InvariantError("due", each, f"moved to {due:.0f}, which is no tick of any interval since")
             if name == "hand_off" and history.not_before is not None and due < history.not_before:
-                raise Broken("due", each, f"rescheduled for {due:.0f}, before {history.not_before:.0f}")
+                raise InvariantError("due", each, f"rescheduled for {due:.0f}, before {history.not_before:.0f}")
             return history._replace(not_before=due, intervals=_intervals(row))
         if name not in ("give_back", "reclaim", "postpone", "place"):
-            raise Broken("due", each, f"{name} set it to {due:.0f}")
+            raise InvariantError("due", each, f"{name} set it to {due:.0f}")
         if history.not_before is not None and due < history.not_before - 1:
-            raise Broken("due", each, f"{name} moved it back from {history.not_before:.0f} to {due:.0f}")
+            raise InvariantError("due", each, f"{name} moved it back from {history.not_before:.0f} to {due:.0f}")
         return history._replace(intervals=_intervals(row))
 
 
-def _intervals(row: Row) -> frozenset[int]:
+def _intervals(row: Interval) -> frozenset[int]:
     return frozenset({row} if row > 0 else ())
 
 
-def _check_queue(each: str, was: View, now: View, history: History) -> None:
+def _check_queue(each: str, was: View, now: View, history: Past) -> None:
     """I2 and I3 for monitors that were enqueued; I8 for those that were handed off and not enqueued."""
     more = now.pending.count(each) - was.pending.count(each)
     if more > 0:
         if history.not_before is None or now.now_ms < history.not_before:
-            raise Broken("I2", each, f"enqueued at {now.now_ms}, though not due before {history.not_before}")
+            raise InvariantError("I2", each, f"enqueued at {now.now_ms}, though not due before {history.not_before}")
         if now.pending.count(each) > 1:
-            raise Broken("I2", each, "its task is in the queue twice")
+            raise InvariantError("I2", each, "its task is in the queue twice")
         if each in now.ended or each in now.active or each in now.asynq_lease:
-            raise Broken("I8", each, "enqueued, though asynq still has its earlier task in another state")
+            raise InvariantError("I8", each, "enqueued, though asynq still has its earlier task in another state")
         if was.works(each):
-            raise Broken("I2", each, "enqueued, though a consumer is running its task")
+            raise InvariantError("I2", each, "enqueued, though a consumer is running its task")
         if history.stopped_at is not None and now.now_ms > history.stopped_at + TTL_MS:
-            raise Broken(
+            raise InvariantError(
                 "I3",
                 each,
                 f"enqueued {(now.now_ms - history.stopped_at) / 1000:g} s after its row was paused or deleted",
@@ -146,7 +139,7 @@ def _check_queue(each: str, was: View, now: View, history: History) -> None:
         if state == b"pending" and now.pending:  # whether it is in the list shows when its turn comes
             return
         if not now.works(each):
-            raise Broken("I8", each, f"handed off, but no consumer will take its task: its state is {state!r}")
+            raise InvariantError("I8", each, f"handed off, but no consumer will take its task: its state is {state!r}")
 
 
 class Fences:
@@ -160,7 +153,7 @@ class Fences:
         self._checked: set[Any] = set()
 
     def check(self, sid: Sid) -> None:
-        """Raises Broken. States that differ only in the queue are checked once."""
+        """Raises InvariantError. States that differ only in the queue are checked once."""
         if (schedule := self._redis.views[sid].schedule) in self._checked:
             return
         self._checked.add(schedule)
@@ -174,7 +167,7 @@ class Fences:
     def _refused(self, sid: Sid, invariant: str, who: str, refusal: Any, name: str, *args: Any) -> None:
         after, answer = self._redis.do(sid, name, *args)
         if after != sid or answer != refusal:
-            raise Broken(invariant, "-", f"{name} {args} by {who} was not refused: {answer}")
+            raise InvariantError(invariant, "-", f"{name} {args} by {who} was not refused: {answer}")
 
     def _check_lost_claims(self, sid: Sid, each: str) -> None:
         """I2 and I3: a claim that has ended or does not hold the monitor writes nothing."""
@@ -210,7 +203,7 @@ class Fences:
         after, _ = self._redis.do(sid, name, *args)
         found = self._redis.views[after].due.get(each)
         if found != due:
-            raise Broken("due", each, f"{name} left it due at {found}, though a peer without fences had set {due}")
+            raise InvariantError("due", each, f"{name} left it due at {found}, though a peer had set {due}")
 
     def _check_changed_scores(self, sid: Sid, each: str) -> None:
         """I1: a member whose score has changed since the leader read it is neither moved nor removed."""
@@ -234,12 +227,12 @@ class Fences:
         for end in (("PX", 3_600_000), ()):
             gone, _ = self._redis.do(sid, "lose", "SET", KEYS.leader, "gone", *end)
             if self._redis.do(gone, "campaign", "", "another")[1] is not CampaignOutcome.WON:
-                raise Broken("I1", "-", f"a leader key with a TTL that is too long is accepted: {end}")
+                raise InvariantError("I1", "-", f"a leader key with a TTL that is too long is accepted: {end}")
         self._refused(sid, "I5", "a follower", CampaignOutcome.HELD, "campaign", "", "another")
         self._refused(sid, "I5", "a former leader", CampaignOutcome.HELD, "campaign", "former", "another")
         self._refused(sid, "I5", "a former leader", False, "resign", "former")
         if self._redis.do(sid, "campaign", "", leader)[1] is not CampaignOutcome.WON:
-            raise Broken("I5", "-", "a campaign whose reply was lost cannot be repeated")
+            raise InvariantError("I5", "-", "a campaign whose reply was lost cannot be repeated")
 
     def _check_claim(self, sid: Sid) -> None:
         """A claim takes the longest overdue, and nothing once its sender has stopped waiting."""
@@ -248,7 +241,7 @@ class Fences:
         _, (_, claimed) = self._redis.do(sid, "claim", 9, 1)
         for each, _ in claimed:
             if view.due[each] > min(view.due.values()):
-                raise Broken("due", each, "claimed, though another is overdue for longer")
+                raise InvariantError("due", each, "claimed, though another is overdue for longer")
 
 
 class Healing:
@@ -258,8 +251,8 @@ class Healing:
         self._redis = redis
         self._ids = ids
 
-    def check(self, sid: Sid, rows: Rows) -> None:
-        """Lose all claims and running tasks, let a new leader sync, and run each monitor once; raises Broken."""
+    def check(self, sid: Sid, rows: Intervals) -> None:
+        """Lose all claims and running tasks, let a new leader sync, and run each monitor once."""
         do = self._redis.do
         for each in self._ids:
             if self._redis.views[sid].works(each):
@@ -275,12 +268,12 @@ class Healing:
         view = self._redis.views[sid]
         for each, row in zip(self._ids, rows, strict=True):
             if row > 0 and each in view.pending and message(row) not in view.tasks[each][b"msg"]:
-                raise Broken("I8", each, "its tick came, but the task in the queue is an old one")
+                raise InvariantError("I8", each, "its tick came, but the task in the queue is an old one")
         while self._redis.views[sid].pending:
             sid, _ = do(sid, "work")
         self._check_queue(self._run(sid, rows), rows)
 
-    def _sync(self, sid: Sid, rows: Rows) -> Sid:
+    def _sync(self, sid: Sid, rows: Intervals) -> Sid:
         do = self._redis.do
         term = "healing"
         sid, _ = do(sid, "campaign", "", term)
@@ -296,15 +289,15 @@ class Healing:
         return sid
 
     @staticmethod
-    def _check_place(view: View, each: str, row: Row) -> None:
+    def _check_place(view: View, each: str, row: Interval) -> None:
         if row > 0 and (each in view.due) == (each in view.lease):
-            raise Broken("I1", each, "its row runs, and after a sync it is in neither or both of due and lease")
+            raise InvariantError("I1", each, "its row runs, and after a sync it is in neither or both of due and lease")
         if row > 0 and view.due[each] > next_tick(view.now_ms, row):
-            raise Broken("I1", each, f"after a sync it is due at {view.due[each]:.0f}, later than its next tick")
+            raise InvariantError("I1", each, f"after a sync it is due at {view.due[each]:.0f}, after its next tick")
         if row <= 0 and each in view.members:
-            raise Broken("I4", each, "its row does not run, and after a sync it is in the schedule")
+            raise InvariantError("I4", each, "its row does not run, and after a sync it is in the schedule")
 
-    def _run(self, sid: Sid, rows: Rows) -> Sid:
+    def _run(self, sid: Sid, rows: Intervals) -> Sid:
         """The next tick of every monitor."""
         for _ in range(CYCLE_MS // GRID_MS):
             sid, _ = self._redis.do(sid, "pass_time")
@@ -312,9 +305,9 @@ class Healing:
         plans = tuple((each, row) for each, row in zip(self._ids, rows, strict=True) if row > 0)
         return self._redis.do(sid, "hand_off", token, due, plans)[0] if plans else sid
 
-    def _check_queue(self, sid: Sid, rows: Rows) -> None:
+    def _check_queue(self, sid: Sid, rows: Intervals) -> None:
         view = self._redis.views[sid]
         for each, row in zip(self._ids, rows, strict=True):
             state = view.tasks.get(each, {}).get(b"state")
             if row > 0 and (view.pending.count(each) != 1 or state != b"pending"):
-                raise Broken("I8", each, f"its tick came, and its task is {state!r}, not in the queue once")
+                raise InvariantError("I8", each, f"its tick came, and its task is {state!r}, not in the queue once")

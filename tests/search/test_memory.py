@@ -9,8 +9,9 @@ from redis import Redis
 from redis import exceptions as driver
 
 from peekaping_producer.errors import RedisError
+from tests.kit.invariants import at_once
 from tests.search import real
-from tests.search.lua import Client, Scripts, at_once
+from tests.search.lua import Client, Scripts
 from tests.search.memory import Memory
 
 NOW_MS = 1_800_000_000_000

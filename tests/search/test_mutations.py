@@ -2,9 +2,8 @@
 
 import pytest
 
+from tests.kit.invariants import InvariantError, Mutation
 from tests.search.explore import Scope, Search
-from tests.search.rules import Broken
-from tests.search.world import Mutation
 
 MOST = 40_000
 """States, which take a few seconds."""
@@ -91,7 +90,7 @@ def test_the_search_finds_that_a_guard_is_missing(
     script: str, invariant: str, guard: str, text: str, instead: str
 ) -> None:
     scope = Scope(monitors=2 if guard == "order" else 1, edits=2, faults=1, most=MOST)
-    with pytest.raises(Broken) as found:
+    with pytest.raises(InvariantError) as found:
         Search(scope, Mutation(script, text, instead)).run()
     print(f"{script} without {guard}: {found.value}")
     assert found.value.invariant == invariant

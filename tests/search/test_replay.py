@@ -12,7 +12,7 @@ from peekaping_producer.schedule import PRELUDE
 from tests.kit.clock import TEST_CLOCK
 from tests.search import real
 from tests.search.explore import Scope, Search
-from tests.search.world import Call
+from tests.search.world import ScriptCall
 
 SEED = 7
 SAMPLES = 3000
@@ -56,7 +56,7 @@ def same(reply: Any, expected: Any) -> bool:
     return bool(reply == expected)
 
 
-def told(explored: Search, call: Call, found: Any) -> str:
+def told(explored: Search, call: ScriptCall, found: Any) -> str:
     text = (
         explored.redis.texts[call.sha]
         .removeprefix(CLOCK)

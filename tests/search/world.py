@@ -17,12 +17,12 @@ from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.errors import StaleTermError
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.monitors.task import HealthCheckTask
-from peekaping_producer.redis_client.script import Script
 from peekaping_producer.schedule import CampaignOutcome, Claim, Member, Schedule
 from peekaping_producer.schedule.keys import KEYS
 from tests.kit import asynq_peer
 from tests.kit.asynq_peer import AsynqPeer
-from tests.search.lua import Client, Scripts, at_once
+from tests.kit.invariants import Mutation, at_once, scripts_of
+from tests.search.lua import Client, Scripts
 from tests.search.memory import Memory, Zset
 
 GRID_MS = 10_000
@@ -46,15 +46,6 @@ _PENDING, _ACTIVE, _ASYNQ_LEASE = (each.encode() for each in (asynq_peer.PENDING
 _ENDED = tuple(each.encode() for each in (asynq_peer.ARCHIVED, asynq_peer.COMPLETED))
 _UNCOMPLETED = {b"peekaping:overlaps", b"peekaping:uncompleted_since"}
 _TASK = asynq_peer.task_key("").encode()
-
-
-@dataclass(frozen=True)
-class Mutation:
-    """Removes one guard from a script."""
-
-    script: str
-    guard: str
-    instead: str
 
 
 @dataclass(frozen=True)
@@ -93,7 +84,7 @@ Sid = int
 
 
 @dataclass
-class Call:
+class ScriptCall:
     """A script call, as needed to repeat it on a real server."""
 
     before: Sid
@@ -122,25 +113,13 @@ class Redis:
         self._states: list[tuple[dict[bytes, Any], dict[bytes, int], int]] = []
         self.views: list[View] = []
         self._done: dict[tuple[Any, ...], tuple[Sid, Any]] = {}
-        self.calls: list[Call] = []
+        self.calls: list[ScriptCall] = []
         memory.now_us = START_MS * 1000
         self.empty = self._number()
 
     def _prepare(self, mutation: Mutation | None) -> dict[str, str]:
-        found = False
-        texts = {}
-        for owner in (self._schedule, self._broker):
-            for script in vars(owner).values():
-                if not isinstance(script, Script):
-                    continue
-                if mutation and mutation.script == script.name:
-                    found = True
-                    assert script._text.count(mutation.guard) == 1, f"expected once in the script: {mutation.guard}"
-                    script._text = script._text.replace(mutation.guard, mutation.instead)
-                script.sha = self._scripts.load(script._text)
-                texts[script.sha] = script._text
-        assert found or not mutation, f"unknown script: {mutation}"
-        return texts
+        scripts = scripts_of(mutation, self._schedule, self._broker)
+        return {self._scripts.load(script._text): script._text for script in scripts}
 
     # States.
 
@@ -200,7 +179,7 @@ class Redis:
             made, self.client.calls = self.client.calls, []
             done = self._done[call] = (self._number(), result)
             if len(made) == 1:
-                self.calls.append(Call(sid, done[0], *made[0]))
+                self.calls.append(ScriptCall(sid, done[0], *made[0]))
         return done
 
     # The product's calls.

@@ -12,7 +12,7 @@ import pytest
 from bench import __main__ as bench
 from bench import harness as harness_module
 from bench.figures import Figure, read
-from bench.harness import Harness
+from bench.harness import BenchHarness
 from bench.queue_checks import first_and_last_ms, lateness_ms
 from peekaping_producer.brokers.asynq import PENDING, TASK_ID_PREFIX, TASK_KEY_PREFIX, encode_message
 from peekaping_producer.monitors.task import HealthCheckTask
@@ -26,9 +26,9 @@ TICK_MS = 1_800_000_000_000
 
 
 @pytest.fixture
-async def here() -> AsyncIterator[Harness]:
+async def here() -> AsyncIterator[BenchHarness]:
     """A harness on a Redis in memory, in which all of IDS were handed off, 1 ms after each other."""
-    made = Harness({"REDIS_URL": "redis://127.0.0.1:1/0"}, DatabaseTarget(dialect="sqlite", name="unused"))
+    made = BenchHarness({"REDIS_URL": "redis://127.0.0.1:1/0"}, DatabaseTarget(dialect="sqlite", name="unused"))
     await made.redis.aclose()
     made.redis = fakeredis.FakeAsyncRedis()
     for n, each in enumerate(IDS):
@@ -37,7 +37,7 @@ async def here() -> AsyncIterator[Harness]:
     await made.redis.aclose()
 
 
-async def hand_off(here: Harness, id_: str, at_ms: int, monitor_in_payload: str | None = None) -> None:
+async def hand_off(here: BenchHarness, id_: str, at_ms: int, monitor_in_payload: str | None = None) -> None:
     payload = b'{"monitor_id": "%s"}' % (monitor_in_payload or id_).encode()
     message = encode_message(HealthCheckTask(id_, INTERVAL, 16, payload))
     task_id = TASK_ID_PREFIX + id_
@@ -48,55 +48,55 @@ async def hand_off(here: Harness, id_: str, at_ms: int, monitor_in_payload: str 
     await here.redis.zadd(KEYS.due, {id_: TICK_MS + INTERVAL * 1000})
 
 
-async def test_a_right_result_gives_the_times_of_the_first_and_the_last_hand_off(here: Harness) -> None:
+async def test_a_right_result_gives_the_times_of_the_first_and_the_last_hand_off(here: BenchHarness) -> None:
     first, last, in_first_batch = await first_and_last_ms(here.redis, IDS, INTERVAL)
     assert (first, in_first_batch) == (TICK_MS, 1)
     assert last == pytest.approx(TICK_MS + 2, abs=0.01)
 
 
-async def test_a_missing_task_is_wrong(here: Harness) -> None:
+async def test_a_missing_task_is_wrong(here: BenchHarness) -> None:
     with pytest.raises(AssertionError, match="1 of 4 monitors have no pending task"):
         await first_and_last_ms(here.redis, [*IDS, "m4"], INTERVAL)
 
 
-async def test_a_duplicated_task_is_wrong(here: Harness) -> None:
+async def test_a_duplicated_task_is_wrong(here: BenchHarness) -> None:
     await here.redis.lpush(PENDING, TASK_ID_PREFIX + "m1")
     with pytest.raises(AssertionError, match="pending twice"):
         await first_and_last_ms(here.redis, IDS, INTERVAL)
 
 
-async def test_a_task_of_another_monitor_is_wrong(here: Harness) -> None:
+async def test_a_task_of_another_monitor_is_wrong(here: BenchHarness) -> None:
     await here.redis.lpush(PENDING, TASK_ID_PREFIX + "m4")
     with pytest.raises(AssertionError, match="tasks of other monitors"):
         await first_and_last_ms(here.redis, IDS, INTERVAL)
 
 
-async def test_a_payload_of_another_monitor_is_wrong(here: Harness) -> None:
+async def test_a_payload_of_another_monitor_is_wrong(here: BenchHarness) -> None:
     await here.redis.lrem(PENDING, 0, TASK_ID_PREFIX + "m1")
     await hand_off(here, "m1", TICK_MS, monitor_in_payload="m2")
     with pytest.raises(AssertionError):
         await first_and_last_ms(here.redis, IDS, INTERVAL)
 
 
-async def test_a_monitor_that_is_still_leased_is_wrong(here: Harness) -> None:
+async def test_a_monitor_that_is_still_leased_is_wrong(here: BenchHarness) -> None:
     await here.redis.zadd(KEYS.lease, {"m1": TICK_MS})
     with pytest.raises(AssertionError, match="monitors are still leased"):
         await first_and_last_ms(here.redis, IDS, INTERVAL)
 
 
-async def test_a_monitor_that_left_the_schedule_is_wrong(here: Harness) -> None:
+async def test_a_monitor_that_left_the_schedule_is_wrong(here: BenchHarness) -> None:
     await here.redis.zrem(KEYS.due, "m1")
     with pytest.raises(AssertionError, match="2 of 3 monitors are due again"):
         await first_and_last_ms(here.redis, IDS, INTERVAL)
 
 
-async def test_a_due_time_beside_the_ticks_is_wrong(here: Harness) -> None:
+async def test_a_due_time_beside_the_ticks_is_wrong(here: BenchHarness) -> None:
     await here.redis.zadd(KEYS.due, {"m1": TICK_MS + 1})
     with pytest.raises(AssertionError, match="not aligned"):
         await first_and_last_ms(here.redis, IDS, INTERVAL)
 
 
-async def test_lateness_counts_from_the_due_time_and_is_never_early(here: Harness) -> None:
+async def test_lateness_counts_from_the_due_time_and_is_never_early(here: BenchHarness) -> None:
     assert await lateness_ms(here.redis, {"m1": TICK_MS - 5.0, "m3": TICK_MS - 5.0}) == pytest.approx(
         [5.0, 7.0], abs=0.01
     )
@@ -104,13 +104,13 @@ async def test_lateness_counts_from_the_due_time_and_is_never_early(here: Harnes
         await lateness_ms(here.redis, {"m1": TICK_MS + 5.0})
 
 
-async def test_a_producer_that_ends_is_not_waited_for(here: Harness) -> None:
+async def test_a_producer_that_ends_is_not_waited_for(here: BenchHarness) -> None:
     ended = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])  # noqa: ASYNC220
     with pytest.raises(AssertionError, match="exit code 3"):
         await here.all_handed_off(len(IDS) + 1, [ended])
 
 
-async def test_a_lost_tick_is_not_waited_for(here: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lost_tick_is_not_waited_for(here: BenchHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(harness_module, "STALLED_S", 0.1)
     with pytest.raises(AssertionError, match=r"no progress .* at 3 of 4 monitors handed off"):
         await here.all_handed_off(len(IDS) + 1, [])

@@ -14,7 +14,7 @@ import pytest
 
 from peekaping_producer.cli.main import main
 from peekaping_producer.demo.embedded import RedisServer
-from tests.kit.commands import MINIMAL, SECRET, Ended, command, run, settings_of
+from tests.kit.commands import MINIMAL, SECRET, CommandResult, command, run, settings_of
 from tests.kit.processes import free_port
 from tests.kit.redis import target_of
 
@@ -250,7 +250,7 @@ async def test_a_signal_during_the_imports_ends_without_a_traceback(
 ) -> None:
     script = INTERRUPTED_IMPORT.format(module=module, number=int(number), name=name)
     env = {**MINIMAL, "DB_TYPE": "sqlite", "DB_NAME": "x.db", "LOG_LEVEL": "info"}
-    assert await run([sys.executable, "-c", script], env, tmp_path) == Ended(code, "", "")
+    assert await run([sys.executable, "-c", script], env, tmp_path) == CommandResult(code, "", "")
 
 
 async def test_a_closed_pipe_on_stdout_is_reported_by_the_exit_code_only(

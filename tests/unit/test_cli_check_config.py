@@ -98,29 +98,6 @@ def test_check_config_refuses_unsupported_parameters(
     assert "h0rse" not in out + err
 
 
-async def test_check_config_shows_every_setting_its_origin_and_no_secret(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text(f"REDIS_PASSWORD={SECRET}\nREDIS_DB=3\nUNKNOWN={SECRET}\n")
-    (tmp_path / "password").write_text(SECRET + "\n")
-    ended = await command(
-        tmp_path,
-        "check-config",
-        DB_TYPE="postgres",
-        DB_HOST="db",
-        DB_PORT="5432",
-        DB_NAME="n",
-        DB_USER="u",
-        DB_PASS_FILE=str(tmp_path / "password"),
-    )
-    assert ended.code == 0
-    shown = {line.split()[0]: line.split() for line in ended.out.splitlines()}
-    assert shown["DB_HOST"] == ["DB_HOST", "db", "environment"]
-    assert shown["DB_PASS"] == ["DB_PASS", "***", "file"]
-    assert shown["REDIS_PASSWORD"] == ["REDIS_PASSWORD", "***", ".env"]
-    assert shown["REDIS_DB"] == ["REDIS_DB", "3", ".env"]
-    assert shown["CLAIM_BATCH"] == ["CLAIM_BATCH", "500", "default"]
-    assert "h0rse" not in ended.out + ended.err
-
-
 async def test_check_config_prints_no_warning_of_a_library(tmp_path: Path) -> None:
     url = "mongodb://u:p@x.mongo.cosmos.azure.com:10255/n?ssl=true&replicaSet=globaldb&retrywrites=false"
     ended = await command(tmp_path, "check-config", DATABASE_URL=url, LOG_LEVEL="info")

@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from peekaping_producer.migrate import NO_TABLES
-from tests.kit.commands import MINIMAL, SECRET, Ended, command, start
+from tests.kit.commands import MINIMAL, SECRET, CommandResult, command, start
 from tests.kit.processes import free_port
 
 
@@ -40,7 +40,7 @@ async def test_migrate_that_waits_for_its_database_ends_at_once_by_a_signal(
 
 
 async def test_migrate_prints_what_it_did(tmp_path: Path) -> None:
-    async def migrate(file: str) -> Ended:
+    async def migrate(file: str) -> CommandResult:
         return await command(tmp_path, "migrate", DB_TYPE="sqlite", DB_NAME=file)
 
     with sqlite3.connect(tmp_path / "upstream.db") as upstream:
@@ -120,7 +120,7 @@ async def test_an_impossible_path_of_a_new_sqlite_file_is_reported_with_its_sett
 
 
 async def test_migrate_check_reports_and_migrate_sql_prints_what_is_missing(tmp_path: Path) -> None:
-    async def migrate(*options: str) -> Ended:
+    async def migrate(*options: str) -> CommandResult:
         return await command(tmp_path, "migrate", *options, DB_TYPE="sqlite", DB_NAME="new.db")
 
     behind, printed = await asyncio.gather(migrate("--check"), migrate("--sql"))

@@ -6,8 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,7 @@ from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.service import child_processes
 from tests.kit.redis import target_of
 from tests.kit.requirements import need
+from tests.kit.waiting import wait_until
 
 
 def gone(pid: int) -> bool:
@@ -26,13 +25,6 @@ def gone(pid: int) -> bool:
     need(shutil.which("ps"), "apt install procps")
     state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
     return not state.strip() or state.startswith("Z")
-
-
-def wait_until(condition: Callable[[], object], within: float = 10.0) -> None:
-    deadline = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < deadline, "the condition stayed false"
-        time.sleep(0.02)
 
 
 async def test_the_server_serves_without_persistence(private_redis: RedisServer) -> None:

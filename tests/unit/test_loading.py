@@ -19,7 +19,7 @@ from peekaping_producer.stores.side_table import ENTRY_BYTES
 NUMBERS = [5, 16, 3, 30, 10]
 
 
-class Clock:
+class FakeClock:
     """Seconds that pass only when a test moves them."""
 
     now_s = 1000.0
@@ -80,12 +80,12 @@ def tables() -> Tables:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture
-def loader(clock: Clock) -> Loader:
+def loader(clock: FakeClock) -> Loader:
     return Loader(Limits(), clock)
 
 
@@ -118,7 +118,7 @@ async def test_a_load_reads_each_table_once_and_only_for_monitors_that_need_it(t
     "error", [StatementTimeoutError("late"), StoreRefusedError("no right"), BadRowsError("damaged")]
 )
 async def test_a_side_table_that_fails_is_read_again_only_later(
-    tables: Tables, loader: Loader, clock: Clock, table: str, error: StoreError
+    tables: Tables, loader: Loader, clock: FakeClock, table: str, error: StoreError
 ) -> None:
     before = await loader.load(tables, IDS)
     tables.faults[table] = lambda _: error
@@ -136,7 +136,7 @@ async def test_a_side_table_that_fails_is_read_again_only_later(
     assert await loader.load(tables, IDS) == before
 
 
-async def test_monitors_wait_only_for_rows_that_do_not_come(tables: Tables, loader: Loader, clock: Clock) -> None:
+async def test_monitors_wait_only_for_rows_that_do_not_come(tables: Tables, loader: Loader, clock: FakeClock) -> None:
     tables.faults[HEARTBEATS] = late_with("m33", "m66")
     assert (await loader.load(tables, IDS)).waiting.keys() == {"m33", "m66"}
     tables.asked.clear()
@@ -162,7 +162,7 @@ async def test_single_late_rows_one_after_another_mean_the_table(tables: Tables,
 
 
 async def test_other_loads_do_not_wait_while_one_tries_a_table_again(
-    tables: Tables, loader: Loader, clock: Clock
+    tables: Tables, loader: Loader, clock: FakeClock
 ) -> None:
     tables.faults[HEARTBEATS] = lambda _: StatementTimeoutError("late")
     await loader.load(tables, IDS)
@@ -199,7 +199,7 @@ async def test_a_row_that_cannot_be_read_is_found_and_breaks_only_its_monitor(ta
     ],
 )
 async def test_a_monitor_runs_without_a_row_of_another_table_that_cannot_be_read(
-    tables: Tables, loader: Loader, clock: Clock, table: str, bad: list[str], affected: set[str], kind: str
+    tables: Tables, loader: Loader, clock: FakeClock, table: str, bad: list[str], affected: set[str], kind: str
 ) -> None:
     before = await loader.load(tables, IDS)
     tables.faults[table] = bad_with(*bad)
@@ -263,7 +263,7 @@ ROWS = {MONITORS: IDS, HEARTBEATS: [f"m{n}" for n in range(3, 301, 3)]}
     ids=["first", "last", "both ends", "every other", "all but one"],
 )
 async def test_many_bad_rows_leave_the_good_ones_readable(
-    tables: Tables, loader: Loader, clock: Clock, table: str, are_bad: Callable[[int], bool]
+    tables: Tables, loader: Loader, clock: FakeClock, table: str, are_bad: Callable[[int], bool]
 ) -> None:
     ids = ROWS[table]
     bad = {id_ for n, id_ in enumerate(ids) if are_bad(n)}
@@ -298,7 +298,9 @@ async def test_bad_rows_at_both_ends_silence_no_monitor(tables: Tables, loader: 
     assert tables.count(HEARTBEATS) == 1, "bad rows are not read again at once"
 
 
-async def test_a_bad_row_that_was_repaired_is_found_among_many(tables: Tables, loader: Loader, clock: Clock) -> None:
+async def test_a_bad_row_that_was_repaired_is_found_among_many(
+    tables: Tables, loader: Loader, clock: FakeClock
+) -> None:
     ids = ROWS[HEARTBEATS]
     bad = set(ids[:30])
     tables.faults[HEARTBEATS] = bad_with(*bad)
@@ -359,7 +361,7 @@ async def test_an_unexpected_exception_of_one_row_breaks_only_its_monitor(
     assert "s3cret" not in loaded.broken["m7"]
 
 
-class Rows:
+class PlanPages:
     """Pages of m00, m01, ...; a page that holds a bad one fails."""
 
     def __init__(self, *bad: str) -> None:
@@ -381,7 +383,7 @@ class Rows:
 @pytest.mark.parametrize("limit", [1, 2, 7, 50, 1000])
 @pytest.mark.parametrize("bad", [[], ["m00"], ["m07", "m08"], ["m49"]])
 async def test_an_unreadable_row_is_a_problem_in_its_page(limit: int, bad: list[str]) -> None:
-    rows, seen = Rows(*bad), list[Plan]()
+    rows, seen = PlanPages(*bad), list[Plan]()
     while len(page := await page_of_plans(rows, seen[-1].id if seen else None, limit)) == limit:
         seen += page
     seen += page

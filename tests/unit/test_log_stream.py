@@ -9,23 +9,15 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from peekaping_producer.logs.stream import QueuedStream
-from tests.kit.waiting import DEADLINE_S
 
 ROOT = Path(__file__).parents[2]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    give_up_at = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < give_up_at
-        time.sleep(0.005)
 
 
 class Pipe:

@@ -335,7 +335,7 @@ def test_credentials_in_any_url_are_masked() -> None:
     assert line["url"] == "redis://***@h"
 
 
-class Row(msgspec.Struct):
+class Record(msgspec.Struct):
     name: str
     config: str
 
@@ -344,7 +344,7 @@ def test_fields_of_structs_are_masked_and_depth_is_bounded() -> None:
     log, stream = configured()
     endless: dict[str, Any] = {}
     endless["again"] = endless
-    log.info("a.b", row=Row("n", "canary"), endless=endless)
+    log.info("a.b", row=Record("n", "canary"), endless=endless)
     [line] = lines(stream)
     assert line["row"] == {"name": "n", "config": "***"}
     assert "…" in json.dumps(line["endless"], ensure_ascii=False)

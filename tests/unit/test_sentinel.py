@@ -65,6 +65,12 @@ async def mute_sentinel() -> AsyncIterator[tuple[int, list[int]]]:
         server.close()
 
 
+async def command_and_check(client: Redis) -> None:
+    """Run a command, and wait for the check of the sentinels that it starts (CHECK_EVERY_S is 0)."""
+    assert await client.set("test:a", 1)
+    await client.connection_pool.connection_kwargs["finder"]._checking
+
+
 async def new_connections(client: Redis, count: int) -> None:
     """Run a command on `count` new connections, one after another."""
     for _ in range(count):
@@ -194,7 +200,7 @@ async def test_a_malformed_role_is_not_a_master(role: bytes) -> None:
 
 
 async def test_connections_stay_when_the_sentinels_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sentinel_module, "CHECK_EVERY_S", 0.01)
+    monkeypatch.setattr(sentinel_module, "CHECK_EVERY_S", 0.0)
     async with (
         fake_redis(SERVING) as master,
         fake_redis(replies := names(master)) as sentinel,
@@ -204,8 +210,7 @@ async def test_connections_stay_when_the_sentinels_are_gone(monkeypatch: pytest.
         for reply in (None, b"*-1\r\n", b"-NOAUTH Authentication required.\r\n"):
             replies["SENTINEL"] = reply
             for _ in range(10):
-                assert await client.set("test:a", 1)
-                await asyncio.sleep(0.01)
+                await command_and_check(client)
 
 
 async def test_sentinels_are_not_asked_for_each_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,7 +303,7 @@ async def test_a_master_may_have_a_name_instead_of_an_address(monkeypatch: pytes
     """With `announce-hostnames` on one sentinel and off on another, each change of the sentinel looks like a new
     master: the connection moves then, once, and commands go on.
     """
-    monkeypatch.setattr(sentinel_module, "CHECK_EVERY_S", 0.01)
+    monkeypatch.setattr(sentinel_module, "CHECK_EVERY_S", 0.0)
     async with (
         fake_redis(SERVING) as master,
         fake_redis(by_name := names(master, host="localhost")) as sentinel,
@@ -308,8 +313,7 @@ async def test_a_master_may_have_a_name_instead_of_an_address(monkeypatch: pytes
         for reply in (by_name["SENTINEL"], None):
             by_name["SENTINEL"] = reply
             for _ in range(20):
-                assert await client.set("test:a", 1)
-                await asyncio.sleep(0.01)
+                await command_and_check(client)
 
 
 async def test_tls_covers_the_sentinels_and_the_master() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 
 from tests.chaos.faults.fault import Fault
-from tests.chaos.world import World
+from tests.chaos.world import ChaosWorld
 from tests.kit.waiting import until
 
 TASKS = 30
@@ -11,26 +11,26 @@ SILENCE_S = 60 + 30 + 60
 """I8: an interval (the longest here), a minute, and asynq's allowance."""
 
 
-async def absent(world: World) -> None:
+async def absent(world: ChaosWorld) -> None:
     world.consumer.at_work.clear()
     await asyncio.sleep(world.timing.spell_s * 2)
     world.consumer.at_work.set()
 
 
-async def slow(world: World) -> None:
+async def slow(world: ChaosWorld) -> None:
     """It cannot keep up: tasks wait, and are made fresh in their place."""
     world.consumer.delay_s = 0.03
     await asyncio.sleep(world.timing.spell_s)
     world.consumer.delay_s = 0.0
 
 
-async def dies(world: World) -> None:
+async def dies(world: ChaosWorld) -> None:
     """Tasks stay active, until a recoverer or a producer finds that their leases are over."""
     world.consumer.drops = TASKS
     await until(lambda: world.consumer.drops == 0, "it took them", within_s=60)
 
 
-async def fails(world: World) -> None:
+async def fails(world: ChaosWorld) -> None:
     """Tasks are out of retries and archived; their ids must be free for the next tick."""
     world.consumer.fails = TASKS
     await until(lambda: world.consumer.fails == 0, "they are archived", within_s=60)

@@ -9,7 +9,7 @@ from tests.chaos.breakpoints import Breakpoint
 from tests.chaos.faults.fault import Fault
 from tests.chaos.faults.steps import proxy
 from tests.chaos.history import Measured
-from tests.chaos.world import World
+from tests.chaos.world import ChaosWorld
 from tests.kit.databases import new_id
 from tests.kit.waiting import until
 
@@ -34,7 +34,7 @@ ENOUGH = 500
 """Tasks, for a p99."""
 
 
-async def away(world: World) -> None:
+async def away(world: ChaosWorld) -> None:
     """Connections end, and new ones are refused."""
     for member in world.members:
         await member.database.down()
@@ -43,7 +43,7 @@ async def away(world: World) -> None:
         await member.database.up()
 
 
-async def hung(world: World) -> None:
+async def hung(world: ChaosWorld) -> None:
     """It accepts queries and never replies."""
     for member in world.members:
         member.database.hold_replies()
@@ -53,7 +53,7 @@ async def hung(world: World) -> None:
         member.database.release_replies()
 
 
-async def slow(world: World) -> None:
+async def slow(world: ChaosWorld) -> None:
     for member in world.members:
         member.database.delay_s = REPLY_DELAY_S
     await asyncio.sleep(world.timing.spell_s)
@@ -61,7 +61,7 @@ async def slow(world: World) -> None:
         member.database.delay_s = 0.0
 
 
-async def empty(world: World) -> None:
+async def empty(world: ChaosWorld) -> None:
     """It returns no monitor for longer than one sync, as while a backup is restored."""
     async with world.editor.at_rest():
         execute = world.editor.database.execute
@@ -72,7 +72,7 @@ async def empty(world: World) -> None:
         await execute("ALTER TABLE monitors_away RENAME TO monitors")
 
 
-async def poisoned(world: World) -> None:
+async def poisoned(world: ChaosWorld) -> None:
     """The lateness of the others, before and with the poison."""
     before = await _lateness_p99_ms(world)
     async with world.editor.at_rest():
@@ -88,7 +88,7 @@ async def poisoned(world: World) -> None:
     )
 
 
-async def _put_into_an_impossible_window(world: World, monitor_id: str) -> None:
+async def _put_into_an_impossible_window(world: ChaosWorld, monitor_id: str) -> None:
     database = world.editor.database
     window = database.window(
         strategy="cron",
@@ -101,14 +101,14 @@ async def _put_into_an_impossible_window(world: World, monitor_id: str) -> None:
     await database.insert("monitor_maintenances", database.link({"id": monitor_id}, window))
 
 
-async def _lateness_p99_ms(world: World, but: list[str] = []) -> float:  # noqa: B006 - never changed
+async def _lateness_p99_ms(world: ChaosWorld, but: list[str] = []) -> float:  # noqa: B006 - never changed
     world.consumer.waited_ms.clear()
     await until(lambda: len(world.consumer.waited_ms) >= ENOUGH, "tasks to measure", within_s=60)
     waited = sorted(ms for monitor_id, ms in world.consumer.waited_ms if monitor_id not in but)
     return waited[int(len(waited) * 0.99)]
 
 
-async def deleted_in_masses(world: World) -> None:
+async def deleted_in_masses(world: ChaosWorld) -> None:
     """Very many rows go in one statement, just when a sync has begun to page."""
     ids = await world.editor.create(world.timing.rows_deleted, interval=A_DAY_S)
     async with world.connect() as redis:

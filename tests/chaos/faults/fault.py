@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from tests.chaos.world import World
+from tests.chaos.world import ChaosWorld
 
 
 class MissedError(Exception):
@@ -17,7 +17,7 @@ class Fault:
     name: str
     row: str
     """The row of the fault matrix that it belongs to (docs/reliability.md)."""
-    inflict: Callable[[World], Awaitable[None]]
+    inflict: Callable[[ChaosWorld], Awaitable[None]]
     """Begin and end the fault; the replicas must recover by themselves. Raises MissedError."""
     heals_within_s: float | None = None
     """Where it differs from the timing's `heals_s`."""

@@ -5,12 +5,13 @@ import json
 from pathlib import Path
 
 from peekaping_producer.monitors.events import CHANNEL_PREFIX
+from peekaping_producer.producer.timing import TIMING
 from peekaping_producer.schedule.keys import KEYS
 from tests.chaos.clocks import SettableClock
 from tests.chaos.faults.fault import Fault, MissedError
 from tests.chaos.faults.steps import proxy
 from tests.chaos.history import Measured
-from tests.chaos.world import World
+from tests.chaos.world import ChaosWorld
 from tests.kit.databases import new_id
 from tests.kit.waiting import until
 
@@ -20,7 +21,7 @@ FOREIGN_MEMBERS = 200
 MEMORY_OF_A_STORM_MB = 100.0
 
 
-async def key_lost_and_won_again(world: World) -> None:
+async def key_lost_and_won_again(world: ChaosWorld) -> None:
     """Between reading rows and placing them the leader loses its key, and a new term begins: the old one's write must
     be refused.
     """
@@ -43,7 +44,7 @@ async def key_lost_and_won_again(world: World) -> None:
         raise MissedError(f"the write of a term that was over was not refused: {step.reply!r:.80}")
 
 
-async def event_storm(world: World) -> None:
+async def event_storm(world: ChaosWorld) -> None:
     """Half of the events are about known monitors, the others malformed, unknown or of no meaning; and members that are
     no ids stand in the sets.
     """
@@ -77,7 +78,7 @@ def _rss_mb(pid: int) -> float:
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
-async def wrong_clocks(world: World) -> None:
+async def wrong_clocks(world: ChaosWorld) -> None:
     """One replica's wall clock is five minutes ahead, another's as far behind."""
     settings = []
     for number, offset_s in enumerate((WRONG_CLOCK_S, -WRONG_CLOCK_S)):
@@ -88,12 +89,12 @@ async def wrong_clocks(world: World) -> None:
     await _restarted_with(world, settings)
 
 
-async def same_name(world: World) -> None:
+async def same_name(world: ChaosWorld) -> None:
     """Two replicas with one host name and one process id, as in two containers."""
     await _restarted_with(world, [{"PYTHONPATH": str(FAKE_IDENTITY), "FAKE_PID": "1"}] * 2)
 
 
-async def _restarted_with(world: World, settings: list[dict[str, str]]) -> None:
+async def _restarted_with(world: ChaosWorld, settings: list[dict[str, str]]) -> None:
     some = world.members[: len(settings)]
     for member, changed in zip(some, settings, strict=True):
         await member.stop()
@@ -104,14 +105,14 @@ async def _restarted_with(world: World, settings: list[dict[str, str]]) -> None:
         await member.start()
 
 
-async def rolling_restart(world: World) -> None:
+async def rolling_restart(world: ChaosWorld) -> None:
     """One after the other, under load."""
     for member in world.members:
         await member.stop()
         await member.start()
 
 
-async def leader_killed(world: World) -> None:
+async def leader_killed(world: ChaosWorld) -> None:
     """SIGKILL of the leader."""
     leader = await world.leader()
     leader.kill()
@@ -119,11 +120,11 @@ async def leader_killed(world: World) -> None:
     await leader.start()
 
 
-async def leader_frozen(world: World) -> None:
+async def leader_frozen(world: ChaosWorld) -> None:
     """SIGSTOP of the leader, for longer than its term."""
     leader = await world.leader()
     leader.freeze()
-    await asyncio.sleep(12)
+    await asyncio.sleep(TIMING.leader_ttl_s + 2)
     leader.thaw()
 
 

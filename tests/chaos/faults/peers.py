@@ -4,13 +4,13 @@ import asyncio
 
 from tests.chaos.faults.fault import Fault, MissedError
 from tests.chaos.go_producer import GoBeside
-from tests.chaos.world import World
+from tests.chaos.world import ChaosWorld
 from tests.kit.waiting import until
 
 AT_LEAST = 20
 
 
-async def side_by_side(world: World) -> None:
+async def side_by_side(world: ChaosWorld) -> None:
     """It claims some of the monitors, and is killed while it works."""
     async with GoBeside(world.connect, world.database, world.recorder) as go:
         await asyncio.sleep(world.timing.spell_s)

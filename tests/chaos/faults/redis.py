@@ -6,14 +6,14 @@ import time
 from peekaping_producer.demo.embedded import HOST, free_port
 from tests.chaos.faults.fault import Fault
 from tests.chaos.history import MemoryLost
-from tests.chaos.world import World
+from tests.chaos.world import ChaosWorld
 
 SCRIPT_FLUSH_EVERY_S = 0.1
 CLOCK_STEP_S = 5.0
 TOO_LITTLE_MEMORY = "1mb"
 
 
-async def _restarted(world: World, away_s: float, *, keeps_memory: bool) -> None:
+async def _restarted(world: ChaosWorld, away_s: float, *, keeps_memory: bool) -> None:
     """Killed as a crash does, and back after a while, with what its append-only file holds or with nothing."""
     await world.redis.stop(kill=True)
     if not keeps_memory:
@@ -24,29 +24,29 @@ async def _restarted(world: World, away_s: float, *, keeps_memory: bool) -> None
     await world.redis.start()
 
 
-def memory_lost(world: World) -> None:
+def memory_lost(world: ChaosWorld) -> None:
     """A monitor that was handed off in this tick may be handed off once more, since Redis has lost it."""
     world.sampler.forget()
     world.recorder.write(MemoryLost())
 
 
-async def restarted_briefly(world: World) -> None:
+async def restarted_briefly(world: ChaosWorld) -> None:
     await _restarted(world, world.timing.brief_s, keeps_memory=True)
 
 
-async def restarted_slowly(world: World) -> None:
+async def restarted_slowly(world: ChaosWorld) -> None:
     await _restarted(world, world.timing.outage_s, keeps_memory=True)
 
 
-async def restarted_empty_briefly(world: World) -> None:
+async def restarted_empty_briefly(world: ChaosWorld) -> None:
     await _restarted(world, world.timing.brief_s, keeps_memory=False)
 
 
-async def restarted_empty_slowly(world: World) -> None:
+async def restarted_empty_slowly(world: ChaosWorld) -> None:
     await _restarted(world, world.timing.outage_s, keeps_memory=False)
 
 
-async def clock_stepped_back(world: World) -> None:
+async def clock_stepped_back(world: ChaosWorld) -> None:
     """A restart, after which its clock is behind by what a failover to a badly kept machine brings."""
     assert world.clock is not None
     await world.redis.stop(kill=True)
@@ -55,20 +55,20 @@ async def clock_stepped_back(world: World) -> None:
     await _set_right(world)
 
 
-async def _set_right(world: World) -> None:
+async def _set_right(world: ChaosWorld) -> None:
     """After a while the clock is set right."""
     assert world.clock is not None
     await asyncio.sleep(world.timing.spell_s / 2)
     world.clock.set(0.0)
 
 
-async def flushed(world: World) -> None:
+async def flushed(world: ChaosWorld) -> None:
     async with world.connect() as redis:
         await redis.flushall()
     memory_lost(world)
 
 
-async def scripts_flushed(world: World) -> None:
+async def scripts_flushed(world: ChaosWorld) -> None:
     """SCRIPT FLUSH, again and again."""
     until_ = time.monotonic() + world.timing.spell_s / 2
     async with world.connect() as redis:
@@ -77,7 +77,7 @@ async def scripts_flushed(world: World) -> None:
             await asyncio.sleep(SCRIPT_FLUSH_EVERY_S)
 
 
-async def full(world: World) -> None:
+async def full(world: ChaosWorld) -> None:
     """Every command that needs memory is refused."""
     async with world.connect() as redis:
         await redis.config_set("maxmemory-policy", "noeviction")
@@ -86,7 +86,7 @@ async def full(world: World) -> None:
         await redis.config_set("maxmemory", 0)
 
 
-async def read_only(world: World) -> None:
+async def read_only(world: ChaosWorld) -> None:
     """The master was demoted: it answers, and refuses every write."""
     async with world.connect() as redis:
         await redis.replicaof(HOST, str(free_port()))  # no server is there, so it keeps its data
@@ -94,19 +94,19 @@ async def read_only(world: World) -> None:
         await redis.replicaof("NO", "ONE")
 
 
-async def failed_over(world: World) -> None:
+async def failed_over(world: ChaosWorld) -> None:
     """The sentinels are asked to swap master and replica."""
     await _fail_over(world, "asked")
 
 
-async def master_killed(world: World) -> None:
+async def master_killed(world: ChaosWorld) -> None:
     """The sentinels notice by themselves; the killed one comes back as a replica."""
     old = world.redis
     await _fail_over(world, "killed")
     await old.start()
 
 
-async def failed_over_to_a_late_clock(world: World) -> None:
+async def failed_over_to_a_late_clock(world: ChaosWorld) -> None:
     """The replica's clock is behind by a step when it becomes the master."""
     assert world.watched is not None
     assert world.clock is not None
@@ -117,7 +117,7 @@ async def failed_over_to_a_late_clock(world: World) -> None:
     await _set_right(world)
 
 
-async def _fail_over(world: World, how: str) -> None:
+async def _fail_over(world: ChaosWorld, how: str) -> None:
     """Replication is asynchronous: the new master may miss the last writes of the old one."""
     assert world.watched is not None
     await world.watched.in_step()

@@ -10,23 +10,23 @@ from tests.chaos.faults.fault import Fault, MissedError
 from tests.chaos.fleet import Member
 from tests.chaos.steps import Step
 from tests.chaos.wire import StepProxy
-from tests.chaos.world import World
+from tests.chaos.world import ChaosWorld
 from tests.kit.waiting import until
 
 HIT_WITHIN_S = 30.0
 
-Strike = Callable[[World, Member, Callable[[], None]], Awaitable[None]]
+Strike = Callable[[ChaosWorld, Member, Callable[[], None]], Awaitable[None]]
 """What happens to a replica that is held at a step; the callable lets the step go on."""
 
 
-async def killed(world: World, member: Member, let_go: Callable[[], None]) -> None:
+async def killed(world: ChaosWorld, member: Member, let_go: Callable[[], None]) -> None:
     """SIGKILL; the step that it had sent goes on without it. Then it is started anew."""
     member.kill()
     let_go()
     await member.start()
 
 
-async def frozen(world: World, member: Member, let_go: Callable[[], None]) -> None:
+async def frozen(world: ChaosWorld, member: Member, let_go: Callable[[], None]) -> None:
     """SIGSTOP for longer than a lease; the step goes on, late, before the replica wakes."""
     member.freeze()
     await asyncio.sleep(world.timing.frozen_s)
@@ -34,13 +34,13 @@ async def frozen(world: World, member: Member, let_go: Callable[[], None]) -> No
     member.thaw()
 
 
-async def at_script(world: World, strike: Strike, script: str, at: At) -> None:
+async def at_script(world: ChaosWorld, strike: Strike, script: str, at: At) -> None:
     """Strike a replica while this script of its own is held."""
     member, point = await held(world, script, at)
     await strike(world, member, point.release)
 
 
-async def while_loading(world: World, strike: Strike) -> None:
+async def while_loading(world: ChaosWorld, strike: Strike) -> None:
     """Strike a replica that has claimed monitors, while its query to the database is held."""
     member, point = await held(world, "claim", "answered")
     member.database.hold_requests()
@@ -49,7 +49,7 @@ async def while_loading(world: World, strike: Strike) -> None:
     await strike(world, member, member.database.release_requests)
 
 
-async def unheard(world: World, script: str) -> None:
+async def unheard(world: ChaosWorld, script: str) -> None:
     """As many replies to this script get lost as there are replicas; the server has run it each time."""
     times = len(world.members)
     whose = [await world.leader()] if script == "campaign" else world.members
@@ -59,7 +59,7 @@ async def unheard(world: World, script: str) -> None:
         each.stop()
 
 
-async def held(world: World, script: str, at: At) -> tuple[Member, Breakpoint]:
+async def held(world: ChaosWorld, script: str, at: At) -> tuple[Member, Breakpoint]:
     """The first replica that comes to this step, and the breakpoint that holds it; an answered claim must have brought
     monitors. The other replicas pass it meanwhile.
     """
@@ -99,16 +99,16 @@ def proxy(member: Member) -> StepProxy:
     return member.redis
 
 
-def struck(way: "Way", strike: Strike) -> Callable[[World], Awaitable[None]]:
+def struck(way: "Way", strike: Strike) -> Callable[[ChaosWorld], Awaitable[None]]:
     """A fault: that strike, at that step."""
 
-    async def inflict(world: World) -> None:
+    async def inflict(world: ChaosWorld) -> None:
         await way(world, strike)
 
     return inflict
 
 
-Way = Callable[[World, Strike], Awaitable[None]]
+Way = Callable[[ChaosWorld, Strike], Awaitable[None]]
 _SHORT = ("as it loads", "hand-off sent")
 _ROW = "SIGKILL and SIGSTOP at each step"
 _STEPS: tuple[tuple[str, Way], ...] = (

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from peekaping_producer.schedule.keys import KEYS
 from tests.chaos.faults.fault import Fault
-from tests.chaos.world import World
+from tests.chaos.world import ChaosWorld
 from tests.kit.asynq_peer import PENDING
 from tests.kit.databases import monitor_row, new_id
 from tests.kit.waiting import until
@@ -29,7 +29,7 @@ FOREIGN = 100
 
 
 @asynccontextmanager
-async def _poison(world: World) -> AsyncIterator[None]:
+async def _poison(world: ChaosWorld) -> AsyncIterator[None]:
     database = world.editor.database
     rows = [monitor_row(new_id(), interval=world.timing.intervals[0], config=config) for config in POISON]
     try:
@@ -41,7 +41,7 @@ async def _poison(world: World) -> AsyncIterator[None]:
         await world.editor.database.execute(f"DELETE FROM monitors WHERE id IN ({listed})")
 
 
-async def refused(world: World) -> None:
+async def refused(world: ChaosWorld) -> None:
     """Configs of any depth and size, and a Redis that takes none of the longest."""
     async with world.connect() as redis:
         before = (await redis.config_get("proto-max-bulk-len"))["proto-max-bulk-len"]
@@ -53,7 +53,7 @@ async def refused(world: World) -> None:
             await redis.config_set("proto-max-bulk-len", before)
 
 
-async def foreign_entries(world: World) -> None:
+async def foreign_entries(world: ChaosWorld) -> None:
     """In the pending list and in both sets; some are longer than any id."""
     async with world.connect() as redis:
         now_s, _ = await redis.time()
@@ -64,7 +64,7 @@ async def foreign_entries(world: World) -> None:
     await asyncio.sleep(world.timing.spell_s / 2)
 
 
-async def far_ahead(world: World) -> None:
+async def far_ahead(world: ChaosWorld) -> None:
     """The leader key names no replica and has no TTL, and some due times lie an hour ahead."""
     async with world.editor.at_rest(), world.connect() as redis:
         some = world.chance.sample(sorted(world.editor.running()), 30)
