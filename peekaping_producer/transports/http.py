@@ -54,7 +54,12 @@ class HttpPublisher:
 
     async def open(self) -> None:
         """See Publisher. Nothing is sent: an endpoint has no standard request that changes nothing."""
-        await self.close()
+        self._connected()
+
+    def _connected(self) -> aiohttp.ClientSession:
+        """The session, which keeps connections open."""
+        if self._session:
+            return self._session
         headers = {"User-Agent": self._target.user_agent}
         if self._target.token:
             headers["Authorization"] = f"Bearer {self._target.token}"
@@ -64,6 +69,7 @@ class HttpPublisher:
             connector=aiohttp.TCPConnector(limit=self._target.in_flight),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
+        return self._session
 
     async def publish(self, messages: Sequence[Message]) -> PublishResult:
         """See Publisher. Each message is tried `attempts` times; then the others wait, too."""
@@ -130,11 +136,11 @@ class HttpPublisher:
 
     async def _request(self, url: str, message: Message) -> tuple[int, Mapping[str, str], str]:
         """One request; returns status, headers, and the beginning of the body if the status is no success."""
-        if self._session is None:
-            raise BrokerUnavailableError(f"{self._target}: the publisher is closed")
         headers = {"Content-Type": message.content_type, "Idempotency-Key": quote(message.id, safe=_SAFE_IN_ID)}
         try:
-            async with self._session.post(url, data=message.body, headers=headers, allow_redirects=False) as response:
+            async with self._connected().post(
+                url, data=message.body, headers=headers, allow_redirects=False
+            ) as response:
                 body = b"" if response.status in self._target.success else await response.content.read(MAX_SHOWN_BYTES)
                 with contextlib.suppress(aiohttp.ClientError):
                     await response.read()  # otherwise the connection cannot be used again

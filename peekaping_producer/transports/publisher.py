@@ -21,11 +21,11 @@ class Publisher(Protocol):
     """Publishes messages, with confirmation."""
 
     async def open(self) -> None:
-        """Connect, and prepare the queue. Raises BrokerError. A publisher may be opened again after an error."""
+        """Connect, and prepare the queue, to find out whether that works. Raises BrokerError."""
         ...
 
     async def publish(self, messages: Sequence[Message]) -> PublishResult:
-        """Publish in this order, and wait for the confirmations.
+        """Publish in this order, and wait for the confirmations. Connects where there is no connection.
 
         Raises BrokerError if none is settled: then it is unknown whether the broker has some of them. An error in the
         middle is not raised: the result ends before the message that failed.
