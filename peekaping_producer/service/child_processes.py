@@ -17,7 +17,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -44,7 +44,7 @@ def start(
         main = threading.current_thread() is threading.main_thread()
         mechanism = "signal" if sys.platform == "linux" and main else "pipe"
     stdin = subprocess.PIPE if mechanism == "pipe" else subprocess.DEVNULL
-    return _run_self([mechanism, *argv], stdin=stdin, output=output, env=env, cwd=cwd)
+    return _run_self(mechanism, *argv, stdin=stdin, stdout=output, env=env, cwd=cwd)
 
 
 def end(process: subprocess.Popen[bytes], *, grace: float, kill: bool = False) -> int:
@@ -65,7 +65,7 @@ def end(process: subprocess.Popen[bytes], *, grace: float, kill: bool = False) -
 def directory(prefix: str) -> Iterator[Path]:
     """A temporary directory. A process of its own removes it at the end, also after SIGKILL."""
     path = tempfile.mkdtemp(prefix=prefix)
-    remover = _run_self(["directory", path], stdin=subprocess.PIPE, output=subprocess.DEVNULL)
+    remover = _run_self("directory", path, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     try:
         yield Path(path)
     finally:
@@ -74,24 +74,9 @@ def directory(prefix: str) -> Iterator[Path]:
         remover.wait()
 
 
-def _run_self(
-    args: list[str],
-    *,
-    stdin: int,
-    output: IO[bytes] | int,
-    env: Mapping[str, str] | None = None,
-    cwd: Path | None = None,
-) -> subprocess.Popen[bytes]:
-    mechanism, *rest = args
-    return subprocess.Popen(  # noqa: S603 - the arguments are this program's own
-        [sys.executable, "-I", "-S", __file__, mechanism, str(os.getpid()), *rest],
-        stdin=stdin,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        env=env,
-        cwd=cwd,
-        start_new_session=True,
-    )
+def _run_self(mechanism: str, *args: str, **options: Any) -> subprocess.Popen[bytes]:
+    argv = [sys.executable, "-I", "-S", __file__, mechanism, str(os.getpid()), *args]
+    return subprocess.Popen(argv, stderr=subprocess.STDOUT, start_new_session=True, **options)  # noqa: S603
 
 
 def _main() -> None:

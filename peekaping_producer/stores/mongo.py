@@ -19,6 +19,7 @@ from peekaping_producer.monitors.monitor import Heartbeat, Monitor, Plan, Proxy
 from peekaping_producer.stores.errors import CREATE_TABLES, error_prefix
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.stores.mongo_client import Document, MongoDatabaseClient, ReadDocument, connect
+from peekaping_producer.stores.mongo_errors import translated
 from peekaping_producer.stores.pool import Driver
 from peekaping_producer.stores.rows import Row, plan_of
 from peekaping_producer.stores.store import StoreSession
@@ -138,6 +139,8 @@ class MongoSession(StoreSession[MongoDatabaseClient]):
 
 class MongoDriver(Driver[MongoDatabaseClient]):
     """All sessions share one client, which makes, checks and replaces its connections itself."""
+
+    translated = staticmethod(translated)
 
     def __init__(self, target: DatabaseTarget, limits: Limits, size: int) -> None:
         super().__init__(target, limits)

@@ -3,7 +3,6 @@
 The tests start a MariaDB; set MYSQL_URL to run them on another server. Only features of both are used.
 """
 
-import asyncio
 import re
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -14,7 +13,7 @@ from pymysql.converters import escape_string
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.stores.errors import BadRowsError
 from peekaping_producer.stores.load_reader import HEARTBEATS, LINKS, MONITORS, PLANS, PROXIES, WINDOWS
-from peekaping_producer.stores.mysql_connections import MysqlConnection, is_about_rows, translated
+from peekaping_producer.stores.mysql_connections import MysqlConnection, is_about_rows
 from peekaping_producer.stores.rows import Row, expanded, plan_of
 from peekaping_producer.stores.store import StoreSession
 
@@ -96,15 +95,13 @@ class MysqlSession(StoreSession[MysqlConnection]):
     async def _fetch(self, statement: str, timeout_s: float | None = None) -> list[Row]:
         timeout_s = self._limits.command_s if timeout_s is None else timeout_s
         limited = statement.strip().replace("SELECT", _LIMIT.format(timeout_s, timeout_s * 1000), 1)
-        async with self.slot.using() as connection:
-            with translated(self._target):
-                async with asyncio.timeout(timeout_s + self._limits.answer_s):
-                    try:
-                        return await connection.fetch(limited)
-                    except err.Error as error:
-                        if not is_about_rows(error):
-                            raise
-                        raise BadRowsError(f"{self._target}: a row is damaged or too large ({error.args[0]})") from None
+        async with self.slot.using(timeout_s + self._limits.answer_s) as connection:
+            try:
+                return await connection.fetch(limited)
+            except err.Error as error:
+                if not is_about_rows(error):
+                    raise
+                raise BadRowsError(f"{self._target}: a row is damaged or too large ({error.args[0]})") from None
 
 
 def _plan(id_: object, active: object, interval: object) -> Plan:

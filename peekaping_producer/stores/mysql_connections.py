@@ -53,6 +53,11 @@ class _RefusedServerError(Exception):
     """A server that must not be used; the message is the reason."""
 
 
+def translated(target: DatabaseTarget) -> AbstractContextManager[None]:
+    """Raise what the driver raises as a StoreError."""
+    return as_store_errors(target, _store_error)
+
+
 class MysqlConnection(Connection):  # type: ignore[misc]
     """aiomysql's connection without the features that a server, or an impostor, could abuse."""
 
@@ -108,6 +113,8 @@ class MysqlConnection(Connection):  # type: ignore[misc]
 class MysqlDriver(ServerDriver[MysqlConnection]):
     """See Driver. Connections can write, and may wait without limit, unless `read_only`."""
 
+    translated = staticmethod(translated)
+
     def __init__(self, target: DatabaseTarget, limits: Limits, *, read_only: bool = True) -> None:
         super().__init__(target, limits)
         self._read_only = read_only
@@ -116,21 +123,20 @@ class MysqlDriver(ServerDriver[MysqlConnection]):
     async def attempt(self, candidate: DatabaseTarget, address: str) -> MysqlConnection:
         """See ServerDriver."""
         limit = self.limits.command_s
-        with translated(candidate):
-            # The driver sends the password's text in Latin-1; servers compare it with what was set in UTF-8.
-            password = (candidate.password or "").encode().decode("latin-1")
-            connection = MysqlConnection(
-                host=address, user=candidate.user, password=password, db=candidate.name, **self._options
-            )
-            try:
-                await connection._connect()
-                limits = _STATEMENT_LIMIT.format(limit, limit * 1000) if self._read_only else ""
-                await connection.query(_SETTINGS + limits)
-                if self._read_only:
-                    await connection.query(_READ_ONLY)
-            except BaseException:
-                connection.close()
-                raise
+        # The driver sends the password's text in Latin-1; servers compare it with what was set in UTF-8.
+        password = (candidate.password or "").encode().decode("latin-1")
+        connection = MysqlConnection(
+            host=address, user=candidate.user, password=password, db=candidate.name, **self._options
+        )
+        try:
+            await connection._connect()
+            limits = _STATEMENT_LIMIT.format(limit, limit * 1000) if self._read_only else ""
+            await connection.query(_SETTINGS + limits)
+            if self._read_only:
+                await connection.query(_READ_ONLY)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
 
@@ -147,11 +153,6 @@ def connect_options(target: DatabaseTarget) -> dict[str, Any]:
         "local_infile": False,
         "program_name": "peekaping-producer",
     }
-
-
-def translated(target: DatabaseTarget) -> AbstractContextManager[None]:
-    """Raise what the driver raises as a StoreError."""
-    return as_store_errors(target, _store_error)
 
 
 def is_about_rows(error: err.Error) -> bool:

@@ -4,11 +4,11 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from typing import Generic, Protocol, TypeVar
 
 from peekaping_producer.errors import StoreError, StoreUnavailableError
-from peekaping_producer.stores.errors import as_store_errors, error_prefix
+from peekaping_producer.stores.errors import error_prefix
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.targets import DatabaseTarget
 
@@ -47,6 +47,11 @@ class Driver(ABC, Generic[C]):
         self.target = target
         self.limits = limits
 
+    @staticmethod
+    @abstractmethod
+    def translated(target: DatabaseTarget, /) -> AbstractContextManager[None]:
+        """Raise what the driver raises in the block as a StoreError."""
+
     async def prepare(self) -> None:
         """Do what must precede the first connection."""
         return
@@ -69,11 +74,16 @@ class Slot(Generic[C]):
         self._used_at = 0.0
 
     @asynccontextmanager
-    async def using(self) -> AsyncIterator[C]:
-        """The connection for one read. An error ends it, also a cancellation, unless it is still usable."""
-        connection = await self.ready()
+    async def using(self, timeout_s: float | None = None) -> AsyncIterator[C]:
+        """The connection for one read of at most `timeout_s`; whatever the driver raises becomes a StoreError.
+
+        An error ends the connection, also a cancellation, unless it is still usable.
+        """
+        connection, driver = await self.ready(), self._pool.driver
         try:
-            yield connection
+            with driver.translated(driver.target):
+                async with asyncio.timeout(timeout_s):
+                    yield connection
         except BaseException as error:
             if not (isinstance(error, StoreError) and error.connection_usable):
                 self.drop()
@@ -118,7 +128,7 @@ class Slot(Generic[C]):
         if time.monotonic() - self._used_at < limits.check_after_s:
             return True
         try:
-            with as_store_errors(self._pool.driver.target):
+            with self._pool.driver.translated(self._pool.driver.target):
                 async with asyncio.timeout(limits.check_s):
                     await connection.check()
         except StoreError:

@@ -14,7 +14,6 @@ from peekaping_producer.stores.postgres_connections import (
     PostgresConnection,
     PostgresDriver,
     recoverable_error,
-    translated,
 )
 from peekaping_producer.stores.rows import Row, expanded, plan_of
 from peekaping_producer.stores.store import StoreSession
@@ -126,21 +125,19 @@ class PostgresSession(StoreSession[PostgresConnection]):
 
     async def _read(self, statement: str, *arguments: Any, timeout_s: float | None = None) -> list[Row]:
         timeout_s = self._limits.command_s if timeout_s is None else timeout_s
-        async with self.slot.using() as connection:
-            with translated(self._target):
-                async with asyncio.timeout(timeout_s + self._limits.answer_s):
-                    # Outside a transaction, a pooler in transaction mode may change the server connection.
-                    transaction = connection.transaction(readonly=True) if self._driver.pooled else None
-                    if transaction:
-                        await transaction.start()
-                    try:
-                        rows: list[Any] = await connection.fetch(statement, *arguments, timeout=timeout_s)
-                    except Exception as error:
-                        if connection.is_dead:
-                            raise
-                        async with asyncio.timeout(self._limits.answer_s):
-                            await (transaction.rollback() if transaction else connection.check())
-                        raise recoverable_error(error, error_prefix(self._target)) or error from None
-                    if transaction:
-                        await transaction.commit()
-                    return rows
+        async with self.slot.using(timeout_s + self._limits.answer_s) as connection:
+            # Outside a transaction, a pooler in transaction mode may change the server connection.
+            transaction = connection.transaction(readonly=True) if self._driver.pooled else None
+            if transaction:
+                await transaction.start()
+            try:
+                rows: list[Any] = await connection.fetch(statement, *arguments, timeout=timeout_s)
+            except Exception as error:
+                if connection.is_dead:
+                    raise
+                async with asyncio.timeout(self._limits.answer_s):
+                    await (transaction.rollback() if transaction else connection.check())
+                raise recoverable_error(error, error_prefix(self._target)) or error from None
+            if transaction:
+                await transaction.commit()
+            return rows

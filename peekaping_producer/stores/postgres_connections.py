@@ -28,6 +28,11 @@ _CANCELED = {"57014", "55P03"}
 _POOLER_REFUSAL = re.compile("authentication failed|auth failed|no such (user|database)|not allowed", re.IGNORECASE)
 
 
+def translated(target: DatabaseTarget) -> AbstractContextManager[None]:
+    """Raise what the driver raises as a StoreError."""
+    return as_store_errors(target, _store_error)
+
+
 class PostgresConnection(asyncpg.Connection):
     """See pool.Connection."""
 
@@ -46,6 +51,8 @@ class PostgresConnection(asyncpg.Connection):
 
 class PostgresDriver(ServerDriver[PostgresConnection]):
     """See Driver; `settings` are for asyncpg.connect."""
+
+    translated = staticmethod(translated)
 
     def __init__(self, target: DatabaseTarget, limits: Limits, **settings: Any) -> None:
         super().__init__(target, limits)
@@ -67,16 +74,15 @@ class PostgresDriver(ServerDriver[PostgresConnection]):
 
     async def attempt(self, candidate: DatabaseTarget, address: str) -> PostgresConnection:
         """See ServerDriver."""
-        with translated(candidate):
-            return await asyncpg.connect(
-                connection_class=PostgresConnection,
-                host=address,
-                user=candidate.user,
-                password=candidate.password or "",
-                database=candidate.name,
-                statement_cache_size=0 if self.pooled else 100,
-                **self._options,
-            )
+        return await asyncpg.connect(
+            connection_class=PostgresConnection,
+            host=address,
+            user=candidate.user,
+            password=candidate.password or "",
+            database=candidate.name,
+            statement_cache_size=0 if self.pooled else 100,
+            **self._options,
+        )
 
 
 def connect_options(target: DatabaseTarget) -> dict[str, Any]:
@@ -92,11 +98,6 @@ def connect_options(target: DatabaseTarget) -> dict[str, Any]:
         "target_session_attrs": "any",
         "server_settings": {"application_name": "peekaping-producer"} | target.params,
     }
-
-
-def translated(target: DatabaseTarget) -> AbstractContextManager[None]:
-    """Raise what the driver raises as a StoreError."""
-    return as_store_errors(target, _store_error)
 
 
 def recoverable_error(error: Exception, prefix: str) -> StoreError | None:

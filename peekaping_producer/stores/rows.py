@@ -144,13 +144,9 @@ def _kind(value: Any) -> str:
     return "NULL" if value is None else kinds.get(type(value), type(value).__name__)
 
 
-def _with_default(default: Any, convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _nullable(convert: Callable[[Any], Any], default: Any = None) -> Callable[[Any], Any]:
     """Convert; NULL becomes `default`, as in Go."""
     return lambda value: default if value is None else convert(value)
-
-
-def _or_none(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda value: None if value is None else convert(value)
 
 
 # Forms that Go's drivers write: bun's, time.String()'s (" +0000 UTC"), RFC 3339, and SQLite's own CURRENT_TIMESTAMP.
@@ -163,10 +159,10 @@ _CONVERTERS: dict[Any, Callable[[Any], Any]] = {
     int: _integer,
     bool: _boolean,
     datetime: _timestamp,
-    str | None: _or_none(_text),
-    int | None: _or_none(_integer),
+    str | None: _nullable(_text),
+    int | None: _nullable(_integer),
 }
-_CREDENTIAL = _or_none(lambda value: _text(value) or None)
+_CREDENTIAL = _nullable(lambda value: _text(value) or None)
 _ZERO_TIME = datetime(1, 1, 1, tzinfo=UTC)
 ROW_READERS = RowReaders(
     row_reader("monitor", Monitor, interval=_interval),
@@ -175,9 +171,9 @@ ROW_READERS = RowReaders(
     row_reader(
         "heartbeat",
         Heartbeat,
-        msg=_with_default("", _text),
-        end_time=_with_default(_ZERO_TIME, _timestamp),
-        **dict.fromkeys(("ping", "duration", "down_count", "retries"), _with_default(0, _integer)),
+        msg=_nullable(_text, ""),
+        end_time=_nullable(_timestamp, _ZERO_TIME),
+        **dict.fromkeys(("ping", "duration", "down_count", "retries"), _nullable(_integer, 0)),
     ),
 )
 """Used for every database: the types of columns may have been altered."""

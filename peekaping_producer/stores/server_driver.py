@@ -31,7 +31,7 @@ class ServerDriver(Driver[C]):
 
     @abstractmethod
     async def attempt(self, candidate: DatabaseTarget, address: str) -> C:
-        """Connect to one address with one candidate of the target. Raises StoreErrors only."""
+        """Connect to one address with one candidate of the target. May raise anything."""
 
     async def connect(self) -> C:
         """A new connection. Raises the first refusal, or the failure of the last address."""
@@ -47,10 +47,9 @@ class ServerDriver(Driver[C]):
         failure: StoreError | None = None
         for address, share_s in shares(addresses, ends_at):
             try:
-                async with asyncio.timeout(share_s):
-                    connection = await self.attempt(candidate, address)
-            except TimeoutError:
-                failure = StoreUnavailableError(f"{error_prefix(candidate)}: no answer in time")
+                with self.translated(candidate):
+                    async with asyncio.timeout(share_s):
+                        connection = await self.attempt(candidate, address)
             except StoreUnavailableError as error:
                 failure = error
             else:

@@ -1,6 +1,5 @@
 """Reading from SQLite, by aiosqlite, while the API server writes the same file."""
 
-import asyncio
 import sqlite3
 from collections.abc import Sequence
 from functools import partial
@@ -14,7 +13,6 @@ from peekaping_producer.stores.load_reader import HEARTBEATS, LINKS, MONITORS, P
 from peekaping_producer.stores.pages import page_of_plans
 from peekaping_producer.stores.rows import MAX_ID_LENGTH, Row, expanded, is_text_id, plan_of
 from peekaping_producer.stores.sqlite_connection import SqliteConnection
-from peekaping_producer.stores.sqlite_file import translated
 from peekaping_producer.stores.store import StoreSession
 
 # Ids come as one JSON array, since SQLite limits how many values a statement binds; the order of a join with
@@ -108,16 +106,14 @@ class SqliteSession(StoreSession[SqliteConnection]):
         return await self._read(_STATEMENTS[table], max_bytes, _json(keys), timeout_s=timeout_s)
 
     async def _read(self, statement: str, *values: Any, timeout_s: float | None = None) -> list[Row]:
-        async with self.slot.using() as connection:
-            with translated(self._target):
-                async with asyncio.timeout(self._limits.command_s if timeout_s is None else timeout_s):
-                    try:
-                        return await connection.fetch(statement, *values)
-                    except (sqlite3.Error, MemoryError, ValueError, OverflowError) as error:
-                        code = getattr(error, "sqlite_errorname", type(error).__name__)
-                        if isinstance(error, sqlite3.Error) and not code.startswith(_BAD_ROWS):
-                            raise
-                        raise BadRowsError(f"{self._target}: SQLite cannot return a row ({code})") from None
+        async with self.slot.using(self._limits.command_s if timeout_s is None else timeout_s) as connection:
+            try:
+                return await connection.fetch(statement, *values)
+            except (sqlite3.Error, MemoryError, ValueError, OverflowError) as error:
+                code = getattr(error, "sqlite_errorname", type(error).__name__)
+                if isinstance(error, sqlite3.Error) and not code.startswith(_BAD_ROWS):
+                    raise
+                raise BadRowsError(f"{self._target}: SQLite cannot return a row ({code})") from None
 
 
 def _plan(id_: Any, kind: str, active: Any, interval: Any) -> Plan:

@@ -89,6 +89,8 @@ class SqliteConnection(aiosqlite.Connection):
 class SqliteDriver(Driver[SqliteConnection]):
     """See Driver. Each connection is a thread. Raises SqliteFileError at once for a path that cannot be a database."""
 
+    translated = staticmethod(translated)
+
     def __init__(self, target: DatabaseTarget, limits: Limits) -> None:
         super().__init__(target, limits)
         existing_path(target)

@@ -1,6 +1,7 @@
 """TLS to a database."""
 
 import ssl
+from typing import Any
 
 from peekaping_producer.service.net import ssl_context
 from peekaping_producer.targets import Tls
@@ -13,23 +14,13 @@ def database_ssl_context(tls: Tls, server_name: str | None = None) -> ssl.SSLCon
     """
     context = ssl_context(tls, "DB_TLS")
     if server_name is not None:
-        _verify_by(context, server_name)
+        wrap_bio: Any = context.wrap_bio
+
+        def wrap_with_name(*buffers: ssl.MemoryBIO, **options: Any) -> Any:
+            return wrap_bio(*buffers, **options | {"server_hostname": server_name})
+
+        context.wrap_bio = wrap_with_name  # type: ignore[assignment, method-assign]
     return context
-
-
-def _verify_by(context: ssl.SSLContext, server_name: str) -> None:
-    wrap_bio = context.wrap_bio
-
-    def wrap_with_name(
-        incoming: ssl.MemoryBIO,
-        outgoing: ssl.MemoryBIO,
-        server_side: bool = False,
-        server_hostname: str | bytes | None = None,
-        session: ssl.SSLSession | None = None,
-    ) -> ssl.SSLObject:
-        return wrap_bio(incoming, outgoing, server_side, server_name, session)
-
-    context.wrap_bio = wrap_with_name  # type: ignore[method-assign]
 
 
 def tls_failure(error: Exception) -> str | None:

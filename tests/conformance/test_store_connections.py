@@ -14,7 +14,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from peekaping_producer.errors import StoreError, StoreUnavailableError
+from peekaping_producer.errors import StoreError, StoreRefusedError, StoreUnavailableError
 from peekaping_producer.migrate import inspect
 from peekaping_producer.stores import mongo_errors, mysql_connections, postgres_connections, sqlite_file, store_for
 from peekaping_producer.stores.limits import Limits
@@ -152,9 +152,9 @@ async def test_an_error_while_closing_a_connection_replaces_no_other(
     with pytest.raises(ConnectionResetError):
         async with store.session():
             raise ConnectionResetError("Redis went")
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(StoreRefusedError):
         async with store.session() as session, session.slot.using():
-            raise ZeroDivisionError
+            raise StoreRefusedError("no table")
     async with store.session() as session:
         await session.ping()
         await store.close()
