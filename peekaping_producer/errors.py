@@ -10,6 +10,8 @@ REDIS = "redis"
 DATABASE = "database"
 BROKER = "broker"
 """A message broker other than the Redis of the schedule."""
+WORKERS = "workers"
+"""The worker processes of a pool."""
 PRODUCER = "producer"
 """This program itself: an error of its own stopped a whole batch."""
 
@@ -122,6 +124,32 @@ class BatchTooLargeError(ProducerError):
 
 class RelayClosedError(ProducerError):
     """The relay stops: it accepts no messages, or stopped before the broker settled them."""
+
+
+class WorkersUnavailableError(DependencyError, UnreachableError):
+    """The pool is closed, or no worker process can be started (an import of the handler fails)."""
+
+    dependency = WORKERS
+
+
+class CommandError(ItemError):
+    """A command that a worker process could not execute."""
+
+
+class CommandFailedError(CommandError):
+    """The handler raised what cannot be sent between processes, or returned such a value."""
+
+
+class CommandKilledWorkersError(CommandError):
+    """Every worker process that executed this command died, as often as the pool tries."""
+
+
+class MessageCommandError(ProducerError, ValueError):
+    """A text, or values, that are no command."""
+
+
+class LogQueueError(ProducerError, TypeError):
+    """A class decorated with `logger_setup` received no log queue."""
 
 
 class BatchError(DependencyError):

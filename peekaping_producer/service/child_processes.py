@@ -84,7 +84,7 @@ def _main() -> None:
     if mechanism == "directory":
         _remove_at_the_end(rest[0])
         return
-    _die_with(int(parent)) if mechanism == "signal" else _watch_from_a_fork()
+    die_with(int(parent)) if mechanism == "signal" else _watch_from_a_fork()
     try:
         os.execvp(rest[0], rest)  # noqa: S606 - no shell needed
     except OSError as error:
@@ -92,8 +92,8 @@ def _main() -> None:
         os._exit(127)
 
 
-def _die_with(parent: int) -> None:
-    """Let the kernel kill this process with its parent; the setting survives exec."""
+def die_with(parent: int) -> None:
+    """Let the kernel kill this process with its parent, on Linux; the setting survives exec."""
     import ctypes
 
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,201 @@
+"""The program of a worker process: it executes one command after another, in the order of arrival."""
+
+import asyncio
+import faulthandler
+import importlib
+import inspect
+import logging
+import os
+import pickle
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection, wait
+from typing import Any, Literal
+
+from peekaping_producer.errors import CommandFailedError, ProducerError
+from peekaping_producer.processes import logs
+from peekaping_producer.processes.channel import MAX_FRAME_BYTES
+from peekaping_producer.processes.workers import MessageWorker
+from peekaping_producer.service import child_processes
+
+log = logging.getLogger(__name__)
+
+READY, REPLY, RAISED, LOG, FAILED = (bytes([kind]) for kind in range(5))
+"""The first byte of what a worker process sends. Each command is followed by one REPLY or RAISED."""
+Mechanism = Literal["signal", "thread"]
+_RECORD_FIELDS = ("name", "levelno", "levelname", "msg", "created", "msecs", "process", "processName", "threadName")
+
+
+def main(connection: Connection, handler: str, log_level: int, mechanism: Mechanism | None = None) -> None:
+    """Load the handler, then execute commands until the pool closes the connection."""
+    faulthandler.enable()  # a crash in C code prints where
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the pool stops this one in order
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _end_with_parent(mechanism)
+    pool = PoolConnection(connection)
+    log_queue = logs.LogQueue(pool.send_record)
+    logs.send_to(log_queue, log_level)
+    try:
+        worker = _load(handler, pool, log_queue)
+    except BaseException as error:
+        pool.send_frame(FAILED, f"{handler}: {_one_line(error)}")
+        sys.exit(1)
+    pool.send_frame(READY, None)
+    while pool.is_open:
+        received = pool.received
+        try:
+            worker.receive_message()
+            pool.finish()
+        except BaseException as error:  # one bad command does not end the process
+            pool.fail(error)
+        if pool.is_open and pool.received == received:
+            log.critical("%s: expected receive_message to call recv() of its connection; this process ends", handler)
+            sys.exit(1)
+
+
+class PoolConnection:
+    """The connection of a worker process to its pool; `recv` and `send` are those of a Connection.
+
+    `send` replies to the last command received. A command without a reply gets None.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()  # threads of the handler may log
+        self._executes = False
+        self.received = 0
+        self.is_open = True
+
+    def recv(self) -> Any:
+        """End the last command, and wait for the next one. Raises EOFError once the pool closes the connection."""
+        self.finish()
+        try:
+            payload = self._connection.recv_bytes()
+        except (EOFError, OSError):
+            self.is_open = False
+            raise EOFError("the pool has closed the connection") from None
+        self._executes = True
+        self.received += 1
+        return pickle.loads(payload)  # noqa: S301 - from the parent process
+
+    def send(self, reply: Any) -> None:
+        """Reply to the command. Raises CommandFailedError if it has a reply, or if this one cannot be pickled."""
+        if not self._executes:
+            raise CommandFailedError("send: expected one reply for a command, got another; send one, after recv")
+        try:
+            frame = REPLY + pickle.dumps(reply, pickle.HIGHEST_PROTOCOL)
+        except Exception as error:
+            raise CommandFailedError(f"reply: expected a value that can be pickled ({_one_line(error)})") from None
+        if len(frame) > MAX_FRAME_BYTES:
+            raise CommandFailedError(f"reply: expected at most {MAX_FRAME_BYTES} bytes, got {len(frame)}")
+        self._executes = False
+        self._send(frame)
+
+    def finish(self) -> None:
+        """Reply None to a command that has no reply yet."""
+        if self._executes:
+            self.send(None)
+
+    def fail(self, error: BaseException) -> None:
+        """Reply with an error to the command, or log it if there is a reply already."""
+        if self._executes:
+            self._executes = False
+            self._send(RAISED + _pickled(error))
+        elif self.is_open:
+            log.error("the worker failed outside of a command", exc_info=error)
+
+    def send_frame(self, kind: bytes, value: object) -> None:
+        """Send what is no reply."""
+        self._send(kind + pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
+
+    def send_record(self, record: logging.LogRecord) -> None:
+        """Send a log record; fields that cannot be pickled are left out."""
+        try:
+            self.send_frame(LOG, record)
+        except Exception:
+            plain = {name: getattr(record, name) for name in _RECORD_FIELDS}
+            self.send_frame(LOG, logging.makeLogRecord({**plain, "msg": str(record.msg)}))
+
+    def _send(self, frame: bytes) -> None:
+        try:
+            with self._lock:
+                self._connection.send_bytes(frame)
+        except OSError:
+            self.is_open = False  # the pool is gone, and this process ends
+
+
+class _Function(MessageWorker):
+    """A function as a worker. Coroutines run on one event loop, which stands still between commands."""
+
+    def __init__(self, function: Callable[[Any], Any], connection: PoolConnection) -> None:
+        self._function = function
+        self._connection = connection
+        self._runner = asyncio.Runner()
+
+    def receive_message(self) -> None:
+        result = self._function(self._connection.recv())
+        if inspect.isawaitable(result):
+            result = self._runner.run(_wait_for(result))
+        self._connection.send(result)
+
+    def send_message(self, message: Any) -> None:
+        self._connection.send(message)
+
+
+async def _wait_for(awaitable: Any) -> Any:
+    return await awaitable
+
+
+def _load(handler: str, connection: PoolConnection, log_queue: logs.LogQueue) -> Any:
+    """Import `module:name`; construct it if it is a class."""
+    module, _, name = handler.partition(":")
+    target: Any = importlib.import_module(module)
+    for part in name.split("."):
+        target = getattr(target, part)
+    if isinstance(target, type):
+        return target(connection, log_queue)
+    if not callable(target):
+        raise TypeError(f"expected a function or a class, got {type(target).__name__}")
+    return _Function(target, connection)
+
+
+def _pickled(error: BaseException) -> bytes:
+    """The exception, with the traceback as a note; CommandFailedError if it cannot be sent."""
+    if isinstance(error, Exception):
+        where = "".join(traceback.format_exception(error)).rstrip()
+        error.add_note(f"in worker process {os.getpid()}:\n{where}")
+        try:
+            frame = pickle.dumps(error, pickle.HIGHEST_PROTOCOL)
+            if type(pickle.loads(frame)) is type(error):  # noqa: S301 - our own
+                return frame
+        except Exception:  # noqa: S110 - its text is sent instead
+            pass
+    return pickle.dumps(CommandFailedError(f"the handler raised {_one_line(error)}"))
+
+
+def _one_line(error: BaseException) -> str:
+    lines = str(error).splitlines()
+    text = lines[0][:300] if lines else ""
+    if isinstance(error, ProducerError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _end_with_parent(mechanism: Mechanism | None) -> None:
+    """End this process with its parent, also after SIGKILL of the parent."""
+    parent = parent_process()
+    assert parent is not None
+    assert parent.pid is not None
+    if (mechanism or ("signal" if sys.platform == "linux" else "thread")) == "signal":
+        child_processes.die_with(parent.pid)
+        return
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()

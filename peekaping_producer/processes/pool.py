@@ -1,0 +1,318 @@
+"""A pool of worker processes, used from asyncio. Commands of a process that dies are delivered again to another."""
+
+import asyncio
+import contextlib
+import os
+import pickle
+from collections import deque
+from typing import Any
+
+import msgspec
+import structlog
+
+from peekaping_producer.errors import (
+    CommandFailedError,
+    CommandKilledWorkersError,
+    WorkersUnavailableError,
+)
+from peekaping_producer.processes.channel import MAX_FRAME_BYTES
+from peekaping_producer.processes.child import Mechanism
+from peekaping_producer.processes.process import Command, WorkerProcess
+from peekaping_producer.service.aio import cancel_and_wait
+from peekaping_producer.service.backoff import Backoff
+
+log = structlog.stdlib.get_logger()
+
+MAX_DEATHS = 3
+"""After so many deaths of a process that executed it, a command fails."""
+MAX_AHEAD = 64
+"""Commands sent to one process before it replies. Fewer if the handler is slow, see `process`."""
+CANCEL_GRACE_S = 0.5
+"""A command that is still executed so long after its caller has gone is stuck, and its process is killed."""
+DRAIN_S = 10.0
+_TERMINATE_S = 1.0
+_FIRST_BACKOFF_S, _MAX_BACKOFF_S = 0.1, 10.0
+
+
+class PoolStats(msgspec.Struct, frozen=True):
+    """The state of a pool, and what has happened since it was opened."""
+
+    pids: tuple[int, ...]
+    """Processes that are ready."""
+    waiting: int
+    """Commands that are not sent yet."""
+    in_flight: int
+    """Commands sent to a process, without a reply."""
+    died: int
+    """Processes that ended by themselves, or were killed from outside."""
+    killed: int
+    """Processes that the pool killed because they were stuck on a canceled command."""
+    redelivered: int
+    """Commands sent again to another process."""
+
+
+class Pool:
+    """Executes commands in worker processes: each process one at a time, in order; delivered at least once.
+
+        async with Pool("jobs:resize", processes=4) as pool:
+            reply = await pool.call("picture.png")
+
+    The handler is `module:name`: a function of one argument (also a coroutine function), or a class with the methods of
+    MessageWorker, which is constructed with (connection, log queue). Arguments and replies are pickled.
+    """
+
+    def __init__(
+        self,
+        handler: str,
+        *,
+        processes: int | None = None,
+        max_ahead: int = MAX_AHEAD,
+        max_deaths: int = MAX_DEATHS,
+        cancel_grace_s: float = CANCEL_GRACE_S,
+        mechanism: Mechanism | None = None,
+    ) -> None:
+        """`processes`: by default as many as CPUs. `mechanism`: how a process notices the death of this one.
+
+        Raises ValueError for a handler that is not `module:name`.
+        """
+        module, _, name = handler.partition(":")
+        if not module or not name:
+            raise ValueError(f"handler: expected module:name, got {handler!r}")
+        self._handler = handler
+        self._size = processes or os.cpu_count() or 1
+        self._max_ahead = max_ahead
+        self._max_deaths = max_deaths
+        self._cancel_grace_s = cancel_grace_s
+        self._mechanism = mechanism
+        self._waiting: deque[Command] = deque()
+        self._workers: list[WorkerProcess] = []
+        self._keepers: list[asyncio.Task[None]] = []
+        self._failure: str | None = None
+        self._is_closed = True
+        self._is_stopping = False
+        self._died = self._killed = self._redelivered = 0
+
+    async def __aenter__(self) -> "Pool":
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Start the processes, and wait until all have imported the handler.
+
+        Raises WorkersUnavailableError if one cannot start.
+        """
+        self._is_closed = self._is_stopping = False
+        self._failure = None
+        self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._drained = asyncio.Event()
+        self._keepers = [asyncio.create_task(self._keep_running(f"worker-{n}")) for n in range(1, self._size + 1)]
+        try:
+            await self._started
+        except BaseException:
+            await self.close(drain_s=0)
+            raise
+
+    async def close(self, drain_s: float = DRAIN_S) -> None:
+        """Accept no further commands, wait at most `drain_s` for the others, then end the processes.
+
+        Commands without a reply fail with WorkersUnavailableError.
+        """
+        self._is_closed = True
+        try:
+            self._dispatch()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(drain_s):
+                    await self._drained.wait()
+            self._is_stopping = True
+            await self._end_processes()
+        finally:
+            self._is_stopping = True
+            for worker in self._workers:
+                worker.kill()
+            await self._all_ended()
+            await cancel_and_wait(*self._keepers)
+            for worker in self._workers:
+                self._waiting.extend(worker.commands)
+            self._workers.clear()
+            self._fail_all("workers: the pool is closed")
+
+    async def call(self, argument: Any) -> Any:
+        """Execute a command; return the reply of the handler.
+
+        Raises what the handler raised; CommandFailedError if that, the argument or the reply cannot be pickled;
+        CommandKilledWorkersError; WorkersUnavailableError. To cancel it (a timeout) kills the process that executes it.
+        """
+        command = Command(pickled(argument), asyncio.get_running_loop().create_future())
+        self.submit(command)
+        try:
+            return await command.future  # type: ignore[misc]
+        except asyncio.CancelledError:
+            self.abandon(command)
+            raise
+
+    def submit(self, command: Command) -> None:
+        """Execute a command as soon as a process is free. On the event loop of the pool only."""
+        if self._is_closed:
+            command.fail(WorkersUnavailableError("workers: the pool is closed; open it first"))
+        elif self._failure and not any(worker.is_ready for worker in self._workers):
+            command.fail(WorkersUnavailableError(self._failure))
+        else:
+            self._waiting.append(command)
+            self._dispatch()
+
+    def abandon(self, command: Command) -> None:
+        """Forget a command whose caller has gone; kill the process that is still executing it after a grace period."""
+        command.future.cancel()
+        worker = command.worker
+        if worker is not None and command in worker.commands:
+            asyncio.get_running_loop().call_later(self._cancel_grace_s, self._kill_if_stuck, worker, command)
+
+    def stats(self) -> PoolStats:
+        """Return the current figures."""
+        return PoolStats(
+            pids=tuple(worker.pid for worker in self._workers if worker.is_ready),
+            waiting=len(self._waiting),
+            in_flight=sum(len(worker.commands) for worker in self._workers),
+            died=self._died,
+            killed=self._killed,
+            redelivered=self._redelivered,
+        )
+
+    def _kill_if_stuck(self, worker: WorkerProcess, command: Command) -> None:
+        if worker.ended.is_set() or command not in worker.commands:
+            return
+        if worker.commands[0] is command and not worker.was_killed:
+            self._killed += 1
+            log.warning("worker.killed", message="A worker process was stuck on a canceled command.", pid=worker.pid)
+            worker.kill()
+        else:  # it has not begun
+            asyncio.get_running_loop().call_later(self._cancel_grace_s, self._kill_if_stuck, worker, command)
+
+    def _dispatch(self) -> None:
+        """Send waiting commands to the processes with the fewest."""
+        while self._waiting:
+            free = [worker for worker in self._workers if worker.has_room]
+            if not free:
+                break
+            command = self._waiting.popleft()
+            if not command.future.done():
+                min(free, key=lambda worker: len(worker.commands)).send(command)
+        if self._is_closed and not self._waiting and not any(worker.commands for worker in self._workers):
+            self._drained.set()
+
+    async def _keep_running(self, name: str) -> None:
+        """Keep one process running until the pool stops."""
+        backoff = Backoff(_FIRST_BACKOFF_S, _MAX_BACKOFF_S)
+        while not self._is_stopping:
+            try:
+                worker = WorkerProcess(
+                    self._handler, name, self._changed, max_ahead=self._max_ahead, mechanism=self._mechanism
+                )
+            except OSError as error:
+                self._start_failed(f"{name}: expected to start a process, got {error}")
+                await backoff.wait()
+                continue
+            self._workers.append(worker)
+            await worker.ended.wait()
+            self._workers.remove(worker)
+            if self._is_stopping:
+                self._waiting.extendleft(reversed(worker.commands))
+                return
+            self._ended(worker, name)
+            if worker.has_replied or worker.was_killed:
+                backoff.reset()
+            else:
+                await backoff.wait()
+
+    def _changed(self) -> None:
+        """A process is ready, or has replied."""
+        if not self._started.done() and sum(worker.is_ready for worker in self._workers) == self._size:
+            self._started.set_result(None)
+        if self._failure and any(worker.is_ready for worker in self._workers):
+            self._failure = None
+            log.info("worker.recovered", message="A worker process has started.", handler=self._handler)
+        self._dispatch()
+
+    def _ended(self, worker: WorkerProcess, name: str) -> None:
+        if not worker.is_ready:
+            self._start_failed(worker.failure or f"{name}: expected the process to start, got {worker.end}")
+            return
+        commands = list(worker.commands)
+        if not worker.was_killed:
+            self._died += 1
+            if commands:
+                self._count_death(commands[0], worker)
+        again = [command for command in commands if not command.future.done()]
+        self._redelivered += len(again)
+        self._waiting.extendleft(reversed(again))
+        if not worker.was_killed:
+            log.warning(
+                "worker.died",
+                message="A worker process ended; its commands are delivered again, to another one.",
+                pid=worker.pid,
+                end=worker.end,
+                redelivered=len(again),
+            )
+        self._dispatch()
+
+    def _count_death(self, command: Command, worker: WorkerProcess) -> None:
+        """Only the command that was being executed: the others of that process had not begun."""
+        command.deaths += 1
+        if command.deaths >= self._max_deaths:
+            command.fail(
+                CommandKilledWorkersError(
+                    f"{self._handler}: expected a reply, got {command.deaths} dead worker processes (the last: "
+                    f"{worker.end}); look for crashes and memory use in the handler"
+                )
+            )
+
+    def _start_failed(self, reason: str) -> None:
+        """Report that a process cannot start: once, until one does."""
+        error = f"worker process: {reason}; correct the handler, the pool tries again"
+        if self._started.done() and not self._failure:
+            log.error("worker.start_failed", message=error, handler=self._handler)
+        self._failure = error
+        if not self._started.done():
+            self._started.set_exception(WorkersUnavailableError(error))
+        elif not any(worker.is_ready for worker in self._workers):
+            self._fail_all(error)
+
+    def _fail_all(self, reason: str) -> None:
+        while self._waiting:
+            self._waiting.popleft().fail(WorkersUnavailableError(reason))
+        if self._is_closed:
+            self._drained.set()
+
+    async def _end_processes(self) -> None:
+        """Close the connections, then send SIGTERM to those that do not end."""
+        for worker in self._workers:
+            if worker.commands or not worker.is_ready:
+                worker.terminate()
+            else:
+                worker.finish()
+        if await self._all_ended():
+            return
+        for worker in self._workers:
+            worker.terminate()
+        await self._all_ended()
+
+    async def _all_ended(self) -> bool:
+        keepers = [keeper for keeper in self._keepers if not keeper.done()]
+        if not keepers or not self._workers:
+            return True
+        _, pending = await asyncio.wait(keepers, timeout=_TERMINATE_S)
+        return not pending
+
+
+def pickled(argument: object) -> bytes:
+    """Pickle the argument of a command. Raises CommandFailedError."""
+    try:
+        payload = pickle.dumps(argument, pickle.HIGHEST_PROTOCOL)
+    except Exception as error:
+        raise CommandFailedError(f"argument: expected a value that can be pickled ({error})") from None
+    if len(payload) > MAX_FRAME_BYTES:
+        raise CommandFailedError(f"argument: expected at most {MAX_FRAME_BYTES} bytes, got {len(payload)}")
+    return payload
