@@ -20,7 +20,7 @@ from bench.dataset import START, Dataset, Expressions, id_of, statements
 from bench.plans import QueryPlan, Statement, mysql_plan, postgres_plan, recorded, sqlite_plan
 from bench.servers import DATABASE_URL, database_of
 from peekaping_producer.migrate import migrate
-from peekaping_producer.stores.sqlite_connection import SqliteConnection
+from peekaping_producer.stores.sqlite_connections import SqliteConnection
 from peekaping_producer.targets import DatabaseTarget
 from tests.kit import databases
 from tests.kit.databases import TABLES, SqlDatabase

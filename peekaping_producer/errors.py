@@ -45,7 +45,7 @@ class DependencyError(ProducerError):
 
     @property
     def kind(self) -> str:
-        """What a new kind of refusal is recognized by."""
+        """Errors of the same kind are logged once per outage."""
         return type(self).__name__
 
 

@@ -198,7 +198,7 @@ class Relay:
             with _os_errors_as_broker_errors():
                 await self._publisher.open()
             self._open = True
-            self.loop.worked(BROKER)
+            self.loop.call_succeeded(BROKER)
             if not self._buffer:
                 return 0.0  # a success of the loop, without a message
         await self._wait_for_messages()

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from peekaping_producer.migrate.files import LOCK_TIMEOUT_S
 from peekaping_producer.migrate.sql import SqlConnection, record
 from peekaping_producer.stores.rows import Row
-from peekaping_producer.stores.sqlite_connection import SqliteConnection
+from peekaping_producer.stores.sqlite_connections import SqliteConnection
 from peekaping_producer.stores.sqlite_file import existing_path, path_of, read_only_uri, translated
 from peekaping_producer.targets import DatabaseTarget
 

@@ -86,7 +86,7 @@ class Sampler:
                 self._metrics.queue_depth.labels(state).set(math.nan)
             self._metrics.oldest_pending_age.set(math.nan)
             return
-        self._dependencies.worked(REDIS, "queue")
+        self._dependencies.succeeded(REDIS, "queue")
         for state, depth in self.queue.depths.items():
             self._metrics.queue_depth.labels(state).set(depth)
         self._metrics.oldest_pending_age.set(self.queue.oldest_pending_s or 0.0)
@@ -120,4 +120,4 @@ class Sampler:
     def _succeeded(self, dependency: str) -> None:
         self._succeeded_at[dependency] = time.monotonic()
         self.failures.pop(dependency, None)
-        self._dependencies.worked(dependency, "vitals")
+        self._dependencies.succeeded(dependency, "vitals")

@@ -88,7 +88,7 @@ class RedisConnection(Connection):
 
     def _why_not(self, failures: dict[str, Exception]) -> driver.RedisError:
         """Return one error for all addresses. Its cause is an error that may be temporary, if there is one."""
-        cause = next((each for each in failures.values() if refusal(each) is None), next(iter(failures.values())))
+        cause = next((error for error in failures.values() if refusal(error) is None), next(iter(failures.values())))
         if isinstance(cause, driver.RedisError) and (len(failures) == 1 or refusal(cause)):
             return cause
         texts = "; ".join(f"{address}: {in_words(error)}" for address, error in failures.items())

@@ -162,11 +162,11 @@ def refusal(error: BaseException) -> str | None:
 
 def _tls_refusal(error: BaseException) -> str | None:
     """Return the same for TLS; None if the connection only ended during the handshake."""
-    for each in _chain(error):
-        if isinstance(each, ssl.SSLCertVerificationError):
-            return f"its certificate is not trusted (REDIS_TLS_CA_FILE): {in_words(each)}"
-        if isinstance(each, ssl.SSLError) and not isinstance(each, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-            return f"TLS is refused (REDIS_TLS, REDIS_TLS_CERT_FILE): {in_words(each)}"
+    for cause in _chain(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted (REDIS_TLS_CA_FILE): {in_words(cause)}"
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+            return f"TLS is refused (REDIS_TLS, REDIS_TLS_CERT_FILE): {in_words(cause)}"
     return None
 
 

@@ -1,9 +1,8 @@
 """Tracks whether Redis and the database work, for all loops of the process.
 
-A dependency is failing while the last turn of any place (a kind of loop) failed. If it did not answer, any call that
-succeeds ends that. If it refused the call (missing permissions, full memory), or the place failed again although other
-calls succeeded, only the calls of that place fail: a successful turn of its own ends that, or SETTLED_AFTER_S without
-another failure.
+A dependency is failing while the last turn of any kind of loop failed. If it did not answer, any call that succeeds
+ends that. If it refused the call (missing permissions, full memory), or this kind of loop failed again although other
+calls succeeded, only its calls fail: a successful turn of its own ends that, or SETTLED_AFTER_S without a failure.
 """
 
 import math
@@ -22,7 +21,7 @@ log = structlog.stdlib.get_logger()
 REMIND_AFTER_S = 30.0
 """Interval between log lines while a dependency keeps failing."""
 SETTLED_AFTER_S = 30.0
-"""Longer than a failing turn and its backoff; an idle place counts as failing for this long at most."""
+"""Longer than a failing turn and its backoff; an idle loop counts as failing for this long at most."""
 BRIEF_S = 1.0
 """Trouble that begins within REMIND_AFTER_S of the last line is logged only after this time, so that single failed
 calls do not fill the log."""
@@ -57,22 +56,22 @@ class Dependencies:
     @property
     def troubles(self) -> Mapping[str, Trouble]:
         """The dependencies that are failing, by name."""
-        return {name: each.trouble for name, each in self._known.items() if each.failing}
+        return {name: known.trouble for name, known in self._known.items() if known.failing}
 
-    def failed(self, error: DependencyError, where: str) -> None:
-        """Record a failed call of the place `where`, and log it unless that was logged just now."""
+    def failed(self, error: DependencyError, loop_kind: str) -> None:
+        """Record a failed call of loops of this kind, and log it unless that was logged just now."""
         if counter := self._errors.get(error.dependency):
-            counter.labels(where).inc()
-        self._of(error.dependency).failed(error, where, self._clock())
+            counter.labels(loop_kind).inc()
+        self._of(error.dependency).failed(error, loop_kind, self._clock())
 
-    def worked(self, dependency: str, where: str = "") -> None:
-        """Record a successful call; with `where`, a successful turn of that place."""
-        self._of(dependency).worked(where, self._clock())
+    def succeeded(self, dependency: str, loop_kind: str = "") -> None:
+        """Record a successful call; with `loop_kind`, a successful turn of such a loop."""
+        self._of(dependency).succeeded(loop_kind, self._clock())
 
-    def forget(self, where: str) -> None:
-        """Remove the failures of a place that has ended."""
-        for each in self._known.values():
-            each.forget(where)
+    def forget(self, loop_kind: str) -> None:
+        """Remove the failures of a loop that has ended."""
+        for dependency in self._known.values():
+            dependency.forget(loop_kind)
 
     def _of(self, dependency: str) -> "_Dependency":
         known = self._known.get(dependency)
@@ -84,13 +83,13 @@ class Dependencies:
 class _Dependency:
     def __init__(self, name: str) -> None:
         self.failing: dict[str, _Failure] = {}
-        """By place; the latest failure is the last."""
+        """By kind of loop; the latest failure is the last."""
         self._name = name
         self._called = _IN_A_SENTENCE.get(name, name)
         self._since = 0.0
-        self._worked_at = -math.inf
+        self._succeeded_at = -math.inf
         self._failed_at: dict[str, float] = {}
-        """By place: its last failure, if no turn of its own has succeeded since."""
+        """By kind of loop: its last failure, if no turn of its own has succeeded since."""
         self._logged_kinds: set[str] = set()
         """The kinds of errors logged since the dependency began to fail."""
         self._logged_at = -math.inf
@@ -100,28 +99,28 @@ class _Dependency:
     def trouble(self) -> Trouble:
         return Trouble(self._since, list(self.failing.values())[-1].reason)
 
-    def failed(self, error: DependencyError, where: str, now: float) -> None:
+    def failed(self, error: DependencyError, loop_kind: str, now: float) -> None:
         if not self.failing:
             self._since = now
             self._logged_kinds.clear()
         refusal = not isinstance(error, UnreachableError | BatchError)
-        only_this_loop = refusal or self._failed_at.get(where, math.inf) < self._worked_at
+        only_this_loop = refusal or self._failed_at.get(loop_kind, math.inf) < self._succeeded_at
         reason = one_line(f"{type(error).__name__}: {error}", _MAX_REASON_LENGTH)
-        self.failing.pop(where, None)
-        self.failing[where] = _Failure(reason, now, only_this_loop)
-        self._failed_at[where] = now
+        self.failing.pop(loop_kind, None)
+        self.failing[loop_kind] = _Failure(reason, now, only_this_loop)
+        self._failed_at[loop_kind] = now
         self._unlogged += 1
         self._log(error.kind if refusal else "no answer", now)
 
-    def worked(self, where: str, now: float) -> None:
-        self._worked_at = now
-        self._failed_at.pop(where, None)
+    def succeeded(self, loop_kind: str, now: float) -> None:
+        self._succeeded_at = now
+        self._failed_at.pop(loop_kind, None)
         if not self.failing:
             return
         self.failing = {
-            place: each
-            for place, each in self.failing.items()
-            if place != where and each.only_this_loop and now - each.at < SETTLED_AFTER_S
+            kind: failure
+            for kind, failure in self.failing.items()
+            if kind != loop_kind and failure.only_this_loop and now - failure.at < SETTLED_AFTER_S
         }
         if not self.failing and self._logged_kinds:
             log.info(
@@ -131,9 +130,9 @@ class _Dependency:
                 after_s=round(now - self._since, 1),
             )
 
-    def forget(self, where: str) -> None:
-        self.failing.pop(where, None)
-        self._failed_at.pop(where, None)
+    def forget(self, loop_kind: str) -> None:
+        self.failing.pop(loop_kind, None)
+        self._failed_at.pop(loop_kind, None)
 
     def _log(self, kind: str, now: float) -> None:
         overdue = now - self._logged_at >= REMIND_AFTER_S

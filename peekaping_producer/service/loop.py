@@ -47,9 +47,9 @@ class Loop:
         try:
             yield
         finally:
-            self.advanced()
+            self.progressed()
 
-    def advanced(self) -> None:
+    def progressed(self) -> None:
         """A step has ended."""
         self._busy_since = time.monotonic()
 
@@ -65,23 +65,23 @@ class Loop:
         """
         try:
             while True:
-                pause = await self._take(turn)
+                pause = await self._run_turn(turn)
                 await asyncio.sleep(pause)
         except LoopDone:
             return
         finally:
             self._dependencies.forget(self._kind)
 
-    async def _take(self, turn: Callable[[], Awaitable[float]]) -> float:
+    async def _run_turn(self, turn: Callable[[], Awaitable[float]]) -> float:
         """Run one turn; return the seconds until the next."""
-        self.advanced()
+        self.progressed()
         started_at = time.monotonic()
         try:
             pause = await turn()
         except DependencyError as error:
             self._dependencies.failed(error, self._kind)
         else:
-            self.succeeded()
+            self.turn_succeeded()
             return pause
         finally:
             self._busy_since = None
@@ -89,13 +89,13 @@ class Loop:
             self._backoff.reset()  # the failed turn was itself a long pause
         return self._backoff.delay()
 
-    def succeeded(self) -> None:
+    def turn_succeeded(self) -> None:
         """Report success before the turn ends: for turns that wait after their work. Others only return."""
         self._backoff.reset()
         for dependency in (*self._uses, PRODUCER):
-            self._dependencies.worked(dependency, self._kind)
+            self._dependencies.succeeded(dependency, self._kind)
 
-    def worked(self, dependency: str) -> None:
+    def call_succeeded(self, dependency: str) -> None:
         """Report that a call to `dependency` succeeded, whatever the rest of the turn does."""
-        self.advanced()
-        self._dependencies.worked(dependency)
+        self.progressed()
+        self._dependencies.succeeded(dependency)

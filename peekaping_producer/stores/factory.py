@@ -30,6 +30,6 @@ def store_for(target: DatabaseTarget, *, connections: int, limits: Limits = Limi
             return Store(MongoDriver(target, limits, connections), MongoSession, connections)
         case "sqlite":
             from peekaping_producer.stores.sqlite import SqliteSession
-            from peekaping_producer.stores.sqlite_connection import SqliteDriver
+            from peekaping_producer.stores.sqlite_connections import SqliteDriver
 
             return Store(SqliteDriver(target, limits), SqliteSession, connections)

@@ -88,7 +88,7 @@ class LoadReader:
             bad[key] = str(error)
 
         try:
-            await isolate(keys, attempt, set_aside, is_of_dependency=_is_of_table)
+            await isolate(keys, attempt, set_aside, is_of_dependency=lambda error: not isinstance(error, BadRowsError))
         except BatchError as error:
             raise BadRowsError(str(error.__cause__), bad) from None
         except StatementTimeoutError as error:
@@ -99,7 +99,7 @@ class LoadReader:
         return rows
 
     async def _read_large_row(self, table: str, key: str, size: int, timeout_s: float, found: ReadResult) -> None:
-        if self._fits(size):
+        if size <= min(self._limits.large_rows_bytes, self._bytes_left):
             try:
                 rows = await self._around_bad_rows(table, [key], self._bytes_left, timeout_s, found)
             except StatementTimeoutError as error:
@@ -116,9 +116,6 @@ class LoadReader:
         else:
             found.late[key] = f"{table}: a large row, postponed until other large rows have been read"
 
-    def _fits(self, size: int) -> bool:
-        return size <= min(self._limits.large_rows_bytes, self._bytes_left)
-
     async def _fetch(self, table: str, keys: Sequence[str], max_bytes: int, timeout_s: float) -> list[Row]:
         left_s = self._ends_at - time.monotonic()
         try:
@@ -129,7 +126,3 @@ class LoadReader:
                 raise
             raise NoTimeLeftError(str(error)) from None
         raise NoTimeLeftError("no answer in time: the time limit of the batch was exceeded")
-
-
-def _is_of_table(error: BaseException) -> bool:
-    return not isinstance(error, BadRowsError)

@@ -76,14 +76,14 @@ class MongoSession(StoreSession[MongoDatabaseClient]):
         Those that sort before ObjectIds are at the beginning of the first page.
         """
         if after is None:
-            return [_plan(each) for each in await self._find_plans({}, limit)]
+            return [_plan(read) for read in await self._find_plans({}, limit)]
         if after.startswith("?") and after[1:].partition(":")[0] in _KINDS_BEHIND:
             return []
         beyond = {"$gt": ObjectId(after)} if _OBJECT_ID.fullmatch(after) else {"$gte": _FIRST}
         found = await self._find_plans({"_id": beyond}, limit)
         if len(found) < limit:
             found += await self._find_plans(_BEHIND_OBJECT_IDS, limit - len(found))
-        return [_plan(each) for each in found]
+        return [_plan(read) for read in found]
 
     async def _find_plans(self, beyond: Document, limit: int) -> list[ReadDocument]:
         return await self._find("monitor", _ACTIVE | beyond, ["active", "interval"], limit=limit)
@@ -107,28 +107,28 @@ class MongoSession(StoreSession[MongoDatabaseClient]):
         match table:
             case "monitors":
                 found = await find("monitor", among, _MONITOR, expected=ids)
-                return [(*_row(Monitor, each), each.document.get("proxy_id") or None) for each in found]
+                return [(*_row(Monitor, read), read.document.get("proxy_id") or None) for read in found]
             case "plans":
                 found = await find("monitor", among, ["active", "interval"])
-                return [(str(each.document["_id"]), 0, *_schedule(each)) for each in found]
+                return [(str(read.document["_id"]), 0, *_schedule(read)) for read in found]
             case "monitor_maintenances":
                 found = await find("monitor_maintenance", by_monitor, ["monitor_id", "maintenance_id"])
-                links = [(each.document.get("monitor_id"), each.document.get("maintenance_id")) for each in found]
+                links = [(read.document.get("monitor_id"), read.document.get("maintenance_id")) for read in found]
                 return [(str(monitor_id), 0, str(window_id)) for monitor_id, window_id in links]
             case "maintenances":
                 latest_first = [("updated_at", -1), ("_id", 1)]
                 active = among | {"active": True}
                 found = await find("maintenance", active, _names(MaintenanceWindow), sort=latest_first)
-                return [_row(MaintenanceWindow, each) for each in found]
+                return [_row(MaintenanceWindow, read) for read in found]
             case "proxies":
-                return [_row(Proxy, each) for each in await find("proxies", among, _names(Proxy))]
+                return [_row(Proxy, read) for read in await find("proxies", among, _names(Proxy))]
             case _:
                 pipeline = [{"$match": among}, *_LATEST_HEARTBEAT]
                 async with self.slot.using() as client:
                     found = await client.aggregate(
                         "monitor", pipeline, max_bytes=max_bytes, timeout_s=timeout_s, expected=ids
                     )
-                return [_row(Heartbeat, each, "latest") for each in found]
+                return [_row(Heartbeat, read, "latest") for read in found]
 
     async def _find(
         self, collection: str, wanted: Document, fields: Sequence[str], **options: Any

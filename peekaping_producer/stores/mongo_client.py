@@ -117,7 +117,7 @@ class MongoDatabaseClient:
             found.append(_decoded(raw, max_bytes))
             left -= found[-1].size
             if expected and left < 0:
-                met = {each.document.get("_id") for each in found}
+                met = {read.document.get("_id") for read in found}
                 return found + [
                     ReadDocument(max_bytes + 1, {"_id": id_}, whole=False) for id_ in expected if id_ not in met
                 ]

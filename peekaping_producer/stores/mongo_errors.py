@@ -61,4 +61,4 @@ def _store_error(error: Exception, prefix: str, *, is_srv: bool) -> StoreError |
 
 def _reason(error: Exception) -> str:
     """The part of the driver's long text that helps; the rest lists the state of each server."""
-    return next((each for each in _REASONS if each.lower() in str(error).lower()), type(error).__name__)
+    return next((reason for reason in _REASONS if reason.lower() in str(error).lower()), type(error).__name__)

@@ -12,7 +12,7 @@ from peekaping_producer.stores.errors import BadRowsError
 from peekaping_producer.stores.load_reader import HEARTBEATS, LINKS, MONITORS, PLANS, PROXIES, WINDOWS
 from peekaping_producer.stores.pages import page_of_plans
 from peekaping_producer.stores.rows import MAX_ID_LENGTH, Row, expanded, is_text_id, plan_of
-from peekaping_producer.stores.sqlite_connection import SqliteConnection
+from peekaping_producer.stores.sqlite_connections import SqliteConnection
 from peekaping_producer.stores.store import StoreSession
 
 # Ids come as one JSON array, since SQLite limits how many values a statement binds; the order of a join with

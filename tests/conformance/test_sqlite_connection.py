@@ -12,7 +12,7 @@ import pytest
 from aiosqlite import core
 
 from peekaping_producer.migrate import migrate
-from peekaping_producer.stores.sqlite_connection import SqliteConnection
+from peekaping_producer.stores.sqlite_connections import SqliteConnection
 from tests.conformance.conftest import opened
 from tests.kit import databases
 from tests.kit.waiting import until

@@ -86,7 +86,7 @@ async def test_a_turn_that_waits_after_its_work_reports_success_first(loop: Loop
         turns += 1
         if turns == 1:
             raise RedisRefusedError("OOM")
-        loop.succeeded()
+        loop.turn_succeeded()
         await asyncio.Event().wait()
         return 0.0
 
@@ -106,7 +106,7 @@ async def test_a_worked_call_does_not_shorten_the_backoff(metrics: Metrics, monk
     loop = Loop("some", Dependencies(metrics), uses=(REDIS, DATABASE), longest_backoff_s=5.0)
 
     async def turn() -> float:
-        loop.worked(REDIS)
+        loop.call_succeeded(REDIS)
         if len(delays) == 10:
             raise LoopDone
         raise StoreUnavailableError("away")
@@ -128,7 +128,7 @@ async def test_a_loop_at_work_that_does_not_advance_is_stalled(loop: Loop, monke
     now = 100.0
     monkeypatch.setattr("peekaping_producer.service.loop.time.monotonic", lambda: now)
     assert loop.stalled_s == 0
-    loop.advanced()
+    loop.progressed()
     now = 115.0
     assert loop.stalled_s == 15
     with loop.waiting():

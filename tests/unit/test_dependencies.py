@@ -53,8 +53,8 @@ def scene() -> Iterator[Scene]:
 
 def test_an_outage_logs_its_begin_reminders_and_its_end(scene: Scene) -> None:
     scene.outage(95)
-    scene.dependencies.worked(REDIS)
-    scene.dependencies.worked(REDIS, "worker")
+    scene.dependencies.succeeded(REDIS)
+    scene.dependencies.succeeded(REDIS, "worker")
     assert scene.logged() == [("dependency.failing",)] * 4 + [("dependency.recovered",)]
 
 
@@ -67,17 +67,17 @@ def test_the_lines_contain_what_an_operator_needs(scene: Scene) -> None:
         ("dependency.failing", "redis", ["leader", "sync"], "RedisUnavailableError: slow", 30.0, 1, "warning"),
     ]
     scene.now += 2
-    scene.dependencies.worked(REDIS, "vitals")
+    scene.dependencies.succeeded(REDIS, "vitals")
     assert scene.logged("dependency", "after_s", "log_level") == [("dependency.recovered", "redis", 32.0, "info")]
 
 
 def test_the_next_trouble_has_its_own_duration(scene: Scene) -> None:
     scene.outage(10)
-    scene.dependencies.worked(REDIS)
+    scene.dependencies.succeeded(REDIS)
     scene.logged()
     scene.now += 100
     scene.outage(10)
-    scene.dependencies.worked(REDIS)
+    scene.dependencies.succeeded(REDIS)
     assert scene.logged("dependency") == [("dependency.failing", "redis"), ("dependency.recovered", "redis")]
     scene.now += 3
     began_at = scene.now
@@ -89,7 +89,7 @@ def test_the_next_trouble_has_its_own_duration(scene: Scene) -> None:
 def test_dependencies_fail_independently(scene: Scene) -> None:
     scene.dependencies.failed(AWAY, "leader")
     scene.dependencies.failed(StoreUnavailableError("away"), "worker")
-    scene.dependencies.worked(REDIS)
+    scene.dependencies.succeeded(REDIS)
     assert scene.dependencies.troubles == {"database": Trouble(scene.now, "StoreUnavailableError: away")}
     assert scene.logged("dependency") == [
         ("dependency.failing", "redis"),
@@ -100,7 +100,7 @@ def test_dependencies_fail_independently(scene: Scene) -> None:
 
 def test_without_an_answer_any_successful_call_ends_the_trouble(scene: Scene) -> None:
     scene.outage(3)
-    scene.dependencies.worked(REDIS)
+    scene.dependencies.succeeded(REDIS)
     assert scene.dependencies.troubles == {}
 
 
@@ -117,11 +117,11 @@ def test_a_refusal_lasts_until_its_own_place_succeeds(scene: Scene, error: Depen
     for _ in range(600):  # a minute, in which everything else works
         scene.dependencies.failed(error, "reclaimer")
         scene.now += 0.1
-        scene.dependencies.worked(dependency, "worker")
-        scene.dependencies.worked(dependency)
+        scene.dependencies.succeeded(dependency, "worker")
+        scene.dependencies.succeeded(dependency)
         assert dependency in scene.dependencies.troubles
     assert scene.logged("where") == [("dependency.failing", ["reclaimer"])] * 2, "the second is a reminder"
-    scene.dependencies.worked(dependency, "reclaimer")
+    scene.dependencies.succeeded(dependency, "reclaimer")
     assert scene.dependencies.troubles == {}
     assert scene.logged() == [("dependency.recovered",)]
 
@@ -131,10 +131,10 @@ def test_one_place_without_answers_does_not_flap(scene: Scene) -> None:
     for round_ in range(60):
         scene.dependencies.failed(StoreUnavailableError("timeout"), "sync")
         scene.now += 1
-        scene.dependencies.worked(DATABASE, "worker")
+        scene.dependencies.succeeded(DATABASE, "worker")
         assert bool(scene.dependencies.troubles) == (round_ > 0)
     assert len(scene.logged()) <= 6
-    scene.dependencies.worked(DATABASE, "sync")
+    scene.dependencies.succeeded(DATABASE, "sync")
     assert scene.logged() == [("dependency.recovered",)]
 
 
@@ -142,7 +142,7 @@ def test_single_calls_that_fail_now_and_then_do_not_fill_the_log(scene: Scene) -
     for _ in range(300):
         scene.dependencies.failed(RedisUnavailableError(), "worker")
         scene.now += 0.1
-        scene.dependencies.worked(REDIS, "worker")
+        scene.dependencies.succeeded(REDIS, "worker")
         scene.now += 0.9
     lines = scene.logged()
     assert 2 <= len(lines) <= 20, "a pair each half minute, in five minutes"
@@ -160,10 +160,10 @@ def test_a_refusal_of_an_idle_place_ends_after_a_while(scene: Scene) -> None:
     """A hand-off that a replica refused; then a failover, and nothing is due for an hour."""
     scene.dependencies.failed(RedisRefusedError("READONLY"), "worker")
     scene.now += 29
-    scene.dependencies.worked(REDIS)
+    scene.dependencies.succeeded(REDIS)
     assert scene.dependencies.troubles
     scene.now += 1
-    scene.dependencies.worked(REDIS)
+    scene.dependencies.succeeded(REDIS)
     assert not scene.dependencies.troubles
 
 

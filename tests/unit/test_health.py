@@ -90,7 +90,7 @@ async def test_port_0_binds_a_free_port_that_is_logged(served: Served) -> None:
 
 
 async def test_livez_fails_for_a_stalled_loop_only(served: Served) -> None:
-    served.worker.advanced()
+    served.worker.progressed()
     status, text = await served.get("/livez")
     assert (status, json.loads(text)) == (200, {"alive": True, "stalled": []})
     served.watch.now += 14

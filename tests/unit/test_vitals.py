@@ -170,17 +170,17 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
 
 def test_a_loop_that_works_for_too_long_without_advancing_is_stalled(scene: Scene) -> None:
     assert scene.vitals.stalled() == []
-    scene.worker.advanced()
+    scene.worker.progressed()
     scene.watch.now += TIMING.stalled_after_s
     assert scene.vitals.stalled() == []
     scene.watch.now += 1
     assert scene.vitals.stalled() == ["worker-3: 14 s"]
-    scene.worker.advanced()
+    scene.worker.progressed()
     assert scene.vitals.stalled() == []
 
 
 def test_a_loop_that_waits_is_never_stalled(scene: Scene) -> None:
-    scene.worker.advanced()
+    scene.worker.progressed()
     with scene.worker.waiting():
         scene.watch.now += 1_000_000
         assert scene.vitals.stalled() == []

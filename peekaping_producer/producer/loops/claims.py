@@ -47,7 +47,7 @@ class Claims:
             self._require_open()
             self._wakeup.clear()
             claim = await self._schedule.claim(self._batch)
-            loop.worked(REDIS)
+            loop.call_succeeded(REDIS)
             if claim.due or claim.removed:
                 self.outstanding[claim.token] = claim
                 self._metrics.claimed.inc(len(claim.due))

@@ -60,7 +60,7 @@ class EventListener:
     async def _listen(self, pubsub: Subscription) -> None:
         heard_at = pinged_at = time.monotonic()
         while True:
-            self.loop.advanced()
+            self.loop.progressed()
             message = await pubsub.get_message(timeout=1.0)
             now = time.monotonic()
             if message is not None:
@@ -75,7 +75,7 @@ class EventListener:
     def _handle(self, message: dict[str, Any]) -> None:
         if message["type"] == "subscribe" and message["channel"].decode().endswith(TYPES[-1]):
             log.info("events.subscribed", message="Listening to monitor events.")
-            self.loop.succeeded()
+            self.loop.turn_succeeded()
             self._on_subscribed()
         elif message["type"] == "message":
             kind = message["channel"].decode().removeprefix(CHANNEL_PREFIX)

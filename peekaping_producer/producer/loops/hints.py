@@ -79,7 +79,7 @@ class Hints:
                     session = await stack.enter_async_context(self._store.session())
                 await stack.enter_async_context(self._placing.exclusive(self.loop))
                 plans = await session.plans([monitor_id for monitor_id in ids if self._store.is_id(monitor_id)])
-                self.loop.worked(DATABASE)
+                self.loop.call_succeeded(DATABASE)
                 self._placing.report_problems(list(plans.values()))
                 wanted = [plans.get(monitor_id) or Plan(monitor_id, 0) for monitor_id in ids]
                 leased.extend((await self._placing.place(self.loop, term, session, wanted, retry=True)).leased)

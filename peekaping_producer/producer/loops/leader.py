@@ -96,7 +96,7 @@ class Leader:
             self._follow(answer)
         if self.term:
             self._arm_expiry(asked_at)
-        self.loop.succeeded()
+        self.loop.turn_succeeded()
         if self._leading:
             with self.loop.waiting():
                 await asyncio.wait({self._leading}, timeout=self._timing.renew_every_s)

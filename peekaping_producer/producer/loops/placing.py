@@ -52,11 +52,11 @@ class Placing:
         newer row and rescheduled by it, and moving that back would run a tick twice.
         """
         placed = await self._schedule.place(term, plans, retry=retry)
-        loop.worked(REDIS)
+        loop.call_succeeded(REDIS)
         moved = 0
         if placed.misaligned:
             again = await session.plans([member.id for member in placed.misaligned])
-            loop.worked(DATABASE)
+            loop.call_succeeded(DATABASE)
             moved = await self._schedule.move(term, placed.misaligned, again)
         for change, amount in (("added", placed.added), ("moved", moved), ("removed", placed.removed)):
             if amount:

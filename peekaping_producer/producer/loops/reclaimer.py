@@ -34,7 +34,7 @@ class Reclaimer:
         total = 0
         while True:
             reclaimed = await self._schedule.reclaim()
-            self.loop.worked(REDIS)
+            self.loop.call_succeeded(REDIS)
             total += reclaimed
             if reclaimed < CALL_LIMIT:
                 break

@@ -77,7 +77,7 @@ class Removal:
         wanted: Members = []
         for key in (self.schedule.keys.due, self.schedule.keys.lease):
             async for page in self.schedule.members(key):
-                self.loop.worked(REDIS)
+                self.loop.call_succeeded(REDIS)
                 count += len(page)
                 wanted += [(key, seen) for seen in page if is_wanted(seen.id)]
         return count, wanted
@@ -115,7 +115,7 @@ class Removal:
     async def _absent(self, session: Session, members: Members) -> Members:
         """Return those, of up to 1,000, that have no row now, or one that does not run."""
         plans = await session.plans([seen.id for _, seen in members])
-        self.loop.worked(DATABASE)
+        self.loop.call_succeeded(DATABASE)
         return [(key, seen) for key, seen in members if seen.id not in plans or plans[seen.id].interval <= 0]
 
     async def _remove(self, term: str, members: Members, message: str) -> None:

@@ -109,7 +109,7 @@ class Sync:
             self._wakeup.clear()
             started_at = time.monotonic()
             await self.run_once(term)
-            self.loop.succeeded()
+            self.loop.turn_succeeded()
             with self.loop.waiting():
                 await self._until(started_at + self._interval_s)
             return 1.0 if self._hints.overflowed else 0.0  # a pause also after an overflow
@@ -163,7 +163,7 @@ class Sync:
         while True:
             async with self._placing.exclusive(self.loop):
                 plans = await session.page_of_plans(after, PAGE)
-                self.loop.worked(DATABASE)
+                self.loop.call_succeeded(DATABASE)
                 await self._place(term, session, plans)
             known.update(hash(plan.id) for plan in plans if plan.interval > 0)
             unschedulable += sum(plan.interval <= 0 for plan in plans)

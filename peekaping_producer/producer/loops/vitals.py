@@ -70,7 +70,7 @@ class Vitals:
     async def run_once(self) -> float:
         """Sample once; returns the seconds until the next sample."""
         await self._sampler.sample_database()  # first: its state is in the report that follows
-        self.loop.advanced()
+        self.loop.progressed()
         await self._sampler.sample_schedule(self._leader.node, replica_report.encode_report(self._report()))
         if self._samples % SAMPLES_PER_QUEUE == 0:
             await self._sampler.sample_queue()

@@ -110,7 +110,7 @@ class Worker:
 
     async def _keep_alive(self) -> None:
         await (await self._connection.open()).ping()
-        self.loop.worked(DATABASE)
+        self.loop.call_succeeded(DATABASE)
 
     async def _work_on(self, claim: Claim) -> None:
         """Load and hand off the claim's monitors: in one batch, unless some of them have failed before."""
@@ -150,7 +150,7 @@ class Worker:
             except TimeoutError:
                 reason = f"a batch was not read within {self._timing.load_timeout_s:g} s"
                 raise StoreUnavailableError(reason) from None
-        self.loop.worked(DATABASE)
+        self.loop.call_succeeded(DATABASE)
         return loaded
 
     async def _classified(self, claim: Claim, ids: list[str], error: StoreError) -> StoreError:
@@ -168,14 +168,14 @@ class Worker:
         return _PartNotReadError(str(error))
 
     async def _database_answers(self) -> bool:
-        self.loop.advanced()
+        self.loop.progressed()
         try:
             async with asyncio.timeout(self._timing.ping_timeout_s):
                 await self._store.ping()
         except (TimeoutError, StoreError):
             return False
         finally:
-            self.loop.advanced()
+            self.loop.progressed()
         return True
 
     async def _hand_off(self, claim: Claim, ids: list[str], loaded: Loaded) -> None:
