@@ -152,6 +152,10 @@ class LogQueueError(ProducerError, TypeError):
     """A class decorated with `logger_setup` received no log queue."""
 
 
+class UndecodableMessageError(ProducerError, ValueError):
+    """The bytes of a message are not in the format of its broker; to receive it again would not help."""
+
+
 class BatchError(DependencyError):
     """No item of a batch could be processed, although Redis and the database answer.
 

@@ -6,7 +6,6 @@ One script enqueues and reschedules, so that both happen at once.
 import math
 import time
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -23,12 +22,12 @@ from peekaping_producer.schedule.keys import KEYS, Keys
 from peekaping_producer.service.backoff import Backoff
 from peekaping_producer.service.chunks import chunks
 from peekaping_producer.service.isolation import describe, is_of_dependency, isolate
+from peekaping_producer.transports.asynq.protobuf import varint
+from peekaping_producer.transports.asynq.task_message import DEFAULT_TIMEOUT_S
 
 QUEUE = "healthcheck"
 TASK_TYPE = "monitor:healthcheck"
 TASK_ID_PREFIX = "healthcheck:"
-DEFAULT_TIMEOUT_S = 1800
-"""asynq's default: its workers reject a message with neither timeout nor deadline."""
 
 LARGE_BYTES = 256 * 1024
 """A message of this size is sent alone: Redis, or a proxy, may refuse it, and must not refuse others with it."""
@@ -247,26 +246,16 @@ def encode_message(task: HealthCheckTask) -> bytes:
     return b"".join(
         (
             _HEAD,
-            _varint(len(task.payload)),
+            varint(len(task.payload)),
             task.payload,
             b"\x1a",
-            _varint(len(task_id)),
+            varint(len(task_id)),
             task_id,
             _QUEUE_FIELD,
-            _varint(task.timeout if task.timeout > 0 else DEFAULT_TIMEOUT_S),
+            varint(task.timeout if task.timeout > 0 else DEFAULT_TIMEOUT_S),
         )
     )
 
 
-@lru_cache(maxsize=65536)
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-_HEAD = b"\x0a" + _varint(len(TASK_TYPE)) + TASK_TYPE.encode() + b"\x12"
-_QUEUE_FIELD = b"\x22" + _varint(len(QUEUE)) + QUEUE.encode() + b"\x40"
+_HEAD = b"\x0a" + varint(len(TASK_TYPE)) + TASK_TYPE.encode() + b"\x12"
+_QUEUE_FIELD = b"\x22" + varint(len(QUEUE)) + QUEUE.encode() + b"\x40"

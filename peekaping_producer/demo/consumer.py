@@ -12,6 +12,7 @@ from peekaping_producer.brokers.asynq import PENDING, QUEUE_KEY, TASK_KEY_PREFIX
 from peekaping_producer.demo.ledger import Ledger, Result
 from peekaping_producer.redis_client.client import Client
 from peekaping_producer.redis_client.script import Script
+from peekaping_producer.transports.asynq.task_message import decode
 
 _ACTIVE = QUEUE_KEY + "active"
 _LEASE = QUEUE_KEY + "lease"
@@ -20,7 +21,6 @@ _PROCESSED = QUEUE_KEY + "processed"
 _LEASE_TTL_S = 30
 _KEEP_COUNTS_S = 90 * 24 * 3600
 _POLL_EVERY_S = 0.02
-_PAYLOAD_FIELD = 2
 
 
 class _Config(msgspec.Struct, frozen=True):
@@ -60,7 +60,7 @@ class Consumer:
         if taken is None:
             return None
         task_id, message, since_ns = taken
-        task = msgspec.json.decode(payload_of(message), type=_Task)
+        task = msgspec.json.decode(decode(message).payload, type=_Task)
         self._ledger.hand_off(task.monitor_id, int(since_ns) // 1_000_000)
         return task_id.decode(), task
 
@@ -91,28 +91,3 @@ async def _check(http: aiohttp.ClientSession, task: _Task) -> Result:
             up = config.keyword in text
             kind = "keyword found" if up else "keyword missing"
     return Result(up, kind, round((time.monotonic() - began) * 1000))
-
-
-def payload_of(message: bytes) -> bytes:
-    """The payload in an asynq TaskMessage (protobuf); b"" where it has none."""
-    at = 0
-    payload = b""
-    while at < len(message):
-        tag, at = _varint(message, at)
-        value, at = _varint(message, at)
-        if tag & 7 == 2:  # a length and so many bytes; everything else in this message is a varint
-            if tag >> 3 == _PAYLOAD_FIELD:
-                payload = message[at : at + value]
-            at += value
-    return payload
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    number = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        number |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            return number, at

