@@ -50,12 +50,12 @@ class Cancellation:
     async def _listen(self, pubsub: Subscription) -> None:
         heard_at = pinged_at = time.monotonic()
         while True:
-            self.loop.advanced()
+            self.loop.progressed()
             message = await pubsub.get_message(timeout=1.0)
             now = time.monotonic()
             if message is not None:
                 heard_at = now
-                self.loop.succeeded()
+                self.loop.turn_succeeded()
                 if message["type"] == "message":
                     await self.cancel(message["data"].decode(errors="surrogateescape"))
             elif now - heard_at > _SILENT_FOR_S:

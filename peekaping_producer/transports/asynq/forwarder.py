@@ -16,4 +16,4 @@ class Forwarder(Periodic):
         for keys in self._queues:
             for delayed in (keys.scheduled, keys.retry):
                 while await self._scripts.run("forward", (delayed, keys.pending), (keys.prefix, _BATCH), int):
-                    self.loop.advanced()
+                    self.loop.progressed()

@@ -15,4 +15,4 @@ class Janitor(Periodic):
         """Delete all that have expired, 100 in a call."""
         for keys in self._queues:
             while await self._scripts.run("delete_expired", (keys.completed,), (keys.prefix, _BATCH), int):
-                self.loop.advanced()
+                self.loop.progressed()

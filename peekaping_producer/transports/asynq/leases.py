@@ -38,7 +38,7 @@ class LeaseExtender(Periodic):
         for keys in self._queues:
             for deliveries in chunks(by_queue[keys.queue], MAX_PER_CALL):
                 await self._extend(keys, deliveries)
-                self.loop.advanced()
+                self.loop.progressed()
 
     async def _extend(self, keys: QueueKeys, deliveries: list[AsynqDelivery]) -> None:
         began_at = self._held.monotonic()

@@ -42,7 +42,7 @@ class Recoverer(Periodic):
                 except BrokerRefusedError as refused:
                     error = refused
                     skip += 1
-                self.loop.advanced()
+                self.loop.progressed()
             if len(found) < _BATCH:
                 break
         if recovered or dropped:
