@@ -89,9 +89,9 @@ def send_to(log_queue: _PutsNowait, level: int = logging.WARNING) -> None:
 
 
 def handle(record: logging.LogRecord) -> None:
-    """Handle a record of another process as if this process had logged it."""
+    """Handle a record of another process as if this process had logged it; a child passes all on to its parent."""
     logger = logging.getLogger(record.name)
-    if logger.isEnabledFor(record.levelno):
+    if logger.isEnabledFor(record.levelno) or multiprocessing.parent_process() is not None:
         logger.handle(record)
 
 
