@@ -14,6 +14,7 @@ from bench.scenarios import (
     lateness,
     memory,
     poison,
+    processes,
     replicas,
     start,
     sweep,
@@ -35,6 +36,7 @@ DEFAULT: dict[str, Scenario] = {
     "memory": memory.run,
     "start": start.run,
     "poison": poison.run,
+    "processes": processes.run,
 }
 """The rows of docs/performance.md."""
 FURTHER: dict[str, Scenario] = {"growth": growth.run, "sweep": sweep.run}

@@ -151,16 +151,27 @@ async def _wait_for(awaitable: Any) -> Any:
 
 
 def _load(handler: str, connection: PoolConnection, log_queue: logs.LogQueue) -> Any:
-    """Import `module:name`; construct it if it is a class."""
+    """Import `module:name`; a class, or a function of (connection, log queue), constructs the worker."""
     module, _, name = handler.partition(":")
     target: Any = importlib.import_module(module)
     for part in name.split("."):
         target = getattr(target, part)
-    if isinstance(target, type):
-        return target(connection, log_queue)
     if not callable(target):
         raise TypeError(f"expected a function or a class, got {type(target).__name__}")
+    if isinstance(target, type) or _required_parameters(target) == 2:
+        return target(connection, log_queue)
     return _Function(target, connection)
+
+
+def _required_parameters(function: Callable[..., object]) -> int:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # a function in C without a signature
+        return 1
+    return sum(
+        each.default is each.empty and each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
+        for each in parameters
+    )
 
 
 def _pickled(error: BaseException) -> bytes:

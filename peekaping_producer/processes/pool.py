@@ -57,8 +57,9 @@ class Pool:
         async with Pool("jobs:resize", processes=4) as pool:
             reply = await pool.call("picture.png")
 
-    The handler is `module:name`: a function of one argument (also a coroutine function), or a class with the methods of
-    MessageWorker, which is constructed with (connection, log queue). Arguments and replies are pickled.
+    The handler is `module:name`: a function of one argument (also a coroutine function); a class with the methods of
+    MessageWorker, or a function that returns one, which is called with (connection, log queue). Arguments and replies
+    are pickled.
     """
 
     def __init__(

@@ -106,6 +106,10 @@ class Plain(MessageWorker):
         self._connection.send(message.to_json())
 
 
+def start_plain(connection: PoolConnection, queue: object) -> Plain:
+    return Plain(connection, queue)
+
+
 class Deaf(MessageWorker):
     """A worker that never receives."""
 

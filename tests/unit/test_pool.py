@@ -77,7 +77,7 @@ async def test_what_a_handler_raises_is_raised_in_the_caller_and_ends_no_process
         assert await pool.call(("pid", None)) == pid
 
 
-@pytest.mark.parametrize("handler", ["Shouter", "Plain"])
+@pytest.mark.parametrize("handler", ["Shouter", "Plain", "start_plain"])
 async def test_bad_json_is_one_clear_error_and_ends_no_process(handler: str) -> None:
     async with Pool(f"{HANDLERS}:{handler}", processes=1) as pool:
         (pid,) = pool.stats().pids
