@@ -85,9 +85,7 @@ class Parts:
     def _add_leader(self) -> None:
         """Add the leader, and the loops that run while this replica leads."""
         placing = Placing(self.schedule, self.claims, self.anomalies, self.metrics)
-        self.hints = Hints(
-            self.store, placing, anomalies=self.anomalies, dependencies=self.dependencies, timing=self.timing
-        )
+        self.hints = Hints(self.store, placing, self.dependencies, self.timing)
         self.sync = Sync(
             schedule=self.schedule,
             store=self.store,

@@ -2,12 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from typing import TypeVar
 
 from peekaping_producer.errors import PRODUCER, DependencyError
 from peekaping_producer.service.backoff import Backoff
 from peekaping_producer.service.dependencies import Dependencies
+
+T = TypeVar("T")
 
 
 class LoopDone(Exception):  # noqa: N818 - not an error
@@ -48,6 +51,14 @@ class Loop:
             yield
         finally:
             self.progressed()
+
+    @asynccontextmanager
+    async def entering(self, context: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
+        """Enter `context`, which may take any time: a lock, or a connection of a pool."""
+        async with AsyncExitStack() as stack:
+            with self.waiting():
+                entered = await stack.enter_async_context(context)
+            yield entered
 
     def progressed(self) -> None:
         """A step has ended."""

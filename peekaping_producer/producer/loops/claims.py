@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 
 from peekaping_producer.errors import REDIS, DependencyError, RedisError
 from peekaping_producer.metrics import Metrics
@@ -31,9 +31,7 @@ class Claims:
     @asynccontextmanager
     async def exclusive(self, loop: Loop) -> AsyncIterator[None]:
         """Enclose what one worker does at a time: open a session, and claim. Raises LoopDone once closed."""
-        async with AsyncExitStack() as stack:
-            with loop.waiting():
-                await stack.enter_async_context(self._lock)
+        async with loop.entering(self._lock):
             self._require_open()  # otherwise a stop during a database outage would wait once per worker
             yield
 

@@ -6,17 +6,15 @@ A hint carries no data. It may arrive late, twice, out of order or never: only t
 import asyncio
 import time
 from collections.abc import Collection, Iterable
-from contextlib import AsyncExitStack
 from functools import partial
 
 from peekaping_producer.errors import DATABASE, REDIS
 from peekaping_producer.monitors.monitor import Plan
-from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.loops.placing import Placing
 from peekaping_producer.producer.timing import TIMING, Timing
 from peekaping_producer.service.aio import wait_for_event
 from peekaping_producer.service.dependencies import Dependencies
-from peekaping_producer.service.isolation import describe, isolate
+from peekaping_producer.service.isolation import isolate
 from peekaping_producer.service.loop import Loop
 from peekaping_producer.stores import MonitorStore
 
@@ -31,8 +29,6 @@ class Hints:
         self,
         store: MonitorStore,
         placing: Placing,
-        *,
-        anomalies: Anomalies,
         dependencies: Dependencies,
         timing: Timing = TIMING,
     ) -> None:
@@ -41,7 +37,6 @@ class Hints:
         """There were more hints than are kept: a full sync is needed."""
         self._store = store
         self._placing = placing
-        self._anomalies = anomalies
         self._timing = timing
         self._not_before: dict[str, float] = {}
         self._retry_s: dict[str, float] = {}
@@ -74,26 +69,15 @@ class Hints:
         leased: list[str] = []
 
         async def attempt(ids: list[str]) -> None:
-            async with AsyncExitStack() as stack:
-                with self.loop.waiting():
-                    session = await stack.enter_async_context(self._store.session())
-                await stack.enter_async_context(self._placing.exclusive(self.loop))
+            async with self.loop.entering(self._store.session()) as session, self._placing.exclusive(self.loop):
                 plans = await session.plans([monitor_id for monitor_id in ids if self._store.is_id(monitor_id)])
                 self.loop.call_succeeded(DATABASE)
                 self._placing.report_problems(list(plans.values()))
                 wanted = [plans.get(monitor_id) or Plan(monitor_id, 0) for monitor_id in ids]
                 leased.extend((await self._placing.place(self.loop, term, session, wanted, retry=True)).leased)
 
-        def set_aside(monitor_id: str, error: Exception) -> None:
-            """Drop the hint: sync reads the row as well."""
-            self._anomalies.report(
-                monitor_id,
-                "monitor.unplaced",
-                f"Not rescheduled after its event; the next sync retries: {describe(error)}.",
-            )
-
         try:
-            await isolate(ready, attempt, set_aside)
+            await isolate(ready, attempt, self._placing.report_unplaced)
         except BaseException:
             self.add(monitor_id for monitor_id in ready if monitor_id not in self._not_before)
             raise

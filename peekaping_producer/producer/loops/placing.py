@@ -4,8 +4,7 @@ One at a time, so that no older row is placed after a newer one.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 from peekaping_producer.errors import DATABASE, REDIS
 from peekaping_producer.metrics import Metrics
@@ -13,6 +12,7 @@ from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.loops.claims import Claims
 from peekaping_producer.schedule import PlaceResult, Schedule
+from peekaping_producer.service.isolation import describe
 from peekaping_producer.service.loop import Loop
 from peekaping_producer.stores import Session
 
@@ -27,19 +27,20 @@ class Placing:
         self._metrics = metrics
         self._lock = asyncio.Lock()
 
-    @asynccontextmanager
-    async def exclusive(self, loop: Loop) -> AsyncIterator[None]:
+    def exclusive(self, loop: Loop) -> AbstractAsyncContextManager[None]:
         """Enclose reading rows and placing them."""
-        async with AsyncExitStack() as stack:
-            with loop.waiting():
-                await stack.enter_async_context(self._lock)
-            yield
+        return loop.entering(self._lock)
 
     def report_problems(self, plans: list[Plan]) -> None:
         """Report the active rows that cannot be scheduled."""
         for plan in plans:
             if plan.problem:
                 self._anomalies.report(plan.id, "monitor.unschedulable", plan.problem)
+
+    def report_unplaced(self, monitor_id: str, error: Exception) -> None:
+        """Report a plan that stopped others from being placed, and was left out."""
+        reason = f"Not rescheduled; the next sync retries: {describe(error)}."
+        self._anomalies.report(monitor_id, "monitor.unplaced", reason)
 
     async def place(
         self, loop: Loop, term: str, session: Session, plans: list[Plan], *, retry: bool = False

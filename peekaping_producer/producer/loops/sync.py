@@ -22,7 +22,7 @@ from peekaping_producer.producer.timing import TIMING, Timing
 from peekaping_producer.schedule import MAX_ID_LENGTH, Schedule
 from peekaping_producer.service.aio import wait_for_event
 from peekaping_producer.service.dependencies import Dependencies
-from peekaping_producer.service.isolation import describe, isolate
+from peekaping_producer.service.isolation import isolate
 from peekaping_producer.service.loop import Loop
 from peekaping_producer.stores import MonitorStore, Session
 
@@ -60,7 +60,6 @@ class Sync:
         self._broker = broker
         self._placing = placing
         self._hints = hints
-        self._anomalies = anomalies
         self._metrics = metrics
         self._interval_s = interval_s
         self._timing = timing
@@ -180,7 +179,7 @@ class Sync:
             self._hints.add((await self._placing.place(self.loop, term, session, part)).leased)
 
         def set_aside(plan: Plan, error: Exception) -> None:
-            self._anomalies.report(plan.id, "monitor.unplaced", f"Redis refused to schedule it: {describe(error)}.")
+            self._placing.report_unplaced(plan.id, error)
 
         self._placing.report_problems(plans)
         await isolate([plan for plan in plans if len(plan.id) <= MAX_ID_LENGTH], attempt, set_aside)
