@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 from peekaping_producer import logs
 from peekaping_producer.cli import demo, operations, producer
-from peekaping_producer.cli.parser import Commands, add_env_file
+from peekaping_producer.cli.parser import Commands, Parser, add_env_file
 from peekaping_producer.cli.runtime import print_error
 from peekaping_producer.errors import ConfigError, ProducerError, UnreachableError
 from peekaping_producer.settings import ENV_FILES
@@ -18,7 +18,7 @@ EXIT_CODES = """exit codes:
   0  success, or `run` stopped by SIGTERM, SIGHUP or Ctrl-C
   1  any other failure
   2  bad configuration or usage: every bad setting is reported
-  3  Redis or the database could not be reached within STARTUP_TIMEOUT
+  3  Redis or the database did not answer; `run` and `migrate` repeat the attempt for STARTUP_TIMEOUT
 130, 143, 129  Ctrl-C, SIGTERM or SIGHUP ended a command other than `run`;
      130 also: Ctrl-C before `run` had started
 """
@@ -34,7 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.command is None:
         parser.print_help(sys.stderr)
-        parser.exit(2, f"{parser.prog}: expected a COMMAND, got none; begin with `demo`, or `check-config` and `run`\n")
+        parser.exit(
+            2,
+            f"{parser.prog}: COMMAND: expected one of these, got none; try `demo`, or `check-config` and `run`\n",
+        )
     args.env_files = [*args.env_files, *args.env_files_after] or ENV_FILES
     try:
         code: int = args.command(args)
@@ -58,8 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser(file_completion: object = None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser(file_completion: object = None) -> Parser:
+    parser = Parser(
         prog="peekaping-producer",
         description="Decides when each Peekaping monitor is due and enqueues its check for the workers.",
         epilog=EXIT_CODES,

@@ -2,19 +2,53 @@
 
 import argparse
 import math
+import re
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 from peekaping_producer.settings import SettingsGroup
 from peekaping_producer.settings.fields import command_names
 from peekaping_producer.settings.table import as_help
 from peekaping_producer.settings.types import file_bytes
 
+_USAGE_ERRORS = (
+    (r"argument (.+?): invalid choice: (.+) \(choose from (.+)\)", r"\1: expected \3, got \2"),
+    (r"argument (.+?): expected one argument", r"\1: expected a value, got none"),
+    (r"argument (.+?): ignored explicit argument (.+)", r"\1: expected no value, got \2"),
+    (r"argument (.+?): not allowed with argument (.+)", r"\1: expected without \2, got both"),
+    (r"argument (.+?): (expected .+)", r"\1: \2"),
+    (r"the following arguments are required: (.+)", r"\1: expected a value, got none"),
+    (r"ambiguous option: (.+) could match (.+)", r"option: expected one of \2, got '\1'"),
+)
+"""Messages of argparse, and what replaces them; any other message is printed as it is."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a usage error in one line, `NAME: expected WHAT, got VALUE`, and exits with code 2."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As in argparse; exits if an argument is left over, so that the message names the right command's help."""
+        known, left_over = super().parse_known_args(args, namespace)
+        if left_over:
+            name = left_over[0].partition("=")[0]  # the value, and the next arguments, may be secret
+            self.error(f"argument: expected one that `{self.prog}` accepts, got {name!r}")
+        return known, left_over
+
+    def error(self, message: str) -> NoReturn:
+        """Print the error and exit."""
+        for pattern, form in _USAGE_ERRORS:
+            if found := re.fullmatch(pattern, message, re.DOTALL):
+                message = found.expand(form)
+                break
+        text = message if message.isprintable() else ascii(message)[1:-1]
+        self.exit(2, f"{self.prog.partition(' ')[0]}: {text}; see {self.prog} --help\n")
+
 
 class Commands:
     """The commands of a parser."""
 
-    def __init__(self, parser: argparse.ArgumentParser, file_completion: object) -> None:
+    def __init__(self, parser: Parser, file_completion: object) -> None:
         self._commands = parser.add_subparsers(metavar="COMMAND")
         self._file_completion = file_completion
 
@@ -27,7 +61,7 @@ class Commands:
         example: str,
         groups: Collection[SettingsGroup] | None = None,
         names: Sequence[str] = (),
-    ) -> argparse.ArgumentParser:
+    ) -> Parser:
         """Add a command: what it calls, its help, an example, and the settings that it reads, as groups or by name."""
         settings = as_help(names if groups is None else command_names(groups))
         added = self._commands.add_parser(

@@ -29,7 +29,7 @@ def add_to(commands: Commands) -> None:
         "migrate",
         _migrate,
         "create the tables that the producer reads; change nothing if Peekaping's own exist",
-        groups={"database"},
+        groups={"database", "startup"},
         example="DATABASE_URL=postgres://user:password@localhost/peekaping peekaping-producer migrate --check",
     )
     instead = migrate.add_mutually_exclusive_group()
@@ -64,7 +64,7 @@ def _run(args: argparse.Namespace) -> int:
 def _migrate(args: argparse.Namespace) -> int:
     from peekaping_producer.migrate import inspect, migrate, scripts
 
-    settings = load_settings({"database"}, env_files=args.env_files)
+    settings = load_settings({"database", "startup"}, env_files=args.env_files)
     set_up_logs(settings)
     log_warnings(settings)
     target = settings.database_target()

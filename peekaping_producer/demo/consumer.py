@@ -79,7 +79,7 @@ async def _check(http: aiohttp.ClientSession, task: _Task) -> Result:
     try:
         async with http.get(config.url, timeout=aiohttp.ClientTimeout(task.timeout)) as response:
             text = await response.text()
-            up, kind = response.ok, str(response.status)
+            up, kind = response.ok, f"HTTP {response.status}"
     except TimeoutError:
         up, kind = False, "timeout"
     except aiohttp.ClientConnectorError:

@@ -9,7 +9,7 @@ from peekaping_producer.monitors.monitor import Monitor, next_tick
 
 
 class Result(msgspec.Struct, frozen=True):
-    """The result of one check; `kind` is the category that is counted, such as "200" or "timeout"."""
+    """The result of one check; `kind` is the category that is counted, such as "HTTP 200" or "timeout"."""
 
     up: bool
     kind: str

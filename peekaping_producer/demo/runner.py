@@ -155,7 +155,7 @@ class DemoRun:
     def summary(self) -> str:
         """Return the result in a few lines."""
         ledger, failover = self._ledger, self._failover
-        results = ", ".join(f"{count} {kind}" for kind, count in ledger.results.most_common())
+        results = ", ".join(f"{kind}: {count}" for kind, count in ledger.results.most_common())
         lines = [
             f"Ran {self._ran_s:.1f} s: {counted(ledger.handed_off, 'check')} handed off, {ledger.completed} completed.",
             f"Results: {ledger.up} up, {ledger.completed - ledger.up} down ({results or 'none'}).",

@@ -94,8 +94,7 @@ class Status(msgspec.Struct, frozen=True):
         rows = {
             "leader": f"{one_line(stats.leader)}{ttl}" if stats.leader else "none",
             "replicas": f"{len(self.replicas)} reporting",
-            "due": f"{stats.due} scheduled",
-            "leased": f"{stats.leased} claimed",
+            "scheduled": f"{stats.scheduled} ({stats.leased} claimed)",
             "overdue": f"{stats.overdue}, and {stats.late} claimed but not handed off"
             if stats.late
             else f"{stats.overdue}",

@@ -22,22 +22,29 @@ class Startup:
         self._give_up_at = time.monotonic() + timeout_s
 
     async def reach(self, name: str, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Repeat `attempt` until it succeeds; return its result. `name` is the subject of the line that is logged.
+        """Repeat `attempt` until it succeeds; return its result. `name` is the subject of the lines that are logged.
 
-        Each line contains the reason if it changed.
+        These are one when the wait begins, one for each change of the reason, and one when `attempt` succeeds.
 
         Raises UnreachableError after the timeout, and any other error of `attempt` at once.
         """
         backoff = Backoff(0.2, 5.0)
-        reason = ""
+        began_at, reason = time.monotonic(), ""
         while True:
             try:
-                return await attempt()
+                result = await attempt()
             except UnreachableError as error:
                 left_s = self._give_up_at - time.monotonic()
                 if left_s <= 0:
                     raise UnreachableError(f"{error} (given up after STARTUP_TIMEOUT={self._timeout_s:g} s)") from None
-                before, reason = reason, str(error)
-                message = f"{name} is not available yet" + ("." if reason == before else f": {reason}")
-                log.warning("producer.waiting", message=message, seconds_left=round(left_s))
+                if str(error) != reason:
+                    reason = str(error)
+                    log.warning(
+                        "producer.waiting", message=f"{name} is not available yet: {reason}", seconds_left=round(left_s)
+                    )
                 await asyncio.sleep(min(backoff.delay(), left_s))
+            else:
+                if reason:
+                    waited_s = round(time.monotonic() - began_at, 1)
+                    log.info("producer.reached", message=f"{name} is available.", after_s=waited_s)
+                return result

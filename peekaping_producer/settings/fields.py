@@ -142,12 +142,17 @@ class Producer(BaseModel):
     ] = "UTC"
 
 
-class Common(BaseModel):
-    """What every command reads."""
+class Startup(BaseModel):
+    """Of the commands that wait for servers."""
 
     startup_timeout: Annotated[
         _Duration, Setting("Time to wait for Redis and the database at startup.", _UP_TO_AN_HOUR)
     ] = 60
+
+
+class Common(BaseModel):
+    """What every command reads."""
+
     mode: Annotated[
         Literal["dev", "prod", "test"], Setting("dev logs colored lines, prod and test log JSON.", "dev | prod | test")
     ] = "dev"
@@ -162,17 +167,22 @@ class Common(BaseModel):
     service_name: Annotated[str, Setting("The name of the service in every log line.", _TEXT)] = "peekaping:producer"
 
 
-class Fields(Common, Producer, Redis, Database):
+class Fields(Common, Startup, Producer, Redis, Database):
     """All settings. Pydantic collects the fields of the last class first."""
 
 
-SettingsGroup = Literal["database", "redis", "producer"]
+SettingsGroup = Literal["database", "redis", "producer", "startup"]
 """A group of settings that a command may need; the settings of other groups are not read."""
 
 ALL_GROUPS: frozenset[SettingsGroup] = frozenset(get_args(SettingsGroup))
 NAMES = tuple(name.upper() for name in Fields.model_fields)
 
-_GROUPS: dict[SettingsGroup, type[BaseModel]] = {"database": Database, "redis": Redis, "producer": Producer}
+_GROUPS: dict[SettingsGroup, type[BaseModel]] = {
+    "database": Database,
+    "redis": Redis,
+    "producer": Producer,
+    "startup": Startup,
+}
 
 
 def group_names(group: SettingsGroup) -> frozenset[str]:

@@ -57,8 +57,9 @@ _FAMILIES: dict[SettingsGroup, tuple[str, ...]] = {
     "database": ("DB_", "DATABASE_"),
     "redis": ("REDIS_",),
     "producer": ("PRODUCER_",),
+    "startup": ("STARTUP_",),
 }
-"""Prefixes of names that are hardly for another program."""
+"""Prefixes of names that other programs hardly use."""
 _OF_OTHERS = re.compile(r".*_(SERVICE_(HOST|PORT).*|PORT_[0-9]+_(TCP|UDP).*|ENV_.*)")
 """Variables that Kubernetes and Docker set for a service of that name."""
 _MAX_LENGTH = 60

@@ -9,7 +9,7 @@ import msgspec
 from pydantic import PrivateAttr, SecretStr, ValidationInfo, field_validator
 
 from peekaping_producer.errors import ConfigError
-from peekaping_producer.settings.fields import Fields, SettingsGroup, group_names
+from peekaping_producer.settings.fields import Fields, SettingsGroup, description, group_names
 from peekaping_producer.settings.logins import login_candidates, passwords
 from peekaping_producer.settings.parameters import TlsRequest, classify_parameters
 from peekaping_producer.settings.sentinels import from_parts, with_password
@@ -144,9 +144,7 @@ class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
         needed = ["db_type", "db_name"]
         if self.db_type not in {None, "sqlite"}:
             needed += ["db_host", "db_port", "db_user", "db_pass"]
-        problems += [
-            f"{name.upper()}: required; set it, or DATABASE_URL" for name in needed if getattr(self, name) is None
-        ]
+        problems += [_missing(name.upper()) for name in needed if getattr(self, name) is None]
         dialect = _dialect(self.db_type or "postgres")
         several, directory = "," in (self.db_host or ""), (self.db_host or "").startswith("/")
         if (several and dialect != "mongo") or (directory and dialect != "postgres"):
@@ -183,6 +181,10 @@ class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
         if files["key_file"] and not files["cert_file"]:
             problems.append(f"{setting}_KEY_FILE: requires {setting}_CERT_FILE")
         return Tls(verify=verify, **files)
+
+
+def _missing(name: str) -> str:
+    return f"{name}: expected {description(name).expected}, got nothing; set it, or DATABASE_URL"
 
 
 def _text(secret: SecretStr | None) -> str | None:

@@ -85,7 +85,7 @@ async def test_a_server_that_is_not_reached_in_time_ends_with_3_and_a_clear_line
         assert code == 3
         assert where in last_words(text)
         assert "given up after STARTUP_TIMEOUT=2 s" in last_words(text)
-        assert 3 <= logged(replica).count("producer.waiting") <= 12, "it kept trying, and not in a hot loop"
+        assert logged(replica).count("producer.waiting") == 1
         assert SECRET not in text
 
 
@@ -147,13 +147,14 @@ async def test_servers_that_come_late_are_waited_for(
     environments = environment(private_redis.port, private_postgres.target), environment(late_port, sqlite)
     with replicas(tmp_path, *environments) as running:
         for replica in running:
-            await until(lambda replica=replica: logged(replica).count("producer.waiting") >= 2)
+            await until(lambda replica=replica: "producer.waiting" in logged(replica))
             assert "producer.started" not in logged(replica)
         private_postgres.start()
         await late.start()
         try:
             for replica in running:
                 await until(lambda replica=replica: "producer.started" in logged(replica))
+                assert logged(replica).count("producer.reached") == 1
                 assert replica.terminate() == 0
         finally:
             await late.stop()
@@ -246,8 +247,8 @@ async def test_a_reason_to_wait_is_logged_once(sqlite: DatabaseTarget, tmp_path:
     lines = map(json.loads, text.splitlines()[:-1])
     messages = [str(line["message"]) for line in lines if line["event"] == "producer.waiting"]
     assert code == 3
-    assert len(messages) >= 3
-    assert [message for message in messages if "refused" in message] == messages[:1]
+    assert len(messages) == 1
+    assert "refused" in messages[0]
     assert "refused" in last_words(text)
 
 

@@ -47,7 +47,7 @@ def test_help_describes_each_command(capsys: pytest.CaptureFixture[str], name: s
     [
         ("run", ["DB_TYPE", "REDIS_HOST", "LEASE_TTL", "LOG_LEVEL"], []),
         ("migrate", ["DB_TYPE", "STARTUP_TIMEOUT"], ["REDIS_HOST", "LEASE_TTL"]),
-        ("status", ["REDIS_HOST", "LEASE_TTL"], ["DB_TYPE", "CLAIM_BATCH"]),
+        ("status", ["REDIS_HOST", "LEASE_TTL"], ["DB_TYPE", "CLAIM_BATCH", "STARTUP_TIMEOUT"]),
         ("probe", ["METRICS_ADDR"], ["LOG_LEVEL"]),
         ("check-config", ["DB_TYPE", "REDIS_HOST", "LEASE_TTL", "LOG_LEVEL"], []),
     ],
@@ -74,12 +74,34 @@ def test_help_explains_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 @pytest.mark.parametrize(
-    "argv", [[], ["fly"], ["status", "--max-overdue-seconds", "soon"], ["demo", "--seconds", "soon"], ["run", "--fast"]]
+    ("argv", "error"),
+    [
+        (["fly"], "COMMAND: expected '?run'?, '?migrate'?, .*, got 'fly'; see peekaping-producer --help"),
+        (["run", "--fast"], "argument: expected one that `.* run` accepts, got '--fast'; see .* run --help"),
+        (
+            ["run", "--redis-password=h0rse"],
+            "argument: expected one that `.* run` accepts, got '--redis-password'; see .*",
+        ),
+        (["run", "--password", "h0rse"], "argument: expected one that `.* run` accepts, got '--password'; see .*"),
+        (["run", "a\nb"], r"argument: expected one that `.* run` accepts, got 'a\\\\?nb'; see .* run --help"),
+        (["--fast", "run"], "argument: expected one that `.*` accepts, got '--fast'; see peekaping-producer --help"),
+        (
+            ["status", "--max-overdue-seconds", "soon"],
+            "--max-overdue-seconds: expected a positive number of seconds, got 'soon'; see .* status --help",
+        ),
+        (["demo", "--seconds"], "--seconds: expected a value, got none; see .* demo --help"),
+        (["status", "--json=yes"], "--json: expected no value, got 'yes'; see .* status --help"),
+        (["migrate", "--check", "--sql"], "--sql: expected without --check, got both; see .* migrate --help"),
+        (["completion"], "shell: expected a value, got none; see .* completion --help"),
+        (["completion", "csh"], "shell: expected '?bash'?, '?zsh'?, '?fish'?, got 'csh'; see .* completion --help"),
+    ],
 )
-def test_an_unknown_command_or_option_is_a_usage_error(capsys: pytest.CaptureFixture[str], argv: list[str]) -> None:
+def test_a_usage_error_is_one_line(capsys: pytest.CaptureFixture[str], argv: list[str], error: str) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(argv)
-    assert "usage: peekaping-producer" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert re.fullmatch(f"peekaping-producer: {error}\n", printed), printed
+    assert "h0rse" not in printed
 
 
 @pytest.mark.parametrize("name", ["run", "check-config"])
@@ -116,7 +138,7 @@ async def test_without_a_command_it_prints_help_and_the_first_commands_to_run(tm
     assert (ended.code, ended.out) == (2, "")
     names = re.findall(r"^    ([a-z-]+)\b", ended.err, re.MULTILINE)
     assert names == COMMANDS
-    assert ended.err.splitlines()[-1].startswith("peekaping-producer: expected a COMMAND, got none; begin with")
+    assert ended.err.splitlines()[-1].startswith("peekaping-producer: COMMAND: expected one of these, got none; try")
 
 
 async def test_the_version_is_printed_with_the_name(tmp_path: Path) -> None:

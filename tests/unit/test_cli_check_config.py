@@ -25,8 +25,8 @@ async def test_check_config_prints_the_table_also_with_problems(tmp_path: Path) 
     warned, port, user, password = ended.err.splitlines()
     assert warned == "peekaping-producer: DB_PASWORD: not a setting, so it is not read. Did you mean DB_PASS?"
     assert port.startswith("peekaping-producer: DB_PORT: expected a port (1-65535), got '0'")
-    assert "DB_USER: required; set it, or DATABASE_URL" in user
-    assert "DB_PASS: required; set it, or DATABASE_URL" in password
+    assert "DB_USER: expected any text, got nothing; set it, or DATABASE_URL" in user
+    assert "DB_PASS: expected any text, got nothing; set it, or DATABASE_URL" in password
     assert "h0rse" not in ended.out + ended.err
 
 

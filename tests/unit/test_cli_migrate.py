@@ -27,8 +27,8 @@ async def test_migrate_that_waits_for_its_database_ends_at_once_by_a_signal(
     process = await start([sys.executable, "-m", "peekaping_producer", "migrate", *options], env, tmp_path)
     assert process.stderr
     async with asyncio.timeout(30):
-        while b"producer.waiting" not in await process.stderr.readline():
-            pass
+        while b"producer.waiting" not in (line := await process.stderr.readline()):
+            assert line, "it ended"
     sent_at = time.monotonic()
     process.send_signal(number)
     async with asyncio.timeout(30):

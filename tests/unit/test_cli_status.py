@@ -52,8 +52,7 @@ async def test_status_prints_the_longest_overdue_and_exits_1_if_it_is_too_late(
     assert "failing" not in patient.out
     for expected in (
         r"leader +here-1-ab/cd \(key expires in \d\.\d s\)",
-        r"due +3 ",
-        r"leased +1 ",
+        r"scheduled +4 \(1 claimed\)",
         r"overdue +2",
         r"max overdue +9\d\.\d s",
         r"queue +2 pending, 0 active",

@@ -118,4 +118,4 @@ async def test_every_third_answer_of_the_flaky_page_fails(redis: Redis) -> None:
         for at_ms in (2_000, 4_000, 6_000):
             await enqueue(redis, flaky, at_ms)
             await Consumer(redis, ledger).run(stop)
-    assert dict(ledger.results) == {"200": 2, "500": 1}
+    assert dict(ledger.results) == {"HTTP 200": 2, "HTTP 500": 1}
