@@ -18,7 +18,7 @@ EXIT_CODES = """exit codes:
   0  success, or `run` stopped by SIGTERM, SIGHUP or Ctrl-C
   1  any other failure
   2  bad configuration or usage: every bad setting is reported
-  3  Redis or the database did not answer; `run` and `migrate` repeat the attempt for STARTUP_TIMEOUT
+  3  Redis or the database did not answer (`run` and `migrate` try for STARTUP_TIMEOUT)
 130, 143, 129  Ctrl-C, SIGTERM or SIGHUP ended a command other than `run`;
      130 also: Ctrl-C before `run` had started
 """

@@ -16,7 +16,7 @@ def add_to(commands: Commands) -> None:
     status = commands.add(
         "status",
         _status,
-        "print leader, queue and schedule sizes, lateness and conditions; exit 1 if checks do not run as they should",
+        "print leader, sizes of queue and schedule, lateness, conditions; exit 1 if checks do not run as they should",
         groups={"redis"},
         example="REDIS_HOST=127.0.0.1 peekaping-producer status --json",
     )
@@ -39,7 +39,7 @@ def add_to(commands: Commands) -> None:
     check = commands.add(
         "check-config",
         _check_config,
-        "print every setting, its origin, and what is wrong with it",
+        "print every setting, its origin, and every problem with the settings",
         groups=ALL_GROUPS,
         example="peekaping-producer --env-file production.env check-config --connect",
     )

@@ -83,7 +83,7 @@ def test_results_are_counted_by_kind_and_monitors_never_handed_off_are_named() -
 @pytest.mark.parametrize(
     ("name", "up", "kind"),
     [
-        ("Shop", True, "200"),
+        ("Shop", True, "HTTP 200"),
         ("Status page", True, "keyword found"),
         ("Mail gateway", False, "refused"),
         ("Reports", False, "timeout"),
