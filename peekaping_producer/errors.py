@@ -76,8 +76,8 @@ class RedisArgumentError(RedisRefusedError, ItemError):
     """Redis, or its client, refused this call, and may execute one with other arguments."""
 
 
-class ScheduleError(ProducerError):
-    """This Redis server cannot hold the schedule: it is too old, a cluster, or refuses the user."""
+class RedisUnusableError(ProducerError):
+    """This Redis server cannot be used: it is too old, a cluster, or refuses the user."""
 
 
 class StoreError(DependencyError):

@@ -7,7 +7,7 @@ import msgspec
 
 from peekaping_producer.brokers import Queue
 from peekaping_producer.brokers.asynq import AsynqBroker
-from peekaping_producer.errors import RedisRefusedError, RedisUnavailableError, ScheduleError, UnreachableError
+from peekaping_producer.errors import RedisRefusedError, RedisUnavailableError, RedisUnusableError, UnreachableError
 from peekaping_producer.operations.conditions import (
     LATE_AFTER_S,
     LEADERLESS_AFTER_S,
@@ -142,7 +142,7 @@ class Status(msgspec.Struct, frozen=True):
 async def fetch_status(target: RedisTarget, *, lease_ttl_s: float, late_after_s: float = LATE_AFTER_S) -> Status:
     """Read the status from Redis; if there is no leader, read it again 2 s later, since the leader may be changing.
 
-    Raises UnreachableError if Redis does not answer, ScheduleError if it cannot be used.
+    Raises UnreachableError if Redis does not answer, RedisUnusableError if it cannot be used.
     """
     redis = redis_for(target, connections=2)
     schedule, broker = Schedule(redis, lease_ttl_s=lease_ttl_s), AsynqBroker(redis)
@@ -156,7 +156,7 @@ async def fetch_status(target: RedisTarget, *, lease_ttl_s: float, late_after_s:
             leaderless_s = 0.0 if stats.leader else LEADERLESS_AFTER_S
         return Status(stats, await broker.inspect(), leaderless_s, lease_ttl_s, late_after_s)
     except RedisRefusedError as error:
-        raise ScheduleError(f"Redis at {target} cannot be used: {error}") from None
+        raise RedisUnusableError(f"Redis at {target} cannot be used: {error}") from None
     except RedisUnavailableError as error:
         raise UnreachableError(f"Redis at {target} does not answer: {error}") from None
     finally:

@@ -87,7 +87,7 @@ class Replica:
     async def _open(self) -> None:
         """Reach Redis and the database, both within STARTUP_TIMEOUT.
 
-        Raises UnreachableError after that time; ScheduleError or StoreRefusedError at once if waiting will not help.
+        Raises UnreachableError after that time; RedisUnusableError or StoreRefusedError at once: waiting will not help.
         """
         startup = Startup(self._settings.startup_timeout)
         server = await startup.reach("Redis", self._check_redis)

@@ -12,7 +12,7 @@ from redis.asyncio.connection import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from peekaping_producer.errors import ProducerError, RedisError, ScheduleError, UnreachableError
+from peekaping_producer.errors import ProducerError, RedisError, RedisUnusableError, UnreachableError
 from peekaping_producer.redis_client.addresses import Addresses
 from peekaping_producer.redis_client.connection import RedisConnection
 from peekaping_producer.redis_client.diagnosis import diagnose
@@ -113,8 +113,8 @@ def _sockets(timeout_s: float, tls: ssl.SSLContext | None) -> dict[str, Any]:
 async def check_server(redis: Client, target: RedisTarget) -> str:
     """Return the server's version ("unknown" without the permission to read it) after a check that it can be used.
 
-    Raises ScheduleError for a server that is too old, a cluster, or refuses the user; UnreachableError if it does not
-    answer.
+    Raises RedisUnusableError for a server that is too old, a cluster, or refuses the user; UnreachableError if it does
+    not answer.
     """
     try:
         found = await facts(redis)
@@ -123,42 +123,44 @@ async def check_server(redis: Client, target: RedisTarget) -> str:
     version = found.get("version", "unknown")
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
     if numbers < MIN_VERSION and version != "unknown":
-        raise ScheduleError(f"Redis at {target}: expected version 6.2 or newer, got {version}")
+        raise RedisUnusableError(f"Redis at {target}: expected version 6.2 or newer, got {version}")
     if found.get("mode") == "cluster":
-        raise ScheduleError(f"Redis at {target}: {CLUSTER}")
+        raise RedisUnusableError(f"Redis at {target}: {CLUSTER}")
     if found.get("mode") == "sentinel":
-        raise ScheduleError(f"Redis at {target}: expected a Redis server, got a sentinel; name it in REDIS_SENTINELS")
+        raise RedisUnusableError(
+            f"Redis at {target}: expected a Redis server, got a sentinel; name it in REDIS_SENTINELS"
+        )
     return version
 
 
 async def check_rights(redis: Client, target: RedisTarget, uses: Sequence[str], channels: Sequence[str]) -> None:
     """Check that the user may execute each of these `uses` of commands, and subscribe to `channels`.
 
-    Raises ScheduleError, with what is refused, or UnreachableError.
+    Raises RedisUnusableError, with what is refused, or UnreachableError.
     """
     try:
         refused = await forbidden(redis, uses, channels)
     except RedisError as error:
         raise await _explained(error.__cause__ or error, target) from None
     if refused:
-        raise ScheduleError(
+        raise RedisUnusableError(
             f"Redis at {target}: the user lacks permissions for {', '.join(refused)}; "
             "see Permissions in docs/operations.md"
         )
 
 
 async def _explained(error: BaseException, target: RedisTarget) -> ProducerError:
-    """Return the error to raise: ScheduleError if waiting will not help."""
+    """Return the error to raise: RedisUnusableError if waiting will not help."""
     if isinstance(error, SentinelRefusalError):
         advice = _advice(target, at_sentinels=True) if "REDIS_SENTINEL_PASSWORD" in str(error) else ""
-        return ScheduleError(f"Redis at {target}: {error}{advice}")
+        return RedisUnusableError(f"Redis at {target}: {error}{advice}")
     if why := refusal(error):
         advice = _advice(target) if isinstance(error, driver.AuthenticationError) else ""
-        return ScheduleError(f"Redis at {target}: {why}{advice}")
+        return RedisUnusableError(f"Redis at {target}: {why}{advice}")
     if isinstance(error, driver.ResponseError):
         return UnreachableError(f"Redis at {target} is not ready: {in_words(error)}")
     if why := await diagnose(target):
-        return ScheduleError(f"Redis at {target}: {why}")
+        return RedisUnusableError(f"Redis at {target}: {why}")
     return UnreachableError(f"Redis at {target} does not answer: {in_words(error)}")
 
 

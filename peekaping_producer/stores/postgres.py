@@ -9,7 +9,7 @@ from typing import Any
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.stores.errors import error_prefix
 from peekaping_producer.stores.load_reader import HEARTBEATS, LINKS, MONITORS, PLANS, PROXIES, WINDOWS
-from peekaping_producer.stores.pages import page_of_plans
+from peekaping_producer.stores.pages import Paged
 from peekaping_producer.stores.postgres_connections import (
     PostgresConnection,
     PostgresDriver,
@@ -86,23 +86,19 @@ _STORED_BYTES = 32 * 2**10
 _UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
-class PostgresSession(StoreSession[PostgresConnection]):
+class PostgresSession(Paged, StoreSession[PostgresConnection]):
     """One connection of the pool; see Session."""
 
     is_id = staticmethod(_UUID.fullmatch)
     _driver: PostgresDriver
 
-    async def page_of_plans(self, after: str | None, limit: int) -> list[Plan]:
-        """One statement, along the primary key."""
-        return await page_of_plans(self, after, limit)
-
     async def page(self, after: str | None, limit: int) -> list[Plan]:
-        """See PageReader."""
+        """See Paged."""
         rows = await (self._read(_FIRST_PAGE, limit) if after is None else self._read(_NEXT_PAGE, limit, after))
         return [plan_of(*row) for row in rows]
 
     async def next_id(self, after: str | None) -> str | None:
-        """See PageReader."""
+        """See Paged."""
         rows = await self._read(_NEXT_ID, after)
         return rows[0][0] if rows else None
 

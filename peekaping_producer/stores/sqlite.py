@@ -10,7 +10,7 @@ import msgspec
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.stores.errors import BadRowsError
 from peekaping_producer.stores.load_reader import HEARTBEATS, LINKS, MONITORS, PLANS, PROXIES, WINDOWS
-from peekaping_producer.stores.pages import page_of_plans
+from peekaping_producer.stores.pages import Paged
 from peekaping_producer.stores.rows import MAX_ID_LENGTH, Row, expanded, is_text_id, plan_of
 from peekaping_producer.stores.sqlite_connections import SqliteConnection
 from peekaping_producer.stores.store import StoreSession
@@ -77,22 +77,18 @@ _ONE_MONITOR = _expanded(f"{_MONITORS} {_FIRST}")
 _BAD_ROWS = ("SQLITE_CORRUPT", "SQLITE_TOOBIG", "SQLITE_MISMATCH", "SQLITE_NOMEM", "SQLITE_IOERR")
 
 
-class SqliteSession(StoreSession[SqliteConnection]):
+class SqliteSession(Paged, StoreSession[SqliteConnection]):
     """One connection to the file; see Session."""
 
     is_id = staticmethod(is_text_id)
 
-    async def page_of_plans(self, after: str | None, limit: int) -> list[Plan]:
-        """One statement, along the primary key."""
-        return await page_of_plans(self, after, limit)
-
     async def page(self, after: str | None, limit: int) -> list[Plan]:
-        """See PageReader."""
+        """See Paged."""
         condition, bound = _beyond(after)
         return [_plan(*row) for row in await self._read(_expanded(_PAGE.format(condition)), limit, *bound)]
 
     async def next_id(self, after: str | None) -> str | None:
-        """See PageReader."""
+        """See Paged."""
         condition, bound = _beyond(after)
         rows = await self._read(_NEXT_ID.format(condition), 1, *bound)
         return _plan(rows[0][0], rows[0][1], 1, 1).id if rows else None

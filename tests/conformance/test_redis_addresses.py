@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from peekaping_producer.demo.embedded import RedisServer
-from peekaping_producer.errors import ScheduleError, UnreachableError
+from peekaping_producer.errors import RedisUnusableError, UnreachableError
 from peekaping_producer.redis_client.client import check_server, redis_for
 from peekaping_producer.targets import RedisTarget, Sentinels
 from tests.kit.fake_redis import fake_redis, hello, info
@@ -147,7 +147,7 @@ async def test_after_a_refusal_no_other_address_is_tried(names: dict[str, Sequen
     async with fake_redis({"AUTH": b"-WRONGPASS invalid username-password pair\r\n"}) as closed:
         target = RedisTarget(host=NAME, port=closed.port, password="canary")
         async with redis_for(target, connections=1) as client:
-            with pytest.raises(ScheduleError, match="REDIS_PASSWORD"):
+            with pytest.raises(RedisUnusableError, match="REDIS_PASSWORD"):
                 await check_server(client, target)
 
 

@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from peekaping_producer.demo import embedded
-from peekaping_producer.errors import ScheduleError
+from peekaping_producer.errors import RedisUnusableError
 from peekaping_producer.migrate import migrate
 from peekaping_producer.monitors.events import CHANNELS
 from peekaping_producer.operations.rights import USES
@@ -152,7 +152,7 @@ async def test_the_error_lists_what_is_missing_and_not_the_password(
     started_at = time.monotonic()
     async with redis_for(target, connections=1) as client:
         assert await check_server(client, target)
-        with pytest.raises(ScheduleError, match=re.escape(named)) as caught:
+        with pytest.raises(RedisUnusableError, match=re.escape(named)) as caught:
             await check_rights(client, target, USES, CHANNELS)
     assert "PASSWORD" not in str(caught.value)
     assert time.monotonic() - started_at < 5

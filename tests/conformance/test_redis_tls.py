@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from peekaping_producer.demo.embedded import RedisServer
-from peekaping_producer.errors import ConfigError, ScheduleError
+from peekaping_producer.errors import ConfigError, RedisUnusableError
 from peekaping_producer.redis_client.client import check_server, redis_for
 from peekaping_producer.targets import RedisTarget, Sentinels, Tls
 from tests.kit.fake_redis import fake_redis, hello
@@ -51,7 +51,7 @@ async def test_only_a_trusted_certificate_for_the_host_is_accepted(
                 msgspec.structs.replace(target, tls=Tls(ca_file=str(another))),
                 msgspec.structs.replace(target, host="localhost", tls=Tls(ca_file=str(certificate))),
             ):
-                with pytest.raises(ScheduleError, match=r"certificate is not trusted \(REDIS_TLS_CA_FILE\)"):
+                with pytest.raises(RedisUnusableError, match=r"certificate is not trusted \(REDIS_TLS_CA_FILE\)"):
                     await version(refused)
 
 
@@ -65,7 +65,7 @@ async def test_nothing_is_sent_in_clear_to_a_server_without_tls() -> None:
 
     server = await asyncio.start_server(listen, HOST, 0)
     target = RedisTarget(host=HOST, port=server.sockets[0].getsockname()[1], password="canary", tls=Tls())
-    with pytest.raises(ScheduleError, match=r"TLS is refused \(REDIS_TLS,"):
+    with pytest.raises(RedisUnusableError, match=r"TLS is refused \(REDIS_TLS,"):
         await version(target)
     server.close()
     assert told[0].startswith(b"\x16\x03")  # the beginning of a TLS handshake
@@ -78,7 +78,7 @@ async def test_an_untrusted_sentinel_is_not_asked(certificate: Path, host: str) 
     async with fake_redis({}) as sentinel, fault_proxy(sentinel.port, tls=taking_tls(certificate)) as entrance:
         tls = Tls() if host == HOST else Tls(ca_file=str(certificate))
         addresses = ((host, entrance.port),)
-        with pytest.raises(ScheduleError, match=r"certificate is not trusted \(REDIS_TLS_CA_FILE\)"):
+        with pytest.raises(RedisUnusableError, match=r"certificate is not trusted \(REDIS_TLS_CA_FILE\)"):
             await version(RedisTarget(sentinels=Sentinels(addresses=addresses, master="m"), tls=tls))
 
 
@@ -95,20 +95,20 @@ async def test_the_certificate_of_a_reported_master_is_verified(private_redis: R
             target = RedisTarget(
                 sentinels=Sentinels(addresses=addresses, master="m"), tls=Tls(ca_file=str(certificate))
             )
-            with pytest.raises(ScheduleError, match=r"certificate is not trusted \(REDIS_TLS_CA_FILE\)"):
+            with pytest.raises(RedisUnusableError, match=r"certificate is not trusted \(REDIS_TLS_CA_FILE\)"):
                 await version(target)
 
 
 async def test_tls_for_a_server_without_it_is_refused_at_once(private_redis: RedisServer) -> None:
     """Redis reads the handshake as the begin of a command, and does not answer."""
-    with pytest.raises(ScheduleError, match="REDIS_TLS: expected false, got true"):
+    with pytest.raises(RedisUnusableError, match="REDIS_TLS: expected false, got true"):
         await version(RedisTarget(host=HOST, port=private_redis.port, tls=Tls()))
 
 
 async def test_a_client_without_tls_recognizes_a_server_with_tls(private_redis: RedisServer, certificate: Path) -> None:
     """It closes the connection without an answer."""
     async with fault_proxy(private_redis.port, tls=taking_tls(certificate)) as entrance:
-        with pytest.raises(ScheduleError, match="REDIS_TLS: expected true, got false"):
+        with pytest.raises(RedisUnusableError, match="REDIS_TLS: expected true, got false"):
             await version(RedisTarget(host=HOST, port=entrance.port))
 
 
@@ -135,7 +135,7 @@ def asking_for_a_certificate(certificate: Path) -> Iterator[int]:
 async def test_a_server_that_requires_a_certificate_ends_the_start(certificate: Path) -> None:
     with asking_for_a_certificate(certificate) as port:
         target = RedisTarget(host=HOST, port=port, tls=Tls(ca_file=str(certificate)))
-        with pytest.raises(ScheduleError, match="REDIS_TLS_CERT_FILE"):
+        with pytest.raises(RedisUnusableError, match="REDIS_TLS_CERT_FILE"):
             await version(target)
 
 

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from peekaping_producer.brokers import Outcome
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.demo.embedded import RedisServer
-from peekaping_producer.errors import RedisError, ScheduleError, UnreachableError
+from peekaping_producer.errors import RedisError, RedisUnusableError, UnreachableError
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.operations.status import fetch_status
 from peekaping_producer.redis_client.client import check_server, redis_for
@@ -65,7 +65,7 @@ async def test_errors_of_the_sentinels_have_clear_texts(watched_redis: WatchedRe
     with pytest.raises(UnreachableError, match=r"unknown master 'another' \(REDIS_SENTINEL_MASTER\)"):
         await fetch_status(watched_redis.target(master="another"), lease_ttl_s=10)
     for wrong in ("", "wrong-canary"):
-        with pytest.raises(ScheduleError, match="REDIS_SENTINEL_PASSWORD") as caught:
+        with pytest.raises(RedisUnusableError, match="REDIS_SENTINEL_PASSWORD") as caught:
             await fetch_status(watched_redis.target(password=wrong), lease_ttl_s=10)
         assert "canary" not in str(caught.value)
     with pytest.raises(UnreachableError, match="no sentinel returned a master"):

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from peekaping_producer.demo import embedded
-from peekaping_producer.errors import ScheduleError, StoreError, StoreUnavailableError
+from peekaping_producer.errors import RedisUnusableError, StoreError, StoreUnavailableError
 from peekaping_producer.migrate import inspect, migrate
 from peekaping_producer.redis_client.client import check_server, redis_for
 from peekaping_producer.stores import store_for
@@ -176,7 +176,7 @@ async def test_redis_accepts_the_password(private_redis: embedded.RedisServer, e
         {"REDIS_URL": f"redis://{user}:{password}@{at}"},
     ):
         assert await reaches(settings)
-    with pytest.raises(ScheduleError, match="refuses the user or password"):
+    with pytest.raises(RedisUnusableError, match="refuses the user or password"):
         await reaches({"REDIS_URL": f"redis://{user}:{wrong}@{at}"})
 
 

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from peekaping_producer.demo import embedded
 from peekaping_producer.demo.embedded import RedisServer
-from peekaping_producer.errors import ProducerError, ScheduleError, UnreachableError
+from peekaping_producer.errors import ProducerError, RedisUnusableError, UnreachableError
 from peekaping_producer.migrate import migrate
 from peekaping_producer.producer import replica as producer_replica
 from peekaping_producer.producer.wiring import build
@@ -334,7 +334,7 @@ async def refusal(replies: dict[str, bytes | None]) -> ProducerError:
 )
 async def test_a_server_that_cannot_serve_is_refused(fields: dict[str, str], words: str) -> None:
     error = await refusal({"INFO": info(**fields)})
-    assert isinstance(error, ScheduleError)
+    assert isinstance(error, RedisUnusableError)
     assert words in str(error)
 
 
@@ -344,13 +344,13 @@ async def test_a_server_that_cannot_serve_is_refused(fields: dict[str, str], wor
         (b"-ERR max number of clients reached\r\n", UnreachableError),
         (b"-BUSY Redis is busy running a script.\r\n", UnreachableError),
         (b"-CLUSTERDOWN The cluster is down\r\n", UnreachableError),
-        (b"-DENIED Redis is running in protected mode.\r\n", ScheduleError),
-        (b"-MOVED 1 127.0.0.1:7000\r\n", ScheduleError),
-        (b"-MOVED\r\n", ScheduleError),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", ScheduleError),
+        (b"-DENIED Redis is running in protected mode.\r\n", RedisUnusableError),
+        (b"-MOVED 1 127.0.0.1:7000\r\n", RedisUnusableError),
+        (b"-MOVED\r\n", RedisUnusableError),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", RedisUnusableError),
         (b"-LOADING Redis is loading the dataset in memory\r\n", UnreachableError),
         (b"-MASTERDOWN Link with MASTER is down\r\n", UnreachableError),
-        (b"-NOAUTH Authentication required.\r\n", ScheduleError),
+        (b"-NOAUTH Authentication required.\r\n", RedisUnusableError),
         (None, UnreachableError),
     ],
 )
@@ -372,7 +372,7 @@ async def test_a_server_that_hides_its_version_is_accepted(reply: bytes) -> None
 async def test_the_reply_to_hello_is_enough(mode: str, words: str) -> None:
     forbidden = b"-NOPERM User u has no permissions\r\n"
     error = await refusal({"HELLO": hello("7.2.0", mode), "INFO": forbidden})
-    assert isinstance(error, ScheduleError)
+    assert isinstance(error, RedisUnusableError)
     assert words in str(error)
     async with (
         fake_redis({"HELLO": hello("7.2.0"), "INFO": forbidden}) as target,

@@ -12,7 +12,7 @@ from peekaping_producer.stores.errors import BadRowsError, StatementTimeoutError
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.stores.load_reader import HEARTBEATS, LINKS, MONITORS, PLANS, PROXIES, WINDOWS
 from peekaping_producer.stores.loading import Loader
-from peekaping_producer.stores.pages import page_of_plans
+from peekaping_producer.stores.pages import Paged
 from peekaping_producer.stores.rows import Row
 from peekaping_producer.stores.side_table import ENTRY_BYTES
 
@@ -361,7 +361,7 @@ async def test_an_unexpected_exception_of_one_row_breaks_only_its_monitor(
     assert "s3cret" not in loaded.broken["m7"]
 
 
-class PlanPages:
+class PlanPages(Paged):
     """Pages of m00, m01, ...; a page that holds a bad one fails."""
 
     def __init__(self, *bad: str) -> None:
@@ -384,7 +384,7 @@ class PlanPages:
 @pytest.mark.parametrize("bad", [[], ["m00"], ["m07", "m08"], ["m49"]])
 async def test_an_unreadable_row_is_a_problem_in_its_page(limit: int, bad: list[str]) -> None:
     rows, seen = PlanPages(*bad), list[Plan]()
-    while len(page := await page_of_plans(rows, seen[-1].id if seen else None, limit)) == limit:
+    while len(page := await rows.page_of_plans(seen[-1].id if seen else None, limit)) == limit:
         seen += page
     seen += page
     assert [plan.id for plan in seen] == rows.ids

@@ -15,7 +15,7 @@ from peekaping_producer.errors import (
     RedisError,
     RedisRefusedError,
     RedisUnavailableError,
-    ScheduleError,
+    RedisUnusableError,
 )
 from peekaping_producer.redis_client.client import Client, check_rights, check_server, redis_for
 from peekaping_producer.redis_client.connection import RedisConnection
@@ -194,8 +194,8 @@ async def test_every_error_has_a_bounded_text() -> None:
 
 async def test_a_malformed_host_name_ends_the_start_and_an_unknown_one_does_not() -> None:
     for host, kind, words in (
-        ("a..b", ScheduleError, "REDIS_HOST: expected a host name, got 'a..b'"),
-        ("x" * 64 + ".example", ScheduleError, "REDIS_HOST: expected a host name"),
+        ("a..b", RedisUnusableError, "REDIS_HOST: expected a host name, got 'a..b'"),
+        ("x" * 64 + ".example", RedisUnusableError, "REDIS_HOST: expected a host name"),
         ("nowhere.invalid", ProducerError, "'nowhere.invalid': "),
     ):
         target = RedisTarget(host=host, port=6379)
@@ -203,7 +203,7 @@ async def test_a_malformed_host_name_ends_the_start_and_an_unknown_one_does_not(
             with pytest.raises(kind) as caught:
                 await check_server(client, target)
         assert words in str(caught.value)
-        assert isinstance(caught.value, ScheduleError) is (kind is ScheduleError)
+        assert isinstance(caught.value, RedisUnusableError) is (kind is RedisUnusableError)
 
 
 async def test_the_eviction_policy_is_read_if_allowed(private_redis: RedisServer) -> None:

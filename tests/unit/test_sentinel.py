@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from peekaping_producer.errors import RedisRefusedError, RedisUnavailableError, ScheduleError, UnreachableError
+from peekaping_producer.errors import RedisRefusedError, RedisUnavailableError, RedisUnusableError, UnreachableError
 from peekaping_producer.redis_client import sentinel as sentinel_module
 from peekaping_producer.redis_client.client import check_server, redis_for
 from peekaping_producer.targets import RedisTarget, Sentinels, Tls
@@ -42,7 +42,7 @@ def behind(*sentinels: RedisTarget | int, password: str | None = None) -> RedisT
 async def why_not(target: RedisTarget) -> Exception:
     """Return the error of check_server."""
     async with redis_for(target, connections=1) as client:
-        with pytest.raises((ScheduleError, UnreachableError)) as caught:
+        with pytest.raises((RedisUnusableError, UnreachableError)) as caught:
             await check_server(client, target)
     assert CANARY not in str(caught.value)
     return caught.value
@@ -248,7 +248,7 @@ REFUSALS: Sequence[bytes] = (
 async def test_sentinels_in_protected_mode_end_the_start() -> None:
     async with fake_redis({"SENTINEL": b"-DENIED Redis is running in protected mode. In this\r\n"}) as one:
         error = await why_not(behind(one))
-    assert isinstance(error, ScheduleError)
+    assert isinstance(error, RedisUnusableError)
     assert "protected mode" in str(error)
     assert "In this" not in str(error)
 
@@ -257,7 +257,7 @@ async def test_sentinels_in_protected_mode_end_the_start() -> None:
 async def test_sentinels_that_refuse_us_end_the_start_with_the_setting(refusal: bytes) -> None:
     async with fake_redis({"SENTINEL": refusal}) as one, fake_redis({"SENTINEL": refusal}) as other:
         error = await why_not(behind(one, other, free_port(), password=CANARY))
-    assert isinstance(error, ScheduleError)
+    assert isinstance(error, RedisUnusableError)
     assert "REDIS_SENTINEL_PASSWORD" in str(error)
 
 
