@@ -9,7 +9,7 @@ from peekaping_producer.errors import (
     BrokerUnavailableError,
     RedisError,
     RedisUnavailableError,
-    ScheduleError,
+    RedisUnusableError,
     UnreachableError,
 )
 from peekaping_producer.redis_client.client import Client, check_server, redis_for
@@ -39,7 +39,7 @@ def broker_errors() -> Iterator[None]:
         raise BrokerRefusedError(f"Redis: {error}") from error
     except UnreachableError as error:
         raise BrokerUnavailableError(str(error)) from error
-    except ScheduleError as error:
+    except RedisUnusableError as error:
         raise BrokerRefusedError(str(error)) from error
 
 
