@@ -29,7 +29,7 @@ class ReplicaReport(msgspec.Struct, frozen=True):
     @property
     def can_work(self) -> bool:
         """Whether the replica reports no condition that keeps it from its work."""
-        return all(each.level is not Level.UNREADY for each in self.conditions)
+        return all(condition.level is not Level.UNREADY for condition in self.conditions)
 
 
 _encode = msgspec.json.Encoder().encode
@@ -59,11 +59,11 @@ def decode_report(text: bytes) -> ReplicaReport | None:
 
 def replicas_of(stats: Stats) -> dict[str, ReplicaReport]:
     """Return the reports of the running replicas, by node; without malformed ones."""
-    decoded = {each.node: decode_report(each.text) for each in stats.reports}
+    decoded = {stored.node: decode_report(stored.text) for stored in stats.reports}
     return {node: report for node, report in decoded.items() if report is not None}
 
 
 def lease_excess_s(stats: Stats, lease_ttl_s: float) -> float:
     """Return how much later the last lease ends than any reporting replica sets it; `lease_ttl_s`: the local one."""
-    longest_s = max((min(each.lease_ttl_s, MAX_LEASE_TTL_S) for each in replicas_of(stats).values()), default=0.0)
-    return stats.lease_excess_ms / 1000 - max(0.0, longest_s - lease_ttl_s)
+    max_ttl_s = max((min(report.lease_ttl_s, MAX_LEASE_TTL_S) for report in replicas_of(stats).values()), default=0.0)
+    return stats.lease_excess_ms / 1000 - max(0.0, max_ttl_s - lease_ttl_s)

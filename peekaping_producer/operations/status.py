@@ -8,15 +8,8 @@ import msgspec
 from peekaping_producer.brokers import Queue
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.errors import RedisRefusedError, RedisUnavailableError, RedisUnusableError, UnreachableError
-from peekaping_producer.operations.conditions import (
-    LATE_AFTER_S,
-    LEADERLESS_AFTER_S,
-    Condition,
-    Level,
-    of_clocks,
-    of_queue,
-    of_schedule,
-)
+from peekaping_producer.operations import conditions
+from peekaping_producer.operations.conditions import LATE_AFTER_S, LEADERLESS_AFTER_S, Condition, Level
 from peekaping_producer.operations.replica_report import ReplicaReport, lease_excess_s, replicas_of
 from peekaping_producer.redis_client.client import check_server, redis_for
 from peekaping_producer.schedule import Schedule, Stats
@@ -42,50 +35,49 @@ class Status(msgspec.Struct, frozen=True):
         return replicas_of(self.stats)
 
     @property
-    def conditions(self) -> list[Condition]:
-        """The conditions, the worst first: those seen here, then those that replicas report."""
-        seen = self._seen_here()
-        codes = {each.code for each in seen}
-        for node, report in self.replicas.items():
-            seen += [
-                Condition(each.code, f"{one_line(each.reason, 500)} (reported by {one_line(node)})")
-                for each in report.conditions
-                if each.code not in codes
-            ]
-            codes |= {each.code for each in report.conditions}
-        return sorted(seen, key=lambda each: list(Level).index(self.level_of(each)))
+    def conditions(self) -> list[tuple[Level, Condition]]:
+        """The conditions, the worst first, with their levels for the whole fleet.
+
+        A condition that only replicas report is a note while any replica can work.
+        """
+        replicas = self.replicas
+        any_works = any(report.can_work for report in replicas.values())
+        found = [(condition.level, condition) for condition in self._seen_here()]
+        codes = {condition.code for _, condition in found}
+        for node, report in replicas.items():
+            for condition in report.conditions:
+                if condition.code not in codes:
+                    level = Level.NOTE if condition.level is Level.UNREADY and any_works else condition.level
+                    reason = f"{one_line(condition.reason, 500)} (reported by {one_line(node)})"
+                    found.append((level, Condition(condition.code, reason)))
+            codes |= {condition.code for condition in report.conditions}
+        return sorted(found, key=lambda pair: list(Level).index(pair[0]))
 
     def _seen_here(self) -> list[Condition]:
         """The conditions of the schedule, the queue and the clocks."""
         return [
-            *of_schedule(
+            *conditions.of_schedule(
                 self.stats,
                 leaderless_s=self.leaderless_s,
                 lease_excess_s=lease_excess_s(self.stats, self.lease_ttl_s),
                 late_after_s=self.late_after_s,
             ),
-            *of_queue(self.queue, scheduled=self.stats.scheduled),
-            *of_clocks(self.stats.clock_skew_s),
+            *conditions.of_queue(self.queue, scheduled=self.stats.scheduled),
+            *conditions.of_clocks(self.stats.clock_skew_s),
         ]
-
-    def level_of(self, condition: Condition) -> Level:
-        """Return the level for the whole fleet: a note if a replica reports it and another one can work."""
-        is_reported = condition.code not in {each.code for each in self._seen_here()}
-        others_work = any(report.can_work for report in self.replicas.values())
-        return Level.NOTE if condition.level is Level.UNREADY and is_reported and others_work else condition.level
 
     @property
     def anomalies(self) -> list[dict[str, str]]:
         """Anomalies of single monitors that the replicas report, each once."""
         found: dict[tuple[str | None, str | None], dict[str, str]] = {}
         for report in self.replicas.values():
-            found |= {(each.get("monitor_id"), each.get("kind")): each for each in report.anomalies}
+            found |= {(anomaly.get("monitor_id"), anomaly.get("kind")): anomaly for anomaly in report.anomalies}
         return list(found.values())
 
     @property
     def is_failing(self) -> bool:
         """Whether checks do not run as they should."""
-        return any(self.level_of(each) is not Level.NOTE for each in self.conditions)
+        return any(level is not Level.NOTE for level, _ in self.conditions)
 
     def lines(self) -> list[str]:
         """Return the status as text."""
@@ -102,8 +94,8 @@ class Status(msgspec.Struct, frozen=True):
             "queue": ", ".join(f"{count} {name}" for name, count in self.queue.depths.items()),
         }
         lines = [f"{name:<11} {text}" for name, text in rows.items()]
-        lines += [f"{self.level_of(each).value:<11} {each.code}: {each.reason}" for each in self.conditions]
-        counts = Counter(each.get("kind", "?") for each in self.anomalies)
+        lines += [f"{level.value:<11} {condition.code}: {condition.reason}" for level, condition in self.conditions]
+        counts = Counter(anomaly.get("kind", "?") for anomaly in self.anomalies)
         lines += [f"{'anomaly':<11} {one_line(kind, 60)}: {count}" for kind, count in sorted(counts.items())]
         return list(map(escaped, lines))  # parts of it come from Redis
 
@@ -114,8 +106,8 @@ class Status(msgspec.Struct, frozen=True):
             "version": VERSION,
             "healthy": not self.is_failing,
             "conditions": [
-                {"code": each.code, "level": self.level_of(each).value, "reason": each.reason}
-                for each in self.conditions
+                {"code": condition.code, "level": level.value, "reason": condition.reason}
+                for level, condition in self.conditions
             ],
             "leader": stats.leader,
             "leader_ttl_ms": stats.leader_ttl_ms,

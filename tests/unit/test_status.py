@@ -72,8 +72,8 @@ def test_a_healthy_status() -> None:
     ],
 )
 def test_each_condition_is_reported_and_fails(seen: Status, code: str, expected: str) -> None:
-    assert [each.code for each in seen.conditions] == [code]
-    assert expected in seen.conditions[0].reason
+    assert [condition.code for _, condition in seen.conditions] == [code]
+    assert expected in seen.conditions[0][1].reason
     assert seen.is_failing
     assert any(code in line and expected in line for line in seen.lines())
     assert json.loads(json.dumps(seen.as_json()))["conditions"][0]["code"] == code
@@ -107,7 +107,7 @@ def test_state_of_a_replica_is_read_from_its_report() -> None:
         )
     )
     assert seen.is_failing
-    assert seen.conditions == [Condition("database_empty", "Empty. (reported by other)")]
+    assert seen.conditions == [(Level.FAILING, Condition("database_empty", "Empty. (reported by other)"))]
     found = seen.as_json()
     assert found["anomalies"] == [anomaly]
     assert found["replicas"] == {
@@ -146,7 +146,7 @@ def test_a_report_that_is_too_large_has_fewer_anomalies() -> None:
 
 def test_an_empty_schedule_and_a_foreign_leader_are_notes() -> None:
     seen = status(due=0, leased=0, leader="goproducer-1")
-    assert [each.code for each in seen.conditions] == ["foreign_leader", "schedule_empty"]
+    assert [condition.code for _, condition in seen.conditions] == ["foreign_leader", "schedule_empty"]
     assert not seen.is_failing
 
 
