@@ -10,6 +10,8 @@ import signal
 import sys
 import time
 
+import structlog
+
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.service.dependencies import Dependencies
@@ -50,6 +52,9 @@ async def consume(receiver: AsynqReceiver, concurrency: int) -> None:
                 running.create_task(handle(delivery, receiver, free))
 
 
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+
+
 async def main(port: int, queue: str, concurrency: int) -> None:
     target = RedisTarget(host="127.0.0.1", port=port)
     receiver = AsynqReceiver(target, {queue: 1}, dependencies=Dependencies(Metrics()))
@@ -57,7 +62,7 @@ async def main(port: int, queue: str, concurrency: int) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    loop.run_in_executor(None, lambda: (sys.stdin.read(), loop.call_soon_threadsafe(stop.set)))
+    loop.add_reader(sys.stdin, stop.set)  # nothing is written to it, so it ended
     consuming = asyncio.create_task(consume(receiver, concurrency))
     await stop.wait()
     await cancel_and_wait(consuming)
