@@ -15,12 +15,11 @@ from peekaping_producer.errors import ConfigError, ProducerError, UnreachableErr
 from peekaping_producer.settings import ENV_FILES
 
 EXIT_CODES = """exit codes:
-  0  success, or `run` stopped by SIGTERM, SIGHUP or Ctrl-C
-  1  any other failure
-  2  bad configuration or usage: every bad setting is reported
+  0  success; `run`: stopped by SIGTERM, SIGHUP or Ctrl-C
+  1  any other failure; `status`, `probe`, `migrate --check`: the check failed
+  2  bad configuration or usage; every bad setting is reported
   3  Redis or the database did not answer (`run` and `migrate` try for STARTUP_TIMEOUT)
-130, 143, 129  Ctrl-C, SIGTERM or SIGHUP ended a command other than `run`;
-     130 also: Ctrl-C before `run` had started
+  130, 143, 129  ended by Ctrl-C, SIGTERM or SIGHUP (130 also: Ctrl-C before `run` had started)
 """
 _SHELLS = ("bash", "zsh", "fish")
 _STDOUT_ERRNOS = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
@@ -64,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser(file_completion: object = None) -> Parser:
     parser = Parser(
         prog="peekaping-producer",
-        description="Decides when each Peekaping monitor is due and enqueues its check for the workers.",
+        description="Decides when each Peekaping monitor is due and enqueues its check for the workers.\n"
+        "COMMAND --help lists the settings that a command reads, and an example.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -49,7 +49,7 @@ class Commands:
     """The commands of a parser."""
 
     def __init__(self, parser: Parser, file_completion: object) -> None:
-        self._commands = parser.add_subparsers(metavar="COMMAND")
+        self._commands = parser.add_subparsers(title="commands", metavar="COMMAND")
         self._file_completion = file_completion
 
     def add(
