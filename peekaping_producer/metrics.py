@@ -14,7 +14,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from peekaping_producer.errors import DATABASE, REDIS
+from peekaping_producer.errors import BROKER, DATABASE, REDIS
 
 PREFIX = "peekaping_producer"
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the _created series would be half of all samples
@@ -154,7 +154,12 @@ class Metrics:
         self.anomalies = self._counter("monitor_anomalies_total", "Anomalies found while loading or building.", "kind")
         self.redis_errors = self._counter("redis_errors_total", "Failed calls to Redis.", "where")
         self.store_errors = self._counter("store_errors_total", "Failed reads of the database.", "where")
-        self.errors_by_dependency = {REDIS: self.redis_errors, DATABASE: self.store_errors}
+        self.broker_errors = self._counter("broker_errors_total", "Failed calls to RabbitMQ or over HTTP.", "where")
+        self.errors_by_dependency = {
+            REDIS: self.redis_errors,
+            DATABASE: self.store_errors,
+            BROKER: self.broker_errors,
+        }
         self.schedule_lag = LagHistogram(
             f"{PREFIX}_schedule_lag_seconds", "Time from a monitor's due time to the hand-off of its task."
         )

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from peekaping_producer.brokers.protocol import HandOff, Outcome, Queue, SweepResult
-from peekaping_producer.errors import RedisUnavailableError
+from peekaping_producer.errors import REDIS, RedisUnavailableError
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.redis_client.client import Client
 from peekaping_producer.redis_client.failures import decoding
@@ -58,6 +58,8 @@ _STRAYS_AT_ONCE = 50
 
 class AsynqBroker:
     """Hands tasks to asynq's queue `healthcheck`."""
+
+    dependency = REDIS
 
     def __init__(self, redis: Client, *, keys: Keys = KEYS, clock: str = CLOCK) -> None:
         """`keys` are those of the schedule that the claims are from."""

@@ -76,17 +76,20 @@ class SweepResult(NamedTuple):
 class Broker(Protocol):
     """A queue that workers take tasks from."""
 
+    dependency: str
+    """The name of what must work for a hand-off, besides the schedule's Redis."""
+
     async def hand_off(self, claim: Claim, tasks: list[HealthCheckTask]) -> HandOff:
         """Enqueue `tasks` (of monitors in `claim`, at most 1,000) and reschedule their monitors for the next tick.
 
         Does neither for a monitor that the claim no longer holds. Repeating a hand-off is safe; a broker repeats by
         itself while the claim lasts and the connection fails. A task that is refused stops no other: see `refused`.
-        Raises RedisError if the others could not be enqueued while the claim lasted.
+        Raises DependencyError if the others could not be enqueued while the claim lasted.
         """
         ...
 
-    async def inspect(self) -> Queue:
-        """Read the queue's depths and state. Raises RedisError."""
+    async def inspect(self) -> Queue | None:
+        """Read the queue's depths and state; None if it cannot be read. Raises DependencyError."""
         ...
 
     async def sweep(self) -> SweepResult:

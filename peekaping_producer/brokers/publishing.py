@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from peekaping_producer.brokers.protocol import HandOff, Outcome, Queue, SweepResult
-from peekaping_producer.errors import BrokerUnavailableError
+from peekaping_producer.errors import BROKER, BrokerUnavailableError
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule import Claim, Schedule
@@ -23,6 +23,8 @@ SETTLE_RESERVE_S = 1.0
 
 class PublishingBroker:
     """Publishes to RabbitMQ, or over HTTP, and settles the claims in the schedule."""
+
+    dependency = BROKER
 
     def __init__(
         self, publisher: Publisher, schedule: Schedule, inspect: Callable[[], Awaitable[Queue]] | None = None
@@ -72,9 +74,9 @@ class PublishingBroker:
             raise BrokerUnavailableError("the broker confirmed no task")
         return result.settled, result.refused
 
-    async def inspect(self) -> Queue:
-        """See Broker. Without a queue that can be read, it is empty. Raises BrokerError."""
-        return await self._inspect() if self._inspect else Queue({}, None, False, 0)
+    async def inspect(self) -> Queue | None:
+        """See Broker."""
+        return await self._inspect() if self._inspect else None
 
     async def sweep(self) -> SweepResult:
         """See Broker. Only asynq's queues need it."""

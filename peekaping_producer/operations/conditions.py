@@ -11,7 +11,7 @@ from enum import StrEnum
 import msgspec
 
 from peekaping_producer.brokers import Queue
-from peekaping_producer.errors import DATABASE, REDIS
+from peekaping_producer.errors import BROKER, DATABASE, REDIS
 from peekaping_producer.schedule import MAX_LEADER_TTL_S, Stats
 from peekaping_producer.service.text import one_line
 
@@ -47,6 +47,7 @@ LEVELS: Mapping[str, Level] = {
     "redis_refuses_writes": Level.UNREADY,
     "redis_keys_unusable": Level.UNREADY,
     "database_unavailable": Level.UNREADY,
+    "broker_unavailable": Level.UNREADY,
     "producer_failing": Level.UNREADY,
     "queue_unusable": Level.UNREADY,
     "schedule_late": Level.FAILING,
@@ -165,7 +166,7 @@ def of_clocks(skew_s: float) -> Iterator[Condition]:
 
 def of_dependencies(reasons: Mapping[str, str]) -> Iterator[Condition]:
     """Conditions of what the replica depends on. `reasons`: why a dependency cannot be used."""
-    codes = {REDIS: "redis_unavailable", DATABASE: "database_unavailable"}
+    codes = {REDIS: "redis_unavailable", DATABASE: "database_unavailable", BROKER: "broker_unavailable"}
     for dependency, reason in reasons.items():
         yield Condition(codes.get(dependency, "producer_failing"), reason)
 

@@ -24,7 +24,8 @@ class Status(msgspec.Struct, frozen=True):
     """Read from Redis alone; the state of the database is what the replicas report."""
 
     stats: Stats
-    queue: Queue
+    queue: Queue | None
+    """None if the tasks are not in asynq's queue."""
     leaderless_s: float = 0.0
     lease_ttl_s: float = 10.0
     late_after_s: float = LATE_AFTER_S
@@ -62,7 +63,7 @@ class Status(msgspec.Struct, frozen=True):
                 lease_excess_s=lease_excess_s(self.stats, self.lease_ttl_s),
                 late_after_s=self.late_after_s,
             ),
-            *conditions.of_queue(self.queue, scheduled=self.stats.scheduled),
+            *(conditions.of_queue(self.queue, scheduled=self.stats.scheduled) if self.queue else ()),
             *conditions.of_clocks(self.stats.clock_skew_s),
         ]
 
@@ -91,8 +92,9 @@ class Status(msgspec.Struct, frozen=True):
             if stats.late
             else f"{stats.overdue}",
             "max overdue": "none" if stats.oldest_due_ms is None else f"{stats.oldest_due_age_s:.1f} s",
-            "queue": ", ".join(f"{count} {name}" for name, count in self.queue.depths.items()),
         }
+        if self.queue:
+            rows["queue"] = ", ".join(f"{count} {name}" for name, count in self.queue.depths.items())
         lines = [f"{name:<11} {text}" for name, text in rows.items()]
         lines += [f"{level.value:<11} {condition.code}: {condition.reason}" for level, condition in self.conditions]
         counts = Counter(anomaly.get("kind", "?") for anomaly in self.anomalies)
@@ -119,10 +121,10 @@ class Status(msgspec.Struct, frozen=True):
             "oldest_due_age_s": round(stats.oldest_due_age_s, 3),
             "oldest_due_monitor": stats.oldest_id,
             "clock_skew_s": round(stats.clock_skew_s, 3),
-            "queue": dict(self.queue.depths),
-            "oldest_pending_s": self.queue.oldest_pending_s,
-            "uncompleted": self.queue.uncompleted,
-            "workers_registered": self.queue.servers,
+            "queue": dict(self.queue.depths) if self.queue else None,
+            "oldest_pending_s": self.queue.oldest_pending_s if self.queue else None,
+            "uncompleted": self.queue.uncompleted if self.queue else None,
+            "workers_registered": self.queue.servers if self.queue else None,
             "replicas": {
                 node: {"leads": report.leads, "set_aside": report.set_aside, "unschedulable": report.unschedulable}
                 for node, report in self.replicas.items()
@@ -131,13 +133,16 @@ class Status(msgspec.Struct, frozen=True):
         }
 
 
-async def fetch_status(target: RedisTarget, *, lease_ttl_s: float, late_after_s: float = LATE_AFTER_S) -> Status:
+async def fetch_status(
+    target: RedisTarget, *, lease_ttl_s: float, late_after_s: float = LATE_AFTER_S, with_queue: bool = True
+) -> Status:
     """Read the status from Redis; if there is no leader, read it again 2 s later, since the leader may be changing.
 
+    `with_queue`: the tasks are in asynq's queue.
     Raises UnreachableError if Redis does not answer, RedisUnusableError if it cannot be used.
     """
     redis = redis_for(target, connections=2)
-    schedule, broker = Schedule(redis, lease_ttl_s=lease_ttl_s), AsynqBroker(redis)
+    schedule = Schedule(redis, lease_ttl_s=lease_ttl_s)
     leaderless_s = 0.0
     try:
         await check_server(redis, target)
@@ -146,7 +151,8 @@ async def fetch_status(target: RedisTarget, *, lease_ttl_s: float, late_after_s:
             await asyncio.sleep(LEADERLESS_AFTER_S)
             stats = await schedule.stats()
             leaderless_s = 0.0 if stats.leader else LEADERLESS_AFTER_S
-        return Status(stats, await broker.inspect(), leaderless_s, lease_ttl_s, late_after_s)
+        queue = await AsynqBroker(redis).inspect() if with_queue else None
+        return Status(stats, queue, leaderless_s, lease_ttl_s, late_after_s)
     except RedisRefusedError as error:
         raise RedisUnusableError(f"Redis at {target} cannot be used: {error}") from None
     except RedisUnavailableError as error:

@@ -77,16 +77,19 @@ class Sampler:
         self._metrics.clock_skew.set(stats.clock_skew_s)
 
     async def sample_queue(self) -> None:
-        """Inspect the queue."""
+        """Inspect the queue, if the broker has one that can be read."""
         try:
-            self.queue = self._with_age(await self._broker.inspect())
-        except RedisError as error:
+            queue = await self._broker.inspect()
+        except DependencyError as error:
             self._dependencies.failed(error, "queue")
             for state in self.queue.depths if self.queue else ():
                 self._metrics.queue_depth.labels(state).set(math.nan)
             self._metrics.oldest_pending_age.set(math.nan)
             return
-        self._dependencies.succeeded(REDIS, "queue")
+        if queue is None:
+            return
+        self._dependencies.succeeded(self._broker.dependency, "queue")
+        self.queue = self._with_age(queue)
         for state, depth in self.queue.depths.items():
             self._metrics.queue_depth.labels(state).set(depth)
         self._metrics.oldest_pending_age.set(self.queue.oldest_pending_s or 0.0)

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from peekaping_producer.brokers import Queue
-from peekaping_producer.errors import RedisUnavailableError
+from peekaping_producer.errors import REDIS, RedisUnavailableError
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.operations.conditions import Condition
 from peekaping_producer.operations.replica_report import ReplicaReport, decode_report, encode_report
@@ -82,6 +82,8 @@ class FakeSchedule:
 
 class FakeBroker:
     """Answers `inspect`."""
+
+    dependency = REDIS
 
     def __init__(self) -> None:
         self.answer = QUEUE

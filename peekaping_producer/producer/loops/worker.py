@@ -78,7 +78,7 @@ class Worker:
         timing: Timing = TIMING,
     ) -> None:
         """`suspects` is shared by the workers of a replica."""
-        self.loop = Loop(f"worker-{number}", dependencies, uses=(REDIS, DATABASE), kind="worker")
+        self.loop = Loop(f"worker-{number}", dependencies, uses={REDIS, DATABASE, broker.dependency}, kind="worker")
         self._log = log.bind(worker_id=number)
         self._claims = claims
         self._schedule = schedule
