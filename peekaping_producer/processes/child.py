@@ -32,7 +32,8 @@ _RECORD_FIELDS = ("name", "levelno", "levelname", "msg", "created", "msecs", "pr
 
 def main(connection: Connection, handler: str, log_level: int, mechanism: Mechanism | None = None) -> None:
     """Load the handler, then execute commands until the pool closes the connection."""
-    faulthandler.enable()  # a crash in C code prints where
+    if sys.stderr:
+        faulthandler.enable()  # a crash in C code prints where
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the pool stops this one in order
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _end_with_parent(mechanism)

@@ -5,6 +5,7 @@ import contextlib
 import os
 import pickle
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -18,8 +19,7 @@ from peekaping_producer.errors import (
 from peekaping_producer.processes.channel import MAX_FRAME_BYTES
 from peekaping_producer.processes.child import Mechanism
 from peekaping_producer.processes.process import Command, WorkerProcess
-from peekaping_producer.service.aio import cancel_and_wait
-from peekaping_producer.service.backoff import Backoff
+from peekaping_producer.processes.supervisor import Supervisor
 
 log = structlog.stdlib.get_logger()
 
@@ -30,8 +30,6 @@ MAX_AHEAD = 64
 CANCEL_GRACE_S = 0.5
 """A command that is still executed so long after its caller has gone is stuck, and its process is killed."""
 DRAIN_S = 10.0
-_TERMINATE_S = 1.0
-_FIRST_BACKOFF_S, _MAX_BACKOFF_S = 0.1, 10.0
 
 
 class PoolStats(msgspec.Struct, frozen=True):
@@ -80,18 +78,18 @@ class Pool:
         if not module or not name:
             raise ValueError(f"handler: expected module:name, got {handler!r}")
         self._handler = handler
-        self._size = processes or os.cpu_count() or 1
-        self._max_ahead = max_ahead
         self._max_deaths = max_deaths
         self._cancel_grace_s = cancel_grace_s
-        self._mechanism = mechanism
         self._waiting: deque[Command] = deque()
-        self._workers: list[WorkerProcess] = []
-        self._keepers: list[asyncio.Task[None]] = []
-        self._failure: str | None = None
         self._is_closed = True
         self._is_stopping = False
         self._died = self._killed = self._redelivered = 0
+
+        def start(name: str, on_change: Callable[[], None]) -> WorkerProcess:
+            return WorkerProcess(handler, name, on_change, max_ahead=max_ahead, mechanism=mechanism)
+
+        self._supervisor = Supervisor(self, start, processes or os.cpu_count() or 1, handler)
+        self._workers = self._supervisor.workers
 
     async def __aenter__(self) -> "Pool":
         await self.open()
@@ -106,12 +104,9 @@ class Pool:
         Raises WorkersUnavailableError if one cannot start.
         """
         self._is_closed = self._is_stopping = False
-        self._failure = None
-        self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._drained = asyncio.Event()
-        self._keepers = [asyncio.create_task(self._keep_running(f"worker-{n}")) for n in range(1, self._size + 1)]
         try:
-            await self._started
+            await self._supervisor.start()
         except BaseException:
             await self.close(drain_s=0)
             raise
@@ -127,18 +122,12 @@ class Pool:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(drain_s):
                     await self._drained.wait()
-            self._is_stopping = True
-            await self._end_processes()
         finally:
             self._is_stopping = True
-            for worker in self._workers:
-                worker.kill()
-            await self._all_ended()
-            await cancel_and_wait(*self._keepers)
-            for worker in self._workers:
+            await self._supervisor.stop()
+            for worker in self._workers:  # that even SIGKILL has not ended yet
                 self._waiting.extend(worker.commands)
-            self._workers.clear()
-            self._fail_all("workers: the pool is closed")
+            self.on_unavailable("workers: the pool is closed")
 
     async def call(self, argument: Any) -> Any:
         """Execute a command; return the reply of the handler.
@@ -158,8 +147,8 @@ class Pool:
         """Execute a command as soon as a process is free. On the event loop of the pool only."""
         if self._is_closed:
             command.fail(WorkersUnavailableError("workers: the pool is closed; open it first"))
-        elif self._failure and not any(worker.is_ready for worker in self._workers):
-            command.fail(WorkersUnavailableError(self._failure))
+        elif reason := self._supervisor.unavailable:
+            command.fail(WorkersUnavailableError(reason))
         else:
             self._waiting.append(command)
             self._dispatch()
@@ -181,6 +170,39 @@ class Pool:
             killed=self._killed,
             redelivered=self._redelivered,
         )
+
+    def on_change(self) -> None:
+        """Of the supervisor: a process is ready, or has replied."""
+        self._dispatch()
+
+    def on_end(self, worker: WorkerProcess) -> None:
+        """Of the supervisor: take back the commands of a process that has ended."""
+        commands = list(worker.commands)
+        is_unexpected = not worker.was_killed and not self._is_stopping
+        if is_unexpected and commands:
+            self._count_death(commands[0], worker)
+        again = [command for command in commands if not command.future.done()]
+        self._waiting.extendleft(reversed(again))
+        if self._is_stopping:
+            return
+        self._redelivered += len(again)
+        if is_unexpected:
+            self._died += 1
+            log.warning(
+                "worker.died",
+                message="A worker process ended; its commands are delivered again, to another one.",
+                pid=worker.pid,
+                end=worker.end,
+                redelivered=len(again),
+            )
+        self._dispatch()
+
+    def on_unavailable(self, reason: str) -> None:
+        """Of the supervisor: no process works, so commands fail."""
+        while self._waiting:
+            self._waiting.popleft().fail(WorkersUnavailableError(reason))
+        if self._is_closed:
+            self._drained.set()
 
     def _kill_if_stuck(self, worker: WorkerProcess, command: Command) -> None:
         if worker.ended.is_set() or command not in worker.commands:
@@ -204,61 +226,6 @@ class Pool:
         if self._is_closed and not self._waiting and not any(worker.commands for worker in self._workers):
             self._drained.set()
 
-    async def _keep_running(self, name: str) -> None:
-        """Keep one process running until the pool stops."""
-        backoff = Backoff(_FIRST_BACKOFF_S, _MAX_BACKOFF_S)
-        while not self._is_stopping:
-            try:
-                worker = WorkerProcess(
-                    self._handler, name, self._changed, max_ahead=self._max_ahead, mechanism=self._mechanism
-                )
-            except OSError as error:
-                self._start_failed(f"{name}: expected to start a process, got {error}")
-                await backoff.wait()
-                continue
-            self._workers.append(worker)
-            await worker.ended.wait()
-            self._workers.remove(worker)
-            if self._is_stopping:
-                self._waiting.extendleft(reversed(worker.commands))
-                return
-            self._ended(worker, name)
-            if worker.has_replied or worker.was_killed:
-                backoff.reset()
-            else:
-                await backoff.wait()
-
-    def _changed(self) -> None:
-        """A process is ready, or has replied."""
-        if not self._started.done() and sum(worker.is_ready for worker in self._workers) == self._size:
-            self._started.set_result(None)
-        if self._failure and any(worker.is_ready for worker in self._workers):
-            self._failure = None
-            log.info("worker.recovered", message="A worker process has started.", handler=self._handler)
-        self._dispatch()
-
-    def _ended(self, worker: WorkerProcess, name: str) -> None:
-        if not worker.is_ready:
-            self._start_failed(worker.failure or f"{name}: expected the process to start, got {worker.end}")
-            return
-        commands = list(worker.commands)
-        if not worker.was_killed:
-            self._died += 1
-            if commands:
-                self._count_death(commands[0], worker)
-        again = [command for command in commands if not command.future.done()]
-        self._redelivered += len(again)
-        self._waiting.extendleft(reversed(again))
-        if not worker.was_killed:
-            log.warning(
-                "worker.died",
-                message="A worker process ended; its commands are delivered again, to another one.",
-                pid=worker.pid,
-                end=worker.end,
-                redelivered=len(again),
-            )
-        self._dispatch()
-
     def _count_death(self, command: Command, worker: WorkerProcess) -> None:
         """Only the command that was being executed: the others of that process had not begun."""
         command.deaths += 1
@@ -269,43 +236,6 @@ class Pool:
                     f"{worker.end}); look for crashes and memory use in the handler"
                 )
             )
-
-    def _start_failed(self, reason: str) -> None:
-        """Report that a process cannot start: once, until one does."""
-        error = f"worker process: {reason}; correct the handler, the pool tries again"
-        if self._started.done() and not self._failure:
-            log.error("worker.start_failed", message=error, handler=self._handler)
-        self._failure = error
-        if not self._started.done():
-            self._started.set_exception(WorkersUnavailableError(error))
-        elif not any(worker.is_ready for worker in self._workers):
-            self._fail_all(error)
-
-    def _fail_all(self, reason: str) -> None:
-        while self._waiting:
-            self._waiting.popleft().fail(WorkersUnavailableError(reason))
-        if self._is_closed:
-            self._drained.set()
-
-    async def _end_processes(self) -> None:
-        """Close the connections, then send SIGTERM to those that do not end."""
-        for worker in self._workers:
-            if worker.commands or not worker.is_ready:
-                worker.terminate()
-            else:
-                worker.finish()
-        if await self._all_ended():
-            return
-        for worker in self._workers:
-            worker.terminate()
-        await self._all_ended()
-
-    async def _all_ended(self) -> bool:
-        keepers = [keeper for keeper in self._keepers if not keeper.done()]
-        if not keepers or not self._workers:
-            return True
-        _, pending = await asyncio.wait(keepers, timeout=_TERMINATE_S)
-        return not pending
 
 
 def pickled(argument: object) -> bytes:

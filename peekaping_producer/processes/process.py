@@ -62,6 +62,7 @@ class WorkerProcess:
         """`on_change` is called when it is ready, and after replies."""
         self.commands: deque[Command] = deque()
         self.is_ready = False
+        self._is_dead = False
         self.has_replied = False
         self.was_killed = False
         self.failure: str | None = None
@@ -95,8 +96,10 @@ class WorkerProcess:
     def has_room(self) -> bool:
         """Whether another command may be sent to it."""
         sent = len(self.commands)
-        if not sent or not self.is_ready:
-            return self.is_ready
+        if not self.is_ready or self._is_dead:
+            return False
+        if not sent:
+            return True
         ahead = min(self._max_ahead, int(1 + _AHEAD_S / self._mean_s))
         return sent < ahead and self._loop.time() - self._busy_since < _AHEAD_S
 
@@ -136,6 +139,7 @@ class WorkerProcess:
             self._loop.call_soon_threadsafe(self._reaped)
 
     def _reaped(self) -> None:
+        self._is_dead = True
         self._channel.drain()
         self._channel.close()
         self.ended.set()

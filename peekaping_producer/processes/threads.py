@@ -3,11 +3,22 @@
 import asyncio
 import threading
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from peekaping_producer.errors import WorkersUnavailableError
+from peekaping_producer.processes.child import Mechanism
 from peekaping_producer.processes.pool import DRAIN_S, Pool, pickled
 from peekaping_producer.processes.process import Command
+
+
+class PoolOptions(TypedDict, total=False):
+    """The options of Pool."""
+
+    processes: int | None
+    max_ahead: int
+    max_deaths: int
+    cancel_grace_s: float
+    mechanism: Mechanism | None
 
 
 class ThreadedPool:
@@ -17,7 +28,7 @@ class ThreadedPool:
         reply = pool.call("picture.png", timeout_s=30)
     """
 
-    def __init__(self, handler: str, **options: Any) -> None:
+    def __init__(self, handler: str, **options: Unpack[PoolOptions]) -> None:
         """`options`: those of Pool."""
         self._pool = Pool(handler, **options)
         self._lock = threading.Lock()

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from peekaping_producer.errors import (
     WorkersUnavailableError,
 )
 from peekaping_producer.processes import MessageCommand, Pool
+from peekaping_producer.processes.channel import Channel
 from tests.kit import pool_handlers
 from tests.kit.pool_handlers import HandlerError
 from tests.kit.waiting import until
@@ -245,6 +247,22 @@ async def test_a_class_that_never_receives_ends_without_a_loop() -> None:
         await until(lambda: pool.stats().died > 0)
 
 
+async def test_replies_that_arrived_before_a_process_died_are_read_although_writing_fails() -> None:
+    ours, theirs = multiprocessing.Pipe()
+    frames: list[bytes] = []
+    ended: list[bool] = []
+    channel = Channel(ours, frames.extend, lambda: ended.append(True))
+    theirs.send_bytes(b"one")
+    theirs.send_bytes(b"two")
+    theirs.close()
+    channel.send(b"a command")
+    channel._write()  # before the event loop reads
+    assert frames == []
+    channel.drain()
+    assert (frames, ended) == ([b"one", b"two"], [True])
+    channel.close()
+
+
 async def test_a_stop_waits_for_what_was_sent() -> None:
     pool = Pool(ACT, processes=2)
     await pool.open()
@@ -299,6 +317,27 @@ async def test_logs_of_a_process_arrive_once(caplog: pytest.LogCaptureFixture) -
     assert sorted(record.getMessage() for record in records) == [f"a line with {number}" for number in range(10)]
     assert {record.processName for record in records} <= {"worker-1", "worker-2"}
     assert os.getpid() not in {record.process for record in records}
+
+
+WITHOUT_GUARD = """
+import asyncio
+from peekaping_producer.processes import Pool
+
+async def main():
+    async with Pool("json:dumps", processes=2):
+        pass
+
+asyncio.run(main())
+"""
+
+
+async def test_a_main_module_without_a_guard_is_one_error_and_no_fork_loop(tmp_path: Path) -> None:
+    script = tmp_path / "main.py"
+    script.write_text(WITHOUT_GUARD)
+    process = await asyncio.create_subprocess_exec(sys.executable, script, stderr=subprocess.PIPE)
+    _, errors = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 1
+    assert b"WorkersUnavailableError: worker process: worker-" in errors.splitlines()[-1]
 
 
 PARENT = """

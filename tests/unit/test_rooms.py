@@ -28,7 +28,7 @@ def test_a_service_loads_no_scheduler_no_database_and_no_driver() -> None:
     assert {name.split(".")[0] for name in modules} & _LIBRARIES == set()
 
 
-@pytest.mark.parametrize("room", ["monitors", "settings", "logs"])
+@pytest.mark.parametrize("room", ["monitors", "settings", "logs", "processes"])
 def test_rooms_below_the_schedule_load_no_driver(room: str) -> None:
     assert {name.split(".")[0] for name in loaded_by(f"peekaping_producer.{room}")} & (
         _LIBRARIES - {"pydantic"}
