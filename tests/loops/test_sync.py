@@ -1,6 +1,7 @@
 """Database and schedule, compared from end to end."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -64,11 +65,11 @@ async def test_a_wholly_empty_answer_removes_nothing_from_twenty_members_on(harn
     await schedule_members(harness, *(f"m{n}" for n in range(20)))
     await harness.sync.run_once(TERM)
     assert len(await harness.due()) == 20
-    assert harness.sync.refused_removal
+    assert [condition.code for condition in harness.sync.conditions()] == ["database_empty"]
     assert harness.count("sync_removals_refused_total") == 1
     harness.store.put(monitor("m0"))
     await harness.sync.run_once(TERM)
-    assert not harness.sync.refused_removal
+    assert list(harness.sync.conditions()) == []
     assert set(await harness.due()) == {"m0"}
 
 
@@ -284,3 +285,10 @@ async def test_a_sync_that_fails_shows_for_how_long(harness: Harness) -> None:
     await until(lambda: harness.sync.unsynced_s < 0.2)
     await cancel_and_wait(running)
     assert harness.sync.unsynced_s == 0
+
+
+async def test_a_leader_whose_sync_fails_for_long_reports_it(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness.sync, "_synced_at", time.monotonic() - 3600)
+    assert [condition.code for condition in harness.sync.conditions()] == ["sync_late"]
+    await harness.sync.run_once(TERM)
+    assert list(harness.sync.conditions()) == []

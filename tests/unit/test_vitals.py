@@ -86,9 +86,12 @@ class FakeBroker:
     dependency = REDIS
 
     def __init__(self) -> None:
+        self.away = False
         self.answer = QUEUE
 
     async def inspect(self) -> Queue:
+        if self.away:
+            raise RedisUnavailableError("Connection refused.")
         return self.answer
 
 
@@ -316,6 +319,29 @@ async def test_a_queue_whose_tasks_have_no_times_is_as_old_as_its_next_task_is_t
     await sample_queue(scene)
     await sample_queue(scene)
     assert decode_report(scene.schedule.reports[-1]).conditions == ()
+
+
+async def test_a_queue_that_cannot_be_read_has_no_depth_and_its_conditions_go_on(scene: Scene) -> None:
+    scene.broker.answer = Queue({"pending": 9}, 75.0, False, 0)
+    await sample_queue(scene)
+    scene.broker.away = True
+    await sample_queue(scene)
+    assert math.isnan(scene.value("queue_depth", state="pending"))
+    assert math.isnan(scene.value("oldest_pending_age_seconds"))
+    assert [note.partition(":")[0] for note in scene.vitals.notes()] == ["queue_not_consumed"]
+
+
+async def test_monitors_that_are_not_checked_as_usual_are_notes(scene: Scene) -> None:
+    scene.sync.unschedulable = 2
+    scene.vitals._suspects.record_failure("m1")
+    scene.vitals._anomalies.degraded("proxies", "no answer in time")
+    await scene.vitals.run_once()
+    assert scene.vitals.unready() == {}
+    assert scene.vitals.notes() == [
+        "monitors_unschedulable: 2 active monitors cannot be scheduled (invalid id or interval).",
+        "database_degraded: The last known content of proxies is used, if any: no answer in time",
+        "monitors_set_aside: 1 monitor failed on this replica; each is retried.",
+    ]
 
 
 async def sample_queue(scene: Scene) -> None:
