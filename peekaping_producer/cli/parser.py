@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from peekaping_producer.service.text import escaped
 from peekaping_producer.settings import SettingsGroup
 from peekaping_producer.settings.fields import command_names
 from peekaping_producer.settings.table import as_help
@@ -41,8 +42,7 @@ class Parser(argparse.ArgumentParser):
             if found := re.fullmatch(pattern, message, re.DOTALL):
                 message = found.expand(form)
                 break
-        text = message if message.isprintable() else ascii(message)[1:-1]
-        self.exit(2, f"{self.prog.partition(' ')[0]}: {text}; see {self.prog} --help\n")
+        self.exit(2, f"{self.prog.partition(' ')[0]}: {escaped(message)}; see {self.prog} --help\n")
 
 
 class Commands:
