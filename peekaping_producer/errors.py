@@ -12,6 +12,10 @@ BROKER = "broker"
 """A message broker other than the Redis of the schedule."""
 WORKERS = "workers"
 """The worker processes of a pool."""
+SOURCE = "source"
+"""The file or other origin that a source reads."""
+CHECKPOINT = "checkpoint"
+"""The files that a source writes: its checkpoint and its dead letters."""
 PRODUCER = "producer"
 """This program itself: an error of its own stopped a whole batch."""
 
@@ -112,6 +116,18 @@ class BrokerUnavailableError(BrokerError, UnreachableError):
 
 class BrokerRefusedError(BrokerError):
     """The broker cannot be used as it is (wrong password, missing rights, a queue of another kind)."""
+
+
+class SourceError(DependencyError):
+    """What a source reads cannot be read now; a later attempt may succeed."""
+
+    dependency = SOURCE
+
+
+class CheckpointError(DependencyError):
+    """The checkpoint or the dead letters of a source cannot be written now; a later attempt may succeed."""
+
+    dependency = CHECKPOINT
 
 
 class BufferFullError(ProducerError):

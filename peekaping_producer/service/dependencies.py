@@ -12,7 +12,16 @@ from collections.abc import Callable, Mapping
 import msgspec
 import structlog
 
-from peekaping_producer.errors import BROKER, DATABASE, REDIS, BatchError, DependencyError, UnreachableError
+from peekaping_producer.errors import (
+    BROKER,
+    CHECKPOINT,
+    DATABASE,
+    REDIS,
+    SOURCE,
+    BatchError,
+    DependencyError,
+    UnreachableError,
+)
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.service.text import one_line
 
@@ -26,7 +35,13 @@ BRIEF_S = 1.0
 """Trouble that begins within REMIND_AFTER_S of the last line is logged only after this time, so that single failed
 calls do not fill the log."""
 _MAX_REASON_LENGTH = 300
-_IN_A_SENTENCE = {REDIS: "Redis", DATABASE: "the database", BROKER: "the broker"}
+_IN_A_SENTENCE = {
+    REDIS: "Redis",
+    DATABASE: "the database",
+    BROKER: "the broker",
+    SOURCE: "the source",
+    CHECKPOINT: "the checkpoint",
+}
 
 
 class Trouble(msgspec.Struct, frozen=True):

@@ -1,0 +1,100 @@
+"""The messages of a source that can never be published, in a file beside it.
+
+A record is one line of JSON, {"id", "reason", "bytes", "at"}, then the bytes of the message, then a newline.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from peekaping_producer.errors import CheckpointError
+from peekaping_producer.messages.durability import sync_directory, write_all
+
+_MAX_HEADER_BYTES = 64 * 1024
+
+
+class Header(msgspec.Struct, frozen=True):
+    """The first line of a record."""
+
+    id: str
+    reason: str
+    bytes: int
+    """The size of the message that follows."""
+    at: str
+    """When it was written, in ISO 8601, UTC."""
+
+
+class DeadLetters:
+    """Appends records; each is on disk, or not in the file, when a call returns or raises CheckpointError."""
+
+    def __init__(self, path: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._path = path
+        self._now = now
+        self._fd = -1
+
+    def append(self, message_id: str, reason: str, size: int, pieces: Iterable[bytes]) -> None:
+        """Append a record with a body of `size` bytes. If `pieces` are shorter, the body has been lost: it is empty."""
+        try:
+            if self._fd < 0:
+                self._open()
+            end = os.fstat(self._fd).st_size
+            try:
+                if not self._write(message_id, reason, size, pieces):
+                    os.ftruncate(self._fd, end)
+                    self._write(message_id, f"{reason}; the bytes were lost before they were copied", 0, ())
+                os.fsync(self._fd)
+            except OSError:
+                os.ftruncate(self._fd, end)
+                raise
+        except OSError as error:
+            raise CheckpointError(f"{self._path} cannot be written: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _open(self) -> None:
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        sync_directory(self._path.parent)
+        os.ftruncate(self._fd, _end_of_whole_records(self._path))  # a kill may have left a part of one
+
+    def _write(self, message_id: str, reason: str, size: int, pieces: Iterable[bytes]) -> bool:
+        header = Header(message_id, reason, size, self._now().isoformat(timespec="milliseconds"))
+        write_all(self._fd, msgspec.json.encode(header) + b"\n")
+        for piece in pieces:
+            write_all(self._fd, piece)
+            size -= len(piece)
+        write_all(self._fd, b"\n")
+        return size == 0
+
+
+def read_records(path: Path) -> Iterator[tuple[Header, bytes]]:
+    """Yield the records of a file. Raises OSError, or ValueError where it is damaged."""
+    with path.open("rb") as file:
+        while line := file.readline():
+            header = msgspec.json.decode(line, type=Header)
+            body = file.read(header.bytes)
+            if file.read(1) != b"\n":
+                raise ValueError(f"{path}: expected a newline after {header.bytes} bytes of {header.id}")
+            yield header, body
+
+
+def _end_of_whole_records(path: Path) -> int:
+    """Where a new record can begin: the end of the file, or the begin of the part of a record that ends it."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        end = 0
+        while line := file.readline(_MAX_HEADER_BYTES):
+            try:
+                end_of_body = file.tell() + msgspec.json.decode(line, type=Header).bytes
+            except msgspec.MsgspecError:
+                return size if line.endswith(b"\n") else end  # not a record of ours: leave it
+            if end_of_body >= size:
+                return end
+            end = file.seek(end_of_body + 1)
+    return end

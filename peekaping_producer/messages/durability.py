@@ -1,0 +1,34 @@
+"""Writes that are on disk when they return."""
+
+import os
+from pathlib import Path
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of `data`. Raises OSError; a part may have been written then."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def replace_file(path: Path, new: Path, data: bytes, *, previous: Path) -> None:
+    """Write `data` to `new`, and rename it to `path`, which becomes `previous`."""
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        write_all(fd, data)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    if path.exists():
+        path.replace(previous)
+    new.replace(path)
+    sync_directory(path.parent)

@@ -1,0 +1,124 @@
+"""How far a file has been read and confirmed, in a file beside it that survives a power loss."""
+
+import fcntl
+import hashlib
+import os
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from peekaping_producer.errors import CheckpointError, ConfigError
+from peekaping_producer.messages.durability import replace_file
+
+log = structlog.stdlib.get_logger()
+
+HEAD_BYTES = 1024
+"""So many first bytes identify a generation, or all that it had when the checkpoint was written."""
+TAIL_BYTES = 64
+"""So many bytes before the offset are compared too."""
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """A place in a generation: one file from its creation, or its truncation, to the next."""
+
+    generation: str
+    """The UUID of the generation: the first part of its ids."""
+    inode: int
+    offset: int
+    """All bytes before it are settled."""
+    head_bytes: int
+    head: str
+    """The hash of the first `head_bytes`."""
+    tail_bytes: int
+    tail: str
+    """The hash of the last `tail_bytes` before the offset."""
+    modified_ns: int
+    """When the file was last written, as it was last seen."""
+
+    def matches(self, fd: int) -> bool:
+        """Whether an open file has the same head and the same bytes before the offset."""
+        return (
+            digest(os.pread(fd, self.head_bytes, 0)) == self.head
+            and digest(os.pread(fd, self.tail_bytes, self.offset - self.tail_bytes)) == self.tail
+            and os.fstat(fd).st_size >= self.offset
+        )
+
+
+def digest(data: bytes) -> str:
+    """The hash of bytes of a file; the bytes themselves may be secret."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+class CheckpointFile:
+    """The checkpoint on disk: replaced as a whole, with the copy before it, and locked while a process uses it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._previous = path.with_name(f"{path.name}.previous")
+        self._new = path.with_name(f"{path.name}.new")
+        self._lock_fd = -1
+
+    def lock(self) -> None:
+        """Lock it for this process. Raises ConfigError if another process has, or if the directory is not writable."""
+        path = self._path.with_name(f"{self._path.name}.lock")
+        try:
+            self._lock_fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise ConfigError(
+                [f"checkpoint: expected no other process on {self._path}, got one that holds {path}; stop it"]
+            ) from None
+        except OSError as error:
+            self.close()
+            raise ConfigError([f"checkpoint: expected a writable directory, got {path}: {error.strerror}"]) from None
+
+    def close(self) -> None:
+        """Release the lock."""
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+    def load(self) -> Checkpoint | None:
+        """Return the newest readable copy; None if there has never been one. Raises ConfigError if none is readable."""
+        problems = []
+        for path in (self._path, self._previous):
+            try:
+                checkpoint = _decode(path.read_bytes())
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError) as error:
+                problems.append(f"{path}: {error}")
+                continue
+            if problems:
+                log.warning(
+                    "checkpoint.damaged",
+                    message="The checkpoint is damaged; the copy before it is used, and some lines are sent again.",
+                    error=problems[0],
+                )
+            return checkpoint
+        if problems:
+            raise ConfigError(
+                [
+                    f"checkpoint: expected a readable file, got {'; '.join(problems)}; "
+                    "restore it, or delete all copies to send the file from its beginning"
+                ]
+            )
+        return None
+
+    def store(self, checkpoint: Checkpoint) -> None:
+        """Replace the checkpoint; it is on disk when this returns. Raises CheckpointError."""
+        text = msgspec.json.encode(checkpoint)
+        try:
+            data = text + b"\n" + digest(text).encode() + b"\n"
+            replace_file(self._path, self._new, data, previous=self._previous)
+        except OSError as error:
+            raise CheckpointError(f"{self._path} cannot be written: {error.strerror}") from error
+
+
+def _decode(data: bytes) -> Checkpoint:
+    text, _, rest = data.partition(b"\n")
+    if rest.strip().decode("ascii", "replace") != digest(text):
+        raise ValueError("the content does not match its checksum")
+    return msgspec.json.decode(text, type=Checkpoint)

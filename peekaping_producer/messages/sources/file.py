@@ -1,0 +1,298 @@
+"""The source that follows a file: each complete line becomes a message, at least once, in order.
+
+The body is the line without its newline; what writes lines again adds it. The id is `<generation>:<offset>`.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from peekaping_producer.errors import CHECKPOINT, SOURCE, BatchTooLargeError, CheckpointError, RelayClosedError
+from peekaping_producer.messages.buffer import Refused
+from peekaping_producer.messages.dead_letters import DeadLetters
+from peekaping_producer.messages.metrics import RelayMetrics
+from peekaping_producer.messages.relay import MIB, Relay
+from peekaping_producer.messages.sources.checkpoint import Checkpoint, CheckpointFile
+from peekaping_producer.messages.sources.follower import Follower, check_path
+from peekaping_producer.messages.sources.lines import Lines, LongLine
+from peekaping_producer.messages.sources.watcher import POLL_EVERY_S, Watcher
+from peekaping_producer.service.aio import cancel_and_wait
+from peekaping_producer.service.dependencies import Dependencies
+from peekaping_producer.service.loop import Loop, LoopDone
+from peekaping_producer.transports.message import Message
+
+T = TypeVar("T")
+
+
+class _InFlight(msgspec.Struct, eq=False):
+    """Lines that were passed to the relay, or one that is too long, until the checkpoint has passed them."""
+
+    checkpoint: Checkpoint
+    """The place after them."""
+    count: int
+    future: asyncio.Future[Refused]
+    messages: list[Message]
+    """Kept while one of them may be refused."""
+    long: LongLine | None = None
+    buried: int = 0
+    """How many of the refused messages are in the dead letters."""
+
+    def release(self, future: asyncio.Future[Refused]) -> None:
+        """Drop the messages if none was refused; called when the future ends."""
+        if future.cancelled() or future.exception() or not future.result():
+            self.messages = []
+
+
+class FileSource:
+    """Reads a file as far as the relay and the checkpoint allow."""
+
+    def __init__(
+        self,
+        path: Path,
+        relay: Relay,
+        dependencies: Dependencies,
+        *,
+        checkpoint: Path | None = None,
+        dead_letters: Path | None = None,
+        max_line_bytes: int = MIB,
+        rotate_wait_s: float = 5.0,
+        batch_lines: int = 500,
+        max_unsettled: int = 10_000,
+        metrics: RelayMetrics | None = None,
+    ) -> None:
+        """Default files: `<path>.checkpoint` and `<path>.dead-letters`.
+
+        `rotate_wait_s`: how long a rotated file must be quiet before the next is read. `batch_lines`: lines that are
+        settled together. `max_unsettled`: how many lines may be read and not yet passed by the checkpoint.
+        """
+        self.loop = Loop("file", dependencies, uses=(SOURCE,), longest_backoff_s=POLL_EVERY_S)
+        self.settling = Loop("checkpoint", dependencies, uses=(CHECKPOINT,), longest_backoff_s=2.0)
+        self._path = path
+        self._relay = relay
+        self._checkpoint = CheckpointFile(checkpoint or path.with_name(f"{path.name}.checkpoint"))
+        self._dead_letters = DeadLetters(dead_letters or path.with_name(f"{path.name}.dead-letters"))
+        self._max_line_bytes = max_line_bytes
+        self._follower = Follower(path, max_line_bytes=max_line_bytes, rotate_wait_s=rotate_wait_s)
+        self._watcher = Watcher(path)
+        self._batch_lines = min(batch_lines, max_unsettled)
+        self._max_unsettled = max_unsettled
+        self._metrics = metrics or RelayMetrics()
+        self._item: Lines | LongLine | None = None
+        """What was read and is not yet passed on as a whole."""
+        self._after_data = False
+        self._in_flight: deque[_InFlight] = deque()
+        self._unsettled = 0
+        self._changed = asyncio.Event()
+        """Lines are in flight, were settled, or the source stops."""
+        self._stopping = False
+        self._reading_ended = False
+        self._settled: Checkpoint | None = None
+        """As the checkpoint on disk."""
+
+    async def run(self) -> None:
+        """Follow the file until canceled, or until `stop` was called and all lines in flight are settled.
+
+        Raises ConfigError if the file is no regular file, or another process follows it.
+        """
+        executor = ThreadPoolExecutor(1, thread_name_prefix="file-source")
+        self._executor = executor
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            await self._call(self._open)
+            tasks = [
+                asyncio.create_task(self._run_reading()),
+                asyncio.create_task(self.settling.run(self._settle)),
+            ]
+            await asyncio.gather(*tasks)
+        finally:
+            await cancel_and_wait(*tasks)
+            await self._call(self._close)  # after a call that a canceled task has left behind
+            executor.shutdown(wait=False)
+
+    def stop(self) -> None:
+        """Read no more. Then drain the relay: `run` returns once what is in flight is settled."""
+        self._stopping = True
+        self._watcher.wake()
+        self._changed.set()
+
+    @property
+    def lag_bytes(self) -> int:
+        """The bytes of the current generation that the checkpoint has not passed."""
+        if not self._follower.is_open:
+            return 0
+        generation = self._follower.generation
+        if self._settled and self._settled.generation == generation.id:
+            return max(generation.size - self._settled.offset, 0)
+        return generation.size
+
+    def _open(self) -> None:
+        check_path(self._path)
+        self._checkpoint.lock()
+        self._settled = self._checkpoint.load()
+        self._follower.checkpoint = self._settled
+
+    def _close(self) -> None:
+        self._watcher.stop()
+        self._follower.close()
+        self._dead_letters.close()
+        self._checkpoint.close()
+
+    async def _call(self, function: Callable[..., T], *arguments: object) -> T:
+        """Run a blocking call in the thread of this source: one at a time, in order."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
+
+    async def _run_reading(self) -> None:
+        try:
+            await self.loop.run(self._read)
+        finally:
+            self._reading_ended = True
+            self._changed.set()
+
+    async def _read(self) -> float:
+        if self._stopping:
+            raise LoopDone
+        if self._item is None:
+            self._item = await self._call(self._follower.read)
+        if self._item is None:
+            if not self._unsettled:
+                await self._begin_generation()  # although it is empty: it may be rotated while no process reads it
+            self.loop.turn_succeeded()
+            self._metrics.source_lag_bytes.set(self.lag_bytes)
+            with self.loop.waiting():
+                await self._watcher.wait(after_data=self._after_data)
+            self._after_data = False
+            return 0.0
+        self._after_data = True
+        with self.loop.waiting():
+            await self._pass_on(self._item)
+        self._item = None
+        return 0.0
+
+    async def _pass_on(self, item: Lines | LongLine) -> None:
+        """Pass the lines to the relay, or the line that is too long to the dead letters."""
+        await self._begin_generation()
+        generation = self._follower.generation
+        if isinstance(item, LongLine):
+            await self._until_unsettled(0)  # the file that contains it stays open
+            future: asyncio.Future[Refused] = asyncio.get_running_loop().create_future()
+            future.set_result({})
+            self._add(_InFlight(generation.place, 1, future, [], item))
+            await self._until_unsettled(0)
+        else:
+            await self._pass_lines(generation.id, item)
+
+    async def _begin_generation(self) -> None:
+        """Store a new generation before its first message: the ids of its messages are the same after a restart."""
+        generation = self._follower.generation
+        if self._settled is None or generation.id != self._settled.generation:
+            await self._until_unsettled(0)  # the checkpoint may leave a generation only when all of it is settled
+            await self._store(generation.checkpoint(0, b""))
+
+    async def _pass_lines(self, generation: str, lines: Lines) -> None:
+        parts = [lines]
+        while parts:
+            part = parts.pop()
+            if len(part.lines) > self._batch_lines:
+                part, rest = part.split(self._batch_lines)
+                parts.append(rest)
+            await self._until_unsettled(self._max_unsettled - len(part.lines))
+            messages = _messages(generation, part)
+            try:
+                future = await self._relay.put(messages)
+            except BatchTooLargeError:
+                parts += reversed(part.split(len(part.lines) // 2))
+                continue
+            except RelayClosedError:
+                raise LoopDone from None
+            checkpoint = self._follower.generation.checkpoint(part.end, part.end_tail)
+            self._add(_InFlight(checkpoint, len(messages), future, messages))
+
+    def _add(self, lines: _InFlight) -> None:
+        lines.future.add_done_callback(lines.release)
+        self._in_flight.append(lines)
+        self._unsettled += lines.count
+        self._changed.set()
+
+    async def _until_unsettled(self, count: int) -> None:
+        """Wait until at most `count` lines are not settled. Raises LoopDone if the source stops."""
+        while self._unsettled > count:
+            if self._stopping:
+                raise LoopDone
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def _settle(self) -> float:
+        """Write refused messages to the dead letters, and the checkpoint, for all lines that are settled."""
+        with self.settling.waiting():
+            while not self._in_flight:
+                if self._reading_ended:
+                    raise LoopDone
+                self._changed.clear()
+                await self._changed.wait()
+            await asyncio.wait([self._in_flight[0].future])
+        ended = self._ended()
+        for lines in ended:
+            await self._bury(lines)
+        await self._store(ended[-1].checkpoint)
+        for lines in ended:
+            self._in_flight.popleft()
+            self._unsettled -= lines.count
+        self._changed.set()
+        return 0.0
+
+    def _ended(self) -> list[_InFlight]:
+        """The first lines in flight whose futures have ended. Raises LoopDone if the relay has given up the first."""
+        ended: list[_InFlight] = []
+        for lines in self._in_flight:
+            if not lines.future.done():
+                break
+            if lines.future.cancelled() or lines.future.exception():
+                if ended:
+                    break
+                self.stop()
+                raise LoopDone
+            ended.append(lines)
+        return ended
+
+    async def _bury(self, lines: _InFlight) -> None:
+        """Write to the dead letters what can never be published."""
+        try:
+            if lines.long:
+                line, generation = lines.long, self._follower.generation
+                reason = f"line: expected at most {self._max_line_bytes} bytes, got {line.size}"
+                message_id = f"{generation.id}:{line.start}"
+                await self._call(self._dead_letters.append, message_id, reason, line.size, generation.pieces(line))
+                self._metrics.dead_letters.inc()
+                lines.long = None
+            for index, reason in sorted(lines.future.result().items())[lines.buried :]:
+                message = lines.messages[index]
+                await self._call(self._dead_letters.append, message.id, reason, len(message.body), [message.body])
+                self._metrics.dead_letters.inc()
+                lines.buried += 1
+        except CheckpointError:
+            self._metrics.checkpoint_failures.inc()
+            raise
+
+    async def _store(self, checkpoint: Checkpoint) -> None:
+        try:
+            await self._call(self._checkpoint.store, checkpoint)
+        except CheckpointError:
+            self._metrics.checkpoint_failures.inc()
+            raise
+        self._settled = checkpoint
+        self._metrics.source_lag_bytes.set(self.lag_bytes)
+
+
+def _messages(generation: str, lines: Lines) -> list[Message]:
+    messages = []
+    offset = lines.start
+    prefix = f"{generation}:"
+    for line in lines.lines:
+        messages.append(Message(f"{prefix}{offset}", line))
+        offset += len(line) + 1
+    return messages
