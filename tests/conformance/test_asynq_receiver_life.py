@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.errors import BrokerUnavailableError, TaskDiedError
@@ -112,3 +113,33 @@ async def test_a_background_part_that_dies_ends_the_consumer(receiver: AsynqRece
     with pytest.raises(TaskDiedError, match=r"^asynq.leases: ZeroDivisionError$"):
         await receiver.receive(1)
     assert await redis.exists(KEYS.pending) == 0
+
+
+async def test_a_full_redis_lets_tasks_be_dequeued_and_ended(private_redis: RedisServer, server: Redis) -> None:
+    queue = QueueView(server)
+    await queue.enqueue(*"abcd", retry=1)
+    receiver = receiver_on(target_of(private_redis))
+    await receiver.open()
+    await until(lambda: receiver._opened().registration.loop.stalled_s == 0)
+    await server.config_set("maxmemory", 1)
+    with pytest.raises(ResponseError, match="maxmemory"):
+        await Redis(port=private_redis.port).lpush("test:list", "x")
+    finished, retried, dead, released = await receiver.receive(4)
+    await receiver.acknowledge([finished])
+    await receiver.retry(retried, 100, "")
+    await receiver.dead_letter(dead, "")
+    await receiver.release([released])
+    await receiver.close()
+    assert await queue.states() == {"pending": ["d"], "retry": ["b"], "archived": ["c"]}
+
+
+async def test_tasks_that_are_not_the_oldest_are_finished_alone(receiver: AsynqReceiver, redis: Redis) -> None:
+    queue = QueueView(redis)
+    await queue.enqueue(*"abcdef")
+    a, b, c, d, e, f = await receiver.receive(6)
+    await receiver.acknowledge([b, d])
+    assert (await queue.states())["active"] == ["a", "c", "e", "f"]
+    await receiver.acknowledge([c, a])
+    assert (await queue.states())["active"] == ["e", "f"]
+    await receiver.acknowledge([e, f])
+    assert await queue.states() == {}

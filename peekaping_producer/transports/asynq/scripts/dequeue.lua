@@ -4,34 +4,35 @@ local PENDING, ACTIVE, LEASE, PAUSED = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local queue_prefix, limit, token = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]) -- at most 1,000
 local repeated = ARGV[4] == '1' -- the reply to the first call was lost: return what it dequeued, if anything
 
-local taken, ids, leases, dropped, seen = {}, {}, {}, 0, {}
+local taken, ids, leases, dropped, seen, number = {}, {}, {}, 0, {}, 0
+local score = lease_until(token)
 
--- The message of a task, and its state; nil if there is none.
-local function task(id)
-  local fields = redis.pcall('HMGET', queue_prefix .. 't:' .. id, 'msg', 'state')
-  if not fields.err and fields[1] then return fields[1], fields[2] end
+-- The message of a task; nil if there is none.
+local function message_of(key)
+  local message = redis.pcall('HGET', key, 'msg')
+  return type(message) == 'string' and message or nil
 end
 
--- Whether a worker runs the task: its id was in the list twice.
-local function is_running(id, state)
-  local score = state == 'active' and redis.call('ZSCORE', LEASE, id)
-  return seen[id] or score and tonumber(score) > now / 1000
+-- Whether a worker runs the task already: its id was in the list twice.
+local function is_running(id)
+  local lease = redis.call('ZSCORE', LEASE, id)
+  return seen[id] or lease and tonumber(lease) > now / 1000
 end
 
 local function add(id, message)
-  seen[id] = true
-  taken[#taken + 1], taken[#taken + 2] = id, message
-  leases[#leases + 1], leases[#leases + 2] = lease_until(token), id
-  ids[#ids + 1] = id
+  number = number + 1
+  seen[id], ids[number] = true, id
+  taken[2 * number - 1], taken[2 * number] = id, message
+  leases[2 * number - 1], leases[2 * number] = score, id
 end
 
 if repeated then
   local held = redis.call('ZRANGE', LEASE, '(' .. now / 1000, '+inf', 'BYSCORE', 'WITHSCORES')
   for n = 1, #held, 2 do
-    local message = tonumber(held[n + 1]) % 1 == token and task(held[n])
+    local message = tonumber(held[n + 1]) % 1 == token and message_of(queue_prefix .. 't:' .. held[n])
     if message then add(held[n], message) end
   end
-  if #ids > 0 then
+  if number > 0 then
     redis.call('ZADD', LEASE, unpack(leases))
     return {now, taken, 0}
   end
@@ -42,17 +43,21 @@ local front = redis.call('LRANGE', PENDING, -limit, -1)
 if #front == 0 then return {now, taken, 0} end
 redis.call('LLEN', ACTIVE) -- a key of another type fails here, and not after the ids have left the list
 redis.call('ZCARD', LEASE)
+redis.call('LTRIM', PENDING, 0, -#front - 1) -- first: Redis refuses only a script's first write when it is full
 for n = #front, 1, -1 do
-  local message, state = task(front[n])
-  if message and not is_running(front[n], state) then add(front[n], message) else dropped = dropped + 1 end
-end
-redis.call('LTRIM', PENDING, 0, -#front - 1)
-if #ids == 0 then return {now, taken, dropped} end
-redis.call('LPUSH', ACTIVE, unpack(ids))
-redis.call('ZADD', LEASE, unpack(leases))
-for _, id in ipairs(ids) do
+  local id = front[n]
   local key = queue_prefix .. 't:' .. id
-  redis.call('HSET', key, 'state', 'active')
-  redis.call('HDEL', key, 'pending_since')
+  local message = message_of(key)
+  -- What was enqueued has the field, what is active has not, and what was requeued has not.
+  if message and (redis.call('HDEL', key, 'pending_since') == 1 and not seen[id] or not is_running(id)) then
+    redis.call('HSET', key, 'state', 'active')
+    add(id, message)
+  else
+    dropped = dropped + 1
+  end
+end
+if number > 0 then
+  redis.call('LPUSH', ACTIVE, unpack(ids))
+  redis.call('ZADD', LEASE, unpack(leases))
 end
 return {now, taken, dropped}
