@@ -24,7 +24,7 @@ async def test_status_of_an_idle_schedule(tmp_path: Path, private_redis: RedisSe
     )
     assert (text.code, as_json.code) == (1, 1)  # no replica leads
     rows = dict(re.split(r" {2,}|(?<=max overdue) ", line, maxsplit=1) for line in text.out.splitlines())
-    assert rows.keys() == {"leader", "replicas", "due", "leased", "overdue", "max overdue", "queue", "failing", "note"}
+    assert rows.keys() == {"leader", "replicas", "scheduled", "overdue", "max overdue", "queue", "failing", "note"}
     assert rows["leader"] == "none"
     assert rows["max overdue"].strip() == "none"
     assert rows["failing"].startswith("no_leader: ")
