@@ -5,15 +5,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from tests.chaos.checker import Result, check
-from tests.chaos.history import (
-    AnyLine,
-    EndLine,
-    Excuse,
-    FaultLine,
-    Looked,
-    RowLine,
-    Taken,
-)
+from tests.chaos.history import AnyLine, EndLine, Excuse, FaultLine, Looked, RowLine, Taken
 
 EPOCH_S = 1_800_000_000
 """Redis' clock when the history begins: a tick of every interval used here."""

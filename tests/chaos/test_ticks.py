@@ -20,13 +20,7 @@ from tests.chaos.fixtures import (
     taken,
     tick,
 )
-from tests.chaos.history import (
-    AnyLine,
-    Excuse,
-    Handed,
-    Looked,
-    RowLine,
-)
+from tests.chaos.history import AnyLine, Excuse, Handed, Looked, RowLine
 
 
 def test_a_healthy_history_passes() -> None:

@@ -118,7 +118,7 @@ async def test_publish_and_subscribe(wire: Wire) -> None:
         await wire.redis.publish("two", "y")
         messages = [await channels.get_message(timeout=20) for _ in range(3)]
         assert [(each["type"], len(each["data"])) for each in messages if each] == [
-            *(("message", 100_000), ("message", 1), ("pmessage", 1)),
+            *(("message", 100_000), ("message", 1), ("pmessage", 1))
         ]
         await channels.unsubscribe("one")
         assert (await channels.get_message(timeout=20) or {})["type"] == "unsubscribe"
@@ -207,6 +207,13 @@ async def proxy(request: pytest.FixtureRequest, private_redis: RedisServer) -> A
         yield proxy
 
 
+async def connected(proxy: FaultProxy) -> RawClient:
+    client = await RawClient.to(proxy.port)
+    client.writer.write(PING)
+    assert await client.received(len(PONG)) == PONG
+    return client
+
+
 async def test_replies_are_delayed_in_parallel(proxy: FaultProxy) -> None:
     proxy.delay_s = 0.2
     client = await RawClient.to(proxy.port)
@@ -220,9 +227,7 @@ async def test_replies_are_delayed_in_parallel(proxy: FaultProxy) -> None:
 
 
 async def test_requests_are_held_until_they_are_released(proxy: FaultProxy, wire_past: Redis) -> None:
-    client = await RawClient.to(proxy.port)
-    client.writer.write(PING)
-    assert await client.received(len(PONG)) == PONG
+    client = await connected(proxy)
     proxy.hold_requests()
     client.writer.write(pack_command(("SET", "a", 1)))
     await until(lambda: proxy.requests == 1)
@@ -245,9 +250,7 @@ async def test_replies_are_held_until_they_are_released(proxy: FaultProxy, wire_
 
 
 async def test_down_closes_connections_and_refuses_new_ones_and_up_holds_nothing(proxy: FaultProxy) -> None:
-    client = await RawClient.to(proxy.port)
-    client.writer.write(PING)
-    assert await client.received(len(PONG)) == PONG
+    client = await connected(proxy)
     proxy.hold_requests()
     proxy.hold_replies()
     await proxy.down()
@@ -255,10 +258,7 @@ async def test_down_closes_connections_and_refuses_new_ones_and_up_holds_nothing
     with pytest.raises(ConnectionRefusedError):
         await RawClient.to(proxy.port)
     await proxy.up()
-    client = await RawClient.to(proxy.port)
-    client.writer.write(PING)
-    assert await client.received(len(PONG)) == PONG
-    client.die()
+    (await connected(proxy)).die()
 
 
 async def _is_set(redis: Redis) -> bool:

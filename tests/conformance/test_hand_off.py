@@ -131,7 +131,7 @@ async def test_the_client_itself_repeats_nothing() -> None:
 
 async def test_next_due_equals_the_golden_vectors(redis: Redis, asynq: AsynqHarness) -> None:
     """The script computes the ticks. Before the epoch Go truncates towards zero, but no producer runs then."""
-    golden = [each for each in vectors("next_aligned") if each["now_ms"] >= 0]
+    golden = [vector for vector in vectors("next_aligned") if vector["now_ms"] >= 0]
     assert len(golden) > 100
     for n, vector in enumerate(golden):
         await asynq.clock.set(vector["now_ms"])

@@ -108,9 +108,7 @@ async def test_an_incomplete_schema_is_left_unchanged(empty_database: DatabaseTa
 
 
 @pytest.mark.parametrize("empty_database", SQL_DIALECTS, indirect=True)
-async def test_an_incomplete_schema_of_the_api_server_is_refused(
-    empty_database: DatabaseTarget,
-) -> None:
+async def test_an_incomplete_schema_of_the_api_server_is_refused(empty_database: DatabaseTarget) -> None:
     await make_upstream_tables(empty_database)
     async with connected(empty_database) as database:
         await database.rename("heartbeats", "heartbeats_away")

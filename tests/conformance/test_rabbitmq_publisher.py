@@ -17,8 +17,8 @@ from peekaping_producer.transports.message import Message
 from peekaping_producer.transports.publisher import PublishResult
 from peekaping_producer.transports.rabbitmq import frames, topology
 from peekaping_producer.transports.rabbitmq.publisher import RabbitMqPublisher
+from tests.kit.certificates import self_signed
 from tests.kit.fault_proxy import fault_proxy
-from tests.kit.pgbouncer import self_signed
 from tests.kit.processes import HOST, free_port
 from tests.kit.rabbitmq import RabbitMqApi, RabbitMqServer
 from tests.kit.waiting import until

@@ -15,9 +15,9 @@ from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.errors import ConfigError, RedisUnusableError
 from peekaping_producer.redis_client.client import check_server, redis_for
 from peekaping_producer.targets import RedisTarget, Sentinels, Tls
+from tests.kit.certificates import self_signed, server_context
 from tests.kit.fake_redis import fake_redis, hello
 from tests.kit.fault_proxy import fault_proxy
-from tests.kit.pgbouncer import self_signed
 from tests.kit.processes import HOST
 
 
@@ -25,12 +25,6 @@ from tests.kit.processes import HOST
 def certificate() -> Iterator[Path]:
     with self_signed() as path:
         yield path
-
-
-def taking_tls(certificate: Path) -> ssl.SSLContext:
-    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    server.load_cert_chain(certificate, certificate.with_suffix(".key"))
-    return server
 
 
 async def version(target: RedisTarget) -> str:
@@ -41,7 +35,7 @@ async def version(target: RedisTarget) -> str:
 async def test_only_a_trusted_certificate_for_the_host_is_accepted(
     private_redis: RedisServer, certificate: Path
 ) -> None:
-    async with fault_proxy(private_redis.port, tls=taking_tls(certificate)) as entrance:
+    async with fault_proxy(private_redis.port, tls=server_context(certificate)) as entrance:
         target = RedisTarget(host=HOST, port=entrance.port)
         for tls in (Tls(ca_file=str(certificate)), Tls(verify=False)):
             assert await version(msgspec.structs.replace(target, tls=tls))
@@ -75,7 +69,7 @@ async def test_nothing_is_sent_in_clear_to_a_server_without_tls() -> None:
 @pytest.mark.parametrize("host", [HOST, "localhost"])
 async def test_an_untrusted_sentinel_is_not_asked(certificate: Path, host: str) -> None:
     """A false sentinel could report any server."""
-    async with fake_redis({}) as sentinel, fault_proxy(sentinel.port, tls=taking_tls(certificate)) as entrance:
+    async with fake_redis({}) as sentinel, fault_proxy(sentinel.port, tls=server_context(certificate)) as entrance:
         tls = Tls() if host == HOST else Tls(ca_file=str(certificate))
         addresses = ((host, entrance.port),)
         with pytest.raises(RedisUnusableError, match=r"certificate is not trusted \(REDIS_TLS_CA_FILE\)"):
@@ -84,12 +78,12 @@ async def test_an_untrusted_sentinel_is_not_asked(certificate: Path, host: str) 
 
 async def test_the_certificate_of_a_reported_master_is_verified(private_redis: RedisServer, certificate: Path) -> None:
     """Reported as localhost, which is not in the certificate."""
-    async with fault_proxy(private_redis.port, tls=taking_tls(certificate)) as master:
+    async with fault_proxy(private_redis.port, tls=server_context(certificate)) as master:
         port = str(master.port).encode()
         reply = b"*2\r\n$9\r\nlocalhost\r\n$%d\r\n%b\r\n" % (len(port), port)
         async with (
             fake_redis({"SENTINEL": reply}) as sentinel,
-            fault_proxy(sentinel.port, tls=taking_tls(certificate)) as entrance,
+            fault_proxy(sentinel.port, tls=server_context(certificate)) as entrance,
         ):
             addresses = ((HOST, entrance.port),)
             target = RedisTarget(
@@ -107,7 +101,7 @@ async def test_tls_for_a_server_without_it_is_refused_at_once(private_redis: Red
 
 async def test_a_client_without_tls_recognizes_a_server_with_tls(private_redis: RedisServer, certificate: Path) -> None:
     """It closes the connection without an answer."""
-    async with fault_proxy(private_redis.port, tls=taking_tls(certificate)) as entrance:
+    async with fault_proxy(private_redis.port, tls=server_context(certificate)) as entrance:
         with pytest.raises(RedisUnusableError, match="REDIS_TLS: expected true, got false"):
             await version(RedisTarget(host=HOST, port=entrance.port))
 
@@ -115,7 +109,7 @@ async def test_a_client_without_tls_recognizes_a_server_with_tls(private_redis: 
 @contextmanager
 def asking_for_a_certificate(certificate: Path) -> Iterator[int]:
     """The port of a server with blocking sockets: asyncio's close without the alert that contains the reason."""
-    context = taking_tls(certificate)
+    context = server_context(certificate)
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(certificate)
     with socket.create_server((HOST, 0)) as listener:

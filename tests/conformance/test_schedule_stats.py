@@ -38,9 +38,9 @@ async def test_reports_are_returned_while_their_replica_runs(redis: Redis, sched
     await schedule.stats(node="a", report=b'{"x": 1}')
     await clock.advance(10)
     stats = await schedule.stats(node="b", report=b"{}")
-    assert {each.node: each.text for each in stats.reports} == {"a": b'{"x": 1}', "b": b"{}"}
+    assert {report.node: report.text for report in stats.reports} == {"a": b'{"x": 1}', "b": b"{}"}
     await clock.advance(10)
-    assert [each.node for each in (await schedule.stats(node="b", report=b"{}")).reports] == ["b"]
+    assert [report.node for report in (await schedule.stats(node="b", report=b"{}")).reports] == ["b"]
     assert await redis.hkeys(KEYS.replicas) == [b"b"]
     await schedule.forget_report("b")
     assert not await redis.exists(KEYS.replicas)
@@ -118,7 +118,7 @@ async def test_schedules_of_two_tags_share_nothing_and_each_tag_is_one_slot(redi
     await tagged.stats(node="n", report=b"{}")
     assert (await upstream.claim(1)).due == {}
     assert (await tagged.claim(1)).due == {"a": clock.now_ms}
-    names = sorted(each.decode() for each in await redis.keys() if each != b"test:clock")
+    names = sorted(key.decode() for key in await redis.keys() if key != b"test:clock")
     assert names == sorted([tagged.keys.lease, tagged.keys.leader, tagged.keys.replicas])
     assert all(name.startswith("{other}:peekaping:") for name in names)
     await redis.delete(*names)

@@ -6,8 +6,6 @@ import traceback
 from datetime import UTC, datetime
 
 import pytest
-from bson import ObjectId
-from pymongo import monitoring
 
 from peekaping_producer.errors import StoreError, StoreUnavailableError
 from peekaping_producer.migrate import mongo as migrations
@@ -30,56 +28,6 @@ def empty_database(mongo_database: DatabaseTarget) -> DatabaseTarget:
 
 SHORT_WAIT = Limits(acquire_s=1.0)
 """The driver looks for a usable server until this is over."""
-
-
-class Operations(monitoring.CommandListener):
-    """The names of the commands that clients send."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-
-    def started(self, event: monitoring.CommandStartedEvent) -> None:
-        self.names.append(event.command_name)
-
-    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
-        """Not used."""
-
-    def failed(self, event: monitoring.CommandFailedEvent) -> None:
-        """Not used."""
-
-
-@pytest.fixture
-def operations(monkeypatch: pytest.MonkeyPatch) -> Operations:
-    """Those of every client that is made after this."""
-    listener = Operations()
-    listeners = monitoring._LISTENERS
-    monkeypatch.setattr(monitoring, "_LISTENERS", listeners._replace(command_listeners=[listener]))
-    return listener
-
-
-async def test_a_load_is_one_operation_for_each_collection_it_needs(
-    operations: Operations, database: MongoDatabase
-) -> None:
-    rows = [database.monitor(type="push") for _ in range(300)]
-    shared, through = database.window(), database.proxy()
-    await database.insert("monitors", *rows)
-    await database.insert("maintenances", shared)
-    await database.insert("monitor_maintenances", *(database.link(row, shared) for row in rows))
-    await database.insert("heartbeats", *(database.heartbeat(row) for row in rows))
-    await database.insert("proxies", through)
-    limits = Limits(side_table_s=7.0)  # the tests' server is slow at joins
-    async with opened(database.target, limits) as store, store.session() as session:
-        operations.names.clear()
-        monitors = (await session.load([row["id"] for row in rows])).monitors
-        assert operations.names == ["find"] * 3 + ["aggregate"]
-        assert all(details.latest_heartbeat and details.windows for details in monitors.values())
-        operations.names.clear()
-        await session.load([str(ObjectId())])
-        assert operations.names == ["find"]
-        operations.names.clear()
-        await session.page_of_plans(None, 100)
-        await session.plans([row["id"] for row in rows])
-        assert operations.names == ["find"] * 2
 
 
 async def test_the_latest_of_many_heartbeats_is_read_to_the_millisecond(

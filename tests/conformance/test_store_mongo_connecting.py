@@ -13,9 +13,9 @@ from peekaping_producer.stores.limits import Limits
 from peekaping_producer.stores.mongo_client import MongoDatabaseClient
 from peekaping_producer.targets import DatabaseTarget, Tls
 from tests.conformance.conftest import opened, refusal
+from tests.kit.certificates import self_signed
 from tests.kit.mongo import MongoDatabase
 from tests.kit.mongo_gate import Gate, gate
-from tests.kit.pgbouncer import self_signed
 
 SECRET = "pl4nted"
 

@@ -13,9 +13,9 @@ from peekaping_producer.stores import store_for
 from peekaping_producer.targets import DatabaseTarget, Tls
 from tests.conformance.conftest import opened, refusal
 from tests.kit import mysql, processes
+from tests.kit.certificates import self_signed
 from tests.kit.mysql import MysqlDatabase, MysqlServer
 from tests.kit.mysql_impostor import OK, SALT, Peer, impostor
-from tests.kit.pgbouncer import self_signed
 from tests.kit.waiting import until
 
 

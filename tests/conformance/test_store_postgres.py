@@ -3,13 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 import pytest_asyncio
 
-from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
+from peekaping_producer.errors import ConfigError, StoreUnavailableError
 from peekaping_producer.migrate import migrate
 from peekaping_producer.stores import store_for
 from peekaping_producer.stores.postgres import PostgresSession
@@ -18,8 +17,9 @@ from peekaping_producer.stores.store import Store
 from peekaping_producer.targets import DatabaseTarget, Tls
 from tests.conformance.conftest import opened, refusal
 from tests.kit import databases, postgres, processes
+from tests.kit.certificates import self_signed
 from tests.kit.databases import SqlDatabase
-from tests.kit.pgbouncer import pgbouncer, self_signed
+from tests.kit.pgbouncer import pgbouncer
 from tests.kit.postgres import PostgresServer
 from tests.kit.waiting import until
 
@@ -44,34 +44,6 @@ async def test_options_of_a_url_reach_the_server(empty_database: DatabaseTarget)
     assert 'relation "monitors" does not exist' in str(said)
 
 
-async def test_a_load_is_one_statement_for_each_table_it_needs(database: SqlDatabase, store: PostgresStore) -> None:
-    rows = [database.monitor(type="push") for _ in range(300)]
-    shared, through = database.window(), database.proxy()
-    await database.insert("monitors", *rows)
-    await database.insert("maintenances", shared)
-    await database.insert("monitor_maintenances", *(database.link(row, shared) for row in rows))
-    await database.insert("heartbeats", *(database.heartbeat(row) for row in rows))
-    await database.insert("proxies", through)
-    async with store.session() as session:
-        counted = _count_statements(session)
-        monitors = (await session.load([row["id"] for row in rows])).monitors
-        await asyncio.sleep(0)  # the driver counts in the loop's next turn
-        assert all(details.latest_heartbeat and details.windows for details in monitors.values())
-        assert len(counted) == 4
-        counted.clear()
-        await session.load(["00000000-0000-0000-0000-000000000000"])
-        await asyncio.sleep(0)
-        assert len(counted) == 1
-
-
-async def test_returning_a_connection_costs_no_statement(store: PostgresStore) -> None:
-    async with store.session() as session:
-        counted = _count_statements(session)
-        await session.ping()
-    await asyncio.sleep(0)
-    assert len(counted) == 1
-
-
 async def test_idle_session_timeout_fails_no_read(database: SqlDatabase, store: PostgresStore) -> None:
     async with store.session() as session:
         await session._read("SET idle_session_timeout = 50")
@@ -82,21 +54,6 @@ async def test_idle_session_timeout_fails_no_read(database: SqlDatabase, store: 
         ended = session.slot.connection
     await until(lambda: ended.is_closed(), "ended by the server")
     await store.ping()
-
-
-async def test_a_restarted_server_is_used_again(private_postgres: PostgresServer) -> None:
-    store = store_for(private_postgres.target, connections=2)
-    with pytest.raises(StoreError, match="migrate"):
-        await store.open()
-    await migrate(private_postgres.target)
-    await store.open()
-    private_postgres.stop()
-    for _ in range(3):
-        with pytest.raises(StoreUnavailableError):
-            await store.ping()
-    private_postgres.start()
-    await store.ping()
-    await store.close()
 
 
 async def test_a_missing_privilege_is_final(database: SqlDatabase) -> None:
@@ -198,11 +155,7 @@ async def test_invalid_utf8_breaks_only_its_monitor(ascii_database: SqlDatabase)
 
 @pytest.mark.parametrize(
     "change",
-    [
-        "duration TYPE text USING 'abc'",
-        "duration TYPE numeric USING 7.5",
-        r"strategy TYPE bytea USING '\xff'::bytea",
-    ],
+    ["duration TYPE text USING 'abc'", "duration TYPE numeric USING 7.5", r"strategy TYPE bytea USING '\xff'::bytea"],
 )
 async def test_a_window_whose_column_type_was_altered_is_left_out(
     database: SqlDatabase, store: PostgresStore, change: str
@@ -294,10 +247,3 @@ async def test_a_pooler_that_is_gone_may_come_back(database: SqlDatabase) -> Non
     with pytest.raises(StoreUnavailableError):
         await store.ping()
     await store.close()
-
-
-def _count_statements(session: PostgresSession) -> list[str]:
-    counted: list[str] = []
-    connection: Any = session.slot.connection
-    connection.add_query_logger(lambda record: counted.append(record.query))
-    return counted

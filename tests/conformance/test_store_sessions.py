@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from peekaping_producer.errors import ConfigError, StoreError, StoreUnavailableError
+from peekaping_producer.migrate import migrate
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.stores import Loaded, MonitorStore, store_for
 from peekaping_producer.stores.limits import Limits
@@ -18,7 +19,7 @@ from peekaping_producer.targets import DatabaseTarget
 from tests.conformance.conftest import DIALECTS, SQL_DIALECTS, STORES, limited, opened, store_on, without_tables
 from tests.kit.databases import Database, SqlDatabase
 from tests.kit.fault_proxy import FaultProxy, fault_proxy
-from tests.kit.processes import free_port
+from tests.kit.processes import DatabaseServer, free_port
 from tests.kit.waiting import until
 
 SERVERS = pytest.mark.parametrize("empty_database", [each for each in DIALECTS if each != "sqlite"], indirect=True)
@@ -182,6 +183,20 @@ async def test_a_server_that_was_down_is_used_again(remote: Remote) -> None:
             await remote.store.ping()
     await remote.proxy.up()
     await remote.store.ping()
+
+
+@pytest.mark.parametrize("server", ["private_postgres", "private_mysql"])
+async def test_a_restarted_server_is_used_again(request: pytest.FixtureRequest, server: str) -> None:
+    """A server that stops also sends errors of its own, which no proxy does."""
+    restarted: DatabaseServer = request.getfixturevalue(server)
+    await migrate(restarted.target)
+    async with opened(restarted.target) as store:
+        restarted.stop()
+        for _ in range(3):
+            with pytest.raises(StoreUnavailableError):
+                await store.ping()
+        restarted.start()
+        await store.ping()
 
 
 @SERVERS

@@ -152,11 +152,7 @@ async def pages(replica: ReplicaProcess) -> str:
 
 
 async def test_no_secret_is_seen_in_work_and_in_trouble(
-    locked_redis: RedisServer,
-    server: Redis,
-    private_postgres: PostgresServer,
-    target: DatabaseTarget,
-    tmp_path: Path,
+    locked_redis: RedisServer, server: Redis, private_postgres: PostgresServer, target: DatabaseTarget, tmp_path: Path
 ) -> None:
     addresses = {"dev": f"{HOST}:{free_port()}", "prod": f"{HOST}:{free_port()}"}
     env = environment(locked_redis.port, target, REDIS_PASSWORD=REDIS_PASSWORD, LOG_LEVEL="debug", SYNC_INTERVAL="1")

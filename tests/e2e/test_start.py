@@ -106,11 +106,7 @@ async def test_an_error_that_waiting_cannot_repair_ends_at_once(
     ):
         port, single = closed.port, {"REDIS_PASSWORD": "another", "REDIS_DB": "3"}
         cases = [
-            (
-                environment(protected.port, sqlite),
-                1,
-                "refuses connections from this host: DENIED Redis is running",
-            ),
+            (environment(protected.port, sqlite), 1, "refuses connections from this host: DENIED Redis is running"),
             (environment(port, sqlite, **single), 1, "no such database (REDIS_DB): DB index is out of range"),
             (environment(port, sqlite, REDIS_TLS="true"), 1, "REDIS_TLS: expected false, got true"),
             (environment(web.port, sqlite), 1, "expected a Redis server, got the reply"),
@@ -303,16 +299,6 @@ def take(taker: socket.socket, port: int) -> None:
     with suppress(OSError):
         taker.bind((HOST, port))
         taker.listen()
-
-
-async def test_a_missing_column_is_named(
-    private_redis: RedisServer, postgres_only: SqlDatabase, tmp_path: Path
-) -> None:
-    await postgres_only.execute("ALTER TABLE maintenances DROP COLUMN duration")
-    with replicas(tmp_path, environment(private_redis.port, postgres_only.target)) as (replica,):
-        code, text = await ended(replica)
-    assert code == 1
-    assert "column w.duration does not exist; run the API server's migrations" in last_words(text)
 
 
 async def refusal(replies: dict[str, bytes | None]) -> ProducerError:

@@ -57,9 +57,7 @@ class Mutant:
 MUTANTS = (
     # A monitor that a claim holds is not due as well.
     Mutant(
-        "I1",
-        Mutation("place", "elseif lease[i] then", "elseif false then"),
-        frozen_before("hand_off", rows_go=False),
+        "I1", Mutation("place", "elseif lease[i] then", "elseif false then"), frozen_before("hand_off", rows_go=False)
     ),
     # A hand-off whose answer was lost is repeated: the lease is gone then, though the token has not run out.
     Mutant(
@@ -79,19 +77,13 @@ MUTANTS = (
     Mutant(
         "I8",
         Mutation(
-            "hand_off",
-            "left and left > -ASYNQ_LEASE_ALLOWANCE_S and left <= MAX_ASYNQ_LEASE_S",
-            "state == 'active'",
+            "hand_off", "left and left > -ASYNQ_LEASE_ALLOWANCE_S and left <= MAX_ASYNQ_LEASE_S", "state == 'active'"
         ),
         abandoned(),
         settles=True,
     ),
     # One that a clock far ahead has written does not either.
-    Mutant(
-        "I8",
-        Mutation("hand_off", " and left <= MAX_ASYNQ_LEASE_S", ""),
-        far_ahead("asynq lease"),
-    ),
+    Mutant("I8", Mutation("hand_off", " and left <= MAX_ASYNQ_LEASE_S", ""), far_ahead("asynq lease")),
     # Nor does a due time, or a lease.
     Mutant(
         "I8",
@@ -99,21 +91,11 @@ MUTANTS = (
         far_ahead("due"),
         settles=True,
     ),
-    Mutant(
-        "I8",
-        Mutation("reclaim", "if #found < 2 * limit then", "if false then"),
-        far_ahead("lease"),
-        settles=True,
-    ),
+    Mutant("I8", Mutation("reclaim", "if #found < 2 * limit then", "if false then"), far_ahead("lease"), settles=True),
     # A task that Redis refuses, and a row that cannot be read, affect only their own monitor.
     *(Mutant("I7", None, poisoned(how), settles=True) for how in ("refused", "raising")),
     # A leader key that no running replica has written does not count.
-    Mutant(
-        "leads",
-        Mutation("campaign", " or left < 0 or left > longest_ttl", ""),
-        usurped(),
-        settles=True,
-    ),
+    Mutant("leads", Mutation("campaign", " or left < 0 or left > longest_ttl", ""), usurped(), settles=True),
     # A member that is no id leaves the schedule, whatever it looks like.
     Mutant("I4", Mutation("expel", "#id > longest", "false"), stranger("due"), settles=True),
     # How long a monitor has waited for is known however often its claims run out.

@@ -140,9 +140,9 @@ class AsynqPeer:
     async def recover(self, now_s: float) -> None:
         """Archive what a consumer took and never ended: the tasks have no retries."""
         over: list[Any] = await self._redis.zrange(LEASE, "-inf", now_s - RECOVER_AFTER_S, byscore=True)
-        for each in over:
-            if await self._redis.hexists(f"{PREFIX}t:".encode() + each, "msg"):
-                await self.fail(each.decode().removeprefix("healthcheck:"), now_s)
+        for task in over:
+            if await self._redis.hexists(f"{PREFIX}t:".encode() + task, "msg"):
+                await self.fail(task.decode().removeprefix("healthcheck:"), now_s)
 
     async def _end(self, script: str, monitor_id: str, *more: float) -> bool:
         done = await self._redis.eval(script, len(_KEYS), *_KEYS, task_id(monitor_id), task_key(monitor_id), *more)

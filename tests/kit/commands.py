@@ -57,5 +57,5 @@ async def command(folder: Path, *words: str, **settings: str) -> CommandResult:
 
 async def status(folder: Path, env: Mapping[str, str]) -> dict[str, Any]:
     """The document that `status --json` prints."""
-    found: dict[str, Any] = json.loads((await command(folder, "status", "--json", **env)).out)
-    return found
+    document: dict[str, Any] = json.loads((await command(folder, "status", "--json", **env)).out)
+    return document

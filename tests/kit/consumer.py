@@ -80,14 +80,14 @@ class Consumer:
             await self._peer.finish(task.monitor_id)
 
     def duplicated(self) -> list[tuple[str, int]]:
-        return [each for each, count in self.ticks.items() if count > 1]
+        return [tick for tick, count in self.ticks.items() if count > 1]
 
     def monitors(self) -> set[str]:
         return {monitor_id for monitor_id, _ in self.ticks}
 
     def count(self, monitor_id: str) -> int:
         """The number of different ticks of this monitor."""
-        return sum(1 for each, _ in self.ticks if each == monitor_id)
+        return sum(1 for id_, _ in self.ticks if id_ == monitor_id)
 
 
 @asynccontextmanager

@@ -141,30 +141,25 @@ class SqlDatabase(Database):
     """A query for the quoted names of all tables that are not the server's own."""
 
     async def filled(self) -> list[str]:
-        """Each table is asked for one row."""
         names = [str(name) for (name,) in await self.execute(self.all_tables)]
-        return [each for each in names if LEDGER not in each and await self.execute(f"SELECT 1 FROM {each} LIMIT 1")]
+        return [name for name in names if LEDGER not in name and await self.execute(f"SELECT 1 FROM {name} LIMIT 1")]
 
     async def clear(self) -> None:
-        """Table by table."""
-        for each in TABLES:
-            await self.execute(f"DELETE FROM {each}")
+        for table in TABLES:
+            await self.execute(f"DELETE FROM {table}")
 
     @abstractmethod
     async def execute(self, statement: str) -> list[Any]:
         """Run one statement without parameters."""
 
     async def update(self, table: str, id_: str, **columns: Any) -> None:
-        """Change one row."""
         changes = ", ".join(f"{name} = {_literal(value)}" for name, value in columns.items())
         await self.execute(f"UPDATE {table} SET {changes} WHERE id = {_literal(id_)}")
 
     async def delete(self, table: str, id_: str) -> None:
-        """Delete one row."""
         await self.execute(f"DELETE FROM {table} WHERE id = {_literal(id_)}")
 
     async def rename(self, table: str, to: str) -> None:
-        """Take a table away, or back."""
         await self.execute(f"ALTER TABLE {table} RENAME TO {to}")
 
 
@@ -195,7 +190,6 @@ class PostgresDatabase(SqlDatabase):
         )
 
     async def execute(self, statement: str) -> list[Any]:
-        """Run one statement without parameters."""
         return list(await self._connection.fetch(statement))
 
     async def schema(self) -> object:
@@ -207,11 +201,9 @@ class PostgresDatabase(SqlDatabase):
         await self.execute(f"ALTER DATABASE {self.target.name} SET timezone = '{zone}'")
 
     async def let_proxies_dangle(self) -> None:
-        """Let a monitor name a proxy that is not there."""
         await self.execute("ALTER TABLE monitors DROP CONSTRAINT IF EXISTS monitors_proxy_id_fkey")
 
     async def close(self) -> None:
-        """Leave the database."""
         self._connection.terminate()
 
 
@@ -230,7 +222,6 @@ class SqliteDatabase(SqlDatabase):
 
     @classmethod
     async def connect(cls, target: DatabaseTarget) -> Self:
-        """Open the file."""
         return cls(target)
 
     async def insert(self, table: str, *rows: Row) -> None:
@@ -242,7 +233,6 @@ class SqliteDatabase(SqlDatabase):
         )
 
     async def execute(self, statement: str) -> list[Any]:
-        """Run one statement without parameters."""
         return self._connection.execute(statement).fetchall()
 
     async def schema(self) -> object:
@@ -250,7 +240,6 @@ class SqliteDatabase(SqlDatabase):
         return await self.execute("SELECT * FROM sqlite_master ORDER BY name")
 
     async def close(self) -> None:
-        """Leave the file."""
         self._connection.close()
 
 

@@ -40,6 +40,23 @@ async def fake_redis(replies: Mapping[str, bytes | None]) -> AsyncIterator[Redis
         server.close()
 
 
+@asynccontextmanager
+async def mute_server(host: str = HOST, port: int = 0) -> AsyncIterator[tuple[int, list[int]]]:
+    """Accept connections and never answer; yield the port, and a list that gets an entry for each connection."""
+    taken: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        taken.append(1)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, host, port)
+    try:
+        yield server.sockets[0].getsockname()[1], taken
+    finally:
+        server.close()
+
+
 async def _command(reader: asyncio.StreamReader) -> str:
     """The first word of the next command, which is an array of bulk strings."""
     words = []

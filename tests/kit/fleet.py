@@ -41,7 +41,7 @@ class Fleet:
     async def monitors(self, count: int, *, interval: int = 1) -> list[str]:
         """Insert active monitors; returns their ids."""
         ids = [self.database.new_id() for _ in range(count)]
-        await self.database.insert("monitors", *(monitor_row(each, interval=interval) for each in ids))
+        await self.database.insert("monitors", *(monitor_row(id_, interval=interval) for id_ in ids))
         self.ids += ids
         return ids
 
@@ -51,9 +51,9 @@ class Fleet:
 
     async def goes_on(self, *, ticks: int = 2, within_s: float = 60.0) -> None:
         """Wait until each monitor has run in so many more ticks: the one that was in hand, and one that is new."""
-        seen = {each: self.consumer.count(each) for each in self.ids}
+        seen = {id_: self.consumer.count(id_) for id_ in self.ids}
         await until(
-            lambda: all(self.consumer.count(each) >= seen[each] + ticks for each in self.ids),
+            lambda: all(self.consumer.count(id_) >= seen[id_] + ticks for id_ in self.ids),
             "each monitor runs",
             within_s=within_s,
         )
@@ -65,9 +65,9 @@ class Fleet:
 
     def terminate(self) -> None:
         """Stop all replicas that the test has not ended; they must run, and end with exit code 0."""
-        running = [each for each in self.started if not each.asked_to_end]
-        assert all(each.runs for each in running), "a replica ended by itself"
-        assert [each.terminate() for each in running] == [0] * len(running)
+        running = [replica for replica in self.started if not replica.asked_to_end]
+        assert all(replica.runs for replica in running), "a replica ended by itself"
+        assert [replica.terminate() for replica in running] == [0] * len(running)
 
 
 @contextmanager

@@ -49,7 +49,7 @@ class MemoryStore:
         self._places = asyncio.Semaphore(self.connections)
 
     def put(self, *monitors: Monitor) -> None:
-        self.rows.update({each.id: each for each in monitors})
+        self.rows.update({row.id: row for row in monitors})
 
     async def open(self) -> dict[str, str]:
         self._read("open")
@@ -81,8 +81,10 @@ class MemoryStore:
 
     async def load(self, ids: list[str]) -> Loaded:
         self._read("load")
-        broken, waiting = ({each: some[each] for each in ids if each in some} for some in (self.broken, self.waiting))
-        loaded = await self._loader.load(self, [each for each in ids if each not in broken | waiting])
+        broken, waiting = (
+            {id_: reasons[id_] for id_ in ids if id_ in reasons} for reasons in (self.broken, self.waiting)
+        )
+        loaded = await self._loader.load(self, [id_ for id_ in ids if id_ not in broken | waiting])
         return Loaded(
             loaded.monitors, loaded.broken | broken, loaded.waiting | waiting, loaded.degraded | self.degraded
         )
@@ -94,7 +96,7 @@ class MemoryStore:
     async def page_of_plans(self, after: str | None, limit: int) -> list[Plan]:
         self._read("page_of_plans")
         active = sorted(row.id for row in self.rows.values() if row.active and (after is None or row.id > after))
-        return [plan_of(each, True, self.rows[each].interval) for each in active[:limit]]
+        return [plan_of(id_, True, self.rows[id_].interval) for id_ in active[:limit]]
 
     def is_id(self, text: str) -> bool:
         return text.startswith("m")
@@ -114,8 +116,8 @@ class MemoryStore:
         if table == WINDOWS:  # the latest changed first
             times = {key: str(row["updated_at"]) for key, row in self.others[table].items()}
             keys = sorted(sorted(times.keys() & set(keys)), key=lambda key: times[key], reverse=True)
-        found = [(key, *columns) for key in keys for columns in self._columns(table, key)]
-        return [(row[0], sum(len(each) for each in row if isinstance(each, str)), *row[1:]) for row in found]
+        rows = [(key, *columns) for key in keys for columns in self._columns(table, key)]
+        return [(row[0], sum(len(value) for value in row if isinstance(value, str)), *row[1:]) for row in rows]
 
     def _columns(self, table: str, key: str) -> Iterable[Sequence[Any]]:
         rows = self.others[table]

@@ -80,18 +80,15 @@ class MongoDatabase(Database):
         await asyncio.to_thread(self._database[collection].insert_many, documents)
 
     async def update(self, table: str, id_: str, **columns: Any) -> None:
-        """Change one document."""
         changes = {name: _stored(table, name, value) for name, value in columns.items()}
         collection = self._database[_COLLECTIONS.get(table, table)]
         await asyncio.to_thread(collection.update_one, {"_id": _stored(table, "id", id_)}, {"$set": changes})
 
     async def delete(self, table: str, id_: str) -> None:
-        """Delete one document."""
         collection = self._database[_COLLECTIONS.get(table, table)]
         await asyncio.to_thread(collection.delete_one, {"_id": _stored(table, "id", id_)})
 
     async def rename(self, table: str, to: str) -> None:
-        """Take a collection away, or back."""
         collection = self._database[_COLLECTIONS.get(table, table)]
         await asyncio.to_thread(collection.rename, _COLLECTIONS.get(to, to))
 
@@ -108,21 +105,18 @@ class MongoDatabase(Database):
         return await asyncio.to_thread(look)
 
     async def filled(self) -> list[str]:
-        """Each collection is asked for one document."""
 
         def look() -> list[str]:
             names = sorted(set(self._database.list_collection_names()) - {LEDGER})
-            return [each for each in names if self._database[each].find_one({}, {"_id": 1})]
+            return [name for name in names if self._database[name].find_one({}, {"_id": 1})]
 
         return await asyncio.to_thread(look)
 
     async def clear(self) -> None:
-        """Collection by collection."""
-        for each in TABLES:
-            await asyncio.to_thread(self._database[_COLLECTIONS.get(each, each)].delete_many, {})
+        for table in TABLES:
+            await asyncio.to_thread(self._database[_COLLECTIONS.get(table, table)].delete_many, {})
 
     async def close(self) -> None:
-        """Leave the database."""
         await asyncio.to_thread(self._client.close)
 
     async def empty(self) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import bson
 
+from tests.kit.certificates import server_context
 from tests.kit.fault_proxy import Ends, FaultProxy, running
 
 _OP_MSG = 2013
@@ -149,8 +150,7 @@ def gate(
     """
     context = None
     if certificate is not None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+        context = server_context(certificate)
         if asks_for_certificates:
             context.load_verify_locations(certificate)
             context.verify_mode = ssl.CERT_REQUIRED

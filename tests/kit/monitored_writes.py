@@ -72,10 +72,10 @@ async def monitored_writes(host: str, port: int) -> AsyncIterator[MonitoredWrite
     reader, writer = await asyncio.open_connection(host, port, limit=_MAX_LINE_BYTES)
     writer.write(b"MONITOR\r\n")
     assert await reader.readline() == b"+OK\r\n"
-    found = MonitoredWrites()
-    listening = asyncio.create_task(found._listen(reader))
+    monitored = MonitoredWrites()
+    listening = asyncio.create_task(monitored._listen(reader))
     try:
-        yield found
+        yield monitored
         assert not listening.done(), "the server closed the connection of MONITOR"
     finally:
         listening.cancel()

@@ -96,7 +96,6 @@ class MysqlDatabase(SqlDatabase):
         )
 
     async def update(self, table: str, id_: str, **columns: Any) -> None:
-        """Change one row."""
         cursor = await self._connection.cursor()
         changes = ", ".join(f"`{name}` = %s" for name in columns)
         values = [_stored(name, value) for name, value in columns.items()]
@@ -110,7 +109,7 @@ class MysqlDatabase(SqlDatabase):
     @property
     def columns(self) -> list[str]:
         """The names of the columns of the last result."""
-        return [each[0] for each in self._connection._result.description]
+        return [column[0] for column in self._connection._result.description]
 
     async def schema(self) -> object:
         """Every table as it was made, and when."""
@@ -119,11 +118,9 @@ class MysqlDatabase(SqlDatabase):
         return tables, [await self.execute(f"SHOW CREATE TABLE `{name}`") for name, _ in tables]
 
     async def let_proxies_dangle(self) -> None:
-        """Let a monitor name a proxy that is not there."""
         await self.execute("ALTER TABLE monitors DROP FOREIGN KEY fk_monitors_proxy")
 
     async def close(self) -> None:
-        """Leave the database."""
         self._connection.close()
 
 

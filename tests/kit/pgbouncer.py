@@ -5,7 +5,6 @@ import hashlib
 import os
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,19 +57,6 @@ auth_file = {users}
 pool_mode = transaction
 default_pool_size = {server_connections}
 """
-
-
-@contextlib.contextmanager
-def self_signed() -> Iterator[Path]:
-    """A certificate for 127.0.0.1, with its key beside it."""
-    need(shutil.which("openssl"), "openssl")
-    with processes.directory("peekaping-certificate-") as folder:
-        command = processes.unprivileged(
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"),
-            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / "tls.key", "-out", folder / "tls.crt"),
-        )
-        subprocess.run(command, cwd=folder, check=True, capture_output=True)
-        yield folder / "tls.crt"
 
 
 def _tls(certificate: Path) -> str:

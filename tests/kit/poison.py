@@ -51,7 +51,7 @@ async def insert_poisons(database: Database, redis: Redis, *, interval: int) -> 
 
     text = '{{"url": "https://example.com", "check_cert_expiry": true, "body": {}}}'.format
     window = database.window(strategy="cron", cron="61 * * * *", duration=5, timezone="UTC", **_LONG)
-    found = {
+    poisons = {
         "deep config": Poison(monitor("deep", config=text("[" * DEEP + "]" * DEEP)), True),
         "huge config": Poison(monitor("huge", config=text(_string(HUGE_BYTES))), False, "monitor.refused"),
         "refused task": Poison(monitor("refused", config=text(_string(REFUSED_BYTES))), False, "monitor.refused"),
@@ -67,16 +67,18 @@ async def insert_poisons(database: Database, redis: Redis, *, interval: int) -> 
     if sqlite:
         odd = "x" * 65
         named = "?text:" + (odd + "\U0010ffff").encode().hex()
-        found["odd id"] = Poison(monitor("id", id=odd), False, "monitor.unschedulable", in_schedule=False, named=named)
-        found["upper-case id"] = Poison(monitor("upper", id=database.new_id().upper()), True)
+        poisons["odd id"] = Poison(
+            monitor("id", id=odd), False, "monitor.unschedulable", in_schedule=False, named=named
+        )
+        poisons["upper-case id"] = Poison(monitor("upper", id=database.new_id().upper()), True)
     else:
-        found["odd id"] = Poison("not-an-id", False, "schedule.foreign_member")
+        poisons["odd id"] = Poison("not-an-id", False, "schedule.foreign_member")
         await redis.zadd(KEYS.due, {"not-an-id": 1})
     await database.insert("monitors", *rows.values())
     await database.insert("maintenances", window)
     await database.insert("monitor_maintenances", database.link(rows["window"], window))
-    await redis.set(task_key(found["wrong type"].id), "no hash")
-    return found
+    await redis.set(task_key(poisons["wrong type"].id), "no hash")
+    return poisons
 
 
 _LONG = {"start_date_time": "2020-01-01T00:00", "end_date_time": "2100-01-01T00:00"}

@@ -93,10 +93,10 @@ def replicas(folder: Path, *environments: dict[str, str], logs: bool = True) -> 
         running += (ReplicaProcess(folder, env, logs=logs) for env in environments)
         yield running
     finally:
-        for each in running:
-            each.process.kill()
-        for each in running:
-            each.process.wait()
+        for replica in running:
+            replica.process.kill()
+        for replica in running:
+            replica.process.wait()
 
 
 async def members(redis: Redis) -> set[str]:
@@ -106,7 +106,7 @@ async def members(redis: Redis) -> set[str]:
         pipe.zrange(KEYS.lease, 0, -1)
         due, lease = await pipe.execute()
     assert not set(due) & set(lease)
-    return {each.decode() for each in due + lease}
+    return {id_.decode() for id_ in due + lease}
 
 
 async def leader_pid(redis: Redis) -> int | None:

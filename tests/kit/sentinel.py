@@ -152,14 +152,14 @@ async def watched(*, env_of_replica: Mapping[str, str] | None = None) -> AsyncIt
                 stack.callback(sentinels[-1].kill)
             for sentinel in sentinels:
                 await sentinel.listening()
-            found = WatchedRedis(servers, sentinels)
-            await found.ready()
-            yield found
+            redis = WatchedRedis(servers, sentinels)
+            await redis.ready()
+            yield redis
 
 
 @pytest_asyncio.fixture
 async def watched_redis() -> AsyncIterator[WatchedRedis]:
     """The same, of one test's own."""
     need_a_binary()
-    async with watched() as found:
-        yield found
+    async with watched() as redis:
+        yield redis

@@ -178,13 +178,7 @@ class Search:
         return self._settled(sid, state.rows, histories, producers, leader, state.left)
 
     def _settled(
-        self,
-        sid: Sid,
-        rows: Intervals,
-        histories: Pasts,
-        producers: tuple[Pid, Pid],
-        leader: Pid,
-        left: Left,
+        self, sid: Sid, rows: Intervals, histories: Pasts, producers: tuple[Pid, Pid], leader: Pid, left: Left
     ) -> State:
         """The state, reduced to what the future depends on."""
         leader = self._trusted(sid, leader)

@@ -39,10 +39,7 @@ GUARDS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
         ("I3", "token expiry", NOT_ENDED, "scores[i]"),
         ("late", "late cleanup", "redis.call('ZREM', LATE, unpack(ours))", ""),
     ),
-    "reschedule": (
-        ("I2", "token comparison", HELD, "scores[i]"),
-        ("I3", "token expiry", NOT_ENDED, "scores[i]"),
-    ),
+    "reschedule": (("I2", "token comparison", HELD, "scores[i]"), ("I3", "token expiry", NOT_ENDED, "scores[i]")),
     "give_back": (
         ("I2", "token comparison", HELD, "scores[i]"),
         ("I3", "token expiry", NOT_ENDED, "scores[i]"),
@@ -61,10 +58,7 @@ GUARDS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
         ("due", "due left alone", "elseif not score then", "elseif true then"),
         ("late", "late cleanup", "{DUE, LEASE, LATE}", "{DUE, LEASE}"),
     ),
-    "move": (
-        ("I5", "term", LEADS, "true"),
-        ("I1", "score comparison", "score == tonumber(seen[i])", "true"),
-    ),
+    "move": (("I5", "term", LEADS, "true"), ("I1", "score comparison", "score == tonumber(seen[i])", "true")),
     "remove": (
         ("I5", "term", LEADS, "true"),
         ("I1", "score comparison", "scores[i] and tonumber(scores[i]) == tonumber(seen[i])", "scores[i]"),

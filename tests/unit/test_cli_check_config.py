@@ -62,7 +62,7 @@ async def test_check_config_connect_tries_both_servers(tmp_path: Path, private_r
         command(tmp_path, "check-config", "--connect", **away, DB_TYPE="sqlite"),
         command(tmp_path, "check-config", **away, **sqlite),
     )
-    assert [each.code for each in (both, database, neither, bad, unasked)] == [0, 3, 3, 2, 0]
+    assert [ended.code for ended in (both, database, neither, bad, unasked)] == [0, 3, 3, 2, 0]
     assert re.fullmatch(r"Redis: works: redis://\S+ answers, version [\d.]+", both.out.splitlines()[-2])
     assert both.out.splitlines()[-1] == "The database: works: sqlite:new.db answers, and the tables exist"
     assert database.out.splitlines()[-2].startswith("Redis: fails: Redis at redis://127.0.0.1:")
@@ -121,7 +121,7 @@ async def test_a_login_that_redis_refuses_is_explained(
     for environ, words in cases:
         ended = await command(tmp_path, "check-config", "--connect", **environ)
         assert ended.code == 3
-        [line] = [each for each in ended.out.splitlines() if each.startswith("Redis: fails: ")]
+        [line] = [line for line in ended.out.splitlines() if line.startswith("Redis: fails: ")]
         assert words in line
         assert "REDIS_USERNAME" in line
         assert "h0rse" not in line

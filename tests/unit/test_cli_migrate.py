@@ -90,11 +90,11 @@ async def test_an_impossible_database_path_is_one_line_and_exit_code_2_at_once(
             for name in reasons
         )
     )
-    for each, (name, reason) in zip(ended, reasons.items(), strict=True):
-        lines = [line for line in each.err.splitlines() if line.startswith("peekaping-producer:")]
-        assert (each.code, len(lines)) == (2, 1), (name, each)
+    for result, (name, reason) in zip(ended, reasons.items(), strict=True):
+        lines = [line for line in result.err.splitlines() if line.startswith("peekaping-producer:")]
+        assert (result.code, len(lines)) == (2, 1), (name, result)
         assert re.search(rf"DB_NAME: expected .*{re.escape(name.rstrip('/'))}: .*{reason}", lines[0]), lines
-        assert "producer.waiting" not in each.err
+        assert "producer.waiting" not in result.err
 
 
 @pytest.mark.parametrize("words", ["migrate", "migrate --check", "check-config"])

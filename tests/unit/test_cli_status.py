@@ -28,9 +28,9 @@ async def test_status_of_an_idle_schedule(tmp_path: Path, private_redis: RedisSe
     assert rows["leader"] == "none"
     assert rows["max overdue"].strip() == "none"
     assert rows["failing"].startswith("no_leader: ")
-    found = json.loads(as_json.out)
-    assert (found["version"], found["healthy"], found["due"], found["queue"]["pending"]) == (1, False, 0, 0)
-    assert [each["code"] for each in found["conditions"]] == ["no_leader", "schedule_empty"]
+    document = json.loads(as_json.out)
+    assert (document["version"], document["healthy"], document["due"], document["queue"]["pending"]) == (1, False, 0, 0)
+    assert [condition["code"] for condition in document["conditions"]] == ["no_leader", "schedule_empty"]
 
 
 async def test_status_prints_the_longest_overdue_and_exits_1_if_it_is_too_late(
@@ -58,11 +58,11 @@ async def test_status_prints_the_longest_overdue_and_exits_1_if_it_is_too_late(
         r"queue +2 pending, 0 active",
     ):
         assert re.search(expected, late.out), late.out
-    found = json.loads(as_json.out)
-    assert (found["due"], found["leased"], found["overdue"], found["healthy"]) == (3, 1, 2, False)
-    assert 0 < found["leader_ttl_ms"] <= 9000
-    assert found["oldest_due_monitor"] == "late"
-    assert found["queue"]["pending"] == 2
+    document = json.loads(as_json.out)
+    assert (document["due"], document["leased"], document["overdue"], document["healthy"]) == (3, 1, 2, False)
+    assert 0 < document["leader_ttl_ms"] <= 9000
+    assert document["oldest_due_monitor"] == "late"
+    assert document["queue"]["pending"] == 2
 
 
 async def test_status_judges_leases_by_lease_ttl(tmp_path: Path, private_redis: RedisServer, server: Redis) -> None:
@@ -90,7 +90,7 @@ async def test_status_without_redis_is_one_clear_line(tmp_path: Path) -> None:
             command(tmp_path, "status", **settings_of(half)),
             command(tmp_path, "status", **settings_of(mute)),
         )
-    assert [each.code for each in (away, refused, bare, dies, hangs_up)] == [3, 1, 1, 3, 3]
+    assert [ended.code for ended in (away, refused, bare, dies, hangs_up)] == [3, 1, 1, 3, 3]
     for ended in (away, refused, bare, dies, hangs_up):
         assert ended.out == ""
         assert len(ended.err.splitlines()) == 1, ended.err

@@ -255,10 +255,7 @@ def test_an_exception_cannot_move_the_cursor() -> None:
 
 # Secrets
 
-CANARIES = {
-    "DB_PASS": "canary-db: @/%'\"é\n1",
-    "REDIS_URL": "rediss://user:canary-redis%40%2F1@host/0",
-}
+CANARIES = {"DB_PASS": "canary-db: @/%'\"é\n1", "REDIS_URL": "rediss://user:canary-redis%40%2F1@host/0"}
 
 
 def log_everywhere(log: Any, secret: str) -> None:

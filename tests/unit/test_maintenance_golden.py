@@ -50,9 +50,7 @@ CLOCKS_CHANGED = {
 }
 
 # A window with times of day ends at its local end time; upstream counts elapsed minutes.
-TIMES_OF_DAY = {
-    5837: (True, "began on Saturday 10-31 at 22:00 for two days: until Monday 22:00, and it is 21:00"),
-}
+TIMES_OF_DAY = {5837: (True, "began on Saturday 10-31 at 22:00 for two days: until Monday 22:00, and it is 21:00")}
 
 # TZ=/usr/share/zoneinfo/Europe/Berlin: upstream refuses as a name what it took as a path, and falls back to UTC.
 ZONE_IS_A_PATH = {
@@ -65,7 +63,7 @@ ZONE_IS_A_PATH = {
 
 # robfig/cron's search for a day passes over one whose midnight the clocks skip.
 MIDNIGHT_SKIPPED = {
-    331: (True, "Friday 04-24 in Cairo begins at 01:00 and does have a 23:59 (20:59Z), when the window opens"),
+    331: (True, "Friday 04-24 in Cairo begins at 01:00 and does have a 23:59 (20:59Z), when the window opens")
 }
 
 # Go's time.Duration ends at 292 years: upstream's durations overflow, and its look back ends before the run it seeks.

@@ -24,21 +24,11 @@ def test_versions_that_agree(tags: list[str]) -> None:
     ("version", "changelog", "tags", "problem"),
     [
         ("1.3.0", CHANGELOG, [], "CHANGELOG.md: expected [1.3.0] as its first section, got [1.2.0]"),
-        (
-            "1.2.0",
-            "## [Unreleased]\n" + CHANGELOG,
-            [],
-            "CHANGELOG.md: expected [1.2.0] as its first section, got [U",
-        ),
+        ("1.2.0", "## [Unreleased]\n" + CHANGELOG, [], "CHANGELOG.md: expected [1.2.0] as its first section, got [U"),
         ("1.2.0", "# Changelog\n", [], "CHANGELOG.md: expected [1.2.0] as its first section, got [None]"),
         ("1.2.0", "## [1.2.0]\n", [], "CHANGELOG.md: expected the date of [1.2.0] as YYYY-MM-DD, got None"),
         ("1.2.0", "## [1.2.0] - 26.11.2026\n", [], "CHANGELOG.md: expected the date of [1.2.0] as YYYY-MM-DD, got 26."),
-        (
-            "1.2.0",
-            "## [1.2.0] - 2026-11-31\n",
-            [],
-            "CHANGELOG.md: expected the date of [1.2.0] as YYYY-MM-DD, got ",
-        ),
+        ("1.2.0", "## [1.2.0] - 2026-11-31\n", [], "CHANGELOG.md: expected the date of [1.2.0] as YYYY-MM-DD, got "),
         ("1.2.0", CHANGELOG, ["1.2.0"], "git tag: expected v1.2.0, got 1.2.0"),
         ("1.2.0", CHANGELOG, ["v1.2.1"], "git tag: expected v1.2.0, got v1.2.1"),
     ],

@@ -1,9 +1,7 @@
 """Finding the master: the order of the sentinels, wrong replies, and the errors."""
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 
 import msgspec
 import pytest
@@ -14,9 +12,9 @@ from peekaping_producer.errors import RedisRefusedError, RedisUnavailableError, 
 from peekaping_producer.redis_client import sentinel as sentinel_module
 from peekaping_producer.redis_client.client import check_server, redis_for
 from peekaping_producer.targets import RedisTarget, Sentinels, Tls
-from tests.kit.fake_redis import fake_redis, hello, info
+from tests.kit.certificates import self_signed, server_context
+from tests.kit.fake_redis import fake_redis, hello, info, mute_server
 from tests.kit.fault_proxy import fault_proxy
-from tests.kit.pgbouncer import self_signed
 from tests.kit.processes import HOST, free_port
 from tests.kit.waiting import until
 
@@ -48,23 +46,6 @@ async def why_not(target: RedisTarget) -> Exception:
     return caught.value
 
 
-@asynccontextmanager
-async def mute_sentinel() -> AsyncIterator[tuple[int, list[int]]]:
-    """A server that accepts connections and never answers: its port, and one entry per connection."""
-    taken: list[int] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        taken.append(1)
-        await reader.read()
-        writer.close()
-
-    server = await asyncio.start_server(serve, HOST, 0)
-    try:
-        yield server.sockets[0].getsockname()[1], taken
-    finally:
-        server.close()
-
-
 async def command_and_check(client: Redis) -> None:
     """Run a command, and wait for the check of the sentinels that it starts (CHECK_EVERY_S is 0)."""
     assert await client.set("test:a", 1)
@@ -82,34 +63,24 @@ async def test_a_sentinel_that_does_not_answer_is_asked_once() -> None:
     async with (
         fake_redis(SERVING) as master,
         fake_redis(names(master)) as sentinel,
-        mute_sentinel() as (mute, taken),
+        mute_server() as (mute, taken),
         redis_for(behind(free_port(), mute, sentinel), connections=2) as client,
     ):
         await new_connections(client, 5)
         assert len(taken) == 1
 
 
-async def test_a_sentinel_that_reports_a_replica_is_asked_last() -> None:
+@pytest.mark.parametrize("role", [REPLICA, None], ids=["a replica", "a dead master"])
+async def test_a_sentinel_that_reports_another_server_is_asked_last(role: bytes | None) -> None:
     async with (
         fake_redis(SERVING) as master,
-        fake_redis({"ROLE": REPLICA}) as replica,
-        fake_redis(names(replica)) as stale,
+        fake_redis({"ROLE": role}) as other,
+        fake_redis(names(other if role else RedisTarget(host=HOST, port=free_port()))) as stale,
         fake_redis(names(master)) as sentinel,
         redis_for(behind(stale, sentinel), connections=2) as client,
     ):
-        with pytest.raises(RedisUnavailableError, match="is not a master, although a sentinel returned its address"):
-            await client.set("test:a", 1)
-        await new_connections(client, 3)
-
-
-async def test_a_sentinel_that_reports_a_dead_master_is_asked_last() -> None:
-    async with (
-        fake_redis(SERVING) as master,
-        fake_redis(names(RedisTarget(host=HOST, port=free_port()))) as stale,
-        fake_redis(names(master)) as sentinel,
-        redis_for(behind(stale, sentinel), connections=2) as client,
-    ):
-        with pytest.raises(RedisUnavailableError):
+        reason = "is not a master, although a sentinel returned its address" if role else ""
+        with pytest.raises(RedisUnavailableError, match=reason):
             await client.set("test:a", 1)
         await new_connections(client, 3)
 
@@ -318,8 +289,7 @@ async def test_a_master_may_have_a_name_instead_of_an_address(monkeypatch: pytes
 
 async def test_tls_covers_the_sentinels_and_the_master() -> None:
     with self_signed() as certificate:
-        server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        server.load_cert_chain(certificate, certificate.with_suffix(".key"))
+        server = server_context(certificate)
         async with (
             fake_redis(SERVING) as master,
             fault_proxy(master.port, tls=server) as master_entrance,

@@ -30,11 +30,7 @@ def test_a_login_that_decodes_to_itself_is_tried_once(db_type: str, password: st
 
 @pytest.mark.parametrize(
     ("path", "paths"),
-    [
-        ("/data/x.db", ["/data/x.db"]),
-        ("a%20b.db", ["a%20b.db", "a b.db"]),
-        ("x.db?mode=ro", ["x.db?mode=ro", "x.db"]),
-    ],
+    [("/data/x.db", ["/data/x.db"]), ("a%20b.db", ["a%20b.db", "a b.db"]), ("x.db?mode=ro", ["x.db?mode=ro", "x.db"])],
 )
 def test_the_path_of_sqlite_is_offered_as_the_go_services_read_it(path: str, paths: list[str]) -> None:
     assert logins(DB_TYPE="sqlite", DB_NAME=path) == [(None, None, each) for each in paths]

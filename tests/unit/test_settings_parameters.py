@@ -125,23 +125,14 @@ def test_a_url_alone_cannot_disable_verification(name: str, url: str) -> None:
     ("url", "problem_text"),
     [
         ("postgres://u:canary@h/n?sslmode=prefer", "unsupported sslmode; expected one of "),
-        (
-            "postgres://u:canary@h/n?sslmode=disable&channel_binding=require",
-            "sslmode and channel_binding contradict",
-        ),
-        (
-            "postgres://u:canary@h/n?sslmode=require&sslrootcert=/nonexistent",
-            "expected the path of a readable file",
-        ),
+        ("postgres://u:canary@h/n?sslmode=disable&channel_binding=require", "sslmode and channel_binding contradict"),
+        ("postgres://u:canary@h/n?sslmode=require&sslrootcert=/nonexistent", "expected the path of a readable file"),
         ("postgres://u:canary@h/n?sslrootcert=" + __file__, "a certificate file requires DB_TLS=true"),
         ("mysql://u:canary@h/n?tls=preferred", "unsupported tls; expected one of "),
         ('mysql://u:p@h/n?ssl={"minVersion":"TLSv1.3"}', "unsupported ssl; expected one of "),
         ('mysql://u:p@h/n?ssl={"ca":"canary"}', "unsupported ssl; expected one of "),
         ('mysql://u:p@h/n?ssl={"rejectUnauthorized":"no', "unsupported ssl; expected one of "),
-        (
-            "postgres://u:canary@h1:5432,h2:5432/n?target_session_attrs=any",
-            "expected one host (only MongoDB",
-        ),
+        ("postgres://u:canary@h1:5432,h2:5432/n?target_session_attrs=any", "expected one host (only MongoDB"),
         ("mysql://u:canary@h1,h2/n", "expected one host (only MongoDB"),
         ("mysql://u:canary@h/n?useSSL=true&ssl=false", "useSSL and ssl contradict each other"),
         ("mongodb://u:canary@h/n?tls=perhaps", "unsupported tls; expected one of "),

@@ -114,14 +114,8 @@ def test_a_url_that_cannot_be_used(url: str) -> None:
 @pytest.mark.parametrize(
     ("environ", "problem"),
     [
-        (
-            {"REDIS_SENTINELS": "h1"},
-            f"{MASTER_EXPECTED}, got nothing",
-        ),
-        (
-            {"REDIS_SENTINELS": "h1", "REDIS_SENTINEL_PASSWORD": CANARY},
-            f"{MASTER_EXPECTED}, got nothing",
-        ),
+        ({"REDIS_SENTINELS": "h1"}, f"{MASTER_EXPECTED}, got nothing"),
+        ({"REDIS_SENTINELS": "h1", "REDIS_SENTINEL_PASSWORD": CANARY}, f"{MASTER_EXPECTED}, got nothing"),
         ({"REDIS_SENTINEL_MASTER": "m"}, "REDIS_SENTINEL_MASTER: requires REDIS_SENTINELS"),
         ({"REDIS_SENTINEL_PASSWORD": CANARY}, "REDIS_SENTINEL_PASSWORD: requires REDIS_SENTINELS"),
         (
@@ -133,14 +127,8 @@ def test_a_url_that_cannot_be_used(url: str) -> None:
             f"{SENTINELS_EXPECTED}, got 'h1:99999'",
         ),
         ({"REDIS_SENTINELS": "h1,", "REDIS_SENTINEL_MASTER": "m"}, f"{SENTINELS_EXPECTED}, got 'h1,'"),
-        (
-            {"REDIS_SENTINELS": f"u:{CANARY}@h1", "REDIS_SENTINEL_MASTER": "m"},
-            f"{SENTINELS_EXPECTED}, got ***",
-        ),
-        (
-            {"REDIS_SENTINELS": "h1", "REDIS_SENTINEL_MASTER": "my master"},
-            f"{MASTER_EXPECTED}, got 'my master'",
-        ),
+        ({"REDIS_SENTINELS": f"u:{CANARY}@h1", "REDIS_SENTINEL_MASTER": "m"}, f"{SENTINELS_EXPECTED}, got ***"),
+        ({"REDIS_SENTINELS": "h1", "REDIS_SENTINEL_MASTER": "my master"}, f"{MASTER_EXPECTED}, got 'my master'"),
         (
             {"REDIS_SENTINELS": "h1", "REDIS_SENTINEL_MASTER": "m", "REDIS_SENTINEL_PASSWORD_FILE": "/none"},
             "REDIS_SENTINEL_PASSWORD_FILE: expected the path of a readable file, got '/none'",

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import partial
 
 from peekaping_producer.demo.embedded import HOST, free_port
 from tests.chaos.faults.fault import Fault
@@ -13,14 +14,14 @@ CLOCK_STEP_S = 5.0
 TOO_LITTLE_MEMORY = "1mb"
 
 
-async def _restarted(world: ChaosWorld, away_s: float, *, keeps_memory: bool) -> None:
+async def restarted(world: ChaosWorld, *, brief: bool, keeps: bool) -> None:
     """Killed as a crash does, and back after a while, with what its append-only file holds or with nothing."""
     await world.redis.stop(kill=True)
-    if not keeps_memory:
+    if not keeps:
         for file in world.redis.directory.glob("appendonlydir/*"):
             file.unlink()
         memory_lost(world)
-    await asyncio.sleep(away_s)
+    await asyncio.sleep(world.timing.brief_s if brief else world.timing.outage_s)
     await world.redis.start()
 
 
@@ -28,22 +29,6 @@ def memory_lost(world: ChaosWorld) -> None:
     """A monitor that was handed off in this tick may be handed off once more, since Redis has lost it."""
     world.sampler.forget()
     world.recorder.write(MemoryLost())
-
-
-async def restarted_briefly(world: ChaosWorld) -> None:
-    await _restarted(world, world.timing.brief_s, keeps_memory=True)
-
-
-async def restarted_slowly(world: ChaosWorld) -> None:
-    await _restarted(world, world.timing.outage_s, keeps_memory=True)
-
-
-async def restarted_empty_briefly(world: ChaosWorld) -> None:
-    await _restarted(world, world.timing.brief_s, keeps_memory=False)
-
-
-async def restarted_empty_slowly(world: ChaosWorld) -> None:
-    await _restarted(world, world.timing.outage_s, keeps_memory=False)
 
 
 async def clock_stepped_back(world: ChaosWorld) -> None:
@@ -129,10 +114,10 @@ _RESTART = "Redis restart, FLUSHALL, SCRIPT FLUSH"
 _REFUSES = "Sentinel failover, READONLY, maxmemory"
 _CLOCK = "clock of Redis stepping back 5 s"
 FAULTS = (
-    Fault("Redis killed, back with its AOF (brief)", _RESTART, restarted_briefly, short=True),
-    Fault("Redis killed, back with its AOF (slow)", _RESTART, restarted_slowly),
-    Fault("Redis killed, back empty (brief)", _RESTART, restarted_empty_briefly),
-    Fault("Redis killed, back empty (slow)", _RESTART, restarted_empty_slowly),
+    Fault("Redis killed, back with its AOF (brief)", _RESTART, partial(restarted, brief=True, keeps=True), short=True),
+    Fault("Redis killed, back with its AOF (slow)", _RESTART, partial(restarted, brief=False, keeps=True)),
+    Fault("Redis killed, back empty (brief)", _RESTART, partial(restarted, brief=True, keeps=False)),
+    Fault("Redis killed, back empty (slow)", _RESTART, partial(restarted, brief=False, keeps=False)),
     Fault("FLUSHALL", _RESTART, flushed, short=True),
     Fault("SCRIPT FLUSH every 100 ms", _RESTART, scripts_flushed, short=True),
     Fault("maxmemory reached", _REFUSES, full, heals_within_s=15, short=True),
