@@ -168,6 +168,10 @@ class LogQueueError(ProducerError, TypeError):
     """A class decorated with `logger_setup` received no log queue."""
 
 
+class RejectedMessageError(ItemError):
+    """A handler raises this for a message that can never succeed: it goes to the dead letters at once."""
+
+
 class UndecodableMessageError(ProducerError, ValueError):
     """The bytes of a message are not in the format of its broker; to receive it again would not help."""
 

@@ -36,7 +36,7 @@ class Receiver(Protocol):
         """Connect, and prepare the queue. A receiver may be opened again after an error."""
         ...
 
-    async def receive(self, limit: int) -> list[Delivery]:
+    async def receive(self, limit: int) -> Sequence[Delivery]:
         """Wait for messages; return 1 to `limit`, in the order of the queue."""
         ...
 

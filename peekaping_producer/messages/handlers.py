@@ -1,0 +1,105 @@
+"""Calls a function of the user's, `module:function`, for each message: in this process, or in worker processes."""
+
+import asyncio
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from peekaping_producer.errors import ConfigError
+from peekaping_producer.processes.pool import Pool
+from peekaping_producer.transports.message import Message
+from peekaping_producer.transports.receiver import Delivery
+
+Handler = Callable[[Message], Any]
+"""Called with each message; a coroutine function is awaited, any other runs in a thread. The result is not used.
+
+An exception is a failed attempt. `RejectedMessageError` dead-letters the message at once, `RetryLaterError` sets the
+delay before the next attempt.
+"""
+
+MAX_PROCESSING_TIME_S = 3600.0
+
+
+class _Timed(msgspec.Struct):
+    processing_time: float = 0.0
+
+
+_decode_timed = msgspec.json.Decoder(_Timed).decode
+
+
+def load_handler(name: str) -> Handler:
+    """Import `module:function`; the working directory is searched first. Raises ConfigError."""
+    module_name, _, function = name.partition(":")
+    if not module_name or not function.isidentifier():
+        raise ConfigError([f"handler: expected module:function, got {name!r}"])
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        handler = getattr(importlib.import_module(module_name), function)
+    except ModuleNotFoundError as error:
+        raise ConfigError([f"handler: {name!r}: no module named {error.name!r}; check the working directory"]) from None
+    except AttributeError:
+        raise ConfigError([f"handler: {name!r}: the module has no {function!r}"]) from None
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigError([f"handler: {name!r}: importing the module failed ({reason})"]) from error
+    if not callable(handler):
+        raise ConfigError([f"handler: expected a function, got {type(handler).__name__} for {name!r}"])
+    checked: Handler = handler
+    return checked
+
+
+def processing_time_s(message: Message) -> float:
+    """The number `processing_time` of a JSON object, from 0 to an hour; 0 without one."""
+    if not message.body.startswith(b"{"):
+        return 0.0
+    try:
+        seconds = _decode_timed(message.body).processing_time
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return 0.0
+    return min(max(seconds, 0.0), MAX_PROCESSING_TIME_S)
+
+
+class HandlerWork:
+    """Work of a consumer: calls the handler, or one of the worker processes, for each message."""
+
+    batch_size = 1
+
+    def __init__(self, handler: Handler | Pool, *, concurrency: int = 10, delay_s: float = 0.0) -> None:
+        """`delay_s`: to wait before each call, beside the message's own `processing_time`."""
+        self.concurrency = concurrency
+        self._delay_s = delay_s
+        self._pool = handler if isinstance(handler, Pool) else None
+        self._handler: Handler = handler.call if isinstance(handler, Pool) else handler
+        self._is_async = isinstance(handler, Pool) or _is_async(handler)
+
+    async def open(self) -> None:
+        """See Work. Starts the worker processes."""
+        if self._pool:
+            await self._pool.open()
+
+    async def run(self, deliveries: Sequence[Delivery]) -> None:
+        """See Work."""
+        for delivery in deliveries:
+            delay_s = self._delay_s + processing_time_s(delivery.message)
+            if delay_s:
+                await asyncio.sleep(delay_s)
+            if self._is_async:
+                await self._handler(delivery.message)
+            else:
+                await asyncio.to_thread(self._handler, delivery.message)
+
+    async def close(self) -> None:
+        """See Work."""
+        if self._pool:
+            await self._pool.close()
+
+
+def _is_async(handler: Handler) -> bool:
+    call = getattr(type(handler), "__call__", None)  # noqa: B004 - of an object that can be called
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
