@@ -25,6 +25,8 @@ CONNECT_TIMEOUT_S = 10.0
 CALL_TIMEOUT_S = 10.0
 """For a declaration, and for other calls that the broker answers at once."""
 _CLOSE_TIMEOUT_S = 2.0
+_BUFFERED_FRAMES = 256
+"""Between the library's reading of a connection and of a channel: with its 10, three messages arrive at a time."""
 _KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 20, "TCP_KEEPCNT": 3}
 """A dead peer is noticed in 2 minutes: with heartbeats of 600 s, the library needs 30."""
 
@@ -144,7 +146,7 @@ async def open_session(target: RabbitMqTarget, tls: ssl.SSLContext | None, name:
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             await connection.connect()
-            channel = await connection.channel()
+            channel = await connection.channel(frame_buffer_size=_BUFFERED_FRAMES)
     except BaseException as error:
         transports.abort()
         with suppress(Exception):
