@@ -7,7 +7,7 @@ from peekaping_producer.cli.parser import Commands, seconds
 from peekaping_producer.cli.runtime import log_warnings, print_error, run_interruptible, set_up_logs
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.operations import probe
-from peekaping_producer.settings import ALL_GROUPS, Settings, inspect_settings, load_settings
+from peekaping_producer.settings import PRODUCER_GROUPS, Settings, inspect_settings, load_settings
 from peekaping_producer.settings.table import as_text
 
 
@@ -40,7 +40,7 @@ def add_to(commands: Commands) -> None:
         "check-config",
         _check_config,
         "print every setting, its origin, and every problem with the settings",
-        groups=ALL_GROUPS,
+        groups=PRODUCER_GROUPS,
         example="peekaping-producer --env-file production.env check-config --connect",
     )
     check.add_argument("--connect", action="store_true", help="also try Redis and the database; exit 3 if one fails")

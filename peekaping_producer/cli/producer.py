@@ -11,7 +11,7 @@ from peekaping_producer.cli.parser import Commands
 from peekaping_producer.cli.runtime import log_warnings, run_interruptible, set_up_logs
 from peekaping_producer.errors import StartInterruptedError, TaskDiedError
 from peekaping_producer.service.startup import Startup
-from peekaping_producer.settings import ALL_GROUPS, load_settings
+from peekaping_producer.settings import PRODUCER_GROUPS, load_settings
 
 log = structlog.stdlib.get_logger()
 
@@ -22,7 +22,7 @@ def add_to(commands: Commands) -> None:
         "run",
         _run,
         "run one replica until SIGTERM, SIGHUP or Ctrl-C",
-        groups=ALL_GROUPS,
+        groups=PRODUCER_GROUPS,
         example="DB_TYPE=sqlite DB_NAME=peekaping.db REDIS_HOST=127.0.0.1 peekaping-producer run",
     )
     migrate = commands.add(

@@ -5,7 +5,7 @@
 - texts: rules for the text of a value
 - addresses, sentinels, types: values and their validators
 - fields: every setting
-- parameters, urls: DATABASE_URL and REDIS_URL
+- parameters, urls: DATABASE_URL, REDIS_URL and RABBITMQ_URL
 - logins: the logins to try for DB_USER, DB_PASS and DB_NAME
 - model: the settings of one process, and the targets that follow from them
 - source: the environment, `.env` files and secret files
@@ -14,9 +14,17 @@
 - table: the settings as text, for `check-config`, `--help` and docs
 """
 
-from peekaping_producer.settings.fields import ALL_GROUPS, SettingsGroup
+from peekaping_producer.settings.fields import ALL_GROUPS, PRODUCER_GROUPS, SettingsGroup
 from peekaping_producer.settings.load import inspect_settings, load_settings
 from peekaping_producer.settings.model import Settings
 from peekaping_producer.settings.source import ENV_FILES
 
-__all__ = ["ALL_GROUPS", "ENV_FILES", "Settings", "SettingsGroup", "inspect_settings", "load_settings"]
+__all__ = [
+    "ALL_GROUPS",
+    "ENV_FILES",
+    "PRODUCER_GROUPS",
+    "Settings",
+    "SettingsGroup",
+    "inspect_settings",
+    "load_settings",
+]

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BaseModel, Field, SecretStr
 
 from peekaping_producer.settings.sentinels import MASTER_FORM
 from peekaping_producer.settings.types import (
+    QUEUE_NAME_FORM,
     Address,
     DatabaseHost,
     DbType,
@@ -14,7 +15,9 @@ from peekaping_producer.settings.types import (
     Level,
     Lower,
     Port,
+    QueueName,
     ReadableFile,
+    Retention,
     Seconds,
     SentinelAddresses,
     SentinelName,
@@ -113,6 +116,51 @@ class Redis(BaseModel):
     ] = 10
 
 
+class RabbitMq(BaseModel):
+    """The RabbitMQ with a queue of messages."""
+
+    rabbitmq_host: Annotated[Host, Setting("RabbitMQ's host.", _HOST)] = "localhost"
+    rabbitmq_port: Annotated[Port, Setting("RabbitMQ's port.", _PORT)] = 5672
+    rabbitmq_user: Annotated[str, Setting("RabbitMQ's user.", _TEXT)] = "admin"
+    rabbitmq_pass: Annotated[SecretStr | None, Setting("RabbitMQ's password.", _TEXT, "`password`")] = None
+    rabbitmq_vhost: Annotated[str, Setting("RabbitMQ's virtual host.", _TEXT)] = "/"
+    rabbitmq_url: Annotated[
+        SecretStr | None,
+        Setting(
+            "All connection settings of RabbitMQ as one URL; replaces host, port, user, password and virtual host.",
+            "amqp:// or amqps:// (with TLS) user:password@host:port/vhost",
+        ),
+    ] = None
+    rabbitmq_queue: Annotated[
+        QueueName, Setting("The queue; the names of retry queues and dead letters begin with it.", QUEUE_NAME_FORM)
+    ] = "messages"
+    rabbitmq_queue_type: Annotated[
+        Literal["classic", "quorum"],
+        Lower,
+        Setting("The type of queues that do not exist yet.", "classic | quorum"),
+    ] = "classic"
+    rabbitmq_heartbeat: Annotated[
+        float,
+        Seconds,
+        Field(ge=0, le=3600),
+        Setting("The heartbeat of connections to RabbitMQ. 0 disables it.", "0 to 3600 seconds"),
+    ] = 600
+    rabbitmq_blocked_timeout: Annotated[
+        _Duration,
+        Setting("How long to wait for a confirmation, also of a blocked connection, until a repeat.", _UP_TO_AN_HOUR),
+    ] = 300
+    rabbitmq_retention: Annotated[
+        Retention,
+        Lower,
+        Setting("How long a stream keeps a copy of each message.", "off, or 1 to 3650 days"),
+    ] = "off"
+    rabbitmq_tls: _Tls = None
+    rabbitmq_tls_verify: _TlsVerify = True
+    rabbitmq_tls_ca_file: _TlsCa = None
+    rabbitmq_tls_cert_file: _TlsCert = None
+    rabbitmq_tls_key_file: _TlsKey = None
+
+
 class Producer(BaseModel):
     """One replica."""
 
@@ -167,14 +215,16 @@ class Common(BaseModel):
     service_name: Annotated[str, Setting("The name of the service in every log line.", _TEXT)] = "peekaping:producer"
 
 
-class Fields(Common, Startup, Producer, Redis, Database):
+class Fields(RabbitMq, Common, Startup, Producer, Redis, Database):
     """All settings. Pydantic collects the fields of the last class first."""
 
 
-SettingsGroup = Literal["database", "redis", "producer", "startup"]
+SettingsGroup = Literal["database", "redis", "producer", "startup", "rabbitmq"]
 """A group of settings that a command may need; the settings of other groups are not read."""
 
 ALL_GROUPS: frozenset[SettingsGroup] = frozenset(get_args(SettingsGroup))
+PRODUCER_GROUPS: frozenset[SettingsGroup] = ALL_GROUPS - {"rabbitmq"}
+"""Those of a replica."""
 NAMES = tuple(name.upper() for name in Fields.model_fields)
 
 _GROUPS: dict[SettingsGroup, type[BaseModel]] = {
@@ -182,6 +232,7 @@ _GROUPS: dict[SettingsGroup, type[BaseModel]] = {
     "redis": Redis,
     "producer": Producer,
     "startup": Startup,
+    "rabbitmq": RabbitMq,
 }
 
 

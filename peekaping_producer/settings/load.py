@@ -7,13 +7,13 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
 from peekaping_producer.errors import ConfigError
-from peekaping_producer.settings.fields import ALL_GROUPS, SettingsGroup, description
+from peekaping_producer.settings.fields import PRODUCER_GROUPS, SettingsGroup, description
 from peekaping_producer.settings.model import Settings
 from peekaping_producer.settings.source import ENV_FILES, Source
 from peekaping_producer.settings.texts import masked
 from peekaping_producer.settings.warnings import hints_about, warnings_about
 
-_FAMILIES = ("DB_TLS", "REDIS_TLS", "REDIS_SENTINEL")
+_FAMILIES = ("DB_TLS", "REDIS_TLS", "REDIS_SENTINEL", "RABBITMQ_TLS")
 """Prefixes of names that depend on each other."""
 
 
@@ -22,7 +22,7 @@ class _Loaded(BaseSettings, Settings):
 
 
 def load_settings(
-    groups: Collection[SettingsGroup] = ALL_GROUPS,
+    groups: Collection[SettingsGroup] = PRODUCER_GROUPS,
     *,
     environ: Mapping[str, str] | None = None,
     env_files: Sequence[Path] = ENV_FILES,
@@ -40,7 +40,7 @@ def load_settings(
 
 
 def inspect_settings(
-    groups: Collection[SettingsGroup] = ALL_GROUPS,
+    groups: Collection[SettingsGroup] = PRODUCER_GROUPS,
     *,
     environ: Mapping[str, str] | None = None,
     env_files: Sequence[Path] = ENV_FILES,
@@ -84,6 +84,7 @@ def _problems_of_targets(settings: Settings, groups: Collection[SettingsGroup], 
     for group, url, target in (
         ("database", "DATABASE_URL", settings.database_target),
         ("redis", "REDIS_URL", settings.redis_target),
+        ("rabbitmq", "RABBITMQ_URL", settings.rabbitmq_target),
     ):
         if group in groups and url not in names:
             try:

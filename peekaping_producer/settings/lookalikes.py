@@ -24,6 +24,7 @@ _OF_REDIS = {word: f"REDIS_{word}" for word in _WORDS} | {
     "USER": "REDIS_USERNAME",
     "PASS": "REDIS_PASSWORD",
 }
+_OF_RABBITMQ = {word: f"RABBITMQ_{word}" for word in _WORDS if word != "NAME"}
 _OF_PRODUCER = {
     "METRICS_ADDR": "METRICS_ADDRESS METRICS_HOST METRICS_PORT METRICS_BIND METRICS_LISTEN METRICS_URL HEALTH_PORT",
     "LEASE_TTL": "LEASE_TIMEOUT LEASE_TIME LEASE_DURATION LEASE_SECONDS LEASE_TTL_SECONDS LEASE_TTL_MS",
@@ -37,9 +38,14 @@ _OF_PRODUCER = {
 }
 _ALIASES = {
     f"{prefix}{joint}{spelling}": meant[word]
-    for prefixes, meant in (((*_DATABASES, *_MONGO_INITDB), _OF_DATABASE), (("REDIS", "VALKEY"), _OF_REDIS))
+    for prefixes, meant in (
+        ((*_DATABASES, *_MONGO_INITDB), _OF_DATABASE),
+        (("REDIS", "VALKEY"), _OF_REDIS),
+        (("RABBITMQ", "RABBIT", "AMQP"), _OF_RABBITMQ),
+    )
     for prefix in prefixes
     for word, spellings in _WORDS.items()
+    if word in meant
     for spelling in spellings
     for joint in ("_", "")
 } | {
@@ -56,6 +62,7 @@ _MEANINGS = _ALIASES | _KNOWN
 _FAMILIES: dict[SettingsGroup, tuple[str, ...]] = {
     "database": ("DB_", "DATABASE_"),
     "redis": ("REDIS_",),
+    "rabbitmq": ("RABBITMQ_",),
     "producer": ("PRODUCER_",),
     "startup": ("STARTUP_",),
 }

@@ -15,16 +15,23 @@ from peekaping_producer.settings.parameters import TlsRequest, classify_paramete
 from peekaping_producer.settings.sentinels import from_parts, with_password
 from peekaping_producer.settings.texts import has_forbidden_characters
 from peekaping_producer.settings.types import DbType, listening_address
-from peekaping_producer.settings.urls import DIALECTS, parse_database_url, parse_redis_url, passwords_in
-from peekaping_producer.targets import DatabaseTarget, Dialect, Login, RedisTarget, Tls
+from peekaping_producer.settings.urls import (
+    DIALECTS,
+    parse_database_url,
+    parse_rabbitmq_url,
+    parse_redis_url,
+    passwords_in,
+)
+from peekaping_producer.targets import DatabaseTarget, Dialect, Login, RabbitMqTarget, RedisTarget, Tls
 
+_URL_OF = {"db_tls": "DATABASE_URL", "redis_tls": "REDIS_URL", "rabbitmq_tls": "RABBITMQ_URL"}
 _TLS_FILES = ("ca_file", "cert_file", "key_file")
 
 
 class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
     """All settings, their origins, and what is wrong with them. None is a setting without a value.
 
-    `database_target` and `redis_target` check whether settings fit together, and raise ConfigError.
+    `database_target`, `redis_target` and `rabbitmq_target` check whether settings fit together, and raise ConfigError.
     """
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
@@ -62,6 +69,7 @@ class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
         for url, text, parts in (
             ("DATABASE_URL", self.database_url, _database_parts),
             ("REDIS_URL", self.redis_url, _redis_parts),
+            ("RABBITMQ_URL", self.rabbitmq_url, _rabbitmq_parts),
         ):
             with suppress(ConfigError):  # reported elsewhere
                 found |= {name: (value, url) for name, value in parts(text.get_secret_value()).items()} if text else {}
@@ -92,7 +100,8 @@ class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
         """All texts that must not be shown: passwords, URLs, and the passwords in URLs, as written and decoded."""
         texts = [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
         texts += passwords(self.db_pass.get_secret_value()) if self.db_pass else ()
-        for name, url in (("DATABASE_URL", self.database_url), ("REDIS_URL", self.redis_url)):
+        for name in ("DATABASE_URL", "REDIS_URL", "RABBITMQ_URL"):
+            url: SecretStr | None = getattr(self, name.lower())
             texts += passwords_in(name, url.get_secret_value()) if url else ()
         return frozenset(filter(None, texts))
 
@@ -115,6 +124,33 @@ class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
         if sentinels or not self.redis_sentinels:  # otherwise their problem is known
             sentinels = with_password(sentinels, _text(self.redis_sentinel_password), problems)
         target = msgspec.structs.replace(target, sentinels=sentinels, tls=self._tls("redis_tls", requested, problems))
+        if problems:
+            raise ConfigError(problems)
+        return target
+
+    def rabbitmq_target(self) -> RabbitMqTarget:
+        """The RabbitMQ server and queue of these settings. Raises ConfigError."""
+        problems: list[str] = []
+        requested = TlsRequest()
+        if self.rabbitmq_url:
+            target, requested = parse_rabbitmq_url(self.rabbitmq_url.get_secret_value(), problems)
+        else:
+            target = RabbitMqTarget(
+                host=self.rabbitmq_host,
+                port=self.rabbitmq_port,
+                user=self.rabbitmq_user,
+                password=_text(self.rabbitmq_pass) or "password",
+                vhost=self.rabbitmq_vhost,
+            )
+        target = msgspec.structs.replace(
+            target,
+            tls=self._tls("rabbitmq_tls", requested, problems),
+            heartbeat_s=self.rabbitmq_heartbeat,
+            queue=self.rabbitmq_queue,
+            queue_type=self.rabbitmq_queue_type,
+            blocked_timeout_s=self.rabbitmq_blocked_timeout,
+            retention_days=None if self.rabbitmq_retention == "off" else int(self.rabbitmq_retention),
+        )
         if problems:
             raise ConfigError(problems)
         return target
@@ -161,9 +197,11 @@ class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
             alternates=tuple(others),
         )
 
-    def _tls(self, name: Literal["db_tls", "redis_tls"], requested: TlsRequest, problems: list[str]) -> Tls | None:
+    def _tls(
+        self, name: Literal["db_tls", "redis_tls", "rabbitmq_tls"], requested: TlsRequest, problems: list[str]
+    ) -> Tls | None:
         """The TLS of settings and URL together; a file in a setting replaces the URL's."""
-        setting, url = name.upper(), "REDIS_URL" if name == "redis_tls" else "DATABASE_URL"
+        setting, url = name.upper(), _URL_OF[name]
         wanted: bool | None = getattr(self, name)
         verify: bool = getattr(self, f"{name}_verify")
         files: dict[str, str | None] = {part: getattr(self, f"{name}_{part}") for part in _TLS_FILES}
@@ -223,6 +261,13 @@ def _redis_parts(url: str) -> dict[str, object]:
     if target.sentinels:
         return {"REDIS_SENTINELS": str(target.sentinels), "REDIS_SENTINEL_MASTER": target.sentinels.master, **rest}
     return {"REDIS_HOST": target.host, "REDIS_PORT": target.port, **rest}
+
+
+def _rabbitmq_parts(url: str) -> dict[str, object]:
+    target, requested = parse_rabbitmq_url(url, [])
+    address = {"RABBITMQ_HOST": target.host, "RABBITMQ_PORT": target.port, "RABBITMQ_VHOST": target.vhost}
+    login = {"RABBITMQ_USER": target.user, "RABBITMQ_PASS": SecretStr(target.password)}
+    return {**address, **login, **_tls_parts("RABBITMQ_TLS", requested)}
 
 
 def _as_variable(name: str, value: object) -> str:

@@ -10,7 +10,7 @@ import msgspec
 
 from peekaping_producer.settings.types import readable_file
 
-Kind = Literal["postgres", "mysql", "mongo", "redis"]
+Kind = Literal["postgres", "mysql", "mongo", "redis", "rabbitmq"]
 _Parameter = tuple[str, str, str]
 """The name as written, the name as compared, and the value."""
 
@@ -50,6 +50,7 @@ _TLS: dict[Kind, dict[str, dict[str, str]]] = {
         "sslcheckhostname": _VERIFY,
         "skipverify": _TRUST,
     },
+    "rabbitmq": {"verify": {"verify_peer": "", "verify_none": _UNVERIFIED}, "noverifyssl": _TRUST},
 }
 """The mode that a parameter requests, by its name and value in lower case."""
 
@@ -58,6 +59,7 @@ _FILES: dict[Kind, dict[str, str]] = {
     "mysql": {"sslca": "ca_file", "sslcert": "cert_file", "sslkey": "key_file"},
     "mongo": {"tlscafile": "ca_file", "tlscertificatekeyfile": "cert_file"},
     "redis": {"sslcacerts": "ca_file", "sslcertfile": "cert_file", "sslkeyfile": "key_file"},
+    "rabbitmq": {"cacertfile": "ca_file", "cafile": "ca_file", "certfile": "cert_file", "keyfile": "key_file"},
 }
 
 
@@ -102,6 +104,7 @@ _IGNORED: dict[Kind, frozenset[str]] = {
         lazyconnect keepalive
         """
     ),
+    "rabbitmq": _names("connectiontimeout timeout channelmax framemax name connectionname socketoptions tcpoptions"),
 }
 """Parameters that only tune other clients: timeouts, pools, writes, encodings. This program has its own limits."""
 _DEFAULTS: dict[Kind, dict[str, frozenset[str]]] = {
@@ -130,7 +133,7 @@ def classify_parameters(
     kind: Kind, params: Mapping[str, str], problems: list[str]
 ) -> tuple[dict[str, str], TlsRequest]:
     """The parameters for the store, and what the others request about TLS. Adds invalid ones to `problems`."""
-    setting = "REDIS_URL" if kind == "redis" else "DATABASE_URL"
+    setting = {"redis": "REDIS_URL", "rabbitmq": "RABBITMQ_URL"}.get(kind, "DATABASE_URL")
     named = [(name, name.lower().replace("-", "").replace("_", ""), value) for name, value in params.items()]
     modes = _modes(setting, kind, [each for each in named if each[1] in _TLS[kind]], problems)
     files = _files(setting, kind, [each for each in named if each[1] in _FILES[kind]], problems)

@@ -9,7 +9,7 @@ import msgspec
 from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from peekaping_producer.errors import ConfigError
-from peekaping_producer.settings.fields import ALL_GROUPS, NAMES, SettingsGroup, command_names, group_names
+from peekaping_producer.settings.fields import NAMES, PRODUCER_GROUPS, SettingsGroup, command_names, group_names
 from peekaping_producer.settings.texts import SECRETS, normalize
 from peekaping_producer.settings.types import file_bytes
 from peekaping_producer.settings.urls import names_database
@@ -17,6 +17,7 @@ from peekaping_producer.settings.urls import names_database
 ENV_FILES = (Path(".env"),)
 DATABASE_PARTS = frozenset({"DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASS"})
 REDIS_ADDRESS = frozenset({"REDIS_HOST", "REDIS_PORT"})
+RABBITMQ_PARTS = frozenset({"RABBITMQ_HOST", "RABBITMQ_PORT", "RABBITMQ_USER", "RABBITMQ_PASS", "RABBITMQ_VHOST"})
 _REDIS_LOGIN = frozenset({"REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_DB"})
 _REDIS_PARTS = REDIS_ADDRESS | _REDIS_LOGIN | {"REDIS_SENTINELS", "REDIS_SENTINEL_MASTER"}
 
@@ -41,7 +42,7 @@ class Source(EnvSettingsSource):
     def __init__(
         self,
         settings_cls: type[BaseSettings],
-        groups: Collection[SettingsGroup] = ALL_GROUPS,
+        groups: Collection[SettingsGroup] = PRODUCER_GROUPS,
         environ: Mapping[str, str] | None = None,
         env_files: Sequence[Path] = ENV_FILES,
     ) -> None:
@@ -130,6 +131,8 @@ def _replaced_names(found: Mapping[str, RawValue]) -> set[str]:
         replaced |= _REDIS_PARTS
     elif "REDIS_SENTINELS" in texts:
         replaced |= REDIS_ADDRESS
+    if "RABBITMQ_URL" in texts:
+        replaced |= RABBITMQ_PARTS
     if "DATABASE_URL" in texts:
         replaced |= DATABASE_PARTS - (set() if names_database(texts["DATABASE_URL"]) else {"DB_NAME"})
     elif texts.get("DB_TYPE", "").lower() == "sqlite":

@@ -4,20 +4,20 @@
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 from pydantic import SecretStr
 
 from peekaping_producer.service.text import escaped
-from peekaping_producer.settings.fields import NAMES, Fields, description
+from peekaping_producer.settings.fields import NAMES, PRODUCER_GROUPS, Fields, SettingsGroup, command_names, description
 from peekaping_producer.settings.model import Settings
 from peekaping_producer.settings.texts import SECRETS
 
 BEGIN, END = "<!-- settings: begin -->", "<!-- settings: end -->"
 
-_SWITCHES = ("DB_TLS", "REDIS_TLS")
+_SWITCHES = ("DB_TLS", "REDIS_TLS", "RABBITMQ_TLS")
 """Off if neither they nor a URL are given."""
 
 
@@ -33,10 +33,10 @@ class Row(msgspec.Struct, frozen=True):
     origin: str
 
 
-def rows(settings: Settings) -> list[Row]:
-    """Every setting, secrets masked."""
+def rows(settings: Settings, groups: Collection[SettingsGroup] = PRODUCER_GROUPS) -> list[Row]:
+    """Every setting of a command that needs `groups`, secrets masked."""
     in_urls = settings.in_urls
-    return [_row(settings, name.upper(), value, in_urls) for name, value in settings]
+    return [_row(settings, name, getattr(settings, name.lower()), in_urls) for name in command_names(groups)]
 
 
 def _row(settings: Settings, name: str, value: object, in_urls: Mapping[str, tuple[object, str]]) -> Row:
@@ -50,9 +50,9 @@ def _row(settings: Settings, name: str, value: object, in_urls: Mapping[str, tup
     return Row(name, "" if origin == "not read" else _value_text(value), origin)
 
 
-def as_text(settings: Settings) -> str:
+def as_text(settings: Settings, groups: Collection[SettingsGroup] = PRODUCER_GROUPS) -> str:
     """The rows as aligned lines, for a terminal."""
-    table = rows(settings)
+    table = rows(settings, groups)
     name_width, value_width = (max(len(getattr(row, column)) for row in table) for column in ("name", "value"))
     return "\n".join(f"{row.name:{name_width}}  {row.value:{value_width}}  {row.origin}" for row in table)
 

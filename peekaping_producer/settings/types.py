@@ -99,6 +99,21 @@ def _sentinels(given: str) -> str:
     return given
 
 
+def _queue_name(given: str) -> str:
+    """Raise ValueError for a name that RabbitMQ reserves, or that has no room for the suffixes of other queues."""
+    if given.startswith("amq.") or len(given.encode()) > MAX_QUEUE_BYTES:
+        raise ValueError
+    return given
+
+
+def _retention(given: str) -> str:
+    if given != "off" and not (re.fullmatch("[0-9]{1,4}", given, re.ASCII) and 1 <= int(given) <= 3650):
+        raise ValueError
+    return given
+
+
+MAX_QUEUE_BYTES = 240
+QUEUE_NAME_FORM = f"a name of 1 to {MAX_QUEUE_BYTES} bytes that does not begin with amq."
 Lower = BeforeValidator(lambda given: given.lower() if isinstance(given, str) else given)
 Whole = BeforeValidator(_whole_number)
 Seconds = BeforeValidator(_seconds)
@@ -108,6 +123,8 @@ DatabaseHost = Annotated[str, AfterValidator(_database_host)]
 Port = Annotated[int, Whole, Field(ge=1, le=65535)]
 ReadableFile = Annotated[str, AfterValidator(readable_file)]
 Address = Annotated[str, AfterValidator(_address)]
+QueueName = Annotated[str, AfterValidator(_queue_name)]
+Retention = Annotated[str, AfterValidator(_retention)]
 SentinelAddresses = Annotated[str, AfterValidator(_sentinels)]
 SentinelName = Annotated[str, AfterValidator(sentinel_name)]
 Level = Literal["debug", "info", "warn", "warning", "error", "dpanic", "panic", "fatal"]

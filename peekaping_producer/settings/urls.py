@@ -1,4 +1,7 @@
-"""The parsers of DATABASE_URL and REDIS_URL. No message shows any part of a URL, since it may contain a password."""
+"""The parsers of DATABASE_URL, REDIS_URL and RABBITMQ_URL.
+
+No message shows any part of a URL, since it may contain a password.
+"""
 
 import re
 from urllib.parse import parse_qsl, unquote
@@ -10,7 +13,7 @@ from peekaping_producer.settings.addresses import host_and_port
 from peekaping_producer.settings.parameters import TlsRequest, classify_parameters
 from peekaping_producer.settings.sentinels import sentinel_addresses, sentinel_name
 from peekaping_producer.settings.texts import has_hidden_characters
-from peekaping_producer.targets import DatabaseTarget, Dialect, RedisTarget, Sentinels, host_port_text
+from peekaping_producer.targets import DatabaseTarget, Dialect, RabbitMqTarget, RedisTarget, Sentinels, host_port_text
 
 DIALECTS: dict[str, Dialect] = {
     "postgres": "postgres",
@@ -29,6 +32,8 @@ _SENTINEL_SCHEMES = {f"{scheme}+sentinel": tls for scheme, tls in _REDIS_SCHEMES
 _DATABASE_FORM = "postgres://, mysql://, mongodb:// or mongodb+srv:// user:password@host:port/name, or sqlite:///path"
 _REDIS_FORM = "redis:// or rediss:// user:password@host:port/db"
 _SENTINEL_FORM = "redis+sentinel:// or rediss+sentinel:// user:password@host:port,host:port/master-name/db"
+_RABBITMQ_FORM = "amqp:// or amqps:// user:password@host:port/vhost"
+_RABBITMQ_PORTS = {"amqp": 5672, "amqps": 5671}
 _ENCODE = "percent-encode characters such as / ? # % in a name or password"
 _URL = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):(?://(?:(?P<login>[^/?#]*)@)?(?P<where>[^/?#@]*))?"
@@ -104,6 +109,31 @@ def parse_redis_url(text: str, problems: list[str]) -> tuple[RedisTarget, TlsReq
         problems.append(f"REDIS_URL: {url.scheme}:// and a parameter contradict each other about TLS")
     target = msgspec.structs.replace(where, username=url.user, password=url.password)
     return target, msgspec.structs.replace(requested, tls=tls or requested.tls)
+
+
+def parse_rabbitmq_url(text: str, problems: list[str]) -> tuple[RabbitMqTarget, TlsRequest]:
+    """The target of a RABBITMQ_URL, without TLS, and what the URL requests about TLS. Raises ConfigError.
+
+    Without user and password they are guest, and without a virtual host it is `/`, as in RabbitMQ's own clients.
+    """
+    url = _split("RABBITMQ_URL", text, _RABBITMQ_FORM)
+    if url.scheme not in _RABBITMQ_PORTS:
+        raise _refusal("RABBITMQ_URL", _RABBITMQ_FORM)
+    if "," in url.where:
+        raise _refusal("RABBITMQ_URL", "one host", _ENCODE)
+    if "/" in url.path[1:]:
+        raise _refusal("RABBITMQ_URL", "one virtual host after the host", _ENCODE)
+    params, requested = classify_parameters("rabbitmq", url.params, problems)
+    problems.extend(f"RABBITMQ_URL: unsupported parameter {name}; remove it" for name in params)
+    host, port = _address(url, url.where, _RABBITMQ_FORM)
+    target = RabbitMqTarget(
+        host=host,
+        port=port or _RABBITMQ_PORTS[url.scheme],
+        user=url.user or "guest",
+        password=url.password or "guest",
+        vhost=url.name or "/",
+    )
+    return target, msgspec.structs.replace(requested, tls=True if url.scheme == "amqps" else None)
 
 
 def names_database(text: str) -> bool:

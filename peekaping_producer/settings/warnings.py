@@ -10,11 +10,14 @@ from peekaping_producer.settings.addresses import hidden_port
 from peekaping_producer.settings.fields import NAMES, SettingsGroup
 from peekaping_producer.settings.lookalikes import lookalikes
 from peekaping_producer.settings.model import Settings
-from peekaping_producer.settings.source import DATABASE_PARTS, REDIS_ADDRESS, Source
+from peekaping_producer.settings.source import DATABASE_PARTS, RABBITMQ_PARTS, REDIS_ADDRESS, Source
 from peekaping_producer.settings.texts import VERBATIM, strip_wrapping
 
-_INSTEAD = {"DATABASE_URL": DATABASE_PARTS, "REDIS_URL": REDIS_ADDRESS | {"REDIS_SENTINELS"}}
+_INSTEAD = {"DATABASE_URL": DATABASE_PARTS, "REDIS_URL": REDIS_ADDRESS | {"REDIS_SENTINELS"}} | {
+    "RABBITMQ_URL": RABBITMQ_PARTS
+}
 """The settings that make a URL unnecessary."""
+_ADDRESSES = (("DB_HOST", "DB_PORT"), ("REDIS_HOST", "REDIS_PORT"), ("RABBITMQ_HOST", "RABBITMQ_PORT"))
 
 
 def warnings_about(settings: Settings, source: Source, groups: Collection[SettingsGroup]) -> list[str]:
@@ -35,7 +38,7 @@ def hints_about(source: Source, groups: Collection[SettingsGroup]) -> list[str]:
 def _about_values(settings: Settings, groups: Collection[SettingsGroup]) -> Iterator[str]:
     if zones.of_server(settings.tz) is None:
         yield f"TZ: expected an IANA time zone, got {settings.tz!r}; UTC is used."
-    for name in ("DB_TLS_VERIFY", "REDIS_TLS_VERIFY"):
+    for name in ("DB_TLS_VERIFY", "REDIS_TLS_VERIFY", "RABBITMQ_TLS_VERIFY"):
         if not getattr(settings, name.lower()):
             yield f"{name}: certificate verification is disabled, so the server's identity is not checked."
     for name in VERBATIM:
@@ -56,7 +59,7 @@ def _about_sources(settings: Settings, source: Source) -> Iterator[str]:
         other = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
         if text not in {"", other} and "://" not in text:
             yield f"{name}: not read, because {url} is set and has another value."
-    for name, port_name in (("DB_HOST", "DB_PORT"), ("REDIS_HOST", "REDIS_PORT")):
+    for name, port_name in _ADDRESSES:
         text = source.given[name].text.split(",")[-1].strip() if name in source.given else ""
         if port := hidden_port(text):
             yield (

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from peekaping_producer.targets import DatabaseTarget, RedisTarget, Tls
+from peekaping_producer.targets import DatabaseTarget, RabbitMqTarget, RedisTarget, Tls
 from tests.kit.settings_loading import ENCODED, HARD, PARTS, load, problems
 
 
@@ -16,7 +17,7 @@ def redis(**environ: str) -> RedisTarget:
     return load({"redis"}, **environ).redis_target()
 
 
-def fields(target: DatabaseTarget | RedisTarget) -> dict[str, object]:
+def fields(target: DatabaseTarget | RabbitMqTarget | RedisTarget) -> dict[str, object]:
     """All fields, since the text of a target hides some."""
     return {name: getattr(target, name) for name in target.__struct_fields__}
 
@@ -210,3 +211,93 @@ def test_given_settings_are_passed_to_another_process(tmp_path: Path, monkeypatc
     assert passed_on["REDIS_TLS_CA_FILE"] == str(tmp_path / "ca.pem")
     again = load({"redis"}, **(passed_on | {"REDIS_TLS_CA_FILE": "ca.pem"}))
     assert again.redis_target() == settings.redis_target()
+
+
+def rabbitmq(**environ: str) -> RabbitMqTarget:
+    return load({"rabbitmq"}, **environ).rabbitmq_target()
+
+
+def test_rabbitmq_has_defaults_for_all() -> None:
+    expected = RabbitMqTarget(user="admin", password="password")
+    assert fields(rabbitmq()) == fields(expected)
+    assert "password" not in load({"rabbitmq"}).secrets
+
+
+def test_rabbitmq_in_parts() -> None:
+    target = rabbitmq(
+        RABBITMQ_HOST="::1",
+        RABBITMQ_PORT="5673",
+        RABBITMQ_USER="me",
+        RABBITMQ_PASS=HARD,
+        RABBITMQ_VHOST="a/b",
+        RABBITMQ_QUEUE="jobs",
+        RABBITMQ_QUEUE_TYPE="Quorum",
+        RABBITMQ_HEARTBEAT="30s",
+        RABBITMQ_BLOCKED_TIMEOUT="5",
+        RABBITMQ_RETENTION="7",
+        RABBITMQ_TLS="true",
+    )
+    expected = RabbitMqTarget(
+        host="::1",
+        port=5673,
+        user="me",
+        password=HARD,
+        vhost="a/b",
+        tls=Tls(),
+        queue="jobs",
+        queue_type="quorum",
+        heartbeat_s=30,
+        blocked_timeout_s=5,
+        retention_days=7,
+    )
+    assert fields(target) == fields(expected)
+    assert str(target) == "amqps://[::1]:5673/a%2Fb"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("amqp://h", RabbitMqTarget(host="h")),
+        ("amqp://h/", RabbitMqTarget(host="h")),
+        ("amqp://u:p@h:1/%2Fa", RabbitMqTarget(host="h", port=1, user="u", password="p", vhost="/a")),
+        (f"amqps://u%40:{ENCODED}@[::1]/v", RabbitMqTarget(host="::1", port=5671, user="u@", password=HARD, vhost="v")),
+    ],
+)
+def test_rabbitmq_url(url: str, expected: RabbitMqTarget) -> None:
+    target = rabbitmq(RABBITMQ_URL=url, RABBITMQ_HOST="not read", RABBITMQ_PASS="not read")
+    tls = Tls() if url.startswith("amqps") else None
+    assert fields(target) == fields(msgspec.structs.replace(expected, tls=tls))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("RABBITMQ_URL", "http://h", "expected amqp:// or amqps://"),
+        ("RABBITMQ_URL", "amqp://u:canary@h/a/b", "one virtual host"),
+        ("RABBITMQ_URL", "amqp://u:canary@h,i", "one host"),
+        ("RABBITMQ_URL", "amqp://u:canary@h?heartbeat=1", "unsupported parameter heartbeat"),
+        ("RABBITMQ_URL", "amqps://u:canary@h?verify=verify_none", "set RABBITMQ_TLS_VERIFY=false"),
+        ("RABBITMQ_QUEUE", "amq.mine", "does not begin with amq."),
+        ("RABBITMQ_QUEUE", "é" * 121, "240 bytes"),
+        ("RABBITMQ_QUEUE_TYPE", "stream", "classic | quorum"),
+        ("RABBITMQ_RETENTION", "7D", "off, or 1 to 3650 days"),
+        ("RABBITMQ_RETENTION", "0", "off, or 1 to 3650 days"),
+        ("RABBITMQ_TLS_CERT_FILE", __file__, "requires RABBITMQ_TLS=true"),
+    ],
+)
+def test_bad_settings_of_rabbitmq_are_refused(name: str, value: str, text: str) -> None:
+    (problem,) = problems({"rabbitmq"}, **{name: value})
+    assert problem.startswith(name)
+    assert text in problem
+    assert "canary" not in problem
+
+
+def test_a_replica_does_not_read_the_settings_of_rabbitmq() -> None:
+    settings = load(**PARTS, RABBITMQ_PORT="many", RABBITMQ_HOSTT="x")
+    assert settings.origin("RABBITMQ_PORT") == "not read"
+    assert settings.warnings == ()
+
+
+def test_names_of_other_programs_for_rabbitmq_are_recognized() -> None:
+    (warning,) = load({"rabbitmq"}, AMQP_PASSWORD="x").warnings
+    assert "RABBITMQ_PASS" in warning
