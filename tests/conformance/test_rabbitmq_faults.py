@@ -173,3 +173,20 @@ async def test_close_of_a_blocked_connection_takes_little_time(
         assert asyncio.get_running_loop().time() - started_at < 5
         with pytest.raises(BrokerUnavailableError):
             await publishing
+
+
+async def test_a_broker_that_reads_slowly_gets_everything_in_order(
+    rabbitmq_node: RabbitMqServer, vhost_of_node: RabbitMqTarget, proxy: FaultProxy
+) -> None:
+    publisher = through(proxy, vhost_of_node)
+    await publisher.open()
+    proxy.hold_requests()
+    large = [Message(id=f"m{number}", body=b"x" * 100_000) for number in range(50)]
+    publishing = asyncio.create_task(publisher.publish(large))
+    await until(lambda: proxy.requests > 0)
+    assert not publishing.done()
+    proxy.release_requests()
+    assert (await publishing).settled == 50
+    await publisher.close()
+    taken = rabbitmq_node.take(vhost_of_node)
+    assert [each["properties"]["message_id"] for each in taken] == [each.id for each in large]

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 from aiormq.abc import DeliveredMessage
+from aiormq.channel import Channel
 from pamqp.commands import Basic
 
 from peekaping_producer.errors import BrokerError, BrokerUnavailableError
@@ -121,21 +122,11 @@ class RabbitMqReceiver:
 
     async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """Remove these from the queue. Raises BrokerError."""
-        inbox = self._inbox
-        if inbox is None or inbox.lost:
-            return
-        with translated(self._target):
-            for tag, multiple in inbox.settle(deliveries):
-                await inbox.session.channel.basic_ack(tag, multiple=multiple, wait=False)
+        await self._settle(deliveries, Channel.basic_ack)
 
     async def release(self, deliveries: Sequence[Delivery]) -> None:
         """Put these back in their place of the queue. Raises BrokerError."""
-        inbox = self._inbox
-        if inbox is None or inbox.lost:
-            return
-        with translated(self._target):
-            for tag, multiple in inbox.settle(deliveries):
-                await inbox.session.channel.basic_nack(tag, multiple=multiple, requeue=True, wait=False)
+        await self._settle(deliveries, Channel.basic_nack)
 
     async def retry(self, delivery: Delivery, delay_s: float, reason: str) -> None:
         """Publish it to the retry queue of the next level, then acknowledge it. Raises BrokerError.
@@ -161,6 +152,17 @@ class RabbitMqReceiver:
             self._inbox.lose(BrokerUnavailableError("the receiver was closed"))
         await self._connector.close()
         await self._outlet.connector.close()
+
+    async def _settle(self, deliveries: Sequence[Delivery], method: Callable[..., Awaitable[None]]) -> None:
+        """Call the method of the channel for these; return when all is written, since close() drops what is not."""
+        inbox = self._inbox
+        if inbox is None or inbox.lost:
+            return
+        calls = list(inbox.settle(deliveries))
+        with translated(self._target):
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                for number, (tag, multiple) in enumerate(calls, 1):
+                    await method(inbox.session.channel, tag, multiple=multiple, wait=number == len(calls))
 
     async def _opened(self) -> _Inbox:
         session = await self._connector.session()
