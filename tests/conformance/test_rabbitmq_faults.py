@@ -68,13 +68,15 @@ def through(proxy: FaultProxy, target: RabbitMqTarget, **options: float) -> Rabb
 async def test_nothing_is_lost_when_the_broker_is_killed_in_the_middle(
     rabbitmq_node: RabbitMqServer, vhost_of_node: RabbitMqTarget, publisher: RabbitMqPublisher
 ) -> None:
-    count, progress = 6_000, [0]
+    await rabbitmq_node.flush()
+    count, progress = 8_000, [0]
     publishing = asyncio.create_task(publish_all(publisher, count, progress))
     await until(lambda: progress[0] > 1000)
     before = rabbitmq_node.pid
-    await rabbitmq_node.restart()
-    assert rabbitmq_node.pid != before
+    rabbitmq_node.kill()
     assert progress[0] < count, "killed too late"
+    await rabbitmq_node.started()
+    assert rabbitmq_node.pid != before
     errors = await asyncio.wait_for(publishing, 60)
     assert errors
     received = ids(await asyncio.to_thread(rabbitmq_node.take, vhost_of_node))

@@ -1,5 +1,6 @@
 """A real RabbitMQ with its HTTP API: one node for the whole session, and a virtual host of its own for each test."""
 
+import asyncio
 import json
 import os
 import secrets
@@ -142,8 +143,12 @@ class RabbitMqServer(RabbitMqApi):
             processes.wait_until(lambda: processes.listens(self._epmd_port), self._epmd, self._folder / "epmd.log")
         self._process = processes.start(self._log, *self._environment(), self._scripts / "rabbitmq-server")
 
+    async def flush(self) -> None:
+        """Let the node write its queues' definitions to disk: without this, SIGKILL loses those of the last seconds."""
+        await asyncio.to_thread(self.control, "eval", "mnesia:sync_log().")
+
     def kill(self) -> None:
-        """End the node by SIGKILL."""
+        """End the node by SIGKILL. See flush()."""
         assert self._process is not None, "not running"
         assert self._process.poll() is None, "ended by itself"
         processes.stop(self._process, signal.SIGKILL)
@@ -152,10 +157,15 @@ class RabbitMqServer(RabbitMqApi):
 
     async def restart(self) -> None:
         """Kill the node, and start it again; the event loop runs meanwhile."""
+        await self.flush()
         before = self.pid
         self.kill()
-        self._launch()
+        await self.started()
         assert self.pid != before
+
+    async def started(self) -> None:
+        """As start(); the event loop runs meanwhile. In the main thread only."""
+        self._launch()
         await until(self._ready, "RabbitMQ accepts connections", within_s=_START_S)
 
     def stop(self) -> None:
