@@ -89,6 +89,7 @@ class FileSource:
         self._unsettled = 0
         self._changed = asyncio.Event()
         """Lines are in flight, were settled, or the source stops."""
+        self._ends_reached = 0
         self._stopping = False
         self._reading_ended = False
         self._settled: Checkpoint | None = None
@@ -119,6 +120,14 @@ class FileSource:
         self._stopping = True
         self._watcher.wake()
         self._changed.set()
+
+    async def caught_up(self) -> None:
+        """Wait until all complete lines that the file contains now are settled. Requires `run` to be running."""
+        target = self._ends_reached + 2  # the first read may have begun before this call
+        while self._ends_reached < target or self._unsettled:
+            self._watcher.wake()
+            self._changed.clear()
+            await self._changed.wait()
 
     @property
     def lag_bytes(self) -> int:
@@ -161,6 +170,8 @@ class FileSource:
         if self._item is None:
             if not self._unsettled:
                 await self._begin_generation()  # although it is empty: it may be rotated while no process reads it
+            self._ends_reached += 1
+            self._changed.set()
             self.loop.turn_succeeded()
             self._metrics.source_lag_bytes.set(self.lag_bytes)
             with self.loop.waiting():
