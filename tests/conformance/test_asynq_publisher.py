@@ -10,8 +10,8 @@ from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.errors import BrokerRefusedError, BrokerUnavailableError
 from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.targets import RedisTarget
-from peekaping_producer.transports.asynq.publisher import CALL_BYTES, LARGE_BYTES, AsynqPublisher
-from peekaping_producer.transports.asynq.scripts import Scripts
+from peekaping_producer.transports.asynq.publisher import LARGE_BYTES, AsynqPublisher
+from peekaping_producer.transports.asynq.scripts import CALL_BYTES, Scripts
 from peekaping_producer.transports.asynq.task_message import TaskMessage
 from peekaping_producer.transports.message import Message
 from peekaping_producer.transports.publisher import PublishResult

@@ -17,7 +17,7 @@ from peekaping_producer.transports.asynq.dequeuing import DEADLINE_EXCEEDED
 from peekaping_producer.transports.asynq.keys import SERVERS, WORKERS
 from peekaping_producer.transports.asynq.priorities import Priorities
 from peekaping_producer.transports.asynq.recoverer import LEASE_EXPIRED
-from peekaping_producer.transports.asynq.scripts import Scripts
+from peekaping_producer.transports.asynq.scripts import CALL_BYTES, Scripts
 from tests.kit.asynq_worker import KEYS, QUEUE, AsynqWorker, QueueView
 from tests.kit.clock import TEST_CLOCK, Clock
 from tests.kit.waiting import until
@@ -75,7 +75,7 @@ async def test_tasks_are_dequeued_in_order_and_never_more_than_the_limit(
     assert [(each.message.id, each.message.body) for each in deliveries] == [("a", b"body"), ("b", b"body")]
     assert {(each.attempt, each.max_attempts, each.timeout_s) for each in deliveries} == {(2, 4, 60)}
     assert await queue.states() == {"pending": ["c"], "active": ["a", "b"], "lease": ["a", "b"]}
-    assert await redis.hgetall(queue.key("a")) | {b"msg": b""} == {b"msg": b"", b"state": b"active"}
+    assert await redis.hmget(queue.key("a"), "state", "pending_since") == [b"active", None]
     score = await redis.zscore(KEYS.lease, "a")
     assert score == await redis.zscore(KEYS.lease, "b")
     assert int(score or 0) == clock.now_ms // 1000 + LEASE_S
@@ -492,6 +492,65 @@ async def test_after_a_lost_reply_the_same_tasks_are_returned_and_no_others(
     await clock.advance(15)
     await worker.leases.run_once()
     assert len(worker.held) == 4
+
+
+async def test_after_a_lost_reply_a_holder_with_the_same_token_keeps_its_tasks(
+    queue: QueueView, redis: Redis, clock: Clock, other: AsynqWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fleet may have a thousand tokens, of a million."""
+    monkeypatch.setattr("peekaping_producer.transports.asynq.dequeuing.new_token", lambda: 0.5)
+    worker = AsynqWorker(redis, clock, scripts=LostReplies(redis, "dequeue", 1))
+    await queue.enqueue("foreign", "own")
+    await other.dequeue(1)
+    with pytest.raises(BrokerUnavailableError):
+        await worker.dequeue(5)
+    assert [each.message.id for each in await worker.dequeue(5)] == ["own"]
+
+
+async def test_the_bytes_of_a_batch_are_limited_but_not_those_of_a_single_task(
+    queue: QueueView, worker: AsynqWorker, other: AsynqWorker, redis: Redis, clock: Clock
+) -> None:
+    ids = [f"{n}" for n in range(8)]
+    await queue.enqueue(*ids[:4], payload=bytes(CALL_BYTES * 2 // 5), retention=60)
+    await queue.enqueue("4", payload=bytes(CALL_BYTES + 1), retention=60)
+    await queue.enqueue(*ids[5:], payload=b"", retention=60)
+    batches = [await worker.dequeue() for _ in range(4)]
+    assert [[each.message.id for each in batch] for batch in batches] == [
+        ["0", "1"],
+        ["2", "3"],
+        ["4"],
+        ["5", "6", "7"],
+    ]
+    await clock.advance(RECOVERED_S)
+    await other.recoverer.run_once()
+    assert sorted((await queue.states())["archived"]) == ids
+
+
+async def test_large_tasks_are_completed_in_several_calls(queue: QueueView, worker: AsynqWorker) -> None:
+    await queue.enqueue(*"abc", payload=bytes(CALL_BYTES * 2 // 3), retention=60)
+    deliveries = [delivery for _ in range(3) for delivery in await worker.dequeue()]
+    await worker.settler.finish(deliveries)
+    assert await queue.states() == {"completed": ["a", "b", "c"]}
+    assert (await queue.counters())["processed"] == 3
+
+
+async def test_a_queue_that_redis_refuses_does_not_stop_the_others(redis: Redis, clock: Clock) -> None:
+    worker = AsynqWorker(redis, clock, {"good": 1, "bad": 1})
+    good, bad = QueueView(redis, "good"), QueueView(redis, "bad")
+    await good.enqueue("a")
+    await good.enqueue("b", retention=60)
+    await bad.enqueue("c")
+    deliveries = await worker.dequeue()
+    await redis.set(bad.keys.active, "text")
+    settling = asyncio.create_task(worker.settler.finish(sorted(deliveries, key=lambda each: each.queue)))
+
+    async def others_ended() -> bool:
+        return await good.states() == {"completed": ["b"]}
+
+    await until(others_ended)
+    await clock.advance(29)
+    with pytest.raises(BrokerRefusedError):
+        await settling
 
 
 @pytest.mark.parametrize("end", ["finish", "complete", "retry", "archive", "requeue"])

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
+from secrets import token_hex
 
 import structlog
 
@@ -32,8 +33,8 @@ class Dequeuer:
         self._held = held
         self._settler = settler
         self._ready: list[AsynqDelivery] = []
-        self._unanswered: dict[str, float] = {}
-        """By queue, the token of a call whose reply was not received: Redis may hold leases with it."""
+        self._unanswered: dict[str, tuple[float, str]] = {}
+        """By queue, the token and id of a call whose reply was not received: Redis may hold leases with them."""
         self._lock = asyncio.Lock()
 
     async def dequeue(self, limit: int) -> list[AsynqDelivery]:
@@ -53,9 +54,11 @@ class Dequeuer:
         """Release all that was dequeued and not returned. Raises BrokerError."""
         async with self._lock:
             for queue in list(self._unanswered):
-                await self._call(self._queues[queue], 0)
+                with suppress(BrokerError):  # its leases end
+                    await self._call(self._queues[queue], 0)
             ready, self._ready = self._ready, []
-            await self._settler.requeue(ready)
+            if ready:
+                await self._settler.requeue(ready)
 
     async def _ask(self, limit: int) -> None:
         empty: set[str] = set()
@@ -78,14 +81,14 @@ class Dequeuer:
     async def _call(self, keys: QueueKeys, limit: int) -> int:
         """Run the script for one queue, and add to `_ready`; returns the number of tasks that it returned.
 
-        After a lost reply, the next call has the same token, and returns the tasks that Redis has leased to it.
+        After a lost reply, the next call has the same token and id, and returns the tasks that Redis has leased to it.
         """
         repeated = keys.queue in self._unanswered
-        token = self._unanswered.setdefault(keys.queue, new_token())
+        token, call_id = self._unanswered.setdefault(keys.queue, (new_token(), token_hex(8)))
         started = self._held.monotonic()
         names = (keys.pending, keys.active, keys.lease, keys.paused)
         now, found, dropped = await self._scripts.run(
-            "dequeue", names, (keys.prefix, limit, token, int(repeated)), tasks_of
+            "dequeue", names, (keys.prefix, limit, token, call_id, int(repeated)), tasks_of
         )
         del self._unanswered[keys.queue]
         if dropped:

@@ -9,15 +9,13 @@ from peekaping_producer.errors import BrokerError, BrokerRefusedError, BrokerUna
 from peekaping_producer.redis_client.script import CLOCK
 from peekaping_producer.targets import RedisTarget
 from peekaping_producer.transports.asynq.keys import QUEUES, QueueKeys
-from peekaping_producer.transports.asynq.scripts import MAX_PER_CALL, Scripts, connect
+from peekaping_producer.transports.asynq.scripts import CALL_BYTES, MAX_PER_CALL, Scripts, connect
 from peekaping_producer.transports.asynq.task_message import DEFAULT_TIMEOUT_S, TaskMessage, encode
 from peekaping_producer.transports.message import Message, id_problem
 from peekaping_producer.transports.publisher import PublishResult
 
 LARGE_BYTES = 256 * 1024
 """A message of this size is sent alone: Redis, or a proxy, may refuse it, and must not refuse others with it."""
-CALL_BYTES = 4 * 1024 * 1024
-"""The total size of the messages in one call, at most."""
 _CONNECTIONS = 2
 
 Encoded = tuple[str, bytes]

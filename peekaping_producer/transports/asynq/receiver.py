@@ -66,29 +66,23 @@ class AsynqReceiver:
 
     async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """See Receiver. A task with a retention is kept as completed, with its result."""
-        session = self._opened()
-        async with session.settling:
-            await session.settler.finish(_own(deliveries))
+        if own := _own(deliveries):
+            await self._opened().settler.finish(own)
 
     async def retry(self, delivery: Delivery, delay_s: float, reason: str) -> None:
         """See Receiver."""
-        session = self._opened()
-        async with session.settling:
-            for own in _own([delivery]):
-                await session.settler.retry(own, delay_s, reason)
+        for own in _own([delivery]):
+            await self._opened().settler.retry(own, delay_s, reason)
 
     async def dead_letter(self, delivery: Delivery, reason: str) -> None:
         """See Receiver. The dead letters are asynq's archive, of 90 days and 10,000 tasks."""
-        session = self._opened()
-        async with session.settling:
-            for own in _own([delivery]):
-                await session.settler.archive(own, reason)
+        for own in _own([delivery]):
+            await self._opened().settler.archive(own, reason)
 
     async def release(self, deliveries: Sequence[Delivery]) -> None:
         """See Receiver."""
-        session = self._opened()
-        async with session.settling:
-            await session.settler.requeue(_own(deliveries))
+        if own := _own(deliveries):
+            await self._opened().settler.requeue(own)
 
     async def close(self) -> None:
         """See Receiver. What no caller has received is released; other leases end after 30 s, and recoverers follow."""

@@ -43,7 +43,7 @@ class Recoverer(Periodic):
                     error = refused
                     skip += 1
                 self.loop.progressed()
-            if len(found) < _BATCH:
+            if not found:
                 break
         if recovered or dropped:
             log.warning(

@@ -15,7 +15,7 @@ from peekaping_producer.transports.asynq.protobuf import bytes_field, int_field,
 from peekaping_producer.transports.asynq.scripts import Scripts
 
 _TTL_S = 10
-_MAX_PAYLOAD = 16 * 1024
+_MAX_PAYLOAD = 4 * 1024
 """Bytes; larger payloads are left out, since all are written again every 5 s."""
 
 

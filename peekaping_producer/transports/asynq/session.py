@@ -20,8 +20,6 @@ from peekaping_producer.transports.asynq.registration import Registration
 from peekaping_producer.transports.asynq.scripts import Scripts
 from peekaping_producer.transports.asynq.settling import Settler
 
-_SETTLING_AT_ONCE = 6
-"""Calls that settle deliveries; `receive` and the background parts need the other connections."""
 _CLOSE_WITHIN_S = 5.0
 
 
@@ -34,7 +32,6 @@ class Session:
         queues = {name: QueueKeys(name) for name in priorities.queues}
         common = scripts, queues.values(), dependencies
         self.held = Held(monotonic)
-        self.settling = asyncio.Semaphore(_SETTLING_AT_ONCE)
         self.settler = Settler(scripts, queues.values(), self.held)
         self.dequeuer = Dequeuer(scripts, queues, priorities, held=self.held, settler=self.settler)
         self.registration = Registration(*common, held=self.held, priorities=priorities)

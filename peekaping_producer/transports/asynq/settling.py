@@ -1,8 +1,9 @@
 """Writes how runs end. Only the holder of a lease writes, and only until the lease ends."""
 
+import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 
 import msgspec
 
@@ -12,10 +13,12 @@ from peekaping_producer.service.chunks import chunks
 from peekaping_producer.service.isolation import isolate
 from peekaping_producer.transports.asynq.delivery import AsynqDelivery, Held
 from peekaping_producer.transports.asynq.keys import QueueKeys
-from peekaping_producer.transports.asynq.scripts import MAX_PER_CALL, Scripts
+from peekaping_producer.transports.asynq.scripts import CALL_BYTES, MAX_PER_CALL, Scripts
 from peekaping_producer.transports.asynq.task_message import TaskMessage, encode
 
 MAX_ARCHIVED = 10_000
+_CALLS_AT_ONCE = 6
+"""`receive` and the background parts need the other connections."""
 _MAX_REASON = 4096
 """Characters of a reason that are stored."""
 
@@ -57,12 +60,13 @@ class Settler:
         self._scripts = scripts
         self._keys = {keys.queue: keys for keys in queues}
         self._held = held
+        self._calls = asyncio.Semaphore(_CALLS_AT_ONCE)
 
     async def finish(self, deliveries: Sequence[AsynqDelivery]) -> None:
         """They succeeded: remove them; keep those with a retention, with their results."""
-        await self._settle([delivery for delivery in deliveries if delivery.task.retention <= 0], self._finish)
-        if kept := [delivery for delivery in deliveries if delivery.task.retention > 0]:
-            await self._settle(kept, self._complete)
+        done = [delivery for delivery in deliveries if delivery.task.retention <= 0]
+        kept = [delivery for delivery in deliveries if delivery.task.retention > 0]
+        await _all(self._settle(part, write) for part, write in ((done, self._finish), (kept, self._complete)) if part)
 
     async def requeue(self, deliveries: Sequence[AsynqDelivery]) -> None:
         """Put them back at the front of their queues, in this order."""
@@ -99,40 +103,45 @@ class Settler:
         for delivery in deliveries:
             delivery.is_settling = True
             by_queue[delivery.queue].append(delivery)
-        for queue, of_queue in by_queue.items():
-            for chunk in chunks(of_queue, MAX_PER_CALL):
-                try:
-                    await self._until_lease_ends(self._keys[queue], chunk, write)
-                finally:
-                    for delivery in chunk:
-                        self._held.remove(delivery)
+        parts = ((queue, part) for queue, of_queue in by_queue.items() for part in chunks(of_queue, MAX_PER_CALL))
+        await _all(self._until_lease_ends(self._keys[queue], part, write) for queue, part in parts)
 
     async def _until_lease_ends(self, keys: QueueKeys, deliveries: list[AsynqDelivery], write: Write) -> None:
         backoff = Backoff(0.05, 1.0)
-        error: Exception | None = None
-        while left := [delivery for delivery in deliveries if self._held.is_valid(delivery)]:
-            failed: list[AsynqDelivery] = []
+        try:
+            left, error = deliveries, None
+            while left := [delivery for delivery in left if self._held.is_valid(delivery)]:
+                left, error = await self._attempt(keys, left, write)
+                if not left:
+                    return
+                await backoff.wait()
+        finally:
+            for delivery in deliveries:
+                self._held.remove(delivery)
+        if error:
+            raise error if isinstance(error, BrokerError) else BrokerUnavailableError(str(error)) from error
 
-            async def attempt(part: list[AsynqDelivery]) -> None:
+    async def _attempt(
+        self, keys: QueueKeys, deliveries: list[AsynqDelivery], write: Write
+    ) -> tuple[list[AsynqDelivery], Exception | None]:
+        """Write once; returns the deliveries for which that failed, and the last error."""
+        failed: list[AsynqDelivery] = []
+        error: Exception | None = None
+
+        async def attempt(part: list[AsynqDelivery]) -> None:
+            async with self._calls:
                 await write(keys, part)
 
-            def set_aside(delivery: AsynqDelivery, why: Exception) -> None:
-                nonlocal error
-                error = why
-                failed.append(delivery)  # noqa: B023 - called in this turn only
+        def set_aside(delivery: AsynqDelivery, why: Exception) -> None:
+            nonlocal error
+            error = why
+            failed.append(delivery)
 
-            try:
-                await isolate(left, attempt, set_aside, is_of_dependency=_concerns_all)
-            except DependencyError as why:
-                error, failed = why, left
-            if not failed:
-                return
-            deliveries = failed
-            await backoff.wait()
-        if isinstance(error, BrokerError):
-            raise error
-        if error:
-            raise BrokerUnavailableError(str(error)) from error
+        try:
+            await isolate(deliveries, attempt, set_aside, is_of_dependency=_concerns_all)
+        except DependencyError as why:
+            return deliveries, why
+        return failed, error
 
     async def _finish(self, keys: QueueKeys, deliveries: list[AsynqDelivery]) -> None:
         args: list[str | float] = [keys.prefix]
@@ -141,15 +150,19 @@ class Settler:
         await self._scripts.run("finish", (keys.active, keys.lease), args, int)
 
     async def _complete(self, keys: QueueKeys, deliveries: list[AsynqDelivery]) -> None:
+        names = keys.active, keys.lease, keys.completed
+        args: list[str | bytes | float] = [keys.prefix]
+        size = 0
         for delivery in deliveries:
-            task = delivery.task
-            completed_at = delivery.now_s(self._held.monotonic())
+            task, completed_at = delivery.task, delivery.now_s(self._held.monotonic())
             message = encode(msgspec.structs.replace(task, completed_at=completed_at))
-            args: list[str | bytes | float] = [keys.prefix, task.id, delivery.token, message]
-            args += (task.retention, task.unique_key)
-            if delivery.result is not None:
-                args.append(delivery.result)
-            await self._scripts.run("complete", (keys.active, keys.lease, keys.completed), args, int)
+            result = delivery.result or b""
+            if size and size + len(message) + len(result) > CALL_BYTES:
+                await self._scripts.run("complete", names, args, int)
+                args, size = [keys.prefix], 0
+            args += (task.id, delivery.token, message, task.retention, task.unique_key, result)
+            size += len(message) + len(result)
+        await self._scripts.run("complete", names, args, int)
 
     async def _requeue(self, keys: QueueKeys, deliveries: list[AsynqDelivery]) -> None:
         args: list[str | float] = [keys.prefix]
@@ -160,3 +173,14 @@ class Settler:
 
 def _concerns_all(error: BaseException) -> bool:
     return isinstance(error, BrokerUnavailableError)
+
+
+async def _all(calls: Iterable[Coroutine[None, None, None]]) -> None:
+    """Await all, also if one fails; then raise the first error."""
+    first, *others = calls
+    if not others:
+        await first
+        return
+    for result in await asyncio.gather(first, *others, return_exceptions=True):
+        if result is not None:
+            raise result
