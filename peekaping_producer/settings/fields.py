@@ -190,6 +190,78 @@ class Producer(BaseModel):
     ] = "UTC"
 
 
+class Broker(BaseModel):
+    """Where tasks and messages go."""
+
+    broker: Annotated[
+        Literal["asynq", "rabbitmq", "http"] | None,
+        Lower,
+        Setting(
+            "Where tasks and messages go: queues of asynq in Redis, RabbitMQ, or an HTTP endpoint.",
+            "asynq | rabbitmq | http, case-insensitive",
+            "asynq for `run` and `status`, otherwise rabbitmq",
+        ),
+    ] = None
+
+
+class Http(BaseModel):
+    """The HTTP endpoint of BROKER=http."""
+
+    http_url: Annotated[
+        SecretStr | None,
+        Setting("The endpoint that accepts a message in each POST.", "an http:// or https:// URL", "required"),
+    ] = None
+    http_token: Annotated[SecretStr | None, Setting("Sent as Authorization: Bearer.", _TEXT, "none")] = None
+    http_success: Annotated[
+        Annotated[int, Whole, Field(ge=200, le=299)] | None,
+        Setting("The status that confirms a message.", "200 to 299", "any of 200 to 299"),
+    ] = None
+    http_attempts: Annotated[
+        int, Whole, Field(ge=1, le=100), Setting("Attempts, until the endpoint counts as unavailable.", "1 to 100")
+    ] = 3
+    http_retry_delay: Annotated[
+        float, Seconds, Field(ge=0, le=3600), Setting("Time between attempts.", "0 to 3600 seconds")
+    ] = 1
+    http_timeout: Annotated[_Duration, Setting("Time for one attempt.", _UP_TO_AN_HOUR)] = 30
+    http_in_flight: Annotated[
+        int,
+        Whole,
+        Field(ge=1, le=100),
+        Setting("Requests at the same time. With more than 1, the order of messages may change.", "1 to 100"),
+    ] = 1
+
+
+class Messages(BaseModel):
+    """Of the commands that relay and consume messages."""
+
+    asynq_queue: Annotated[QueueName, Setting("The queue of BROKER=asynq.", QUEUE_NAME_FORM)] = "messages"
+    asynq_type: Annotated[str, Setting("The type of the tasks of BROKER=asynq.", _TEXT)] = "message"
+    max_line_bytes: Annotated[
+        int,
+        Whole,
+        Field(ge=1, le=64 * 2**20),
+        Setting("A longer line goes to the dead letters.", "1 to 67108864 bytes"),
+    ] = 2**20
+    consume_concurrency: Annotated[
+        int, Whole, Field(ge=1, le=10_000), Setting("Messages that are handled at the same time.", "1 to 10000")
+    ] = 10
+    consume_processes: Annotated[
+        int, Whole, Field(ge=0, le=128), Setting("Processes that call the handler. 0: this one.", "0 to 128")
+    ] = 0
+    consume_attempts: Annotated[
+        int, Whole, Field(ge=1, le=1000), Setting("Attempts, until a message is dead-lettered.", "1 to 1000")
+    ] = 5
+    consume_timeout: Annotated[
+        float, Seconds, Field(ge=0.1, le=86400), Setting("Time for one attempt.", "0.1 to 86400 seconds")
+    ] = 1800
+    consume_delay: Annotated[
+        float,
+        Seconds,
+        Field(ge=0, le=3600),
+        Setting("Time to wait before each message is handled.", "0 to 3600 seconds"),
+    ] = 0
+
+
 class Startup(BaseModel):
     """Of the commands that wait for servers."""
 
@@ -215,15 +287,15 @@ class Common(BaseModel):
     service_name: Annotated[str, Setting("The name of the service in every log line.", _TEXT)] = "peekaping:producer"
 
 
-class Fields(RabbitMq, Common, Startup, Producer, Redis, Database):
+class Fields(Messages, Http, RabbitMq, Broker, Common, Startup, Producer, Redis, Database):
     """All settings. Pydantic collects the fields of the last class first."""
 
 
-SettingsGroup = Literal["database", "redis", "producer", "startup", "rabbitmq"]
+SettingsGroup = Literal["database", "redis", "producer", "startup", "broker", "rabbitmq", "http", "messages"]
 """A group of settings that a command may need; the settings of other groups are not read."""
 
 ALL_GROUPS: frozenset[SettingsGroup] = frozenset(get_args(SettingsGroup))
-PRODUCER_GROUPS: frozenset[SettingsGroup] = ALL_GROUPS - {"rabbitmq"}
+PRODUCER_GROUPS: frozenset[SettingsGroup] = ALL_GROUPS - {"rabbitmq", "http", "messages"}
 """Those of a replica."""
 NAMES = tuple(name.upper() for name in Fields.model_fields)
 
@@ -232,7 +304,10 @@ _GROUPS: dict[SettingsGroup, type[BaseModel]] = {
     "redis": Redis,
     "producer": Producer,
     "startup": Startup,
+    "broker": Broker,
     "rabbitmq": RabbitMq,
+    "http": Http,
+    "messages": Messages,
 }
 
 

@@ -33,9 +33,9 @@ def load_settings(
     not set, except for METRICS_ADDR. Raises ConfigError with all problems.
     """
     source = Source(_Loaded, groups, environ, env_files)
-    settings, problems = _inspected(source, groups)
+    settings, problems = _inspected(source)
     if problems:
-        raise ConfigError(problems, hints_about(source, groups))
+        raise ConfigError(problems, hints_about(source, source.groups))
     return settings
 
 
@@ -49,15 +49,15 @@ def inspect_settings(
 
     Raises ConfigError only for a `.env` file that cannot be read.
     """
-    return _inspected(Source(_Loaded, groups, environ, env_files), groups)
+    return _inspected(Source(_Loaded, groups, environ, env_files))
 
 
-def _inspected(source: Source, groups: Collection[SettingsGroup]) -> tuple[Settings, list[str]]:
+def _inspected(source: Source) -> tuple[Settings, list[str]]:
     settings, invalid, problems = _validated(source)
     problems = source.problems + problems
-    problems += _problems_of_targets(settings, groups, known=problems)
+    problems += _problems_of_targets(settings, source.groups, known=problems)
     origins = {name: each.origin for name, each in source.given.items()} | dict.fromkeys(source.not_read, "not read")
-    return settings.with_notes(origins, invalid, warnings_about(settings, source, groups)), problems
+    return settings.with_notes(origins, invalid, warnings_about(settings, source, source.groups)), problems
 
 
 def _validated(source: Source) -> tuple[Settings, dict[str, str], list[str]]:
@@ -85,6 +85,7 @@ def _problems_of_targets(settings: Settings, groups: Collection[SettingsGroup], 
         ("database", "DATABASE_URL", settings.database_target),
         ("redis", "REDIS_URL", settings.redis_target),
         ("rabbitmq", "RABBITMQ_URL", settings.rabbitmq_target),
+        ("http", "HTTP_URL", settings.http_target),
     ):
         if group in groups and url not in names:
             try:

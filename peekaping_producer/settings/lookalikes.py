@@ -65,6 +65,9 @@ _FAMILIES: dict[SettingsGroup, tuple[str, ...]] = {
     "rabbitmq": ("RABBITMQ_",),
     "producer": ("PRODUCER_",),
     "startup": ("STARTUP_",),
+    "broker": (),
+    "http": (),
+    "messages": ("CONSUME_",),
 }
 """Prefixes of names that other programs hardly use."""
 _OF_OTHERS = re.compile(r".*_(SERVICE_(HOST|PORT).*|PORT_[0-9]+_(TCP|UDP).*|ENV_.*)")

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 import msgspec
 from pydantic import PrivateAttr, SecretStr, ValidationInfo, field_validator
@@ -22,7 +23,7 @@ from peekaping_producer.settings.urls import (
     parse_redis_url,
     passwords_in,
 )
-from peekaping_producer.targets import DatabaseTarget, Dialect, Login, RabbitMqTarget, RedisTarget, Tls
+from peekaping_producer.targets import DatabaseTarget, Dialect, HttpTarget, Login, RabbitMqTarget, RedisTarget, Tls
 
 _URL_OF = {"db_tls": "DATABASE_URL", "redis_tls": "REDIS_URL", "rabbitmq_tls": "RABBITMQ_URL"}
 _TLS_FILES = ("ca_file", "cert_file", "key_file")
@@ -127,6 +128,23 @@ class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
         if problems:
             raise ConfigError(problems)
         return target
+
+    def http_target(self) -> HttpTarget:
+        """The HTTP endpoint of these settings. Raises ConfigError."""
+        url = _text(self.http_url) or ""
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            got = "nothing" if not url else f"{parts.scheme}://..." if parts.scheme else "a text without a scheme"
+            raise ConfigError([f"HTTP_URL: expected an http:// or https:// URL, got {got}"])
+        return HttpTarget(
+            url=url,
+            token=_text(self.http_token),
+            success=frozenset({self.http_success} if self.http_success else range(200, 300)),
+            attempts=self.http_attempts,
+            retry_delay_s=self.http_retry_delay,
+            timeout_s=self.http_timeout,
+            in_flight=self.http_in_flight,
+        )
 
     def rabbitmq_target(self) -> RabbitMqTarget:
         """The RabbitMQ server and queue of these settings. Raises ConfigError."""

@@ -3,6 +3,7 @@
 import codecs
 import os
 from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import msgspec
@@ -30,6 +31,13 @@ class RawValue(msgspec.Struct, frozen=True):
     problem: str | None = None
 
 
+_GROUPS_OF_BROKERS: Mapping[str, AbstractSet[SettingsGroup]] = {
+    "asynq": {"redis"},
+    "rabbitmq": {"rabbitmq"},
+    "http": {"http"},
+}
+
+
 class Source(EnvSettingsSource):
     """The settings that apply to a command: those of the groups in `groups` that no URL (nor sqlite) replaces.
 
@@ -55,13 +63,22 @@ class Source(EnvSettingsSource):
             for name, text in read_dotenv(path).items()
         }
         self.names = {*self._environ, *self._in_files}
-        names = command_names(groups)
+        self.groups = self._with_broker(groups)
+        names = command_names(self.groups)
         found = {name: given for name in names if (given := self._find_with_file(name))}
         self.not_read = set(NAMES).difference(names) | _replaced_names(found)
         self.replaced = {name: found.pop(name) for name in self.not_read & found.keys()}
         self.problems = [each.problem for each in found.values() if each.problem]
         self.given = {name: each for name, each in found.items() if each.text or name == "METRICS_ADDR"}
         self.env_vars = {name: each.text for name, each in self.given.items()}
+
+    def _with_broker(self, groups: Collection[SettingsGroup]) -> frozenset[SettingsGroup]:
+        """The groups of a command, and that of the broker that BROKER names."""
+        if "broker" not in groups:
+            return frozenset(groups)
+        given = self._find("BROKER")
+        name = given.text.lower() if given and given.text else "rabbitmq" if "messages" in groups else "asynq"
+        return frozenset(groups) | _GROUPS_OF_BROKERS.get(name, frozenset())
 
     def get_field_value(self, field: object, field_name: str) -> tuple[str | None, str, bool]:
         """The text of a field, its key, and whether it is JSON. Names are exact: NAME, not name."""

@@ -270,7 +270,7 @@ def test_an_unknown_zone_is_accepted_with_a_warning(tz: str, warned: bool) -> No
 def test_the_table_shows_value_and_origin(tmp_path: Path) -> None:
     dotenv = tmp_path / ".env"
     dotenv.write_text("DB_TYPE=sqlite\nDB_HOST=idle\n")
-    settings = load(ALL_GROUPS, dotenv, DB_NAME="x.db", REDIS_PASSWORD="canary")
+    settings = load(ALL_GROUPS, dotenv, DB_NAME="x.db", REDIS_PASSWORD="canary", HTTP_URL="http://x")
     shown = {row.name: (row.value, row.origin) for row in table.rows(settings)}
     assert shown["DB_TYPE"] == ("sqlite", str(dotenv))
     assert shown["DB_NAME"] == ("x.db", "environment")

@@ -121,4 +121,7 @@ def test_the_user_of_redis_is_a_setting() -> None:
 
 
 def test_all_rows_of_the_table_are_printable() -> None:
-    assert all(row.value.isprintable() for row in table.rows(load(ALL_GROUPS, **PARTS | {"DB_NAME": "a b"})))
+    assert all(
+        row.value.isprintable()
+        for row in table.rows(load(ALL_GROUPS, **PARTS | {"DB_NAME": "a b", "HTTP_URL": "http://x"}))
+    )
