@@ -30,7 +30,9 @@ Mechanism = Literal["signal", "thread"]
 _RECORD_FIELDS = ("name", "levelno", "levelname", "msg", "created", "msecs", "process", "processName", "threadName")
 
 
-def main(connection: Connection, handler: str, log_level: int, mechanism: Mechanism | None = None) -> None:
+def main(
+    connection: Connection, handler: str, log_level: int, *, discard_results: bool, mechanism: Mechanism | None
+) -> None:
     """Load the handler, then execute commands until the pool closes the connection."""
     if sys.stderr:
         faulthandler.enable()  # a crash in C code prints where
@@ -41,7 +43,7 @@ def main(connection: Connection, handler: str, log_level: int, mechanism: Mechan
     log_queue = logs.LogQueue(pool.send_record)
     logs.send_to(log_queue, log_level)
     try:
-        worker = _load(handler, pool, log_queue)
+        worker = _load(handler, pool, log_queue, discard_results)
     except BaseException as error:
         pool.send_frame(FAILED, f"{handler}: {_one_line(error)}")
         sys.exit(1)
@@ -132,7 +134,8 @@ class PoolConnection:
 class _Function(MessageWorker):
     """A function as a worker. Coroutines run on one event loop, which stands still between commands."""
 
-    def __init__(self, function: Callable[[Any], Any], connection: PoolConnection) -> None:
+    def __init__(self, function: Callable[[Any], Any], connection: PoolConnection, discard_results: bool) -> None:
+        self._discard_results = discard_results
         self._function = function
         self._connection = connection
         self._runner = asyncio.Runner()
@@ -141,7 +144,7 @@ class _Function(MessageWorker):
         result = self._function(self._connection.recv())
         if inspect.isawaitable(result):
             result = self._runner.run(_wait_for(result))
-        self._connection.send(result)
+        self._connection.send(None if self._discard_results else result)
 
     def send_message(self, message: Any) -> None:
         self._connection.send(message)
@@ -151,7 +154,7 @@ async def _wait_for(awaitable: Any) -> Any:
     return await awaitable
 
 
-def _load(handler: str, connection: PoolConnection, log_queue: logs.LogQueue) -> Any:
+def _load(handler: str, connection: PoolConnection, log_queue: logs.LogQueue, discard_results: bool) -> Any:
     """Import `module:name`; a class, or a function of (connection, log queue), constructs the worker."""
     module, _, name = handler.partition(":")
     target: Any = importlib.import_module(module)
@@ -161,7 +164,7 @@ def _load(handler: str, connection: PoolConnection, log_queue: logs.LogQueue) ->
         raise TypeError(f"expected a function or a class, got {type(target).__name__}")
     if isinstance(target, type) or _required_parameters(target) == 2:
         return target(connection, log_queue)
-    return _Function(target, connection)
+    return _Function(target, connection, discard_results)
 
 
 def _required_parameters(function: Callable[..., object]) -> int:
@@ -180,13 +183,30 @@ def _pickled(error: BaseException) -> bytes:
     if isinstance(error, Exception):
         where = "".join(traceback.format_exception(error)).rstrip()
         error.add_note(f"in worker process {os.getpid()}:\n{where}")
-        try:
-            frame = pickle.dumps(error, pickle.HIGHEST_PROTOCOL)
-            if type(pickle.loads(frame)) is type(error):  # noqa: S301 - our own
-                return frame
-        except Exception:  # noqa: S110 - its text is sent instead
-            pass
+        for candidate in (error, _ByState(error)):
+            try:
+                frame = pickle.dumps(candidate, pickle.HIGHEST_PROTOCOL)
+                if type(pickle.loads(frame)) is type(error):  # noqa: S301 - our own
+                    return frame
+            except Exception:  # noqa: S110 - its text is sent instead
+                pass
     return pickle.dumps(CommandFailedError(f"the handler raised {_one_line(error)}"))
+
+
+class _ByState:
+    """Pickles an exception without calling its constructor, which may require other arguments than `args`."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, (type(self._error), self._error.args, self._error.__dict__)
+
+
+def _rebuilt(cls: type[Exception], args: tuple[Any, ...], state: dict[str, Any]) -> Exception:
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(state)
+    return error
 
 
 def _one_line(error: BaseException) -> str:

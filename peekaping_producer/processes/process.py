@@ -57,6 +57,7 @@ class WorkerProcess:
         on_change: Callable[[], None],
         *,
         max_ahead: int,
+        discard_results: bool = False,
         mechanism: child.Mechanism | None = None,
     ) -> None:
         """`on_change` is called when it is ready, and after replies."""
@@ -76,8 +77,13 @@ class WorkerProcess:
         ours, theirs = _SPAWN.Pipe()
         with theirs:
             try:
-                arguments = (theirs, handler, logging.getLogger().getEffectiveLevel(), mechanism)
-                self._process = _SPAWN.Process(target=child.main, args=arguments, name=name, daemon=True)
+                self._process = _SPAWN.Process(
+                    target=child.main,
+                    args=(theirs, handler, logging.getLogger().getEffectiveLevel()),
+                    kwargs={"discard_results": discard_results, "mechanism": mechanism},
+                    name=name,
+                    daemon=True,
+                )
                 self._process.start()
             except BaseException:
                 ours.close()

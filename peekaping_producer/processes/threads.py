@@ -18,6 +18,7 @@ class PoolOptions(TypedDict, total=False):
     max_ahead: int
     max_deaths: int
     cancel_grace_s: float
+    discard_results: bool
     mechanism: Mechanism | None
 
 

@@ -18,9 +18,18 @@ class HandlerError(Exception):
     """An exception of a handler."""
 
 
-class UnpicklableError(Exception):
+class TwoArgumentsError(Exception):
+    """Pickle cannot construct it from its `args`."""
+
     def __init__(self, first: int, second: int) -> None:
         super().__init__(f"{first} and {second}")
+        self.second = second
+
+
+class UnpicklableError(Exception):
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.unpicklable = lambda: None
 
 
 def echo(argument: Any) -> Any:
@@ -38,7 +47,9 @@ def act(argument: tuple[str, Any]) -> Any:
         case "raise":
             raise HandlerError(value)
         case "raise unpicklable":
-            raise UnpicklableError(1, 2)
+            raise UnpicklableError("no luck")
+        case "raise two":
+            raise TwoArgumentsError(1, 2)
         case "exit":
             raise SystemExit(value)
         case "die":

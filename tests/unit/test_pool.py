@@ -24,7 +24,7 @@ from peekaping_producer.errors import (
 from peekaping_producer.processes import MessageCommand, Pool
 from peekaping_producer.processes.channel import Channel
 from tests.kit import pool_handlers
-from tests.kit.pool_handlers import HandlerError
+from tests.kit.pool_handlers import HandlerError, TwoArgumentsError
 from tests.kit.waiting import until
 
 HANDLERS = "tests.kit.pool_handlers"
@@ -56,6 +56,11 @@ async def test_replies_go_to_their_callers_whatever_their_size() -> None:
         assert await pool.call(MessageCommand("hi", [1])) == MessageCommand("hi", [1])
 
 
+async def test_results_that_are_not_used_need_not_be_picklable() -> None:
+    async with Pool(ACT, processes=1, discard_results=True) as pool:
+        assert await pool.call(("unpicklable", None)) is None
+
+
 async def test_coroutine_functions_run_in_the_process() -> None:
     async with Pool(f"{HANDLERS}:echo_later", processes=1) as pool:
         assert await asyncio.gather(*map(pool.call, range(20))) == list(range(20))
@@ -67,8 +72,11 @@ async def test_what_a_handler_raises_is_raised_in_the_caller_and_ends_no_process
         with pytest.raises(HandlerError, match="no luck") as raised:
             await pool.call(("raise", "no luck"))
         assert f"in worker process {pid}" in raised.value.__notes__[0]
+        with pytest.raises(TwoArgumentsError, match="1 and 2") as other:
+            await pool.call(("raise two", None))
+        assert other.value.second == 2
         for action, named in [
-            (("raise unpicklable", None), "UnpicklableError: 1 and 2"),
+            (("raise unpicklable", None), "UnpicklableError: no luck"),
             (("exit", 3), "SystemExit: 3"),
             (("unpicklable", None), "reply: expected a value that can be pickled"),
         ]:
