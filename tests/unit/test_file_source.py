@@ -131,7 +131,7 @@ async def test_a_file_that_cannot_be_watched_is_polled(path: Path) -> None:
 
 async def test_a_busy_file_is_polled_instead_of_watched(path: Path) -> None:
     append(path, b"a\n")
-    with patch.object(watcher, "_QUIET_WAITS", 5):
+    with patch.object(watcher, "_BUSY_READS", 5), patch.object(watcher, "_BUSY_S", 60):
         async with following(path) as running:
             await until(lambda: running.source._watcher._observer is not None)
 
@@ -140,7 +140,8 @@ async def test_a_busy_file_is_polled_instead_of_watched(path: Path) -> None:
                 return running.source._watcher._observer is None
 
             await until(write_and_look)
-            await until(lambda: running.source._watcher._observer is not None)
+            with patch.object(watcher, "_BUSY_S", 0.1):
+                await until(lambda: running.source._watcher._observer is not None)
 
 
 async def test_a_missing_file_is_reported_and_read_when_it_exists(path: Path) -> None:

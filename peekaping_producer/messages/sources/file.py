@@ -4,9 +4,11 @@ The body is the line without its newline; what writes lines again adds it. The i
 """
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,12 +23,15 @@ from peekaping_producer.messages.sources.checkpoint import Checkpoint, Checkpoin
 from peekaping_producer.messages.sources.follower import Follower, check_path
 from peekaping_producer.messages.sources.lines import Lines, LongLine
 from peekaping_producer.messages.sources.watcher import POLL_EVERY_S, Watcher
-from peekaping_producer.service.aio import cancel_and_wait
+from peekaping_producer.service.aio import cancel_and_wait, wait_for_event
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.loop import Loop, LoopDone
 from peekaping_producer.transports.message import Message
 
 T = TypeVar("T")
+
+CHECKPOINT_EVERY_S = 0.05
+"""Between two checkpoints at least, unless a whole batch is settled or reading waits: each costs two fsyncs."""
 
 
 class _InFlight(msgspec.Struct, eq=False):
@@ -62,13 +67,14 @@ class FileSource:
         max_line_bytes: int = MIB,
         rotate_wait_s: float = 5.0,
         batch_lines: int = 500,
-        max_unsettled: int = 10_000,
+        max_unsettled: int = 1_000,
         metrics: RelayMetrics | None = None,
     ) -> None:
         """Default files: `<path>.checkpoint` and `<path>.dead-letters`.
 
         `rotate_wait_s`: how long a rotated file must be quiet before the next is read. `batch_lines`: lines that are
-        settled together. `max_unsettled`: how many lines may be read and not yet passed by the checkpoint.
+        settled together. `max_unsettled`: how many lines may be read and not yet passed by the checkpoint; so many are
+        published twice at most if the process is killed.
         """
         self.loop = Loop("file", dependencies, uses=(SOURCE,), longest_backoff_s=POLL_EVERY_S)
         self.settling = Loop("checkpoint", dependencies, uses=(CHECKPOINT,), longest_backoff_s=2.0)
@@ -92,6 +98,9 @@ class FileSource:
         self._ends_reached = 0
         self._stopping = False
         self._reading_ended = False
+        self._waiting = 0
+        """How many wait until lines are settled."""
+        self._stored_at = 0.0
         self._settled: Checkpoint | None = None
         """As the checkpoint on disk."""
 
@@ -100,11 +109,11 @@ class FileSource:
 
         Raises ConfigError if the file is no regular file, or another process follows it.
         """
-        executor = ThreadPoolExecutor(1, thread_name_prefix="file-source")
-        self._executor = executor
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="file-reader")
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint-writer")
         tasks: list[asyncio.Task[None]] = []
         try:
-            await self._call(self._open)
+            await _run_in(self._reader, self._open)
             tasks = [
                 asyncio.create_task(self._run_reading()),
                 asyncio.create_task(self.settling.run(self._settle)),
@@ -112,8 +121,11 @@ class FileSource:
             await asyncio.gather(*tasks)
         finally:
             await cancel_and_wait(*tasks)
-            await self._call(self._close)  # after a call that a canceled task has left behind
-            executor.shutdown(wait=False)
+            # Each after the call that a canceled task may have left behind.
+            await _run_in(self._writer, self._close_written)
+            await _run_in(self._reader, self._close_read)
+            self._writer.shutdown(wait=False)
+            self._reader.shutdown(wait=False)
 
     def stop(self) -> None:
         """Read no more. Then drain the relay: `run` returns once what is in flight is settled."""
@@ -124,10 +136,11 @@ class FileSource:
     async def caught_up(self) -> None:
         """Wait until all complete lines that the file contains now are settled. Requires `run` to be running."""
         target = self._ends_reached + 2  # the first read may have begun before this call
-        while self._ends_reached < target or self._unsettled:
-            self._watcher.wake()
-            self._changed.clear()
-            await self._changed.wait()
+        with self._hurried():
+            while (self._ends_reached < target or self._unsettled) and not self._reading_ended:
+                self._watcher.wake()
+                self._changed.clear()
+                await self._changed.wait()
 
     @property
     def lag_bytes(self) -> int:
@@ -145,15 +158,13 @@ class FileSource:
         self._settled = self._checkpoint.load()
         self._follower.checkpoint = self._settled
 
-    def _close(self) -> None:
+    def _close_read(self) -> None:
         self._watcher.stop()
         self._follower.close()
+
+    def _close_written(self) -> None:
         self._dead_letters.close()
         self._checkpoint.close()
-
-    async def _call(self, function: Callable[..., T], *arguments: object) -> T:
-        """Run a blocking call in the thread of this source: one at a time, in order."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
 
     async def _run_reading(self) -> None:
         try:
@@ -166,7 +177,7 @@ class FileSource:
         if self._stopping:
             raise LoopDone
         if self._item is None:
-            self._item = await self._call(self._follower.read)
+            self._item = await _run_in(self._reader, self._follower.read)
         if self._item is None:
             if not self._unsettled:
                 await self._begin_generation()  # although it is empty: it may be rotated while no process reads it
@@ -231,11 +242,32 @@ class FileSource:
 
     async def _until_unsettled(self, count: int) -> None:
         """Wait until at most `count` lines are not settled. Raises LoopDone if the source stops."""
-        while self._unsettled > count:
-            if self._stopping:
-                raise LoopDone
+        with self._hurried():
+            while self._unsettled > count:
+                if self._stopping:
+                    raise LoopDone
+                self._changed.clear()
+                await self._changed.wait()
+
+    @contextmanager
+    def _hurried(self) -> Iterator[None]:
+        """Let checkpoints be written at once."""
+        self._waiting += 1
+        self._changed.set()
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+
+    async def _until_due(self) -> None:
+        """Wait until the next checkpoint is due."""
+        due_at = self._stored_at + CHECKPOINT_EVERY_S
+        while not (self._waiting or self._reading_ended or self._unsettled >= self._batch_lines):
+            left_s = due_at - time.monotonic()
+            if left_s <= 0:
+                break
             self._changed.clear()
-            await self._changed.wait()
+            await wait_for_event(self._changed, left_s)
 
     async def _settle(self) -> float:
         """Write refused messages to the dead letters, and the checkpoint, for all lines that are settled."""
@@ -246,6 +278,7 @@ class FileSource:
                 self._changed.clear()
                 await self._changed.wait()
             await asyncio.wait([self._in_flight[0].future])
+            await self._until_due()
         ended = self._ended()
         for lines in ended:
             await self._bury(lines)
@@ -272,31 +305,41 @@ class FileSource:
 
     async def _bury(self, lines: _InFlight) -> None:
         """Write to the dead letters what can never be published."""
+        if line := lines.long:
+            reason = f"line: expected at most {self._max_line_bytes} bytes, got {line.size}"
+            generation = self._follower.generation
+            await self._bury_one(f"{generation.id}:{line.start}", reason, line.size, generation.pieces(line))
+            lines.long = None
+        for index, reason in sorted(lines.future.result().items())[lines.buried :]:
+            message = lines.messages[index]
+            await self._bury_one(message.id, reason, len(message.body), [message.body])
+            lines.buried += 1
+        lines.messages = []
+
+    async def _bury_one(self, message_id: str, reason: str, size: int, pieces: Iterable[bytes]) -> None:
+        with self._counting_failures():
+            await _run_in(self._writer, self._dead_letters.append, message_id, reason, size, pieces)
+        self._metrics.dead_letters.inc()
+
+    @contextmanager
+    def _counting_failures(self) -> Iterator[None]:
         try:
-            if lines.long:
-                line, generation = lines.long, self._follower.generation
-                reason = f"line: expected at most {self._max_line_bytes} bytes, got {line.size}"
-                message_id = f"{generation.id}:{line.start}"
-                await self._call(self._dead_letters.append, message_id, reason, line.size, generation.pieces(line))
-                self._metrics.dead_letters.inc()
-                lines.long = None
-            for index, reason in sorted(lines.future.result().items())[lines.buried :]:
-                message = lines.messages[index]
-                await self._call(self._dead_letters.append, message.id, reason, len(message.body), [message.body])
-                self._metrics.dead_letters.inc()
-                lines.buried += 1
+            yield
         except CheckpointError:
             self._metrics.checkpoint_failures.inc()
             raise
 
     async def _store(self, checkpoint: Checkpoint) -> None:
-        try:
-            await self._call(self._checkpoint.store, checkpoint)
-        except CheckpointError:
-            self._metrics.checkpoint_failures.inc()
-            raise
+        with self._counting_failures():
+            await _run_in(self._writer, self._checkpoint.store, checkpoint)
         self._settled = checkpoint
+        self._stored_at = time.monotonic()
         self._metrics.source_lag_bytes.set(self.lag_bytes)
+
+
+async def _run_in(executor: ThreadPoolExecutor, function: Callable[..., T], *arguments: object) -> T:
+    """Run a blocking call in a thread of its own: reading does not wait for an fsync."""
+    return await asyncio.get_running_loop().run_in_executor(executor, function, *arguments)
 
 
 def _messages(generation: str, lines: Lines) -> list[Message]:

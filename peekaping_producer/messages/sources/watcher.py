@@ -1,6 +1,8 @@
 """Wakes a source when its file may have changed. An event is only a hint: the source polls too."""
 
 import asyncio
+import time
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,10 +25,10 @@ log = structlog.stdlib.get_logger()
 POLL_EVERY_S = 0.25
 MIN_WAIT_S = 0.01
 """Between two reads that reach the end of the file: lines that come one by one are read together."""
-_BUSY_WAITS = 20
-"""After so many waits that all ended with new data the file is polled every MIN_WAIT_S instead: to be woken for each
-write would cost as much as the lines."""
-_QUIET_WAITS = 100
+_BUSY_READS = 50
+"""After so many reads with new data within _BUSY_S the file is polled every MIN_WAIT_S, and not watched, until it has
+been quiet for _BUSY_S: to be woken for each write would cost more than to publish the lines."""
+_BUSY_S = 1.0
 
 
 class Watcher(FileSystemEventHandler):
@@ -38,8 +40,9 @@ class Watcher(FileSystemEventHandler):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._observer: BaseObserver | None = None
         self._failed = False
-        self._streak = 0
-        """Waits in a row that ended with new data; negative for those without."""
+        self._data_at: deque[float] = deque(maxlen=_BUSY_READS)
+        """When the last reads returned data."""
+        self._busy = False
 
     def wake(self) -> None:
         """End the wait, or the next one."""
@@ -47,14 +50,20 @@ class Watcher(FileSystemEventHandler):
 
     async def wait(self, *, after_data: bool) -> None:
         """Wait for an event, POLL_EVERY_S at most. `after_data`: new data came since the last wait."""
-        self._streak = max(self._streak, 0) + 1 if after_data else min(self._streak, 0) - 1
-        if self._streak >= _BUSY_WAITS:
-            await asyncio.to_thread(self.stop)
+        now = time.monotonic()
+        if after_data:
+            self._data_at.append(now)
+            if self._observer and len(self._data_at) == _BUSY_READS and now - self._data_at[0] < _BUSY_S:
+                self._busy = True
+                await asyncio.to_thread(self.stop)
         await asyncio.sleep(MIN_WAIT_S)
-        is_busy = self._observer is None and not self._failed and -_QUIET_WAITS < self._streak < 0
-        if not is_busy and self._streak < _BUSY_WAITS:
+        if self._busy and now - self._data_at[-1] < _BUSY_S:
+            return
+        self._busy = False
+        if not self._observer and not self._failed:
             self._start()
-            await wait_for_event(self._hint, POLL_EVERY_S - MIN_WAIT_S)
+            return  # what changed before it began to watch is not reported: read once more
+        await wait_for_event(self._hint, POLL_EVERY_S - MIN_WAIT_S)
         self._hint.clear()
 
     def _start(self) -> None:
