@@ -16,6 +16,8 @@ SOURCE = "source"
 """The file or other origin that a source reads."""
 CHECKPOINT = "checkpoint"
 """The files that a source writes: its checkpoint and its dead letters."""
+OUTPUT = "output"
+"""The file, or the stream, that a sink writes."""
 PRODUCER = "producer"
 """This program itself: an error of its own stopped a whole batch."""
 
@@ -128,6 +130,16 @@ class CheckpointError(DependencyError):
     """The checkpoint or the dead letters of a source cannot be written now; a later attempt may succeed."""
 
     dependency = CHECKPOINT
+
+
+class OutputUnavailableError(DependencyError, UnreachableError):
+    """A sink cannot write now (the disk is full); a later attempt may succeed."""
+
+    dependency = OUTPUT
+
+
+class OutputClosedError(ProducerError):
+    """No process reads the output of a sink any more: the consumer ends."""
 
 
 class BufferFullError(ProducerError):

@@ -4,19 +4,28 @@ It holds at most as many deliveries as its work has places for, so that other co
 """
 
 import asyncio
-import random
 import time
 from collections.abc import Collection, Sequence
-from typing import Protocol
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any, Protocol
 
-import msgspec
 import structlog
 
-from peekaping_producer.errors import BROKER, CommandKilledWorkersError, DependencyError, RejectedMessageError
+from peekaping_producer.errors import (
+    BROKER,
+    CommandKilledWorkersError,
+    DependencyError,
+    OutputClosedError,
+    RejectedMessageError,
+)
 from peekaping_producer.messages.metrics import ConsumerMetrics
+from peekaping_producer.messages.retries import Retries, RetryLaterError
+from peekaping_producer.messages.settling import Failure, Settler
 from peekaping_producer.service.aio import cancel_and_wait, wait_for_event
 from peekaping_producer.service.backoff import Backoff
 from peekaping_producer.service.dependencies import Dependencies
+from peekaping_producer.service.isolation import is_of_dependency
 from peekaping_producer.service.loop import Loop
 from peekaping_producer.service.text import one_line
 from peekaping_producer.transports.receiver import Delivery, Receiver
@@ -25,6 +34,10 @@ log = structlog.stdlib.get_logger()
 
 _NEVER_SUCCEEDS = (RejectedMessageError, CommandKilledWorkersError)
 _MAX_BACKOFF_S = 5.0
+_SETTLE_WITHIN_S = 5.0
+"""At the end."""
+_WORK = "work"
+"""The name of the calls of the work in logs of dependencies."""
 
 
 class Work(Protocol):
@@ -43,7 +56,8 @@ class Work(Protocol):
         """Work on these, in this order.
 
         Raises DependencyError if that is not possible now: the consumer keeps the deliveries, and calls again.
-        RetryLaterError and RejectedMessageError decide what follows. After any other error the messages are retried.
+        OutputClosedError ends the consumer. RetryLaterError and RejectedMessageError decide what follows. After any
+        other error the messages are retried.
         """
         ...
 
@@ -52,35 +66,27 @@ class Work(Protocol):
         ...
 
 
-class Retries(msgspec.Struct, frozen=True, kw_only=True):
-    """How often, and when, a message is tried again after a failure. A message's own limits come first."""
+class _Call:
+    """One call of the work."""
 
-    max_attempts: int = 5
-    first_delay_s: float = 1.0
-    """Doubled after each attempt; a random factor of 0.5 to 1 is applied."""
-    max_delay_s: float = 600.0
-    timeout_s: float | None = None
-    """For one attempt."""
+    __slots__ = ("canceled", "deliveries", "lost", "task")
 
-    def delay_s(self, attempt: int) -> float:
-        """The delay after this attempt failed."""
-        delay_s = min(self.first_delay_s * float(2 ** min(attempt - 1, 30)), self.max_delay_s)
-        return delay_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+    task: "asyncio.Task[BaseException | None]"
 
+    def __init__(self, deliveries: Sequence[Delivery]) -> None:
+        self.deliveries = deliveries
+        self.lost: list[Delivery] = []
+        """Deliveries that are no longer held."""
+        self.canceled = False
 
-class RetryLaterError(Exception):
-    """A handler raises this to be called again with this message after `delay_s`, as the next attempt."""
+    def lose(self, delivery: Delivery) -> None:
+        """Of Delivery.cancel."""
+        self.lost.append(delivery)
+        self.cancel()
 
-    def __init__(self, delay_s: float, reason: str = "") -> None:
-        self.delay_s = max(delay_s, 0.0)
-        super().__init__(reason or f"again in {delay_s:g} s")
-
-
-class _Settlement(msgspec.Struct, frozen=True):
-    delivery: Delivery
-    action: str
-    reason: str = ""
-    delay_s: float = 0.0
+    def cancel(self) -> None:
+        self.canceled = True
+        self.task.cancel()
 
 
 class Consumer:
@@ -98,63 +104,96 @@ class Consumer:
     ) -> None:
         """`uses`: the dependencies that work if messages are received."""
         self.loop = Loop("consumer", dependencies, uses=uses)
-        self._settling = Loop("settler", dependencies, uses=uses)
         self._receiver = receiver
         self._work = work
         self._dependencies = dependencies
         self._retries = retries
         self._metrics = metrics or ConsumerMetrics()
-        self._places = work.batch_size * work.concurrency
+        self._settler = Settler(receiver, dependencies, self._settled, uses=uses, metrics=self._metrics)
         self.held = 0
         """Deliveries that are worked on, or not yet settled."""
-        self._calls: set[asyncio.Task[None]] = set()
-        self._settlements: list[_Settlement] = []
-        self._ended = asyncio.Event()
-        """There is something to settle."""
+        self._calls: set[_Call] = set()
+        self._failing: set[str] = set()
+        """The dependencies that calls of the work wait for."""
         self._freed = asyncio.Event()
+        """A call ended, or deliveries were settled."""
         self._open = False
         self._stopping = False
-        self._drained = asyncio.Event()
+        self._ended = asyncio.Event()
         self._receiving: asyncio.Task[None] | None = None
+
+    @property
+    def loops(self) -> tuple[Loop, ...]:
+        """For health."""
+        return (self.loop, *self._settler.loops)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it receives no more."""
+        return self._stopping
 
     async def run(self) -> None:
         """Consume until `drain` is called, or canceled. What is then still worked on is released.
 
         Raises what `Work.open` does, and errors that are neither the broker's nor a message's.
         """
-        await self._work.open()
-        self._receiving = asyncio.create_task(self.loop.run(self._receive), name="consumer")
-        settling = asyncio.create_task(self._settling.run(self._settle), name="settler")
-        drained = asyncio.create_task(self._drained.wait())
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._receiver.close)
+            await self._work.open()
+            stack.push_async_callback(self._work.close)
+            self._receiving = asyncio.create_task(self.loop.run(self._receive), name="consumer")
+            settling = asyncio.create_task(self._settler.run(), name="settler")
+            ended = asyncio.create_task(self._ended.wait(), name="end")
+            try:
+                await self._run_until_end(self._receiving, settling, ended)
+            finally:
+                await self._stop(settling, ended)
+
+    async def _run_until_end(self, receiving: asyncio.Task[None], *others: asyncio.Task[Any]) -> None:
+        await asyncio.wait({receiving, *others}, return_when=asyncio.FIRST_COMPLETED)
+        if self._stopping:
+            await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
+        for task in (receiving, *others):
+            if task.done() and not task.cancelled():
+                task.result()
+
+    async def _stop(self, settling: asyncio.Task[None], ended: asyncio.Task[Any]) -> None:
+        """Release what is worked on, and settle the rest."""
+        assert self._receiving is not None
+        self._stopping = True
+        calls = list(self._calls)
+        for call in calls:
+            call.cancel()
         try:
-            await asyncio.wait({self._receiving, settling, drained}, return_when=asyncio.FIRST_COMPLETED)
-            if self._stopping:
-                await asyncio.wait({settling, drained}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (self._receiving, settling):
-                if task.done() and not task.cancelled():
-                    task.result()
+            await cancel_and_wait(self._receiving, ended)  # the call that receives may yet return
+            await cancel_and_wait(*(call.task for call in calls))
+            await asyncio.sleep(0)  # callbacks of these tasks
+            await self._settler.finish(_SETTLE_WITHIN_S)
         finally:
-            self._stopping = True
-            drained.cancel()
-            await cancel_and_wait(self._receiving, *self._calls)
-            await self._settle_rest()
             await cancel_and_wait(settling)
-            await self._work.close()
-            await self._receiver.close()
+            self._dependencies.forget(_WORK)
+            if self.held:
+                message = "The broker did not settle all that this consumer held; it delivers the rest again."
+                log.warning("consumer.unsettled", message=message, count=self.held)
 
     async def drain(self, within_s: float) -> int:
         """Receive no more; wait for `within_s` at most until all is settled, and stop; returns how many were not."""
-        if self._receiving is None:
-            return 0
         self._stopping = True
-        self._receiving.cancel()
+        if self._receiving:
+            self._receiving.cancel()
         deadline = time.monotonic() + within_s
         while self.held and (left_s := deadline - time.monotonic()) > 0:
             self._freed.clear()
             await wait_for_event(self._freed, left_s)
         unfinished = self.held
-        self._drained.set()
+        self._ended.set()
         return unfinished
+
+    @property
+    def _free(self) -> int:
+        """How many deliveries can be worked on at once."""
+        size, calls = self._work.batch_size, self._work.concurrency
+        return 0 if self._stopping else min(size * calls - self.held, size * (calls - len(self._calls)))
 
     async def _receive(self) -> float:
         """Receive what there are places for, and begin to work on it."""
@@ -163,7 +202,7 @@ class Consumer:
             self._open = True
             self.loop.turn_succeeded()
         with self.loop.waiting():
-            while (free := self._places - self.held) <= 0 or self._stopping:
+            while (free := self._free) <= 0:
                 self._freed.clear()
                 await self._freed.wait()
             try:
@@ -174,119 +213,108 @@ class Consumer:
         self._count_held(len(deliveries))
         size = self._work.batch_size
         for start in range(0, len(deliveries), size):
-            batch = deliveries[start : start + size]
-            task = asyncio.create_task(self._call(batch))
-            self._calls.add(task)
-            for delivery in batch:
-                delivery.cancel = task.cancel
-            task.add_done_callback(self._calls.discard)
+            self._begin(deliveries[start : start + size])
         return 0.0
+
+    def _begin(self, deliveries: Sequence[Delivery]) -> None:
+        call = _Call(deliveries)
+        call.task = asyncio.create_task(self._run(call))
+        self._calls.add(call)
+        for delivery in deliveries:
+            delivery.cancel = partial(call.lose, delivery)
+        call.task.add_done_callback(partial(self._end, call))
 
     def _count_held(self, change: int) -> None:
         self.held += change
         self._metrics.in_progress.set(self.held)
-        if change < 0:
-            self._freed.set()
 
-    async def _call(self, deliveries: Sequence[Delivery]) -> None:
-        """Work on a batch; its end is one settlement for each delivery, or none for deliveries that are not held."""
+    def _settled(self, count: int) -> None:
+        self._count_held(-count)
+        self._freed.set()
+
+    async def _run(self, call: _Call) -> BaseException | None:
+        """Work on a batch; return the error of a failed attempt. Raises CancelledError if the call was canceled."""
         began_at = time.monotonic()
         try:
-            await self._run_work(deliveries)
-            settlements = [_Settlement(delivery, "acknowledge") for delivery in deliveries]
-            self._metrics.consumed.inc(len(deliveries))
+            await self._run_work(call.deliveries)
         except asyncio.CancelledError as error:
-            if not _is_canceled():  # the handler itself raised it
-                settlements = self._failures(deliveries, error)
-            elif self._stopping:
-                settlements = [_Settlement(delivery, "release") for delivery in deliveries]
-            else:
-                settlements = []
-                self._count_held(-len(deliveries))
+            if call.canceled:
+                raise
+            return error  # the handler itself raised it
         except BaseException as error:  # one bad message never stops the others, whatever its handler raises
-            settlements = self._failures(deliveries, error)
-        self._metrics.duration.observe(time.monotonic() - began_at)
-        self._settlements += settlements
-        self._ended.set()
+            return error
+        finally:
+            self._metrics.duration.observe(time.monotonic() - began_at)
+        return None
+
+    def _end(self, call: _Call, task: "asyncio.Task[BaseException | None]") -> None:
+        """Pass each delivery of a call that ended to the settler; forget those that are no longer held."""
+        self._calls.discard(call)
+        self._settled(len(call.lost))
+        deliveries = [each for each in call.deliveries if each not in call.lost] if call.lost else call.deliveries
+        if task.cancelled():
+            if self._stopping:
+                self._settler.release(deliveries)
+            elif deliveries:
+                self._begin(deliveries)  # others of the batch were lost
+            return
+        error = task.result()
+        if error is None:
+            self._metrics.consumed.inc(len(deliveries))
+            self._settler.acknowledge(deliveries)
+        elif isinstance(error, OutputClosedError):
+            self._settler.release(deliveries)
+            log.info("output.closed", message="The reader of the output has gone; the consumer ends.")
+            self._stopping = True
+            self._ended.set()
+        else:
+            self._fail(deliveries, error)
 
     async def _run_work(self, deliveries: Sequence[Delivery]) -> None:
         """Call the work, again after each DependencyError."""
-        limits_s = [s for s in (self._retries.timeout_s, *(each.timeout_s for each in deliveries)) if s is not None]
+        limits_s = [each.timeout_s for each in deliveries if each.timeout_s is not None]
+        if self._retries.timeout_s is not None:
+            limits_s.append(self._retries.timeout_s)
         backoff = Backoff(0.1, _MAX_BACKOFF_S)
-        failing = ""
         while True:
             try:
-                async with asyncio.timeout(min(limits_s, default=None)):
+                if limits_s:
+                    async with asyncio.timeout(min(limits_s)):
+                        await self._work.run(deliveries)
+                else:
                     await self._work.run(deliveries)
             except DependencyError as error:
-                failing = error.dependency
-                self._dependencies.failed(error, "work")
+                if not is_of_dependency(error):
+                    raise
+                self._failing.add(error.dependency)
+                self._dependencies.failed(error, _WORK)
                 await backoff.wait()
             else:
-                if failing:
-                    self._dependencies.succeeded(failing, "work")
+                while self._failing:
+                    self._dependencies.succeeded(self._failing.pop(), _WORK)
                 return
 
-    def _failures(self, deliveries: Sequence[Delivery], error: BaseException) -> list[_Settlement]:
-        """What follows for the messages of a failed call."""
-        reason = one_line(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+    def _fail(self, deliveries: Sequence[Delivery], error: BaseException) -> None:
+        """Decide what follows for the messages of a failed call."""
         self._metrics.errors.inc(len(deliveries))
-        settlements = []
+        reason = _reason(error)
         for delivery in deliveries:
-            limit = delivery.max_attempts or self._retries.max_attempts
-            if isinstance(error, _NEVER_SUCCEEDS) or delivery.attempt >= limit:
-                settlements.append(_Settlement(delivery, "dead_letter", reason))
+            delay_s: float | None
+            if isinstance(error, _NEVER_SUCCEEDS) or delivery.attempt >= (
+                delivery.max_attempts or self._retries.max_attempts
+            ):
+                delay_s = None
             elif isinstance(error, RetryLaterError):
-                settlements.append(_Settlement(delivery, "retry", reason, error.delay_s))
+                delay_s = error.delay_s
             else:
-                settlements.append(_Settlement(delivery, "retry", reason, self._retries.delay_s(delivery.attempt)))
-        return settlements
-
-    async def _settle(self) -> float:
-        """Settle what has ended since the last turn."""
-        with self._settling.waiting():
-            while not self._settlements:
-                self._ended.clear()
-                await self._ended.wait()
-        await self._settle_all()
-        return 0.0
-
-    async def _settle_all(self) -> None:
-        """Settle all; what the broker did not take stays. All that is done takes one call."""
-        for action, settle in (("acknowledge", self._receiver.acknowledge), ("release", self._receiver.release)):
-            settlements = [each for each in self._settlements if each.action == action]
-            if settlements:
-                await settle([each.delivery for each in settlements])
-                self._remove(settlements)
-        for settlement in list(self._settlements):
-            delivery, reason = settlement.delivery, settlement.reason
-            if settlement.action == "retry":
-                await self._receiver.retry(delivery, settlement.delay_s, reason)
-                self._metrics.retried.inc()
-                event, message = "message.retried", "A message failed, and is tried again."
-            elif settlement.action == "dead_letter":
-                await self._receiver.dead_letter(delivery, reason)
-                self._metrics.dead_lettered.inc()
-                event, message = "message.dead_lettered", "A message failed for good."
-            else:
-                continue
-            self._remove([settlement])
-            log.warning(event, message=message, id=delivery.message.id, attempt=delivery.attempt, reason=reason)
-
-    def _remove(self, settlements: Sequence[_Settlement]) -> None:
-        gone = set(map(id, settlements))
-        self._settlements = [each for each in self._settlements if id(each) not in gone]
-        self._count_held(-len(gone))
-
-    async def _settle_rest(self) -> None:
-        """Settle what is left at the end, in one attempt: what fails is delivered again."""
-        try:
-            await self._settle_all()
-        except DependencyError as error:
-            message = "What this consumer held is delivered again."
-            log.warning("consumer.release_failed", message=message, count=self.held, error=one_line(str(error)))
+                delay_s = self._retries.delay_s(delivery.attempt)
+            self._settler.fail(Failure(delivery, reason, delay_s))
 
 
-def _is_canceled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+def _reason(error: BaseException) -> str:
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:
+        text = ""  # a bad exception of a handler is a failure of its message alone
+    return one_line(f"{name}: {text}" if text else name)

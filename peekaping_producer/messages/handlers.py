@@ -6,6 +6,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -18,11 +19,16 @@ from peekaping_producer.transports.receiver import Delivery
 Handler = Callable[[Message], Any]
 """Called with each message; a coroutine function is awaited, any other runs in a thread. The result is not used.
 
+A thread cannot be interrupted: after a timeout the message is tried again while the first call may still run. Handlers
+that may hang belong into worker processes.
+
 An exception is a failed attempt. `RejectedMessageError` dead-letters the message at once, `RetryLaterError` sets the
 delay before the next attempt.
 """
 
 MAX_PROCESSING_TIME_S = 3600.0
+_MAX_HANGING_THREADS = 1000
+"""Calls that were canceled, or timed out, and still run, at most. Beyond, messages time out for lack of a thread."""
 
 
 class _Timed(msgspec.Struct):
@@ -40,14 +46,15 @@ def load_handler(name: str) -> Handler:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
-        handler = getattr(importlib.import_module(module_name), function)
+        module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise ConfigError([f"handler: {name!r}: no module named {error.name!r}; check the working directory"]) from None
-    except AttributeError:
-        raise ConfigError([f"handler: {name!r}: the module has no {function!r}"]) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {error}"
         raise ConfigError([f"handler: {name!r}: importing the module failed ({reason})"]) from error
+    if not hasattr(module, function):
+        raise ConfigError([f"handler: {name!r}: the module has no {function!r}"])
+    handler = getattr(module, function)
     if not callable(handler):
         raise ConfigError([f"handler: expected a function, got {type(handler).__name__} for {name!r}"])
     checked: Handler = handler
@@ -77,6 +84,7 @@ class HandlerWork:
         self._pool = handler if isinstance(handler, Pool) else None
         self._handler: Handler = handler.call if isinstance(handler, Pool) else handler
         self._is_async = isinstance(handler, Pool) or _is_async(handler)
+        self._threads: ThreadPoolExecutor | None = None
 
     async def open(self) -> None:
         """See Work. Starts the worker processes."""
@@ -92,12 +100,27 @@ class HandlerWork:
             if self._is_async:
                 await self._handler(delivery.message)
             else:
-                await asyncio.to_thread(self._handler, delivery.message)
+                await self._run_in_thread(delivery.message)
 
     async def close(self) -> None:
         """See Work."""
         if self._pool:
             await self._pool.close()
+        if self._threads:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _run_in_thread(self, message: Message) -> None:
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self.concurrency + _MAX_HANGING_THREADS, thread_name_prefix="handler")
+        result = await asyncio.get_running_loop().run_in_executor(self._threads, self._call, message)
+        if inspect.isawaitable(result):  # of a function that returns a coroutine: a lambda, for example
+            await result
+
+    def _call(self, message: Message) -> Any:
+        try:
+            return self._handler(message)
+        except StopIteration as error:  # a future cannot carry it
+            raise RuntimeError("the handler raised StopIteration") from error
 
 
 def _is_async(handler: Handler) -> bool:

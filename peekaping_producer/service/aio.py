@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from typing import Any
 
 _CANCEL_AGAIN_AFTER_S = 1.0
 
@@ -14,7 +15,7 @@ async def wait_for_event(event: asyncio.Event, within_s: float) -> bool:
     return event.is_set()
 
 
-async def cancel_and_wait(*tasks: asyncio.Task[None]) -> None:
+async def cancel_and_wait(*tasks: asyncio.Task[Any]) -> None:
     """Cancel `tasks` and wait until they have ended. Cancels again every second, since a cancellation may get lost.
 
     Before Python 3.12 asyncio.wait_for, which redis-py uses for sending, swallows a cancellation that arrives just as

@@ -16,8 +16,10 @@ from peekaping_producer.errors import (
     BROKER,
     CHECKPOINT,
     DATABASE,
+    OUTPUT,
     REDIS,
     SOURCE,
+    WORKERS,
     BatchError,
     DependencyError,
     UnreachableError,
@@ -41,6 +43,8 @@ _IN_A_SENTENCE = {
     BROKER: "the broker",
     SOURCE: "the source",
     CHECKPOINT: "the checkpoint",
+    OUTPUT: "the output",
+    WORKERS: "the worker processes",
 }
 
 

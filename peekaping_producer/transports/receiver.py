@@ -33,7 +33,10 @@ class Receiver(Protocol):
     """
 
     async def open(self) -> None:
-        """Connect, and prepare the queue. A receiver may be opened again after an error."""
+        """Connect where there is no connection, and prepare the queue. Called again after an error of receive().
+
+        What is held stays held if its connection lasts.
+        """
         ...
 
     async def receive(self, limit: int) -> Sequence[Delivery]:

@@ -14,7 +14,7 @@ class MemoryReceiver:
 
     def __init__(self, *messages: Message) -> None:
         self.queue = deque(Delivery(message) for message in messages)
-        self.held: list[Delivery] = []
+        self.held: dict[Delivery, None] = {}
         self.acknowledged: list[str] = []
         self.acknowledgements: list[int] = []
         """The number of messages of each call."""
@@ -33,11 +33,11 @@ class MemoryReceiver:
 
     def lose(self) -> None:
         """What is held is delivered again, as after a lost connection."""
-        held, self.held = self.held, []
+        held, self.held = self.held, {}
         for delivery in held:
             if delivery.cancel:
                 delivery.cancel()
-        self.queue.extendleft(Delivery(each.message, each.attempt) for each in reversed(held))
+        self.queue.extendleft(Delivery(each.message, each.attempt) for each in reversed(list(held)))
         self._arrived.set()
 
     async def open(self) -> None:
@@ -52,7 +52,7 @@ class MemoryReceiver:
             await self._arrived.wait()
             self._raise()
         deliveries = [self.queue.popleft() for _ in range(min(limit, len(self.queue)))]
-        self.held += deliveries
+        self.held.update(dict.fromkeys(deliveries))
         return deliveries
 
     async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
@@ -74,7 +74,10 @@ class MemoryReceiver:
 
     async def release(self, deliveries: Sequence[Delivery]) -> None:
         self._raise()
-        self.released += [each.message.id for each in deliveries if self._settle(each)]
+        released = [each for each in deliveries if self._settle(each)]
+        self.released += [each.message.id for each in released]
+        self.queue.extendleft(Delivery(each.message, each.attempt, each.max_attempts) for each in reversed(released))
+        self._arrived.set()
 
     async def close(self) -> None:
         self.closed = True
@@ -88,7 +91,4 @@ class MemoryReceiver:
             raise self.error
 
     def _settle(self, delivery: Delivery) -> bool:
-        if delivery not in self.held:
-            return False
-        self.held.remove(delivery)
-        return True
+        return self.held.pop(delivery, self) is None

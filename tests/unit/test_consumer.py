@@ -1,24 +1,33 @@
 """The consumer: what becomes of each message, whatever its handler does."""
 
 import asyncio
+import pickle
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from peekaping_producer.errors import (
+    BrokerRefusedError,
     BrokerUnavailableError,
     ConfigError,
     DependencyError,
+    OutputClosedError,
+    OutputUnavailableError,
     RejectedMessageError,
 )
-from peekaping_producer.messages.consumer import Consumer, Retries, RetryLaterError
+from peekaping_producer.messages.consumer import Consumer
 from peekaping_producer.messages.handlers import HandlerWork, load_handler, processing_time_s
+from peekaping_producer.messages.health import ConsumerHealth
 from peekaping_producer.messages.metrics import ConsumerMetrics
+from peekaping_producer.messages.retries import Retries, RetryLaterError
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.processes.pool import Pool
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.transports.message import Message
 from peekaping_producer.transports.receiver import Delivery
@@ -212,7 +221,7 @@ async def test_a_stop_waits_for_what_is_worked_on_and_releases_the_rest() -> Non
     assert await draining == 1
     await asyncio.wait({task})
     assert (receiver.acknowledged, receiver.released, receiver.closed) == (["quick"], ["slow"], True)
-    assert [each.message.id for each in receiver.queue] == ["late"]
+    assert [each.message.id for each in receiver.queue] == ["slow", "late"]
 
 
 class Sink:
@@ -292,3 +301,207 @@ def test_a_handler_is_imported_from_the_working_directory(tmp_path: Path, monkey
     ):
         with pytest.raises(ConfigError, match=problem):
             load_handler(name)
+
+
+async def test_what_is_lost_before_its_handler_begins_frees_its_place() -> None:
+    receiver = MemoryReceiver(*messages("a"))
+    receive = receiver.receive
+
+    async def receive_and_lose(limit: int) -> list[Delivery]:
+        deliveries = await receive(limit)
+        if len(receiver.limits) == 1:
+            asyncio.get_running_loop().call_soon(receiver.lose)
+        return deliveries
+
+    receiver.receive = receive_and_lose  # type: ignore[method-assign]
+    async with consuming(receiver, handled_by(lambda _: None, concurrency=1)) as consumer:
+        await until(lambda: receiver.acknowledged == ["a"])
+        assert consumer.held == 0
+
+
+async def test_a_lost_delivery_does_not_take_the_others_of_its_batch_along() -> None:
+    receiver, sink = MemoryReceiver(*messages(*"abc")), Sink()
+    sink.error = OutputUnavailableError("no space left on device")
+    async with consuming(receiver, sink):
+        await until(lambda: sink.failed >= 1)
+        lost = next(iter(receiver.held))
+        del receiver.held[lost]
+        assert lost.cancel
+        lost.cancel()
+        sink.error = None
+        await until(lambda: receiver.acknowledged == ["b", "c"])
+    assert sink.batches == [["b", "c"]]
+
+
+async def test_a_sink_is_called_once_at_a_time_although_it_has_places_left() -> None:
+    """Otherwise a second batch could be written before the first, which waits for the disk."""
+    receiver, sink = MemoryReceiver(*messages("a")), Sink()
+    sink.error = OutputUnavailableError("no space left on device")
+    async with consuming(receiver, sink):
+        await until(lambda: sink.failed == 1)
+        receiver.put(*messages("b"))
+        await until(lambda: sink.failed >= 3)
+        assert len(receiver.held) == 1
+        sink.error = None
+        await until(lambda: receiver.acknowledged == ["a", "b"])
+    assert sink.batches == [["a"], ["b"]]
+
+
+async def test_a_full_disk_is_in_health_once_and_ends() -> None:
+    receiver, sink = MemoryReceiver(*messages("a")), Sink()
+    sink.error = OutputUnavailableError("no space left on device")
+    dependencies = Dependencies(Metrics("test"))
+    consumer = Consumer(receiver, sink, dependencies)
+    health = ConsumerHealth(consumer, dependencies)
+    with capture_logs() as logs:
+        task = asyncio.create_task(consumer.run())
+        await until(lambda: sink.failed >= 3)
+        assert health.unready().keys() == {"output_unavailable"}
+        assert "no space left on device" in health.unready()["output_unavailable"]
+        sink.error = None
+        await until(lambda: receiver.acknowledged == ["a"])
+        assert (health.unready(), health.stalled(), health.notes()) == ({}, [], [])
+        receiver.fail(BrokerUnavailableError("connection lost"))
+        await until(lambda: health.unready().keys() == {"broker_unavailable"})
+        receiver.fail(None)
+        await until(lambda: not health.unready(), "although no message comes")
+        await consumer.drain(1)
+        assert health.unready().keys() == {"draining"}
+        await task
+    events = [each["event"] for each in logs if each["dependency"] == "output"]
+    assert events == ["dependency.failing", "dependency.recovered"]
+
+
+async def test_an_output_that_no_process_reads_ends_the_consumer() -> None:
+    receiver, sink = MemoryReceiver(*messages("a", "b")), Sink()
+
+    async def closed(deliveries: Sequence[Delivery]) -> None:
+        raise OutputClosedError(f"stdout is closed: {len(deliveries)}")
+
+    sink.run = closed  # type: ignore[method-assign]
+    await asyncio.wait_for(Consumer(receiver, sink, Dependencies(Metrics("test"))).run(), 5)
+    assert (receiver.acknowledged, receiver.released, receiver.closed) == ([], ["a", "b"], True)
+
+
+async def test_a_message_that_cannot_be_moved_stops_no_other() -> None:
+    """Its dead letter is refused: what succeeds, and other failures, are settled nevertheless."""
+    receiver = MemoryReceiver(*messages("refused", "odd", "bad", "good"))
+    dead_letter = receiver.dead_letter
+    refusing = True
+
+    async def refuse(delivery: Delivery, reason: str) -> None:
+        if delivery.message.id == "refused" and refusing:
+            raise BrokerRefusedError("too large")
+        if delivery.message.id == "odd":
+            raise TypeError("a bug")
+        await dead_letter(delivery, reason)
+
+    receiver.dead_letter = refuse  # type: ignore[method-assign]
+
+    async def handler(message: Message) -> None:
+        if message.id != "good":
+            raise RejectedMessageError("bad")
+
+    async with consuming(receiver, handled_by(handler)) as consumer:
+        await until(lambda: bool(receiver.dead) and bool(receiver.acknowledged))
+        assert ([id_ for id_, _ in receiver.dead], receiver.acknowledged) == (["bad"], ["good"])
+        await until(lambda: consumer.held == 1)
+        refusing = False
+        await until(lambda: consumer.held == 0)
+    assert [id_ for id_, _ in receiver.dead] == ["bad", "refused"]
+
+
+async def test_a_stop_waits_for_an_acknowledgement_that_is_on_its_way() -> None:
+    receiver = MemoryReceiver(*messages("a"))
+    acknowledge = receiver.acknowledge
+    began, gate = asyncio.Event(), asyncio.Event()
+
+    async def slow(deliveries: Sequence[Delivery]) -> None:
+        began.set()
+        await gate.wait()
+        await acknowledge(deliveries)
+
+    receiver.acknowledge = slow  # type: ignore[method-assign]
+    async with consuming(receiver, handled_by(lambda _: None)):
+        await began.wait()
+        asyncio.get_running_loop().call_later(0.05, gate.set)
+    assert (receiver.acknowledged, receiver.acknowledgements) == (["a"], [1])
+
+
+async def test_a_stop_before_the_start_is_not_lost() -> None:
+    receiver = MemoryReceiver(*messages("a"))
+    consumer = Consumer(receiver, handled_by(lambda _: None), Dependencies(Metrics("test")))
+    assert await consumer.drain(1) == 0
+    await asyncio.wait_for(consumer.run(), 5)
+    assert (receiver.acknowledged, receiver.closed) == ([], True)
+
+
+async def test_handlers_that_hang_in_threads_do_not_stop_the_others() -> None:
+    receiver = MemoryReceiver(*messages(*(f"hang{n}" for n in range(20))), *messages("good"))
+    gate = threading.Event()
+
+    def handler(message: Message) -> None:
+        if message.id != "good":
+            gate.wait()
+
+    try:
+        async with consuming(
+            receiver, handled_by(handler, concurrency=2), retries=Retries(max_attempts=1, timeout_s=0.02)
+        ):
+            await until(lambda: receiver.acknowledged == ["good"])
+        assert len(receiver.dead) == 20
+    finally:
+        gate.set()
+
+
+def stop_iteration(_: Message) -> None:
+    raise StopIteration
+
+
+class UnprintableError(Exception):
+    def __str__(self) -> str:
+        raise ValueError
+
+
+def unprintable(_: Message) -> None:
+    raise UnprintableError
+
+
+@pytest.mark.parametrize(
+    ("handler", "reason"),
+    [(stop_iteration, "RuntimeError: the handler raised StopIteration"), (unprintable, "UnprintableError")],
+)
+async def test_strange_exceptions_are_failures(handler: Callable[[Message], Any], reason: str) -> None:
+    receiver = MemoryReceiver(*messages("a"))
+    async with consuming(receiver, handled_by(handler), retries=Retries(max_attempts=1)):
+        await until(lambda: bool(receiver.dead))
+    assert receiver.dead == [("a", reason)]
+
+
+async def test_a_function_that_returns_a_coroutine_is_awaited() -> None:
+    handled: list[str] = []
+
+    async def handler(message: Message) -> None:
+        handled.append(message.id)
+
+    receiver = MemoryReceiver(*messages("a"))
+    async with consuming(receiver, handled_by(lambda message: handler(message))):
+        await until(lambda: receiver.acknowledged == ["a"])
+    assert handled == ["a"]
+
+
+@pytest.mark.parametrize(("delay_s", "used_s"), [(-1, 0), (float("nan"), 0), (1e99, 604800), (2, 2)])
+def test_the_delay_of_a_postponed_message_is_bounded_also_from_another_process(delay_s: float, used_s: float) -> None:
+    error = pickle.loads(pickle.dumps(RetryLaterError(delay_s, "why")))
+    assert (error.delay_s, str(error)) == (used_s, "why")
+
+
+async def test_a_message_that_kills_its_process_is_dead_lettered_and_stops_no_other() -> None:
+    receiver = MemoryReceiver(*messages("kill", "later", "never", *(f"m{n}" for n in range(20))))
+    pool = Pool("tests.kit.consumer_handlers:by_id", processes=1)
+    async with consuming(receiver, HandlerWork(pool, concurrency=5)):
+        await until(lambda: len(receiver.dead) == 3 and len(receiver.acknowledged) == 20)
+    reasons = dict(receiver.dead)
+    assert "dead worker processes" in reasons["kill"]
+    assert reasons["never"].startswith("RejectedMessageError: malformed")
+    assert ("later", 3600.0) in [(id_, delay_s) for id_, delay_s, _ in receiver.retried]

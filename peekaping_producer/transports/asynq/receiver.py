@@ -47,8 +47,11 @@ class AsynqReceiver:
         self._session: Session | None = None
 
     async def open(self) -> None:
-        """See Receiver. Starts the background parts."""
-        await self.close()
+        """See Receiver. Starts the background parts, which last until close()."""
+        if self._session:
+            self._session.check_background()
+            await self._session.ping()
+            return
         scripts = await connect(self._target, connections=_CONNECTIONS, clock=self._clock)
         self._session = Session(scripts, self._priorities, self._dependencies, self._monotonic)
         self._session.start()

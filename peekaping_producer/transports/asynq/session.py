@@ -55,6 +55,10 @@ class Session:
                 error = task.exception()
                 raise TaskDiedError(f"{task.get_name()}: {describe(error) if error else 'ended'}") from error
 
+    async def ping(self) -> None:
+        """Check that Redis answers. Raises BrokerUnavailableError."""
+        await self._scripts.ping()
+
     async def close(self) -> None:
         """Put back what no caller has received, end the background parts, and disconnect."""
         try:
