@@ -74,14 +74,19 @@ class DeadLetters:
 
 
 def read_records(path: Path) -> Iterator[tuple[Header, bytes]]:
-    """Yield the records of a file. Raises OSError, or ValueError where it is damaged."""
+    """Yield the whole records of a file; the last may still be being written.
+
+    Raises OSError, or ValueError where the file is damaged.
+    """
     with path.open("rb") as file:
-        while line := file.readline():
+        while (line := file.readline()).endswith(b"\n"):
             header = msgspec.json.decode(line, type=Header)
             body = file.read(header.bytes)
-            if file.read(1) != b"\n":
+            end = file.read(1)
+            if end == b"\n":
+                yield header, body
+            elif end:
                 raise ValueError(f"{path}: expected a newline after {header.bytes} bytes of {header.id}")
-            yield header, body
 
 
 def _end_of_whole_records(path: Path) -> int:

@@ -173,7 +173,11 @@ async def test_what_is_no_regular_file_is_a_clear_error(path: Path, make: Callab
 
 async def test_a_file_without_permission_is_a_clear_error(path: Path) -> None:
     append(path, b"a\n")
-    with patch.object(os, "access", return_value=False), pytest.raises(ConfigError, match="no permission to read it"):
+    refused = PermissionError(errno.EACCES, "Permission denied")  # root is refused nothing
+    with (
+        patch.object(os, "open", side_effect=refused),
+        pytest.raises(ConfigError, match=r"expected a readable file, got .*/input\.txt: Permission denied"),
+    ):
         await Running(path, MemoryPublisher(), {}).source.run()
 
 

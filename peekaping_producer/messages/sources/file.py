@@ -113,7 +113,7 @@ class FileSource:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint-writer")
         tasks: list[asyncio.Task[None]] = []
         try:
-            await _run_in(self._reader, self._open)
+            await _run_in(self._writer, self._open)
             tasks = [
                 asyncio.create_task(self._run_reading()),
                 asyncio.create_task(self.settling.run(self._settle)),

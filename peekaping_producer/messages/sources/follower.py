@@ -149,12 +149,12 @@ def check_path(path: Path) -> None:
     """Raise ConfigError if `path` exists and cannot be followed: no regular file, or not readable."""
     try:
         mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+            return
     except FileNotFoundError:
         return
     except OSError as error:
         raise ConfigError([f"file: expected a readable file, got {path}: {error.strerror}"]) from None
-    if not stat.S_ISREG(mode):
-        kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
-        raise ConfigError([f"file: expected a regular file, got {path}, {kinds.get(stat.S_IFMT(mode), 'a device')}"])
-    if not os.access(path, os.R_OK):
-        raise ConfigError([f"file: expected a readable file, got {path}: no permission to read it"])
+    kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+    raise ConfigError([f"file: expected a regular file, got {path}, {kinds.get(stat.S_IFMT(mode), 'a device')}"])
