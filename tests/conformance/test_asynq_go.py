@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -159,6 +160,33 @@ async def test_what_python_publishes_retries_and_releases_go_runs(
     assert await QueueView(server).states() == {}
 
 
+async def test_a_worker_that_was_stopped_does_not_end_the_run_of_the_go_worker_that_took_over(
+    tool: Tool, private_redis: RedisServer, server: Redis
+) -> None:
+    publisher = AsynqPublisher(target_of(private_redis), queue=QUEUE, task_type="t")
+    await publisher.publish([Message("a", b"2000")])
+    await publisher.close()
+    python = await tool.python_worker(QUEUE, 1)
+    await python.until_running(1)
+    python.process.send_signal(signal.SIGSTOP)
+    stopped_at = time.monotonic()
+    await server.zincrby(KEYS.lease, -61, "a")
+    await maintenance(server).recoverer.run_once()
+    assert await QueueView(server).states() == {"retry": ["a"]}
+    await until(lambda: time.monotonic() > stopped_at + 2)  # its handler is over once it goes on
+    await let_time_pass(server)
+    go_worker = await tool.go_worker(QUEUE, 1)
+    await go_worker.until_running(1)
+    python.process.send_signal(signal.SIGCONT)
+    await until(lambda: ended(python) == 1)
+    assert await python.stop() == 0
+    assert ended(go_worker) == 0
+    assert await QueueView(server).states() == {"active": ["a"], "lease": ["a"]}
+    await until(lambda: ended(go_worker) == 1)
+    assert await go_worker.stop() == 0
+    assert await server.mget(KEYS.prefix + "processed", KEYS.prefix + "failed") == [b"2", b"1"]
+
+
 TASKS = 2400
 DEAD_BELOW_S = 20
 """A lease that has so little time left was not extended for 10 s, which a living worker does every 5 s."""
@@ -184,7 +212,7 @@ async def test_go_and_python_workers_share_a_queue_under_load_and_kills(
         workers[n] = await start(QUEUE, 4)
         assert workers[n].process.pid != dead[-1].process.pid
 
-    recoverer = Session(Scripts(server), Priorities({QUEUE: 1}), Dependencies(Metrics()), time.monotonic).recoverer
+    recoverer = maintenance(server).recoverer
 
     async def is_empty() -> bool:
         await let_time_pass(server)
@@ -203,6 +231,10 @@ async def test_go_and_python_workers_share_a_queue_under_load_and_kills(
     assert any(run.killed for of_task in runs.values() for run in of_task)
     processed, failed = await server.mget(KEYS.prefix + "processed", KEYS.prefix + "failed")
     assert int(processed) - int(failed) == TASKS
+
+
+def maintenance(server: Redis) -> Session:
+    return Session(Scripts(server), Priorities({QUEUE: 1}), Dependencies(Metrics()), time.monotonic)
 
 
 def ended(*workers: WorkerProcess) -> int:

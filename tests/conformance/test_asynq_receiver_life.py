@@ -14,6 +14,7 @@ from peekaping_producer.errors import BrokerUnavailableError, TaskDiedError
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.targets import RedisTarget
+from peekaping_producer.transports.asynq.forwarder import Forwarder
 from peekaping_producer.transports.asynq.keys import SERVERS
 from peekaping_producer.transports.asynq.receiver import AsynqReceiver
 from tests.kit.asynq_worker import KEYS, QUEUE, QueueView
@@ -42,7 +43,12 @@ async def test_receive_waits_for_a_task(receiver: AsynqReceiver, redis: Redis) -
     assert await QueueView(redis).states() == {}
 
 
-async def test_the_background_parts_run(receiver: AsynqReceiver, redis: Redis) -> None:
+async def test_the_background_parts_run(
+    redis: Redis, redis_server: RedisTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Forwarder, "every_s", 0.05)
+    receiver = receiver_on(redis_server)
+    await receiver.open()
     queue = QueueView(redis)
     await queue.enqueue("a")
     (delivery,) = await receiver.receive(1)
@@ -52,6 +58,7 @@ async def test_the_background_parts_run(receiver: AsynqReceiver, redis: Redis) -
         return await queue.states() == {"pending": ["a"]} and await redis.zcard(SERVERS) == 1
 
     await until(is_pending_again)
+    await receiver.close()
 
 
 async def test_a_receive_that_is_canceled_loses_nothing(receiver: AsynqReceiver, redis: Redis) -> None:

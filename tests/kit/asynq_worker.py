@@ -43,6 +43,13 @@ class AsynqWorker(Session):
     def freeze(self) -> None:
         self._frozen_at = self._monotonic()
 
+    def thaw(self) -> None:
+        self._frozen_at = None
+
+    @property
+    def is_frozen(self) -> bool:
+        return self._frozen_at is not None
+
     async def dequeue(self, limit: int = 10) -> list[AsynqDelivery]:
         return await self.dequeuer.dequeue(limit)
 

@@ -177,10 +177,10 @@ def _concerns_all(error: BaseException) -> bool:
 
 async def _all(calls: Iterable[Coroutine[None, None, None]]) -> None:
     """Await all, also if one fails; then raise the first error."""
-    first, *others = calls
-    if not others:
-        await first
+    pending = list(calls)
+    if len(pending) == 1:
+        await pending[0]
         return
-    for result in await asyncio.gather(first, *others, return_exceptions=True):
+    for result in await asyncio.gather(*pending, return_exceptions=True):
         if result is not None:
             raise result
