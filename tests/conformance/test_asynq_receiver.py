@@ -613,6 +613,22 @@ async def test_one_task_that_redis_refuses_does_not_stop_the_others_of_a_batch(
         await settling
 
 
+async def test_a_process_that_was_frozen_while_it_dequeued_does_not_start_what_others_may_have(
+    queue: QueueView, redis: Redis, clock: Clock
+) -> None:
+    class Frozen(Scripts):
+        async def run(self, name: str, *call: Any) -> Any:
+            reply = await super().run(name, *call)
+            if name == "dequeue":
+                await clock.advance(ENDED_S)
+            return reply
+
+    worker = AsynqWorker(redis, clock, scripts=Frozen(redis, TEST_CLOCK))
+    await queue.enqueue("a")
+    assert await worker.dequeue() == []
+    assert await queue.states() == {"active": ["a"], "lease": ["a"]}
+
+
 async def test_what_was_dequeued_and_not_received_is_put_back(queue: QueueView, redis: Redis, clock: Clock) -> None:
     worker = AsynqWorker(redis, clock, scripts=LostReplies(redis, "dequeue", 1))
     await queue.enqueue("a", "b")

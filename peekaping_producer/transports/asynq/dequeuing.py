@@ -1,4 +1,4 @@
-"""Takes tasks from the queues: never more than were asked for, and each at most once, also if a reply is lost."""
+"""Dequeues tasks: never more than were asked for, and the same ones again if a reply is lost."""
 
 import asyncio
 from collections.abc import Mapping
@@ -38,14 +38,16 @@ class Dequeuer:
         self._lock = asyncio.Lock()
 
     async def dequeue(self, limit: int) -> list[AsynqDelivery]:
-        """Ask each queue once, until there are `limit` deliveries; returns none if all are empty or paused.
+        """Ask each queue once, until there are `limit` deliveries; returns an empty list if all are empty or paused.
 
-        Raises BrokerError if there is none.
+        An error is raised only if no queue returned a delivery before it: BrokerError.
         """
         limit = min(limit, MAX_PER_CALL)
         async with self._lock:
             if not self._ready:
                 await self._ask(limit)
+            # If the process was frozen meanwhile, others may have them.
+            self._ready = [delivery for delivery in self._ready if self._held.is_valid(delivery)]
             taken = self._ready[:limit]
             del self._ready[:limit]
             return taken
@@ -92,7 +94,12 @@ class Dequeuer:
         )
         del self._unanswered[keys.queue]
         if dropped:
-            log.warning("task.dropped", message="Dropped ids without a task.", queue=keys.queue, ids=dropped)
+            log.warning(
+                "task.dropped",
+                message="Dropped ids that had no task, or whose task was running.",
+                queue=keys.queue,
+                ids=dropped,
+            )
         bad: list[tuple[TaskMessage, str]] = []
         for task_id, data in found:
             try:
