@@ -21,6 +21,7 @@ from peekaping_producer.messages.metrics import RelayMetrics
 from peekaping_producer.messages.relay import Relay
 from peekaping_producer.messages.sources import watcher
 from peekaping_producer.messages.sources.file import FileSource
+from peekaping_producer.messages.sources.lines import Generation, LongLine
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.service.dependencies import Dependencies
@@ -235,6 +236,18 @@ async def test_lines_that_are_too_long_go_to_the_dead_letters(path: Path) -> Non
     assert [body for _, body in records] == [long, longer]
 
 
+def test_a_long_line_is_not_copied_from_a_file_that_was_overwritten(path: Path) -> None:
+    append(path, b"x" * 100 + b"\n")
+    generation = Generation("g", os.open(path, os.O_RDONLY), max_line_bytes=10)
+    line = generation.read()
+    assert isinstance(line, LongLine)
+    assert list(generation.pieces(line)) == [b"x" * 100]
+    path.write_bytes(b"y" * 200)
+    assert list(generation.pieces(line)) == []
+    assert not generation.is_intact
+    generation.close()
+
+
 async def test_what_the_broker_refuses_goes_to_the_dead_letters(path: Path) -> None:
     publisher = MemoryPublisher()
     append(path, b"a\n" + b"b" * 100 + b"\nc\nd\n")
@@ -261,11 +274,11 @@ async def test_a_full_disk_stops_reading_loses_nothing_and_goes_on(path: Path) -
 
     with patch.object(durability, "write_all", write), capture_logs() as lines:
         async with following(path, max_unsettled=10, batch_lines=5) as running:
-            await until(lambda: running.source._settled is not None)
+            await until(lambda: running.source._settler.settled is not None)
             full = True
             append(path, b"".join(b"%d\n" % number for number in range(100, 200)))
             await until(lambda: "checkpoint" in running.dependencies.troubles)
-            settled = running.source._settled
+            settled = running.source._settler.settled
             assert settled is not None
             await until(lambda: not running.relay.progress().buffered)
             passed = b"".join(body + b"\n" for body in running.publisher.bodies)

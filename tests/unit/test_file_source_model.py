@@ -177,7 +177,8 @@ class FileModel(RuleBasedStateMachine):
         for each in self.patches:
             each.start()
         self.start()
-        self.runner.run(until(lambda: self.source._settled is not None))  # what is rotated before is not followed
+        # What is rotated before the first checkpoint is not followed.
+        self.runner.run(until(lambda: self.source._settler.settled is not None))
 
     def teardown(self) -> None:
         if not hasattr(self, "runner"):
@@ -262,7 +263,7 @@ class FileModel(RuleBasedStateMachine):
     @rule()
     def kill(self) -> None:
         if self.tasks:
-            self.at_risk += self.source._unsettled
+            self.at_risk += self.source.unsettled
             self.runner.run(cancel_and_wait(*self.tasks))
             self.tasks = []
 
@@ -277,7 +278,7 @@ class FileModel(RuleBasedStateMachine):
             await asyncio.wait_for(asyncio.gather(*self.tasks), 30)
 
         self.runner.run(drain())
-        assert self.source._unsettled == 0
+        assert self.source.unsettled == 0
         self.tasks = []
 
     @precondition(lambda self: self.running)
@@ -301,12 +302,12 @@ class FileModel(RuleBasedStateMachine):
     async def arrive(self, expected: set[bytes]) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(5):
-                while not self.arrived >= expected or self.source._unsettled:
+                while not self.arrived >= expected or self.source.unsettled:
                     for task in self.tasks:
                         assert not task.done(), task
                     await asyncio.sleep(0.002)
         assert self.arrived >= expected, f"missing: {sorted(expected - self.arrived)}"
-        assert self.source._unsettled == 0
+        assert self.source.unsettled == 0
 
     @property
     def arrived(self) -> set[bytes]:

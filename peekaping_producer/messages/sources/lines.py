@@ -117,9 +117,12 @@ class Generation:
         return Lines(start, [partial], tail, unterminated=True) if partial else None
 
     def pieces(self, line: LongLine) -> Iterator[bytes]:
-        """Read the bytes of a line that is too long; fewer if the file has been truncated since."""
+        """Read the bytes of a line that is too long; fewer if the file has been truncated or overwritten since."""
         for start in range(line.start, line.start + line.size, READ_BYTES):
-            yield os.pread(self._fd, min(READ_BYTES, line.start + line.size - start), start)
+            piece = os.pread(self._fd, min(READ_BYTES, line.start + line.size - start), start)
+            if not self._verify():
+                return
+            yield piece
 
     def checkpoint(self, offset: int, tail: bytes) -> Checkpoint:
         """The place `offset`, which has the bytes `tail` before it."""
