@@ -18,7 +18,7 @@ from peekaping_producer.transports.asynq.scripts import Scripts
 from tests.kit.asynq_worker import AsynqWorker, QueueView
 from tests.kit.clock import TEST_CLOCK, Clock
 
-SEEDS = range(16)
+SEEDS = range(8)
 STEPS = 120
 
 

@@ -1,6 +1,7 @@
 """Writes how runs end. Only the holder of a lease writes, and only until the lease ends."""
 
 import asyncio
+import math
 import random
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
@@ -30,7 +31,7 @@ async def write_retry(
 ) -> bool:
     """Move a task to the retry set; returns whether the token, or the recoverer's (0), allowed it."""
     message = encode(_failed(task, reason, now_s, retried=task.retried + 1))
-    args = (keys.prefix, task.id, token, message, int(delay_s))
+    args = (keys.prefix, task.id, token, message, math.ceil(delay_s))
     return bool(await scripts.run("retry", (keys.active, keys.lease, keys.retry), args, int))
 
 
