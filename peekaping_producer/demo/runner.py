@@ -158,7 +158,7 @@ class DemoRun:
         results = ", ".join(f"{kind}: {count}" for kind, count in ledger.results.most_common())
         lines = [
             f"Ran {self._ran_s:.1f} s: {counted(ledger.handed_off, 'check')} handed off, {ledger.completed} completed.",
-            f"Results: {ledger.up} up, {ledger.completed - ledger.up} down ({results or 'none'}).",
+            f"Results: {ledger.up} up, {ledger.completed - ledger.up} down. {results or 'No results'}.",
             f"Ticks: {ledger.duplicated} duplicated, {self._lost} lost, {ledger.overlapped} overlapped; "
             f"the largest delay of a hand-off was {ledger.latest_ms} ms.",
         ]

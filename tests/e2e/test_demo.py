@@ -99,7 +99,7 @@ def test_it_shows_checks_and_a_failover_and_leaves_nothing(environment: dict[str
     assert handed_off == completed > 20, output
     assert re.search(r"leader killed at [\d.]+ s → new leader replica [12] after [\d.]+ s", output), output
     assert "0 duplicated, 0 lost" in output
-    assert re.search(r"Results: \d+ up, \d+ down \(HTTP 200: \d+, .*timeout", output), output
+    assert re.search(r"Results: \d+ up, \d+ down\. HTTP 200: \d+, .*timeout", output), output
     assert len(pids) >= 5, "the demo, Redis, two replicas and the directory's keeper"
     assert all_gone(pids)
     assert list(tmp_path.iterdir()) == []
