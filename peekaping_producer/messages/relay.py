@@ -72,6 +72,7 @@ class Relay:
         """
         self.loop = Loop("relay", dependencies, uses=uses)
         self._publisher = publisher
+        self._uses = uses
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._batch_messages = batch_messages
@@ -198,7 +199,8 @@ class Relay:
             with _os_errors_as_broker_errors():
                 await self._publisher.open()
             self._open = True
-            self.loop.call_succeeded(BROKER)
+            for dependency in self._uses:
+                self.loop.call_succeeded(dependency)
             if not self._buffer:
                 return 0.0  # a success of the loop, without a message
         await self._wait_for_messages()
