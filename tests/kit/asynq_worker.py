@@ -20,7 +20,7 @@ KEYS = QueueKeys(QUEUE)
 
 
 class AsynqWorker(Session):
-    """All parts of a receiver. `freeze` stops its own clock, as SIGSTOP does: it believes in its leases."""
+    """All parts of a receiver. `freeze` stops its own clock, so that its leases do not end by it."""
 
     def __init__(
         self,
