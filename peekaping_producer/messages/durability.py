@@ -1,6 +1,7 @@
 """Writes that are on disk when they return."""
 
 import os
+import sys
 from pathlib import Path
 
 
@@ -9,6 +10,14 @@ def write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
+
+
+def sync_data(fd: int) -> None:
+    """Make the content of a file durable, and its size."""
+    if sys.platform == "linux":
+        os.fdatasync(fd)
+    else:
+        os.fsync(fd)
 
 
 def sync_directory(path: Path) -> None:

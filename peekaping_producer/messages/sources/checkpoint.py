@@ -1,6 +1,5 @@
 """How far a file has been read and confirmed, in a file beside it that survives a power loss."""
 
-import fcntl
 import hashlib
 import os
 from pathlib import Path
@@ -10,6 +9,7 @@ import structlog
 
 from peekaping_producer.errors import CheckpointError, ConfigError
 from peekaping_producer.messages.durability import replace_file
+from peekaping_producer.messages.lock_file import LockFile
 
 log = structlog.stdlib.get_logger()
 
@@ -57,28 +57,15 @@ class CheckpointFile:
         self._path = path
         self._previous = path.with_name(f"{path.name}.previous")
         self._new = path.with_name(f"{path.name}.new")
-        self._lock_fd = -1
+        self._lock = LockFile(path, "checkpoint")
 
     def lock(self) -> None:
         """Lock it for this process. Raises ConfigError if another process has, or if the directory is not writable."""
-        path = self._path.with_name(f"{self._path.name}.lock")
-        try:
-            self._lock_fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.close()
-            raise ConfigError(
-                [f"checkpoint: expected no other process on {self._path}, got one that holds {path}; stop it"]
-            ) from None
-        except OSError as error:
-            self.close()
-            raise ConfigError([f"checkpoint: expected a writable directory, got {path}: {error.strerror}"]) from None
+        self._lock.acquire()
 
     def close(self) -> None:
         """Release the lock."""
-        if self._lock_fd >= 0:
-            os.close(self._lock_fd)
-            self._lock_fd = -1
+        self._lock.release()
 
     def load(self) -> Checkpoint | None:
         """Return the newest readable copy; None if there has never been one. Raises ConfigError if none is readable."""

@@ -1,0 +1,112 @@
+"""The file that a sink appends to."""
+
+import errno
+import os
+import stat
+import zlib
+from contextlib import suppress
+from pathlib import Path
+
+from peekaping_producer.messages.durability import sync_data, sync_directory, write_all
+
+TAIL_BYTES = 64
+"""So many bytes before the end identify the content."""
+
+
+class OutputFile:
+    """Appends whole lines. Methods raise OSError; what a failed call has written is cut off before the next one."""
+
+    def __init__(self, path: Path) -> None:
+        self.length = 0
+        """All bytes before it are whole lines."""
+        self._path = path
+        self._fd = -1
+        self._tail = b""
+        """The last bytes before `length`."""
+        self._torn = False
+        """There may be bytes after `length` that this object has written."""
+
+    def open(self) -> None:
+        """Open the file, or create it; continue at its end. Raises OSError also if it is no regular file."""
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise OSError(errno.EINVAL, "it is no regular file")
+            sync_directory(self._path.parent)
+        except OSError:
+            os.close(fd)
+            raise
+        self.close()
+        self._fd = fd
+        self.adopt()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    @property
+    def checksum(self) -> int:
+        """Of the last bytes before `length`."""
+        return zlib.crc32(self._tail)
+
+    def checksum_at(self, length: int) -> int:
+        """The checksum that the file had when it was so long."""
+        return zlib.crc32(self._read_tail(length))
+
+    def append(self, data: bytes) -> None:
+        """Append lines; they are on disk when this returns. A last line without a newline is ended before them."""
+        self.cut_back()
+        if self._tail and not self._tail.endswith(b"\n"):
+            data = b"\n" + data
+        self._torn = True
+        try:
+            write_all(self._fd, data)
+            sync_data(self._fd)
+        except OSError:
+            with suppress(OSError):
+                self.cut_back()
+            raise
+        self._torn = False
+        self.length += len(data)
+        self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
+
+    def cut(self, length: int) -> None:
+        """Forget all after `length`."""
+        self._torn = True
+        self._end_at(length)
+        self.cut_back()
+
+    def cut_back(self) -> None:
+        """Remove what a failed call has written after `length`."""
+        if self._torn:
+            if os.fstat(self._fd).st_size > self.length:
+                os.ftruncate(self._fd, self.length)
+            self._torn = False
+
+    def change(self) -> str:
+        """What another program did to the file: `replaced`, `truncated`, `appended`, or nothing."""
+        own = os.fstat(self._fd)
+        try:
+            named = os.stat(self._path)
+        except FileNotFoundError:
+            return "replaced"
+        if (named.st_dev, named.st_ino) != (own.st_dev, own.st_ino):
+            return "replaced"
+        if own.st_size < self.length:
+            return "truncated"
+        return "appended" if own.st_size > self.length and not self._torn else ""
+
+    def adopt(self) -> None:
+        """Continue at the end of the file as it is now."""
+        self._torn = False
+        self._end_at(os.fstat(self._fd).st_size)
+
+    def _end_at(self, length: int) -> None:
+        self.length = length
+        self._tail = self._read_tail(length)
+
+    def _read_tail(self, length: int) -> bytes:
+        start = max(length - TAIL_BYTES, 0)
+        return os.pread(self._fd, length - start, start)
