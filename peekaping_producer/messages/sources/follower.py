@@ -17,6 +17,10 @@ from peekaping_producer.messages.sources.lines import Generation, Lines, LongLin
 log = structlog.stdlib.get_logger()
 
 
+_RENAMING_S = 0.02
+"""A file that is not found is looked for again: it may have been renamed while the directory was read."""
+
+
 class Follower:
     """Returns the lines after a checkpoint, in their order, each once."""
 
@@ -79,14 +83,13 @@ class Follower:
 
     def _begin(self) -> Generation:
         """Open the place of the checkpoint, or the oldest generation after it."""
-        found = generations.generations_of(self._path)
         if self.checkpoint is None:
-            newer = [file for file in found if file.is_current]
-        elif place := generations.find(self.checkpoint, found):
+            newer = [file for file in generations.generations_of(self._path) if file.is_current]
+        elif place := self._find(self.checkpoint):
             checkpoint, (_, fd) = self.checkpoint, place
             return Generation(checkpoint.generation, fd, checkpoint.offset, max_line_bytes=self._max_line_bytes)
         else:
-            newer = generations.after(found, None, self.checkpoint.modified_ns)
+            newer = generations.after(generations.generations_of(self._path), None, self.checkpoint.modified_ns)
         begun = self._open(newer[0]) if newer else None
         if begun is None:
             raise SourceError(f"{self._path}: expected a file, got none; it is read as soon as it exists")
@@ -99,13 +102,20 @@ class Follower:
             )
         return begun
 
+    def _find(self, checkpoint: Checkpoint) -> tuple[Found, int] | None:
+        place = generations.find(checkpoint, generations.generations_of(self._path))
+        if place or not checkpoint.head_bytes:
+            return place
+        time.sleep(_RENAMING_S)
+        return generations.find(checkpoint, generations.generations_of(self._path))
+
     def _open(self, file: Found) -> Generation | None:
         fd = file.open()
         return None if fd is None else Generation(uuid4().hex, fd, max_line_bytes=self._max_line_bytes)
 
     def _continue_in_copy(self, generation: Generation) -> bool:
         """After a truncation: read the rest in the copy made before it (copytruncate); return whether there is one."""
-        place = generations.find(generation.read_place, generations.generations_of(self._path))
+        place = self._find(generation.read_place)
         if place:
             generation.continue_in(place[1])
         return place is not None
