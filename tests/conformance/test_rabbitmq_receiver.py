@@ -3,17 +3,24 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import pytest
 import pytest_asyncio
+from aiormq.abc import ChannelFrame
+from pamqp.body import ContentBody
+from pamqp.commands import Basic
+from pamqp.frame import marshal
+from pamqp.header import ContentHeader
 
 from peekaping_producer.errors import BrokerUnavailableError
 from peekaping_producer.targets import RabbitMqTarget
 from peekaping_producer.transports.message import Message
 from peekaping_producer.transports.rabbitmq.publisher import RabbitMqPublisher
 from peekaping_producer.transports.rabbitmq.receiver import RabbitMqDelivery, RabbitMqReceiver
+from peekaping_producer.transports.rabbitmq.undecodable import repaired
 from peekaping_producer.transports.receiver import Delivery
 from tests.kit.rabbitmq import RabbitMqApi, RabbitMqServer
 from tests.kit.waiting import until
@@ -158,8 +165,6 @@ async def test_a_dead_letter_keeps_its_properties_and_has_the_reason(
     receiver: RabbitMqReceiver, rabbitmq: RabbitMqTarget, rabbitmq_api: RabbitMqApi
 ) -> None:
     session = await receiver._outlet.connector.session()
-    from pamqp.commands import Basic
-
     given = Basic.Properties(correlation_id="c", headers={"of": "the sender"}, message_id="x" * 255, expiration="60000")
     await session.channel.basic_publish(b"bad", routing_key="messages", properties=given)
     (delivery,) = await take(receiver, 1)
@@ -178,8 +183,6 @@ async def test_a_dead_letter_keeps_its_properties_and_has_the_reason(
 
 
 async def test_messages_of_other_publishers(receiver: RabbitMqReceiver) -> None:
-    from pamqp.commands import Basic
-
     session = await receiver._outlet.connector.session()
     for headers in (None, {"x-attempt": "many"}, {"x-attempt": -1}, {"x-attempt": 7}):
         await session.channel.basic_publish(b"", routing_key="messages", properties=Basic.Properties(headers=headers))
@@ -251,3 +254,48 @@ async def test_a_channel_that_the_broker_closes_is_an_error(
         await receiver.receive(1)
     assert canceled == [True]
     assert bodies(await take(receiver, 1)) == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        (Basic.Properties(content_type="text"), (b"text", b"te\xff\xfe")),
+        (Basic.Properties(message_id="text"), (b"text", b"te\xff\xfe")),
+        (Basic.Properties(headers={"at": datetime(2026, 1, 1, tzinfo=UTC)}), (b"T\0\0\0\0", b"T\x7f\xff\xff\xff")),
+        (Basic.Properties(timestamp=datetime(2026, 1, 1, tzinfo=UTC)), (b"\0\0\0\0", b"\x7f\xff\xff\xff")),
+    ],
+    ids=["content type", "id", "headers", "timestamp"],
+)
+async def test_a_message_that_cannot_be_decoded_stops_no_other(
+    rabbitmq: RabbitMqTarget, publisher: RabbitMqPublisher, given: Basic.Properties, sent: tuple[bytes, bytes]
+) -> None:
+    receiver = RabbitMqReceiver(rabbitmq)
+    await send(publisher, 1)
+    channel = await (await receiver._outlet.connector.session()).new_channel()
+    method = marshal(Basic.Publish(routing_key="messages"), channel.number)
+    header = marshal(ContentHeader(properties=given, body_size=3), channel.number)
+    at = header.rindex(sent[0])
+    header = header[:at] + sent[1] + header[at + len(sent[0]) :]
+    body = marshal(ContentBody(b"odd"), channel.number)
+    await channel.write_queue.put(ChannelFrame(payload=method + header + body, should_close=False))
+    await until(lambda: counts_is(receiver, 2), within_s=10)
+    await send(publisher, 2)
+    taken: dict[str, Delivery] = {}
+    async with asyncio.timeout(10):
+        while len(taken) < 3:
+            try:
+                deliveries = await receiver.receive(3)
+            except BrokerUnavailableError:
+                continue
+            taken |= {each.message.body.decode(): each for each in deliveries}
+    assert set(taken) == {"1", "odd", "2"}
+    await receiver.dead_letter(taken["odd"], "odd")
+    assert await counts(receiver, "messages.dead") == 1
+    await receiver.close()
+
+
+def test_names_in_a_delivery_are_made_ascii() -> None:
+    frame = marshal(Basic.Deliver("tag", 7, False, "x" * 127, "abc"), 1)
+    odd = frame.replace(b"abc", b"a\xff\xfe")
+    assert odd[:7] + repaired(odd[:7], odd[7:]) == frame.replace(b"abc", b"a??")
+    assert repaired(frame[:7], frame[7:]) == frame[7:]

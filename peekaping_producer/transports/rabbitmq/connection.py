@@ -8,9 +8,9 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, SupportsIndex
+from typing import Any
 from urllib.parse import quote
 
 from aiormq.channel import Channel
@@ -20,6 +20,7 @@ from peekaping_producer.errors import BrokerUnavailableError
 from peekaping_producer.service.net import ssl_context
 from peekaping_producer.targets import RabbitMqTarget, Tls
 from peekaping_producer.transports.rabbitmq.failures import needs_tls, refused_opening, translated
+from peekaping_producer.transports.rabbitmq.undecodable import Reader, RepairingReader, is_undecodable
 
 CONNECT_TIMEOUT_S = 10.0
 CALL_TIMEOUT_S = 10.0
@@ -73,15 +74,20 @@ class Session:
         """End the connection at once: without a goodbye, which a broker that blocks does not answer."""
         self._transport.abort()
 
+    async def end(self) -> None:
+        """End the connection at once, and let the library close it with the error that it met; never raises."""
+        self.abort()
+        await asyncio.wait({self.channel.closing}, timeout=_CLOSE_TIMEOUT_S)
+        with suppress(Exception):
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await self._connection.close()
+
     async def close(self) -> None:
         """Close the connection; never raises."""
         with suppress(Exception):
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 await self._connection.close()
-        self.abort()
-        with suppress(Exception):
-            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-                await self._connection.close()
+        await self.end()
 
 
 class Connector:
@@ -100,6 +106,8 @@ class Connector:
         self._tls = ssl_context(target.tls, "RABBITMQ_TLS") if target.tls else None
         self._lock = asyncio.Lock()
         self._session: Session | None = None
+        self._repair = False
+        """Once a frame could not be decoded."""
 
     async def session(self) -> Session:
         """Return the open session; connect if there is none. Raises BrokerError."""
@@ -110,24 +118,26 @@ class Connector:
                 if self._session.usable:
                     return self._session
                 await self.drop(self._session)
-            session = await open_session(self.target, self._tls, self._name)
+            session = await open_session(self.target, self._tls, self._name, repair=self._repair)
+            session.on_lost(self._look_at)
             try:
                 with translated(self.target):
                     if self._prepare:
                         await self._prepare(session)
             except BaseException:
-                session.abort()
-                await session.close()
+                await session.end()
                 raise
             self._session = session
             return session
+
+    def _look_at(self, error: BaseException | None) -> None:
+        self._repair = self._repair or is_undecodable(error)
 
     async def drop(self, session: Session) -> None:
         """End a session that failed."""
         if self._session is session:
             self._session = None
-        session.abort()
-        await session.close()
+        await session.end()
 
     async def close(self) -> None:
         """Close the connection; never raises."""
@@ -136,9 +146,11 @@ class Connector:
             await session.close()
 
 
-async def open_session(target: RabbitMqTarget, tls: ssl.SSLContext | None, name: str) -> Session:
-    """Connect and log in once. Raises BrokerError."""
-    transports = _Transports(target, tls)
+async def open_session(
+    target: RabbitMqTarget, tls: ssl.SSLContext | None, name: str, *, repair: bool = False
+) -> Session:
+    """Connect and log in once. `repair`: make undecodable frames decodable. Raises BrokerError."""
+    transports = _Transports(target, tls, repair)
     user, password = quote(target.user, safe=""), quote(target.password, safe="")
     options = f"heartbeat={round(target.heartbeat_s)}&name={quote(name)}"
     connection = Connection(f"amqp://{user}:{password}@broker?{options}", transport_factory=transports)
@@ -178,24 +190,13 @@ async def _speaks_tls(target: RabbitMqTarget) -> bool:
     return True
 
 
-class _Reader(asyncio.StreamReader):
-    """Keeps what arrived first and last."""
-
-    first = b""
-    last = b""
-
-    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
-        self.last = bytes(data)
-        self.first = self.first or self.last[:8]
-        super().feed_data(data)
-
-
 class _Transports(TransportFactory):
     """Makes the library's TCP or TLS connection, and keeps hold of it."""
 
-    def __init__(self, target: RabbitMqTarget, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, target: RabbitMqTarget, tls: ssl.SSLContext | None, repair: bool) -> None:
+        self._repair = repair
         self.transport: asyncio.Transport | None = None
-        self.reader: _Reader | None = None
+        self.reader: Reader | None = None
         self._target = target
         self._tls = tls
 
@@ -207,7 +208,7 @@ class _Transports(TransportFactory):
     async def create(self, url: object, **options: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect to the first address of the host that answers. Raises OSError."""
         loop = asyncio.get_running_loop()
-        reader = _Reader(loop=loop)
+        reader = (RepairingReader if self._repair else Reader)(loop=loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
         transport, _ = await loop.create_connection(
             lambda: protocol, self._target.host, self._target.port, ssl=self._tls, happy_eyeballs_delay=0.25
