@@ -12,7 +12,8 @@ def add_to(commands: Commands) -> None:
     demo = commands.add(
         "demo",
         _demo,
-        "run two replicas on embedded servers, and demonstrate a failover",
+        "run two replicas on embedded servers, and kill the leader; if no Redis server can be started, "
+        "use the Redis at REDIS_URL, which must be empty",
         names=["REDIS_URL"],
         example="peekaping-producer demo --seconds 60",
     )

@@ -28,13 +28,13 @@ def add_to(commands: Commands) -> None:
     migrate = commands.add(
         "migrate",
         _migrate,
-        "create the tables that the producer reads; change nothing if Peekaping's own exist",
+        "create the tables that the producer reads; write nothing if Peekaping's own tables exist",
         groups={"database", "startup"},
         example="DATABASE_URL=postgres://user:password@localhost/peekaping peekaping-producer migrate --check",
     )
     instead = migrate.add_mutually_exclusive_group()
-    instead.add_argument("--check", action="store_true", help="change nothing; exit 1 if tables are missing")
-    instead.add_argument("--sql", action="store_true", help="change nothing; print the statements (MongoDB: commands)")
+    instead.add_argument("--check", action="store_true", help="only check: exit 1 if migrations are pending")
+    instead.add_argument("--sql", action="store_true", help="only print the statements (MongoDB: commands)")
 
 
 def _run(args: argparse.Namespace) -> int:

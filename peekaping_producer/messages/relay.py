@@ -261,7 +261,7 @@ class Relay:
             raise BatchError(f"every message fails: {describe(error)}", PRODUCER) from error
         log.warning(
             "message.refused",
-            message="A message cannot be published; the others go on.",
+            message="A message cannot be published and is refused; the others are published.",
             id=messages[0].id,
             error=describe(error),
         )

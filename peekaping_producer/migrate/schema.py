@@ -100,7 +100,7 @@ async def _schema_state(connection: Connection, target: DatabaseTarget) -> Schem
     applied = await connection.applied()
     if newer := sorted(applied - {each.name for each in known}):
         raise StoreRefusedError(
-            f"{target}: {LEDGER} names {', '.join(newer)}, unknown to this version: upgrade peekaping-producer"
+            f"{target}: {LEDGER} contains {', '.join(newer)}, unknown to this version; upgrade peekaping-producer"
         )
     return SchemaState(tuple(each for each in known if each.name not in applied), has_ledger=True)
 

@@ -179,7 +179,9 @@ def of_monitors(*, unschedulable: int, set_aside: int, degraded_tables: Mapping[
             f"{_count(unschedulable, 'active monitor')} cannot be scheduled (invalid id or interval).",
         )
     for table, reason in degraded_tables.items():
-        yield Condition("database_degraded", f"The last known content of {table} is used, if any: {reason}")
+        yield Condition(
+            "database_degraded", f"{table} does not answer; its last known content is used, if any: {reason}"
+        )
     if set_aside:
         yield Condition(
             "monitors_set_aside", f"{_count(set_aside, 'monitor')} failed on this replica; each is retried."

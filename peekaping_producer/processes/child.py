@@ -88,7 +88,9 @@ class PoolConnection:
     def send(self, reply: Any) -> None:
         """Reply to the command. Raises CommandFailedError if it has a reply, or if this one cannot be pickled."""
         if not self._executes:
-            raise CommandFailedError("send: expected one reply for a command, got another; send one, after recv")
+            raise CommandFailedError(
+                "send: expected one reply for each command, got another; call recv before each send"
+            )
         try:
             frame = REPLY + pickle.dumps(reply, pickle.HIGHEST_PROTOCOL)
         except Exception as error:

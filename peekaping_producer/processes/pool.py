@@ -194,7 +194,7 @@ class Pool:
             self._died += 1
             log.warning(
                 "worker.died",
-                message="A worker process ended; its commands are delivered again, to another one.",
+                message="A worker process ended; another one executes its commands.",
                 pid=worker.pid,
                 end=worker.end,
                 redelivered=len(again),
@@ -213,7 +213,9 @@ class Pool:
             return
         if worker.commands[0] is command and not worker.was_killed:
             self._killed += 1
-            log.warning("worker.killed", message="A worker process was stuck on a canceled command.", pid=worker.pid)
+            log.warning(
+                "worker.killed", message="Killed a worker process that did not end a canceled command.", pid=worker.pid
+            )
             worker.kill()
         else:  # it has not begun
             asyncio.get_running_loop().call_later(self._cancel_grace_s, self._kill_if_stuck, worker, command)

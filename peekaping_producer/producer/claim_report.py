@@ -69,11 +69,11 @@ class ClaimReport:
     def _report_anomalies(self, handed: HandOff) -> None:
         report = self.anomalies.report
         for monitor_id, reason in handed.refused.items():
-            report(monitor_id, "monitor.refused", f"Its task is refused: {reason}.")
+            report(monitor_id, "monitor.refused", f"Redis refused its task: {reason}.")
         for monitor_id in handed.overlaps:
             report(monitor_id, "monitor.overlapping", "Workers have not completed its task for many ticks.")
         for monitor_id in handed.wrong_type:
-            report(monitor_id, "monitor.wrong_type", "The key of its task held another type: replaced.")
+            report(monitor_id, "monitor.wrong_type", "The key of its task had another type and was replaced.")
 
 
 def missed_ticks(due_ms: float, now_ms: int, interval: int) -> int:

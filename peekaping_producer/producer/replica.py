@@ -169,4 +169,8 @@ class Replica:
             try:
                 await close()
             except Exception as error:  # the process ends now: nothing stays open
-                log.warning("producer.close_failed", message="A part did not close cleanly.", error=str(error))
+                log.warning(
+                    "producer.close_failed",
+                    message="A connection or the port did not close properly.",
+                    error=str(error),
+                )

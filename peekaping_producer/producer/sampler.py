@@ -113,7 +113,7 @@ class Sampler:
         for dependency in (REDIS, DATABASE):
             age_s = time.monotonic() - self._succeeded_at.get(dependency, -math.inf)
             if dependency not in reasons and age_s > self._timing.stale_after_s:
-                reasons[dependency] = "not seen yet" if math.isinf(age_s) else f"not seen for {age_s:.0f} s"
+                reasons[dependency] = "no answer yet" if math.isinf(age_s) else f"no answer for {age_s:.0f} s"
         return reasons
 
     def _failed(self, error: DependencyError, reason: str) -> None:

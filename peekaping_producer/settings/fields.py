@@ -112,7 +112,7 @@ class Redis(BaseModel):
     redis_tls_cert_file: _TlsCert = None
     redis_tls_key_file: _TlsKey = None
     lease_ttl: Annotated[
-        float, Seconds, Field(ge=1, le=3600), Setting("How long a claim lasts.", "1 to 3600 seconds")
+        float, Seconds, Field(ge=1, le=3600), Setting("How long a claim holds its monitors.", "1 to 3600 seconds")
     ] = 10
 
 
@@ -137,7 +137,7 @@ class RabbitMq(BaseModel):
     rabbitmq_queue_type: Annotated[
         Literal["classic", "quorum"],
         Lower,
-        Setting("The type of queues that do not exist yet.", "classic | quorum"),
+        Setting("The type of the queues that this program creates.", "classic | quorum"),
     ] = "classic"
     rabbitmq_heartbeat: Annotated[
         float,
@@ -147,7 +147,10 @@ class RabbitMq(BaseModel):
     ] = 600
     rabbitmq_blocked_timeout: Annotated[
         _Duration,
-        Setting("How long to wait for a confirmation, also of a blocked connection, until a repeat.", _UP_TO_AN_HOUR),
+        Setting(
+            "Time to wait for confirmations, also while RabbitMQ blocks the connection; then the call fails.",
+            _UP_TO_AN_HOUR,
+        ),
     ] = 300
     rabbitmq_retention: Annotated[
         Retention,
@@ -169,7 +172,7 @@ class Producer(BaseModel):
         Whole,
         Field(ge=0, le=128),
         AfterValidator(_ten_for_zero),
-        Setting("Workers in this process. 0 is read as 10.", "1 to 128"),
+        Setting("Workers of this replica. 0 means 10.", "1 to 128"),
     ] = 10
     claim_batch: Annotated[
         int, Whole, Field(ge=1, le=1000), Setting("Monitors that a worker claims in one batch.", "1 to 1000")
@@ -209,15 +212,19 @@ class Http(BaseModel):
 
     http_url: Annotated[
         SecretStr | None,
-        Setting("The endpoint that accepts a message in each POST.", "an http:// or https:// URL", "required"),
+        Setting(
+            "The endpoint that accepts a message in each POST.",
+            "an http:// or https:// URL",
+            "required with `BROKER=http`",
+        ),
     ] = None
     http_token: Annotated[SecretStr | None, Setting("Sent as Authorization: Bearer.", _TEXT, "none")] = None
     http_success: Annotated[
         Annotated[int, Whole, Field(ge=200, le=299)] | None,
-        Setting("The status that confirms a message.", "200 to 299", "any of 200 to 299"),
+        Setting("The HTTP status that confirms a message.", "200 to 299", "any of 200 to 299"),
     ] = None
     http_attempts: Annotated[
-        int, Whole, Field(ge=1, le=100), Setting("Attempts, until the endpoint counts as unavailable.", "1 to 100")
+        int, Whole, Field(ge=1, le=100), Setting("Attempts before the endpoint counts as unavailable.", "1 to 100")
     ] = 3
     http_retry_delay: Annotated[
         float, Seconds, Field(ge=0, le=3600), Setting("Time between attempts.", "0 to 3600 seconds")
@@ -240,16 +247,19 @@ class Messages(BaseModel):
         int,
         Whole,
         Field(ge=1, le=64 * 2**20),
-        Setting("A longer line goes to the dead letters.", "1 to 67108864 bytes"),
+        Setting("The longest line of a file; a longer one goes to the dead letters.", "1 to 67108864 bytes"),
     ] = 2**20
     consume_concurrency: Annotated[
         int, Whole, Field(ge=1, le=10_000), Setting("Messages that are handled at the same time.", "1 to 10000")
     ] = 10
     consume_processes: Annotated[
-        int, Whole, Field(ge=0, le=128), Setting("Processes that call the handler. 0: this one.", "0 to 128")
+        int,
+        Whole,
+        Field(ge=0, le=128),
+        Setting("Processes that call the handler. With 0 the main process calls it.", "0 to 128"),
     ] = 0
     consume_attempts: Annotated[
-        int, Whole, Field(ge=1, le=1000), Setting("Attempts, until a message is dead-lettered.", "1 to 1000")
+        int, Whole, Field(ge=1, le=1000), Setting("Attempts before a message is dead-lettered.", "1 to 1000")
     ] = 5
     consume_timeout: Annotated[
         float, Seconds, Field(ge=0.1, le=86400), Setting("Time for one attempt.", "0.1 to 86400 seconds")

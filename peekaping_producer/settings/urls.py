@@ -168,7 +168,7 @@ def _servers(url: Url, dialect: Dialect) -> tuple[str, int | None]:
     if url.scheme == "mongodb+srv":
         if port or seeds:
             raise _refusal(
-                "DATABASE_URL", "one host and no port with mongodb+srv://", "DNS has the servers and their ports"
+                "DATABASE_URL", "one host and no port with mongodb+srv://", "DNS returns the servers and their ports"
             )
         return host, None
     host = ",".join([*(host_port_text(*each) for each in seeds), host_port_text(host)]) if seeds else host

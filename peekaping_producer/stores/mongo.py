@@ -92,7 +92,7 @@ class MongoSession(StoreSession[MongoDatabaseClient]):
         """Check that the collection of the monitors exists: MongoDB creates the others when first written to."""
         async with self.slot.using() as client:
             if "monitor" not in await client.collections():
-                raise StoreRefusedError(f"{self._target}: there is no collection monitor; {CREATE_TABLES}")
+                raise StoreRefusedError(f"{self._target}: the collection monitor does not exist; {CREATE_TABLES}")
         return {}
 
     async def ping(self) -> None:

@@ -106,7 +106,7 @@ def _tls_options(target: DatabaseTarget) -> dict[str, Any]:
         return {"tls": False}
     if tls.key_file and tls.key_file != tls.cert_file:
         raise ConfigError(
-            ["DB_TLS_KEY_FILE: unsupported for MongoDB: write certificate and key into one file, DB_TLS_CERT_FILE"]
+            ["DB_TLS_KEY_FILE: unsupported for MongoDB; write certificate and key into the file of DB_TLS_CERT_FILE"]
         )
     database_ssl_context(tls)  # raises for a file that cannot be used
     options = {

@@ -46,7 +46,10 @@ class HealthServer:
             got = f"{host_port_text(host, port)}, which {failure}"
             if required:
                 raise ConfigError([f"METRICS_ADDR: expected a free host:port, or off, got {got}"]) from None
-            log.warning("health.no_port", message=f"No probes and metrics on {got}. Set METRICS_ADDR.")
+            log.warning(
+                "health.no_port",
+                message=f"Probes and metrics are disabled: expected a free host:port, got {got}. Set METRICS_ADDR.",
+            )
 
     async def serve(self) -> None:
         """Serve from now on, if a port is bound. The web framework is imported in a thread."""

@@ -99,7 +99,7 @@ def test_short_deviations_do_not_fail(seen: Status) -> None:
 
 
 def test_state_of_a_replica_is_read_from_its_report() -> None:
-    anomaly = {"monitor_id": "m1", "kind": "monitor.refused", "reason": "Its task is refused."}
+    anomaly = {"monitor_id": "m1", "kind": "monitor.refused", "reason": "Redis refused its task."}
     seen = status(
         reports=(
             report(conditions=(Condition("database_empty", "Empty."),), anomalies=(anomaly,), leads=True, set_aside=1),

@@ -204,7 +204,7 @@ def test_a_wedged_loop_shows_within_15_s() -> None:
 
 
 async def test_ready_only_once_both_were_seen(scene: Scene) -> None:
-    unseen = {"redis_unavailable": "not seen yet", "database_unavailable": "not seen yet"}
+    unseen = {"redis_unavailable": "no answer yet", "database_unavailable": "no answer yet"}
     assert scene.vitals.unready() == unseen
     assert await scene.vitals.run_once() < TIMING.stale_after_s
     assert scene.vitals.unready() == {}
@@ -243,7 +243,7 @@ async def test_samples_that_stop_coming_are_a_reason(scene: Scene) -> None:
     scene.watch.now += TIMING.stale_after_s
     assert scene.vitals.unready() == {}
     scene.watch.now += 1
-    gone = {"redis_unavailable": "not seen for 13 s", "database_unavailable": "not seen for 13 s"}
+    gone = {"redis_unavailable": "no answer for 13 s", "database_unavailable": "no answer for 13 s"}
     assert scene.vitals.unready() == gone
 
 
@@ -339,7 +339,7 @@ async def test_monitors_that_are_not_checked_as_usual_are_notes(scene: Scene) ->
     assert scene.vitals.unready() == {}
     assert scene.vitals.notes() == [
         "monitors_unschedulable: 2 active monitors cannot be scheduled (invalid id or interval).",
-        "database_degraded: The last known content of proxies is used, if any: no answer in time",
+        "database_degraded: proxies does not answer; its last known content is used, if any: no answer in time",
         "monitors_set_aside: 1 monitor failed on this replica; each is retried.",
     ]
 

@@ -51,7 +51,7 @@ def digest(data: bytes) -> str:
 
 
 class CheckpointFile:
-    """The checkpoint on disk: replaced as a whole, with the copy before it, and locked while a process uses it."""
+    """The checkpoint on disk: replaced as a whole, kept with the previous one, and locked while a process uses it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -81,7 +81,7 @@ class CheckpointFile:
             if problems:
                 log.warning(
                     "checkpoint.damaged",
-                    message="The checkpoint is damaged; the copy before it is used, and some lines are sent again.",
+                    message="The checkpoint is damaged; the previous one is used, and some lines are sent again.",
                     error=problems[0],
                 )
             return checkpoint

@@ -62,7 +62,7 @@ class ClockSource:
             if latest_ms > tick_ms:
                 log.warning(
                     "tick.missed",
-                    message="Ticks passed while the relay was full or the process was stopped.",
+                    message="Skipped ticks that passed while the relay was full or the process was stopped.",
                     count=(latest_ms - tick_ms) // self._interval_ms,
                 )
             try:

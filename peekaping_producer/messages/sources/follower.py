@@ -96,7 +96,7 @@ class Follower:
         if self.checkpoint and self.checkpoint.head_bytes:
             log.warning(
                 "source.generation_missing",
-                message="The file of the checkpoint is gone or was overwritten; the next newer one is read.",
+                message="The file of the checkpoint was deleted or overwritten; the next newer one is read.",
                 path=str(self._path),
                 offset=self.checkpoint.offset,
             )
@@ -142,14 +142,14 @@ def _log_end(generation: Generation, following: Found) -> None:
     if generation.is_intact:
         log.info(
             "source.rotated",
-            message="A generation of the file is finished; the next one is read.",
+            message="A generation of the file was read to its end; the next one is read.",
             bytes=generation.offset,
             next=str(following.path),
         )
     else:
         log.warning(
             "source.truncated",
-            message="The file was truncated or overwritten, and no copy was found: what was not read before is lost.",
+            message="The file was truncated or overwritten, and no copy was found: unread lines are lost.",
             read_bytes=generation.offset,
             next=str(following.path),
         )

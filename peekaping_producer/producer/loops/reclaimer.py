@@ -1,4 +1,4 @@
-"""Makes monitors due again whose lease ran out: their producer died or froze."""
+"""Makes monitors due again whose leases have expired: their producer died or froze."""
 
 import structlog
 
@@ -30,7 +30,7 @@ class Reclaimer:
         await self.loop.run(self.run_once)
 
     async def run_once(self) -> float:
-        """Reclaim all leases that ran out; returns the seconds until the next turn."""
+        """Reclaim all expired leases; returns the seconds until the next turn."""
         total = 0
         while True:
             reclaimed = await self._schedule.reclaim()
@@ -41,5 +41,5 @@ class Reclaimer:
         if total:
             self._metrics.leases_reclaimed.inc(total)
             self._claims.nudge()
-            log.warning("lease.reclaimed", message="Leases ran out; their monitors are due again.", count=total)
+            log.warning("lease.reclaimed", message="Leases expired; their monitors are due again.", count=total)
         return self._every_s

@@ -65,7 +65,7 @@ class Removal:
         for chunk in chunks(unknown, CALL_LIMIT):
             async with self.placing.exclusive(self.loop):  # one resumed meanwhile is placed before or after
                 absent = await self._absent(session, chunk)
-                await self._remove(term, absent, "Removed monitors that are gone or paused.")
+                await self._remove(term, absent, "Removed monitors that are deleted or paused.")
         return True
 
     def _may_be_monitor(self, seen: Member) -> bool:

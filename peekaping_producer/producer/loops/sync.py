@@ -94,8 +94,8 @@ class Sync:
         if self.unsynced_s > 3 * self._interval_s + self._timing.sync_late_after_s:
             yield Condition(
                 "sync_late",
-                f"The last sync of this leader succeeded {self.unsynced_s:.0f} s ago: new and changed monitors "
-                "are not seen.",
+                f"The last sync of this leader succeeded {self.unsynced_s:.0f} s ago: changes to monitors "
+                "are not applied.",
             )
 
     async def run(self, term: str) -> None:

@@ -75,7 +75,7 @@ class Cancellation:
         except BrokerError as error:
             log.warning(
                 "task.uncanceled",
-                message="Redis refused to end the run of a canceled task; a recoverer will.",
+                message="Redis refused to end the run of a canceled task; it ends when its lease has expired.",
                 task_id=delivery.message.id,
                 error=describe(error),
             )

@@ -96,7 +96,7 @@ class Dequeuer:
         if dropped:
             log.warning(
                 "task.dropped",
-                message="Dropped ids that had no task, or whose task was running.",
+                message="Removed ids from the queue that had no task, or whose task was running.",
                 queue=keys.queue,
                 ids=dropped,
             )

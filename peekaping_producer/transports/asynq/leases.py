@@ -57,7 +57,7 @@ class LeaseExtender(Periodic):
         if running := [delivery for delivery in deliveries if not delivery.is_settling]:
             log.warning(
                 "task.lease_lost",
-                message="The leases of running tasks ended: their handlers are canceled, and they run again.",
+                message="The leases of running tasks expired: the handlers are canceled, and the tasks run again.",
                 tasks=len(running),
                 task_id=running[0].message.id,
             )

@@ -48,7 +48,7 @@ class Recoverer(Periodic):
         if recovered or dropped:
             log.warning(
                 "task.recovered",
-                message="Ended the runs of tasks whose workers died: they are retried or archived.",
+                message="Workers died: their tasks are retried or archived.",
                 queue=keys.queue,
                 tasks=recovered,
                 ids_without_task=dropped,
