@@ -17,9 +17,11 @@ class CrashError(BaseException):
 class FileFaults:
     """Within `injected`, fails the calls of os from number `first` (0 is the first) on, `times` times."""
 
-    def __init__(self, first: int, error: BaseException, times: int = 1) -> None:
+    def __init__(self, first: int, error: BaseException, times: int = 1, *, then_crash: int | None = None) -> None:
+        """`then_crash`: how many calls later the process is killed."""
         self.calls = 0
         self._failing = range(first, first + times)
+        self._crash_at = None if then_crash is None else first + times + then_crash
         self._error = error
         self._durable: dict[int, int] = {}
         """The size of each file when it was last made durable, by inode."""
@@ -42,6 +44,8 @@ class FileFaults:
 
         def faulty(*arguments: Any, **options: Any) -> Any:
             self.calls += 1
+            if self._crash_at is not None and self.calls > self._crash_at:
+                raise CrashError
             if self.calls - 1 in self._failing:
                 if name == "write":
                     call(arguments[0], arguments[1][: len(arguments[1]) // 2])

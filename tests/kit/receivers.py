@@ -37,7 +37,7 @@ class MemoryReceiver:
         for delivery in held:
             if delivery.cancel:
                 delivery.cancel()
-        self.queue.extendleft(Delivery(each.message, each.attempt) for each in reversed(list(held)))
+        self.queue.extendleft(Delivery(each.message, each.attempt, each.max_attempts) for each in reversed(list(held)))
         self._arrived.set()
 
     async def open(self) -> None:
@@ -80,6 +80,7 @@ class MemoryReceiver:
         self._arrived.set()
 
     async def close(self) -> None:
+        self.lose()
         self.closed = True
 
     def fail(self, error: BrokerError | None) -> None:

@@ -437,7 +437,9 @@ async def test_a_stop_before_the_start_is_not_lost() -> None:
 
 
 async def test_handlers_that_hang_in_threads_do_not_stop_the_others() -> None:
-    receiver = MemoryReceiver(*messages(*(f"hang{n}" for n in range(20))), *messages("good"))
+    receiver = MemoryReceiver()
+    receiver.queue.extend(Delivery(message, max_attempts=1, timeout_s=0.02) for message in messages(*["hang"] * 20))
+    receiver.put(*messages("good"))
     gate = threading.Event()
 
     def handler(message: Message) -> None:
@@ -445,9 +447,7 @@ async def test_handlers_that_hang_in_threads_do_not_stop_the_others() -> None:
             gate.wait()
 
     try:
-        async with consuming(
-            receiver, handled_by(handler, concurrency=2), retries=Retries(max_attempts=1, timeout_s=0.02)
-        ):
+        async with consuming(receiver, handled_by(handler, concurrency=2)):
             await until(lambda: receiver.acknowledged == ["good"])
         assert len(receiver.dead) == 20
     finally:
