@@ -71,6 +71,12 @@ class AsynqBroker:
         self._sweep_pending = Script(__package__, "sweep_pending", prelude=clock + ASYNQ_PRELUDE)
         self._queue = Script(__package__, "queue", prelude=clock + ASYNQ_PRELUDE)
 
+    async def open(self) -> None:
+        """See Broker. The queue is in the schedule's own Redis, which is opened and closed with the schedule."""
+
+    async def close(self) -> None:
+        """See Broker."""
+
     async def hand_off(self, claim: Claim, tasks: list[HealthCheckTask]) -> HandOff:
         """See Broker. A call whose reply was lost is repeated; what the claim then no longer holds is `unconfirmed`."""
         parts: list[HandOff] = []

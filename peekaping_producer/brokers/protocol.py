@@ -79,6 +79,14 @@ class Broker(Protocol):
     dependency: str
     """The name of what must work for a hand-off, besides the schedule's Redis."""
 
+    async def open(self) -> None:
+        """Find out whether the broker can be used. Raises BrokerError."""
+        ...
+
+    async def close(self) -> None:
+        """Close what the broker has opened; never raises."""
+        ...
+
     async def hand_off(self, claim: Claim, tasks: list[HealthCheckTask]) -> HandOff:
         """Enqueue `tasks` (of monitors in `claim`, at most 1,000) and reschedule their monitors for the next tick.
 

@@ -35,6 +35,14 @@ class PublishingBroker:
         self._inspect = inspect
         self._publishing = asyncio.Lock()
 
+    async def open(self) -> None:
+        """See Broker."""
+        await self._publisher.open()
+
+    async def close(self) -> None:
+        """See Broker."""
+        await self._publisher.close()
+
     async def hand_off(self, claim: Claim, tasks: list[HealthCheckTask]) -> HandOff:
         """See Broker. What is published and no longer held is `unconfirmed`: another replica publishes it, too.
 

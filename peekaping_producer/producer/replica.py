@@ -85,19 +85,22 @@ class Replica:
         return False
 
     async def _open(self) -> None:
-        """Reach Redis and the database, both within STARTUP_TIMEOUT.
+        """Reach Redis, the database and the broker, all within STARTUP_TIMEOUT.
 
-        Raises UnreachableError after that time; RedisUnusableError or StoreRefusedError at once: waiting will not help.
+        Raises UnreachableError after that time; RedisUnusableError, StoreRefusedError or BrokerRefusedError at once:
+        waiting will not help.
         """
         startup = Startup(self._settings.startup_timeout)
         server = await startup.reach("Redis", self._check_redis)
         late = await startup.reach("The database", self.parts.store.open)
+        await startup.reach("The broker", self.parts.broker.open)
         log.info(
             "producer.connected",
             message="Redis and the database answer.",
             redis=str(self._settings.redis_target()),
             redis_version=server,
             database=str(self._settings.database_target()),
+            broker=self._settings.broker or "asynq",
         )
         for table, reason in late.items():
             self.parts.anomalies.degraded(table, reason)
@@ -165,7 +168,7 @@ class Replica:
         )
 
     async def _close(self) -> None:
-        for close in (self.parts.health.stop, self.parts.store.close, self.parts.redis.aclose):
+        for close in (self.parts.health.stop, self.parts.broker.close, self.parts.store.close, self.parts.redis.aclose):
             try:
                 await close()
             except Exception as error:  # the process ends now: nothing stays open

@@ -178,8 +178,16 @@ class Producer(BaseModel):
         int, Whole, Field(ge=1, le=1000), Setting("Monitors that a worker claims in one batch.", "1 to 1000")
     ] = 500
     sync_interval: Annotated[_Duration, Setting("How often the leader syncs the schedule.", _UP_TO_AN_HOUR)] = 30
+    tz: Annotated[
+        str, Setting("The server's time zone, for maintenance windows.", "an IANA time zone, or a zone file")
+    ] = "UTC"
+
+
+class Service(BaseModel):
+    """Of the commands that run until they are stopped."""
+
     shutdown_grace: Annotated[
-        _Duration, Setting("Time that a stopping replica has to finish its batches.", _UP_TO_AN_HOUR)
+        _Duration, Setting("Time that a stopping process has to finish its work.", _UP_TO_AN_HOUR)
     ] = 20
     metrics_addr: Annotated[
         Address,
@@ -188,9 +196,6 @@ class Producer(BaseModel):
             "host:port, [IPv6]:port, or off (also when empty)",
         ),
     ] = "127.0.0.1:9464"
-    tz: Annotated[
-        str, Setting("The server's time zone, for maintenance windows.", "an IANA time zone, or a zone file")
-    ] = "UTC"
 
 
 class Broker(BaseModel):
@@ -297,11 +302,11 @@ class Common(BaseModel):
     service_name: Annotated[str, Setting("The name of the service in every log line.", _TEXT)] = "peekaping:producer"
 
 
-class Fields(Messages, Http, RabbitMq, Broker, Common, Startup, Producer, Redis, Database):
+class Fields(Messages, Http, RabbitMq, Broker, Common, Startup, Service, Producer, Redis, Database):
     """All settings. Pydantic collects the fields of the last class first."""
 
 
-SettingsGroup = Literal["database", "redis", "producer", "startup", "broker", "rabbitmq", "http", "messages"]
+SettingsGroup = Literal["database", "redis", "producer", "service", "startup", "broker", "rabbitmq", "http", "messages"]
 """A group of settings that a command may need; the settings of other groups are not read."""
 
 ALL_GROUPS: frozenset[SettingsGroup] = frozenset(get_args(SettingsGroup))
@@ -313,6 +318,7 @@ _GROUPS: dict[SettingsGroup, type[BaseModel]] = {
     "database": Database,
     "redis": Redis,
     "producer": Producer,
+    "service": Service,
     "startup": Startup,
     "broker": Broker,
     "rabbitmq": RabbitMq,

@@ -64,6 +64,7 @@ _FAMILIES: dict[SettingsGroup, tuple[str, ...]] = {
     "redis": ("REDIS_",),
     "rabbitmq": ("RABBITMQ_",),
     "producer": ("PRODUCER_",),
+    "service": (),
     "startup": ("STARTUP_",),
     "broker": (),
     "http": (),

@@ -47,5 +47,10 @@ def test_the_endpoint_has_the_values_of_its_settings() -> None:
     target = load(
         MESSAGES, BROKER="http", HTTP_URL="https://u:p@x/in?k=1", HTTP_TOKEN="t", HTTP_SUCCESS="201", HTTP_ATTEMPTS="7"
     ).http_target()
-    assert (target.url, target.token, target.success, target.attempts) == ("https://u:p@x/in?k=1", "t", {201}, 7)
+    assert (target.url, target.token, target.success, target.attempts) == (
+        "https://u:p@x/in?k=1",
+        "t",
+        frozenset({201}),
+        7,
+    )
     assert load(MESSAGES, BROKER="http", HTTP_URL="http://x").http_target().success == set(range(200, 300))

@@ -57,6 +57,15 @@ class RabbitMqPublisher:
             raise error
         return PublishResult(settled, {index: reason for index, reason in refused.items() if index < settled})
 
+    async def inspect(self) -> tuple[int, int]:
+        """Return how many messages are ready in the queue, and its number of consumers. Raises BrokerError."""
+        session = await self._outlet.connector.session()
+        with translated(self._target):
+            channel = await session.new_channel()
+            declared = await channel.queue_declare(self._target.queue, passive=True, timeout=CALL_TIMEOUT_S)
+            await channel.close()
+        return declared.message_count or 0, declared.consumer_count or 0
+
     async def close(self) -> None:
         """Close the connection; never raises."""
         await self._outlet.connector.close()
