@@ -110,6 +110,8 @@ class Consumer:
         self._retries = retries
         self._metrics = metrics or ConsumerMetrics()
         self._settler = Settler(receiver, dependencies, self._settled, uses=uses, metrics=self._metrics)
+        self.consumed = 0
+        """Messages worked on with success."""
         self.held = 0
         """Deliveries that are worked on, or not yet settled."""
         self._calls: set[_Call] = set()
@@ -261,6 +263,7 @@ class Consumer:
         error = task.result()
         if error is None:
             self._metrics.consumed.inc(len(deliveries))
+            self.consumed += len(deliveries)
             self._settler.acknowledge(deliveries)
         elif isinstance(error, OutputClosedError):
             self._settler.release(deliveries)

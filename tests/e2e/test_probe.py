@@ -193,7 +193,7 @@ def test_the_last_env_file_with_an_address_wins(tmp_path: Path, monkeypatch: pyt
     for path, text in zip(files, ("METRICS_ADDR=a:1", "METRICS_ADDR=b:2", "TZ=UTC"), strict=True):
         Path(path).write_text(text)
     assert probe.configured(files) == "b:2"
-    assert load_settings({"producer"}, environ={}, env_files=list(map(Path, files))).metrics_addr == "b:2"
+    assert load_settings({"service"}, environ={}, env_files=list(map(Path, files))).metrics_addr == "b:2"
 
 
 def test_the_default_is_that_of_the_settings() -> None:
@@ -209,7 +209,7 @@ def test_an_address_is_read_as_the_settings_read_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("METRICS_ADDR", f"{around}{text}{around}")
-    host, port = load_settings({"producer"}).metrics_address or ("", 0)
+    host, port = load_settings({"service"}).metrics_address or ("", 0)
     assert probe.address(probe.configured([".env"])) == (host or HOST, port)
 
 

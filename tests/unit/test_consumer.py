@@ -23,7 +23,7 @@ from peekaping_producer.errors import (
 )
 from peekaping_producer.messages.consumer import Consumer
 from peekaping_producer.messages.handlers import HandlerWork, load_handler, processing_time_s
-from peekaping_producer.messages.health import ConsumerHealth
+from peekaping_producer.messages.health import MessagesHealth
 from peekaping_producer.messages.metrics import ConsumerMetrics
 from peekaping_producer.messages.retries import Retries, RetryLaterError
 from peekaping_producer.metrics import Metrics
@@ -352,7 +352,7 @@ async def test_a_full_disk_is_in_health_once_and_ends() -> None:
     sink.error = OutputUnavailableError("no space left on device")
     dependencies = Dependencies(Metrics("test"))
     consumer = Consumer(receiver, sink, dependencies)
-    health = ConsumerHealth(consumer, dependencies)
+    health = MessagesHealth(consumer, dependencies)
     with capture_logs() as logs:
         task = asyncio.create_task(consumer.run())
         await until(lambda: sink.failed >= 3)

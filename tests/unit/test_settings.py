@@ -148,7 +148,7 @@ def test_missing_parts_and_bad_ones_are_reported_together() -> None:
     ["0", "-1", "inf", "nan", "1e3", "3601", "2h", "1_0", "١", "10 s", "10sec", "s", "-1s", "1d", "1m-30s", "1,5"],
 )
 def test_durations_that_are_refused(name: str, text: str) -> None:
-    [problem] = problems({"redis", "producer", "startup"}, **{name: text})
+    [problem] = problems({"redis", "producer", "service", "startup"}, **{name: text})
     assert problem.startswith(f"{name}: expected ")
     assert f" seconds, got {text!r}" in problem
 
@@ -238,7 +238,7 @@ def test_secrets_contain_a_url_password_as_written_and_decoded() -> None:
     ],
 )
 def test_metrics_addr(text: str, address: tuple[str, int] | None) -> None:
-    settings = load({"producer"}, METRICS_ADDR=text)
+    settings = load({"service"}, METRICS_ADDR=text)
     assert settings.metrics_address == address
     assert settings.metrics_addr_explicit
 
@@ -247,7 +247,7 @@ def test_metrics_addr(text: str, address: tuple[str, int] | None) -> None:
     "text", [":", "::1", "[::1]", "host", "host:65536", "host:x", "[h]:80", "a b:80", "h:80/metrics"]
 )
 def test_metrics_addr_refused(text: str) -> None:
-    [problem] = problems({"producer"}, METRICS_ADDR=text)
+    [problem] = problems({"service"}, METRICS_ADDR=text)
     assert problem.startswith(f"METRICS_ADDR: expected host:port, [IPv6]:port, or off (also when empty), got {text!r}")
 
 

@@ -25,7 +25,7 @@ def test_every_setting_has_ipv6_in_both_forms(six: str) -> None:
         found = load({"redis"}, **environ).redis_target().sentinels
         assert found is not None
         assert found.addresses == (("::1", 26380), ("::1", 26379), ("h2", 26379))
-    assert load({"producer"}, METRICS_ADDR=f"{six}:9464").metrics_address == ("::1", 9464)
+    assert load({"service"}, METRICS_ADDR=f"{six}:9464").metrics_address == ("::1", 9464)
 
 
 def test_the_zone_of_an_ipv6_address_is_kept() -> None:

@@ -1,0 +1,94 @@
+"""`relay` and `consume`: messages from a file or a clock to a broker, and from a broker to a handler or a file."""
+
+import argparse
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from peekaping_producer import logs
+from peekaping_producer.cli.parser import Commands, seconds
+from peekaping_producer.cli.runtime import log_warnings, print_error, set_up_logs
+from peekaping_producer.settings import Settings, SettingsGroup, load_settings
+
+if TYPE_CHECKING:
+    from peekaping_producer.pipeline.service import MessageService
+
+_GROUPS: frozenset[SettingsGroup] = frozenset({"messages", "broker", "service"})
+
+
+def add_to(commands: Commands) -> None:
+    """Add the commands of this module."""
+    relay = commands.add(
+        "relay",
+        _relay,
+        "send the lines of a file, or the time, to a broker, until SIGTERM, SIGHUP or Ctrl-C",
+        groups=_GROUPS | {"rabbitmq", "redis", "http"},
+        example="RABBITMQ_HOST=127.0.0.1 RABBITMQ_QUEUE=logs peekaping-producer relay --from file --path input.txt",
+    )
+    relay.add_argument("--from", required=True, choices=("file", "clock"), dest="source", help="the source")
+    relay.add_argument("--path", type=Path, metavar="FILE", help="the file to follow; it need not exist yet")
+    relay.add_argument("--checkpoint", type=Path, metavar="FILE", help="default: the path with .checkpoint added")
+    relay.add_argument("--dead-letters", type=Path, metavar="FILE", help="default: the path with .dead-letters added")
+    relay.add_argument("--every", type=seconds, default=60.0, metavar="SECONDS", help="of the clock (default 60)")
+    relay.add_argument("--name", default="clock", metavar="NAME", help="begins the ids of the clock (default clock)")
+    consume = commands.add(
+        "consume",
+        _consume,
+        "receive messages until SIGTERM, SIGHUP or Ctrl-C, and pass each to a handler or write it to a file",
+        groups=_GROUPS | {"rabbitmq", "redis"},
+        example="RABBITMQ_HOST=127.0.0.1 RABBITMQ_QUEUE=logs peekaping-producer consume --to-file output.txt --dedup",
+    )
+    to = consume.add_mutually_exclusive_group(required=True)
+    to.add_argument("--handler", metavar="MODULE:FUNCTION", help="call this function with each message")
+    to.add_argument("--to-file", type=Path, metavar="FILE", help="append each message as a line")
+    to.add_argument("--to-stdout", action="store_true", help="print each message as a line")
+    consume.add_argument(
+        "--dedup", action="store_true", help="with --to-file: write no message twice, whatever was killed in between"
+    )
+
+
+def _relay(args: argparse.Namespace) -> int:
+    from peekaping_producer.pipeline import wiring
+
+    def build(settings: Settings) -> "MessageService":
+        if args.source == "clock":
+            return wiring.relay_from_clock(settings, args.name, args.every)
+        return wiring.relay_from_file(settings, args.path, checkpoint=args.checkpoint, dead_letters=args.dead_letters)
+
+    if args.source == "file" and args.path is None:
+        print_error("relay: --path: expected a file with --from file, got nothing; see peekaping-producer relay --help")
+        return 2
+    return _run(args, build)
+
+
+def _consume(args: argparse.Namespace) -> int:
+    from peekaping_producer.pipeline import wiring
+
+    def build(settings: Settings) -> "MessageService":
+        if args.handler:
+            return wiring.consume_with_handler(settings, args.handler)
+        if args.to_stdout:
+            return wiring.consume_to_stdout(settings)
+        return wiring.consume_to_file(settings, args.to_file, dedup=args.dedup)
+
+    if args.dedup and not args.to_file:
+        print_error("consume: --dedup: requires --to-file; see peekaping-producer consume --help")
+        return 2
+    return _run(args, build)
+
+
+def _run(args: argparse.Namespace, build: Callable[[Settings], "MessageService"]) -> int:
+    settings = load_settings(_GROUPS, env_files=args.env_files)
+    set_up_logs(settings)
+    log_warnings(settings)
+
+    async def run() -> None:
+        await build(settings).run()
+        # A handler's thread may still be at work, and would keep the process alive.
+        logs.drain()
+        os._exit(0)
+
+    asyncio.run(run())
+    return 0

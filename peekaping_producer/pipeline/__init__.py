@@ -1,0 +1,1 @@
+"""The processes that relay and consume messages: built from settings, started, watched, drained."""

@@ -1,0 +1,135 @@
+"""Builds relays and consumers from settings: the module that names concrete transports, sources and sinks."""
+
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from peekaping_producer import logs
+from peekaping_producer.errors import BROKER, REDIS, ConfigError
+from peekaping_producer.messages.consumer import Consumer, Retries, Work
+from peekaping_producer.messages.handlers import HandlerWork, load_handler
+from peekaping_producer.messages.metrics import ConsumerMetrics, RelayMetrics
+from peekaping_producer.messages.relay import Relay
+from peekaping_producer.metrics import Metrics
+from peekaping_producer.pipeline.service import ConsumerPart, MessageService, RelayPart, Source
+from peekaping_producer.service.dependencies import Dependencies
+from peekaping_producer.settings import Settings
+from peekaping_producer.transports.publisher import Publisher
+from peekaping_producer.transports.receiver import Receiver
+
+SourceFactory = Callable[[Relay, Dependencies, RelayMetrics], Source]
+
+
+def relay_from_file(
+    settings: Settings, path: Path, *, checkpoint: Path | None = None, dead_letters: Path | None = None
+) -> MessageService:
+    """A process that sends the lines of a file."""
+    from peekaping_producer.messages.sources.file import FileSource
+
+    def source(relay: Relay, dependencies: Dependencies, metrics: RelayMetrics) -> Source:
+        return FileSource(
+            path,
+            relay,
+            dependencies,
+            checkpoint=checkpoint,
+            dead_letters=dead_letters,
+            max_line_bytes=settings.max_line_bytes,
+            metrics=metrics,
+        )
+
+    return _relay(settings, source)
+
+
+def relay_from_clock(settings: Settings, name: str, every_s: float) -> MessageService:
+    """A process that sends the time at each multiple of `every_s`."""
+    from peekaping_producer.messages.sources.clock import ClockSource
+
+    return _relay(settings, lambda relay, *_: ClockSource(name, every_s, relay))
+
+
+def consume_with_handler(settings: Settings, handler: str) -> MessageService:
+    """A process that calls `module:function` for each message, here or in worker processes."""
+    function = load_handler(handler)  # also before worker processes import it: a mistake is one line
+    if settings.consume_processes:
+        from peekaping_producer.processes.pool import Pool
+
+        pool = Pool(handler, processes=settings.consume_processes)
+        work = HandlerWork(pool, concurrency=settings.consume_concurrency, delay_s=settings.consume_delay)
+    else:
+        work = HandlerWork(function, concurrency=settings.consume_concurrency, delay_s=settings.consume_delay)
+    return _consumer(settings, work)
+
+
+def consume_to_file(settings: Settings, path: Path, *, dedup: bool) -> MessageService:
+    """A process that writes each message as a line of a file."""
+    from peekaping_producer.messages.sinks.file import FileSink
+
+    return _consumer(settings, FileSink(path, dedup=dedup))
+
+
+def consume_to_stdout(settings: Settings) -> MessageService:
+    """A process that writes each message as a line to stdout."""
+    from peekaping_producer.messages.sinks.stdout import StdoutSink
+
+    return _consumer(settings, StdoutSink())
+
+
+def _relay(settings: Settings, source_for: SourceFactory) -> MessageService:
+    metrics = _metrics()
+    dependencies = Dependencies(metrics)
+    relay_metrics = RelayMetrics(metrics.registry)
+    relay = Relay(_publisher(settings), dependencies, metrics=relay_metrics, uses=(_dependency(settings),))
+    part = RelayPart(relay, source_for(relay, dependencies, relay_metrics))
+    return MessageService(settings, part, dependencies, metrics)
+
+
+def _consumer(settings: Settings, work: Work) -> MessageService:
+    metrics = _metrics()
+    dependencies = Dependencies(metrics)
+    consumer = Consumer(
+        _receiver(settings, dependencies),
+        work,
+        dependencies,
+        uses=(_dependency(settings),),
+        retries=Retries(max_attempts=settings.consume_attempts, timeout_s=settings.consume_timeout),
+        metrics=ConsumerMetrics(metrics.registry),
+    )
+    return MessageService(settings, ConsumerPart(consumer), dependencies, metrics)
+
+
+def _metrics() -> Metrics:
+    return Metrics(version("peekaping-producer"), dropped_lines=logs.dropped_lines)
+
+
+def _dependency(settings: Settings) -> str:
+    return REDIS if settings.broker == "asynq" else BROKER
+
+
+def _publisher(settings: Settings) -> Publisher:
+    match settings.broker:
+        case "asynq":
+            from peekaping_producer.transports.asynq.publisher import AsynqPublisher
+
+            return AsynqPublisher(settings.redis_target(), queue=settings.asynq_queue, task_type=settings.asynq_type)
+        case "http":
+            from peekaping_producer.transports.http import HttpPublisher
+
+            return HttpPublisher(settings.http_target())
+        case _:
+            from peekaping_producer.transports.rabbitmq.publisher import RabbitMqPublisher
+
+            return RabbitMqPublisher(settings.rabbitmq_target())
+
+
+def _receiver(settings: Settings, dependencies: Dependencies) -> Receiver:
+    match settings.broker:
+        case "asynq":
+            from peekaping_producer.transports.asynq.receiver import AsynqReceiver
+
+            return AsynqReceiver(settings.redis_target(), {settings.asynq_queue: 1}, dependencies=dependencies)
+        case "http":
+            raise ConfigError(["BROKER: expected asynq or rabbitmq, got 'http': HTTP has no queue to consume from"])
+        case _:
+            from peekaping_producer.transports.rabbitmq.receiver import RabbitMqReceiver
+
+            return RabbitMqReceiver(settings.rabbitmq_target())
