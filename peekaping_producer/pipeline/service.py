@@ -59,6 +59,9 @@ class RelayPart:
         self._source = source
         self.stopping = False
 
+    def __str__(self) -> str:
+        return "relay"
+
     @property
     def loops(self) -> Sequence[Loop]:
         """See Part."""
@@ -93,6 +96,9 @@ class ConsumerPart:
 
     def __init__(self, consumer: Consumer) -> None:
         self._consumer = consumer
+
+    def __str__(self) -> str:
+        return "consumer"
 
     @property
     def loops(self) -> Sequence[Loop]:
@@ -134,6 +140,7 @@ class MessageService:
                 asyncio.get_running_loop().add_signal_handler(number, self.stop)
         if address := self._settings.metrics_address:
             self._health.bind(*address, required=self._settings.metrics_addr_explicit)
+        log.info("service.started", message=f"Started: {self._part}.", broker=self._settings.broker or "rabbitmq")
         part = asyncio.create_task(self._part.run(), name="part")
         showing = asyncio.create_task(self._show_progress())
         stopping = asyncio.create_task(self._stopping.wait())

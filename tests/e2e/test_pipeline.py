@@ -1,0 +1,163 @@
+"""File or clock -> relay -> broker -> consumer -> file, as processes, whatever is killed on the way."""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.kit.pipelines import BrokerOfTest, Command, OnRabbitMq, asynq_broker, http_endpoint
+from tests.kit.waiting import until
+
+LINES = 3000
+MANY_LINES = 50_000
+
+
+class Pipeline:
+    """The two ends of one broker, and their files."""
+
+    def __init__(self, broker: BrokerOfTest, folder: Path) -> None:
+        self.broker = broker
+        self.folder = folder
+        self.input = folder / "input.txt"
+        self.output = folder / "output.txt"
+        self.commands: list[Command] = []
+
+    def relay(self, *arguments: str) -> Command:
+        return self._command("relay", *(arguments or ("--from", "file", "--path", str(self.input))))
+
+    def consume(self, *arguments: str) -> Command:
+        return self._command("consume", "--to-file", str(self.output), *arguments)
+
+    def _command(self, *arguments: str) -> Command:
+        self.commands.append(Command(self.folder, self.broker.env, *arguments))
+        return self.commands[-1]
+
+    def write(self, lines: range) -> None:
+        with self.input.open("ab") as file:
+            file.write(b"".join(b"line %d %s\n" % (number, b"x" * (number % 90)) for number in lines))
+
+    @property
+    def written(self) -> int:
+        """Bytes of the output."""
+        for command in self.commands:
+            command.require_running()
+        return self.output.stat().st_size if self.output.exists() else 0
+
+    async def reaches(self, share: float) -> None:
+        """Wait until the output has this share of the input."""
+        goal = self.input.stat().st_size * share
+        await until(lambda: self.written >= goal, f"{share:.0%} of the input is written")
+
+    async def is_whole(self) -> None:
+        await self.reaches(1.0)
+        assert self.output.read_bytes() == self.input.read_bytes()
+
+
+@pytest_asyncio.fixture(params=["asynq", "rabbitmq", "http"])
+async def pipeline(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Pipeline]:
+    async with AsyncExitStack() as stack:
+        broker: BrokerOfTest
+        if request.param == "rabbitmq":
+            broker = OnRabbitMq(request.getfixturevalue("rabbitmq_node"), request.getfixturevalue("vhost_of_node"))
+        elif request.param == "asynq":
+            broker = await stack.enter_async_context(asynq_broker(tmp_path))
+        else:
+            broker = await stack.enter_async_context(http_endpoint(tmp_path / "output.txt"))
+        pipeline = Pipeline(broker, tmp_path)
+        yield pipeline
+        for command in pipeline.commands:
+            command.kill()
+
+
+only_rabbitmq = pytest.mark.parametrize("pipeline", ["rabbitmq"], indirect=True)
+
+
+@pytest.mark.parametrize("event", ["nothing", "broker restarted", "relay killed", "consumer killed"])
+async def test_the_output_equals_the_input_whatever_is_killed(pipeline: Pipeline, event: str) -> None:
+    if event == "consumer killed" and not pipeline.broker.has_queue:
+        event = "relay killed"  # over HTTP the endpoint is the consumer; it is restarted in another case
+    pipeline.write(range(LINES // 2))
+    relay = pipeline.relay()
+    consumer = pipeline.consume("--dedup") if pipeline.broker.has_queue else relay
+    await pipeline.reaches(0.05)
+    pipeline.write(range(LINES // 2, LINES))
+    if event == "broker restarted":
+        await pipeline.broker.restart()
+    elif event == "relay killed":
+        relay.kill_and_restart()
+    elif event == "consumer killed":
+        consumer.kill_and_restart()
+    await pipeline.is_whole()
+    assert relay.terminate() == 0
+    if consumer is not relay:
+        assert consumer.terminate() == 0
+    assert pipeline.output.read_bytes() == pipeline.input.read_bytes()
+
+
+@pytest.mark.parametrize("event", ["nothing", "broker restarted", "relay killed", "consumer killed"])
+async def test_ticks_of_a_clock_arrive_in_order_and_go_on_after_each_event(pipeline: Pipeline, event: str) -> None:
+    relay = pipeline.relay("--from", "clock", "--every", "0.02", "--name", "test")
+    consumer = pipeline.consume("--dedup") if pipeline.broker.has_queue else relay
+    await until(lambda: pipeline.written > 500)
+    if event == "broker restarted":
+        await pipeline.broker.restart()
+    elif event != "nothing":
+        (relay if event == "relay killed" else consumer).kill_and_restart()
+    after = pipeline.written
+    await until(lambda: pipeline.written > after + 500)
+    assert relay.terminate() == 0
+    times = [json.loads(line)["datetime"] for line in pipeline.output.read_bytes().splitlines()]
+    assert times == sorted(times)
+
+
+@only_rabbitmq
+async def test_fifty_thousand_lines_survive_three_kills_of_both_ends_and_one_of_the_broker(pipeline: Pipeline) -> None:
+    """docs/reliability.md has the figures of longer runs."""
+    dice = random.Random(13)
+    relay, consumer = pipeline.relay(), pipeline.consume("--dedup")
+    kills: list[Callable[[], object]] = [relay.kill_and_restart, consumer.kill_and_restart] * 3
+    dice.shuffle(kills)
+    steps = len(kills) + 1
+    for step in range(steps):
+        pipeline.write(range(step * MANY_LINES // steps, (step + 1) * MANY_LINES // steps))
+        await pipeline.reaches(dice.uniform(0.3, 0.9))
+        if step < len(kills):
+            kills[step]()
+        if step == steps // 2:
+            await pipeline.broker.restart()
+    await pipeline.is_whole()
+    assert relay.terminate() == 0
+    assert consumer.terminate() == 0
+    assert pipeline.output.read_bytes() == pipeline.input.read_bytes()
+
+
+@only_rabbitmq
+async def test_without_dedup_nothing_is_missing(pipeline: Pipeline) -> None:
+    pipeline.write(range(LINES))
+    relay, consumer = pipeline.relay(), pipeline.consume()
+    await pipeline.reaches(0.2)
+    relay.kill_and_restart()
+    consumer.kill_and_restart()
+    await pipeline.reaches(1.0)
+    await until(lambda: set(pipeline.output.read_bytes().splitlines()) == set(pipeline.input.read_bytes().splitlines()))
+
+
+async def test_a_relay_that_starts_before_its_broker_and_its_file_waits_for_both(tmp_path: Path) -> None:
+    async with asynq_broker(tmp_path) as broker:
+        pipeline = Pipeline(broker, tmp_path)
+        try:
+            relay = pipeline.relay()
+            await asyncio.sleep(0)
+            consumer = pipeline.consume("--dedup")
+            await broker.restart()
+            pipeline.write(range(100))
+            await pipeline.is_whole()
+            assert (relay.terminate(), consumer.terminate()) == (0, 0)
+        finally:
+            for command in pipeline.commands:
+                command.kill()
