@@ -7,8 +7,10 @@ from peekaping_producer.cli.parser import Commands, seconds
 from peekaping_producer.cli.runtime import log_warnings, print_error, run_interruptible, set_up_logs
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.operations import probe
-from peekaping_producer.settings import PRODUCER_GROUPS, Settings, inspect_settings, load_settings
+from peekaping_producer.settings import PRODUCER_GROUPS, Settings, SettingsGroup, inspect_settings, load_settings
 from peekaping_producer.settings.table import as_text
+
+_GROUPS_OF_BROKERS: dict[str, set[SettingsGroup]] = {"rabbitmq": {"rabbitmq"}, "http": {"http"}}
 
 
 def add_to(commands: Commands) -> None:
@@ -17,7 +19,7 @@ def add_to(commands: Commands) -> None:
         "status",
         _status,
         "print leader, sizes of queue and schedule, lateness and conditions; exit 1 if checks do not run as they should",
-        groups={"redis"},
+        groups={"redis", "broker"},
         example="REDIS_HOST=127.0.0.1 peekaping-producer status --json",
     )
     status.add_argument(
@@ -49,11 +51,16 @@ def add_to(commands: Commands) -> None:
 def _status(args: argparse.Namespace) -> int:
     from peekaping_producer.operations.status import fetch_status
 
-    settings = load_settings({"redis"}, env_files=args.env_files)
+    settings = load_settings({"redis", "broker"}, env_files=args.env_files)
     set_up_logs(settings)
     log_warnings(settings)
     status = run_interruptible(
-        fetch_status(settings.redis_target(), lease_ttl_s=settings.lease_ttl, late_after_s=args.max_overdue_seconds)
+        fetch_status(
+            settings.redis_target(),
+            lease_ttl_s=settings.lease_ttl,
+            late_after_s=args.max_overdue_seconds,
+            with_queue=settings.broker in {None, "asynq"},
+        )
     )
     print(json.dumps(status.as_json()) if args.json else "\n".join(status.lines()))
     return 1 if status.is_failing else 0
@@ -67,7 +74,7 @@ def _check_config(args: argparse.Namespace) -> int:
     from peekaping_producer.stores import store_for
 
     settings, problems = inspect_settings(env_files=args.env_files)
-    print(as_text(settings), flush=True)
+    print(as_text(settings, PRODUCER_GROUPS | _GROUPS_OF_BROKERS.get(settings.broker or "", set())), flush=True)
     for warning in settings.warnings:
         print_error(warning)
     if problems:

@@ -22,7 +22,7 @@ def add_to(commands: Commands) -> None:
         "run",
         _run,
         "run one replica until SIGTERM, SIGHUP or Ctrl-C",
-        groups=PRODUCER_GROUPS,
+        groups=PRODUCER_GROUPS | {"rabbitmq", "http"},
         example="DB_TYPE=sqlite DB_NAME=peekaping.db REDIS_HOST=127.0.0.1 peekaping-producer run",
     )
     migrate = commands.add(
