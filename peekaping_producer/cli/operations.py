@@ -18,7 +18,7 @@ def add_to(commands: Commands) -> None:
     status = commands.add(
         "status",
         _status,
-        "print leader, sizes of queue and schedule, lateness and conditions; exit 1 if checks do not run as they should",
+        "print leader, sizes of queue and schedule, lateness, conditions; exit 1 if checks do not run as they should",
         groups={"redis", "broker"},
         example="REDIS_HOST=127.0.0.1 peekaping-producer status --json",
     )
