@@ -1,7 +1,7 @@
 """Connections to RabbitMQ: a session ends with its first error, and the next call opens another.
 
-aio-pika's robust connection is not used: it does not repeat its first attempt, cannot acknowledge what it held before,
-and does not notice a canceled consumer (mosquito/aio-pika#231, #312, #334).
+aiormq is used without aio-pika, whose robust connection does not repeat its first attempt, cannot acknowledge what it
+held before, and does not notice a canceled consumer (mosquito/aio-pika#231, #312, #334).
 """
 
 import asyncio
