@@ -7,10 +7,11 @@ SECONDS_OF_DEMO ?= 30
 # Installing may take minutes without output on a slow network.
 say_installing = echo "Installing $(1) into $(VENV); the first time takes a while ..."
 MINUTES ?= 30
+SOAK_LINES ?= 1000000
 # Most tests wait. Processes do not share servers that are given by URL.
 TEST_PROCESSES ?= $(if $(TEST_REDIS_URL)$(POSTGRES_URL)$(MYSQL_URL)$(MONGODB_URL)$(TEST_RABBITMQ_URL),0,2)
 
-.PHONY: help setup demo test lint types unit others faults containers chaos bench audit release-check ci-servers lock clean
+.PHONY: help setup demo test lint types unit others faults containers chaos soak bench audit release-check ci-servers lock clean
 
 help:
 	@echo "Try it"
@@ -23,6 +24,7 @@ help:
 	@echo "  make test           run linters, type checks and all tests"
 	@echo "  make lint|types|unit|faults   run only this part of the tests"
 	@echo "  make chaos          inject faults around real replicas for MINUTES=$(MINUTES) (CHAOS='--seed 7 --json FILE')"
+	@echo "  make soak           relay SOAK_LINES=$(SOAK_LINES) lines through RabbitMQ while both ends and the broker are killed"
 	@echo "  make containers     test the image and docker-compose.yml in Docker (on Debian 12 as root: starts its own Docker Engine)"
 	@echo "Measure"
 	@echo "  make bench          measure the figures of docs/performance.md (BENCH='--list' lists them; BENCH='throughput --rounds 5')"
@@ -82,6 +84,9 @@ faults: $(VENV)/.dev
 
 containers: $(VENV)/.dev
 	tests/containers/with-engine.sh $(BIN)/pytest tests/containers
+
+soak: $(VENV)/.dev
+	PIPELINE_LINES=$(SOAK_LINES) $(BIN)/pytest tests/e2e/test_pipeline.py -k many_lines --timeout 0
 
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(CHAOS)
