@@ -259,7 +259,7 @@ async def test_a_lost_delivery_is_canceled_and_comes_again_and_to_settle_it_has_
     held = await queue.take(2)
     canceled: list[str] = []
     for delivery in held:
-        delivery.cancel = lambda id_=delivery.message.id: canceled.append(id_)  # type: ignore[misc]
+        delivery.cancel = lambda id_=delivery.message.id: canceled.append(id_)
     await queue.lose()
     await until(lambda: sorted(canceled) == ["a", "b"])
     a, b = held

@@ -338,6 +338,23 @@ async def test_an_output_that_is_rotated_or_truncated_is_followed(path: Path, de
         assert content(path) == lines(6, 7, 8)
 
 
+@pytest.mark.parametrize("times", [1, 2])
+async def test_an_error_of_any_call_after_a_rotation_loses_and_doubles_nothing(tmp_path: Path, times: int) -> None:
+    for first in itertools.count():
+        path = tmp_path / f"{first}.txt"
+        faults = FileFaults(first, OSError(errno.EIO, os.strerror(errno.EIO)), times)
+        async with opened(path) as sink:
+            await sink.run(deliveries(1, 2))
+            rotated = rename(path, f"{first}.rotated")
+            with faults.injected():
+                await consume(sink, [deliveries(3, 4), deliveries(5)])
+        await write(path, [3, 4, 5], [6])
+        assert content(rotated) + content(path) == lines(1, 2, 3, 4, 5, 6), f"errors from call {first} on"
+        if faults.calls <= first:
+            break
+    assert first > 5
+
+
 async def test_a_journal_that_is_deleted_while_it_is_used_is_written_again(path: Path) -> None:
     async with opened(path) as sink:
         await sink.run(deliveries(1))

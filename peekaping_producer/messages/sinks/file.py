@@ -124,7 +124,7 @@ class FileSink:
             self._committed = None
         except OSError as error:
             with suppress(OSError):
-                self._roll_back()
+                self._roll_back()  # at once: it may have filled the disk
             raise OutputUnavailableError(f"{self._path} cannot be written: {error.strerror}") from error
 
     def _roll_back(self) -> None:
@@ -140,11 +140,8 @@ class FileSink:
         """The ids and bodies of the messages that are not yet in the output."""
         if self._journal is None:
             return (), [delivery.message.body for delivery in deliveries]
-        lines: dict[str, bytes] = {}
-        for delivery in deliveries:
-            message = delivery.message
-            if message.id not in lines and message.id not in self._journal:
-                lines[message.id] = message.body
+        messages = [delivery.message for delivery in deliveries]
+        lines = {message.id: message.body for message in messages if message.id not in self._journal}
         return lines.keys(), lines.values()
 
     def _adopt(self, how: str) -> None:

@@ -4,7 +4,6 @@ import errno
 import os
 import stat
 import zlib
-from contextlib import suppress
 from pathlib import Path
 
 from peekaping_producer.messages.durability import sync_data, sync_directory, write_all
@@ -14,7 +13,7 @@ TAIL_BYTES = 64
 
 
 class OutputFile:
-    """Appends whole lines. Methods raise OSError; what a failed call has written is cut off before the next one."""
+    """Appends whole lines. Methods raise OSError."""
 
     def __init__(self, path: Path) -> None:
         self.length = 0
@@ -23,8 +22,6 @@ class OutputFile:
         self._fd = -1
         self._tail = b""
         """The last bytes before `length`."""
-        self._torn = False
-        """There may be bytes after `length` that this object has written."""
 
     def open(self) -> None:
         """Open the file, or create it; continue at its end. Raises OSError also if it is no regular file."""
@@ -56,34 +53,22 @@ class OutputFile:
         return zlib.crc32(self._read_tail(length))
 
     def append(self, data: bytes) -> None:
-        """Append lines; they are on disk when this returns. A last line without a newline is ended before them."""
-        self.cut_back()
+        """Append lines; they are on disk when this returns. A last line without a newline is ended before them.
+
+        After an error, `cut` what may have been written.
+        """
         if self._tail and not self._tail.endswith(b"\n"):
             data = b"\n" + data
-        self._torn = True
-        try:
-            write_all(self._fd, data)
-            sync_data(self._fd)
-        except OSError:
-            with suppress(OSError):
-                self.cut_back()
-            raise
-        self._torn = False
+        write_all(self._fd, data)
+        sync_data(self._fd)
         self.length += len(data)
         self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
 
     def cut(self, length: int) -> None:
-        """Forget all after `length`."""
-        self._torn = True
+        """Remove all after `length`."""
+        if os.fstat(self._fd).st_size > length:
+            os.ftruncate(self._fd, length)
         self._end_at(length)
-        self.cut_back()
-
-    def cut_back(self) -> None:
-        """Remove what a failed call has written after `length`."""
-        if self._torn:
-            if os.fstat(self._fd).st_size > self.length:
-                os.ftruncate(self._fd, self.length)
-            self._torn = False
 
     def change(self) -> str:
         """What another program did to the file: `replaced`, `truncated`, `appended`, or nothing."""
@@ -96,11 +81,10 @@ class OutputFile:
             return "replaced"
         if own.st_size < self.length:
             return "truncated"
-        return "appended" if own.st_size > self.length and not self._torn else ""
+        return "appended" if own.st_size > self.length else ""
 
     def adopt(self) -> None:
         """Continue at the end of the file as it is now."""
-        self._torn = False
         self._end_at(os.fstat(self._fd).st_size)
 
     def _end_at(self, length: int) -> None:
