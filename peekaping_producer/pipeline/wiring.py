@@ -5,7 +5,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from peekaping_producer import logs
-from peekaping_producer.errors import BROKER, REDIS, ConfigError
+from peekaping_producer.errors import ConfigError
 from peekaping_producer.messages.consumer import Consumer, Work
 from peekaping_producer.messages.handlers import HandlerWork, load_handler
 from peekaping_producer.messages.metrics import ConsumerMetrics, RelayMetrics
@@ -54,7 +54,7 @@ def consume_with_handler(settings: Settings, handler: str) -> MessageService:
     if settings.consume_processes:
         from peekaping_producer.processes.pool import Pool
 
-        pool = Pool(handler, processes=settings.consume_processes)
+        pool = Pool(handler, processes=settings.consume_processes, discard_results=True)
         work = HandlerWork(pool, concurrency=settings.consume_concurrency, delay_s=settings.consume_delay)
     else:
         work = HandlerWork(function, concurrency=settings.consume_concurrency, delay_s=settings.consume_delay)
@@ -79,7 +79,7 @@ def _relay(settings: Settings, source_for: SourceFactory) -> MessageService:
     metrics = _metrics()
     dependencies = Dependencies(metrics)
     relay_metrics = RelayMetrics(metrics.registry)
-    relay = Relay(_publisher(settings), dependencies, metrics=relay_metrics, uses=(_dependency(settings),))
+    relay = Relay(_publisher(settings), dependencies, metrics=relay_metrics)
     part = RelayPart(relay, source_for(relay, dependencies, relay_metrics))
     return MessageService(settings, part, dependencies, metrics)
 
@@ -91,7 +91,6 @@ def _consumer(settings: Settings, work: Work) -> MessageService:
         _receiver(settings, dependencies),
         work,
         dependencies,
-        uses=(_dependency(settings),),
         retries=Retries(max_attempts=settings.consume_attempts, timeout_s=settings.consume_timeout),
         metrics=ConsumerMetrics(metrics.registry),
     )
@@ -100,10 +99,6 @@ def _consumer(settings: Settings, work: Work) -> MessageService:
 
 def _metrics() -> Metrics:
     return Metrics(version("peekaping-producer"), dropped_lines=logs.dropped_lines)
-
-
-def _dependency(settings: Settings) -> str:
-    return REDIS if settings.broker == "asynq" else BROKER
 
 
 def _publisher(settings: Settings) -> Publisher:

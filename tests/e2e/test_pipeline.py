@@ -164,3 +164,59 @@ async def test_a_relay_that_starts_before_its_broker_and_its_file_waits_for_both
         finally:
             for command in pipeline.commands:
                 command.kill()
+
+
+@pytest.mark.parametrize("command", ["relay", "consume"])
+async def test_readiness_reports_a_broker_that_is_away_and_its_return(tmp_path: Path, command: str) -> None:
+    async with asynq_broker(tmp_path) as broker:
+        broker.env |= {"METRICS_ADDR": "127.0.0.1:0"}
+        pipeline = Pipeline(broker, tmp_path)
+        pipeline.write(range(1))
+        process = pipeline.relay() if command == "relay" else pipeline.consume()
+        try:
+            await until(lambda: "health.listening" in process.log.read_text())
+
+            async def status() -> int:
+                return (await process.get("/readyz"))[0]
+
+            assert await status() == 200
+            await broker.stop()
+            pipeline.write(range(1, 2))
+            await until(lambda: reports(process, "broker_unavailable"))
+            assert (await process.get("/livez"))[0] == 200
+            await broker.start()
+            await until(lambda: reports(process, None))
+            assert process.terminate() == 0
+            events = [json.loads(line)["event"] for line in process.log.read_text().splitlines()]
+            assert events.count("dependency.recovered") == 1
+        finally:
+            process.kill()
+
+
+async def reports(process: Command, reason: str | None) -> bool:
+    status, body = await process.get("/readyz")
+    return status == 200 if reason is None else status == 503 and list(json.loads(body)["reasons"]) == [reason]
+
+
+async def test_a_handler_in_worker_processes_gets_each_message_and_one_that_kills_them_is_dead_lettered(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "jobs.py").write_text(
+        "import os\n"
+        "def handle(message):\n"
+        "    if message.body == b'poison': os._exit(9)\n"
+        "    with open('handled.txt', 'ab') as file: file.write(message.body + b'\\n')\n"
+    )
+    async with asynq_broker(tmp_path) as broker:
+        broker.env |= {"CONSUME_PROCESSES": "2"}
+        pipeline = Pipeline(broker, tmp_path)
+        pipeline.input.write_bytes(b"one\npoison\ntwo\n")
+        relay, consumer = pipeline.relay(), pipeline._command("consume", "--handler", "jobs:handle")
+        try:
+            await until(lambda: "message.dead_lettered" in consumer.log.read_text())
+            handled = tmp_path / "handled.txt"
+            await until(lambda: set(handled.read_bytes().splitlines()) == {b"one", b"two"})
+            assert (relay.terminate(), consumer.terminate()) == (0, 0)
+        finally:
+            for command in pipeline.commands:
+                command.kill()

@@ -1,6 +1,7 @@
 """`relay` and `consume` as processes, and the brokers between them, each of which can be killed and started again."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from aiohttp import web
 
 from peekaping_producer.demo.embedded import HOST, RedisServer
 from peekaping_producer.targets import RabbitMqTarget
+from tests.kit import http
 from tests.kit.commands import MINIMAL
 from tests.kit.processes import free_port
 from tests.kit.rabbitmq import RabbitMqServer
@@ -51,6 +53,12 @@ class Command:
     def require_running(self) -> None:
         """Fail, with its log, if it has ended by itself."""
         assert self.process.poll() is None, self.log.read_text()
+
+    async def get(self, path: str) -> tuple[int, str]:
+        """Status and body of a page at METRICS_ADDR=127.0.0.1:0, whose port is in the log."""
+        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
+        port = next(line["port"] for line in reversed(lines) if line["event"] == "health.listening")
+        return await http.get(f"{HOST}:{port}", path)
 
     def terminate(self) -> int:
         """SIGTERM; returns the exit code."""
@@ -96,11 +104,17 @@ class OnAsynq(BrokerOfTest):
         self._server = server
         self.env = {"BROKER": "asynq", "REDIS_HOST": HOST, "REDIS_PORT": str(server.port), "ASYNQ_QUEUE": "logs"}
 
+    async def stop(self) -> None:
+        os.kill(self._server.pid, signal.SIGKILL)
+        await self._server.stop()
+
+    async def start(self) -> None:
+        await self._server.start()
+
     async def restart(self) -> None:
         before = self._server.pid
-        os.kill(before, signal.SIGKILL)
-        await self._server.stop()
-        await self._server.start()
+        await self.stop()
+        await self.start()
         assert self._server.pid != before
 
 
