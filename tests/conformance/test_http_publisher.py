@@ -1,9 +1,11 @@
 """The HTTP publisher, against a real server."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -221,3 +223,12 @@ async def test_several_requests_at_a_time_are_settled_in_order(endpoint: Endpoin
 def test_a_target_shows_no_secret() -> None:
     shown = str(HttpTarget(url="https://user:password@example.org:8443/in?key=secret", token="secret"))
     assert shown == "https://example.org:8443/in"
+
+
+async def test_the_example_of_the_docs_runs(endpoint: Endpoint, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "http.md").read_text()
+    (example,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    example = example.replace('"http://127.0.0.1:8080/messages"', repr(endpoint.url))
+    await asyncio.to_thread(exec, compile(example, "http.md", "exec"), {})
+    assert endpoint.ids == ["order:1", "order:2"]
+    assert capsys.readouterr().out == "2 {}\n"
