@@ -5,7 +5,7 @@ It holds at most as many deliveries as its work has places for, so that other co
 
 import asyncio
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Protocol
@@ -98,18 +98,16 @@ class Consumer:
         work: Work,
         dependencies: Dependencies,
         *,
-        uses: Collection[str] = (BROKER,),
         retries: Retries = Retries(),  # noqa: B008 - frozen
         metrics: ConsumerMetrics | None = None,
     ) -> None:
-        """`uses`: the dependencies that work if messages are received."""
-        self.loop = Loop("consumer", dependencies, uses=uses)
+        self.loop = Loop("consumer", dependencies, uses=(BROKER,))
         self._receiver = receiver
         self._work = work
         self._dependencies = dependencies
         self._retries = retries
         self._metrics = metrics or ConsumerMetrics()
-        self._settler = Settler(receiver, dependencies, self._settled, uses=uses, metrics=self._metrics)
+        self._settler = Settler(receiver, dependencies, self._settled, metrics=self._metrics)
         self.consumed = 0
         """Messages worked on with success."""
         self.held = 0

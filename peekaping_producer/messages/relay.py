@@ -5,7 +5,7 @@ A source gets a future for each batch, which ends once the broker has confirmed 
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import structlog
@@ -62,17 +62,15 @@ class Relay:
         batch_bytes: int = MIB,
         linger_s: float = 0.0,
         metrics: RelayMetrics | None = None,
-        uses: Collection[str] = (BROKER,),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`max_messages`, `max_bytes`: of the buffer, including the batch that is being published.
 
         `linger_s`: how long a batch that is not full waits for more; with 0 a batch is what came while the one before
-        it was published. `uses`: the dependencies that work if a batch is confirmed.
+        it was published.
         """
-        self.loop = Loop("relay", dependencies, uses=uses)
+        self.loop = Loop("relay", dependencies, uses=(BROKER,))
         self._publisher = publisher
-        self._uses = uses
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._batch_messages = batch_messages
@@ -199,8 +197,7 @@ class Relay:
             with _os_errors_as_broker_errors():
                 await self._publisher.open()
             self._open = True
-            for dependency in self._uses:
-                self.loop.call_succeeded(dependency)
+            self.loop.call_succeeded(BROKER)
             if not self._buffer:
                 return 0.0  # a success of the loop, without a message
         await self._wait_for_messages()

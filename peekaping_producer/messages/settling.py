@@ -2,12 +2,12 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import structlog
 
-from peekaping_producer.errors import DependencyError
+from peekaping_producer.errors import BROKER, DependencyError
 from peekaping_producer.messages.metrics import ConsumerMetrics
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.service.dependencies import Dependencies
@@ -39,11 +39,10 @@ class Settler:
         dependencies: Dependencies,
         on_settled: Callable[[int], None],
         *,
-        uses: Collection[str],
         metrics: ConsumerMetrics,
     ) -> None:
         """`on_settled` is called with the number of deliveries that were settled."""
-        self.loops = Loop("settler", dependencies, uses=uses), Loop("retries", dependencies, uses=uses)
+        self.loops = Loop("settler", dependencies, uses=(BROKER,)), Loop("retries", dependencies, uses=(BROKER,))
         self._receiver = receiver
         self._on_settled = on_settled
         self._metrics = metrics
