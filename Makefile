@@ -24,7 +24,7 @@ help:
 	@echo "  make test           run linters, type checks and all tests"
 	@echo "  make lint|types|unit|faults   run only this part of the tests"
 	@echo "  make chaos          inject faults around real replicas for MINUTES=$(MINUTES) (CHAOS='--seed 7 --json FILE')"
-	@echo "  make soak           relay SOAK_LINES=$(SOAK_LINES) lines through RabbitMQ while both ends and the broker are killed"
+	@echo "  make soak           relay SOAK_LINES=$(SOAK_LINES) lines through RabbitMQ while relay, consumer and broker are killed"
 	@echo "  make containers     test the image and docker-compose.yml in Docker (on Debian 12 as root: starts its own Docker Engine)"
 	@echo "Measure"
 	@echo "  make bench          measure the figures of docs/performance.md (BENCH='--list' lists them; BENCH='throughput --rounds 5')"

@@ -121,7 +121,7 @@ class BrokerRefusedError(BrokerError):
 
 
 class SourceError(DependencyError):
-    """What a source reads cannot be read now; a later attempt may succeed."""
+    """The file or other origin of a source cannot be read now; a later attempt may succeed."""
 
     dependency = SOURCE
 
@@ -165,15 +165,15 @@ class CommandError(ItemError):
 
 
 class CommandFailedError(CommandError):
-    """The handler raised what cannot be sent between processes, or returned such a value."""
+    """The handler raised an exception, or returned a value, that cannot be sent between processes."""
 
 
 class CommandKilledWorkersError(CommandError):
-    """Every worker process that executed this command died, as often as the pool tries."""
+    """The worker processes that executed this command died, `max_deaths` of them."""
 
 
 class MessageCommandError(ProducerError, ValueError):
-    """A text, or values, that are no command."""
+    """A text that does not contain a command, or values that cannot be in one."""
 
 
 class LogQueueError(ProducerError, TypeError):
@@ -185,7 +185,7 @@ class RejectedMessageError(ItemError):
 
 
 class UndecodableMessageError(ProducerError, ValueError):
-    """The bytes of a message are not in the format of its broker; to receive it again would not help."""
+    """The bytes of a message are not in the format of its broker; receiving it again would not help."""
 
 
 class BatchError(DependencyError):

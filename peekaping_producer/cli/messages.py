@@ -23,16 +23,33 @@ def add_to(commands: Commands) -> None:
     relay = commands.add(
         "relay",
         _relay,
-        "send the lines of a file, or the time, to a broker, until SIGTERM, SIGHUP or Ctrl-C",
+        "send the lines of a file, or the ticks of a clock, to a broker until SIGTERM, SIGHUP or Ctrl-C",
         groups=_GROUPS | {"rabbitmq", "redis", "http"},
         example="RABBITMQ_HOST=127.0.0.1 RABBITMQ_QUEUE=logs peekaping-producer relay --from file --path input.txt",
     )
-    relay.add_argument("--from", required=True, choices=("file", "clock"), dest="source", help="the source")
+    relay.add_argument(
+        "--from",
+        required=True,
+        choices=("file", "clock"),
+        dest="source",
+        help="what to send: the lines of a file, or the ticks of a clock",
+    )
     relay.add_argument("--path", type=Path, metavar="FILE", help="the file to follow; it need not exist yet")
-    relay.add_argument("--checkpoint", type=Path, metavar="FILE", help="default: the path with .checkpoint added")
-    relay.add_argument("--dead-letters", type=Path, metavar="FILE", help="default: the path with .dead-letters added")
-    relay.add_argument("--every", type=seconds, default=60.0, metavar="SECONDS", help="of the clock (default 60)")
-    relay.add_argument("--name", default="clock", metavar="NAME", help="begins the ids of the clock (default clock)")
+    relay.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="where the position in the file is stored (default: PATH.checkpoint)",
+    )
+    relay.add_argument(
+        "--dead-letters", type=Path, metavar="FILE", help="where refused lines are stored (default: PATH.dead-letters)"
+    )
+    relay.add_argument(
+        "--every", type=seconds, default=60.0, metavar="SECONDS", help="the interval of the clock (default 60)"
+    )
+    relay.add_argument(
+        "--name", default="clock", metavar="NAME", help="the prefix of the clock's message ids (default clock)"
+    )
     consume = commands.add(
         "consume",
         _consume,
@@ -45,7 +62,7 @@ def add_to(commands: Commands) -> None:
     to.add_argument("--to-file", type=Path, metavar="FILE", help="append each message as a line")
     to.add_argument("--to-stdout", action="store_true", help="print each message as a line")
     consume.add_argument(
-        "--dedup", action="store_true", help="with --to-file: write no message twice, whatever was killed in between"
+        "--dedup", action="store_true", help="with --to-file: write each message once, even after a kill"
     )
 
 

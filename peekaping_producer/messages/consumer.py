@@ -173,7 +173,7 @@ class Consumer:
             await cancel_and_wait(settling)
             self._dependencies.forget(_WORK)
             if self.held:
-                message = "The broker did not settle all that this consumer held; it delivers the rest again."
+                message = "Stopped before the broker had settled all messages; it delivers the others again."
                 log.warning("consumer.unsettled", message=message, count=self.held)
 
     async def drain(self, within_s: float) -> int:
@@ -265,7 +265,7 @@ class Consumer:
             self._settler.acknowledge(deliveries)
         elif isinstance(error, OutputClosedError):
             self._settler.release(deliveries)
-            log.info("output.closed", message="The reader of the output has gone; the consumer ends.")
+            log.info("output.closed", message="The reader of the output is gone; the consumer ends.")
             self._stopping = True
             self._ended.set()
         else:

@@ -46,9 +46,9 @@ class ConsumerMetrics:
         registry = registry or CollectorRegistry()
         self.consumed = Counter("messages_consumed_total", "Messages worked on with success.", registry=registry)
         self.errors = Counter("message_processing_errors_total", "Failed attempts.", registry=registry)
-        self.retried = Counter("messages_retried_total", "Messages that are tried again.", registry=registry)
+        self.retried = Counter("messages_retried_total", "Messages that are retried.", registry=registry)
         self.dead_lettered = Counter(
-            "messages_dead_lettered_total", "Messages that failed for good.", registry=registry
+            "messages_dead_lettered_total", "Messages that went to the dead letters.", registry=registry
         )
         self.in_progress = Gauge("messages_in_progress", "Messages that are not settled.", registry=registry)
         self.duration = Histogram(

@@ -134,8 +134,8 @@ class Settler:
         if failure.delay_s is None:
             await self._receiver.dead_letter(delivery, reason)
             self._metrics.dead_lettered.inc()
-            log.warning("message.dead_lettered", message="A message failed for good.", **fields)
+            log.warning("message.dead_lettered", message="A message failed and is in the dead letters.", **fields)
         else:
             await self._receiver.retry(delivery, failure.delay_s, reason)
             self._metrics.retried.inc()
-            log.info("message.retried", message="A message failed, and is tried again.", **fields)
+            log.info("message.retried", message="A message failed and is retried.", **fields)

@@ -165,7 +165,7 @@ class MessageService:
             log.warning("service.aborted", message="Second signal: exiting at once.")
             logs.drain(within_s=_LOG_WITHIN_S)
             os._exit(1)
-        log.info("service.stopping", message="Stopping: finishing what is in progress.")
+        log.info("service.stopping", message="Stopping: finishing the messages in progress.")
         self._stopping.set()
 
     async def _drain(self, part: "asyncio.Task[None]") -> None:
@@ -177,7 +177,11 @@ class MessageService:
         if not part.done():
             await cancel_and_wait(part)
         took_ms = round((time.monotonic() - began_at) * 1000)
-        message = "Stopped. What is left is sent or delivered again." if left else "Stopped; nothing is left."
+        message = (
+            "Stopped. Unfinished messages are sent or delivered again."
+            if left
+            else "Stopped; no message is unfinished."
+        )
         log.info("service.stopped", message=message, left=left, took_ms=took_ms)
 
     async def _show_progress(self) -> None:

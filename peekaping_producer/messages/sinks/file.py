@@ -102,11 +102,11 @@ class FileSink:
                 [
                     f"output: expected the {last.length} bytes that the journal describes in {self._path}, got a file "
                     f"of {output.length} bytes that another program changed; restore it, or delete "
-                    f"{self._path.name}.journal to go on at its end, without the ids"
+                    f"{self._path.name}.journal to append to it; repeated messages are then written twice"
                 ]
             )
         elif output.length > last.length:
-            message = "Lines of a batch that was not acknowledged were removed from the output; they come again."
+            message = "Removed the lines of an unacknowledged batch from the output; the broker delivers them again."
             log.info("output.cut", message=message, path=str(self._path), bytes=output.length - last.length)
             output.cut(last.length)
 

@@ -65,7 +65,7 @@ class Journal:
                 raise ConfigError(
                     [
                         f"journal: expected whole records in {self._path}, got a damaged one at byte {damaged_at}; "
-                        "restore it, or delete it to go on at the end of the output, without the ids"
+                        "restore it, or delete it to append to the output; repeated messages are then written twice"
                     ]
                 )
             else:
@@ -129,7 +129,7 @@ class Journal:
             self._compact_at = self._written + self._kept_ids
             log.warning(
                 "journal.uncompacted",
-                message="The journal of the output could not be compacted; it grows.",
+                message="The journal of the output cannot be compacted and grows; compaction is retried.",
                 error=error.strerror,
             )
             if fd >= 0:
