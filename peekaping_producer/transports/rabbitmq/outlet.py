@@ -1,7 +1,8 @@
 """Confirmed publishing on a connection of its own: RabbitMQ blocks connections that publish, not those that consume."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 
 import structlog
 from aiormq.exceptions import DeliveryError, PublishError
@@ -50,23 +51,43 @@ class Outlet:
 
         An error of the connection ends the session.
         """
-        batch: Batch | None = None
+        try:
+            batch = await self.write(session, exchange, routing_key, messages)
+        except BrokerError as error:
+            return 0, error
+        return await self.outcome(session, batch)
+
+    async def write(self, session: Session, exchange: str, routing_key: str, messages: Sequence[Publish]) -> Batch:
+        """Write a batch. Raises BrokerError, and then ends the session."""
+        async with self._ended_by_errors(session):
+            return await frames.publish(session.channel, exchange, routing_key, messages)
+
+    async def outcome(self, session: Session, batch: Batch) -> tuple[int, BrokerError | None]:
+        """Wait for the confirmations of a batch; return as `publish` does."""
         failure: BrokerError | None = None
         try:
-            with translated(self._target):
-                batch = await frames.publish(session.channel, exchange, routing_key, messages)
+            async with self._ended_by_errors(session):
                 await self._confirmed(session, batch)
         except BrokerError as error:
-            await self.connector.drop(session)
-            failure = self._named(error)
-        except BaseException:
-            session.abort()  # a batch that is written in part leaves the channel unusable
-            raise
-        outcomes = batch.outcomes if batch else [PENDING] * len(messages)
+            failure = error
+        outcomes = batch.outcomes
         confirmed = next((index for index, outcome in enumerate(outcomes) if outcome is not None), len(outcomes))
         if confirmed == len(outcomes):
             return confirmed, None
         return confirmed, self._reason(outcomes[confirmed]) or failure
+
+    @asynccontextmanager
+    async def _ended_by_errors(self, session: Session) -> AsyncIterator[None]:
+        """Raise errors as BrokerError; they end the session."""
+        try:
+            with translated(self._target):
+                yield
+        except BrokerError as error:
+            await self.connector.drop(session)
+            raise self._named(error) from error
+        except BaseException:
+            session.abort()  # a batch that is written in part leaves the channel unusable
+            raise
 
     async def _confirmed(self, session: Session, batch: Batch) -> None:
         """Wait until each message of the batch is confirmed or refused. Raises BrokerUnavailableError."""
