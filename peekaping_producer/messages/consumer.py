@@ -122,6 +122,13 @@ class Consumer:
         self._ended = asyncio.Event()
         self._receiving: asyncio.Task[None] | None = None
 
+    def __str__(self) -> str:
+        return "consumer"
+
+    def progress(self) -> str:
+        """How far it has come, in a line."""
+        return f"{self.consumed:,} messages   {self.held:,} in progress"
+
     @property
     def loops(self) -> tuple[Loop, ...]:
         """For health."""

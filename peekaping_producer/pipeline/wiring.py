@@ -12,7 +12,8 @@ from peekaping_producer.messages.metrics import ConsumerMetrics, RelayMetrics
 from peekaping_producer.messages.relay import Relay
 from peekaping_producer.messages.retries import Retries
 from peekaping_producer.metrics import Metrics
-from peekaping_producer.pipeline.service import ConsumerPart, MessageService, RelayPart, Source
+from peekaping_producer.pipeline.part import RelayPart, Source
+from peekaping_producer.pipeline.service import MessageService
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.settings import Settings
 from peekaping_producer.transports.publisher import Publisher
@@ -94,7 +95,7 @@ def _consumer(settings: Settings, work: Work) -> MessageService:
         retries=Retries(max_attempts=settings.consume_attempts, timeout_s=settings.consume_timeout),
         metrics=ConsumerMetrics(metrics.registry),
     )
-    return MessageService(settings, ConsumerPart(consumer), dependencies, metrics)
+    return MessageService(settings, consumer, dependencies, metrics)
 
 
 def _metrics() -> Metrics:

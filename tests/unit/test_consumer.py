@@ -23,12 +23,13 @@ from peekaping_producer.errors import (
 )
 from peekaping_producer.messages.consumer import Consumer
 from peekaping_producer.messages.handlers import HandlerWork, load_handler, processing_time_s
-from peekaping_producer.messages.health import MessagesHealth
 from peekaping_producer.messages.metrics import ConsumerMetrics
 from peekaping_producer.messages.retries import Retries, RetryLaterError
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.pipeline.service import MessageService
 from peekaping_producer.processes.pool import Pool
 from peekaping_producer.service.dependencies import Dependencies
+from peekaping_producer.settings import Settings
 from peekaping_producer.transports.message import Message
 from peekaping_producer.transports.receiver import Delivery
 from tests.kit.receivers import MemoryReceiver
@@ -352,7 +353,7 @@ async def test_a_full_disk_is_in_health_once_and_ends() -> None:
     sink.error = OutputUnavailableError("no space left on device")
     dependencies = Dependencies(Metrics("test"))
     consumer = Consumer(receiver, sink, dependencies)
-    health = MessagesHealth(consumer, dependencies)
+    health = MessageService(Settings(), consumer, dependencies, Metrics("test"))
     with capture_logs() as logs:
         task = asyncio.create_task(consumer.run())
         await until(lambda: sink.failed >= 3)
@@ -448,8 +449,7 @@ async def test_handlers_that_hang_in_threads_do_not_stop_the_others() -> None:
 
     try:
         async with consuming(receiver, handled_by(handler, concurrency=2)):
-            await until(lambda: receiver.acknowledged == ["good"])
-        assert len(receiver.dead) == 20
+            await until(lambda: receiver.acknowledged == ["good"] and len(receiver.dead) == 20)
     finally:
         gate.set()
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -11,6 +11,7 @@ import structlog
 from peekaping_producer.errors import RelayClosedError
 from peekaping_producer.messages.buffer import Refused
 from peekaping_producer.messages.relay import Relay
+from peekaping_producer.service.loop import Loop
 from peekaping_producer.transports.message import Message
 
 log = structlog.stdlib.get_logger()
@@ -26,6 +27,9 @@ def datetime_body(tick: datetime) -> bytes:
 
 class ClockSource:
     """Sends each tick at most once; one that passed while the relay was full or the process away is not sent later."""
+
+    loops: Sequence[Loop] = ()
+    """None: it waits for the clock and for the relay alone."""
 
     def __init__(
         self,
