@@ -11,7 +11,7 @@ from peekaping_producer.migrate.files import LEDGER, Migration, migrations
 from peekaping_producer.stores.errors import CREATE_TABLES
 from peekaping_producer.targets import DatabaseTarget
 
-NO_TABLES = f"no tables (is the database's name right?): {CREATE_TABLES}"
+NO_TABLES = f"no tables; check the name of the database, then {CREATE_TABLES}"
 """What `migrate --check` reports for an empty database, which is probably a mistake: most are the API server's."""
 _TABLES = ("monitors", "proxies", "maintenances", "monitor_maintenances", "heartbeats")
 _COLLECTIONS = ("monitor", "proxies", "maintenance", "monitor_maintenance", "heartbeat")
@@ -88,12 +88,12 @@ async def _schema_state(connection: Connection, target: DatabaseTarget) -> Schem
         if expected[0] in found:
             if target.dialect != "mongo" and (missing := set(expected) - found):
                 raise StoreRefusedError(
-                    f"{target}: {', '.join(sorted(missing))} missing: finish the API server's migrations"
+                    f"{target}: missing tables: {', '.join(sorted(missing))}; finish the API server's migrations"
                 )
             return SchemaState(upstream=True)
         if found:
             raise StoreRefusedError(
-                f"{target}: {', '.join(sorted(found))} already exists, but neither {expected[0]} nor {LEDGER} does: "
+                f"{target}: found {', '.join(sorted(found))}, but neither {expected[0]} nor {LEDGER}: "
                 "finish the API server's migrations, or remove these tables"
             )
         return SchemaState(tuple(known))

@@ -23,9 +23,9 @@ async def diagnose(target: RedisTarget) -> str | None:
         if why := await _handshake(target, target.tls):
             return why
         if await _answers_in_clear(target):
-            return "REDIS_TLS: expected false, got true: the server does not speak TLS"
+            return "REDIS_TLS: expected false, got true: the server does not use TLS"
     elif await _handshake(target, Tls(verify=False)) == "":
-        return "REDIS_TLS: expected true, got false: the server speaks TLS"
+        return "REDIS_TLS: expected true, got false: the server uses TLS"
     return None
 
 

@@ -35,7 +35,9 @@ def _store_error(error: Exception, prefix: str, *, is_srv: bool) -> StoreError |
                 f"{prefix}: the server reports: authentication failed (authSource is admin unless set)"
             )
         case OperationFailure(code=code) if code == _UNAUTHORIZED:
-            return StoreRefusedError(f"{prefix}: the server reports: this user may not do that")
+            return StoreRefusedError(
+                f"{prefix}: the server reports: not authorized; grant this user the role read on the database"
+            )
         case OperationFailure(code=code) if code == _MECHANISM_UNAVAILABLE:
             return StoreRefusedError(f"{prefix}: the server does not offer this authMechanism for this user")
         case ExecutionTimeout():

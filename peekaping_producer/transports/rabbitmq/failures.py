@@ -15,7 +15,7 @@ from peekaping_producer.targets import RabbitMqTarget
 
 _MAX_LENGTH = 300
 _OTHER_KIND = "use another RABBITMQ_QUEUE, or delete the queue"
-_RIGHTS = "grant its user the rights to configure, write and read in RABBITMQ_VHOST"
+_RIGHTS = "grant its user the permissions to configure, write and read in RABBITMQ_VHOST"
 _NOT_RABBITMQ = "expected a RabbitMQ server at RABBITMQ_HOST and RABBITMQ_PORT"
 _TLS_ALERT = b"\x15\x03"
 _METHOD = b"\x01\x00\x00"
@@ -71,7 +71,7 @@ def refused_opening(error: BaseException, first: bytes, last: bytes, target: Rab
 
 def needs_tls(target: RabbitMqTarget) -> BrokerRefusedError:
     """The error of a plain connection to a port for TLS."""
-    text = "RABBITMQ_TLS: expected true, got false: the server speaks TLS"
+    text = "RABBITMQ_TLS: expected true, got false: the server uses TLS"
     return BrokerRefusedError(f"RabbitMQ at {target}: {text}")
 
 
