@@ -83,7 +83,7 @@ MUTANTS = (
         settles=True,
     ),
     # One that a clock far ahead has written does not either.
-    Mutant("I8", Mutation("hand_off", " and left <= MAX_ASYNQ_LEASE_S", ""), far_ahead("asynq lease")),
+    Mutant("I8", Mutation("hand_off", " and left <= MAX_ASYNQ_LEASE_S", ""), far_ahead("asynq lease"), settles=True),
     # Nor does a due time, or a lease.
     Mutant(
         "I8",
@@ -124,6 +124,7 @@ MUTANTS = (
         "next due",
         Mutation("give_back", "scores[i] and tonumber(scores[i]) == token", "scores[i]"),
         claimed_by_another(),
+        settles=True,
     ),
 )
 
