@@ -105,7 +105,6 @@ class Parts:
             on_subscribed=self.sync.request,
             metrics=self.metrics,
             dependencies=self.dependencies,
-            timing=self.timing,
         )
         self.leader = Leader(
             self.schedule,

@@ -31,10 +31,6 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     """A term is trusted until this long before its key ends."""
     campaign_every_s: float = 1.0
 
-    # Events
-    ping_events_every_s: float = 5.0
-    subscription_timeout_s: float = 12.0
-
     # Hints
     retry_leased_s: float = 0.25
     """For the first time; then twice as long each time."""

@@ -11,6 +11,7 @@ from peekaping_producer.errors import StaleTermError, StoreUnavailableError
 from peekaping_producer.monitors.events import monitor_id_of
 from peekaping_producer.producer.loops.events import EventListener
 from peekaping_producer.producer.timing import Timing
+from peekaping_producer.redis_client import subscription
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.service.aio import cancel_and_wait
 from tests.kit.memory_store import monitor
@@ -165,9 +166,11 @@ async def test_a_broken_subscription_is_renewed_and_asks_for_a_sync(harness: Har
     await cancel_and_wait(listening)
 
 
-@pytest.mark.parametrize("timing", [Timing(ping_events_every_s=0.1, subscription_timeout_s=0.0)])
-async def test_a_subscription_that_no_longer_answers_is_renewed(harness: Harness, listener: EventListener) -> None:
+async def test_a_subscription_that_no_longer_answers_is_renewed(
+    harness: Harness, listener: EventListener, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A half-open connection: nothing comes, not even an answer to a ping."""
+    monkeypatch.setattr(subscription, "SILENT_FOR_S", 0.0)
     listening = asyncio.create_task(listener.run())
     await until(lambda: harness.sync._wakeup.is_set(), "subscribed")
     harness.sync._wakeup.clear()

@@ -1,17 +1,17 @@
 """The event subscription: monitor events of the API server become hints."""
 
-import time
 from collections.abc import Callable
+from contextlib import aclosing
 from typing import Any
 
 import structlog
 
-from peekaping_producer.errors import REDIS, RedisUnavailableError
+from peekaping_producer.errors import REDIS
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.events import CHANNEL_PREFIX, CHANNELS, TYPES, monitor_id_of
 from peekaping_producer.producer.loops.hints import Hints
-from peekaping_producer.producer.timing import TIMING, Timing
-from peekaping_producer.redis_client.client import Client, Subscription
+from peekaping_producer.redis_client.client import Client
+from peekaping_producer.redis_client.subscription import messages_of
 from peekaping_producer.schedule import MAX_ID_LENGTH
 from peekaping_producer.service.dedupe import Deduplicator
 from peekaping_producer.service.dependencies import Dependencies
@@ -32,7 +32,6 @@ class EventListener:
         on_subscribed: Callable[[], None],
         metrics: Metrics,
         dependencies: Dependencies,
-        timing: Timing = TIMING,
     ) -> None:
         self.loop = Loop("events", dependencies, uses=(REDIS,))
         self._redis = redis
@@ -40,7 +39,6 @@ class EventListener:
         self._is_id = is_id
         self._on_subscribed = on_subscribed
         self._metrics = metrics
-        self._timing = timing
         self._logged = Deduplicator()
 
     async def run(self) -> None:
@@ -49,28 +47,10 @@ class EventListener:
 
     async def run_once(self) -> float:
         """Subscribe and listen until the connection breaks, which raises RedisError."""
-        pubsub = self._redis.pubsub()
-        try:
-            await pubsub.subscribe(*CHANNELS)
-            await self._listen(pubsub)
-        finally:
-            await pubsub.aclose()
-        return 0.0
-
-    async def _listen(self, pubsub: Subscription) -> None:
-        heard_at = pinged_at = time.monotonic()
-        while True:
-            self.loop.progressed()
-            message = await pubsub.get_message(timeout=1.0)
-            now = time.monotonic()
-            if message is not None:
-                heard_at = now
+        async with aclosing(messages_of(self._redis, *CHANNELS, on_step=self.loop.progressed)) as messages:
+            async for message in messages:
                 self._handle(message)
-            elif now - heard_at > self._timing.subscription_timeout_s:
-                raise RedisUnavailableError("the event subscription does not answer")
-            elif now - pinged_at > self._timing.ping_events_every_s:
-                pinged_at = now
-                await pubsub.ping()
+        return 0.0
 
     def _handle(self, message: dict[str, Any]) -> None:
         if message["type"] == "subscribe" and message["channel"].decode().endswith(TYPES[-1]):

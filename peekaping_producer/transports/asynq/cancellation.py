@@ -1,11 +1,12 @@
 """Ends runs on request: asynq's tools publish the id of a task to cancel."""
 
-import time
+from contextlib import aclosing
 
 import structlog
 
-from peekaping_producer.errors import BROKER, BrokerError, BrokerUnavailableError
-from peekaping_producer.redis_client.client import Client, Subscription
+from peekaping_producer.errors import BROKER, BrokerError
+from peekaping_producer.redis_client.client import Client
+from peekaping_producer.redis_client.subscription import messages_of
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.isolation import describe
 from peekaping_producer.service.loop import Loop
@@ -16,8 +17,6 @@ from peekaping_producer.transports.asynq.settling import Settler
 
 CANCELED = "context canceled"
 """Go's words, which asynq's tools show."""
-_PING_EVERY_S = 10.0
-_SILENT_FOR_S = 30.0
 
 log = structlog.stdlib.get_logger()
 
@@ -37,32 +36,13 @@ class Cancellation:
 
     async def run_once(self) -> float:
         """Subscribe and listen until the connection breaks, which raises BrokerError."""
-        pubsub = self._redis.pubsub()
-        try:
-            with broker_errors():
-                await pubsub.subscribe(CANCEL_CHANNEL)
-                await self._listen(pubsub)
-        finally:
-            with broker_errors():
-                await pubsub.aclose()
+        with broker_errors():
+            async with aclosing(messages_of(self._redis, CANCEL_CHANNEL, on_step=self.loop.progressed)) as messages:
+                async for message in messages:
+                    self.loop.turn_succeeded()
+                    if message["type"] == "message":
+                        await self.cancel(message["data"].decode(errors="surrogateescape"))
         return 0.0
-
-    async def _listen(self, pubsub: Subscription) -> None:
-        heard_at = pinged_at = time.monotonic()
-        while True:
-            self.loop.progressed()
-            message = await pubsub.get_message(timeout=1.0)
-            now = time.monotonic()
-            if message is not None:
-                heard_at = now
-                self.loop.turn_succeeded()
-                if message["type"] == "message":
-                    await self.cancel(message["data"].decode(errors="surrogateescape"))
-            elif now - heard_at > _SILENT_FOR_S:
-                raise BrokerUnavailableError("Redis: the subscription to asynq:cancel does not answer")
-            elif now - pinged_at > _PING_EVERY_S:
-                pinged_at = now
-                await pubsub.ping()
 
     async def cancel(self, task_id: str) -> None:
         """End the runs of tasks with this id, in any queue, and cancel their handlers."""
