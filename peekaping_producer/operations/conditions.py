@@ -142,7 +142,7 @@ def of_queue(queue: Queue, *, scheduled: int) -> Iterator[Condition]:
     if queue.oldest_pending_s is not None and queue.oldest_pending_s > NOT_CONSUMED_AFTER_S and not queue.paused:
         yield Condition(
             "queue_not_consumed",
-            f"The oldest of {_count(queue.depths.get('pending', 0), 'pending task')} has waited for "
+            f"The oldest pending task (of {queue.depths.get('pending', 0)}) has waited for "
             f"{queue.oldest_pending_s:.0f} s: no worker is running, or too few are ({workers}).",
         )
     enough = min(scheduled, max(NOT_COMPLETED_AT_LEAST, math.ceil(scheduled * NOT_COMPLETED_SHARE)))

@@ -57,7 +57,7 @@ def test_a_healthy_status() -> None:
         (
             status(queue=Queue({"pending": 1}, 61.0, False, 0)),
             "queue_not_consumed",
-            "1 pending task has waited for 61 s",
+            "oldest pending task (of 1) has waited for 61 s",
         ),
         (status(queue=Queue({"pending": 1}, 61.0, True, 0)), "queue_paused", "paused"),
         *(

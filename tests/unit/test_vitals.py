@@ -298,7 +298,7 @@ async def test_a_queue_that_nothing_takes_from_is_a_note(scene: Scene) -> None:
     scene.broker.answer = Queue({"pending": 9}, 75.0, False, 0)
     await scene.vitals.run_once()
     assert scene.vitals.unready() == {}
-    assert "queue_not_consumed: The oldest of 9 pending tasks has waited for 75 s" in scene.vitals.notes()[0]
+    assert "queue_not_consumed: The oldest pending task (of 9) has waited for 75 s" in scene.vitals.notes()[0]
 
 
 async def test_a_queue_whose_tasks_have_no_times_is_as_old_as_its_next_task_is_the_same(scene: Scene) -> None:
@@ -308,7 +308,7 @@ async def test_a_queue_whose_tasks_have_no_times_is_as_old_as_its_next_task_is_t
     assert (scene.vitals.notes(), scene.value("oldest_pending_age_seconds")) == ([], 0.0)
     scene.watch.now += 61
     await sample_queue(scene)
-    assert "queue_not_consumed: The oldest of 9 pending tasks has waited for 61 s" in scene.vitals.notes()[0]
+    assert "queue_not_consumed: The oldest pending task (of 9) has waited for 61 s" in scene.vitals.notes()[0]
     assert scene.value("oldest_pending_age_seconds") == 61
     await sample_queue(scene)
     assert [each.code for each in decode_report(scene.schedule.reports[-1]).conditions] == ["queue_not_consumed"]
