@@ -55,6 +55,9 @@ class Work(Protocol):
     async def run(self, deliveries: Sequence[Delivery]) -> None:
         """Work on these, in this order.
 
+        Where an attempt must have an end, raise TimeoutError after `timeout_s` of a delivery; time in which an attempt
+        has not begun does not count.
+
         Raises DependencyError if that is not possible now: the consumer keeps the deliveries, and calls again.
         OutputClosedError ends the consumer. RetryLaterError and RejectedMessageError decide what follows. After any
         other error the messages are retried.
@@ -229,6 +232,8 @@ class Consumer:
         self._calls.add(call)
         for delivery in deliveries:
             delivery.cancel = partial(call.lose, delivery)
+            limits_s = [each for each in (delivery.timeout_s, self._retries.timeout_s) if each is not None]
+            delivery.timeout_s = min(limits_s, default=None)
         call.task.add_done_callback(partial(self._end, call))
 
     def _count_held(self, change: int) -> None:
@@ -280,17 +285,10 @@ class Consumer:
 
     async def _run_work(self, deliveries: Sequence[Delivery]) -> None:
         """Call the work, again after each DependencyError."""
-        limits_s = [each.timeout_s for each in deliveries if each.timeout_s is not None]
-        if self._retries.timeout_s is not None:
-            limits_s.append(self._retries.timeout_s)
         backoff = Backoff(0.1, _MAX_BACKOFF_S)
         while True:
             try:
-                if limits_s:
-                    async with asyncio.timeout(min(limits_s)):
-                        await self._work.run(deliveries)
-                else:
-                    await self._work.run(deliveries)
+                await self._work.run(deliveries)
             except DependencyError as error:
                 if not is_of_dependency(error):
                     raise

@@ -83,7 +83,7 @@ class HandlerWork:
         self._delay_s = delay_s
         self._pool = handler if isinstance(handler, Pool) else None
         self._handler: Handler = handler.call if isinstance(handler, Pool) else handler
-        self._is_async = isinstance(handler, Pool) or _is_async(handler)
+        self._is_async = _is_async(handler)
         self._threads: ThreadPoolExecutor | None = None
 
     async def open(self) -> None:
@@ -97,10 +97,11 @@ class HandlerWork:
             delay_s = self._delay_s + processing_time_s(delivery.message)
             if delay_s:
                 await asyncio.sleep(delay_s)
-            if self._is_async:
-                await self._handler(delivery.message)
+            if self._pool:
+                await self._pool.call(delivery.message, timeout_s=delivery.timeout_s)
             else:
-                await self._run_in_thread(delivery.message)
+                async with asyncio.timeout(delivery.timeout_s):
+                    await self._call_handler(delivery.message)
 
     async def close(self) -> None:
         """See Work."""
@@ -108,6 +109,12 @@ class HandlerWork:
             await self._pool.close()
         if self._threads:
             self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _call_handler(self, message: Message) -> None:
+        if self._is_async:
+            await self._handler(message)
+        else:
+            await self._run_in_thread(message)
 
     async def _run_in_thread(self, message: Message) -> None:
         if self._threads is None:

@@ -133,17 +133,20 @@ class Pool:
                 self._waiting.extend(worker.commands)
             self.on_unavailable("workers: the pool is closed")
 
-    async def call(self, argument: Any) -> Any:
+    async def call(self, argument: Any, *, timeout_s: float | None = None) -> Any:
         """Execute a command; return the reply of the handler.
 
-        Raises what the handler raised; CommandFailedError if that, the argument or the reply cannot be pickled;
-        CommandKilledWorkersError; WorkersUnavailableError. To cancel it (a timeout) kills the process that executes it.
+        `timeout_s`: from the moment when a process can begin it. To cancel it, or its timeout, kills the process that
+        executes it.
+
+        Raises what the handler raised; TimeoutError; CommandFailedError if that, the argument or the reply cannot be
+        pickled; CommandKilledWorkersError; WorkersUnavailableError.
         """
-        command = Command(pickled(argument), asyncio.get_running_loop().create_future())
+        command = Command(pickled(argument), asyncio.get_running_loop().create_future(), timeout_s)
         self.submit(command)
         try:
             return await command.future  # type: ignore[misc]
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, TimeoutError):
             self.abandon(command)
             raise
 
@@ -185,6 +188,8 @@ class Pool:
         is_unexpected = not worker.was_killed and not self._is_stopping
         if is_unexpected and commands:
             self._count_death(commands[0], worker)
+        for command in commands:
+            command.stop_timer()
         again = [command for command in commands if not command.future.done()]
         self._waiting.extendleft(reversed(again))
         if self._is_stopping:

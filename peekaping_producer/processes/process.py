@@ -28,13 +28,29 @@ _EXITS_WITHIN_S = 1.0
 class Command:
     """Pickled arguments, and the future of their reply: of asyncio, or of concurrent.futures for a thread."""
 
-    __slots__ = ("deaths", "future", "payload", "worker")
+    __slots__ = ("_timer", "deaths", "future", "payload", "timeout_s", "worker")
 
-    def __init__(self, payload: bytes, future: "asyncio.Future[Any] | Future[Any]") -> None:
+    def __init__(
+        self, payload: bytes, future: "asyncio.Future[Any] | Future[Any]", timeout_s: float | None = None
+    ) -> None:
+        """`timeout_s`: how long its execution may take; the future fails then."""
         self.payload = payload
         self.future = future
+        self.timeout_s = timeout_s
         self.deaths = 0
         self.worker: WorkerProcess | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Its process has nothing else to execute any more."""
+        if self.timeout_s is not None:
+            self._timer = loop.call_later(self.timeout_s, self.fail, TimeoutError(f"no reply in {self.timeout_s:g} s"))
+
+    def stop_timer(self) -> None:
+        """Its execution has ended."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
 
     def succeed(self, reply: object) -> None:
         """Pass on the reply, unless the caller has gone."""
@@ -122,6 +138,7 @@ class WorkerProcess:
         """Send a command; never blocks."""
         if not self.commands:
             self._busy_since = self._loop.time()
+            command.begin(self._loop)
         command.worker = self
         self.commands.append(command)
         self._channel.send(command.payload)
@@ -182,6 +199,9 @@ class WorkerProcess:
         except Exception as error:
             kind, value = child.RAISED, CommandFailedError(f"reply: expected a value that can be unpickled ({error})")
         command = self.commands.popleft()
+        command.stop_timer()
+        if self.commands:
+            self.commands[0].begin(self._loop)
         if kind == child.REPLY:
             command.succeed(value)
         else:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 from peekaping_producer.errors import RejectedMessageError
 from peekaping_producer.messages.retries import RetryLaterError
@@ -15,5 +16,7 @@ def by_id(message: Message) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         case "never":
             raise RejectedMessageError("malformed")
+        case "hang":
+            time.sleep(600)
         case "later":
             raise RetryLaterError(3600)

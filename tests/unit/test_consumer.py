@@ -1,6 +1,7 @@
 """The consumer: what becomes of each message, whatever its handler does."""
 
 import asyncio
+import os
 import pickle
 import sys
 import threading
@@ -25,6 +26,7 @@ from peekaping_producer.messages.consumer import Consumer
 from peekaping_producer.messages.handlers import HandlerWork, load_handler, processing_time_s
 from peekaping_producer.messages.metrics import ConsumerMetrics
 from peekaping_producer.messages.retries import Retries, RetryLaterError
+from peekaping_producer.messages.sinks.stdout import StdoutSink
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.pipeline.service import MessageService
 from peekaping_producer.processes.pool import Pool
@@ -505,3 +507,34 @@ async def test_a_message_that_kills_its_process_is_dead_lettered_and_stops_no_ot
     assert "dead worker processes" in reasons["kill"]
     assert reasons["never"].startswith("RejectedMessageError: malformed")
     assert ("later", 3600.0) in [(id_, delay_s) for id_, delay_s, _ in receiver.retried]
+
+
+async def test_a_message_whose_handler_hangs_costs_no_attempt_of_those_that_wait_for_its_process() -> None:
+    """The limit of an attempt begins when a process can begin it."""
+    receiver = MemoryReceiver(*messages(*(f"first{n}" for n in range(20)), "hang", *(f"m{n}" for n in range(20))))
+    pool = Pool("tests.kit.consumer_handlers:by_id", processes=1)
+    retries = Retries(max_attempts=1, timeout_s=0.5)
+    async with consuming(receiver, HandlerWork(pool, concurrency=10), retries=retries):
+        await until(lambda: len(receiver.dead) == 1 and len(receiver.acknowledged) == 40)
+    assert receiver.dead == [("hang", "TimeoutError: no reply in 0.5 s")]
+
+
+async def test_the_wait_before_a_handler_is_no_part_of_its_attempt() -> None:
+    receiver = MemoryReceiver(Message("a", b'{"processing_time": 0.1}'))
+    async with consuming(receiver, handled_by(lambda _: None), retries=Retries(max_attempts=1, timeout_s=0.05)):
+        await until(lambda: bool(receiver.acknowledged or receiver.dead))
+    assert receiver.acknowledged == ["a"]
+
+
+async def test_a_reader_of_the_output_that_is_slow_costs_no_attempt() -> None:
+    receiver = MemoryReceiver(*(Message(f"m{n}", b"x" * 1000) for n in range(200)))
+    reading, writing = os.pipe()
+    try:
+        work = StdoutSink(fd=writing)
+        async with consuming(receiver, work, retries=Retries(max_attempts=1, timeout_s=0.05)) as consumer:
+            await until(lambda: consumer.held == 200)
+            await asyncio.sleep(0.2)  # four times the limit
+            assert (receiver.dead, receiver.retried) == ([], [])
+    finally:
+        os.close(reading)
+        os.close(writing)
