@@ -83,7 +83,7 @@ class HandlerWork:
         self._delay_s = delay_s
         self._pool = handler if isinstance(handler, Pool) else None
         self._handler: Handler = handler.call if isinstance(handler, Pool) else handler
-        self._is_async = _is_async(handler)
+        self._is_async = _is_async(self._handler)
         self._threads: ThreadPoolExecutor | None = None
 
     async def open(self) -> None:

@@ -89,7 +89,7 @@ def _consumer(settings: Settings, work: Work) -> MessageService:
     metrics = _metrics()
     dependencies = Dependencies(metrics)
     consumer = Consumer(
-        _receiver(settings, dependencies),
+        _receiver(settings, dependencies, places=work.batch_size * work.concurrency),
         work,
         dependencies,
         retries=Retries(max_attempts=settings.consume_attempts, timeout_s=settings.consume_timeout),
@@ -118,7 +118,8 @@ def _publisher(settings: Settings) -> Publisher:
             return RabbitMqPublisher(settings.rabbitmq_target())
 
 
-def _receiver(settings: Settings, dependencies: Dependencies) -> Receiver:
+def _receiver(settings: Settings, dependencies: Dependencies, *, places: int) -> Receiver:
+    """`places`: how many messages are worked on at the same time. No more are fetched: other consumers get the rest."""
     match settings.broker:
         case "asynq":
             from peekaping_producer.transports.asynq.receiver import AsynqReceiver
@@ -127,6 +128,6 @@ def _receiver(settings: Settings, dependencies: Dependencies) -> Receiver:
         case "http":
             raise ConfigError(["BROKER: expected asynq or rabbitmq, got 'http': HTTP has no queue to consume from"])
         case _:
-            from peekaping_producer.transports.rabbitmq.receiver import RabbitMqReceiver
+            from peekaping_producer.transports.rabbitmq.receiver import MAX_PREFETCH, RabbitMqReceiver
 
-            return RabbitMqReceiver(settings.rabbitmq_target())
+            return RabbitMqReceiver(settings.rabbitmq_target(), prefetch=min(places, MAX_PREFETCH))

@@ -220,3 +220,26 @@ async def test_a_handler_in_worker_processes_gets_each_message_and_one_that_kill
         finally:
             for command in pipeline.commands:
                 command.kill()
+
+
+@only_rabbitmq
+async def test_slow_handlers_share_a_queue_with_a_second_consumer(pipeline: Pipeline) -> None:
+    """A consumer that fetched what it has no handler for would keep it from others, until RabbitMQ times it out."""
+    (pipeline.folder / "jobs.py").write_text(
+        "import os, pathlib, time\n"
+        "def handle(message):\n"
+        "    pathlib.Path(os.environ['SERVICE_NAME'] + '-' + message.body.decode()).touch()\n"
+        "    time.sleep(600)\n"
+    )
+    pipeline.broker.env |= {"CONSUME_CONCURRENCY": "2", "SHUTDOWN_GRACE": "0.1"}
+    pipeline.input.write_bytes(b"1\n2\n3\n4\n")
+    relay = pipeline.relay()
+
+    async def handles_two(name: str) -> None:
+        pipeline.broker.env["SERVICE_NAME"] = name
+        pipeline._command("consume", "--handler", "jobs:handle")
+        await until(lambda: len(list(pipeline.folder.glob(f"{name}-*"))) == 2, f"{name} handles two")
+
+    await handles_two("first")
+    await handles_two("second")
+    assert relay.terminate() == 0

@@ -23,6 +23,7 @@ from peekaping_producer.transports.receiver import Delivery
 
 ATTEMPT = "x-attempt"
 """The header with the number of the attempt: written by retry(), absent in the first."""
+MAX_PREFETCH = 65_535
 _MAX_ATTEMPT = 1_000_000
 _MAX_REASON_LENGTH = 1000
 _PERSISTENT = 2
@@ -95,7 +96,7 @@ class _Inbox:
 class RabbitMqReceiver:
     """See Receiver. The first call of receive() after an error connects again.
 
-    `prefetch`: how many deliveries the broker sends ahead, 1 to 65535; as many are held at most.
+    `prefetch`: how many deliveries the broker sends ahead, 1 to MAX_PREFETCH; as many are held at most.
     """
 
     def __init__(self, target: RabbitMqTarget, *, prefetch: int = 500) -> None:
