@@ -5,7 +5,7 @@ One script enqueues and reschedules, so that both happen at once.
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -22,6 +22,8 @@ from peekaping_producer.schedule.keys import KEYS, Keys
 from peekaping_producer.service.backoff import Backoff
 from peekaping_producer.service.chunks import chunks
 from peekaping_producer.service.isolation import describe, is_of_dependency, isolate
+from peekaping_producer.transports.asynq.calls import LARGE_BYTES, calls_of
+from peekaping_producer.transports.asynq.keys import QUEUES, SERVERS, QueueKeys
 from peekaping_producer.transports.asynq.protobuf import varint
 from peekaping_producer.transports.asynq.task_message import DEFAULT_TIMEOUT_S
 
@@ -29,10 +31,6 @@ QUEUE = "healthcheck"
 TASK_TYPE = "monitor:healthcheck"
 TASK_ID_PREFIX = "healthcheck:"
 
-LARGE_BYTES = 256 * 1024
-"""A message of this size is sent alone: Redis, or a proxy, may refuse it, and must not refuse others with it."""
-CALL_BYTES = 4 * 1024 * 1024
-"""The total size of the messages in one call, at most."""
 REPEAT_FOR_S = 8.0
 """How long a hand-off is repeated whose reply was lost; then the lease expires and another claim follows."""
 
@@ -40,12 +38,11 @@ UNCOMPLETED_AFTER_S = 60.0
 UNCOMPLETED_AFTER_TICKS = 5
 """A worker that has held the task of a monitor for longer than both does not complete it."""
 
-QUEUES = "asynq:queues"
-QUEUE_KEY = f"asynq:{{{QUEUE}}}:"
-PENDING = QUEUE_KEY + "pending"
-TASK_KEY_PREFIX = QUEUE_KEY + "t:"
+QUEUE_KEYS = QueueKeys(QUEUE)
+PENDING = QUEUE_KEYS.pending
+TASK_KEY_PREFIX = QUEUE_KEYS.prefix + "t:"
 _STATES = ("pending", "active", "archived", "completed", "retry", "scheduled")
-_QUEUE_KEYS = (*(QUEUE_KEY + name for name in (*_STATES, "paused")), "asynq:servers", QUEUE_KEY + "lease")
+_INSPECTED = (*(QUEUE_KEYS.prefix + name for name in (*_STATES, "paused")), SERVERS, QUEUE_KEYS.lease)
 
 ASYNQ_PRELUDE = PRELUDE + lua(__package__, "prelude")
 """Follows the clock in every script of this broker."""
@@ -64,8 +61,9 @@ class AsynqBroker:
     def __init__(self, redis: Client, *, keys: Keys = KEYS, clock: str = CLOCK) -> None:
         """`keys` are those of the schedule that the claims are from."""
         self._redis = redis
-        of_queue = ("pending", "active", "lease", "retry", "scheduled", "archived", "completed")
-        self._hand_off_keys = (keys.due, keys.lease, QUEUES, *(QUEUE_KEY + name for name in of_queue), keys.late)
+        names = ("pending", "active", "lease", "retry", "scheduled", "archived", "completed")
+        of_queue = (QUEUE_KEYS.prefix + name for name in names)
+        self._hand_off_keys = (keys.due, keys.lease, QUEUES, *of_queue, keys.late)
         self._hand_off = Script(__package__, "hand_off", prelude=clock + ASYNQ_PRELUDE)
         self._inspect_pending = Script(__package__, "inspect_pending", prelude=clock + ASYNQ_PRELUDE)
         self._sweep_pending = Script(__package__, "sweep_pending", prelude=clock + ASYNQ_PRELUDE)
@@ -88,7 +86,8 @@ class AsynqBroker:
         def refuse(message: _Message, error: Exception) -> None:
             refused[message.task.monitor_id] = _why_refused(message, error)
 
-        for messages in _calls([_Message(task, encode_message(task)) for task in tasks]):
+        large_last = sorted((_Message(task, encode_message(task)) for task in tasks), key=lambda each: each.is_large)
+        for messages in calls_of(large_last, lambda message: len(message.data)):
             of_all = _concerns_every_message if messages[0].is_large else is_of_dependency
             await isolate(messages, attempt, refuse, is_of_dependency=of_all)
         return _joined(parts, claim.now_ms, refused)
@@ -170,7 +169,7 @@ class AsynqBroker:
     async def inspect(self) -> Queue:
         """See Broker."""
         long = (UNCOMPLETED_AFTER_TICKS, int(UNCOMPLETED_AFTER_S * 1000))
-        reply = await self._queue.run(self._redis, _QUEUE_KEYS, (TASK_KEY_PREFIX, *long))
+        reply = await self._queue.run(self._redis, _INSPECTED, (TASK_KEY_PREFIX, *long))
         with decoding():
             _, counts, waits_ms, paused, servers, problems, next_task, uncompleted, uncompleted_ms = reply
             return Queue(
@@ -221,23 +220,6 @@ def _why_refused(message: _Message, error: Exception) -> str:
     if message.is_large and too_large:
         return f"{size} is more than Redis or a proxy accepts; raise proto-max-bulk-len"
     return f"{describe(error)} ({size})"
-
-
-def _calls(messages: list[_Message]) -> Iterator[list[_Message]]:
-    """`messages` as they are passed to the script: a large one alone, after the others."""
-    small = [each for each in messages if not each.is_large]
-    some: list[_Message] = []
-    size = 0
-    for each in small:
-        if size + len(each.data) > CALL_BYTES:
-            yield some
-            some, size = [], 0
-        some.append(each)
-        size += len(each.data)
-    if some:
-        yield some
-    if len(small) < len(messages):
-        yield from ([each] for each in messages if each.is_large)
 
 
 def _pairs(flat: list[Any]) -> Iterable[tuple[int, Any]]:

@@ -8,16 +8,13 @@ from datetime import UTC, datetime
 import aiohttp
 import msgspec
 
-from peekaping_producer.brokers.asynq import PENDING, QUEUE_KEY, TASK_KEY_PREFIX
+from peekaping_producer.brokers.asynq import QUEUE_KEYS, TASK_KEY_PREFIX
 from peekaping_producer.demo.ledger import Ledger, Result
 from peekaping_producer.redis_client.client import Client
 from peekaping_producer.redis_client.script import Script
 from peekaping_producer.transports.asynq.task_message import decode
 
-_ACTIVE = QUEUE_KEY + "active"
-_LEASE = QUEUE_KEY + "lease"
-_PAUSED = QUEUE_KEY + "paused"
-_PROCESSED = QUEUE_KEY + "processed"
+_PROCESSED = QUEUE_KEYS.prefix + "processed"
 _LEASE_TTL_S = 30
 _KEEP_COUNTS_S = 90 * 24 * 3600
 _POLL_EVERY_S = 0.02
@@ -56,7 +53,8 @@ class Consumer:
                         await asyncio.wait_for(stop.wait(), _POLL_EVERY_S)
 
     async def _take_one(self) -> tuple[str, _Task] | None:
-        taken = await self._take.run(self._redis, (PENDING, _ACTIVE, _LEASE, _PAUSED), (TASK_KEY_PREFIX, _LEASE_TTL_S))
+        keys = (QUEUE_KEYS.pending, QUEUE_KEYS.active, QUEUE_KEYS.lease, QUEUE_KEYS.paused)
+        taken = await self._take.run(self._redis, keys, (TASK_KEY_PREFIX, _LEASE_TTL_S))
         if taken is None:
             return None
         task_id, message, since_ns = taken
@@ -67,7 +65,7 @@ class Consumer:
     async def _handle(self, http: aiohttp.ClientSession, task_id: str, task: _Task) -> None:
         result = await _check(http, task)
         today = f"{_PROCESSED}:{datetime.now(UTC):%Y-%m-%d}"
-        keys = (_ACTIVE, _LEASE, TASK_KEY_PREFIX + task_id, _PROCESSED, today)
+        keys = (QUEUE_KEYS.active, QUEUE_KEYS.lease, TASK_KEY_PREFIX + task_id, _PROCESSED, today)
         at_ms = await self._finish.run(self._redis, keys, (task_id, _KEEP_COUNTS_S))
         self._ledger.complete(task.monitor_id, result, at_ms)
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from peekaping_producer.brokers.asynq import PENDING, QUEUES, TASK_KEY_PREFIX
+from peekaping_producer.brokers.asynq import PENDING, TASK_KEY_PREFIX
 from peekaping_producer.schedule.keys import KEYS
+from peekaping_producer.transports.asynq.keys import QUEUES
 
 _TASK = TASK_KEY_PREFIX + "x"
 USES: Sequence[str] = (

@@ -10,8 +10,9 @@ from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.errors import BrokerRefusedError, BrokerUnavailableError
 from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.targets import RedisTarget
-from peekaping_producer.transports.asynq.publisher import LARGE_BYTES, AsynqPublisher
-from peekaping_producer.transports.asynq.scripts import CALL_BYTES, Scripts
+from peekaping_producer.transports.asynq.calls import CALL_BYTES, LARGE_BYTES
+from peekaping_producer.transports.asynq.publisher import AsynqPublisher, Encoded
+from peekaping_producer.transports.asynq.scripts import Scripts
 from peekaping_producer.transports.asynq.task_message import TaskMessage
 from peekaping_producer.transports.message import Message
 from peekaping_producer.transports.publisher import PublishResult
@@ -91,10 +92,10 @@ async def test_a_message_that_redis_does_not_accept_is_refused_alone(private_red
 async def test_an_error_in_the_middle_ends_the_result_and_one_at_the_beginning_is_raised(
     publisher: AsynqPublisher, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("peekaping_producer.transports.asynq.publisher.MAX_PER_CALL", 2)
+    monkeypatch.setattr("peekaping_producer.transports.asynq.calls.MAX_PER_CALL", 2)
     call, calls = publisher._call, 0
 
-    async def second_fails(scripts: Scripts, tasks: list[tuple[str, bytes]]) -> None:
+    async def second_fails(scripts: Scripts, tasks: list[Encoded]) -> None:
         nonlocal calls
         calls += 1
         if calls == 2:

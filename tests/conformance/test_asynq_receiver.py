@@ -12,12 +12,13 @@ from redis.asyncio import Redis
 
 from peekaping_producer.errors import BrokerRefusedError, BrokerUnavailableError
 from peekaping_producer.redis_client.client import Client
+from peekaping_producer.transports.asynq.calls import CALL_BYTES
 from peekaping_producer.transports.asynq.cancellation import CANCELED
 from peekaping_producer.transports.asynq.dequeuing import DEADLINE_EXCEEDED
 from peekaping_producer.transports.asynq.keys import SERVERS, WORKERS
 from peekaping_producer.transports.asynq.priorities import Priorities
 from peekaping_producer.transports.asynq.recoverer import LEASE_EXPIRED
-from peekaping_producer.transports.asynq.scripts import CALL_BYTES, Scripts
+from peekaping_producer.transports.asynq.scripts import Scripts
 from tests.kit.asynq_worker import KEYS, QUEUE, AsynqWorker, QueueView
 from tests.kit.clock import TEST_CLOCK, Clock
 from tests.kit.waiting import until

@@ -8,10 +8,11 @@ from secrets import token_hex
 import structlog
 
 from peekaping_producer.errors import BrokerError, UndecodableMessageError
+from peekaping_producer.transports.asynq.calls import MAX_PER_CALL
 from peekaping_producer.transports.asynq.delivery import AsynqDelivery, Held, delivery_of, new_token
 from peekaping_producer.transports.asynq.keys import QueueKeys
 from peekaping_producer.transports.asynq.priorities import Priorities
-from peekaping_producer.transports.asynq.scripts import MAX_PER_CALL, Scripts, tasks_of
+from peekaping_producer.transports.asynq.scripts import Scripts, tasks_of
 from peekaping_producer.transports.asynq.settling import Settler, write_archive
 from peekaping_producer.transports.asynq.task_message import TaskMessage, decode_task, undecodable
 

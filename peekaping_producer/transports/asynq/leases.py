@@ -7,10 +7,11 @@ import structlog
 
 from peekaping_producer.service.chunks import chunks
 from peekaping_producer.service.dependencies import Dependencies
+from peekaping_producer.transports.asynq.calls import MAX_PER_CALL
 from peekaping_producer.transports.asynq.delivery import LEASE_S, AsynqDelivery, Held
 from peekaping_producer.transports.asynq.keys import QueueKeys
 from peekaping_producer.transports.asynq.periodic import Periodic
-from peekaping_producer.transports.asynq.scripts import MAX_PER_CALL, Scripts
+from peekaping_producer.transports.asynq.scripts import Scripts
 
 log = structlog.stdlib.get_logger()
 

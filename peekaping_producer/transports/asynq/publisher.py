@@ -8,18 +8,17 @@ import msgspec
 from peekaping_producer.errors import BrokerError, BrokerRefusedError, BrokerUnavailableError, ItemError
 from peekaping_producer.redis_client.script import CLOCK
 from peekaping_producer.targets import RedisTarget
+from peekaping_producer.transports.asynq.calls import LARGE_BYTES, calls_of
 from peekaping_producer.transports.asynq.keys import QUEUES, QueueKeys
-from peekaping_producer.transports.asynq.scripts import CALL_BYTES, MAX_PER_CALL, Scripts, connect
+from peekaping_producer.transports.asynq.scripts import Scripts, connect
 from peekaping_producer.transports.asynq.task_message import DEFAULT_TIMEOUT_S, TaskMessage, encode
 from peekaping_producer.transports.message import Message, id_problem
 from peekaping_producer.transports.publisher import PublishResult
 
-LARGE_BYTES = 256 * 1024
-"""A message of this size is sent alone: Redis, or a proxy, may refuse it, and must not refuse others with it."""
 _CONNECTIONS = 2
 
-Encoded = tuple[str, bytes]
-"""A task's id and its TaskMessage."""
+Encoded = tuple[int, str, bytes]
+"""The index of a message, the id of its task and its TaskMessage."""
 
 
 class AsynqPublisher:
@@ -63,12 +62,12 @@ class AsynqPublisher:
         """See Publisher. A call to Redis has up to 1,000 messages; all of them are enqueued, or none."""
         refused: dict[int, str] = {}
         scripts = await self._connected()
-        for indexes, tasks in self._calls(messages, refused):
+        for tasks in calls_of(self._encoded(messages, refused), lambda task: len(task[2])):
+            settled = tasks[0][0]
             try:
                 if reason := await self._enqueue(scripts, tasks):
-                    refused[indexes[0]] = reason
+                    refused[settled] = reason
             except BrokerError:
-                settled = indexes[0]
                 if settled == 0:
                     raise
                 return PublishResult(settled, {n: why for n, why in refused.items() if n < settled})
@@ -79,35 +78,18 @@ class AsynqPublisher:
             self._scripts = await connect(self._target, connections=_CONNECTIONS, clock=self._clock)
         return self._scripts
 
-    def _calls(self, messages: Sequence[Message], refused: dict[int, str]) -> Iterator[tuple[list[int], list[Encoded]]]:
-        """Yield what each call gets, in order: indexes and tasks. Adds to `refused` what has no usable id."""
-        indexes: list[int] = []
-        tasks: list[Encoded] = []
-        size = 0
+    def _encoded(self, messages: Sequence[Message], refused: dict[int, str]) -> Iterator[Encoded]:
+        """Encode those with a usable id; add the others to `refused`."""
         for n, message in enumerate(messages):
             if problem := id_problem(message.id):
                 refused[n] = f"message id: {problem}"
-                continue
-            data = self._encode(message)
-            alone = len(data) >= LARGE_BYTES
-            if tasks and (alone or len(tasks) == MAX_PER_CALL or size + len(data) > CALL_BYTES):
-                yield indexes, tasks
-                indexes, tasks, size = [], [], 0
-            if alone:
-                yield [n], [(message.id, data)]
-                continue
-            indexes.append(n)
-            tasks.append((message.id, data))
-            size += len(data)
-        if tasks:
-            yield indexes, tasks
-
-    def _encode(self, message: Message) -> bytes:
-        return encode(msgspec.structs.replace(self._template, id=message.id, payload=message.body))
+            else:
+                task = msgspec.structs.replace(self._template, id=message.id, payload=message.body)
+                yield n, message.id, encode(task)
 
     async def _enqueue(self, scripts: Scripts, tasks: list[Encoded]) -> str:
         """Run the script; return why a large message is refused, or "". Raises BrokerError."""
-        size = len(tasks[0][1])
+        size = len(tasks[0][2])
         if size < LARGE_BYTES:
             await self._call(scripts, tasks)
             return ""
@@ -126,6 +108,6 @@ class AsynqPublisher:
 
     async def _call(self, scripts: Scripts, tasks: list[Encoded]) -> None:
         args: list[str | bytes] = [self._keys.queue, self._keys.prefix]
-        for task in tasks:
-            args += task
+        for _, task_id, data in tasks:
+            args += (task_id, data)
         self.duplicates += await scripts.run("enqueue", (QUEUES, self._keys.pending), args, int)

@@ -24,10 +24,6 @@ NAMES = (
     *("enqueue", "dequeue", "extend", "finish", "complete", "retry", "archive", "requeue"),
     *("find_expired", "forward", "delete_expired", "register"),
 )
-MAX_PER_CALL = 1000
-"""Tasks in one call: a script stops every other client of Redis for 1 to 10 ms then."""
-CALL_BYTES = 4 * 1024 * 1024
-"""The total size of the messages in one call, at most, unless a single one is larger."""
 
 
 @contextmanager

@@ -12,9 +12,10 @@ from peekaping_producer.errors import BrokerError, BrokerUnavailableError, Depen
 from peekaping_producer.service.backoff import Backoff
 from peekaping_producer.service.chunks import chunks
 from peekaping_producer.service.isolation import isolate
+from peekaping_producer.transports.asynq.calls import MAX_PER_CALL, calls_of
 from peekaping_producer.transports.asynq.delivery import AsynqDelivery, Held
 from peekaping_producer.transports.asynq.keys import QueueKeys
-from peekaping_producer.transports.asynq.scripts import CALL_BYTES, MAX_PER_CALL, Scripts
+from peekaping_producer.transports.asynq.scripts import Scripts
 from peekaping_producer.transports.asynq.task_message import TaskMessage, encode
 
 MAX_ARCHIVED = 10_000
@@ -152,18 +153,17 @@ class Settler:
 
     async def _complete(self, keys: QueueKeys, deliveries: list[AsynqDelivery]) -> None:
         names = keys.active, keys.lease, keys.completed
-        args: list[str | bytes | float] = [keys.prefix]
-        size = 0
-        for delivery in deliveries:
-            task, completed_at = delivery.task, delivery.now_s(self._held.monotonic())
-            message = encode(msgspec.structs.replace(task, completed_at=completed_at))
-            result = delivery.result or b""
-            if size and size + len(message) + len(result) > CALL_BYTES:
-                await self._scripts.run("complete", names, args, int)
-                args, size = [keys.prefix], 0
-            args += (task.id, delivery.token, message, task.retention, task.unique_key, result)
-            size += len(message) + len(result)
-        await self._scripts.run("complete", names, args, int)
+        now = self._held.monotonic()
+        done = (
+            (each, encode(msgspec.structs.replace(each.task, completed_at=each.now_s(now))), each.result or b"")
+            for each in deliveries
+        )
+        for call in calls_of(done, lambda entry: len(entry[1]) + len(entry[2])):
+            args: list[str | bytes | float] = [keys.prefix]
+            for delivery, message, result in call:
+                task = delivery.task
+                args += (task.id, delivery.token, message, task.retention, task.unique_key, result)
+            await self._scripts.run("complete", names, args, int)
 
     async def _requeue(self, keys: QueueKeys, deliveries: list[AsynqDelivery]) -> None:
         args: list[str | float] = [keys.prefix]
