@@ -31,13 +31,14 @@ class MemoryReceiver:
         self.queue.extend(Delivery(message) for message in messages)
         self._arrived.set()
 
-    def lose(self) -> None:
-        """What is held is delivered again, as after a lost connection."""
-        held, self.held = self.held, {}
-        for delivery in held:
+    def lose(self, *deliveries: Delivery) -> None:
+        """These, or all that is held, are delivered again, as after an expired lease or a lost connection."""
+        lost = list(deliveries or self.held)
+        for delivery in lost:
+            del self.held[delivery]
             if delivery.cancel:
                 delivery.cancel()
-        self.queue.extendleft(Delivery(each.message, each.attempt, each.max_attempts) for each in reversed(list(held)))
+        self.queue.extendleft(Delivery(each.message, each.attempt, each.max_attempts) for each in reversed(lost))
         self._arrived.set()
 
     async def open(self) -> None:
