@@ -35,11 +35,12 @@ def main() -> int:
     scenarios = DEFAULT | FURTHER
     if args.list:
         for name in scenarios:
-            print(f"{name:12}{_purpose(name)}")
+            print(f"{name:16}{_purpose(name)}")
         return 0
     options = Options(
         rounds=args.rounds or (1 if args.quick else 3),
         monitors=args.monitors or (OF_QUICK if args.quick else None),
+        messages=args.messages or (OF_QUICK if args.quick else None),
         batch=args.batch,
         concurrency=args.concurrency,
         replicas=args.replicas,
@@ -89,9 +90,10 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("scenario", nargs="*", metavar="SCENARIO", help=f"{', '.join(DEFAULT | FURTHER)}")
     parser.add_argument("--list", action="store_true", help="print what each scenario measures")
-    parser.add_argument("--quick", action="store_true", help=f"one round, {OF_QUICK:,} monitors, no required values")
+    parser.add_argument("--quick", action="store_true", help=f"one round, {OF_QUICK:,} of all, no required values")
     parser.add_argument("--rounds", type=_count, help="rounds of each scenario (3)")
     parser.add_argument("--monitors", type=_count, help="number of monitors, in place of the scenario's own")
+    parser.add_argument("--messages", type=_count, help="number of messages, in place of the scenario's own")
     parser.add_argument("--batch", type=_count, default=500, help="CLAIM_BATCH (500)")
     parser.add_argument("--concurrency", type=_count, default=10, help="PRODUCER_CONCURRENCY (10)")
     parser.add_argument("--replicas", type=_count, default=1, help="replicas in the scenario throughput (1)")

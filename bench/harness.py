@@ -100,7 +100,7 @@ class BenchHarness:
         async def connected() -> int:  # of each: one alone has more connections than two need
             return sum(connections(each, port) >= 2 for each in producers)
 
-        await _reaches(len(producers), connected, "producers connected", producers)
+        await reaches(len(producers), connected, "producers connected", producers)
 
     async def all_handed_off(self, count: int, producers: Sequence[Process]) -> None:
         """Wait until `count` tasks are pending and no claim is open."""
@@ -108,7 +108,7 @@ class BenchHarness:
         async def settled() -> int:
             return await self.pending() - int(await self.redis.zcard(KEYS.lease))
 
-        await _reaches(count, settled, "monitors handed off", producers)
+        await reaches(count, settled, "monitors handed off", producers)
 
     async def pending(self) -> int:
         """The number of pending tasks."""
@@ -137,7 +137,7 @@ async def harness(store: str = "postgres", *, flush_given_servers: bool = False)
             await made.close()
 
 
-async def _reaches(enough: int, count: Callable[[], Awaitable[int]], what: str, producers: Sequence[Process]) -> None:
+async def reaches(enough: int, count: Callable[[], Awaitable[int]], what: str, producers: Sequence[Process]) -> None:
     """Wait for `count`. AssertionError where a producer ends, or without progress, as after a lost tick."""
     seen, since = -1, time.monotonic()
     while (now := await count()) < enough:

@@ -10,6 +10,7 @@ class Options(msgspec.Struct, frozen=True):
 
     rounds: int = 3
     monitors: int | None = None
+    messages: int | None = None
     batch: int = 500
     concurrency: int = 10
     replicas: int = 1

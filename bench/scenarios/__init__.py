@@ -6,8 +6,12 @@ from bench.figures import Figure
 from bench.harness import BenchHarness
 from bench.options import Options
 from bench.scenarios import (
+    append_latency,
+    asynq_consumer,
     cold,
     failover,
+    file_asynq,
+    file_rabbitmq,
     growth,
     herd,
     idle,
@@ -15,6 +19,8 @@ from bench.scenarios import (
     memory,
     poison,
     processes,
+    rabbitmq_file,
+    relay_memory,
     replicas,
     start,
     sweep,
@@ -37,6 +43,12 @@ DEFAULT: dict[str, Scenario] = {
     "start": start.run,
     "poison": poison.run,
     "processes": processes.run,
+    "file_rabbitmq": file_rabbitmq.run,
+    "rabbitmq_file": rabbitmq_file.run,
+    "file_asynq": file_asynq.run,
+    "asynq_consumer": asynq_consumer.run,
+    "append_latency": append_latency.run,
+    "relay_memory": relay_memory.run,
 }
 """The rows of docs/performance.md."""
 FURTHER: dict[str, Scenario] = {"growth": growth.run, "sweep": sweep.run}

@@ -19,6 +19,10 @@ from peekaping_producer.settings import Settings
 from peekaping_producer.transports.publisher import Publisher
 from peekaping_producer.transports.receiver import Receiver
 
+_PARTS = 4
+"""Of a batch of the relay: RabbitMQ works on the others while one is confirmed."""
+_BATCH_LINES = 250
+"""Half a batch of the relay: a checkpoint is written while the other half is published."""
 SourceFactory = Callable[[Relay, Dependencies, RelayMetrics], Source]
 
 
@@ -36,6 +40,7 @@ def relay_from_file(
             checkpoint=checkpoint,
             dead_letters=dead_letters,
             max_line_bytes=settings.max_line_bytes,
+            batch_lines=_BATCH_LINES,
             metrics=metrics,
         )
 
@@ -115,7 +120,7 @@ def _publisher(settings: Settings) -> Publisher:
         case _:
             from peekaping_producer.transports.rabbitmq.publisher import RabbitMqPublisher
 
-            return RabbitMqPublisher(settings.rabbitmq_target())
+            return RabbitMqPublisher(settings.rabbitmq_target(), parts=_PARTS)
 
 
 def _receiver(settings: Settings, dependencies: Dependencies, *, places: int) -> Receiver:

