@@ -19,7 +19,7 @@ def add_to(commands: Commands) -> None:
         "status",
         _status,
         "print leader, sizes of queue and schedule, lateness, conditions; exit 1 if checks do not run as they should",
-        groups={"redis", "broker"},
+        groups={"redis", "schedule", "broker"},
         example="REDIS_HOST=127.0.0.1 peekaping-producer status --json",
     )
     status.add_argument(
@@ -51,7 +51,7 @@ def add_to(commands: Commands) -> None:
 def _status(args: argparse.Namespace) -> int:
     from peekaping_producer.operations.status import fetch_status
 
-    settings = load_settings({"redis", "broker"}, env_files=args.env_files)
+    settings = load_settings({"redis", "schedule", "broker"}, env_files=args.env_files)
     set_up_logs(settings)
     log_warnings(settings)
     status = run_interruptible(

@@ -111,9 +111,6 @@ class Redis(BaseModel):
     redis_tls_ca_file: _TlsCa = None
     redis_tls_cert_file: _TlsCert = None
     redis_tls_key_file: _TlsKey = None
-    lease_ttl: Annotated[
-        float, Seconds, Field(ge=1, le=3600), Setting("How long a claim holds its monitors.", "1 to 3600 seconds")
-    ] = 10
 
 
 class RabbitMq(BaseModel):
@@ -162,6 +159,14 @@ class RabbitMq(BaseModel):
     rabbitmq_tls_ca_file: _TlsCa = None
     rabbitmq_tls_cert_file: _TlsCert = None
     rabbitmq_tls_key_file: _TlsKey = None
+
+
+class Schedule(BaseModel):
+    """The schedule in Redis."""
+
+    lease_ttl: Annotated[
+        float, Seconds, Field(ge=1, le=3600), Setting("How long a claim holds its monitors.", "1 to 3600 seconds")
+    ] = 10
 
 
 class Producer(BaseModel):
@@ -302,11 +307,13 @@ class Common(BaseModel):
     service_name: Annotated[str, Setting("The name of the service in every log line.", _TEXT)] = "peekaping:producer"
 
 
-class Fields(Messages, Http, RabbitMq, Broker, Common, Startup, Service, Producer, Redis, Database):
+class Fields(Messages, Http, RabbitMq, Broker, Common, Startup, Service, Producer, Schedule, Redis, Database):
     """All settings. Pydantic collects the fields of the last class first."""
 
 
-SettingsGroup = Literal["database", "redis", "producer", "service", "startup", "broker", "rabbitmq", "http", "messages"]
+SettingsGroup = Literal[
+    "schedule", "database", "redis", "producer", "service", "startup", "broker", "rabbitmq", "http", "messages"
+]
 """A group of settings that a command may need; the settings of other groups are not read."""
 
 ALL_GROUPS: frozenset[SettingsGroup] = frozenset(get_args(SettingsGroup))
@@ -317,6 +324,7 @@ NAMES = tuple(name.upper() for name in Fields.model_fields)
 _GROUPS: dict[SettingsGroup, type[BaseModel]] = {
     "database": Database,
     "redis": Redis,
+    "schedule": Schedule,
     "producer": Producer,
     "service": Service,
     "startup": Startup,

@@ -63,6 +63,7 @@ _FAMILIES: dict[SettingsGroup, tuple[str, ...]] = {
     "database": ("DB_", "DATABASE_"),
     "redis": ("REDIS_",),
     "rabbitmq": ("RABBITMQ_",),
+    "schedule": (),
     "producer": ("PRODUCER_",),
     "service": (),
     "startup": ("STARTUP_",),

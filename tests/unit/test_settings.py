@@ -148,7 +148,7 @@ def test_missing_parts_and_bad_ones_are_reported_together() -> None:
     ["0", "-1", "inf", "nan", "1e3", "3601", "2h", "1_0", "١", "10 s", "10sec", "s", "-1s", "1d", "1m-30s", "1,5"],
 )
 def test_durations_that_are_refused(name: str, text: str) -> None:
-    [problem] = problems({"redis", "producer", "service", "startup"}, **{name: text})
+    [problem] = problems({"schedule", "producer", "service", "startup"}, **{name: text})
     assert problem.startswith(f"{name}: expected ")
     assert f" seconds, got {text!r}" in problem
 
