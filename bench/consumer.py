@@ -7,9 +7,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from peekaping_producer.messages.consumer import Consumer, Work
+from peekaping_producer.messages.consumer import Consumer
 from peekaping_producer.messages.handlers import HandlerWork
 from peekaping_producer.messages.sinks.file import FileSink
+from peekaping_producer.messages.work import Work
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.transports.message import Message

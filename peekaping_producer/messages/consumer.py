@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
@@ -22,74 +22,17 @@ from peekaping_producer.errors import (
 from peekaping_producer.messages.metrics import ConsumerMetrics
 from peekaping_producer.messages.retries import Retries, RetryLaterError
 from peekaping_producer.messages.settling import Failure, Settler
+from peekaping_producer.messages.work import Call, Caller, Work, reason_of
 from peekaping_producer.service.aio import cancel_and_wait, wait_for_event
-from peekaping_producer.service.backoff import Backoff
 from peekaping_producer.service.dependencies import Dependencies
-from peekaping_producer.service.isolation import is_of_dependency
 from peekaping_producer.service.loop import Loop
-from peekaping_producer.service.text import one_line
 from peekaping_producer.transports.receiver import Delivery, Receiver
 
 log = structlog.stdlib.get_logger()
 
 _NEVER_SUCCEEDS = (RejectedMessageError, CommandKilledWorkersError)
-_MAX_BACKOFF_S = 5.0
 _SETTLE_WITHIN_S = 5.0
 """At the end."""
-_WORK = "work"
-"""The name of the calls of the work in logs of dependencies."""
-
-
-class Work(Protocol):
-    """What a consumer does with messages."""
-
-    batch_size: int
-    """Deliveries of one call, at most."""
-    concurrency: int
-    """Calls at the same time, at most."""
-
-    async def open(self) -> None:
-        """Prepare. Raises ProducerError, which ends the consumer."""
-        ...
-
-    async def run(self, deliveries: Sequence[Delivery]) -> None:
-        """Work on these, in this order.
-
-        Where an attempt must have an end, raise TimeoutError after `timeout_s` of a delivery; time in which an attempt
-        has not begun does not count.
-
-        Raises DependencyError if that is not possible now: the consumer keeps the deliveries, and calls again.
-        OutputClosedError ends the consumer. RetryLaterError and RejectedMessageError decide what follows. After any
-        other error the messages are retried.
-        """
-        ...
-
-    async def close(self) -> None:
-        """End; never raises."""
-        ...
-
-
-class _Call:
-    """One call of the work."""
-
-    __slots__ = ("canceled", "deliveries", "lost", "task")
-
-    task: "asyncio.Task[BaseException | None]"
-
-    def __init__(self, deliveries: Sequence[Delivery]) -> None:
-        self.deliveries = deliveries
-        self.lost: list[Delivery] = []
-        """Deliveries that are no longer held."""
-        self.canceled = False
-
-    def lose(self, delivery: Delivery) -> None:
-        """Of Delivery.cancel."""
-        self.lost.append(delivery)
-        self.cancel()
-
-    def cancel(self) -> None:
-        self.canceled = True
-        self.task.cancel()
 
 
 class Consumer:
@@ -107,17 +50,15 @@ class Consumer:
         self.loop = Loop("consumer", dependencies, uses=(BROKER,))
         self._receiver = receiver
         self._work = work
-        self._dependencies = dependencies
         self._retries = retries
         self._metrics = metrics or ConsumerMetrics()
+        self._caller = Caller(work, dependencies, self._metrics)
         self._settler = Settler(receiver, dependencies, self._settled, metrics=self._metrics)
         self.consumed = 0
         """Messages worked on with success."""
         self.held = 0
         """Deliveries that are worked on, or not yet settled."""
-        self._calls: set[_Call] = set()
-        self._failing: set[str] = set()
-        """The dependencies that calls of the work wait for."""
+        self._calls: set[Call] = set()
         self._freed = asyncio.Event()
         """A call ended, or deliveries were settled."""
         self._open = False
@@ -181,7 +122,7 @@ class Consumer:
             await self._settler.finish(_SETTLE_WITHIN_S)
         finally:
             await cancel_and_wait(settling)
-            self._dependencies.forget(_WORK)
+            self._caller.close()
             if self.held:
                 message = "Stopped before the broker had settled all messages; it delivers the others again."
                 log.warning("consumer.unsettled", message=message, count=self.held)
@@ -227,8 +168,8 @@ class Consumer:
         return 0.0
 
     def _begin(self, deliveries: Sequence[Delivery]) -> None:
-        call = _Call(deliveries)
-        call.task = asyncio.create_task(self._run(call))
+        call = Call(deliveries)
+        call.task = asyncio.create_task(self._caller.run(call))
         self._calls.add(call)
         for delivery in deliveries:
             delivery.cancel = partial(call.lose, delivery)
@@ -244,22 +185,7 @@ class Consumer:
         self._count_held(-count)
         self._freed.set()
 
-    async def _run(self, call: _Call) -> BaseException | None:
-        """Work on a batch; return the error of a failed attempt. Raises CancelledError if the call was canceled."""
-        began_at = time.monotonic()
-        try:
-            await self._run_work(call.deliveries)
-        except asyncio.CancelledError as error:
-            if call.canceled:
-                raise
-            return error  # the handler itself raised it
-        except BaseException as error:  # one bad message never stops the others, whatever its handler raises
-            return error
-        finally:
-            self._metrics.duration.observe(time.monotonic() - began_at)
-        return None
-
-    def _end(self, call: _Call, task: "asyncio.Task[BaseException | None]") -> None:
+    def _end(self, call: Call, task: "asyncio.Task[BaseException | None]") -> None:
         """Pass each delivery of a call that ended to the settler; forget those that are no longer held."""
         self._calls.discard(call)
         self._settled(len(call.lost))
@@ -283,27 +209,10 @@ class Consumer:
         else:
             self._fail(deliveries, error)
 
-    async def _run_work(self, deliveries: Sequence[Delivery]) -> None:
-        """Call the work, again after each DependencyError."""
-        backoff = Backoff(0.1, _MAX_BACKOFF_S)
-        while True:
-            try:
-                await self._work.run(deliveries)
-            except DependencyError as error:
-                if not is_of_dependency(error):
-                    raise
-                self._failing.add(error.dependency)
-                self._dependencies.failed(error, _WORK)
-                await backoff.wait()
-            else:
-                while self._failing:
-                    self._dependencies.succeeded(self._failing.pop(), _WORK)
-                return
-
     def _fail(self, deliveries: Sequence[Delivery], error: BaseException) -> None:
         """Decide what follows for the messages of a failed call."""
         self._metrics.errors.inc(len(deliveries))
-        reason = _reason(error)
+        reason = reason_of(error)
         for delivery in deliveries:
             delay_s: float | None
             if isinstance(error, _NEVER_SUCCEEDS) or delivery.attempt >= (
@@ -315,12 +224,3 @@ class Consumer:
             else:
                 delay_s = self._retries.delay_s(delivery.attempt)
             self._settler.fail(Failure(delivery, reason, delay_s))
-
-
-def _reason(error: BaseException) -> str:
-    name = type(error).__name__
-    try:
-        text = str(error)
-    except Exception:
-        text = ""  # a bad exception of a handler is a failure of its message alone
-    return one_line(f"{name}: {text}" if text else name)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from peekaping_producer import logs
 from peekaping_producer.errors import ConfigError
-from peekaping_producer.messages.consumer import Consumer, Work
+from peekaping_producer.messages.consumer import Consumer
 from peekaping_producer.messages.handlers import HandlerWork, load_handler
 from peekaping_producer.messages.metrics import ConsumerMetrics, RelayMetrics
 from peekaping_producer.messages.relay import Relay
 from peekaping_producer.messages.retries import Retries
+from peekaping_producer.messages.work import Work
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.pipeline.part import RelayPart, Source
 from peekaping_producer.pipeline.service import MessageService
