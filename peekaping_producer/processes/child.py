@@ -21,6 +21,7 @@ from peekaping_producer.processes import logs
 from peekaping_producer.processes.channel import MAX_FRAME_BYTES
 from peekaping_producer.processes.workers import MessageWorker
 from peekaping_producer.service import child_processes
+from peekaping_producer.service.text import one_line
 
 log = logging.getLogger(__name__)
 
@@ -212,8 +213,7 @@ def _rebuilt(cls: type[Exception], args: tuple[Any, ...], state: dict[str, Any])
 
 
 def _one_line(error: BaseException) -> str:
-    lines = str(error).splitlines()
-    text = lines[0][:300] if lines else ""
+    text = one_line(str(error).partition("\n")[0], 300)
     if isinstance(error, ProducerError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

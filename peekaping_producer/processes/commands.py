@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from peekaping_producer.errors import MessageCommandError
+from peekaping_producer.service.text import one_line
 
 _FIELDS = ("command", "arguments")
 _MAX_SHOWN = 100
@@ -51,5 +52,4 @@ class MessageCommand:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
+    return one_line(repr(value), _MAX_SHOWN)

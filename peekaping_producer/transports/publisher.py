@@ -21,7 +21,7 @@ class Publisher(Protocol):
     """Publishes messages, with confirmation."""
 
     async def open(self) -> None:
-        """Connect, and prepare the queue, to find out whether that works. Raises BrokerError."""
+        """Connect where there is no connection, and find out whether it works. Raises BrokerError."""
         ...
 
     async def publish(self, messages: Sequence[Message]) -> PublishResult:

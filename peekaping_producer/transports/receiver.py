@@ -33,14 +33,11 @@ class Receiver(Protocol):
     """
 
     async def open(self) -> None:
-        """Connect where there is no connection, and prepare the queue. Called again after an error of receive().
-
-        What is held stays held if its connection lasts.
-        """
+        """Connect where there is no connection, and find out whether it works. What is held stays held if it lasts."""
         ...
 
     async def receive(self, limit: int) -> Sequence[Delivery]:
-        """Wait for messages; return 1 to `limit`, in the order of the queue."""
+        """Wait for messages; return 1 to `limit`, in the order of the queue. Connects where there is no connection."""
         ...
 
     async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:

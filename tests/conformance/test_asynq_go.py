@@ -73,7 +73,7 @@ async def test_the_inspector_agrees_on_every_state_and_lists_the_receiver(
     await receiver.retry(failing, 100, "no answer")
     await receiver.dead_letter(dead, "of no use")
     await receiver.release([released])
-    session = receiver._opened()
+    session = await receiver._opened()
     await session.registration.run_once()
     now_s = (await server.time())[0]
 
@@ -126,7 +126,7 @@ async def test_the_inspector_cancels_a_run(tool: Tool, receiver: AsynqReceiver) 
     canceled: list[str] = []
     for delivery in await receiver.receive(2):
         delivery.cancel = lambda task_id=delivery.message.id: canceled.append(task_id)
-    subscription = receiver._opened().cancellation.loop
+    subscription = (await receiver._opened()).cancellation.loop
     await until(lambda: subscription.stalled_s > 0)
     for task_id in ("a", "b"):
 

@@ -274,6 +274,18 @@ async def test_a_lost_delivery_is_canceled_and_comes_again_and_to_settle_it_has_
     assert await queue.left() == 0
 
 
+async def test_to_receive_connects_where_there_is_no_connection_and_what_was_held_before_is_not_settled(
+    queue: Queue,
+) -> None:
+    await queue.send("a")
+    (a,) = await queue.take(1)
+    await queue.receiver.release([a])
+    await queue.receiver.close()
+    await queue.receiver.acknowledge([a])
+    await queue.receiver.retry(a, 0, "closed")
+    assert ids(await queue.take(1)) == ["a"]
+
+
 async def test_what_is_held_stays_held_when_it_is_opened_again(queue: Queue) -> None:
     await queue.send("a", "b")
     a, b = await queue.take(2)

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping, Sequence
 
-from peekaping_producer.errors import BrokerUnavailableError
 from peekaping_producer.redis_client.script import CLOCK
 from peekaping_producer.service.backoff import Backoff
 from peekaping_producer.service.dependencies import Dependencies
@@ -48,17 +47,13 @@ class AsynqReceiver:
 
     async def open(self) -> None:
         """See Receiver. Starts the background parts, which last until close()."""
-        if self._session:
-            self._session.check_background()
-            await self._session.ping()
-            return
-        scripts = await connect(self._target, connections=_CONNECTIONS, clock=self._clock)
-        self._session = Session(scripts, self._priorities, self._dependencies, self._monotonic)
-        self._session.start()
+        session = await self._opened()
+        session.check_background()
+        await session.ping()
 
     async def receive(self, limit: int) -> list[AsynqDelivery]:
         """See Receiver. The queues are polled: after 20 ms at first, every 250 ms at most."""
-        session = self._opened()
+        session = await self._opened()
         session.registration.concurrency = max(session.registration.concurrency, limit)
         backoff = Backoff(_FIRST_POLL_S, _LAST_POLL_S)
         while True:
@@ -69,23 +64,25 @@ class AsynqReceiver:
 
     async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """See Receiver. A task with a retention is kept as completed, with its result."""
-        if own := _own(deliveries):
-            await self._opened().settler.finish(own)
+        if self._session:
+            await self._session.settler.finish(_own(deliveries))
 
     async def retry(self, delivery: Delivery, delay_s: float, reason: str) -> None:
         """See Receiver."""
-        for own in _own([delivery]):
-            await self._opened().settler.retry(own, delay_s, reason)
+        if self._session:
+            for own in _own([delivery]):
+                await self._session.settler.retry(own, delay_s, reason)
 
     async def dead_letter(self, delivery: Delivery, reason: str) -> None:
         """See Receiver. The dead letters are asynq's archive, of 90 days and 10,000 tasks."""
-        for own in _own([delivery]):
-            await self._opened().settler.archive(own, reason)
+        if self._session:
+            for own in _own([delivery]):
+                await self._session.settler.archive(own, reason)
 
     async def release(self, deliveries: Sequence[Delivery]) -> None:
         """See Receiver."""
-        if own := _own(deliveries):
-            await self._opened().settler.requeue(own)
+        if self._session:
+            await self._session.settler.requeue(_own(deliveries))
 
     async def close(self) -> None:
         """See Receiver. What no caller has received is released; other leases end after 30 s, and recoverers follow."""
@@ -93,9 +90,11 @@ class AsynqReceiver:
         if session:
             await session.close()
 
-    def _opened(self) -> Session:
+    async def _opened(self) -> Session:
         if self._session is None:
-            raise BrokerUnavailableError("asynq receiver: expected an open one; call open() first")
+            scripts = await connect(self._target, connections=_CONNECTIONS, clock=self._clock)
+            self._session = Session(scripts, self._priorities, self._dependencies, self._monotonic)
+            self._session.start()
         return self._session
 
 

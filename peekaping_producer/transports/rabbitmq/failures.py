@@ -11,6 +11,7 @@ from aiormq import exceptions as driver
 from pamqp import commands, frame
 
 from peekaping_producer.errors import BrokerError, BrokerRefusedError, BrokerUnavailableError, ConfigError
+from peekaping_producer.service.text import one_line
 from peekaping_producer.targets import RabbitMqTarget
 
 _MAX_LENGTH = 300
@@ -123,6 +124,4 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _bounded(text: str) -> str:
-    text = re.sub(r"\s+", " ", text).strip()
-    text = text if len(text) <= _MAX_LENGTH else text[:_MAX_LENGTH] + "…"
-    return text if text.isprintable() else repr(text)
+    return one_line(re.sub(r"\s+", " ", text).strip(), _MAX_LENGTH)

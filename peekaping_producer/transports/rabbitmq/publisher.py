@@ -42,7 +42,7 @@ class _Part(msgspec.Struct, eq=False):
 
 
 class RabbitMqPublisher:
-    """See Publisher. The first call after an error connects again, so `open` is needed for its errors only."""
+    """See Publisher."""
 
     def __init__(self, target: RabbitMqTarget, *, parts: int = 1) -> None:
         """`parts`: into how many a call divides its messages. It returns once the first part is settled.

@@ -94,13 +94,13 @@ class _Inbox:
 
 
 class RabbitMqReceiver:
-    """See Receiver. The first call of receive() after an error connects again.
-
-    `prefetch`: how many deliveries the broker sends ahead, 1 to MAX_PREFETCH; as many are held at most.
-    """
+    """See Receiver."""
 
     def __init__(self, target: RabbitMqTarget, *, prefetch: int = 500) -> None:
-        """Raises ConfigError for TLS files that cannot be used."""
+        """`prefetch`: how many deliveries the broker sends ahead, 1 to MAX_PREFETCH; as many are held at most.
+
+        Raises ConfigError for TLS files that cannot be used.
+        """
         self._target = target
         self._prefetch = prefetch
         self._connector = Connector(target, f"receiver of {target.queue}", self._consume)

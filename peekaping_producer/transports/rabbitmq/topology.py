@@ -4,8 +4,10 @@ Everything is looked up first and declared only if it does not exist: what exist
 that its owner gave it, and without the right to configure it.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+from aiormq.channel import Channel
 from aiormq.exceptions import ChannelNotFoundEntity
 
 from peekaping_producer.targets import RabbitMqTarget
@@ -32,7 +34,7 @@ async def declare(session: Session, target: RabbitMqTarget) -> None:
     copy = f"{target.queue}.copy"
     stream = {"x-queue-type": "stream", "x-max-age": f"{target.retention_days}D"}
     await _ensure_queue(session, copy, stream | {"x-stream-max-segment-size-bytes": _SEGMENT_BYTES})
-    await _ensure_fanout(session, exchange(target))
+    await _ensure(session, Channel.exchange_declare, exchange(target), exchange_type="fanout")
     for queue in (target.queue, copy):
         await session.channel.queue_bind(queue, exchange(target), timeout=CALL_TIMEOUT_S)
 
@@ -70,20 +72,14 @@ def _type(target: RabbitMqTarget) -> dict[str, Any]:
 
 
 async def _ensure_queue(session: Session, name: str, arguments: dict[str, Any]) -> None:
+    await _ensure(session, Channel.queue_declare, name, arguments=arguments)
+
+
+async def _ensure(session: Session, declare: Callable[..., Awaitable[object]], name: str, **options: Any) -> None:
     channel = await session.new_channel()
     try:
-        await channel.queue_declare(name, passive=True, timeout=CALL_TIMEOUT_S)
+        await declare(channel, name, passive=True, timeout=CALL_TIMEOUT_S)
     except ChannelNotFoundEntity:  # it closed the channel
         channel = await session.new_channel()
-        await channel.queue_declare(name, durable=True, arguments=arguments, timeout=CALL_TIMEOUT_S)
-    await channel.close()
-
-
-async def _ensure_fanout(session: Session, name: str) -> None:
-    channel = await session.new_channel()
-    try:
-        await channel.exchange_declare(name, passive=True, timeout=CALL_TIMEOUT_S)
-    except ChannelNotFoundEntity:
-        channel = await session.new_channel()
-        await channel.exchange_declare(name, exchange_type="fanout", durable=True, timeout=CALL_TIMEOUT_S)
+        await declare(channel, name, durable=True, timeout=CALL_TIMEOUT_S, **options)
     await channel.close()
