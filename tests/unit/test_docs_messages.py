@@ -45,7 +45,7 @@ def test_the_example_of_the_file_source(tmp_path: Path) -> None:
 def test_every_setting_is_documented(page: str, part: type) -> None:
     options = {
         name for name, option in inspect.signature(part).parameters.items() if option.kind is option.KEYWORD_ONLY
-    } - {"metrics", "uses", "clock"}
+    } - {"metrics", "clock"}
     table = (DOCS / page).read_text().partition("## Settings")[2]
     documented = {
         name for cell in re.findall(r"^\|([^|]*)\|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)
