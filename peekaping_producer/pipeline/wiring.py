@@ -20,6 +20,8 @@ from peekaping_producer.settings import Settings
 from peekaping_producer.transports.publisher import Publisher
 from peekaping_producer.transports.receiver import Receiver
 
+_BATCHES_AHEAD = 4
+"""Fetched for a sink: 2 to 4 cost a tenth less CPU per message than 1."""
 _PARTS = 4
 """Of a batch of the relay: RabbitMQ works on the others while one is confirmed."""
 _BATCH_LINES = 250
@@ -94,8 +96,10 @@ def _relay(settings: Settings, source_for: SourceFactory) -> MessageService:
 def _consumer(settings: Settings, work: Work) -> MessageService:
     metrics = _metrics()
     dependencies = Dependencies(metrics)
+    # A sink writes one batch while the next ones arrive; it has no other consumers beside it that could take them.
+    batches = work.concurrency if work.batch_size == 1 else _BATCHES_AHEAD
     consumer = Consumer(
-        _receiver(settings, dependencies, places=work.batch_size * work.concurrency),
+        _receiver(settings, dependencies, prefetch=work.batch_size * batches),
         work,
         dependencies,
         retries=Retries(max_attempts=settings.consume_attempts, timeout_s=settings.consume_timeout),
@@ -124,8 +128,8 @@ def _publisher(settings: Settings) -> Publisher:
             return RabbitMqPublisher(settings.rabbitmq_target(), parts=_PARTS)
 
 
-def _receiver(settings: Settings, dependencies: Dependencies, *, places: int) -> Receiver:
-    """`places`: how many messages are worked on at the same time. No more are fetched: other consumers get the rest."""
+def _receiver(settings: Settings, dependencies: Dependencies, *, prefetch: int) -> Receiver:
+    """`prefetch`: how many messages are fetched, at most. Other consumers get the rest."""
     match settings.broker:
         case "asynq":
             from peekaping_producer.transports.asynq.receiver import AsynqReceiver
@@ -136,4 +140,4 @@ def _receiver(settings: Settings, dependencies: Dependencies, *, places: int) ->
         case _:
             from peekaping_producer.transports.rabbitmq.receiver import MAX_PREFETCH, RabbitMqReceiver
 
-            return RabbitMqReceiver(settings.rabbitmq_target(), prefetch=min(places, MAX_PREFETCH))
+            return RabbitMqReceiver(settings.rabbitmq_target(), prefetch=min(prefetch, MAX_PREFETCH))
