@@ -1,4 +1,4 @@
-"""`relay` and `consume`: messages from a file or a clock to a broker, and from a broker to a handler or a file."""
+"""`relay`, `serve` and `consume`: messages from a file, a clock or HTTP to a broker, and from there to a handler."""
 
 import argparse
 import asyncio
@@ -50,6 +50,13 @@ def add_to(commands: Commands) -> None:
     relay.add_argument(
         "--name", default="clock", metavar="NAME", help="the prefix of the clock's message ids (default clock)"
     )
+    commands.add(
+        "serve",
+        _serve,
+        "accept messages over HTTP and send them to a broker, until SIGTERM, SIGHUP or Ctrl-C",
+        groups=_GROUPS | {"api", "rabbitmq", "redis", "http"},
+        example="RABBITMQ_HOST=127.0.0.1 PORT=5000 peekaping-producer serve",
+    )
     consume = commands.add(
         "consume",
         _consume,
@@ -80,6 +87,12 @@ def _relay(args: argparse.Namespace) -> int:
     return _run(args, build)
 
 
+def _serve(args: argparse.Namespace) -> int:
+    from peekaping_producer.pipeline import wiring
+
+    return _run(args, wiring.serve_api, _GROUPS | {"api"})
+
+
 def _consume(args: argparse.Namespace) -> int:
     from peekaping_producer.pipeline import wiring
 
@@ -96,8 +109,12 @@ def _consume(args: argparse.Namespace) -> int:
     return _run(args, build)
 
 
-def _run(args: argparse.Namespace, build: Callable[[Settings], "MessageService"]) -> int:
-    settings = load_settings(_GROUPS, env_files=args.env_files)
+def _run(
+    args: argparse.Namespace,
+    build: Callable[[Settings], "MessageService"],
+    groups: frozenset[SettingsGroup] = _GROUPS,
+) -> int:
+    settings = load_settings(groups, env_files=args.env_files)
     set_up_logs(settings)
     log_warnings(settings)
 

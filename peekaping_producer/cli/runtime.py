@@ -23,7 +23,7 @@ def print_error(problem: str) -> None:
 
 def set_up_logs(settings: Settings, level: str | None = None) -> None:
     """Log from `level` up, or from LOG_LEVEL; secrets are masked."""
-    logs.configure(settings.mode, level or settings.log_level, settings.service_name, settings.secrets)
+    logs.configure(settings.log_mode, level or settings.log_level, settings.service_name, settings.secrets)
 
 
 def log_warnings(settings: Settings) -> None:

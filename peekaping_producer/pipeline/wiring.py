@@ -57,6 +57,29 @@ def relay_from_clock(settings: Settings, name: str, every_s: float) -> MessageSe
     return _relay(settings, lambda relay, *_: ClockSource(name, every_s, relay))
 
 
+def serve_api(settings: Settings) -> MessageService:
+    """A process that accepts messages over HTTP. Raises ConfigError if its port cannot be bound."""
+    from peekaping_producer.api.app import Api
+    from peekaping_producer.api.guard import Guard
+    from peekaping_producer.api.metrics import ApiMetrics
+    from peekaping_producer.api.source import ApiSource
+
+    metrics = _metrics()
+    dependencies = Dependencies(metrics)
+    publisher = _publisher(settings)
+    relay = Relay(publisher, dependencies, metrics=RelayMetrics(metrics.registry))
+    token = settings.api_token.get_secret_value() if settings.api_token else None
+    api = Api(
+        relay,
+        dependencies,
+        Guard(token=token, rate_limit=settings.rate_limit, max_bytes=settings.max_request_bytes),
+        metrics=ApiMetrics(metrics.registry, repeated=lambda: getattr(publisher, "duplicates", 0)),
+        confirm_timeout_s=settings.api_timeout,
+    )
+    source = ApiSource(api, settings.api_host, settings.port, grace_s=settings.shutdown_grace)
+    return MessageService(settings, RelayPart(relay, source), dependencies, metrics)
+
+
 def consume_with_handler(settings: Settings, handler: str) -> MessageService:
     """A process that calls `module:function` for each message, here or in worker processes."""
     function = load_handler(handler)  # also before worker processes import it: a mistake is one line

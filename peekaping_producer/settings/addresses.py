@@ -56,6 +56,14 @@ def hidden_port(text: str) -> str | None:
     return after if may_be_port else None
 
 
+def is_loopback(name: str) -> bool:
+    """Whether only this host reaches the address `name`."""
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"
+
+
 def _split_port(text: str, *, port_required: bool) -> tuple[str, str]:
     """The text before the port, and the port or an empty text."""
     before, colon, after = text.rpartition(":")

@@ -282,6 +282,35 @@ class Messages(BaseModel):
     ] = 0
 
 
+class Api(BaseModel):
+    """Of the HTTP API of `serve`."""
+
+    port: Annotated[Port, Setting("The port of the API.", _PORT)] = 5000
+    api_host: Annotated[
+        Host, Setting("The address that the API listens on; 0.0.0.0, or :: with IPv6, for all interfaces.", _HOST)
+    ] = "127.0.0.1"
+    api_token: Annotated[
+        SecretStr | None, Setting("What producers send as Authorization: Bearer.", _TEXT, "none is required")
+    ] = None
+    rate_limit: Annotated[
+        int,
+        Whole,
+        Field(ge=0, le=1_000_000),
+        Setting("Requests per second of one client address. 0: no limit.", "0 to 1000000"),
+    ] = 0
+    max_request_bytes: Annotated[
+        int, Whole, Field(ge=1, le=16 * 2**20), Setting("The largest body of a request.", "1 to 16777216 bytes")
+    ] = 2**20
+    api_timeout: Annotated[
+        _Duration, Setting("Time that a request waits for the confirmation of the broker.", _UP_TO_AN_HOUR)
+    ] = 10
+    flask_env: Annotated[
+        Literal["development", "production"] | None,
+        Lower,
+        Setting("development means MODE=dev, production MODE=prod. MODE takes precedence.", "development | production"),
+    ] = None
+
+
 class Startup(BaseModel):
     """Of the commands that wait for servers."""
 
@@ -307,17 +336,27 @@ class Common(BaseModel):
     service_name: Annotated[str, Setting("The name of the service in every log line.", _TEXT)] = "peekaping:producer"
 
 
-class Fields(Messages, Http, RabbitMq, Broker, Common, Startup, Service, Producer, Schedule, Redis, Database):
+class Fields(Api, Messages, Http, RabbitMq, Broker, Common, Startup, Service, Producer, Schedule, Redis, Database):
     """All settings. Pydantic collects the fields of the last class first."""
 
 
 SettingsGroup = Literal[
-    "schedule", "database", "redis", "producer", "service", "startup", "broker", "rabbitmq", "http", "messages"
+    "schedule",
+    "database",
+    "redis",
+    "producer",
+    "service",
+    "startup",
+    "broker",
+    "rabbitmq",
+    "http",
+    "messages",
+    "api",
 ]
 """A group of settings that a command may need; the settings of other groups are not read."""
 
 ALL_GROUPS: frozenset[SettingsGroup] = frozenset(get_args(SettingsGroup))
-PRODUCER_GROUPS: frozenset[SettingsGroup] = ALL_GROUPS - {"rabbitmq", "http", "messages"}
+PRODUCER_GROUPS: frozenset[SettingsGroup] = ALL_GROUPS - {"rabbitmq", "http", "messages", "api"}
 """Those of a replica."""
 NAMES = tuple(name.upper() for name in Fields.model_fields)
 
@@ -332,6 +371,7 @@ _GROUPS: dict[SettingsGroup, type[BaseModel]] = {
     "rabbitmq": RabbitMq,
     "http": Http,
     "messages": Messages,
+    "api": Api,
 }
 
 

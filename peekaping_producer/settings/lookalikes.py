@@ -70,6 +70,7 @@ _FAMILIES: dict[SettingsGroup, tuple[str, ...]] = {
     "broker": (),
     "http": (),
     "messages": ("CONSUME_",),
+    "api": (),
 }
 """Prefixes of names that other programs hardly use."""
 _OF_OTHERS = re.compile(r".*_(SERVICE_(HOST|PORT).*|PORT_[0-9]+_(TCP|UDP).*|ENV_.*)")

@@ -92,6 +92,13 @@ class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
         return "metrics_addr" in self.model_fields_set
 
     @property
+    def log_mode(self) -> Literal["dev", "prod", "test"]:
+        """MODE; if it is not set, what FLASK_ENV means."""
+        if self.flask_env and "mode" not in self.model_fields_set:
+            return "dev" if self.flask_env == "development" else "prod"
+        return self.mode
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences about settings that work but are probably a mistake."""
         return self._warnings

@@ -5,7 +5,7 @@ import unicodedata
 VERBATIM = ("DB_PASS", "REDIS_PASSWORD", "REDIS_SENTINEL_PASSWORD", "RABBITMQ_PASS")
 """Passwords: whitespace and quotes around one may belong to it, since the server may have the same text."""
 
-SECRETS = (*VERBATIM, "DATABASE_URL", "REDIS_URL", "RABBITMQ_URL", "HTTP_URL", "HTTP_TOKEN")
+SECRETS = (*VERBATIM, "DATABASE_URL", "REDIS_URL", "RABBITMQ_URL", "HTTP_URL", "HTTP_TOKEN", "API_TOKEN")
 """Never shown; each may also be read from a file: NAME_FILE."""
 
 _AROUND = " \t\r\n\v\f\x85\xa0\u2028\u2029\u200b\u2060\ufeff"

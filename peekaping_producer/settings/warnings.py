@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from pydantic import SecretStr
 
 from peekaping_producer.monitors import zones
-from peekaping_producer.settings.addresses import hidden_port
+from peekaping_producer.settings.addresses import hidden_port, is_loopback
 from peekaping_producer.settings.fields import NAMES, SettingsGroup
 from peekaping_producer.settings.lookalikes import lookalikes
 from peekaping_producer.settings.model import Settings
@@ -50,6 +50,11 @@ def _about_values(settings: Settings, groups: Collection[SettingsGroup]) -> Iter
             yield f"{url}: the password is in < and >. Replace the provider's placeholder."
     if "producer" in groups and (settings.mode, settings.log_level) == ("prod", "debug"):
         yield "LOG_LEVEL: debug with MODE=prod logs every batch. Set LOG_LEVEL=info."
+    if "api" in groups and settings.api_token is None and not is_loopback(settings.api_host):
+        yield (
+            f"API_TOKEN: not set, and the API listens on {settings.api_host}: every host that reaches port "
+            f"{settings.port} can produce messages. Set it, or API_HOST=127.0.0.1."
+        )
 
 
 def _about_sources(settings: Settings, source: Source) -> Iterator[str]:

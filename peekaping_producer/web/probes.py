@@ -1,23 +1,16 @@
 """The pages of the HTTP endpoint. Only this module needs aiohttp, which takes a third of a second to import."""
 
 import json
-import logging
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.web.health import Health
+from peekaping_producer.web.malformed import silence_malformed_requests
 
-
-def _is_ours(record: logging.LogRecord) -> bool:
-    """Drop the lines in which aiohttp quotes malformed requests: any client could write to our log."""
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
-
-
-logging.getLogger("aiohttp.server").addFilter(_is_ours)
+silence_malformed_requests()
 
 
 @web.middleware

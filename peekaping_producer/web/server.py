@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import importlib
-import os
 import socket
 from typing import TYPE_CHECKING
 
@@ -13,8 +11,8 @@ import structlog
 
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.metrics import Metrics
-from peekaping_producer.targets import host_port_text
 from peekaping_producer.web.health import Health
+from peekaping_producer.web.listening import listen, refusal
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -36,14 +34,10 @@ class HealthServer:
 
         If that fails: raises ConfigError if `required`, otherwise logs a warning.
         """
-        both = host in {"", "::"} and socket.has_dualstack_ipv6()
-        family = socket.AF_INET6 if both or ":" in host else socket.AF_INET
         try:
-            self._socket = socket.create_server((host, port), family=family, dualstack_ipv6=both)
+            self._socket = listen(host, port)
         except OSError as error:
-            known = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
-            failure = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({known})"
-            got = f"{host_port_text(host, port)}, which {failure}"
+            got = refusal(host, port, error)
             if required:
                 raise ConfigError([f"METRICS_ADDR: expected a free host:port, or off, got {got}"]) from None
             log.warning(

@@ -18,7 +18,7 @@ from tests.kit.commands import MINIMAL, SECRET, CommandResult, command, run, set
 from tests.kit.processes import free_port
 from tests.kit.redis import target_of
 
-COMMANDS = ["run", "migrate", "status", "probe", "check-config", "relay", "consume", "demo", "completion"]
+COMMANDS = ["run", "migrate", "status", "probe", "check-config", "relay", "serve", "consume", "demo", "completion"]
 
 DEBUG_IN_PRODUCTION = "peekaping-producer: LOG_LEVEL: debug with MODE=prod logs every batch. Set LOG_LEVEL=info.\n"
 
@@ -32,6 +32,7 @@ DEBUG_IN_PRODUCTION = "peekaping-producer: LOG_LEVEL: debug with MODE=prod logs 
         ("status", "checks do not run as they should"),
         ("check-config", "print every setting"),
         ("relay", "send the lines of a file"),
+        ("serve", "accept messages over http"),
         ("consume", "receive messages until"),
     ],
 )
@@ -52,6 +53,7 @@ def test_help_describes_each_command(capsys: pytest.CaptureFixture[str], name: s
         ("status", ["REDIS_HOST", "LEASE_TTL"], ["DB_TYPE", "CLAIM_BATCH", "STARTUP_TIMEOUT"]),
         ("probe", ["METRICS_ADDR"], ["LOG_LEVEL"]),
         ("relay", ["BROKER", "RABBITMQ_HOST", "HTTP_URL", "MAX_LINE_BYTES"], ["DB_TYPE", "CLAIM_BATCH"]),
+        ("serve", ["BROKER", "RABBITMQ_HOST", "PORT", "API_TOKEN", "RATE_LIMIT"], ["DB_TYPE", "CLAIM_BATCH"]),
         ("consume", ["BROKER", "RABBITMQ_HOST", "CONSUME_DELAY"], ["DB_TYPE", "CLAIM_BATCH", "HTTP_URL"]),
         ("check-config", ["DB_TYPE", "REDIS_HOST", "LEASE_TTL", "LOG_LEVEL"], []),
     ],

@@ -1,0 +1,68 @@
+"""What the API answers: the bodies of responses, and the error of a request that is refused."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Literal
+
+import msgspec
+from aiohttp import web
+
+_JSON = {"Content-Type": "application/json"}
+
+
+class Produced(msgspec.Struct):
+    """The broker has confirmed the message."""
+
+    message_id: str
+    timestamp: str
+    """UTC, as in 2024-01-01T00:00:00."""
+    status: Literal["success"] = "success"
+
+
+class BatchProduced(msgspec.Struct):
+    """The broker has confirmed all messages of the batch."""
+
+    messages_produced: int
+    status: Literal["success"] = "success"
+
+
+class State(msgspec.Struct):
+    """Whether messages can be produced now."""
+
+    status: Literal["healthy", "unhealthy"]
+    timestamp: str
+    """UTC, as in 2024-01-01T00:00:00."""
+
+
+class Failure(msgspec.Struct):
+    """Why a request was refused. None of its messages is confirmed."""
+
+    error: str
+    status: Literal["error"] = "error"
+
+
+class RequestError(Exception):
+    """Ends a request with this status."""
+
+    def __init__(self, status: HTTPStatus, reason: str, *, retry_after_s: int = 0, headers: Mapping[str, str] = {}):
+        self.status = status
+        self.reason = reason
+        self._headers = dict(headers)
+        if retry_after_s:
+            self._headers["Retry-After"] = str(retry_after_s)
+        super().__init__(reason)
+
+    def response(self) -> web.Response:
+        """The response."""
+        return answer(Failure(self.reason), self.status, self._headers)
+
+
+def answer(body: msgspec.Struct, status: int = 200, headers: Mapping[str, str] = {}) -> web.Response:
+    """A response with a JSON body."""
+    return web.Response(body=msgspec.json.encode(body), status=status, headers={**_JSON, **headers})
+
+
+def timestamp(now: float) -> str:
+    """The Unix time `now` in UTC, as in 2024-01-01T00:00:00."""
+    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S")

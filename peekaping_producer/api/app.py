@@ -1,0 +1,159 @@
+"""The endpoints of the API."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
+
+import msgspec
+import structlog
+from aiohttp import ClientPayloadError, web
+from aiohttp.http_exceptions import HttpProcessingError
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from peekaping_producer.api.answers import BatchProduced, Failure, Produced, RequestError, State, answer, timestamp
+from peekaping_producer.api.guard import Guard
+from peekaping_producer.api.metrics import ApiMetrics
+from peekaping_producer.api.openapi import document
+from peekaping_producer.api.requests import as_json_message, batch_of, message_of, stored_message_of
+from peekaping_producer.errors import BatchTooLargeError, BufferFullError, RelayClosedError
+from peekaping_producer.messages.relay import Relay
+from peekaping_producer.service.dependencies import Dependencies
+from peekaping_producer.transports.message import Message
+from peekaping_producer.web.malformed import silence_malformed_requests
+
+log = structlog.stdlib.get_logger()
+
+_RETRY_AFTER_S = 1
+_RETRY_AFTER_OUTAGE_S = 5
+"""The longest time between two attempts of the relay."""
+_REPEAT = "Repeat the request with the same ids."
+_UNMATCHED = "unmatched"
+"""The route, in metrics, of requests for other paths: clients choose those."""
+
+silence_malformed_requests()
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Api:
+    """Answers requests; the messages go to a relay."""
+
+    def __init__(
+        self,
+        relay: Relay,
+        dependencies: Dependencies,
+        guard: Guard,
+        *,
+        metrics: ApiMetrics | None = None,
+        confirm_timeout_s: float = 10.0,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`dependencies`: those of the relay. `confirm_timeout_s`: how long a request waits for the broker."""
+        self._relay = relay
+        self._dependencies = dependencies
+        self._guard = guard
+        self._metrics = metrics or ApiMetrics()
+        self._confirm_timeout_s = confirm_timeout_s
+        self._now = now
+        self.stopping = False
+        """Whether new messages are refused."""
+
+    def runner(self, shutdown_timeout_s: float = 1.0) -> web.AppRunner:
+        """Return the aiohttp runner; the caller sets it up and adds a site."""
+        app = web.Application(middlewares=[self._answered], client_max_size=self._guard.max_bytes + 1)
+        app.add_routes(
+            [
+                web.post("/produce", self._produce),
+                web.post("/batch-produce", self._batch_produce),
+                web.post("/api/messages", self._store),
+                web.get("/health", self._health),
+                web.get("/metrics", self._serve_metrics),
+                web.get("/openapi.json", self._openapi),
+            ]
+        )
+        return web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=shutdown_timeout_s)
+
+    async def _produce(self, request: web.Request) -> web.Response:
+        message = message_of(await self._body(request))
+        await self._publish([message])
+        return answer(Produced(message.id, timestamp(self._now())))
+
+    async def _batch_produce(self, request: web.Request) -> web.Response:
+        messages = batch_of(await self._body(request))
+        await self._publish(messages)
+        return answer(BatchProduced(len(messages)))
+
+    async def _store(self, request: web.Request) -> web.Response:
+        stored = stored_message_of(await self._body(request))
+        await self._publish([as_json_message(stored.id, msgspec.json.encode(stored))])
+        return answer(stored, HTTPStatus.CREATED)
+
+    async def _health(self, _request: web.Request) -> web.Response:
+        healthy = not (self._dependencies.troubles or self.stopping)
+        state = State("healthy" if healthy else "unhealthy", timestamp(self._now()))
+        return answer(state, HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE)
+
+    async def _serve_metrics(self, _request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(self._metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def _openapi(self, _request: web.Request) -> web.Response:
+        return web.json_response(body=msgspec.json.encode(document()))
+
+    async def _body(self, request: web.Request) -> bytes:
+        """The body of a request that may produce messages. Raises RequestError."""
+        self._guard.check(request)
+        try:
+            return await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            raise self._guard.too_large() from None
+        except (ClientPayloadError, HttpProcessingError, web.RequestPayloadError):
+            reason = "body: expected the bytes that its headers announce, got others"
+            raise RequestError(HTTPStatus.BAD_REQUEST, reason) from None
+
+    async def _publish(self, messages: Sequence[Message]) -> None:
+        """Return once the broker has confirmed all messages. Raises RequestError."""
+        if self._dependencies.troubles:
+            raise _unavailable("the broker is not available", _RETRY_AFTER_OUTAGE_S)
+        try:
+            future = self._relay.offer(messages)
+            async with asyncio.timeout(self._confirm_timeout_s):
+                refused = await future
+        except BufferFullError:
+            raise _unavailable("more messages wait for the broker than can be held", _RETRY_AFTER_S) from None
+        except BatchTooLargeError as error:
+            raise RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, str(error)) from None
+        except RelayClosedError:
+            raise _unavailable("this process stops", _RETRY_AFTER_S) from None
+        except TimeoutError:
+            reason = f"the broker did not confirm within {self._confirm_timeout_s:g} s"
+            raise _unavailable(reason, _RETRY_AFTER_OUTAGE_S) from None
+        if refused:
+            index, reason = min(refused.items())
+            path = f"$.messages[{index}]" if len(messages) > 1 else "$"
+            raise RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, f"{path}: the broker refuses it: {reason}")
+        self._metrics.produced.inc(len(messages))
+
+    @web.middleware
+    async def _answered(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Measure each request, and answer each error in JSON."""
+        began_at = time.perf_counter()
+        try:
+            response = await handler(request)
+        except RequestError as error:
+            response = error.response()
+        except web.HTTPException as error:  # no such path, or no such method
+            allowed = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+            response = answer(Failure(error.reason), error.status, allowed)
+        except Exception as error:
+            log.error("request.failed", message="An unforeseen error ended a request.", exc_info=error)
+            response = answer(Failure("an unforeseen error of the server"), HTTPStatus.INTERNAL_SERVER_ERROR)
+        resource = request.match_info.route.resource
+        route = resource.canonical if resource else _UNMATCHED
+        self._metrics.duration.labels(route).observe(time.perf_counter() - began_at)
+        self._metrics.requests.labels(route, response.status).inc()
+        return response
+
+
+def _unavailable(reason: str, retry_after_s: int) -> RequestError:
+    return RequestError(HTTPStatus.SERVICE_UNAVAILABLE, f"{reason}. {_REPEAT}", retry_after_s=retry_after_s)
