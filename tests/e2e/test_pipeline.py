@@ -1,4 +1,4 @@
-"""File or clock -> relay -> broker -> consumer -> file, as processes, whatever is killed on the way."""
+"""File, clock or HTTP -> relay -> broker -> consumer -> file, as processes, whatever is killed on the way."""
 
 import asyncio
 import json
@@ -11,10 +11,14 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from tests.kit.api_clients import ApiClients
 from tests.kit.pipelines import BrokerOfTest, Command, OnRabbitMq, asynq_broker, http_endpoint
+from tests.kit.processes import free_port
 from tests.kit.waiting import until
 
 LINES = 3000
+PRODUCED = 60
+"""Messages over HTTP before an event, and again after it, at least."""
 MANY_LINES = int(os.environ.get("PIPELINE_LINES", "50000"))
 """`make soak` sets a million."""
 WITHIN_S = 60 + MANY_LINES / 500
@@ -36,8 +40,11 @@ class Pipeline:
     def consume(self, *arguments: str) -> Command:
         return self._command("consume", "--to-file", str(self.output), *arguments)
 
-    def _command(self, *arguments: str) -> Command:
-        self.commands.append(Command(self.folder, self.broker.env, *arguments))
+    def serve(self, port: int) -> Command:
+        return self._command("serve", PORT=str(port))
+
+    def _command(self, *arguments: str, **env: str) -> Command:
+        self.commands.append(Command(self.folder, {**self.broker.env, **env}, *arguments))
         return self.commands[-1]
 
     def write(self, lines: range) -> None:
@@ -116,6 +123,39 @@ async def test_ticks_of_a_clock_arrive_in_order_and_go_on_after_each_event(pipel
     assert relay.terminate() == 0
     times = [json.loads(line)["datetime"] for line in pipeline.output.read_bytes().splitlines()]
     assert times == sorted(times)
+
+
+@pytest.mark.parametrize("event", ["nothing", "broker restarted", "relay killed", "consumer killed"])
+async def test_what_the_api_answers_with_200_arrives_once_whatever_is_killed(pipeline: Pipeline, event: str) -> None:
+    port = free_port()
+    server = pipeline.serve(port)
+    consumer = pipeline.consume("--dedup") if pipeline.broker.has_queue else server
+    clients = ApiClients(port)
+    running = asyncio.create_task(clients.run())
+    await until(lambda: len(clients.answered) >= PRODUCED)
+    before = clients.repeated
+    if event == "broker restarted":
+        await pipeline.broker.restart()
+    elif event == "relay killed":
+        server.kill_and_restart()
+        await until(lambda: clients.repeated > before)
+    elif event == "consumer killed":
+        consumer.kill_and_restart()
+    goal = len(clients.answered) + PRODUCED
+    await until(lambda: running.done() or len(clients.answered) >= goal)
+    clients.finish()
+    await running
+
+    def arrived() -> list[str]:
+        return [json.loads(line)["id"] for line in pipeline.output.read_bytes().splitlines(keepends=True)[:-1]]
+
+    await until(lambda: pipeline.written > 0 and len(arrived()) >= len(clients.answered) - 1)
+    assert server.terminate() == 0
+    if consumer is not server:
+        assert consumer.terminate() == 0
+    ids = [json.loads(line)["id"] for line in pipeline.output.read_bytes().splitlines()]
+    assert len(ids) == len(set(ids))
+    assert set(ids) == clients.answered
 
 
 @only_rabbitmq
