@@ -27,11 +27,12 @@ from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.isolation import describe, is_of_dependency
 from peekaping_producer.service.loop import Loop, LoopDone
 from peekaping_producer.transports.message import Message
-from peekaping_producer.transports.publisher import Publisher, PublishResult
+from peekaping_producer.transports.publisher import Blockable, Publisher, PublishResult
 
 log = structlog.stdlib.get_logger()
 
 MIB = 1024 * 1024
+MAX_BATCH = 500
 _MAX_CONSECUTIVE_FAILURES = 8
 """After this many messages that failed alone, one after another, the messages are not the cause."""
 
@@ -58,7 +59,7 @@ class Relay:
         *,
         max_messages: int = 10_000,
         max_bytes: int = 16 * MIB,
-        batch_messages: int = 500,
+        batch_messages: int = MAX_BATCH,
         batch_bytes: int = MIB,
         linger_s: float = 0.0,
         metrics: RelayMetrics | None = None,
@@ -227,7 +228,7 @@ class Relay:
         messages = self._buffer.head(self._limit, self._batch_bytes)
         began_at = self._clock()
         try:
-            with _os_errors_as_broker_errors():
+            with _os_errors_as_broker_errors(), self.loop.calling(self._unconfirmed):
                 result = await self._publisher.publish(messages)
         except Exception as error:
             if is_of_dependency(error):
@@ -243,6 +244,10 @@ class Relay:
         self._limit = self._batch_messages
         self._consecutive_failures = 0
         self._settle(result)
+
+    def _unconfirmed(self, for_s: float) -> BrokerUnavailableError:
+        why = self._publisher.blocked if isinstance(self._publisher, Blockable) else ""
+        return BrokerUnavailableError(f"no confirmation for {for_s:.0f} s" + (f": {why}" if why else ""))
 
     def _isolate(self, messages: list[Message], error: Exception) -> None:
         """Halve the next batch after an error that a single message may have caused; refuse one that fails alone.

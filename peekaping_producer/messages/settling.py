@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import structlog
 
-from peekaping_producer.errors import BROKER, DependencyError
+from peekaping_producer.errors import BROKER, BrokerUnavailableError, DependencyError
 from peekaping_producer.messages.metrics import ConsumerMetrics
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.service.dependencies import Dependencies
@@ -108,7 +108,8 @@ class Settler:
                 await self._wait(self._changed[1])
         failure = self._failures.popleft()
         try:
-            await self._move(failure)
+            with self.loops[1].calling(_slow):
+                await self._move(failure)
         except (DependencyError, asyncio.CancelledError):
             self._failures.append(failure)
             raise
@@ -139,3 +140,7 @@ class Settler:
             await self._receiver.retry(delivery, failure.delay_s, reason)
             self._metrics.retried.inc()
             log.info("message.retried", message="A message failed and is retried.", **fields)
+
+
+def _slow(for_s: float) -> BrokerUnavailableError:
+    return BrokerUnavailableError(f"a retry or a dead letter has not been confirmed for {for_s:.0f} s")

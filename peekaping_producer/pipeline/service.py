@@ -21,6 +21,8 @@ log = structlog.stdlib.get_logger()
 
 _PROGRESS_EVERY_S = 1.0
 _LOG_WITHIN_S = 0.2
+_CLOSE_WITHIN_S = 2.0
+"""The part of the grace time that is kept for closing connections and files."""
 
 
 STALLED_AFTER_S = 60.0
@@ -90,9 +92,11 @@ class MessageService:
 
     async def _drain(self, part: "asyncio.Task[None]") -> None:
         began_at = time.monotonic()
-        left = await self._part.drain(self._settings.shutdown_grace)
+        grace_s = self._settings.shutdown_grace
+        close_s = min(_CLOSE_WITHIN_S, grace_s / 2)
+        left = await self._part.drain(grace_s - close_s)
         with suppress(TimeoutError):
-            async with asyncio.timeout(2.0):
+            async with asyncio.timeout(close_s):
                 await asyncio.wait({part})
         if not part.done():
             await cancel_and_wait(part)

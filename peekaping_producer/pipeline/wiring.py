@@ -9,7 +9,7 @@ from peekaping_producer.errors import ConfigError
 from peekaping_producer.messages.consumer import Consumer
 from peekaping_producer.messages.handlers import HandlerWork, load_handler
 from peekaping_producer.messages.metrics import ConsumerMetrics, RelayMetrics
-from peekaping_producer.messages.relay import Relay
+from peekaping_producer.messages.relay import MAX_BATCH, Relay
 from peekaping_producer.messages.retries import Retries
 from peekaping_producer.messages.work import Work
 from peekaping_producer.metrics import Metrics
@@ -111,7 +111,9 @@ def _relay(settings: Settings, source_for: SourceFactory) -> MessageService:
     metrics = _metrics()
     dependencies = Dependencies(metrics)
     relay_metrics = RelayMetrics(metrics.registry)
-    relay = Relay(_publisher(settings), dependencies, metrics=relay_metrics)
+    # Over HTTP a batch is as long as its requests together: what is confirmed must not wait for the others.
+    batch = settings.http_in_flight if settings.broker == "http" else MAX_BATCH
+    relay = Relay(_publisher(settings), dependencies, batch_messages=batch, metrics=relay_metrics)
     part = RelayPart(relay, source_for(relay, dependencies, relay_metrics))
     return MessageService(settings, part, dependencies, metrics)
 

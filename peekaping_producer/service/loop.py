@@ -13,6 +13,10 @@ from peekaping_producer.service.dependencies import Dependencies
 T = TypeVar("T")
 
 
+SLOW_AFTER_S = 10.0
+"""A call that takes longer counts as a failure of its dependency until it ends."""
+
+
 class LoopDone(Exception):  # noqa: N818 - not an error
     """A turn raises this to end its loop normally."""
 
@@ -51,6 +55,27 @@ class Loop:
             yield
         finally:
             self.progressed()
+
+    @contextmanager
+    def calling(self, slow: Callable[[float], DependencyError]) -> Iterator[None]:
+        """Enclose a call that ends by itself, perhaps late. Longer than SLOW_AFTER_S, its dependency counts as failing.
+
+        `slow` returns the error for a call that has taken so many seconds.
+        """
+        loop, began_at = asyncio.get_running_loop(), time.monotonic()
+        timer: asyncio.TimerHandle
+
+        def report() -> None:
+            nonlocal timer
+            self._dependencies.failed(slow(time.monotonic() - began_at), self._kind)
+            timer = loop.call_later(SLOW_AFTER_S, report)
+
+        timer = loop.call_later(SLOW_AFTER_S, report)
+        try:
+            with self.waiting():
+                yield
+        finally:
+            timer.cancel()
 
     @asynccontextmanager
     async def entering(self, context: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:

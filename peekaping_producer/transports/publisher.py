@@ -1,7 +1,7 @@
 """The sending end of a transport."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -35,3 +35,12 @@ class Publisher(Protocol):
     async def close(self) -> None:
         """Close the connection; never raises."""
         ...
+
+
+@runtime_checkable
+class Blockable(Protocol):
+    """A publisher whose broker reports that it accepts nothing now."""
+
+    @property
+    def blocked(self) -> str:
+        """Why, for an operator; empty if it accepts messages."""

@@ -299,3 +299,19 @@ def test_names_in_a_delivery_are_made_ascii() -> None:
     odd = frame.replace(b"abc", b"a\xff\xfe")
     assert odd[:7] + repaired(odd[:7], odd[7:]) == frame.replace(b"abc", b"a??")
     assert repaired(frame[:7], frame[7:]) == frame[7:]
+
+
+@pytest.mark.parametrize("odd", [{"name": b"caf\xe9"}, {f"h{n}": "x" * 1000 for n in range(130)}])
+async def test_headers_that_cannot_be_sent_again_do_not_keep_a_message_from_the_dead_letters(
+    receiver: RabbitMqReceiver, publisher: RabbitMqPublisher, rabbitmq: RabbitMqTarget, odd: dict[str, Any]
+) -> None:
+    """The library decodes text that is not UTF-8 as bytes, which it cannot encode; and a header is one frame."""
+    await send(publisher, 1)
+    (delivery,) = await take(receiver, 1)
+    assert isinstance(delivery, RabbitMqDelivery)
+    delivery.properties.headers = odd
+    await receiver.dead_letter(delivery, "bad")
+    async with receiving_from(msgspec.structs.replace(rabbitmq, queue="messages.dead")) as dead:
+        (moved,) = await take(dead, 1)
+    assert isinstance(moved, RabbitMqDelivery)
+    assert (moved.message.id, moved.properties.headers["x-reason"]) == ("m1", "bad")

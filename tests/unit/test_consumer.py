@@ -524,12 +524,12 @@ async def test_the_wait_before_a_handler_is_no_part_of_its_attempt() -> None:
 
 
 async def test_a_reader_of_the_output_that_is_slow_costs_no_attempt() -> None:
-    receiver = MemoryReceiver(*(Message(f"m{n}", b"x" * 1000) for n in range(200)))
+    receiver = MemoryReceiver(Message("a", bytes(1_000_000)))  # more than a pipe holds
     reading, writing = os.pipe()
     try:
         work = StdoutSink(fd=writing)
         async with consuming(receiver, work, retries=Retries(max_attempts=1, timeout_s=0.05)) as consumer:
-            await until(lambda: consumer.held == 200)
+            await until(lambda: consumer.held == 1)
             await asyncio.sleep(0.2)  # four times the limit
             assert (receiver.dead, receiver.retried) == ([], [])
     finally:

@@ -369,3 +369,11 @@ async def test_a_line_that_a_kill_has_cut_off_is_ended(path: Path) -> None:
     replace_content(path, b"line 1\nlin")
     await write(path, [2], dedup=False)
     assert content(path) == b"line 1\nlin\nline 2\n"
+
+
+async def test_of_messages_with_one_id_the_first_is_written(path: Path) -> None:
+    same = [Delivery(Message("id", body)) for body in (b"first", b"second", b"third")]
+    async with opened(path) as sink:
+        await sink.run(same[:2])
+        await sink.run(same[2:])
+    assert content(path) == b"first\n"

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from peekaping_producer.errors import BrokerUnavailableError, ConfigError
+from peekaping_producer.errors import SOURCE, BrokerUnavailableError, ConfigError
 from peekaping_producer.messages import durability
 from peekaping_producer.messages.dead_letters import read_records
 from peekaping_producer.messages.metrics import RelayMetrics
@@ -69,6 +69,11 @@ def path(tmp_path: Path) -> Path:
 
 def rename(path: Path, name: str) -> Path:
     return path.rename(path.with_name(name))
+
+
+def link_to_itself(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to(path)
 
 
 def size(path: Path) -> int:
@@ -374,3 +379,31 @@ async def test_the_checkpoint_contains_no_bytes_of_the_file(path: Path) -> None:
     checkpoint = path.with_name("input.txt.checkpoint")
     assert b"secret" not in checkpoint.read_bytes()
     assert stat.S_IMODE(checkpoint.stat().st_mode) & 0o111 == 0
+
+
+async def test_links_in_a_circle_are_a_clear_error_at_start_and_while_running(path: Path) -> None:
+    link_to_itself(path)
+    with pytest.raises(ConfigError, match=r"expected a readable file, got .*input\.txt: Too many levels of symbolic"):
+        async with following(path) as running:
+            await running.source.run()
+    rename(path, "elsewhere")
+    append(path, b"one\n")
+    async with following(path) as running:
+        await running.until_settled(b"one")
+        link_to_itself(path)
+        await until(lambda: SOURCE in running.dependencies.troubles)
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+async def test_what_replaces_the_file_and_is_no_file_is_reported(path: Path, make: Callable[[Path], None]) -> None:
+    append(path, b"one\n")
+    async with following(path) as running:
+        await running.until_settled(b"one")
+        rename(path, "input.txt.1")
+        make(path)
+        await until(lambda: SOURCE in running.dependencies.troubles)
+        assert "expected a regular file, got a " in running.dependencies.troubles[SOURCE].reason
+        rename(path, "elsewhere")
+        append(path, b"two\n")
+        await running.until_settled(b"one", b"two")
+        await until(lambda: not running.dependencies.troubles)

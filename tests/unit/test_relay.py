@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from peekaping_producer.errors import (
+    BROKER,
     BatchTooLargeError,
     BrokerUnavailableError,
     BufferFullError,
@@ -310,3 +311,30 @@ def test_the_rate_is_that_of_the_last_seconds() -> None:
     now += 1
     assert meter.rate == pytest.approx(10 / 6)
     assert meter.total == 1010
+
+
+class _Blocked(MemoryPublisher):
+    def __init__(self) -> None:
+        super().__init__()
+        self.unblocked = asyncio.Event()
+        self.blocked = "memory runs low"
+
+    async def publish(self, batch: Sequence[Message]) -> PublishResult:
+        await self.unblocked.wait()
+        return await super().publish(batch)
+
+
+async def test_a_broker_that_does_not_confirm_is_reported_and_the_relay_counts_as_alive() -> None:
+    """A memory alarm of RabbitMQ may last for minutes: to restart the relay would not help."""
+    publisher, dependencies = _Blocked(), Dependencies(Metrics())
+    relay = Relay(publisher, dependencies)
+    with patch("peekaping_producer.service.loop.SLOW_AFTER_S", 0.05), capture_logs() as logs:
+        async with running(relay):
+            future = relay.offer(messages("a"))
+            await until(lambda: BROKER in dependencies.troubles)
+            assert dependencies.troubles[BROKER].reason.endswith("no confirmation for 0 s: memory runs low")
+            assert relay.loop.stalled_s == 0
+            publisher.unblocked.set()
+            await future
+            await until(lambda: not dependencies.troubles)
+    assert [each["event"] for each in logs] == ["dependency.failing", "dependency.recovered"]

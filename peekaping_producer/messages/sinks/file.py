@@ -140,8 +140,11 @@ class FileSink:
         """The ids and bodies of the messages that are not yet in the output."""
         if self._journal is None:
             return (), [delivery.message.body for delivery in deliveries]
-        messages = [delivery.message for delivery in deliveries]
-        lines = {message.id: message.body for message in messages if message.id not in self._journal}
+        lines: dict[str, bytes] = {}
+        for delivery in deliveries:
+            message = delivery.message
+            if message.id not in self._journal:
+                lines.setdefault(message.id, message.body)
         return lines.keys(), lines.values()
 
     def _adopt(self, how: str) -> None:

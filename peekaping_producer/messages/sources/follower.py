@@ -124,8 +124,11 @@ class Follower:
         """The generations after one that is finished; none while it may still grow. The oldest is first."""
         if generation.is_intact:
             try:
-                if os.stat(self._path).st_ino == generation.inode:
+                named = os.stat(self._path)
+                if named.st_ino == generation.inode:
                     return []
+                if not stat.S_ISREG(named.st_mode):
+                    raise SourceError(f"{self._path}: expected a regular file, got {_kind(named.st_mode)}")
             except FileNotFoundError:
                 pass
             newer = generations.after(generations.generations_of(self._path), generation.inode, generation.modified_ns)
@@ -166,5 +169,9 @@ def check_path(path: Path) -> None:
         return
     except OSError as error:
         raise ConfigError([f"file: expected a readable file, got {path}: {error.strerror}"]) from None
+    raise ConfigError([f"file: expected a regular file, got {path}, {_kind(mode)}"])
+
+
+def _kind(mode: int) -> str:
     kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
-    raise ConfigError([f"file: expected a regular file, got {path}, {kinds.get(stat.S_IFMT(mode), 'a device')}"])
+    return kinds.get(stat.S_IFMT(mode), "a device")

@@ -39,7 +39,7 @@ class Found(msgspec.Struct, frozen=True):
 
 def generations_of(path: Path) -> list[Found]:
     """Return all files that may be generations of `path`, the oldest first, `path` itself last. Raises OSError."""
-    path = path.resolve()
+    path = Path(os.path.realpath(path))  # Path.resolve() raises RuntimeError for links in a circle
     pattern = re.compile(re.escape(path.name) + r"[.\-_](\d[\d.\-_:T]*)")
     rotated = []
     with os.scandir(path.parent) as entries:

@@ -1,6 +1,7 @@
 """Wakes a source when its file may have changed. An event is only a hint: the source polls too."""
 
 import asyncio
+import os
 import time
 from collections import deque
 from contextlib import suppress
@@ -35,7 +36,7 @@ class Watcher(FileSystemEventHandler):
     """Waits until a file may have changed."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path.resolve()
+        self._path = Path(os.path.realpath(path))  # Path.resolve() raises RuntimeError for links in a circle
         self._hint = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._observer: BaseObserver | None = None

@@ -21,6 +21,9 @@ _LOGGED_AFTER_S = 1.0
 """How long a blocked connection keeps a batch waiting before that is logged."""
 
 
+BLOCKED = "RabbitMQ blocks publishers: its memory or disk space runs low"
+
+
 class UnroutableError(BrokerUnavailableError):
     """The queue does not exist: declare it, then publish again."""
 
@@ -42,7 +45,8 @@ class Outlet:
         """As Connector."""
         self.connector = Connector(target, name, prepare)
         self._target = target
-        self._blocked = False
+        self.blocked = False
+        """Whether RabbitMQ blocked a batch, and has not confirmed one since."""
 
     async def publish(
         self, session: Session, exchange: str, routing_key: str, messages: Sequence[Publish]
@@ -95,9 +99,9 @@ class Outlet:
         try:
             async with asyncio.timeout(limit_s):
                 await asyncio.wait({batch.done}, timeout=_LOGGED_AFTER_S)
-                if not batch.done.done() and session.blocked and not self._blocked:
-                    self._blocked = True
-                    message = "RabbitMQ blocks publishers: its memory or disk space runs low. Publishing waits."
+                if not batch.done.done() and session.blocked and not self.blocked:
+                    self.blocked = True
+                    message = f"{BLOCKED}. Publishing waits."
                     log.warning("rabbitmq.blocked", message=message, server=str(self._target))
                 await batch.done
         except TimeoutError:
@@ -105,8 +109,8 @@ class Outlet:
             raise BrokerUnavailableError(
                 f"RabbitMQ at {self._target}: {why}no confirmation within {limit_s:g} s (RABBITMQ_BLOCKED_TIMEOUT)"
             ) from None
-        if self._blocked:
-            self._blocked = False
+        if self.blocked:
+            self.blocked = False
             log.info("rabbitmq.unblocked", message="RabbitMQ accepts messages again.", server=str(self._target))
 
     def _named(self, error: BrokerError) -> BrokerError:

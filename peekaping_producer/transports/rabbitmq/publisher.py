@@ -16,7 +16,7 @@ from peekaping_producer.transports.rabbitmq import topology
 from peekaping_producer.transports.rabbitmq.connection import CALL_TIMEOUT_S, Session
 from peekaping_producer.transports.rabbitmq.failures import translated
 from peekaping_producer.transports.rabbitmq.frames import Batch, Publish, prepared
-from peekaping_producer.transports.rabbitmq.outlet import Outlet, TooLargeError, UnroutableError
+from peekaping_producer.transports.rabbitmq.outlet import BLOCKED, Outlet, TooLargeError, UnroutableError
 
 _PERSISTENT = 2
 _MAX_SHORT_BYTES = 255
@@ -84,6 +84,11 @@ class RabbitMqPublisher:
         if error and not settled:
             raise error
         return PublishResult(settled, {index: reason for index, reason in refused.items() if index < settled})
+
+    @property
+    def blocked(self) -> str:
+        """See Blockable."""
+        return BLOCKED if self._outlet.blocked else ""
 
     async def inspect(self) -> tuple[int, int]:
         """Return how many messages are ready in the queue, and its number of consumers. Raises BrokerError."""

@@ -7,17 +7,19 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+import structlog
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
 from pamqp.commands import Basic
 
 from peekaping_producer.errors import BrokerError, BrokerUnavailableError
+from peekaping_producer.service.text import one_line
 from peekaping_producer.targets import RabbitMqTarget
 from peekaping_producer.transports.message import Message, id_problem
 from peekaping_producer.transports.rabbitmq import topology
 from peekaping_producer.transports.rabbitmq.connection import CALL_TIMEOUT_S, Connector, Session
 from peekaping_producer.transports.rabbitmq.failures import as_ours, translated
-from peekaping_producer.transports.rabbitmq.frames import prepared
+from peekaping_producer.transports.rabbitmq.frames import Publish, prepared
 from peekaping_producer.transports.rabbitmq.outlet import Outlet, UnroutableError
 from peekaping_producer.transports.receiver import Delivery
 
@@ -27,6 +29,10 @@ MAX_PREFETCH = 65_535
 _MAX_ATTEMPT = 1_000_000
 _MAX_REASON_LENGTH = 1000
 _PERSISTENT = 2
+_FRAME_BYTES = 8
+"""Of a frame beside its content."""
+
+log = structlog.stdlib.get_logger()
 
 
 class RabbitMqDelivery(Delivery):
@@ -201,7 +207,6 @@ class RabbitMqReceiver:
         await self.acknowledge([delivery])
 
     async def _publish(self, delivery: RabbitMqDelivery, headers: dict[str, Any], delay_s: float | None) -> None:
-        properties = _changed(delivery, headers)
         for is_last in (False, True):
             session = await self._outlet.connector.session()
             try:
@@ -210,7 +215,7 @@ class RabbitMqReceiver:
                         queue = await topology.declare_dead_letters(session, self._target)
                     else:
                         queue = await topology.declare_retry(session, self._target, delay_s)
-                    message = prepared(session.channel.number, delivery.message.body, properties)
+                    message = _with_headers(session.channel, delivery, headers)
             except BrokerError:
                 await self._outlet.connector.drop(session)
                 raise
@@ -242,10 +247,29 @@ def _delivery_of(message: DeliveredMessage) -> RabbitMqDelivery:
     )
 
 
-def _changed(delivery: RabbitMqDelivery, headers: dict[str, Any]) -> Basic.Properties:
-    """The properties of a delivery with other headers; what RabbitMQ added to them is left out."""
+def _with_headers(channel: Channel, delivery: RabbitMqDelivery, headers: dict[str, Any]) -> Publish:
+    """A delivery with further headers. If its own cannot be encoded, or leave no room in a frame, they are left out."""
+    try:
+        message = prepared(channel.number, delivery.message.body, _changed(delivery, headers))
+    except Exception as error:  # of the library, for values that it decodes and does not encode
+        why = f"{type(error).__name__}: {error}"
+    else:
+        if len(message.header) <= channel.max_content_size + _FRAME_BYTES:
+            return message
+        why = f"{len(message.header)} bytes"
+    log.warning(
+        "message.headers_dropped",
+        message="A message is moved without its headers: they cannot be sent again.",
+        id=delivery.message.id,
+        error=one_line(why),
+    )
+    return prepared(channel.number, delivery.message.body, _changed(delivery, headers, keep=False))
+
+
+def _changed(delivery: RabbitMqDelivery, headers: dict[str, Any], *, keep: bool = True) -> Basic.Properties:
+    """The properties of a delivery with other headers, beside its own with `keep`, but not what RabbitMQ has added."""
     given: Basic.Properties = delivery.properties
-    kept = {name: value for name, value in (given.headers or {}).items() if name not in _ADDED}
+    kept = {name: value for name, value in (given.headers or {}).items() if name not in _ADDED} if keep else {}
     names = [each for each in Basic.Properties.attributes() if each not in {"headers", "expiration", "user_id"}]
     values = {name: getattr(given, name) for name in names}
     values |= {"delivery_mode": _PERSISTENT, "message_id": delivery.message.id, "headers": kept | headers}
