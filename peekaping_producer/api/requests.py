@@ -75,7 +75,7 @@ def as_json_message(message_id: str, body: bytes) -> Message:
 def _as_message(message: MessageToProduce, path: str) -> Message:
     """The message with its JSON as the body. The payload keeps its numbers as they were written."""
     if problem := id_problem(message.id):
-        raise _invalid(f"{path}.id: {problem}")
+        raise _invalid(f"{path}.{problem}")
     try:
         _decode_any(message.payload)  # which was only skipped so far
     except msgspec.ValidationError as error:

@@ -7,7 +7,7 @@ from itertools import islice
 
 import msgspec
 
-from peekaping_producer.transports.message import MAX_ID_BYTES, Message, id_problem
+from peekaping_producer.transports.message import Message, id_problem
 
 Refused = Mapping[int, str]
 """By index in its batch, why a message can never be published."""
@@ -63,10 +63,8 @@ class Buffer:
         for index, (message, size) in enumerate(zip(messages, sizes, strict=True)):
             if size > self._max_bytes:
                 problems[index] = f"body: expected at most {self._max_bytes} bytes, the buffer of the relay, got {size}"
-            elif not (message.id.isascii() and 0 < len(message.id) <= MAX_ID_BYTES) and (
-                problem := id_problem(message.id)
-            ):
-                problems[index] = f"id: {problem}"
+            elif problem := id_problem(message.id):
+                problems[index] = problem
         indices: Sequence[int] = range(len(messages))
         if problems:
             indices = [index for index in indices if index not in problems]

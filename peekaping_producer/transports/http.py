@@ -97,7 +97,7 @@ class HttpPublisher:
     async def _post(self, message: Message) -> None:
         """Post until it is confirmed. Raises _MessageRefusedError, BrokerUnavailableError or BrokerRefusedError."""
         if problem := id_problem(message.id):
-            raise _MessageRefusedError(f"id: {problem}")
+            raise _MessageRefusedError(problem)
 
         async for attempt in stamina.retry_context(
             on=self._wait_after,

@@ -18,7 +18,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 def id_problem(message_id: str) -> str | None:
     """Why a text cannot be the id of a message, or None: for the entrance, because one bad id fails a whole batch."""
     try:
-        size = len(message_id.encode())
+        size = len(message_id) if message_id.isascii() else len(message_id.encode())
     except UnicodeEncodeError:
-        return "expected text that can be encoded in UTF-8"
-    return None if 0 < size <= MAX_ID_BYTES else f"expected 1 to {MAX_ID_BYTES} bytes in UTF-8, got {size}"
+        return "id: expected text that can be encoded in UTF-8"
+    return None if 0 < size <= MAX_ID_BYTES else f"id: expected 1 to {MAX_ID_BYTES} bytes in UTF-8, got {size}"

@@ -57,9 +57,7 @@ async def test_a_repeated_id_is_confirmed_and_counted_and_makes_no_second_task(
 async def test_an_unusable_id_is_refused_alone(publisher: AsynqPublisher, redis: Redis) -> None:
     result = await publisher.publish(messages("a", "", "é" * 128, "b"))
     assert result.settled == 4
-    assert result.refused == {
-        n: f"message id: expected 1 to 255 bytes in UTF-8, got {size}" for n, size in ((1, 0), (2, 256))
-    }
+    assert result.refused == {n: f"id: expected 1 to 255 bytes in UTF-8, got {size}" for n, size in ((1, 0), (2, 256))}
     assert await QueueView(redis).states() == {"pending": ["a", "b"]}
 
 
@@ -104,7 +102,7 @@ async def test_an_error_in_the_middle_ends_the_result_and_one_at_the_beginning_i
 
     monkeypatch.setattr(publisher, "_call", second_fails)
     assert await publisher.publish(messages("", *"abcd", "")) == PublishResult(
-        3, {0: "message id: expected 1 to 255 bytes in UTF-8, got 0"}
+        3, {0: "id: expected 1 to 255 bytes in UTF-8, got 0"}
     )
     calls = 1
     with pytest.raises(BrokerUnavailableError):

@@ -82,7 +82,7 @@ class AsynqPublisher:
         """Encode those with a usable id; add the others to `refused`."""
         for n, message in enumerate(messages):
             if problem := id_problem(message.id):
-                refused[n] = f"message id: {problem}"
+                refused[n] = problem
             else:
                 task = msgspec.structs.replace(self._template, id=message.id, payload=message.body)
                 yield n, message.id, encode(task)

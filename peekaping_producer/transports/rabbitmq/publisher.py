@@ -172,7 +172,7 @@ class RabbitMqPublisher:
         """The message as frames, or why it is refused."""
         size = len(message.body)
         if problem := id_problem(message.id):
-            return f"id: {problem}"
+            return problem
         if self._max_body is not None and size > self._max_body:
             return f"body: expected at most {self._max_body} bytes (RabbitMQ's max_message_size), got {size}"
         try:
