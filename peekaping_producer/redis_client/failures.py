@@ -21,6 +21,7 @@ from peekaping_producer.errors import (
     RedisRefusedError,
     RedisUnavailableError,
 )
+from peekaping_producer.service.causes import causes
 from peekaping_producer.service.text import first_sentence, one_line
 
 P = ParamSpec("P")
@@ -162,16 +163,9 @@ def refusal(error: BaseException) -> str | None:
 
 def _tls_refusal(error: BaseException) -> str | None:
     """Return the same for TLS; None if the connection only ended during the handshake."""
-    for cause in _chain(error):
+    for cause in causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"its certificate is not trusted (REDIS_TLS_CA_FILE): {in_words(cause)}"
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
             return f"TLS is refused (REDIS_TLS, REDIS_TLS_CERT_FILE): {in_words(cause)}"
     return None
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield the error and its causes."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

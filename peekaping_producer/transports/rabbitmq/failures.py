@@ -11,6 +11,7 @@ from aiormq import exceptions as driver
 from pamqp import commands, frame
 
 from peekaping_producer.errors import BrokerError, BrokerRefusedError, BrokerUnavailableError, ConfigError
+from peekaping_producer.service.causes import causes
 from peekaping_producer.service.text import one_line
 from peekaping_producer.targets import RabbitMqTarget
 
@@ -98,7 +99,7 @@ def in_words(error: BaseException) -> str:
 
 def _refusal(error: BaseException, target: RabbitMqTarget) -> str | None:
     """Why waiting will not help, with the setting; None if it may help."""
-    for each in _chain(error):
+    for each in causes(error):
         words = in_words(each)
         match each:
             case driver.ProbableAuthenticationError() | driver.AuthenticationError():
@@ -114,13 +115,6 @@ def _refusal(error: BaseException, target: RabbitMqTarget) -> str | None:
             case ssl.SSLError() if not isinstance(each, ssl.SSLEOFError | ssl.SSLZeroReturnError):
                 return f"TLS is refused (RABBITMQ_TLS, RABBITMQ_TLS_CERT_FILE): {words.partition(' (_ssl.c:')[0]}"
     return None
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield the error and its causes."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def _bounded(text: str) -> str:
