@@ -18,7 +18,9 @@ _CONTENT_TYPE = "application/json"
 class MessageToProduce(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """One message."""
 
-    id: Annotated[str, msgspec.Meta(min_length=1, description=f"1 to {MAX_ID_BYTES} bytes in UTF-8.")]
+    id: Annotated[
+        str, msgspec.Meta(min_length=1, max_length=MAX_ID_BYTES, description=f"1 to {MAX_ID_BYTES} bytes in UTF-8.")
+    ]
     payload: Annotated[msgspec.Raw, msgspec.Meta(description="Any JSON value.")]
     processing_time: Annotated[
         float, msgspec.Meta(ge=0, le=MAX_PROCESSING_TIME_S, description="Seconds that the consumer waits.")

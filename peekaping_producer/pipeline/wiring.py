@@ -67,7 +67,7 @@ def serve_api(settings: Settings) -> MessageService:
     metrics = _metrics()
     dependencies = Dependencies(metrics)
     publisher = _publisher(settings)
-    relay = Relay(publisher, dependencies, metrics=RelayMetrics(metrics.registry))
+    relay = _relay_to(publisher, settings, dependencies, RelayMetrics(metrics.registry))
     token = settings.api_token.get_secret_value() if settings.api_token else None
     api = Api(
         relay,
@@ -111,11 +111,15 @@ def _relay(settings: Settings, source_for: SourceFactory) -> MessageService:
     metrics = _metrics()
     dependencies = Dependencies(metrics)
     relay_metrics = RelayMetrics(metrics.registry)
-    # Over HTTP a batch is as long as its requests together: what is confirmed must not wait for the others.
-    batch = settings.http_in_flight if settings.broker == "http" else MAX_BATCH
-    relay = Relay(_publisher(settings), dependencies, batch_messages=batch, metrics=relay_metrics)
+    relay = _relay_to(_publisher(settings), settings, dependencies, relay_metrics)
     part = RelayPart(relay, source_for(relay, dependencies, relay_metrics))
     return MessageService(settings, part, dependencies, metrics)
+
+
+def _relay_to(publisher: Publisher, settings: Settings, dependencies: Dependencies, metrics: RelayMetrics) -> Relay:
+    # Over HTTP a batch is as long as its requests together: what is confirmed must not wait for the others.
+    batch = settings.http_in_flight if settings.broker == "http" else MAX_BATCH
+    return Relay(publisher, dependencies, batch_messages=batch, metrics=metrics)
 
 
 def _consumer(settings: Settings, work: Work) -> MessageService:
