@@ -137,7 +137,13 @@ async def harness(store: str = "postgres", *, flush_given_servers: bool = False)
             await made.close()
 
 
-async def reaches(enough: int, count: Callable[[], Awaitable[int]], what: str, producers: Sequence[Process]) -> None:
+async def reaches(
+    enough: int,
+    count: Callable[[], Awaitable[int]],
+    what: str,
+    producers: Sequence[Process],
+    every_s: float = 0.02,
+) -> None:
     """Wait for `count`. AssertionError where a producer ends, or without progress, as after a lost tick."""
     seen, since = -1, time.monotonic()
     while (now := await count()) < enough:
@@ -146,7 +152,7 @@ async def reaches(enough: int, count: Callable[[], Awaitable[int]], what: str, p
         if now != seen:
             seen, since = now, time.monotonic()
         assert time.monotonic() - since < STALLED_S, f"no progress for {STALLED_S:g} s at {now:,} of {enough:,} {what}"
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(every_s)
 
 
 def _row(monitor_id: str, interval: int) -> databases.Row:

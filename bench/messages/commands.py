@@ -89,10 +89,10 @@ async def relay(environment: dict[str, str], *, timed: bool = False) -> AsyncIte
 
 @contextmanager
 def command(directory: Path, environment: dict[str, str], *arguments: str) -> Iterator[Process]:
-    """A module of Python, at the default log level; killed at the end of the block."""
+    """A module of Python, at the default log level, without a .env; killed at the end of the block."""
     process = subprocess.Popen(
         [sys.executable, "-m", *arguments],
-        cwd=directory,  # another one may contain a .env
+        cwd=directory,
         env={**MINIMAL, "METRICS_ADDR": "off", **environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -115,3 +115,8 @@ def rabbitmq_environment(target: RabbitMqTarget) -> dict[str, str]:
         "RABBITMQ_PASS": target.password,
         "RABBITMQ_QUEUE": target.queue,
     }
+
+
+def asynq_environment(redis_url: str) -> dict[str, str]:
+    """The settings of a queue of asynq."""
+    return {"BROKER": "asynq", "REDIS_URL": redis_url, "ASYNQ_QUEUE": ASYNQ_QUEUE}

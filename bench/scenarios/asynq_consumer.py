@@ -1,6 +1,6 @@
 """Tasks per second with a handler that does nothing, relative to Go's worker with the same number of handlers.
 
-Ours is a Consumer; a bare receiver, which only receives and acknowledges, is what it could reach at most.
+Ours is `consume --handler`; a bare receiver, which only receives and acknowledges, is what it could reach at most.
 """
 
 import asyncio
@@ -11,23 +11,21 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from bench.figures import Figure
-from bench.harness import BenchHarness
-from bench.messages.commands import ASYNQ_QUEUE, LINE_BYTES
+from bench.harness import WITHOUT_DOTENV, BenchHarness, cpu_s, reaches
+from bench.messages.commands import ASYNQ_QUEUE, LINE_BYTES, asynq_environment, command
 from bench.options import Options
-from peekaping_producer.messages.consumer import Consumer
-from peekaping_producer.messages.handlers import HandlerWork
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.targets import RedisTarget
-from peekaping_producer.transports.asynq.keys import QueueKeys
+from peekaping_producer.transports.asynq.keys import SERVERS, QueueKeys
 from peekaping_producer.transports.asynq.publisher import AsynqPublisher
 from peekaping_producer.transports.asynq.receiver import AsynqReceiver
 from peekaping_producer.transports.message import Message
 from tests.kit import go
 from tests.kit.asynq_tool import Tool
-from tests.kit.waiting import until
 
 TASKS = 30_000
+_HANDLER = "bench.messages.handler:nothing"
 BOUNDS = {10: (1.2, 1.5), 100: (2.0, 3.0), 1000: (2.5, 3.5)}
 """By number of handlers, the ratio to Go's rate: required and target."""
 Measure = Callable[[RedisTarget, int, int], Awaitable[tuple[float, float]]]
@@ -42,7 +40,11 @@ async def run(harness: BenchHarness, options: Options) -> list[Figure]:
     with tempfile.TemporaryDirectory() as directory:
         binary = Path(directory) / "tool"
         await asyncio.to_thread(go.compile_to, binary, "./tool")
-        measures: dict[str, Measure] = {"Go": _go(Tool(binary, port)), "Consumer": _consumer, "bare receiver": _bare}
+        measures: dict[str, Measure] = {
+            "Go": _go(Tool(binary, port)),
+            "Consumer": _consumer(harness),
+            "bare receiver": _bare,
+        }
         for handlers in BOUNDS:
             rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in measures}
             for _ in range(options.rounds):
@@ -95,23 +97,30 @@ def _go(tool: Tool) -> Measure:
     return measure
 
 
-async def _consumer(target: RedisTarget, handlers: int, count: int) -> tuple[float, float]:
-    handled = 0
+def _consumer(harness: BenchHarness) -> Measure:
+    async def measure(_: RedisTarget, handlers: int, count: int) -> tuple[float, float]:
+        """From the first tasks that are processed to the last: the process starts on a paused queue."""
+        environment = asynq_environment(harness.redis_url) | {"CONSUME_CONCURRENCY": str(handlers)}
+        keys = QueueKeys(ASYNQ_QUEUE)
 
-    async def handle(_: Message) -> None:
-        nonlocal handled
-        handled += 1
+        async def processed() -> int:
+            return int(await harness.redis.get(f"{keys.prefix}processed") or 0)
 
-    dependencies = Dependencies(Metrics())
-    receiver = AsynqReceiver(target, {ASYNQ_QUEUE: 1}, dependencies=dependencies)
-    consumer = Consumer(receiver, HandlerWork(handle, concurrency=handlers), dependencies)
-    cpu_before, began_at = time.process_time(), time.perf_counter()
-    running = asyncio.create_task(consumer.run())
-    await until(lambda: handled >= count and not consumer.held, "all tasks are settled")
-    took_s, cpu_s = time.perf_counter() - began_at, time.process_time() - cpu_before
-    await consumer.drain(1)
-    await running
-    return count / took_s, cpu_s / count * 1e6
+        await harness.redis.set(keys.paused, "1")
+        with command(WITHOUT_DOTENV, environment, "peekaping_producer", "consume", "--handler", _HANDLER) as process:
+            await reaches(1, lambda: _servers(harness), "servers", [process])
+            await harness.redis.delete(keys.paused)
+            await reaches(1, processed, "tasks processed", [process], every_s=0.005)
+            first, cpu_before, began_at = await processed(), cpu_s(process), time.perf_counter()
+            await reaches(count, processed, "tasks processed", [process], every_s=0.005)
+            took_s, spent_s = time.perf_counter() - began_at, cpu_s(process) - cpu_before
+        return (count - first) / took_s, spent_s / (count - first) * 1e6
+
+    return measure
+
+
+async def _servers(harness: BenchHarness) -> int:
+    return int(await harness.redis.zcard(SERVERS))
 
 
 async def _bare(target: RedisTarget, handlers: int, count: int) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from redis import Redis
 
 from bench.figures import Figure
 from bench.harness import BenchHarness, cpu_s
-from bench.messages.commands import ASYNQ_QUEUE, LINE_BYTES, BenchFile, lines, relay
+from bench.messages.commands import ASYNQ_QUEUE, LINE_BYTES, BenchFile, asynq_environment, lines, relay
 from bench.options import Options
 from peekaping_producer.redis_client.script import CLOCK, lua
 from peekaping_producer.transports import asynq
@@ -48,7 +48,7 @@ async def run(harness: BenchHarness, options: Options) -> list[Figure]:
 async def _relay_rate(harness: BenchHarness, count: int) -> tuple[float, float]:
     """Lines per second, and µs of CPU for each."""
     await harness.redis.flushdb()
-    async with relay({"BROKER": "asynq", "REDIS_URL": harness.redis_url, "ASYNQ_QUEUE": ASYNQ_QUEUE}) as running:
+    async with relay(asynq_environment(harness.redis_url)) as running:
         cpu_before, began_at = cpu_s(running.process), time.perf_counter()
         running.file.append(count)
         await running.confirmed()
