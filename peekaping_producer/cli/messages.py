@@ -133,9 +133,9 @@ def _run(
 
 
 def _collect_less_often() -> None:
-    """Look for cyclic garbage after 10,000 new objects instead of 700, not in modules: it saves a fifth of a message's CPU.
+    """Look for cyclic garbage after 10,000 new objects instead of 700, and not in modules.
 
-    1,000 messages at the same time are some 10,000 objects, none of them in a cycle.
+    1,000 messages at the same time are some 10,000 objects, none of them in a cycle: this saves a fifth of the CPU.
     """
     gc.collect()
     gc.freeze()
