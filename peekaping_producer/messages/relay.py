@@ -33,6 +33,8 @@ log = structlog.stdlib.get_logger()
 
 MIB = 1024 * 1024
 MAX_BATCH = 500
+CHECK_AFTER_S = 5.0
+"""An idle relay checks its connection this often, so that probes report a broker that went away."""
 _MAX_CONSECUTIVE_FAILURES = 8
 """After this many messages that failed alone, one after another, the messages are not the cause."""
 
@@ -202,17 +204,24 @@ class Relay:
             if not self._buffer:
                 return 0.0  # a success of the loop, without a message
         await self._wait_for_messages()
-        await self._publish()
+        if self._buffer:
+            await self._publish()
+        else:
+            self._open = False
         return 0.0
 
     async def _wait_for_messages(self) -> None:
-        """Wait for a message, then for a full batch or the end of the linger. Raises LoopDone when all is drained."""
+        """Wait for a message, then for a full batch or the end of the linger. Raises LoopDone when all is drained.
+
+        Returns without a message after CHECK_AFTER_S.
+        """
         with self.loop.waiting():
             while not self._buffer:
                 if self._closed:
                     raise LoopDone
                 self._changed.clear()
-                await self._changed.wait()
+                if not await wait_for_event(self._changed, CHECK_AFTER_S):
+                    return
             while not self._closed and not self._has_full_batch:
                 left_s = self._linger_s - self._oldest_age_s
                 if left_s <= 0:

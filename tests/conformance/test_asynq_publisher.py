@@ -122,7 +122,10 @@ async def test_a_server_that_is_away_is_unavailable_and_the_publisher_connects_a
 ) -> None:
     publisher = AsynqPublisher(target_of(private_redis), queue=QUEUE, task_type="t")
     assert await publisher.publish(messages("a")) == PublishResult(1)
+    await publisher.open()
     await private_redis.stop()
+    with pytest.raises(BrokerUnavailableError):
+        await publisher.open()
     with pytest.raises(BrokerUnavailableError):
         await publisher.publish(messages("a"))
     await publisher.close()

@@ -85,6 +85,27 @@ async def test_nothing_is_lost_when_the_broker_is_killed_in_the_middle(
     assert len(received) - count <= BATCH, "more than one window was repeated"
 
 
+async def test_an_idle_publisher_notices_that_the_broker_went_away(
+    proxy: FaultProxy, vhost_of_node: RabbitMqTarget
+) -> None:
+    publisher = through(proxy, vhost_of_node)
+    await publisher.open()
+    await publisher.open()
+    await proxy.down()
+
+    async def fails() -> bool:
+        try:
+            await publisher.open()
+        except BrokerUnavailableError:
+            return True
+        return False
+
+    await until(fails)
+    await proxy.up()
+    await publisher.open()
+    await publisher.close()
+
+
 async def test_a_blocked_connection_times_out_and_loses_nothing(
     rabbitmq_node: RabbitMqServer, vhost_of_node: RabbitMqTarget, publisher: RabbitMqPublisher
 ) -> None:

@@ -179,6 +179,21 @@ async def test_a_broker_that_fails_is_logged_once_and_opened_again() -> None:
     assert "connection refused" in lines[0]["error"]
 
 
+async def test_an_idle_relay_notices_that_the_broker_went_away_and_came_back() -> None:
+    publisher = MemoryPublisher()
+    dependencies = Dependencies(Metrics())
+    relay = Relay(publisher, dependencies)
+    with patch("peekaping_producer.messages.relay.CHECK_AFTER_S", 0.01):
+        async with running(relay):
+            await relay.offer(messages("a"))
+            publisher.error = BrokerUnavailableError("connection refused")
+            await until(lambda: "broker" in dependencies.troubles)
+            publisher.error = None
+            await until(lambda: not dependencies.troubles)
+            await relay.offer(messages("b"))
+    assert [message.id for message in publisher.messages] == ["a", "b"]
+
+
 class Picky(MemoryPublisher):
     """Fails with an unforeseen error if a bad message is in a batch."""
 

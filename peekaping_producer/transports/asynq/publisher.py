@@ -50,7 +50,10 @@ class AsynqPublisher:
 
     async def open(self) -> None:
         """See Publisher."""
-        await self._connected()
+        if self._scripts:
+            await self._scripts.ping()
+        else:
+            await self._connected()
 
     async def close(self) -> None:
         """See Publisher."""
