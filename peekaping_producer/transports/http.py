@@ -22,6 +22,8 @@ MAX_RETRY_AFTER_S = 300.0
 MAX_REDIRECTS = 5
 MAX_SHOWN_BYTES = 800
 """Of a response: what a message quotes is shorter."""
+_MAX_BODY_BYTES = 64 * 1024
+_MAX_BODY_S = 1.0
 _REFUSES_MESSAGE = frozenset({400, 409, 413, 414, 415, 422, 431})
 """The endpoint will answer the same for this message, and not for others."""
 _RETRIED = frozenset({408, 425, 429, *range(500, 600)})
@@ -141,9 +143,7 @@ class HttpPublisher:
             async with self._connected().post(
                 url, data=message.body, headers=headers, allow_redirects=False
             ) as response:
-                body = b"" if response.status in self._target.success else await response.content.read(MAX_SHOWN_BYTES)
-                with contextlib.suppress(aiohttp.ClientError):
-                    await response.read()  # otherwise the connection cannot be used again
+                body = await _beginning(response)
                 return response.status, response.headers, one_line(body.decode(errors="replace"))
         except TimeoutError:
             raise _AttemptError(f"{self._target}: no answer within {self._target.timeout_s:g} s") from None
@@ -156,13 +156,31 @@ class HttpPublisher:
 
     def _same_origin(self, url: str, location: str) -> str:
         """The URL of a redirect. Another host gets no message: the token and the body are not for it."""
-        target = urljoin(url, location)
-        ours, theirs = urlsplit(self._target.url), urlsplit(target)
+        ours = urlsplit(self._target.url)
+        try:
+            target = urljoin(url, location)
+            theirs = urlsplit(target)
+        except ValueError:
+            where = one_line(location)
+            raise BrokerRefusedError(f"{self._target}: redirects to {where}, which is no URL") from None
         if (ours.scheme, ours.netloc) != (theirs.scheme, theirs.netloc):
             raise BrokerRefusedError(
                 f"{self._target}: redirects to {theirs.scheme}://{theirs.hostname}; set the URL of the final endpoint"
             )
         return target
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> bytes:
+    """What a message may quote of the body. The status decides, so a body that is long, slow or damaged is given up.
+
+    A connection is used again only if the body was read to its end.
+    """
+    body = b""
+    with contextlib.suppress(aiohttp.ClientError, OSError):
+        async with asyncio.timeout(_MAX_BODY_S):
+            while len(body) < _MAX_BODY_BYTES and (piece := await response.content.read(_MAX_BODY_BYTES)):
+                body += piece
+    return body[:MAX_SHOWN_BYTES]
 
 
 def _retry_after_s(value: str | None) -> float | None:

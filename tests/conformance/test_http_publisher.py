@@ -232,3 +232,45 @@ async def test_the_example_of_the_docs_runs(endpoint: Endpoint, capsys: pytest.C
     await asyncio.to_thread(exec, compile(example, "http.md", "exec"), {})
     assert endpoint.ids == ["order:1", "order:2"]
     assert capsys.readouterr().out == "2 {}\n"
+
+
+def _endless(pause_s: float) -> Answer:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=201 if request.headers["Idempotency-Key"] == "a" else 400)
+        await response.prepare(request)
+        while True:
+            await response.write(bytes(100_000))
+            await asyncio.sleep(pause_s)
+
+    return answer
+
+
+@pytest.mark.parametrize("pause_s", [0, 60])
+async def test_the_status_decides_and_a_body_without_an_end_is_given_up(
+    endpoint: Endpoint, publisher: HttpPublisher, pause_s: float
+) -> None:
+    endpoint.answers = [_endless(pause_s)]
+    async with asyncio.timeout(4):
+        result = await publisher.publish(messages("a", "b"))
+    assert (result.settled, list(result.refused)) == (2, [1])
+    assert endpoint.ids == ["a", "b"]
+
+
+async def test_a_damaged_body_does_not_change_what_the_status_means(
+    endpoint: Endpoint, publisher: HttpPublisher
+) -> None:
+    def answer(request: web.Request) -> web.Response:
+        status = 201 if request.headers["Idempotency-Key"] == "a" else 400
+        return web.Response(status=status, body=b"no", headers={"Content-Encoding": "gzip"})
+
+    endpoint.answers = [answer]
+    result = await publisher.publish(messages("a", "b"))
+    assert (result.settled, list(result.refused), endpoint.ids) == (2, [1], ["a", "b"])
+
+
+async def test_a_redirect_to_no_url_is_the_endpoints_fault_and_refuses_no_message(
+    endpoint: Endpoint, publisher: HttpPublisher
+) -> None:
+    endpoint.answers = [lambda _: web.Response(status=307, headers={"Location": "http://[bad"})]
+    with pytest.raises(BrokerRefusedError, match=r"redirects to http://\[bad, which is no URL"):
+        await publisher.publish(messages("a"))
