@@ -1,6 +1,5 @@
 """Builds relays and consumers from settings: the module that names concrete transports, sources and sinks."""
 
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,7 +25,6 @@ _PARTS = 4
 """Of a batch of the relay: RabbitMQ works on the others while one is confirmed."""
 _BATCH_LINES = 250
 """Half a batch of the relay: a checkpoint is written while the other half is published."""
-SourceFactory = Callable[[Relay, Dependencies, RelayMetrics], Source]
 
 
 def relay_from_file(
@@ -35,26 +33,26 @@ def relay_from_file(
     """A process that sends the lines of a file."""
     from peekaping_producer.messages.sources.file import FileSource
 
-    def source(relay: Relay, dependencies: Dependencies, metrics: RelayMetrics) -> Source:
-        return FileSource(
-            path,
-            relay,
-            dependencies,
-            checkpoint=checkpoint,
-            dead_letters=dead_letters,
-            max_line_bytes=settings.max_line_bytes,
-            batch_lines=_BATCH_LINES,
-            metrics=metrics,
-        )
-
-    return _relay(settings, source)
+    sending = _Sending(settings)
+    source = FileSource(
+        path,
+        sending.relay,
+        sending.dependencies,
+        checkpoint=checkpoint,
+        dead_letters=dead_letters,
+        max_line_bytes=settings.max_line_bytes,
+        batch_lines=_BATCH_LINES,
+        metrics=sending.relay_metrics,
+    )
+    return sending.service(source)
 
 
 def relay_from_clock(settings: Settings, name: str, every_s: float) -> MessageService:
     """A process that sends the time at each multiple of `every_s`."""
     from peekaping_producer.messages.sources.clock import ClockSource
 
-    return _relay(settings, lambda relay, *_: ClockSource(name, every_s, relay))
+    sending = _Sending(settings)
+    return sending.service(ClockSource(name, every_s, sending.relay))
 
 
 def serve_api(settings: Settings) -> MessageService:
@@ -64,20 +62,16 @@ def serve_api(settings: Settings) -> MessageService:
     from peekaping_producer.api.metrics import ApiMetrics
     from peekaping_producer.api.source import ApiSource
 
-    metrics = _metrics()
-    dependencies = Dependencies(metrics)
-    publisher = _publisher(settings)
-    relay = _relay_to(publisher, settings, dependencies, RelayMetrics(metrics.registry))
+    sending = _Sending(settings)
     token = settings.api_token.get_secret_value() if settings.api_token else None
     api = Api(
-        relay,
-        dependencies,
+        sending.relay,
+        sending.dependencies,
         Guard(token=token, rate_limit=settings.rate_limit, max_bytes=settings.max_request_bytes),
-        metrics=ApiMetrics(metrics.registry, repeated=lambda: getattr(publisher, "duplicates", 0)),
+        metrics=ApiMetrics(sending.metrics.registry, repeated=lambda: getattr(sending.publisher, "duplicates", 0)),
         confirm_timeout_s=settings.api_timeout,
     )
-    source = ApiSource(api, settings.api_host, settings.port, grace_s=settings.shutdown_grace)
-    return MessageService(settings, RelayPart(relay, source), dependencies, metrics)
+    return sending.service(ApiSource(api, settings.api_host, settings.port, grace_s=settings.shutdown_grace))
 
 
 def consume_with_handler(settings: Settings, handler: str) -> MessageService:
@@ -107,19 +101,22 @@ def consume_to_stdout(settings: Settings) -> MessageService:
     return _consumer(settings, StdoutSink())
 
 
-def _relay(settings: Settings, source_for: SourceFactory) -> MessageService:
-    metrics = _metrics()
-    dependencies = Dependencies(metrics)
-    relay_metrics = RelayMetrics(metrics.registry)
-    relay = _relay_to(_publisher(settings), settings, dependencies, relay_metrics)
-    part = RelayPart(relay, source_for(relay, dependencies, relay_metrics))
-    return MessageService(settings, part, dependencies, metrics)
+class _Sending:
+    """What every source needs: a relay to the broker of the settings."""
 
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.metrics = _metrics()
+        self.relay_metrics = RelayMetrics(self.metrics.registry)
+        self.dependencies = Dependencies(self.metrics)
+        self.publisher = _publisher(settings)
+        # Over HTTP a batch is as long as its requests together: what is confirmed must not wait for the others.
+        batch = settings.http_in_flight if settings.broker == "http" else MAX_BATCH
+        self.relay = Relay(self.publisher, self.dependencies, batch_messages=batch, metrics=self.relay_metrics)
 
-def _relay_to(publisher: Publisher, settings: Settings, dependencies: Dependencies, metrics: RelayMetrics) -> Relay:
-    # Over HTTP a batch is as long as its requests together: what is confirmed must not wait for the others.
-    batch = settings.http_in_flight if settings.broker == "http" else MAX_BATCH
-    return Relay(publisher, dependencies, batch_messages=batch, metrics=metrics)
+    def service(self, source: Source) -> MessageService:
+        """The process that sends what `source` reads."""
+        return MessageService(self._settings, RelayPart(self.relay, source), self.dependencies, self.metrics)
 
 
 def _consumer(settings: Settings, work: Work) -> MessageService:
