@@ -160,15 +160,11 @@ class WorkersUnavailableError(DependencyError, UnreachableError):
     dependency = WORKERS
 
 
-class CommandError(ItemError):
-    """A command that a worker process could not execute."""
-
-
-class CommandFailedError(CommandError):
+class CommandFailedError(ItemError):
     """The handler raised an exception, or returned a value, that cannot be sent between processes."""
 
 
-class CommandKilledWorkersError(CommandError):
+class CommandKilledWorkersError(ItemError):
     """The worker processes that executed this command died, `max_deaths` of them."""
 
 

@@ -16,7 +16,6 @@ class Progress(msgspec.Struct, frozen=True):
 
     lines: int
     """Messages settled since the start, refused ones included."""
-    refused: int
     buffered: int
     """Messages in the buffer."""
     rate: float

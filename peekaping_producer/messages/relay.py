@@ -83,7 +83,6 @@ class Relay:
         self._clock = clock
         self._buffer = Buffer(max_bytes)
         self._meter = RateMeter(clock)
-        self._refused = 0
         self._open = False
         self._limit = batch_messages
         """Of the next batch: smaller while a message that fails alone is looked for."""
@@ -147,7 +146,7 @@ class Relay:
 
     def _add(self, admission: Admission) -> "asyncio.Future[Refused]":
         future = self._buffer.add(admission, self._clock())
-        self._count_refused(len(admission.problems))
+        self._metrics.refused.inc(len(admission.problems))
         if self._buffer:
             self._empty.clear()
             self._changed.set()
@@ -182,7 +181,6 @@ class Relay:
         """How far the relay has come."""
         return Progress(
             lines=self._meter.total,
-            refused=self._refused,
             buffered=len(self._buffer),
             rate=self._meter.rate,
             lag_s=self._oldest_age_s,
@@ -282,16 +280,11 @@ class Relay:
         self._buffer.settle(result.settled, result.refused)
         self._meter.add(result.settled)
         self._metrics.produced.inc(result.settled - len(result.refused))
-        self._count_refused(len(result.refused))
+        self._metrics.refused.inc(len(result.refused))
         self._show_buffer()
         self._room.set()
         if not self._buffer:
             self._empty.set()
-
-    def _count_refused(self, count: int) -> None:
-        if count:
-            self._refused += count
-            self._metrics.refused.inc(count)
 
     def _show_buffer(self) -> None:
         self._metrics.buffered_messages.set(len(self._buffer))
