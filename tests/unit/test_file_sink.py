@@ -291,6 +291,19 @@ async def test_a_torn_record_is_ignored_with_its_lines(path: Path, cut: int) -> 
     assert [each["event"] for each in logs] == ["output.cut"]
 
 
+async def test_lines_that_are_removed_at_start_are_kept(path: Path) -> None:
+    """They may be all that is left: of an operator, or of messages whose records an old copy of the journal lacks."""
+    await write(path, [1])
+    before = content(journal(path))
+    await write(path, [2], [3])
+    replace_content(journal(path), before)
+    await write(path)
+    append(path, b"appended by hand\n")
+    await write(path, [4])
+    assert content(path) == lines(1, 4)
+    assert content(path.with_name(f"{path.name}.removed")) == lines(2, 3) + b"appended by hand\n"
+
+
 async def test_zeros_at_the_end_of_the_journal_are_ignored(path: Path) -> None:
     """As after a power loss."""
     await write(path, [1, 2])

@@ -106,8 +106,11 @@ class FileSink:
                 ]
             )
         elif output.length > last.length:
+            removed = self._path.with_name(f"{self._path.name}.removed")
+            output.keep(last.length, removed)  # unless a kill left them, they do not come again
             message = "Removed the lines of an unacknowledged batch from the output; the broker delivers them again."
-            log.info("output.cut", message=message, path=str(self._path), bytes=output.length - last.length)
+            size = output.length - last.length
+            log.info("output.cut", message=message, path=str(self._path), bytes=size, kept_in=str(removed))
             output.cut(last.length)
 
     def _write(self, deliveries: Sequence[Delivery]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from peekaping_producer.messages.durability import sync_data, sync_directory, write_all
 
+_COPY_BYTES = 1024 * 1024
 TAIL_BYTES = 64
 """So many bytes before the end identify the content."""
 
@@ -63,6 +64,17 @@ class OutputFile:
         sync_data(self._fd)
         self.length += len(data)
         self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
+
+    def keep(self, length: int, path: Path) -> None:
+        """Append all after `length` to another file."""
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            while data := os.pread(self._fd, _COPY_BYTES, length):
+                write_all(fd, data)
+                length += len(data)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
     def cut(self, length: int) -> None:
         """Remove all after `length`."""
