@@ -57,11 +57,9 @@ class Guard:
         self._check_token(request)
         self._check_rate(request)
         if request.content_type != "application/json" or _charset(request) not in _CHARSETS:
-            got = request.headers.get("Content-Type")
-            raise RequestError(
-                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-                f"Content-Type: expected application/json in UTF-8, got {got!r}" if got else _NO_TYPE,
-            )
+            given = request.headers.get("Content-Type")
+            reason = f"Content-Type: expected application/json in UTF-8, got {repr(given) if given else 'none'}"
+            raise RequestError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, reason)
         if (request.content_length or 0) > self.max_bytes:
             raise self.too_large()
 
@@ -85,9 +83,6 @@ class Guard:
         if wait_s:
             reason = "expected fewer requests per second from this address (RATE_LIMIT), got more"
             raise RequestError(HTTPStatus.TOO_MANY_REQUESTS, reason, retry_after_s=math.ceil(wait_s))
-
-
-_NO_TYPE = "Content-Type: expected application/json, got none"
 
 
 def _charset(request: web.Request) -> str | None:

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from importlib.metadata import version
@@ -314,3 +315,11 @@ async def test_a_name_that_resembles_a_missing_setting_is_printed_before_the_err
     hint, error = ended.err.splitlines()
     assert "Did you mean DB_PASS?" in hint
     assert "DB_PASS: expected any text, got nothing" in error
+
+
+async def test_a_port_that_another_program_uses_is_one_clear_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        ended = await command(tmp_path, "serve", PORT=port, METRICS_ADDR="off", LOG_LEVEL="info")
+    assert ended.code == 2
+    assert ended.err == f"peekaping-producer: PORT: expected a free host:port, got 127.0.0.1:{port}, which is in use\n"
