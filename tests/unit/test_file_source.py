@@ -279,11 +279,11 @@ async def test_a_full_disk_stops_reading_loses_nothing_and_goes_on(path: Path) -
 
     with patch.object(durability, "write_all", write), capture_logs() as lines:
         async with following(path, max_unsettled=10, batch_lines=5) as running:
-            await until(lambda: running.source._settler.settled is not None)
+            await until(lambda: running.source._checkpointer.settled is not None)
             full = True
             append(path, b"".join(b"%d\n" % number for number in range(100, 200)))
             await until(lambda: "checkpoint" in running.dependencies.troubles)
-            settled = running.source._settler.settled
+            settled = running.source._checkpointer.settled
             assert settled is not None
             await until(lambda: not running.relay.progress().buffered)
             passed = b"".join(body + b"\n" for body in running.publisher.bodies)

@@ -178,7 +178,7 @@ class FileModel(RuleBasedStateMachine):
             each.start()
         self.start()
         # What is rotated before the first checkpoint is not followed.
-        self.runner.run(until(lambda: self.source._settler.settled is not None))
+        self.runner.run(until(lambda: self.source._checkpointer.settled is not None))
 
     def teardown(self) -> None:
         if not hasattr(self, "runner"):

@@ -15,9 +15,9 @@ from peekaping_producer.messages.dead_letters import DeadLetters
 from peekaping_producer.messages.metrics import RelayMetrics
 from peekaping_producer.messages.relay import MIB, Relay
 from peekaping_producer.messages.sources.checkpoint import CheckpointFile
+from peekaping_producer.messages.sources.checkpointing import Checkpointer, DeadLine, run_in
 from peekaping_producer.messages.sources.follower import Follower, check_path
 from peekaping_producer.messages.sources.lines import Lines, LongLine
-from peekaping_producer.messages.sources.settling import DeadLine, Settler, run_in
 from peekaping_producer.messages.sources.watcher import POLL_EVERY_S, Watcher
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.service.dependencies import Dependencies
@@ -58,7 +58,7 @@ class FileSource:
         self._max_unsettled = max_unsettled
         self._follower = Follower(path, max_line_bytes=max_line_bytes, rotate_wait_s=rotate_wait_s)
         self._watcher = Watcher(path)
-        self._settler = Settler(
+        self._checkpointer = Checkpointer(
             CheckpointFile(checkpoint or path.with_name(f"{path.name}.checkpoint")),
             DeadLetters(dead_letters or path.with_name(f"{path.name}.dead-letters")),
             dependencies,
@@ -74,7 +74,7 @@ class FileSource:
     @property
     def loops(self) -> tuple[Loop, Loop]:
         """The loops that run, for the detection of one that is stuck."""
-        return self.loop, self._settler.loop
+        return self.loop, self._checkpointer.loop
 
     async def run(self) -> None:
         """Follow the file until canceled, or until `stop` was called and all lines in flight are settled.
@@ -86,42 +86,42 @@ class FileSource:
         try:
             await run_in(self._reader, check_path, self._path)
             try:
-                await self._settler.open()
-                self._follower.checkpoint = self._settler.settled
-                tasks = [asyncio.create_task(self._run_reading()), asyncio.create_task(self._settler.run())]
+                await self._checkpointer.open()
+                self._follower.checkpoint = self._checkpointer.settled
+                tasks = [asyncio.create_task(self._run_reading()), asyncio.create_task(self._checkpointer.run())]
                 await asyncio.gather(*tasks)
             finally:
                 await cancel_and_wait(*tasks)
-                await self._settler.close()
+                await self._checkpointer.close()
         finally:
             await run_in(self._reader, self._close)  # after a read that a canceled task may have left behind
             self._reader.shutdown(wait=False)
 
     def stop(self) -> None:
         """Read no more. Then drain the relay: `run` returns once what is in flight is settled."""
-        self._settler.stop()
+        self._checkpointer.stop()
         self._watcher.wake()
 
     async def caught_up(self) -> None:
         """Wait until all complete lines that the file contains now are settled. Requires `run` to be running."""
         target = self._ends_reached + 2  # the first read may have begun before this call
-        with self._settler.hurried():
+        with self._checkpointer.hurried():
             while (self._ends_reached < target or self.unsettled) and not self._reading_ended:
                 self._watcher.wake()
-                self._settler.changed.clear()
-                await self._settler.changed.wait()
+                self._checkpointer.changed.clear()
+                await self._checkpointer.changed.wait()
 
     @property
     def unsettled(self) -> int:
         """The number of lines that were read and not yet passed by the checkpoint."""
-        return self._settler.unsettled
+        return self._checkpointer.unsettled
 
     @property
     def lag_bytes(self) -> int:
         """The bytes of the current generation that the checkpoint has not passed."""
         if not self._follower.is_open:
             return 0
-        generation, settled = self._follower.generation, self._settler.settled
+        generation, settled = self._follower.generation, self._checkpointer.settled
         size = generation.size
         with suppress(OSError):
             stat = os.stat(self._path)
@@ -137,10 +137,10 @@ class FileSource:
             await self.loop.run(self._read)
         finally:
             self._reading_ended = True
-            self._settler.complete()
+            self._checkpointer.complete()
 
     async def _read(self) -> float:
-        if self._settler.stopping:
+        if self._checkpointer.stopping:
             raise LoopDone
         if self._item is None:
             self._item = await run_in(self._reader, self._follower.read)
@@ -148,7 +148,7 @@ class FileSource:
             if not self.unsettled:
                 await self._begin_generation()  # although it is empty: it may be rotated while no process reads it
             self._ends_reached += 1
-            self._settler.changed.set()
+            self._checkpointer.changed.set()
             self.loop.turn_succeeded()
             with self.loop.waiting():
                 await self._watcher.wait(after_data=self._after_data)
@@ -167,21 +167,21 @@ class FileSource:
         if isinstance(item, LongLine):
             reason = f"line: expected at most {self._max_line_bytes} bytes, got {item.size}"
             pieces = partial(generation.pieces, item)
-            await self._settler.until_unsettled(0)
-            self._settler.add_dead(
+            await self._checkpointer.until_unsettled(0)
+            self._checkpointer.add_dead(
                 generation.place, DeadLine(f"{generation.id}:{item.start}", reason, item.size, pieces)
             )
-            await self._settler.until_unsettled(0)  # the file that contains it stays open
+            await self._checkpointer.until_unsettled(0)  # the file that contains it stays open
         else:
             await self._pass_lines(generation.id, item)
 
     async def _begin_generation(self) -> None:
         """Store a new generation before its first message: the ids of its messages are the same after a restart."""
         generation = self._follower.generation
-        if self._settler.settled is None or generation.id != self._settler.settled.generation:
+        if self._checkpointer.settled is None or generation.id != self._checkpointer.settled.generation:
             # The checkpoint may leave a generation only when all of it is settled.
-            await self._settler.until_unsettled(0)
-            await self._settler.store(generation.checkpoint(0, b""))
+            await self._checkpointer.until_unsettled(0)
+            await self._checkpointer.store(generation.checkpoint(0, b""))
 
     async def _pass_lines(self, generation: str, lines: Lines) -> None:
         parts = [lines]
@@ -190,7 +190,7 @@ class FileSource:
             if len(part.lines) > self._batch_lines:
                 part, rest = part.split(self._batch_lines)
                 parts.append(rest)
-            await self._settler.until_unsettled(self._max_unsettled - len(part.lines))
+            await self._checkpointer.until_unsettled(self._max_unsettled - len(part.lines))
             messages = _messages(generation, part)
             try:
                 future = await self._relay.put(messages)
@@ -200,7 +200,7 @@ class FileSource:
             except RelayClosedError:
                 raise LoopDone from None
             checkpoint = self._follower.generation.checkpoint(part.end, part.end_tail)
-            self._settler.add(checkpoint, messages, future)
+            self._checkpointer.add(checkpoint, messages, future)
 
 
 def _messages(generation: str, lines: Lines) -> list[Message]:

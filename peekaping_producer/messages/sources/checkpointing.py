@@ -54,7 +54,7 @@ class _InFlight(msgspec.Struct, eq=False):
             self.messages = []
 
 
-class Settler:
+class Checkpointer:
     """Holds what was read and is not yet passed by the checkpoint; writes dead letters, then the checkpoint."""
 
     def __init__(
