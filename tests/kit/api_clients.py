@@ -35,13 +35,14 @@ class ApiClients:
     async def _client(self, session: aiohttp.ClientSession, size: int) -> None:
         while not self._finishing:
             ids = [str(number) for number in itertools.islice(self._numbers, size)]
-            while not await self._succeeds(session, ids):
+            while not await self.succeeds(session, ids):
                 self.repeated += 1
                 await asyncio.sleep(_PAUSE_S)
             self.answered.update(ids)
             await asyncio.sleep(_PAUSE_S)
 
-    async def _succeeds(self, session: aiohttp.ClientSession, ids: list[str]) -> bool:
+    async def succeeds(self, session: aiohttp.ClientSession, ids: list[str]) -> bool:
+        """Send one request; returns whether it was answered with 200. Fails on any other answer than 200 and 503."""
         messages = [{"id": name, "payload": "x" * 50} for name in ids]
         path, body = ("/produce", messages[0]) if len(ids) == 1 else ("/batch-produce", {"messages": messages})
         try:
