@@ -163,7 +163,7 @@ async def test_a_retry_waits_in_its_set_and_the_forwarder_makes_it_pending(
     queue: QueueView, worker: AsynqWorker, redis: Redis, clock: Clock
 ) -> None:
     await queue.enqueue("a", retry=2)
-    await worker.settler.retry(await worker.dequeue_one(), 20, "no answer")
+    await worker.settler.fail(await worker.dequeue_one(), "no answer", 20)
     message = await queue.message("a")
     assert (message.retried, message.error_msg, message.last_failed_at) == (1, "no answer", clock.now_ms // 1000)
     assert await queue.states() == {"retry": ["a"]}
@@ -200,7 +200,7 @@ async def test_the_forwarder_moves_all_that_are_due_and_respects_groups(
 
 async def test_a_dead_letter_is_archived(queue: QueueView, worker: AsynqWorker, redis: Redis, clock: Clock) -> None:
     await queue.enqueue("a")
-    await worker.settler.archive(await worker.dequeue_one(), "of no use\ud800")
+    await worker.settler.fail(await worker.dequeue_one(), "of no use\ud800", None)
     message = await queue.message("a")
     assert (message.retried, message.error_msg, message.last_failed_at) == (0, "of no use?", clock.now_ms // 1000)
     assert await queue.states() == {"archived": ["a"]}
@@ -221,7 +221,7 @@ async def test_the_archive_is_trimmed_but_not_a_new_task_of_the_same_id(
     scores = {"new": now_s - 91 * DAY_S, "old": now_s - 90 * DAY_S, "first": now_s - 3, "second": now_s - 2}
     await redis.zadd(KEYS.archived, scores | {"third": now_s - 1})
     new, failing = await worker.dequeue()
-    await worker.settler.archive(failing, "")
+    await worker.settler.fail(failing, "", None)
     assert (await queue.states())["archived"] == ["second", "third", "failing"]
     assert [await redis.exists(queue.key(each)) for each in ("new", "old", "first", "second")] == [1, 0, 0, 1]
     await worker.settler.finish([new])
@@ -346,9 +346,9 @@ async def test_a_frozen_worker_cannot_end_the_run_of_another(
         case "finish" | "complete":
             await worker.settler.finish([frozen])
         case "retry":
-            await worker.settler.retry(frozen, 1, "")
+            await worker.settler.fail(frozen, "", 1)
         case "archive":
-            await worker.settler.archive(frozen, "")
+            await worker.settler.fail(frozen, "", None)
         case "requeue":
             await worker.settler.requeue([frozen])
     assert [await redis.zscore(KEYS.lease, "a"), await redis.hgetall(queue.key("a"))] == before
@@ -566,9 +566,9 @@ async def test_a_lost_reply_of_an_end_is_repeated_and_counts_once(
         case "finish" | "complete":
             await worker.settler.finish([delivery])
         case "retry":
-            await worker.settler.retry(delivery, 1, "")
+            await worker.settler.fail(delivery, "", 1)
         case "archive":
-            await worker.settler.archive(delivery, "")
+            await worker.settler.fail(delivery, "", None)
         case "requeue":
             await worker.settler.requeue([delivery])
     state = {"finish": {}, "complete": {"completed": ["a"]}, "requeue": {"pending": ["a"]}}

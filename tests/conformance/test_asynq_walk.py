@@ -117,10 +117,10 @@ class Walk:
                 await worker.settler.requeue(ended)
             case "retry":
                 self.forget([delivery])
-                await worker.settler.retry(delivery, 5, "")
+                await worker.settler.fail(delivery, "", 5)
             case "archive":
                 self.forget([delivery])
-                await worker.settler.archive(delivery, "")
+                await worker.settler.fail(delivery, "", None)
 
     def forget(self, ended: list[AsynqDelivery]) -> None:
         self.running = [(worker, each) for worker, each in self.running if each not in ended]

@@ -13,7 +13,7 @@ from peekaping_producer.service.loop import Loop
 from peekaping_producer.transports.asynq.delivery import AsynqDelivery, Held
 from peekaping_producer.transports.asynq.keys import CANCEL_CHANNEL
 from peekaping_producer.transports.asynq.scripts import broker_errors
-from peekaping_producer.transports.asynq.settling import Settler
+from peekaping_producer.transports.asynq.settling import Settler, retry_delay_s
 
 CANCELED = "context canceled"
 """Go's words, which asynq's tools show."""
@@ -51,7 +51,7 @@ class Cancellation:
 
     async def _cancel(self, delivery: AsynqDelivery) -> None:
         try:
-            await self._settler.fail(delivery, CANCELED)
+            await self._settler.fail(delivery, CANCELED, retry_delay_s(delivery.task))
         except BrokerError as error:
             log.warning(
                 "task.uncanceled",

@@ -13,7 +13,7 @@ from peekaping_producer.transports.asynq.delivery import AsynqDelivery, Held, de
 from peekaping_producer.transports.asynq.keys import QueueKeys
 from peekaping_producer.transports.asynq.priorities import Priorities
 from peekaping_producer.transports.asynq.scripts import Scripts, tasks_of
-from peekaping_producer.transports.asynq.settling import Settler, write_archive
+from peekaping_producer.transports.asynq.settling import Settler, retry_delay_s, write_failure
 from peekaping_producer.transports.asynq.task_message import TaskMessage, decode_task, undecodable
 
 DEADLINE_EXCEEDED = "context deadline exceeded"
@@ -122,7 +122,7 @@ class Dequeuer:
         for delivery in late:
             self._ready.remove(delivery)
             with suppress(BrokerError):  # a recoverer ends it
-                await self._settler.fail(delivery, DEADLINE_EXCEEDED)
+                await self._settler.fail(delivery, DEADLINE_EXCEEDED, retry_delay_s(delivery.task))
 
     async def _archive(self, keys: QueueKeys, bad: list[tuple[TaskMessage, str]], token: float, now_s: int) -> None:
         log.warning(
@@ -135,4 +135,4 @@ class Dequeuer:
         )
         with suppress(BrokerError):  # a recoverer archives the others
             for task, reason in bad:
-                await write_archive(self._scripts, keys, task, token, reason=reason, now_s=now_s)
+                await write_failure(self._scripts, keys, task, token, reason=reason, now_s=now_s)

@@ -71,13 +71,13 @@ class AsynqReceiver:
         """See Receiver."""
         if self._session:
             for own in _own([delivery]):
-                await self._session.settler.retry(own, delay_s, reason)
+                await self._session.settler.fail(own, reason, delay_s)
 
     async def dead_letter(self, delivery: Delivery, reason: str) -> None:
         """See Receiver. The dead letters are asynq's archive, of 90 days and 10,000 tasks."""
         if self._session:
             for own in _own([delivery]):
-                await self._session.settler.archive(own, reason)
+                await self._session.settler.fail(own, reason, None)
 
     async def release(self, deliveries: Sequence[Delivery]) -> None:
         """See Receiver."""

@@ -6,7 +6,7 @@ from peekaping_producer.errors import BrokerRefusedError, UndecodableMessageErro
 from peekaping_producer.transports.asynq.keys import QueueKeys
 from peekaping_producer.transports.asynq.periodic import Periodic
 from peekaping_producer.transports.asynq.scripts import tasks_of
-from peekaping_producer.transports.asynq.settling import default_retry_delay_s, write_archive, write_retry
+from peekaping_producer.transports.asynq.settling import retry_delay_s, write_failure
 from peekaping_producer.transports.asynq.task_message import decode_task, undecodable
 
 LEASE_EXPIRED = "asynq: task lease expired"
@@ -62,7 +62,5 @@ class Recoverer(Periodic):
             task = decode_task(raw, task_id, keys.queue)
         except UndecodableMessageError as error:
             task, reason = undecodable(raw, task_id, keys.queue), str(error)
-        if not task.can_be_retried:
-            return await write_archive(self._scripts, keys, task, _NO_TOKEN, reason=reason, now_s=now_s)
-        delay_s = default_retry_delay_s(task.retried)
-        return await write_retry(self._scripts, keys, task, _NO_TOKEN, reason=reason, now_s=now_s, delay_s=delay_s)
+        delay_s = retry_delay_s(task)
+        return await write_failure(self._scripts, keys, task, _NO_TOKEN, reason=reason, now_s=now_s, delay_s=delay_s)

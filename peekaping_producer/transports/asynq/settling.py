@@ -27,32 +27,36 @@ _MAX_REASON = 4096
 Write = Callable[[QueueKeys, list[AsynqDelivery]], Awaitable[object]]
 
 
-async def write_retry(
-    scripts: Scripts, keys: QueueKeys, task: TaskMessage, token: float, *, reason: str, now_s: int, delay_s: float
+async def write_failure(
+    scripts: Scripts,
+    keys: QueueKeys,
+    task: TaskMessage,
+    token: float,
+    *,
+    reason: str,
+    now_s: int,
+    delay_s: float | None = None,
 ) -> bool:
-    """Move a task to the retry set; returns whether the token, or the recoverer's (0), allowed it."""
-    message = encode(_failed(task, reason, now_s, retried=task.retried + 1))
-    args = (keys.prefix, task.id, token, message, math.ceil(delay_s))
-    return bool(await scripts.run("retry", (keys.active, keys.lease, keys.retry), args, int))
+    """Move a task to the retry set for `delay_s`, or for None to the archive.
+
+    Returns whether the token, or the recoverer's (0), allowed it.
+    """
+    failed = msgspec.structs.replace(
+        task,
+        retried=task.retried + (delay_s is not None),
+        error_msg=reason.encode(errors="replace").decode()[:_MAX_REASON],
+        last_failed_at=now_s,
+    )
+    args = (keys.prefix, task.id, token, encode(failed))
+    if delay_s is None:
+        return bool(await scripts.run("archive", (keys.active, keys.lease, keys.archived), (*args, MAX_ARCHIVED), int))
+    return bool(await scripts.run("retry", (keys.active, keys.lease, keys.retry), (*args, math.ceil(delay_s)), int))
 
 
-async def write_archive(
-    scripts: Scripts, keys: QueueKeys, task: TaskMessage, token: float, *, reason: str, now_s: int
-) -> bool:
-    """Archive a task; returns whether the token, or the recoverer's (0), allowed it."""
-    message = encode(_failed(task, reason, now_s, retried=task.retried))
-    args = (keys.prefix, task.id, token, message, MAX_ARCHIVED)
-    return bool(await scripts.run("archive", (keys.active, keys.lease, keys.archived), args, int))
-
-
-def _failed(task: TaskMessage, reason: str, now_s: int, *, retried: int) -> TaskMessage:
-    reason = reason.encode(errors="replace").decode()[:_MAX_REASON]
-    return msgspec.structs.replace(task, retried=retried, error_msg=reason, last_failed_at=now_s)
-
-
-def default_retry_delay_s(retried: int) -> float:
-    """asynq's delay before a retry: 15 s and more at first, 26 minutes after 6, 4.6 days after 25."""
-    return float(retried**4 + 15 + random.randrange(30) * (retried + 1))  # noqa: S311 - jitter
+def retry_delay_s(task: TaskMessage) -> float | None:
+    """asynq's delay after a failure: 15 s and more at first, 4.6 days after 25; None if it was the last attempt."""
+    jitter_s = random.randrange(30) * (task.retried + 1)  # noqa: S311
+    return float(task.retried**4 + 15 + jitter_s) if task.can_be_retried else None
 
 
 class Settler:
@@ -74,31 +78,15 @@ class Settler:
         """Put them back at the front of their queues, in this order."""
         await self._settle(deliveries, self._requeue)
 
-    async def retry(self, delivery: AsynqDelivery, delay_s: float, reason: str) -> None:
-        """The attempt failed: another one after `delay_s`."""
+    async def fail(self, delivery: AsynqDelivery, reason: str, delay_s: float | None) -> None:
+        """The attempt failed: another one after `delay_s`; for None archive it."""
 
         async def write(keys: QueueKeys, _: list[AsynqDelivery]) -> None:
             now_s = delivery.now_s(self._held.monotonic())
             run = delivery.task, delivery.token
-            await write_retry(self._scripts, keys, *run, reason=reason, now_s=now_s, delay_s=delay_s)
+            await write_failure(self._scripts, keys, *run, reason=reason, now_s=now_s, delay_s=delay_s)
 
         await self._settle([delivery], write)
-
-    async def archive(self, delivery: AsynqDelivery, reason: str) -> None:
-        """The last attempt failed, or no other one would succeed."""
-
-        async def write(keys: QueueKeys, _: list[AsynqDelivery]) -> None:
-            now_s = delivery.now_s(self._held.monotonic())
-            await write_archive(self._scripts, keys, delivery.task, delivery.token, reason=reason, now_s=now_s)
-
-        await self._settle([delivery], write)
-
-    async def fail(self, delivery: AsynqDelivery, reason: str) -> None:
-        """The attempt failed: retry it after asynq's delay, or archive it after the last."""
-        if delivery.task.can_be_retried:
-            await self.retry(delivery, default_retry_delay_s(delivery.task.retried), reason)
-        else:
-            await self.archive(delivery, reason)
 
     async def _settle(self, deliveries: Sequence[AsynqDelivery], write: Write) -> None:
         by_queue = defaultdict(list)
