@@ -7,14 +7,14 @@ from secrets import token_hex
 
 import structlog
 
-from peekaping_producer.errors import BrokerError, UndecodableMessageError
+from peekaping_producer.errors import BrokerError
 from peekaping_producer.transports.asynq.calls import MAX_PER_CALL
 from peekaping_producer.transports.asynq.delivery import AsynqDelivery, Held, delivery_of, new_token
 from peekaping_producer.transports.asynq.keys import QueueKeys
 from peekaping_producer.transports.asynq.priorities import Priorities
 from peekaping_producer.transports.asynq.scripts import Scripts, tasks_of
 from peekaping_producer.transports.asynq.settling import Settler, retry_delay_s, write_failure
-from peekaping_producer.transports.asynq.task_message import TaskMessage, decode_task, undecodable
+from peekaping_producer.transports.asynq.task_message import TaskMessage, decode_task
 
 DEADLINE_EXCEEDED = "context deadline exceeded"
 """Go's words, which asynq's tools show."""
@@ -103,10 +103,9 @@ class Dequeuer:
             )
         bad: list[tuple[TaskMessage, str]] = []
         for task_id, data in found:
-            try:
-                task = decode_task(data, task_id, keys.queue)
-            except UndecodableMessageError as error:
-                bad.append((undecodable(data, task_id, keys.queue), str(error)))
+            task, problem = decode_task(data, task_id, keys.queue)
+            if problem:
+                bad.append((task, problem))
                 continue
             delivery = delivery_of(task_id, task, keys.queue, token=token, started_at=now, started=started)
             self._held.add(delivery)

@@ -2,12 +2,12 @@
 
 import structlog
 
-from peekaping_producer.errors import BrokerRefusedError, UndecodableMessageError
+from peekaping_producer.errors import BrokerRefusedError
 from peekaping_producer.transports.asynq.keys import QueueKeys
 from peekaping_producer.transports.asynq.periodic import Periodic
 from peekaping_producer.transports.asynq.scripts import tasks_of
 from peekaping_producer.transports.asynq.settling import retry_delay_s, write_failure
-from peekaping_producer.transports.asynq.task_message import decode_task, undecodable
+from peekaping_producer.transports.asynq.task_message import decode_task
 
 LEASE_EXPIRED = "asynq: task lease expired"
 """asynq's words, which its tools show."""
@@ -57,10 +57,6 @@ class Recoverer(Periodic):
             raise error
 
     async def _end(self, keys: QueueKeys, task_id: str, raw: bytes, now_s: int) -> bool:
-        reason = LEASE_EXPIRED
-        try:
-            task = decode_task(raw, task_id, keys.queue)
-        except UndecodableMessageError as error:
-            task, reason = undecodable(raw, task_id, keys.queue), str(error)
-        delay_s = retry_delay_s(task)
+        task, problem = decode_task(raw, task_id, keys.queue)
+        reason, delay_s = problem or LEASE_EXPIRED, retry_delay_s(task)
         return await write_failure(self._scripts, keys, task, _NO_TOKEN, reason=reason, now_s=now_s, delay_s=delay_s)

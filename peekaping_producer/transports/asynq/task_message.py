@@ -91,20 +91,20 @@ def decode(data: bytes) -> TaskMessage:
     return TaskMessage(**values, unknown=unknown)
 
 
-def decode_task(data: bytes, task_id: str, queue: str) -> TaskMessage:
-    """Decode the message of the task that has this key; what the message contains of it does not count.
+def decode_task(data: bytes, task_id: str, queue: str) -> tuple[TaskMessage, str]:
+    """The message of the task that has this key, and why it cannot be decoded, or "".
 
-    Raises UndecodableMessageError.
+    What the message contains of the key does not count. In place of bytes that are none, it is one to archive: asynq's
+    tools show it, with the bytes as its payload.
     """
-    task = decode(data)
+    try:
+        task = decode(data)
+    except UndecodableMessageError as error:
+        bad = TaskMessage(type="undecodable", payload=data, id=task_id, queue=queue, timeout=DEFAULT_TIMEOUT_S)
+        return bad, str(error)
     if task.id == task_id and task.queue == queue:
-        return task
-    return msgspec.structs.replace(task, id=task_id, queue=queue)
-
-
-def undecodable(data: bytes, task_id: str, queue: str) -> TaskMessage:
-    """The message to archive in place of bytes that are none: asynq's tools show it, with the bytes as its payload."""
-    return TaskMessage(type="undecodable", payload=data, id=task_id, queue=queue, timeout=DEFAULT_TIMEOUT_S)
+        return task, ""
+    return msgspec.structs.replace(task, id=task_id, queue=queue), ""
 
 
 def encode(message: TaskMessage) -> bytes:
