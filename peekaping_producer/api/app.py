@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from http import HTTPStatus
 
 import msgspec
@@ -24,6 +25,9 @@ from peekaping_producer.web.malformed import silence_malformed_requests
 
 log = structlog.stdlib.get_logger()
 
+LARGE_BYTES = 64 * 1024
+MAX_LARGE_BODIES = 32
+"""Bodies over LARGE_BYTES that are read at once; others wait in their connections, which bounds the memory."""
 _RETRY_AFTER_S = 1
 _RETRY_AFTER_OUTAGE_S = 5
 """The longest time between two attempts of the relay."""
@@ -56,6 +60,7 @@ class Api:
         self._metrics = metrics or ApiMetrics()
         self._confirm_timeout_s = confirm_timeout_s
         self._now = now
+        self._large_bodies = asyncio.Semaphore(MAX_LARGE_BODIES)
         self.stopping = False
         """Whether new messages are refused."""
 
@@ -103,8 +108,10 @@ class Api:
     async def _body(self, request: web.Request) -> bytes:
         """The body of a request that may produce messages. Raises RequestError."""
         self._guard.check(request)
+        is_small = request.content_length is not None and request.content_length <= LARGE_BYTES
         try:
-            return await request.read()
+            async with nullcontext() if is_small else self._large_bodies:
+                return await request.read()
         except web.HTTPRequestEntityTooLarge:
             raise self._guard.too_large() from None
         except (ClientPayloadError, HttpProcessingError, web.RequestPayloadError):

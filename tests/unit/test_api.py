@@ -214,6 +214,23 @@ async def test_a_body_up_to_the_limit_is_accepted_and_a_larger_one_is_413(api: R
         assert "MAX_REQUEST_BYTES" in (await response.json())["error"]
 
 
+async def test_large_bodies_wait_for_each_other_and_small_ones_do_not() -> None:
+    large = b'{"id":"a","payload":"%s"}' % (b"x" * 100_000)
+    head = b"POST /produce HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    with patch("peekaping_producer.api.app.MAX_LARGE_BODIES", 1):
+        async with running_api() as api:
+            reader, writer = await asyncio.open_connection(HOST, api.source.port)
+            writer.write(head % len(large) + large[:-1])
+            await until(lambda: api.api._large_bodies.locked())
+            other = asyncio.create_task(api.post("/produce", {"id": "b", "payload": "x" * 100_000}))
+            assert (await api.post("/produce", {"id": "c", "payload": 1}))[0] == 200
+            assert not other.done()
+            writer.write(large[-1:])
+            assert (await other)[0] == 200
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+            writer.close()
+
+
 async def test_a_batch_that_is_larger_than_the_buffer_is_413() -> None:
     async with running_api(max_messages=2) as api:
         messages = [{"id": str(number), "payload": 1} for number in range(3)]
