@@ -218,6 +218,9 @@ async def test_a_damaged_checkpoint_is_replaced_by_the_copy_before_it(path: Path
             await running.until_settled(b"a", b"b", b"b", b"c")
     assert "checkpoint.damaged" in [line["event"] for line in lines]
     assert publisher.messages[1].id == publisher.messages[2].id
+    checkpoint.write_bytes(damage)  # once more: the damaged copy has not replaced the good one
+    async with following(path, publisher) as running:
+        await running.until_settled(b"a", b"b", b"b", b"c", b"b", b"c")
     checkpoint.write_bytes(damage)
     checkpoint.with_name("input.txt.checkpoint.previous").write_bytes(damage)
     with pytest.raises(ConfigError, match="restore it, or delete all copies"):

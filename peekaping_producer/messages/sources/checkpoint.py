@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -84,6 +85,8 @@ class CheckpointFile:
                     message="The checkpoint is damaged; the previous one is used, and some lines are sent again.",
                     error=problems[0],
                 )
+                with suppress(OSError):  # otherwise the next checkpoint would move it over the good copy
+                    self._path.replace(self._path.with_name(f"{self._path.name}.damaged"))
             return checkpoint
         if problems:
             raise ConfigError(
