@@ -38,7 +38,7 @@ class MongoServer(processes.DatabaseServer):
 
     def _initialize(self) -> None:
         found = shutil.which("java") and _JARS.is_dir()
-        need(found, "a MongoDB server: run `make ci-servers` (by Java and Maven), or set MONGODB_URL")
+        need(found, "a MongoDB server: run `make ci-servers` (needs Java and Maven), or set MONGODB_URL")
         self._jars = _readable_copy(_JARS, self._folder / "jars")
 
     def _command(self, *options: str) -> Iterable[object]:
