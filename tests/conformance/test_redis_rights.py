@@ -42,7 +42,9 @@ def documented() -> list[str]:
 
 def commands_of_scripts() -> set[str]:
     texts = "".join(
-        path.read_text() for path in (ROOT / "peekaping_producer").rglob("*.lua") if "demo" not in path.parts
+        path.read_text()
+        for package in ("redis_client", "schedule", "brokers")
+        for path in (ROOT / "peekaping_producer" / package).rglob("*.lua")
     )
     return {f"+{name.lower()}" for name in re.findall(r"redis\.p?call\(\s*'(\w+)'", texts)}
 

@@ -92,10 +92,11 @@ def test_a_queue_that_was_full_works_again(pipe: Pipe) -> None:
         for number in range(500):
             stream.write(f"{number:99}\n")
         pipe.read_all(stream)
-    assert len(pipe.dropped) == 2
+    reported = len(pipe.dropped)
+    assert reported >= 2  # more if the queue became shorter and full again between two lines
     stream.write("last\n")
     assert pipe.read_all(stream) == ["last"]
-    assert len(pipe.dropped) == 2
+    assert len(pipe.dropped) == reported
 
 
 def test_one_line_longer_than_the_queue_is_kept(pipe: Pipe) -> None:

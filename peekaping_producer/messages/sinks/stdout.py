@@ -55,7 +55,8 @@ class StdoutSink:
     async def close(self) -> None:
         """See Work."""
         self._interrupted.set()
-        self._executor.shutdown(wait=False)
+        # The thread ends within a poll. Later it could write to another file that has got the same descriptor.
+        await asyncio.to_thread(self._executor.shutdown)
 
     def _begun_line(self) -> bytes:
         """The rest of a line that an interrupted call has written in part."""
