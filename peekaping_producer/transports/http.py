@@ -101,6 +101,12 @@ class HttpPublisher:
         if problem := id_problem(message.id):
             raise _MessageRefusedError(problem)
 
+        try:
+            await self._repeat(message)
+        except _AttemptError as error:
+            raise BrokerUnavailableError(str(error)) from None
+
+    async def _repeat(self, message: Message) -> None:
         async for attempt in stamina.retry_context(
             on=self._wait_after,
             attempts=self._target.attempts,

@@ -110,8 +110,9 @@ async def test_after_the_last_attempt_the_endpoint_counts_as_unavailable(
     endpoint: Endpoint, publisher: HttpPublisher
 ) -> None:
     endpoint.answers = [500]
-    with pytest.raises(BrokerUnavailableError, match=r"/messages: status 500: what is wrong"):
+    with pytest.raises(BrokerUnavailableError, match=r"/messages: status 500: what is wrong") as error:
         await publisher.publish(messages("a", "b"))
+    assert error.type is BrokerUnavailableError, "the class is in the log"
     assert endpoint.ids == ["a", "a", "a"]
 
 
