@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from peekaping_producer.settings import Settings
+from tests.kit.log_lines import log_lines
 from tests.kit.requirements import need
 
 ROOT = Path(__file__).parents[2]
@@ -84,6 +85,6 @@ class Stack:
 
     def lines(self, container: str) -> list[dict[str, Any]]:
         """A replica's log. What it prints is JSON alone."""
-        done = subprocess.run(["docker", "logs", container], capture_output=True, text=True, check=True)
-        assert done.stdout == ""
-        return [json.loads(line) for line in done.stderr.splitlines()]
+        done = subprocess.run(["docker", "logs", container], capture_output=True, check=True)
+        assert done.stdout == b""
+        return log_lines(done.stderr)

@@ -226,7 +226,7 @@ async def test_readiness_reports_a_broker_that_is_away_and_its_return(tmp_path: 
         pipeline.write(range(1))
         process = pipeline.relay() if command == "relay" else pipeline.consume()
         try:
-            await until(lambda: "health.listening" in process.log.read_text())
+            await until(lambda: "health.listening" in process.events())
 
             async def status() -> int:
                 return (await process.get("/readyz"))[0]
@@ -239,8 +239,7 @@ async def test_readiness_reports_a_broker_that_is_away_and_its_return(tmp_path: 
             await broker.start()
             await until(lambda: reports(process, None))
             assert process.terminate() == 0
-            events = [json.loads(line)["event"] for line in process.log.read_text().splitlines()]
-            assert events.count("dependency.recovered") == 1
+            assert process.events().count("dependency.recovered") == 1
         finally:
             process.kill()
 

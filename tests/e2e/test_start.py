@@ -46,7 +46,7 @@ async def ended(replica: ReplicaProcess, *, within_s: float = 60.0) -> tuple[int
 
 def logged(replica: ReplicaProcess) -> list[str]:
     """The events so far, without the last line of a command that failed, which is no log line."""
-    lines = replica.log_file.read_text().splitlines()
+    lines = replica.log_file.read_text().split("\n")[:-1]
     return [line.split('"event": "')[1].split('"')[0] for line in lines if '"event": "' in line]
 
 

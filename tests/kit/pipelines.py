@@ -1,7 +1,6 @@
 """`relay` and `consume` as processes, and the brokers between them, each of which can be killed and started again."""
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
@@ -19,6 +18,7 @@ from peekaping_producer.demo.embedded import HOST, RedisServer
 from peekaping_producer.targets import RabbitMqTarget
 from tests.kit import http
 from tests.kit.commands import MINIMAL
+from tests.kit.log_lines import log_lines
 from tests.kit.processes import free_port
 from tests.kit.rabbitmq import RabbitMqServer
 
@@ -56,9 +56,12 @@ class Command:
 
     async def get(self, path: str) -> tuple[int, str]:
         """Status and body of a page at METRICS_ADDR=127.0.0.1:0, whose port is in the log."""
-        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
-        port = next(line["port"] for line in reversed(lines) if line["event"] == "health.listening")
+        port = next(line["port"] for line in reversed(log_lines(self.log)) if line["event"] == "health.listening")
         return await http.get(f"{HOST}:{port}", path)
+
+    def events(self) -> list[str]:
+        """The events of its log so far."""
+        return [line["event"] for line in log_lines(self.log)]
 
     def terminate(self) -> int:
         """SIGTERM; returns the exit code."""

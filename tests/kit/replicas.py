@@ -1,6 +1,5 @@
 """Real replicas as processes, and what they share."""
 
-import json
 import os
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.targets import DatabaseTarget
 from tests.kit import http
 from tests.kit.commands import MINIMAL
+from tests.kit.log_lines import log_lines
 
 RUN = (sys.executable, "-m", "peekaping_producer", "run")
 
@@ -59,8 +59,7 @@ class ReplicaProcess:
 
     def lines(self, event: str | None = None) -> list[dict[str, object]]:
         """The log, or its lines of one event; every line must be JSON."""
-        lines = [json.loads(line) for line in self.log_file.read_text().splitlines() if line.strip()]
-        return [line for line in lines if event in (None, line["event"])]
+        return [line for line in log_lines(self.log_file) if event in (None, line["event"])]
 
     def events(self) -> list[str]:
         return [str(line["event"]) for line in self.lines()]
