@@ -6,7 +6,7 @@ import pytest
 
 pytest_plugins = [
     f"tests.kit.{name}"
-    for name in ("redis", "postgres", "mysql", "mongo", "rabbitmq", "schedule", "asynq_harness", "sentinel")
+    for name in ("redis", "postgres", "mysql", "mongo", "rabbitmq", "schedule", "asynq_harness", "sentinel", "api")
 ]
 
 # The servers that this shell names for the product are none of the tests' business.

@@ -11,20 +11,20 @@ from aiohttp import web
 _JSON = {"Content-Type": "application/json"}
 
 
-class Produced(msgspec.Struct):
+class Produced(msgspec.Struct, kw_only=True):
     """The broker has confirmed the message."""
 
+    status: Literal["success"] = "success"
     message_id: str
     timestamp: str
     """UTC, as in 2024-01-01T00:00:00."""
-    status: Literal["success"] = "success"
 
 
-class BatchProduced(msgspec.Struct):
+class BatchProduced(msgspec.Struct, kw_only=True):
     """The broker has confirmed all messages of the batch."""
 
-    messages_produced: int
     status: Literal["success"] = "success"
+    messages_produced: int
 
 
 class State(msgspec.Struct):
@@ -35,11 +35,11 @@ class State(msgspec.Struct):
     """UTC, as in 2024-01-01T00:00:00."""
 
 
-class Failure(msgspec.Struct):
+class Failure(msgspec.Struct, kw_only=True):
     """Why a request was refused. None of its messages is confirmed."""
 
-    error: str
     status: Literal["error"] = "error"
+    error: str
 
 
 class RequestError(Exception):
@@ -55,7 +55,7 @@ class RequestError(Exception):
 
     def response(self) -> web.Response:
         """The response."""
-        return answer(Failure(self.reason), self.status, self._headers)
+        return answer(Failure(error=self.reason), self.status, self._headers)
 
 
 def answer(body: msgspec.Struct, status: int = 200, headers: Mapping[str, str] = {}) -> web.Response:

@@ -28,6 +28,8 @@ log = structlog.stdlib.get_logger()
 LARGE_BYTES = 64 * 1024
 MAX_LARGE_BODIES = 32
 """Bodies over LARGE_BYTES that are read at once; others wait in their connections, which bounds the memory."""
+IDLE_TIMEOUT_S = 75.0
+"""A connection is closed if no request is complete, up to its body, so long after it was opened or last answered."""
 _RETRY_AFTER_S = 1
 _RETRY_AFTER_OUTAGE_S = 5
 """The longest time between two attempts of the relay."""
@@ -51,14 +53,19 @@ class Api:
         *,
         metrics: ApiMetrics | None = None,
         confirm_timeout_s: float = 10.0,
+        body_timeout_s: float = 30.0,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`dependencies`: those of the relay. `confirm_timeout_s`: how long a request waits for the broker."""
+        """`dependencies`: those of the relay. `confirm_timeout_s`: how long a request waits for the broker.
+
+        `body_timeout_s`: how long a client may take to send a body.
+        """
         self._relay = relay
         self._dependencies = dependencies
         self._guard = guard
         self._metrics = metrics or ApiMetrics()
         self._confirm_timeout_s = confirm_timeout_s
+        self._body_timeout_s = body_timeout_s
         self._now = now
         self._large_bodies = asyncio.Semaphore(MAX_LARGE_BODIES)
         self.stopping = False
@@ -77,17 +84,23 @@ class Api:
                 web.get("/openapi.json", self._openapi),
             ]
         )
-        return web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=shutdown_timeout_s)
+        return web.AppRunner(
+            app,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=shutdown_timeout_s,
+            keepalive_timeout=IDLE_TIMEOUT_S,
+        )
 
     async def _produce(self, request: web.Request) -> web.Response:
         message = message_of(await self._body(request))
         await self._publish([message])
-        return answer(Produced(message.id, timestamp(self._now())))
+        return answer(Produced(message_id=message.id, timestamp=timestamp(self._now())))
 
     async def _batch_produce(self, request: web.Request) -> web.Response:
         messages = batch_of(await self._body(request))
         await self._publish(messages)
-        return answer(BatchProduced(len(messages)))
+        return answer(BatchProduced(messages_produced=len(messages)))
 
     async def _store(self, request: web.Request) -> web.Response:
         stored = stored_message_of(await self._body(request))
@@ -109,9 +122,16 @@ class Api:
         """The body of a request that may produce messages. Raises RequestError."""
         self._guard.check(request)
         is_small = request.content_length is not None and request.content_length <= LARGE_BYTES
+        async with nullcontext() if is_small else self._large_bodies:
+            return await self._read(request)
+
+    async def _read(self, request: web.Request) -> bytes:
         try:
-            async with nullcontext() if is_small else self._large_bodies:
+            async with asyncio.timeout(self._body_timeout_s):
                 return await request.read()
+        except TimeoutError:
+            reason = f"body: expected all of it within {self._body_timeout_s:g} s (API_BODY_TIMEOUT), got a part"
+            raise RequestError(HTTPStatus.REQUEST_TIMEOUT, reason, headers={"Connection": "close"}) from None
         except web.HTTPRequestEntityTooLarge:
             raise self._guard.too_large() from None
         except (ClientPayloadError, HttpProcessingError, web.RequestPayloadError):
@@ -151,10 +171,10 @@ class Api:
             response = error.response()
         except web.HTTPException as error:  # no such path, or no such method
             allowed = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
-            response = answer(Failure(error.reason), error.status, allowed)
+            response = answer(Failure(error=error.reason), error.status, allowed)
         except Exception as error:
             log.error("request.failed", message="An unforeseen error ended a request.", exc_info=error)
-            response = answer(Failure("an unforeseen error of the server"), HTTPStatus.INTERNAL_SERVER_ERROR)
+            response = answer(Failure(error="an unforeseen error of the server"), HTTPStatus.INTERNAL_SERVER_ERROR)
         resource = request.match_info.route.resource
         route = resource.canonical if resource else _UNMATCHED
         self._metrics.duration.labels(route).observe(time.perf_counter() - began_at)

@@ -13,6 +13,7 @@ Json = dict[str, Any]
 _REFUSALS = {
     400: "The body is not JSON.",
     401: "The token is missing or wrong.",
+    408: "The body did not arrive in time.",
     413: "The body, or the batch, is too large.",
     415: "The body is not declared as application/json.",
     422: "A field is missing, unknown or invalid; `error` begins with its path.",

@@ -31,7 +31,8 @@ class ApiSource:
         try:
             self._socket: socket.socket = listen(host, port)
         except OSError as error:
-            raise ConfigError([f"PORT: expected a free host:port, got {refusal(host, port, error)}"]) from None
+            got = refusal(host, port, error)
+            raise ConfigError([f"PORT: expected a free host:port, got {got}; set another PORT"]) from None
         self.port: int = self._socket.getsockname()[1]
 
     async def run(self) -> None:

@@ -32,8 +32,20 @@ STALLED_AFTER_S = 60.0
 class MessageService:
     """Runs a part with metrics, signals, and probes (see web.health.Health): a process without messages is ready."""
 
-    def __init__(self, settings: Settings, part: Part, dependencies: Dependencies, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        part: Part,
+        dependencies: Dependencies,
+        metrics: Metrics,
+        *,
+        metrics_address: tuple[str, int] | None = None,
+    ) -> None:
+        """`metrics_address`: host and port of probes and metrics if METRICS_ADDR is not set."""
         self._settings = settings
+        use_default = metrics_address is not None and not settings.metrics_addr_explicit
+        self.metrics_address = metrics_address if use_default else settings.metrics_address
+        """Host and port of probes and metrics; None if they are off."""
         self._part = part
         self._dependencies = dependencies
         self._server = HealthServer(self, metrics)
@@ -60,8 +72,8 @@ class MessageService:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
                 asyncio.get_running_loop().add_signal_handler(number, self.stop)
-        if address := self._settings.metrics_address:
-            self._server.bind(*address, required=self._settings.metrics_addr_explicit)
+        if self.metrics_address:
+            self._server.bind(*self.metrics_address, required=self._settings.metrics_addr_explicit)
         log.info("service.started", message=f"Started: {self._part}.", broker=self._settings.broker or "rabbitmq")
         part = asyncio.create_task(self._part.run(), name="part")
         showing = asyncio.create_task(self._show_progress())

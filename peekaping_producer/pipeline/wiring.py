@@ -23,6 +23,8 @@ _BATCHES_AHEAD = 4
 """Fetched for a sink: 2 to 4 cost a tenth less CPU per message than 1."""
 _PARTS = 4
 """Of a batch of the relay: RabbitMQ works on the others while one is confirmed."""
+_CONSUMER_METRICS = ("127.0.0.1", 8000)
+"""Unless METRICS_ADDR is set: a relay, or `serve`, on the same host has the default one."""
 _BATCH_LINES = 250
 """Half a batch of the relay: a checkpoint is written while the other half is published."""
 
@@ -70,6 +72,7 @@ def serve_api(settings: Settings) -> MessageService:
         Guard(token=token, rate_limit=settings.rate_limit, max_bytes=settings.max_request_bytes),
         metrics=ApiMetrics(sending.metrics.registry, repeated=lambda: getattr(sending.publisher, "duplicates", 0)),
         confirm_timeout_s=settings.api_timeout,
+        body_timeout_s=settings.api_body_timeout,
     )
     return sending.service(ApiSource(api, settings.api_host, settings.port, grace_s=settings.shutdown_grace))
 
@@ -131,7 +134,7 @@ def _consumer(settings: Settings, work: Work) -> MessageService:
         retries=Retries(max_attempts=settings.consume_attempts, timeout_s=settings.consume_timeout),
         metrics=ConsumerMetrics(metrics.registry),
     )
-    return MessageService(settings, consumer, dependencies, metrics)
+    return MessageService(settings, consumer, dependencies, metrics, metrics_address=_CONSUMER_METRICS)
 
 
 def _metrics() -> Metrics:

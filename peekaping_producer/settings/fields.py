@@ -199,6 +199,7 @@ class Service(BaseModel):
         Setting(
             "The address of probes and metrics. With port 0 the system chooses a free port.",
             "host:port, [IPv6]:port, or off (also when empty)",
+            "`127.0.0.1:9464`; `consume`: `127.0.0.1:8000`",
         ),
     ] = "127.0.0.1:9464"
 
@@ -251,6 +252,11 @@ class Http(BaseModel):
 class Messages(BaseModel):
     """Of the commands that relay and consume messages."""
 
+    flask_env: Annotated[
+        Literal["development", "production"] | None,
+        Lower,
+        Setting("development means MODE=dev, production MODE=prod. MODE takes precedence.", "development | production"),
+    ] = None
     asynq_queue: Annotated[QueueName, Setting("The queue of BROKER=asynq.", QUEUE_NAME_FORM)] = "messages"
     asynq_type: Annotated[str, Setting("The type of the tasks of BROKER=asynq.", _TEXT)] = "message"
     max_line_bytes: Annotated[
@@ -304,11 +310,9 @@ class Api(BaseModel):
     api_timeout: Annotated[
         _Duration, Setting("Time that a request waits for the confirmation of the broker.", _UP_TO_AN_HOUR)
     ] = 10
-    flask_env: Annotated[
-        Literal["development", "production"] | None,
-        Lower,
-        Setting("development means MODE=dev, production MODE=prod. MODE takes precedence.", "development | production"),
-    ] = None
+    api_body_timeout: Annotated[
+        _Duration, Setting("Time that a client has to send the body of a request.", _UP_TO_AN_HOUR)
+    ] = 30
 
 
 class Startup(BaseModel):

@@ -1,6 +1,7 @@
 """`serve` as a process, on asynq: repeated ids, metrics and probes, and its health without requests."""
 
 import re
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import aiohttp
 
 from tests.kit import http
 from tests.kit.api_clients import ApiClients
+from tests.kit.commands import command
 from tests.kit.pipelines import Command, asynq_broker
 from tests.kit.processes import HOST, free_port, listens
 from tests.kit.waiting import until
@@ -38,6 +40,15 @@ async def test_repeated_ids_are_counted_and_health_follows_the_broker(tmp_path: 
             assert server.terminate() == 0
         finally:
             server.kill()
+
+
+async def test_a_taken_port_ends_the_command_with_one_line(tmp_path: Path) -> None:
+    with socket.create_server((HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = await command(tmp_path, "serve", PORT=str(port), METRICS_ADDR="off")
+    assert ended.code == 2
+    refusal = f"PORT: expected a free host:port, got {HOST}:{port}, which is in use; set another PORT"
+    assert ended.err.splitlines()[-1].endswith(refusal)
 
 
 def _answers(port: int, status: int) -> Callable[[], Awaitable[bool]]:

@@ -1,11 +1,14 @@
 """The HTTP API on a real port, with a publisher in memory."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
+from unittest.mock import patch
 
 import aiohttp
+import pytest
+import pytest_asyncio
 from multidict import CIMultiDictProxy
 
 from peekaping_producer.api.app import Api
@@ -16,13 +19,14 @@ from peekaping_producer.messages.relay import Relay
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.pipeline.part import RelayPart
 from peekaping_producer.service.aio import cancel_and_wait
+from peekaping_producer.service.backoff import Backoff
 from peekaping_producer.service.dependencies import Dependencies
 from tests.kit.processes import HOST
 from tests.kit.publishers import MemoryPublisher
 
 JSON = "application/json"
-NOW = 1704067200.0
-"""2024-01-01T00:00:00."""
+TIMESTAMP = "2024-01-01T00:00:00"
+_NOW = 1704067200.0
 
 
 class RunningApi:
@@ -37,6 +41,7 @@ class RunningApi:
         max_bytes: int = 2**20,
         max_messages: int = 10_000,
         confirm_timeout_s: float = 30.0,
+        body_timeout_s: float = 30.0,
     ) -> None:
         self.publisher = publisher
         self.metrics = ApiMetrics()
@@ -48,7 +53,8 @@ class RunningApi:
             Guard(token=token, rate_limit=rate_limit, max_bytes=max_bytes),
             metrics=self.metrics,
             confirm_timeout_s=confirm_timeout_s,
-            now=lambda: NOW,
+            body_timeout_s=body_timeout_s,
+            now=lambda: _NOW,
         )
         self.source = ApiSource(self.api, HOST, 0)
         self.part = RelayPart(self.relay, self.source)
@@ -89,3 +95,17 @@ async def running_api(publisher: MemoryPublisher | None = None, **options: Any) 
             yield api
     finally:
         await cancel_and_wait(task)
+
+
+@pytest_asyncio.fixture
+async def api() -> AsyncIterator[RunningApi]:
+    """An API whose publisher confirms at once; bodies have at most 10,000 bytes."""
+    async with running_api(max_bytes=10_000) as running:
+        yield running
+
+
+@pytest.fixture
+def no_backoff() -> Iterator[None]:
+    """Failed calls are repeated at once."""
+    with patch.object(Backoff, "delay", lambda _: 0.001):
+        yield

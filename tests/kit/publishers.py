@@ -1,5 +1,6 @@
 """Publishers in memory."""
 
+import asyncio
 import random
 from collections.abc import Mapping, Sequence
 
@@ -39,6 +40,18 @@ class MemoryPublisher:
 
     async def close(self) -> None:
         self.closed += 1
+
+
+class HeldPublisher(MemoryPublisher):
+    """Confirms nothing until `released`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.released = asyncio.Event()
+
+    async def publish(self, messages: Sequence[Message]) -> PublishResult:
+        await self.released.wait()
+        return await super().publish(messages)
 
 
 class UnreliablePublisher(MemoryPublisher):

@@ -39,3 +39,14 @@ async def test_draining_leaves_a_part_of_the_grace_time_for_closing() -> None:
         async with asyncio.timeout(10):
             await running
         assert part.within_s == drain_s
+
+
+def test_a_default_address_of_metrics_is_replaced_by_metrics_addr() -> None:
+    for settings, address in (
+        (Settings(), ("127.0.0.1", 8000)),
+        (Settings(metrics_addr="0.0.0.0:9000"), ("0.0.0.0", 9000)),
+        (Settings(metrics_addr="off"), None),
+    ):
+        dependencies = Dependencies(Metrics())
+        service = MessageService(settings, _StuckPart(), dependencies, Metrics(), metrics_address=("127.0.0.1", 8000))
+        assert service.metrics_address == address
