@@ -213,3 +213,7 @@ class StaleTermError(ProducerError):
 
 class StartInterruptedError(ProducerError):
     """Ctrl-C while the replica still waited for Redis or the database."""
+
+
+class TemplateError(ProducerError):
+    """A project of the template cannot be written or run."""

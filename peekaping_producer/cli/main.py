@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from peekaping_producer import logs
-from peekaping_producer.cli import demo, messages, operations, producer
+from peekaping_producer.cli import demo, messages, operations, producer, template
 from peekaping_producer.cli.parser import Commands, Parser, add_env_file
 from peekaping_producer.cli.runtime import print_error
 from peekaping_producer.errors import ConfigError, ProducerError, UnreachableError
@@ -73,7 +73,7 @@ def _parser(file_completion: object = None) -> Parser:
     add_env_file(parser, "env_files", file_completion)
     parser.set_defaults(command=None)
     commands = Commands(parser, file_completion)
-    for module in (producer, operations, messages, demo):
+    for module in (producer, operations, messages, demo, template):
         module.add_to(commands)
     completion = commands.add(
         "completion",

@@ -39,10 +39,10 @@ def main(
         faulthandler.enable()  # a crash in C code prints where
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the pool stops this one in order
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _end_with_parent(mechanism)
+    end_with_parent(mechanism)
     pool = PoolConnection(connection)
     log_queue = logs.LogQueue(pool.send_record)
-    logs.send_to(log_queue, log_level)
+    logs.send_logs(log_queue, log_level)
     try:
         worker = _load(handler, pool, log_queue, discard_results)
     except BaseException as error:
@@ -219,8 +219,8 @@ def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _end_with_parent(mechanism: Mechanism | None) -> None:
-    """End this process with its parent, also after SIGKILL of the parent."""
+def end_with_parent(mechanism: Mechanism | None = None) -> None:
+    """Kill this process when the one that started it by `multiprocessing` ends, also by SIGKILL."""
     parent = parent_process()
     assert parent is not None
     assert parent.pid is not None

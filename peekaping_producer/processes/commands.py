@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from peekaping_producer.errors import MessageCommandError
 from peekaping_producer.service.text import one_line
@@ -25,7 +25,7 @@ class MessageCommand:
             raise MessageCommandError(f"arguments: expected a list, got {_shown(self.arguments)}")
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> "MessageCommand":
+    def from_json(cls, text: str | bytes) -> Self:
         """Parse a JSON object with exactly the two fields. Raises MessageCommandError, which names what is wrong."""
         try:
             message = json.loads(text)

@@ -20,6 +20,8 @@ import structlog
 from peekaping_producer.errors import LogQueueError
 
 T = TypeVar("T")
+_STOP_S = 5.0
+"""How long the listener waits for a queue whose lock is not released: a process was killed while it wrote to it."""
 
 
 class LogQueue:
@@ -75,12 +77,12 @@ def _logger_of(cls: type, log_queue: _PutsNowait) -> logging.Logger:
     logger = logging.getLogger(f"{cls.__module__}.{cls.__qualname__}")
     if multiprocessing.parent_process() is not None:
         if not any(isinstance(handler, QueueHandler) for handler in logging.getLogger().handlers):
-            send_to(log_queue)
+            send_logs(log_queue)
         logger.setLevel(logging.DEBUG)  # the main process filters by its own level
     return logger
 
 
-def send_to(log_queue: _PutsNowait, level: int = logging.WARNING) -> None:
+def send_logs(log_queue: _PutsNowait, level: int = logging.WARNING) -> None:
     """Send the records of this process, from `level` up, to `log_queue` and nowhere else; those of structlog, too."""
     root = logging.getLogger()
     root.handlers[:] = [QueueHandler(cast(Any, log_queue))]
@@ -101,6 +103,14 @@ class _Listener(QueueListener):
             handle(record)
         except Exception:  # one bad record does not end the listener
             logging.getLogger(__name__).exception("a log record of another process cannot be handled")
+
+    def stop(self) -> None:
+        """Wait for the records that were sent before."""
+        self.enqueue_sentinel()
+        if self._thread:
+            self._thread.join(_STOP_S)
+        if isinstance(self.queue, Queue):
+            self.queue.cancel_join_thread()  # otherwise the exit of this process waits for the lock
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any, TypedDict, Unpack
 
 from peekaping_producer.errors import WorkersUnavailableError
 from peekaping_producer.processes.child import Mechanism
-from peekaping_producer.processes.pool import DRAIN_S, Pool, pickled
+from peekaping_producer.processes.pool import DRAIN_S, Pool, PoolStats, pickled
 from peekaping_producer.processes.process import Command
 
 
@@ -43,10 +43,9 @@ class ThreadedPool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @property
-    def pool(self) -> Pool:
-        """The pool, for `stats`."""
-        return self._pool
+    def stats(self) -> PoolStats:
+        """Return the current figures."""
+        return self._pool.stats()
 
     def open(self) -> None:
         """Start the processes, and wait until all have imported the handler.

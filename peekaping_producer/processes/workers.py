@@ -6,9 +6,11 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from logging import Logger
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from peekaping_producer.processes.commands import MessageCommand
+
+C = TypeVar("C", bound=MessageCommand)
 
 
 class TextConnection(Protocol):
@@ -36,8 +38,13 @@ class MessageWorker(ABC):
 
 
 class MultiProcessWorker(MessageWorker):
-    """Fields of servers and workers. Decorate subclasses with `logger_setup` for `self._logger`."""
+    """Fields of servers and workers. Decorate subclasses with `logger_setup` for `self._logger`.
 
+    For fields of your own, put a subclass before Worker and Server: `class Mine(MyMultiProcessWorker, Worker)`.
+    """
+
+    message_type: ClassVar[type[MessageCommand]] = MessageCommand
+    """The type of the commands that a worker receives."""
     _logger: Logger
 
     def __init__(self, connection: Any, queue: Any) -> None:
@@ -53,7 +60,7 @@ class Worker(MultiProcessWorker):
 
     def receive_message(self) -> None:
         """Wait for a command, handle it, and send the reply. Raises EOFError at the end, MessageCommandError."""
-        reply = self.handle(MessageCommand.from_json(self._connection.recv()))
+        reply = self.handle(self.message_type.from_json(self._connection.recv()))
         if reply is not None:
             self.send_message(reply)
 
@@ -62,8 +69,8 @@ class Worker(MultiProcessWorker):
         self._connection.send(message.to_json())
 
     @abstractmethod
-    def handle(self, command: MessageCommand) -> MessageCommand | None:
-        """Execute a command; return the reply. What it raises is raised where the command was sent."""
+    def handle(self, command: Any) -> MessageCommand | None:
+        """Execute a command of `message_type`; return the reply. What it raises is raised where it was sent."""
 
 
 class Submits(Protocol):
@@ -86,12 +93,12 @@ class Server(MultiProcessWorker):
 
     @property
     def url_rules(self) -> Sequence[Any]:
-        """The rules of the web framework (with werkzeug: `Rule` objects)."""
+        """The rules of the web framework: each has a path, and the method that answers it."""
         return ()
 
     def send_message(self, message: MessageCommand) -> None:
         """Send a command to a worker, without waiting for the reply."""
-        self._replies().append(self._connection.submit(message.to_json()))
+        self._replies().append((type(message), self._connection.submit(message.to_json())))
 
     def receive_message(self, timeout_s: float | None = None) -> MessageCommand | None:
         """Wait for the reply to the first command that this thread sent and has not received a reply to.
@@ -102,22 +109,25 @@ class Server(MultiProcessWorker):
         replies = self._replies()
         if not replies:
             raise LookupError("receive_message: expected a command sent by this thread before; call send_message first")
-        return _command(replies.popleft(), timeout_s)
+        return _command(*replies.popleft(), timeout_s)
 
-    def request(self, message: MessageCommand, timeout_s: float | None = None) -> MessageCommand | None:
-        """Send a command and wait for its reply; errors as with `receive_message`."""
-        return _command(self._connection.submit(message.to_json()), timeout_s)
+    def request(self, message: C, timeout_s: float | None = None) -> C | None:
+        """Send a command and wait for its reply, which has the same type; errors as with `receive_message`."""
+        return _command(type(message), self._connection.submit(message.to_json()), timeout_s)
 
-    def _replies(self) -> "deque[Future[Any]]":
-        replies: deque[Future[Any]] | None = getattr(self._sent, "replies", None)
+    def _replies(self) -> "_Replies":
+        replies: _Replies | None = getattr(self._sent, "replies", None)
         if replies is None:
             replies = self._sent.replies = deque()
         return replies
 
 
-def _command(reply: "Future[Any]", timeout_s: float | None) -> MessageCommand | None:
+_Replies = deque[tuple[type[MessageCommand], "Future[Any]"]]
+
+
+def _command(message_type: type[C], reply: "Future[Any]", timeout_s: float | None) -> C | None:
     try:
         text = reply.result(timeout_s)
     finally:
         reply.cancel()  # no effect on one that is done
-    return None if text is None else MessageCommand.from_json(text)
+    return None if text is None else message_type.from_json(text)

@@ -70,6 +70,7 @@ def manifest(kind: str) -> Document:
 
 def test_hadolint_accepts_the_dockerfile() -> None:
     run(BIN / "hadolint", "--failure-threshold", "info", DOCKERFILE)
+    run(BIN / "hadolint", "--failure-threshold", "info", ROOT / "peekaping_producer/template/project/Dockerfile")
 
 
 def test_shellcheck_accepts_the_scripts() -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.queues import Queue
 from typing import Any
@@ -22,9 +23,11 @@ from peekaping_producer.processes import (
     MultiProcessWorker,
     Server,
     ThreadedPool,
+    Worker,
     logger_setup,
 )
 from tests.kit import pool_handlers
+from tests.kit.commands import MINIMAL
 from tests.kit.pool_handlers import HandlerError
 from tests.unit.test_pool import gone
 
@@ -70,7 +73,7 @@ def test_bad_json_is_an_error_of_its_caller(shouters: ThreadedPool) -> None:
 
 def test_a_timeout_ends_the_process_that_is_stuck() -> None:
     with ThreadedPool(f"{HANDLERS}:act", processes=1, cancel_grace_s=0.05) as pool:
-        (pid,) = pool.pool.stats().pids
+        (pid,) = pool.stats().pids
         with pytest.raises(TimeoutError):
             pool.call(("sleep", 600), timeout_s=0.05)
         with pytest.raises(HandlerError, match="of the handler"):
@@ -81,7 +84,7 @@ def test_a_timeout_ends_the_process_that_is_stuck() -> None:
 def test_threads_that_call_while_the_pool_stops_get_a_reply_or_an_error() -> None:
     pool = ThreadedPool(f"{HANDLERS}:echo", processes=2)
     pool.open()
-    pids = pool.pool.stats().pids
+    pids = pool.stats().pids
 
     def call_until_closed() -> int:
         number = 0
@@ -206,6 +209,64 @@ if __name__ == "__main__":
         process.join()
     sys.exit(process.exitcode)
 """
+
+
+@dataclass(frozen=True)
+class Polite(MessageCommand):
+    """A command with a method of its own."""
+
+    def please(self) -> str:
+        return f"{self.command}, please"
+
+
+class Fields(MultiProcessWorker):
+    """Its constructor has an argument more."""
+
+    message_type = Polite
+
+    def __init__(self, connection: Any, queue: Any, limit: int) -> None:
+        super().__init__(connection, queue)
+        self.limit = limit
+
+
+@logger_setup
+class PoliteWorker(Fields, Worker):
+    def handle(self, command: Polite) -> Polite:
+        return Polite(command.please(), [self.limit])
+
+
+@logger_setup
+class PoliteServer(Fields, Server):
+    pass
+
+
+def polite_worker(connection: Any, log_queue: Any) -> PoliteWorker:
+    return PoliteWorker(connection, log_queue, limit=3)
+
+
+def test_base_class_and_messages_of_ones_own() -> None:
+    with ThreadedPool(f"{__name__}:polite_worker", processes=1) as pool:
+        server = PoliteServer(pool, queue.Queue(), limit=4)
+        reply = server.request(Polite("greet", []))
+        assert reply == Polite("greet, please", [3])
+        server.send_message(reply)
+        assert server.receive_message() == Polite("greet, please, please", [3])
+        assert server.limit == 4
+
+
+LOCKED = """
+from multiprocessing import get_context
+from peekaping_producer.processes import collect_logs, logs
+
+logs._STOP_S = 0.1
+log_queue = get_context("spawn").Queue()
+with collect_logs(log_queue):
+    log_queue._wlock.acquire()
+"""
+
+
+def test_a_process_that_was_killed_while_it_held_the_lock_of_the_log_queue_stops_no_other() -> None:
+    subprocess.run([sys.executable, "-c", LOCKED], env=MINIMAL, timeout=60, check=True)
 
 
 def test_logs_of_a_server_and_its_workers_arrive_once_in_the_format_of_the_main_process(

@@ -1,6 +1,7 @@
 """The wheel, built and installed outside the checkout, contains all files that it needs at run time."""
 
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -58,15 +59,18 @@ def run(*argv: str | Path, cwd: Path, **settings: str) -> str:
 def data_files(*suffixes: str) -> set[str]:
     """The paths in the wheel of the tree's files with these suffixes."""
     migrations = {f"{PACKAGE}/{path.relative_to(ROOT)}" for path in (ROOT / "migrations").rglob("*.*")}
-    others = {str(path.relative_to(ROOT)) for path in (ROOT / PACKAGE).rglob("*") if path.suffix in suffixes}
-    return migrations | others
+    others = {path for path in (ROOT / PACKAGE).rglob("*") if path.suffix in suffixes}
+    others |= {path for path in (ROOT / PACKAGE / "template" / "project").rglob("*") if path.is_file()}
+    unpacked = {str(path.relative_to(ROOT)) for path in others if not re.search(r"__pycache__|_cache/", str(path))}
+    return migrations | unpacked
 
 
 def test_the_wheel_contains_every_migration_and_script(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     expected = data_files(".lua", ".py", ".typed")
-    kinds = {Path(name).suffix for name in expected}
+    kinds = {Path(name).suffix for name in expected if "/template/" not in name}
     assert kinds == {".sql", ".json", ".lua", ".py", ".typed"}
+    assert f"{PACKAGE}/template/project/.dockerignore" in expected
     assert f"{PACKAGE}/py.typed" in names
     assert {name for name in names if name.startswith(PACKAGE + "/")} == expected
     assert any(name.endswith("licenses/LICENSE") for name in names)

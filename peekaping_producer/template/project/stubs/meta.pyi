@@ -1,0 +1,1 @@
+from src.meta import *  # noqa: F403
