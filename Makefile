@@ -11,11 +11,12 @@ SOAK_LINES ?= 1000000
 # Most tests wait. Processes do not share servers that are given by URL.
 TEST_PROCESSES ?= $(if $(TEST_REDIS_URL)$(POSTGRES_URL)$(MYSQL_URL)$(MONGODB_URL)$(TEST_RABBITMQ_URL),0,2)
 
-.PHONY: help setup demo test lint types unit others faults containers chaos soak bench audit release-check ci-servers lock clean
+.PHONY: help setup demo demo-queue test lint types unit others faults containers chaos soak bench audit release-check ci-servers lock clean
 
 help:
 	@echo "Try it"
 	@echo "  make demo           run two replicas on embedded servers for $(SECONDS_OF_DEMO) seconds"
+	@echo "  make demo-queue     send a file and HTTP messages through an embedded queue for $(SECONDS_OF_DEMO) seconds"
 	@echo "Develop"
 	@echo "  make setup          install the producer into $(VENV)"
 	@echo "  make lock           update requirements/*.txt"
@@ -60,6 +61,10 @@ $(VENV)/.dev: $(VENV)/.setup requirements/dev.txt
 demo: setup
 	@echo "Starting Redis, a database, two replicas and a consumer ..."
 	@$(BIN)/peekaping-producer demo --seconds $(SECONDS_OF_DEMO)
+
+demo-queue: setup
+	@echo "Starting Redis, relay, serve and two consumers ..."
+	@$(BIN)/peekaping-producer demo-queue --seconds $(SECONDS_OF_DEMO)
 
 test: lint types unit
 

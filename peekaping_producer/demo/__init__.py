@@ -1,9 +1,6 @@
-"""`peekaping-producer demo`: the real producer on embedded servers, shown in a terminal.
+"""`peekaping-producer demo` and `demo-queue`: the real program on an embedded server, shown in a terminal.
 
-environment (servers, monitors, replicas) · target (what is checked) · consumer (runs the checks) · ledger (counts) ·
-failover (kills the leader) · view and table (output) · runner (start, watch, stop, summarize).
+monitors (two replicas, of which the leader is killed) · messages (file and HTTP through a queue, while relay and API
+are killed) · session (one run: length, signals, view) · view and table (output) · command (a process) ·
+redis (the embedded server, or an existing one) · embedded (starts the server; the tests use it too).
 """
-
-from peekaping_producer.demo.runner import run_demo
-
-__all__ = ["run_demo"]

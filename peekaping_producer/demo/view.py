@@ -1,30 +1,45 @@
-"""Output of the demo: the interface of a view, and plain lines for pipes and logs."""
+"""Output of a demo: the interface of a view, and plain lines for pipes and logs."""
 
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
 import msgspec
 
-from peekaping_producer.demo.ledger import Ledger
+from peekaping_producer.logs import wants_colors
 
 _LINE_EVERY_S = 3.0
 
+Styled = tuple[str, str]
+"""A text, and its style in the words of rich, such as "bold red"."""
+Cell = Sequence[Styled]
+"""The parts of a text."""
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A column of the live table."""
+
+    title: str
+    right: bool = False
+    """Whether its cells are aligned to the right."""
+    min_width: int | None = None
+
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """The state of the demo at one moment."""
+    """The state of a demo at one moment: as a table, and as a line."""
 
-    elapsed_s: float
-    seconds: float
-    leader: str
-    ledger: Ledger
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+    footer: Cell
+    line: str
 
 
 class View(Protocol):
-    """Shows the demo. Every method may raise OSError (a closed terminal or pipe)."""
+    """Shows a demo. Every method may raise OSError (a closed terminal or pipe)."""
 
     def show(self, snapshot: Snapshot) -> None:
         """Show the state; called a few times a second."""
@@ -39,6 +54,18 @@ class View(Protocol):
         ...
 
 
+def open_view() -> View:
+    """Return a live table on a terminal, else plain lines."""
+    if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+        return Lines(colors=wants_colors(sys.stdout))
+    try:
+        from peekaping_producer.demo.table import LiveTable
+    except ModuleNotFoundError:
+        print("For the live table: pip install rich")
+        return Lines(colors=wants_colors(sys.stdout))
+    return LiveTable()
+
+
 class Lines:
     """Plain lines on stdout."""
 
@@ -51,12 +78,7 @@ class Lines:
         if time.monotonic() < self._next_at:
             return
         self._next_at += _LINE_EVERY_S
-        ledger = snapshot.ledger
-        print(
-            f"{snapshot.elapsed_s:3.0f} s  leader: {snapshot.leader};  handed off {ledger.handed_off}, "
-            f"completed {ledger.completed} ({ledger.up} up), at most {ledger.latest_ms} ms late",
-            flush=True,
-        )
+        print(snapshot.line, flush=True)
 
     def announce(self, sentence: str) -> None:
         """Print the event at once, with the time of day."""
@@ -64,6 +86,11 @@ class Lines:
 
     def close(self) -> None:
         """Do nothing."""
+
+
+def plain(text: object) -> Cell:
+    """Return a cell without a style."""
+    return ((str(text), ""),)
 
 
 def counted(count: int, noun: str) -> str:

@@ -1,4 +1,4 @@
-"""`peekaping-producer demo` as a newcomer runs it: what it shows, and that it leaves nothing behind."""
+"""`demo` and `demo-queue` as a newcomer runs them: what they show, and that they leave nothing behind."""
 
 import os
 import pty
@@ -18,6 +18,7 @@ from tests.kit.requirements import need
 from tests.kit.waiting import wait_until
 
 DEMO = [sys.executable, "-m", "peekaping_producer", "demo", "--seconds"]
+DEMO_QUEUE = [sys.executable, "-m", "peekaping_producer", "demo-queue", "--seconds"]
 IN_A_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 )
@@ -83,16 +84,22 @@ def lines_until(process: subprocess.Popen[str], text: str) -> list[str]:
     raise AssertionError(f"{text!r} never came: {''.join(lines)}")
 
 
-def test_it_shows_checks_and_a_failover_and_leaves_nothing(environment: dict[str, str], tmp_path: Path) -> None:
+def whole_run(*argv: str, env: dict[str, str]) -> tuple[str, set[int]]:
+    """What a demo prints, and the processes that were seen; it ends with exit code 0."""
     pids: set[int] = set()
-    with started(*DEMO, "14", env=environment) as demo:
+    lines: list[str] = []
+    with started(*argv, env=env) as demo:
         assert demo.stdout
-        lines = []
         for line in demo.stdout:
             lines.append(line)
             pids |= family(demo.pid)
     output = "".join(lines)
     assert demo.returncode == 0, output
+    return output, pids
+
+
+def test_it_shows_checks_and_a_failover_and_leaves_nothing(environment: dict[str, str], tmp_path: Path) -> None:
+    output, pids = whole_run(*DEMO, "14", env=environment)
     counts = re.search(r"(\d+) checks handed off, (\d+) completed", output)
     assert counts, output
     handed_off, completed = map(int, counts.groups())
@@ -105,26 +112,57 @@ def test_it_shows_checks_and_a_failover_and_leaves_nothing(environment: dict[str
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ctrl_c_in_a_terminal_ends_the_live_table_in_order(environment: dict[str, str], tmp_path: Path) -> None:
+def test_relay_and_api_are_killed_and_all_that_was_sent_arrives(environment: dict[str, str], tmp_path: Path) -> None:
+    output, pids = whole_run(*DEMO_QUEUE, "5", env=environment)
+    killed = {name: int(pid) for name, pid in re.findall(r"killing (\w+) \(SIGKILL, pid (\d+)\)", output)}
+    started_again = {name: int(pid) for name, pid in re.findall(r"(\w+) started again \(pid (\d+)\)", output)}
+    assert killed.keys() == started_again.keys() == {"relay", "serve"}, output
+    assert not killed.items() & started_again.items()
+    lines = re.search(r"Lines: ([\d,]+) written, ([\d,]+) arrived; output.txt is byte-equal to input.txt", output)
+    messages = re.search(r"Messages: ([\d,]+) accepted, ([\d,]+) handled, [\d,]+ doubled, 0 lost", output)
+    for counts in (lines, messages):
+        assert counts, output
+        assert counts[1] == counts[2] != "0", output
+    assert len(pids) >= 7, "the demo, Redis, four commands and the directory's keeper"
+    assert all_gone(pids)
+    assert list(tmp_path.iterdir()) == []
+
+
+def ctrl_c_in_a_terminal(*demo_argv: str, shown: bytes, env: dict[str, str]) -> tuple[str, set[int]]:
+    """The screen, without colors, of a demo that is interrupted once it has `shown` this, and its processes."""
     master, slave = pty.openpty()
-    argv = [sys.executable, "-c", IN_A_TERMINAL, *DEMO, "60"]
-    demo = subprocess.Popen(argv, env=environment, stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+    argv = [sys.executable, "-c", IN_A_TERMINAL, *demo_argv]
+    demo = subprocess.Popen(argv, env=env, stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
     os.close(slave)
     pids: set[int] = set()
     output = b""
     with suppress(OSError):  # EIO: the other side is closed
         while chunk := os.read(master, 65536):
             output += chunk
-            if not pids and re.search(rb"handed off, ([6-9]|\d\d+) completed", output):
+            if not pids and re.search(shown, output):
                 pids = family(demo.pid)
                 os.write(master, b"\x03")
     os.close(master)
     assert demo.wait(WITHIN_S) == 0, output.decode()
-    screen = re.sub(r"\x1b\[[\d;]*m", "", output.decode())  # without colours
+    return re.sub(r"\x1b\[[\d;]*m", "", output.decode()), pids
+
+
+def test_ctrl_c_in_a_terminal_ends_the_live_table_in_order(environment: dict[str, str], tmp_path: Path) -> None:
+    screen, pids = ctrl_c_in_a_terminal(*DEMO, "60", shown=rb"handed off, ([6-9]|\d\d+) completed", env=environment)
     assert all(word in screen for word in ("Mail gateway", "refused", "keyword found", "leader  replica")), screen
     assert "\x1b[?25h" in screen.rpartition("Mail gateway")[2], "the cursor is shown again"
     assert re.search(r"Ran [\d.]+ s: \d+ checks handed off", screen), screen
     assert len(pids) >= 5
+    assert all_gone(pids)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_while_the_relay_is_down_loses_nothing(environment: dict[str, str], tmp_path: Path) -> None:
+    screen, pids = ctrl_c_in_a_terminal(*DEMO_QUEUE, "6", shown=rb"killing relay", env=environment)
+    assert all(word in screen for word in ("file → queue → file", "equal so far", "doubled", "relay")), screen
+    assert "\x1b[?25h" in screen.rpartition("equal so far")[2], "the cursor is shown again"
+    assert "output.txt is byte-equal to input.txt" in screen
+    assert len(pids) >= 6
     assert all_gone(pids)
     assert list(tmp_path.iterdir()) == []
 

@@ -19,7 +19,19 @@ from tests.kit.commands import MINIMAL, SECRET, CommandResult, command, run, set
 from tests.kit.processes import free_port
 from tests.kit.redis import target_of
 
-COMMANDS = ["run", "migrate", "status", "probe", "check-config", "relay", "serve", "consume", "demo", "completion"]
+COMMANDS = [
+    "run",
+    "migrate",
+    "status",
+    "probe",
+    "check-config",
+    "relay",
+    "serve",
+    "consume",
+    "demo",
+    "demo-queue",
+    "completion",
+]
 
 DEBUG_IN_PRODUCTION = "peekaping-producer: LOG_LEVEL: debug with MODE=prod logs every batch. Set LOG_LEVEL=info.\n"
 
@@ -29,6 +41,7 @@ DEBUG_IN_PRODUCTION = "peekaping-producer: LOG_LEVEL: debug with MODE=prod logs 
     [
         ("run", "run one replica until"),
         ("demo", "run two replicas"),
+        ("demo-queue", "send lines and http messages"),
         ("migrate", "create the tables"),
         ("status", "checks do not run as they should"),
         ("check-config", "print every setting"),

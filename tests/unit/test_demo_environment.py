@@ -7,8 +7,9 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from peekaping_producer.cli.main import main
-from peekaping_producer.demo import environment
 from peekaping_producer.demo.embedded import EmbeddedServerError, RedisServer
+from peekaping_producer.demo.monitors.environment import open_environment
+from peekaping_producer.demo.redis import open_redis
 from peekaping_producer.errors import ConfigError, UnreachableError
 from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.schedule.keys import KEYS
@@ -26,7 +27,7 @@ def at(url: str) -> Settings:
 
 
 async def open_only_redis(directory: Path, given: Settings | None) -> None:
-    async with environment._redis_server(directory, given) as answer:
+    async with open_redis(directory, given) as answer:
         assert answer is given
 
 
@@ -41,7 +42,7 @@ async def test_an_existing_redis_must_be_empty_and_is_left_empty(
 ) -> None:
     monkeypatch.setattr("peekaping_producer.demo.embedded.find_binary", without_a_binary)
     async with Redis.from_url(private_redis.url) as redis:
-        async with environment._redis_server(tmp_path, at(private_redis.url)):
+        async with open_redis(tmp_path, at(private_redis.url)):
             await redis.set("peekaping:producer:leader", "x")
             await redis.set("asynq:queues", "x")
         assert await redis.dbsize() == 0
@@ -69,7 +70,7 @@ async def test_both_replicas_get_the_settings_of_sentinel(
         await client.flushdb()
     monkeypatch.setattr("peekaping_producer.demo.embedded.find_binary", without_a_binary)
     given = load_settings({"redis"}, environ=watched_redis.settings, env_files=())
-    async with environment.open_environment(given) as opened:
+    async with open_environment(given) as opened:
         for replica in opened.replicas:
             env = replica._settings
             assert {name: env[name] for name in watched_redis.settings} == watched_redis.settings
@@ -80,8 +81,9 @@ async def test_both_replicas_get_the_settings_of_sentinel(
         await until(a_replica_leads, "a replica leads", within_s=30)
 
 
-def test_the_demo_reads_no_settings_where_a_server_can_be_started(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(("command", "package"), [("demo", "monitors"), ("demo-queue", "messages")])
+def test_a_demo_reads_no_settings_where_a_server_can_be_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str, package: str
 ) -> None:
     """The Redis of this shell may be a production server, or wrong."""
     monkeypatch.chdir(tmp_path)
@@ -91,16 +93,16 @@ def test_the_demo_reads_no_settings_where_a_server_can_be_started(
         given.append(redis)
         return 0
 
-    monkeypatch.setattr("peekaping_producer.demo.run_demo", run)
+    monkeypatch.setattr(f"peekaping_producer.demo.{package}.run_demo", run)
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
     for available in (True, False):
         monkeypatch.setattr("peekaping_producer.demo.embedded.is_available", lambda available=available: available)
-        assert main(["demo"]) == 0
+        assert main([command]) == 0
     embedded, borrowed = given
     assert embedded is None
     assert borrowed
     assert str(borrowed.redis_target()) == "redis://127.0.0.1:1/0"
     monkeypatch.setenv("REDIS_URL", "http://nonsense")
-    assert main(["demo"]) == 2
+    assert main([command]) == 2
     monkeypatch.setattr("peekaping_producer.demo.embedded.is_available", lambda: True)
-    assert main(["demo"]) == 0
+    assert main([command]) == 0

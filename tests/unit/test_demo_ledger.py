@@ -7,9 +7,9 @@ import pytest
 from redis.asyncio import Redis
 
 from peekaping_producer.brokers.asynq import PENDING, TASK_ID_PREFIX, TASK_KEY_PREFIX, encode_message
-from peekaping_producer.demo.consumer import Consumer
-from peekaping_producer.demo.ledger import Ledger, Result
-from peekaping_producer.demo.target import open_target
+from peekaping_producer.demo.monitors.consumer import Consumer
+from peekaping_producer.demo.monitors.ledger import Ledger, Result
+from peekaping_producer.demo.monitors.target import open_target
 from peekaping_producer.monitors.monitor import Monitor
 from peekaping_producer.monitors.task import HealthCheckTask
 

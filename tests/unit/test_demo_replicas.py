@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from peekaping_producer.demo import replica as replica_module
-from peekaping_producer.demo import run_demo, runner
-from peekaping_producer.demo.failover import Failover
-from peekaping_producer.demo.replica import Replica, ReplicaDiedError
-from peekaping_producer.demo.runner import _kill_at
+from peekaping_producer.demo.command import Command, CommandExitedError
+from peekaping_producer.demo.monitors import replica as replica_module
+from peekaping_producer.demo.monitors import run_demo, runner
+from peekaping_producer.demo.monitors.failover import Failover
+from peekaping_producer.demo.monitors.replica import Replica
+from peekaping_producer.demo.monitors.runner import _kill_at
 from peekaping_producer.errors import ConfigError
+from tests.kit.waiting import until
 
 
 @pytest.mark.parametrize(
@@ -83,7 +85,7 @@ async def test_a_replica_that_exits_ends_the_demo_with_its_last_output(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(replica_module, "RUN", (sys.executable, "-c", "print('a bad setting'); raise SystemExit(2)"))
-    with pytest.raises(ReplicaDiedError, match=r"replica [12] exited with code 2: a bad setting"):
+    with pytest.raises(CommandExitedError, match=r"replica [12] exited with code 2: a bad setting"):
         await run_demo(5)
     assert os.listdir(tmp_path) == []
 
@@ -106,24 +108,22 @@ async def test_the_demo_ends_though_its_consumer_misses_a_cancellation(
     monkeypatch.setattr(runner, "Consumer", IgnoresCancellation)
     monkeypatch.setattr(replica_module, "RUN", (sys.executable, "-c", "raise SystemExit(2)"))
     async with asyncio.timeout(60):
-        with pytest.raises(ReplicaDiedError):
+        with pytest.raises(CommandExitedError):
             await run_demo(5)
 
 
-async def until_it_ends(replica: Replica) -> None:
-    while True:
-        replica.check_alive()
-        await asyncio.sleep(0.01)
-
-
-async def test_a_replica_sees_none_of_the_shells_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_command_sees_none_of_the_shells_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_PASSWORD", "hunter2")
-    monkeypatch.setattr(replica_module, "RUN", ("env",))
-    replica = Replica("replica 1", tmp_path, {"DB_TYPE": "sqlite"})
-    replica.start()
-    with pytest.raises(ReplicaDiedError, match="code 0"):
-        await asyncio.wait_for(until_it_ends(replica), 10)
-    await replica.stop()
+    command = Command("replica 1", tmp_path, ("env",), {"DB_TYPE": "sqlite"})
+
+    def runs() -> bool:
+        command.check_alive()
+        return False
+
+    command.start()
+    with pytest.raises(CommandExitedError, match="code 0"):
+        await until(runs)
+    await command.stop()
     names = {line.partition("=")[0] for line in (tmp_path / "replica-1.log").read_text().splitlines()}
     assert {"DB_TYPE", "METRICS_ADDR", "PATH"} <= names
     assert "REDIS_PASSWORD" not in names

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from peekaping_producer.demo.ledger import Ledger
-from peekaping_producer.demo.runner import _open_view
+from peekaping_producer.demo.monitors.ledger import Ledger
+from peekaping_producer.demo.monitors.snapshot import snapshot_of
 from peekaping_producer.demo.table import LiveTable
-from peekaping_producer.demo.view import GuardedView, Lines, Snapshot, counted
+from peekaping_producer.demo.view import GuardedView, Lines, counted, open_view
 from tests.kit.memory_store import monitor
 
 
@@ -19,7 +19,7 @@ def test_without_rich_a_terminal_gets_lines_and_the_package_to_install(
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setitem(sys.modules, "peekaping_producer.demo.table", None)
-    assert isinstance(_open_view(), Lines)
+    assert isinstance(open_view(), Lines)
     assert capsys.readouterr().out == "For the live table: pip install rich\n"
 
 
@@ -51,7 +51,7 @@ def test_lines_are_colored_as_the_environment_says(
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    _open_view().announce("a leader")
+    open_view().announce("a leader")
     assert ("\x1b[" in capsys.readouterr().out) is colors
 
 
@@ -64,7 +64,7 @@ def test_the_table_is_colored_as_the_environment_says(
         monkeypatch.setenv(name, value)
     table = LiveTable()
     table.announce("a leader")
-    table.show(Snapshot(1.0, 30.0, "replica 1", Ledger([monitor("a", 2)])))
+    table.show(snapshot_of(Ledger([monitor("a", 2)]), "replica 1", elapsed_s=1.0, seconds=30.0))
     table.close()
     assert bool(re.search(r"\x1b\[[\d;]*3[0-7]", capsys.readouterr().out)) is colors
 

@@ -14,7 +14,7 @@ from peekaping_producer.transports.asynq.scripts import PRELUDE as TRANSPORT_PRE
 from tests.kit.scripts import SCRIPTS
 
 TRANSPORT = [Script("peekaping_producer.transports.asynq", name, prelude=CLOCK + TRANSPORT_PRELUDE) for name in NAMES]
-DEMO = [Script("peekaping_producer.demo", name) for name in ("finish", "take")]
+DEMO = [Script("peekaping_producer.demo.monitors", name) for name in ("finish", "take")]
 ALLOWED = {"redis", "KEYS", "ARGV", "ipairs", "math", "string", "tonumber", "tostring", "type", "unpack"}
 GET_GLOBAL, SET_GLOBAL = 5, 7
 """Opcodes of Lua 5.1."""

@@ -9,7 +9,7 @@ import aiohttp
 import msgspec
 
 from peekaping_producer.brokers.asynq import QUEUE_KEYS, TASK_KEY_PREFIX
-from peekaping_producer.demo.ledger import Ledger, Result
+from peekaping_producer.demo.monitors.ledger import Ledger, Result
 from peekaping_producer.redis_client.client import Client
 from peekaping_producer.redis_client.script import Script
 from peekaping_producer.transports.asynq.task_message import decode
@@ -32,13 +32,16 @@ class _Task(msgspec.Struct, frozen=True):
 
 
 class Consumer:
-    """Dequeues every task and records hand-offs and results in `ledger`."""
+    """Dequeues every task and records hand-offs and results in `ledger`.
+
+    It has scripts of its own: lateness follows from `pending_since`, which AsynqReceiver does not return.
+    """
 
     def __init__(self, redis: Client, ledger: Ledger) -> None:
         self._redis = redis
         self._ledger = ledger
-        self._take = Script("peekaping_producer.demo", "take")
-        self._finish = Script("peekaping_producer.demo", "finish")
+        self._take = Script("peekaping_producer.demo.monitors", "take")
+        self._finish = Script("peekaping_producer.demo.monitors", "finish")
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set and the queue is empty; running checks are completed."""

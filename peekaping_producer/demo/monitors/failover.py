@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from peekaping_producer.demo.replica import Replica
+from peekaping_producer.demo.monitors.replica import Replica
 
 MAX_FAILOVER_S = 12.0
 """The leader's TTL of 10 s, 1 s between two campaigns of a follower, and 1 s for a slow machine."""

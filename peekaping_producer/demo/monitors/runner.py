@@ -1,26 +1,20 @@
 """Starts everything, watches it, kills the leader once, stops, and prints a summary."""
 
 import asyncio
-import os
-import signal
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 
-from peekaping_producer.demo.consumer import Consumer
-from peekaping_producer.demo.environment import Environment, open_environment
-from peekaping_producer.demo.failover import MAX_FAILOVER_S, Failover, leading
-from peekaping_producer.demo.ledger import Ledger
-from peekaping_producer.demo.view import GuardedView, Lines, Snapshot, View, counted
-from peekaping_producer.errors import ConfigError, UnreachableError
-from peekaping_producer.logs import wants_colors
+from peekaping_producer.demo.monitors.consumer import Consumer
+from peekaping_producer.demo.monitors.environment import Environment, open_environment
+from peekaping_producer.demo.monitors.failover import MAX_FAILOVER_S, Failover, leading
+from peekaping_producer.demo.monitors.ledger import Ledger
+from peekaping_producer.demo.monitors.snapshot import snapshot_of
+from peekaping_producer.demo.session import run_session
+from peekaping_producer.demo.view import GuardedView, Snapshot, counted
+from peekaping_producer.errors import UnreachableError
 from peekaping_producer.schedule.keys import KEYS
-from peekaping_producer.service.aio import cancel_and_wait
+from peekaping_producer.service.aio import cancel_and_wait, wait_for_event
 from peekaping_producer.settings import Settings
 
-MIN_RUN_S = 5
-_MAX_RUN_S = 86_400
 _POLL_EVERY_S = 0.1
 _LEADS_WITHIN_S = 30.0
 _SETTLES_WITHIN_S = 2.0
@@ -32,36 +26,22 @@ _LEASES_RECLAIMED_MS = 13_000
 
 
 async def run_demo(seconds: float, *, redis: Settings | None = None) -> int:
-    """Run the demo for `seconds`, or until Ctrl-C, SIGTERM, SIGHUP or the end of the parent process.
+    """Run the demo for `seconds`, or until it is stopped: see run_session.
 
     Returns the exit code: 1 if a tick was duplicated or lost, or no replica took over; else 0. Raises ProducerError.
     """
-    if not MIN_RUN_S <= seconds <= _MAX_RUN_S:  # nor is NaN
-        raise ConfigError([f"--seconds: expected {MIN_RUN_S} to {_MAX_RUN_S}, got {seconds:g}"])
-    stop = asyncio.Event()
-    parent = os.getppid()
-    with _stop_requests(stop):
-        async with open_environment(redis) as environment:
-            view = GuardedView(_open_view(), gone=stop.set)
-            try:
-                demo = DemoRun(environment, seconds, view, orphaned=lambda: os.getppid() != parent)
-                await demo.run(stop)
-            finally:
-                view.close()
-    view.print(demo.summary())
-    return 0 if demo.passed else 1
+    return await run_session(
+        seconds, open_environment(redis), lambda environment, view: MonitorsRun(environment, seconds, view)
+    )
 
 
-class DemoRun:
-    """One run of the demo in a started environment."""
+class MonitorsRun:
+    """See DemoRun."""
 
-    def __init__(
-        self, environment: Environment, seconds: float, view: GuardedView, *, orphaned: Callable[[], bool]
-    ) -> None:
+    def __init__(self, environment: Environment, seconds: float, view: GuardedView) -> None:
         self._environment = environment
         self._seconds = seconds
         self._view = view
-        self._orphaned = orphaned
         self._ledger = Ledger(environment.monitors)
         self._failover = Failover(environment.replicas, view.announce, kill_at=_kill_at(seconds))
         self._ran_s = 0.0
@@ -103,10 +83,9 @@ class DemoRun:
             self._view.show(self._snapshot())
             for replica in self._environment.replicas:
                 replica.check_alive()
-            if consumer.done() or self._orphaned():
+            if consumer.done():
                 break
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), _POLL_EVERY_S)
+            await wait_for_event(stop, _POLL_EVERY_S)
 
     async def _clock_and_term(self) -> tuple[int, str | None]:
         """Return Redis TIME in ms, and the term that leads."""
@@ -134,7 +113,7 @@ class DemoRun:
         return "none (waiting for the key of the killed leader to expire)" if term else "none yet"
 
     def _snapshot(self) -> Snapshot:
-        return Snapshot(self._ran_s, self._seconds, self._leader, self._ledger)
+        return snapshot_of(self._ledger, self._leader, elapsed_s=self._ran_s, seconds=self._seconds)
 
     def _excused(self) -> tuple[int, int] | None:
         killed_ms = self._failover.killed_at_ms
@@ -175,34 +154,3 @@ def _kill_at(seconds: float) -> float | None:
     """A third of the time, or earlier to leave time for the failover; None if the time is too short for one."""
     at = min(seconds / 3, seconds - MAX_FAILOVER_S)
     return at if at >= _SETTLES_WITHIN_S else None
-
-
-def _open_view() -> View:
-    if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
-        return Lines(colors=wants_colors(sys.stdout))
-    try:
-        from peekaping_producer.demo.table import LiveTable
-    except ModuleNotFoundError:
-        print("For the live table: pip install rich")
-        return Lines(colors=wants_colors(sys.stdout))
-    return LiveTable()
-
-
-@contextmanager
-def _stop_requests(stop: asyncio.Event) -> Iterator[None]:
-    """Set `stop` at the first signal, exit at the second; child processes end with this process."""
-    loop = asyncio.get_running_loop()
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def request_stop() -> None:
-        if stop.is_set():
-            os._exit(130)
-        stop.set()
-
-    for number in signals:
-        loop.add_signal_handler(number, request_stop)
-    try:
-        yield
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
