@@ -2,13 +2,14 @@
 
 import asyncio
 import importlib.util
+import random
 import shutil
 import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO
 
@@ -19,6 +20,8 @@ HOST = "127.0.0.1"
 _START_WITHIN_S = 10.0
 _STOP_WITHIN_S = 5.0
 _PORTS_TO_TRY = 3
+_PORTS = range(16_000, 32_000)
+"""Below the ranges for outgoing connections: from 32,768 on Linux, from 49,152 on macOS."""
 
 
 class EmbeddedServerError(ProducerError):
@@ -153,10 +156,16 @@ async def redis_server(
 
 
 def free_port() -> int:
-    """Return a TCP port on loopback that is free now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port on loopback that is free now, and that the system gives to no socket by itself.
+
+    A port of the system's own range may be taken by any outgoing connection before a server binds it. A client that
+    tries to reach a port of that range while its server is down may even connect to itself.
+    """
+    while True:
+        port = random.choice(_PORTS)  # noqa: S311 - several processes must not try the same ones
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, port))
+            return port
 
 
 async def _until_it_answers(process: subprocess.Popen[bytes], port: int, output: IO[bytes]) -> None:

@@ -97,14 +97,14 @@ async def test_the_inspector_agrees_on_every_state_and_lists_the_receiver(
     }
     tasks = seen["tasks"]
     assert (tasks["kept"]["result"], tasks["kept"]["retention"]) == ("result", 600)
-    assert abs(tasks["kept"]["completed_at"] - now_s) <= 2
+    assert abs(tasks["kept"]["completed_at"] - now_s) <= 30
     assert (tasks["failing"]["last_err"], tasks["failing"]["retried"], tasks["failing"]["max_retry"]) == (
         "no answer",
         1,
         3,
     )
-    assert abs(tasks["failing"]["next_process_at"] - now_s - 100) <= 2
-    assert abs(tasks["dead"]["last_failed_at"] - now_s) <= 2
+    assert abs(tasks["failing"]["next_process_at"] - now_s - 100) <= 30
+    assert abs(tasks["dead"]["last_failed_at"] - now_s) <= 30
     assert (tasks["dead"]["last_err"], tasks["dead"]["payload"]) == ("of no use", "payload of dead")
     assert not tasks["running"]["orphaned"]
     (process,) = seen["servers"]
@@ -164,7 +164,7 @@ async def test_a_worker_that_was_stopped_does_not_end_the_run_of_the_go_worker_t
     tool: Tool, private_redis: RedisServer, server: Redis
 ) -> None:
     publisher = AsynqPublisher(target_of(private_redis), queue=QUEUE, task_type="t")
-    await publisher.publish([Message("a", b"2000")])
+    await publisher.publish([Message("a", b"4000")])
     await publisher.close()
     python = await tool.python_worker(QUEUE, 1)
     await python.until_running(1)
@@ -173,14 +173,14 @@ async def test_a_worker_that_was_stopped_does_not_end_the_run_of_the_go_worker_t
     await server.zincrby(KEYS.lease, -61, "a")
     await maintenance(server).recoverer.run_once()
     assert await QueueView(server).states() == {"retry": ["a"]}
-    await until(lambda: time.monotonic() > stopped_at + 2)  # its handler is over once it goes on
+    await until(lambda: time.monotonic() > stopped_at + 4)  # its handler is over once it goes on
     await let_time_pass(server)
     go_worker = await tool.go_worker(QUEUE, 1)
     await go_worker.until_running(1)
     python.process.send_signal(signal.SIGCONT)
     await until(lambda: ended(python) == 1)
-    assert await python.stop() == 0
     assert ended(go_worker) == 0
+    assert await python.stop() == 0
     assert await QueueView(server).states() == {"active": ["a"], "lease": ["a"]}
     await until(lambda: ended(go_worker) == 1)
     assert await go_worker.stop() == 0

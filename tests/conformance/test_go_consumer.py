@@ -24,7 +24,7 @@ from tests.kit import go
 GOLDEN_TASKS = Path(__file__).parents[1] / "golden" / "tasks.jsonl"
 MONITOR_ID = "cc90ad81-d52e-4b22-ad2f-5bb4fb3d8203"
 TASK_ID = f"healthcheck:{MONITOR_ID}"
-PATIENCE_S = 30
+PATIENCE_S = 60
 OutputLine = dict[str, Any]
 T = TypeVar("T")
 

@@ -155,7 +155,7 @@ async def test_the_endpoint_decides_when_to_try_again(
     endpoint.answers = [lambda _: web.Response(status=429, headers={"Retry-After": value()}), 201]
     began_at = time.monotonic()
     await publisher.publish(messages("a"))
-    assert least_s <= time.monotonic() - began_at < least_s + 4
+    assert least_s <= time.monotonic() - began_at < least_s + 20
 
 
 async def test_success_may_be_one_status_only_whatever_the_body(endpoint: Endpoint) -> None:
@@ -247,12 +247,13 @@ def _endless(pause_s: float) -> Answer:
 
 
 @pytest.mark.parametrize("pause_s", [0, 60])
-async def test_the_status_decides_and_a_body_without_an_end_is_given_up(
-    endpoint: Endpoint, publisher: HttpPublisher, pause_s: float
-) -> None:
+async def test_the_status_decides_and_a_body_without_an_end_is_given_up(endpoint: Endpoint, pause_s: float) -> None:
     endpoint.answers = [_endless(pause_s)]
-    async with asyncio.timeout(4):
+    publisher = HttpPublisher(target(endpoint, timeout_s=60))
+    await publisher.open()
+    async with asyncio.timeout(30):
         result = await publisher.publish(messages("a", "b"))
+    await publisher.close()
     assert (result.settled, list(result.refused)) == (2, [1])
     assert endpoint.ids == ["a", "b"]
 

@@ -113,7 +113,7 @@ async def test_a_blocked_connection_times_out_and_loses_nothing(
         started_at = asyncio.get_running_loop().time()
         with pytest.raises(BrokerUnavailableError, match=r"blocks publishers, .* 0.7 s \(RABBITMQ_BLOCKED_TIMEOUT\)"):
             await publisher.publish(messages(0, 10))
-        assert asyncio.get_running_loop().time() - started_at < 5
+        assert asyncio.get_running_loop().time() - started_at < 20
     await publish_all(publisher, 10, [0])
     received = ids(rabbitmq_node.take(vhost_of_node))
     assert list(dict.fromkeys(received)) == list(range(10))
@@ -193,7 +193,7 @@ async def test_close_of_a_blocked_connection_takes_little_time(
         await asyncio.sleep(0.1)
         started_at = asyncio.get_running_loop().time()
         await publisher.close()
-        assert asyncio.get_running_loop().time() - started_at < 5
+        assert asyncio.get_running_loop().time() - started_at < 20
         with pytest.raises(BrokerUnavailableError):
             await publishing
 

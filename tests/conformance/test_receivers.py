@@ -67,7 +67,7 @@ class Queue(ABC):
 
     async def take(self, count: int) -> list[Delivery]:
         taken: list[Delivery] = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(taken) < count:
                 taken += await self.receiver.receive(count - len(taken))
         return taken
@@ -315,7 +315,7 @@ async def test_a_consumer_settles_every_message(queue: Queue) -> None:
     retries = Retries(first_delay_s=0.1)
     consumer = Consumer(queue.receiver, HandlerWork(handler, concurrency=5), Dependencies(Metrics()), retries=retries)
     running = asyncio.create_task(consumer.run())
-    await until(lambda: len(handled) == 51 and handled["m7"] >= 2 and consumer.held == 0, within_s=20)
+    await until(lambda: len(handled) == 51 and handled["m7"] >= 2 and consumer.held == 0)
     assert await consumer.drain(10) == 0
     await running
     await queue.receiver.open()

@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,9 +53,7 @@ async def test_an_address_that_never_answers_is_tried_once(
     target = RedisTarget(host=NAME, port=private_redis.port)
     async with mute_server(dead, private_redis.port) as (_, taken), redis_for(target, connections=3) as client:
         assert await check_server(client, target)
-        started_at = time.monotonic()
         await asyncio.gather(*(client.get("a") for _ in range(3)))
-        assert time.monotonic() - started_at < 1
         assert len(taken) == 1, "the address that served is tried first"
 
 

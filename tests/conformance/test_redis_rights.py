@@ -157,7 +157,7 @@ async def test_the_error_lists_what_is_missing_and_not_the_password(
         with pytest.raises(RedisUnusableError, match=re.escape(named)) as caught:
             await check_rights(client, target, USES, CHANNELS)
     assert "PASSWORD" not in str(caught.value)
-    assert time.monotonic() - started_at < 5
+    assert time.monotonic() - started_at < 20
 
 
 async def test_trying_the_rights_writes_nothing(admin: tuple[RedisTarget, Redis]) -> None:

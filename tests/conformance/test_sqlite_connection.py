@@ -111,7 +111,7 @@ async def test_a_canceled_open_leaves_no_file_open(
         async with asyncio.timeout(0.01):
             await SqliteConnection.open(file, lock_timeout=60)
     may_connect.set()
-    await until(lambda: threading.active_count() == before)
+    await until(lambda: threading.active_count() <= before)  # a thread of an earlier test may end, too
     assert len(made) == 1
     assert _are_closed(made)
 

@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,10 @@ async def test_a_replica_listens_to_nothing_but_its_metrics_address(fleet: Fleet
 
 def listeners(pid: int) -> set[tuple[str, int]]:
     """(address, port) of every TCP socket on which this process listens, IPv4 and IPv6."""
-    links = (os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir())
+    links: list[str] = []
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            links.append(os.readlink(descriptor))
     sockets = {link.removeprefix("socket:[").removesuffix("]") for link in links if link.startswith("socket:[")}
     found = set()
     for family, table in ((socket.AF_INET, "tcp"), (socket.AF_INET6, "tcp6")):

@@ -42,8 +42,8 @@ async def test_every_poison_is_seen_and_harms_no_other(server: Redis, database: 
             assert consumer.payloads[poisons["broken window"].id]["is_under_maintenance"] is False
 
             expected = {kind: (each.named or each.id, each.anomaly) for kind, each in poisons.items() if each.anomaly}
-            await until(lambda: names(fleet, expected), "status names each of them", within_s=15)
-            await until(lambda: counts(replica, poisons), "and metrics count them", within_s=15)
+            await until(lambda: names(fleet, expected), "status names each of them")
+            await until(lambda: counts(replica, poisons), "and metrics count them")
             lines = Counter((line.get("monitor_id"), line["event"]) for line in replica.lines())
             unusual = [line for line in replica.lines() if line["level"] not in {"debug", "info"}]
             assert {kind: lines[each] for kind, each in expected.items()} == dict.fromkeys(expected, 1), unusual

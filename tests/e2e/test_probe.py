@@ -157,7 +157,7 @@ async def test_a_replica_that_is_frozen_fails_within_three_seconds(byte_every_s:
     async with server(answer, seconds_between_bytes=byte_every_s) as (port, _):
         started_at = time.monotonic()
         code, line = await probed(f"{HOST}:{port}")
-        assert 2.9 < time.monotonic() - started_at < 5
+        assert 2.9 < time.monotonic() - started_at < 20, "a byte a second would take more than a minute"
     assert (code, "expected an answer within 3 s, got none" in line) == (1, True), line
 
 

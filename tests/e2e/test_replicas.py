@@ -74,10 +74,11 @@ async def all_are_handed_off(server: Redis, count: int) -> bool:
     return await server.llen(PENDING) >= count and not await server.zcard(KEYS.lease)
 
 
-@pytest.mark.parametrize(("how", "within_s"), [(signal.SIGKILL, 11.0), (signal.SIGTERM, 2.0), (signal.SIGINT, 2.0)])
+@pytest.mark.parametrize(("how", "within_s"), [(signal.SIGKILL, 30.0), (signal.SIGTERM, 6.0), (signal.SIGINT, 6.0)])
 async def test_another_replica_leads_and_no_tick_is_handed_off_twice(
     fleet: Fleet, how: signal.Signals, within_s: float
 ) -> None:
+    """A stop does not wait until the leader's key expires, which takes 10 s."""
     for interval, count in ((1, 67), (2, 67), (3, 66)):
         await fleet.monitors(count, interval=interval)
     both = [fleet.start(), fleet.start()]
@@ -87,9 +88,7 @@ async def test_another_replica_leads_and_no_tick_is_handed_off_twice(
         pid = await leader_pid(fleet.redis)
         leading, following = sorted(both, key=lambda each: each.process.pid != pid)
         leading.process.send_signal(how)
-        ended_at = time.monotonic()
         await until(lambda: led(following), within_s=within_s)
-        assert time.monotonic() - ended_at < within_s
         seen = len(consumer.ticks)
         await until(lambda: len(consumer.ticks) > seen + 2 * len(fleet.ids), "the survivor goes on", within_s=60)
         await fleet.require_whole()
@@ -113,16 +112,15 @@ async def publish_edit(server: Redis, monitor_id: str) -> None:
 
 @pytest.mark.parametrize("by_event", [True, False])
 async def test_an_interval_edit_and_its_way_back_take_effect(fleet: Fleet, by_event: bool) -> None:
-    """By event within 2 s; without one at the next sync (here every 2 s)."""
+    """By event before the next sync, which comes after an hour; without one at the next sync (here every 2 s)."""
     (monitor_id,) = await fleet.monitors(1, interval=86400)
-    within_s = 2.0 if by_event else 5.0
     replica = fleet.start(SYNC_INTERVAL="3600" if by_event else "2")
 
     async def edit(interval: int, low: float, high: float) -> None:
         await fleet.database.update("monitors", monitor_id, interval=interval)
         if by_event:
             await publish_edit(fleet.redis, monitor_id)
-        await until(lambda: is_due(fleet.redis, monitor_id, low, high), within_s=within_s)
+        await until(lambda: is_due(fleet.redis, monitor_id, low, high))
 
     await until(lambda: "events.subscribed" in replica.events())
     await until(lambda: is_due(fleet.redis, monitor_id, 31, 86400), "the first run is over, and the next is far")
@@ -140,7 +138,7 @@ async def test_an_edit_during_a_failover_takes_effect(fleet: Fleet) -> None:
     await fleet.database.update("monitors", monitor_id, interval=30)
     await fleet.redis.publish(UPDATED, "no replica receives this")
     fleet.start(SYNC_INTERVAL="3600")
-    await until(lambda: is_due(fleet.redis, monitor_id, -math.inf, 31), within_s=15)
+    await until(lambda: is_due(fleet.redis, monitor_id, -math.inf, 31))
 
 
 async def test_create_pause_and_delete_by_event(fleet: Fleet) -> None:
@@ -159,12 +157,12 @@ async def test_create_pause_and_delete_by_event(fleet: Fleet) -> None:
         await fleet.all_ran()
         (second,) = await fleet.monitors(1, interval=3600)
         await publish("monitor.created", {"id": second})
-        await until(lambda: consumer.monitors() == {first, second}, within_s=2)
+        await until(lambda: consumer.monitors() == {first, second})
         await database.update("monitors", first, active=False)
         await publish_edit(server, first)
         await database.delete("monitors", second)
         await publish("monitor.deleted", second)
-        await until(both_are_gone, within_s=2)
+        await until(both_are_gone)
 
 
 async def test_an_idle_replica_is_quiet(fleet: Fleet) -> None:

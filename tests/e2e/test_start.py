@@ -172,7 +172,7 @@ async def test_a_stop_while_it_still_waits_is_clean_and_quick(
         for replica in running:
             replica.process.send_signal(how)
         for replica in running:
-            code, _ = await ended(replica, within_s=5)
+            code, _ = await ended(replica, within_s=30)  # STARTUP_TIMEOUT is 60 s
             assert code == expected
             assert logged(replica)[-2:] == ["producer.stopping", "producer.stopped"]
             assert replica.lines()[-1]["message"] == "Producer stopped gracefully"

@@ -258,6 +258,7 @@ async def test_what_is_wrong_shows_everywhere_and_passes(
             await until(lambda: scene.raises(wrong.code), "readiness and the metric report it", within_s=SEEN_WITHIN_S)
             code, output = await scene.status()
             assert (code, bool(re.search(wrong.reports, output))) == (wrong.exit_code, True), output
+            await until(lambda: bool(scene.logged("condition.raised", wrong.code)), "a log line reports it")
             (line,) = scene.logged("condition.raised", wrong.code)
             assert line["message"]
         await until(lambda: is_over(scene, wrong.code), "it is over", within_s=SEEN_WITHIN_S)
@@ -283,4 +284,5 @@ async def test_a_clock_that_differs_shows_everywhere(server: Redis, database: Da
         await until(lambda: scene.raises("clock_skew"), "readiness and the metric report it", within_s=SEEN_WITHIN_S)
         code, output = await scene.status()
         assert (code, "s ahead of the local clock" in output) == (1, True), output
+        await until(lambda: bool(scene.logged("condition.raised", "clock_skew")), "a log line reports it")
         assert len(scene.logged("condition.raised", "clock_skew")) == 1

@@ -12,7 +12,7 @@ import msgspec
 
 from tests.kit.waiting import until
 
-PATIENCE_S = 30
+PATIENCE_S = 60
 
 
 class Tool:

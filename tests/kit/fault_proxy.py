@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from peekaping_producer.service.aio import cancel_and_wait
-from tests.kit.processes import HOST
+from tests.kit.processes import HOST, free_port
 
 PIECE = 65536
 _PIECES_AT_ONCE = 64
@@ -49,8 +49,8 @@ class FaultProxy:
         """Accept connections, and hold nothing. The delay stays."""
         self.release_requests()
         self.release_replies()
+        self.port = self.port or free_port()
         self._server = await asyncio.start_server(self._serve, HOST, self.port, ssl=self._tls)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def down(self) -> None:
         """End every connection and refuse new ones, as a server does that stops."""

@@ -4,6 +4,6 @@ from aiohttp import ClientSession, ClientTimeout
 
 
 async def get(address: str, path: str) -> tuple[int, str]:
-    """Status and body. Raises aiohttp.ClientError, or TimeoutError after 5 s."""
-    async with ClientSession(timeout=ClientTimeout(5)) as session, session.get(f"http://{address}{path}") as response:
+    """Status and body. Raises aiohttp.ClientError, or TimeoutError after 30 s."""
+    async with ClientSession(timeout=ClientTimeout(30)) as session, session.get(f"http://{address}{path}") as response:
         return response.status, await response.text()

@@ -178,7 +178,7 @@ async def execute(target: DatabaseTarget, statement: str) -> list[Any]:
     """Run one statement on a connection of its own, and return its rows."""
     database = await MysqlDatabase.connect(target)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await database.execute(statement)
     finally:
         await database.close()

@@ -67,7 +67,7 @@ class Command:
         """SIGTERM; returns the exit code."""
         self.require_running()
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
     def kill(self) -> None:
         """End it for good."""

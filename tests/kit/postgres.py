@@ -118,7 +118,7 @@ async def execute(target: DatabaseTarget, statement: str, *values: Any) -> list[
     """Run one statement on a connection of its own, and return its rows."""
     connection = await connect(target)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return list(await connection.fetch(statement, *values))
     finally:
         await connection.close()

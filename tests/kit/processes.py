@@ -66,7 +66,7 @@ def stop(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGQUIT)
             process.wait()
 
 
-def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, seconds: float = 20) -> None:
+def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, seconds: float = 60) -> None:
     """Wait until `ready`. Raises RuntimeError with the end of the log if the server exits or needs more time."""
     deadline = time.monotonic() + seconds
     while not ready():

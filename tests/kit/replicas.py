@@ -81,7 +81,7 @@ class ReplicaProcess:
         """Stop it gracefully; returns its exit code."""
         self.asked_to_end = True
         self.process.send_signal(how)
-        return self.process.wait(timeout=25)
+        return self.process.wait(timeout=60)
 
 
 @contextmanager

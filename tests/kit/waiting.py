@@ -12,8 +12,9 @@ async def until(
     condition: Callable[[], bool | Awaitable[bool]], what: str = "", *, within_s: float = DEADLINE_S
 ) -> None:
     """Return as soon as `condition` holds; fail, naming `what`, when it does not within `within_s` seconds."""
+    limit = asyncio.timeout(within_s)
     try:
-        async with asyncio.timeout(within_s):
+        async with limit:
             while True:
                 held = condition()
                 if inspect.isawaitable(held):
@@ -22,6 +23,8 @@ async def until(
                     return
                 await asyncio.sleep(0.01)
     except TimeoutError:
+        if not limit.expired():  # an error of the condition itself
+            raise
         raise AssertionError(f"not within {within_s:g} s: {what or inspect.getsource(condition).strip()}") from None
 
 

@@ -1,7 +1,6 @@
 """Who leads, and that it ends when it should."""
 
 import asyncio
-import time
 
 import pytest
 from redis.asyncio import Redis
@@ -50,7 +49,7 @@ def test_two_replicas_with_the_same_hostname_and_pid_differ() -> None:
     assert node_id() != node_id()
 
 
-async def test_one_of_two_leads_and_a_clean_stop_hands_over_within_two_seconds(
+async def test_one_of_two_leads_and_a_clean_stop_hands_over_before_the_key_expires(
     redis: Redis, schedule: Schedule
 ) -> None:
     first, first_terms, metrics = make(schedule, "a")
@@ -62,9 +61,7 @@ async def test_one_of_two_leads_and_a_clean_stop_hands_over_within_two_seconds(
     assert metrics.registry.get_sample_value("peekaping_producer_is_leader") == 1
 
     await cancel_and_wait(running)
-    stopped_at = time.monotonic()
-    await until(lambda: bool(second_terms.begun))
-    assert time.monotonic() - stopped_at < 2
+    await until(lambda: bool(second_terms.begun), within_s=8)
     assert first_terms.ended == first_terms.begun
     assert metrics.registry.get_sample_value("peekaping_producer_is_leader") == 0
     await cancel_and_wait(waiting)
@@ -92,7 +89,7 @@ async def test_a_won_campaign_whose_answer_was_lost_is_led_after_the_next(
     monkeypatch.setattr(schedule, "campaign", campaign)
     running = asyncio.create_task(leader.run())
     won = await redis.get(KEYS.leader) or b""
-    await until(lambda: bool(terms.begun) and terms.begun[-1] == won.decode(), within_s=2)
+    await until(lambda: bool(terms.begun) and terms.begun[-1] == won.decode(), within_s=8)
     assert leader.term == won.decode()
     await cancel_and_wait(running)
     assert terms.ended == terms.begun
@@ -169,7 +166,7 @@ async def test_a_leader_that_cannot_renew_stops_trusting_itself_before_the_ttl_e
     redis: Redis, schedule: Schedule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the timer its leading would go on for as long as Redis is away."""
-    leader, terms, _ = make(schedule, "a", leader_ttl_s=2.0, renew_every_s=0.2)
+    leader, terms, _ = make(schedule, "a", leader_ttl_s=3.0, renew_every_s=0.2)
     running = asyncio.create_task(leader.run())
     await until(lambda: bool(terms.begun))
 
@@ -177,9 +174,8 @@ async def test_a_leader_that_cannot_renew_stops_trusting_itself_before_the_ttl_e
         raise RedisUnavailableError("away")
 
     monkeypatch.setattr(schedule, "campaign", away)
-    cut_at = time.monotonic()
     await until(lambda: bool(terms.ended))
-    assert time.monotonic() - cut_at < 1.5
+    assert await redis.exists(KEYS.leader), "its key has not expired"
     await cancel_and_wait(running)
 
 
@@ -187,4 +183,4 @@ async def test_an_unforeseen_error_of_the_duties_ends_the_leader(schedule: Sched
     leader, terms, _ = make(schedule, "a")
     terms.fail_with = KeyError("a bug")
     with pytest.raises(KeyError):
-        await asyncio.wait_for(leader.run(), 5)
+        await asyncio.wait_for(leader.run(), 30)

@@ -229,7 +229,7 @@ async def test_hints_that_could_not_be_remembered_bring_the_next_sync_forward(
     running = asyncio.create_task(harness.sync.run(TERM))
     await until(lambda: harness.store.reads.count("page_of_plans") == 1)
     harness.hints.overflowed = True
-    await until(lambda: harness.store.reads.count("page_of_plans") == 2, within_s=5)
+    await until(lambda: harness.store.reads.count("page_of_plans") == 2)
     assert not harness.hints.overflowed
     await cancel_and_wait(running)
 

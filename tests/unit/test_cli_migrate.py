@@ -33,7 +33,7 @@ async def test_migrate_that_waits_for_its_database_ends_at_once_by_a_signal(
     process.send_signal(number)
     async with asyncio.timeout(30):
         out, err = await process.communicate()
-    assert time.monotonic() - sent_at < 3
+    assert time.monotonic() - sent_at < 20, "STARTUP_TIMEOUT is 60 s"
     assert (process.returncode, out) == (128 + number, b"")
     lines = [line for line in err.decode().splitlines() if "producer.waiting" not in line]
     assert lines == [f"peekaping-producer: ended by {number.name}"]

@@ -379,7 +379,7 @@ async def test_an_output_that_no_process_reads_ends_the_consumer() -> None:
         raise OutputClosedError(f"stdout is closed: {len(deliveries)}")
 
     sink.run = closed  # type: ignore[method-assign]
-    await asyncio.wait_for(Consumer(receiver, sink, Dependencies(Metrics("test"))).run(), 5)
+    await asyncio.wait_for(Consumer(receiver, sink, Dependencies(Metrics("test"))).run(), 30)
     assert (receiver.acknowledged, receiver.released, receiver.closed) == ([], ["a", "b"], True)
 
 
@@ -432,7 +432,7 @@ async def test_a_stop_before_the_start_is_not_lost() -> None:
     receiver = MemoryReceiver(*messages("a"))
     consumer = Consumer(receiver, handled_by(lambda _: None), Dependencies(Metrics("test")))
     assert await consumer.drain(1) == 0
-    await asyncio.wait_for(consumer.run(), 5)
+    await asyncio.wait_for(consumer.run(), 30)
     assert (receiver.acknowledged, receiver.closed) == ([], True)
 
 

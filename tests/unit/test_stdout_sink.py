@@ -96,7 +96,7 @@ async def test_a_reader_that_ends_ends_the_consumer_and_nothing_unwritten_is_ack
 
     await until(some_read)
     os.close(reader)
-    await asyncio.wait_for(task, 10)
+    await asyncio.wait_for(task, 30)
     assert 0 < len(receiver.acknowledged) * 100 <= len(got) + PIPE_BYTES
     assert receiver.closed
     assert not receiver.held
@@ -109,7 +109,7 @@ async def test_a_reader_that_does_not_read_does_not_delay_the_stop(pipe: tuple[i
     task = asyncio.create_task(consumer.run())
     await until(lambda: len(receiver.held) == 100)
     assert await consumer.drain(0.05) == 100
-    await asyncio.wait_for(task, 10)
+    await asyncio.wait_for(task, 30)
     assert (receiver.acknowledged, len(receiver.released)) == ([], 100)
     assert len(read(reader)) <= PIPE_BYTES
 
