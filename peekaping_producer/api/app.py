@@ -172,7 +172,7 @@ class Api:
         except web.HTTPException as error:  # no such path, or no such method
             allowed = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
             response = answer(Failure(error=error.reason), error.status, allowed)
-        except Exception as error:
+        except Exception as error:  # a bug: this request fails, the others do not
             log.error("request.failed", message="An unforeseen error ended a request.", exc_info=error)
             response = answer(Failure(error="an unforeseen error of the server"), HTTPStatus.INTERNAL_SERVER_ERROR)
         resource = request.match_info.route.resource

@@ -127,7 +127,7 @@ class RedisServer:
             self._process = child_processes.start(argv, output=output, env=self._env)
             try:
                 await _until_it_answers(self._process, self._port, output)
-            except BaseException:
+            except BaseException:  # also if it is canceled
                 await self.stop(kill=True)
                 raise
 

@@ -77,7 +77,7 @@ def _text_of(value: object, how: Callable[[object], str]) -> str:
     """The text of a value, or its type if `how` fails."""
     try:
         return how(value)
-    except Exception:
+    except Exception:  # repr() of any object; a log call must not fail
         return f"<{type(value).__name__}>"
 
 

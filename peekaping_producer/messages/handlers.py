@@ -49,7 +49,7 @@ def load_handler(name: str) -> Handler:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise ConfigError([f"handler: {name!r}: no module named {error.name!r}; check the working directory"]) from None
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # importing a module runs any code
         reason = f"{type(error).__name__}: {error}"
         raise ConfigError([f"handler: {name!r}: importing the module failed ({reason})"]) from error
     if not hasattr(module, function):

@@ -237,7 +237,7 @@ class Relay:
         try:
             with _os_errors_as_broker_errors(), self.loop.calling(self._unconfirmed):
                 result = await self._publisher.publish(messages)
-        except Exception as error:
+        except Exception as error:  # one bad message never stops the others
             if is_of_dependency(error):
                 self._open = False
                 raise

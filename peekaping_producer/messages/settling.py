@@ -113,7 +113,7 @@ class Settler:
         except (DependencyError, asyncio.CancelledError):
             self._failures.append(failure)
             raise
-        except Exception as error:
+        except Exception as error:  # one bad message never stops the others
             log.exception(
                 "message.unsettled",
                 message="A failed message could not be moved; the broker delivers it again to another consumer.",

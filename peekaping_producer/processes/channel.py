@@ -48,7 +48,7 @@ class Channel:
     def drain(self) -> None:
         """Read all that the process sent before it died."""
         while not self._connection.closed and self._read():
-            pass
+            pass  # _read takes one piece at a time
 
     def _read(self) -> bool:
         """Read once; return whether there may be more."""

@@ -45,7 +45,7 @@ def main(
     logs.send_logs(log_queue, log_level)
     try:
         worker = _load(handler, pool, log_queue, discard_results)
-    except BaseException as error:
+    except BaseException as error:  # importing the handler runs any code, also sys.exit
         pool.send_frame(FAILED, f"{handler}: {_one_line(error)}")
         sys.exit(1)
     pool.send_frame(READY, None)
@@ -94,7 +94,7 @@ class PoolConnection:
             )
         try:
             frame = REPLY + pickle.dumps(reply, pickle.HIGHEST_PROTOCOL)
-        except Exception as error:
+        except Exception as error:  # pickling runs code of the handler
             raise CommandFailedError(f"reply: expected a value that can be pickled ({_one_line(error)})") from None
         if len(frame) > MAX_FRAME_BYTES:
             raise CommandFailedError(f"reply: expected at most {MAX_FRAME_BYTES} bytes, got {len(frame)}")
@@ -122,7 +122,7 @@ class PoolConnection:
         """Send a log record; fields that cannot be pickled are left out."""
         try:
             self.send_frame(LOG, record)
-        except Exception:
+        except Exception:  # a record that cannot be pickled is sent as text
             plain = {name: getattr(record, name) for name in _RECORD_FIELDS}
             self.send_frame(LOG, logging.makeLogRecord({**plain, "msg": str(record.msg)}))
 

@@ -111,7 +111,7 @@ class Pool:
         self._drained = asyncio.Event()
         try:
             await self._supervisor.start()
-        except BaseException:
+        except BaseException:  # also if it is canceled: no process stays
             await self.close(drain_s=0)
             raise
 
@@ -253,7 +253,7 @@ def pickled(argument: object) -> bytes:
     """Pickle the argument of a command. Raises CommandFailedError."""
     try:
         payload = pickle.dumps(argument, pickle.HIGHEST_PROTOCOL)
-    except Exception as error:
+    except Exception as error:  # pickling runs code of the caller
         raise CommandFailedError(f"argument: expected a value that can be pickled ({error})") from None
     if len(payload) > MAX_FRAME_BYTES:
         raise CommandFailedError(f"argument: expected at most {MAX_FRAME_BYTES} bytes, got {len(payload)}")

@@ -101,7 +101,7 @@ class WorkerProcess:
                     daemon=True,
                 )
                 self._process.start()
-            except BaseException:
+            except BaseException:  # also if it is canceled
                 ours.close()
                 raise
         self._channel = Channel(ours, self._received, self._closed)
@@ -196,7 +196,7 @@ class WorkerProcess:
         """End the first command, after its reply was decoded."""
         try:
             value = pickle.loads(body)  # noqa: S301 - from the child process
-        except Exception as error:
+        except Exception as error:  # unpickling runs code of the handler
             kind, value = child.RAISED, CommandFailedError(f"reply: expected a value that can be unpickled ({error})")
         command = self.commands.popleft()
         command.stop_timer()

@@ -107,7 +107,7 @@ class ThreadedPool:
             await self._pool.open()
             started.set_result(None)
             await self._pool.close(await self._closing)
-        except BaseException as error:
+        except BaseException as error:  # raised in the thread that called open()
             if started.done():
                 raise
             started.set_exception(error)

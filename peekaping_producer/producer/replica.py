@@ -139,7 +139,7 @@ class Replica:
         try:
             await self.parts.health.serve()
             await self._unless_stopped(*tasks)
-        except Exception as error:
+        except Exception as error:  # any error of a loop ends the replica, after the drain
             name = next((task.get_name() for task in tasks if task.done()), "?")
             died = TaskDiedError(f"the {name} task ended: {type(error).__name__}: {error}")
             died.__cause__ = error

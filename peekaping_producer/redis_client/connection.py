@@ -82,7 +82,7 @@ class RedisConnection(Connection):
         try:
             with normalized():
                 await super().connect_check_health(*args)
-        except BaseException:
+        except BaseException:  # also if it is canceled
             await self.disconnect(nowait=True)
             raise
 
@@ -119,10 +119,10 @@ class RedisConnection(Connection):
         writer = self._writer
         try:
             await super().disconnect(*args, **options)
-        except Exception:
+        except Exception:  # the transport's own errors; see above
             self._reader = self._writer = None
             if writer is not None:
-                with suppress(Exception):
+                with suppress(Exception):  # the transport may be broken
                     writer.transport.abort()
 
     async def read_response(self, *args: Any, **options: Any) -> Any:
@@ -148,7 +148,7 @@ class RedisConnection(Connection):
             return [pack_command((*words, *rest))]
         except UnicodeEncodeError:  # a member that is not UTF-8: redis-py encodes it
             return self._packed_slowly(*args)
-        except Exception as error:
+        except Exception as error:  # hiredis raises several kinds; only this command is bad
             raise driver.DataError(f"command cannot be packed: {type(error).__name__}: {in_words(error)}") from error
 
     async def _send_packed_command(self, command: Iterable[bytes]) -> None:

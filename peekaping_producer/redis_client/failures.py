@@ -57,7 +57,7 @@ def normalized() -> Iterator[None]:
     """Raise whatever the library raises in the block as its own RedisError or as OSError."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # the library raises more than its own errors
         raise _normal(error)  # noqa: B904 - it has its cause
 
 
@@ -70,7 +70,7 @@ def translated(call: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, An
             return await call(*args, **kwargs)
         except ProducerError:
             raise
-        except Exception as error:
+        except Exception as error:  # as above
             cause = _normal(error)
             raise as_ours(cause) from cause
 

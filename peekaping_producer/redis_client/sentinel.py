@@ -136,7 +136,7 @@ class MasterConnection(RedisConnection):
         self._greeting = True
         try:
             await super().connect_check_health(check_health, retry_socket_connect)
-        except Exception:
+        except Exception:  # whatever the reason: ask another sentinel next
             self._finder.demote(source)
             raise
         finally:

@@ -127,7 +127,7 @@ def _remove_at_the_end(path: str) -> None:
         signal.signal(name, signal.SIG_IGN)
     with suppress(OSError):
         while os.read(0, 1024):
-            pass
+            pass  # the parent writes nothing: the end is what is waited for
     deadline = time.monotonic() + _REMOVE_FOR_S
     while os.path.exists(path) and time.monotonic() < deadline:
         shutil.rmtree(path, ignore_errors=True)

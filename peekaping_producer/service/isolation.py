@@ -40,7 +40,7 @@ async def isolate(
         part = parts.pop()
         try:
             await attempt(part)
-        except Exception as error:
+        except Exception as error:  # any error of one item; it is set aside
             if is_of_dependency(error):
                 raise
             if len(part) > 1:

@@ -64,7 +64,7 @@ def as_store_errors(
         yield
     except ProducerError:
         raise
-    except (Exception, asyncio.CancelledError) as error:
+    except (Exception, asyncio.CancelledError) as error:  # see above: any error is possible
         if task and task.cancelling() > before:
             if isinstance(error, asyncio.CancelledError):
                 raise

@@ -101,7 +101,7 @@ def _try_build(loaded: Loaded, monitor_id: str, build: Callable[[Any], T], argum
         return build(argument)
     except _WaitError as error:
         loaded.waiting[monitor_id] = str(error)
-    except Exception as error:
+    except Exception as error:  # a row may contain anything; it breaks its own monitor only
         loaded.broken[monitor_id] = _reason_of(error)
     return None
 
@@ -138,8 +138,10 @@ class _RelatedTable:
             return [], f"{self.name}: {key!r}: {self.rows.broken[key]}"
         try:
             return [self._read(*columns) for columns in self.rows.rows.get(key, ())], ""
-        except Exception as error:
-            return [], _reason_of(error)
+        except UnreadableError as error:  # it names the row
+            return [], str(error)
+        except Exception as error:  # a row may contain anything; its monitors run without it
+            return [], f"{self.name}: {key!r}: {_reason_of(error)}"
 
     def required(self, key: str, problems: list[tuple[str, str]]) -> Any:
         """The struct of a key, None without a row that can be used. Raises _WaitError if the row is not known."""

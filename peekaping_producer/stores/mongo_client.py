@@ -156,7 +156,7 @@ class MongoDatabaseClient:
     async def close(self) -> None:
         """Close every connection; operations in progress fail. Raises nothing."""
         # In a thread: the driver waits for a server that hangs.
-        with suppress(Exception):
+        with suppress(Exception):  # of a client that is not used any more
             async with asyncio.timeout(self._limits.close_s):
                 await asyncio.get_running_loop().run_in_executor(None, self._client.close)
 
@@ -169,7 +169,7 @@ async def connect(target: DatabaseTarget, size: int, limits: Limits) -> MongoDat
         client = MongoDatabaseClient(candidate, size, limits, addresses=addresses)
         try:
             await client.collections()
-        except BaseException:
+        except BaseException:  # also if it is canceled
             await client.close()
             raise
         return client
@@ -194,6 +194,6 @@ def _decoded(raw: RawBSONDocument, max_bytes: int) -> ReadDocument:
         with suppress(Exception):  # the driver's own errors, and what its classes raise for values they do not expect
             return ReadDocument(size, bson.decode(raw.raw, _DECODING), whole=True)
     ids: Document = {}
-    with suppress(Exception):
+    with suppress(Exception):  # as above: then the document has no id
         ids = {name: raw[name] for name in ("_id", "monitor_id") if name in raw}
     return ReadDocument(size, ids, whole=False)

@@ -134,7 +134,7 @@ class MysqlDriver(ServerDriver[MysqlConnection]):
             await connection.query(_SETTINGS + limits)
             if self._read_only:
                 await connection.query(_READ_ONLY)
-        except BaseException:
+        except BaseException:  # also if it is canceled
             connection.close()
             raise
         return connection

@@ -84,7 +84,7 @@ class Slot(Generic[C]):
             with driver.translated(driver.target):
                 async with asyncio.timeout(timeout_s):
                     yield connection
-        except BaseException as error:
+        except BaseException as error:  # a canceled read leaves an answer unread
             if not (isinstance(error, StoreError) and error.connection_usable):
                 self.drop()
             raise
@@ -111,7 +111,7 @@ class Slot(Generic[C]):
         """End the connection at once."""
         connection, self.connection = self.connection, None
         if connection is not None:
-            with suppress(Exception):
+            with suppress(Exception):  # drivers raise anything for a broken connection
                 connection.abort()
 
     def release(self) -> None:
@@ -133,7 +133,7 @@ class Slot(Generic[C]):
                     await connection.check()
         except StoreError:
             return False
-        except BaseException:
+        except BaseException:  # a canceled check leaves an answer unread
             self.drop()
             raise
         return True
@@ -211,5 +211,5 @@ class Pool(Generic[C]):
             async with asyncio.timeout(self.driver.limits.close_s):
                 await connection.quit()
         except Exception:  # it is ended below
-            with suppress(Exception):
+            with suppress(Exception):  # drivers raise anything for a broken connection
                 connection.abort()

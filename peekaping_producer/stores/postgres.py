@@ -128,7 +128,7 @@ class PostgresSession(Paged, StoreSession[PostgresConnection]):
                 await transaction.start()
             try:
                 rows: list[Any] = await connection.fetch(statement, *arguments, timeout=timeout_s)
-            except Exception as error:
+            except Exception as error:  # `using` makes it a StoreError
                 if connection.is_dead:
                     raise
                 async with asyncio.timeout(self._limits.answer_s):

@@ -90,7 +90,7 @@ class Store(Generic[S]):
             async with self.session() as session:
                 late: dict[str, str] = await session.check_tables()
                 return late
-        except BaseException:
+        except BaseException:  # also if it is canceled
             await self.close()
             raise
 

@@ -188,9 +188,9 @@ async def test_close_of_a_blocked_connection_takes_little_time(
 ) -> None:
     publisher = RabbitMqPublisher(vhost_of_node)
     await publisher.open()
-    with rabbitmq_node.memory_alarm():
+    with rabbitmq_node.memory_alarm(), structlog.testing.capture_logs() as logs:
         publishing = asyncio.create_task(publisher.publish(messages(0, 10)))
-        await asyncio.sleep(0.1)
+        await until(lambda: [line["event"] for line in logs] == ["rabbitmq.blocked"])
         started_at = asyncio.get_running_loop().time()
         await publisher.close()
         assert asyncio.get_running_loop().time() - started_at < 20

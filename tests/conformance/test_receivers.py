@@ -198,7 +198,7 @@ def queue(request: pytest.FixtureRequest) -> Queue:
 
 async def test_it_waits_and_delivers_in_order_up_to_the_limit(queue: Queue) -> None:
     receiving = asyncio.create_task(queue.receiver.receive(2))
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # it must not return
     assert not receiving.done()
     await queue.send(*"abcde")
     taken = list(await receiving)
@@ -310,7 +310,7 @@ async def test_a_consumer_settles_every_message(queue: Queue) -> None:
         await asyncio.sleep(0.001)
         if len(handled) == 25 and handled[message.id] == 1:
             await queue.lose()
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.2)  # canceled meanwhile, with the delivery
 
     retries = Retries(first_delay_s=0.1)
     consumer = Consumer(queue.receiver, HandlerWork(handler, concurrency=5), Dependencies(Metrics()), retries=retries)

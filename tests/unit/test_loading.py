@@ -210,7 +210,7 @@ async def test_a_monitor_runs_without_a_row_of_another_table_that_cannot_be_read
         for id_ in affected:
             details = loaded.monitors[id_]
             ((found, reason),) = details.problems
-            assert (found, table in reason, "row is damaged" in reason) == (kind, True, True)
+            assert (found, reason) == (kind, f"{table}: {id_ if id_ in bad else bad[0]!r}: row is damaged")
             without = {"monitor.bad_proxy": "proxy", "monitor.bad_heartbeat": "latest_heartbeat"}.get(kind, "windows")
             assert not getattr(details, without)
             assert details.dangling_proxy_id is None
@@ -240,6 +240,15 @@ async def test_a_monitor_runs_without_a_row_of_another_table_that_has_a_wrong_va
     loaded = await loader.load(tables, IDS)
     assert loaded.monitors.keys() == set(IDS)
     assert [text for _, text in loaded.monitors["m15"].problems] == [reason]
+
+
+async def test_a_row_of_another_table_with_too_few_columns_is_reported_with_its_table_and_key(
+    tables: Tables, loader: Loader
+) -> None:
+    rows = tables._rows
+    tables._rows = lambda table, key: [row[:-1] if table == PROXIES else row for row in rows(table, key)]  # type: ignore[method-assign]
+    details = (await loader.load(tables, IDS)).monitors["m15"]
+    assert details.problems == (("monitor.bad_proxy", "proxies: 'p1': its row cannot be used (ValueError)"),)
 
 
 async def test_other_windows_of_a_monitor_count_beside_one_that_cannot_be_read(tables: Tables, loader: Loader) -> None:

@@ -45,7 +45,7 @@ class FileSink:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="file-sink")
         try:
             await self._call(self._open)
-        except BaseException:
+        except BaseException:  # also if it is canceled: the lock is released
             await self.close()
             raise
 

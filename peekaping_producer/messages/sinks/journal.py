@@ -166,5 +166,5 @@ def _records(path: Path) -> Iterator[tuple[int, Record | None]]:
                     yield len(line), msgspec.json.decode(text, type=Record)
                     continue
                 except msgspec.MsgspecError:
-                    pass
+                    pass  # the checksum is right, and the form is not: no record
             yield len(line), None

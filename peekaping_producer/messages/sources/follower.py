@@ -130,7 +130,7 @@ class Follower:
                 if not stat.S_ISREG(named.st_mode):
                     raise SourceError(f"{self._path}: expected a regular file, got {_kind(named.st_mode)}")
             except FileNotFoundError:
-                pass
+                pass  # it was rotated, and its writer has not created the next one
             newer = generations.after(generations.generations_of(self._path), generation.inode, generation.modified_ns)
             return newer if self._is_quiet(generation) else []
         return generations.after(generations.generations_of(self._path), None, generation.modified_ns)

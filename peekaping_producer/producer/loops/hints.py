@@ -78,7 +78,7 @@ class Hints:
 
         try:
             await isolate(ready, attempt, self._placing.report_unplaced)
-        except BaseException:
+        except BaseException:  # also if it is canceled: no hint is lost
             self.add(monitor_id for monitor_id in ready if monitor_id not in self._not_before)
             raise
         self._retry(ready, leased)

@@ -54,7 +54,7 @@ async def connect(target: RedisTarget, *, connections: int, clock: str = CLOCK) 
         redis = redis_for(target, connections=connections)
         try:
             await check_server(redis, target)
-        except BaseException:
+        except BaseException:  # also if it is canceled
             await redis.aclose()
             raise
         return Scripts(redis, clock)

@@ -78,13 +78,13 @@ class Session:
         """End the connection at once, and let the library close it with the error that it met; never raises."""
         self.abort()
         await asyncio.wait({self.channel.closing}, timeout=_CLOSE_TIMEOUT_S)
-        with suppress(Exception):
+        with suppress(Exception):  # the connection has ended, or is about to
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 await self._connection.close()
 
     async def close(self) -> None:
         """Close the connection; never raises."""
-        with suppress(Exception):
+        with suppress(Exception):  # the connection has ended, or is about to
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 await self._connection.close()
         await self.end()
@@ -124,7 +124,7 @@ class Connector:
                 with translated(self.target):
                     if self._prepare:
                         await self._prepare(session)
-            except BaseException:
+            except BaseException:  # also if it is canceled
                 await session.end()
                 raise
             self._session = session
@@ -159,9 +159,9 @@ async def open_session(
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             await connection.connect()
             channel = await connection.channel(frame_buffer_size=_BUFFERED_FRAMES)
-    except BaseException as error:
+    except BaseException as error:  # also if it is canceled; translated below
         transports.abort()
-        with suppress(Exception):
+        with suppress(Exception):  # what was raised before counts
             await connection.close()
         if isinstance(error, TimeoutError):
             message = f"RabbitMQ at {target}: not connected within {CONNECT_TIMEOUT_S:g} s"

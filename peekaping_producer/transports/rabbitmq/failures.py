@@ -36,7 +36,7 @@ def translated(target: RabbitMqTarget) -> Iterator[None]:
             raise
         # The library rejects its futures with this error when it closes a channel.
         raise BrokerUnavailableError(f"RabbitMQ at {target}: the connection was closed") from error
-    except Exception as error:
+    except Exception as error:  # the library raises more than its own errors
         raise as_ours(error, target) from error
 
 
@@ -58,7 +58,7 @@ def refused_opening(error: BaseException, first: bytes, last: bytes, target: Rab
         return needs_tls(target)
     try:
         *_, reply = frame.unmarshal(last)
-    except Exception:
+    except Exception:  # of any kind, for bytes that are no frame
         reply = None
     if isinstance(reply, commands.Connection.Close):
         text = _bounded(f"{reply.reply_text}")

@@ -112,7 +112,7 @@ async def gather(channel: Channel, exchange: str, routing_key: str, messages: Se
                 mandatory=True,
                 wait=False,
             )
-        except (Exception, asyncio.CancelledError) as error:
+        except (Exception, asyncio.CancelledError) as error:  # a closed channel cancels its futures
             if not channel.is_closed:
                 batch.settle(index, error)
             elif not batch.done.done():

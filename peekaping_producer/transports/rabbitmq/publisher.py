@@ -180,7 +180,7 @@ class RabbitMqPublisher:
                 content_type=message.content_type, delivery_mode=_PERSISTENT, message_id=message.id
             )
             return prepared(session.channel.number, message.body, properties)
-        except Exception:
+        except Exception:  # the library raises several kinds for a text that it cannot encode
             return f"content_type: expected a text of at most {_MAX_SHORT_BYTES} bytes in UTF-8"
 
     async def _require_queue(self, session: Session) -> None:

@@ -55,7 +55,7 @@ def repaired(head: bytes, rest: bytes) -> bytes:
     """The rest of a frame: of a header that cannot be decoded without properties, of a delivery with ASCII names."""
     try:
         frame.unmarshal(head + rest)
-    except Exception:
+    except Exception:  # of any kind, for bytes that cannot be decoded
         if head[0] == _HEADER:
             return rest[:_SIZES] + bytes(len(rest) - _SIZES - 1) + rest[-1:]
         if head[0] == _METHOD and rest.startswith(_DELIVER):
