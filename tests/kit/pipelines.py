@@ -21,6 +21,7 @@ from tests.kit.commands import MINIMAL
 from tests.kit.log_lines import log_lines
 from tests.kit.processes import free_port
 from tests.kit.rabbitmq import RabbitMqServer
+from tests.kit.waiting import until
 
 COMMAND = (sys.executable, "-m", "peekaping_producer")
 COMMON = {**MINIMAL, "METRICS_ADDR": "off", "LOG_LEVEL": "info", "MODE": "prod"}
@@ -56,6 +57,7 @@ class Command:
 
     async def get(self, path: str) -> tuple[int, str]:
         """Status and body of a page at METRICS_ADDR=127.0.0.1:0, whose port is in the log."""
+        await until(lambda: "health.listening" in self.events(), "it serves its pages")
         port = next(line["port"] for line in reversed(log_lines(self.log)) if line["event"] == "health.listening")
         return await http.get(f"{HOST}:{port}", path)
 

@@ -17,6 +17,7 @@ from peekaping_producer.targets import DatabaseTarget
 from tests.kit import http
 from tests.kit.commands import MINIMAL
 from tests.kit.log_lines import log_lines
+from tests.kit.waiting import until
 
 RUN = (sys.executable, "-m", "peekaping_producer", "run")
 
@@ -68,6 +69,7 @@ class ReplicaProcess:
         """Status and body of a page that it serves at METRICS_ADDR; port 0 is looked up in its log."""
         address = self._address
         if address.endswith(":0"):
+            await until(lambda: "health.listening" in self.events(), "it serves its pages")
             (listening,) = self.lines("health.listening")
             address = f"{HOST}:{listening['port']}"
         return await http.get(address, path)
