@@ -7,8 +7,8 @@ from pathlib import Path
 
 import aiohttp
 
+from peekaping_producer.demo.messages.clients import ApiClients
 from tests.kit import http
-from tests.kit.api_clients import ApiClients
 from tests.kit.commands import command
 from tests.kit.pipelines import Command, asynq_broker
 from tests.kit.processes import HOST, free_port, listens

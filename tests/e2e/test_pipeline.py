@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.kit.api_clients import ApiClients
+from peekaping_producer.demo.messages.clients import ApiClients
 from tests.kit.pipelines import BrokerOfTest, Command, OnAsynq, OnRabbitMq, asynq_broker, http_endpoint
 from tests.kit.processes import free_port
 from tests.kit.waiting import until

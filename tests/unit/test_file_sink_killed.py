@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.kit.waiting import wait_until
 
-LINES = 40_000
+LINES = 25_000
 """So many that a test that is slow to look does not find a process that has ended."""
 KILLS = 4
 
