@@ -4,16 +4,11 @@ import argparse
 import asyncio
 import os
 
-import structlog
-
 from peekaping_producer import logs
 from peekaping_producer.cli.parser import Commands
 from peekaping_producer.cli.runtime import log_warnings, run_interruptible, set_up_logs
 from peekaping_producer.errors import StartInterruptedError, TaskDiedError
-from peekaping_producer.service.startup import Startup
 from peekaping_producer.settings import PRODUCER_GROUPS, load_settings
-
-log = structlog.stdlib.get_logger()
 
 
 def add_to(commands: Commands) -> None:
@@ -38,8 +33,11 @@ def add_to(commands: Commands) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    import structlog
+
     from peekaping_producer.producer.wiring import build
 
+    log = structlog.stdlib.get_logger()
     settings = load_settings(env_files=args.env_files)
     set_up_logs(settings)
     log_warnings(settings)
@@ -63,6 +61,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def _migrate(args: argparse.Namespace) -> int:
     from peekaping_producer.migrate import inspect, migrate, scripts
+    from peekaping_producer.service.startup import Startup
 
     settings = load_settings({"database", "startup"}, env_files=args.env_files)
     set_up_logs(settings)

@@ -4,16 +4,13 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
-
-import structlog
 
 from peekaping_producer import logs
 from peekaping_producer.settings import Settings
 
 T = TypeVar("T")
-log = structlog.stdlib.get_logger()
 
 
 def print_error(problem: str) -> None:
@@ -23,28 +20,39 @@ def print_error(problem: str) -> None:
 
 def set_up_logs(settings: Settings, level: str | None = None) -> None:
     """Log from `level` up, or from LOG_LEVEL; secrets are masked."""
-    logs.configure(settings.log_mode, level or settings.log_level, settings.service_name, settings.secrets)
+    from peekaping_producer.logs.setup import configure
+
+    configure(settings.log_mode, level or settings.log_level, settings.service_name, settings.secrets)
 
 
 def log_warnings(settings: Settings) -> None:
     """Log the settings that are probably a mistake."""
+    import structlog
+
+    log = structlog.stdlib.get_logger()
     for warning in settings.warnings:
         log.warning("config.warning", message=warning)
 
 
-def run_interruptible(work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`; SIGINT, SIGTERM and SIGHUP end the process at once with 128 + the signal's number."""
+def _print_signal(number: signal.Signals) -> None:
+    print_error(f"ended by {number.name}")
+
+
+def run_interruptible(work: Coroutine[Any, Any, T], on_signal: Callable[[signal.Signals], None] = _print_signal) -> T:
+    """The result of `work`; SIGINT, SIGTERM and SIGHUP end the process at once with 128 + the signal's number.
+
+    `on_signal` is called before.
+    """
+
+    def exit_by(number: signal.Signals) -> None:
+        on_signal(number)
+        logs.drain()
+        os._exit(128 + number)
 
     async def interruptible() -> T:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a job in the background
-                asyncio.get_running_loop().add_signal_handler(number, _exit_by, number)
+                asyncio.get_running_loop().add_signal_handler(number, exit_by, number)
         return await work
 
     return asyncio.run(interruptible())
-
-
-def _exit_by(number: signal.Signals) -> None:
-    print_error(f"ended by {number.name}")
-    logs.drain()
-    os._exit(128 + number)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-from peekaping_producer.logs import wants_colors
+from peekaping_producer.logs.setup import wants_colors
 
 _LINE_EVERY_S = 3.0
 

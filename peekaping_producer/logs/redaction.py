@@ -4,11 +4,13 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
 import msgspec
-from structlog.typing import EventDict, WrappedLogger
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, WrappedLogger
 
 MASK = "***"
 MIN_LENGTH = 3
@@ -38,7 +40,7 @@ class Redaction:
         pattern = "|".join(map(re.escape, longest_first))
         self._secrets = re.compile(pattern, re.IGNORECASE) if pattern else None
 
-    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    def __call__(self, _logger: "WrappedLogger", _method: str, event: "EventDict") -> "EventDict":
         """The event with every secret masked."""
         return {self.text(str(name)): self._value(str(name), value, 0) for name, value in event.items()}
 

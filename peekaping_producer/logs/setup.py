@@ -19,21 +19,10 @@ import structlog
 from structlog import dev, processors
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from peekaping_producer.logs.levels import LEVELS
 from peekaping_producer.logs.redaction import Redaction
 from peekaping_producer.logs.stream import QueuedStream
 from peekaping_producer.service.text import escaped
-
-LEVELS = {
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warn": logging.WARNING,
-    "warning": logging.WARNING,
-    "error": logging.ERROR,
-    # zap's three highest levels; the highest one here is critical.
-    "dpanic": logging.CRITICAL,
-    "panic": logging.CRITICAL,
-    "fatal": logging.CRITICAL,
-}
 
 
 def configure(

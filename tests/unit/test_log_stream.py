@@ -209,8 +209,9 @@ def test_an_error_in_on_dropped_does_not_end_the_writer(pipe: Pipe) -> None:
 LOGS = """
 import sys, time
 from peekaping_producer import logs
+from peekaping_producer.logs.setup import configure
 logs.unblock_stderr()
-logs.configure("prod", "debug", "svc", ())
+configure("prod", "debug", "svc", ())
 import structlog
 log = structlog.get_logger()
 """

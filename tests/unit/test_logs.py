@@ -15,8 +15,7 @@ import msgspec
 import pytest
 import structlog
 
-from peekaping_producer import logs
-from peekaping_producer.logs import Redaction
+from peekaping_producer.logs import Redaction, setup
 from peekaping_producer.settings import load_settings
 
 MODES: list[Literal["dev", "prod", "test"]] = ["dev", "prod", "test"]
@@ -52,7 +51,7 @@ def configured(
 ) -> tuple[Any, io.StringIO]:
     """A logger that is made after the configuration, so that none is cached, and its stream."""
     stream = stream or io.StringIO()
-    logs.configure(mode, level, "svc", secrets, stream=stream)
+    setup.configure(mode, level, "svc", secrets, stream=stream)
     return structlog.stdlib.get_logger(), stream
 
 
@@ -156,7 +155,7 @@ def test_levels(level: str, logged: list[str]) -> None:
 
 
 def test_default_stream_is_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.configure("prod", "info", "svc", ())
+    setup.configure("prod", "info", "svc", ())
     structlog.stdlib.get_logger().info("a.b")
     captured = capsys.readouterr()
     assert captured.out == ""
