@@ -2,11 +2,18 @@
 
 import re
 from typing import Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import msgspec
 
 Dialect = Literal["postgres", "mysql", "sqlite", "mongo"]
+
+_URL = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:(?P<login>[^/?#]*)@)?(?P<place>[^?#]*)(?:\?(?P<query>[^#]*))?(?:#.*)?"
+)
+_MASK = "***"
+_MIN_VALUE = 8
+"""A mask for every `true` or `prod` of a query would garble log lines."""
 
 
 def host_port_text(host: str | None, port: int | None = None) -> str:
@@ -14,6 +21,42 @@ def host_port_text(host: str | None, port: int | None = None) -> str:
     is_ipv6 = host and host.count(":") > 1 and not re.search(r"[\[\],/]", host)
     text = f"[{host}]" if is_ipv6 else str(host)
     return text if port is None else f"{text}:{port}"
+
+
+def shown_url(url: str) -> str:
+    """Return `url` without its secrets: user and password, the values of the query, and the fragment.
+
+    Where a password may end is unclear if an @ follows later: then only the scheme is left.
+    """
+    match = _URL.fullmatch(url)
+    if match is None or "@" in url[match.end("login") + 1 :]:
+        return f"{url.partition('://')[0]}://{_MASK}" if "://" in url else _MASK
+    login = f"{_MASK}@" if match["login"] else ""
+    query = "&".join(f"{name}={_MASK}" if equals else _MASK for name, equals, _ in _parameters(match["query"] or ""))
+    return f"{match['scheme']}://{login}{match['place']}" + (f"?{query}" if query else "")
+
+
+def secrets_in_url(url: str) -> set[str]:
+    """The texts that `shown_url` masks, as written and decoded. Short values of the query are masked only within it."""
+    match = _URL.fullmatch(url)
+    if match is None:
+        return {url}
+    user, _, password = (match["login"] or "").partition(":")
+    query = match["query"] or ""
+    values = {value for _, _, value in _parameters(query) if len(value) >= _MIN_VALUE}
+    written = {password or user, query, *values} - {""}
+    return written | {unquote(text) for text in written}
+
+
+def url_below(url: str, path: str) -> str:
+    """Return the URL of `path` below the base `url`; its query is kept."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=parts.path.rstrip("/") + path, fragment=""))
+
+
+def _parameters(query: str) -> list[tuple[str, str, str]]:
+    """Name, equals sign and value of each parameter; the last two are empty in a parameter without a value."""
+    return [parameter.partition("=") for parameter in query.split("&") if parameter]
 
 
 class Tls(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,8 +146,7 @@ class HttpTarget(msgspec.Struct, frozen=True, kw_only=True):
     """Requests at the same time. With more than 1, messages may arrive in another order."""
 
     def __str__(self) -> str:
-        parts = urlsplit(self.url)  # without user, password and query: they may contain secrets
-        return f"{parts.scheme}://{host_port_text(parts.hostname, parts.port)}{parts.path}"
+        return shown_url(self.url)
 
     __repr__ = __str__
 

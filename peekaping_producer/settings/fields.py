@@ -12,6 +12,7 @@ from peekaping_producer.settings.types import (
     DatabaseHost,
     DbType,
     Host,
+    HttpUrl,
     Level,
     Lower,
     Port,
@@ -22,6 +23,7 @@ from peekaping_producer.settings.types import (
     SentinelAddresses,
     SentinelName,
     Setting,
+    WebUrl,
     Whole,
 )
 
@@ -30,6 +32,7 @@ _HOST = "a host name or address"
 _BOOL = "true or false"
 _PORT = "a port (1-65535)"
 _FILE = "the path of a readable file"
+_WEB_URL = "an http:// or https:// URL"
 _UP_TO_AN_HOUR = "0.1 to 3600 seconds"
 _DB_TYPES = " | ".join(get_args(DbType)) + ", case-insensitive"
 _UNLESS_SQLITE = "required, except for sqlite"
@@ -51,7 +54,11 @@ def _ten_for_zero(workers: int) -> int:
     return workers or 10
 
 
-class Database(BaseModel):
+class _Group(BaseModel, defer_build=True):
+    """Only the class that combines all groups is used for validation: building validators takes time."""
+
+
+class Database(_Group):
     """The database with Peekaping's tables."""
 
     db_type: Annotated[DbType | None, Lower, Setting("The kind of database.", _DB_TYPES, "required")] = None
@@ -74,7 +81,7 @@ class Database(BaseModel):
     db_tls_key_file: _TlsKey = None
 
 
-class Redis(BaseModel):
+class Redis(_Group):
     """The Redis with the schedule and the queue."""
 
     redis_host: Annotated[Host, Setting("Redis's host.", _HOST)] = "redis"
@@ -113,7 +120,7 @@ class Redis(BaseModel):
     redis_tls_key_file: _TlsKey = None
 
 
-class RabbitMq(BaseModel):
+class RabbitMq(_Group):
     """The RabbitMQ with a queue of messages."""
 
     rabbitmq_host: Annotated[Host, Setting("RabbitMQ's host.", _HOST)] = "localhost"
@@ -161,7 +168,7 @@ class RabbitMq(BaseModel):
     rabbitmq_tls_key_file: _TlsKey = None
 
 
-class Schedule(BaseModel):
+class Schedule(_Group):
     """The schedule in Redis."""
 
     lease_ttl: Annotated[
@@ -169,7 +176,7 @@ class Schedule(BaseModel):
     ] = 10
 
 
-class Producer(BaseModel):
+class Producer(_Group):
     """One replica."""
 
     producer_concurrency: Annotated[
@@ -188,7 +195,7 @@ class Producer(BaseModel):
     ] = "UTC"
 
 
-class Service(BaseModel):
+class Service(_Group):
     """Of the commands that run until they are stopped."""
 
     shutdown_grace: Annotated[
@@ -204,7 +211,7 @@ class Service(BaseModel):
     ] = "127.0.0.1:9464"
 
 
-class Broker(BaseModel):
+class Broker(_Group):
     """Where tasks and messages go."""
 
     broker: Annotated[
@@ -218,14 +225,14 @@ class Broker(BaseModel):
     ] = None
 
 
-class Http(BaseModel):
+class Http(_Group):
     """The HTTP endpoint of BROKER=http."""
 
     http_url: Annotated[
-        SecretStr | None,
+        HttpUrl | None,
         Setting(
             "The endpoint that accepts a message in each POST.",
-            "an http:// or https:// URL",
+            _WEB_URL,
             "required with `BROKER=http`",
         ),
     ] = None
@@ -249,7 +256,7 @@ class Http(BaseModel):
     ] = 1
 
 
-class Messages(BaseModel):
+class Messages(_Group):
     """Of the commands that relay and consume messages."""
 
     flask_env: Annotated[
@@ -288,7 +295,7 @@ class Messages(BaseModel):
     ] = 0
 
 
-class Api(BaseModel):
+class Api(_Group):
     """Of the HTTP API of `serve`."""
 
     port: Annotated[Port, Setting("The port of the API.", _PORT)] = 5000
@@ -315,7 +322,31 @@ class Api(BaseModel):
     ] = 30
 
 
-class Startup(BaseModel):
+class Sender(_Group):
+    """Of `send`."""
+
+    api_url: Annotated[
+        HttpUrl, Setting("The base URL of the API; messages are posted to its path /api/messages.", _WEB_URL)
+    ] = WebUrl("http://api-service:3000")
+    environment: Annotated[
+        Literal["prod", "test"], Lower, Setting("The environment that the message contains.", "prod | test")
+    ] = "prod"
+    github_token: Annotated[SecretStr | None, Setting("For later use; it is not sent.", _TEXT, "none")] = None
+    send_attempts: Annotated[int, Whole, Field(ge=1, le=100), Setting("Attempts to send a message.", "1 to 100")] = 3
+    send_retry_delay: Annotated[
+        float, Seconds, Field(ge=0, le=3600), Setting("Time between attempts.", "0 to 3600 seconds")
+    ] = 30
+    send_timeout: Annotated[_Duration, Setting("Time for one attempt as a whole.", _UP_TO_AN_HOUR)] = 30
+    send_user_agent: Annotated[str, Setting("The User-Agent of the requests.", _TEXT)] = "MCCE-Producer-Service"
+    log_file: Annotated[
+        str | None, Setting("Log lines are also appended to this file.", "the path of a writable file", "none")
+    ] = None
+    pushgateway_url: Annotated[
+        HttpUrl | None, Setting("The Prometheus Pushgateway that receives the metrics of a run.", _WEB_URL, "none")
+    ] = None
+
+
+class Startup(_Group):
     """Of the commands that wait for servers."""
 
     startup_timeout: Annotated[
@@ -323,7 +354,7 @@ class Startup(BaseModel):
     ] = 60
 
 
-class Common(BaseModel):
+class Common(_Group):
     """What every command reads."""
 
     mode: Annotated[
@@ -340,7 +371,9 @@ class Common(BaseModel):
     service_name: Annotated[str, Setting("The name of the service in every log line.", _TEXT)] = "peekaping:producer"
 
 
-class Fields(Api, Messages, Http, RabbitMq, Broker, Common, Startup, Service, Producer, Schedule, Redis, Database):
+class Fields(
+    Sender, Api, Messages, Http, RabbitMq, Broker, Common, Startup, Service, Producer, Schedule, Redis, Database
+):
     """All settings. Pydantic collects the fields of the last class first."""
 
 
@@ -356,11 +389,12 @@ SettingsGroup = Literal[
     "http",
     "messages",
     "api",
+    "send",
 ]
 """A group of settings that a command may need; the settings of other groups are not read."""
 
 ALL_GROUPS: frozenset[SettingsGroup] = frozenset(get_args(SettingsGroup))
-PRODUCER_GROUPS: frozenset[SettingsGroup] = ALL_GROUPS - {"rabbitmq", "http", "messages", "api"}
+PRODUCER_GROUPS: frozenset[SettingsGroup] = ALL_GROUPS - {"rabbitmq", "http", "messages", "api", "send"}
 """Those of a replica."""
 NAMES = tuple(name.upper() for name in Fields.model_fields)
 
@@ -376,6 +410,7 @@ _GROUPS: dict[SettingsGroup, type[BaseModel]] = {
     "http": Http,
     "messages": Messages,
     "api": Api,
+    "send": Sender,
 }
 
 

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 from peekaping_producer.service.text import one_line
 from peekaping_producer.settings.fields import NAMES, SettingsGroup
-from peekaping_producer.settings.texts import SECRETS
+from peekaping_producer.settings.texts import FROM_FILES
 
 _DATABASES = ("DB", "DATABASE", "POSTGRES", "POSTGRESQL", "PG", "MYSQL", "MARIADB", "MONGO", "MONGODB")
 _MONGO_INITDB = ("MONGO_INITDB", "MONGO_INITDB_ROOT")
@@ -56,7 +56,7 @@ _ALIASES = {
 }
 """The setting that a name of other programs means."""
 
-_KNOWN = {name: name for name in (*NAMES, *(f"{name}_FILE" for name in SECRETS))}
+_KNOWN = {name: name for name in (*NAMES, *(f"{name}_FILE" for name in FROM_FILES))}
 _MEANINGS = _ALIASES | _KNOWN
 
 _FAMILIES: dict[SettingsGroup, tuple[str, ...]] = {
@@ -71,6 +71,7 @@ _FAMILIES: dict[SettingsGroup, tuple[str, ...]] = {
     "http": (),
     "messages": ("CONSUME_",),
     "api": (),
+    "send": ("SEND_",),
 }
 """Prefixes of names that other programs hardly use."""
 _OF_OTHERS = re.compile(r".*_(SERVICE_(HOST|PORT).*|PORT_[0-9]+_(TCP|UDP).*|ENV_.*)")

@@ -15,7 +15,7 @@ from peekaping_producer.settings.logins import login_candidates, passwords
 from peekaping_producer.settings.parameters import TlsRequest, classify_parameters
 from peekaping_producer.settings.sentinels import from_parts, with_password
 from peekaping_producer.settings.texts import has_forbidden_characters
-from peekaping_producer.settings.types import DbType, listening_address
+from peekaping_producer.settings.types import DbType, WebUrl, listening_address
 from peekaping_producer.settings.urls import (
     DIALECTS,
     parse_database_url,
@@ -23,7 +23,17 @@ from peekaping_producer.settings.urls import (
     parse_redis_url,
     passwords_in,
 )
-from peekaping_producer.targets import DatabaseTarget, Dialect, HttpTarget, Login, RabbitMqTarget, RedisTarget, Tls
+from peekaping_producer.targets import (
+    DatabaseTarget,
+    Dialect,
+    HttpTarget,
+    Login,
+    RabbitMqTarget,
+    RedisTarget,
+    Tls,
+    secrets_in_url,
+    url_below,
+)
 
 _URL_OF = {"db_tls": "DATABASE_URL", "redis_tls": "REDIS_URL", "rabbitmq_tls": "RABBITMQ_URL"}
 _TLS_FILES = ("ca_file", "cert_file", "key_file")
@@ -105,8 +115,16 @@ class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
 
     @property
     def secrets(self) -> frozenset[str]:
-        """All texts that must not be shown: passwords, URLs, and the passwords in URLs, as written and decoded."""
-        texts = [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
+        """All texts that must not be shown: passwords, tokens, URLs, and the secrets in URLs, as written and decoded.
+
+        A WebUrl itself may be shown.
+        """
+        texts: list[str] = []
+        for _, value in self:
+            if isinstance(value, WebUrl):
+                texts += secrets_in_url(value.get_secret_value())
+            elif isinstance(value, SecretStr):
+                texts.append(value.get_secret_value())
         texts += passwords(self.db_pass.get_secret_value()) if self.db_pass else ()
         for name in ("DATABASE_URL", "REDIS_URL", "RABBITMQ_URL"):
             url: SecretStr | None = getattr(self, name.lower())
@@ -138,11 +156,11 @@ class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
 
     def http_target(self) -> HttpTarget:
         """The HTTP endpoint of these settings. Raises ConfigError."""
-        url = _text(self.http_url) or ""
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            got = "nothing" if not url else f"{parts.scheme}://..." if parts.scheme else "a text without a scheme"
-            raise ConfigError([f"HTTP_URL: expected an http:// or https:// URL, got {got}"])
+        url = _text(self.http_url)
+        if url is None:
+            raise ConfigError([f"HTTP_URL: expected {description('HTTP_URL').expected}, got nothing"])
+        if self.http_token and "@" in urlsplit(url).netloc:
+            raise ConfigError(["HTTP_TOKEN: expected no user in HTTP_URL, got both; remove one of them"])
         return HttpTarget(
             url=url,
             token=_text(self.http_token),
@@ -151,6 +169,17 @@ class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
             retry_delay_s=self.http_retry_delay,
             timeout_s=self.http_timeout,
             in_flight=self.http_in_flight,
+        )
+
+    def api_target(self) -> HttpTarget:
+        """The endpoint of `send`."""
+        return HttpTarget(
+            url=url_below(self.api_url.get_secret_value(), "/api/messages"),
+            user_agent=self.send_user_agent,
+            success=frozenset({201}),
+            attempts=self.send_attempts,
+            retry_delay_s=self.send_retry_delay,
+            timeout_s=self.send_timeout,
         )
 
     def rabbitmq_target(self) -> RabbitMqTarget:

@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.settings.fields import NAMES, PRODUCER_GROUPS, SettingsGroup, command_names, group_names
-from peekaping_producer.settings.texts import SECRETS, normalize
+from peekaping_producer.settings.texts import FROM_FILES, normalize
 from peekaping_producer.settings.types import file_bytes
 from peekaping_producer.settings.urls import names_database
 
@@ -94,7 +94,7 @@ class Source(EnvSettingsSource):
     def _find_with_file(self, name: str) -> RawValue | None:
         """The setting `name`, or the content of the file that NAME_FILE names."""
         found = self._find(name)
-        path = self._find(f"{name}_FILE") if name in SECRETS else None
+        path = self._find(f"{name}_FILE") if name in FROM_FILES else None
         if path is None or not path.text:
             return found
         if found and found.text:

@@ -13,7 +13,8 @@ from pydantic import SecretStr
 from peekaping_producer.service.text import escaped
 from peekaping_producer.settings.fields import NAMES, PRODUCER_GROUPS, Fields, SettingsGroup, command_names, description
 from peekaping_producer.settings.model import Settings
-from peekaping_producer.settings.texts import SECRETS
+from peekaping_producer.settings.texts import FROM_FILES
+from peekaping_producer.settings.types import WebUrl
 
 BEGIN, END = "<!-- settings: begin -->", "<!-- settings: end -->"
 
@@ -64,7 +65,7 @@ def as_markdown() -> str:
         setting = description(name)
         default = setting.absent or _default(name, "`{}`")
         expected, doc = (text.replace("|", "\\|") for text in (setting.expected, setting.doc))
-        also = f" Also `{name}_FILE`." if name in SECRETS else ""
+        also = f" Also `{name}_FILE`." if name in FROM_FILES else ""
         lines.append(f"| `{name}` | {default} | {expected} | {doc}{also} |")
     return "\n".join(lines)
 
@@ -97,6 +98,8 @@ def _value_text(value: object) -> str:
     match value:
         case None:
             return "(not set)"
+        case WebUrl():
+            return escaped(str(value))
         case SecretStr():
             return "***"
         case bool():

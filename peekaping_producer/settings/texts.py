@@ -2,11 +2,19 @@
 
 import unicodedata
 
+from peekaping_producer.targets import shown_url
+
 VERBATIM = ("DB_PASS", "REDIS_PASSWORD", "REDIS_SENTINEL_PASSWORD", "RABBITMQ_PASS")
 """Passwords: whitespace and quotes around one may belong to it, since the server may have the same text."""
 
-SECRETS = (*VERBATIM, "DATABASE_URL", "REDIS_URL", "RABBITMQ_URL", "HTTP_URL", "HTTP_TOKEN", "API_TOKEN")
-"""Never shown; each may also be read from a file: NAME_FILE."""
+SECRETS = (*VERBATIM, "DATABASE_URL", "REDIS_URL", "RABBITMQ_URL", "HTTP_TOKEN", "API_TOKEN", "GITHUB_TOKEN")
+"""Never shown."""
+
+WEB_URLS = ("HTTP_URL", "API_URL", "PUSHGATEWAY_URL")
+"""Shown without user, password and values of the query: see `shown_url`."""
+
+FROM_FILES = (*SECRETS, *WEB_URLS)
+"""Each may also be read from a file: NAME_FILE."""
 
 _AROUND = " \t\r\n\v\f\x85\xa0\u2028\u2029\u200b\u2060\ufeff"
 """Whitespace and invisible marks that editors, shells and Kubernetes secrets leave around a value."""
@@ -40,6 +48,8 @@ def has_forbidden_characters(name: str, text: str) -> bool:
 
 def masked(name: str, text: str) -> str:
     """A value in an error message. One with an @ may be a URL with a password in the wrong place."""
+    if name in WEB_URLS:
+        return repr(shown_url(text)) if "://" in text else "a text without a scheme"
     if name in SECRETS or "@" in text:
         return "***"
     return repr(text if len(text) <= 60 else f"{text[:60]}…")

@@ -4,17 +4,25 @@ import codecs
 import re
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import msgspec
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from peekaping_producer.settings.addresses import HostPort, host, host_and_port
 from peekaping_producer.settings.sentinels import sentinel_addresses, sentinel_name
-from peekaping_producer.targets import host_port_text
+from peekaping_producer.targets import host_port_text, shown_url
 
 _NUMBER = r"[0-9]{1,9}(?:\.[0-9]{0,9})?"
 _UNITS = {"h": 3600, "ms": 1e-3, "m": 60, "s": 1, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
 """The seconds of each of Go's units; `ms` comes before `m`, since the pattern accepts the first that fits."""
+
+
+class WebUrl(SecretStr):
+    """An http:// or https:// URL. Its text is that of `shown_url`, without secrets."""
+
+    def _display(self) -> str:
+        return shown_url(self.get_secret_value())
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -106,6 +114,19 @@ def _queue_name(given: str) -> str:
     return given
 
 
+def _web_url(given: WebUrl) -> WebUrl:
+    """Raise ValueError for another scheme, or a host or port that no server can have."""
+    try:
+        parts = urlsplit(given.get_secret_value())
+        name, port = parts.hostname, parts.port
+    except ValueError:  # its text contains a part of the URL
+        raise ValueError from None
+    if parts.scheme not in {"http", "https"} or not name or port == 0:
+        raise ValueError
+    host(name)
+    return given
+
+
 def _retention(given: str) -> str:
     if given != "off" and not (re.fullmatch("[0-9]{1,4}", given, re.ASCII) and 1 <= int(given) <= 3650):
         raise ValueError
@@ -124,6 +145,7 @@ Port = Annotated[int, Whole, Field(ge=1, le=65535)]
 ReadableFile = Annotated[str, AfterValidator(readable_file)]
 Address = Annotated[str, AfterValidator(_address)]
 QueueName = Annotated[str, AfterValidator(_queue_name)]
+HttpUrl = Annotated[WebUrl, AfterValidator(_web_url)]
 Retention = Annotated[str, AfterValidator(_retention)]
 SentinelAddresses = Annotated[str, AfterValidator(_sentinels)]
 SentinelName = Annotated[str, AfterValidator(sentinel_name)]

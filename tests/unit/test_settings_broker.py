@@ -35,9 +35,9 @@ def test_an_unknown_broker_is_reported() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "got"), [("", "nothing"), ("example.org", "a text without a scheme"), ("ftp://secret@x", "ftp://...")]
+    ("url", "got"), [("", "nothing"), ("example.org", "a text without a scheme"), ("ftp://secret@x", "'ftp://***@x'")]
 )
-def test_the_url_is_required_and_never_shown(url: str, got: str) -> None:
+def test_the_url_is_required_and_shown_without_secrets(url: str, got: str) -> None:
     assert problems(MESSAGES, BROKER="http", HTTP_URL=url) == [
         f"HTTP_URL: expected an http:// or https:// URL, got {got}"
     ]
@@ -45,12 +45,18 @@ def test_the_url_is_required_and_never_shown(url: str, got: str) -> None:
 
 def test_the_endpoint_has_the_values_of_its_settings() -> None:
     target = load(
-        MESSAGES, BROKER="http", HTTP_URL="https://u:p@x/in?k=1", HTTP_TOKEN="t", HTTP_SUCCESS="201", HTTP_ATTEMPTS="7"
+        MESSAGES, BROKER="http", HTTP_URL="https://x/in?k=1", HTTP_TOKEN="t", HTTP_SUCCESS="201", HTTP_ATTEMPTS="7"
     ).http_target()
     assert (target.url, target.token, target.success, target.attempts) == (
-        "https://u:p@x/in?k=1",
+        "https://x/in?k=1",
         "t",
         frozenset({201}),
         7,
     )
     assert load(MESSAGES, BROKER="http", HTTP_URL="http://x").http_target().success == set(range(200, 300))
+
+
+def test_a_token_beside_a_login_in_the_url_is_a_contradiction() -> None:
+    assert problems(MESSAGES, BROKER="http", HTTP_URL="http://u:p@x", HTTP_TOKEN="t") == [
+        "HTTP_TOKEN: expected no user in HTTP_URL, got both; remove one of them"
+    ]
