@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -17,50 +17,13 @@ from peekaping_producer.errors import BrokerRefusedError, BrokerUnavailableError
 from peekaping_producer.targets import HttpTarget
 from peekaping_producer.transports.http import HttpPublisher
 from peekaping_producer.transports.message import Message
-
-Answer = Callable[[web.Request], Awaitable[web.StreamResponse] | web.StreamResponse]
-
-
-class Endpoint:
-    """Records each request; `answers` are used in order, the last one again and again."""
-
-    def __init__(self) -> None:
-        self.requests: list[tuple[str, bytes, dict[str, str]]] = []
-        self.answers: list[int | Answer] = [201]
-        self.peers: set[Any] = set()
-        self.url = ""
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        assert request.transport
-        self.peers.add(request.transport.get_extra_info("peername"))
-        self.requests.append((request.path, await request.read(), dict(request.headers)))
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, int):
-            return web.Response(status=answer, text="what is wrong")
-        response = answer(request)
-        return response if isinstance(response, web.StreamResponse) else await response
-
-    @property
-    def bodies(self) -> list[bytes]:
-        return [body for _, body, _ in self.requests]
-
-    @property
-    def ids(self) -> list[str]:
-        return [headers["Idempotency-Key"] for *_, headers in self.requests]
+from tests.kit.endpoint import Answer, Endpoint, break_off, hang, redirect, running_endpoint
 
 
 @pytest_asyncio.fixture
 async def endpoint() -> AsyncIterator[Endpoint]:
-    endpoint = Endpoint()
-    app = web.Application(client_max_size=2**24)
-    app.router.add_route("*", "/{path:.*}", endpoint.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    endpoint.url = f"http://127.0.0.1:{runner.addresses[0][1]}/messages"
-    yield endpoint
-    await runner.cleanup()
+    async with running_endpoint("/messages") as endpoint:
+        yield endpoint
 
 
 @pytest_asyncio.fixture
@@ -170,25 +133,16 @@ async def test_success_may_be_one_status_only_whatever_the_body(endpoint: Endpoi
 
 
 async def test_redirects_stay_on_the_host(endpoint: Endpoint, publisher: HttpPublisher) -> None:
-    endpoint.answers = [lambda _: web.Response(status=308, headers={"Location": "/new"}), 201]
+    endpoint.answers = [redirect(308, "/new"), 201]
     assert (await publisher.publish(messages("a"))).settled == 1
     assert [path for path, *_ in endpoint.requests] == ["/messages", "/new"]
     assert endpoint.bodies == [b"a", b"a"]
-    endpoint.answers = [lambda _: web.Response(status=307, headers={"Location": "http://127.0.0.2/x"})]
+    endpoint.answers = [redirect(307, "http://127.0.0.2/x")]
     with pytest.raises(BrokerRefusedError, match=r"redirects to http://127\.0\.0\.2; set the URL"):
         await publisher.publish(messages("b"))
 
 
 async def test_an_endpoint_that_is_away_hangs_or_breaks_off_is_unavailable(endpoint: Endpoint) -> None:
-    async def break_off(request: web.Request) -> web.StreamResponse:
-        assert request.transport
-        request.transport.abort()
-        return web.Response()
-
-    async def hang(_: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(30)  # longer than the timeout; ended by the client
-        return web.Response()
-
     unreachable = target(endpoint, url="http://127.0.0.1:1/x", attempts=1)
     hangs = target(endpoint, timeout_s=0.2, attempts=1)
     for where, answer, text in (
@@ -223,7 +177,7 @@ async def test_several_requests_at_a_time_are_settled_in_order(endpoint: Endpoin
 
 def test_a_target_shows_no_secret() -> None:
     shown = str(HttpTarget(url="https://user:password@example.org:8443/in?key=secret", token="secret"))
-    assert shown == "https://example.org:8443/in"
+    assert shown == "https://***@example.org:8443/in?key=***"
 
 
 async def test_the_example_of_the_docs_runs(endpoint: Endpoint, capsys: pytest.CaptureFixture[str]) -> None:
@@ -273,6 +227,6 @@ async def test_a_damaged_body_does_not_change_what_the_status_means(
 async def test_a_redirect_to_no_url_is_the_endpoints_fault_and_refuses_no_message(
     endpoint: Endpoint, publisher: HttpPublisher
 ) -> None:
-    endpoint.answers = [lambda _: web.Response(status=307, headers={"Location": "http://[bad"})]
+    endpoint.answers = [redirect(307, "http://[bad")]
     with pytest.raises(BrokerRefusedError, match=r"redirects to http://\[bad, which is no URL"):
         await publisher.publish(messages("a"))
