@@ -20,11 +20,14 @@ def main() -> int:
 
 
 def _exit_on_early_signals(*, is_service: bool) -> None:
-    """Exit without a traceback until a command handles signals itself: 130 for Ctrl-C, 0 for a stop of the service."""
+    """Exit without a traceback until a command handles signals: with 0 for a stop of a service, otherwise 128 + number.
+
+    Without this, a command that is process 1 of a container would ignore SIGTERM.
+    """
     import os
     import signal
 
-    codes = {signal.SIGINT: 130} | ({signal.SIGTERM: 0, signal.SIGHUP: 0} if is_service else {})
+    codes = {signal.SIGINT: 130, signal.SIGTERM: 0 if is_service else 143, signal.SIGHUP: 0 if is_service else 129}
     for number, code in codes.items():
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a job in the background
             signal.signal(number, lambda *_, code=code: os._exit(code))

@@ -5,10 +5,9 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 
 from peekaping_producer import logs
-from peekaping_producer.cli import demo, messages, operations, producer, template
+from peekaping_producer.cli import demo, messages, operations, producer, sender, template
 from peekaping_producer.cli.parser import Commands, Parser, add_env_file
 from peekaping_producer.cli.runtime import print_error
 from peekaping_producer.errors import ConfigError, ProducerError, UnreachableError
@@ -16,7 +15,7 @@ from peekaping_producer.settings import ENV_FILES
 
 EXIT_CODES = """exit codes:
   0  success; `run`, `relay`, `consume`: stopped by SIGTERM, SIGHUP or Ctrl-C
-  1  any other failure; `status`, `probe`, `migrate --check`: the check failed
+  1  any other failure; `status`, `probe`, `migrate --check`: the check failed; `send --strict`: a message was not sent
   2  bad configuration or usage; every bad setting is reported
   3  Redis or the database did not answer (`run` and `migrate` try for STARTUP_TIMEOUT)
   130, 143, 129  ended by Ctrl-C, SIGTERM or SIGHUP (130 also: Ctrl-C before `run` had started)
@@ -64,16 +63,16 @@ def _parser(file_completion: object = None) -> Parser:
     parser = Parser(
         prog="peekaping-producer",
         description="Decides when each Peekaping monitor is due and enqueues its check for the workers.\n"
-        "`relay` and `consume` send and receive any messages.\n"
+        "`relay` and `consume` send and receive any messages; `send` posts the time to an API.\n"
         "COMMAND --help lists the settings that a command reads, and an example.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {version('peekaping-producer')}")
+    parser.add_argument("--version", action=_PrintVersion, nargs=0, help="show program's version number and exit")
     add_env_file(parser, "env_files", file_completion)
     parser.set_defaults(command=None)
     commands = Commands(parser, file_completion)
-    for module in (producer, operations, messages, demo, template):
+    for module in (producer, operations, messages, sender, demo, template):
         module.add_to(commands)
     completion = commands.add(
         "completion",
@@ -83,6 +82,17 @@ def _parser(file_completion: object = None) -> Parser:
     )
     completion.add_argument("shell", choices=_SHELLS)
     return parser
+
+
+class _PrintVersion(argparse.Action):
+    """As argparse's own action, which needs the version whenever a parser is made."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Print it and exit."""
+        from importlib.metadata import version
+
+        print(parser.prog, version("peekaping-producer"))
+        parser.exit()
 
 
 def _print_completion(args: argparse.Namespace) -> int:

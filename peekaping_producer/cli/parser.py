@@ -103,6 +103,13 @@ def seconds(text: str) -> float:
     return number
 
 
+def whole_number(text: str) -> int:
+    """A number of things, 1 to 1,000,000. Raises ArgumentTypeError."""
+    if not re.fullmatch("[0-9]{1,7}", text, re.ASCII) or not 1 <= int(text) <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to 1000000, got {text!r}")
+    return int(text)
+
+
 def readable_file(text: str) -> Path:
     """The path of a file that can be opened. Raises ArgumentTypeError."""
     try:

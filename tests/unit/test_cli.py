@@ -28,6 +28,7 @@ COMMANDS = [
     "relay",
     "serve",
     "consume",
+    "send",
     "demo",
     "demo-queue",
     "completion",
@@ -48,6 +49,7 @@ DEBUG_IN_PRODUCTION = "peekaping-producer: LOG_LEVEL: debug with MODE=prod logs 
         ("relay", "send the lines of a file"),
         ("serve", "accept messages over http"),
         ("consume", "receive messages until"),
+        ("send", "post the time to an api"),
     ],
 )
 def test_help_describes_each_command(capsys: pytest.CaptureFixture[str], name: str, words: str) -> None:
@@ -69,6 +71,7 @@ def test_help_describes_each_command(capsys: pytest.CaptureFixture[str], name: s
         ("relay", ["BROKER", "RABBITMQ_HOST", "HTTP_URL", "MAX_LINE_BYTES"], ["DB_TYPE", "CLAIM_BATCH"]),
         ("serve", ["BROKER", "RABBITMQ_HOST", "PORT", "API_TOKEN", "RATE_LIMIT"], ["DB_TYPE", "CLAIM_BATCH"]),
         ("consume", ["BROKER", "RABBITMQ_HOST", "CONSUME_DELAY"], ["DB_TYPE", "CLAIM_BATCH", "HTTP_URL"]),
+        ("send", ["API_URL", "ENVIRONMENT", "SEND_ATTEMPTS", "LOG_FILE"], ["DB_TYPE", "BROKER", "HTTP_URL"]),
         ("check-config", ["DB_TYPE", "REDIS_HOST", "LEASE_TTL", "LOG_LEVEL"], []),
     ],
 )
@@ -283,7 +286,7 @@ sys.exit(main())
         ("run", "peekaping_producer.producer.wiring", signal.SIGTERM, 0),
         ("run", "pydantic", signal.SIGHUP, 0),
         ("migrate", "pydantic", signal.SIGINT, 130),
-        ("migrate", "pydantic", signal.SIGTERM, -signal.SIGTERM),
+        ("migrate", "pydantic", signal.SIGTERM, 143),
         ("status", "pydantic", signal.SIGINT, 130),
     ],
 )

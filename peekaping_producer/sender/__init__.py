@@ -1,0 +1,1 @@
+"""`send`: posts the time to an API, retries, and exits."""
