@@ -22,6 +22,7 @@ from bench.scenarios import (
     rabbitmq_file,
     relay_memory,
     replicas,
+    send_start,
     start,
     sweep,
     sync,
@@ -49,6 +50,7 @@ DEFAULT: dict[str, Scenario] = {
     "asynq_consumer": asynq_consumer.run,
     "append_latency": append_latency.run,
     "relay_memory": relay_memory.run,
+    "send_start": send_start.run,
 }
 """The rows of docs/performance.md."""
 FURTHER: dict[str, Scenario] = {"growth": growth.run, "sweep": sweep.run}
