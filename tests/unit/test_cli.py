@@ -31,6 +31,7 @@ COMMANDS = [
     "send",
     "demo",
     "demo-queue",
+    "template",
     "completion",
 ]
 
@@ -338,4 +339,5 @@ async def test_a_port_that_another_program_uses_is_one_clear_line(tmp_path: Path
         port = str(other.getsockname()[1])
         ended = await command(tmp_path, "serve", PORT=port, METRICS_ADDR="off", LOG_LEVEL="info")
     assert ended.code == 2
-    assert ended.err == f"peekaping-producer: PORT: expected a free host:port, got 127.0.0.1:{port}, which is in use\n"
+    got = f"got 127.0.0.1:{port}, which is in use; set another PORT"
+    assert ended.err == f"peekaping-producer: PORT: expected a free host:port, {got}\n"
