@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Build stand-ins for the base images that the Dockerfile and the compose file name, where no registry of images can be
-# reached: stand-ins.sh DIR, with DOCKER_HOST of an engine of our own, as root on Debian. Two minutes the first time.
+# reached: stand-ins.sh DIR, with DOCKER_HOST of an engine of our own, as root on Debian. Three minutes the first time.
 #
 # They have the same names and tags, and are made of Debian 13's own packages. So they show that our files build and run
 # together, and not what the official images do differently (musl in the Alpine ones, their entrypoints' other options).
@@ -60,4 +60,5 @@ get_compose() { # Debian 12 has version 1 only
 has "$base" || import_base
 has redis:7.2-alpine || build redis:7.2-alpine redis
 has postgres:17-alpine || build postgres:17-alpine postgres
+has rabbitmq:4-management || build rabbitmq:4-management rabbitmq
 docker compose version >/dev/null 2>&1 || get_compose
