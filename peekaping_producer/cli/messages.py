@@ -27,7 +27,8 @@ def add_to(commands: Commands) -> None:
         _relay,
         "send the lines of a file, or the ticks of a clock, to a broker until SIGTERM, SIGHUP or Ctrl-C",
         groups=_GROUPS | {"rabbitmq", "redis", "http"},
-        example="RABBITMQ_HOST=127.0.0.1 RABBITMQ_QUEUE=logs peekaping-producer relay --from file --path input.txt",
+        options=True,
+        example="RABBITMQ_HOST=127.0.0.1 peekaping-producer relay --from file --path input.txt",
     )
     relay.add_argument(
         "--from",
@@ -57,6 +58,7 @@ def add_to(commands: Commands) -> None:
         _serve,
         "accept messages over HTTP and send them to a broker, until SIGTERM, SIGHUP or Ctrl-C",
         groups=_GROUPS | {"api", "rabbitmq", "redis", "http"},
+        options=True,
         example="RABBITMQ_HOST=127.0.0.1 PORT=5000 peekaping-producer serve",
     )
     consume = commands.add(
@@ -64,7 +66,8 @@ def add_to(commands: Commands) -> None:
         _consume,
         "receive messages until SIGTERM, SIGHUP or Ctrl-C, and pass each to a handler or write it to a file",
         groups=_GROUPS | {"rabbitmq", "redis"},
-        example="RABBITMQ_HOST=127.0.0.1 RABBITMQ_QUEUE=logs peekaping-producer consume --to-file output.txt --dedup",
+        options=True,
+        example="RABBITMQ_HOST=127.0.0.1 peekaping-producer consume --to-file output.txt --dedup",
     )
     to = consume.add_mutually_exclusive_group(required=True)
     to.add_argument("--handler", metavar="MODULE:FUNCTION", help="call this function with each message")
@@ -116,7 +119,7 @@ def _run(
     build: Callable[[Settings], "MessageService"],
     groups: frozenset[SettingsGroup] = _GROUPS,
 ) -> int:
-    settings = load_settings(groups, env_files=args.env_files)
+    settings = load_settings(groups, environ={**os.environ, **args.settings}, env_files=args.env_files)
     set_up_logs(settings)
     log_warnings(settings)
 

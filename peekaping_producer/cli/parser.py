@@ -11,6 +11,7 @@ from peekaping_producer.service.text import escaped
 from peekaping_producer.settings import SettingsGroup
 from peekaping_producer.settings.fields import command_names
 from peekaping_producer.settings.table import as_help
+from peekaping_producer.settings.texts import SECRETS
 from peekaping_producer.settings.types import file_bytes
 
 _USAGE_ERRORS = (
@@ -61,9 +62,14 @@ class Commands:
         example: str,
         groups: Collection[SettingsGroup] | None = None,
         names: Sequence[str] = (),
+        options: bool = False,
     ) -> Parser:
-        """Add a command: what it calls, its help, an example, and the settings that it reads, as groups or by name."""
-        settings = as_help(names if groups is None else command_names(groups))
+        """Add a command: what it calls, its help, an example, and the settings that it reads, as groups or by name.
+
+        With `options`, each of its settings that is not secret is also an option.
+        """
+        names = names if groups is None else command_names(groups)
+        settings = as_help(names, options=options)
         added = self._commands.add_parser(
             name,
             help=text,
@@ -71,9 +77,22 @@ class Commands:
             epilog=f"{settings}example:\n  {example}\n",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        added.set_defaults(command=call)
+        added.set_defaults(command=call, settings={})
+        for setting in (name for name in names if options and name not in SECRETS):
+            added.add_argument(_option(setting), action=_StoreSetting, dest=setting, help=argparse.SUPPRESS)
         add_env_file(added, "env_files_after", self._file_completion)
         return added
+
+
+class _StoreSetting(argparse.Action):
+    """Adds the value to `settings` of the namespace, by the name of the setting."""
+
+    def __call__(self, _parser: Any, namespace: argparse.Namespace, value: Any, _option: str | None = None) -> None:
+        namespace.settings = {**namespace.settings, self.dest: value}
+
+
+def _option(setting: str) -> str:
+    return f"--{setting.lower().replace('_', '-')}"
 
 
 def add_env_file(parser: argparse.ArgumentParser, dest: str, file_completion: object) -> None:

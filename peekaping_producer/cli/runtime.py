@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from peekaping_producer import logs
+from peekaping_producer.errors import ConfigError
 from peekaping_producer.settings import Settings
 
 T = TypeVar("T")
@@ -19,10 +20,15 @@ def print_error(problem: str) -> None:
 
 
 def set_up_logs(settings: Settings, level: str | None = None) -> None:
-    """Log from `level` up, or from LOG_LEVEL; secrets are masked."""
+    """Log from `level` up, or from LOG_LEVEL; secrets are masked. Raises ConfigError if LOG_FILE cannot be opened."""
     from peekaping_producer.logs.setup import configure
 
-    configure(settings.log_mode, level or settings.log_level, settings.service_name, settings.secrets)
+    file = settings.log_file
+    try:
+        configure(settings.log_mode, level or settings.log_level, settings.service_name, settings.secrets, file=file)
+    except OSError as error:
+        problem = f"LOG_FILE: expected the path of a writable file, got {file!r} ({error.strerror})"
+        raise ConfigError([problem]) from None
 
 
 def log_warnings(settings: Settings) -> None:

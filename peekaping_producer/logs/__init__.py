@@ -6,6 +6,6 @@ This package imports no structlog, so that a command that does not use it starts
 
 from peekaping_producer.logs.levels import LEVELS
 from peekaping_producer.logs.redaction import Redaction
-from peekaping_producer.logs.stream import drain, dropped_lines, unblock_stderr
+from peekaping_producer.logs.stream import begin_lines_with, drain, dropped_lines, unblock_stderr
 
-__all__ = ["LEVELS", "Redaction", "drain", "dropped_lines", "unblock_stderr"]
+__all__ = ["LEVELS", "Redaction", "begin_lines_with", "drain", "dropped_lines", "unblock_stderr"]

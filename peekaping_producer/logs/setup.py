@@ -1,7 +1,7 @@
 """The set-up of structlog; every line passes `Redaction` before it is rendered.
 
 A line contains timestamp (ISO 8601, UTC, ms), level, service, event (a dotted name), message (a sentence) and other
-fields. Lines go to stderr, as in Peekaping's Go services (zap's default).
+fields. Lines go to stderr, as in Peekaping's Go services (zap's default), and to LOG_FILE.
 """
 
 import contextlib
@@ -10,10 +10,11 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
-from typing import Literal, TextIO
+from typing import Any, Literal, TextIO
 
 import structlog
 from structlog import dev, processors
@@ -21,8 +22,10 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from peekaping_producer.logs.levels import LEVELS
 from peekaping_producer.logs.redaction import Redaction
-from peekaping_producer.logs.stream import QueuedStream
+from peekaping_producer.logs.stream import QueuedStream, append_to
 from peekaping_producer.service.text import escaped
+
+_Stream = TextIO | QueuedStream
 
 
 def configure(
@@ -32,13 +35,18 @@ def configure(
     secrets: Iterable[str],
     *,
     stream: TextIO | None = None,
+    file: str | None = None,
 ) -> None:
     """Log from `level` up (a key of LEVELS) to `stream` (stderr): colored lines in dev, JSON lines in prod and test.
+
+    The lines are also appended to `file`, without colors. Raises OSError if that cannot be opened.
 
     `secrets` are the texts to mask. Also logs what libraries log (from warning up), Python's warnings, and uncaught
     exceptions.
     """
-    stream = sys.stderr if stream is None else stream
+    streams: list[_Stream] = [sys.stderr if stream is None else stream]
+    if file:
+        streams.append(append_to(file))
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -46,14 +54,10 @@ def configure(
             processors.format_exc_info,
             Redaction(secrets),
             _head(service),
-            *(
-                (_printable_exception, _console_renderer(stream))
-                if mode == "dev"
-                else (processors.JSONRenderer(serializer=json.dumps),)
-            ),
+            _renderer(mode, streams),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=lambda *_: _Lines(stream),
+        logger_factory=lambda *_: _Lines(streams),
         # A cached logger keeps its first configuration, and tests change it.
         cache_logger_on_first_use=mode != "test",
     )
@@ -63,21 +67,23 @@ def configure(
     sys.excepthook = _uncaught
     sys.unraisablehook = _unraisable
     threading.excepthook = _uncaught_in_thread
-    if isinstance(stream, QueuedStream):
-        stream.on_dropped = _dropped
+    for output, name in zip(streams, ("stderr", file), strict=False):
+        if isinstance(output, QueuedStream):
+            output.on_dropped = partial(_dropped, name)
 
 
 class _Lines:
     """Writes rendered lines. A closed or full stream loses them, since a log must not stop the work."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, streams: Sequence[_Stream]) -> None:
+        self._streams = streams
 
-    def msg(self, line: str) -> None:
-        """Write one line."""
-        with contextlib.suppress(OSError, ValueError):
-            self._stream.write(line + "\n")
-            self._stream.flush()
+    def msg(self, *lines: str) -> None:
+        """Write a line, rendered for each stream."""
+        for stream, line in zip(self._streams, lines, strict=True):
+            with contextlib.suppress(OSError, ValueError):
+                stream.write(line + "\n")
+                stream.flush()
 
     debug = info = warning = warn = error = exception = critical = fatal = log = msg
 
@@ -111,9 +117,24 @@ def _head(service: str) -> Processor:
     return head
 
 
-def _console_renderer(stream: TextIO) -> dev.ConsoleRenderer:
+def _renderer(mode: str, streams: Sequence[_Stream]) -> Processor:
+    """The last processor: it renders an event for each stream; only the first may have colors."""
+    if mode == "dev":
+        colors = [wants_colors(streams[0]), *(False for _ in streams[1:])]
+        renderers: list[Processor] = [_console_renderer(each) for each in colors]
+    else:
+        renderers = [processors.JSONRenderer(serializer=json.dumps)] * len(streams)
+
+    def render(logger: WrappedLogger, method: str, event: EventDict) -> Any:
+        if mode == "dev":
+            event = _with_printable_exception(event)
+        return tuple(renderer(logger, method, {**event}) for renderer in renderers), {}
+
+    return render
+
+
+def _console_renderer(colors: bool) -> dev.ConsoleRenderer:
     """The renderer for terminals. Control characters in values cannot forge a line or move the cursor."""
-    colors = wants_colors(stream)
     dim, bright, cyan, reset = (dev.DIM, dev.BRIGHT, dev.CYAN, dev.RESET_ALL) if colors else ("", "", "", "")
     levels = dev.ConsoleRenderer.get_default_level_styles(colors=colors)
 
@@ -134,7 +155,7 @@ def _console_renderer(stream: TextIO) -> dev.ConsoleRenderer:
     )
 
 
-def wants_colors(stream: TextIO) -> bool:
+def wants_colors(stream: _Stream) -> bool:
     """Whether output has colors: never with NO_COLOR, always with FORCE_COLOR, otherwise on a terminal."""
     if os.environ.get("NO_COLOR"):
         return False
@@ -145,7 +166,7 @@ def _printable(value: object) -> str:
     return escaped(str(value))
 
 
-def _printable_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+def _with_printable_exception(event: EventDict) -> EventDict:
     """Escape the lines of a traceback one by one: it is the only field with several lines."""
     if "exception" in event:
         event["exception"] = "\n".join(map(_printable, str(event["exception"]).split("\n")))
@@ -176,10 +197,10 @@ def _unraisable(args: "sys.UnraisableHookArgs") -> None:
     )
 
 
-def _dropped(lines: int, seconds: float) -> None:
+def _dropped(name: str | None, lines: int, seconds: float) -> None:
     structlog.stdlib.get_logger().warning(
         "logs.dropped",
-        message="Log lines were dropped: stderr was blocked, or read too slowly.",
+        message=f"Log lines were dropped: {name} was blocked, full, or read too slowly.",
         count=lines,
         for_s=round(seconds, 1),
     )

@@ -1,4 +1,4 @@
-"""A stderr that never blocks and never raises.
+"""A stderr, and a log file, that never block and never raise.
 
 A write to stderr blocks or raises if it is a pipe that nothing reads, a full disk, or a terminal frozen by Ctrl-S.
 Neither may happen in the event loop, so a thread writes the lines of a bounded queue.
@@ -23,6 +23,8 @@ REPORT_AFTER_S = 30.0
 _STDERR = 2
 _MAX_PARTIAL_LINE = 64 * 1024
 _LOOK_AGAIN_AFTER_MS = 1000
+_files: list["QueuedStream"] = []
+"""The log files of this process."""
 
 
 class QueuedStream(io.TextIOBase):
@@ -46,6 +48,8 @@ class QueuedStream(io.TextIOBase):
         self.on_dropped: Callable[[int, float], None] = lambda _lines, _seconds: None
         self.dropped_lines = 0
         """Since the start."""
+        self.prefix = ""
+        """Written before the lines, if this is a terminal."""
         # A copy: the number may be reused for another file.
         self._descriptor = os.dup(descriptor)
         self._max_bytes = max_bytes
@@ -96,7 +100,8 @@ class QueuedStream(io.TextIOBase):
             return self._changed.wait_for(lambda: not (self._entries or self._busy), within_s)
 
     def _put(self, text: str) -> None:
-        entry = text.encode(self.encoding, self.errors)
+        prefix = self.prefix if self.isatty() else ""
+        entry = (prefix + text).encode(self.encoding, self.errors)
         self._entries.append(entry)
         self._size += len(entry)
         while self._size > self._max_bytes and len(self._entries) > 1:
@@ -177,11 +182,35 @@ def unblock_stderr() -> None:
             atexit.register(stream.drain)
 
 
+def append_to(path: str) -> QueuedStream:
+    """A stream that appends to a file, for which `drain` waits, too. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        stream = QueuedStream(descriptor)
+    finally:
+        os.close(descriptor)
+    _files.append(stream)
+    atexit.register(stream.drain)
+    return stream
+
+
+def begin_lines_with(prefix: str) -> None:
+    """Write `prefix` before log lines on a terminal."""
+    if isinstance(sys.stderr, QueuedStream):
+        sys.stderr.prefix = prefix
+
+
 def drain(within_s: float = DRAIN_WITHIN_S) -> bool:
     """Wait at most `within_s` seconds until all log lines are written; returns whether they are."""
-    return sys.stderr.drain(within_s) if isinstance(sys.stderr, QueuedStream) else True
+    until = time.monotonic() + within_s
+    drained = [stream.drain(max(until - time.monotonic(), 0)) for stream in _streams()]
+    return all(drained)
 
 
 def dropped_lines() -> int:
     """The number of lines that this process has dropped."""
-    return sys.stderr.dropped_lines if isinstance(sys.stderr, QueuedStream) else 0
+    return sum(stream.dropped_lines for stream in _streams())
+
+
+def _streams() -> list[QueuedStream]:
+    return [stream for stream in (*_files, sys.stderr) if isinstance(stream, QueuedStream)]

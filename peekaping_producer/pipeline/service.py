@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import sys
 import time
 from contextlib import suppress
 
@@ -11,6 +10,7 @@ import structlog
 
 from peekaping_producer import logs
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.pipeline import progress_line
 from peekaping_producer.pipeline.part import Part
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.service.dependencies import Dependencies
@@ -19,7 +19,6 @@ from peekaping_producer.web.server import HealthServer
 
 log = structlog.stdlib.get_logger()
 
-_PROGRESS_EVERY_S = 1.0
 _LOG_WITHIN_S = 0.2
 _CLOSE_WITHIN_S = 2.0
 """The part of the grace time that is kept for closing connections and files."""
@@ -40,13 +39,18 @@ class MessageService:
         metrics: Metrics,
         *,
         metrics_address: tuple[str, int] | None = None,
+        shows_progress: bool = True,
     ) -> None:
-        """`metrics_address`: host and port of probes and metrics if METRICS_ADDR is not set."""
+        """`metrics_address`: host and port of probes and metrics if METRICS_ADDR is not set.
+
+        `shows_progress`: whether a terminal shows how far the part has come.
+        """
         self._settings = settings
         use_default = metrics_address is not None and not settings.metrics_addr_explicit
         self.metrics_address = metrics_address if use_default else settings.metrics_address
         """Host and port of probes and metrics; None if they are off."""
         self._part = part
+        self._shows_progress = shows_progress
         self._dependencies = dependencies
         self._server = HealthServer(self, metrics)
         self._stopping = asyncio.Event()
@@ -121,7 +125,5 @@ class MessageService:
         log.info("service.stopped", message=message, left=left, took_ms=took_ms)
 
     async def _show_progress(self) -> None:
-        """Keep one line up to date on a terminal."""
-        while sys.stdout.isatty():
-            print(f"\r\x1b[K{self._part.progress()}", end="", flush=True)
-            await asyncio.sleep(_PROGRESS_EVERY_S)
+        if self._shows_progress:
+            await progress_line.show(self._part.progress)

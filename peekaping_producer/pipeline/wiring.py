@@ -101,7 +101,7 @@ def consume_to_stdout(settings: Settings) -> MessageService:
     """A process that writes each message as a line to stdout."""
     from peekaping_producer.messages.sinks.stdout import StdoutSink
 
-    return _consumer(settings, StdoutSink())
+    return _consumer(settings, StdoutSink(), shows_progress=False)
 
 
 class _Sending:
@@ -122,7 +122,7 @@ class _Sending:
         return MessageService(self._settings, RelayPart(self.relay, source), self.dependencies, self.metrics)
 
 
-def _consumer(settings: Settings, work: Work) -> MessageService:
+def _consumer(settings: Settings, work: Work, *, shows_progress: bool = True) -> MessageService:
     metrics = _metrics()
     dependencies = Dependencies(metrics)
     # A sink writes one batch while the next ones arrive; it has no other consumers beside it that could take them.
@@ -134,7 +134,14 @@ def _consumer(settings: Settings, work: Work) -> MessageService:
         retries=Retries(max_attempts=settings.consume_attempts, timeout_s=settings.consume_timeout),
         metrics=ConsumerMetrics(metrics.registry),
     )
-    return MessageService(settings, consumer, dependencies, metrics, metrics_address=_CONSUMER_METRICS)
+    return MessageService(
+        settings,
+        consumer,
+        dependencies,
+        metrics,
+        metrics_address=_CONSUMER_METRICS,
+        shows_progress=shows_progress,
+    )
 
 
 def _metrics() -> Metrics:

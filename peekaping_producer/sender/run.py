@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 def log_configuration(settings: Settings) -> None:
     """Log the settings of `send`, and those that are probably a mistake."""
-    names = group_names("send")
+    names = {*group_names("send"), "LOG_FILE"}
     shown = ", ".join(f"{row.name}={row.value}" for row in rows(settings, {"send"}) if row.name in names)
     log.info("Configuration: %s", shown)
     for warning in settings.warnings:

@@ -137,7 +137,7 @@ class RabbitMq(_Group):
     ] = None
     rabbitmq_queue: Annotated[
         QueueName, Setting("The queue; the names of retry queues and dead letters begin with it.", QUEUE_NAME_FORM)
-    ] = "messages"
+    ] = "logs"
     rabbitmq_queue_type: Annotated[
         Literal["classic", "quorum"],
         Lower,
@@ -264,7 +264,7 @@ class Messages(_Group):
         Lower,
         Setting("development means MODE=dev, production MODE=prod. MODE takes precedence.", "development | production"),
     ] = None
-    asynq_queue: Annotated[QueueName, Setting("The queue of BROKER=asynq.", QUEUE_NAME_FORM)] = "messages"
+    asynq_queue: Annotated[QueueName, Setting("The queue of BROKER=asynq.", QUEUE_NAME_FORM)] = "logs"
     asynq_type: Annotated[str, Setting("The type of the tasks of BROKER=asynq.", _TEXT)] = "message"
     max_line_bytes: Annotated[
         int,
@@ -338,9 +338,6 @@ class Sender(_Group):
     ] = 30
     send_timeout: Annotated[_Duration, Setting("Time for one attempt as a whole.", _UP_TO_AN_HOUR)] = 30
     send_user_agent: Annotated[str, Setting("The User-Agent of the requests.", _TEXT)] = "MCCE-Producer-Service"
-    log_file: Annotated[
-        str | None, Setting("Log lines are also appended to this file.", "the path of a writable file", "none")
-    ] = None
     pushgateway_url: Annotated[
         HttpUrl | None, Setting("The Prometheus Pushgateway that receives the metrics of a run.", _WEB_URL, "none")
     ] = None
@@ -369,6 +366,9 @@ class Common(_Group):
         ),
     ] = "debug"
     service_name: Annotated[str, Setting("The name of the service in every log line.", _TEXT)] = "peekaping:producer"
+    log_file: Annotated[
+        str | None, Setting("Log lines are also appended to this file.", "the path of a writable file", "none")
+    ] = None
 
 
 class Fields(

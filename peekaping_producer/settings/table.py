@@ -70,14 +70,18 @@ def as_markdown() -> str:
     return "\n".join(lines)
 
 
-def as_help(names: Sequence[str]) -> str:
-    """The settings `names` for `--help`: name, default, meaning. Empty without names."""
+def as_help(names: Sequence[str], *, options: bool = False) -> str:
+    """The settings `names` for `--help`: name, default, meaning. Empty without names.
+
+    `options`: mention that they are also options.
+    """
     if not names:
         return ""
     defaults = {name: (description(name).absent or _default(name)).replace("`", "") for name in names}
     name_width, width = max(map(len, names)), max(map(len, defaults.values()))
     lines = [f"  {name:{name_width}}  {defaults[name]:{width}}  {description(name).doc}" for name in names]
-    return "\n".join(["settings (environment variables) and their defaults:", *lines, "", ""])
+    also = ", or options, secrets excepted: --rabbitmq-host for RABBITMQ_HOST" if options else ""
+    return "\n".join([f"settings (environment variables{also}) and their defaults:", *lines, "", ""])
 
 
 def _default(name: str, form: str = "{}") -> str:

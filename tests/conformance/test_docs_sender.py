@@ -79,7 +79,7 @@ async def test_the_commands_print_what_the_page_shows(
             await stop(consumer)
     finally:
         await stop(server)
-    assert rabbitmq_api.take(rabbitmq) == []
+    assert rabbitmq_api.take(rabbitmq, "logs") == []
     assert "python producer.py" in example.commands
 
 
@@ -100,7 +100,7 @@ async def test_the_example_installs_and_sends(
     assert "Successfully installed peekaping-producer" in printed
     assert " INFO Successfully sent message to API: {" in printed
     assert "GITHUB_TOKEN=***" in printed
-    (message,) = rabbitmq_api.take(rabbitmq)
+    (message,) = rabbitmq_api.take(rabbitmq, "logs")
     assert json.loads(message["payload"])["environment"] == "prod"
     (installed,) = folder.glob("deploy/examples/sender/.venv/lib/python*/site-packages/peekaping_producer")
     assert installed.is_dir()

@@ -87,7 +87,6 @@ def test_an_unknown_name_with_a_prefix_of_settings_draws_a_warning(name: str) ->
             "QUEUE_CONCURRENCY",
             "BRUTEFORCE_WINDOW",
             "HOSTNAME",
-            "LOG_FILE",
             "SYNC_DIR",
             "METRICS_SERVICE_PORT",
             "PATH",

@@ -218,7 +218,7 @@ def rabbitmq(**environ: str) -> RabbitMqTarget:
 
 
 def test_rabbitmq_has_defaults_for_all() -> None:
-    expected = RabbitMqTarget(user="admin", password="password")
+    expected = RabbitMqTarget(user="admin", password="password", queue="logs")
     assert fields(rabbitmq()) == fields(expected)
     assert "password" not in load({"rabbitmq"}).secrets
 
@@ -266,7 +266,7 @@ def test_rabbitmq_in_parts() -> None:
 def test_rabbitmq_url(url: str, expected: RabbitMqTarget) -> None:
     target = rabbitmq(RABBITMQ_URL=url, RABBITMQ_HOST="not read", RABBITMQ_PASS="not read")
     tls = Tls() if url.startswith("amqps") else None
-    assert fields(target) == fields(msgspec.structs.replace(expected, tls=tls))
+    assert fields(target) == fields(msgspec.structs.replace(expected, tls=tls, queue="logs"))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,35 @@
+"""The last line of a terminal, which shows how far a process has come."""
+
+import asyncio
+import select
+import sys
+from collections.abc import Callable
+
+from peekaping_producer import logs
+
+CLEAR = "\r\x1b[K"
+"""Moves to the beginning of the line, and empties it."""
+_EVERY_S = 1.0
+
+
+async def show(progress: Callable[[], str]) -> None:
+    """Keep the line up to date until canceled, then leave it. Log lines are written above it.
+
+    Does nothing if stdout is not a terminal.
+    """
+    if not sys.stdout.isatty():
+        return
+    logs.begin_lines_with(CLEAR)
+    try:
+        while True:
+            _write(f"{CLEAR}{progress()}")
+            await asyncio.sleep(_EVERY_S)
+    finally:
+        logs.begin_lines_with("")
+        _write(f"{CLEAR}{progress()}\n")
+
+
+def _write(text: str) -> None:
+    """Write to stdout, unless that would block: a terminal that is stopped by Ctrl-S must not stop the process."""
+    if select.select([], [sys.stdout], [], 0)[1]:
+        print(text, end="", flush=True)

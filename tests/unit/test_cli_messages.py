@@ -1,0 +1,39 @@
+"""`relay`, `serve` and `consume`: settings as options."""
+
+import re
+
+import pytest
+
+from peekaping_producer.cli.main import main
+from peekaping_producer.settings.texts import SECRETS
+
+FILE = ("--from", "file", "--path", "input.txt")
+
+
+def option(setting: str) -> str:
+    return f"--{setting.lower().replace('_', '-')}"
+
+
+@pytest.mark.parametrize("command", [["relay", *FILE], ["serve"], ["consume", "--to-stdout"]], ids=lambda argv: argv[0])
+def test_each_setting_but_a_secret_is_an_option(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main([command[0], "--help"])
+    names = re.findall(r"^  ([A-Z_]+)  ", capsys.readouterr().out, re.MULTILINE)
+    secrets = set(names) & set(SECRETS)
+    assert {"RABBITMQ_PASS", "RABBITMQ_URL"} <= secrets
+    for secret in secrets:
+        with pytest.raises(SystemExit, match="2"):
+            main([*command, option(secret), "x"])
+        assert f"got '{option(secret)}'" in capsys.readouterr().err
+    assert main([*command, *(word for name in names if name not in secrets for word in (option(name), "\x07"))]) == 2
+    refused = set(re.findall(r"^peekaping-producer: ([A-Z_]+): expected", capsys.readouterr().err, re.MULTILINE))
+    assert {"METRICS_ADDR", "SHUTDOWN_GRACE", "BROKER", "LOG_LEVEL", "ASYNQ_QUEUE"} <= refused
+
+
+def test_an_option_takes_precedence_over_the_environment(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RABBITMQ_PORT", "70000")
+    monkeypatch.setenv("CONSUME_DELAY", "1")
+    assert main(["consume", "--to-stdout", "--rabbitmq-port", "5672", "--consume-delay=-1"]) == 2
+    assert capsys.readouterr().err == "peekaping-producer: CONSUME_DELAY: expected 0 to 3600 seconds, got '-1'\n"

@@ -1,0 +1,91 @@
+"""The progress of a process on a terminal."""
+
+import os
+import pty
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+
+import pytest
+
+from tests.kit.commands import MINIMAL, ROOT
+
+SCRIPT = """
+import asyncio, os, sys
+from peekaping_producer import logs
+from peekaping_producer.logs.setup import configure
+from peekaping_producer.pipeline import progress_line
+from peekaping_producer.service.aio import cancel_and_wait
+logs.unblock_stderr()
+configure("dev", "info", "svc", [])
+import structlog
+
+async def main():
+    showing = asyncio.create_task(progress_line.show(lambda: "7 lines"))
+    await asyncio.sleep(0)
+    structlog.get_logger().info("a.b")
+    logs.drain()
+    await cancel_and_wait(showing)
+
+asyncio.run(main())
+print("end")
+"""
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, int]]:
+    """Both ends of a terminal: ours, and that of the process."""
+    ours, theirs = pty.openpty()
+    yield ours, theirs
+    os.close(ours)
+    os.close(theirs)
+
+
+def run(stdout: int, stderr: int) -> None:
+    env = {**MINIMAL, "NO_COLOR": "1"}
+    subprocess.run(
+        [sys.executable, "-c", SCRIPT], cwd=ROOT, env=env, stdout=stdout, stderr=stderr, timeout=30, check=True
+    )
+
+
+def screen(written: bytes) -> list[str]:
+    """The lines that remain visible."""
+    lines = written.decode().replace("\r\n", "\n").split("\n")
+    return [line.rpartition("\r\x1b[K")[2] for line in lines]
+
+
+def test_log_lines_are_above_the_line_which_remains_at_the_end(terminal: tuple[int, int]) -> None:
+    ours, theirs = terminal
+    run(theirs, theirs)
+    log, progress, end, _ = screen(os.read(ours, 4096))
+    assert "a.b" in log
+    assert "lines" not in log
+    assert (progress, end) == ("7 lines", "end")
+
+
+def test_a_log_that_is_no_terminal_contains_no_escape_sequences(terminal: tuple[int, int]) -> None:
+    ours, theirs = terminal
+    reading, writing = os.pipe()
+    run(theirs, writing)
+    os.close(writing)
+    assert b"\x1b" not in os.read(reading, 4096)
+    os.close(reading)
+    assert screen(os.read(ours, 4096))[0] == "7 lines"
+
+
+def test_nothing_is_shown_without_a_terminal() -> None:
+    reading, writing = os.pipe()
+    run(writing, writing)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        assert "7 lines" not in pipe.read()
+
+
+def test_a_terminal_that_is_stopped_does_not_stop_the_process(terminal: tuple[int, int]) -> None:
+    _, theirs = terminal
+    termios.tcflow(theirs, termios.TCOOFF)
+    script = SCRIPT.replace('print("end")', "")
+    subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=MINIMAL, stdout=theirs, stderr=theirs, timeout=30, check=True
+    )
