@@ -33,8 +33,8 @@ class MessageWorker(ABC):
         """Wait for the next message and process it."""
 
     @abstractmethod
-    def send_message(self, message: MessageCommand) -> None:
-        """Send a message to the other process."""
+    def send_message(self, message: Any) -> None:
+        """Send a message, usually a MessageCommand, to the other process."""
 
 
 class MultiProcessWorker(MessageWorker):

@@ -67,6 +67,20 @@ def is_running(group: int) -> bool:
     return True
 
 
+def add_a_field(source: Path) -> None:
+    """Edit the constructor of MultiProcessWorker as the README of the service describes."""
+    for name, old, new in (
+        ("meta/multi_process_worker.py", "queue: Any) -> None:", "queue: Any, word: str) -> None:"),
+        ("meta/multi_process_worker.py", "(connection, queue)\n", "(connection, queue)\n        self.word = word\n"),
+        ("main.py", "Worker(connection, log_queue)", 'Worker(connection, log_queue, word="Welcome")'),
+        ("main.py", "Server(pool, log_queue)", 'Server(pool, log_queue, word="Welcome")'),
+        ("worker.py", "Hello, ", "{self.word}, "),
+    ):
+        text = (source / name).read_text()
+        assert text.count(old) == 1
+        (source / name).write_text(text.replace(old, new))
+
+
 def test_a_changed_file_is_served_anew_and_no_process_is_left(shown: tuple[Path, str]) -> None:
     need(shutil.which("curl"), "curl")
     folder, _ = shown
@@ -89,6 +103,8 @@ def test_a_changed_file_is_served_anew_and_no_process_is_left(shown: tuple[Path,
         wait_until(lambda: "SyntaxError" in (folder / "log").read_text(), "the error is logged")
         worker.write_text(original)
         wait_until(lambda: "Hello, world!" in answer(), "the original answers again")
+        add_a_field(folder / "src")
+        wait_until(lambda: "Welcome, world!" in answer(), "the worker with one more field answers")
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
         wait_until(lambda: not is_running(process.pid), "all processes have ended")

@@ -82,6 +82,12 @@ def test_the_installed_package_is_not_the_checkout(installed: Path, tmp_path: Pa
     assert Path(origin.strip()).is_relative_to(installed.parent)
 
 
+def test_the_template_is_written_from_the_installed_wheel(installed: Path, tmp_path: Path) -> None:
+    run(installed / "peekaping-producer", "template", "new", "service", cwd=tmp_path)
+    names = {path.name for path in tmp_path.rglob("*")}
+    assert {"Dockerfile", ".dockerignore", ".gitignore", "main.py", "meta.pyi"} <= names
+
+
 def test_migrate_runs_from_the_installed_wheel(installed: Path, tmp_path: Path) -> None:
     database = tmp_path / "monitors.sqlite"
     for _ in ("makes the tables", "finds nothing to do"):

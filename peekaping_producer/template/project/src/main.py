@@ -47,7 +47,7 @@ def start_server(settings: Settings, listener: socket.socket, log_queue: "Queue[
         else:
             serve_with_waitress(app, listener)
     finally:
-        pool.close(drain_s=1)  # the requests have ended before
+        pool.close(drain_s=0)  # the requests have ended before
 
 
 def main() -> int:

@@ -17,7 +17,7 @@ from werkzeug.serving import make_server
 
 THREADS = 16
 """Requests that are answered at the same time; further ones wait."""
-STOP_S = 8.0
+STOP_S = 5.0
 """How long requests in progress may last after SIGTERM. `docker stop` kills after 10 s."""
 log = logging.getLogger("web")
 
@@ -49,7 +49,7 @@ def serve_in_development(app: Flask, listener: socket.socket) -> None:
     server = make_server(host, port, app, threaded=True, fd=listener.fileno())
     # shutdown() waits for serve_forever() to end, which the signal interrupts.
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
-    log.info("werkzeug serves http://%s:%s", host, port)
+    log.info("werkzeug serves %s", _url(listener))
     server.serve_forever(poll_interval=0.1)
 
 
@@ -64,7 +64,7 @@ def serve_with_waitress(app: Flask, listener: socket.socket) -> None:
         server.pull_trigger()  # ends the wait for requests
 
     signal.signal(signal.SIGTERM, stop)
-    log.info("waitress serves http://%s:%s", *listener.getsockname()[:2])
+    log.info("waitress serves %s", _url(listener))
     while not stopping.is_set():
         wasyncore.loop(timeout=1, map=sockets, count=1)
     wasyncore.dispatcher.close(server)  # the listening socket only
@@ -72,6 +72,11 @@ def serve_with_waitress(app: Flask, listener: socket.socket) -> None:
     while _in_progress(server) and time.monotonic() < deadline:
         wasyncore.loop(timeout=0.1, map=sockets, count=1)
     server.task_dispatcher.shutdown(timeout=1)
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _in_progress(server: Any) -> bool:
