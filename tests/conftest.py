@@ -6,7 +6,10 @@ import pytest
 
 pytest_plugins = [
     f"tests.kit.{name}"
-    for name in ("redis", "postgres", "mysql", "mongo", "rabbitmq", "schedule", "asynq_harness", "sentinel", "api")
+    for name in (
+        *("redis", "postgres", "mysql", "mongo", "rabbitmq", "sentinel"),
+        *("schedule", "asynq_harness", "asynq_worker", "api"),
+    )
 ]
 
 # The servers that this shell names for the product are none of the tests' business.

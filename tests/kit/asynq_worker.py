@@ -1,11 +1,14 @@
 """A receiver of asynq tasks whose parts run when a test calls them, with a clock that the test sets."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pytest
 from redis.asyncio import Redis
 
+from peekaping_producer.errors import BrokerRefusedError, BrokerUnavailableError
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.redis_client.client import Client
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.transports.asynq.delivery import AsynqDelivery
 from peekaping_producer.transports.asynq.keys import QUEUES, QueueKeys
@@ -17,6 +20,12 @@ from tests.kit.clock import TEST_CLOCK, Clock
 
 QUEUE = "test"
 KEYS = QueueKeys(QUEUE)
+LEASE_S = 30
+ENDED_S = 31
+"""By Redis, a lease lasts 29 to 31 s."""
+RECOVERED_S = 61
+"""A lease, and 30 s more."""
+DAY_S = 86_400
 
 
 class AsynqWorker(Session):
@@ -101,3 +110,37 @@ class QueueView:
         names = {key.removeprefix(self.keys.prefix) for key in keys if key.startswith(self.keys.prefix)}
         counters = sorted(name for name in names if name.partition(":")[0] in {"processed", "failed"})
         return {name: int(await self.redis.get(self.keys.prefix + name)) for name in counters}
+
+
+class LostReplies(Scripts):
+    """The named script runs, and its reply is lost, a number of times; or it is refused."""
+
+    def __init__(self, redis: Client, name: str, times: int, *, refused: bool = False) -> None:
+        super().__init__(redis, TEST_CLOCK)
+        self._name = name
+        self.left = times
+        self._refused = refused
+
+    async def run(self, name: str, keys: Sequence[str], args: Sequence[Any], *decode: Any) -> Any:
+        if name != self._name or not self.left:
+            return await super().run(name, keys, args, *decode)
+        self.left -= 1
+        if self._refused:
+            raise BrokerRefusedError("Redis: OOM")
+        await super().run(name, keys, args, *decode)
+        raise BrokerUnavailableError("Redis: the reply was lost")
+
+
+@pytest.fixture
+def queue(redis: Redis, clock: Clock) -> QueueView:
+    return QueueView(redis)
+
+
+@pytest.fixture
+def worker(redis: Redis, clock: Clock) -> AsynqWorker:
+    return AsynqWorker(redis, clock)
+
+
+@pytest.fixture
+def other(redis: Redis, clock: Clock) -> AsynqWorker:
+    return AsynqWorker(redis, clock)
