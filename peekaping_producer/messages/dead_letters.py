@@ -3,16 +3,23 @@
 A record is one line of JSON, {"id", "reason", "bytes", "at"}, then the bytes of the message, then a newline.
 """
 
+import math
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from peekaping_producer.errors import CheckpointError
 from peekaping_producer.messages.durability import sync_directory, write_all
 
+log = structlog.stdlib.get_logger()
+
+LOG_EVERY_S = 30.0
+"""A file of which every line is refused must not fill the log."""
 _MAX_HEADER_BYTES = 64 * 1024
 
 
@@ -71,6 +78,36 @@ class DeadLetters:
             size -= len(piece)
         write_all(self._fd, b"\n")
         return size == 0
+
+
+class DeadLetterLog:
+    """Logs what went to the dead letters: the first at once, then every LOG_EVERY_S how many there were."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._logged_at = -math.inf
+        self._unlogged = 0
+        self._last: dict[str, str | int] = {}
+
+    def add(self, message_id: str, reason: str, size: int) -> None:
+        """A message is in the dead letters."""
+        self._unlogged += 1
+        self._last = {"id": message_id, "bytes": size, "reason": reason}
+        if self._monotonic() - self._logged_at >= LOG_EVERY_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Log those that are not logged yet."""
+        if not self._unlogged:
+            return
+        log.warning(
+            "line.dead_lettered",
+            message="Lines that can never be published are in the dead letters; the others are published.",
+            count=self._unlogged,
+            **self._last,
+        )
+        self._logged_at = self._monotonic()
+        self._unlogged = 0
 
 
 def read_records(path: Path) -> Iterator[tuple[Header, bytes]]:

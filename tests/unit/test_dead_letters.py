@@ -6,10 +6,11 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+from structlog.testing import capture_logs
 
 from peekaping_producer.errors import CheckpointError
 from peekaping_producer.messages import dead_letters, durability
-from peekaping_producer.messages.dead_letters import DeadLetters, read_records
+from peekaping_producer.messages.dead_letters import LOG_EVERY_S, DeadLetterLog, DeadLetters, read_records
 
 AT = datetime(2026, 1, 31, tzinfo=UTC)
 
@@ -85,3 +86,23 @@ def test_a_damaged_file_is_an_error_of_the_reader(path: Path) -> None:
     path.write_bytes(b'{"id":"x","reason":"y","bytes":2,"at":"z"}\nabc\n')
     with pytest.raises(ValueError, match="expected a newline after 2 bytes of x"):
         list(read_records(path))
+
+
+def test_many_dead_letters_are_one_log_line_in_30_s() -> None:
+    now = 1000.0
+    log = DeadLetterLog(lambda: now)
+    with capture_logs() as lines:
+        log.flush()
+        for number in range(4):
+            log.add(f"id {number}", "too long", number)
+        assert [(line["count"], line["id"]) for line in lines] == [(1, "id 0")]
+        now += LOG_EVERY_S
+        log.add("id 4", "refused", 4)
+        log.add("id 5", "refused", 5)
+        log.flush()
+        log.flush()
+    assert [line["event"] for line in lines] == ["line.dead_lettered"] * 3
+    assert [(line["count"], line["id"], line["bytes"], line["reason"]) for line in lines[1:]] == [
+        (4, "id 4", 4, "refused"),
+        (1, "id 5", 5, "refused"),
+    ]

@@ -230,11 +230,14 @@ async def test_a_damaged_checkpoint_is_replaced_by_the_copy_before_it(path: Path
 async def test_lines_that_are_too_long_go_to_the_dead_letters(path: Path) -> None:
     long, longer = b"x" * 11, b"y" * 1_000_000
     append(path, b"a\n" + long + b"\nb\n" + longer[:500_000])
-    async with following(path, max_line_bytes=10) as running:
-        await until(lambda: running.publisher.bodies == [b"a", b"b"])
-        append(path, longer[500_000:] + b"\n" + b"c\n")
-        await running.until_settled(b"a", b"b", b"c")
-        assert running.metric("source_dead_letters_total") == 2
+    with capture_logs() as logs:
+        async with following(path, max_line_bytes=10) as running:
+            await until(lambda: running.publisher.bodies == [b"a", b"b"])
+            append(path, longer[500_000:] + b"\n" + b"c\n")
+            await running.until_settled(b"a", b"b", b"c")
+            assert running.metric("source_dead_letters_total") == 2
+    logged = [(line["count"], line["bytes"]) for line in logs if line["event"] == "line.dead_lettered"]
+    assert logged == [(1, 11), (1, 1_000_000)], "the second one when the source stops"
     records = list(read_records(path.with_name("input.txt.dead-letters")))
     generation = running.publisher.messages[0].id.partition(":")[0]
     assert [(header.id, header.reason) for header, _ in records] == [

@@ -12,7 +12,7 @@ import msgspec
 
 from peekaping_producer.errors import CHECKPOINT, CheckpointError
 from peekaping_producer.messages.buffer import Refused
-from peekaping_producer.messages.dead_letters import DeadLetters
+from peekaping_producer.messages.dead_letters import DeadLetterLog, DeadLetters
 from peekaping_producer.messages.metrics import RelayMetrics
 from peekaping_producer.messages.sources.checkpoint import Checkpoint, CheckpointFile
 from peekaping_producer.service.aio import wait_for_event
@@ -76,6 +76,7 @@ class Checkpointer:
         self.stopping = False
         self._checkpoint = checkpoint
         self._dead_letters = dead_letters
+        self._dead_letter_log = DeadLetterLog()
         self._metrics = metrics
         self._batch_lines = batch_lines
         self._in_flight: deque[_InFlight] = deque()
@@ -92,6 +93,7 @@ class Checkpointer:
 
     async def close(self) -> None:
         """Release the lock, after a call that a canceled task may have left behind."""
+        self._dead_letter_log.flush()
         await run_in(self._writer, self._dead_letters.close)
         await run_in(self._writer, self._checkpoint.close)
         self._writer.shutdown(wait=False)
@@ -210,6 +212,7 @@ class Checkpointer:
         with self._counting_failures():
             await run_in(self._writer, self._dead_letters.append, message_id, reason, size, pieces)
         self._metrics.dead_letters.inc()
+        self._dead_letter_log.add(message_id, reason, size)
 
     @contextmanager
     def _counting_failures(self) -> Iterator[None]:
