@@ -8,7 +8,6 @@ import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import msgspec
 import pytest
 from redis.asyncio import Redis
 
@@ -24,29 +23,19 @@ from tests.kit.commands import command
 from tests.kit.databases import monitor_row, sqlite_target
 from tests.kit.redis import target_of
 from tests.kit.replicas import ReplicaProcess, environment, replicas
+from tests.kit.rights import OPTIONAL, commands_of, documented, refused, user_with
 from tests.kit.waiting import until
 
 ROOT = Path(__file__).parents[2]
-OPTIONAL = {"+info", "+client|setname"}
-"""Documented rights that are not required."""
+RULES = documented("peekaping-producer")
 DANGERLESS = ["~*", "&*", "+@all", "-@dangerous"]
 UNTRIED = {"+multi", "+exec", "+select", "+subscribe", "+unsubscribe", *OPTIONAL}
 """Documented rights that USES does not contain: they are tried in another way, or when used."""
 
 
-def documented() -> list[str]:
-    """Return the rules of ACL SETUSER in the docs, without the user's name and password."""
-    text = (ROOT / "docs" / "operations.md").read_text().split("ACL SETUSER peekaping-producer on >secret")[1]
-    return text.split("\n\n")[0].split()
-
-
 def commands_of_scripts() -> set[str]:
-    texts = "".join(
-        path.read_text()
-        for package in ("redis_client", "schedule", "brokers")
-        for path in (ROOT / "peekaping_producer" / package).rglob("*.lua")
-    )
-    return {f"+{name.lower()}" for name in re.findall(r"redis\.p?call\(\s*'(\w+)'", texts)}
+    packages = [ROOT / "peekaping_producer" / name for name in ("redis_client", "schedule", "brokers")]
+    return commands_of(*(path for package in packages for path in package.rglob("*.lua")))
 
 
 @pytest.fixture
@@ -57,12 +46,11 @@ async def admin() -> AsyncIterator[tuple[RedisTarget, Redis]]:
 
 async def user(admin: tuple[RedisTarget, Redis], *rules: str) -> RedisTarget:
     target, client = admin
-    await client.execute_command("ACL", "SETUSER", "few", "reset", "on", ">pw", *rules)  # type: ignore[no-untyped-call]
-    return msgspec.structs.replace(target, username="few", password="pw")
+    return await user_with(client, target, *rules)
 
 
 def test_the_docs_list_each_command_that_a_script_uses() -> None:
-    rights = set(documented())
+    rights = set(RULES)
     assert commands_of_scripts() <= rights
     assert {f"+{use.split()[0].lower()}" for use in USES} | UNTRIED == {each for each in rights if each[0] == "+"}
 
@@ -88,7 +76,7 @@ async def works(replica: ReplicaProcess, events: set[str]) -> None:
 async def test_a_replica_that_leads_and_status_run_on_the_documented_rights(
     admin: tuple[RedisTarget, Redis], tmp_path: Path, without: set[str]
 ) -> None:
-    target = await user(admin, *(rule for rule in documented() if rule not in without))
+    target = await user(admin, *(rule for rule in RULES if rule not in without))
     database = await with_monitor(tmp_path)
     env = environment(target.port, database, REDIS_URL=f"redis://few:pw@127.0.0.1:{target.port}/3")
     with replicas(tmp_path, env, env) as both:
@@ -102,10 +90,7 @@ async def test_a_replica_that_leads_and_status_run_on_the_documented_rights(
         (other,) = (each for each in both if each is not leader)
         await works(other, {"leader.won", "claim.handed_off"})
         assert other.terminate() == 0
-    refused = await admin[1].execute_command("ACL", "LOG")  # type: ignore[no-untyped-call]
-    assert {entry[b"object"] if isinstance(entry, dict) else entry[7] for entry in refused} <= (
-        {b"info", b"client|setname", b"config|get"} if without else set()
-    )
+    assert await refused(admin[1]) <= ({"info", "client|setname", "config|get"} if without else set())
 
 
 @pytest.mark.parametrize("rules", [DANGERLESS, [*DANGERLESS, "-@connection", "+ping"]])
@@ -150,7 +135,7 @@ async def test_renamed_commands_that_are_not_required_are_no_error(
 async def test_the_error_lists_what_is_missing_and_not_the_password(
     admin: tuple[RedisTarget, Redis], rule: str, named: str
 ) -> None:
-    target = await user(admin, *documented(), rule)
+    target = await user(admin, *RULES, rule)
     started_at = time.monotonic()
     async with redis_for(target, connections=1) as client:
         assert await check_server(client, target)
@@ -165,7 +150,7 @@ async def test_trying_the_rights_writes_nothing(admin: tuple[RedisTarget, Redis]
     async with redis_for(target, connections=1) as other:
         await check_rights(other, target, USES, CHANNELS)
         assert await other.ping(), "the connection is of use afterwards"
-    limited = await user(admin, *documented(), "-multi")
+    limited = await user(admin, *RULES, "-multi")
     async with redis_for(limited, connections=1) as other:
         await check_rights(other, limited, USES, CHANNELS)
     assert await client.keys() == []
