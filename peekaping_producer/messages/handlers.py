@@ -11,13 +11,15 @@ from typing import Any
 
 import msgspec
 
-from peekaping_producer.errors import ConfigError
+from peekaping_producer.errors import ConfigError, RejectedMessageError
+from peekaping_producer.messages.results import result_of
 from peekaping_producer.processes.pool import Pool
 from peekaping_producer.transports.message import Message
 from peekaping_producer.transports.receiver import Delivery
 
 Handler = Callable[[Message], Any]
-"""Called with each message; a coroutine function is awaited, any other runs in a thread. The result is not used.
+"""Called with each message; a coroutine function is awaited, any other runs in a thread. For what becomes of the result
+see messages.results.
 
 A thread cannot be interrupted: after a timeout the message is tried again while the first call may still run. Handlers
 that may hang belong into worker processes.
@@ -97,11 +99,9 @@ class HandlerWork:
             delay_s = self._delay_s + processing_time_s(delivery.message)
             if delay_s:
                 await asyncio.sleep(delay_s)
-            if self._pool:
-                await self._pool.call(delivery.message, timeout_s=delivery.timeout_s)
-            else:
-                async with asyncio.timeout(delivery.timeout_s):
-                    await self._call_handler(delivery.message)
+            returned = await self._call(delivery)
+            if returned is not None and delivery.keeps_result:
+                delivery.result = _storable(returned)
 
     async def close(self) -> None:
         """See Work."""
@@ -110,24 +110,34 @@ class HandlerWork:
         if self._threads:
             self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _call_handler(self, message: Message) -> None:
-        if self._is_async:
-            await self._handler(message)
-        else:
-            await self._run_in_thread(message)
+    async def _call(self, delivery: Delivery) -> Any:
+        message, timeout_s = delivery.message, delivery.timeout_s
+        if self._pool:
+            return await self._pool.call(message, timeout_s=timeout_s)
+        call = self._handler if self._is_async else self._run_in_thread
+        async with asyncio.timeout(timeout_s):
+            return await call(message)
 
-    async def _run_in_thread(self, message: Message) -> None:
+    async def _run_in_thread(self, message: Message) -> Any:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self.concurrency + _MAX_HANGING_THREADS, thread_name_prefix="handler")
-        result = await asyncio.get_running_loop().run_in_executor(self._threads, self._call, message)
-        if inspect.isawaitable(result):  # of a function that returns a coroutine: a lambda, for example
-            await result
+        result = await asyncio.get_running_loop().run_in_executor(self._threads, self._call_in_thread, message)
+        # The result of a function that returns a coroutine: a lambda, for example.
+        return await result if inspect.isawaitable(result) else result
 
-    def _call(self, message: Message) -> Any:
+    def _call_in_thread(self, message: Message) -> Any:
         try:
             return self._handler(message)
         except StopIteration as error:  # a future cannot carry it
             raise RuntimeError("the handler raised StopIteration") from error
+
+
+def _storable(returned: object) -> bytes:
+    """The bytes of a result. Raises RejectedMessageError: the handler has succeeded, and must not be called again."""
+    result = result_of(returned)
+    if result.problem:
+        raise RejectedMessageError(result.problem)
+    return result.data
 
 
 def _is_async(handler: Handler) -> bool:

@@ -9,6 +9,7 @@ from peekaping_producer.messages.consumer import Consumer
 from peekaping_producer.messages.handlers import HandlerWork, load_handler
 from peekaping_producer.messages.metrics import ConsumerMetrics, RelayMetrics
 from peekaping_producer.messages.relay import MAX_BATCH, Relay
+from peekaping_producer.messages.results import no_result, result_of
 from peekaping_producer.messages.retries import Retries
 from peekaping_producer.messages.work import Work
 from peekaping_producer.metrics import Metrics
@@ -83,7 +84,8 @@ def consume_with_handler(settings: Settings, handler: str) -> MessageService:
     if settings.consume_processes:
         from peekaping_producer.processes.pool import Pool
 
-        pool = Pool(handler, processes=settings.consume_processes, discard_results=True)
+        reply_of = result_of if settings.broker == "asynq" else no_result
+        pool = Pool(handler, processes=settings.consume_processes, reply_of=reply_of)
         work = HandlerWork(pool, concurrency=settings.consume_concurrency, delay_s=settings.consume_delay)
     else:
         work = HandlerWork(function, concurrency=settings.consume_concurrency, delay_s=settings.consume_delay)

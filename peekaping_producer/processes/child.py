@@ -32,7 +32,12 @@ _RECORD_FIELDS = ("name", "levelno", "levelname", "msg", "created", "msecs", "pr
 
 
 def main(
-    connection: Connection, handler: str, log_level: int, *, discard_results: bool, mechanism: Mechanism | None
+    connection: Connection,
+    handler: str,
+    log_level: int,
+    *,
+    reply_of: Callable[[Any], Any] | None,
+    mechanism: Mechanism | None,
 ) -> None:
     """Load the handler, then execute commands until the pool closes the connection."""
     if sys.stderr:
@@ -44,7 +49,7 @@ def main(
     log_queue = logs.LogQueue(pool.send_record)
     logs.send_logs(log_queue, log_level)
     try:
-        worker = _load(handler, pool, log_queue, discard_results)
+        worker = _load(handler, pool, log_queue, reply_of)
     except BaseException as error:  # importing the handler runs any code, also sys.exit
         pool.send_frame(FAILED, f"{handler}: {_one_line(error)}")
         sys.exit(1)
@@ -137,8 +142,10 @@ class PoolConnection:
 class _Function(MessageWorker):
     """A function as a worker. Coroutines run on one event loop, which stands still between commands."""
 
-    def __init__(self, function: Callable[[Any], Any], connection: PoolConnection, discard_results: bool) -> None:
-        self._discard_results = discard_results
+    def __init__(
+        self, function: Callable[[Any], Any], connection: PoolConnection, reply_of: Callable[[Any], Any] | None
+    ) -> None:
+        self._reply_of = reply_of
         self._function = function
         self._connection = connection
         self._runner = asyncio.Runner()
@@ -147,7 +154,7 @@ class _Function(MessageWorker):
         result = self._function(self._connection.recv())
         if inspect.isawaitable(result):
             result = self._runner.run(_wait_for(result))
-        self._connection.send(None if self._discard_results else result)
+        self._connection.send(self._reply_of(result) if self._reply_of else result)
 
     def send_message(self, message: Any) -> None:
         self._connection.send(message)
@@ -157,7 +164,9 @@ async def _wait_for(awaitable: Any) -> Any:
     return await awaitable
 
 
-def _load(handler: str, connection: PoolConnection, log_queue: logs.LogQueue, discard_results: bool) -> Any:
+def _load(
+    handler: str, connection: PoolConnection, log_queue: logs.LogQueue, reply_of: Callable[[Any], Any] | None
+) -> Any:
     """Import `module:name`; a class, or a function of (connection, log queue), constructs the worker."""
     module, _, name = handler.partition(":")
     target: Any = importlib.import_module(module)
@@ -167,7 +176,7 @@ def _load(handler: str, connection: PoolConnection, log_queue: logs.LogQueue, di
         raise TypeError(f"expected a function or a class, got {type(target).__name__}")
     if isinstance(target, type) or _required_parameters(target) == 2:
         return target(connection, log_queue)
-    return _Function(target, connection, discard_results)
+    return _Function(target, connection, reply_of)
 
 
 def _required_parameters(function: Callable[..., object]) -> int:

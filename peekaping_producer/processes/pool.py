@@ -68,11 +68,11 @@ class Pool:
         max_ahead: int = MAX_AHEAD,
         max_deaths: int = MAX_DEATHS,
         cancel_grace_s: float = CANCEL_GRACE_S,
-        discard_results: bool = False,
+        reply_of: Callable[[Any], Any] | None = None,
         mechanism: Mechanism | None = None,
     ) -> None:
-        """`processes`: by default as many as CPUs. `discard_results`: reply None, whatever a function returns.
-        `mechanism`: how a process notices the death of this one.
+        """`processes`: by default as many as CPUs. `reply_of`: called in the process with what a function returns, its
+        result is the reply; a function of a module. `mechanism`: how a process notices the death of this one.
 
         Raises ValueError for a handler that is not `module:name`.
         """
@@ -88,9 +88,7 @@ class Pool:
         self._died = self._killed = self._redelivered = 0
 
         def start(name: str, on_change: Callable[[], None]) -> WorkerProcess:
-            return WorkerProcess(
-                handler, name, on_change, max_ahead=max_ahead, discard_results=discard_results, mechanism=mechanism
-            )
+            return WorkerProcess(handler, name, on_change, max_ahead=max_ahead, reply_of=reply_of, mechanism=mechanism)
 
         self._supervisor = Supervisor(self, start, processes or os.cpu_count() or 1, handler)
         self._workers = self._supervisor.workers

@@ -73,7 +73,7 @@ class WorkerProcess:
         on_change: Callable[[], None],
         *,
         max_ahead: int,
-        discard_results: bool = False,
+        reply_of: Callable[[Any], Any] | None = None,
         mechanism: child.Mechanism | None = None,
     ) -> None:
         """`on_change` is called when it is ready, and after replies."""
@@ -96,7 +96,7 @@ class WorkerProcess:
                 self._process = _SPAWN.Process(
                     target=child.main,
                     args=(theirs, handler, logging.getLogger().getEffectiveLevel()),
-                    kwargs={"discard_results": discard_results, "mechanism": mechanism},
+                    kwargs={"reply_of": reply_of, "mechanism": mechanism},
                     name=name,
                     daemon=True,
                 )

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypedDict, Unpack
 
@@ -18,7 +19,7 @@ class PoolOptions(TypedDict, total=False):
     max_ahead: int
     max_deaths: int
     cancel_grace_s: float
-    discard_results: bool
+    reply_of: Callable[[Any], Any] | None
     mechanism: Mechanism | None
 
 

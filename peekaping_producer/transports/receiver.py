@@ -21,6 +21,10 @@ class Delivery(msgspec.Struct, eq=False):
     """If the message limits them itself."""
     timeout_s: float | None = None
     """If the message limits the time of one attempt itself."""
+    keeps_result: bool = False
+    """Whether the broker stores the result when the delivery is acknowledged."""
+    result: bytes | None = None
+    """What the handler returned, for a broker that keeps it."""
     cancel: Callable[[], object] | None = None
     """The consumer sets it while it works. The transport calls it once the delivery is no longer held."""
 

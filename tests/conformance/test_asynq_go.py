@@ -1,5 +1,6 @@
 """hibiken/asynq itself beside our asynq transport: its Inspector, its client, its workers, one queue."""
 
+import asyncio
 import itertools
 import os
 import signal
@@ -14,8 +15,11 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from peekaping_producer.demo.embedded import RedisServer
+from peekaping_producer.messages.consumer import Consumer
+from peekaping_producer.messages.handlers import HandlerWork
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.service.dependencies import Dependencies
+from peekaping_producer.transports.asynq.delivery import AsynqDelivery
 from peekaping_producer.transports.asynq.priorities import Priorities
 from peekaping_producer.transports.asynq.publisher import AsynqPublisher
 from peekaping_producer.transports.asynq.receiver import AsynqReceiver
@@ -52,9 +56,8 @@ def order(task_id: str, **options: Any) -> dict[str, Any]:
     return {"id": task_id, "type": "t", "queue": QUEUE, "payload": f"payload of {task_id}", "timeout": 90, **options}
 
 
-async def test_the_inspector_agrees_on_every_state_and_lists_the_receiver(
-    tool: Tool, receiver: AsynqReceiver, server: Redis
-) -> None:
+async def one_in_each_state(tool: Tool, receiver: AsynqReceiver) -> AsynqDelivery:
+    """Enqueue tasks, and end their runs in every way; return the one that still runs."""
     await tool.enqueue(
         order("done", unique=600),
         order("kept", retention=600),
@@ -73,10 +76,11 @@ async def test_the_inspector_agrees_on_every_state_and_lists_the_receiver(
     await receiver.retry(failing, 100, "no answer")
     await receiver.dead_letter(dead, "of no use")
     await receiver.release([released])
-    session = await receiver._opened()
-    await session.registration.run_once()
-    now_s = (await server.time())[0]
+    return running
 
+
+async def test_the_inspector_agrees_on_every_state(tool: Tool, receiver: AsynqReceiver, server: Redis) -> None:
+    await one_in_each_state(tool, receiver)
     seen = await tool.inspect(QUEUE)
     assert {task_id: task["state"] for task_id, task in seen["tasks"].items()} == {
         "kept": "completed",
@@ -95,30 +99,69 @@ async def test_the_inspector_agrees_on_every_state_and_lists_the_receiver(
         "processed today": 4,
         "failed today": 2,
     }
-    tasks = seen["tasks"]
-    assert (tasks["kept"]["result"], tasks["kept"]["retention"]) == ("result", 600)
-    assert abs(tasks["kept"]["completed_at"] - now_s) <= 30
-    assert (tasks["failing"]["last_err"], tasks["failing"]["retried"], tasks["failing"]["max_retry"]) == (
-        "no answer",
-        1,
-        3,
-    )
-    assert abs(tasks["failing"]["next_process_at"] - now_s - 100) <= 30
-    assert abs(tasks["dead"]["last_failed_at"] - now_s) <= 30
-    assert (tasks["dead"]["last_err"], tasks["dead"]["payload"]) == ("of no use", "payload of dead")
-    assert not tasks["running"]["orphaned"]
-    (process,) = seen["servers"]
+    assert not seen["tasks"]["running"]["orphaned"]
+    assert not [key async for key in server.scan_iter("*unique*")]
+
+
+async def test_the_inspector_shows_how_runs_ended(tool: Tool, receiver: AsynqReceiver, server: Redis) -> None:
+    await one_in_each_state(tool, receiver)
+    now_s = (await server.time())[0]
+    tasks = (await tool.inspect(QUEUE))["tasks"]
+    kept, failing, dead = tasks["kept"], tasks["failing"], tasks["dead"]
+    assert (kept["result"], kept["retention"]) == ("result", 600)
+    assert abs(kept["completed_at"] - now_s) <= 30
+    assert (failing["last_err"], failing["retried"], failing["max_retry"]) == ("no answer", 1, 3)
+    assert abs(failing["next_process_at"] - now_s - 100) <= 30
+    assert (dead["last_err"], dead["payload"]) == ("of no use", "payload of dead")
+    assert abs(dead["last_failed_at"] - now_s) <= 30
+
+
+async def test_the_inspector_lists_the_receiver_until_it_closes(tool: Tool, receiver: AsynqReceiver) -> None:
+    running = await one_in_each_state(tool, receiver)
+    session = await receiver._opened()
+    await session.registration.run_once()
+    (process,) = (await tool.inspect(QUEUE))["servers"]
     assert process.pop("started_s") < 60
     assert process.pop("workers") == [
         {"task_id": "running", "task_type": "t", "payload": "payload of running", "queue": QUEUE, "left_s": 90}
     ]
     queues = {QUEUE: 3, "other": 1}
     assert process == {"pid": os.getpid(), "concurrency": 6, "queues": queues, "strict": True, "status": "active"}
-    assert not [key async for key in server.scan_iter("*unique*")]
-
     await receiver.acknowledge([running])
     await receiver.close()
     assert (await tool.inspect(QUEUE))["servers"] == []
+
+
+async def test_the_inspector_shows_what_handlers_return(tool: Tool, receiver: AsynqReceiver) -> None:
+    returned = {
+        "bytes": b"\x00raw",
+        "text": "caf\u00e9",
+        "json": {"rows": [1, 2]},
+        "none": None,
+        "unstorable": object(),
+    }
+    await tool.enqueue(*(order(task_id, retention=600) for task_id in returned), order("unstorable, not kept"))
+
+    async def handle(message: Message) -> object:
+        return returned[message.id.partition(",")[0]]
+
+    dependencies = Dependencies(Metrics())
+    consumer = Consumer(receiver, HandlerWork(handle), dependencies)
+    running = asyncio.create_task(consumer.run())
+    await until(lambda: consumer.consumed == 5 and consumer.held == 0)
+    tasks = (await tool.inspect(QUEUE))["tasks"]
+    await consumer.drain(1)
+    await running
+    assert {task_id: (task["state"], task["result"]) for task_id, task in tasks.items()} == {
+        "bytes": ("completed", "\x00raw"),
+        "text": ("completed", "café"),
+        "json": ("completed", '{"rows":[1,2]}'),
+        "none": ("completed", ""),
+        "unstorable": ("archived", ""),
+    }
+    assert tasks["unstorable"]["last_err"].startswith(
+        "RejectedMessageError: result: expected bytes, text or a value that can be JSON, got object ("
+    )
 
 
 async def test_the_inspector_cancels_a_run(tool: Tool, receiver: AsynqReceiver) -> None:

@@ -20,3 +20,7 @@ def by_id(message: Message) -> None:
             time.sleep(600)
         case "later":
             raise RetryLaterError(3600)
+
+
+def id_of(message: Message) -> dict[str, str]:
+    return {"id": message.id}

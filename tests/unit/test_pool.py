@@ -21,6 +21,7 @@ from peekaping_producer.errors import (
     MessageCommandError,
     WorkersUnavailableError,
 )
+from peekaping_producer.messages.results import no_result
 from peekaping_producer.processes import MessageCommand, Pool
 from peekaping_producer.processes.channel import Channel
 from tests.kit import pool_handlers
@@ -56,9 +57,11 @@ async def test_replies_go_to_their_callers_whatever_their_size() -> None:
         assert await pool.call(MessageCommand("hi", [1])) == MessageCommand("hi", [1])
 
 
-async def test_results_that_are_not_used_need_not_be_picklable() -> None:
-    async with Pool(ACT, processes=1, discard_results=True) as pool:
+async def test_the_reply_is_made_in_the_process_of_what_the_function_returns() -> None:
+    async with Pool(ACT, processes=1, reply_of=no_result) as pool:
         assert await pool.call(("unpicklable", None)) is None
+    async with Pool(ECHO, processes=1, reply_of=len) as pool:
+        assert await pool.call("four") == 4
 
 
 async def test_coroutine_functions_run_in_the_process() -> None:

@@ -30,8 +30,6 @@ class AsynqDelivery(Delivery, kw_only=True, eq=False):
     """The same moment by time.monotonic."""
     is_settling: bool = False
     """Its end is being written: the lease is no longer extended."""
-    result: bytes | None = None
-    """What a handler returns, if anything. Stored with a task that has a retention."""
 
     def now_s(self, monotonic: float) -> int:
         """The Unix time in s by the clock of Redis."""
@@ -60,6 +58,7 @@ def delivery_of(
         attempt=task.retried + 1,
         max_attempts=task.retry + 1,
         timeout_s=seconds_left(task, started_at),
+        keeps_result=task.retention > 0,
         task=task,
         queue=queue,
         token=token,

@@ -19,7 +19,7 @@ _FIRST_POLL_S, _LAST_POLL_S = 0.02, 0.25
 
 
 class AsynqReceiver:
-    """A Receiver of asynq queues. Its deliveries are AsynqDelivery; a handler's `result` may be set on them.
+    """A Receiver of asynq queues. Its deliveries are AsynqDelivery; results of tasks with a retention are kept.
 
     `receive` and the methods that settle may be called at the same time.
     """
