@@ -112,13 +112,12 @@ class Consumer:
         """Release what is worked on, and settle the rest."""
         assert self._receiving is not None
         self._stopping = True
-        calls = list(self._calls)
-        for call in calls:
-            call.cancel()
         try:
             await cancel_and_wait(self._receiving, ended)  # the call that receives may yet return
-            await cancel_and_wait(*(call.task for call in calls))
-            await asyncio.sleep(0)  # callbacks of these tasks
+            for call in self._calls:
+                call.cancel()
+            await asyncio.sleep(0)  # those that had not begun end
+            await cancel_and_wait(*(call.task for call in self._calls))
             await self._settler.finish(_SETTLE_WITHIN_S)
         finally:
             await cancel_and_wait(settling)
@@ -169,34 +168,42 @@ class Consumer:
 
     def _begin(self, deliveries: Sequence[Delivery]) -> None:
         call = Call(deliveries)
-        call.task = asyncio.create_task(self._caller.run(call))
-        self._calls.add(call)
+        longest_s = self._retries.timeout_s
         for delivery in deliveries:
             delivery.cancel = partial(call.lose, delivery)
-            limits_s = [each for each in (delivery.timeout_s, self._retries.timeout_s) if each is not None]
-            delivery.timeout_s = min(limits_s, default=None)
-        call.task.add_done_callback(partial(self._end, call))
+            if longest_s is not None and (delivery.timeout_s is None or delivery.timeout_s > longest_s):
+                delivery.timeout_s = longest_s
+        self._calls.add(call)
+        call.task = asyncio.create_task(self._run(call))
 
     def _count_held(self, change: int) -> None:
-        self.held += change
-        self._metrics.in_progress.set(self.held)
+        if change:
+            self.held += change
+            self._metrics.in_progress.set(self.held)
 
     def _settled(self, count: int) -> None:
         self._count_held(-count)
         self._freed.set()
 
-    def _end(self, call: Call, task: "asyncio.Task[BaseException | None]") -> None:
-        """Pass each delivery of a call that ended to the settler; forget those that are no longer held."""
-        self._calls.discard(call)
+    async def _run(self, call: Call) -> None:
+        """Run a call; pass its deliveries to the settler, and forget those that are no longer held."""
+        try:
+            error = await self._caller.run(call)
+        except asyncio.CancelledError:
+            self._calls.discard(call)
+            self._end_canceled(call.held)
+        else:
+            self._calls.discard(call)
+            self._end(call.held, error)
         self._settled(len(call.lost))
-        deliveries = [each for each in call.deliveries if each not in call.lost] if call.lost else call.deliveries
-        if task.cancelled():
-            if self._stopping:
-                self._settler.release(deliveries)
-            elif deliveries:
-                self._begin(deliveries)  # others of the batch were lost
-            return
-        error = task.result()
+
+    def _end_canceled(self, deliveries: Sequence[Delivery]) -> None:
+        if self._stopping:
+            self._settler.release(deliveries)
+        elif deliveries:
+            self._begin(deliveries)  # others of the batch were lost
+
+    def _end(self, deliveries: Sequence[Delivery], error: BaseException | None) -> None:
         if error is None:
             self._metrics.consumed.inc(len(deliveries))
             self.consumed += len(deliveries)

@@ -14,6 +14,7 @@ import msgspec
 from peekaping_producer.errors import ConfigError, RejectedMessageError
 from peekaping_producer.messages.results import result_of
 from peekaping_producer.processes.pool import Pool
+from peekaping_producer.service.time_limits import TimeLimits
 from peekaping_producer.transports.message import Message
 from peekaping_producer.transports.receiver import Delivery
 
@@ -87,6 +88,7 @@ class HandlerWork:
         self._handler: Handler = handler.call if isinstance(handler, Pool) else handler
         self._is_async = _is_async(self._handler)
         self._threads: ThreadPoolExecutor | None = None
+        self._time_limits = TimeLimits()
 
     async def open(self) -> None:
         """See Work. Starts the worker processes."""
@@ -115,7 +117,9 @@ class HandlerWork:
         if self._pool:
             return await self._pool.call(message, timeout_s=timeout_s)
         call = self._handler if self._is_async else self._run_in_thread
-        async with asyncio.timeout(timeout_s):
+        if timeout_s is None:
+            return await call(message)
+        with self._time_limits.of(timeout_s):
             return await call(message)
 
     async def _run_in_thread(self, message: Message) -> Any:

@@ -48,17 +48,23 @@ class Work(Protocol):
 
 
 class Call:
-    """One call of the work."""
+    """One call of the work, in a task of its own."""
 
-    __slots__ = ("canceled", "deliveries", "lost", "task")
+    __slots__ = ("canceled", "deliveries", "has_begun", "lost", "task")
 
-    task: "asyncio.Task[BaseException | None]"
+    task: "asyncio.Task[None]"
 
     def __init__(self, deliveries: Sequence[Delivery]) -> None:
         self.deliveries = deliveries
         self.lost: list[Delivery] = []
         """Deliveries that are no longer held."""
+        self.has_begun = False
         self.canceled = False
+
+    @property
+    def held(self) -> Sequence[Delivery]:
+        """The deliveries that are not lost."""
+        return [delivery for delivery in self.deliveries if delivery not in self.lost] if self.lost else self.deliveries
 
     def lose(self, delivery: Delivery) -> None:
         """Of Delivery.cancel."""
@@ -68,7 +74,8 @@ class Call:
     def cancel(self) -> None:
         """Cancel it; the handler may have ended."""
         self.canceled = True
-        self.task.cancel()
+        if self.has_begun:  # else its task still has to end it
+            self.task.cancel()
 
 
 class Caller:
@@ -82,6 +89,9 @@ class Caller:
 
     async def run(self, call: Call) -> BaseException | None:
         """Work on a batch; return the error of a failed attempt. Raises CancelledError if the call was canceled."""
+        call.has_begun = True
+        if call.canceled:
+            raise asyncio.CancelledError
         began_at = time.monotonic()
         try:
             await self._run_work(call.deliveries)
@@ -101,7 +111,7 @@ class Caller:
 
     async def _run_work(self, deliveries: Sequence[Delivery]) -> None:
         """Call the work, again after each DependencyError."""
-        backoff = Backoff(0.1, _MAX_BACKOFF_S)
+        backoff: Backoff | None = None
         while True:
             try:
                 await self._work.run(deliveries)
@@ -110,6 +120,7 @@ class Caller:
                     raise
                 self._failing.add(error.dependency)
                 self._dependencies.failed(error, _KIND)
+                backoff = backoff or Backoff(0.1, _MAX_BACKOFF_S)
                 await backoff.wait()
             else:
                 while self._failing:
