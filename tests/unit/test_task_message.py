@@ -5,13 +5,14 @@ import contextlib
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from peekaping_producer.errors import UndecodableMessageError
 from peekaping_producer.transports.asynq.protobuf import varint
-from peekaping_producer.transports.asynq.task_message import TaskMessage, decode, decode_task, encode
+from peekaping_producer.transports.asynq.task_message import TaskMessage, TaskTemplate, decode, decode_task, encode
 from tests.kit import asynq_peer
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "tasks.jsonl"
@@ -41,6 +42,12 @@ FULL = TaskMessage("t", b"p", "i", "q", 1, 2, "e", 3, 4, "u", 5, 6, 7, "g")
 @given(MESSAGES)
 def test_a_decoded_message_is_the_encoded_one(message: TaskMessage) -> None:
     assert decode(encode(message)) == message
+
+
+@given(MESSAGES, TEXT, st.binary(max_size=400))
+def test_a_template_encodes_to_the_same_bytes(message: TaskMessage, task_id: str, payload: bytes) -> None:
+    task = msgspec.structs.replace(message, id=task_id, payload=payload)
+    assert TaskTemplate(message).encode(task_id, payload) == encode(task)
 
 
 def test_what_go_wrote_is_decoded_and_encoded_to_the_same_bytes() -> None:

@@ -3,15 +3,13 @@
 import math
 from collections.abc import Iterator, Sequence
 
-import msgspec
-
 from peekaping_producer.errors import BrokerError, BrokerRefusedError, BrokerUnavailableError, ItemError
 from peekaping_producer.redis_client.script import CLOCK
 from peekaping_producer.targets import RedisTarget
 from peekaping_producer.transports.asynq.calls import LARGE_BYTES, calls_of
 from peekaping_producer.transports.asynq.keys import QUEUES, QueueKeys
 from peekaping_producer.transports.asynq.scripts import Scripts, connect
-from peekaping_producer.transports.asynq.task_message import DEFAULT_TIMEOUT_S, TaskMessage, encode
+from peekaping_producer.transports.asynq.task_message import DEFAULT_TIMEOUT_S, TaskMessage, TaskTemplate
 from peekaping_producer.transports.message import Message, id_problem
 from peekaping_producer.transports.publisher import PublishResult
 
@@ -42,8 +40,8 @@ class AsynqPublisher:
         self.duplicates = 0
         self._target = target
         self._keys = QueueKeys(queue)
-        self._template = TaskMessage(
-            type=task_type, queue=queue, retry=retries, timeout=timeout_s, retention=retention_s
+        self._template = TaskTemplate(
+            TaskMessage(type=task_type, queue=queue, retry=retries, timeout=timeout_s, retention=retention_s)
         )
         self._clock = clock
         self._scripts: Scripts | None = None
@@ -87,8 +85,7 @@ class AsynqPublisher:
             if problem := id_problem(message.id):
                 refused[n] = problem
             else:
-                task = msgspec.structs.replace(self._template, id=message.id, payload=message.body)
-                yield n, message.id, encode(task)
+                yield n, message.id, self._template.encode(message.id, message.body)
 
     async def _enqueue(self, scripts: Scripts, tasks: list[Encoded]) -> str:
         """Run the script; return why a large message is refused, or "". Raises BrokerError."""
