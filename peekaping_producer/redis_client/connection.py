@@ -151,6 +151,30 @@ class RedisConnection(Connection):
         except Exception as error:  # hiredis raises several kinds; only this command is bad
             raise driver.DataError(f"command cannot be packed: {type(error).__name__}: {in_words(error)}") from error
 
+    async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
+        """Send what `pack_command` returned, within the socket's timeout; disconnect if that fails.
+
+        As the library does, but without asyncio.wait_for: before Python 3.12 that is a new task, and three turns of the
+        event loop, for each command. Raises driver.RedisError.
+        """
+        if not self.is_connected:
+            await self.connect_check_health(check_health=False)
+        if isinstance(command, str):
+            command = command.encode()
+        parts = [command] if isinstance(command, bytes) else command
+        try:
+            async with asyncio.timeout(self.socket_timeout):
+                await self._send_packed_command(parts)
+        except TimeoutError:
+            await self.disconnect(nowait=True)
+            raise driver.TimeoutError("Timeout writing to socket") from None
+        except OSError as error:
+            await self.disconnect(nowait=True)
+            raise driver.ConnectionError(f"error while writing to socket: {error}") from error
+        except BaseException:  # a part of the command may have been sent
+            await self.disconnect(nowait=True)
+            raise
+
     async def _send_packed_command(self, command: Iterable[bytes]) -> None:
         """Send a command, a large one in pieces: other tasks run in between, and a server may refuse it early."""
         if (writer := self._writer) is None:
