@@ -13,7 +13,7 @@ from aiohttp import ClientSession
 from redis.asyncio import Redis
 
 from peekaping_producer.demo.embedded import HOST, RedisServer
-from peekaping_producer.errors import BrokerError
+from peekaping_producer.errors import BrokerError, BrokerRefusedError
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.redis_client.subscription import messages_of
@@ -40,7 +40,8 @@ CLOCK = PACKAGE / "redis_client" / "scripts" / "clock.lua"
 SENDER, CONSUMER = documented("peekaping-sender"), documented("peekaping-consumer")
 CONNECTION = {"+eval", "+evalsha", "+ping", "+select", *OPTIONAL}
 QUEUE = "messages"
-REQUEST = {"processing_time": 0, "payload": "over HTTP"}
+KEYS_WITHOUT_TASKS = ("pending", "active", "lease", "paused", "scheduled", "retry", "processed*", "failed*")
+REQUEST = {"id": "one", "payload": "over HTTP"}
 
 
 @pytest.fixture
@@ -124,7 +125,7 @@ class Receiving:
     async def run(self) -> None:
         await self.admin.set(f"{self.queue.keys.prefix}processed", 2**63 - 1)
         for use in (self.finish, self.fail, self.release, self.recover, self.forward, self.others):
-            with suppress(BrokerError):
+            with suppress(BrokerError, ValueError):  # ValueError: nothing was dequeued
                 await use()
             await self.admin.delete(self.queue.keys.pending, self.queue.keys.active, self.queue.keys.lease)
 
@@ -213,3 +214,23 @@ async def test_each_documented_right_is_needed(
         elif not found:
             unused.append(rule)
     assert unused == []
+
+
+@pytest.mark.parametrize("missing", ["+hget", "+hmget", "~asynq:{messages}:*"])
+async def test_a_missing_right_loses_no_task(admin: Redis, target: RedisTarget, missing: str) -> None:
+    """A task that cannot be read must not look like one that does not exist."""
+    queue = QueueView(admin, QUEUE)
+    await queue.enqueue("pending", "active", "scheduled")
+    await admin.lrem(queue.keys.pending, 0, "active")
+    await admin.lpush(queue.keys.active, "active")
+    await admin.lrem(queue.keys.pending, 0, "scheduled")
+    await admin.zadd(queue.keys.scheduled, {"scheduled": 1})
+    keys = [] if missing.startswith("+") else [f"~asynq:{{messages}}:{name}" for name in KEYS_WITHOUT_TASKS]
+    limited = await user_with(admin, target, *(rule for rule in CONSUMER if rule != missing), *keys)
+    receiving = Receiving(await connect(limited, connections=2), admin).session
+    for call in (receiving.dequeuer.dequeue(1), receiving.recoverer.run_once(), receiving.forwarder.run_once()):
+        with suppress(BrokerRefusedError):
+            await call
+    await receiving.close()
+    states = await queue.states()
+    assert {task_id for ids in states.values() for task_id in ids} == {"pending", "active", "scheduled"}

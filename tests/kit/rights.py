@@ -23,7 +23,7 @@ def documented(user: str) -> list[str]:
 def commands_of(*scripts: Path) -> set[str]:
     """The rights to all commands that these scripts call."""
     texts = "".join(script.read_text() for script in scripts)
-    return {f"+{name.lower()}" for name in re.findall(r"redis\.p?call\(\s*'(\w+)'", texts)}
+    return {f"+{name.lower()}" for name in re.findall(r"\b(?:redis\.p?call|read)\(\s*'(\w+)'", texts)}
 
 
 async def user_with(admin: Redis, target: RedisTarget, *rules: str, name: str = "few") -> RedisTarget:

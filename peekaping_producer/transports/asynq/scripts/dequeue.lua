@@ -12,8 +12,7 @@ local score = lease_until(token)
 
 -- The message of a task; nil if there is none.
 local function message_of(key)
-  local message = redis.pcall('HGET', key, 'msg')
-  return type(message) == 'string' and message or nil
+  return read('HGET', key, 'msg') or nil
 end
 
 -- Whether a worker runs the task already: its id was in the list twice.

@@ -10,8 +10,8 @@ local found, dropped, seen, bytes = {}, 0, {}, 0
 local function add(id)
   if seen[id] then return end
   seen[id] = true
-  local message = redis.pcall('HGET', queue_prefix .. 't:' .. id, 'msg')
-  if type(message) == 'string' then
+  local message = read('HGET', queue_prefix .. 't:' .. id, 'msg')
+  if message then
     if skip > 0 then
       skip = skip - 1
     else

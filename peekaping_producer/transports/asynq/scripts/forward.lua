@@ -7,10 +7,10 @@ local due = redis.call('ZRANGE', DELAYED, '-inf', now_s, 'BYSCORE', 'LIMIT', 0, 
 if #due == 0 then return 0 end
 redis.call('LLEN', PENDING) -- a key of another type fails here
 for _, id in ipairs(due) do
-  redis.call('ZREM', DELAYED, id)
   local key = queue_prefix .. 't:' .. id
-  local task = redis.pcall('HMGET', key, 'msg', 'group')
-  if task.err or not task[1] then
+  local task = read('HMGET', key, 'msg', 'group')
+  redis.call('ZREM', DELAYED, id)
+  if not task or not task[1] then
     -- Only an id: asynq would make a task of it that no worker can decode.
   elseif task[2] and task[2] ~= '' then
     redis.call('ZADD', queue_prefix .. 'g:' .. task[2], now_s, id)

@@ -15,6 +15,15 @@ local function arguments(first, step)
   return found
 end
 
+-- The reply of a command that reads a key; nil if the key has another type. All other errors, such as a missing
+-- permission, are raised: they must not look like a task that does not exist.
+local function read(...)
+  local reply = redis.pcall(...)
+  if type(reply) ~= 'table' or not reply.err then return reply end
+  if string.find(reply.err, 'WRONGTYPE') then return nil end
+  return redis.call(...)
+end
+
 -- The score of a lease from now on. Its fraction is the token of the holder (k / 2^20): Go's leases have none, and no
 -- other holder has the same. A double holds it exactly until the year 2242.
 local function lease_until(token) return now_s + LEASE_S + token end
