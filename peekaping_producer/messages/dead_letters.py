@@ -3,6 +3,7 @@
 A record is one line of JSON, {"id", "reason", "bytes", "at"}, then the bytes of the message, then a newline.
 """
 
+import fcntl
 import math
 import os
 import time
@@ -14,7 +15,7 @@ import msgspec
 import structlog
 
 from peekaping_producer.errors import CheckpointError
-from peekaping_producer.messages.durability import sync_directory, write_all
+from peekaping_producer.messages.durability import check_not_deleted, is_named, sync_directory, write_all
 
 log = structlog.stdlib.get_logger()
 
@@ -35,27 +36,29 @@ class Header(msgspec.Struct, frozen=True):
 
 
 class DeadLetters:
-    """Appends records; each is on disk, or not in the file, when a call returns or raises CheckpointError."""
+    """Appends records; each is on disk, or not in the file, when a call returns or raises CheckpointError.
+
+    The file may be renamed or deleted at any time: a new one is created. Several processes may append to one file.
+    """
 
     def __init__(self, path: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._path = path
         self._now = now
         self._fd = -1
+        self._end = -1
+        """The size of the file after the last record of this object."""
 
     def append(self, message_id: str, reason: str, size: int, pieces: Iterable[bytes]) -> None:
         """Append a record with a body of `size` bytes. If `pieces` are shorter, the body has been lost: it is empty."""
         try:
-            if self._fd < 0:
+            if self._fd < 0 or not is_named(self._fd, self._path):
+                self.close()
                 self._open()
-            end = os.fstat(self._fd).st_size
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
             try:
-                if not self._write(message_id, reason, size, pieces):
-                    os.ftruncate(self._fd, end)
-                    self._write(message_id, f"{reason}; the bytes were lost before they were copied", 0, ())
-                os.fsync(self._fd)
-            except OSError:
-                os.ftruncate(self._fd, end)
-                raise
+                self._append(message_id, reason, size, pieces)
+            finally:
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
         except OSError as error:
             raise CheckpointError(f"{self._path} cannot be written: {error.strerror}") from error
 
@@ -67,8 +70,24 @@ class DeadLetters:
 
     def _open(self) -> None:
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        self._end = -1
         sync_directory(self._path.parent)
-        os.ftruncate(self._fd, _end_of_whole_records(self._path))  # a kill may have left a part of one
+
+    def _append(self, message_id: str, reason: str, size: int, pieces: Iterable[bytes]) -> None:
+        end = os.fstat(self._fd).st_size
+        if end != self._end:  # another process may have written, and a kill may have left a part of a record
+            end = _end_of_whole_records(self._path)
+            os.ftruncate(self._fd, end)
+        try:
+            if not self._write(message_id, reason, size, pieces):
+                os.ftruncate(self._fd, end)
+                self._write(message_id, f"{reason}; the bytes were lost before they were copied", 0, ())
+            os.fsync(self._fd)
+            check_not_deleted(self._fd)
+        except OSError:
+            os.ftruncate(self._fd, end)
+            raise
+        self._end = os.fstat(self._fd).st_size
 
     def _write(self, message_id: str, reason: str, size: int, pieces: Iterable[bytes]) -> bool:
         header = Header(message_id, reason, size, self._now().isoformat(timespec="milliseconds"))

@@ -1,5 +1,6 @@
 """Writes that are on disk when they return."""
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -10,6 +11,20 @@ def write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
+
+
+def is_named(fd: int, path: Path) -> bool:
+    """Whether `path` is still a name of an open file: it was not renamed, replaced or deleted. Raises OSError."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(fd))
+    except FileNotFoundError:
+        return False
+
+
+def check_not_deleted(fd: int) -> None:
+    """Raise OSError if an open file has no name left: what was written to it is lost."""
+    if os.fstat(fd).st_nlink == 0:
+        raise FileNotFoundError(errno.ENOENT, "the file was deleted while it was written")
 
 
 def sync_data(fd: int) -> None:

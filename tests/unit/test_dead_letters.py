@@ -1,6 +1,8 @@
 """The dead letters of a source: whole records, whatever interrupts a write."""
 
 import errno
+import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from unittest.mock import patch
@@ -72,6 +74,51 @@ def test_a_full_disk_leaves_no_part_of_a_record(path: Path) -> None:
     letters.append("id", "reason", 6, [b"second"])
     letters.close()
     assert [body for _, body in read_records(path)] == [b"first", b"second"]
+
+
+def test_a_file_that_is_renamed_or_deleted_while_it_is_used_is_created_again(path: Path) -> None:
+    letters = DeadLetters(path)
+    letters.append("id", "reason", 5, [b"first"])
+    renamed = path.rename(path.with_name("renamed"))
+    letters.append("id", "reason", 6, [b"second"])
+    assert [body for _, body in read_records(renamed)] == [b"first"]
+    assert [body for _, body in read_records(path)] == [b"second"]
+    path.unlink()
+    letters.append("id", "reason", 5, [b"third"])
+    assert [body for _, body in read_records(path)] == [b"third"]
+    letters.close()
+
+
+def test_a_record_in_a_file_that_is_deleted_while_it_is_written_is_not_on_disk(path: Path) -> None:
+    letters = DeadLetters(path)
+
+    def pieces() -> Iterator[bytes]:
+        path.unlink()
+        yield b"body"
+
+    with pytest.raises(CheckpointError, match="the file was deleted while it was written"):
+        letters.append("id", "reason", 4, pieces())
+    letters.append("id", "reason", 4, [b"body"])
+    letters.close()
+    assert [body for _, body in read_records(path)] == [b"body"]
+
+
+def test_two_processes_may_append_to_one_file(path: Path) -> None:
+    first, second = DeadLetters(path), DeadLetters(path)
+    other = threading.Thread(target=second.append, args=("id", "reason", 6, [b"second"]))
+
+    def pieces() -> Iterator[bytes]:
+        yield b"fir"
+        other.start()
+        other.join(0.1)  # it waits for the end of this record
+        yield b"st"
+
+    first.append("id", "reason", 5, pieces())
+    other.join()
+    first.append("id", "reason", 5, [b"third"])
+    assert [body for _, body in read_records(path)] == [b"first", b"second", b"third"]
+    first.close()
+    second.close()
 
 
 def test_bytes_that_were_lost_are_reported(path: Path) -> None:

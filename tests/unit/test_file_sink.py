@@ -13,12 +13,15 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from structlog.testing import capture_logs
 
 from peekaping_producer.errors import ConfigError, OutputUnavailableError
 from peekaping_producer.messages.consumer import Consumer
+from peekaping_producer.messages.durability import write_all
+from peekaping_producer.messages.sinks import output
 from peekaping_producer.messages.sinks.file import FileSink
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.service.dependencies import Dependencies
@@ -349,6 +352,35 @@ async def test_an_output_that_is_rotated_or_truncated_is_followed(path: Path, de
     if dedup:
         await write(path, [1, 2, 3, 4, 5, 6, 7], [8])
         assert content(path) == lines(6, 7, 8)
+
+
+@pytest.mark.parametrize("dedup", [False, True])
+async def test_lines_of_an_output_that_is_deleted_while_it_is_written_are_not_acknowledged(
+    path: Path, dedup: bool
+) -> None:
+    async with opened(path, dedup=dedup) as sink:
+        await sink.run(deliveries(1))
+        with (
+            patch.object(output, "sync_data", side_effect=lambda _: remove(path)),
+            pytest.raises(OutputUnavailableError, match="the file was deleted while it was written"),
+        ):
+            await sink.run(deliveries(2))
+        await sink.run(deliveries(2, 3))
+    assert content(path) == lines(2, 3)
+
+
+async def test_a_kill_after_an_output_was_truncated_while_it_was_written(path: Path) -> None:
+    async with opened(path) as sink:
+        await sink.run(deliveries(1))
+
+        def truncate_and_write(fd: int, data: bytes) -> None:
+            os.truncate(path, 0)
+            write_all(fd, data)
+
+        with patch.object(output, "write_all", truncate_and_write):
+            await sink.run(deliveries(2))
+    await write(path, [2, 3])
+    assert content(path) == lines(2, 3)
 
 
 @pytest.mark.parametrize("times", [1, 2])

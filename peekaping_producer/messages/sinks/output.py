@@ -6,7 +6,7 @@ import stat
 import zlib
 from pathlib import Path
 
-from peekaping_producer.messages.durability import sync_data, sync_directory, write_all
+from peekaping_producer.messages.durability import check_not_deleted, is_named, sync_data, sync_directory, write_all
 
 _COPY_BYTES = 1024 * 1024
 TAIL_BYTES = 64
@@ -62,8 +62,11 @@ class OutputFile:
             data = b"\n" + data
         write_all(self._fd, data)
         sync_data(self._fd)
+        check_not_deleted(self._fd)
         self.length += len(data)
         self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
+        if os.fstat(self._fd).st_size < self.length:
+            self.adopt()  # truncated while it was written: the journal must describe what is there
 
     def keep(self, length: int, path: Path) -> None:
         """Append all after `length` to another file."""
@@ -84,16 +87,12 @@ class OutputFile:
 
     def change(self) -> str:
         """What another program did to the file: `replaced`, `truncated`, `appended`, or nothing."""
-        own = os.fstat(self._fd)
-        try:
-            named = os.stat(self._path)
-        except FileNotFoundError:
+        if not is_named(self._fd, self._path):
             return "replaced"
-        if (named.st_dev, named.st_ino) != (own.st_dev, own.st_ino):
-            return "replaced"
-        if own.st_size < self.length:
+        size = os.fstat(self._fd).st_size
+        if size < self.length:
             return "truncated"
-        return "appended" if own.st_size > self.length else ""
+        return "appended" if size > self.length else ""
 
     def adopt(self) -> None:
         """Continue at the end of the file as it is now."""
