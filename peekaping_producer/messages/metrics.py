@@ -33,6 +33,10 @@ class RelayMetrics:
             registry=registry,
         )
         self.source_lag_bytes = gauge("source_lag_bytes", "Bytes of the source that are not yet behind its checkpoint.")
+        self.source_losses = counter(
+            "source_losses_total",
+            "How often files of the source were deleted or truncated before all was read of them.",
+        )
         self.dead_letters = counter("source_dead_letters_total", "Messages written to the dead letters of the source.")
         self.checkpoint_failures = counter(
             "source_checkpoint_failures_total", "Failed writes of the checkpoint or of the dead letters."

@@ -66,7 +66,7 @@ def test_a_file_contains_the_lines_that_its_hash_is_of(file: BenchFile) -> None:
 async def test_the_place_of_a_relay_is_that_of_its_checkpoint(ended_relay: RelayProcess, tmp_path: Path) -> None:
     (tmp_path / "times").write_text("1 10.5\n3 11.25\n")
     assert await ended_relay.checkpoint() == 0
-    place = Checkpoint("g", 1, 3 * (LINE_BYTES + 1), 0, "", 0, "", 0)
+    place = Checkpoint("g", 1, 3 * (LINE_BYTES + 1), 0, "", 0, "")
     CheckpointFile(tmp_path / "input.txt.checkpoint").store(place)
     assert await ended_relay.checkpoint() == 3
     assert ended_relay.times() == [10.5, 11.25, 11.25, 11.25]

@@ -21,7 +21,6 @@ from peekaping_producer.messages.metrics import RelayMetrics
 from peekaping_producer.messages.relay import Relay
 from peekaping_producer.messages.sources import watcher
 from peekaping_producer.messages.sources.file import FileSource
-from peekaping_producer.messages.sources.lines import Generation, LongLine
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.service.dependencies import Dependencies
@@ -245,18 +244,6 @@ async def test_lines_that_are_too_long_go_to_the_dead_letters(path: Path) -> Non
         (f"{generation}:16", "line: expected at most 10 bytes, got 1000000"),
     ]
     assert [body for _, body in records] == [long, longer]
-
-
-def test_a_long_line_is_not_copied_from_a_file_that_was_overwritten(path: Path) -> None:
-    append(path, b"x" * 100 + b"\n")
-    generation = Generation("g", os.open(path, os.O_RDONLY), max_line_bytes=10)
-    line = generation.read()
-    assert isinstance(line, LongLine)
-    assert list(generation.pieces(line)) == [b"x" * 100]
-    path.write_bytes(b"y" * 200)
-    assert list(generation.pieces(line)) == []
-    assert not generation.is_intact
-    generation.close()
 
 
 async def test_what_the_broker_refuses_goes_to_the_dead_letters(path: Path) -> None:

@@ -8,7 +8,6 @@ import asyncio
 import os
 import shutil
 import tempfile
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,11 @@ from unittest.mock import patch
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from prometheus_client import CollectorRegistry
 
 from peekaping_producer.errors import CheckpointError
 from peekaping_producer.messages.dead_letters import read_records
+from peekaping_producer.messages.metrics import RelayMetrics
 from peekaping_producer.messages.relay import Relay
 from peekaping_producer.messages.sources import watcher
 from peekaping_producer.messages.sources.checkpoint import Checkpoint, CheckpointFile
@@ -32,8 +33,6 @@ from tests.kit.publishers import UnreliablePublisher
 from tests.kit.waiting import until
 
 MAX_LINE_BYTES = 40
-CLOCK_TICK_S = 0.005
-"""More than the resolution of the times of files."""
 _store = CheckpointFile.store
 
 
@@ -48,8 +47,10 @@ class Writer:
         self.unread: dict[Path, set[bytes]] = {path: set()}
         """By file: the lines that no reader may have read yet."""
         self.may_be_lost: set[bytes] = set()
-        self.begun = False
-        """Whether a reader has read a line of the file since it was created or truncated."""
+        self.cut_off: set[bytes] = set()
+        """What a reader may have read of a line before it was truncated."""
+        self.has_destroyed = False
+        """Whether it has deleted a file, or lines that are in no copy."""
         self._by_date = by_date
         self._number = 0
         self._rotations = 0
@@ -86,53 +87,58 @@ class Writer:
             self._complete(self.partial)
             self.partial = b""
 
-    def rotate(self, *, create: bool) -> None:
+    def rotate(self, *, create: bool, late: bool = False) -> None:
+        """`late`: the old file gets one more line before the new one gets its first."""
         if not self.path.exists():
             return
+        late = late and not self.partial
         self.end_partial()
         rotated = self._free_name()
         self.path.rename(rotated)
         self.unread[rotated] = self.unread.pop(self.path)
-        self.begun = False
         if create:
             self.append(b"")
+        if late:
+            line = self.token(10)
+            with rotated.open("ab") as file:
+                file.write(line + b"\n")
+            self.lines.append(line)
+            self.unread[rotated].add(line)
 
-    def copy_and_truncate(self, *, written_between: bool, with_reader: bool) -> None:
+    def copy_and_truncate(self, *, written_between: bool) -> None:
         if not self.path.exists():
             return
         if not written_between:
             self.end_partial()
-        if with_reader and not self.begun:  # a reader that has read nothing cannot see the truncation
-            self.may_be_lost |= self.unread[self.path]
         copy = self._free_name()
         shutil.copyfile(self.path, copy)
         self.unread[copy] = set(self.unread[self.path])
         if written_between:
             self.unread[self.path].clear()
             self.write([10])
-        else:
-            self.unread[self.path].clear()
-        self.truncate()
+            self.may_be_lost |= self.unread[self.path]
+            self.has_destroyed = True
+        self.unread[self.path].clear()
+        os.truncate(self.path, 0)
 
     def truncate(self) -> None:
         if self.path.exists():
+            self.has_destroyed = True
+            self.cut_off |= {self.partial[:size] for size in range(1, len(self.partial))}
             self.end_partial()
             self.may_be_lost |= self.unread[self.path]
             self.unread[self.path].clear()
             os.truncate(self.path, 0)
-            self.begun = False
-            time.sleep(CLOCK_TICK_S)
 
     def delete(self, which: int) -> None:
         path = list(self.unread)[which % len(self.unread)]
         if path == self.path and path.exists():
             self.end_partial()
-            self.begun = False
+        self.has_destroyed = True
         self.may_be_lost |= self.unread.pop(path)
         path.unlink(missing_ok=True)
         if not self.unread:
             self.unread[self.path] = set()
-        time.sleep(CLOCK_TICK_S)
 
     def _free_name(self) -> Path:
         self._rotations += 1
@@ -208,29 +214,19 @@ class FileModel(RuleBasedStateMachine):
     def write_partial(self, size: int) -> None:
         self.writer.write_partial(size)
 
-    @rule(create=st.booleans())
-    def rotate(self, create: bool) -> None:
-        self._let_the_source_see()
-        self.writer.rotate(create=create)
+    @rule(create=st.booleans(), late=st.booleans())
+    def rotate(self, create: bool, late: bool) -> None:
+        self.writer.rotate(create=create, late=late)
 
     @rule(sizes=st.lists(st.just(10), min_size=1, max_size=3), times=st.integers(2, 4))
     def rotate_repeatedly(self, sizes: list[int], times: int) -> None:
         for _ in range(times):
-            self._let_the_source_see()
             self.writer.rotate(create=True)
             self.writer.write(sizes)
 
-    def _let_the_source_see(self) -> None:
-        """Known fault: see "several times within milliseconds" in docs/file-source.md."""
-        if self.running:
-            self.settle()
-
     @rule(written_between=st.booleans())
     def copy_and_truncate(self, written_between: bool) -> None:
-        self._let_the_source_see()
-        self.writer.copy_and_truncate(
-            written_between=written_between and not self.writer.partial, with_reader=self.running
-        )
+        self.writer.copy_and_truncate(written_between=written_between and not self.writer.partial)
 
     @rule()
     def truncate(self) -> None:
@@ -246,6 +242,7 @@ class FileModel(RuleBasedStateMachine):
     @rule()
     def start(self) -> None:
         dependencies = Dependencies(Metrics())
+        self.registry = CollectorRegistry()
         self.relay = Relay(self.publisher, dependencies, max_messages=10, batch_messages=4, max_bytes=200)
         self.source = FileSource(
             self.writer.path,
@@ -255,6 +252,7 @@ class FileModel(RuleBasedStateMachine):
             rotate_wait_s=0,
             batch_lines=self.batch_lines,
             max_unsettled=20,
+            metrics=RelayMetrics(self.registry),
         )
 
         async def create() -> None:
@@ -304,7 +302,6 @@ class FileModel(RuleBasedStateMachine):
         self.runner.run(self.arrive(expected))
         for unread in self.writer.unread.values():
             unread.clear()
-        self.writer.begun = self.writer.path.stat().st_size > len(self.writer.partial)
         self.check()
 
     async def arrive(self, expected: set[bytes]) -> None:
@@ -327,13 +324,15 @@ class FileModel(RuleBasedStateMachine):
         return [body for _, body in read_records(path) if body] if path.exists() else []
 
     def check(self) -> None:
-        bodies = self.publisher.bodies
+        bodies = [body for body in self.publisher.bodies if body not in self.writer.cut_off]
         first = list(dict.fromkeys(bodies))
         known = [line for line in self.writer.lines if len(line) <= MAX_LINE_BYTES]
         assert first == [line for line in known if line in set(bodies)], "the order of first appearance"
         assert len(bodies) - len(first) <= self.publisher.repeated + self.at_risk
-        assert {*self.dead} <= {line for line in self.writer.lines if len(line) > MAX_LINE_BYTES}
-        ids = {message.body: message.id for message in self.publisher.messages}
+        assert {*self.dead} - self.writer.cut_off <= {line for line in self.writer.lines if len(line) > MAX_LINE_BYTES}
+        losses = self.registry.get_sample_value("peekaping_producer_source_losses_total")
+        assert self.writer.has_destroyed or losses == 0
+        ids = {message.body: message.id for message in self.publisher.messages if message.body in first}
         assert len({*ids.values()}) == len(first), "no id for two lines"
 
 

@@ -34,8 +34,9 @@ class Checkpoint(msgspec.Struct, frozen=True):
     tail_bytes: int
     tail: str
     """The hash of the last `tail_bytes` before the offset."""
-    modified_ns: int
-    """When the file was last written, as it was last seen."""
+    older: tuple[tuple[int, int], ...] = ()
+    """The files that were older when the generation was opened: inode and time of the last write (ns), the newest last.
+    They give its position where the file itself is gone."""
 
     def matches(self, fd: int) -> bool:
         """Whether an open file has the same head and the same bytes before the offset."""

@@ -56,7 +56,9 @@ class FileSource:
         self._max_line_bytes = max_line_bytes
         self._batch_lines = min(batch_lines, max_unsettled)
         self._max_unsettled = max_unsettled
-        self._follower = Follower(path, max_line_bytes=max_line_bytes, rotate_wait_s=rotate_wait_s)
+        self._follower = Follower(
+            path, max_line_bytes=max_line_bytes, rotate_wait_s=rotate_wait_s, lost=metrics.source_losses
+        )
         self._watcher = Watcher(path)
         self._checkpointer = Checkpointer(
             CheckpointFile(checkpoint or path.with_name(f"{path.name}.checkpoint")),
@@ -166,7 +168,7 @@ class FileSource:
         generation = self._follower.generation
         if isinstance(item, LongLine):
             reason = f"line: expected at most {self._max_line_bytes} bytes, got {item.size}"
-            pieces = partial(generation.pieces, item)
+            pieces = partial(self._follower.pieces, item)
             await self._checkpointer.until_unsettled(0)
             self._checkpointer.add_dead(
                 generation.place, DeadLine(f"{generation.id}:{item.start}", reason, item.size, pieces)

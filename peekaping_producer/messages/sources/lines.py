@@ -1,7 +1,7 @@
 """Reads the complete new lines of one generation of a file, as bytes and in bounded memory."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -60,18 +60,29 @@ def tail_after(tail: bytes, lines: Sequence[bytes]) -> bytes:
 class Generation:
     """One generation: an open file, and the place in it up to which lines were returned."""
 
-    def __init__(self, generation: str, fd: int, offset: int = 0, *, max_line_bytes: int) -> None:
-        """`offset`: the begin of the first line to return. The object owns `fd`."""
+    def __init__(
+        self,
+        generation: str,
+        fd: int,
+        offset: int = 0,
+        *,
+        older: tuple[tuple[int, int], ...] = (),
+        max_line_bytes: int,
+    ) -> None:
+        """`offset`: the begin of the first line to return. `older`: see Checkpoint. The object owns `fd`."""
         self.id = generation
         self.offset = offset
+        self.older = older
         self.is_intact = True
         """False once the file does not contain what was read from it: it was truncated, or written over."""
+        self.is_copied = False
+        """After a truncation: whether a copy from before it shows that no unread line is known to be lost."""
         self._max_line_bytes = max_line_bytes
         self._partial = b""
         """The bytes from `offset` to the end of what was read: a line without its end."""
         self._long = 0
         """If that line is too long to be kept: its size so far."""
-        self._head = os.pread(fd, min(HEAD_BYTES, offset), 0)
+        self._head = os.pread(fd, HEAD_BYTES, 0)
         self._tail = os.pread(fd, min(TAIL_BYTES, offset), max(offset - TAIL_BYTES, 0))
         """The bytes before `offset`."""
         self._read_tail = self._tail
@@ -92,6 +103,20 @@ class Generation:
     def close(self) -> None:
         """Close the file."""
         os.close(self._fd)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the file had no byte yet: then nothing identifies it."""
+        return not self._head
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether the file has no name left."""
+        return os.fstat(self._fd).st_nlink == 0
+
+    def includes(self, fd: int) -> bool:
+        """Whether an open file is a copy of the first part of what was read."""
+        return os.fstat(fd).st_size < self._read_to and self._head.startswith(os.pread(fd, len(self._head), 0))
 
     def read(self) -> Lines | LongLine | None:
         """Return the next complete lines; None at the end of the file, or if it is not intact. Raises OSError."""
@@ -116,13 +141,10 @@ class Generation:
             return LongLine(start, long, self.offset)
         return Lines(start, [partial], tail, unterminated=True) if partial else None
 
-    def pieces(self, line: LongLine) -> Iterator[bytes]:
-        """Read the bytes of a line that is too long; fewer if the file has been truncated or overwritten since."""
-        for start in range(line.start, line.start + line.size, READ_BYTES):
-            piece = os.pread(self._fd, min(READ_BYTES, line.start + line.size - start), start)
-            if not self._verify():
-                return
-            yield piece
+    def read_at(self, start: int, size: int) -> bytes | None:
+        """Return bytes that were read before; None if the file is not intact."""
+        data = os.pread(self._fd, size, start)
+        return data if self._verify() else None
 
     def checkpoint(self, offset: int, tail: bytes) -> Checkpoint:
         """The place `offset`, which has the bytes `tail` before it."""
@@ -134,7 +156,7 @@ class Generation:
             head=digest(self._head),
             tail_bytes=len(tail),
             tail=digest(tail),
-            modified_ns=self.modified_ns,
+            older=self.older,
         )
 
     @property
