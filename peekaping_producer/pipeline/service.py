@@ -78,7 +78,7 @@ class MessageService:
                 asyncio.get_running_loop().add_signal_handler(number, self.stop)
         if self.metrics_address:
             self._server.bind(*self.metrics_address, required=self._settings.metrics_addr_explicit)
-        log.info("service.started", message=f"Started: {self._part}.", broker=self._settings.broker or "rabbitmq")
+        log.info("service.started", message=f"Started: {self._part}.", **self._destination())
         part = asyncio.create_task(self._part.run(), name="part")
         showing = asyncio.create_task(self._show_progress())
         stopping = asyncio.create_task(self._stopping.wait())
@@ -95,6 +95,11 @@ class MessageService:
             stopping.cancel()
             await cancel_and_wait(showing, part)
             await self._server.stop()
+
+    def _destination(self) -> dict[str, str]:
+        broker = self._settings.broker or "rabbitmq"
+        queues = {"rabbitmq": self._settings.rabbitmq_queue, "asynq": self._settings.asynq_queue}
+        return {"broker": broker} | ({"queue": queues[broker]} if broker in queues else {})
 
     def stop(self) -> None:
         """Drain and stop; a second call exits at once."""
