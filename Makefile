@@ -119,6 +119,7 @@ LOCK := $(UV) compile --quiet --upgrade --universal --python-version 3.11 --gene
 lock: $(VENV)/.uv
 	$(LOCK) requirements/uv.in -o requirements/uv.txt
 	$(LOCK) requirements/audit.in -o requirements/audit.txt
+	$(LOCK) requirements/compare.in -o requirements/compare.txt
 	$(LOCK) pyproject.toml -c requirements/held-back.in -o requirements/base.txt
 	$(LOCK) pyproject.toml --group build --extra embedded -c requirements/base.txt -o requirements/demo.txt
 	$(LOCK) pyproject.toml --group build --extra embedded --group dev -c requirements/demo.txt -o requirements/dev.txt

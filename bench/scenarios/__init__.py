@@ -6,6 +6,7 @@ from bench.figures import Figure
 from bench.harness import BenchHarness
 from bench.options import Options
 from bench.scenarios import (
+    api,
     append_latency,
     asynq_consumer,
     cold,
@@ -48,6 +49,7 @@ DEFAULT: dict[str, Scenario] = {
     "rabbitmq_file": rabbitmq_file.run,
     "file_asynq": file_asynq.run,
     "asynq_consumer": asynq_consumer.run,
+    "api": api.run,
     "append_latency": append_latency.run,
     "relay_memory": relay_memory.run,
     "send_start": send_start.run,

@@ -38,13 +38,16 @@ _CONFIG = """\
 listeners.tcp.1 = {host}:{port}
 management.tcp.ip = {host}
 management.tcp.port = {api_port}
-management.disable_stats = true
-management_agent.disable_metrics_collector = true
 default_user = {user}
 default_pass = {password}
 disk_free_limit.absolute = 1MB
 log.console.level = warning
 """
+_WITHOUT_STATISTICS = """\
+management.disable_stats = true
+management_agent.disable_metrics_collector = true
+"""
+_STATISTICS = "collect_statistics_interval = 1000\n"
 
 
 class RabbitMqApi:
@@ -53,7 +56,7 @@ class RabbitMqApi:
     def __init__(self, target: RabbitMqTarget, url: str) -> None:
         self.target = target
         """The default virtual host."""
-        self._url = url
+        self.url = url
 
     def create_vhost(self) -> RabbitMqTarget:
         """Create an empty virtual host; its target has all rights."""
@@ -97,7 +100,7 @@ class RabbitMqApi:
         """Send one request to /api/`path`; returns the decoded reply. Raises urllib.error.HTTPError."""
         login = b64encode(f"{self.target.user}:{self.target.password}".encode()).decode()
         request = urllib.request.Request(
-            f"{self._url}/api/{path}",
+            f"{self.url}/api/{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Basic {login}", "Content-Type": "application/json"},
@@ -110,8 +113,10 @@ class RabbitMqApi:
 class RabbitMqServer(RabbitMqApi):
     """A node in `folder`, stopped until start(); a restart keeps its ports and its data."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, statistics: bool = False) -> None:
+        """`statistics`: whether the HTTP API reports counts and rates of queues, updated every second."""
         self._folder = folder
+        self._statistics = statistics
         self._log = folder / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._epmd: subprocess.Popen[bytes] | None = None
@@ -196,7 +201,10 @@ class RabbitMqServer(RabbitMqApi):
 
     def _config(self) -> str:
         target = self.target
-        return _CONFIG.format(host=target.host, port=target.port, api_port=self._api_port, user=USER, password=PASSWORD)
+        config = _CONFIG.format(
+            host=target.host, port=target.port, api_port=self._api_port, user=USER, password=PASSWORD
+        )
+        return config + (_STATISTICS if self._statistics else _WITHOUT_STATISTICS)
 
     def _environment(self) -> list[str]:
         folder = self._folder
@@ -231,10 +239,10 @@ def _scripts() -> Path:
 
 
 @contextmanager
-def running() -> Iterator[RabbitMqServer]:
-    """A node, for the length of the block."""
+def running(*, statistics: bool = False) -> Iterator[RabbitMqServer]:
+    """A node, for the length of the block; see RabbitMqServer."""
     with processes.directory("peekaping-rabbitmq-") as folder:
-        server = RabbitMqServer(folder)
+        server = RabbitMqServer(folder, statistics=statistics)
         try:
             server.start()
             yield server

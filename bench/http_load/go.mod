@@ -1,0 +1,3 @@
+module peekaping-producer/bench/http_load
+
+go 1.22
