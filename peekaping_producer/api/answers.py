@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Literal
 
@@ -60,9 +61,12 @@ class RequestError(Exception):
 
 def answer(body: msgspec.Struct, status: int = 200, headers: Mapping[str, str] = {}) -> web.Response:
     """A response with a JSON body."""
-    return web.Response(body=msgspec.json.encode(body), status=status, headers={**_JSON, **headers})
+    return web.Response(
+        body=msgspec.json.encode(body), status=status, headers={**_JSON, **headers} if headers else _JSON
+    )
 
 
-def timestamp(now: float) -> str:
+@lru_cache(maxsize=1)
+def timestamp(now: int) -> str:
     """The Unix time `now` in UTC, as in 2024-01-01T00:00:00."""
     return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S")

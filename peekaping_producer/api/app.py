@@ -2,44 +2,34 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from http import HTTPStatus
 
 import msgspec
-import structlog
 from aiohttp import ClientPayloadError, web
 from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from peekaping_producer.api.answers import BatchProduced, Failure, Produced, RequestError, State, answer, timestamp
+from peekaping_producer.api.answers import BatchProduced, Produced, RequestError, State, answer, timestamp
 from peekaping_producer.api.guard import Guard
 from peekaping_producer.api.metrics import ApiMetrics
 from peekaping_producer.api.openapi import document
 from peekaping_producer.api.requests import as_json_message, batch_of, message_of, stored_message_of
+from peekaping_producer.api.server import ApiServer
 from peekaping_producer.errors import BatchTooLargeError, BufferFullError, RelayClosedError
 from peekaping_producer.messages.relay import Relay
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.transports.message import Message
-from peekaping_producer.web.malformed import silence_malformed_requests
-
-log = structlog.stdlib.get_logger()
 
 LARGE_BYTES = 64 * 1024
 MAX_LARGE_BODIES = 32
 """Bodies over LARGE_BYTES that are read at once; others wait in their connections, which bounds the memory."""
-IDLE_TIMEOUT_S = 75.0
-"""A connection is closed if no request is complete, up to its body, so long after it was opened or last answered."""
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _RETRY_AFTER_S = 1
 _RETRY_AFTER_OUTAGE_S = 5
 """The longest time between two attempts of the relay."""
 _REPEAT = "Repeat the request with the same ids."
-_UNMATCHED = "unmatched"
-"""The route, in metrics, of requests for other paths: clients choose those."""
-
-silence_malformed_requests()
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Api:
@@ -71,67 +61,65 @@ class Api:
         self.stopping = False
         """Whether new messages are refused."""
 
-    def runner(self, shutdown_timeout_s: float = 1.0) -> web.AppRunner:
+    def runner(self, shutdown_timeout_s: float = 1.0) -> web.ServerRunner:
         """Return the aiohttp runner; the caller sets it up and adds a site."""
-        app = web.Application(middlewares=[self._answered], client_max_size=self._guard.max_bytes + 1)
-        app.add_routes(
-            [
-                web.post("/produce", self._produce),
-                web.post("/batch-produce", self._batch_produce),
-                web.post("/api/messages", self._store),
-                web.get("/health", self._health),
-                web.get("/metrics", self._serve_metrics),
-                web.get("/openapi.json", self._openapi),
-            ]
-        )
-        return web.AppRunner(
-            app,
-            access_log=None,
-            handle_signals=False,
-            shutdown_timeout=shutdown_timeout_s,
-            keepalive_timeout=IDLE_TIMEOUT_S,
-        )
+        endpoints = {
+            "/produce": ("POST", self._produce),
+            "/batch-produce": ("POST", self._batch_produce),
+            "/api/messages": ("POST", self._store),
+            "/health": ("GET", self._health),
+            "/metrics": ("GET", self._serve_metrics),
+            "/openapi.json": ("GET", self._openapi),
+        }
+        server = ApiServer(endpoints, self._metrics, max_bytes=self._guard.max_bytes)
+        return server.runner(shutdown_timeout_s)
 
-    async def _produce(self, request: web.Request) -> web.Response:
+    async def _produce(self, request: web.BaseRequest) -> web.Response:
         message = message_of(await self._body(request))
         await self._publish([message])
-        return answer(Produced(message_id=message.id, timestamp=timestamp(self._now())))
+        return answer(Produced(message_id=message.id, timestamp=timestamp(int(self._now()))))
 
-    async def _batch_produce(self, request: web.Request) -> web.Response:
+    async def _batch_produce(self, request: web.BaseRequest) -> web.Response:
         messages = batch_of(await self._body(request))
         await self._publish(messages)
         return answer(BatchProduced(messages_produced=len(messages)))
 
-    async def _store(self, request: web.Request) -> web.Response:
+    async def _store(self, request: web.BaseRequest) -> web.Response:
         stored = stored_message_of(await self._body(request))
         await self._publish([as_json_message(stored.id, msgspec.json.encode(stored))])
         return answer(stored, HTTPStatus.CREATED)
 
-    async def _health(self, _request: web.Request) -> web.Response:
+    async def _health(self, _request: web.BaseRequest) -> web.Response:
         healthy = not (self._dependencies.troubles or self.stopping)
-        state = State("healthy" if healthy else "unhealthy", timestamp(self._now()))
+        state = State("healthy" if healthy else "unhealthy", timestamp(int(self._now())))
         return answer(state, HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE)
 
-    async def _serve_metrics(self, _request: web.Request) -> web.Response:
+    async def _serve_metrics(self, _request: web.BaseRequest) -> web.Response:
         return web.Response(body=generate_latest(self._metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    async def _openapi(self, _request: web.Request) -> web.Response:
-        return web.json_response(body=msgspec.json.encode(document()))
+    async def _openapi(self, _request: web.BaseRequest) -> web.Response:
+        return web.Response(body=msgspec.json.encode(document()), headers={"Content-Type": "application/json"})
 
-    async def _body(self, request: web.Request) -> bytes:
+    async def _body(self, request: web.BaseRequest) -> bytes:
         """The body of a request that may produce messages. Raises RequestError."""
         self._guard.check(request)
+        if request.content.is_eof():
+            return await self._read(request)
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(_CONTINUE)
+            request.writer.output_size = 0
         is_small = request.content_length is not None and request.content_length <= LARGE_BYTES
         async with nullcontext() if is_small else self._large_bodies:
-            return await self._read(request)
+            try:
+                async with asyncio.timeout(self._body_timeout_s):
+                    return await self._read(request)
+            except TimeoutError:
+                reason = f"body: expected all of it within {self._body_timeout_s:g} s (API_BODY_TIMEOUT), got a part"
+                raise RequestError(HTTPStatus.REQUEST_TIMEOUT, reason, headers={"Connection": "close"}) from None
 
-    async def _read(self, request: web.Request) -> bytes:
+    async def _read(self, request: web.BaseRequest) -> bytes:
         try:
-            async with asyncio.timeout(self._body_timeout_s):
-                return await request.read()
-        except TimeoutError:
-            reason = f"body: expected all of it within {self._body_timeout_s:g} s (API_BODY_TIMEOUT), got a part"
-            raise RequestError(HTTPStatus.REQUEST_TIMEOUT, reason, headers={"Connection": "close"}) from None
+            return await request.read()
         except web.HTTPRequestEntityTooLarge:
             raise self._guard.too_large() from None
         except (ClientPayloadError, HttpProcessingError, web.RequestPayloadError):
@@ -160,26 +148,6 @@ class Api:
             path = f"$.messages[{index}]" if len(messages) > 1 else "$"
             raise RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, f"{path}: the broker refuses it: {reason}")
         self._metrics.produced.inc(len(messages))
-
-    @web.middleware
-    async def _answered(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Measure each request, and answer each error in JSON."""
-        began_at = time.perf_counter()
-        try:
-            response = await handler(request)
-        except RequestError as error:
-            response = error.response()
-        except web.HTTPException as error:  # no such path, or no such method
-            allowed = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
-            response = answer(Failure(error=error.reason), error.status, allowed)
-        except Exception as error:  # a bug: this request fails, the others do not
-            log.error("request.failed", message="An unforeseen error ended a request.", exc_info=error)
-            response = answer(Failure(error="an unforeseen error of the server"), HTTPStatus.INTERNAL_SERVER_ERROR)
-        resource = request.match_info.route.resource
-        route = resource.canonical if resource else _UNMATCHED
-        self._metrics.duration.labels(route).observe(time.perf_counter() - began_at)
-        self._metrics.requests.labels(route, response.status).inc()
-        return response
 
 
 def _unavailable(reason: str, retry_after_s: int) -> RequestError:

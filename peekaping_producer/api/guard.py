@@ -10,6 +10,7 @@ from aiohttp import web
 
 from peekaping_producer.api.answers import RequestError
 
+_JSON = "application/json"
 _CHARSETS = frozenset({None, "utf-8", "utf8", "us-ascii"})
 _BURST_S = 1.0
 """A client that was quiet may send what the limit permits in this time at once."""
@@ -52,12 +53,12 @@ class Guard:
         self._authorization = f"Bearer {token}".encode() if token else None
         self._limiter = RateLimiter(rate_limit) if rate_limit else None
 
-    def check(self, request: web.Request) -> None:
+    def check(self, request: web.BaseRequest) -> None:
         """Raise RequestError for a request that may not produce messages."""
         self._check_token(request)
         self._check_rate(request)
-        if request.content_type != "application/json" or _charset(request) not in _CHARSETS:
-            given = request.headers.get("Content-Type")
+        given = request.headers.get("Content-Type")
+        if given != _JSON and (request.content_type != _JSON or _charset(request) not in _CHARSETS):
             reason = f"Content-Type: expected application/json in UTF-8, got {repr(given) if given else 'none'}"
             raise RequestError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, reason)
         if (request.content_length or 0) > self.max_bytes:
@@ -70,7 +71,7 @@ class Guard:
             f"body: expected at most {self.max_bytes} bytes (MAX_REQUEST_BYTES), got more; send smaller batches",
         )
 
-    def _check_token(self, request: web.Request) -> None:
+    def _check_token(self, request: web.BaseRequest) -> None:
         if self._authorization is None:
             return
         given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
@@ -78,13 +79,13 @@ class Guard:
             reason = "Authorization: expected Bearer and the token (API_TOKEN), got " + ("another" if given else "none")
             raise RequestError(HTTPStatus.UNAUTHORIZED, reason, headers={"WWW-Authenticate": "Bearer"})
 
-    def _check_rate(self, request: web.Request) -> None:
+    def _check_rate(self, request: web.BaseRequest) -> None:
         wait_s = self._limiter.wait_s(request.remote or "") if self._limiter else 0.0
         if wait_s:
             reason = "expected fewer requests per second from this address (RATE_LIMIT), got more"
             raise RequestError(HTTPStatus.TOO_MANY_REQUESTS, reason, retry_after_s=math.ceil(wait_s))
 
 
-def _charset(request: web.Request) -> str | None:
+def _charset(request: web.BaseRequest) -> str | None:
     charset = request.charset
     return charset.lower() if charset else None

@@ -1,6 +1,7 @@
 """The metrics of the API."""
 
 from collections.abc import Callable
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
@@ -18,13 +19,20 @@ class ApiMetrics:
         self.produced = Counter(
             "messages_produced_total", "Messages that the broker confirmed to a caller.", registry=registry
         )
-        self.requests = Counter("http_requests_total", "Requests.", ("route", "status"), registry=registry)
-        self.duration = Histogram(
+        requests = Counter("http_requests_total", "Requests.", ("route", "status"), registry=registry)
+        duration = Histogram(
             "http_request_duration_seconds",
             "Duration of requests, confirmation included.",
             ("route",),
             buckets=_BUCKETS_S,
             registry=registry,
         )
+        self._requests_of = cache(requests.labels)
+        self._duration_of = cache(duration.labels)
         text = "Messages whose ids the queue (asynq) already contained: confirmed without a second task."
         registry.register(ReadCounter("messages_repeated_total", text, repeated))
+
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """Count a request."""
+        self._duration_of(route).observe(seconds)
+        self._requests_of(route, status).inc()

@@ -112,6 +112,9 @@ async def test_other_paths_and_methods_are_refused_in_json(api: RunningApi) -> N
     async with api.session.get("/produce") as response:
         assert (response.status, response.headers["Allow"]) == (405, "POST")
         assert await response.json() == {"error": "Method Not Allowed", "status": "error"}
+    async with api.session.head("/health") as response:
+        assert (response.status, await response.read()) == (200, b"")
+    assert (await api.post("/health", {}))[2]["Allow"] == "GET,HEAD"
 
 
 def test_the_openapi_document_is_valid_and_complete() -> None:
