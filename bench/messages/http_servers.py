@@ -12,8 +12,11 @@ from tests.kit import processes
 from tests.kit.processes import free_port, listens
 from tests.kit.waiting import until
 
-FLASK = "flask_waitress_pika"
-FASTAPI = "fastapi_faststream"
+FLASK = ("flask_waitress_pika",)
+FLASK_PER_THREAD = ("flask_waitress_pika", "per-thread")
+FASTAPI = ("fastapi_faststream",)
+Peer = tuple[str, ...]
+"""A module of bench/peers, and further arguments."""
 
 
 @asynccontextmanager
@@ -30,10 +33,11 @@ async def serve(broker: BenchBroker) -> AsyncIterator[tuple[Process, int]]:
 
 
 @asynccontextmanager
-async def peer(name: str, broker: BenchBroker) -> AsyncIterator[tuple[Process, int]]:
-    """A module of bench/peers on a free port; killed at the end of the block."""
-    port = free_port()
-    argv = [environment.python(), environment.HERE / f"{name}.py", broker.url, broker.target.queue, str(port)]
+async def peer(which: Peer, broker: BenchBroker) -> AsyncIterator[tuple[Process, int]]:
+    """A peer on a free port; killed at the end of the block."""
+    port, (name, *arguments) = free_port(), which
+    script = environment.HERE / f"{name}.py"
+    argv = [environment.python(), script, broker.url, broker.target.queue, str(port), *arguments]
     process = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
     try:
         await until(lambda: listens(port), f"{name} accepts connections")

@@ -11,7 +11,7 @@ from bench.figures import Figure
 from bench.harness import BenchHarness, Process, cpu_s, memory_mb
 from bench.messages.commands import LINE_BYTES
 from bench.messages.http_load import Load, LoadClient, load_client
-from bench.messages.http_servers import FASTAPI, FLASK, peer, serve
+from bench.messages.http_servers import FASTAPI, FLASK, FLASK_PER_THREAD, peer, serve
 from bench.messages.rabbitmq import BenchBroker, broker
 from bench.options import Options
 
@@ -22,6 +22,11 @@ OVERLOAD = 4
 OVERLOAD_CONNECTIONS = 400
 MESSAGES = 100_000
 """Of the Go client."""
+_FLASK = "Flask, waitress, pika"
+_FLASK_PER_THREAD = f"{_FLASK} per thread"
+_FASTAPI = "FastAPI, uvicorn, FastStream"
+PEERS = {_FLASK: FLASK, _FLASK_PER_THREAD: FLASK_PER_THREAD, _FASTAPI: FASTAPI}
+"""By the names of their figures."""
 
 
 class Rounds:
@@ -49,8 +54,8 @@ async def run(_harness: BenchHarness, options: Options) -> list[Figure]:
     async with broker() as rabbitmq, load_client() as client:
         for _ in range(options.rounds):
             await _measure_serve(rabbitmq, client, options.messages or MESSAGES, rounds)
-            for name in (FLASK, FASTAPI):
-                async with peer(name, rabbitmq) as (process, port):
+            for name, which in PEERS.items():
+                async with peer(which, rabbitmq) as (process, port):
                     await _measure_single(name, process, port, rabbitmq, client, rounds)
     return _figures(rounds)
 
@@ -105,13 +110,14 @@ def _figures(rounds: Rounds) -> list[Figure]:
     def ratio(name: str, values: list[float], required: float, target: float) -> Figure:
         return Figure(name, "x", values, better="higher", required=required, target=target)
 
-    stacks = {"serve": "serve", FLASK: "Flask, waitress, pika", FASTAPI: "FastAPI, uvicorn, FastStream"}
+    names = ["serve", *PEERS]
     return [
-        *(figure(f"/produce, {text}", "requests/s", rounds.of(name)) for name, text in stacks.items()),
-        ratio(f"/produce / {stacks[FLASK]}", rounds.ratios("serve", FLASK), 4, 8),
-        ratio(f"/produce / {stacks[FASTAPI]}", rounds.ratios("serve", FASTAPI), 2, 4),
-        *(Figure(f"CPU, {text}", "µs/request", rounds.of(f"{name}: CPU")) for name, text in stacks.items()),
-        *(Figure(f"p99, {text}", "ms", rounds.of(f"{name}: p99")) for name, text in stacks.items()),
+        *(figure(f"/produce, {name}", "requests/s", rounds.of(name)) for name in names),
+        ratio(f"/produce / {_FLASK}", rounds.ratios("serve", _FLASK), 4, 8),
+        figure(f"/produce / {_FLASK_PER_THREAD}", "x", rounds.ratios("serve", _FLASK_PER_THREAD)),
+        ratio(f"/produce / {_FASTAPI}", rounds.ratios("serve", _FASTAPI), 2, 4),
+        *(Figure(f"CPU, {name}", "µs/request", rounds.of(f"{name}: CPU")) for name in names),
+        *(Figure(f"p99, {name}", "ms", rounds.of(f"{name}: p99")) for name in names),
         figure("Go client, confirmed", "messages/s", rounds.of("Go")),
         figure(f"/batch-produce of {BATCH}", "messages/s", rounds.of("batches")),
         ratio(f"/batch-produce of {BATCH} / Go client", rounds.ratios("batches", "Go"), 0.35, 0.6),
