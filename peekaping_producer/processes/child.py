@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
-from typing import Any, Literal
+from typing import Any
 
 from peekaping_producer.errors import CommandFailedError, ProducerError
 from peekaping_producer.processes import logs
@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 
 READY, REPLY, RAISED, LOG, FAILED = (bytes([kind]) for kind in range(5))
 """The first byte of what a worker process sends. Each command is followed by one REPLY or RAISED."""
-Mechanism = Literal["signal", "thread"]
 _RECORD_FIELDS = ("name", "levelno", "levelname", "msg", "created", "msecs", "process", "processName", "threadName")
 
 
@@ -37,14 +36,13 @@ def main(
     log_level: int,
     *,
     reply_of: Callable[[Any], Any] | None,
-    mechanism: Mechanism | None,
 ) -> None:
     """Load the handler, then execute commands until the pool closes the connection."""
     if sys.stderr:
         faulthandler.enable()  # a crash in C code prints where
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the pool stops this one in order
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    end_with_parent(mechanism)
+    end_with_parent()
     pool = PoolConnection(connection)
     log_queue = logs.LogQueue(pool.send_record)
     logs.send_logs(log_queue, log_level)
@@ -228,14 +226,21 @@ def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def end_with_parent(mechanism: Mechanism | None = None) -> None:
+def end_with_parent() -> None:
     """Kill this process when the one that started it by `multiprocessing` ends, also by SIGKILL."""
+    if sys.platform == "linux":
+        parent = parent_process()
+        assert parent is not None
+        assert parent.pid is not None
+        child_processes.die_with(parent.pid)
+    else:
+        watch_parent()
+
+
+def watch_parent() -> None:
+    """As `end_with_parent`, on any platform; but not while C code of the handler holds the GIL."""
     parent = parent_process()
     assert parent is not None
-    assert parent.pid is not None
-    if (mechanism or ("signal" if sys.platform == "linux" else "thread")) == "signal":
-        child_processes.die_with(parent.pid)
-        return
 
     def watch() -> None:
         wait([parent.sentinel])

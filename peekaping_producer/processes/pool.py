@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import pickle
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -11,14 +10,8 @@ from typing import Any
 import msgspec
 import structlog
 
-from peekaping_producer.errors import (
-    CommandFailedError,
-    CommandKilledWorkersError,
-    WorkersUnavailableError,
-)
-from peekaping_producer.processes.channel import MAX_FRAME_BYTES
-from peekaping_producer.processes.child import Mechanism
-from peekaping_producer.processes.process import Command, WorkerProcess
+from peekaping_producer.errors import CommandKilledWorkersError, WorkersUnavailableError
+from peekaping_producer.processes.process import Command, WorkerProcess, pickled
 from peekaping_producer.processes.supervisor import Supervisor
 
 log = structlog.stdlib.get_logger()
@@ -69,10 +62,9 @@ class Pool:
         max_deaths: int = MAX_DEATHS,
         cancel_grace_s: float = CANCEL_GRACE_S,
         reply_of: Callable[[Any], Any] | None = None,
-        mechanism: Mechanism | None = None,
     ) -> None:
         """`processes`: by default as many as CPUs. `reply_of`: called in the process with what a function returns, its
-        result is the reply; a function of a module. `mechanism`: how a process notices the death of this one.
+        result is the reply; a function of a module.
 
         Raises ValueError for a handler that is not `module:name`.
         """
@@ -88,7 +80,7 @@ class Pool:
         self._died = self._killed = self._redelivered = 0
 
         def start(name: str, on_change: Callable[[], None]) -> WorkerProcess:
-            return WorkerProcess(handler, name, on_change, max_ahead=max_ahead, reply_of=reply_of, mechanism=mechanism)
+            return WorkerProcess(handler, name, on_change, max_ahead=max_ahead, reply_of=reply_of)
 
         self._supervisor = Supervisor(self, start, processes or os.cpu_count() or 1, handler)
         self._workers = self._supervisor.workers
@@ -245,14 +237,3 @@ class Pool:
                     f"{worker.end}); look for crashes and memory use in the handler"
                 )
             )
-
-
-def pickled(argument: object) -> bytes:
-    """Pickle the argument of a command. Raises CommandFailedError."""
-    try:
-        payload = pickle.dumps(argument, pickle.HIGHEST_PROTOCOL)
-    except Exception as error:  # pickling runs code of the caller
-        raise CommandFailedError(f"argument: expected a value that can be pickled ({error})") from None
-    if len(payload) > MAX_FRAME_BYTES:
-        raise CommandFailedError(f"argument: expected at most {MAX_FRAME_BYTES} bytes, got {len(payload)}")
-    return payload

@@ -15,7 +15,7 @@ from typing import Any
 
 from peekaping_producer.errors import CommandFailedError
 from peekaping_producer.processes import child, logs
-from peekaping_producer.processes.channel import Channel
+from peekaping_producer.processes.channel import MAX_FRAME_BYTES, Channel
 
 _SPAWN = multiprocessing.get_context("spawn")
 _AHEAD_S = 0.01
@@ -63,6 +63,17 @@ class Command:
             self.future.set_exception(error)
 
 
+def pickled(argument: object) -> bytes:
+    """Pickle the argument of a command. Raises CommandFailedError."""
+    try:
+        payload = pickle.dumps(argument, pickle.HIGHEST_PROTOCOL)
+    except Exception as error:  # pickling runs code of the caller
+        raise CommandFailedError(f"argument: expected a value that can be pickled ({error})") from None
+    if len(payload) > MAX_FRAME_BYTES:
+        raise CommandFailedError(f"argument: expected at most {MAX_FRAME_BYTES} bytes, got {len(payload)}")
+    return payload
+
+
 class WorkerProcess:
     """A process that executes its commands in order, so the first one without a reply is the one being executed."""
 
@@ -74,7 +85,6 @@ class WorkerProcess:
         *,
         max_ahead: int,
         reply_of: Callable[[Any], Any] | None = None,
-        mechanism: child.Mechanism | None = None,
     ) -> None:
         """`on_change` is called when it is ready, and after replies."""
         self.commands: deque[Command] = deque()
@@ -96,7 +106,7 @@ class WorkerProcess:
                 self._process = _SPAWN.Process(
                     target=child.main,
                     args=(theirs, handler, logging.getLogger().getEffectiveLevel()),
-                    kwargs={"reply_of": reply_of, "mechanism": mechanism},
+                    kwargs={"reply_of": reply_of},
                     name=name,
                     daemon=True,
                 )

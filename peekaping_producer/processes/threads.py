@@ -7,9 +7,8 @@ from concurrent.futures import Future
 from typing import Any, TypedDict, Unpack
 
 from peekaping_producer.errors import WorkersUnavailableError
-from peekaping_producer.processes.child import Mechanism
-from peekaping_producer.processes.pool import DRAIN_S, Pool, PoolStats, pickled
-from peekaping_producer.processes.process import Command
+from peekaping_producer.processes.pool import DRAIN_S, Pool, PoolStats
+from peekaping_producer.processes.process import Command, pickled
 
 
 class PoolOptions(TypedDict, total=False):
@@ -20,7 +19,6 @@ class PoolOptions(TypedDict, total=False):
     max_deaths: int
     cancel_grace_s: float
     reply_of: Callable[[Any], Any] | None
-    mechanism: Mechanism | None
 
 
 class ThreadedPool:

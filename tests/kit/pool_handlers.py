@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from peekaping_producer.processes import MessageCommand, MessageWorker, Worker, logger_setup
+from peekaping_producer.processes import MessageCommand, MessageWorker, Worker, child, logger_setup
 from peekaping_producer.processes.child import PoolConnection
 
 log = logging.getLogger(__name__)
@@ -129,3 +129,10 @@ class Deaf(MessageWorker):
     def receive_message(self) -> None: ...
 
     def send_message(self, message: MessageCommand) -> None: ...
+
+
+def watch_parent() -> None:
+    """The main function of a process, and no handler: print its pid, and end with its parent."""
+    child.watch_parent()
+    print(os.getpid(), flush=True)
+    time.sleep(600)

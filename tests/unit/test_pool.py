@@ -358,9 +358,9 @@ from pathlib import Path
 from peekaping_producer.processes import Pool
 
 async def main():
-    async with Pool("tests.kit.pool_handlers:act", processes=2, mechanism=sys.argv[1]) as pool:
-        call = asyncio.create_task(pool.call(("touch and sleep", sys.argv[2])))
-        while not Path(sys.argv[2]).exists():
+    async with Pool("tests.kit.pool_handlers:act", processes=2) as pool:
+        call = asyncio.create_task(pool.call(("touch and sleep", sys.argv[1])))
+        while not Path(sys.argv[1]).exists():
             await asyncio.sleep(0.01)
         print(*pool.stats().pids, flush=True)
         await call
@@ -369,14 +369,31 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("mechanism", ["signal", "thread"] if sys.platform == "linux" else ["thread"])
-async def test_the_processes_of_a_killed_parent_end(mechanism: str, tmp_path: Path) -> None:
-    parent = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", PARENT, mechanism, str(tmp_path / "executing"), stdout=subprocess.PIPE
-    )
+async def test_the_processes_of_a_killed_parent_end(tmp_path: Path) -> None:
+    await _assert_children_end_with(PARENT, count=2, argument=str(tmp_path / "executing"))
+
+
+PARENT_ELSEWHERE = """
+import multiprocessing
+from tests.kit import pool_handlers
+
+if __name__ == "__main__":
+    child = multiprocessing.get_context("spawn").Process(target=pool_handlers.watch_parent)
+    child.start()
+    child.join()
+"""
+
+
+async def test_a_process_ends_with_its_parent_where_the_kernel_does_not_see_to_it() -> None:
+    await _assert_children_end_with(PARENT_ELSEWHERE, count=1)
+
+
+async def _assert_children_end_with(script: str, *, count: int, argument: str = "") -> None:
+    """Run a script that prints the pids of its children; kill it, and wait for their end."""
+    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", script, argument, stdout=subprocess.PIPE)
     assert parent.stdout
     pids = [int(word) for word in (await parent.stdout.readline()).split()]
-    assert len(pids) == 2
+    assert len(pids) == count
     assert not any(map(gone, pids))
     parent.kill()
     await parent.wait()
