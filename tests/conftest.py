@@ -7,7 +7,7 @@ import pytest
 pytest_plugins = [
     f"tests.kit.{name}"
     for name in (
-        *("redis", "postgres", "mysql", "mongo", "rabbitmq", "sentinel"),
+        *("redis", "postgres", "mysql", "mongo", "rabbitmq", "rabbitmq_clients", "sentinel"),
         *("schedule", "asynq_harness", "asynq_worker", "api"),
     )
 ]

@@ -5,47 +5,23 @@ A source gets a future for each batch, which ends once the broker has confirmed 
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
-import structlog
-
-from peekaping_producer.errors import (
-    BROKER,
-    PRODUCER,
-    BatchError,
-    BatchTooLargeError,
-    BrokerUnavailableError,
-    BufferFullError,
-    RelayClosedError,
-)
+from peekaping_producer.errors import BROKER, BatchTooLargeError, BufferFullError, RelayClosedError
 from peekaping_producer.messages.buffer import Admission, Buffer, Refused
 from peekaping_producer.messages.metrics import RelayMetrics
 from peekaping_producer.messages.progress import Progress, RateMeter
+from peekaping_producer.messages.publishing import Publishing
 from peekaping_producer.service.aio import wait_for_event
 from peekaping_producer.service.dependencies import Dependencies
-from peekaping_producer.service.isolation import describe, is_of_dependency
 from peekaping_producer.service.loop import Loop, LoopDone
 from peekaping_producer.transports.message import Message
-from peekaping_producer.transports.publisher import Blockable, Publisher, PublishResult
-
-log = structlog.stdlib.get_logger()
+from peekaping_producer.transports.publisher import Publisher, PublishResult
 
 MIB = 1024 * 1024
 MAX_BATCH = 500
 CHECK_AFTER_S = 5.0
 """An idle relay checks its connection this often, so that probes report a broker that went away."""
-_MAX_CONSECUTIVE_FAILURES = 8
-"""After this many messages that failed alone, one after another, the messages are not the cause."""
-
-
-@contextmanager
-def _os_errors_as_broker_errors() -> Iterator[None]:
-    """An OSError, TimeoutError included, is no message's: it must not end the relay, nor refuse a message."""
-    try:
-        yield
-    except OSError as error:
-        raise BrokerUnavailableError(f"{type(error).__name__}: {error}") from error
 
 
 class Relay:
@@ -73,20 +49,21 @@ class Relay:
         it was published.
         """
         self.loop = Loop("relay", dependencies, uses=(BROKER,))
-        self._publisher = publisher
+        self._metrics = metrics or RelayMetrics()
+        self._publishing = Publishing(
+            publisher,
+            self.loop,
+            self._metrics,
+            batch_messages=batch_messages,
+            batch_bytes=batch_bytes,
+            clock=clock,
+        )
         self._max_messages = max_messages
         self._max_bytes = max_bytes
-        self._batch_messages = batch_messages
-        self._batch_bytes = batch_bytes
         self._linger_s = linger_s
-        self._metrics = metrics or RelayMetrics()
         self._clock = clock
         self._buffer = Buffer(max_bytes)
         self._meter = RateMeter(clock)
-        self._open = False
-        self._limit = batch_messages
-        """Of the next batch: smaller while a message that fails alone is looked for."""
-        self._consecutive_failures = 0
         self._closed = False
         self._changed = asyncio.Event()
         """Messages were added, or the relay closes."""
@@ -161,7 +138,7 @@ class Relay:
         try:
             await self.loop.run(self._take_turn)
         finally:
-            await self._publisher.close()
+            await self._publishing.close()
 
     async def drain(self, within_s: float) -> int:
         """Accept no more messages; wait for `within_s` at most until all are settled; return how many are not.
@@ -194,18 +171,16 @@ class Relay:
     async def _take_turn(self) -> float:
         if self._closed and not self._buffer:
             raise LoopDone
-        if not self._open:
-            with _os_errors_as_broker_errors():
-                await self._publisher.open()
-            self._open = True
+        if not self._publishing.is_open:
+            await self._publishing.open()
             self.loop.call_succeeded(BROKER)
             if not self._buffer:
                 return 0.0  # a success of the loop, without a message
         await self._wait_for_messages()
         if self._buffer:
-            await self._publish()
+            self._settle(await self._publishing.publish(self._buffer))
         else:
-            self._open = False
+            self._publishing.is_open = False
         return 0.0
 
     async def _wait_for_messages(self) -> None:
@@ -220,61 +195,12 @@ class Relay:
                 self._changed.clear()
                 if not await wait_for_event(self._changed, CHECK_AFTER_S):
                     return
-            while not self._closed and not self._has_full_batch:
+            while not self._closed and not self._publishing.has_full_batch(self._buffer):
                 left_s = self._linger_s - self._oldest_age_s
                 if left_s <= 0:
                     break
                 self._changed.clear()
                 await wait_for_event(self._changed, left_s)
-
-    @property
-    def _has_full_batch(self) -> bool:
-        return len(self._buffer) >= self._batch_messages or self._buffer.bytes >= self._batch_bytes
-
-    async def _publish(self) -> None:
-        messages = self._buffer.head(self._limit, self._batch_bytes)
-        began_at = self._clock()
-        try:
-            with _os_errors_as_broker_errors(), self.loop.calling(self._unconfirmed):
-                result = await self._publisher.publish(messages)
-        except Exception as error:  # one bad message never stops the others
-            if is_of_dependency(error):
-                self._open = False
-                raise
-            self._isolate(messages, error)
-            return
-        finally:
-            self._metrics.publish_duration.observe(self._clock() - began_at)
-        if result.settled <= 0:
-            self._open = False
-            raise BrokerUnavailableError("the publisher settled no message")
-        self._limit = self._batch_messages
-        self._consecutive_failures = 0
-        self._settle(result)
-
-    def _unconfirmed(self, for_s: float) -> BrokerUnavailableError:
-        why = self._publisher.blocked if isinstance(self._publisher, Blockable) else ""
-        return BrokerUnavailableError(f"no confirmation for {for_s:.0f} s" + (f": {why}" if why else ""))
-
-    def _isolate(self, messages: list[Message], error: Exception) -> None:
-        """Halve the next batch after an error that a single message may have caused; refuse one that fails alone.
-
-        The order is kept: parts are published from the front.
-        """
-        self._open = False  # the error may have left the connection in any state
-        if len(messages) > 1:
-            self._limit = len(messages) // 2
-            return
-        self._consecutive_failures += 1
-        if self._consecutive_failures >= _MAX_CONSECUTIVE_FAILURES:
-            raise BatchError(f"every message fails: {describe(error)}", PRODUCER) from error
-        log.warning(
-            "message.refused",
-            message="A message cannot be published and is refused; the others are published.",
-            id=messages[0].id,
-            error=describe(error),
-        )
-        self._settle(PublishResult(1, {0: f"cannot be published: {describe(error)}"}))
 
     def _settle(self, result: PublishResult) -> None:
         self._buffer.settle(result.settled, result.refused)

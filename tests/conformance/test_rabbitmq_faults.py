@@ -16,13 +16,10 @@ from peekaping_producer.transports.rabbitmq import frames
 from peekaping_producer.transports.rabbitmq.publisher import RabbitMqPublisher
 from tests.kit.fault_proxy import FaultProxy, fault_proxy
 from tests.kit.rabbitmq import RabbitMqServer
+from tests.kit.rabbitmq_clients import numbered, publisher_on
 from tests.kit.waiting import until
 
 BATCH = 100
-
-
-def messages(start: int, count: int) -> list[Message]:
-    return [Message(id=f"m{number}", body=f"{number}".encode()) for number in range(start, start + count)]
 
 
 def ids(taken: list[dict[str, object]]) -> list[int]:
@@ -38,7 +35,7 @@ async def publish_all(publisher: RabbitMqPublisher, count: int, progress: list[i
     backoff = Backoff(0.02, 0.2)
     while progress[0] < count:
         try:
-            result = await publisher.publish(messages(progress[0], min(BATCH, count - progress[0])))
+            result = await publisher.publish(numbered(*range(progress[0], min(progress[0] + BATCH, count))))
         except BrokerError as error:
             errors.append(str(error))
             await backoff.wait()
@@ -49,10 +46,8 @@ async def publish_all(publisher: RabbitMqPublisher, count: int, progress: list[i
 
 @pytest_asyncio.fixture
 async def publisher(vhost_of_node: RabbitMqTarget) -> AsyncIterator[RabbitMqPublisher]:
-    publisher = RabbitMqPublisher(msgspec.structs.replace(vhost_of_node, blocked_timeout_s=0.7))
-    await publisher.open()
-    yield publisher
-    await publisher.close()
+    async with publisher_on(msgspec.structs.replace(vhost_of_node, blocked_timeout_s=0.7)) as opened:
+        yield opened
 
 
 @pytest_asyncio.fixture
@@ -112,7 +107,7 @@ async def test_a_blocked_connection_times_out_and_loses_nothing(
     with rabbitmq_node.memory_alarm():
         started_at = asyncio.get_running_loop().time()
         with pytest.raises(BrokerUnavailableError, match=r"blocks publishers, .* 0.7 s \(RABBITMQ_BLOCKED_TIMEOUT\)"):
-            await publisher.publish(messages(0, 10))
+            await publisher.publish(numbered(*range(10)))
         assert asyncio.get_running_loop().time() - started_at < 20
     await publish_all(publisher, 10, [0])
     received = ids(rabbitmq_node.take(vhost_of_node))
@@ -123,7 +118,7 @@ async def test_a_block_is_logged_once_and_its_end(rabbitmq_node: RabbitMqServer,
     publisher = RabbitMqPublisher(vhost_of_node)
     with structlog.testing.capture_logs() as logs:
         with rabbitmq_node.memory_alarm():
-            publishing = asyncio.create_task(publisher.publish(messages(0, 10)))
+            publishing = asyncio.create_task(publisher.publish(numbered(*range(10))))
             await until(lambda: bool(logs))
         assert (await publishing).settled == 10
     await publisher.close()
@@ -142,13 +137,13 @@ async def test_a_lost_confirmation_is_repeated_with_the_same_ids(
     publisher = through(proxy, vhost_of_node)
     await publisher.open()
     proxy.hold_replies()
-    publishing = asyncio.create_task(publisher.publish(messages(0, 10)))
+    publishing = asyncio.create_task(publisher.publish(numbered(*range(10))))
     await until(lambda: proxy.requests > 0)
     await proxy.cut()
     with pytest.raises(BrokerUnavailableError):
         await publishing
     proxy.release_replies()
-    assert (await publisher.publish(messages(0, 10))).settled == 10
+    assert (await publisher.publish(numbered(*range(10)))).settled == 10
     await publisher.close()
     received = ids(rabbitmq_node.take(vhost_of_node))
     assert list(dict.fromkeys(received)) == list(range(10))
@@ -160,9 +155,9 @@ async def test_a_silent_broker_is_an_error_within_the_limit(vhost_of_node: Rabbi
     await publisher.open()
     proxy.hold_replies()
     with pytest.raises(BrokerUnavailableError, match=r"no confirmation within 0\.3 s"):
-        await publisher.publish(messages(0, 10))
+        await publisher.publish(numbered(*range(10)))
     proxy.release_replies()
-    assert (await publisher.publish(messages(0, 10))).settled == 10
+    assert (await publisher.publish(numbered(*range(10)))).settled == 10
     await publisher.close()
 
 
@@ -172,13 +167,13 @@ async def test_a_canceled_call_leaves_a_usable_publisher(
     publisher = through(proxy, vhost_of_node)
     await publisher.open()
     proxy.hold_replies()
-    publishing = asyncio.create_task(publisher.publish(messages(0, 10)))
+    publishing = asyncio.create_task(publisher.publish(numbered(*range(10))))
     await until(lambda: proxy.requests > 0)
     publishing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await publishing
     proxy.release_replies()
-    assert (await publisher.publish(messages(10, 10))).settled == 10
+    assert (await publisher.publish(numbered(*range(10, 20)))).settled == 10
     await publisher.close()
     assert set(ids(rabbitmq_node.take(vhost_of_node))) >= set(range(10, 20))
 
@@ -189,7 +184,7 @@ async def test_close_of_a_blocked_connection_takes_little_time(
     publisher = RabbitMqPublisher(vhost_of_node)
     await publisher.open()
     with rabbitmq_node.memory_alarm(), structlog.testing.capture_logs() as logs:
-        publishing = asyncio.create_task(publisher.publish(messages(0, 10)))
+        publishing = asyncio.create_task(publisher.publish(numbered(*range(10))))
         await until(lambda: [line["event"] for line in logs] == ["rabbitmq.blocked"])
         started_at = asyncio.get_running_loop().time()
         await publisher.close()

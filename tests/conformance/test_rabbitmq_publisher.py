@@ -9,45 +9,26 @@ from typing import Any
 
 import msgspec
 import pytest
-import pytest_asyncio
 
 from peekaping_producer.errors import BrokerRefusedError, BrokerUnavailableError, ConfigError
 from peekaping_producer.targets import RabbitMqTarget, Tls
 from peekaping_producer.transports.message import Message
 from peekaping_producer.transports.publisher import PublishResult
 from peekaping_producer.transports.rabbitmq import frames, topology
+from peekaping_producer.transports.rabbitmq.connection import Session
 from peekaping_producer.transports.rabbitmq.publisher import RabbitMqPublisher
 from tests.kit.certificates import self_signed
 from tests.kit.fault_proxy import fault_proxy
 from tests.kit.processes import HOST, free_port
 from tests.kit.rabbitmq import RabbitMqApi, RabbitMqServer
+from tests.kit.rabbitmq_clients import numbered, publisher_on
 from tests.kit.waiting import until
 
 Write = Callable[..., Awaitable[frames.Batch]]
 
 
-def messages(*numbers: int, size: int = 0) -> list[Message]:
-    return [Message(id=f"m{number}", body=f"{number}".ljust(size).encode()) for number in numbers]
-
-
 def bodies(taken: list[dict[str, Any]]) -> list[str]:
     return [each["payload"].strip() for each in taken]
-
-
-@asynccontextmanager
-async def published_on(target: RabbitMqTarget) -> AsyncIterator[RabbitMqPublisher]:
-    publisher = RabbitMqPublisher(target)
-    await publisher.open()
-    try:
-        yield publisher
-    finally:
-        await publisher.close()
-
-
-@pytest_asyncio.fixture
-async def publisher(rabbitmq: RabbitMqTarget) -> AsyncIterator[RabbitMqPublisher]:
-    async with published_on(rabbitmq) as each:
-        yield each
 
 
 @pytest.fixture(params=[frames.write, frames.gather], ids=["one write", "gathered"])
@@ -62,13 +43,13 @@ def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> W
 async def test_messages_are_persistent_in_order_and_with_their_ids(
     publisher: RabbitMqPublisher, rabbitmq: RabbitMqTarget, rabbitmq_api: RabbitMqApi
 ) -> None:
-    sent = messages(*range(300))
+    sent = numbered(*range(300))
     assert await publisher.publish(sent) == PublishResult(settled=300)
     taken = rabbitmq_api.take(rabbitmq)
     assert bodies(taken) == [f"{number}" for number in range(300)]
     assert taken[7]["properties"] == {
         "message_id": "m7",
-        "content_type": "application/octet-stream",
+        "content_type": "text/plain",
         "delivery_mode": 2,
     }
 
@@ -110,8 +91,8 @@ async def test_a_message_above_the_brokers_limit_is_refused(
 ) -> None:
     rabbitmq_node.control("eval", "application:set_env(rabbit, max_message_size, 1000).")
     try:
-        async with published_on(vhost_of_node) as publisher:
-            sent = [*messages(0), *messages(1, size=1000), *messages(2, size=1001), *messages(3)]
+        async with publisher_on(vhost_of_node) as publisher:
+            sent = [*numbered(0), *numbered(1, size=1000), *numbered(2, size=1001), *numbered(3)]
             result = await publisher.publish(sent)
             assert result.settled == 4
             assert set(result.refused) == {2}
@@ -129,9 +110,9 @@ async def test_a_message_above_the_brokers_limit_is_refused(
 async def test_a_queue_deleted_in_use_is_declared_again(
     publisher: RabbitMqPublisher, rabbitmq: RabbitMqTarget, rabbitmq_api: RabbitMqApi
 ) -> None:
-    await publisher.publish(messages(0))
+    await publisher.publish(numbered(0))
     rabbitmq_api.delete_queue(rabbitmq)
-    assert await publisher.publish(messages(1, 2, 3)) == PublishResult(settled=3)
+    assert await publisher.publish(numbered(1, 2, 3)) == PublishResult(settled=3)
     assert bodies(rabbitmq_api.take(rabbitmq)) == ["1", "2", "3"]
 
 
@@ -141,11 +122,11 @@ async def test_a_message_without_a_queue_is_an_error(
     async def nothing(*_: object) -> None:
         pass
 
-    await publisher.publish(messages(0))
+    await publisher.publish(numbered(0))
     rabbitmq_api.delete_queue(rabbitmq)
     monkeypatch.setattr(topology, "declare", nothing)
     with pytest.raises(BrokerUnavailableError, match="no queue"):
-        await publisher.publish(messages(1))
+        await publisher.publish(numbered(1))
 
 
 async def test_a_full_queue_stops_the_window_at_the_refused_message(
@@ -154,13 +135,13 @@ async def test_a_full_queue_stops_the_window_at_the_refused_message(
     path = f"queues/{rabbitmq.vhost.replace('/', '%2F').replace(' ', '%20')}/messages"
     arguments = {"x-max-length": 3, "x-overflow": "reject-publish"}
     rabbitmq_api.call("PUT", path, {"durable": True, "arguments": arguments})
-    async with published_on(rabbitmq) as publisher:
-        result = await publisher.publish(messages(*range(8)))
+    async with publisher_on(rabbitmq) as publisher:
+        result = await publisher.publish(numbered(*range(8)))
         assert result.refused == {}
         assert 3 <= result.settled < 8
         stopped_at = result.settled
         with pytest.raises(BrokerUnavailableError, match="full"):
-            await publisher.publish(messages(*range(stopped_at, 8)))
+            await publisher.publish(numbered(*range(stopped_at, 8)))
         taken = bodies(rabbitmq_api.take(rabbitmq))
         assert taken[:stopped_at] == [f"{number}" for number in range(stopped_at)]
 
@@ -169,8 +150,8 @@ async def test_a_full_queue_stops_the_window_at_the_refused_message(
 async def test_the_queue_is_durable_and_of_the_type(
     rabbitmq: RabbitMqTarget, rabbitmq_api: RabbitMqApi, queue_type: Any
 ) -> None:
-    async with published_on(msgspec.structs.replace(rabbitmq, queue_type=queue_type)) as publisher:
-        assert (await publisher.publish(messages(1))).settled == 1
+    async with publisher_on(msgspec.structs.replace(rabbitmq, queue_type=queue_type)) as publisher:
+        assert (await publisher.publish(numbered(1))).settled == 1
     (queue,) = rabbitmq_api.queues(rabbitmq).values()
     assert (queue["type"], queue["durable"]) == (queue_type, True)
 
@@ -178,18 +159,18 @@ async def test_the_queue_is_durable_and_of_the_type(
 async def test_an_existing_queue_with_other_arguments_is_used(
     rabbitmq: RabbitMqTarget, rabbitmq_api: RabbitMqApi
 ) -> None:
-    async with published_on(msgspec.structs.replace(rabbitmq, queue_type="quorum")):
+    async with publisher_on(msgspec.structs.replace(rabbitmq, queue_type="quorum")):
         pass
-    async with published_on(rabbitmq) as publisher:
-        assert (await publisher.publish(messages(1))).settled == 1
+    async with publisher_on(rabbitmq) as publisher:
+        assert (await publisher.publish(numbered(1))).settled == 1
     assert rabbitmq_api.queues(rabbitmq)["messages"]["type"] == "quorum"
 
 
 async def test_a_user_needs_no_right_to_configure_an_existing_queue(
     rabbitmq: RabbitMqTarget, rabbitmq_api: RabbitMqApi, publisher: RabbitMqPublisher
 ) -> None:
-    async with weak_user(rabbitmq, rabbitmq_api, write=".*") as weak, published_on(weak) as other:
-        assert (await other.publish(messages(1))).settled == 1
+    async with weak_user(rabbitmq, rabbitmq_api, write=".*") as weak, publisher_on(weak) as other:
+        assert (await other.publish(numbered(1))).settled == 1
 
 
 @asynccontextmanager
@@ -207,7 +188,7 @@ async def weak_user(target: RabbitMqTarget, api: RabbitMqApi, **rights: str) -> 
 
 async def refusal(target: RabbitMqTarget) -> str:
     with pytest.raises(BrokerRefusedError) as caught:
-        async with published_on(target):
+        async with publisher_on(target):
             pass
     assert target.password not in str(caught.value)
     return str(caught.value)
@@ -232,20 +213,19 @@ async def test_a_virtual_host_that_does_not_exist_or_refuses_the_user(
 async def test_missing_rights_to_publish_are_refused(
     rabbitmq: RabbitMqTarget, rabbitmq_api: RabbitMqApi, publisher: RabbitMqPublisher
 ) -> None:
-    async with weak_user(rabbitmq, rabbitmq_api, read=".*") as weak, published_on(weak) as other:
+    async with weak_user(rabbitmq, rabbitmq_api, read=".*") as weak, publisher_on(weak) as other:
         with pytest.raises(BrokerRefusedError, match="write"):
-            await other.publish(messages(1))
+            await other.publish(numbered(1))
 
 
 async def test_other_arguments_than_declared_are_an_error_with_the_setting(
-    rabbitmq: RabbitMqTarget, publisher: RabbitMqPublisher
+    rabbitmq: RabbitMqTarget, publisher: RabbitMqPublisher, session: Session
 ) -> None:
-    session = await publisher._outlet.connector.session()
     with pytest.raises(BrokerRefusedError, match="RABBITMQ_QUEUE"):
         await _declare_as_quorum(session, rabbitmq)
 
 
-async def _declare_as_quorum(session: Any, target: RabbitMqTarget) -> None:
+async def _declare_as_quorum(session: Session, target: RabbitMqTarget) -> None:
     from peekaping_producer.transports.rabbitmq.failures import translated
 
     with translated(target):
@@ -253,22 +233,21 @@ async def _declare_as_quorum(session: Any, target: RabbitMqTarget) -> None:
 
 
 async def test_a_retention_copy_is_read_many_times_and_survives_the_queue(
-    rabbitmq: RabbitMqTarget, rabbitmq_api: RabbitMqApi
+    rabbitmq: RabbitMqTarget, rabbitmq_api: RabbitMqApi, session: Session
 ) -> None:
     with_copy = msgspec.structs.replace(rabbitmq, retention_days=7)
-    async with published_on(with_copy) as publisher:
-        assert (await publisher.publish(messages(1, 2))).settled == 2
+    async with publisher_on(with_copy) as publisher:
+        assert (await publisher.publish(numbered(1, 2))).settled == 2
         assert bodies(rabbitmq_api.take(rabbitmq)) == ["1", "2"]
         rabbitmq_api.delete_queue(rabbitmq)
-        assert (await publisher.publish(messages(3))).settled == 1
+        assert (await publisher.publish(numbered(3))).settled == 1
         assert bodies(rabbitmq_api.take(rabbitmq)) == ["3"]
-        session = await publisher._outlet.connector.session()
         for _ in range(2):
             assert await _read_stream(session, "messages.copy", 3) == ["1", "2", "3"]
     assert rabbitmq_api.queues(rabbitmq)["messages.copy"]["arguments"]["x-max-age"] == "7D"
 
 
-async def _read_stream(session: Any, queue: str, count: int) -> Sequence[str]:
+async def _read_stream(session: Session, queue: str, count: int) -> Sequence[str]:
     channel = await session.new_channel()
     await channel.basic_qos(prefetch_count=10)
     read: list[str] = []
@@ -285,7 +264,7 @@ async def _read_stream(session: Any, queue: str, count: int) -> Sequence[str]:
 async def test_nothing_listens() -> None:
     target = RabbitMqTarget(host=HOST, port=free_port(), password="s3cret")
     with pytest.raises(BrokerUnavailableError, match="refused"):
-        async with published_on(target):
+        async with publisher_on(target):
             pass
 
 
@@ -306,8 +285,8 @@ async def test_tls(rabbitmq: RabbitMqTarget, tmp_path: Path) -> None:
         context.load_cert_chain(certificate, certificate.with_suffix(".key"))
         async with fault_proxy(rabbitmq.port, tls=context) as proxy:
             encrypted = msgspec.structs.replace(rabbitmq, port=proxy.port, tls=Tls(ca_file=str(certificate)))
-            async with published_on(encrypted) as publisher:
-                assert (await publisher.publish(messages(1))).settled == 1
+            async with publisher_on(encrypted) as publisher:
+                assert (await publisher.publish(numbered(1))).settled == 1
             wrong = msgspec.structs.replace(encrypted, tls=Tls(ca_file=str(another)))
             assert "RABBITMQ_TLS_CA_FILE" in await refusal(wrong)
             assert "RABBITMQ_TLS: expected true" in await refusal(msgspec.structs.replace(encrypted, tls=None))

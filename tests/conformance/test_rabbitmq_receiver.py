@@ -1,14 +1,11 @@
 """The receiver on a real RabbitMQ."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import pytest
-import pytest_asyncio
 from aiormq.abc import ChannelFrame
 from pamqp.body import ContentBody
 from pamqp.commands import Basic
@@ -18,40 +15,19 @@ from pamqp.header import ContentHeader
 from peekaping_producer.errors import BrokerUnavailableError
 from peekaping_producer.targets import RabbitMqTarget
 from peekaping_producer.transports.message import Message
+from peekaping_producer.transports.rabbitmq.connection import Session
+from peekaping_producer.transports.rabbitmq.inbox import RabbitMqDelivery
 from peekaping_producer.transports.rabbitmq.publisher import RabbitMqPublisher
-from peekaping_producer.transports.rabbitmq.receiver import RabbitMqDelivery, RabbitMqReceiver
+from peekaping_producer.transports.rabbitmq.receiver import RabbitMqReceiver
 from peekaping_producer.transports.rabbitmq.undecodable import repaired
 from peekaping_producer.transports.receiver import Delivery
 from tests.kit.rabbitmq import RabbitMqApi, RabbitMqServer
+from tests.kit.rabbitmq_clients import numbered, publisher_on, ready, receiver_on, session_on
 from tests.kit.waiting import until
 
 
-@asynccontextmanager
-async def receiving_from(target: RabbitMqTarget, prefetch: int = 500) -> AsyncIterator[RabbitMqReceiver]:
-    receiver = RabbitMqReceiver(target, prefetch=prefetch)
-    await receiver.open()
-    try:
-        yield receiver
-    finally:
-        await receiver.close()
-
-
-@pytest_asyncio.fixture
-async def receiver(rabbitmq: RabbitMqTarget) -> AsyncIterator[RabbitMqReceiver]:
-    async with receiving_from(rabbitmq) as each:
-        yield each
-
-
-@pytest_asyncio.fixture
-async def publisher(rabbitmq: RabbitMqTarget) -> AsyncIterator[RabbitMqPublisher]:
-    publisher = RabbitMqPublisher(rabbitmq)
-    yield publisher
-    await publisher.close()
-
-
 async def send(publisher: RabbitMqPublisher, *numbers: int) -> None:
-    sent = [Message(id=f"m{number}", body=f"{number}".encode(), content_type="text/plain") for number in numbers]
-    assert (await publisher.publish(sent)).settled == len(sent)
+    assert (await publisher.publish(numbered(*numbers))).settled == len(numbers)
 
 
 async def take(receiver: RabbitMqReceiver, count: int) -> list[Delivery]:
@@ -67,20 +43,15 @@ def bodies(deliveries: list[Delivery]) -> list[str]:
     return [each.message.body.decode() for each in deliveries]
 
 
-async def counts(receiver: RabbitMqReceiver, queue: str = "messages") -> int:
-    """The messages in a queue that are not with a consumer."""
-    session = await receiver._outlet.connector.session()
-    channel = await session.new_channel()
-    count = (await channel.queue_declare(queue, passive=True)).message_count
-    await channel.close()
-    return int(count or 0)
+async def is_ready(session: Session, expected: int) -> bool:
+    return await ready(session) == expected
 
 
 async def test_messages_come_in_order_and_stay_until_they_are_acknowledged(
-    rabbitmq: RabbitMqTarget, publisher: RabbitMqPublisher
+    rabbitmq: RabbitMqTarget, publisher: RabbitMqPublisher, session: Session
 ) -> None:
     await send(publisher, *range(20))
-    async with receiving_from(rabbitmq) as receiver:
+    async with receiver_on(rabbitmq) as receiver:
         first = await take(receiver, 3)
         assert bodies(first) == ["0", "1", "2"]
         assert first[0].message == Message(id="m0", body=b"0", content_type="text/plain")
@@ -88,21 +59,23 @@ async def test_messages_come_in_order_and_stay_until_they_are_acknowledged(
         await receiver.acknowledge(first[:2])
         others = await take(receiver, 17)
         await receiver.acknowledge([*others[3:5], *others[8:]])
-    async with receiving_from(rabbitmq) as receiver:
+    async with receiver_on(rabbitmq) as receiver:
         again = await take(receiver, 7)
         assert bodies(again) == ["2", "3", "4", "5", "8", "9", "10"]
         assert all(isinstance(each, RabbitMqDelivery) and each.redeliveries == 1 for each in again)
         assert all(each.attempt == 1 for each in again)
         await receiver.acknowledge(again)
         await receiver.acknowledge(again)  # no effect
-        assert await counts(receiver) == 0
+        assert await ready(session) == 0
 
 
-async def test_no_more_than_the_prefetch_is_held(rabbitmq: RabbitMqTarget, publisher: RabbitMqPublisher) -> None:
+async def test_no_more_than_the_prefetch_is_held(
+    rabbitmq: RabbitMqTarget, publisher: RabbitMqPublisher, session: Session
+) -> None:
     await send(publisher, *range(10))
-    async with receiving_from(rabbitmq, prefetch=4) as receiver:
+    async with receiver_on(rabbitmq, prefetch=4) as receiver:
         held = await take(receiver, 4)
-        assert await counts(receiver) == 6
+        assert await ready(session) == 6
         await receiver.acknowledge(held)
         assert bodies(await take(receiver, 4)) == ["4", "5", "6", "7"]
 
@@ -111,7 +84,7 @@ async def test_released_messages_come_first_as_the_same_attempt(
     rabbitmq: RabbitMqTarget, publisher: RabbitMqPublisher
 ) -> None:
     await send(publisher, *range(5))
-    async with receiving_from(rabbitmq, prefetch=3) as receiver:
+    async with receiver_on(rabbitmq, prefetch=3) as receiver:
         held = await take(receiver, 3)
         await receiver.acknowledge(held[1:2])
         await receiver.release([held[0], held[2]])
@@ -123,13 +96,12 @@ async def test_released_messages_come_first_as_the_same_attempt(
 
 @pytest.mark.parametrize("queue_type", ["classic", "quorum"])
 async def test_a_retry_comes_back_later_as_the_next_attempt(
-    rabbitmq: RabbitMqTarget, rabbitmq_api: RabbitMqApi, queue_type: Any
+    rabbitmq: RabbitMqTarget, rabbitmq_api: RabbitMqApi, session: Session, queue_type: Any
 ) -> None:
     target = msgspec.structs.replace(rabbitmq, queue_type=queue_type)
-    publisher = RabbitMqPublisher(target)
-    await send(publisher, 1, 2)
-    await publisher.close()
-    async with receiving_from(target) as receiver:
+    async with publisher_on(target) as publisher:
+        await send(publisher, 1, 2)
+    async with receiver_on(target) as receiver:
         first, second = await take(receiver, 2)
         await receiver.retry(first, 0.4, "no answer")
         await receiver.acknowledge([second])
@@ -142,7 +114,7 @@ async def test_a_retry_comes_back_later_as_the_next_attempt(
         (third,) = await take(receiver, 1)
         assert third.attempt == 3
         await receiver.acknowledge([third])
-        assert await counts(receiver) == 0
+        assert await ready(session) == 0
     retries = rabbitmq_api.queues(rabbitmq)["messages.retry.1"]
     assert retries["type"] == queue_type
     assert retries["arguments"]["x-expires"] > retries["arguments"]["x-message-ttl"] + 60_000
@@ -162,9 +134,8 @@ async def test_each_delay_has_a_queue_so_that_a_short_one_does_not_wait_behind_a
 
 
 async def test_a_dead_letter_keeps_its_properties_and_has_the_reason(
-    receiver: RabbitMqReceiver, rabbitmq: RabbitMqTarget, rabbitmq_api: RabbitMqApi
+    receiver: RabbitMqReceiver, rabbitmq: RabbitMqTarget, rabbitmq_api: RabbitMqApi, session: Session
 ) -> None:
-    session = await receiver._outlet.connector.session()
     given = Basic.Properties(correlation_id="c", headers={"of": "the sender"}, message_id="x" * 255, expiration="60000")
     await session.channel.basic_publish(b"bad", routing_key="messages", properties=given)
     (delivery,) = await take(receiver, 1)
@@ -179,11 +150,10 @@ async def test_a_dead_letter_keeps_its_properties_and_has_the_reason(
     assert (headers["of"], headers["x-queue"], headers["x-attempt"]) == ("the sender", "messages", 1)
     assert headers["x-reason"].startswith("no handler")
     assert len(headers["x-reason"]) == 1000
-    assert await counts(receiver) == 0
+    assert await ready(session) == 0
 
 
-async def test_messages_of_other_publishers(receiver: RabbitMqReceiver) -> None:
-    session = await receiver._outlet.connector.session()
+async def test_messages_of_other_publishers(receiver: RabbitMqReceiver, session: Session) -> None:
     for headers in (None, {"x-attempt": "many"}, {"x-attempt": -1}, {"x-attempt": 7}):
         await session.channel.basic_publish(b"", routing_key="messages", properties=Basic.Properties(headers=headers))
     deliveries = await take(receiver, 4)
@@ -216,15 +186,18 @@ async def test_a_queue_deleted_in_use_cancels_what_is_held_and_is_declared_again
 async def test_a_killed_broker_cancels_what_is_held_and_delivers_it_again(
     rabbitmq_node: RabbitMqServer, vhost_of_node: RabbitMqTarget
 ) -> None:
-    publisher = RabbitMqPublisher(vhost_of_node)
-    async with receiving_from(vhost_of_node) as receiver:
+    async with (
+        publisher_on(vhost_of_node) as publisher,
+        receiver_on(vhost_of_node) as receiver,
+        session_on(vhost_of_node) as session,
+    ):
         await send(publisher, *range(10))
         held = await take(receiver, 10)
         canceled: list[bool] = []
         for each in held[5:]:
             each.cancel = lambda: canceled.append(True)
         await receiver.acknowledge(held[:5])
-        await until(lambda: counts_is(receiver, 0))
+        await until(lambda: is_ready(session, 0))
         waiting = asyncio.create_task(receiver.receive(1))
         await rabbitmq_node.restart()
         with pytest.raises(BrokerUnavailableError):
@@ -234,11 +207,6 @@ async def test_a_killed_broker_cancels_what_is_held_and_delivers_it_again(
         again: list[str] = []  # also what was acknowledged just before the kill
         while not set(again) >= {f"{number}" for number in range(5, 10)}:
             again += bodies(await take(receiver, 1))
-    await publisher.close()
-
-
-async def counts_is(receiver: RabbitMqReceiver, expected: int) -> bool:
-    return await counts(receiver) == expected
 
 
 async def test_a_channel_that_the_broker_closes_is_an_error(
@@ -267,18 +235,22 @@ async def test_a_channel_that_the_broker_closes_is_an_error(
     ids=["content type", "id", "headers", "timestamp"],
 )
 async def test_a_message_that_cannot_be_decoded_stops_no_other(
-    rabbitmq: RabbitMqTarget, publisher: RabbitMqPublisher, given: Basic.Properties, sent: tuple[bytes, bytes]
+    rabbitmq: RabbitMqTarget,
+    publisher: RabbitMqPublisher,
+    session: Session,
+    given: Basic.Properties,
+    sent: tuple[bytes, bytes],
 ) -> None:
     receiver = RabbitMqReceiver(rabbitmq)
     await send(publisher, 1)
-    channel = await (await receiver._outlet.connector.session()).new_channel()
+    channel = await session.new_channel()
     method = marshal(Basic.Publish(routing_key="messages"), channel.number)
     header = marshal(ContentHeader(properties=given, body_size=3), channel.number)
     at = header.rindex(sent[0])
     header = header[:at] + sent[1] + header[at + len(sent[0]) :]
     body = marshal(ContentBody(b"odd"), channel.number)
     await channel.write_queue.put(ChannelFrame(payload=method + header + body, should_close=False))
-    await until(lambda: counts_is(receiver, 2))
+    await until(lambda: is_ready(session, 2))
     await send(publisher, 2)
     taken: dict[str, Delivery] = {}
     async with asyncio.timeout(60):
@@ -290,7 +262,7 @@ async def test_a_message_that_cannot_be_decoded_stops_no_other(
             taken |= {each.message.body.decode(): each for each in deliveries}
     assert set(taken) == {"1", "odd", "2"}
     await receiver.dead_letter(taken["odd"], "odd")
-    assert await counts(receiver, "messages.dead") == 1
+    assert await ready(session, "messages.dead") == 1
     await receiver.close()
 
 
@@ -311,7 +283,7 @@ async def test_headers_that_cannot_be_sent_again_do_not_keep_a_message_from_the_
     assert isinstance(delivery, RabbitMqDelivery)
     delivery.properties.headers = odd
     await receiver.dead_letter(delivery, "bad")
-    async with receiving_from(msgspec.structs.replace(rabbitmq, queue="messages.dead")) as dead:
+    async with receiver_on(msgspec.structs.replace(rabbitmq, queue="messages.dead")) as dead:
         (moved,) = await take(dead, 1)
     assert isinstance(moved, RabbitMqDelivery)
     assert (moved.message.id, moved.properties.headers["x-reason"]) == ("m1", "bad")

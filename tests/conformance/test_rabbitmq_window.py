@@ -12,12 +12,9 @@ from peekaping_producer.transports.publisher import PublishResult
 from peekaping_producer.transports.rabbitmq import publisher as publishing
 from peekaping_producer.transports.rabbitmq.publisher import RabbitMqPublisher
 from tests.kit.rabbitmq import RabbitMqApi
+from tests.kit.rabbitmq_clients import numbered
 
 PARTS = 4
-
-
-def messages(*numbers: int) -> list[Message]:
-    return [Message(id=f"m{number}", body=f"{number}".encode()) for number in numbers]
 
 
 def numbers_in(taken: list[dict[str, str]]) -> list[int]:
@@ -36,7 +33,7 @@ async def publisher(rabbitmq: RabbitMqTarget, monkeypatch: pytest.MonkeyPatch) -
 async def test_a_call_returns_with_its_first_part_and_writes_nothing_twice(
     publisher: RabbitMqPublisher, rabbitmq: RabbitMqTarget, rabbitmq_api: RabbitMqApi
 ) -> None:
-    sent = messages(*range(2000))
+    sent = numbered(*range(2000))
     for settled in range(0, 2000, 100):
         assert await publisher.publish(sent[settled : settled + 400]) == PublishResult(100)
     assert numbers_in(rabbitmq_api.take(rabbitmq)) == list(range(2000))
@@ -45,7 +42,7 @@ async def test_a_call_returns_with_its_first_part_and_writes_nothing_twice(
 async def test_refused_messages_are_counted_in_the_call_that_settles_them(
     publisher: RabbitMqPublisher, rabbitmq: RabbitMqTarget, rabbitmq_api: RabbitMqApi
 ) -> None:
-    sent = messages(*range(400))
+    sent = numbered(*range(400))
     bad = {5, 130, 399}
     for index in bad:
         sent[index] = Message(id="", body=b"no id")
@@ -62,7 +59,7 @@ async def test_refused_messages_are_counted_in_the_call_that_settles_them(
 async def test_after_a_lost_connection_all_that_is_not_settled_is_written_again(
     publisher: RabbitMqPublisher, rabbitmq: RabbitMqTarget, rabbitmq_api: RabbitMqApi
 ) -> None:
-    sent = messages(*range(400))
+    sent = numbered(*range(400))
     settled = (await publisher.publish(sent)).settled
     await publisher.close()
     while settled < len(sent):
@@ -74,7 +71,7 @@ async def test_after_a_lost_connection_all_that_is_not_settled_is_written_again(
 async def test_a_queue_deleted_between_two_calls_loses_nothing_that_is_not_settled(
     publisher: RabbitMqPublisher, rabbitmq: RabbitMqTarget, rabbitmq_api: RabbitMqApi
 ) -> None:
-    sent = messages(*range(1000))
+    sent = numbered(*range(1000))
     settled = (await publisher.publish(sent[:400])).settled
     await asyncio.to_thread(rabbitmq_api.delete_queue, rabbitmq)
     while settled < len(sent):
@@ -88,6 +85,6 @@ async def test_a_queue_deleted_between_two_calls_loses_nothing_that_is_not_settl
 async def test_a_call_with_other_messages_publishes_them(
     publisher: RabbitMqPublisher, rabbitmq: RabbitMqTarget, rabbitmq_api: RabbitMqApi
 ) -> None:
-    await publisher.publish(messages(*range(400)))
-    assert await publisher.publish(messages(1001, 1002, 1003)) == PublishResult(3)
+    await publisher.publish(numbered(*range(400)))
+    assert await publisher.publish(numbered(1001, 1002, 1003)) == PublishResult(3)
     assert numbers_in(rabbitmq_api.take(rabbitmq))[-3:] == [1001, 1002, 1003]

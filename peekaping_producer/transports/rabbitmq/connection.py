@@ -1,4 +1,4 @@
-"""Connections to RabbitMQ: a session ends with its first error, and the next call opens another.
+"""Connections to RabbitMQ: how one is opened, and a session on it, which ends with its first error.
 
 aiormq is used without aio-pika, whose robust connection does not repeat its first attempt, cannot acknowledge what it
 held before, and does not notice a canceled consumer (mosquito/aio-pika#231, #312, #334).
@@ -8,7 +8,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
@@ -19,8 +19,8 @@ from aiormq.connection import Connection, TransportFactory
 from peekaping_producer.errors import BrokerUnavailableError
 from peekaping_producer.service.net import ssl_context
 from peekaping_producer.targets import RabbitMqTarget, Tls
-from peekaping_producer.transports.rabbitmq.failures import needs_tls, refused_opening, translated
-from peekaping_producer.transports.rabbitmq.undecodable import Reader, RepairingReader, is_undecodable
+from peekaping_producer.transports.rabbitmq.failures import needs_tls, refused_opening
+from peekaping_producer.transports.rabbitmq.undecodable import Reader, RepairingReader
 
 CONNECT_TIMEOUT_S = 10.0
 CALL_TIMEOUT_S = 10.0
@@ -88,62 +88,6 @@ class Session:
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 await self._connection.close()
         await self.end()
-
-
-class Connector:
-    """The session of a publisher or a receiver: opened when it is needed, and again once it is lost."""
-
-    def __init__(
-        self, target: RabbitMqTarget, name: str, prepare: Callable[[Session], Awaitable[None]] | None = None
-    ) -> None:
-        """`name`: of the connection, in RabbitMQ's lists. `prepare`: what to do with each new session.
-
-        Raises ConfigError for TLS files that cannot be used.
-        """
-        self.target = target
-        self._name = name
-        self._prepare = prepare
-        self._tls = ssl_context(target.tls, "RABBITMQ_TLS") if target.tls else None
-        self._lock = asyncio.Lock()
-        self._session: Session | None = None
-        self._repair = False
-        """Once a frame could not be decoded."""
-
-    async def session(self) -> Session:
-        """Return the open session; connect if there is none. Raises BrokerError."""
-        if (session := self._session) and session.usable:
-            return session
-        async with self._lock:
-            if self._session:
-                if self._session.usable:
-                    return self._session
-                await self.drop(self._session)
-            session = await open_session(self.target, self._tls, self._name, repair=self._repair)
-            session.on_lost(self._look_at)
-            try:
-                with translated(self.target):
-                    if self._prepare:
-                        await self._prepare(session)
-            except BaseException:  # also if it is canceled
-                await session.end()
-                raise
-            self._session = session
-            return session
-
-    def _look_at(self, error: BaseException | None) -> None:
-        self._repair = self._repair or is_undecodable(error)
-
-    async def drop(self, session: Session) -> None:
-        """End a session that failed."""
-        if self._session is session:
-            self._session = None
-        await session.end()
-
-    async def close(self) -> None:
-        """Close the connection; never raises."""
-        session, self._session = self._session, None
-        if session:
-            await session.close()
 
 
 async def open_session(

@@ -11,7 +11,8 @@ from pamqp.commands import Basic
 from peekaping_producer.errors import BrokerError, BrokerUnavailableError
 from peekaping_producer.targets import RabbitMqTarget
 from peekaping_producer.transports.rabbitmq import frames
-from peekaping_producer.transports.rabbitmq.connection import Connector, Session
+from peekaping_producer.transports.rabbitmq.connection import Session
+from peekaping_producer.transports.rabbitmq.connector import Connector
 from peekaping_producer.transports.rabbitmq.failures import as_ours, max_size, translated
 from peekaping_producer.transports.rabbitmq.frames import PENDING, Batch, Outcome, Publish
 
