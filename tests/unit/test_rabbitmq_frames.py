@@ -23,6 +23,11 @@ def test_the_installed_version_is_one_that_a_batch_was_tested_with() -> None:
     assert frames.publish is frames.write
 
 
+def test_another_version_publishes_by_its_interface(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", {"aiormq": "7.3.0"}.__getitem__)
+    assert frames._publishing() is frames.gather
+
+
 @pytest.mark.parametrize(
     "statement",
     [
