@@ -10,7 +10,7 @@ from peekaping_producer.errors import PRODUCER, BatchError, BrokerUnavailableErr
 from peekaping_producer.messages.buffer import Buffer
 from peekaping_producer.messages.metrics import RelayMetrics
 from peekaping_producer.service.isolation import describe, is_of_dependency
-from peekaping_producer.service.loop import Loop
+from peekaping_producer.service.loop import SLOW_AFTER_S, Loop
 from peekaping_producer.transports.message import Message
 from peekaping_producer.transports.publisher import Blockable, Publisher, PublishResult
 
@@ -94,8 +94,11 @@ class Publishing:
         self._consecutive_failures = 0
         return result
 
-    def _unconfirmed(self, for_s: float) -> BrokerUnavailableError:
+    def _unconfirmed(self, for_s: float) -> BrokerUnavailableError | None:
+        """Why the call is a failure although it has not ended: at once if the broker reports that it is blocked."""
         why = self._publisher.blocked if isinstance(self._publisher, Blockable) else ""
+        if not why and for_s < SLOW_AFTER_S:
+            return None
         return BrokerUnavailableError(f"no confirmation for {for_s:.0f} s" + (f": {why}" if why else ""))
 
     def _isolate(self, messages: Sequence[Message], error: Exception) -> PublishResult:

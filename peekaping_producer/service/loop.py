@@ -15,6 +15,7 @@ T = TypeVar("T")
 
 SLOW_AFTER_S = 10.0
 """A call that takes longer counts as a failure of its dependency until it ends."""
+_ASK_EVERY_S = 1.0
 
 
 class LoopDone(Exception):  # noqa: N818 - not an error
@@ -57,20 +58,23 @@ class Loop:
             self.progressed()
 
     @contextmanager
-    def calling(self, slow: Callable[[float], DependencyError]) -> Iterator[None]:
-        """Enclose a call that ends by itself, perhaps late. Longer than SLOW_AFTER_S, its dependency counts as failing.
+    def calling(self, problem: Callable[[float], DependencyError | None]) -> Iterator[None]:
+        """Enclose a call that ends by itself, perhaps late.
 
-        `slow` returns the error for a call that has taken so many seconds.
+        `problem` is called every second with the seconds that the call has taken. If it returns an error, the
+        dependency counts as failing until the call ends: by convention after SLOW_AFTER_S.
         """
         loop, began_at = asyncio.get_running_loop(), time.monotonic()
         timer: asyncio.TimerHandle
 
-        def report() -> None:
+        def ask() -> None:
             nonlocal timer
-            self._dependencies.failed(slow(time.monotonic() - began_at), self._kind)
-            timer = loop.call_later(SLOW_AFTER_S, report)
+            error = problem(time.monotonic() - began_at)
+            if error:
+                self._dependencies.failed(error, self._kind)
+            timer = loop.call_later(SLOW_AFTER_S if error else _ASK_EVERY_S, ask)
 
-        timer = loop.call_later(SLOW_AFTER_S, report)
+        timer = loop.call_later(_ASK_EVERY_S, ask)
         try:
             with self.waiting():
                 yield

@@ -189,6 +189,15 @@ class RabbitMqServer(RabbitMqApi):
         finally:
             self.control("set_vm_memory_high_watermark", "0.4")
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop the node by SIGSTOP, for the length of the block: its connections stay open."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
+
     def control(self, *command: str) -> str:
         """Run rabbitmqctl; returns its output. Takes about 1 s."""
         argv = processes.unprivileged(*self._environment(), self._scripts / "rabbitmqctl", "-q", *command)

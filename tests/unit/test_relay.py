@@ -328,28 +328,44 @@ def test_the_rate_is_that_of_the_last_seconds() -> None:
     assert meter.total == 1010
 
 
-class _Blocked(MemoryPublisher):
-    def __init__(self) -> None:
+class _Waiting(MemoryPublisher):
+    """Confirms nothing until it is released."""
+
+    def __init__(self, blocked: str = "") -> None:
         super().__init__()
-        self.unblocked = asyncio.Event()
-        self.blocked = "memory runs low"
+        self.blocked = blocked
+        self.released = asyncio.Event()
 
     async def publish(self, batch: Sequence[Message]) -> PublishResult:
-        await self.unblocked.wait()
+        await self.released.wait()
         return await super().publish(batch)
 
 
-async def test_a_broker_that_does_not_confirm_is_reported_and_the_relay_counts_as_alive() -> None:
+@pytest.mark.parametrize(
+    ("publisher", "slow_after_s", "reason"),
+    [
+        (_Waiting("memory runs low"), 3600, "no confirmation for 0 s: memory runs low"),
+        (_Waiting(), 0.05, "no confirmation for 0 s"),
+    ],
+    ids=["blocked", "slow"],
+)
+async def test_a_broker_that_does_not_confirm_is_reported_and_the_relay_counts_as_alive(
+    publisher: _Waiting, slow_after_s: float, reason: str
+) -> None:
     """A memory alarm of RabbitMQ may last for minutes: to restart the relay would not help."""
-    publisher, dependencies = _Blocked(), Dependencies(Metrics())
+    dependencies = Dependencies(Metrics())
     relay = Relay(publisher, dependencies)
-    with patch("peekaping_producer.service.loop.SLOW_AFTER_S", 0.05), capture_logs() as logs:
+    with (
+        patch("peekaping_producer.service.loop._ASK_EVERY_S", 0.01),
+        patch("peekaping_producer.messages.publishing.SLOW_AFTER_S", slow_after_s),
+        capture_logs() as logs,
+    ):
         async with running(relay):
             future = relay.offer(messages("a"))
             await until(lambda: BROKER in dependencies.troubles)
-            assert dependencies.troubles[BROKER].reason.endswith("no confirmation for 0 s: memory runs low")
+            assert dependencies.troubles[BROKER].reason.endswith(reason)
             assert relay.loop.stalled_s == 0
-            publisher.unblocked.set()
+            publisher.released.set()
             await future
             await until(lambda: not dependencies.troubles)
     assert [each["event"] for each in logs] == ["dependency.failing", "dependency.recovered"]

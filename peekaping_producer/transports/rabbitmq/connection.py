@@ -25,6 +25,7 @@ from peekaping_producer.transports.rabbitmq.undecodable import Reader, Repairing
 CONNECT_TIMEOUT_S = 10.0
 CALL_TIMEOUT_S = 10.0
 """For a declaration, and for other calls that the broker answers at once."""
+_PING_TIMEOUT_S = 5.0
 _CLOSE_TIMEOUT_S = 2.0
 _BUFFERED_FRAMES = 256
 """Between the library's reading of a connection and of a channel: with its 10, three messages arrive at a time."""
@@ -69,6 +70,15 @@ class Session:
         channel = await self._connection.channel(timeout=CALL_TIMEOUT_S)
         assert isinstance(channel, Channel)
         return channel
+
+    async def ping(self) -> None:
+        """Wait for a reply of the broker. Raises TimeoutError, and errors of the library.
+
+        On another channel: the library closes a channel if a call on it is canceled.
+        """
+        async with asyncio.timeout(_PING_TIMEOUT_S):
+            channel = await self.new_channel()
+            await channel.close()
 
     def abort(self) -> None:
         """End the connection at once: without a goodbye, which a broker that blocks does not answer."""

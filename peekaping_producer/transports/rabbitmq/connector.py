@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from peekaping_producer.errors import BrokerError
 from peekaping_producer.service.net import ssl_context
 from peekaping_producer.targets import RabbitMqTarget
 from peekaping_producer.transports.rabbitmq.connection import Session, open_session
@@ -49,6 +50,29 @@ class Connector:
                 raise
             self._session = session
             return session
+
+    async def check(self, *, keep: bool = False) -> None:
+        """As `session`, and require an answer on one that was open already. Raises BrokerError.
+
+        A frozen broker is noticed so: with heartbeats of 600 s, the library needs 30 minutes. A session without an
+        answer is ended, unless `keep`.
+        """
+        session = self._session
+        if session is None or not session.usable:
+            await self.session()
+            return
+        try:
+            with translated(self.target):
+                await session.ping()
+        except BrokerError:
+            if not keep:
+                await self.drop(session)
+            raise
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the broker blocks the open session."""
+        return self._session is not None and self._session.usable and self._session.blocked
 
     def _look_at(self, error: BaseException | None) -> None:
         self._repair = self._repair or is_undecodable(error)

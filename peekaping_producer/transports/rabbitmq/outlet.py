@@ -20,8 +20,6 @@ log = structlog.stdlib.get_logger()
 
 _LOGGED_AFTER_S = 1.0
 """How long a blocked connection keeps a batch waiting before that is logged."""
-
-
 BLOCKED = "RabbitMQ blocks publishers: its memory or disk space runs low"
 
 
@@ -46,8 +44,17 @@ class Outlet:
         """As Connector."""
         self.connector = Connector(target, name, prepare)
         self._target = target
-        self.blocked = False
-        """Whether RabbitMQ blocked a batch, and has not confirmed one since."""
+        self._is_block_logged = False
+
+    async def check(self) -> None:
+        """Require a connection that answers and is not blocked; connect if there is none. Raises BrokerError."""
+        self.require_unblocked()
+        await self.connector.check()
+
+    def require_unblocked(self) -> None:
+        """Raise BrokerUnavailableError while RabbitMQ blocks the connection: it answers nothing on it then."""
+        if self.connector.blocked:
+            raise BrokerUnavailableError(f"RabbitMQ at {self._target}: {BLOCKED}")
 
     async def publish(
         self, session: Session, exchange: str, routing_key: str, messages: Sequence[Publish]
@@ -100,8 +107,8 @@ class Outlet:
         try:
             async with asyncio.timeout(limit_s):
                 await asyncio.wait({batch.done}, timeout=_LOGGED_AFTER_S)
-                if not batch.done.done() and session.blocked and not self.blocked:
-                    self.blocked = True
+                if not batch.done.done() and session.blocked and not self._is_block_logged:
+                    self._is_block_logged = True
                     message = f"{BLOCKED}. Publishing waits."
                     log.warning("rabbitmq.blocked", message=message, server=str(self._target))
                 await batch.done
@@ -110,8 +117,8 @@ class Outlet:
             raise BrokerUnavailableError(
                 f"RabbitMQ at {self._target}: {why}no confirmation within {limit_s:g} s (RABBITMQ_BLOCKED_TIMEOUT)"
             ) from None
-        if self.blocked:
-            self.blocked = False
+        if self._is_block_logged:
+            self._is_block_logged = False
             log.info("rabbitmq.unblocked", message="RabbitMQ accepts messages again.", server=str(self._target))
 
     def _named(self, error: BrokerError) -> BrokerError:

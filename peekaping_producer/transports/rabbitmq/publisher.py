@@ -61,8 +61,8 @@ class RabbitMqPublisher:
         """The broker's limit, once it has refused a larger message."""
 
     async def open(self) -> None:
-        """Connect, and declare the queue if it does not exist. Raises BrokerError."""
-        await self._outlet.connector.session()
+        """Connect, and declare the queue if it does not exist; see Publisher. Raises BrokerError."""
+        await self._outlet.check()
 
     async def publish(self, messages: Sequence[Message]) -> PublishResult:
         """Publish in this order; see Publisher.
@@ -88,10 +88,11 @@ class RabbitMqPublisher:
     @property
     def blocked(self) -> str:
         """See Blockable."""
-        return BLOCKED if self._outlet.blocked else ""
+        return BLOCKED if self._outlet.connector.blocked else ""
 
     async def inspect(self) -> tuple[int, int]:
         """Return how many messages are ready in the queue, and its number of consumers. Raises BrokerError."""
+        self._outlet.require_unblocked()
         session = await self._outlet.connector.session()
         with translated(self._target):
             channel = await session.new_channel()

@@ -7,6 +7,7 @@ from typing import TypeGuard
 from aiormq.channel import Channel
 
 from peekaping_producer.errors import BrokerUnavailableError
+from peekaping_producer.service.aio import wait_for_event
 from peekaping_producer.targets import RabbitMqTarget
 from peekaping_producer.transports.rabbitmq import topology
 from peekaping_producer.transports.rabbitmq.connection import CALL_TIMEOUT_S, Session
@@ -17,6 +18,8 @@ from peekaping_producer.transports.rabbitmq.moving import Mover
 from peekaping_producer.transports.receiver import Delivery
 
 MAX_PREFETCH = 65_535
+CHECK_AFTER_S = 10.0
+"""Without a message, the connection is checked this often."""
 
 
 class RabbitMqReceiver:
@@ -34,8 +37,8 @@ class RabbitMqReceiver:
         self._inbox: Inbox | None = None
 
     async def open(self) -> None:
-        """Connect, declare the queue if it does not exist, and consume from it. Raises BrokerError."""
-        await self._opened()
+        """Connect, declare the queue if it does not exist, and consume from it; see Receiver. Raises BrokerError."""
+        await self._check()
 
     async def receive(self, limit: int) -> list[Delivery]:
         """Wait for messages; return 1 to `limit`, in the order of the queue. Raises BrokerError."""
@@ -44,7 +47,8 @@ class RabbitMqReceiver:
             if inbox.lost:
                 raise inbox.lost
             inbox.arrived.clear()
-            await inbox.arrived.wait()
+            if not await wait_for_event(inbox.arrived, CHECK_AFTER_S):
+                await self._check()
         return [inbox.waiting.popleft() for _ in range(min(limit, len(inbox.waiting)))]
 
     async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
@@ -90,6 +94,10 @@ class RabbitMqReceiver:
             async with asyncio.timeout(CALL_TIMEOUT_S):
                 for number, (tag, multiple) in enumerate(calls, 1):
                     await method(inbox.session.channel, tag, multiple=multiple, wait=number == len(calls))
+
+    async def _check(self) -> None:
+        """Require a connection that answers. While deliveries are held, it is kept: their handlers go on meanwhile."""
+        await self._connector.check(keep=self._inbox is not None and bool(self._inbox.held))
 
     async def _opened(self) -> Inbox:
         session = await self._connector.session()
