@@ -11,7 +11,7 @@ from peekaping_producer.service.text import escaped
 from peekaping_producer.settings import SettingsGroup
 from peekaping_producer.settings.fields import command_names
 from peekaping_producer.settings.table import as_help
-from peekaping_producer.settings.texts import SECRETS
+from peekaping_producer.settings.texts import FROM_FILES
 from peekaping_producer.settings.types import file_bytes
 
 _USAGE_ERRORS = (
@@ -78,7 +78,7 @@ class Commands:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         added.set_defaults(command=call, settings={})
-        for setting in (name for name in names if options and name not in SECRETS):
+        for setting in (name for name in names if options and name not in FROM_FILES):
             added.add_argument(_option(setting), action=_StoreSetting, dest=setting, help=argparse.SUPPRESS)
         add_env_file(added, "env_files_after", self._file_completion)
         return added

@@ -7,8 +7,12 @@ import signal
 from peekaping_producer.cli.parser import Commands, whole_number
 from peekaping_producer.cli.runtime import run_interruptible
 from peekaping_producer.settings import load_settings
+from peekaping_producer.settings.fields import command_names
 
 log = logging.getLogger(__name__)
+
+_NOT_USED = ("MODE", "SERVICE_NAME")
+"""Of every command's settings: these log lines have one form."""
 
 
 def add_to(commands: Commands) -> None:
@@ -17,7 +21,7 @@ def add_to(commands: Commands) -> None:
         "send",
         _send,
         "post the time to an API, with retries, and exit: 0 also if the API does not accept it",
-        groups={"send"},
+        names=[name for name in command_names({"send"}) if name not in _NOT_USED],
         example="API_URL=http://localhost:3000 ENVIRONMENT=test peekaping-producer send --strict",
     )
     send.add_argument("--strict", action="store_true", help="exit 1 if a message was not sent")

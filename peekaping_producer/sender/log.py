@@ -28,16 +28,28 @@ class _Formatter(logging.Formatter):
         return self._redaction.text(super().format(record))
 
 
+class _File(logging.FileHandler):
+    """The lines of LOG_FILE; the first that cannot be written is reported on the console."""
+
+    _failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name in the standard module
+        if not self._failed:
+            self._failed = True
+            error = sys.exc_info()[1]
+            log.error("LOG_FILE: %s cannot be written (%s)", self.baseFilename, getattr(error, "strerror", error))
+
+
 def configure(level: str, file: str | None, secrets: Iterable[str]) -> None:
     """Log from `level` up (a key of LEVELS); libraries log warnings and errors.
 
-    A `file` that cannot be opened is reported in the log: it must not keep a message from being sent.
+    A `file` that cannot be used is reported in the log: it must not keep a message from being sent.
     """
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     problem = None
     if file is not None:
         try:
-            handlers.append(logging.FileHandler(file, encoding="utf-8", errors="backslashreplace"))
+            handlers.append(_File(file, encoding="utf-8", errors="backslashreplace"))
         except OSError as error:
             problem = error.strerror
     formatter = _Formatter(secrets)

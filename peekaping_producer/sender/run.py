@@ -14,9 +14,10 @@ log = logging.getLogger(__name__)
 
 def log_configuration(settings: Settings) -> None:
     """Log the settings of `send`, and those that are probably a mistake."""
-    names = {*group_names("send"), "LOG_FILE"}
-    shown = ", ".join(f"{row.name}={row.value}" for row in rows(settings, {"send"}) if row.name in names)
-    log.info("Configuration: %s", shown)
+    own = group_names("send")
+    shown = [row for row in rows(settings, {"send"}) if row.name in own or row.name == "LOG_FILE"]
+    shown.sort(key=lambda row: row.name not in own)  # API_URL first
+    log.info("Configuration: %s", ", ".join(f"{row.name}={row.value}" for row in shown))
     for warning in settings.warnings:
         log.warning(warning)
 

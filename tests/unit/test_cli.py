@@ -72,7 +72,7 @@ def test_help_describes_each_command(capsys: pytest.CaptureFixture[str], name: s
         ("relay", ["BROKER", "RABBITMQ_HOST", "HTTP_URL", "MAX_LINE_BYTES"], ["DB_TYPE", "CLAIM_BATCH"]),
         ("serve", ["BROKER", "RABBITMQ_HOST", "PORT", "API_TOKEN", "RATE_LIMIT"], ["DB_TYPE", "CLAIM_BATCH"]),
         ("consume", ["BROKER", "RABBITMQ_HOST", "CONSUME_DELAY"], ["DB_TYPE", "CLAIM_BATCH", "HTTP_URL"]),
-        ("send", ["API_URL", "ENVIRONMENT", "SEND_ATTEMPTS", "LOG_FILE"], ["DB_TYPE", "BROKER", "HTTP_URL"]),
+        ("send", ["API_URL", "ENVIRONMENT", "SEND_ATTEMPTS", "LOG_FILE", "LOG_LEVEL"], ["DB_TYPE", "BROKER", "MODE"]),
         ("check-config", ["DB_TYPE", "REDIS_HOST", "LEASE_TTL", "LOG_LEVEL"], []),
     ],
 )

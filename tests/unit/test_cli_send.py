@@ -36,7 +36,7 @@ async def test_the_lines_of_a_run_are_on_stderr_and_in_the_file(tmp_path: Path, 
     assert log_file.read_text() == f"earlier\n{ended.err}"
     configuration, created, sending, success = ended.err.splitlines()
     assert all(LINE.fullmatch(line) for line in ended.err.splitlines())
-    for text in (f"API_URL={api.url}/, ", "ENVIRONMENT=test, ", "GITHUB_TOKEN=***, ", f"LOG_FILE={log_file}, "):
+    for text in (f"API_URL={api.url}/, ", "ENVIRONMENT=test, ", "GITHUB_TOKEN=***, ", f"LOG_FILE={log_file}"):
         assert text in configuration
     assert " INFO Message created: " in created
     assert sending.endswith(" INFO Sending message to API (attempt 1/3)")
@@ -101,14 +101,21 @@ async def test_a_log_file_that_cannot_be_written_keeps_no_message_from_being_sen
     assert f" ERROR LOG_FILE: expected the path of a writable file, got '{tmp_path}/none/x.log' " in ended.err
 
 
-async def interrupted(tmp_path: Path, number: signal.Signals, text: str, **settings: str) -> tuple[Process, str]:
-    """Send the signal once a line contains `text`; returns the process and what follows."""
+async def test_a_log_file_on_a_full_disk_is_reported_once(tmp_path: Path, api: Endpoint) -> None:
+    ended = await command(tmp_path, "send", "--strict", API_URL=api.url, LOG_FILE="/dev/full")
+    assert (ended.code, len(api.requests)) == (0, 1)
+    assert ended.err.count("ERROR") == 1
+    assert " ERROR LOG_FILE: /dev/full cannot be written (No space left on device)\n" in ended.err
+
+
+async def started(tmp_path: Path, text: str, **settings: str) -> Process:
+    """The process, once a line contains `text`."""
     env = {**MINIMAL, **settings, "LOG_FILE": str(tmp_path / "log")}
     process = await start([sys.executable, "-m", "peekaping_producer", "send"], env, tmp_path)
     assert process.stderr
     while text not in (line := (await process.stderr.readline()).decode()):
         assert line, f"ended without {text}"
-    return process, text
+    return process
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -116,7 +123,7 @@ async def interrupted(tmp_path: Path, number: signal.Signals, text: str, **setti
 async def test_a_signal_ends_it_at_once(tmp_path: Path, api: Endpoint, number: signal.Signals, when: str) -> None:
     api.answers = [500 if when == "in the wait" else hang]
     text = "Waiting 30 seconds before retry..." if when == "in the wait" else "Sending message to API (attempt 1/3)"
-    process, _ = await interrupted(tmp_path, number, text, API_URL=api.url)
+    process = await started(tmp_path, text, API_URL=api.url)
     await until(lambda: len(api.requests) == 1)
     process.send_signal(number)
     async with asyncio.timeout(10):

@@ -3,9 +3,11 @@
 import asyncio
 import json
 import logging
+import re
 import time
 from collections.abc import AsyncIterator
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,6 +22,7 @@ from peekaping_producer.sender.sender import Sender
 from peekaping_producer.targets import HttpTarget
 from tests.kit.endpoint import Answer, Endpoint, break_off, hang, redirect, retry_after, running_endpoint
 
+PAGE = Path(__file__).parents[2] / "docs" / "sender.md"
 NOW = 1705314600.0
 """2024-01-15 10:30:00."""
 MESSAGE = b'{"datetime": "2024-01-15 10:30:00", "environment": "prod"}'
@@ -220,6 +223,13 @@ def test_the_metrics_are_gauges_and_a_failed_run_keeps_the_time_of_the_last_succ
         "last_success_timestamp_seconds": NOW,
     }
     assert values(Report(sent=1, failed=1)).keys() == values(good).keys() - {"last_success_timestamp_seconds"}
+
+
+def test_every_metric_is_documented() -> None:
+    table = PAGE.read_text(encoding="utf-8").partition("\n## Metrics\n")[2].partition("\n## ")[0]
+    documented = set(re.findall(r"^\| `(\w+)", table, re.MULTILINE))
+    names = {family.name.removeprefix(f"{PREFIX}_send_") for family in Gauges(Report(), took_s=1).registry.collect()}
+    assert documented == names
 
 
 @pytest.mark.parametrize(
