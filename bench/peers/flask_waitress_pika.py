@@ -46,7 +46,7 @@ def channel_of_thread() -> BlockingChannel:
     return local.channel
 
 
-@app.post("/produce")  # type: ignore[untyped-decorator]
+@app.post("/produce")
 def produce() -> ResponseReturnValue:
     """Publish a message, and answer once it is confirmed."""
     message = request.get_json()
