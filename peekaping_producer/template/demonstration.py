@@ -20,7 +20,6 @@ _FIND_MISSING = (
 )
 _START_S = 30.0
 _STOP_GRACE_S = 15.0
-_QUIET_S = 0.3
 _POLL_S = 0.05
 _SUCCESS = range(200, 300)
 
@@ -39,37 +38,16 @@ def run_project(folder: Path, path: str) -> int:
         [python, "src/main.py"], output=subprocess.PIPE, env={**os.environ, **variables}, cwd=folder
     )
     assert process.stdout
-    output = _Output(process.stdout)
+    output = threading.Thread(target=_print_lines, args=(process.stdout,), daemon=True)
     output.start()
     try:
         status, body = _get(port, path, process)
-        output.wait_until_quiet()
-        _print(f"response  {status} {body}")
     finally:
         code = child_processes.end(process, grace=_STOP_GRACE_S)
-        output.join()
+        output.join()  # log lines take a while through the processes
+    _print(f"response  {status} {body}")
     _print(f"stop      exit code {code}")
     return 0 if status in _SUCCESS and code == 0 else 1
-
-
-class _Output(threading.Thread):
-    """Prints the lines of a process."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        super().__init__(daemon=True)
-        self._stream = stream
-        self._last_at = time.monotonic()
-
-    def run(self) -> None:
-        for line in self._stream:
-            self._last_at = time.monotonic()
-            _print(f"  {line.decode(errors='replace').rstrip()}")
-
-    def wait_until_quiet(self) -> None:
-        """Wait for the log lines that are still on their way through the processes."""
-        deadline = time.monotonic() + _QUIET_S * 10
-        while time.monotonic() < min(self._last_at + _QUIET_S, deadline):
-            time.sleep(_POLL_S)
 
 
 def _python_of(folder: Path) -> str:
@@ -114,6 +92,11 @@ def _get(port: int, path: str, process: "subprocess.Popen[bytes]") -> tuple[int,
 
 def _not_answered(path: str, error: Exception) -> TemplateError:
     return TemplateError(f"GET {path}: expected a response, got {error!r}; see the output of the project above")
+
+
+def _print_lines(stream: IO[bytes]) -> None:
+    for line in stream:
+        _print(f"  {line.decode(errors='replace').rstrip()}")
 
 
 def _print(line: str) -> None:
