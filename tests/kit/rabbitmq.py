@@ -32,7 +32,7 @@ _DEBIAN = Path("/usr/lib/rabbitmq/bin")
 """The scripts themselves: those in /usr/sbin are wrappers that become the user rabbitmq."""
 _VHOSTS = "peekaping tests/"
 """The beginning of the names of virtual hosts of tests."""
-_START_S = 60
+_START_S = 150
 _API_S = 30
 _CONFIG = """\
 listeners.tcp.1 = {host}:{port}
