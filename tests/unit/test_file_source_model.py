@@ -306,7 +306,7 @@ class FileModel(RuleBasedStateMachine):
 
     async def arrive(self, expected: set[bytes]) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while not self.arrived >= expected or self.source.unsettled:
                     for task in self.tasks:
                         assert not task.done(), task
