@@ -184,7 +184,9 @@ def unblock_stderr() -> None:
 
 def append_to(path: str) -> QueuedStream:
     """A stream that appends to a file, for which `drain` waits, too. Raises OSError."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    # /dev/stdout opened anew has another position in a file, and cannot be opened if it is a socket or of another user.
+    is_stdout = path == "/dev/stdout"
+    descriptor = os.dup(1) if is_stdout else os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         stream = QueuedStream(descriptor)
     finally:
@@ -196,8 +198,8 @@ def append_to(path: str) -> QueuedStream:
 
 def begin_lines_with(prefix: str) -> None:
     """Write `prefix` before log lines on a terminal."""
-    if isinstance(sys.stderr, QueuedStream):
-        sys.stderr.prefix = prefix
+    for stream in _streams():
+        stream.prefix = prefix
 
 
 def drain(within_s: float = DRAIN_WITHIN_S) -> bool:

@@ -80,7 +80,7 @@ def as_help(names: Sequence[str], *, options: bool = False) -> str:
     defaults = {name: (description(name).absent or _default(name)).replace("`", "") for name in names}
     name_width, width = max(map(len, names)), max(map(len, defaults.values()))
     lines = [f"  {name:{name_width}}  {defaults[name]:{width}}  {description(name).doc}" for name in names]
-    also = ", or options, secrets excepted: --rabbitmq-host for RABBITMQ_HOST" if options else ""
+    also = ", or options, secrets and URLs excepted: --rabbitmq-host for RABBITMQ_HOST" if options else ""
     return "\n".join([f"settings (environment variables{also}) and their defaults:", *lines, "", ""])
 
 

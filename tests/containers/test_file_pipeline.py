@@ -1,16 +1,16 @@
 """docs/file-pipeline.md: its commands for Docker Compose, word for word, in containers."""
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 
 import pytest
 
 from tests.containers.compose import ROOT, Stack, environment
-from tests.kit.pages import commands
+from tests.kit.page import blocks
 from tests.kit.processes import free_port
 
-PAGE = ROOT / "docs" / "file-pipeline.md"
 EXAMPLE = ROOT / "deploy" / "examples" / "file-pipeline"
 
 
@@ -27,9 +27,9 @@ def env(stack: Stack) -> Iterator[dict[str, str]]:
 
 
 def test_the_commands_of_the_page_run_word_for_word(env: dict[str, str]) -> None:
-    blocks = commands(PAGE, "Docker Compose")
-    assert len(blocks) == 2
-    script = "set -eu\n" + "".join(f"{command}\necho ---\n" for command, _ in blocks)
+    session = [block for block in blocks("file-pipeline.md") if "docker" in block.commands]
+    assert len(session) == 2
+    script = "set -eu\n" + "".join(block.commands for block in session)
     done = subprocess.run(
         ["bash", "-c", script], cwd=ROOT, env=env, capture_output=True, text=True, timeout=180, check=False
     )
@@ -37,4 +37,6 @@ def test_the_commands_of_the_page_run_word_for_word(env: dict[str, str]) -> None
         ["docker", "compose", "logs"], cwd=EXAMPLE, env=env, capture_output=True, text=True, check=True
     )
     assert done.returncode == 0, done.stderr + logs.stdout
-    assert done.stdout.endswith(f"{blocks[1][1]}---\n"), done.stdout
+    assert done.stdout.endswith(session[-1].output), done.stdout
+    for service in ("relay", "consume"):  # each was killed and started again
+        assert len(re.findall(rf"{service}-1 .*service\.started", logs.stdout)) == 2, logs.stdout

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from peekaping_producer.cli.main import main
-from peekaping_producer.settings.texts import SECRETS
+from peekaping_producer.settings.texts import FROM_FILES
 
 FILE = ("--from", "file", "--path", "input.txt")
 
@@ -19,7 +19,7 @@ def test_each_setting_but_a_secret_is_an_option(capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit, match="0"):
         main([command[0], "--help"])
     names = re.findall(r"^  ([A-Z_]+)  ", capsys.readouterr().out, re.MULTILINE)
-    secrets = set(names) & set(SECRETS)
+    secrets = set(names) & set(FROM_FILES)
     assert {"RABBITMQ_PASS", "RABBITMQ_URL"} <= secrets
     for secret in secrets:
         with pytest.raises(SystemExit, match="2"):

@@ -42,6 +42,17 @@ def test_lines_go_to_stderr_and_without_colors_to_the_file(tmp_path: Path, mode:
         assert line.split()[1:] == ["[warning", "]", "a.b", "One", "***.", "service=svc"]
 
 
+def test_the_file_may_be_stdout(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with out.open("w") as stdout:
+        stdout.write("before\n")
+        stdout.flush()
+        argv = [sys.executable, "-c", SCRIPT, "prod", "/dev/stdout"]
+        done = subprocess.run(argv, cwd=ROOT, env=MINIMAL, stdout=stdout, stderr=subprocess.PIPE, text=True, check=True)
+        stdout.write("after\n")
+    assert out.read_text() == f"before\n{done.stderr}after\n"
+
+
 async def test_a_file_that_cannot_be_opened_is_one_clear_line(tmp_path: Path) -> None:
     path = str(tmp_path / "none" / "a.log")
     ended = await command(tmp_path, "consume", "--to-stdout", "--log-file", path, METRICS_ADDR="off")
