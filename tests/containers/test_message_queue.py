@@ -89,7 +89,7 @@ def test_the_commands_run_in_containers(example: Example) -> None:
     assert '"status":"healthy"' in printed
     for metric in ("messages_produced_total", "messages_consumed_total"):
         assert re.search(rf"^{metric} [1-9]", printed, re.MULTILINE), metric
-    assert re.search(r"^messages +0 +0 +1 ", printed, re.MULTILINE), printed
+    assert re.search(r"^logs +0 +0 +1 ", printed, re.MULTILINE), printed
 
     scale, logs = scale.splitlines(keepends=True)
     example.shell(scale)

@@ -18,7 +18,7 @@ log = structlog.stdlib.get_logger()
 def handle(message: Message) -> None:
     """Work on a message, after its processing_time has passed. Replace this by your own work.
 
-    After an exception the message is retried later, and at last moved to the dead letters (the queue messages.dead).
+    After an exception the message is retried later, and at last moved to the dead letters (the queue logs.dead).
     """
     content = json.loads(message.body)
     log.info("message.processed", message="Processed a message.", id=content["id"])

@@ -57,7 +57,7 @@ def queues() -> dict[str, Queue]:
 
 def received() -> int:
     """How many messages the producer's queue has ever received."""
-    queue = queues().get(setting("RABBITMQ_QUEUE", "messages"))
+    queue = queues().get(setting("RABBITMQ_QUEUE", "logs"))
     return queue.received if queue else 0
 
 

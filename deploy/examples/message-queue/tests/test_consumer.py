@@ -16,7 +16,7 @@ def test_messages_leave_the_queue(producer: Producer) -> None:
     assert producer.post("/batch-produce", {"messages": messages}).status == 200
     deadline = time.monotonic() + _WITHIN_S
     while True:
-        queue = queues()[setting("RABBITMQ_QUEUE", "messages")]
+        queue = queues()[setting("RABBITMQ_QUEUE", "logs")]
         if queue.consumers and not queue.ready + queue.unacked:
             break
         assert time.monotonic() < deadline, f"{queue.ready} ready, {queue.unacked} unacked, {queue.consumers} consumers"
