@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from peekaping_producer.messages.sources.checkpoint import Checkpoint
 from peekaping_producer.messages.sources.follower import Follower
 from peekaping_producer.messages.sources.generations import Found
 from peekaping_producer.messages.sources.lines import READ_BYTES, Lines, LongLine
+from tests.kit.waiting import wait_until
 
 
 class Reader:
@@ -367,6 +370,36 @@ def test_the_bytes_of_a_long_line_are_not_read_in_a_file_that_was_overwritten(re
     assert b"".join(reader.follower.pieces(line)) == LONG
     path.write_bytes(b"y" * 2 * len(LONG))
     assert list(reader.follower.pieces(line)) == []
+
+
+WRITER = """
+import sys
+from pathlib import Path
+
+path = Path(sys.argv[1])
+for number in range(90):
+    with path.open("ab") as file:
+        file.write(b"%d\\n" % number)
+    if number % 3:
+        for older in range(number, 0, -1):
+            if (old := path.with_name(f"log.{older}")).exists():
+                old.rename(path.with_name(f"log.{older + 1}"))
+        path.rename(path.with_name("log.1"))
+"""
+
+
+def test_a_process_that_rotates_as_fast_as_it_can(path: Path) -> None:
+    reader = Reader(path)
+    reader.read()
+    process = subprocess.Popen([sys.executable, "-c", WRITER, path])
+    try:
+        wait_until(lambda: len(reader.read()) >= 90 or process.poll() not in (None, 0))
+    finally:
+        process.kill()
+        process.wait()
+    assert reader.lines == [b"%d" % number for number in range(90)]
+    assert reader.losses == 0
+    reader.follower.close()
 
 
 def test_names_that_never_stay_are_an_error(reader: Reader, path: Path) -> None:

@@ -26,8 +26,6 @@ log = structlog.stdlib.get_logger()
 
 _ATTEMPTS = 100
 """To see the directory while no file in it is renamed."""
-_MAX_OLDER = 64
-"""So many files are stored as older than a generation; one of them is enough to find its position."""
 
 
 class Follower:
@@ -156,7 +154,7 @@ class Follower:
             checkpoint.generation,
             fd,
             checkpoint.offset,
-            older=_older(file, found),
+            older=generations.older(file, found),
             max_line_bytes=self._max_line_bytes,
         )
         if checkpoint.matches(fd):
@@ -167,7 +165,7 @@ class Follower:
     def _open(self, file: Found, found: list[Found]) -> Generation:
         """Open a file and read its head; raise NamesChangedError if it was truncated or renamed before that."""
         generation = Generation(
-            uuid4().hex, file.open(), older=_older(file, found), max_line_bytes=self._max_line_bytes
+            uuid4().hex, file.open(), older=generations.older(file, found), max_line_bytes=self._max_line_bytes
         )
         try:
             generations.confirm(self._path, found)
@@ -236,10 +234,6 @@ class Follower:
                 bytes=generation.offset,
                 next=str(following.path),
             )
-
-
-def _older(file: Found, found: list[Found]) -> tuple[tuple[int, int], ...]:
-    return tuple(older.identity for older in found[: found.index(file)][-_MAX_OLDER:])
 
 
 def check_path(path: Path) -> None:

@@ -16,6 +16,8 @@ from peekaping_producer.messages.sources.lines import Generation
 
 _MAX_NUMBER_DIGITS = 5
 """A suffix of more digits is a date."""
+_MAX_OLDER = 64
+"""So many files are stored as older than a generation; one of them is enough to find its position."""
 
 
 class NamesChangedError(Exception):
@@ -125,9 +127,13 @@ def after(found: list[Found], place: Checkpoint) -> list[Found]:
 
     Rotation deletes the oldest files first: if none is left that was older, all are newer.
     """
-    older = {*place.older}
-    known = [index for index, file in enumerate(found) if file.identity in older]
+    known = [index for index, file in enumerate(found) if file.identity in place.older]
     return found[known[-1] + 1 :] if known else found
+
+
+def older(file: Found, found: list[Found]) -> tuple[tuple[int, int], ...]:
+    """Return the identities of the files before one, as a checkpoint contains them."""
+    return tuple(before.identity for before in found[: found.index(file)][-_MAX_OLDER:])
 
 
 def newer(generation: Generation, found: list[Found]) -> list[Found]:
