@@ -56,6 +56,8 @@ class Consumer:
         self._settler = Settler(receiver, dependencies, self._settled, metrics=self._metrics)
         self.consumed = 0
         """Messages worked on with success."""
+        self._shown = (time.monotonic(), 0)
+        """When `progress` was called last, and what `consumed` was then."""
         self.held = 0
         """Deliveries that are worked on, or not yet settled."""
         self._calls: set[Call] = set()
@@ -70,8 +72,11 @@ class Consumer:
         return "consumer"
 
     def progress(self) -> str:
-        """How far it has come, in a line."""
-        return f"{self.consumed:,} messages   {self.held:,} in progress"
+        """How far it has come, in a line; the rate is that since the last call."""
+        (before, count), now = self._shown, time.monotonic()
+        self._shown = (now, self.consumed)
+        rate = (self.consumed - count) / max(now - before, 0.1)
+        return f"{self.consumed:,} messages   {rate:,.0f}/s   {self.held:,} in progress"
 
     @property
     def loops(self) -> tuple[Loop, ...]:
