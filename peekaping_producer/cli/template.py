@@ -5,7 +5,7 @@ from pathlib import Path
 
 from peekaping_producer.cli.parser import Commands
 
-_NEXT = """Created {folder}. Continue there:
+_NEXT = """Created {folder}. If no package index has peekaping-producer, put its wheel into wheels/. Then, there:
   python3 -m venv .venv
   .venv/bin/pip install --find-links wheels -r requirements-dev.txt
   .venv/bin/python -m pytest

@@ -123,7 +123,7 @@ def _server_process(settings: Settings, listener: socket.socket, log_queue: "Que
     try:
         start_server(settings, listener, log_queue)
     except Exception:
-        log.exception("the server cannot start")
+        log.exception("the server has failed")
         sys.exit(1)
 
 

@@ -19,7 +19,7 @@ THREADS = 16
 """Requests that are answered at the same time; further ones wait."""
 STOP_S = 5.0
 """How long requests in progress may last after SIGTERM. `docker stop` kills after 10 s."""
-log = logging.getLogger("web")
+log = logging.getLogger(__name__)
 
 
 class UrlRule(NamedTuple):
@@ -32,7 +32,7 @@ class UrlRule(NamedTuple):
 
 def create_app(url_rules: Iterable[UrlRule]) -> Flask:
     """Return the application. Errors are answered as JSON."""
-    app = Flask("web", static_folder=None)
+    app = Flask(__name__, static_folder=None)
     for rule in url_rules:
         app.add_url_rule(rule.path, rule.view.__name__, rule.view, methods=rule.methods)
     app.register_error_handler(HTTPException, lambda error: (jsonify(error=error.description), error.code or 500))
