@@ -95,8 +95,6 @@ def test_the_commands_run_in_containers(example: Example) -> None:
     example.shell(scale)
     example.require_healthy(consumer=3)
     example.follow(logs, "Processed a message.")
-    ports = {example.shell(f"docker port {each} 8000").strip() for each in example.containers("consumer")}
-    assert ports == {f"127.0.0.1:{port}" for port in (8000, 8001, 8002)}
 
     consumers = example.containers("consumer")
     example.shell("docker compose stop consumer")
