@@ -8,6 +8,7 @@ import sysconfig
 from pathlib import Path
 from urllib.parse import quote
 
+from peekaping_producer.settings import Settings
 from peekaping_producer.targets import RabbitMqTarget
 from tests.kit.commands import MINIMAL
 from tests.kit.page import ROOT, Terminal, blocks, stop
@@ -16,7 +17,10 @@ from tests.kit.rabbitmq import RabbitMqApi
 from tests.kit.requirements import need
 from tests.kit.waiting import until
 
+PAGE = ROOT / "docs" / "sender.md"
 PORT = 3000
+QUEUE = Settings().rabbitmq_queue
+"""The default of the commands; the page sets none."""
 SOURCES = ("LICENSE", "README.md", "pyproject.toml", "migrations", "peekaping_producer", "deploy/examples/sender")
 CHANGING = (
     (re.compile(r"\d{4}-\d\d-\d\d([T ])\d\d:\d\d:\d\d(\.\d{3})?"), r"TIME\1"),
@@ -70,6 +74,8 @@ async def test_the_commands_print_what_the_page_shows(
     try:
         await until(lambda: listens(PORT))
         assert stable(await terminal.run(health.commands)) == stable(health.output.removesuffix("\n"))
+        (troubleshooting,) = re.findall("^    (curl .+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+        assert '"healthy"' in await terminal.run(f"export API_URL=http://localhost:{PORT}\n{troubleshooting}")
         assert stable(await terminal.run(send.commands)) == stable(send.output)
         consumer = await terminal.start(consume.commands)
         try:
@@ -79,7 +85,7 @@ async def test_the_commands_print_what_the_page_shows(
             await stop(consumer)
     finally:
         await stop(server)
-    assert rabbitmq_api.take(rabbitmq, "logs") == []
+    assert rabbitmq_api.take(rabbitmq, QUEUE) == []
     assert "python producer.py" in example.commands
 
 
@@ -100,7 +106,7 @@ async def test_the_example_installs_and_sends(
     assert "Successfully installed peekaping-producer" in printed
     assert " INFO Successfully sent message to API: {" in printed
     assert "GITHUB_TOKEN=***" in printed
-    (message,) = rabbitmq_api.take(rabbitmq, "logs")
+    (message,) = rabbitmq_api.take(rabbitmq, QUEUE)
     assert json.loads(message["payload"])["environment"] == "prod"
     (installed,) = folder.glob("deploy/examples/sender/.venv/lib/python*/site-packages/peekaping_producer")
     assert installed.is_dir()

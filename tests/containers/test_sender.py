@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from peekaping_producer.targets import RabbitMqTarget
-from tests.conformance.test_docs_sender import PORT, environment
+from tests.conformance.test_docs_sender import PORT, QUEUE, environment
 from tests.containers.compose import ROOT, docker, inspected, need_docker
 from tests.kit.page import Terminal, blocks, stop
 from tests.kit.processes import listens
@@ -50,7 +50,7 @@ async def test_the_image_is_built_and_sends_and_ends_at_once(
     assert [line.split(" ", 2)[1] for line in lines] == ["INFO"] * 4, lines
     assert "API_URL=http://host.docker.internal:3000, ENVIRONMENT=prod, GITHUB_TOKEN=***, " in lines[0]
     assert " INFO Successfully sent message to API: {" in lines[3]
-    (message,) = rabbitmq_api.take(rabbitmq)
+    (message,) = rabbitmq_api.take(rabbitmq, QUEUE)
     assert json.loads(message["payload"])["environment"] == "prod"
     assert inspected(IMAGE)["Config"]["User"] == "10001:10001"
 
