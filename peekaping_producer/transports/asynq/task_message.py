@@ -66,13 +66,18 @@ def decode(data: bytes) -> TaskMessage:
     at, end = 0, len(data)
     try:
         while at < end:
-            # A short text, which most fields are, without a call: this loop runs for every task.
-            name = _BYTES_TAGS.get(data[at])
-            if name and at + 1 < end and (size := data[at + 1]) < 0x80 and at + 2 + size <= end:
-                start = at + 2
-                at = start + size
-                values[name] = data[start:at]
-                continue
+            # A short text, which most fields are, and a number from 0 to 127 without a call: this runs for every task.
+            tag = data[at]
+            if at + 1 < end and (size := data[at + 1]) < 0x80:
+                if (name := _BYTES_TAGS.get(tag)) and at + 2 + size <= end:
+                    start = at + 2
+                    at = start + size
+                    values[name] = data[start:at]
+                    continue
+                if number := _INT_TAGS.get(tag):
+                    values[number[0]] = size
+                    at += 2
+                    continue
             start = at
             tag, value, at = read_field(data, at)
             if name := _BYTES_TAGS.get(tag):
