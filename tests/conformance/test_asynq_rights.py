@@ -39,7 +39,7 @@ SCRIPTS = PACKAGE / "transports" / "asynq" / "scripts"
 CLOCK = PACKAGE / "redis_client" / "scripts" / "clock.lua"
 SENDER, CONSUMER = documented("peekaping-sender"), documented("peekaping-consumer")
 CONNECTION = {"+eval", "+evalsha", "+ping", "+select", *OPTIONAL}
-QUEUE = "messages"
+QUEUE = "logs"
 KEYS_WITHOUT_TASKS = ("pending", "active", "lease", "paused", "scheduled", "retry", "processed*", "failed*")
 REQUEST = {"id": "one", "payload": "over HTTP"}
 
@@ -73,7 +73,11 @@ async def test_the_commands_run_on_the_documented_rights(
     await user_with(admin, target, *(rule for rule in SENDER if rule not in without), name="sender")
     await user_with(admin, target, *(rule for rule in CONSUMER if rule not in without), name="consumer")
     env = {
-        user: {"BROKER": "asynq", "REDIS_URL": f"redis://{user}:pw@{HOST}:{target.port}/{target.db}"}
+        user: {
+            "BROKER": "asynq",
+            "ASYNQ_QUEUE": QUEUE,
+            "REDIS_URL": f"redis://{user}:pw@{HOST}:{target.port}/{target.db}",
+        }
         for user in ("sender", "consumer")
     }
     (tmp_path / "input.txt").write_bytes(b"from the file\n")
@@ -216,7 +220,7 @@ async def test_each_documented_right_is_needed(
     assert unused == []
 
 
-@pytest.mark.parametrize("missing", ["+hget", "+hmget", "~asynq:{messages}:*"])
+@pytest.mark.parametrize("missing", ["+hget", "+hmget", "~asynq:{logs}:*"])
 async def test_a_missing_right_loses_no_task(admin: Redis, target: RedisTarget, missing: str) -> None:
     """A task that cannot be read must not look like one that does not exist."""
     queue = QueueView(admin, QUEUE)
@@ -225,7 +229,7 @@ async def test_a_missing_right_loses_no_task(admin: Redis, target: RedisTarget, 
     await admin.lpush(queue.keys.active, "active")
     await admin.lrem(queue.keys.pending, 0, "scheduled")
     await admin.zadd(queue.keys.scheduled, {"scheduled": 1})
-    keys = [] if missing.startswith("+") else [f"~asynq:{{messages}}:{name}" for name in KEYS_WITHOUT_TASKS]
+    keys = [] if missing.startswith("+") else [f"~asynq:{{{QUEUE}}}:{name}" for name in KEYS_WITHOUT_TASKS]
     limited = await user_with(admin, target, *(rule for rule in CONSUMER if rule != missing), *keys)
     receiving = Receiving(await connect(limited, connections=2), admin).session
     for call in (receiving.dequeuer.dequeue(1), receiving.recoverer.run_once(), receiving.forwarder.run_once()):
