@@ -11,7 +11,7 @@ _LOCK = HERE.parents[1] / "requirements" / "compare.txt"
 
 
 def python() -> Path:
-    """The interpreter of the environment. Installing needs the package index."""
+    """The interpreter of the environment. Installing needs the package index: AssertionError without it."""
     folder = Path(sys.prefix) / "compare"
     interpreter, stamp = folder / "bin" / "python", folder / ".installed"
     lock = hashlib.sha256(_LOCK.read_bytes()).hexdigest()
@@ -19,6 +19,8 @@ def python() -> Path:
         print(f"installing {_LOCK.name} into {folder}", flush=True)
         venv.create(folder, clear=True)
         uv = [str(Path(sys.prefix) / "bin" / "uv"), "pip", "install", "--quiet", "--python", str(interpreter)]
-        subprocess.run([*uv, "--require-hashes", "-r", str(_LOCK)], check=True)
+        argv = [*uv, "--require-hashes", "-r", str(_LOCK)]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{_LOCK.name} cannot be installed: {done.stderr.strip()}"
         stamp.write_text(lock)
     return interpreter
