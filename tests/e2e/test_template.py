@@ -16,6 +16,7 @@ from tests.kit.requirements import need
 from tests.kit.template import blocks, checkout, environment
 from tests.kit.waiting import wait_until
 
+pytestmark = pytest.mark.timeout(600)  # its commands install packages, and run linters and tests
 VARYING = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}|(?<=[=:, ])\d{2,7}\b|worker-[12]")
 
 
