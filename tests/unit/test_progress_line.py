@@ -49,6 +49,14 @@ def run(stdout: int, stderr: int) -> None:
     )
 
 
+def written_to(terminal: int) -> bytes:
+    """All that the process wrote; it arrives in pieces, also after the process has ended."""
+    written = b""
+    while b"end\r\n" not in written:
+        written += os.read(terminal, 4096)
+    return written
+
+
 def screen(written: bytes) -> list[str]:
     """The lines that remain visible."""
     lines = written.decode().replace("\r\n", "\n").split("\n")
@@ -58,7 +66,7 @@ def screen(written: bytes) -> list[str]:
 def test_log_lines_are_above_the_line_which_remains_at_the_end(terminal: tuple[int, int]) -> None:
     ours, theirs = terminal
     run(theirs, theirs)
-    log, progress, end, _ = screen(os.read(ours, 4096))
+    log, progress, end, _ = screen(written_to(ours))
     assert "a.b" in log
     assert "lines" not in log
     assert (progress, end) == ("7 lines", "end")
@@ -71,7 +79,7 @@ def test_a_log_that_is_no_terminal_contains_no_escape_sequences(terminal: tuple[
     os.close(writing)
     assert b"\x1b" not in os.read(reading, 4096)
     os.close(reading)
-    assert screen(os.read(ours, 4096))[0] == "7 lines"
+    assert screen(written_to(ours))[0] == "7 lines"
 
 
 def test_nothing_is_shown_without_a_terminal() -> None:
