@@ -4,13 +4,18 @@ import ast
 import asyncio
 import importlib.metadata
 import inspect
+from types import SimpleNamespace
+from typing import cast
 
 import aiormq.channel
 import pytest
 from aiormq.abc import ChannelFrame
 from aiormq.channel import Channel
+from pamqp.body import ContentBody
 from pamqp.commands import Basic
+from pamqp.frame import marshal
 
+from peekaping_producer.transports.message import Message
 from peekaping_producer.transports.rabbitmq import frames
 
 PUBLISHED = ast.unparse(ast.parse(inspect.cleandoc(inspect.getsource(Channel.basic_publish))))
@@ -68,6 +73,20 @@ async def test_a_batch_ends_with_its_last_outcome() -> None:
     assert [repr(each) for each in batch.outcomes] == ["ValueError('refused')", "None"]
 
 
+@pytest.mark.parametrize("size", [0, 1, 10, 11, 25])
+def test_a_persistent_message_has_the_frames_of_the_library(size: int) -> None:
+    channel = cast("Channel", SimpleNamespace(number=7, max_content_size=10))
+    message = Message("é" * 127 + "x", b"b" * size, "text/plain; charset=utf-8")
+    properties = Basic.Properties(content_type=message.content_type, delivery_mode=2, message_id=message.id)
+    publish = frames.persistent(channel, message)
+    assert publish == frames.prepared(channel, message.body, properties)
+    bodies = [ContentBody(message.body[at : at + 10]) for at in range(0, size, 10)]
+    assert publish.content == publish.header + b"".join(marshal(body, 7) for body in bodies)
+
+
 def test_properties_that_cannot_be_encoded_raise() -> None:
+    channel = cast("Channel", SimpleNamespace(number=1, max_content_size=10))
     with pytest.raises(TypeError):
-        frames.prepared(1, b"", Basic.Properties(content_type="é" * 200))
+        frames.prepared(channel, b"", Basic.Properties(content_type="é" * 200))
+    with pytest.raises(TypeError):
+        frames.persistent(channel, Message("1", b"", "é" * 200))

@@ -9,15 +9,25 @@ at a third of the speed. The tests of the publisher run with both.
 import asyncio
 import importlib.metadata
 from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
+from struct import Struct
 from typing import Final
 
 import msgspec
 from aiormq.abc import ChannelFrame
 from aiormq.channel import Channel
-from pamqp.body import ContentBody
 from pamqp.commands import Basic
-from pamqp.frame import marshal
+from pamqp.frame import marshal, unmarshal
 from pamqp.header import ContentHeader
+
+from peekaping_producer.transports.message import Message
+
+_PERSISTENT = 2
+_HEADER, _BODY = 2, 3
+_FRAME = Struct(">BHI")
+"""The beginning of a frame: its kind, its channel, the size of its content."""
+_SIZE_AT = 4
+"""Of the size of the body, in the content of a header frame: after the class and the weight."""
 
 PENDING: Final = asyncio.InvalidStateError("neither confirmed nor refused")
 Outcome = BaseException | None
@@ -25,16 +35,50 @@ Outcome = BaseException | None
 
 
 class Publish(msgspec.Struct, frozen=True):
-    """A message with its properties, and their frame."""
+    """A message as frames of one channel."""
 
+    message_id: str
     body: bytes
-    properties: Basic.Properties
     header: bytes
+    """The frame of its properties."""
+    content: bytes
+    """The frames of its properties and its body."""
 
 
-def prepared(channel: int, body: bytes, properties: Basic.Properties) -> Publish:
-    """A message for the channel of this number. Raises what the library does for properties that cannot be encoded."""
-    return Publish(body, properties, marshal(ContentHeader(properties=properties, body_size=len(body)), channel))
+def prepared(channel: Channel, body: bytes, properties: Basic.Properties) -> Publish:
+    """A message for this channel. Raises what the library does for properties that cannot be encoded."""
+    header = marshal(ContentHeader(properties=properties, body_size=len(body)), channel.number)
+    return Publish(str(properties.message_id), body, header, header + _body(channel, body))
+
+
+def persistent(channel: Channel, message: Message) -> Publish:
+    """As `prepared`, at a third of its cost, for a message of which only the id and the body change.
+
+    Raises what the library does for a content type that cannot be encoded. The id is one that `id_problem` accepts.
+    """
+    body, message_id = message.body, message.id.encode()
+    template = _template(message.content_type)
+    properties = template[:_SIZE_AT] + len(body).to_bytes(8, "big") + template[_SIZE_AT + 8 :]
+    header = _frame(_HEADER, channel.number, b"%b%c%b" % (properties, len(message_id), message_id))
+    return Publish(message.id, body, header, header + _body(channel, body))
+
+
+@lru_cache(maxsize=64)
+def _template(content_type: str) -> bytes:
+    """The content of a header frame of a persistent message up to its id, which is the last property."""
+    properties = Basic.Properties(content_type=content_type, delivery_mode=_PERSISTENT, message_id="x")
+    return marshal(ContentHeader(properties=properties), 0)[_FRAME.size : -3]  # without the id, its length, and the end
+
+
+def _body(channel: Channel, body: bytes) -> bytes:
+    size = channel.max_content_size
+    if len(body) <= size:
+        return _frame(_BODY, channel.number, body) if body else b""
+    return b"".join(_frame(_BODY, channel.number, body[at : at + size]) for at in range(0, len(body), size))
+
+
+def _frame(kind: int, channel: int, content: bytes) -> bytes:
+    return b"%b%b\xce" % (_FRAME.pack(kind, channel, len(content)), content)
 
 
 class Batch:
@@ -78,26 +122,21 @@ class _Confirmation:
 async def write(channel: Channel, exchange: str, routing_key: str, messages: Sequence[Publish]) -> Batch:
     """Publish in one write, mandatory and with confirmations. After an error, the channel must not be used again."""
     method = marshal(Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=True), channel.number)
-    size = channel.max_content_size
-    pieces: list[bytes] = []
-    for message in messages:
-        body = message.body
-        pieces += (method, message.header)
-        pieces += (marshal(ContentBody(body[at : at + size]), channel.number) for at in range(0, len(body), size))
+    payload = method + method.join([message.content for message in messages])
     async with channel.lock:
         batch = Batch(channel.create_future(), len(messages))
         for index, message in enumerate(messages):
             channel.delivery_tag += 1
             channel.confirmations[channel.delivery_tag] = _Confirmation(batch, index)  # type: ignore[assignment]
-            channel.message_id_delivery_tag[str(message.properties.message_id)] = channel.delivery_tag
-        await channel.write_queue.put(ChannelFrame(payload=b"".join(pieces), should_close=False))
+            channel.message_id_delivery_tag[message.message_id] = channel.delivery_tag
+        await channel.write_queue.put(ChannelFrame(payload=payload, should_close=False))
     batch.done.add_done_callback(lambda _: _forget_ids(channel, messages))
     return batch
 
 
 def _forget_ids(channel: Channel, messages: Sequence[Publish]) -> None:
     for message in messages:
-        channel.message_id_delivery_tag.pop(str(message.properties.message_id), None)
+        channel.message_id_delivery_tag.pop(message.message_id, None)
 
 
 async def gather(channel: Channel, exchange: str, routing_key: str, messages: Sequence[Publish]) -> Batch:
@@ -105,12 +144,14 @@ async def gather(channel: Channel, exchange: str, routing_key: str, messages: Se
     batch = Batch(asyncio.get_running_loop().create_future(), len(messages))
 
     async def publish(index: int, message: Publish) -> None:
+        header = unmarshal(message.header)[2]
+        assert isinstance(header, ContentHeader)
         try:
             await channel.basic_publish(
                 message.body,
                 exchange=exchange,
                 routing_key=routing_key,
-                properties=message.properties,
+                properties=header.properties,
                 mandatory=True,
                 wait=False,
             )

@@ -77,7 +77,7 @@ class Mover:
 def _with_headers(channel: Channel, delivery: RabbitMqDelivery, headers: dict[str, Any]) -> Publish:
     """A delivery with further headers. If its own cannot be encoded, or leave no room in a frame, they are left out."""
     try:
-        message = prepared(channel.number, delivery.message.body, _changed(delivery, headers))
+        message = prepared(channel, delivery.message.body, _changed(delivery, headers))
     except Exception as error:  # of the library, for values that it decodes and does not encode
         why = f"{type(error).__name__}: {error}"
     else:
@@ -90,7 +90,7 @@ def _with_headers(channel: Channel, delivery: RabbitMqDelivery, headers: dict[st
         id=delivery.message.id,
         error=one_line(why),
     )
-    return prepared(channel.number, delivery.message.body, _changed(delivery, headers, keep=False))
+    return prepared(channel, delivery.message.body, _changed(delivery, headers, keep=False))
 
 
 def _changed(delivery: RabbitMqDelivery, headers: dict[str, Any], *, keep: bool = True) -> Basic.Properties:

@@ -1,12 +1,12 @@
 """The publisher for RabbitMQ: persistent messages, confirmed batch by batch, in order."""
 
-import math
+import asyncio
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 from aiormq.exceptions import ChannelNotFoundEntity
-from pamqp.commands import Basic
 
 from peekaping_producer.errors import BrokerError
 from peekaping_producer.targets import RabbitMqTarget
@@ -15,48 +15,53 @@ from peekaping_producer.transports.publisher import PublishResult
 from peekaping_producer.transports.rabbitmq import topology
 from peekaping_producer.transports.rabbitmq.connection import CALL_TIMEOUT_S, Session
 from peekaping_producer.transports.rabbitmq.failures import translated
-from peekaping_producer.transports.rabbitmq.frames import Batch, Publish, prepared
+from peekaping_producer.transports.rabbitmq.frames import Batch, Publish, persistent
 from peekaping_producer.transports.rabbitmq.outlet import BLOCKED, Outlet, TooLargeError, UnroutableError
 
-_PERSISTENT = 2
 _MAX_SHORT_BYTES = 255
+_PARTS = 4
+"""Of the window, or of what there is for it: each is written, confirmed and settled alone."""
 _MIN_PART = 50
 _TRIES = 3
 """For one call: the queue may have to be declared again, and the limit of the broker to be learned."""
 
 
 class _Part(msgspec.Struct, eq=False):
-    """Messages that were written together."""
+    """Messages that are written together."""
 
     messages: Sequence[Message]
+    publishes: list[Publish] = msgspec.field(default_factory=list)
     accepted: list[int] = msgspec.field(default_factory=list)
-    """The indices of those that were written; the others are refused."""
+    """The indices of those to write; the others are refused."""
     refused: dict[int, str] = msgspec.field(default_factory=dict)
+    is_written: bool = False
     batch: Batch | None = None
-    """None if all are refused."""
+    """None if it is not written, or if all are refused."""
 
     @property
     def is_done(self) -> bool:
         """Whether all outcomes have arrived."""
-        return self.batch is None or self.batch.done.done()
+        return self.is_written and (self.batch is None or self.batch.done.done())
 
 
 class RabbitMqPublisher:
     """See Publisher."""
 
-    def __init__(self, target: RabbitMqTarget, *, parts: int = 1) -> None:
-        """`parts`: into how many a call divides its messages. It returns once the first part is settled.
+    def __init__(self, target: RabbitMqTarget, *, window: int | None = None) -> None:
+        """`window`: how many messages may be written and not confirmed; a call returns once the first are settled.
 
-        The next call has to begin with the others: they are written already, and the broker works on them meanwhile.
-        Raises ConfigError for TLS files that cannot be used.
+        The next call has to begin with the others: the broker works on them meanwhile. To keep the broker busy, pass
+        twice as many: the others are prepared while the first wait for their confirmation. Without a window, a call
+        writes all of its messages, and settles all. Raises ConfigError for TLS files that cannot be used.
         """
         self._target = target
         self._exchange = topology.exchange(target)
         self._outlet = Outlet(target, f"publisher of {target.queue}", lambda each: topology.declare(each, target))
-        self._parts = parts
-        self._window: deque[_Part] = deque()
-        """What is written and not settled."""
-        self._window_session: Session | None = None
+        self._window = window
+        self._parts: deque[_Part] = deque()
+        """What is not settled: first the parts that are written, then those that are prepared."""
+        self._session: Session | None = None
+        """That of the parts."""
         self._max_body: int | None = None
         """The broker's limit, once it has refused a larger message."""
 
@@ -111,52 +116,78 @@ class RabbitMqPublisher:
         session = await self._outlet.connector.session()
         if not self._is_continued(session, messages, start):
             session = await self._leave(session)
-        self._window_session = session
-        written = start + sum(len(part.messages) for part in self._window)
-        if self._exchange and written < len(messages):
+        self._session = session
+        prepared = start + sum(len(part.messages) for part in self._parts)
+        if self._exchange and prepared < len(messages):
             await self._require_queue(session)
-        size = max(math.ceil((len(messages) - start) / self._parts), _MIN_PART)
-        for begin in range(written, len(messages), size):
-            self._window.append(await self._write(session, messages[begin : begin + size]))
-        return await self._settle(session, start, refused)
+        await self._fill_window(session)
+        await self._prepare(session, messages[prepared:], self._part_size(len(messages) - start))
+        settled, error = await self._settle(session, start, refused)
+        if error is None:
+            with suppress(BrokerError):  # it has ended the session: the next call opens another
+                await self._fill_window(session)  # the broker works on these while the caller handles what is settled
+        return settled, error
 
     def _is_continued(self, session: Session, messages: Sequence[Message], start: int) -> bool:
-        """Whether the messages from `start` on begin with those of the window, in the same session."""
-        for part in self._window:
+        """Whether the messages from `start` on begin with those of the parts, in the same session."""
+        for part in self._parts:
             end = start + len(part.messages)
-            if session is not self._window_session or messages[start:end] != part.messages:
+            if session is not self._session or messages[start:end] != part.messages:
                 return False
             start = end
         return True
 
     async def _leave(self, session: Session) -> Session:
-        """Forget the window; return a session on whose channel none of its messages waits for an outcome."""
-        if session is self._window_session and any(not part.is_done for part in self._window):
+        """Forget the parts; return a session on whose channel none of their messages waits for an outcome."""
+        if session is self._session and any(part.is_written and not part.is_done for part in self._parts):
             await self._outlet.connector.drop(session)
-        self._window.clear()
+        self._parts.clear()
         return await self._outlet.connector.session()
 
-    async def _write(self, session: Session, messages: Sequence[Message]) -> _Part:
-        """Write messages in one batch, without those that are refused. Raises BrokerError."""
+    def _part_size(self, count: int) -> int:
+        return max(min(count, self._window) // _PARTS, min(self._window, _MIN_PART)) if self._window else count
+
+    async def _prepare(self, session: Session, messages: Sequence[Message], size: int) -> None:
+        """Divide messages into parts of this size, and write those that the window has room for. Raises BrokerError."""
+        for begin in range(0, len(messages), size):
+            if begin:
+                await asyncio.sleep(0)  # the part before is sent while this one is prepared
+            self._parts.append(self._part(session, messages[begin : begin + size]))
+            await self._fill_window(session)
+
+    async def _fill_window(self, session: Session) -> None:
+        """Write the next parts that the window has room for. Raises BrokerError."""
+        written = 0
+        for part in self._parts:
+            written += len(part.messages)
+            if not part.is_written and (self._window is None or written <= self._window):
+                await self._write(session, part)
+
+    def _part(self, session: Session, messages: Sequence[Message]) -> _Part:
         part = _Part(messages)
-        publishes: list[Publish] = []
         for index, message in enumerate(messages):
             publish = self._prepared(session, message)
             if isinstance(publish, str):
                 part.refused[index] = publish
             else:
                 part.accepted.append(index)
-                publishes.append(publish)
-        if publishes:
-            part.batch = await self._outlet.write(session, self._exchange, self._target.queue, publishes)
-            part.batch.done.add_done_callback(lambda done: done.cancelled() or done.exception())
+                part.publishes.append(publish)
         return part
 
+    async def _write(self, session: Session, part: _Part) -> None:
+        """Write a part in one batch, without what is refused. Raises BrokerError."""
+        if part.publishes:
+            part.batch = await self._outlet.write(session, self._exchange, self._target.queue, part.publishes)
+            part.batch.done.add_done_callback(lambda done: done.cancelled() or done.exception())
+        part.is_written = True
+        part.publishes = []
+
     async def _settle(self, session: Session, start: int, refused: dict[int, str]) -> tuple[int, BrokerError | None]:
-        """Wait for the first part of the window; return how many messages are settled, and why not the next one."""
+        """Wait for the first part; return how many messages are settled, and why not the next one."""
         settled = start
-        while self._window and (settled == start or self._window[0].is_done):
-            part = self._window.popleft()
+        while self._parts and (settled == start or self._parts[0].is_done):
+            part = self._parts.popleft()
+            assert part.is_written
             confirmed, error = await self._outlet.outcome(session, part.batch) if part.batch else (0, None)
             refused.update((settled + index, reason) for index, reason in part.refused.items())
             if error:
@@ -177,10 +208,7 @@ class RabbitMqPublisher:
         if self._max_body is not None and size > self._max_body:
             return f"body: expected at most {self._max_body} bytes (RabbitMQ's max_message_size), got {size}"
         try:
-            properties = Basic.Properties(
-                content_type=message.content_type, delivery_mode=_PERSISTENT, message_id=message.id
-            )
-            return prepared(session.channel.number, message.body, properties)
+            return persistent(session.channel, message)
         except Exception:  # the library raises several kinds for a text that it cannot encode
             return f"content_type: expected a text of at most {_MAX_SHORT_BYTES} bytes in UTF-8"
 
