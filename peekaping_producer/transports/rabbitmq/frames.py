@@ -130,13 +130,14 @@ async def write(channel: Channel, exchange: str, routing_key: str, messages: Seq
             channel.confirmations[channel.delivery_tag] = _Confirmation(batch, index)  # type: ignore[assignment]
             channel.message_id_delivery_tag[message.message_id] = channel.delivery_tag
         await channel.write_queue.put(ChannelFrame(payload=payload, should_close=False))
-    batch.done.add_done_callback(lambda _: _forget_ids(channel, messages))
+    ids = [message.message_id for message in messages]  # the messages themselves may be large
+    batch.done.add_done_callback(lambda _: _forget(channel, ids))
     return batch
 
 
-def _forget_ids(channel: Channel, messages: Sequence[Publish]) -> None:
-    for message in messages:
-        channel.message_id_delivery_tag.pop(message.message_id, None)
+def _forget(channel: Channel, ids: Sequence[str]) -> None:
+    for message_id in ids:
+        channel.message_id_delivery_tag.pop(message_id, None)
 
 
 async def gather(channel: Channel, exchange: str, routing_key: str, messages: Sequence[Publish]) -> Batch:
