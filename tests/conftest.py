@@ -17,6 +17,13 @@ for _name in [name for name in os.environ if name.startswith(("DB_", "REDIS_", "
     del os.environ[_name]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse names that contain an address: the processes of pytest-xdist must collect the same names."""
+    named_by_address = [item.nodeid for item in items if " at 0x" in item.nodeid]
+    if named_by_address:
+        raise pytest.UsageError(f"expected names of tests without addresses, got {named_by_address}; set ids")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what the exhaustive searches explored, also where other processes ran them."""
     for report in terminalreporter.getreports("passed"):
