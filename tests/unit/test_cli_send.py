@@ -126,7 +126,7 @@ async def test_a_signal_ends_it_at_once(tmp_path: Path, api: Endpoint, number: s
     process = await started(tmp_path, text, API_URL=api.url)
     await until(lambda: len(api.requests) == 1)
     process.send_signal(number)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(25):  # less than the wait
         _, rest = await process.communicate()
     assert process.returncode == 128 + number
     assert rest.decode().partition("Z ")[2] == f"WARNING Ended by {number.name}: 0 of 1 messages sent\n"

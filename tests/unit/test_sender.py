@@ -146,11 +146,11 @@ async def test_a_redirect_is_followed_on_the_same_server_only(endpoint: Endpoint
 
 
 @pytest.mark.parametrize(
-    ("value", "waited"), [("7", (7, 7)), ("date", (10, 12)), ("soon", (30, 30)), ("86400", (300, 300))]
+    ("value", "waited"), [("7", (7, 7)), ("date", (30, 60)), ("soon", (30, 30)), ("86400", (300, 300))]
 )
 async def test_retry_after_replaces_the_wait(endpoint: Endpoint, value: str, waited: tuple[float, float]) -> None:
     if value == "date":
-        value = formatdate(time.time() + 12, usegmt=True)
+        value = formatdate(time.time() + 60, usegmt=True)
     report, (wait,) = await sent(endpoint, retry_after(value), 201)
     assert waited[0] <= wait <= waited[1]
     assert report.sent == 1
