@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from peekaping_producer.errors import CheckpointError
+from peekaping_producer.errors import CheckpointError, SourceError
 from peekaping_producer.messages.durability import check_not_deleted, is_named, sync_directory, write_all
 
 log = structlog.stdlib.get_logger()
@@ -36,7 +36,7 @@ class Header(msgspec.Struct, frozen=True):
 
 
 class DeadLetters:
-    """Appends records; each is on disk, or not in the file, when a call returns or raises CheckpointError.
+    """Appends records; each is on disk, or not in the file, when a call returns or raises an error.
 
     The file may be renamed or deleted at any time: a new one is created. Several processes may append to one file.
     """
@@ -49,7 +49,10 @@ class DeadLetters:
         """The size of the file after the last record of this object."""
 
     def append(self, message_id: str, reason: str, size: int, pieces: Iterable[bytes]) -> None:
-        """Append a record with a body of `size` bytes. If `pieces` are shorter, the body has been lost: it is empty."""
+        """Append a record with a body of `size` bytes. If `pieces` are shorter, the body has been lost: it is empty.
+
+        Raises CheckpointError, and the SourceError of `pieces`.
+        """
         try:
             if self._fd < 0 or not is_named(self._fd, self._path):
                 self.close()
@@ -84,7 +87,7 @@ class DeadLetters:
                 self._write(message_id, f"{reason}; the bytes were lost before they were copied", 0, ())
             os.fsync(self._fd)
             check_not_deleted(self._fd)
-        except OSError:
+        except (OSError, SourceError):
             os.ftruncate(self._fd, end)
             raise
         self._end = os.fstat(self._fd).st_size

@@ -10,7 +10,7 @@ from unittest.mock import patch
 import pytest
 from structlog.testing import capture_logs
 
-from peekaping_producer.errors import CheckpointError
+from peekaping_producer.errors import CheckpointError, SourceError
 from peekaping_producer.messages import dead_letters, durability
 from peekaping_producer.messages.dead_letters import LOG_EVERY_S, DeadLetterLog, DeadLetters, read_records
 
@@ -101,6 +101,21 @@ def test_a_record_in_a_file_that_is_deleted_while_it_is_written_is_not_on_disk(p
     letters.append("id", "reason", 4, [b"body"])
     letters.close()
     assert [body for _, body in read_records(path)] == [b"body"]
+
+
+def test_a_line_that_cannot_be_read_leaves_no_part_of_a_record(path: Path) -> None:
+    letters = DeadLetters(path)
+    letters.append("id", "reason", 5, [b"first"])
+    before = path.read_bytes()
+
+    def pieces() -> Iterator[bytes]:
+        yield b"bo"
+        raise SourceError("input.txt: expected a readable file, got Input/output error")
+
+    with pytest.raises(SourceError):
+        letters.append("id", "reason", 4, pieces())
+    assert path.read_bytes() == before
+    letters.close()
 
 
 def test_two_processes_may_append_to_one_file(path: Path) -> None:

@@ -1,5 +1,6 @@
 """The order of the generations of a file, whatever happens between two reads, or during one."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -413,3 +414,24 @@ def test_names_that_never_stay_are_an_error(reader: Reader, path: Path) -> None:
     ):
         reader.read()
     assert reader.read() == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("failing_read", range(1, 8))
+def test_a_file_that_cannot_be_read_leaves_no_descriptor_open(reader: Reader, path: Path, failing_read: int) -> None:
+    append(path, b"a\n")
+    assert reader.read() == [b"a"]
+    reader.restart()
+    reads, pread = 0, os.pread
+
+    def read(*arguments: Any) -> bytes:
+        nonlocal reads
+        reads += 1
+        if reads == failing_read:
+            raise OSError(errno.EIO, "Input/output error")
+        return pread(*arguments)
+
+    before = len(os.listdir("/dev/fd"))
+    with patch.object(os, "pread", read), pytest.raises(SourceError, match="Input/output error"):
+        reader.read()
+    assert len(os.listdir("/dev/fd")) == before + reader.follower.is_open
+    assert reader.read() == [b"a"]

@@ -157,10 +157,13 @@ class Follower:
             older=generations.older(file, found),
             max_line_bytes=self._max_line_bytes,
         )
-        if checkpoint.matches(fd):
-            return generation
-        generation.close()  # truncated since it was found
-        raise NamesChangedError
+        try:
+            if not checkpoint.matches(fd):
+                raise NamesChangedError  # truncated since it was found
+        except BaseException:
+            generation.close()
+            raise
+        return generation
 
     def _open(self, file: Found, found: list[Found]) -> Generation:
         """Open a file and read its head; raise NamesChangedError if it was truncated or renamed before that."""

@@ -116,8 +116,12 @@ def find(place: Checkpoint, found: list[Found]) -> tuple[Found, int] | None:
     copies = [file for file in after(found, place) if not file.is_current]
     for file in (*same, *copies):
         fd = file.open()
-        if place.matches(fd):
-            return file, fd
+        try:
+            if place.matches(fd):
+                return file, fd
+        except OSError:  # the file cannot be read; the caller tries again, perhaps for days
+            os.close(fd)
+            raise
         os.close(fd)
     return None
 

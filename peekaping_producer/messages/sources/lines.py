@@ -69,7 +69,10 @@ class Generation:
         older: tuple[tuple[int, int], ...] = (),
         max_line_bytes: int,
     ) -> None:
-        """`offset`: the begin of the first line to return. `older`: see Checkpoint. The object owns `fd`."""
+        """`offset`: the begin of the first line to return. `older`: see Checkpoint. The object owns `fd`.
+
+        Raises OSError, and closes `fd` then.
+        """
         self.id = generation
         self.offset = offset
         self.older = older
@@ -82,12 +85,16 @@ class Generation:
         """The bytes from `offset` to the end of what was read: a line without its end."""
         self._long = 0
         """If that line is too long to be kept: its size so far."""
-        self._head = os.pread(fd, HEAD_BYTES, 0)
-        self._tail = os.pread(fd, min(TAIL_BYTES, offset), max(offset - TAIL_BYTES, 0))
-        """The bytes before `offset`."""
+        try:
+            self._head = os.pread(fd, HEAD_BYTES, 0)
+            self._tail = os.pread(fd, min(TAIL_BYTES, offset), max(offset - TAIL_BYTES, 0))
+            """The bytes before `offset`."""
+            self._use(fd)
+        except OSError:  # the file cannot be read; the caller tries again, perhaps for days
+            os.close(fd)
+            raise
         self._read_tail = self._tail
         """The bytes before the end of what was read."""
-        self._use(fd)
 
     def _use(self, fd: int) -> None:
         self._fd = fd
