@@ -37,11 +37,15 @@ async def endpoint() -> AsyncIterator[Endpoint]:
 
 
 @pytest.fixture
-def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+def lines(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The log lines so far, as level and text."""
     caplog.set_level(logging.INFO)
     lines: list[str] = []
-    caplog.handler.emit = lambda record: lines.append(f"{record.levelname} {record.getMessage()}")  # type: ignore[method-assign]
+
+    def emit(record: logging.LogRecord) -> None:
+        lines.append(f"{record.levelname} {record.getMessage()}")
+
+    monkeypatch.setattr(caplog.handler, "emit", emit)  # of the handler that all tests of a process share
     return lines
 
 
