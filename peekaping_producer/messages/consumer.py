@@ -20,6 +20,7 @@ from peekaping_producer.errors import (
     RejectedMessageError,
 )
 from peekaping_producer.messages.metrics import ConsumerMetrics
+from peekaping_producer.messages.progress import RateMeter
 from peekaping_producer.messages.retries import Retries, RetryLaterError
 from peekaping_producer.messages.settling import Failure, Settler
 from peekaping_producer.messages.work import Call, Caller, Work, reason_of
@@ -54,10 +55,8 @@ class Consumer:
         self._metrics = metrics or ConsumerMetrics()
         self._caller = Caller(work, dependencies, self._metrics)
         self._settler = Settler(receiver, dependencies, self._settled, metrics=self._metrics)
-        self.consumed = 0
-        """Messages worked on with success."""
-        self._shown = (time.monotonic(), 0)
-        """When `progress` was called last, and what `consumed` was then."""
+        self._meter = RateMeter()
+        """Of messages worked on with success."""
         self.held = 0
         """Deliveries that are worked on, or not yet settled."""
         self._calls: set[Call] = set()
@@ -72,11 +71,8 @@ class Consumer:
         return "consumer"
 
     def progress(self) -> str:
-        """How far it has come, in a line; the rate is that since the last call."""
-        (before, count), now = self._shown, time.monotonic()
-        self._shown = (now, self.consumed)
-        rate = (self.consumed - count) / max(now - before, 0.1)
-        return f"{self.consumed:,} messages   {rate:,.0f}/s   {self.held:,} in progress"
+        """How far it has come, in a line."""
+        return f"{self._meter.total:,} messages   {self._meter.rate:,.0f}/s   {self.held:,} in progress"
 
     @property
     def loops(self) -> tuple[Loop, ...]:
@@ -211,7 +207,7 @@ class Consumer:
     def _end(self, deliveries: Sequence[Delivery], error: BaseException | None) -> None:
         if error is None:
             self._metrics.consumed.inc(len(deliveries))
-            self.consumed += len(deliveries)
+            self._meter.add(len(deliveries))
             self._settler.acknowledge(deliveries)
         elif isinstance(error, OutputClosedError):
             self._settler.release(deliveries)

@@ -1,4 +1,4 @@
-"""How far a relay has come: for a terminal, and for logs."""
+"""How far a relay or a consumer has come: for a terminal."""
 
 import time
 from collections import deque

@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.messages.consumer import Consumer
 from peekaping_producer.messages.handlers import HandlerWork
+from peekaping_producer.messages.metrics import ConsumerMetrics
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.transports.asynq.delivery import AsynqDelivery
@@ -145,10 +146,10 @@ async def test_the_inspector_shows_what_handlers_return(tool: Tool, receiver: As
     async def handle(message: Message) -> object:
         return returned[message.id.partition(",")[0]]
 
-    dependencies = Dependencies(Metrics())
-    consumer = Consumer(receiver, HandlerWork(handle), dependencies)
+    metrics = ConsumerMetrics()
+    consumer = Consumer(receiver, HandlerWork(handle), Dependencies(Metrics()), metrics=metrics)
     running = asyncio.create_task(consumer.run())
-    await until(lambda: consumer.consumed == 5 and consumer.held == 0)
+    await until(lambda: metrics.consumed._value.get() == 5 and consumer.held == 0)
     tasks = (await tool.inspect(QUEUE))["tasks"]
     await consumer.drain(1)
     await running

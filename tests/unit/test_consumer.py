@@ -55,7 +55,7 @@ async def test_it_never_holds_more_than_there_are_places() -> None:
         await until(lambda: len(receiver.acknowledged) == 6)
 
 
-async def test_progress_contains_the_rate_since_it_was_shown_last() -> None:
+async def test_progress_contains_the_rate() -> None:
     receiver = MemoryReceiver(*messages(*"abcdef"))
 
     async def handler(_: Message) -> None: ...
@@ -65,7 +65,6 @@ async def test_progress_contains_the_rate_since_it_was_shown_last() -> None:
         total, rate, held = consumer.progress().split("   ")
         assert (total, held) == ("6 messages", "0 in progress")
         assert 0 < int(rate.removesuffix("/s")) <= 60
-        assert consumer.progress() == "6 messages   0/s   0 in progress"
 
 
 async def test_a_handler_that_fails_is_called_again_and_then_the_message_is_dead_lettered() -> None:
