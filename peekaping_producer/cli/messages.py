@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import gc
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from peekaping_producer import logs
 from peekaping_producer.cli.parser import Commands, seconds
 from peekaping_producer.cli.runtime import log_warnings, print_error, set_up_logs
+from peekaping_producer.errors import ProducerError
 from peekaping_producer.settings import Settings, SettingsGroup, load_settings
 
 if TYPE_CHECKING:
@@ -126,10 +128,17 @@ def _run(
     async def run() -> None:
         service = build(settings)
         _collect_less_often()
-        await service.run()
+        code = 0
+        try:
+            await service.run()
+        except ProducerError:
+            raise  # main() prints it
+        except Exception as error:
+            sys.excepthook(type(error), error, error.__traceback__)
+            code = 1
         # A handler's thread may still be at work, and would keep the process alive.
         logs.drain()
-        os._exit(0)
+        os._exit(code)
 
     asyncio.run(run())
     return 0

@@ -1,11 +1,14 @@
 """`relay`, `serve` and `consume`: settings as options."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 
 from peekaping_producer.cli.main import main
 from peekaping_producer.settings.texts import FROM_FILES
+from tests.kit.commands import MINIMAL, ROOT
 
 FILE = ("--from", "file", "--path", "input.txt")
 
@@ -37,3 +40,24 @@ def test_an_option_takes_precedence_over_the_environment(
     monkeypatch.setenv("CONSUME_DELAY", "1")
     assert main(["consume", "--to-stdout", "--rabbitmq-port", "5672", "--consume-delay=-1"]) == 2
     assert capsys.readouterr().err == "peekaping-producer: CONSUME_DELAY: expected 0 to 3600 seconds, got '-1'\n"
+
+
+FAILING = """
+import sys, threading
+from peekaping_producer.cli.main import main
+from peekaping_producer.pipeline import wiring
+
+class Failing:
+    async def run(self):
+        threading.Thread(target=threading.Event().wait).start()  # as that of a handler that hangs
+        raise RuntimeError("unforeseen")
+
+wiring.consume_to_stdout = lambda settings: Failing()
+sys.exit(main(["consume", "--to-stdout"]))
+"""
+
+
+def test_an_unforeseen_error_ends_the_process_although_a_handler_hangs() -> None:
+    done = subprocess.run([sys.executable, "-c", FAILING], cwd=ROOT, env=MINIMAL, capture_output=True, timeout=30)
+    assert (done.returncode, done.stderr.count(b"process.uncaught")) == (1, 1), done.stderr.decode()
+    assert b"RuntimeError: unforeseen" in done.stderr
