@@ -3,10 +3,12 @@
 import asyncio
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 import pytest
 from aiormq.abc import ChannelFrame
+from aiormq.channel import Channel
 from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.frame import marshal
@@ -67,6 +69,21 @@ async def test_messages_come_in_order_and_stay_until_they_are_acknowledged(
         await receiver.acknowledge(again)
         await receiver.acknowledge(again)  # no effect
         assert await ready(session) == 0
+
+
+async def test_a_delivery_whose_acknowledgement_was_not_written_is_delivered_again(
+    rabbitmq: RabbitMqTarget, publisher: RabbitMqPublisher
+) -> None:
+    await send(publisher, 1)
+    async with receiver_on(rabbitmq, prefetch=1) as receiver:
+        delivered = await take(receiver, 1)
+        with (
+            patch.object(Channel, "basic_ack", side_effect=TimeoutError),
+            pytest.raises(BrokerUnavailableError, match="no answer in time"),
+        ):
+            await receiver.acknowledge(delivered)
+        await receiver.acknowledge(delivered)  # no effect
+        assert bodies(await take(receiver, 1)) == ["1"]
 
 
 async def test_no_more_than_the_prefetch_is_held(

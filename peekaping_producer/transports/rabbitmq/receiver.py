@@ -6,7 +6,7 @@ from typing import TypeGuard
 
 from aiormq.channel import Channel
 
-from peekaping_producer.errors import BrokerUnavailableError
+from peekaping_producer.errors import BrokerError, BrokerUnavailableError
 from peekaping_producer.service.aio import wait_for_event
 from peekaping_producer.targets import RabbitMqTarget
 from peekaping_producer.transports.rabbitmq import topology
@@ -90,10 +90,15 @@ class RabbitMqReceiver:
         if inbox is None or inbox.lost:
             return
         calls = list(inbox.settle(deliveries))
-        with translated(self._target):
-            async with asyncio.timeout(CALL_TIMEOUT_S):
-                for number, (tag, multiple) in enumerate(calls, 1):
-                    await method(inbox.session.channel, tag, multiple=multiple, wait=number == len(calls))
+        try:
+            with translated(self._target):
+                async with asyncio.timeout(CALL_TIMEOUT_S):
+                    for number, (tag, multiple) in enumerate(calls, 1):
+                        await method(inbox.session.channel, tag, multiple=multiple, wait=number == len(calls))
+        except BrokerError:
+            # They are no longer held here, and perhaps still by the broker: it has to deliver them again.
+            inbox.session.abort()
+            raise
 
     async def _check(self) -> None:
         """Require a connection that answers. While deliveries are held, it is kept: their handlers go on meanwhile."""
