@@ -122,7 +122,7 @@ class Api:
             return await request.read()
         except web.HTTPRequestEntityTooLarge:
             raise self._guard.too_large() from None
-        except (ClientPayloadError, HttpProcessingError, web.RequestPayloadError):
+        except (ClientPayloadError, HttpProcessingError, web.RequestPayloadError, ConnectionError):
             reason = "body: expected the bytes that its headers announce, got others"
             raise RequestError(HTTPStatus.BAD_REQUEST, reason) from None
 

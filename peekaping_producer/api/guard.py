@@ -11,6 +11,8 @@ from aiohttp import web
 from peekaping_producer.api.answers import RequestError
 
 _JSON = "application/json"
+_IDENTITY = "identity"
+"""Not compressed: a few bytes of a compressed body may become megabytes before its size can be checked."""
 _CHARSETS = frozenset({None, "utf-8", "utf8", "us-ascii"})
 _BURST_S = 1.0
 """A client that was quiet may send what the limit permits in this time at once."""
@@ -61,6 +63,9 @@ class Guard:
         if given != _JSON and (request.content_type != _JSON or _charset(request) not in _CHARSETS):
             reason = f"Content-Type: expected application/json in UTF-8, got {repr(given) if given else 'none'}"
             raise RequestError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, reason)
+        if (encoding := request.headers.get("Content-Encoding", _IDENTITY)).lower() != _IDENTITY:
+            reason = f"Content-Encoding: expected a body that is not compressed, got {encoding!r}"
+            raise RequestError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, reason, headers={"Accept-Encoding": _IDENTITY})
         if (request.content_length or 0) > self.max_bytes:
             raise self.too_large()
 

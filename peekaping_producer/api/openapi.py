@@ -15,7 +15,7 @@ _REFUSALS = {
     401: "The token is missing or wrong.",
     408: "The body did not arrive in time.",
     413: "The body, or the batch, is too large.",
-    415: "The body is not declared as application/json.",
+    415: "The body is not declared as application/json, or is compressed.",
     422: "A field is missing, unknown or invalid; `error` begins with its path.",
 }
 _RETRY = {

@@ -41,7 +41,11 @@ class ApiServer:
     def runner(self, shutdown_timeout_s: float) -> web.ServerRunner:
         """Return the aiohttp runner; the caller sets it up and adds a site."""
         server = web.Server(
-            self._answered, request_factory=self._request, access_log=None, keepalive_timeout=IDLE_TIMEOUT_S
+            self._answered,
+            request_factory=self._request,
+            access_log=None,
+            keepalive_timeout=IDLE_TIMEOUT_S,
+            auto_decompress=False,  # the guard refuses compressed bodies
         )
         return web.ServerRunner(server, handle_signals=False, shutdown_timeout=shutdown_timeout_s)
 

@@ -1,11 +1,13 @@
 """Requests that the HTTP API refuses because of their bodies: no JSON, a wrong shape, too large, too slow."""
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from unittest.mock import patch
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.kit.api import RunningApi, running_api
 from tests.kit.processes import HOST
@@ -143,9 +145,27 @@ async def test_a_batch_that_is_larger_than_the_buffer_is_413() -> None:
         assert (await api.post("/batch-produce", {"messages": messages}))[0] == 413
 
 
-async def test_a_body_in_a_wrong_encoding_is_400(api: RunningApi) -> None:
-    status, answer, _ = await api.post("/produce", data=b"no gzip", **{"Content-Encoding": "gzip"})
-    assert (status, answer["status"]) == (400, "error")
+async def test_a_compressed_body_is_415_and_is_never_decompressed(api: RunningApi) -> None:
+    data = gzip.compress(b'{"id":"a","payload":1}')
+    with patch("zlib.decompressobj", side_effect=AssertionError("decompressed")):
+        status, answer, headers = await api.post("/produce", data=data, **{"Content-Encoding": "gzip"})
+    assert (status, headers["Accept-Encoding"]) == (415, "identity")
+    assert answer["error"] == "Content-Encoding: expected a body that is not compressed, got 'gzip'"
+    body = {"id": "a", "payload": 1}
+    assert (await api.post("/produce", body, **{"Content-Encoding": "Identity"}))[0] == 200
+
+
+@pytest.mark.parametrize("length", ["Content-Length: 100", "Transfer-Encoding: chunked"])
+async def test_a_client_that_goes_away_while_it_sends_is_no_error_of_the_server(api: RunningApi, length: str) -> None:
+    with capture_logs() as logs:
+        reader, writer = await asyncio.open_connection(HOST, api.source.port)
+        head = f"POST /produce HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{length}\r\n"
+        writer.write(f"{head}Expect: 100-continue\r\n\r\n".encode())
+        await reader.readuntil(b"100 Continue\r\n\r\n")
+        writer.write(b"16\r\n{")
+        writer.close()
+        await until(lambda: api.sample("http_requests_total", route="/produce", status="400") == 1)
+    assert [line for line in logs if line["log_level"] == "error"] == []
 
 
 async def test_a_body_that_does_not_arrive_in_time_is_408() -> None:
