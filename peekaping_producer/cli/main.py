@@ -14,7 +14,7 @@ from peekaping_producer.errors import ConfigError, ProducerError, UnreachableErr
 from peekaping_producer.settings import ENV_FILES
 
 EXIT_CODES = """exit codes:
-  0  success; `run`, `relay`, `consume`: stopped by SIGTERM, SIGHUP or Ctrl-C
+  0  success; `run`, `relay`, `serve`, `consume`: stopped by SIGTERM, SIGHUP or Ctrl-C
   1  any other failure; `status`, `probe`, `migrate --check`: the check failed; `send --strict`: a message was not sent
   2  bad configuration or usage; every bad setting is reported
   3  Redis or the database did not answer (`run` and `migrate` try for STARTUP_TIMEOUT)
@@ -63,7 +63,7 @@ def _parser(file_completion: object = None) -> Parser:
     parser = Parser(
         prog="peekaping-producer",
         description="Decides when each Peekaping monitor is due and enqueues its check for the workers.\n"
-        "`relay` and `consume` send and receive any messages; `send` posts the time to an API.\n"
+        "`relay`, `serve` and `consume` send and receive any messages; `send` posts the time to an API.\n"
         "COMMAND --help lists the settings that a command reads, and an example.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -9,15 +9,12 @@ import structlog
 from peekaping_producer.errors import PRODUCER, BatchError, BrokerUnavailableError
 from peekaping_producer.messages.buffer import Buffer
 from peekaping_producer.messages.metrics import RelayMetrics
-from peekaping_producer.service.isolation import describe, is_of_dependency
+from peekaping_producer.service.isolation import MAX_CONSECUTIVE_FAILURES, describe, is_of_dependency
 from peekaping_producer.service.loop import SLOW_AFTER_S, Loop
 from peekaping_producer.transports.message import Message
 from peekaping_producer.transports.publisher import Blockable, Publisher, PublishResult
 
 log = structlog.stdlib.get_logger()
-
-_MAX_CONSECUTIVE_FAILURES = 8
-"""After this many messages that failed alone, one after another, the messages are not the cause."""
 
 
 @contextmanager
@@ -107,7 +104,7 @@ class Publishing:
             self._limit = len(messages) // 2
             return PublishResult(0)
         self._consecutive_failures += 1
-        if self._consecutive_failures >= _MAX_CONSECUTIVE_FAILURES:
+        if self._consecutive_failures >= MAX_CONSECUTIVE_FAILURES:
             raise BatchError(f"every message fails: {describe(error)}", PRODUCER) from error
         log.warning(
             "message.refused",

@@ -4,6 +4,7 @@ import asyncio
 import select
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 from peekaping_producer import logs
 
@@ -32,4 +33,5 @@ async def show(progress: Callable[[], str]) -> None:
 def _write(text: str) -> None:
     """Write to stdout, unless that would block: a terminal that is stopped by Ctrl-S must not stop the process."""
     if select.select([], [sys.stdout], [], 0)[1]:
-        print(text, end="", flush=True)
+        with suppress(OSError):  # the terminal was closed
+            print(text, end="", flush=True)

@@ -1,7 +1,7 @@
 """Keeps one bad item from stopping the others: separates its errors from a dependency's, and finds it by halving.
 
-Everything that handles many items in one call uses this: a worker's batch, the calls that hand it off, the pages of
-sync, hints, and the sweep of the queue.
+What handles many items in one call uses this: a worker's batch, the calls that hand it off, the pages of sync, hints,
+the sweep of the queue, and the settling of asynq tasks. The relay has to keep the order: see messages.publishing.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,7 +12,7 @@ from peekaping_producer.service.text import one_line
 
 T = TypeVar("T")
 
-_MAX_CONSECUTIVE_FAILURES = 8
+MAX_CONSECUTIVE_FAILURES = 8
 """After this many failures of single items without a success, the items are not the cause."""
 
 
@@ -49,7 +49,7 @@ async def isolate(
                 continue
             failures += 1
             set_aside(part[0], error)
-            if failures == _MAX_CONSECUTIVE_FAILURES and not works and parts:
+            if failures == MAX_CONSECUTIVE_FAILURES and not works and parts:
                 works = await _any_works(parts, attempt, is_of_dependency)
                 if not works:
                     raise BatchError(f"every item of a batch fails: {describe(error)}", _origin(error)) from error

@@ -1,15 +1,20 @@
 """The progress of a process on a terminal."""
 
+import asyncio
 import os
 import pty
 import subprocess
 import sys
 import termios
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
+from peekaping_producer.pipeline import progress_line
+from peekaping_producer.service.aio import cancel_and_wait
 from tests.kit.commands import MINIMAL, ROOT
+from tests.kit.waiting import until
 
 SCRIPT = """
 import asyncio, os, sys
@@ -97,3 +102,26 @@ def test_a_terminal_that_is_stopped_does_not_stop_the_process(terminal: tuple[in
     subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, env=MINIMAL, stdout=theirs, stderr=theirs, timeout=30, check=True
     )
+
+
+async def test_a_terminal_that_is_closed_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = pty.openpty()
+    calls = 0
+
+    def progress() -> str:
+        nonlocal calls
+        calls += 1
+        return "7 lines"
+
+    stream = os.fdopen(theirs, "w")
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(progress_line, "_EVERY_S", 0.01)
+    showing = asyncio.create_task(progress_line.show(progress))
+    await until(lambda: calls > 0)
+    os.close(ours)
+    closed_at = calls
+    await until(lambda: calls >= closed_at + 3)
+    await cancel_and_wait(showing)
+    assert showing.cancelled()
+    with suppress(OSError):
+        stream.close()
