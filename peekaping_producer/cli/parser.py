@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from peekaping_producer.service.text import escaped
 from peekaping_producer.settings import SettingsGroup
-from peekaping_producer.settings.fields import command_names
+from peekaping_producer.settings.groups import command_names
 from peekaping_producer.settings.table import as_help
 from peekaping_producer.settings.texts import FROM_FILES
 from peekaping_producer.settings.types import file_bytes

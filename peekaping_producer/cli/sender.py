@@ -7,7 +7,7 @@ import signal
 from peekaping_producer.cli.parser import Commands, whole_number
 from peekaping_producer.cli.runtime import run_interruptible
 from peekaping_producer.settings import load_settings
-from peekaping_producer.settings.fields import command_names
+from peekaping_producer.settings.groups import command_names
 
 log = logging.getLogger(__name__)
 

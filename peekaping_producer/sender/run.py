@@ -6,7 +6,7 @@ import time
 from peekaping_producer.sender.report import Report
 from peekaping_producer.sender.sender import Sender
 from peekaping_producer.settings import Settings
-from peekaping_producer.settings.fields import group_names
+from peekaping_producer.settings.groups import group_names
 from peekaping_producer.settings.table import rows
 
 log = logging.getLogger(__name__)

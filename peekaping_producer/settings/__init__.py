@@ -4,7 +4,9 @@
 
 - texts: rules for the text of a value
 - addresses, sentinels, types: values and their validators
-- fields: every setting
+- servers: the settings of the servers
+- fields: all other settings, and all of them together
+- groups: which settings a command reads
 - parameters, urls: DATABASE_URL, REDIS_URL and RABBITMQ_URL
 - logins: the logins to try for DB_USER, DB_PASS and DB_NAME
 - model: the settings of one process, and the targets that follow from them
@@ -14,7 +16,7 @@
 - table: the settings as text, for `check-config`, `--help` and docs
 """
 
-from peekaping_producer.settings.fields import ALL_GROUPS, PRODUCER_GROUPS, SettingsGroup
+from peekaping_producer.settings.groups import ALL_GROUPS, PRODUCER_GROUPS, SettingsGroup
 from peekaping_producer.settings.load import inspect_settings, load_settings
 from peekaping_producer.settings.model import Settings
 from peekaping_producer.settings.source import ENV_FILES

@@ -7,7 +7,8 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
 from peekaping_producer.errors import ConfigError
-from peekaping_producer.settings.fields import PRODUCER_GROUPS, SettingsGroup, description
+from peekaping_producer.settings.fields import description
+from peekaping_producer.settings.groups import PRODUCER_GROUPS, SettingsGroup
 from peekaping_producer.settings.model import Settings
 from peekaping_producer.settings.source import ENV_FILES, Source
 from peekaping_producer.settings.texts import masked

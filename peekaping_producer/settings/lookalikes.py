@@ -5,7 +5,8 @@ from collections.abc import Collection
 from difflib import get_close_matches
 
 from peekaping_producer.service.text import one_line
-from peekaping_producer.settings.fields import NAMES, SettingsGroup
+from peekaping_producer.settings.fields import NAMES
+from peekaping_producer.settings.groups import SettingsGroup
 from peekaping_producer.settings.texts import FROM_FILES
 
 _DATABASES = ("DB", "DATABASE", "POSTGRES", "POSTGRESQL", "PG", "MYSQL", "MARIADB", "MONGO", "MONGODB")

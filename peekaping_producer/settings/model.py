@@ -10,7 +10,8 @@ import msgspec
 from pydantic import PrivateAttr, SecretStr, ValidationInfo, field_validator
 
 from peekaping_producer.errors import ConfigError
-from peekaping_producer.settings.fields import Fields, SettingsGroup, description, group_names
+from peekaping_producer.settings.fields import Fields, description
+from peekaping_producer.settings.groups import SettingsGroup, group_names
 from peekaping_producer.settings.logins import login_candidates, passwords
 from peekaping_producer.settings.parameters import TlsRequest, classify_parameters
 from peekaping_producer.settings.sentinels import from_parts, with_password

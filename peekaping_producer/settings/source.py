@@ -10,7 +10,8 @@ import msgspec
 from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from peekaping_producer.errors import ConfigError
-from peekaping_producer.settings.fields import NAMES, PRODUCER_GROUPS, SettingsGroup, command_names, group_names
+from peekaping_producer.settings.fields import NAMES
+from peekaping_producer.settings.groups import PRODUCER_GROUPS, SettingsGroup, command_names, group_names
 from peekaping_producer.settings.texts import FROM_FILES, normalize
 from peekaping_producer.settings.types import file_bytes
 from peekaping_producer.settings.urls import names_database

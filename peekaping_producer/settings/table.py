@@ -11,7 +11,8 @@ import msgspec
 from pydantic import SecretStr
 
 from peekaping_producer.service.text import escaped
-from peekaping_producer.settings.fields import NAMES, PRODUCER_GROUPS, Fields, SettingsGroup, command_names, description
+from peekaping_producer.settings.fields import NAMES, Fields, description
+from peekaping_producer.settings.groups import PRODUCER_GROUPS, SettingsGroup, command_names
 from peekaping_producer.settings.model import Settings
 from peekaping_producer.settings.texts import FROM_FILES
 from peekaping_producer.settings.types import WebUrl

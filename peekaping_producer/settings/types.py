@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import msgspec
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr
 
 from peekaping_producer.settings.addresses import HostPort, host, host_and_port
 from peekaping_producer.settings.sentinels import sentinel_addresses, sentinel_name
@@ -23,6 +23,13 @@ class WebUrl(SecretStr):
 
     def _display(self) -> str:
         return shown_url(self.get_secret_value())
+
+
+class Group(BaseModel, defer_build=True):
+    """The settings of one system.
+
+    Only the class that combines all groups is used for validation: building validators takes time.
+    """
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -135,9 +142,16 @@ def _retention(given: str) -> str:
 
 MAX_QUEUE_BYTES = 240
 QUEUE_NAME_FORM = f"a name of 1 to {MAX_QUEUE_BYTES} bytes that does not begin with amq."
+TEXT_FORM = "any text"
+HOST_FORM = "a host name or address"
+PORT_FORM = "a port (1-65535)"
+WEB_URL_FORM = "an http:// or https:// URL"
+DURATION_FORM = "0.1 to 3600 seconds"
+
 Lower = BeforeValidator(lambda given: given.lower() if isinstance(given, str) else given)
 Whole = BeforeValidator(_whole_number)
 Seconds = BeforeValidator(_seconds)
+Duration = Annotated[float, Seconds, Field(ge=0.1, le=3600)]
 
 Host = Annotated[str, AfterValidator(host)]
 DatabaseHost = Annotated[str, AfterValidator(_database_host)]

@@ -7,7 +7,8 @@ from pydantic import SecretStr
 
 from peekaping_producer.monitors import zones
 from peekaping_producer.settings.addresses import hidden_port, is_loopback
-from peekaping_producer.settings.fields import NAMES, SettingsGroup
+from peekaping_producer.settings.fields import NAMES
+from peekaping_producer.settings.groups import SettingsGroup
 from peekaping_producer.settings.lookalikes import lookalikes
 from peekaping_producer.settings.model import Settings
 from peekaping_producer.settings.source import DATABASE_PARTS, RABBITMQ_PARTS, REDIS_ADDRESS, Source

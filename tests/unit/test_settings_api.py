@@ -2,7 +2,7 @@
 
 import pytest
 
-from peekaping_producer.settings.fields import SettingsGroup
+from peekaping_producer.settings.groups import SettingsGroup
 from tests.kit.settings_loading import load, problems
 
 GROUPS: set[SettingsGroup] = {"api", "broker", "messages", "service"}

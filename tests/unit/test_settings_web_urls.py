@@ -4,7 +4,7 @@ import pytest
 
 from peekaping_producer.logs import Redaction
 from peekaping_producer.settings import table
-from peekaping_producer.settings.fields import SettingsGroup
+from peekaping_producer.settings.groups import SettingsGroup
 from peekaping_producer.targets import secrets_in_url, shown_url, url_below
 from tests.kit.settings_loading import load, problems
 
