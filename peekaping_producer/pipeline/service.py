@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from contextlib import suppress
+from typing import NoReturn
 
 import structlog
 
@@ -22,8 +23,8 @@ log = structlog.stdlib.get_logger()
 _LOG_WITHIN_S = 0.2
 _CLOSE_WITHIN_S = 2.0
 """The part of the grace time that is kept for closing connections and files."""
-
-
+_CANCEL_WITHIN_S = 8.0
+"""After the grace time: a handler that ignores its cancellation, or a hung disk, must not keep the process alive."""
 STALLED_AFTER_S = 60.0
 """A loop at work that has not advanced for so long is reported as stuck."""
 
@@ -105,9 +106,7 @@ class MessageService:
         """Drain and stop; a second call exits at once."""
         self._signals += 1
         if self._signals > 1:
-            log.warning("service.aborted", message="Second signal: exiting at once.")
-            logs.drain(within_s=_LOG_WITHIN_S)
-            os._exit(1)
+            _abort("Second signal: exiting at once.")
         log.info("service.stopping", message="Stopping: finishing the messages in progress.")
         self._stopping.set()
 
@@ -120,7 +119,10 @@ class MessageService:
             async with asyncio.timeout(close_s):
                 await asyncio.wait({part})
         if not part.done():
-            await cancel_and_wait(part)
+            canceling = asyncio.create_task(cancel_and_wait(part))
+            await asyncio.wait({canceling}, timeout=_CANCEL_WITHIN_S)
+            if not part.done():
+                _abort(f"Work did not end within {_CANCEL_WITHIN_S:g} s after it was canceled: exiting at once.")
         took_ms = round((time.monotonic() - began_at) * 1000)
         message = (
             "Stopped. Unfinished messages are sent or delivered again."
@@ -132,3 +134,9 @@ class MessageService:
     async def _show_progress(self) -> None:
         if self._shows_progress:
             await progress_line.show(self._part.progress)
+
+
+def _abort(message: str) -> NoReturn:
+    log.warning("service.aborted", message=message)
+    logs.drain(within_s=_LOG_WITHIN_S)
+    os._exit(1)

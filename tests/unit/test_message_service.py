@@ -1,9 +1,14 @@
 """The life of a process that relays or consumes: its end."""
 
 import asyncio
+import os
 from collections.abc import Sequence
+from contextlib import suppress
+
+import pytest
 
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.pipeline import service as service_module
 from peekaping_producer.pipeline.service import MessageService
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.loop import Loop
@@ -39,6 +44,39 @@ async def test_draining_leaves_a_part_of_the_grace_time_for_closing() -> None:
         async with asyncio.timeout(30):
             await running
         assert part.within_s == drain_s
+
+
+class _Exited(BaseException):
+    pass
+
+
+async def test_work_that_ignores_its_cancellation_does_not_keep_the_process_alive(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exited: list[int] = []
+
+    class Ignoring(_StuckPart):
+        async def run(self) -> None:
+            while not exited:
+                with suppress(asyncio.CancelledError):
+                    await asyncio.Event().wait()
+
+    def leave(code: int) -> None:
+        exited.append(code)
+        raise _Exited
+
+    monkeypatch.setattr(os, "_exit", leave)
+    monkeypatch.setattr(service_module, "_CANCEL_WITHIN_S", 0.1)
+    service = MessageService(
+        Settings(shutdown_grace=0.2, metrics_addr="off"), Ignoring(), Dependencies(Metrics()), Metrics()
+    )
+    running = asyncio.create_task(service.run())
+    await asyncio.sleep(0)
+    service.stop()
+    async with asyncio.timeout(30):
+        with pytest.raises(_Exited):
+            await running
+    assert exited == [1]
 
 
 def test_a_default_address_of_metrics_is_replaced_by_metrics_addr() -> None:
