@@ -116,7 +116,7 @@ class Settler:
         except Exception as error:  # one bad message never stops the others
             log.exception(
                 "message.unsettled",
-                message="A failed message could not be moved; the broker delivers it again to another consumer.",
+                message="A failed message could not be moved; the broker delivers it again later.",
                 id=failure.delivery.message.id,
                 error=describe(error),
             )
