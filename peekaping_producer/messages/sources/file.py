@@ -16,7 +16,8 @@ from peekaping_producer.messages.metrics import RelayMetrics
 from peekaping_producer.messages.relay import MIB, Relay
 from peekaping_producer.messages.sources.checkpoint import CheckpointFile
 from peekaping_producer.messages.sources.checkpointing import Checkpointer, DeadLine, run_in
-from peekaping_producer.messages.sources.follower import Follower, check_path
+from peekaping_producer.messages.sources.follower import Follower
+from peekaping_producer.messages.sources.kinds import check_path
 from peekaping_producer.messages.sources.lines import Lines, LongLine
 from peekaping_producer.messages.sources.watcher import POLL_EVERY_S, Watcher
 from peekaping_producer.service.aio import cancel_and_wait

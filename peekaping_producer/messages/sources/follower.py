@@ -1,7 +1,6 @@
 """Follows a file through its rotations: the complete new lines of one generation after another. Blocking calls."""
 
 import os
-import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -13,10 +12,11 @@ from uuid import uuid4
 import structlog
 from prometheus_client import Counter
 
-from peekaping_producer.errors import ConfigError, SourceError
+from peekaping_producer.errors import SourceError
 from peekaping_producer.messages.sources import generations
 from peekaping_producer.messages.sources.checkpoint import Checkpoint
 from peekaping_producer.messages.sources.generations import Found, NamesChangedError
+from peekaping_producer.messages.sources.kinds import other_kind
 from peekaping_producer.messages.sources.lines import READ_BYTES, Generation, Lines, LongLine
 
 T = TypeVar("T")
@@ -192,8 +192,8 @@ class Follower:
             named = os.stat(self._path)
         except FileNotFoundError:
             return True  # its writer has not created the next one
-        if not stat.S_ISREG(named.st_mode):
-            raise SourceError(f"{self._path}: expected a regular file, got {_kind(named.st_mode)}")
+        if kind := other_kind(named.st_mode):
+            raise SourceError(f"{self._path}: expected a regular file, got {kind}")
         return named.st_ino != generation.inode
 
     def _first(self, newer: list[Found]) -> Found | None:
@@ -237,22 +237,3 @@ class Follower:
                 bytes=generation.offset,
                 next=str(following.path),
             )
-
-
-def check_path(path: Path) -> None:
-    """Raise ConfigError if `path` exists and cannot be followed: no regular file, or not readable."""
-    try:
-        mode = path.stat().st_mode
-        if stat.S_ISREG(mode):
-            os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
-            return
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise ConfigError([f"file: expected a readable file, got {path}: {error.strerror}"]) from None
-    raise ConfigError([f"file: expected a regular file, got {path}, {_kind(mode)}"])
-
-
-def _kind(mode: int) -> str:
-    kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
-    return kinds.get(stat.S_IFMT(mode), "a device")

@@ -22,7 +22,8 @@ from pamqp.header import ContentHeader
 
 from peekaping_producer.transports.message import Message
 
-_PERSISTENT = 2
+PERSISTENT = 2
+"""A delivery_mode: RabbitMQ writes the message to disk."""
 _HEADER, _BODY = 2, 3
 _FRAME = Struct(">BHI")
 """The beginning of a frame: its kind, its channel, the size of its content."""
@@ -66,7 +67,7 @@ def persistent(channel: Channel, message: Message) -> Publish:
 @lru_cache(maxsize=64)
 def _template(content_type: str) -> bytes:
     """The content of a header frame of a persistent message up to its id, which is the last property."""
-    properties = Basic.Properties(content_type=content_type, delivery_mode=_PERSISTENT, message_id="x")
+    properties = Basic.Properties(content_type=content_type, delivery_mode=PERSISTENT, message_id="x")
     return marshal(ContentHeader(properties=properties), 0)[_FRAME.size : -3]  # without the id, its length, and the end
 
 

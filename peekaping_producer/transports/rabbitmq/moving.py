@@ -12,12 +12,11 @@ from peekaping_producer.service.text import one_line
 from peekaping_producer.targets import RabbitMqTarget
 from peekaping_producer.transports.rabbitmq import topology
 from peekaping_producer.transports.rabbitmq.failures import translated
-from peekaping_producer.transports.rabbitmq.frames import Publish, prepared
+from peekaping_producer.transports.rabbitmq.frames import PERSISTENT, Publish, prepared
 from peekaping_producer.transports.rabbitmq.inbox import ATTEMPT, RabbitMqDelivery
 from peekaping_producer.transports.rabbitmq.outlet import Outlet, UnroutableError
 
 _MAX_REASON_LENGTH = 1000
-_PERSISTENT = 2
 _FRAME_BYTES = 8
 """Of a frame beside its content."""
 _ADDED = frozenset({"x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason"}) | {
@@ -99,5 +98,5 @@ def _changed(delivery: RabbitMqDelivery, headers: dict[str, Any], *, keep: bool 
     kept = {name: value for name, value in (given.headers or {}).items() if name not in _ADDED} if keep else {}
     names = [each for each in Basic.Properties.attributes() if each not in {"headers", "expiration", "user_id"}]
     values = {name: getattr(given, name) for name in names}
-    values |= {"delivery_mode": _PERSISTENT, "message_id": delivery.message.id, "headers": kept | headers}
+    values |= {"delivery_mode": PERSISTENT, "message_id": delivery.message.id, "headers": kept | headers}
     return Basic.Properties(**values)
