@@ -44,7 +44,8 @@ def run_project(folder: Path, path: str) -> int:
         status, body = _get(port, path, process)
     finally:
         code = child_processes.end(process, grace=_STOP_GRACE_S)
-        output.join()  # log lines take a while through the processes
+        # Log lines take a while through the processes. A process that the service left behind may hold the pipe open.
+        output.join(_STOP_GRACE_S)
     _print(f"response  {status} {body}")
     _print(f"stop      exit code {code}")
     return 0 if status in _SUCCESS and code == 0 else 1

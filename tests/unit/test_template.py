@@ -2,13 +2,16 @@
 
 import errno
 import json
+import os
 import re
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 from peekaping_producer.errors import TemplateError
+from peekaping_producer.template import demonstration
 from peekaping_producer.template.creation import create_project, project_name
 from peekaping_producer.template.demonstration import run_project
 from tests.kit.commands import ROOT, command
@@ -106,6 +109,25 @@ def test_run_reports_a_project_that_does_not_answer(tmp_path: Path, capfd: pytes
     with pytest.raises(TemplateError, match="GET /: expected a response, got ConnectionRefusedError"):
         run_project(tmp_path, "/")
     assert "it does not start" in capfd.readouterr().out
+
+
+LEAVES_A_PROCESS = """
+import http.server, os, pathlib, subprocess, sys
+left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+pathlib.Path("pid").write_text(str(left.pid))
+address = "127.0.0.1", int(os.environ["WAITRESS_PORT"])
+http.server.HTTPServer(address, http.server.SimpleHTTPRequestHandler).serve_forever()
+"""
+
+
+def test_run_ends_although_a_process_was_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demonstration, "_STOP_GRACE_S", 0.5)
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "main.py").write_text(LEAVES_A_PROCESS)
+    try:
+        assert run_project(tmp_path, "/") == 1  # the exit code of SIGTERM
+    finally:
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
 
 
 def test_an_action_is_required_in_one_line() -> None:
