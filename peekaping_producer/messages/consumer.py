@@ -32,6 +32,8 @@ from peekaping_producer.transports.receiver import Delivery, Receiver
 log = structlog.stdlib.get_logger()
 
 _NEVER_SUCCEEDS = (RejectedMessageError, CommandKilledWorkersError)
+_CANCEL_WITHIN_S = 1.0
+"""How long handlers may take to end at the end."""
 _SETTLE_WITHIN_S = 5.0
 """At the end."""
 
@@ -115,10 +117,7 @@ class Consumer:
         self._stopping = True
         try:
             await cancel_and_wait(self._receiving, ended)  # the call that receives may yet return
-            for call in self._calls:
-                call.cancel()
-            await asyncio.sleep(0)  # those that had not begun end
-            await cancel_and_wait(*(call.task for call in self._calls))
+            await self._cancel_calls()
             await self._settler.finish(_SETTLE_WITHIN_S)
         finally:
             await cancel_and_wait(settling)
@@ -126,6 +125,19 @@ class Consumer:
             if self.held:
                 message = "Stopped before the broker had settled all messages; it delivers the others again."
                 log.warning("consumer.unsettled", message=message, count=self.held)
+
+    async def _cancel_calls(self) -> None:
+        """Cancel what is worked on. A handler that ignores that keeps neither its message nor the process."""
+        for call in self._calls:
+            call.cancel()
+        await asyncio.sleep(0)  # those that had not begun end
+        if not self._calls:
+            return
+        await asyncio.wait([call.task for call in self._calls], timeout=_CANCEL_WITHIN_S)
+        if abandoned := [delivery for call in self._calls for delivery in call.held]:
+            message = "Handlers did not end when they were canceled; their messages are released nevertheless."
+            log.warning("handlers.abandoned", message=message, count=len(abandoned), id=abandoned[0].message.id)
+            self._settler.release(abandoned)
 
     async def drain(self, within_s: float) -> int:
         """Receive no more; wait for `within_s` at most until all is settled, and stop; returns how many were not."""

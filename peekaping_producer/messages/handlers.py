@@ -132,8 +132,8 @@ class HandlerWork:
     def _call_in_thread(self, message: Message) -> Any:
         try:
             return self._handler(message)
-        except StopIteration as error:  # a future cannot carry it
-            raise RuntimeError("the handler raised StopIteration") from error
+        except (StopIteration, GeneratorExit) as error:  # a future cannot carry them into a coroutine
+            raise RuntimeError(f"the handler raised {type(error).__name__}") from error
 
 
 def _storable(returned: object) -> bytes:

@@ -67,9 +67,10 @@ class Call:
         return [delivery for delivery in self.deliveries if delivery not in self.lost] if self.lost else self.deliveries
 
     def lose(self, delivery: Delivery) -> None:
-        """Of Delivery.cancel."""
-        self.lost.append(delivery)
-        self.cancel()
+        """Of Delivery.cancel, which may be called again while the handler ends."""
+        if delivery not in self.lost:
+            self.lost.append(delivery)
+            self.cancel()
 
     def cancel(self) -> None:
         """Cancel it; the handler may have ended."""
@@ -133,6 +134,6 @@ def reason_of(error: BaseException) -> str:
     name = type(error).__name__
     try:
         text = str(error)
-    except Exception:
+    except BaseException:
         text = ""  # a bad exception of a handler is a failure of its message alone
     return one_line(f"{name}: {text}" if text else name)

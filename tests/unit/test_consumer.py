@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 import pytest
+from structlog.testing import capture_logs
 
 from peekaping_producer.errors import (
     BrokerRefusedError,
@@ -188,6 +190,52 @@ async def test_a_stop_waits_for_what_is_worked_on_and_releases_the_rest() -> Non
     await asyncio.wait({task})
     assert (receiver.acknowledged, receiver.released, receiver.closed) == (["quick"], ["slow"], True)
     assert [each.message.id for each in receiver.queue] == ["slow", "late"]
+
+
+async def test_a_handler_that_ignores_its_cancellation_keeps_neither_its_message_nor_the_process() -> None:
+    receiver = MemoryReceiver(*messages("deaf", "good"))
+    gate = asyncio.Event()
+
+    async def handler(message: Message) -> None:
+        while message.id == "deaf" and not gate.is_set():
+            with suppress(asyncio.CancelledError):
+                await gate.wait()
+
+    consumer = Consumer(receiver, handled_by(handler), Dependencies(Metrics("test")))
+    task = asyncio.create_task(consumer.run())
+    await until(lambda: receiver.acknowledged == ["good"])
+    with capture_logs() as logs:
+        assert await consumer.drain(0) == 1
+        await until(task.done)
+    gate.set()
+    assert (receiver.released, receiver.closed) == (["deaf"], True)
+    assert [(line["event"], line["id"]) for line in logs] == [("handlers.abandoned", "deaf")]
+
+
+async def test_what_is_lost_twice_while_its_handler_ends_frees_one_place() -> None:
+    receiver = MemoryReceiver(*messages("a"))
+    cleaned_up = asyncio.Event()
+    canceled: list[str] = []
+
+    async def handler(message: Message) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            canceled.append(message.id)
+            await cleaned_up.wait()
+
+    async with consuming(receiver, handled_by(handler, concurrency=2)) as consumer:
+        await until(lambda: len(receiver.held) == 1)
+        delivery = next(iter(receiver.held))
+        await until(lambda: delivery.cancel is not None)
+        await asyncio.sleep(0)
+        assert delivery.cancel
+        delivery.cancel()
+        await until(lambda: bool(canceled))
+        delivery.cancel()
+        cleaned_up.set()
+        await until(lambda: consumer.held <= 0)
+        assert consumer.held == 0
 
 
 async def test_what_is_lost_before_its_handler_begins_frees_its_place() -> None:

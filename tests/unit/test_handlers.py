@@ -102,18 +102,31 @@ def stop_iteration(_: Message) -> None:
     raise StopIteration
 
 
+def generator_exit(_: Message) -> None:
+    raise GeneratorExit
+
+
 class UnprintableError(Exception):
     def __str__(self) -> str:
-        raise ValueError
+        raise self.args[0]
 
 
 def unprintable(_: Message) -> None:
-    raise UnprintableError
+    raise UnprintableError(ValueError)
+
+
+def unprintable_exit(_: Message) -> None:
+    raise UnprintableError(SystemExit)
 
 
 @pytest.mark.parametrize(
     ("handler", "reason"),
-    [(stop_iteration, "RuntimeError: the handler raised StopIteration"), (unprintable, "UnprintableError")],
+    [
+        (stop_iteration, "RuntimeError: the handler raised StopIteration"),
+        (generator_exit, "RuntimeError: the handler raised GeneratorExit"),
+        (unprintable, "UnprintableError"),
+        (unprintable_exit, "UnprintableError"),
+    ],
 )
 async def test_strange_exceptions_are_failures(handler: Callable[[Message], Any], reason: str) -> None:
     receiver = MemoryReceiver(*messages("a"))
