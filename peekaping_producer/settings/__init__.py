@@ -7,7 +7,8 @@
 - servers: the settings of the servers
 - fields: all other settings, and all of them together
 - groups: which settings a command reads
-- parameters, urls: DATABASE_URL, REDIS_URL and RABBITMQ_URL
+- parameters, urls, url_parts: DATABASE_URL, REDIS_URL and RABBITMQ_URL
+- tls: the TLS of a server
 - logins: the logins to try for DB_USER, DB_PASS and DB_NAME
 - model: the settings of one process, and the targets that follow from them
 - source: the environment, `.env` files and secret files

@@ -1,7 +1,6 @@
 """The settings of one process, and what follows from them: targets and secrets."""
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
@@ -13,10 +12,12 @@ from peekaping_producer.errors import ConfigError
 from peekaping_producer.settings.fields import Fields, description
 from peekaping_producer.settings.groups import SettingsGroup, group_names
 from peekaping_producer.settings.logins import login_candidates, passwords
-from peekaping_producer.settings.parameters import TlsRequest, classify_parameters
+from peekaping_producer.settings.parameters import TlsRequest
 from peekaping_producer.settings.sentinels import from_parts, with_password
 from peekaping_producer.settings.texts import has_forbidden_characters
+from peekaping_producer.settings.tls import tls_of
 from peekaping_producer.settings.types import DbType, WebUrl, listening_address
+from peekaping_producer.settings.url_parts import parts_of_urls, sorted_out
 from peekaping_producer.settings.urls import (
     DIALECTS,
     parse_database_url,
@@ -31,13 +32,9 @@ from peekaping_producer.targets import (
     Login,
     RabbitMqTarget,
     RedisTarget,
-    Tls,
     secrets_in_url,
     url_below,
 )
-
-_URL_OF = {"db_tls": "DATABASE_URL", "redis_tls": "REDIS_URL", "rabbitmq_tls": "RABBITMQ_URL"}
-_TLS_FILES = ("ca_file", "cert_file", "key_file")
 
 
 class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
@@ -75,17 +72,15 @@ class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
         return copy
 
     @property
+    def _urls(self) -> dict[str, str]:
+        """The URLs of servers that are set, by name."""
+        urls = {"DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url, "RABBITMQ_URL": self.rabbitmq_url}
+        return {name: url.get_secret_value() for name, url in urls.items() if url}
+
+    @property
     def in_urls(self) -> dict[str, tuple[object, str]]:
         """By the names of the parts (DB_HOST) that a URL replaces: the value in the URL, and the URL's name."""
-        found: dict[str, tuple[object, str]] = {}
-        for url, text, parts in (
-            ("DATABASE_URL", self.database_url, _database_parts),
-            ("REDIS_URL", self.redis_url, _redis_parts),
-            ("RABBITMQ_URL", self.rabbitmq_url, _rabbitmq_parts),
-        ):
-            with suppress(ConfigError):  # reported elsewhere
-                found |= {name: (value, url) for name, value in parts(text.get_secret_value()).items()} if text else {}
-        return found
+        return parts_of_urls(self._urls)
 
     def as_environment(self, group: SettingsGroup) -> dict[str, str]:
         """The given settings of a group as variables for a process in another working directory."""
@@ -127,9 +122,8 @@ class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
             elif isinstance(value, SecretStr):
                 texts.append(value.get_secret_value())
         texts += passwords(self.db_pass.get_secret_value()) if self.db_pass else ()
-        for name in ("DATABASE_URL", "REDIS_URL", "RABBITMQ_URL"):
-            url: SecretStr | None = getattr(self, name.lower())
-            texts += passwords_in(name, url.get_secret_value()) if url else ()
+        for name, url in self._urls.items():
+            texts += passwords_in(name, url)
         return frozenset(filter(None, texts))
 
     def redis_target(self) -> RedisTarget:
@@ -150,7 +144,9 @@ class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
         sentinels = target.sentinels
         if sentinels or not self.redis_sentinels:  # otherwise their problem is known
             sentinels = with_password(sentinels, _text(self.redis_sentinel_password), problems)
-        target = msgspec.structs.replace(target, sentinels=sentinels, tls=self._tls("redis_tls", requested, problems))
+        target = msgspec.structs.replace(
+            target, sentinels=sentinels, tls=tls_of(self, "redis_tls", requested, problems)
+        )
         if problems:
             raise ConfigError(problems)
         return target
@@ -199,7 +195,7 @@ class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
             )
         target = msgspec.structs.replace(
             target,
-            tls=self._tls("rabbitmq_tls", requested, problems),
+            tls=tls_of(self, "rabbitmq_tls", requested, problems),
             heartbeat_s=self.rabbitmq_heartbeat,
             queue=self.rabbitmq_queue,
             queue_type=self.rabbitmq_queue_type,
@@ -216,8 +212,8 @@ class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
         url = self.database_url
         target = self._database_in_url(url, problems) if url else self._database_in_parts(problems)
         if target.dialect != "sqlite":
-            params, requested = _sorted_out(target, problems)
-            tls = self._tls("db_tls", requested, problems)
+            params, requested = sorted_out(target, problems)
+            tls = tls_of(self, "db_tls", requested, problems)
             target = msgspec.structs.replace(target, params=params, tls=tls)
         if problems:
             raise ConfigError(problems)
@@ -252,29 +248,6 @@ class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
             alternates=tuple(others),
         )
 
-    def _tls(
-        self, name: Literal["db_tls", "redis_tls", "rabbitmq_tls"], requested: TlsRequest, problems: list[str]
-    ) -> Tls | None:
-        """The TLS of settings and URL together; a file in a setting replaces the URL's."""
-        setting, url = name.upper(), _URL_OF[name]
-        wanted: bool | None = getattr(self, name)
-        verify: bool = getattr(self, f"{name}_verify")
-        files: dict[str, str | None] = {part: getattr(self, f"{name}_{part}") for part in _TLS_FILES}
-        if None not in (wanted, requested.tls) and wanted != requested.tls:
-            got, other = str(wanted).lower(), str(requested.tls).lower()
-            problems.append(f"{setting}: expected {other} as in {url}, got {got}; remove one of them")
-        if requested.unverified and verify:
-            problems.append(f"{url}: disables certificate verification; set {setting}_VERIFY=false to allow this")
-        if not (requested.tls if wanted is None else wanted):
-            given = [f"{setting}_{part.upper()}: requires" for part, path in files.items() if path]
-            given += [f"{url}: a certificate file requires" for _ in requested.files][:1]
-            problems.extend(f"{each} {setting}=true" for each in given)
-            return None
-        files = {part: path or requested.files.get(part) for part, path in files.items()}
-        if files["key_file"] and not files["cert_file"]:
-            problems.append(f"{setting}_KEY_FILE: requires {setting}_CERT_FILE")
-        return Tls(verify=verify, **files)
-
 
 def _missing(name: str) -> str:
     return f"{name}: expected {description(name).expected}, got nothing; set it, or DATABASE_URL"
@@ -282,47 +255,6 @@ def _missing(name: str) -> str:
 
 def _text(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret else None
-
-
-def _sorted_out(target: DatabaseTarget, problems: list[str]) -> tuple[dict[str, str], TlsRequest]:
-    """The parameters for the store of a database other than sqlite, and what the URL requests about TLS."""
-    assert target.dialect != "sqlite"
-    params, requested = classify_parameters(target.dialect, target.params, problems)
-    if target.dialect == "mongo" and target.port is None and requested.tls is None:
-        requested = msgspec.structs.replace(requested, tls=True)  # mongodb+srv:// means TLS
-    return params, requested
-
-
-def _tls_parts(name: str, requested: TlsRequest) -> dict[str, object]:
-    """What a URL requests about TLS, by the names of the settings."""
-    switch: dict[str, object] = {} if requested.tls is None else {name: requested.tls}
-    return switch | {f"{name}_{part.upper()}": path for part, path in requested.files.items()}
-
-
-def _database_parts(url: str) -> dict[str, object]:
-    target = parse_database_url(url, " ")
-    parts: dict[str, object] = {"DB_TYPE": target.dialect, "DB_NAME": target.name}
-    if target.dialect != "sqlite":
-        parts |= {"DB_HOST": target.host, "DB_PORT": target.port, "DB_USER": target.user}
-        parts["DB_PASS"] = target.password and SecretStr(target.password)
-        parts |= _tls_parts("DB_TLS", _sorted_out(target, [])[1])
-    return parts
-
-
-def _redis_parts(url: str) -> dict[str, object]:
-    target, requested = parse_redis_url(url, [])
-    login = {"REDIS_USERNAME": target.username, "REDIS_PASSWORD": target.password and SecretStr(target.password)}
-    rest = {**login, "REDIS_DB": target.db, **_tls_parts("REDIS_TLS", requested)}
-    if target.sentinels:
-        return {"REDIS_SENTINELS": str(target.sentinels), "REDIS_SENTINEL_MASTER": target.sentinels.master, **rest}
-    return {"REDIS_HOST": target.host, "REDIS_PORT": target.port, **rest}
-
-
-def _rabbitmq_parts(url: str) -> dict[str, object]:
-    target, requested = parse_rabbitmq_url(url, [])
-    address = {"RABBITMQ_HOST": target.host, "RABBITMQ_PORT": target.port, "RABBITMQ_VHOST": target.vhost}
-    login = {"RABBITMQ_USER": target.user, "RABBITMQ_PASS": SecretStr(target.password)}
-    return {**address, **login, **_tls_parts("RABBITMQ_TLS", requested)}
 
 
 def _as_variable(name: str, value: object) -> str:
