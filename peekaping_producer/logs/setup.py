@@ -121,7 +121,7 @@ def _renderer(mode: str, streams: Sequence[_Stream]) -> Processor:
     """The last processor: it renders an event for each stream; only the first may have colors."""
     if mode == "dev":
         colors = [wants_colors(streams[0]), *(False for _ in streams[1:])]
-        renderers: list[Processor] = [_console_renderer(each) for each in colors]
+        renderers: list[Processor] = [_console_renderer(is_colored) for is_colored in colors]
     else:
         renderers = [processors.JSONRenderer(serializer=json.dumps)] * len(streams)
 

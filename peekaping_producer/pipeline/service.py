@@ -24,7 +24,7 @@ _LOG_WITHIN_S = 0.2
 _CLOSE_WITHIN_S = 2.0
 """The part of the grace time that is kept for closing connections and files."""
 _CANCEL_WITHIN_S = 8.0
-"""After the grace time: a handler that ignores its cancellation, or a hung disk, must not keep the process alive."""
+"""After the grace time: work on a hung disk, for example, must not keep the process alive."""
 STALLED_AFTER_S = 60.0
 """A loop at work that has not advanced for so long is reported as stuck."""
 

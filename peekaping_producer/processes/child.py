@@ -183,8 +183,9 @@ def _required_parameters(function: Callable[..., object]) -> int:
     except ValueError:  # a function in C without a signature
         return 1
     return sum(
-        each.default is each.empty and each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
-        for each in parameters
+        parameter.default is parameter.empty
+        and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        for parameter in parameters
     )
 
 

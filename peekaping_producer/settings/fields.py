@@ -221,4 +221,4 @@ NAMES = tuple(name.upper() for name in Fields.model_fields)
 
 def description(name: str) -> Setting:
     """The description of the setting `name` (DB_HOST)."""
-    return next(each for each in Fields.model_fields[name.lower()].metadata if isinstance(each, Setting))
+    return next(data for data in Fields.model_fields[name.lower()].metadata if isinstance(data, Setting))

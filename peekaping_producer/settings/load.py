@@ -57,7 +57,7 @@ def _inspected(source: Source) -> tuple[Settings, list[str]]:
     settings, invalid, problems = _validated(source)
     problems = source.problems + problems
     problems += _problems_of_targets(settings, source.groups, known=problems)
-    origins = {name: each.origin for name, each in source.given.items()} | dict.fromkeys(source.not_read, "not read")
+    origins = {name: value.origin for name, value in source.given.items()} | dict.fromkeys(source.not_read, "not read")
     return settings.with_notes(origins, invalid, warnings_about(settings, source, source.groups)), problems
 
 
@@ -67,8 +67,8 @@ def _validated(source: Source) -> tuple[Settings, dict[str, str], list[str]]:
         return _Loaded(_build_sources=((source,), {})), {}, []
     except ValidationError as error:
         errors = error.errors(include_input=False, include_url=False)
-    reasons = {str(each["loc"][0]).upper(): each.get("ctx", {}).get("error", "") for each in reversed(errors)}
-    invalid = {name: masked(name, each.text) for name, each in source.given.items() if name in reasons}
+    reasons = {str(error["loc"][0]).upper(): error.get("ctx", {}).get("error", "") for error in reversed(errors)}
+    invalid = {name: masked(name, value.text) for name, value in source.given.items() if name in reasons}
     source.env_vars = {name: text for name, text in source.env_vars.items() if name not in invalid}
     problems = [_refusal(name, text, str(reasons[name])) for name, text in invalid.items()]
     return _Loaded(_build_sources=((source,), {})), invalid, problems
@@ -92,11 +92,11 @@ def _problems_of_targets(settings: Settings, groups: Collection[SettingsGroup], 
             try:
                 target()
             except ConfigError as error:
-                found += [each for each in error.problems if not _follows(each.partition(":")[0], names)]
+                found += [problem for problem in error.problems if not _follows(problem.partition(":")[0], names)]
     return found
 
 
 def _follows(name: str, known: Collection[str]) -> bool:
     """Whether a problem with `name` may come from the absence of a bad value: its own, or one of the same family."""
     families = [family for family in _FAMILIES if name.startswith(family)]
-    return name in known or any(each.startswith(family) for family in families for each in known)
+    return name in known or any(other.startswith(family) for family in families for other in known)

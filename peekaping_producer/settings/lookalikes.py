@@ -109,6 +109,6 @@ def _meant(name: str) -> str | None:
     if name in _MEANINGS:
         return _MEANINGS[name]
     # difflib is slow, and hundreds of variables are usual.
-    near = [each for each in _MEANINGS if each[:1] == name[:1] and abs(len(each) - len(name)) <= _LENGTH_DIFFERENCE]
+    near = [meant for meant in _MEANINGS if meant[:1] == name[:1] and abs(len(meant) - len(name)) <= _LENGTH_DIFFERENCE]
     close = get_close_matches(name, near, 1, _CUTOFF)
     return _MEANINGS[close[0]] if close else None

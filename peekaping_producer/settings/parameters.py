@@ -135,8 +135,8 @@ def classify_parameters(
     """The parameters for the store, and what the others request about TLS. Adds invalid ones to `problems`."""
     setting = {"redis": "REDIS_URL", "rabbitmq": "RABBITMQ_URL"}.get(kind, "DATABASE_URL")
     named = [(name, name.lower().replace("-", "").replace("_", ""), value) for name, value in params.items()]
-    modes = _modes(setting, kind, [each for each in named if each[1] in _TLS[kind]], problems)
-    files = _files(setting, kind, [each for each in named if each[1] in _FILES[kind]], problems)
+    modes = _modes(setting, kind, [parameter for parameter in named if parameter[1] in _TLS[kind]], problems)
+    files = _files(setting, kind, [parameter for parameter in named if parameter[1] in _FILES[kind]], problems)
     known = _TLS[kind].keys() | _FILES[kind].keys() | _IGNORED[kind]
     defaults = _DEFAULTS.get(kind, {})
     kept = {name: value for name, key, value in named if key not in known and value not in defaults.get(key, ())}

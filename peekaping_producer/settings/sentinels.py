@@ -13,7 +13,7 @@ _DEFAULT_PORT = 26379
 
 def sentinel_addresses(text: str) -> tuple[HostPort, ...]:
     """(host, port) of each of `host:port,[IPv6]:port`; the port is optional. Raises ValueError."""
-    found = tuple(host_port(each.strip(), _DEFAULT_PORT) for each in text.split(","))
+    found = tuple(host_port(address.strip(), _DEFAULT_PORT) for address in text.split(","))
     if any(port == 0 for _, port in found):
         raise ValueError
     return found

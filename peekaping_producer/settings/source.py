@@ -69,9 +69,9 @@ class Source(EnvSettingsSource):
         found = {name: given for name in names if (given := self._find_with_file(name))}
         self.not_read = set(NAMES).difference(names) | _replaced_names(found)
         self.replaced = {name: found.pop(name) for name in self.not_read & found.keys()}
-        self.problems = [each.problem for each in found.values() if each.problem]
-        self.given = {name: each for name, each in found.items() if each.text or name == "METRICS_ADDR"}
-        self.env_vars = {name: each.text for name, each in self.given.items()}
+        self.problems = [value.problem for value in found.values() if value.problem]
+        self.given = {name: value for name, value in found.items() if value.text or name == "METRICS_ADDR"}
+        self.env_vars = {name: value.text for name, value in self.given.items()}
 
     def _with_broker(self, groups: Collection[SettingsGroup]) -> frozenset[SettingsGroup]:
         """The groups of a command, and that of the broker that BROKER names."""
@@ -143,7 +143,7 @@ def _content(path: str) -> str:
 
 def _replaced_names(found: Mapping[str, RawValue]) -> set[str]:
     """The names that a URL (even one that cannot be read), sentinels or sqlite replace."""
-    texts = {name: each.text for name, each in found.items() if each.text or each.problem}
+    texts = {name: value.text for name, value in found.items() if value.text or value.problem}
     replaced: set[str] = set()
     if "REDIS_URL" in texts:
         replaced |= _REDIS_PARTS

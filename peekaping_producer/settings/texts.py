@@ -36,13 +36,13 @@ def normalize(name: str, text: str) -> str:
 
 def has_hidden_characters(text: str) -> bool:
     """Whether `text` contains control or format characters, or bytes that are not text: terminals do not show them."""
-    return any(unicodedata.category(each) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for each in text)
+    return any(unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for character in text)
 
 
 def has_forbidden_characters(name: str, text: str) -> bool:
     """Whether no setting `name` can contain `text`. A password may contain control characters, but no NUL."""
     if name in VERBATIM:
-        return any(each == "\0" or "\ud800" <= each <= "\udfff" for each in text)
+        return any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text)
     return has_hidden_characters(text)
 
 

@@ -26,7 +26,7 @@ def tls_of(
     if not (requested.tls if wanted is None else wanted):
         given = [f"{setting}_{part.upper()}: requires" for part, path in files.items() if path]
         given += [f"{url}: a certificate file requires" for _ in requested.files][:1]
-        problems.extend(f"{each} {setting}=true" for each in given)
+        problems.extend(f"{reason} {setting}=true" for reason in given)
         return None
     files = {part: path or requested.files.get(part) for part, path in files.items()}
     if files["key_file"] and not files["cert_file"]:

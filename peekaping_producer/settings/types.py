@@ -72,7 +72,7 @@ def _database_host(given: str) -> str:
     if not seeds:
         return host(last)
     return ",".join(
-        [*(host_port_text(*host_and_port(each.strip())) for each in seeds), host_port_text(host(last.strip()))]
+        [*(host_port_text(*host_and_port(seed.strip())) for seed in seeds), host_port_text(host(last.strip()))]
     )
 
 

@@ -163,7 +163,8 @@ def _sentinels(url: Url) -> RedisTarget:
 def _servers(url: Url, dialect: Dialect) -> tuple[str, int | None]:
     """The host and the port. Of several seeds the port is the last one's, and the host all that comes before it."""
     *seeds, (host, port) = (
-        _address(url, each, _DATABASE_FORM) for each in (url.where.split(",") if dialect == "mongo" else [url.where])
+        _address(url, address, _DATABASE_FORM)
+        for address in (url.where.split(",") if dialect == "mongo" else [url.where])
     )
     if url.scheme == "mongodb+srv":
         if port or seeds:
@@ -171,7 +172,7 @@ def _servers(url: Url, dialect: Dialect) -> tuple[str, int | None]:
                 "DATABASE_URL", "one host and no port with mongodb+srv://", "DNS returns the servers and their ports"
             )
         return host, None
-    host = ",".join([*(host_port_text(*each) for each in seeds), host_port_text(host)]) if seeds else host
+    host = ",".join([*(host_port_text(*seed) for seed in seeds), host_port_text(host)]) if seeds else host
     return host, port or _DEFAULT_PORT[dialect]
 
 

@@ -89,7 +89,7 @@ class Journal:
         if not self._directory_synced:
             sync_directory(self._path.parent)
             self._directory_synced = True
-        record = Record(length, checksum, [_key(each) for each in ids])
+        record = Record(length, checksum, [_key(message_id) for message_id in ids])
         data = _encode(record)
         self._torn = True
         write_all(self._fd, data)
@@ -110,11 +110,11 @@ class Journal:
             self._torn = False
 
     def _remember(self, ids: Iterable[str]) -> None:
-        for each in ids:
+        for key in ids:
             if len(self._order) >= self._kept_ids:
                 self._known.discard(self._order.popleft())
-            self._order.append(each)
-            self._known.add(each)
+            self._order.append(key)
+            self._known.add(key)
 
     def _compact(self, last: Record) -> None:
         """Replace the file by one record with the ids that are remembered. If that fails, the file grows."""

@@ -143,8 +143,12 @@ class Settler:
         names = keys.active, keys.lease, keys.completed
         now = self._held.monotonic()
         done = (
-            (each, encode(msgspec.structs.replace(each.task, completed_at=each.now_s(now))), each.result or b"")
-            for each in deliveries
+            (
+                delivery,
+                encode(msgspec.structs.replace(delivery.task, completed_at=delivery.now_s(now))),
+                delivery.result or b"",
+            )
+            for delivery in deliveries
         )
         for call in calls_of(done, lambda entry: len(entry[1]) + len(entry[2])):
             args: list[str | bytes | float] = [keys.prefix]

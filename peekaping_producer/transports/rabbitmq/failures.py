@@ -94,14 +94,14 @@ def in_words(error: BaseException) -> str:
             return os.strerror(error.errno or 0)  # asyncio makes one text of all its errors
         case OSError() if error.strerror:
             return _bounded(error.strerror)
-    return _bounded(" ".join(str(each) for each in error.args) or type(error).__name__)
+    return _bounded(" ".join(str(argument) for argument in error.args) or type(error).__name__)
 
 
 def _refusal(error: BaseException, target: RabbitMqTarget) -> str | None:
     """Why waiting will not help, with the setting; None if it may help."""
-    for each in causes(error):
-        words = in_words(each)
-        match each:
+    for cause in causes(error):
+        words = in_words(cause)
+        match cause:
             case driver.ProbableAuthenticationError() | driver.AuthenticationError():
                 return f"refuses the login (RABBITMQ_USER, RABBITMQ_PASS): {words}"
             case driver.ChannelAccessRefused():
@@ -111,8 +111,8 @@ def _refusal(error: BaseException, target: RabbitMqTarget) -> str | None:
             case driver.ConnectionNotAllowed():
                 return f"RABBITMQ_VHOST: {words}"
             case ssl.SSLCertVerificationError():
-                return f"its certificate is not trusted (RABBITMQ_TLS_CA_FILE): {each.verify_message}"
-            case ssl.SSLError() if not isinstance(each, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+                return f"its certificate is not trusted (RABBITMQ_TLS_CA_FILE): {cause.verify_message}"
+            case ssl.SSLError() if not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
                 return f"TLS is refused (RABBITMQ_TLS, RABBITMQ_TLS_CERT_FILE): {words.partition(' (_ssl.c:')[0]}"
     return None
 

@@ -64,7 +64,7 @@ class Inbox:
 
         Skips what is not held, or held in another session.
         """
-        tags = {each.tag for each in deliveries if self.holds(each)}
+        tags = {delivery.tag for delivery in deliveries if self.holds(delivery)}
         last = 0
         for tag in list(self.held):
             if tag not in tags:

@@ -96,7 +96,7 @@ def _changed(delivery: RabbitMqDelivery, headers: dict[str, Any], *, keep: bool 
     """The properties of a delivery with other headers, beside its own with `keep`, but not what RabbitMQ has added."""
     given: Basic.Properties = delivery.properties
     kept = {name: value for name, value in (given.headers or {}).items() if name not in _ADDED} if keep else {}
-    names = [each for each in Basic.Properties.attributes() if each not in {"headers", "expiration", "user_id"}]
+    names = [name for name in Basic.Properties.attributes() if name not in {"headers", "expiration", "user_id"}]
     values = {name: getattr(given, name) for name in names}
     values |= {"delivery_mode": PERSISTENT, "message_id": delivery.message.id, "headers": kept | headers}
     return Basic.Properties(**values)

@@ -56,7 +56,7 @@ class RabbitMqPublisher:
         """
         self._target = target
         self._exchange = topology.exchange(target)
-        self._outlet = Outlet(target, f"publisher of {target.queue}", lambda each: topology.declare(each, target))
+        self._outlet = Outlet(target, f"publisher of {target.queue}", lambda session: topology.declare(session, target))
         self._window = window
         self._parts: deque[_Part] = deque()
         """What is not settled: first the parts that are written, then those that are prepared."""

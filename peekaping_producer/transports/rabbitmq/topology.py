@@ -52,7 +52,7 @@ async def declare_retry(session: Session, target: RabbitMqTarget, delay_s: float
     One queue for each level, since a message waits behind longer ones in its queue. RabbitMQ deletes a queue that no
     call has used for a time, with its messages: that time begins again with this call, and is longer than the delay.
     """
-    level = next((each for each in RETRY_LEVELS_S if each >= delay_s), RETRY_LEVELS_S[-1])
+    level = next((seconds for seconds in RETRY_LEVELS_S if seconds >= delay_s), RETRY_LEVELS_S[-1])
     name = f"{target.queue}.retry.{level}"
     arguments = _type(target) | {
         "x-message-ttl": level * 1000,
