@@ -18,6 +18,10 @@ from peekaping_producer.settings import Settings, SettingsGroup, load_settings
 if TYPE_CHECKING:
     from peekaping_producer.pipeline.service import MessageService
 
+_EVERY_S = 60.0
+_CLOCK = "clock"
+_OPTIONS = {"file": ("path", "checkpoint", "dead_letters"), "clock": ("every", "name")}
+"""The options of each source of `relay`."""
 _NEW_OBJECTS = 10_000
 _GROUPS: frozenset[SettingsGroup] = frozenset({"messages", "broker", "service"})
 
@@ -50,11 +54,9 @@ def add_to(commands: Commands) -> None:
         "--dead-letters", type=Path, metavar="FILE", help="where refused lines are stored (default: PATH.dead-letters)"
     )
     relay.add_argument(
-        "--every", type=seconds, default=60.0, metavar="SECONDS", help="the interval of the clock (default 60)"
+        "--every", type=seconds, metavar="SECONDS", help=f"the interval of the clock (default {_EVERY_S:g})"
     )
-    relay.add_argument(
-        "--name", default="clock", metavar="NAME", help="the prefix of the clock's message ids (default clock)"
-    )
+    relay.add_argument("--name", metavar="NAME", help=f"the prefix of the clock's message ids (default {_CLOCK})")
     commands.add(
         "serve",
         _serve,
@@ -67,7 +69,7 @@ def add_to(commands: Commands) -> None:
         "consume",
         _consume,
         "receive messages until SIGTERM, SIGHUP or Ctrl-C, and pass each to a handler or write it to a file",
-        groups=_GROUPS | {"rabbitmq", "redis"},
+        groups=_GROUPS | {"consume", "rabbitmq", "redis"},
         options=True,
         example="RABBITMQ_HOST=127.0.0.1 peekaping-producer consume --to-file output.txt --dedup",
     )
@@ -85,12 +87,18 @@ def _relay(args: argparse.Namespace) -> int:
 
     def build(settings: Settings) -> "MessageService":
         if args.source == "clock":
-            return wiring.relay_from_clock(settings, args.name, args.every)
+            return wiring.relay_from_clock(settings, args.name or _CLOCK, args.every or _EVERY_S)
         return wiring.relay_from_file(settings, args.path, checkpoint=args.checkpoint, dead_letters=args.dead_letters)
 
     if args.source == "file" and args.path is None:
         print_error("relay: --path: expected a file with --from file, got nothing; see peekaping-producer relay --help")
         return 2
+    for source, names in _OPTIONS.items():
+        for name in names:
+            if source != args.source and getattr(args, name) is not None:
+                option = f"--{name.replace('_', '-')}"
+                print_error(f"relay: {option}: requires --from {source}; see peekaping-producer relay --help")
+                return 2
     return _run(args, build)
 
 
@@ -104,7 +112,7 @@ def _consume(args: argparse.Namespace) -> int:
     from peekaping_producer.pipeline import wiring
 
     def build(settings: Settings) -> "MessageService":
-        if args.handler:
+        if args.handler is not None:
             return wiring.consume_with_handler(settings, args.handler)
         if args.to_stdout:
             return wiring.consume_to_stdout(settings)
@@ -113,7 +121,7 @@ def _consume(args: argparse.Namespace) -> int:
     if args.dedup and not args.to_file:
         print_error("consume: --dedup: requires --to-file; see peekaping-producer consume --help")
         return 2
-    return _run(args, build)
+    return _run(args, build, _GROUPS | {"consume"})
 
 
 def _run(

@@ -34,6 +34,8 @@ log = structlog.stdlib.get_logger()
 _NEVER_SUCCEEDS = (RejectedMessageError, CommandKilledWorkersError)
 _CANCEL_WITHIN_S = 1.0
 """How long handlers may take to end at the end."""
+_DELIBERATE = (*_NEVER_SUCCEEDS, RetryLaterError, TimeoutError)
+"""Their tracebacks are of no use."""
 _SETTLE_WITHIN_S = 5.0
 """At the end."""
 
@@ -233,6 +235,9 @@ class Consumer:
         """Decide what follows for the messages of a failed call."""
         self._metrics.errors.inc(len(deliveries))
         reason = reason_of(error)
+        if not isinstance(error, _DELIBERATE):
+            ids = [delivery.message.id for delivery in deliveries]
+            log.debug("handler.failed", message="The handler raised an error.", ids=ids, exc_info=error)
         for delivery in deliveries:
             delay_s: float | None
             if isinstance(error, _NEVER_SUCCEEDS) or delivery.attempt >= (

@@ -50,9 +50,10 @@ def load_handler(name: str) -> Handler:
         sys.path.insert(0, os.getcwd())
     try:
         module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise ConfigError([f"handler: {name!r}: no module named {error.name!r}; check the working directory"]) from None
     except (Exception, SystemExit) as error:  # importing a module runs any code
+        if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
+            problem = f"handler: {name!r}: no module named {error.name!r}; check the working directory"
+            raise ConfigError([problem]) from None
         reason = f"{type(error).__name__}: {error}"
         raise ConfigError([f"handler: {name!r}: importing the module failed ({reason})"]) from error
     if not hasattr(module, function):
@@ -60,8 +61,27 @@ def load_handler(name: str) -> Handler:
     handler = getattr(module, function)
     if not callable(handler):
         raise ConfigError([f"handler: expected a function, got {type(handler).__name__} for {name!r}"])
+    if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
+        raise ConfigError([f"handler: expected a function without yield, got the generator function {name!r}"])
+    if not _accepts_a_message(handler):
+        parameters = inspect.signature(handler)
+        raise ConfigError(
+            [f"handler: expected a function of one argument, the message, got {name!r} with {parameters}"]
+        )
     checked: Handler = handler
     return checked
+
+
+def _accepts_a_message(handler: Callable[..., Any]) -> bool:
+    try:
+        signature = inspect.signature(handler)
+    except (TypeError, ValueError):  # some functions written in C have none
+        return True
+    try:
+        signature.bind(None)
+    except TypeError:
+        return False
+    return True
 
 
 def processing_time_s(message: Message) -> float:

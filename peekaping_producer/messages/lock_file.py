@@ -29,7 +29,8 @@ class LockFile:
             ) from None
         except OSError as error:
             self.release()
-            raise ConfigError([f"{self._name}: expected a writable directory, got {lock}: {error.strerror}"]) from None
+            problem = f"{self._name}: expected a writable directory for {lock}, got: {error.strerror}"
+            raise ConfigError([problem]) from None
 
     def release(self) -> None:
         """Release the lock."""

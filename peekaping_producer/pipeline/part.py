@@ -47,14 +47,17 @@ class Source(Protocol):
 class RelayPart:
     """A source and its relay."""
 
-    def __init__(self, relay: Relay, source: Source) -> None:
+    def __init__(self, relay: Relay, source: Source, name: str, *, unit: str = "messages") -> None:
+        """`name` and `unit`: what it is and what it counts, in logs and on a terminal."""
+        self._name = name
+        self._unit = unit
         self._relay = relay
         self._source = source
         self.loops = (relay.loop, *source.loops)
         self.stopping = False
 
     def __str__(self) -> str:
-        return "relay"
+        return self._name
 
     async def run(self) -> None:
         """See Part."""
@@ -77,4 +80,4 @@ class RelayPart:
     def progress(self) -> str:
         """See Part."""
         progress = self._relay.progress()
-        return f"{progress.lines:,} lines   {progress.rate:,.0f}/s   lag {progress.lag_s:.1f} s"
+        return f"{progress.lines:,} {self._unit}   {progress.rate:,.0f}/s   lag {progress.lag_s:.1f} s"

@@ -107,7 +107,11 @@ class MessageService:
         self._signals += 1
         if self._signals > 1:
             _abort("Second signal: exiting at once.")
-        log.info("service.stopping", message="Stopping: finishing the messages in progress.")
+        log.info(
+            "service.stopping",
+            message="Stopping: finishing the messages in progress. A second signal exits at once.",
+            grace_s=self._settings.shutdown_grace,
+        )
         self._stopping.set()
 
     async def _drain(self, part: "asyncio.Task[None]") -> None:

@@ -13,7 +13,7 @@ from peekaping_producer.messages.results import no_result, result_of
 from peekaping_producer.messages.retries import Retries
 from peekaping_producer.messages.work import Work
 from peekaping_producer.metrics import Metrics
-from peekaping_producer.pipeline.part import RelayPart, Source
+from peekaping_producer.pipeline.part import RelayPart
 from peekaping_producer.pipeline.service import MessageService
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.settings import Settings
@@ -50,7 +50,7 @@ def relay_from_file(
         max_unsettled=_MAX_UNSETTLED,
         metrics=sending.relay_metrics,
     )
-    return sending.service(source)
+    return sending.service(RelayPart(sending.relay, source, "relay", unit="lines"))
 
 
 def relay_from_clock(settings: Settings, name: str, every_s: float) -> MessageService:
@@ -58,7 +58,7 @@ def relay_from_clock(settings: Settings, name: str, every_s: float) -> MessageSe
     from peekaping_producer.messages.sources.clock import ClockSource
 
     sending = _Sending(settings)
-    return sending.service(ClockSource(name, every_s, sending.relay))
+    return sending.service(RelayPart(sending.relay, ClockSource(name, every_s, sending.relay), "relay"))
 
 
 def serve_api(settings: Settings) -> MessageService:
@@ -78,7 +78,8 @@ def serve_api(settings: Settings) -> MessageService:
         confirm_timeout_s=settings.api_timeout,
         body_timeout_s=settings.api_body_timeout,
     )
-    return sending.service(ApiSource(api, settings.api_host, settings.port, grace_s=settings.shutdown_grace))
+    source = ApiSource(api, settings.api_host, settings.port, grace_s=settings.shutdown_grace)
+    return sending.service(RelayPart(sending.relay, source, "message API"))
 
 
 def consume_with_handler(settings: Settings, handler: str) -> MessageService:
@@ -128,9 +129,9 @@ class _Sending:
                 batch = 2 * _WINDOW
         self.relay = Relay(self.publisher, self.dependencies, batch_messages=batch, metrics=self.relay_metrics)
 
-    def service(self, source: Source) -> MessageService:
-        """The process that sends what `source` reads."""
-        return MessageService(self._settings, RelayPart(self.relay, source), self.dependencies, self.metrics)
+    def service(self, part: RelayPart) -> MessageService:
+        """The process that runs `part`."""
+        return MessageService(self._settings, part, self.dependencies, self.metrics)
 
 
 def _consumer(settings: Settings, work: Work, *, shows_progress: bool = True) -> MessageService:

@@ -109,6 +109,11 @@ class Messages(Group):
         Field(ge=1, le=64 * 2**20),
         Setting("The longest line of a file; a longer one goes to the dead letters.", "1 to 67108864 bytes"),
     ] = 2**20
+
+
+class Consume(Group):
+    """Of `consume`."""
+
     consume_concurrency: Annotated[
         int, Whole, Field(ge=1, le=10_000), Setting("Messages that are handled at the same time.", "1 to 10000")
     ] = 10
@@ -211,7 +216,20 @@ class Common(Group):
 
 
 class Fields(
-    Sender, Api, Messages, Http, RabbitMq, Broker, Common, Startup, Service, Producer, Schedule, Redis, Database
+    Sender,
+    Api,
+    Consume,
+    Messages,
+    Http,
+    RabbitMq,
+    Broker,
+    Common,
+    Startup,
+    Service,
+    Producer,
+    Schedule,
+    Redis,
+    Database,
 ):
     """All settings. Pydantic collects the fields of the last class first."""
 

@@ -9,6 +9,7 @@ from peekaping_producer.settings.fields import (
     NAMES,
     Api,
     Broker,
+    Consume,
     Messages,
     Producer,
     Schedule,
@@ -29,13 +30,14 @@ SettingsGroup = Literal[
     "rabbitmq",
     "http",
     "messages",
+    "consume",
     "api",
     "send",
 ]
 """A group of settings that a command may need; the settings of other groups are not read."""
 
 ALL_GROUPS: frozenset[SettingsGroup] = frozenset(get_args(SettingsGroup))
-PRODUCER_GROUPS: frozenset[SettingsGroup] = ALL_GROUPS - {"rabbitmq", "http", "messages", "api", "send"}
+PRODUCER_GROUPS: frozenset[SettingsGroup] = ALL_GROUPS - {"rabbitmq", "http", "messages", "consume", "api", "send"}
 """Those of a replica."""
 
 _GROUPS: dict[SettingsGroup, type[BaseModel]] = {
@@ -49,6 +51,7 @@ _GROUPS: dict[SettingsGroup, type[BaseModel]] = {
     "rabbitmq": RabbitMq,
     "http": Http,
     "messages": Messages,
+    "consume": Consume,
     "api": Api,
     "send": Sender,
 }

@@ -70,7 +70,8 @@ _FAMILIES: dict[SettingsGroup, tuple[str, ...]] = {
     "startup": ("STARTUP_",),
     "broker": (),
     "http": (),
-    "messages": ("CONSUME_",),
+    "messages": (),
+    "consume": ("CONSUME_",),
     "api": (),
     "send": ("SEND_",),
 }

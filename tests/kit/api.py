@@ -57,7 +57,7 @@ class RunningApi:
             now=lambda: _NOW,
         )
         self.source = ApiSource(self.api, HOST, 0)
-        self.part = RelayPart(self.relay, self.source)
+        self.part = RelayPart(self.relay, self.source, "message API")
         self.url = f"http://{HOST}:{self.source.port}"
         self.session: aiohttp.ClientSession
 

@@ -61,3 +61,32 @@ def test_an_unforeseen_error_ends_the_process_although_a_handler_hangs() -> None
     done = subprocess.run([sys.executable, "-c", FAILING], cwd=ROOT, env=MINIMAL, capture_output=True, timeout=30)
     assert (done.returncode, done.stderr.count(b"process.uncaught")) == (1, 1), done.stderr.decode()
     assert b"RuntimeError: unforeseen" in done.stderr
+
+
+@pytest.mark.parametrize(("command", "is_read"), [(["relay", "--help"], False), (["consume", "--help"], True)])
+def test_only_consume_reads_the_settings_of_handlers(
+    capsys: pytest.CaptureFixture[str], command: list[str], is_read: bool
+) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(command)
+    assert ("CONSUME_ATTEMPTS" in capsys.readouterr().out) is is_read
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--from", "clock", "--path", "x"], "--path: requires --from file"),
+        (["--from", "clock", "--dead-letters", "x"], "--dead-letters: requires --from file"),
+        ([*FILE, "--every", "5"], "--every: requires --from clock"),
+    ],
+)
+def test_an_option_of_another_source_is_refused(
+    capsys: pytest.CaptureFixture[str], options: list[str], problem: str
+) -> None:
+    assert main(["relay", *options]) == 2
+    assert capsys.readouterr().err == f"peekaping-producer: relay: {problem}; see peekaping-producer relay --help\n"
+
+
+def test_an_empty_handler_is_an_error_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["consume", "--handler", ""]) == 2
+    assert capsys.readouterr().err == "peekaping-producer: handler: expected module:function, got ''\n"

@@ -76,8 +76,12 @@ async def test_a_handler_that_fails_is_called_again_and_then_the_message_is_dead
         if message.id == "bad":
             raise ValueError("no such thing\nsecond line")
 
-    async with consuming(receiver, handled_by(handler)):
-        await until(lambda: bool(receiver.dead))
+    with capture_logs() as logs:
+        async with consuming(receiver, handled_by(handler)):
+            await until(lambda: bool(receiver.dead))
+    failed = [line for line in logs if line["event"] == "handler.failed"]
+    assert [line["ids"] for line in failed] == [["bad"]] * 3
+    assert isinstance(failed[0]["exc_info"], ValueError)
     assert receiver.acknowledged == ["good"]
     reason = receiver.dead[0][1]
     assert receiver.dead[0][0] == "bad"

@@ -264,7 +264,7 @@ async def test_one_process_at_a_time_writes_an_output(path: Path) -> None:
 async def test_an_output_that_cannot_be_a_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for name, problem in (
-        ("missing/output.txt", "expected a writable directory, got .*missing/output.txt.lock: No such file"),
+        ("missing/output.txt", "expected a writable directory for .*missing/output.txt.lock, got: No such file"),
         ("", "Is a directory"),
         ("fifo", "it is no regular file"),
     ):

@@ -22,6 +22,21 @@ from tests.kit.consuming import consuming, handled_by, messages
 from tests.kit.receivers import MemoryReceiver
 from tests.kit.waiting import until
 
+JOBS = """
+import functools
+def handle(message): ...
+def optional(message, log=None): ...
+def generate(message): yield message
+async def none(): ...
+def two(a, b): ...
+partly = functools.partial(two, 1)
+class Callable:
+    async def __call__(self, message): ...
+object = Callable()
+print = print
+number = 3
+"""
+
 
 async def test_a_synchronous_handler_runs_beside_the_event_loop() -> None:
     receiver = MemoryReceiver(*messages("a"))
@@ -65,15 +80,24 @@ def test_the_processing_time_of_any_body_is_a_number(body: bytes, seconds: float
 
 
 def test_a_handler_is_imported_from_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "jobs_of_test.py").write_text("def handle(message): ...\nnumber = 3\n")
+    (tmp_path / "jobs_of_test.py").write_text(JOBS)
     (tmp_path / "broken_of_test.py").write_text("import not_installed_of_test\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    assert load_handler("jobs_of_test:handle").__name__ == "handle"
+    for name in ("handle", "optional", "partly", "print", "object"):
+        assert callable(load_handler(f"jobs_of_test:{name}"))
     for name, problem in (
         ("jobs_of_test", "expected module:function, got 'jobs_of_test'"),
         ("nowhere_of_test:x", "no module named 'nowhere_of_test'; check the working directory"),
-        ("broken_of_test:x", "no module named 'not_installed_of_test'"),
+        (
+            "broken_of_test:x",
+            "importing the module failed .ModuleNotFoundError: No module named 'not_installed_of_test'",
+        ),
+        ("broken_of_test.sub:x", "importing the module failed"),
+        ("jobs_of_test.sub:x", "no module named 'jobs_of_test.sub'"),
+        ("jobs_of_test:generate", "expected a function without yield, got the generator function"),
+        ("jobs_of_test:none", r"expected a function of one argument, the message, got 'jobs_of_test:none' with \(\)"),
+        ("jobs_of_test:two", r"got 'jobs_of_test:two' with \(a, b\)"),
         ("jobs_of_test:missing", "the module has no 'missing'"),
         ("jobs_of_test:number", "expected a function, got int"),
     ):

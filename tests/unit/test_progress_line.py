@@ -87,6 +87,23 @@ def test_a_log_that_is_no_terminal_contains_no_escape_sequences(terminal: tuple[
     assert screen(written_to(ours))[0] == "7 lines"
 
 
+def test_a_background_job_shows_nothing_beside_the_job_in_the_foreground(terminal: tuple[int, int]) -> None:
+    ours, theirs = terminal
+    shell = (
+        "import fcntl, os, subprocess, sys, termios\n"
+        "os.setsid()\n"
+        "fcntl.ioctl(1, termios.TIOCSCTTY, 0)\n"
+        f"subprocess.run([sys.executable, '-c', {SCRIPT!r}], process_group=0, check=True)"
+    )
+    env = {**MINIMAL, "NO_COLOR": "1"}
+    subprocess.run(
+        [sys.executable, "-c", shell], cwd=ROOT, env=env, stdout=theirs, stderr=theirs, timeout=30, check=True
+    )
+    written = written_to(ours)
+    assert b"a.b" in written
+    assert b"7 lines" not in written
+
+
 def test_nothing_is_shown_without_a_terminal() -> None:
     reading, writing = os.pipe()
     run(writing, writing)
