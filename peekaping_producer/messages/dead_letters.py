@@ -3,9 +3,11 @@
 A record is one line of JSON, {"id", "reason", "bytes", "at"}, then the bytes of the message, then a newline.
 """
 
+import errno
 import fcntl
 import math
 import os
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
@@ -72,7 +74,11 @@ class DeadLetters:
             self._fd = -1
 
     def _open(self) -> None:
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):  # to read a FIFO would take forever
+            os.close(fd)
+            raise OSError(errno.EINVAL, "it is no regular file")
+        self._fd = fd
         self._end = -1
         sync_directory(self._path.parent)
 

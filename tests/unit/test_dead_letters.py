@@ -1,6 +1,7 @@
 """The dead letters of a source: whole records, whatever interrupts a write."""
 
 import errno
+import os
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -86,6 +87,19 @@ def test_a_file_that_is_renamed_or_deleted_while_it_is_used_is_created_again(pat
     path.unlink()
     letters.append("id", "reason", 5, [b"third"])
     assert [body for _, body in read_records(path)] == [b"third"]
+    letters.close()
+
+
+def test_a_file_that_was_replaced_by_a_fifo_is_an_error_until_it_is_gone(path: Path) -> None:
+    letters = DeadLetters(path)
+    letters.append("id", "reason", 5, [b"first"])
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(CheckpointError, match="it is no regular file"):
+        letters.append("id", "reason", 6, [b"second"])
+    path.unlink()
+    letters.append("id", "reason", 6, [b"second"])
+    assert [body for _, body in read_records(path)] == [b"second"]
     letters.close()
 
 

@@ -162,18 +162,16 @@ async def test_a_missing_file_is_reported_and_read_when_it_exists(path: Path) ->
     assert events.count("dependency.recovered") == 1
 
 
-@pytest.mark.parametrize(
-    ("make", "problem"),
-    [
-        (Path.mkdir, "expected a regular file, got {}, a directory"),
-        (os.mkfifo, "expected a regular file, got {}, a FIFO"),
-    ],
-)
-async def test_what_is_no_regular_file_is_a_clear_error(path: Path, make: Callable[[Path], None], problem: str) -> None:
-    make(path)
+@pytest.mark.parametrize(("make", "kind"), [(Path.mkdir, "a directory"), (os.mkfifo, "a FIFO")])
+@pytest.mark.parametrize(("suffix", "name"), [("", "file"), (".dead-letters", "dead letters")])
+async def test_what_is_no_regular_file_is_a_clear_error(
+    path: Path, suffix: str, name: str, make: Callable[[Path], None], kind: str
+) -> None:
+    bad = path.with_name(path.name + suffix)
+    make(bad)
     with pytest.raises(ConfigError) as error:
         await Running(path, MemoryPublisher(), {}).source.run()
-    assert str(error.value) == "file: " + problem.format(path)
+    assert str(error.value) == f"{name}: expected a regular file, got {bad}, {kind}"
 
 
 async def test_a_file_without_permission_is_a_clear_error(path: Path) -> None:

@@ -53,6 +53,7 @@ class FileSource:
         metrics = metrics or RelayMetrics()
         metrics.source_lag_bytes.set_function(lambda: self.lag_bytes)
         self._path = path
+        self._dead_letters = dead_letters or path.with_name(f"{path.name}.dead-letters")
         self._relay = relay
         self._max_line_bytes = max_line_bytes
         self._batch_lines = min(batch_lines, max_unsettled)
@@ -63,7 +64,7 @@ class FileSource:
         self._watcher = Watcher(path)
         self._checkpointer = Checkpointer(
             CheckpointFile(checkpoint or path.with_name(f"{path.name}.checkpoint")),
-            DeadLetters(dead_letters or path.with_name(f"{path.name}.dead-letters")),
+            DeadLetters(self._dead_letters),
             dependencies,
             metrics,
             batch_lines=self._batch_lines,
@@ -82,12 +83,13 @@ class FileSource:
     async def run(self) -> None:
         """Follow the file until canceled, or until `stop` was called and all lines in flight are settled.
 
-        Raises ConfigError if the file is no regular file, or another process follows it.
+        Raises ConfigError if the file or that of the dead letters is no regular file, or another process follows it.
         """
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="file-reader")
         tasks: list[asyncio.Task[None]] = []
         try:
             await run_in(self._reader, check_path, self._path)
+            await run_in(self._reader, check_path, self._dead_letters, "dead letters")
             try:
                 await self._checkpointer.open()
                 self._follower.checkpoint = self._checkpointer.settled

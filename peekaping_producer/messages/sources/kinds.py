@@ -1,4 +1,4 @@
-"""Which paths can be followed: those of regular files."""
+"""Which paths can be used: those of regular files."""
 
 import os
 import stat
@@ -14,8 +14,8 @@ def other_kind(mode: int) -> str:
     return "" if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "a device")
 
 
-def check_path(path: Path) -> None:
-    """Raise ConfigError if `path` exists and cannot be followed: no regular file, or not readable."""
+def check_path(path: Path, name: str = "file") -> None:
+    """Raise ConfigError if `path` exists and cannot be used: no regular file, or not readable. `name`: in the error."""
     try:
         kind = other_kind(path.stat().st_mode)
         if not kind:
@@ -23,6 +23,6 @@ def check_path(path: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise ConfigError([f"file: expected a readable file, got {path}: {error.strerror}"]) from None
+        raise ConfigError([f"{name}: expected a readable file, got {path}: {error.strerror}"]) from None
     if kind:
-        raise ConfigError([f"file: expected a regular file, got {path}, {kind}"])
+        raise ConfigError([f"{name}: expected a regular file, got {path}, {kind}"])
