@@ -129,5 +129,5 @@ def test_the_image_sends_unless_told_otherwise() -> None:
 def test_the_page_names_every_file() -> None:
     page = (ROOT / "docs" / "sender.md").read_text()
     for path in FOLDER.rglob("*"):
-        if path.is_file() and "__pycache__" not in path.parts and path.name != "Dockerfile":
+        if path.is_file() and "__pycache__" not in path.parts and path.name not in ("Dockerfile", ".dockerignore"):
             assert str(path.relative_to(FOLDER)) in page, path
