@@ -91,13 +91,13 @@ def _relay(args: argparse.Namespace) -> int:
         return wiring.relay_from_file(settings, args.path, checkpoint=args.checkpoint, dead_letters=args.dead_letters)
 
     if args.source == "file" and args.path is None:
-        print_error("relay: --path: expected a file with --from file, got nothing; see peekaping-producer relay --help")
+        print_error("--path: expected a file with --from file, got nothing; see peekaping-producer relay --help")
         return 2
     for source, names in _OPTIONS.items():
         for name in names:
             if source != args.source and getattr(args, name) is not None:
                 option = f"--{name.replace('_', '-')}"
-                print_error(f"relay: {option}: requires --from {source}; see peekaping-producer relay --help")
+                print_error(f"{option}: requires --from {source}; see peekaping-producer relay --help")
                 return 2
     return _run(args, build)
 
@@ -119,7 +119,7 @@ def _consume(args: argparse.Namespace) -> int:
         return wiring.consume_to_file(settings, args.to_file, dedup=args.dedup)
 
     if args.dedup and not args.to_file:
-        print_error("consume: --dedup: requires --to-file; see peekaping-producer consume --help")
+        print_error("--dedup: requires --to-file; see peekaping-producer consume --help")
         return 2
     return _run(args, build, _GROUPS | {"consume"})
 

@@ -21,6 +21,7 @@ _USAGE_ERRORS = (
     (r"argument (.+?): not allowed with argument (.+)", r"\1: expected without \2, got both"),
     (r"argument (.+?): (expected .+)", r"\1: \2"),
     (r"the following arguments are required: (.+)", r"\1: expected a value, got none"),
+    (r"one of the arguments (.+) is required", r"arguments: expected one of \1, got none"),
     (r"ambiguous option: (.+) could match (.+)", r"option: expected one of \2, got '\1'"),
 )
 """Messages of argparse, and what replaces them; any other message is printed as it is."""

@@ -84,7 +84,7 @@ def test_an_option_of_another_source_is_refused(
     capsys: pytest.CaptureFixture[str], options: list[str], problem: str
 ) -> None:
     assert main(["relay", *options]) == 2
-    assert capsys.readouterr().err == f"peekaping-producer: relay: {problem}; see peekaping-producer relay --help\n"
+    assert capsys.readouterr().err == f"peekaping-producer: {problem}; see peekaping-producer relay --help\n"
 
 
 def test_an_empty_handler_is_an_error_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
