@@ -1,11 +1,15 @@
 """`template`: a small service of the user's own."""
 
 import argparse
+import shlex
 from pathlib import Path
 
 from peekaping_producer.cli.parser import Commands
 
-_NEXT = """Created {folder}. If no package index has peekaping-producer, put its wheel into wheels/. Then, there:
+_NEXT = """Created {folder}. If no package index has peekaping-producer, build its wheel; in its checkout:
+  .venv/bin/python -m hatchling build -t wheel -d {wheels}
+Then:
+  cd {quoted}
   python3 -m venv .venv
   .venv/bin/pip install --find-links wheels -r requirements-dev.txt
   .venv/bin/python -m pytest
@@ -32,15 +36,23 @@ def add_to(commands: Commands) -> None:
     run.add_argument(
         "folder", type=Path, metavar="DIR", nargs="?", default=Path(), help="the folder of the service (default: .)"
     )
-    run.add_argument("--path", default="/greet/world", help="the path to request (default: /greet/world)")
+    run.add_argument("--path", type=_path, default="/greet/world", help="the path to request (default: /greet/world)")
     run.set_defaults(command=_run)
+
+
+def _path(text: str) -> str:
+    """The path of a URL. Raises ArgumentTypeError."""
+    if not text.startswith("/"):
+        raise argparse.ArgumentTypeError(f"expected a path that begins with /, got {text!r}")
+    return text
 
 
 def _new(args: argparse.Namespace) -> int:
     from peekaping_producer.template.creation import create_project
 
     create_project(args.folder)
-    print(_NEXT.format(folder=args.folder))
+    wheels = shlex.quote(str(args.folder.absolute() / "wheels"))
+    print(_NEXT.format(folder=args.folder, quoted=shlex.quote(str(args.folder)), wheels=wheels))
     return 0
 
 

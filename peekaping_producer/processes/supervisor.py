@@ -112,7 +112,9 @@ class Supervisor:
 
     def _start_failed(self, reason: str) -> None:
         """Report that a process cannot start: once, until one does."""
-        error = f"worker process: {reason}; correct the handler, the pool tries again"
+        error = f"worker process: {reason}; correct the handler"
+        if self._started.done():
+            error += ", the pool tries again"
         if self._started.done() and not self._failure:
             log.error("worker.start_failed", message=error, handler=self._handler)
         self._failure = error

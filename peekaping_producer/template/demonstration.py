@@ -62,8 +62,8 @@ def _python_of(folder: Path) -> str:
     found = subprocess.run([python, "-c", _FIND_MISSING, *_PACKAGES], capture_output=True, text=True, check=False)  # noqa: S603
     if missing := found.stdout.split() or found.stderr.splitlines()[-1:]:
         raise TemplateError(
-            f"{python}: expected the packages of requirements.txt, got none of these: {', '.join(missing)}; run "
-            f"`pip install --find-links wheels -r requirements.txt` in an environment below {folder / '.venv'}"
+            f"{python}: expected the packages of requirements.txt, got none of these: {', '.join(missing)}; in "
+            f"{folder}, run `python3 -m venv .venv` and `.venv/bin/pip install --find-links wheels -r requirements.txt`"
         )
     return python
 

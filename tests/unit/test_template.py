@@ -99,7 +99,9 @@ def test_run_requires_a_project_and_its_packages(tmp_path: Path) -> None:
     python.parent.mkdir(parents=True)
     python.write_text(f'#!/bin/sh\nexec {sys._base_executable} -I -S "$@"\n')  # type: ignore[attr-defined]
     python.chmod(0o755)
-    with pytest.raises(TemplateError, match=r"got none of these: flask, peekaping_producer, .*; run `pip install "):
+    with pytest.raises(
+        TemplateError, match=r"none of these: flask, peekaping_producer, .*; in .*service, run `python3 "
+    ):
         run_project(tmp_path / "service", "/")
 
 
@@ -136,6 +138,14 @@ def test_an_action_is_required_in_one_line() -> None:
     with pytest.raises(SystemExit) as exited:
         main(["template"])
     assert exited.value.code == 2
+
+
+def test_a_path_without_a_slash_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from peekaping_producer.cli.main import main
+
+    with pytest.raises(SystemExit, match="2"):
+        main(["template", "run", str(tmp_path), "--path", "health"])
+    assert "--path: expected a path that begins with /, got 'health'" in capsys.readouterr().err
 
 
 def test_the_pinned_versions_are_those_of_the_lock_file() -> None:

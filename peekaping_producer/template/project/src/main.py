@@ -98,6 +98,8 @@ def run(settings: Settings, listener: socket.socket) -> int:
             log.info("stopped")
             return 0
         log.error("the server process has ended with exit code %s", server.exitcode)
+        if settings.debug:
+            log.info("the processes start again when a file below src changes")
         return 1
 
 
