@@ -1,6 +1,7 @@
 """The source that gets its messages from the HTTP API."""
 
 import asyncio
+import errno
 import socket
 from collections.abc import Sequence
 
@@ -32,7 +33,9 @@ class ApiSource:
             self._socket: socket.socket = listen(host, port)
         except OSError as error:
             got = refusal(host, port, error)
-            raise ConfigError([f"PORT: expected a free host:port, got {got}; set another PORT"]) from None
+            if error.errno == errno.EADDRINUSE:
+                raise ConfigError([f"PORT: expected a free host:port, got {got}; set another PORT"]) from None
+            raise ConfigError([f"API_HOST, PORT: expected an address of this host and a port, got {got}"]) from None
         self.port: int = self._socket.getsockname()[1]
 
     async def run(self) -> None:

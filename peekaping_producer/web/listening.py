@@ -16,6 +16,6 @@ def listen(host: str, port: int) -> socket.socket:
 
 def refusal(host: str, port: int, error: OSError) -> str:
     """The address, and why it cannot be bound."""
-    known = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+    known = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error.strerror).partition(" (while")[0]
     failure = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({known})"
     return f"{host_port_text(host, port)}, which {failure}"

@@ -116,6 +116,10 @@ def test_help_explains_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> Non
         (["demo", "--seconds"], "--seconds: expected a value, got none; see .* demo --help"),
         (["status", "--json=yes"], "--json: expected no value, got 'yes'; see .* status --help"),
         (["migrate", "--check", "--sql"], "--sql: expected without --check, got both; see .* migrate --help"),
+        (
+            ["consume"],
+            "arguments: expected one of --handler --to-file --to-stdout, got none; see .* consume --help",
+        ),
         (["completion"], "shell: expected a value, got none; see .* completion --help"),
         (["completion", "csh"], "shell: expected '?bash'?, '?zsh'?, '?fish'?, got 'csh'; see .* completion --help"),
     ],
@@ -342,3 +346,10 @@ async def test_a_port_that_another_program_uses_is_one_clear_line(tmp_path: Path
     assert ended.code == 2
     got = f"got 127.0.0.1:{port}, which is in use; set another PORT"
     assert ended.err == f"peekaping-producer: PORT: expected a free host:port, {got}\n"
+
+
+async def test_an_address_of_another_host_is_one_clear_line(tmp_path: Path) -> None:
+    ended = await command(tmp_path, "serve", API_HOST="192.0.2.1", PORT="3000", METRICS_ADDR="off", LOG_LEVEL="error")
+    assert ended.code == 2
+    got = "got 192.0.2.1:3000, which cannot be used (Cannot assign requested address)"
+    assert ended.err == f"peekaping-producer: API_HOST, PORT: expected an address of this host and a port, {got}\n"
