@@ -29,6 +29,8 @@ async def run(sender: Sender, settings: Settings, count: int) -> Report:
         await sender.send(count)
     finally:
         await sender.close()
+    if count > 1:
+        log.info("%d of %d messages sent", sender.report.sent, count)
     if settings.pushgateway_url:
         from peekaping_producer.sender.gauges import Gauges
 

@@ -2,6 +2,8 @@
 
 import contextlib
 import email.utils
+import os
+import ssl
 import time
 from asyncio import timeout
 from collections.abc import Mapping
@@ -93,6 +95,8 @@ class HttpEndpoint:
             raise BrokerRefusedError(f"{self._target}: expected an http:// or https:// URL") from None
         except aiohttp.ClientConnectorCertificateError as error:
             raise BrokerRefusedError(f"{self._target}: {one_line(str(error))}") from None
+        except aiohttp.ClientConnectorError as error:
+            raise BrokerUnavailableError(f"{self._target}: cannot connect: {_reason(error.os_error)}") from None
         except (aiohttp.ClientError, OSError) as error:
             raise BrokerUnavailableError(f"{self._target}: {type(error).__name__}: {one_line(str(error))}") from None
 
@@ -110,6 +114,13 @@ class HttpEndpoint:
                 f"{self._target}: redirects to {theirs.scheme}://{theirs.hostname}; set the URL of the final endpoint"
             )
         return urlunsplit(theirs._replace(netloc=ours.netloc))  # with user and password
+
+
+def _reason(error: OSError) -> str:
+    """Why no connection was made."""
+    if (error.errno or 0) > 0 and not isinstance(error, ssl.SSLError):
+        return os.strerror(error.errno or 0)  # asyncio makes one text of all its errors
+    return one_line(error.strerror or str(error))
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:

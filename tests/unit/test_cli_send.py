@@ -74,6 +74,12 @@ async def test_count_messages_are_sent_over_one_connection(tmp_path: Path, api: 
     assert (len(api.requests), len(api.peers)) == (5, 1)
 
 
+async def test_a_run_of_several_messages_ends_with_their_count(tmp_path: Path, api: Endpoint) -> None:
+    api.answers = [201, 500]
+    ended = await command(tmp_path, "send", "--count", "2", API_URL=api.url, SEND_ATTEMPTS="1")
+    assert ended.err.endswith(" INFO 1 of 2 messages sent\n")
+
+
 async def test_bad_settings_are_reported_at_once(tmp_path: Path) -> None:
     ended = await command(tmp_path, "send", API_URL="api:3000", ENVIRONMENT="staging", SEND_ATTEMPTS="0", DB_TYPE="x")
     assert (ended.code, ended.err.splitlines()) == (
