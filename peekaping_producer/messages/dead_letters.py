@@ -3,11 +3,9 @@
 A record is one line of JSON, {"id", "reason", "bytes", "at"}, then the bytes of the message, then a newline.
 """
 
-import errno
 import fcntl
 import math
 import os
-import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
@@ -17,7 +15,7 @@ import msgspec
 import structlog
 
 from peekaping_producer.errors import CheckpointError, SourceError
-from peekaping_producer.messages.durability import check_not_deleted, is_named, sync_directory, write_all
+from peekaping_producer.messages.durability import check_not_deleted, is_named, open_to_append, write_all
 
 log = structlog.stdlib.get_logger()
 
@@ -74,13 +72,8 @@ class DeadLetters:
             self._fd = -1
 
     def _open(self) -> None:
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
-        if not stat.S_ISREG(os.fstat(fd).st_mode):  # to read a FIFO would take forever
-            os.close(fd)
-            raise OSError(errno.EINVAL, "it is no regular file")
-        self._fd = fd
+        self._fd = open_to_append(self._path, 0o640)
         self._end = -1
-        sync_directory(self._path.parent)
 
     def _append(self, message_id: str, reason: str, size: int, pieces: Iterable[bytes]) -> None:
         end = os.fstat(self._fd).st_size

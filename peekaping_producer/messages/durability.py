@@ -2,8 +2,22 @@
 
 import errno
 import os
+import stat
 import sys
 from pathlib import Path
+
+
+def open_to_append(path: Path, mode: int) -> int:
+    """Open a regular file, or create it with `mode`; its name is then on disk. Returns a descriptor; raises OSError."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, mode)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):  # to read a FIFO would take forever
+            raise OSError(errno.EINVAL, "it is no regular file")
+        sync_directory(path.parent)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
 
 
 def write_all(fd: int, data: bytes) -> None:

@@ -1,12 +1,10 @@
 """The file that a sink appends to."""
 
-import errno
 import os
-import stat
 import zlib
 from pathlib import Path
 
-from peekaping_producer.messages.durability import check_not_deleted, is_named, sync_data, sync_directory, write_all
+from peekaping_producer.messages.durability import check_not_deleted, is_named, open_to_append, sync_data, write_all
 
 _COPY_BYTES = 1024 * 1024
 TAIL_BYTES = 64
@@ -26,14 +24,7 @@ class OutputFile:
 
     def open(self) -> None:
         """Open the file, or create it; continue at its end. Raises OSError also if it is no regular file."""
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise OSError(errno.EINVAL, "it is no regular file")
-            sync_directory(self._path.parent)
-        except OSError:
-            os.close(fd)
-            raise
+        fd = open_to_append(self._path, 0o644)
         self.close()
         self._fd = fd
         self.adopt()
