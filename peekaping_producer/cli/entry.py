@@ -13,7 +13,7 @@ def main() -> int:
         from peekaping_producer.operations import probe
 
         return probe.main(options)
-    _exit_on_early_signals(is_service=not {"run", "relay", "consume", "serve"}.isdisjoint(sys.argv[1:]))
+    _exit_on_early_signals(is_service=command in {"run", "relay", "consume", "serve"})
     from peekaping_producer.cli.main import main as run
 
     return run()

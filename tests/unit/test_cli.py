@@ -276,7 +276,7 @@ class Interrupts:
         if name == {module!r}:
             os.kill(os.getpid(), {number})
 sys.meta_path.insert(0, Interrupts())
-sys.argv = ["peekaping-producer", "{name}"]
+sys.argv = ["peekaping-producer", *"{name}".split()]
 from peekaping_producer.cli.entry import main
 sys.exit(main())
 """
@@ -294,6 +294,7 @@ sys.exit(main())
         ("migrate", "pydantic", signal.SIGINT, 130),
         ("migrate", "pydantic", signal.SIGTERM, 143),
         ("status", "pydantic", signal.SIGINT, 130),
+        ("template run", "peekaping_producer.template.demonstration", signal.SIGTERM, 143),
     ],
 )
 async def test_a_signal_during_the_imports_ends_without_a_traceback(
