@@ -130,12 +130,19 @@ def collect_logs(log_queue: Any, handler: logging.Handler | None = None, level: 
         listener.stop()
 
 
+def _as_text(_logger: object, _method: str, event: structlog.typing.EventDict) -> str:
+    """The event and its message, the other values as NAME=VALUE, and the traceback on lines of its own."""
+    head = ": ".join(str(event.pop(key)) for key in ("event", "message") if key in event)
+    traceback = f"\n{event.pop('exception')}" if "exception" in event else ""
+    return " ".join((head, *(f"{name}={value!r}" for name, value in event.items()))) + traceback
+
+
 def _structlog_through_logging() -> None:
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
             structlog.processors.format_exc_info,
-            structlog.processors.KeyValueRenderer(key_order=["event", "message"], drop_missing=True),
+            _as_text,
         ],
         wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),

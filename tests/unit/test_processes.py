@@ -265,6 +265,30 @@ with collect_logs(log_queue):
 """
 
 
+EVENTS = """
+import multiprocessing, structlog
+from peekaping_producer.processes import collect_logs
+
+with collect_logs(multiprocessing.get_context("spawn").Queue()):
+    log = structlog.get_logger("library")
+    log.warning("worker.died", message="A worker ended: 100%.", pid=1, end="killed by SIGKILL")
+    try:
+        raise ValueError("wrong")
+    except ValueError:
+        log.exception("worker.failed")
+"""
+
+
+def test_an_event_of_structlog_is_a_line_for_people() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", EVENTS], env=MINIMAL, timeout=60, check=True, capture_output=True, text=True
+    )
+    died, failed, *traceback = done.stderr.splitlines()
+    assert died.endswith(" library: worker.died: A worker ended: 100%. pid=1 end='killed by SIGKILL'")
+    assert failed.endswith(" library: worker.failed")
+    assert (traceback[0], traceback[-1]) == ("Traceback (most recent call last):", "ValueError: wrong")
+
+
 def test_a_process_that_was_killed_while_it_held_the_lock_of_the_log_queue_stops_no_other() -> None:
     subprocess.run([sys.executable, "-c", LOCKED], env=MINIMAL, timeout=60, check=True)
 
