@@ -102,7 +102,9 @@ def test_a_changed_file_is_served_anew_and_no_process_is_left(shown: tuple[Path,
         worker.write_text(original.replace("Hello", "Goodbye"))
         wait_until(lambda: "Goodbye, world!" in answer(), "the changed worker answers")
         worker.write_text("this is no Python")
-        wait_until(lambda: "SyntaxError" in (folder / "log").read_text(), "the error is logged")
+        waits = "main: the processes start again when a file below src changes"
+        wait_until(lambda: waits in (folder / "log").read_text(), "the error is logged")
+        assert "SyntaxError" in (folder / "log").read_text()
         worker.write_text(original)
         wait_until(lambda: "Hello, world!" in answer(), "the original answers again")
         add_a_field(folder / "src")
