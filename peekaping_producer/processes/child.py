@@ -191,7 +191,7 @@ def _required_parameters(function: Callable[..., object]) -> int:
 
 def _pickled(error: BaseException) -> bytes:
     """The exception, with the traceback as a note; CommandFailedError if it cannot be sent."""
-    if isinstance(error, Exception):
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):  # which a future cannot carry
         where = "".join(traceback.format_exception(error)).rstrip()
         error.add_note(f"in worker process {os.getpid()}:\n{where}")
         for candidate in (error, _ByState(error)):

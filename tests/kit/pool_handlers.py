@@ -50,6 +50,8 @@ def act(argument: tuple[str, Any]) -> Any:
             raise UnpicklableError("no luck")
         case "raise two":
             raise TwoArgumentsError(1, 2)
+        case "raise stop":
+            next(iter(()))
         case "exit":
             raise SystemExit(value)
         case "die":

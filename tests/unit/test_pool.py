@@ -81,6 +81,7 @@ async def test_what_a_handler_raises_is_raised_in_the_caller_and_ends_no_process
         for action, named in [
             (("raise unpicklable", None), "UnpicklableError: no luck"),
             (("exit", 3), "SystemExit: 3"),
+            (("raise stop", None), "the handler raised StopIteration"),
             (("unpicklable", None), "reply: expected a value that can be pickled"),
         ]:
             with pytest.raises(CommandFailedError, match=named):
