@@ -28,6 +28,19 @@ _GROUPS: frozenset[SettingsGroup] = frozenset({"messages", "broker", "service"})
 
 def add_to(commands: Commands) -> None:
     """Add the commands of this module."""
+    _add_relay(commands)
+    commands.add(
+        "serve",
+        _serve,
+        "accept messages over HTTP and send them to a broker, until SIGTERM, SIGHUP or Ctrl-C",
+        groups=_GROUPS | {"api", "rabbitmq", "redis", "http"},
+        options=True,
+        example="RABBITMQ_HOST=127.0.0.1 PORT=5000 peekaping-producer serve",
+    )
+    _add_consume(commands)
+
+
+def _add_relay(commands: Commands) -> None:
     relay = commands.add(
         "relay",
         _relay,
@@ -57,14 +70,9 @@ def add_to(commands: Commands) -> None:
         "--every", type=seconds, metavar="SECONDS", help=f"the interval of the clock (default {_EVERY_S:g})"
     )
     relay.add_argument("--name", metavar="NAME", help=f"the prefix of the clock's message ids (default {_CLOCK})")
-    commands.add(
-        "serve",
-        _serve,
-        "accept messages over HTTP and send them to a broker, until SIGTERM, SIGHUP or Ctrl-C",
-        groups=_GROUPS | {"api", "rabbitmq", "redis", "http"},
-        options=True,
-        example="RABBITMQ_HOST=127.0.0.1 PORT=5000 peekaping-producer serve",
-    )
+
+
+def _add_consume(commands: Commands) -> None:
     consume = commands.add(
         "consume",
         _consume,
