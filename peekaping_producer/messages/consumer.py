@@ -139,6 +139,7 @@ class Consumer:
         if abandoned := [delivery for call in self._calls for delivery in call.held]:
             message = "Handlers did not end when they were canceled; their messages are released nevertheless."
             log.warning("handlers.abandoned", message=message, count=len(abandoned), id=abandoned[0].message.id)
+            self._calls.clear()
             self._settler.release(abandoned)
 
     async def drain(self, within_s: float) -> int:
@@ -202,14 +203,15 @@ class Consumer:
 
     async def _run(self, call: Call) -> None:
         """Run a call; pass its deliveries to the settler, and forget those that are no longer held."""
+        is_canceled, error = False, None
         try:
             error = await self._caller.run(call)
         except asyncio.CancelledError:
-            self._calls.discard(call)
-            self._end_canceled(call.held)
-        else:
-            self._calls.discard(call)
-            self._end(call.held, error)
+            is_canceled = True
+        if call not in self._calls:
+            return  # it was abandoned, and its deliveries are released
+        self._calls.remove(call)
+        self._end_canceled(call.held) if is_canceled else self._end(call.held, error)
         self._settled(len(call.lost))
 
     def _end_canceled(self, deliveries: Sequence[Delivery]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from unittest.mock import patch
 
 import pytest
 from structlog.testing import capture_logs
@@ -214,6 +215,33 @@ async def test_a_handler_that_ignores_its_cancellation_keeps_neither_its_message
     gate.set()
     assert (receiver.released, receiver.closed) == (["deaf"], True)
     assert [(line["event"], line["id"]) for line in logs] == [("handlers.abandoned", "deaf")]
+
+
+async def test_a_handler_that_ends_after_it_was_abandoned_settles_nothing() -> None:
+    receiver = MemoryReceiver(*messages("deaf"))
+    gate, ended = asyncio.Event(), asyncio.Event()
+    release = receiver.release
+
+    async def handler(_: Message) -> None:
+        while not gate.is_set():
+            with suppress(asyncio.CancelledError):
+                await gate.wait()
+        ended.set()
+
+    async def release_later(deliveries: Sequence[Delivery]) -> None:
+        gate.set()
+        await ended.wait()
+        await asyncio.sleep(0)
+        await release(deliveries)
+
+    consumer = Consumer(receiver, handled_by(handler), Dependencies(Metrics("test")))
+    with patch.object(receiver, "release", release_later):
+        task = asyncio.create_task(consumer.run())
+        await until(lambda: len(receiver.held) == 1)
+        await asyncio.sleep(0)
+        await consumer.drain(0)
+        await until(task.done)
+    assert (receiver.released, receiver.acknowledgements, consumer.held) == (["deaf"], [], 0)
 
 
 async def test_what_is_lost_twice_while_its_handler_ends_frees_one_place() -> None:
