@@ -23,7 +23,7 @@ from peekaping_producer.messages.metrics import ConsumerMetrics
 from peekaping_producer.messages.progress import RateMeter
 from peekaping_producer.messages.retries import Retries, RetryLaterError
 from peekaping_producer.messages.settling import Failure, Settler
-from peekaping_producer.messages.work import Call, Caller, Work, reason_of
+from peekaping_producer.messages.work import Call, Caller, Work, reason_of, traceback_of
 from peekaping_producer.service.aio import cancel_and_wait, wait_for_event
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.loop import Loop
@@ -239,7 +239,7 @@ class Consumer:
         reason = reason_of(error)
         if not isinstance(error, _DELIBERATE):
             ids = [delivery.message.id for delivery in deliveries]
-            log.debug("handler.failed", message="The handler raised an error.", ids=ids, exc_info=error)
+            log.debug("handler.failed", message="The handler raised an error.", ids=ids, exception=traceback_of(error))
         for delivery in deliveries:
             delay_s: float | None
             if isinstance(error, _NEVER_SUCCEEDS) or delivery.attempt >= (

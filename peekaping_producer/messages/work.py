@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import traceback
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -137,3 +138,11 @@ def reason_of(error: BaseException) -> str:
     except BaseException:
         text = ""  # a bad exception of a handler is a failure of its message alone
     return one_line(f"{name}: {text}" if text else name)
+
+
+def traceback_of(error: BaseException) -> str:
+    """As Python prints it; empty if the error cannot be printed."""
+    try:
+        return "".join(traceback.format_exception(error)).rstrip()
+    except BaseException:  # the handler may have defined how it is printed
+        return ""
