@@ -51,6 +51,7 @@ $(VENV)/.setup: $(VENV)/.uv requirements/demo.txt pyproject.toml
 	@$(call say_installing,what the producer needs)
 	@$(UV) install --quiet --python $(BIN)/python --require-hashes -r requirements/demo.txt
 	@$(UV) install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@echo 'Installed $(BIN)/peekaping-producer. To run it by its name: export PATH="$$PWD/$(BIN):$$PATH"'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.setup requirements/dev.txt

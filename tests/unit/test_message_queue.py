@@ -10,6 +10,7 @@ import yaml  # type: ignore[import-untyped]
 
 from peekaping_producer.operations import probe
 from peekaping_producer.settings import Settings
+from tests.kit import processes
 from tests.kit.commands import ROOT
 from tests.kit.message_queue import EXAMPLE
 
@@ -91,3 +92,12 @@ def test_make_runs_compose(target: str, command: str, compose: str, tmp_path: An
         check=True,
     )
     assert done.stdout.splitlines() == [command.replace("docker compose", compose)]
+
+
+def test_the_monitor_explains_that_rabbitmq_does_not_run() -> None:
+    argv = [sys.executable, EXAMPLE / "scripts" / "monitor.py"]
+    env = {"MANAGEMENT_PORT": str(processes.free_port())}
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"http://localhost:{env['MANAGEMENT_PORT']}: expected an answer" in done.stderr
+    assert "Start RabbitMQ (make up)" in done.stderr

@@ -44,13 +44,17 @@ class Queue:
         return float(self._statistics.get(f"{event}_details", {}).get("rate", 0.0))
 
 
+def management_url() -> str:
+    """The address of the management API."""
+    return setting("MANAGEMENT_URL", f"http://localhost:{setting('MANAGEMENT_PORT', '15672')}")
+
+
 def queues() -> dict[str, Queue]:
     """All queues of the virtual host, by name. Raises OSError if the management API cannot be called."""
-    url = setting("MANAGEMENT_URL", f"http://localhost:{setting('MANAGEMENT_PORT', '15672')}")
     vhost = quote(setting("RABBITMQ_VHOST", "/"), safe="")
     login = f"{setting('RABBITMQ_USER', 'admin')}:{setting('RABBITMQ_PASS', 'password')}"
     headers = {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
-    request = urllib.request.Request(f"{url}/api/queues/{vhost}", headers=headers)
+    request = urllib.request.Request(f"{management_url()}/api/queues/{vhost}", headers=headers)
     with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
         return {document["name"]: Queue(document) for document in json.load(answer)}
 

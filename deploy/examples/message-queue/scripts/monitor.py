@@ -2,7 +2,7 @@
 
 import sys
 
-from management import queues
+from management import management_url, queues
 
 _COLUMNS = ("ready", "unacked", "consumers", "published/s", "delivered/s", "acked/s")
 
@@ -12,7 +12,11 @@ def main() -> int:
     try:
         found = queues()
     except OSError as error:
-        print(f"monitor: expected an answer of the management API, got {error}; see MANAGEMENT_URL", file=sys.stderr)
+        print(
+            f"monitor: {management_url()}: expected an answer of RabbitMQ's management API, got {error}",
+            file=sys.stderr,
+        )
+        print("Start RabbitMQ (make up), or set MANAGEMENT_PORT or MANAGEMENT_URL.", file=sys.stderr)
         return 1
     width = max(map(len, ["queue", *found]))
     print(f"{'queue':{width}}", *(f"{column:>11}" for column in _COLUMNS))
