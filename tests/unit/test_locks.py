@@ -14,7 +14,7 @@ verdict = runpy.run_path(str(ROOT / "deploy" / "audit.py"))["verdict"]
 
 
 def test_there_is_a_lock_for_each_purpose() -> None:
-    assert [path.name for path in LOCKS] == ["audit.txt", "base.txt", "demo.txt", "dev.txt", "uv.txt"]
+    assert [path.name for path in LOCKS] == ["audit.txt", "base.txt", "compare.txt", "demo.txt", "dev.txt", "uv.txt"]
 
 
 @pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.name)
