@@ -99,6 +99,7 @@ class HandlerWork:
     """Work of a consumer: calls the handler, or one of the worker processes, for each message."""
 
     batch_size = 1
+    slow = None
 
     def __init__(self, handler: Handler | Pool, *, concurrency: int = 10, delay_s: float = 0.0) -> None:
         """`delay_s`: to wait before each call, beside the message's own `processing_time`."""

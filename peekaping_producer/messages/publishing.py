@@ -9,8 +9,9 @@ import structlog
 from peekaping_producer.errors import PRODUCER, BatchError, BrokerUnavailableError
 from peekaping_producer.messages.buffer import Buffer
 from peekaping_producer.messages.metrics import RelayMetrics
+from peekaping_producer.service.dependencies import SLOW_AFTER_S
 from peekaping_producer.service.isolation import MAX_CONSECUTIVE_FAILURES, describe, is_of_dependency
-from peekaping_producer.service.loop import SLOW_AFTER_S, Loop
+from peekaping_producer.service.loop import Loop
 from peekaping_producer.transports.message import Message
 from peekaping_producer.transports.publisher import Blockable, Publisher, PublishResult
 

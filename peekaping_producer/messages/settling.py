@@ -10,9 +10,9 @@ import structlog
 from peekaping_producer.errors import BROKER, BrokerUnavailableError, DependencyError
 from peekaping_producer.messages.metrics import ConsumerMetrics
 from peekaping_producer.service.aio import cancel_and_wait
-from peekaping_producer.service.dependencies import Dependencies
+from peekaping_producer.service.dependencies import SLOW_AFTER_S, Dependencies
 from peekaping_producer.service.isolation import describe
-from peekaping_producer.service.loop import SLOW_AFTER_S, Loop, LoopDone
+from peekaping_producer.service.loop import Loop, LoopDone
 from peekaping_producer.transports.receiver import Delivery, Receiver
 
 log = structlog.stdlib.get_logger()

@@ -3,7 +3,8 @@
 import asyncio
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Protocol
 
 from peekaping_producer.errors import DependencyError
@@ -26,6 +27,10 @@ class Work(Protocol):
     """Deliveries of one call, at most."""
     concurrency: int
     """Calls at the same time, at most."""
+
+    @property
+    def slow(self) -> Callable[[float], DependencyError | None] | None:
+        """Why a call that has taken so many seconds counts as a failure of a dependency; None: it may take any time."""
 
     async def open(self) -> None:
         """Prepare. Raises ProducerError, which ends the consumer."""
@@ -116,7 +121,8 @@ class Caller:
         backoff: Backoff | None = None
         while True:
             try:
-                await self._work.run(deliveries)
+                with self._dependencies.watching(_KIND, self._problem) if self._work.slow else nullcontext():
+                    await self._work.run(deliveries)
             except DependencyError as error:
                 if not is_of_dependency(error):
                     raise
@@ -128,6 +134,12 @@ class Caller:
                 while self._failing:
                     self._dependencies.succeeded(self._failing.pop(), _KIND)
                 return
+
+    def _problem(self, for_s: float) -> DependencyError | None:
+        error = self._work.slow(for_s) if self._work.slow else None
+        if error:
+            self._failing.add(error.dependency)
+        return error
 
 
 def reason_of(error: BaseException) -> str:

@@ -5,9 +5,11 @@ ends that. If it refused the call (missing permissions, full memory), or this ki
 calls succeeded, only its calls fail: a successful turn of its own ends that, or SETTLED_AFTER_S without a failure.
 """
 
+import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import msgspec
 import structlog
@@ -29,6 +31,9 @@ from peekaping_producer.service.text import one_line
 
 log = structlog.stdlib.get_logger()
 
+SLOW_AFTER_S = 10.0
+"""A call that takes longer counts as a failure of its dependency until it ends."""
+_ASK_EVERY_S = 1.0
 REMIND_AFTER_S = 30.0
 """Interval between log lines while a dependency keeps failing."""
 SETTLED_AFTER_S = 30.0
@@ -86,6 +91,29 @@ class Dependencies:
     def succeeded(self, dependency: str, loop_kind: str = "") -> None:
         """Record a successful call; with `loop_kind`, a successful turn of such a loop."""
         self._of(dependency).succeeded(loop_kind, self._clock())
+
+    @contextmanager
+    def watching(self, loop_kind: str, problem: Callable[[float], DependencyError | None]) -> Iterator[None]:
+        """Enclose a call that ends by itself, perhaps late.
+
+        `problem` is called every second with the seconds that the call has taken. If it returns an error, the
+        dependency counts as failing until a call succeeds: by convention after SLOW_AFTER_S.
+        """
+        loop, began_at = asyncio.get_running_loop(), time.monotonic()
+        timer: asyncio.TimerHandle
+
+        def ask() -> None:
+            nonlocal timer
+            error = problem(time.monotonic() - began_at)
+            if error:
+                self.failed(error, loop_kind)
+            timer = loop.call_later(SLOW_AFTER_S if error else _ASK_EVERY_S, ask)
+
+        timer = loop.call_later(_ASK_EVERY_S, ask)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def forget(self, loop_kind: str) -> None:
         """Remove the failures of a loop that has ended."""

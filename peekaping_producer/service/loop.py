@@ -13,11 +13,6 @@ from peekaping_producer.service.dependencies import Dependencies
 T = TypeVar("T")
 
 
-SLOW_AFTER_S = 10.0
-"""A call that takes longer counts as a failure of its dependency until it ends."""
-_ASK_EVERY_S = 1.0
-
-
 class LoopDone(Exception):  # noqa: N818 - not an error
     """A turn raises this to end its loop normally."""
 
@@ -61,25 +56,10 @@ class Loop:
     def calling(self, problem: Callable[[float], DependencyError | None]) -> Iterator[None]:
         """Enclose a call that ends by itself, perhaps late.
 
-        `problem` is called every second with the seconds that the call has taken. If it returns an error, the
-        dependency counts as failing until the call ends: by convention after SLOW_AFTER_S.
+        `problem`: see Dependencies.watching.
         """
-        loop, began_at = asyncio.get_running_loop(), time.monotonic()
-        timer: asyncio.TimerHandle
-
-        def ask() -> None:
-            nonlocal timer
-            error = problem(time.monotonic() - began_at)
-            if error:
-                self._dependencies.failed(error, self._kind)
-            timer = loop.call_later(SLOW_AFTER_S if error else _ASK_EVERY_S, ask)
-
-        timer = loop.call_later(_ASK_EVERY_S, ask)
-        try:
-            with self.waiting():
-                yield
-        finally:
-            timer.cancel()
+        with self.waiting(), self._dependencies.watching(self._kind, problem):
+            yield
 
     @asynccontextmanager
     async def entering(self, context: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:

@@ -44,6 +44,7 @@ class Sink:
 
     batch_size = 3
     concurrency = 1
+    slow = None
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []

@@ -79,6 +79,8 @@ class UnreliableReceiver(MemoryReceiver):
 class UnreliableWork:
     """Fails in every way that work can."""
 
+    slow = None
+
     def __init__(self, randomness: random.Random, batch_size: int, concurrency: int) -> None:
         self.random = randomness
         self.batch_size, self.concurrency = batch_size, concurrency

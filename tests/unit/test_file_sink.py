@@ -233,6 +233,29 @@ async def test_a_full_disk_stops_consuming_until_there_is_space(tmp_path: Path) 
         await asyncio.gather(task, return_exceptions=True)
 
 
+async def test_a_write_that_hangs_is_reported_until_it_ends(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peekaping_producer.service.dependencies._ASK_EVERY_S", 0.01)
+    monkeypatch.setattr("peekaping_producer.messages.sinks.file.SLOW_AFTER_S", 0.02)
+    gate, write = threading.Event(), output.OutputFile.append
+
+    def hang(file: output.OutputFile, lines: bytes) -> None:
+        gate.wait()
+        write(file, lines)
+
+    monkeypatch.setattr(output.OutputFile, "append", hang)
+    receiver, dependencies = MemoryReceiver(Message("1", b"line")), Dependencies(Metrics())
+    task = asyncio.create_task(Consumer(receiver, FileSink(path), dependencies).run())
+    try:
+        await until(lambda: "output" in dependencies.troubles)
+        assert f"{path}: no write for 0 s" in dependencies.troubles["output"].reason
+    finally:
+        gate.set()
+    await until(lambda: receiver.acknowledged == ["1"])
+    assert dependencies.troubles == {}
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_a_canceled_call_whose_lines_are_written_succeeds(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise they would be written again."""
     began, gate = threading.Event(), threading.Event()

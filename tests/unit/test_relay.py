@@ -356,7 +356,7 @@ async def test_a_broker_that_does_not_confirm_is_reported_and_the_relay_counts_a
     dependencies = Dependencies(Metrics())
     relay = Relay(publisher, dependencies)
     with (
-        patch("peekaping_producer.service.loop._ASK_EVERY_S", 0.01),
+        patch("peekaping_producer.service.dependencies._ASK_EVERY_S", 0.01),
         patch("peekaping_producer.messages.publishing.SLOW_AFTER_S", slow_after_s),
         capture_logs() as logs,
     ):

@@ -12,6 +12,7 @@ from peekaping_producer.errors import ConfigError, OutputUnavailableError
 from peekaping_producer.messages.lock_file import LockFile
 from peekaping_producer.messages.sinks.journal import Journal
 from peekaping_producer.messages.sinks.output import OutputFile
+from peekaping_producer.service.dependencies import SLOW_AFTER_S
 from peekaping_producer.transports.receiver import Delivery
 
 log = structlog.stdlib.get_logger()
@@ -52,6 +53,10 @@ class FileSink:
     async def run(self, deliveries: Sequence[Delivery]) -> None:
         """See Work. A write that has begun is not interrupted: if it succeeds, so does a call that was canceled."""
         await self._call(self._write, deliveries)
+
+    def slow(self, for_s: float) -> OutputUnavailableError | None:
+        """See Work: a hung disk or network file system."""
+        return OutputUnavailableError(f"{self._path}: no write for {for_s:.0f} s") if for_s >= SLOW_AFTER_S else None
 
     async def close(self) -> None:
         """See Work."""

@@ -22,6 +22,7 @@ class StdoutSink:
     """
 
     concurrency = 1
+    slow = None  # the reader of a pipe may pause
 
     def __init__(self, *, fd: int = 1, batch_size: int = 500) -> None:
         self.batch_size = batch_size
