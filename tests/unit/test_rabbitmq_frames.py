@@ -73,6 +73,28 @@ async def test_a_batch_ends_with_its_last_outcome() -> None:
     assert [repr(each) for each in batch.outcomes] == ["ValueError('refused')", "None"]
 
 
+async def test_the_end_of_a_batch_forgets_no_message_of_a_later_one_with_the_same_id() -> None:
+    """A message that is returned, and whose id the library does not find, would count as confirmed."""
+    channel = SimpleNamespace(
+        number=1,
+        max_content_size=1000,
+        lock=asyncio.Lock(),
+        delivery_tag=0,
+        confirmations={},
+        message_id_delivery_tag={},
+        write_queue=asyncio.Queue(),
+        create_future=asyncio.get_running_loop().create_future,
+    )
+    message = frames.persistent(cast(Channel, channel), Message("a", b""))
+    first, second = [await frames.publish(cast(Channel, channel), "", "queue", [message]) for _ in range(2)]
+    first.settle(0, None)
+    await asyncio.sleep(0)
+    assert channel.message_id_delivery_tag == {"a": 2}
+    second.settle(0, None)
+    await asyncio.sleep(0)
+    assert channel.message_id_delivery_tag == {}
+
+
 @pytest.mark.parametrize("size", [0, 1, 10, 11, 25])
 def test_a_persistent_message_has_the_frames_of_the_library(size: int) -> None:
     channel = cast("Channel", SimpleNamespace(number=7, max_content_size=10))

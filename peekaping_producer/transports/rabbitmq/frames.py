@@ -126,19 +126,22 @@ async def write(channel: Channel, exchange: str, routing_key: str, messages: Seq
     payload = method + method.join([message.content for message in messages])
     async with channel.lock:
         batch = Batch(channel.create_future(), len(messages))
+        first_tag = channel.delivery_tag + 1
         for index, message in enumerate(messages):
             channel.delivery_tag += 1
             channel.confirmations[channel.delivery_tag] = _Confirmation(batch, index)  # type: ignore[assignment]
             channel.message_id_delivery_tag[message.message_id] = channel.delivery_tag
         await channel.write_queue.put(ChannelFrame(payload=payload, should_close=False))
     ids = [message.message_id for message in messages]  # the messages themselves may be large
-    batch.done.add_done_callback(lambda _: _forget(channel, ids))
+    batch.done.add_done_callback(lambda _: _forget(channel, ids, first_tag))
     return batch
 
 
-def _forget(channel: Channel, ids: Sequence[str]) -> None:
-    for message_id in ids:
-        channel.message_id_delivery_tag.pop(message_id, None)
+def _forget(channel: Channel, ids: Sequence[str], first_tag: int) -> None:
+    tags = channel.message_id_delivery_tag
+    for tag, message_id in enumerate(ids, first_tag):
+        if tags.get(message_id) == tag:  # a later batch may have a message with the same id
+            del tags[message_id]
 
 
 async def gather(channel: Channel, exchange: str, routing_key: str, messages: Sequence[Publish]) -> Batch:
