@@ -19,7 +19,7 @@ from aiormq.connection import Connection, TransportFactory
 from peekaping_producer.errors import BrokerUnavailableError
 from peekaping_producer.service.net import ssl_context
 from peekaping_producer.targets import RabbitMqTarget, Tls
-from peekaping_producer.transports.rabbitmq.failures import needs_tls, refused_opening
+from peekaping_producer.transports.rabbitmq.failures import closed_at_once, needs_tls, refused_opening
 from peekaping_producer.transports.rabbitmq.undecodable import Reader, RepairingReader
 
 CONNECT_TIMEOUT_S = 10.0
@@ -125,6 +125,8 @@ async def open_session(
         reader = transports.reader
         if reader and not reader.first and not tls and await _speaks_tls(target):
             raise needs_tls(target) from error
+        if reader and not reader.first and not tls:
+            raise closed_at_once(error, target) from error
         first, last = (reader.first, reader.last) if reader else (b"", b"")
         raise refused_opening(error, first, last, target) from error
     assert isinstance(channel, Channel)

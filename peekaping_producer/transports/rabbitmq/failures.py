@@ -77,6 +77,11 @@ def needs_tls(target: RabbitMqTarget) -> BrokerRefusedError:
     return BrokerRefusedError(f"RabbitMQ at {target}: {text}")
 
 
+def closed_at_once(error: BaseException, target: RabbitMqTarget) -> BrokerUnavailableError:
+    """The error of a connection that the server closed without a reply, as the port of RabbitMQ's HTTP API does."""
+    return BrokerUnavailableError(f"RabbitMQ at {target}: {in_words(error)}; {_NOT_RABBITMQ}, got no reply")
+
+
 def max_size(error: BaseException) -> int | None:
     """The largest body in bytes that the broker accepts, if it closed the channel because of a larger one."""
     match = re.search(r"message size \d+ is larger than (?:configured )?max size (\d+)", str(error))
