@@ -149,7 +149,7 @@ def _run(
             await service.run()
         except ProducerError:
             raise  # main() prints it
-        except Exception as error:
+        except Exception as error:  # a bug: logged, and the process ends below although a thread hangs
             sys.excepthook(type(error), error, error.__traceback__)
             code = 1
         # A handler's thread may still be at work, and would keep the process alive.

@@ -160,7 +160,7 @@ class Follower:
         try:
             if not checkpoint.matches(fd):
                 raise NamesChangedError  # truncated since it was found
-        except BaseException:
+        except BaseException:  # whatever ends this: no descriptor is left
             generation.close()
             raise
         return generation
@@ -174,7 +174,7 @@ class Follower:
             generations.confirm(self._path, found)
             if generation.is_empty and file.size:
                 raise NamesChangedError
-        except BaseException:
+        except BaseException:  # whatever ends this: no descriptor is left
             generation.close()
             raise
         return generation

@@ -1,1 +1,1 @@
-"""RabbitMQ by AMQP 0-9-1: the only package that knows aiormq."""
+"""RabbitMQ by AMQP 0-9-1: the only package that uses aiormq."""
