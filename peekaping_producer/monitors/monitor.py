@@ -42,6 +42,14 @@ class Heartbeat(msgspec.Struct, frozen=True, gc=False):
         return f"Heartbeat({self.id!r})"
 
 
+class RecentHeartbeat(msgspec.Struct, frozen=True, gc=False):
+    """The result of one check, as far as a person needs it. The time is aware and in UTC; `ping` is in ms."""
+
+    time: datetime
+    status: int
+    ping: int
+
+
 class Monitor(msgspec.Struct, frozen=True, gc=False):
     """One row of `monitors`. Intervals and timeouts are in seconds; `config` is JSON text, not parsed."""
 

@@ -23,6 +23,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """For `monitors` within a load: this leaves some time for the side tables."""
     side_table_s: float = 2.0
     """For a side table."""
+    find_s: float = 2.0
+    """For a search by name, which may read every row of `monitors`."""
     retry_part_s: float = 0.5
     """For a part of the rows, after a side table exceeded that."""
     retry_after_s: float = 5.0

@@ -15,7 +15,7 @@ from bson import Code, Int64, ObjectId
 
 from peekaping_producer.errors import StoreRefusedError, StoreUnavailableError
 from peekaping_producer.monitors.maintenance import MaintenanceWindow
-from peekaping_producer.monitors.monitor import Heartbeat, Monitor, Plan, Proxy
+from peekaping_producer.monitors.monitor import Heartbeat, Monitor, Plan, Proxy, RecentHeartbeat
 from peekaping_producer.stores.errors import CREATE_TABLES, error_prefix
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.stores.mongo_client import Document, MongoDatabaseClient, ReadDocument, connect
@@ -130,6 +130,32 @@ class MongoSession(StoreSession[MongoDatabaseClient]):
                     )
                 return [_row(Heartbeat, read, "latest") for read in found]
 
+    async def rows_by_id(self, prefix: str, limit: int) -> Sequence[Row]:
+        """See StoreSession."""
+        first, last = prefix.lower().ljust(24, "0"), prefix.lower().ljust(24, "f")
+        if not _OBJECT_ID.fullmatch(first):
+            return []
+        return await self._found({"_id": {"$gte": ObjectId(first), "$lte": ObjectId(last)}}, limit)
+
+    async def rows_by_name(self, text: str, limit: int) -> Sequence[Row]:
+        """See StoreSession."""
+        exact = await self._found({"name": text}, limit)
+        found = await self._found({"name": {"$regex": re.escape(text), "$options": "i"}}, limit)
+        return list({row[0]: row for row in (*exact, *found)}.values())[:limit]
+
+    async def _found(self, wanted: Document, limit: int) -> list[Row]:
+        by_name = [("name", 1), ("_id", 1)]
+        fields, timeout_s = ["name", "active", "interval"], self._limits.find_s
+        found = await self._find("monitor", wanted, fields, sort=by_name, limit=limit, timeout_s=timeout_s)
+        return [(str(read.document.get("_id")), _name_of(read), *_schedule(read)) for read in found]
+
+    async def heartbeat_rows(self, monitor_id: str, limit: int) -> Sequence[Row]:
+        """See StoreSession."""
+        wanted, fields = {"monitor_id": ObjectId(monitor_id)}, RecentHeartbeat.__struct_fields__
+        timeout_s = self._limits.side_table_s
+        found = await self._find("heartbeat", wanted, fields, sort=[("time", -1)], limit=limit, timeout_s=timeout_s)
+        return [_row(RecentHeartbeat, read)[2:] for read in found]
+
     async def _find(
         self, collection: str, wanted: Document, fields: Sequence[str], **options: Any
     ) -> list[ReadDocument]:
@@ -180,6 +206,11 @@ def _schedule(read: ReadDocument) -> tuple[Any, Any]:
     return _decoded(bool, read.document.get("active")), _decoded(int, read.document.get("interval"))
 
 
+def _name_of(read: ReadDocument) -> str:
+    name = read.document.get("name")
+    return name[:300] if isinstance(name, str) else ""
+
+
 def _row(struct: type[msgspec.Struct], read: ReadDocument, inside: str = "") -> Row:
     """A row of the document or of one inside it, as TableReader returns it; values are decoded as by Go's driver."""
     document, fields = read.document, _FIELDS[struct]
@@ -207,7 +238,7 @@ def _decoded(wanted: Any, value: Any) -> Any:
 
 _FIELDS: dict[type[msgspec.Struct], list[tuple[str, Any]]] = {
     struct: [("_id" if field.name == "id" else field.name, field.type) for field in msgspec.structs.fields(struct)]
-    for struct in (Monitor, Proxy, MaintenanceWindow, Heartbeat)
+    for struct in (Monitor, Proxy, MaintenanceWindow, Heartbeat, RecentHeartbeat)
 }
 _UNDECODABLE = Undecodable()
 _ZEROS: dict[Any, Any] = {str: "", int: 0, bool: False, datetime: datetime(1, 1, 1, tzinfo=UTC)}

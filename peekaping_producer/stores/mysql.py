@@ -67,6 +67,16 @@ _STATEMENTS = {
 _ONE_MONITOR = _expanded(_MONITORS + "LIMIT 1")
 # A column of MariaDB's own type uuid compares with nothing but UUIDs: so the first page has no condition on the id.
 _PAGE = "SELECT id, active, `interval` FROM monitors WHERE {after} active <> 0 ORDER BY id LIMIT {limit}"
+_FOUND = "SELECT id, left(name, 300), active, `interval` FROM monitors WHERE"
+# A column of MariaDB's own type uuid compares with nothing but UUIDs: there, a whole id is found and a prefix is not.
+_BY_ID = f"{_FOUND} id = '{{first}}' OR id >= '{{first}}' AND id <= '{{last}}' ORDER BY id LIMIT {{limit}}"
+_BY_NAME = f"""
+{_FOUND} LOCATE(lower('{{text}}'), lower(name)) > 0
+ORDER BY name <> '{{text}}', CHAR_LENGTH(name), name, id LIMIT {{limit}}
+"""
+_RECENT_HEARTBEATS = """
+SELECT time, status, ping FROM heartbeats WHERE monitor_id = '{id}' ORDER BY heartbeats.time DESC LIMIT {limit}
+"""
 # A limit of the server keeps the connection. Each server reads the other's part as a comment.
 _LIMIT = "/*M! SET STATEMENT max_statement_time = {0:g} FOR */ SELECT /*+ MAX_EXECUTION_TIME({1:.0f}) */"
 _ID = re.compile("[!->@-~]([ -~]{0,62}[!->@-~])?")
@@ -81,6 +91,24 @@ class MysqlSession(StoreSession[MysqlConnection]):
         """One statement, along the primary key."""
         start = "" if after is None else f"id > '{escape_string(after)}' AND"
         return [_plan(*row) for row in await self._fetch(_PAGE.format(after=start, limit=limit))]
+
+    async def rows_by_id(self, prefix: str, limit: int) -> Sequence[Row]:
+        """See StoreSession. A collation may treat other ids as equal; these are left out."""
+        if not _ID.fullmatch(prefix):
+            return []
+        first, last = escape_string(prefix), escape_string(prefix + "~" * (64 - len(prefix)))
+        statement = _BY_ID.format(first=first, last=last, limit=limit)
+        rows = await self._fetch(statement, self._limits.find_s)
+        return [row for row in rows if str(row[0]).lower().startswith(prefix.lower())]
+
+    async def rows_by_name(self, text: str, limit: int) -> Sequence[Row]:
+        """See StoreSession."""
+        return await self._fetch(_BY_NAME.format(text=escape_string(text), limit=limit), self._limits.find_s)
+
+    async def heartbeat_rows(self, monitor_id: str, limit: int) -> Sequence[Row]:
+        """See StoreSession."""
+        statement = _RECENT_HEARTBEATS.format(id=escape_string(monitor_id), limit=limit)
+        return await self._fetch(statement, self._limits.side_table_s)
 
     async def ping(self) -> None:
         """Read a monitor with every column that load() reads, except for large texts."""

@@ -15,7 +15,7 @@ from peekaping_producer.stores.postgres_connections import (
     PostgresDriver,
     recoverable_error,
 )
-from peekaping_producer.stores.rows import Row, expanded, plan_of
+from peekaping_producer.stores.rows import Row, bounds_of_uuids, expanded, plan_of
 from peekaping_producer.stores.store import StoreSession
 
 # Ids are returned as text: a cast on the server is cheaper than building and printing UUID objects in Python. A value
@@ -81,6 +81,14 @@ SELECT id::text, active, interval FROM monitors
 WHERE active AND monitors.id > $2::uuid ORDER BY monitors.id LIMIT $1
 """
 _NEXT_ID = "SELECT id::text FROM monitors WHERE $1::uuid IS NULL OR id > $1::uuid ORDER BY monitors.id LIMIT 1"
+_FOUND = "SELECT id::text, left(name, 300), active, interval FROM monitors"
+_BY_ID = f"{_FOUND} WHERE id BETWEEN $1::uuid AND $2::uuid ORDER BY monitors.id LIMIT $3"
+_BY_NAME = f"""
+{_FOUND} WHERE strpos(lower(name), lower($1)) > 0 ORDER BY name <> $1, length(name), name, monitors.id LIMIT $2
+"""
+_RECENT_HEARTBEATS = _expanded(
+    "SELECT TIME(time), status, ping FROM heartbeats WHERE monitor_id = $1::uuid ORDER BY heartbeats.time DESC LIMIT $2"
+)
 _STORED_BYTES = 32 * 2**10
 """Configs that are stored in more bytes, after compression, are not read with a batch."""
 _UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -101,6 +109,19 @@ class PostgresSession(Paged, StoreSession[PostgresConnection]):
         """See Paged."""
         rows = await self._read(_NEXT_ID, after)
         return rows[0][0] if rows else None
+
+    async def rows_by_id(self, prefix: str, limit: int) -> Sequence[Row]:
+        """See StoreSession. As text, ids would be compared one by one."""
+        bounds = bounds_of_uuids(prefix)
+        return await self._read(_BY_ID, *bounds, limit, timeout_s=self._limits.find_s) if bounds else []
+
+    async def rows_by_name(self, text: str, limit: int) -> Sequence[Row]:
+        """See StoreSession."""
+        return await self._read(_BY_NAME, text, limit, timeout_s=self._limits.find_s)
+
+    async def heartbeat_rows(self, monitor_id: str, limit: int) -> Sequence[Row]:
+        """See StoreSession."""
+        return await self._read(_RECENT_HEARTBEATS, monitor_id, limit, timeout_s=self._limits.side_table_s)
 
     async def ping(self) -> None:
         """Read a monitor with every column that load() reads, except for large texts."""

@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from peekaping_producer.monitors.monitor import MonitorDetails, Plan
+from peekaping_producer.monitors.monitor import MonitorDetails, Plan, RecentHeartbeat
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -19,6 +19,14 @@ class Loaded(msgspec.Struct, frozen=True):
     """Rows to be read again, since a table that their task needs could not be read; by monitor id, with the reason."""
     degraded: dict[str, str] = {}
     """Tables whose last known content was used, by name, with the reason."""
+
+
+class FoundMonitor(msgspec.Struct, frozen=True):
+    """A row that a search found."""
+
+    plan: Plan
+    name: str
+    """At most 300 characters of it; any text, and empty if the column contains none."""
 
 
 class Session(Protocol):
@@ -54,6 +62,18 @@ class Session(Protocol):
         Keyset paging: a row that exists during the whole walk is returned exactly once, whatever happens to other rows.
         Fewer than `limit` rows end the walk.
         """
+        ...
+
+    async def find(self, text: str, limit: int) -> list[FoundMonitor]:
+        """Up to `limit` rows whose ids begin with `text`, if it has four or more characters; otherwise by name.
+
+        By name: rows whose names contain `text`, in upper or lower case; those with exactly this name first. That may
+        read every row of `monitors`, for up to `find_s`. Inactive rows are found, too.
+        """
+        ...
+
+    async def recent_heartbeats(self, monitor_id: str, limit: int) -> list[RecentHeartbeat]:
+        """The latest `limit` heartbeats of a monitor, the latest first. Rows that cannot be used are left out."""
         ...
 
     async def ping(self) -> None:

@@ -5,14 +5,15 @@ is trusted: a column may hold anything that the database allows, and only a row 
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from peekaping_producer.monitors.maintenance import MaintenanceWindow
-from peekaping_producer.monitors.monitor import Heartbeat, Monitor, Plan, Proxy
+from peekaping_producer.monitors.monitor import Heartbeat, Monitor, Plan, Proxy, RecentHeartbeat
 
 Row = Sequence[Any]
 S = TypeVar("S", bound=msgspec.Struct)
@@ -23,6 +24,8 @@ MAX_ID_LENGTH = 64
 """Characters. No database makes longer ids itself, and the schedule accepts none."""
 _MAX_INTEGER = 2**63 - 1
 """Of Go, in which the workers are written that read the payload."""
+_UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_UUID_BOUNDS = tuple(f"{8 * c}-{4 * c}-{4 * c}-{4 * c}-{12 * c}" for c in "0f")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -31,7 +34,18 @@ def is_text_id(text: str) -> bool:
 
     A question mark begins the name of an invalid id, see Session.page_of_plans.
     """
-    return 0 < len(text) <= MAX_ID_LENGTH and "\0" not in text and text[0] != "?" and not _SURROGATE.search(text)
+    return is_text(text, MAX_ID_LENGTH) and text[0] != "?"
+
+
+def is_text(text: str, max_length: int) -> bool:
+    """Whether every database accepts `text` as a value: not empty, no NUL, no part of a surrogate pair."""
+    return 0 < len(text) <= max_length and "\0" not in text and not _SURROGATE.search(text)
+
+
+def bounds_of_uuids(prefix: str) -> tuple[str, str] | None:
+    """The first and the last UUID that begin with `prefix`, which may be in upper case; None if there is none."""
+    first, last = (prefix.lower() + fill[len(prefix) :] for fill in _UUID_BOUNDS)
+    return (first, last) if _UUID.fullmatch(first) else None
 
 
 def text_or_bytes(value: bytes) -> str | bytes:
@@ -177,3 +191,13 @@ ROW_READERS = RowReaders(
     ),
 )
 """Used for every database: the types of columns may have been altered."""
+_RECENT_HEARTBEAT = row_reader("heartbeat", RecentHeartbeat, ping=_nullable(_integer, 0))
+
+
+def recent_heartbeats_of(rows: Iterable[Row]) -> list[RecentHeartbeat]:
+    """The rows as structs; without those that cannot be used."""
+    found = []
+    for row in rows:
+        with suppress(UnreadableError):
+            found.append(_RECENT_HEARTBEAT(*row))
+    return found

@@ -57,6 +57,21 @@ SELECT CASE WHEN length(m.id) > 64 THEN substr(m.id, 1, 65) ELSE m.id END, typeo
 FROM monitors m WHERE {} m.active IS NOT NULL AND m.active <> 0 ORDER BY m.id LIMIT ?1
 """
 _NEXT_ID = "SELECT m.id, typeof(m.id) FROM monitors m WHERE {} true ORDER BY m.id LIMIT ?1"
+# A prefix of digits would be compared as a number, since the column's type makes numbers of such texts.
+_FOUND = "SELECT CAST(m.id AS TEXT), substr(CAST(m.name AS TEXT), 1, 300), NUMBER(m.active), NUMBER(m.interval)"
+_BY_ID = f"""
+{_FOUND} FROM monitors m
+WHERE m.id = ?2 AND CAST(m.id AS TEXT) = ?2 OR m.id > ?2 || char(1) AND m.id < ?2 || char(1114111)
+ORDER BY m.id LIMIT ?1
+"""
+_BY_NAME = f"""
+{_FOUND} FROM monitors m WHERE instr(lower(m.name), lower(?2)) > 0
+ORDER BY m.name <> ?2, length(m.name), m.name, m.id LIMIT ?1
+"""
+_RECENT_HEARTBEATS = """
+SELECT CASE WHEN length(CAST(h.time AS BLOB)) <= 100 THEN h.time END, NUMBER(h.status), NUMBER(h.ping)
+FROM heartbeats h WHERE h.monitor_id = ?2 ORDER BY h.time DESC LIMIT ?1
+"""
 _expanded = partial(
     expanded,
     BYTES="ifnull(length(CAST({} AS BLOB)), 0)".format,
@@ -92,6 +107,19 @@ class SqliteSession(Paged, StoreSession[SqliteConnection]):
         condition, bound = _beyond(after)
         rows = await self._read(_NEXT_ID.format(condition), 1, *bound)
         return _plan(rows[0][0], rows[0][1], 1, 1).id if rows else None
+
+    async def rows_by_id(self, prefix: str, limit: int) -> Sequence[Row]:
+        """See StoreSession."""
+        return await self._read(_expanded(_BY_ID), limit, prefix, timeout_s=self._limits.find_s)
+
+    async def rows_by_name(self, text: str, limit: int) -> Sequence[Row]:
+        """See StoreSession."""
+        return await self._read(_expanded(_BY_NAME), limit, text, timeout_s=self._limits.find_s)
+
+    async def heartbeat_rows(self, monitor_id: str, limit: int) -> Sequence[Row]:
+        """See StoreSession."""
+        statement = _expanded(_RECENT_HEARTBEATS)
+        return await self._read(statement, limit, monitor_id, timeout_s=self._limits.side_table_s)
 
     async def ping(self) -> None:
         """Read a monitor with every column that load() reads, except texts."""

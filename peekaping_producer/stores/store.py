@@ -6,13 +6,18 @@ from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
 from peekaping_producer.errors import StoreUnavailableError
-from peekaping_producer.monitors.monitor import Plan
+from peekaping_producer.monitors.monitor import Plan, RecentHeartbeat
 from peekaping_producer.stores.errors import error_prefix
 from peekaping_producer.stores.load_reader import MONITORS, PLANS, SIDE_TABLES
 from peekaping_producer.stores.loading import Loader
 from peekaping_producer.stores.pool import C, Driver, Pool, Slot
-from peekaping_producer.stores.protocol import Loaded
-from peekaping_producer.stores.rows import Row
+from peekaping_producer.stores.protocol import FoundMonitor, Loaded
+from peekaping_producer.stores.rows import Row, is_text, plan_of, recent_heartbeats_of
+
+_MIN_PREFIX = 4
+"""Characters. With fewer, most prefixes of ids would match many monitors."""
+_MAX_SEARCHED = 300
+"""Characters of a text that is searched."""
 
 
 class StoreSession(ABC, Generic[C]):
@@ -41,6 +46,35 @@ class StoreSession(ABC, Generic[C]):
     @abstractmethod
     async def page_of_plans(self, after: str | None, limit: int) -> list[Plan]:
         """See Session."""
+
+    async def find(self, text: str, limit: int) -> list[FoundMonitor]:
+        """One statement by id, and if no id begins with the text, one by name."""
+        if not is_text(text, _MAX_SEARCHED):
+            return []
+        rows = await self.rows_by_id(text, limit) if len(text) >= _MIN_PREFIX else []
+        rows = rows or await self.rows_by_name(text, limit)
+        return [
+            FoundMonitor(plan_of(id_, active, interval), name if type(name) is str else "")
+            for id_, name, active, interval in rows
+        ]
+
+    @abstractmethod
+    async def rows_by_id(self, prefix: str, limit: int) -> Sequence[Row]:
+        """Id, name, active and interval of the rows whose ids begin with `prefix`, along the primary key."""
+
+    @abstractmethod
+    async def rows_by_name(self, text: str, limit: int) -> Sequence[Row]:
+        """As rows_by_id, of the rows whose names contain `text`, within `find_s`."""
+
+    async def recent_heartbeats(self, monitor_id: str, limit: int) -> list[RecentHeartbeat]:
+        """One statement, along the index on (monitor_id, time)."""
+        if not self.is_id(monitor_id):
+            return []
+        return recent_heartbeats_of(await self.heartbeat_rows(monitor_id, limit))
+
+    @abstractmethod
+    async def heartbeat_rows(self, monitor_id: str, limit: int) -> Sequence[Row]:
+        """The columns of RecentHeartbeat, the latest first."""
 
     async def check_tables(self) -> dict[str, str]:
         """Read no rows from every table and column that the other methods read.

@@ -11,13 +11,13 @@ import msgspec
 
 from peekaping_producer.errors import StoreRefusedError, StoreUnavailableError
 from peekaping_producer.monitors.maintenance import MaintenanceWindow
-from peekaping_producer.monitors.monitor import Heartbeat, Monitor, Plan, Proxy
-from peekaping_producer.stores import Loaded, Session
+from peekaping_producer.monitors.monitor import Heartbeat, Monitor, Plan, Proxy, RecentHeartbeat
+from peekaping_producer.stores import FoundMonitor, Loaded, Session
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.stores.load_reader import MONITORS, WINDOWS
 from peekaping_producer.stores.loading import Loader
 from peekaping_producer.stores.rows import Row as Columns
-from peekaping_producer.stores.rows import plan_of
+from peekaping_producer.stores.rows import plan_of, recent_heartbeats_of
 from peekaping_producer.targets import DatabaseTarget
 from tests.kit.databases import Database, Row
 
@@ -98,6 +98,19 @@ class MemoryStore:
         active = sorted(row.id for row in self.rows.values() if row.active and (after is None or row.id > after))
         return [plan_of(id_, True, self.rows[id_].interval) for id_ in active[:limit]]
 
+    async def find(self, text: str, limit: int) -> list[FoundMonitor]:
+        self._read("find")
+        by_id = [row for row in self.rows.values() if len(text) >= 4 and row.id.startswith(text)]
+        by_name = [row for row in self.rows.values() if text and text.lower() in row.name.lower()]
+        found = sorted(by_id or by_name, key=lambda row: (row.name != text, len(row.name), row.name, row.id))
+        return [FoundMonitor(plan_of(row.id, row.active, row.interval), row.name) for row in found[:limit]]
+
+    async def recent_heartbeats(self, monitor_id: str, limit: int) -> list[RecentHeartbeat]:
+        self._read("recent_heartbeats")
+        beats = [row for row in self.others["heartbeats"].values() if row["monitor_id"] == monitor_id]
+        latest = sorted(beats, key=lambda row: str(row["time"]), reverse=True)[:limit]
+        return recent_heartbeats_of(_values(RecentHeartbeat, row) for row in latest)
+
     def is_id(self, text: str) -> bool:
         return text.startswith("m")
 
@@ -155,6 +168,14 @@ class MemorySession:
     async def page_of_plans(self, after: str | None, limit: int) -> list[Plan]:
         await self._turn()
         return await self._store.page_of_plans(after, limit)
+
+    async def find(self, text: str, limit: int) -> list[FoundMonitor]:
+        await self._turn()
+        return await self._store.find(text, limit)
+
+    async def recent_heartbeats(self, monitor_id: str, limit: int) -> list[RecentHeartbeat]:
+        await self._turn()
+        return await self._store.recent_heartbeats(monitor_id, limit)
 
     async def ping(self) -> None:
         await self._turn()
