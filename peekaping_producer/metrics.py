@@ -18,7 +18,7 @@ from peekaping_producer.errors import BROKER, DATABASE, REDIS
 
 PREFIX = "peekaping_producer"
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the _created series would be half of all samples
-_LAG_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+LAG_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 
 class LagHistogram(Collector):
@@ -27,14 +27,14 @@ class LagHistogram(Collector):
     def __init__(self, name: str, documentation: str) -> None:
         self._name = name
         self._documentation = documentation
-        self._counts = [0] * (len(_LAG_BUCKETS_S) + 1)
+        self._counts = [0] * (len(LAG_BUCKETS_S) + 1)
         self._sum = 0.0
 
     def observe_all(self, seconds: Iterable[float]) -> None:
         """Count each value."""
         counts = self._counts
         for value in seconds:
-            counts[bisect_left(_LAG_BUCKETS_S, value)] += 1
+            counts[bisect_left(LAG_BUCKETS_S, value)] += 1
             self._sum += value
 
     def counts(self) -> tuple[int, ...]:
@@ -45,7 +45,7 @@ class LagHistogram(Collector):
         """Yield the cumulative counts for each upper bound."""
         total = 0
         buckets = []
-        for bound, count in zip([*map(str, _LAG_BUCKETS_S), "+Inf"], self._counts, strict=True):
+        for bound, count in zip([*map(str, LAG_BUCKETS_S), "+Inf"], self._counts, strict=True):
             total += count
             buckets.append((bound, total))
         family = HistogramMetricFamily(self._name, self._documentation)
@@ -72,7 +72,7 @@ def quantile(share: float, counts: Sequence[int]) -> float | None:
     Values above the last bound count as that bound.
     """
     total, wanted = 0, share * sum(counts)
-    for bound, count in zip([*_LAG_BUCKETS_S, _LAG_BUCKETS_S[-1]], counts, strict=True):
+    for bound, count in zip([*LAG_BUCKETS_S, LAG_BUCKETS_S[-1]], counts, strict=True):
         total += count
         if count and total >= wanted:
             return bound

@@ -4,6 +4,7 @@ import msgspec
 from msgspec.structs import replace
 
 from peekaping_producer.operations.conditions import Condition, Level
+from peekaping_producer.operations.heartbeat import Heartbeat
 from peekaping_producer.schedule import Stats
 
 MAX_ANOMALIES = 100
@@ -25,6 +26,8 @@ class ReplicaReport(msgspec.Struct, frozen=True):
     unschedulable: int = 0
     """Active rows that cannot be scheduled; reported by the leader."""
     lease_ttl_s: float = 0.0
+    heartbeat: Heartbeat | None = None
+    """None from a replica that has just started, or of an older version."""
 
     @property
     def can_work(self) -> bool:

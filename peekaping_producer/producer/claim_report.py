@@ -9,6 +9,7 @@ import structlog
 from peekaping_producer.brokers import HandOff, Outcome
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.task import HealthCheckTask
+from peekaping_producer.producer.activity import Activity
 from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.schedule import Claim
 
@@ -33,10 +34,12 @@ class ClaimReport:
     worker_id: int
     metrics: Metrics
     anomalies: Anomalies
+    activity: Activity
 
     def count(self, outcome: Outcome | Disposition, monitors: int) -> None:
         """Count monitors that ended in this way."""
         self.metrics.handed_off.labels(outcome.value).inc(monitors)
+        self.activity.count(outcome.value, monitors)
 
     def handed_off(self, claim: Claim, tasks: list[HealthCheckTask], handed: HandOff) -> None:
         """Report the outcomes, the lag, the missed ticks and the anomalies of one hand-off."""
@@ -54,6 +57,7 @@ class ClaimReport:
             if lag_ms >= task.interval * 1000
         )
         self.metrics.schedule_lag.observe_all(lag_ms / 1000 for lag_ms in lags_ms)
+        self.activity.handed_off(handed.now_ms)
         self.metrics.missed_ticks.inc(missed)
         log.debug(
             "claim.handed_off",

@@ -1,12 +1,14 @@
 """The parts of one replica, by their concrete classes."""
 
 from functools import partial
+from hashlib import sha256
 from importlib.metadata import version
 
 from peekaping_producer import logs
 from peekaping_producer.brokers import Broker
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.task import TaskBuilder
+from peekaping_producer.producer.activity import Activity
 from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.condition_log import ConditionLog
 from peekaping_producer.producer.duties import run_duties
@@ -16,6 +18,7 @@ from peekaping_producer.producer.loops.hints import Hints
 from peekaping_producer.producer.loops.leader import Leader
 from peekaping_producer.producer.loops.placing import Placing
 from peekaping_producer.producer.loops.reclaimer import Reclaimer
+from peekaping_producer.producer.loops.reporting import Reporter
 from peekaping_producer.producer.loops.summary import Summary
 from peekaping_producer.producer.loops.sync import Sync
 from peekaping_producer.producer.loops.vitals import Vitals
@@ -56,7 +59,8 @@ class Parts:
         self.metrics.set_aside.set_function(lambda: len(self.suspects))
         self.dependencies = Dependencies(self.metrics)
         self.anomalies = Anomalies(self.metrics)
-        self.claims = Claims(schedule, self.metrics, batch=settings.claim_batch, timing=timing)
+        self.activity = Activity(self.metrics.schedule_lag)
+        self.claims = Claims(schedule, self.metrics, self.activity, batch=settings.claim_batch, timing=timing)
         self._add_workers()
         self._add_leader()
         self._add_health()
@@ -74,6 +78,7 @@ class Parts:
                 broker=self.broker,
                 suspects=self.suspects,
                 anomalies=self.anomalies,
+                activity=self.activity,
                 metrics=self.metrics,
                 dependencies=self.dependencies,
                 timing=self.timing,
@@ -134,6 +139,7 @@ class Parts:
             sync=self.sync,
             anomalies=self.anomalies,
             suspects=self.suspects,
+            reporter=self._reporter(sampler),
             watched=loops,
             condition_log=ConditionLog(self.metrics),
             dependencies=self.dependencies,
@@ -147,3 +153,30 @@ class Parts:
             interval_s=self.timing.summary_every_s,
         )
         self.health = HealthServer(self.vitals, self.metrics)
+
+    def _reporter(self, sampler: Sampler) -> Reporter:
+        return Reporter(
+            version=version("peekaping-producer"),
+            settings=_shared_settings(self.settings),
+            lease_ttl_s=self.schedule.lease_ttl_s,
+            activity=self.activity,
+            claims=self.claims,
+            leader=self.leader,
+            sync=self.sync,
+            sampler=sampler,
+            anomalies=self.anomalies,
+            suspects=self.suspects,
+            dependencies=self.dependencies,
+        )
+
+
+def _shared_settings(settings: Settings) -> dict[str, str]:
+    """Return the settings that all replicas of an installation must share, for a comparison; no secrets."""
+    database = str(settings.database_target())
+    return {
+        "BROKER": settings.broker or "asynq",
+        "DATABASE": sha256(database.encode(errors="surrogateescape")).hexdigest()[:8],
+        "LEASE_TTL": f"{settings.lease_ttl:g}",
+        "SYNC_INTERVAL": f"{settings.sync_interval:g}",
+        "TZ": str(settings.tz),
+    }

@@ -43,11 +43,21 @@ class Sampler:
         self._metrics = metrics
         self._timing = timing
         self._unaged_since = 0.0
-        self._leaderless_since: float | None = None
+        self.leaderless_since: float | None = None
+        """time.monotonic() of the first of the latest samples that found no leader."""
+        self.round_trip_ms: float | None = None
+        """Of the latest sample of Redis; None if it failed."""
+        self.database_ms: float | None = None
+        """Of the latest ping; None if it failed."""
+        self.finished_per_s: float | None = None
+        """Tasks that workers finished, between the latest two inspections of the queue."""
+        self._redis_ms_ahead = 0.0
+        """Redis TIME minus time.monotonic(), in ms."""
         self._succeeded_at: dict[str, float] = {}
 
     async def sample_database(self) -> None:
         """Ping the database."""
+        began_at, self.database_ms = time.monotonic(), None
         try:
             async with asyncio.timeout(self._timing.sample_every_s):
                 await self._store.ping()
@@ -57,10 +67,12 @@ class Sampler:
         except StoreError as error:
             self._failed(error, str(error))
         else:
+            self.database_ms = _ms_since(began_at)
             self._succeeded(DATABASE)
 
     async def sample_schedule(self, node: str, report: bytes) -> None:
         """Write the report of this replica, and read the schedule."""
+        began_at, self.round_trip_ms = time.monotonic(), None
         try:
             stats = await self._schedule.stats(node=node, report=report)
         except RedisError as error:
@@ -69,7 +81,10 @@ class Sampler:
             return
         self._succeeded(REDIS)
         self.stats = stats
-        self._leaderless_since = None if stats.leader else self._leaderless_since or time.monotonic()
+        self.round_trip_ms = _ms_since(began_at)
+        now = time.monotonic()
+        self._redis_ms_ahead = stats.now_ms - 1000 * now
+        self.leaderless_since = None if stats.leader else self.leaderless_since or now
         self._metrics.due_depth.set(stats.due)
         self._metrics.lease_depth.set(stats.leased)
         self._metrics.late_depth.set(stats.late)
@@ -105,7 +120,11 @@ class Sampler:
     @property
     def leaderless_s(self) -> float:
         """Seconds for which samples have found no leader."""
-        return 0.0 if self._leaderless_since is None else time.monotonic() - self._leaderless_since
+        return 0.0 if self.leaderless_since is None else time.monotonic() - self.leaderless_since
+
+    def redis_ms(self, at: float) -> int:
+        """Return the Redis TIME in ms at `at` of time.monotonic(), as of the latest sample."""
+        return int(1000 * at + self._redis_ms_ahead)
 
     def failing(self) -> dict[str, str]:
         """Return why dependencies cannot be used: calls failed, the latest sample did, or there is no recent one."""
@@ -124,3 +143,7 @@ class Sampler:
         self._succeeded_at[dependency] = time.monotonic()
         self.failures.pop(dependency, None)
         self._dependencies.succeeded(dependency, "vitals")
+
+
+def _ms_since(began_at: float) -> float:
+    return round(1000 * (time.monotonic() - began_at), 2)

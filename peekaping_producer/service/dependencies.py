@@ -60,6 +60,8 @@ class Trouble(msgspec.Struct, frozen=True):
     """By the clock of `Dependencies` (time.monotonic)."""
     reason: str
     """The last error, cut after 300 characters."""
+    loops: tuple[str, ...] = ()
+    """The kinds of loops whose calls fail."""
 
 
 class _Failure(msgspec.Struct, frozen=True):
@@ -144,7 +146,7 @@ class _Dependency:
 
     @property
     def trouble(self) -> Trouble:
-        return Trouble(self._since, list(self.failing.values())[-1].reason)
+        return Trouble(self._since, list(self.failing.values())[-1].reason, tuple(sorted(self.failing)))
 
     def failed(self, error: DependencyError, loop_kind: str, now: float) -> None:
         if not self.failing:

@@ -288,7 +288,7 @@ async def test_a_sync_that_fails_shows_for_how_long(harness: Harness) -> None:
 
 
 async def test_a_leader_whose_sync_fails_for_long_reports_it(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(harness.sync, "_synced_at", time.monotonic() - 3600)
+    monkeypatch.setattr(harness.sync, "synced_at", time.monotonic() - 3600)
     assert [condition.code for condition in harness.sync.conditions()] == ["sync_late"]
     await harness.sync.run_once(TERM)
     assert list(harness.sync.conditions()) == []

@@ -90,7 +90,7 @@ def test_dependencies_fail_independently(scene: Scene) -> None:
     scene.dependencies.failed(AWAY, "leader")
     scene.dependencies.failed(StoreUnavailableError("away"), "worker")
     scene.dependencies.succeeded(REDIS)
-    assert scene.dependencies.troubles == {"database": Trouble(scene.now, "StoreUnavailableError: away")}
+    assert scene.dependencies.troubles == {"database": Trouble(scene.now, "StoreUnavailableError: away", ("worker",))}
     assert scene.logged("dependency") == [
         ("dependency.failing", "redis"),
         ("dependency.failing", "database"),

@@ -17,9 +17,12 @@ from peekaping_producer.operations.conditions import Condition
 from peekaping_producer.operations.replica_report import ReplicaReport, decode_report, encode_report
 from peekaping_producer.producer import condition_log as condition_log_module
 from peekaping_producer.producer import sampler as sampler_module
+from peekaping_producer.producer.activity import Activity
 from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.condition_log import ConditionLog
 from peekaping_producer.producer.loops import vitals as vitals_module
+from peekaping_producer.producer.loops.claims import Claims
+from peekaping_producer.producer.loops.reporting import Reporter
 from peekaping_producer.producer.loops.vitals import Vitals
 from peekaping_producer.producer.sampler import Sampler
 from peekaping_producer.producer.suspects import Suspects
@@ -99,6 +102,9 @@ class FakeSync:
     """Has the conditions that a test gives it."""
 
     unschedulable = 0
+    synced_at: float | None = None
+    interval_s = 30.0
+    shortest_interval_s: int | None = None
 
     def __init__(self) -> None:
         self.found: list[Condition] = []
@@ -126,13 +132,29 @@ def vitals_of(
         metrics=metrics,
         timing=TIMING,
     )
+    leader, sync = SimpleNamespace(node="node", term=None), sync or FakeSync()
+    anomalies, suspects = Anomalies(metrics), Suspects()
+    activity = Activity(metrics.schedule_lag)
     return Vitals(
         sampler=sampler,
         schedule=schedule,
-        leader=SimpleNamespace(node="node", term=None),
-        sync=sync or FakeSync(),
-        anomalies=Anomalies(metrics),
-        suspects=Suspects(),
+        leader=leader,
+        sync=sync,
+        anomalies=anomalies,
+        suspects=suspects,
+        reporter=Reporter(
+            version="1.2.3",
+            settings={"TZ": "UTC"},
+            lease_ttl_s=10.0,
+            activity=activity,
+            claims=Claims(schedule, metrics, activity, batch=500),
+            leader=leader,
+            sync=sync,
+            sampler=sampler,
+            anomalies=anomalies,
+            suspects=suspects,
+            dependencies=dependencies,
+        ),
         watched=watched,
         condition_log=ConditionLog(metrics),
         dependencies=dependencies,

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 
 from peekaping_producer.errors import REDIS, DependencyError, RedisError
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.producer.activity import Activity, Stage
 from peekaping_producer.producer.timing import TIMING, Timing
 from peekaping_producer.schedule import Claim, Schedule
 from peekaping_producer.service.aio import wait_for_event
@@ -16,9 +17,12 @@ from peekaping_producer.service.loop import Loop, LoopDone
 class Claims:
     """Claims for all workers of a replica, and the claims that they hold."""
 
-    def __init__(self, schedule: Schedule, metrics: Metrics, *, batch: int, timing: Timing = TIMING) -> None:
+    def __init__(
+        self, schedule: Schedule, metrics: Metrics, activity: Activity, *, batch: int, timing: Timing = TIMING
+    ) -> None:
         self._schedule = schedule
         self._metrics = metrics
+        self._activity = activity
         self._batch = batch
         self._timing = timing
         self._wakeup = asyncio.Event()
@@ -44,7 +48,8 @@ class Claims:
         while True:
             self._require_open()
             self._wakeup.clear()
-            claim = await self._schedule.claim(self._batch)
+            with self._activity.measuring(Stage.CLAIM):
+                claim = await self._schedule.claim(self._batch)
             loop.call_succeeded(REDIS)
             if claim.due or claim.removed:
                 self.outstanding[claim.token] = claim

@@ -54,14 +54,16 @@ class Sync:
         self.unschedulable = 0
         """Number of active rows that cannot be scheduled, in the last walk."""
         self._first = True
-        self._synced_at: float | None = None
-        """The last success of this term, or its beginning; None while another replica leads."""
+        self.synced_at: float | None = None
+        """time.monotonic() of the last success of this term, or of its beginning; None while another replica leads."""
+        self.interval_s = interval_s
+        self.shortest_interval_s: int | None = None
+        """Of the monitors that the last walk has read."""
         self._store = store
         self._broker = broker
         self._placing = placing
         self._hints = hints
         self._metrics = metrics
-        self._interval_s = interval_s
         self._timing = timing
         self._removal = Removal(
             loop=self.loop,
@@ -81,7 +83,7 @@ class Sync:
     @property
     def unsynced_s(self) -> float:
         """Seconds since the last success of this term, or since its beginning; 0 while another replica leads."""
-        return 0.0 if self._synced_at is None else time.monotonic() - self._synced_at
+        return 0.0 if self.synced_at is None else time.monotonic() - self.synced_at
 
     def conditions(self) -> Iterator[Condition]:
         """The conditions that sync has found while this replica leads."""
@@ -91,7 +93,7 @@ class Sync:
                 "The database returned no active monitor, but monitors are scheduled: nothing is removed, and nothing "
                 "is checked.",
             )
-        if self.unsynced_s > 3 * self._interval_s + self._timing.sync_late_after_s:
+        if self.unsynced_s > 3 * self.interval_s + self._timing.sync_late_after_s:
             yield Condition(
                 "sync_late",
                 f"The last sync of this leader succeeded {self.unsynced_s:.0f} s ago: changes to monitors "
@@ -101,7 +103,7 @@ class Sync:
     async def run(self, term: str) -> None:
         """Sync once the events are subscribed, then at every interval; raises StaleTermError when the term is over."""
         self._first = True
-        self._synced_at = time.monotonic()
+        self.synced_at = time.monotonic()
         await self._until(time.monotonic() + self._timing.first_sync_wait_s)
 
         async def turn() -> float:
@@ -110,13 +112,13 @@ class Sync:
             await self.run_once(term)
             self.loop.turn_succeeded()
             with self.loop.waiting():
-                await self._until(started_at + self._interval_s)
+                await self._until(started_at + self.interval_s)
             return 1.0 if self._hints.overflowed else 0.0  # a pause also after an overflow
 
         try:
             await self.loop.run(turn)
         finally:
-            self.refused_removal, self.unschedulable, self._synced_at = False, 0, None  # the next leader reports them
+            self.refused_removal, self.unschedulable, self.synced_at = False, 0, None  # the next leader reports them
 
     async def _until(self, then: float) -> None:
         while (left_s := then - time.monotonic()) > 0 and not self._hints.overflowed:
@@ -146,7 +148,7 @@ class Sync:
     def _succeeded(self, monitors: int, took_s: float) -> None:
         """Log the success: the first of a term at info, and an empty database as a warning."""
         self._metrics.sync_last_success.set_to_current_time()
-        self._synced_at = time.monotonic()
+        self.synced_at = time.monotonic()
         write = log.info if self._first else log.debug
         message = "The schedule agrees with the database."
         if not monitors:
@@ -159,6 +161,7 @@ class Sync:
         known: set[int] = set()
         after: str | None = None
         unschedulable = 0
+        shortest_s: int | None = None
         while True:
             async with self._placing.exclusive(self.loop):
                 plans = await session.page_of_plans(after, PAGE)
@@ -166,8 +169,11 @@ class Sync:
                 await self._place(term, session, plans)
             known.update(hash(plan.id) for plan in plans if plan.interval > 0)
             unschedulable += sum(plan.interval <= 0 for plan in plans)
+            intervals = [plan.interval for plan in plans if plan.interval > 0]
+            shortest_s = min(intervals if shortest_s is None else [shortest_s, *intervals], default=None)
             if len(plans) < PAGE:
                 self.unschedulable = unschedulable
+                self.shortest_interval_s = shortest_s
                 self._metrics.unschedulable.set(unschedulable)
                 return known
             after = plans[-1].id

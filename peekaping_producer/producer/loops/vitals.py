@@ -11,10 +11,10 @@ from contextlib import suppress
 from peekaping_producer.errors import DATABASE, REDIS, RedisError
 from peekaping_producer.operations import conditions, replica_report
 from peekaping_producer.operations.conditions import Condition, Level
-from peekaping_producer.operations.replica_report import ReplicaReport
 from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.condition_log import ConditionLog
 from peekaping_producer.producer.loops.leader import Leader
+from peekaping_producer.producer.loops.reporting import Reporter
 from peekaping_producer.producer.loops.sync import Sync
 from peekaping_producer.producer.sampler import Sampler
 from peekaping_producer.producer.suspects import Suspects
@@ -39,6 +39,7 @@ class Vitals:
         sync: Sync,
         anomalies: Anomalies,
         suspects: Suspects,
+        reporter: Reporter,
         watched: Sequence[Loop],
         condition_log: ConditionLog,
         dependencies: Dependencies,
@@ -53,6 +54,7 @@ class Vitals:
         self._sync = sync
         self._anomalies = anomalies
         self._suspects = suspects
+        self._reporter = reporter
         self._watched = (self.loop, *watched)
         self._condition_log = condition_log
         self._dependencies = dependencies
@@ -71,7 +73,8 @@ class Vitals:
         """Sample once; returns the seconds until the next sample."""
         await self._sampler.sample_database()  # first: its state is in the report that follows
         self.loop.progressed()
-        await self._sampler.sample_schedule(self._leader.node, replica_report.encode_report(self._report()))
+        report = replica_report.encode_report(self._reporter.report(self._reported_conditions()))
+        await self._sampler.sample_schedule(self._leader.node, report)
         if self._samples % SAMPLES_PER_QUEUE == 0:
             await self._sampler.sample_queue()
         self._samples += 1
@@ -106,19 +109,12 @@ class Vitals:
         stats, queue = self._sampler.stats, self._sampler.queue
         return list(conditions.of_queue(queue, scheduled=stats.scheduled if stats else 0)) if queue else []
 
-    def _report(self) -> ReplicaReport:
-        """The report of this replica: what `status` cannot read itself."""
+    def _reported_conditions(self) -> list[Condition]:
+        """The conditions that `status` cannot observe itself."""
         known = self._own_conditions() if self._samples else []  # nothing is known before the first sample
         if self._sampler.unaged_task is not None:  # its age is only observed here
             known += [found for found in self._queue_conditions() if found.code == "queue_not_consumed"]
-        return ReplicaReport(
-            leads=self._leader.term is not None,
-            conditions=tuple(known),
-            anomalies=tuple(self._anomalies.current()[: replica_report.MAX_ANOMALIES]),
-            set_aside=len(self._suspects),
-            unschedulable=self._sync.unschedulable,
-            lease_ttl_s=self._schedule.lease_ttl_s,
-        )
+        return known
 
     def may_lead(self) -> bool:
         """Return False while this replica cannot read the database, and another one can work."""

@@ -20,6 +20,7 @@ from peekaping_producer.errors import (
 )
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.task import TaskBuilder
+from peekaping_producer.producer.activity import Activity, Stage
 from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.claim_report import ClaimReport, Disposition
 from peekaping_producer.producer.loops.claims import Claims
@@ -73,6 +74,7 @@ class Worker:
         broker: Broker,
         suspects: Suspects,
         anomalies: Anomalies,
+        activity: Activity,
         metrics: Metrics,
         dependencies: Dependencies,
         timing: Timing = TIMING,
@@ -88,7 +90,8 @@ class Worker:
         self._broker = broker
         self._suspects = suspects
         self._anomalies = anomalies
-        self._report = ClaimReport(number, metrics, anomalies)
+        self._report = ClaimReport(number, metrics, anomalies, activity)
+        self._activity = activity
         self._timing = timing
 
     async def run(self) -> None:
@@ -145,8 +148,9 @@ class Worker:
         async with self._connection:
             session = await self._connection.open()
             try:
-                async with asyncio.timeout(self._timing.load_timeout_s):
-                    loaded = await session.load(ids)
+                with self._activity.measuring(Stage.READ):
+                    async with asyncio.timeout(self._timing.load_timeout_s):
+                        loaded = await session.load(ids)
             except TimeoutError:
                 reason = f"a batch was not read within {self._timing.load_timeout_s:g} s"
                 raise StoreUnavailableError(reason) from None
@@ -181,10 +185,12 @@ class Worker:
     async def _hand_off(self, claim: Claim, ids: list[str], loaded: Loaded) -> None:
         """Hand off what runs, drop what does not, set aside what fails. An absent row is left to its lease."""
         runs = [details for details in loaded.monitors.values() if details.monitor.runs]
-        tasks = self._builder.build(runs, claim.now_ms)
+        with self._activity.measuring(Stage.BUILD):
+            tasks = self._builder.build(runs, claim.now_ms)
         failed: set[str] = set()
         if tasks:
-            handed = await self._broker.hand_off(claim, tasks)
+            with self._activity.measuring(Stage.HAND_OFF):
+                handed = await self._broker.hand_off(claim, tasks)
             self._report.handed_off(claim, tasks, handed)
             failed |= handed.refused.keys()
         if len(tasks) < len(ids):

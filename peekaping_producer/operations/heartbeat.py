@@ -1,0 +1,131 @@
+"""The heartbeat: what a replica has measured of its own work. Part of the report that it writes to Redis."""
+
+import msgspec
+from msgspec.structs import replace
+
+SLOTS = 60
+"""Of each ring of counts."""
+LATE_AFTER_S = 1.0
+"""A hand-off counts as late in the rings if it came later; a bound of the histogram `schedule_lag_seconds`."""
+MAX_BYTES = 2000
+"""Of an encoded heartbeat."""
+MAX_CLAIMS = 16
+MAX_FAILING = 4
+MAX_REASON_LENGTH = 120
+
+
+class HeldClaim(msgspec.Struct, frozen=True, array_like=True):
+    """A claim that the replica holds."""
+
+    token: str
+    """The score of its members in the set lease."""
+    monitors: int
+    """Number of monitors when it was claimed."""
+    since_ms: int
+    """Redis TIME of the claim."""
+
+
+class FailingDependency(msgspec.Struct, frozen=True):
+    """A dependency whose calls fail."""
+
+    name: str
+    loops: tuple[str, ...]
+    """The kinds of loops whose calls fail."""
+    since_ms: int
+    """By Redis TIME."""
+    reason: str
+
+
+class StageTime(msgspec.Struct, frozen=True, array_like=True):
+    """Medians of the duration of one stage of a batch, in ms; a stage that still runs counts with its time so far."""
+
+    recent_ms: float | None = None
+    """Of the last 10 to 20 s; None without a batch."""
+    usual_ms: float | None = None
+    """Of the last 10 min in which no monitor was late; None at first."""
+
+
+class Stages(msgspec.Struct, frozen=True):
+    """Where the time of a batch goes."""
+
+    claim: StageTime = StageTime()
+    read: StageTime = StageTime()
+    build: StageTime = StageTime()
+    hand_off: StageTime = StageTime()
+
+
+class Rings(msgspec.Struct, frozen=True):
+    """Hand-offs by time, oldest first; the last slot is not complete. Slots are aligned by Redis TIME."""
+
+    at_s: int = 0
+    """Redis TIME in s: the second of the last slot of the rings of seconds."""
+    handed_off_1s: tuple[int, ...] = ()
+    late_1s: tuple[int, ...] = ()
+    """Of them, those over LATE_AFTER_S."""
+    handed_off_10s: tuple[int, ...] = ()
+    late_10s: tuple[int, ...] = ()
+
+
+class Lateness(msgspec.Struct, frozen=True):
+    """From due time to hand-off, in s, each rounded up to a bucket of the histogram; None without a hand-off."""
+
+    p50_s: float | None = None
+    """Of the last minute, as the next two."""
+    p99_s: float | None = None
+    max_s: float | None = None
+    usual_p99_s: float | None = None
+    """Of the last 10 min with hand-offs in which no monitor was late."""
+
+
+class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
+    """State of one replica at one instant; times are Redis TIME in ms."""
+
+    host: str = ""
+    version: str = ""
+    started_ms: int = 0
+    term: str | None = None
+    settings: dict[str, str] = {}
+    """Those that all replicas must share; addresses as a digest."""
+    rings: Rings = Rings()
+    lateness: Lateness = Lateness()
+    stages: Stages = Stages()
+    outcomes: dict[str, int] = {}
+    """Claimed monitors of the last minute, by outcome."""
+    claims: tuple[HeldClaim, ...] = ()
+    """Claims in hand, the oldest first; at most MAX_CLAIMS."""
+    failing: tuple[FailingDependency, ...] = ()
+    round_trip_ms: float | None = None
+    """Of the latest sample of Redis, with the time of its script."""
+    database_ms: float | None = None
+    """Of the latest ping; None if it failed."""
+    overdue: int = 0
+    """Monitors overdue at the latest sample."""
+    leaderless_since_ms: int | None = None
+    synced_ms: int | None = None
+    """The last complete sync of this leader, or the beginning of its term; None on a follower."""
+    sync_interval_s: float | None = None
+    shortest_interval_s: int | None = None
+    """Of the monitors that the last sync of this leader has read."""
+    finished_per_s: float | None = None
+    """Tasks that workers finished, between the latest two inspections of the queue."""
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def bounded(heartbeat: Heartbeat) -> Heartbeat:
+    """Return the heartbeat without its least important parts, so that it is encoded in at most MAX_BYTES."""
+    if len(_encode(heartbeat)) <= MAX_BYTES:
+        return heartbeat
+    rings = heartbeat.rings
+    shorter = replace(rings, handed_off_10s=(), late_10s=())
+    without = (
+        {"claims": heartbeat.claims[:4], "failing": heartbeat.failing[:1]},
+        {"rings": shorter},
+        {"rings": Rings(), "settings": {}, "outcomes": {}},
+    )
+    for changes in without:
+        heartbeat = replace(heartbeat, **changes)
+        if len(_encode(heartbeat)) <= MAX_BYTES:
+            return heartbeat
+    return Heartbeat(started_ms=heartbeat.started_ms, claims=heartbeat.claims, overdue=heartbeat.overdue)
