@@ -7,10 +7,6 @@ local RETRY, SCHEDULED, ARCHIVED, COMPLETED, LATE = KEYS[7], KEYS[8], KEYS[9], K
 local token, queue, task_key_prefix, task_id_prefix = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
 local ids, periods, messages = arguments(5, 3), arguments(6, 3), arguments(7, 3) -- at most 1,000; ms; TaskMessages
 
-local ASYNQ_LEASE_ALLOWANCE_S = 30 -- asynq's leases are written by the consumers' clocks
--- asynq renews a lease to 30 s from now: one that ends later than that, the allowance and a step of the clock was
--- written by a clock far ahead, and might block its monitor for as long.
-local MAX_ASYNQ_LEASE_S = 30 + ASYNQ_LEASE_ALLOWANCE_S + 5
 local UNCOMPLETED_REPORTED = 5 -- ticks
 local MAX_TAIL = 50
 local MAX_LPOS = 4 -- each costs the length of the list; for more, one LRANGE is cheaper
@@ -65,13 +61,6 @@ local function is_queued(task_id, since)
   return everything_pending[task_id] == true
 end
 
--- Whether a worker runs the task: asynq's lease of it can be that of a running worker.
-local function is_running(task_id, state, message)
-  local lease = state == 'active' and message and redis.call('ZSCORE', ASYNQ_LEASE, task_id)
-  local left = lease and tonumber(lease) - now / 1000
-  return left and left > -ASYNQ_LEASE_ALLOWANCE_S and left <= MAX_ASYNQ_LEASE_S
-end
-
 local pushed, stuck = {}, {} -- task ids; of those, the ones replaced although they were in another state
 local function enqueue(i)
   redis.call('HSET', task_keys[i], 'msg', messages[i], 'state', 'pending', 'pending_since', now_ns)
@@ -90,19 +79,20 @@ end
 local function keep_or_replace(i)
   local task_id, key = task_ids[i], task_keys[i]
   local task = redis.pcall('HMGET', key, 'state', 'pending_since', 'msg')
-  local state, since, message = task[1], task[2], task[3]
-  if task.err then -- not a hash
+  local state, since = task[1], task[2]
+  local kind = kind_of_task(task, task_id, ASYNQ_LEASE, is_queued)
+  if kind == WRONG_TYPE then
     redis.call('DEL', key)
     enqueue(i)
     add(outcomes, i, 'replaced')
     wrong_type[#wrong_type + 1] = i
-  elseif state == 'pending' and is_queued(task_id, since) then
+  elseif kind == QUEUED then
     -- It keeps its place and gets the new message: Go's workers discard tasks older than one and a half intervals.
     redis.call('HSET', key, 'msg', messages[i])
     -- A worker put it back, which had taken it before the others; or the clock of a producer is ahead.
     if not is_past(since) then redis.call('HSET', key, 'pending_since', oldest_since or now_ns) end
     add(outcomes, i, 'overlap')
-  elseif is_running(task_id, state, message) then
+  elseif kind == RUNNING then
     count_uncompleted(i)
     add(outcomes, i, 'overlap')
   else
