@@ -5,6 +5,7 @@ import time
 import structlog
 
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.producer.event_recorder import EventRecorder
 from peekaping_producer.service.dedupe import Deduplicator
 from peekaping_producer.service.text import one_line
 
@@ -19,8 +20,9 @@ _MAX_MEMBER_LENGTH = 64
 class Anomalies:
     """Logs each (monitor, kind, reason) once."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, recorder: EventRecorder) -> None:
         self._metrics = metrics
+        self._recorder = recorder
         self._logged = Deduplicator()
         self._current: dict[tuple[str, str], tuple[float, str]] = {}
         self._degraded: dict[str, tuple[float, str]] = {}
@@ -35,6 +37,7 @@ class Anomalies:
         self._current[shown, kind] = (time.monotonic(), reason)
         if self._logged.is_new((monitor_id, kind, reason)):
             log.warning(kind, message=reason, monitor_id=shown)
+            self._recorder.record(kind, reason, monitor_id=shown)
 
     def foreign_member(self, member: str) -> None:
         """Report a member of the schedule that is removed because it is not a monitor id; it may have any length."""

@@ -7,6 +7,7 @@ import structlog
 
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.operations.conditions import LEVELS, Condition, Level
+from peekaping_producer.producer.event_recorder import EventRecorder
 
 log = structlog.stdlib.get_logger()
 
@@ -14,8 +15,9 @@ log = structlog.stdlib.get_logger()
 class ConditionLog:
     """Sets the metric of each condition, and logs those that begin or end."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, recorder: EventRecorder) -> None:
         self._gauge = metrics.condition
+        self._recorder = recorder
         self._raised_at: dict[str, float] = {}
 
     def update(self, conditions: Iterable[Condition]) -> None:
@@ -30,6 +32,8 @@ class ConditionLog:
                 write = log.info if condition.level is Level.NOTE else log.warning
                 level = condition.level.value
                 write("condition.raised", message=condition.reason, code=code, condition_level=level)
+                self._recorder.record("condition.raised", f"{code}: {condition.reason}")
         for code in self._raised_at.keys() - current.keys():
             lasted_s = round(now - self._raised_at.pop(code), 1)
             log.info("condition.cleared", message=f"Condition ended: {code}.", code=code, lasted_s=lasted_s)
+            self._recorder.record("condition.cleared", f"{code} ended after {lasted_s:g} s.")

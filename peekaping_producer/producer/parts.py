@@ -12,6 +12,7 @@ from peekaping_producer.producer.activity import Activity
 from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.condition_log import ConditionLog
 from peekaping_producer.producer.duties import run_duties
+from peekaping_producer.producer.event_recorder import EventRecorder
 from peekaping_producer.producer.loops.claims import Claims
 from peekaping_producer.producer.loops.events import EventListener
 from peekaping_producer.producer.loops.hints import Hints
@@ -58,7 +59,8 @@ class Parts:
         self.metrics = Metrics(version("peekaping-producer"), dropped_lines=logs.dropped_lines)
         self.metrics.set_aside.set_function(lambda: len(self.suspects))
         self.dependencies = Dependencies(self.metrics)
-        self.anomalies = Anomalies(self.metrics)
+        self.recorder = EventRecorder()
+        self.anomalies = Anomalies(self.metrics, self.recorder)
         self.activity = Activity(self.metrics.schedule_lag)
         self.claims = Claims(schedule, self.metrics, self.activity, batch=settings.claim_batch, timing=timing)
         self._add_workers()
@@ -85,11 +87,18 @@ class Parts:
             )
             for number in range(self.settings.producer_concurrency)
         ]
-        self.reclaimer = Reclaimer(self.schedule, self.claims, self.metrics, self.dependencies, self.timing)
+        self.reclaimer = Reclaimer(
+            self.schedule,
+            self.claims,
+            recorder=self.recorder,
+            metrics=self.metrics,
+            dependencies=self.dependencies,
+            timing=self.timing,
+        )
 
     def _add_leader(self) -> None:
         """Add the leader, and the loops that run while this replica leads."""
-        placing = Placing(self.schedule, self.claims, self.anomalies, self.metrics)
+        placing = Placing(self.schedule, self.claims, self.anomalies, self.recorder, self.metrics)
         self.hints = Hints(self.store, placing, self.dependencies, self.timing)
         self.sync = Sync(
             schedule=self.schedule,
@@ -114,6 +123,7 @@ class Parts:
         self.leader = Leader(
             self.schedule,
             partial(run_duties, self.events, self.hints, self.sync),
+            self.recorder,
             self.metrics,
             self.dependencies,
             may_lead=lambda: self.vitals.may_lead(),  # noqa: PLW0108 - vitals is made of the leader
@@ -126,6 +136,7 @@ class Parts:
             schedule=self.schedule,
             store=self.store,
             broker=self.broker,
+            recorder=self.recorder,
             dependencies=self.dependencies,
             metrics=self.metrics,
             timing=self.timing,
@@ -141,7 +152,8 @@ class Parts:
             suspects=self.suspects,
             reporter=self._reporter(sampler),
             watched=loops,
-            condition_log=ConditionLog(self.metrics),
+            condition_log=ConditionLog(self.metrics, self.recorder),
+            recorder=self.recorder,
             dependencies=self.dependencies,
             timing=self.timing,
         )

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from peekaping_producer.brokers import Broker, Queue
 from peekaping_producer.errors import DATABASE, REDIS, DependencyError, RedisError, StoreError, StoreUnavailableError
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.producer.event_recorder import EventRecorder
 from peekaping_producer.producer.timing import Timing
 from peekaping_producer.schedule import Schedule, Stats
 from peekaping_producer.service.dependencies import Dependencies
@@ -24,6 +25,7 @@ class Sampler:
         schedule: Schedule,
         store: MonitorStore,
         broker: Broker,
+        recorder: EventRecorder,
         dependencies: Dependencies,
         metrics: Metrics,
         timing: Timing,
@@ -39,6 +41,7 @@ class Sampler:
         self._schedule = schedule
         self._store = store
         self._broker = broker
+        self._recorder = recorder
         self._dependencies = dependencies
         self._metrics = metrics
         self._timing = timing
@@ -71,15 +74,20 @@ class Sampler:
             self._succeeded(DATABASE)
 
     async def sample_schedule(self, node: str, report: bytes) -> None:
-        """Write the report of this replica, and read the schedule."""
+        """Write the report of this replica and its events, and read the schedule."""
+        events = self._recorder.encoded(node, self.redis_ms) if self.stats else []  # Redis TIME is not known before
         began_at, self.round_trip_ms = time.monotonic(), None
         try:
-            stats = await self._schedule.stats(node=node, report=report)
+            stats = await self._schedule.stats(node=node, report=report, events=events)
         except RedisError as error:
             self._failed(error, f"{type(error).__name__}: {error}")
             self._metrics.oldest_due_age.set(math.nan)
             return
         self._succeeded(REDIS)
+        if stats.events_refused:
+            self._recorder.refused(stats.events_refused)
+        elif not stats.write_refused:
+            self._recorder.written(len(events))
         self.stats = stats
         self.round_trip_ms = _ms_since(began_at)
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""The schedule's keys in Redis: those of upstream, so that Go producers can share them, and three of our own."""
+"""The schedule's keys in Redis: those of upstream, so that Go producers can share them, and our own."""
 
 import msgspec
 
@@ -44,6 +44,21 @@ class Keys(msgspec.Struct, frozen=True):
     def replicas(self) -> str:
         """HASH: node, its latest report as JSON after the time of writing. Ours."""
         return self._named("peekaping:producer:replicas")
+
+    @property
+    def events(self) -> str:
+        """STREAM of fleet events, about the latest 1,000; each has one field, `event`, of JSON. Ours."""
+        return self._named("peekaping:producer:events")
+
+    @property
+    def held(self) -> str:
+        """HASH: monitor id, or `*` for all, the hold on it as JSON. Ours."""
+        return self._named("peekaping:sched:held")
+
+    @property
+    def watched(self) -> str:
+        """String with a TTL: present while a page is open, so that replicas report every second. Ours."""
+        return self._named("peekaping:producer:watched")
 
     @property
     def probe(self) -> str:

@@ -19,6 +19,8 @@ MAX_LEADER_TTL_S = 60.0
 """A longer TTL of the leader key was set by a wrong clock; TTLs in use are 10 s."""
 REPORT_AGE_S = 15.0
 """An older report is of a replica that no longer runs."""
+FORGET_REPORT_S = 60.0
+"""An older report is removed."""
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -94,6 +96,23 @@ class StoredReport(msgspec.Struct, frozen=True):
     text: bytes
 
 
+class StoredEvent(msgspec.Struct, frozen=True):
+    """An entry of the stream of fleet events."""
+
+    id: str
+    """Of the stream: ms of Redis TIME, and a number."""
+    text: bytes
+
+
+class LeasedClaim(msgspec.Struct, frozen=True):
+    """The claim whose lease ends first; its producer may be a peer."""
+
+    token: str
+    monitors: int
+    ends_ms: float
+    """Redis TIME at which its lease ends, or has ended."""
+
+
 class Stats(msgspec.Struct, frozen=True):
     """The schedule at one instant; times in ms of Redis TIME."""
 
@@ -117,6 +136,15 @@ class Stats(msgspec.Struct, frozen=True):
     write_refused: str | None = None
     """Why Redis refused a write, if it did."""
     reports: tuple[StoredReport, ...] = ()
+    silent: tuple[StoredReport, ...] = ()
+    """Reports of the last minute that are older than REPORT_AGE_S: of replicas that died or froze."""
+    oldest_claim: LeasedClaim | None = None
+    hold: bytes | None = None
+    """The hold on all monitors, as stored."""
+    is_watched: bool = False
+    """Whether a page is open."""
+    events_refused: str | None = None
+    """Why Redis refused to write events, if it did."""
     clock_skew_s: float = 0.0
     """Redis TIME minus the local clock."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from peekaping_producer.schedule.model import REPORT_AGE_S, Stats, StoredReport
+from peekaping_producer.schedule.model import FORGET_REPORT_S, REPORT_AGE_S, LeasedClaim, Stats, StoredReport
 
 
 def decode_text(value: Any) -> str:
@@ -14,7 +14,11 @@ def decode_text(value: Any) -> str:
 
 def decode_stats(reply: list[Any], read_at: float) -> Stats:
     """Decode a reply of `stats`. `read_at`: time.time() in the middle of the call."""
-    now_ms, due, leased, overdue, late, intended, oldest_id, excess, leader, ttl_ms, problems, refusal, reports = reply
+    now_ms, due, leased, overdue, late, intended, oldest_id, excess, leader, ttl_ms, problems, refusal, stored = reply[
+        :13
+    ]
+    oldest_claim, hold, is_watched, events_refused = reply[13:]
+    reports = list(_reports(stored, now_ms))
     return Stats(
         now_ms=now_ms,
         due=due,
@@ -28,14 +32,27 @@ def decode_stats(reply: list[Any], read_at: float) -> Stats:
         leader_ttl_ms=ttl_ms if ttl_ms >= 0 else None,
         problems=tuple(decode_text(each) for each in problems),
         write_refused=decode_text(refusal) or None,
-        reports=tuple(_reports(reports, now_ms)),
+        reports=tuple(found for found in reports if _age_s(found, now_ms) <= REPORT_AGE_S),
+        silent=tuple(found for found in reports if _age_s(found, now_ms) > REPORT_AGE_S),
+        oldest_claim=_leased_claim(*oldest_claim) if oldest_claim else None,
+        hold=hold or None,
+        is_watched=bool(is_watched),
+        events_refused=decode_text(events_refused) or None,
         clock_skew_s=now_ms / 1000 - read_at,
     )
 
 
 def _reports(flat: list[bytes], now_ms: int) -> Iterator[StoredReport]:
-    """The reports of running replicas; ignores other fields."""
+    """The reports of the last minute; ignores other fields."""
     for node, value in zip(flat[::2], flat[1::2], strict=False):
         at, _, text = value.partition(b" ")
-        if at.isdigit() and abs(now_ms - int(at)) <= REPORT_AGE_S * 1000:
+        if at.isdigit() and abs(now_ms - int(at)) <= FORGET_REPORT_S * 1000:
             yield StoredReport(decode_text(node), int(at), text)
+
+
+def _age_s(report: StoredReport, now_ms: int) -> float:
+    return abs(now_ms - report.at_ms) / 1000
+
+
+def _leased_claim(token: bytes, monitors: int) -> LeasedClaim:
+    return LeasedClaim(decode_text(token), monitors, float(token))

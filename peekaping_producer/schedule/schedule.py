@@ -5,7 +5,7 @@ The scripts document what they do to the keys. The only clock is Redis TIME, rea
 
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
 from peekaping_producer.errors import StaleTermError
 from peekaping_producer.monitors.monitor import Plan
@@ -17,10 +17,10 @@ from peekaping_producer.schedule.model import (
     CALL_LIMIT,
     CLAIM_WITHIN_S,
     CLOCK_STEP_SLACK_MS,
+    FORGET_REPORT_S,
     MAX_DELAY_S,
     MAX_ID_LENGTH,
     MAX_LEADER_TTL_S,
-    REPORT_AGE_S,
     CampaignOutcome,
     CampaignResult,
     Claim,
@@ -61,6 +61,8 @@ class Schedule:
         self._keeps_due_times = keeps_due_times
         self.keys = keys
         self._sets = (keys.due, keys.lease, keys.late)
+        own = (keys.replicas, keys.probe, keys.held, keys.watched, keys.events)
+        self._stats_keys = (keys.due, keys.lease, keys.leader, keys.late, *own)
         self._monotonic = monotonic or (lambda: time.monotonic())  # noqa: PLW0108 - tests patch time.monotonic
         self.lease_ttl_s = lease_ttl_s
         self._lease_ttl_ms = int(lease_ttl_s * 1000)
@@ -244,14 +246,16 @@ class Schedule:
         """End `term` now; returns False if it was over."""
         return bool(await self._resign.count(self.redis, (self.keys.leader,), (term,)))
 
-    async def stats(self, *, node: str = "", report: bytes = b"") -> Stats:
-        """Read the state. Writes the report of replica `node`, or without one a probe, to find out if writes work."""
-        keys = self.keys
+    async def stats(self, *, node: str = "", report: bytes = b"", events: Sequence[bytes] = ()) -> Stats:
+        """Read the state. Writes the report of replica `node`, or without one a probe, to find out if writes work.
+
+        Adds `events` to the stream of fleet events.
+        """
         asked_at = time.time()
         reply = await self._stats.run(
             self.redis,
-            (keys.due, keys.lease, keys.leader, keys.late, keys.replicas, keys.probe),
-            (self._lease_ttl_ms, node, report, int(REPORT_AGE_S * 1000)),
+            self._stats_keys,
+            (self._lease_ttl_ms, node, report, int(FORGET_REPORT_S * 1000), *events),
         )
         with decoding():
             return decode_stats(reply, (asked_at + time.time()) / 2)

@@ -90,7 +90,7 @@ async def test_a_replica_that_leads_and_status_run_on_the_documented_rights(
         (other,) = (each for each in both if each is not leader)
         await works(other, {"leader.won", "claim.handed_off"})
         assert other.terminate() == 0
-    assert await refused(admin[1]) <= ({"info", "client|setname", "config|get"} if without else set())
+    assert await refused(admin[1]) <= ({"info", "client|setname", "config|get", "xadd"} if without else set())
 
 
 @pytest.mark.parametrize("rules", [DANGERLESS, [*DANGERLESS, "-@connection", "+ping"]])

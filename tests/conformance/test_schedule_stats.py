@@ -40,7 +40,10 @@ async def test_reports_are_returned_while_their_replica_runs(redis: Redis, sched
     stats = await schedule.stats(node="b", report=b"{}")
     assert {report.node: report.text for report in stats.reports} == {"a": b'{"x": 1}', "b": b"{}"}
     await clock.advance(10)
-    assert [report.node for report in (await schedule.stats(node="b", report=b"{}")).reports] == ["b"]
+    stats = await schedule.stats(node="b", report=b"{}")
+    assert ([report.node for report in stats.reports], [report.node for report in stats.silent]) == (["b"], ["a"])
+    await clock.advance(50)
+    assert (await schedule.stats(node="b", report=b"{}")).silent == ()
     assert await redis.hkeys(KEYS.replicas) == [b"b"]
     await schedule.forget_report("b")
     assert not await redis.exists(KEYS.replicas)

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from peekaping_producer.targets import RedisTarget
 
 _ROOT = Path(__file__).parents[2]
-OPTIONAL = {"+info", "+client|setname"}
+OPTIONAL = {"+info", "+client|setname", "+xadd", "+xrange", "+xrevrange"}
 """Documented rights that are not required."""
 
 

@@ -7,6 +7,7 @@ from redis.asyncio import Redis
 
 from peekaping_producer.errors import RedisUnavailableError, StaleTermError
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.producer.event_recorder import EventRecorder
 from peekaping_producer.producer.loops.leader import Leader, node_id
 from peekaping_producer.producer.timing import Timing
 from peekaping_producer.schedule import Schedule
@@ -41,7 +42,9 @@ def schedule(redis: Redis) -> Schedule:
 
 def make(schedule: Schedule, node: str, **timing: float) -> tuple[Leader, Terms, Metrics]:
     terms, metrics = Terms(), Metrics()
-    leader = Leader(schedule, terms.lead, metrics, Dependencies(metrics), node=node, timing=Timing(**timing))
+    leader = Leader(
+        schedule, terms.lead, EventRecorder(), metrics, Dependencies(metrics), node=node, timing=Timing(**timing)
+    )
     return leader, terms, metrics
 
 

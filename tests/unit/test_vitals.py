@@ -20,6 +20,7 @@ from peekaping_producer.producer import sampler as sampler_module
 from peekaping_producer.producer.activity import Activity
 from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.condition_log import ConditionLog
+from peekaping_producer.producer.event_recorder import EventRecorder
 from peekaping_producer.producer.loops import vitals as vitals_module
 from peekaping_producer.producer.loops.claims import Claims
 from peekaping_producer.producer.loops.reporting import Reporter
@@ -72,11 +73,13 @@ class FakeSchedule:
         self.answer = STATS
         self.lease_ttl_s = 10.0
         self.reports: list[bytes] = []
+        self.events: list[bytes] = []
 
-    async def stats(self, *, node: str, report: bytes) -> Stats:
+    async def stats(self, *, node: str, report: bytes, events: Sequence[bytes] = ()) -> Stats:
         if self.away:
             raise RedisUnavailableError("Connection refused.")
         self.reports.append(report)
+        self.events += events
         return self.answer
 
     async def forget_report(self, node: str) -> None:
@@ -123,17 +126,18 @@ def vitals_of(
     watched: Sequence[Loop] = (),
     clock: Callable[[], float] = time.monotonic,
 ) -> Vitals:
-    dependencies = Dependencies(metrics, clock=clock)
+    dependencies, recorder = Dependencies(metrics, clock=clock), EventRecorder()
     sampler = Sampler(
         schedule=schedule,
         store=store,
         broker=broker or FakeBroker(),
+        recorder=recorder,
         dependencies=dependencies,
         metrics=metrics,
         timing=TIMING,
     )
     leader, sync = SimpleNamespace(node="node", term=None), sync or FakeSync()
-    anomalies, suspects = Anomalies(metrics), Suspects()
+    anomalies, suspects = Anomalies(metrics, recorder), Suspects()
     activity = Activity(metrics.schedule_lag)
     return Vitals(
         sampler=sampler,
@@ -156,7 +160,8 @@ def vitals_of(
             dependencies=dependencies,
         ),
         watched=watched,
-        condition_log=ConditionLog(metrics),
+        condition_log=ConditionLog(metrics, recorder),
+        recorder=recorder,
         dependencies=dependencies,
     )
 

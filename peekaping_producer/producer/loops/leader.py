@@ -21,6 +21,7 @@ import structlog
 
 from peekaping_producer.errors import REDIS, RedisError, StaleTermError
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.producer.event_recorder import EventRecorder
 from peekaping_producer.producer.timing import TIMING, Timing
 from peekaping_producer.schedule import CampaignOutcome, CampaignResult, Schedule
 from peekaping_producer.service.aio import cancel_and_wait
@@ -42,6 +43,7 @@ class Leader:
         self,
         schedule: Schedule,
         lead: Callable[[str], Awaitable[None]],
+        recorder: EventRecorder,
         metrics: Metrics,
         dependencies: Dependencies,
         *,
@@ -59,6 +61,7 @@ class Leader:
         """The term of a campaign without a reply: Redis may have stored it."""
         self._schedule = schedule
         self._lead = lead
+        self._recorder = recorder
         self._metrics = metrics
         self._may_lead = may_lead
         self._timing = timing
@@ -141,6 +144,7 @@ class Leader:
         self._metrics.is_leader.set(1)
         self._metrics.leader_transitions.inc()
         log.info("leader.won", message="This replica leads.", term=term)
+        self._recorder.record("leader.won", f"{self.node} leads.")
 
     async def _lead_until_stale(self, term: str) -> None:
         try:
@@ -166,6 +170,7 @@ class Leader:
         self._metrics.is_leader.set(0)
         self._metrics.leader_transitions.inc()
         log.info("leader.ended", message=f"This replica no longer leads: {reason}.", term=term)
+        self._recorder.record("leader.ended", f"{self.node} no longer leads: {reason}.")
         await cancel_and_wait(leading)
         if not leading.cancelled() and (error := leading.exception()):
             raise error

@@ -4,12 +4,15 @@ One at a time, so that no older row is placed after a newer one.
 """
 
 import asyncio
+from collections import Counter
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 
 from peekaping_producer.errors import DATABASE, REDIS
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.producer.anomalies import Anomalies
+from peekaping_producer.producer.event_recorder import EventRecorder
 from peekaping_producer.producer.loops.claims import Claims
 from peekaping_producer.schedule import PlaceResult, Schedule
 from peekaping_producer.service.isolation import describe
@@ -20,11 +23,16 @@ from peekaping_producer.stores import Session
 class Placing:
     """Places plans that were read within the same `exclusive` block."""
 
-    def __init__(self, schedule: Schedule, claims: Claims, anomalies: Anomalies, metrics: Metrics) -> None:
+    def __init__(
+        self, schedule: Schedule, claims: Claims, anomalies: Anomalies, recorder: EventRecorder, metrics: Metrics
+    ) -> None:
         self._schedule = schedule
         self._claims = claims
         self._anomalies = anomalies
+        self._recorder = recorder
         self._metrics = metrics
+        self._by_sync: Counter[str] = Counter()
+        """Changes by the current sync, which one event reports."""
         self._lock = asyncio.Lock()
 
     def exclusive(self, loop: Loop) -> AbstractAsyncContextManager[None]:
@@ -59,9 +67,34 @@ class Placing:
             again = await session.plans([member.id for member in placed.misaligned])
             loop.call_succeeded(DATABASE)
             moved = await self._schedule.move(term, placed.misaligned, again)
-        for change, amount in (("added", placed.added), ("moved", moved), ("removed", placed.removed)):
-            if amount:
-                self._metrics.schedule_changes.labels(change).inc(amount)
+        changes = Counter(added=placed.added, moved=moved, removed=placed.removed)
+        self.count(changes)
+        if retry:
+            monitor_id = plans[0].id if len(plans) == 1 else None
+            self._record("schedule.edited", "Events changed the schedule", changes, monitor_id)
+        else:
+            self._by_sync += changes
         if placed.added or moved or retry:
             self._claims.nudge()
         return placed
+
+    def count(self, changes: Mapping[str, int]) -> None:
+        """Count changes: `added`, `moved`, `removed`."""
+        for change, amount in changes.items():
+            if amount:
+                self._metrics.schedule_changes.labels(change).inc(amount)
+
+    def removed_by_sync(self, amount: int) -> None:
+        """Count members that a sync has removed."""
+        self.count({"removed": amount})
+        self._by_sync["removed"] += amount
+
+    def sync_ended(self) -> None:
+        """Record the changes of the sync as one event."""
+        self._record("schedule.synced", "A sync changed the schedule", self._by_sync)
+        self._by_sync = Counter()
+
+    def _record(self, kind: str, what: str, changes: Counter[str], monitor_id: str | None = None) -> None:
+        amounts = ", ".join(f"{amount} {change}" for change, amount in changes.items() if amount)
+        if amounts:
+            self._recorder.record(kind, f"{what}: {amounts}.", monitor_id=monitor_id)

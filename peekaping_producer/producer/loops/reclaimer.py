@@ -4,6 +4,7 @@ import structlog
 
 from peekaping_producer.errors import REDIS
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.producer.event_recorder import EventRecorder
 from peekaping_producer.producer.loops.claims import Claims
 from peekaping_producer.producer.timing import TIMING, Timing
 from peekaping_producer.schedule import CALL_LIMIT, Schedule
@@ -17,11 +18,19 @@ class Reclaimer:
     """Runs in every replica; any number may run side by side."""
 
     def __init__(
-        self, schedule: Schedule, claims: Claims, metrics: Metrics, dependencies: Dependencies, timing: Timing = TIMING
+        self,
+        schedule: Schedule,
+        claims: Claims,
+        *,
+        recorder: EventRecorder,
+        metrics: Metrics,
+        dependencies: Dependencies,
+        timing: Timing = TIMING,
     ) -> None:
         self.loop = Loop("reclaimer", dependencies, uses=(REDIS,))
         self._schedule = schedule
         self._claims = claims
+        self._recorder = recorder
         self._metrics = metrics
         self._every_s = timing.reclaim_every_s
 
@@ -42,4 +51,6 @@ class Reclaimer:
             self._metrics.leases_reclaimed.inc(total)
             self._claims.nudge()
             log.warning("lease.reclaimed", message="Leases expired; their monitors are due again.", count=total)
+            monitors = "1 monitor is" if total == 1 else f"{total} monitors are"
+            self._recorder.record("lease.reclaimed", f"Leases expired; {monitors} due again.")
         return self._every_s

@@ -88,7 +88,7 @@ class Removal:
             self.anomalies.foreign_member(seen.id)
         for key, members in _by_key(foreign).items():
             expelled = await self.schedule.expel(term, key, (seen.score for seen in members if _is_oversized(seen)))
-            self.metrics.schedule_changes.labels("removed").inc(expelled)
+            self.placing.removed_by_sync(expelled)
         foreign = [(key, seen) for key, seen in foreign if not _is_oversized(seen)]
         await self._remove(term, foreign, "Removed members that are not monitor ids.")
 
@@ -124,7 +124,7 @@ class Removal:
         for key, of_key in _by_key(members).items():
             removed += await self.schedule.remove(term, key, of_key)
         if removed:
-            self.metrics.schedule_changes.labels("removed").inc(removed)
+            self.placing.removed_by_sync(removed)
             log.info("sync.removed", message=message, count=removed)
 
 

@@ -129,9 +129,12 @@ class Sync:
         """Compare once. Raises StoreError, RedisError or StaleTermError; what was placed stays."""
         started_at = time.monotonic()
         self._hints.overflowed = False
-        async with self._store.session() as session:
-            known = await self._place_all(term, session)
-            self.refused_removal = not await self._removal.run(term, session, known)
+        try:
+            async with self._store.session() as session:
+                known = await self._place_all(term, session)
+                self.refused_removal = not await self._removal.run(term, session, known)
+        finally:
+            self._placing.sync_ended()
         await self._sweep()
         took_s = time.monotonic() - started_at
         self._metrics.sync_duration.observe(took_s)

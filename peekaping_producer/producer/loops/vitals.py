@@ -13,6 +13,7 @@ from peekaping_producer.operations import conditions, replica_report
 from peekaping_producer.operations.conditions import Condition, Level
 from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.condition_log import ConditionLog
+from peekaping_producer.producer.event_recorder import EventRecorder
 from peekaping_producer.producer.loops.leader import Leader
 from peekaping_producer.producer.loops.reporting import Reporter
 from peekaping_producer.producer.loops.sync import Sync
@@ -42,6 +43,7 @@ class Vitals:
         reporter: Reporter,
         watched: Sequence[Loop],
         condition_log: ConditionLog,
+        recorder: EventRecorder,
         dependencies: Dependencies,
         timing: Timing = TIMING,
     ) -> None:
@@ -57,16 +59,26 @@ class Vitals:
         self._reporter = reporter
         self._watched = (self.loop, *watched)
         self._condition_log = condition_log
+        self._recorder = recorder
         self._dependencies = dependencies
         self._timing = timing
         self._samples = 0
 
     async def run(self) -> None:
-        """Sample until canceled; then remove the replica's report from Redis."""
+        """Sample until canceled; then write the last events, and remove the replica's report from Redis."""
+        self._recorder.record("producer.started", f"{self._leader.node} is running.")
         try:
             await self.loop.run(self.run_once)
         finally:
-            with suppress(RedisError):  # it counts as gone once it is old
+            self._recorder.record("producer.stopped", f"{self._leader.node} has stopped.")
+            await self._leave()
+
+    async def _leave(self) -> None:
+        """Write the last events and remove the report; without an answer of Redis, it counts as gone once it is old."""
+        if REDIS not in self._sampler.failures:
+            await self._sampler.sample_schedule(self._leader.node, b"")
+        if REDIS not in self._sampler.failures:
+            with suppress(RedisError):
                 await self._schedule.forget_report(self._leader.node)
 
     async def run_once(self) -> float:

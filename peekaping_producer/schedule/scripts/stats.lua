@@ -1,14 +1,19 @@
 -- Reads the state of the schedule, and finds out whether Redis accepts writes by writing a replica's report or a probe.
+-- Adds the fleet events of a replica to their stream.
 -- Returns {now, due, leased, overdue, late, intended due time of the longest overdue or '', its id,
 -- ms by which the last lease ends after now + lease TTL, leader or '', ms until the leader key expires,
 -- [keys that cannot be read, with the reason], why a write was refused or '',
--- [node, 'ms since the epoch' .. ' ' .. report, ...]}.
+-- [node, 'ms since the epoch' .. ' ' .. report, ...], [token of the claim whose lease ends first, its monitors] or [],
+-- the hold on all monitors or '', 1 if a page is open, why events were refused or ''}.
 local DUE, LEASE, LEADER, LATE, REPLICAS, PROBE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local HELD, WATCHED, EVENTS = KEYS[7], KEYS[8], KEYS[9]
 local lease_ttl, longest_age = tonumber(ARGV[1]), tonumber(ARGV[4]) -- ms; of a report
 local node, report = ARGV[2], ARGV[3] -- node is '' for a status command
+local events = arguments(5, 1)
 
 local MAX_NODE_BYTES, MAX_REPORT_BYTES = 200, 100000 -- bytes; no replica writes more
 local MAX_LEADER_BYTES = 200 -- bytes
+local MAX_EVENTS = 1000 -- in the stream, about
 
 -- The first or last member of a sorted set and its score, or nil.
 local function at_end(set, ...)
@@ -44,6 +49,28 @@ local function refusal_of_writes()
   return type(written) == 'table' and written.err or ''
 end
 
+-- The token of the claim whose lease ends first and the number of its monitors, or nothing.
+local function oldest_claim()
+  local _, token = at_end(LEASE, 'WITHSCORES')
+  if not token then return {} end
+  return {exact(token), redis.call('ZCOUNT', LEASE, exact(token), exact(token))}
+end
+
+-- Adds the events; returns why Redis refuses one, or ''. They are for information: no refusal is a problem.
+local function refusal_of_events()
+  for _, event in ipairs(events) do
+    local added = redis.pcall('XADD', EVENTS, 'MAXLEN', '~', MAX_EVENTS, '*', 'event', event)
+    if type(added) == 'table' and added.err then return added.err end
+  end
+  return ''
+end
+
+-- The hold on all monitors, or ''.
+local function hold_on_all()
+  local hold = redis.pcall('HGET', HELD, '*')
+  return type(hold) == 'string' and hold or ''
+end
+
 -- Removes reports of replicas that no longer run.
 local function forget_old(reports)
   for i = 2, #reports, 2 do
@@ -55,11 +82,11 @@ local function forget_old(reports)
 end
 
 local due, leased = read(0, 'ZCARD', DUE), read(0, 'ZCARD', LEASE)
-local overdue, late, id, since, excess = 0, 0, '', '', 0
+local overdue, late, id, since, excess, claim = 0, 0, '', '', 0, {}
 if #problems == 0 then
   overdue, late = read(0, 'ZCOUNT', DUE, '-inf', now), read(0, 'ZCARD', LATE)
   id, since = longest_overdue()
-  excess = lease_excess()
+  excess, claim = lease_excess(), oldest_claim()
 end
 
 local refusal = refusal_of_writes()
@@ -71,4 +98,7 @@ if node ~= '' and refusal == '' then forget_old(reports) end
 
 local leader, leader_ttl = read('', 'GET', LEADER), read(-2, 'PTTL', LEADER)
 leader = string.sub(leader, 1, MAX_LEADER_BYTES)
-return {now, due, leased, overdue, late, since, id, excess, leader, leader_ttl, problems, refusal, reports}
+local watched = redis.pcall('EXISTS', WATCHED) == 1 and 1 or 0
+local events_refused = refusal == '' and refusal_of_events() or ''
+return {now, due, leased, overdue, late, since, id, excess, leader, leader_ttl, problems, refusal, reports,
+  claim, hold_on_all(), watched, events_refused}

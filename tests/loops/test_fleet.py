@@ -1,0 +1,163 @@
+"""What a replica writes about itself: its heartbeat and its events, with the samples that it takes anyway."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from structlog.testing import capture_logs
+
+from peekaping_producer.brokers.asynq import AsynqBroker
+from peekaping_producer.operations.fleet_events import FleetEvent, decode_events
+from peekaping_producer.operations.heartbeat import Heartbeat
+from peekaping_producer.operations.replica_report import replicas_of
+from peekaping_producer.producer.parts import Parts
+from peekaping_producer.producer.timing import Timing
+from peekaping_producer.redis_client.client import redis_for
+from peekaping_producer.schedule import Schedule, StoredEvent
+from peekaping_producer.schedule.keys import KEYS
+from peekaping_producer.service.aio import cancel_and_wait
+from peekaping_producer.targets import RedisTarget
+from tests.kit.clock import Clock
+from tests.kit.memory_store import MemoryStore, monitor
+from tests.kit.rights import documented, user_with
+from tests.kit.waiting import until
+from tests.loops.conftest import SETTINGS
+
+TERM = "node/term"
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+async def parts(redis: Redis, clock: Clock, schedule: Schedule, broker: AsynqBroker, store: MemoryStore) -> Parts:
+    await redis.set(KEYS.leader, TERM)
+    return Parts(SETTINGS, redis, store, schedule, broker, timing=Timing(read_again_after_s=0.0))
+
+
+async def events(redis: Redis) -> list[FleetEvent]:
+    """The events in the stream, without those of conditions: the clock of these tests is far from the local one."""
+    entries: Any = await redis.xrange(KEYS.events)
+    decoded = decode_events(StoredEvent(key.decode(), fields[b"event"]) for key, fields in entries)
+    return [event for event in decoded if not event.kind.startswith("condition.")]
+
+
+async def heartbeat(parts: Parts) -> Heartbeat:
+    """The heartbeat that the second of two samples writes."""
+    for _ in range(2):
+        await parts.vitals.run_once()
+    (report,) = replicas_of(await parts.schedule.stats()).values()
+    assert report.heartbeat
+    return report.heartbeat
+
+
+async def test_a_heartbeat_contains_what_the_replica_did(parts: Parts, clock: Clock, store: MemoryStore) -> None:
+    store.put(monitor("m1", 20), monitor("m2", 60))
+    await parts.redis.zadd(KEYS.due, {"m1": clock.now_ms - 1500, "m2": clock.now_ms - 10})
+    await parts.workers[0].run_once()
+    await parts.sync.run_once(TERM)
+    found = await heartbeat(parts)
+    assert (sum(found.rings.handed_off_1s), sum(found.rings.late_1s)) == (2, 1)
+    assert found.rings.at_s == clock.now_ms // 1000
+    assert found.lateness.max_s == 2.5
+    assert found.outcomes == {"enqueued": 2}
+    assert None not in {found.stages.claim.recent_ms, found.stages.read.recent_ms, found.stages.hand_off.recent_ms}
+    assert found.round_trip_ms is not None
+    assert found.database_ms is not None
+    assert found.shortest_interval_s == 20
+    assert set(found.settings) == {"BROKER", "DATABASE", "LEASE_TTL", "SYNC_INTERVAL", "TZ"}
+    assert found.claims == ()
+
+
+async def test_a_heartbeat_names_the_claims_in_hand_by_the_scores_of_their_members(parts: Parts, clock: Clock) -> None:
+    await parts.redis.zadd(KEYS.due, {"m1": clock.now_ms - 1500, "m2": clock.now_ms - 10})
+    claim = await parts.claims.next(parts.workers[0].loop, parts.store.ping)
+    (held,) = (await heartbeat(parts)).claims
+    assert (held.token, held.monitors, held.since_ms) == (claim.token, 2, clock.now_ms)
+    assert await parts.redis.zscore(KEYS.lease, "m1") == float(held.token)
+
+
+async def test_a_heartbeat_names_a_database_that_does_not_answer(parts: Parts, store: MemoryStore) -> None:
+    await heartbeat(parts)
+    store.away = True
+    found = await heartbeat(parts)
+    assert found.database_ms is None
+    (failing,) = found.failing
+    assert (failing.name, failing.loops) == ("database", ("vitals",))
+
+
+async def test_a_sample_sends_no_more_commands_with_events(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    await parts.vitals.run_once()  # the server knows the scripts now
+    sent: list[str] = []
+    execute = parts.redis.execute_command
+
+    async def counted(name: str, *args: Any, **options: Any) -> Any:
+        sent.append(name)
+        return await execute(name, *args, **options)
+
+    monkeypatch.setattr(parts.redis, "execute_command", counted)
+    for _ in range(3):
+        parts.recorder.record("leader.won", "x leads.")
+        await parts.vitals.run_once()
+    assert sent == ["EVALSHA"] * 4, "three samples, and one inspection of the queue"
+    monkeypatch.undo()
+    assert len(await events(parts.redis)) == 3
+
+
+async def test_what_acts_and_what_changes_is_an_event(parts: Parts, clock: Clock, store: MemoryStore) -> None:
+    await parts.vitals.run_once()
+    store.put(monitor("m1"), monitor("m2"))
+    await parts.redis.zadd(KEYS.due, {"mgone": clock.now_ms + 60_000})
+    await parts.sync.run_once(TERM)
+    await parts.sync.run_once(TERM)
+    store.put(monitor("m1", active=False))
+    parts.hints.add(["m1"])
+    await parts.hints.run_once(TERM)
+    await parts.schedule.claim(1)
+    await clock.advance(12)
+    await parts.reclaimer.run_once()
+    parts.anomalies.report("m2", "monitor.failed", "Set aside: x.")
+    parts.anomalies.report("m2", "monitor.failed", "Set aside: x.")
+    await parts.vitals.run_once()
+    found = [(event.kind, event.message, event.monitor_id) for event in await events(parts.redis)]
+    assert found == [
+        ("schedule.synced", "A sync changed the schedule: 2 added, 1 removed.", None),
+        ("schedule.edited", "Events changed the schedule: 1 removed.", "m1"),
+        ("lease.reclaimed", "Leases expired; 1 monitor is due again.", None),
+        ("monitor.failed", "Set aside: x.", "m2"),
+    ]
+    assert {event.node for event in await events(parts.redis)} == {parts.leader.node}
+
+
+async def test_the_stream_is_capped(parts: Parts) -> None:
+    await parts.vitals.run_once()
+    for _ in range(20):
+        await parts.schedule.stats(node="n", report=b"{}", events=[b"{}"] * 100)
+    assert await parts.redis.xlen(KEYS.events) < 1200
+
+
+async def test_a_user_without_the_right_to_the_stream_works_and_that_is_logged_once(
+    parts: Parts, redis_server: RedisTarget
+) -> None:
+    rules = [rule for rule in documented("peekaping-producer") if not rule.startswith("+x")]
+    target = await user_with(parts.redis, redis_server, *rules, "~test:clock")
+    async with redis_for(target, connections=2) as limited:
+        parts.schedule.redis = limited
+        with capture_logs() as logs:
+            for _ in range(4):
+                parts.recorder.record("leader.won", "x leads.")
+                await parts.vitals.run_once()
+    assert [line["event"] for line in logs].count("fleet.events_refused") == 1
+    assert not [line for line in logs if line["event"] == "dependency.failing"]
+    assert parts.vitals.unready() == {}
+
+
+async def test_a_replica_that_stops_writes_its_last_events_and_removes_its_report(parts: Parts) -> None:
+    running = asyncio.create_task(parts.vitals.run())
+    await until(lambda: parts.vitals._samples > 0)
+    await cancel_and_wait(running)
+    assert [event.kind for event in await events(parts.redis)] == ["producer.started", "producer.stopped"]
+    assert not await parts.redis.exists(KEYS.replicas)
