@@ -25,9 +25,12 @@ from peekaping_producer.service.isolation import describe, is_of_dependency, iso
 from peekaping_producer.transports.asynq.calls import LARGE_BYTES, calls_of
 from peekaping_producer.transports.asynq.keys import QUEUES, SERVERS, QueueKeys
 from peekaping_producer.transports.asynq.protobuf import varint
+from peekaping_producer.transports.asynq.server_info import decode_server_info
 from peekaping_producer.transports.asynq.task_message import DEFAULT_TIMEOUT_S
 
 QUEUE = "healthcheck"
+RESULTS_QUEUE = "ingester"
+"""Workers enqueue the results of checks here."""
 TASK_TYPE = "monitor:healthcheck"
 TASK_ID_PREFIX = "healthcheck:"
 
@@ -39,10 +42,12 @@ UNCOMPLETED_AFTER_TICKS = 5
 """A worker that has held the task of a monitor for longer than both does not complete it."""
 
 QUEUE_KEYS = QueueKeys(QUEUE)
+RESULTS_KEYS = QueueKeys(RESULTS_QUEUE)
 PENDING = QUEUE_KEYS.pending
 TASK_KEY_PREFIX = QUEUE_KEYS.prefix + "t:"
 _STATES = ("pending", "active", "archived", "completed", "retry", "scheduled")
 _INSPECTED = (*(QUEUE_KEYS.prefix + name for name in (*_STATES, "paused")), SERVERS, QUEUE_KEYS.lease)
+_SHOWN = (QUEUE_KEYS.processed, RESULTS_KEYS.pending)
 
 ASYNQ_PRELUDE = PRELUDE + lua(__package__, "prelude")
 """Follows the clock in every script of this broker."""
@@ -169,9 +174,11 @@ class AsynqBroker:
     async def inspect(self) -> Queue:
         """See Broker."""
         long = (UNCOMPLETED_AFTER_TICKS, int(UNCOMPLETED_AFTER_S * 1000))
-        reply = await self._queue.run(self._redis, _INSPECTED, (TASK_KEY_PREFIX, *long))
+        args = (TASK_KEY_PREFIX, *long, RESULTS_KEYS.prefix + "t:")
+        reply = await self._queue.run(self._redis, (*_INSPECTED, *_SHOWN), args)
         with decoding():
-            _, counts, waits_ms, paused, servers, problems, next_task, uncompleted, uncompleted_ms = reply
+            now_ms, counts, waits_ms, paused, servers, problems, next_task, uncompleted, uncompleted_ms = reply[:9]
+            infos, processed, (results_pending, results_wait_ms) = reply[9:]
             return Queue(
                 dict(zip(_STATES, counts, strict=True)),
                 waits_ms / 1000 if waits_ms >= 0 else None,
@@ -181,6 +188,11 @@ class AsynqBroker:
                 next_task=next_task.decode(errors="replace") or None,
                 uncompleted=uncompleted,
                 uncompleted_s=uncompleted_ms / 1000,
+                now_ms=now_ms,
+                workers=tuple(filter(None, map(decode_server_info, infos))),
+                processed=int(processed) if processed.isdigit() else None,
+                results_pending=results_pending,
+                results_oldest_s=results_wait_ms / 1000 if results_wait_ms >= 0 else None,
             )
 
 

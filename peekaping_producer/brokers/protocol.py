@@ -8,6 +8,7 @@ import msgspec
 
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule import Claim
+from peekaping_producer.transports.asynq.server_info import ServerInfo
 
 
 class Outcome(StrEnum):
@@ -42,6 +43,16 @@ class Queue(msgspec.Struct, frozen=True):
     """Monitors whose task workers took and have not completed for over a minute and five ticks; of many an estimate."""
     uncompleted_s: float = 0.0
     """For how long, at most."""
+    now_ms: int = 0
+    """Redis TIME of the inspection."""
+    workers: tuple[ServerInfo, ...] = ()
+    """Worker processes that are alive, of all queues; at most 50."""
+    processed: int | None = None
+    """Tasks that workers have finished, also those that failed, since the queue exists; None if it is unknown."""
+    results_pending: int = 0
+    """Results of checks that wait to be stored, in the queue `ingester`."""
+    results_oldest_s: float | None = None
+    """Age of the result that is stored next."""
 
 
 class HandOff(msgspec.Struct, frozen=True):

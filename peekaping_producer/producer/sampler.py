@@ -112,6 +112,7 @@ class Sampler:
         if queue is None:
             return
         self._dependencies.succeeded(self._broker.dependency, "queue")
+        self.finished_per_s = _finished_per_s(self.queue, queue)
         self.queue = self._with_age(queue)
         for state, depth in self.queue.depths.items():
             self._metrics.queue_depth.labels(state).set(depth)
@@ -155,3 +156,10 @@ class Sampler:
 
 def _ms_since(began_at: float) -> float:
     return round(1000 * (time.monotonic() - began_at), 2)
+
+
+def _finished_per_s(before: Queue | None, now: Queue) -> float | None:
+    """Return how many tasks workers finished a second between two inspections; None if that is unknown."""
+    if before is None or before.processed is None or now.processed is None or now.now_ms <= before.now_ms:
+        return None
+    return round(max(0, now.processed - before.processed) * 1000 / (now.now_ms - before.now_ms), 2)

@@ -1,5 +1,6 @@
 """The state of asynq's queue: the leader's sweep, depths, ages, tasks that workers do not complete."""
 
+import os
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -11,6 +12,7 @@ from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule.keys import KEYS
 from tests.kit.asynq_harness import AsynqHarness
 from tests.kit.asynq_peer import ACTIVE, ARCHIVED, LEASE, PENDING, task_id, task_key
+from tests.kit.asynq_worker import AsynqWorker
 
 
 async def test_the_sweep_removes_entries_without_a_task_and_second_entries(redis: Redis, asynq: AsynqHarness) -> None:
@@ -205,3 +207,33 @@ async def test_a_key_of_the_queue_that_cannot_be_read_is_reported(redis: Redis, 
     queue = await broker.inspect()
     assert len(queue.problems) == 1
     assert PENDING in queue.problems[0]
+
+
+async def test_inspect_returns_the_worker_processes_and_what_they_finished(redis: Redis, asynq: AsynqHarness) -> None:
+    before = await asynq.broker.inspect()
+    assert (before.workers, before.processed, before.results_pending, before.results_oldest_s) == ((), None, 0, None)
+    worker = AsynqWorker(redis, asynq.clock, {"healthcheck": 3, "ingester": 1})
+    worker.registration.concurrency = 128
+    await worker.registration.run_once()
+    await redis.zadd(
+        "asynq:servers", {"asynq:servers:{malformed}": asynq.now_s + 5, "asynq:servers:{gone}": asynq.now_s}
+    )
+    await redis.set("asynq:servers:{malformed}", b"\x22\xff")
+    await redis.set("asynq:{healthcheck}:processed", 41)
+    await redis.hset("asynq:{ingester}:t:r1", "pending_since", (asynq.clock.now_ms - 7000) * 1_000_000)
+    await redis.lpush("asynq:{ingester}:pending", "r1", "r2")
+    queue = await asynq.broker.inspect()
+    (info,) = queue.workers
+    assert (info.pid, info.concurrency, set(info.queues)) == (os.getpid(), 128, {"healthcheck", "ingester"})
+    assert (info.status, info.active) == ("active", 0)
+    assert (queue.processed, queue.results_pending, queue.results_oldest_s) == (41, 2, 7.0)
+
+
+async def test_what_is_only_shown_of_the_queue_is_no_problem_if_it_cannot_be_read(
+    redis: Redis, asynq: AsynqHarness
+) -> None:
+    await redis.set("asynq:servers", "x")
+    await redis.lpush("asynq:{healthcheck}:processed", "x")
+    await redis.set("asynq:{ingester}:pending", "x")
+    queue = await asynq.broker.inspect()
+    assert (queue.problems, queue.workers, queue.processed, queue.results_pending) == ((), (), None, 0)

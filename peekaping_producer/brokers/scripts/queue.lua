@@ -1,14 +1,16 @@
 -- Reads the state of the queue.
 -- Returns {now, [pending, active, archived, completed, retry, scheduled], age in ms of the longest pending task or -1,
 -- 1 if the queue is paused, asynq servers alive, [keys that cannot be read, with the reason], the next task or '',
--- tasks that workers took and have not completed for long, ms since the first of them was not}.
+-- tasks that workers took and have not completed for long, ms since the first of them was not,
+-- [ServerInfo of a worker process, ...], tasks that workers have finished or '', [pending, age in ms or -1] of results}.
 local PENDING, ACTIVE, ARCHIVED, COMPLETED, RETRY, SCHEDULED = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local PAUSED, SERVERS, LEASE = KEYS[7], KEYS[8], KEYS[9]
-local task_key_prefix = ARGV[1]
+local PAUSED, SERVERS, LEASE, PROCESSED, RESULTS = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
+local task_key_prefix, result_key_prefix = ARGV[1], ARGV[4]
 local uncompleted_ticks, uncompleted_ms = tonumber(ARGV[2]), tonumber(ARGV[3]) -- from which on it is long
 
 local SAMPLE = 200 -- entries of each list, at most
 local MAX_ID_LENGTH = 200 -- bytes
+local MAX_SERVERS, MAX_SERVER_BYTES = 50, 10000
 local ARCHIVED_WITHIN_S = 600 -- what is older need not be of a monitor that still runs
 
 local function age_of(ns) return math.max(0, now - math.floor(tonumber(ns) / 1000000)) end
@@ -50,6 +52,31 @@ local function add_uncompleted(ids, total)
   if found > 0 then uncompleted = uncompleted + math.floor(found * total / #ids) end
 end
 
+-- What worker processes have registered. As with all that follows, it is only shown: no error is a problem.
+local function server_infos()
+  local keys = redis.pcall('ZRANGE', SERVERS, math.floor(now / 1000), '+inf', 'BYSCORE', 'LIMIT', 0, MAX_SERVERS)
+  local found = {}
+  if keys.err then return found end
+  for _, key in ipairs(keys) do
+    local info = redis.pcall('GET', key)
+    if type(info) == 'string' and #info <= MAX_SERVER_BYTES then found[#found + 1] = info end
+  end
+  return found
+end
+
+local function text_of(key)
+  local value = redis.pcall('GET', key)
+  return type(value) == 'string' and value or ''
+end
+
+-- How many results wait to be stored, and for how long the next of them.
+local function waiting_results()
+  local pending = redis.pcall('LLEN', RESULTS)
+  if type(pending) ~= 'number' or pending == 0 then return {0, -1} end
+  local since = redis.pcall('HGET', result_key_prefix .. redis.call('LRANGE', RESULTS, -1, -1)[1], 'pending_since')
+  return {pending, is_past(since) and age_of(since) or -1}
+end
+
 local counts = {read(0, 'LLEN', PENDING), read(0, 'LLEN', ACTIVE)}
 for _, set in ipairs({ARCHIVED, COMPLETED, RETRY, SCHEDULED}) do counts[#counts + 1] = read(0, 'ZCARD', set) end
 read(0, 'ZCARD', LEASE) -- a hand-off needs it
@@ -67,4 +94,5 @@ local servers = redis.pcall('ZCOUNT', SERVERS, math.floor(now / 1000), '+inf') -
 if type(servers) ~= 'number' then servers = 0 end
 next_task = string.sub(next_task, 1, MAX_ID_LENGTH)
 local paused = read(0, 'EXISTS', PAUSED)
-return {now, counts, age, paused, servers, problems, next_task, uncompleted, uncompleted_for}
+return {now, counts, age, paused, servers, problems, next_task, uncompleted, uncompleted_for, server_infos(),
+  text_of(PROCESSED), waiting_results()}

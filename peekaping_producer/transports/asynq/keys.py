@@ -21,3 +21,4 @@ class QueueKeys:
         self.retry = self.prefix + "retry"
         self.archived = self.prefix + "archived"
         self.completed = self.prefix + "completed"
+        self.processed = self.prefix + "processed"
