@@ -23,6 +23,7 @@ COMMANDS = [
     "run",
     "migrate",
     "status",
+    "explain",
     "probe",
     "check-config",
     "relay",

@@ -1,0 +1,95 @@
+"""What is known of one monitor at one instant: the values that the verdict is derived from."""
+
+import msgspec
+
+from peekaping_producer.brokers.monitor_state import MonitorState, TaskState
+from peekaping_producer.monitors.monitor import MonitorDetails, Plan, RecentHeartbeat
+from peekaping_producer.operations.explain.maintenance import Maintenance
+from peekaping_producer.operations.status import Status
+from peekaping_producer.schedule import StoredReport
+
+
+class Row(msgspec.Struct, frozen=True):
+    """What the database contains of the monitor."""
+
+    plan: Plan
+    name: str
+    details: MonitorDetails | None = None
+    """None if the row is unreadable, or waits."""
+    unreadable: str = ""
+    """Why the row cannot be used."""
+    waiting: str = ""
+    """Why a table that the task needs could not be read."""
+    heartbeats: tuple[RecentHeartbeat, ...] | None = ()
+    """The latest first; None if they could not be read."""
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """The replica whose heartbeat names the claim that holds the monitor."""
+
+    node: str
+    silent_s: float
+    """Since its last report."""
+    since_ms: int
+    """Redis TIME of the claim."""
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """All times are ms of Redis TIME, or of the local clock if Redis does not answer."""
+
+    monitor_id: str
+    now_ms: int
+    row: Row | None = None
+    state: MonitorState | None = None
+    fleet: Status | None = None
+    maintenance: Maintenance | None = None
+    database_error: str = ""
+    """Why the database could not be read; then `row` is None."""
+    redis_error: str = ""
+    """Why Redis could not be read; then `state` and `fleet` are None."""
+    worker_started_ms: int | None = None
+    """When the worker began the active task, or when that was handed off."""
+
+    @property
+    def interval_ms(self) -> int | None:
+        """The interval; None if it is not known."""
+        return self.row.plan.interval * 1000 if self.row and self.row.plan.interval > 0 else None
+
+    @property
+    def task(self) -> TaskState | None:
+        """The task in asynq's queue."""
+        return self.state.task if self.state else None
+
+    @property
+    def lease_ends_ms(self) -> int | None:
+        """When the claim that holds the monitor ends."""
+        return int(self.state.token) if self.state and self.state.token is not None else None
+
+    @property
+    def holder(self) -> Holder | None:
+        """The replica that holds it; None without a heartbeat that names the token."""
+        if self.state is None or self.state.token is None or self.fleet is None:
+            return None
+        reported = {report.node: report for report in self.fleet.stats.reports}
+        for node, report in self.fleet.replicas.items():
+            for claim in report.heartbeat.claims if report.heartbeat else ():
+                if _number(claim.token) == self.state.token:
+                    return Holder(node, _age_s(reported[node], self.now_ms), claim.since_ms)
+        return None
+
+    @property
+    def anomalies(self) -> list[dict[str, str]]:
+        """What the replicas report about this monitor."""
+        reported = self.fleet.anomalies if self.fleet else []
+        return [anomaly for anomaly in reported if anomaly.get("monitor_id") == self.monitor_id]
+
+
+def _age_s(report: StoredReport, now_ms: int) -> float:
+    return max(0.0, (now_ms - report.at_ms) / 1000)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

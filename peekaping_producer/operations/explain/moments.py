@@ -1,0 +1,61 @@
+"""Times as text: absolute, in one zone, and relative to one instant."""
+
+from datetime import UTC, datetime, timedelta, tzinfo
+
+import msgspec
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Moments(msgspec.Struct, frozen=True):
+    """Formats times in ms since the Unix epoch."""
+
+    now_ms: int
+    zone: tzinfo | None = UTC
+    """None: the zone of this process."""
+
+    def clock(self, at_ms: float) -> str:
+        """Return the time of day; with the date if that is another one than today's."""
+        at, today = self._local(at_ms), self._local(self.now_ms)
+        if at is None or today is None:
+            return "a time out of range"
+        return f"{at:%H:%M:%S}" if at.date() == today.date() else f"{at:%Y-%m-%d %H:%M:%S}"
+
+    def at(self, at_ms: float) -> str:
+        """Return the time of day and its distance from now: `03:11:00 (in 41 s)`."""
+        left_ms = at_ms - self.now_ms
+        away = f"in {span(left_ms)}" if left_ms >= 0 else f"{span(-left_ms)} ago"
+        return f"{self.clock(at_ms)} ({away})"
+
+    def iso(self, at_ms: float | None) -> str | None:
+        """Return the instant in UTC, for JSON."""
+        if at_ms is None:
+            return None
+        try:
+            moment = _EPOCH + timedelta(milliseconds=int(at_ms))
+        except OverflowError:
+            return None
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def name_of_zone(self) -> str:
+        """Return the zone's name."""
+        at = self._local(self.now_ms)
+        return at.tzname() or "local time" if at else "UTC"
+
+    def _local(self, at_ms: float) -> datetime | None:
+        try:
+            return (_EPOCH + timedelta(milliseconds=int(at_ms))).astimezone(self.zone)
+        except (OverflowError, ValueError):
+            return None
+
+
+def span(ms: float) -> str:
+    """Return a duration in one or two units: `0.4 s`, `41 s`, `3 min 5 s`, `2 h 3 min`, `5 d 1 h`."""
+    if ms < 10_000:
+        return f"{ms / 1000:.1f} s"
+    seconds = round(ms / 1000)
+    for unit, size, smaller, smaller_size in (("d", 86_400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if seconds >= size:
+            rest = seconds % size // smaller_size
+            return f"{seconds // size} {unit} {rest} {smaller}" if rest else f"{seconds // size} {unit}"
+    return f"{seconds} s"

@@ -1,0 +1,152 @@
+"""Rules about the row of a monitor and its place in the schedule; None: the rule does not apply."""
+
+from peekaping_producer.operations.conditions import Condition, Level
+from peekaping_producer.operations.explain.codes import Verdict
+from peekaping_producer.operations.explain.facts import Facts
+from peekaping_producer.operations.explain.moments import Moments, span
+from peekaping_producer.service.text import one_line
+
+LATE_AFTER_MS = 2000
+"""A running fleet claims a due monitor within a fraction of a second."""
+SILENT_AFTER_S = 7.5
+"""A replica reports every 5 s."""
+_ABSENT = "Not checked: no monitor in the database has this id, an id that begins with it, or a name that contains it."
+_CAUSES_OF_SYNC = ("database_unavailable", "database_empty", "sync_late")
+
+
+def row_unusable(facts: Facts, _moments: Moments) -> Verdict | None:
+    """The database contains no row, or none that a task can be built from."""
+    if facts.database_error:
+        return None
+    row = facts.row
+    if row is None:
+        scheduled = facts.state and (facts.state.due_ms is not None or facts.state.token is not None)
+        left = "It is still in the schedule: the next sync of the leader removes it." if scheduled else ""
+        return Verdict("row.absent", _ABSENT, left)
+    if row.unreadable:
+        sentence = f"Not checked, because its row cannot be used: {one_line(row.unreadable)}."
+        return Verdict("row.unreadable", sentence, "Correct the monitor in Peekaping; replicas retry within 60 s.")
+    return None
+
+
+def row_off(facts: Facts, _moments: Moments) -> Verdict | None:
+    """The row is inactive, has no interval, or waits for a table."""
+    row = facts.row
+    if row is None:
+        return None
+    scheduled = facts.state and (facts.state.due_ms is not None or facts.state.token is not None)
+    left = " It is still in the schedule, and leaves it at its next due time." if scheduled else ""
+    if row.plan.problem:
+        return Verdict("row.no_interval", f"Not checked: {one_line(row.plan.problem)}.", "Correct it in Peekaping.")
+    if row.plan.interval <= 0:
+        remedy = f"Resume it in Peekaping to check it again.{left}"
+        return Verdict("row.paused", "Not checked, because it is paused in Peekaping (active = false).", remedy)
+    if row.waiting:
+        sentence = f"Its check waits, because a table that its task needs does not answer: {one_line(row.waiting)}."
+        return Verdict(
+            "row.waiting", sentence, "Replicas read the table again every few seconds; look for a lock on it."
+        )
+    return None
+
+
+def redis_away(facts: Facts, _moments: Moments) -> Verdict | None:
+    """Without Redis, nothing more is known."""
+    if not facts.redis_error:
+        return None
+    sentence = "Redis does not answer, so no replica can hand off checks, and the schedule is not known."
+    return Verdict("redis.unavailable", sentence, "See `redis` below.")
+
+
+def schedule_broken(facts: Facts, moments: Moments) -> Verdict | None:
+    """It is in both sets of the schedule, or in neither."""
+    state = facts.state
+    if state is None:
+        return None
+    if state.due_ms is not None and state.token is not None:
+        return Verdict(
+            "schedule.both",
+            "It is in both sets of the schedule, due and lease: a check may be handed off twice.",
+            f"Its claim ends at {moments.at(state.token)}. A Go producer can cause this; otherwise report it.",
+            ends_ms=facts.lease_ends_ms,
+        )
+    if state.due_ms is None and state.token is None and not facts.database_error:
+        cause, reason, remedy = _why_unscheduled(facts)
+        return Verdict("schedule.absent", f"Not checked, because it is not in the schedule: {reason}.", remedy, cause)
+    return None
+
+
+def _why_unscheduled(facts: Facts) -> tuple[str, str, str]:
+    """The cause, the reason, and what ends it."""
+    fleet = facts.fleet
+    if fleet is None or fleet.stats.leader is None:
+        return "no_leader", "no replica leads, and only a leader adds monitors", "Start a replica, or read its log."
+    if "/" not in fleet.stats.leader:
+        leader = one_line(fleet.stats.leader, 60)
+        return "foreign_leader", f"{leader}, which is no replica of this producer, leads", "Read the log of the leader."
+    for report in fleet.replicas.values():
+        for condition in report.conditions if report.leads else ():
+            if condition.code in _CAUSES_OF_SYNC:
+                return condition.code, f"the leader cannot sync ({one_line(condition.reason, 300)})", "Run `status`."
+    return "not_synced", "it is newer than the last sync, or was removed since", "The next sync of the leader adds it."
+
+
+def claimed(facts: Facts, moments: Moments) -> Verdict | None:
+    """A claim holds it."""
+    ends_ms = facts.lease_ends_ms
+    if ends_ms is None:
+        return None
+    holder = facts.holder
+    name = one_line(holder.node, 60) if holder else ""
+    if ends_ms <= facts.now_ms:
+        owner = f"of {name} " if name else ""
+        sentence = f"Its check is late: the claim {owner}ended at {moments.at(ends_ms)} without a hand-off."
+        if facts.fleet and facts.fleet.replicas:
+            return Verdict("lease.expired", sentence, "A replica makes it due again within a second.")
+        return Verdict("lease.expired", sentence, "No replica reports: start one.", "no_replica")
+    ends = f"The claim ends at {moments.at(ends_ms)}; then another replica takes it over."
+    if holder and holder.silent_s > SILENT_AFTER_S:
+        sentence = f"Its check waits: {name} claimed it and has not reported for {span(holder.silent_s * 1000)}."
+        return Verdict("lease.holder_silent", sentence, ends, ends_ms=ends_ms)
+    owner = name or owner_unknown(facts)
+    return Verdict("lease.held", f"Its check is being handed off now, by {owner}.", ends, ends_ms=ends_ms)
+
+
+def owner_unknown(facts: Facts) -> str:
+    """Who may hold a claim that no heartbeat names."""
+    if facts.state and facts.state.token is not None and facts.state.token % 1 == 0:
+        return "an unknown holder (the token is a whole number, as a Go producer's is)"
+    return "an unknown holder (a claim since the last heartbeats, a replica that ended, or one of an older version)"
+
+
+def due_time(facts: Facts, moments: Moments) -> Verdict | None:
+    """Its due time has passed, was postponed, or fits no tick."""
+    state = facts.state
+    if state is None or state.due_ms is None:
+        return None
+    late_ms = facts.now_ms - state.due_ms
+    if state.postponed and late_ms < LATE_AFTER_MS:
+        known = next((f" ({one_line(anomaly.get('reason', ''))})" for anomaly in facts.anomalies), "")
+        sentence = f"Its last attempt failed on a replica{known}."
+        remedy = f"It is tried again at {moments.at(state.due_ms)}; `status --json` lists anomalies."
+        return Verdict("due.set_aside", sentence, remedy, ends_ms=int(state.due_ms))
+    if late_ms >= LATE_AFTER_MS:
+        since_ms = state.due_ms if state.intended_ms is None else min(state.due_ms, state.intended_ms)
+        cause, reason = _why_late(facts)
+        return Verdict("due.late", f"Late since {moments.at(since_ms)}{reason}.", "Run `status`.", cause)
+    if state.misaligned:
+        sentence = f"Its due time, {moments.at(state.due_ms)}, fits no tick of its interval."
+        tick = f" to {moments.at(state.next_tick_ms)}" if state.next_tick_ms else ""
+        return Verdict("due.misaligned", sentence, f"The next sync of the leader moves it{tick}.")
+    return None
+
+
+def _why_late(facts: Facts) -> tuple[str, str]:
+    """The cause and the reason, if the fleet reports one."""
+    if facts.fleet is None or not facts.fleet.replicas:
+        return "no_replica", ": no replica reports, so none is running or none reaches Redis"
+    found: list[Condition] = [
+        condition
+        for level, condition in facts.fleet.conditions
+        if level is not Level.NOTE and condition.code != "schedule_late"
+    ]
+    return (found[0].code, f": {one_line(found[0].reason.rstrip('.'), 300)}") if found else ("", "")

@@ -1,0 +1,192 @@
+"""An explanation as text: the verdict first, then labeled facts. ASCII, but for texts of the database."""
+
+from collections.abc import Iterator
+
+from peekaping_producer.brokers.monitor_state import TaskKind
+from peekaping_producer.monitors.monitor import next_tick
+from peekaping_producer.operations.explain.codes import Level, Verdict
+from peekaping_producer.operations.explain.facts import Facts
+from peekaping_producer.operations.explain.maintenance import HOURS_AHEAD, is_under_maintenance
+from peekaping_producer.operations.explain.moments import Moments, span
+from peekaping_producer.operations.explain.rules import owner_unknown
+from peekaping_producer.service.text import escaped, one_line
+from peekaping_producer.stores import FoundMonitor
+
+STATUSES = {0: "down", 1: "up", 2: "pending", 3: "maintenance"}
+"""Of heartbeats, as the API server stores them."""
+MAX_NAME_LENGTH = 150
+_NEXT_TICKS = 4
+_WIDTH = 12
+_COLORS = {Level.OK: 32, Level.OFF: 36, Level.NOTE: 33, Level.FAIL: 31}
+
+
+def lines_of(facts: Facts, verdict: Verdict, moments: Moments, server_zone: str, *, color: bool = False) -> list[str]:
+    """Return the explanation. `color` adds colors to the level, which is a word in any case."""
+    name = one_line(facts.row.name, MAX_NAME_LENGTH) if facts.row else ""
+    level = f"{verdict.level.value:<4}"
+    if color:
+        level = f"\033[{_COLORS[verdict.level]}m{level}\033[0m"
+    lines = [f"{name}  {one_line(facts.monitor_id, 64)}".strip(), "", f"{level}  {escaped(verdict.sentence)}"]
+    if verdict.remedy:
+        lines.append(f"      {escaped(verdict.remedy)}")
+    lines += [f"      code: {verdict.code}" + (f", cause: {one_line(verdict.cause, 60)}" if verdict.cause else ""), ""]
+    for label, texts in (
+        ("database", _database(facts)),
+        ("schedule", _schedule(facts, moments, server_zone)),
+        ("task", _task(facts, moments)),
+        ("maintenance", _maintenance(facts, moments)),
+        ("anomalies", _anomalies(facts)),
+        ("heartbeats", _heartbeats(facts, moments)),
+        ("redis", [one_line(facts.redis_error, 500)] if facts.redis_error else []),
+    ):
+        for n, text in enumerate(texts):
+            lines.append(f"{'' if n else label:<{_WIDTH}} {text}")
+    clock = "this host" if facts.state is None else "Redis"
+    return [*lines, "", f"Read at {moments.clock(facts.now_ms)} {moments.name_of_zone()}, by the clock of {clock}."]
+
+
+def candidate_lines(text: str, found: tuple[FoundMonitor, ...], limit: int) -> list[str]:
+    """Return the monitors that match, to choose one by its id."""
+    count = f"{limit} or more" if len(found) >= limit else str(len(found))
+    width = max(len(one.plan.id) for one in found)
+    lines = [f"{count} monitors match {one_line(repr(text), 100)}; name one by its id:"]
+    for one in found:
+        state = f"every {one.plan.interval} s" if one.plan.interval > 0 else "does not run"
+        lines.append(f"  {one_line(one.plan.id, 64):<{width}}  {state:<14}  {one_line(one.name, MAX_NAME_LENGTH)}")
+    return lines
+
+
+def _database(facts: Facts) -> Iterator[str]:
+    if facts.database_error:
+        yield f"does not answer: {one_line(facts.database_error, 500)}"
+        yield from _reported(facts, "database_unavailable")
+        return
+    row = facts.row
+    if row is None:
+        yield "no row"
+        return
+    if row.details is None:
+        yield one_line(f"the row cannot be read: {row.unreadable}" if row.unreadable else row.waiting)
+        return
+    monitor = row.details.monitor
+    state = "active" if monitor.active else "inactive (paused)"
+    retries = f", {monitor.max_retries} retries {monitor.retry_interval} s apart" if monitor.max_retries else ""
+    yield f"{state}, every {monitor.interval} s, timeout {monitor.timeout} s, {one_line(monitor.type, 30)}{retries}"
+    if row.details.proxy:
+        yield f"proxy {one_line(row.details.proxy.id, 64)} ({one_line(row.details.proxy.protocol, 20)}) exists"
+    if row.details.dangling_proxy_id:
+        yield f"proxy {one_line(row.details.dangling_proxy_id, 64)} does not exist: it runs without one"
+
+
+def _reported(facts: Facts, code: str) -> Iterator[str]:
+    for node, report in (facts.fleet.replicas if facts.fleet else {}).items():
+        for condition in report.conditions:
+            if condition.code == code:
+                yield f"{one_line(node, 60)} reports: {one_line(condition.reason, 300)}"
+
+
+def _schedule(facts: Facts, moments: Moments, server_zone: str) -> Iterator[str]:
+    state = facts.state
+    if state is None:
+        yield "not known"
+        return
+    if state.due_ms is not None:
+        kind = "postponed" if state.postponed else "no tick of its interval" if state.misaligned else "a tick"
+        yield f"due at {moments.at(state.due_ms)}" + (f": {kind}" if facts.interval_ms or state.postponed else "")
+    if state.token is not None:
+        holder = facts.holder
+        if holder:
+            heard = f"last report {span(holder.silent_s * 1000)} ago"
+            yield f"claimed by {one_line(holder.node, 60)} at {moments.at(holder.since_ms)}; {heard}"
+        else:
+            yield f"claimed by {owner_unknown(facts)}"
+        yield f"the claim ends at {moments.at(state.token)}"
+    if state.due_ms is None and state.token is None:
+        yield "in neither set, due or lease"
+    if state.intended_ms is not None:
+        yield f"not handed off since {moments.at(state.intended_ms)}"
+    ticks = next_ticks(facts, _NEXT_TICKS)
+    if ticks and (state.due_ms is not None or state.token is not None):
+        marks = [_marked(facts, moments, tick, server_zone) for tick in ticks]
+        note = "  (m: under maintenance)" if any(mark.endswith("m") for mark in marks) else ""
+        yield f"next ticks {'  '.join(marks)}{note}"
+
+
+def next_ticks(facts: Facts, count: int) -> list[int]:
+    """Return the next ticks of a monitor that runs, in ms since the Unix epoch."""
+    ticks: list[int] = []
+    for _ in range(count if facts.interval_ms else 0):
+        ticks.append(next_tick(ticks[-1] if ticks else facts.now_ms, (facts.interval_ms or 1000) // 1000))
+    return ticks
+
+
+def _marked(facts: Facts, moments: Moments, tick: int, server_zone: str) -> str:
+    windows = facts.row.details.windows if facts.row and facts.row.details else ()
+    under = bool(windows) and is_under_maintenance(windows, tick, server_zone)
+    return f"{moments.clock(tick)}{' m' if under else ''}"
+
+
+def _task(facts: Facts, moments: Moments) -> Iterator[str]:
+    if facts.state is None:
+        return
+    task = facts.task
+    if task is None:
+        yield "none: no check is pending or running"
+        return
+    state = one_line(task.state, 30) or "not a task"
+    if task.kind is TaskKind.QUEUED:
+        since = f" since {moments.at(task.pending_since_ms)}" if task.pending_since_ms is not None else ""
+        place = f"at place {task.position}" if task.position else "behind 10,000 others"
+        yield f"{state}{since}, {place} of the queue"
+    elif facts.worker_started_ms is not None:
+        by = f" on {one_line(task.worker, 100)}" if task.worker else ", and no running worker reports it"
+        yield f"{state} since {moments.at(facts.worker_started_ms)}{by}"
+    else:
+        yield state
+    if task.lease_ends_s is not None and task.state == "active":
+        ends = "ended" if task.lease_ends_s * 1000 < facts.now_ms else "ends"
+        yield f"asynq's lease {ends} at {moments.at(task.lease_ends_s * 1000)}; 30 s more are tolerated"
+    if task.uncompleted_ticks:
+        since = f" since {moments.at(task.uncompleted_since_ms)}" if task.uncompleted_since_ms is not None else ""
+        yield f"not completed for {task.uncompleted_ticks} ticks{since}"
+    kept = task.kind in {TaskKind.QUEUED, TaskKind.RUNNING}
+    yield "at the next tick: " + ("it stays, and no second task is enqueued" if kept else "replaced by a new task")
+
+
+def _maintenance(facts: Facts, moments: Moments) -> Iterator[str]:
+    found = facts.maintenance
+    if found is None:
+        return
+    ends = f"until {moments.clock(found.ends_ms)}" if found.ends_ms is not None else f"for {HOURS_AHEAD} h or longer"
+    if found.is_active:
+        yield f"active now, {ends}"
+    elif found.begins_ms is None:
+        yield f"not now, and not within {HOURS_AHEAD} h"
+    else:
+        yield f"not now; next from {moments.at(found.begins_ms)} {ends}"
+
+
+def _anomalies(facts: Facts) -> Iterator[str]:
+    problems = facts.row.details.problems if facts.row and facts.row.details else ()
+    found = [(anomaly.get("kind", "?"), anomaly.get("reason", "")) for anomaly in facts.anomalies]
+    found += [problem for problem in problems if problem not in found]
+    for kind, reason in found:
+        yield f"{one_line(kind, 60)}: {one_line(reason, 300)}"
+    if not found:
+        yield "none"
+
+
+def _heartbeats(facts: Facts, moments: Moments) -> Iterator[str]:
+    if facts.row is None:
+        return
+    beats = facts.row.heartbeats
+    if beats is None:
+        yield "could not be read"
+        return
+    if not beats:
+        yield "none: no check has ever been stored"
+        return
+    yield "  ".join(
+        f"{moments.clock(beat.time.timestamp() * 1000)} {STATUSES.get(beat.status, beat.status)} {beat.ping} ms"
+        for beat in beats
+    )

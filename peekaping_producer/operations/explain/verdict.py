@@ -1,0 +1,36 @@
+"""Why a monitor is checked or not: the first rule that applies."""
+
+from collections.abc import Callable
+
+from peekaping_producer.operations.explain import rules, task_rules
+from peekaping_producer.operations.explain.codes import Verdict
+from peekaping_producer.operations.explain.facts import Facts
+from peekaping_producer.operations.explain.moments import Moments
+
+_RULES: tuple[Callable[[Facts, Moments], Verdict | None], ...] = (
+    rules.row_unusable,
+    rules.row_off,
+    rules.redis_away,
+    rules.schedule_broken,
+    rules.claimed,
+    rules.due_time,
+    task_rules.stuck,
+    task_rules.waiting_long,
+    task_rules.running,
+)
+"""In order of precedence."""
+
+
+def verdict_of(facts: Facts, moments: Moments) -> Verdict:
+    """Return the verdict."""
+    for rule in _RULES:
+        if verdict := rule(facts, moments):
+            return verdict
+    if facts.database_error:
+        sentence = "The database does not answer, so it is not known whether the monitor is active."
+        return Verdict("database.unavailable", sentence, "See `database` below; the schedule and the task look normal.")
+    due = f" It is due at {moments.at(facts.state.due_ms)}." if facts.state and facts.state.due_ms is not None else ""
+    if facts.maintenance and facts.maintenance.is_active:
+        sentence = "Its checks are handed off on time. It is under maintenance, so that they raise no alert."
+        return Verdict("ok.maintenance", sentence + due)
+    return Verdict("ok", f"Its checks are handed off on time.{due}")

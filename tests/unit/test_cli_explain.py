@@ -1,0 +1,94 @@
+"""The command explain: what it prints, and its exit codes."""
+
+import asyncio
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from peekaping_producer.demo.embedded import RedisServer
+from peekaping_producer.migrate import migrate
+from peekaping_producer.schedule.keys import KEYS
+from peekaping_producer.targets import DatabaseTarget
+from tests.kit import databases
+from tests.kit.commands import command, settings_of
+from tests.kit.processes import free_port
+from tests.kit.redis import target_of
+
+HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m\u202e\n" + "x" * 100
+
+
+@pytest.fixture
+async def where(tmp_path: Path, private_redis: RedisServer) -> dict[str, str]:
+    """Settings of a database with monitors, and of an empty Redis."""
+    target = DatabaseTarget(dialect="sqlite", name=str(tmp_path / "peekaping.db"))
+    await migrate(target)
+    async with databases.connected(target) as database:
+        rows = (("aaaa1111", "edge cache, Oslo"), ("aaaa2222", "edge cache, Bergen"), ("bbbb1111", HOSTILE))
+        for prefix, name in rows:
+            await database.insert("monitors", database.monitor(id=f"{prefix}-1c61-4b8e-9a50-7e1f2b6c9d04", name=name))
+    return settings_of(target_of(private_redis), DB_TYPE="sqlite", DB_NAME=target.name)
+
+
+async def test_explain_by_prefix_name_and_in_json(tmp_path: Path, where: dict[str, str], server: Redis) -> None:
+    id_ = "aaaa1111-1c61-4b8e-9a50-7e1f2b6c9d04"
+    due_ms = (int(time.time() + 5) // 60 + 1) * 60_000  # at least 5 s from now
+    await server.zadd(KEYS.due, {id_: due_ms})
+    by_prefix, by_name, several, document, local = await asyncio.gather(
+        command(tmp_path, "explain", "aaaa1", **where),
+        command(tmp_path, "explain", "cache, oslo", **where),
+        command(tmp_path, "explain", "edge cache", **where),
+        command(tmp_path, "explain", "aaaa1", "--json", **where),
+        command(tmp_path, "explain", "aaaa1", "--local", **where, TZ="Asia/Kathmandu"),
+    )
+    assert [ended.err for ended in (by_prefix, by_name, several, document, local)] == [""] * 5
+    assert (by_prefix.code, by_name.code, several.code, document.code) == (0, 0, 2, 0)
+    lines = by_prefix.out.splitlines()
+    assert lines[0] == f"edge cache, Oslo  {id_}"
+    assert lines[2].startswith("ok    Its checks are handed off on time. It is due at ")
+    assert by_prefix.out.isascii()
+    assert "UTC, by the clock of Redis" in lines[-1]
+    assert "+0545, by the clock of Redis" in local.out
+    assert by_name.out.splitlines()[0] == lines[0]
+    assert several.out.splitlines()[0] == "2 monitors match 'edge cache'; name one by its id:"
+    assert re.search(r"^  aaaa2222-\S+ +every 60 s +edge cache, Bergen$", several.out, re.MULTILINE)
+    explained = json.loads(document.out)
+    assert (explained["version"], explained["verdict"], explained["healthy"]) == (1, "ok", True)
+    assert (explained["id"], explained["schedule"]["in"]) == (id_, ["due"])
+
+
+async def test_a_hostile_name_controls_no_terminal(tmp_path: Path, where: dict[str, str]) -> None:
+    text, document, listed = await asyncio.gather(
+        command(tmp_path, "explain", "bbbb", **where),
+        command(tmp_path, "explain", "bbbb", "--json", **where),
+        command(tmp_path, "explain", "x", **where),
+    )
+    for ended in (text, listed):
+        assert "\x1b" not in ended.out
+        assert "\u202e" not in ended.out
+        assert "<img" in ended.out
+    assert text.code == 1  # it is not in the schedule
+    assert json.loads(document.out)["name"] == HOSTILE
+
+
+async def test_what_does_not_answer_is_named(tmp_path: Path, where: dict[str, str]) -> None:
+    id_ = "aaaa1111-1c61-4b8e-9a50-7e1f2b6c9d04"
+    port = str(free_port())
+    no_database = where | {"DB_TYPE": "postgres", "DB_NAME": "none", "DB_HOST": "127.0.0.1", "DB_PORT": port}
+    no_redis, by_id, by_name, unknown = await asyncio.gather(
+        command(tmp_path, "explain", "aaaa1", **where | {"REDIS_PORT": port}),
+        command(tmp_path, "explain", id_, **no_database, DB_USER="u", DB_PASS="p"),
+        command(tmp_path, "explain", "edge", **no_database, DB_USER="u", DB_PASS="p"),
+        command(tmp_path, "explain", "no such name", **where),
+    )
+    assert (no_redis.code, by_id.code, by_name.code, unknown.code) == (3, 3, 3, 1)
+    assert "FAIL  Redis does not answer" in no_redis.out
+    assert "active, every 60 s" in no_redis.out
+    assert re.search(r"^database +does not answer: ", by_id.out, re.MULTILINE)
+    assert "code: row.absent" in unknown.out
+    assert by_name.out == ""
+    assert len(by_name.err.splitlines()) == 1
+    assert "MONITOR: expected a whole id, since the database does not answer, got 'edge'" in by_name.err
