@@ -10,7 +10,7 @@ from peekaping_producer.brokers.protocol import Outcome
 from peekaping_producer.redis_client.client import Client
 from peekaping_producer.redis_client.failures import decoding
 from peekaping_producer.redis_client.script import CLOCK, Script
-from peekaping_producer.schedule import CLOCK_STEP_SLACK_MS
+from peekaping_producer.schedule import CLOCK_STEP_SLACK_MS, StoredEvent
 from peekaping_producer.schedule.keys import KEYS, Keys
 from peekaping_producer.transports.asynq.keys import SERVERS, WORKERS
 
@@ -67,6 +67,8 @@ class MonitorState(msgspec.Struct, frozen=True):
     postponed: bool
     next_tick_ms: int | None
     task: TaskState | None
+    events: tuple[StoredEvent, ...] = ()
+    """Fleet events whose text contains the id, the latest first."""
 
 
 class MonitorStateReader:
@@ -74,7 +76,7 @@ class MonitorStateReader:
 
     def __init__(self, redis: Client, *, keys: Keys = KEYS, clock: str = CLOCK) -> None:
         self._redis = redis
-        self._keys = (keys.due, keys.lease, keys.late, PENDING, QUEUE_KEYS.lease, SERVERS)
+        self._keys = (keys.due, keys.lease, keys.late, keys.events, PENDING, QUEUE_KEYS.lease, SERVERS)
         self._script = Script(__package__, "monitor_state", prelude=clock + ASYNQ_PRELUDE)
 
     async def read(self, monitor_id: str, interval: int = 0) -> MonitorState:
@@ -87,7 +89,7 @@ class MonitorStateReader:
         args = (*names, max(interval, 0) * 1000, CLOCK_STEP_SLACK_MS, MAX_SEARCHED)
         reply = await self._script.run(self._redis, self._keys, args)
         with decoding():
-            now_ms, due, token, intended, misaligned, postponed, tick, task = reply
+            now_ms, due, token, intended, misaligned, postponed, tick, task, events = reply
             return MonitorState(
                 now_ms,
                 _number(due),
@@ -97,6 +99,7 @@ class MonitorStateReader:
                 bool(postponed),
                 tick or None,
                 _task(task) if task else None,
+                tuple(StoredEvent(key.decode(), text) for key, text in zip(events[::2], events[1::2], strict=True)),
             )
 
 

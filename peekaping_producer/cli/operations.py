@@ -1,11 +1,9 @@
-"""`status`, `explain`, `probe` and `check-config`: the state of fleet, monitor, replica and settings."""
+"""`status`, `probe` and `check-config`: the state of the fleet, of one replica, and of the settings."""
 
 import argparse
 import json
-import os
-import sys
-from datetime import UTC
 
+from peekaping_producer.cli import explain
 from peekaping_producer.cli.parser import Commands, seconds
 from peekaping_producer.cli.runtime import log_warnings, print_error, run_interruptible, set_up_logs
 from peekaping_producer.errors import ConfigError
@@ -33,20 +31,7 @@ def add_to(commands: Commands) -> None:
         help="exit 1 if a monitor is overdue by more than this (default 60)",
     )
     status.add_argument("--json", action="store_true", help="print JSON")
-    explain = commands.add(
-        "explain",
-        _explain,
-        "print why a monitor is checked or not, and when it is next; exit 1 if it is not checked as configured",
-        groups={"redis", "database", "schedule", "broker"},
-        example="peekaping-producer explain 3f0d5a9e",
-    )
-    explain.add_argument(
-        "monitor",
-        metavar="MONITOR",
-        help="the id, the first four or more characters of it, or a part of the name",
-    )
-    explain.add_argument("--json", action="store_true", help="print JSON")
-    explain.add_argument("--local", action="store_true", help="print times in the zone of this host, not in UTC")
+    explain.add_to(commands)
     probe_parser = commands.add(
         "probe",
         _probe,
@@ -81,45 +66,6 @@ def _status(args: argparse.Namespace) -> int:
     )
     print(json.dumps(status.as_json()) if args.json else "\n".join(status.lines()))
     return 1 if status.is_failing else 0
-
-
-def _explain(args: argparse.Namespace) -> int:
-    from peekaping_producer.operations.explain.document import candidates_document, document_of
-    from peekaping_producer.operations.explain.moments import Moments
-    from peekaping_producer.operations.explain.reading import MAX_FOUND, explain
-    from peekaping_producer.operations.explain.text import candidate_lines, lines_of
-    from peekaping_producer.operations.explain.verdict import verdict_of
-
-    settings = load_settings({"redis", "database", "schedule", "broker"}, env_files=args.env_files)
-    set_up_logs(settings)
-    log_warnings(settings)
-    explained = run_interruptible(
-        explain(
-            args.monitor,
-            settings.redis_target(),
-            settings.database_target(),
-            lease_ttl_s=settings.lease_ttl,
-            server_zone=settings.tz,
-            with_queue=settings.broker in {None, "asynq"},
-        )
-    )
-    if explained.candidates:
-        found = explained.candidates
-        lines = candidate_lines(args.monitor, found, MAX_FOUND)
-        print(json.dumps(candidates_document(found)) if args.json else "\n".join(lines))
-        return 2
-    facts = explained.facts
-    if facts is None:
-        print_error(explained.problem)
-        return explained.exit_code
-    moments = Moments(facts.now_ms, None if args.local else UTC)
-    verdict = verdict_of(facts, moments)
-    if args.json:
-        print(json.dumps(document_of(facts, verdict)))
-    else:
-        color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        print("\n".join(lines_of(facts, verdict, moments, settings.tz, color=color)))
-    return explained.exit_code or int(not verdict.is_healthy)
 
 
 def _probe(args: argparse.Namespace) -> int:

@@ -76,6 +76,10 @@ class Session(Protocol):
         """The latest `limit` heartbeats of a monitor, the latest first. Rows that cannot be used are left out."""
         ...
 
+    async def latest_heartbeats(self, ids: list[str]) -> dict[str, RecentHeartbeat]:
+        """The latest heartbeat of each of up to 1,000 monitors; those without a usable one are left out."""
+        ...
+
     async def ping(self) -> None:
         """Read one monitor as load() does, without large texts: a lock or a missing permission fails both.
 

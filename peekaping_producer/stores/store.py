@@ -6,14 +6,16 @@ from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
 from peekaping_producer.errors import StoreUnavailableError
-from peekaping_producer.monitors.monitor import Plan, RecentHeartbeat
+from peekaping_producer.monitors.monitor import Heartbeat, Plan, RecentHeartbeat
 from peekaping_producer.stores.errors import error_prefix
-from peekaping_producer.stores.load_reader import MONITORS, PLANS, SIDE_TABLES
+from peekaping_producer.stores.load_reader import HEARTBEATS, MONITORS, PLANS, SIDE_TABLES
 from peekaping_producer.stores.loading import Loader
 from peekaping_producer.stores.pool import C, Driver, Pool, Slot
 from peekaping_producer.stores.protocol import FoundMonitor, Loaded
 from peekaping_producer.stores.rows import Row, is_text, plan_of, recent_heartbeats_of
 
+_RECENT = [2 + Heartbeat.__struct_fields__.index(name) for name in RecentHeartbeat.__struct_fields__]
+"""Of a row of heartbeats as TableReader returns it."""
 _MIN_PREFIX = 4
 """Characters. With fewer, most prefixes of ids would match many monitors."""
 _MAX_SEARCHED = 300
@@ -75,6 +77,13 @@ class StoreSession(ABC, Generic[C]):
     @abstractmethod
     async def heartbeat_rows(self, monitor_id: str, limit: int) -> Sequence[Row]:
         """The columns of RecentHeartbeat, the latest first."""
+
+    async def latest_heartbeats(self, ids: list[str]) -> dict[str, RecentHeartbeat]:
+        """One statement: for each monitor one step in the index on (monitor_id, time)."""
+        wanted, limits = list(filter(self.is_id, ids)), self._limits
+        rows = await self.fetch(HEARTBEATS, wanted, limits.row_bytes, limits.command_s) if wanted else []
+        found = {row[0]: recent_heartbeats_of([[row[column] for column in _RECENT]]) for row in rows}
+        return {key: heartbeats[0] for key, heartbeats in found.items() if heartbeats}
 
     async def check_tables(self) -> dict[str, str]:
         """Read no rows from every table and column that the other methods read.

@@ -18,7 +18,8 @@ from peekaping_producer.operations.explain.moments import Moments
 from peekaping_producer.operations.explain.reading import Explained, explain
 from peekaping_producer.operations.explain.text import lines_of
 from peekaping_producer.operations.explain.verdict import verdict_of
-from peekaping_producer.operations.heartbeat import Heartbeat, HeldClaim
+from peekaping_producer.operations.fleet_events import FleetEvent, encode_event
+from peekaping_producer.operations.heartbeat import FailingDependency, Heartbeat, HeldClaim
 from peekaping_producer.operations.replica_report import ReplicaReport, encode_report
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.targets import DatabaseTarget, RedisTarget
@@ -160,7 +161,7 @@ async def test_redis_away(scene: Scene) -> None:
     scene.redis_target = RedisTarget(host="127.0.0.1", port=free_port())
     assert await scene.verdict() == Verdict(
         "redis.unavailable",
-        "Redis does not answer, so no replica can hand off checks, and the schedule is not known.",
+        "Redis cannot be read, so the schedule is not known; no check is handed off without Redis.",
         "See `redis` below.",
     )
     assert (await scene.explain()).exit_code == 3
@@ -169,16 +170,19 @@ async def test_redis_away(scene: Scene) -> None:
 async def test_database_away(scene: Scene) -> None:
     await scene.insert()
     await scene.place()
-    await scene.report(conditions=(Condition("database_unavailable", "no answer since 03:07:40"),))
+    failing = FailingDependency("database", ("worker",), scene.clock.now_ms - 30_000, "no answer")
+    conditions = (Condition("database_unavailable", "The database does not answer."),)
+    await scene.report(conditions=conditions, heartbeat=Heartbeat(failing=(failing,)))
     scene.database_target = DatabaseTarget(dialect="postgres", host="127.0.0.1", port=free_port(), name="none")
     verdict = await scene.verdict()
     assert (verdict.code, verdict.sentence) == (
         "database.unavailable",
-        "The database does not answer, so it is not known whether the monitor is active.",
+        "The database cannot be read, so it is not known whether the monitor is active.",
     )
+    assert verdict.remedy.startswith("It has failed for a replica since 03:09:49 (30 s ago).")
     facts = await scene.facts()
     text = "\n".join(lines_of(facts, verdict, Moments(facts.now_ms), "UTC"))
-    assert "vm-b reports: no answer since 03:07:40" in text
+    assert "vm-b reports: The database does not answer." in text
     assert (await scene.explain()).exit_code == 3
     by_name = await scene.explain("payments")
     assert (by_name.facts, by_name.exit_code) == (None, 3)
@@ -451,6 +455,30 @@ async def test_under_maintenance(scene: Scene) -> None:
         "ok.maintenance",
         "Its checks are handed off on time. It is under maintenance, so that they raise no alert. "
         "It is due at 03:11:00 (in 41 s).",
+    )
+
+
+async def test_events_about_the_monitor_are_shown(scene: Scene) -> None:
+    await scene.insert()
+    await scene.place()
+    at_ms = scene.clock.now_ms
+    events = [FleetEvent(at_ms + n, "monitor.moved", f"Number {n}.", "vm-b", ID) for n in range(7)]
+    other = FleetEvent(at_ms, "sync.completed", f"Not about {ID}.", "vm-b")
+    await scene.schedule.stats(node="vm-b", report=b"{}", events=[encode_event(event) for event in (*events, other)])
+    facts = await scene.facts()
+    assert [event.message for event in facts.events] == ["Number 6.", "Number 5.", "Number 4.", "Number 3."]
+    lines = lines_of(facts, await scene.verdict(), Moments(facts.now_ms), "UTC")
+    assert "events       03:10:19 monitor.moved: Number 6." in lines
+
+
+async def test_no_replica_runs(scene: Scene) -> None:
+    await scene.insert()
+    await scene.place()
+    await scene.redis.delete(KEYS.leader)
+    assert await scene.verdict() == Verdict(
+        "fleet.no_replica",
+        "No replica runs, so its next check will not be handed off. It is due at 03:11:00 (in 41 s).",
+        "Start a replica, or read its log.",
     )
 
 

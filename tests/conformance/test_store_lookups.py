@@ -89,10 +89,13 @@ async def test_recent_heartbeats_are_those_of_the_monitor_latest_first(database:
         recent = await session.recent_heartbeats(row["id"], 3)
         assert await session.recent_heartbeats("no id", 3) == []
         assert await session.recent_heartbeats(database.new_id(), 3) == []
+        latest = await session.latest_heartbeats([row["id"], database.new_id(), "no id"])
+        assert await session.latest_heartbeats([]) == {}
 
     def at(minute: int) -> datetime:
         return datetime(2026, 11, 22, 12, minute, 0, 500_000, UTC)
 
+    assert latest == {row["id"]: recent[0]}
     assert recent == [RecentHeartbeat(at(33), 2, 0), RecentHeartbeat(at(32), 0, 0), RecentHeartbeat(at(31), 3, 3)]
 
 

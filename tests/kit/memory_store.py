@@ -111,6 +111,10 @@ class MemoryStore:
         latest = sorted(beats, key=lambda row: str(row["time"]), reverse=True)[:limit]
         return recent_heartbeats_of(_values(RecentHeartbeat, row) for row in latest)
 
+    async def latest_heartbeats(self, ids: list[str]) -> dict[str, RecentHeartbeat]:
+        found = {id_: await self.recent_heartbeats(id_, 1) for id_ in ids}
+        return {id_: beats[0] for id_, beats in found.items() if beats}
+
     def is_id(self, text: str) -> bool:
         return text.startswith("m")
 
@@ -176,6 +180,10 @@ class MemorySession:
     async def recent_heartbeats(self, monitor_id: str, limit: int) -> list[RecentHeartbeat]:
         await self._turn()
         return await self._store.recent_heartbeats(monitor_id, limit)
+
+    async def latest_heartbeats(self, ids: list[str]) -> dict[str, RecentHeartbeat]:
+        await self._turn()
+        return await self._store.latest_heartbeats(ids)
 
     async def ping(self) -> None:
         await self._turn()

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ async def test_explain_by_prefix_name_and_in_json(tmp_path: Path, where: dict[st
     id_ = "aaaa1111-1c61-4b8e-9a50-7e1f2b6c9d04"
     due_ms = (int(time.time() + 5) // 60 + 1) * 60_000  # at least 5 s from now
     await server.zadd(KEYS.due, {id_: due_ms})
+    await server.set(KEYS.leader, "node/term", px=60_000)
     by_prefix, by_name, several, document, local = await asyncio.gather(
         command(tmp_path, "explain", "aaaa1", **where),
         command(tmp_path, "explain", "cache, oslo", **where),
@@ -85,10 +87,38 @@ async def test_what_does_not_answer_is_named(tmp_path: Path, where: dict[str, st
         command(tmp_path, "explain", "no such name", **where),
     )
     assert (no_redis.code, by_id.code, by_name.code, unknown.code) == (3, 3, 3, 1)
-    assert "FAIL  Redis does not answer" in no_redis.out
+    assert "FAIL  Redis cannot be read" in no_redis.out
     assert "active, every 60 s" in no_redis.out
-    assert re.search(r"^database +does not answer: ", by_id.out, re.MULTILINE)
+    assert re.search(r"^database +cannot be read: ", by_id.out, re.MULTILINE)
     assert "code: row.absent" in unknown.out
     assert by_name.out == ""
     assert len(by_name.err.splitlines()) == 1
     assert "MONITOR: expected a whole id, since the database does not answer, got 'edge'" in by_name.err
+
+
+async def test_silent_monitors_are_listed(tmp_path: Path, where: dict[str, str]) -> None:
+    target = DatabaseTarget(dialect="sqlite", name=where["DB_NAME"])
+    ids = [f"{prefix}-1c61-4b8e-9a50-7e1f2b6c9d04" for prefix in ("aaaa1111", "aaaa2222", "bbbb1111")]
+    now = datetime.now(UTC)
+    async with databases.connected(target) as database:
+        await database.insert("monitors", database.monitor(active=False))
+        for id_, ago_s in zip(ids, (100, 200), strict=False):
+            time = f"{now - timedelta(seconds=ago_s):%Y-%m-%d %H:%M:%S}"
+            await database.insert("heartbeats", database.heartbeat({"id": id_}, time=time))
+    text, document, both, neither = await asyncio.gather(
+        command(tmp_path, "explain", "--silent", **where),
+        command(tmp_path, "explain", "--silent", "--json", **where),
+        command(tmp_path, "explain", "--silent", "aaaa", **where),
+        command(tmp_path, "explain", **where),
+    )
+    assert (text.code, document.code, both.code, neither.code) == (1, 1, 2, 2)
+    lines = text.out.splitlines()
+    assert lines[0] == "2 of 3 active monitors have no heartbeat of their last 3 intervals."
+    assert re.match(rf"  {ids[1]}  every 60 s  latest .* ago\)  edge cache, Bergen$", lines[1])
+    assert lines[2].startswith(f"  {ids[2]}  every 60 s  no heartbeat  ")
+    assert "\x1b" not in text.out
+    listed = json.loads(document.out)
+    assert (listed["version"], listed["compared"], listed["silent"]) == (1, 3, 2)
+    assert [one["id"] for one in listed["monitors"]] == ids[1:]
+    for ended in (both, neither):
+        assert "explain: MONITOR: expected a monitor or --silent" in ended.err

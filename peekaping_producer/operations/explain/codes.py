@@ -42,6 +42,7 @@ LEVELS: Mapping[str, Level] = {
     "task.overlap": Level.FAIL,
     "task.running": Level.OK,
     "database.unavailable": Level.FAIL,
+    "fleet.no_replica": Level.FAIL,
     "ok.maintenance": Level.OK,
     "ok": Level.OK,
 }

@@ -33,6 +33,10 @@ def document_of(facts: Facts, verdict: Verdict) -> dict[str, Any]:
         "task": _task(facts, moments),
         "maintenance": _maintenance(facts, moments),
         "anomalies": facts.anomalies,
+        "events": [
+            {"at": moments.iso(event.at_ms), "kind": event.kind, "message": event.message, "replica": event.node}
+            for event in facts.events
+        ],
         "heartbeats": [
             {
                 "at": moments.iso(beat.time.timestamp() * 1000),

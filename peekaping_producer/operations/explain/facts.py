@@ -3,10 +3,12 @@
 import msgspec
 
 from peekaping_producer.brokers.monitor_state import MonitorState, TaskState
+from peekaping_producer.errors import DATABASE
 from peekaping_producer.monitors.monitor import MonitorDetails, Plan, RecentHeartbeat
 from peekaping_producer.operations.explain.maintenance import Maintenance
+from peekaping_producer.operations.fleet_events import FleetEvent, decode_events
+from peekaping_producer.operations.replica_report import decode_report
 from peekaping_producer.operations.status import Status
-from peekaping_producer.schedule import StoredReport
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -70,11 +72,11 @@ class Facts(msgspec.Struct, frozen=True):
         """The replica that holds it; None without a heartbeat that names the token."""
         if self.state is None or self.state.token is None or self.fleet is None:
             return None
-        reported = {report.node: report for report in self.fleet.stats.reports}
-        for node, report in self.fleet.replicas.items():
-            for claim in report.heartbeat.claims if report.heartbeat else ():
+        for stored in (*self.fleet.stats.reports, *self.fleet.stats.silent):
+            report = decode_report(stored.text)
+            for claim in report.heartbeat.claims if report and report.heartbeat else ():
                 if _number(claim.token) == self.state.token:
-                    return Holder(node, _age_s(reported[node], self.now_ms), claim.since_ms)
+                    return Holder(stored.node, max(0.0, (self.now_ms - stored.at_ms) / 1000), claim.since_ms)
         return None
 
     @property
@@ -83,9 +85,18 @@ class Facts(msgspec.Struct, frozen=True):
         reported = self.fleet.anomalies if self.fleet else []
         return [anomaly for anomaly in reported if anomaly.get("monitor_id") == self.monitor_id]
 
+    @property
+    def events(self) -> list[FleetEvent]:
+        """What the replicas did about this monitor, the latest first."""
+        stored = self.state.events if self.state else ()
+        return [event for event in decode_events(stored) if event.monitor_id == self.monitor_id]
 
-def _age_s(report: StoredReport, now_ms: int) -> float:
-    return max(0.0, (now_ms - report.at_ms) / 1000)
+    @property
+    def database_failing_since_ms(self) -> int | None:
+        """Since when the database fails for a replica; None if none reports that."""
+        reports = self.fleet.replicas.values() if self.fleet else ()
+        failing = [found for report in reports if report.heartbeat for found in report.heartbeat.failing]
+        return min((found.since_ms for found in failing if found.name == DATABASE), default=None)
 
 
 def _number(text: str) -> float | None:

@@ -49,12 +49,14 @@ def row_off(facts: Facts, _moments: Moments) -> Verdict | None:
     return None
 
 
-def redis_away(facts: Facts, _moments: Moments) -> Verdict | None:
+def redis_away(facts: Facts, moments: Moments) -> Verdict | None:
     """Without Redis, nothing more is known."""
     if not facts.redis_error:
         return None
-    sentence = "Redis does not answer, so no replica can hand off checks, and the schedule is not known."
-    return Verdict("redis.unavailable", sentence, "See `redis` below.")
+    beats = facts.row.heartbeats if facts.row else None
+    latest = f"Its latest heartbeat is of {moments.at(beats[0].time.timestamp() * 1000)}. " if beats else ""
+    sentence = "Redis cannot be read, so the schedule is not known; no check is handed off without Redis."
+    return Verdict("redis.unavailable", sentence, f"{latest}See `redis` below.")
 
 
 def schedule_broken(facts: Facts, moments: Moments) -> Verdict | None:

@@ -37,6 +37,7 @@ def lines_of(facts: Facts, verdict: Verdict, moments: Moments, server_zone: str,
         ("maintenance", _maintenance(facts, moments)),
         ("anomalies", _anomalies(facts)),
         ("heartbeats", _heartbeats(facts, moments)),
+        ("events", _events(facts, moments)),
         ("redis", [one_line(facts.redis_error, 500)] if facts.redis_error else []),
     ):
         for n, text in enumerate(texts):
@@ -58,7 +59,7 @@ def candidate_lines(text: str, found: tuple[FoundMonitor, ...], limit: int) -> l
 
 def _database(facts: Facts) -> Iterator[str]:
     if facts.database_error:
-        yield f"does not answer: {one_line(facts.database_error, 500)}"
+        yield f"cannot be read: {one_line(facts.database_error, 500)}"
         yield from _reported(facts, "database_unavailable")
         return
     row = facts.row
@@ -174,6 +175,11 @@ def _anomalies(facts: Facts) -> Iterator[str]:
         yield f"{one_line(kind, 60)}: {one_line(reason, 300)}"
     if not found:
         yield "none"
+
+
+def _events(facts: Facts, moments: Moments) -> Iterator[str]:
+    for event in facts.events:
+        yield f"{moments.clock(event.at_ms)} {one_line(event.kind, 60)}: {one_line(event.message, 300)}"
 
 
 def _heartbeats(facts: Facts, moments: Moments) -> Iterator[str]:

@@ -27,9 +27,15 @@ def verdict_of(facts: Facts, moments: Moments) -> Verdict:
         if verdict := rule(facts, moments):
             return verdict
     if facts.database_error:
-        sentence = "The database does not answer, so it is not known whether the monitor is active."
-        return Verdict("database.unavailable", sentence, "See `database` below; the schedule and the task look normal.")
+        sentence = "The database cannot be read, so it is not known whether the monitor is active."
+        since_ms = facts.database_failing_since_ms
+        since = f"It has failed for a replica since {moments.at(since_ms)}. " if since_ms is not None else ""
+        remedy = f"{since}See `database` below; the schedule and the task look normal."
+        return Verdict("database.unavailable", sentence, remedy)
     due = f" It is due at {moments.at(facts.state.due_ms)}." if facts.state and facts.state.due_ms is not None else ""
+    if facts.fleet and facts.fleet.stats.leader is None and not facts.fleet.replicas:
+        sentence = f"No replica runs, so its next check will not be handed off.{due}"
+        return Verdict("fleet.no_replica", sentence, "Start a replica, or read its log.")
     if facts.maintenance and facts.maintenance.is_active:
         sentence = "Its checks are handed off on time. It is under maintenance, so that they raise no alert."
         return Verdict("ok.maintenance", sentence + due)

@@ -1,0 +1,90 @@
+"""`explain`: why a monitor is checked or not."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from peekaping_producer.cli.parser import Commands
+from peekaping_producer.cli.runtime import log_warnings, print_error, run_interruptible, set_up_logs
+from peekaping_producer.settings import Settings, SettingsGroup, load_settings
+
+_GROUPS: frozenset[SettingsGroup] = frozenset({"redis", "database", "schedule", "broker"})
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command of this module."""
+    explain = commands.add(
+        "explain",
+        _explain,
+        "print why a monitor is checked or not, and when it is next; exit 1 if it is not checked as configured",
+        groups=_GROUPS,
+        example="peekaping-producer explain 3f0d5a9e",
+    )
+    text = "the id, the first four or more characters of it, or a part of the name"
+    explain.add_argument("monitor", metavar="MONITOR", nargs="?", help=text)
+    text = "instead of one monitor, list all active ones without a heartbeat in three intervals"
+    explain.add_argument("--silent", action="store_true", help=text)
+    explain.add_argument("--json", action="store_true", help="print JSON")
+    explain.add_argument("--local", action="store_true", help="print times in the zone of this host, not in UTC")
+
+
+def _explain(args: argparse.Namespace) -> int:
+    if (args.monitor is None) is not args.silent:
+        got = "both" if args.silent else "neither"
+        print_error(
+            f"explain: MONITOR: expected a monitor or --silent, got {got}; see peekaping-producer explain --help"
+        )
+        return 2
+    settings = load_settings(_GROUPS, env_files=args.env_files)
+    set_up_logs(settings)
+    log_warnings(settings)
+    return _list_silent(args, settings) if args.silent else _explain_one(args, settings)
+
+
+def _explain_one(args: argparse.Namespace, settings: Settings) -> int:
+    from peekaping_producer.operations.explain.document import candidates_document, document_of
+    from peekaping_producer.operations.explain.moments import Moments
+    from peekaping_producer.operations.explain.reading import MAX_FOUND, explain
+    from peekaping_producer.operations.explain.text import candidate_lines, lines_of
+    from peekaping_producer.operations.explain.verdict import verdict_of
+
+    explained = run_interruptible(
+        explain(
+            args.monitor,
+            settings.redis_target(),
+            settings.database_target(),
+            lease_ttl_s=settings.lease_ttl,
+            server_zone=settings.tz,
+            with_queue=settings.broker in {None, "asynq"},
+        )
+    )
+    if found := explained.candidates:
+        _print(args, candidates_document(found), candidate_lines(args.monitor, found, MAX_FOUND))
+        return 2
+    facts = explained.facts
+    if facts is None:
+        print_error(explained.problem)
+        return explained.exit_code
+    moments = Moments(facts.now_ms, None if args.local else UTC)
+    verdict = verdict_of(facts, moments)
+    color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    _print(args, document_of(facts, verdict), lines_of(facts, verdict, moments, settings.tz, color=color))
+    return explained.exit_code or int(not verdict.is_healthy)
+
+
+def _list_silent(args: argparse.Namespace, settings: Settings) -> int:
+    from peekaping_producer.operations.explain.moments import Moments
+    from peekaping_producer.operations.explain.silent import read_silent, silent_document, silent_lines
+
+    found = run_interruptible(read_silent(settings.database_target(), datetime.now(UTC)))
+    moments = Moments(int(found.now.timestamp() * 1000), None if args.local else UTC)
+    _print(args, silent_document(found), silent_lines(found, moments))
+    return int(found.silent > 0)
+
+
+def _print(args: argparse.Namespace, document: dict[str, Any], lines: Sequence[str]) -> None:
+    print(json.dumps(document) if args.json else "\n".join(lines))

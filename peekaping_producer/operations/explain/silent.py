@@ -1,0 +1,110 @@
+"""Monitors that should be checked and have no recent heartbeat, whatever the cause: read in pages, as sync does."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from peekaping_producer.monitors.monitor import Plan, RecentHeartbeat
+from peekaping_producer.operations.explain.moments import Moments
+from peekaping_producer.service.text import one_line
+from peekaping_producer.stores import Session, store_for
+from peekaping_producer.targets import DatabaseTarget
+
+INTERVALS = 3
+"""Without a heartbeat in so many intervals a monitor is silent."""
+MAX_LISTED = 100
+VERSION = 1
+_PAGE = 1000
+
+
+class SilentMonitor(msgspec.Struct, frozen=True):
+    """A monitor without a recent heartbeat."""
+
+    plan: Plan
+    name: str
+    latest: RecentHeartbeat | None
+    """None: it has no heartbeat at all."""
+
+
+class SilentMonitors(msgspec.Struct, frozen=True):
+    """All of them, by the clock of this host."""
+
+    now: datetime
+    compared: int
+    """Monitors that should be checked."""
+    silent: int
+    listed: tuple[SilentMonitor, ...]
+    """The first MAX_LISTED, in the order of their ids."""
+
+
+async def read_silent(target: DatabaseTarget, now: datetime) -> SilentMonitors:
+    """Read all active monitors and the latest heartbeat of each. `now` is aware. Raises StoreError."""
+    store = store_for(target, connections=1)
+    try:
+        await store.open()
+        async with store.session() as session:
+            compared, silent = await _walk(session, now)
+            shown = list(silent)[:MAX_LISTED]
+            names = {id_: details.monitor.name for id_, details in (await session.load(shown)).monitors.items()}
+    finally:
+        await store.close()
+    listed = tuple(SilentMonitor(silent[id_][0], names.get(id_, ""), silent[id_][1]) for id_ in shown)
+    return SilentMonitors(now, compared, len(silent), listed)
+
+
+async def _walk(session: Session, now: datetime) -> tuple[int, dict[str, tuple[Plan, RecentHeartbeat | None]]]:
+    compared = 0
+    silent: dict[str, tuple[Plan, RecentHeartbeat | None]] = {}
+    after: str | None = None
+    while True:
+        page = await session.page_of_plans(after, _PAGE)
+        running = {plan.id: plan for plan in page if plan.interval > 0}
+        latest = await session.latest_heartbeats(list(running))
+        compared += len(running)
+        for id_, plan in running.items():
+            if not _is_recent(latest.get(id_), plan.interval, now):
+                silent[id_] = (plan, latest.get(id_))
+        if len(page) < _PAGE:
+            return compared, silent
+        after = page[-1].id
+
+
+def _is_recent(beat: RecentHeartbeat | None, interval: int, now: datetime) -> bool:
+    return beat is not None and (now - beat.time) / timedelta(seconds=1) <= INTERVALS * interval
+
+
+def silent_lines(found: SilentMonitors, moments: Moments) -> list[str]:
+    """Return them as text."""
+    lines = [
+        f"{found.silent:,} of {found.compared:,} active monitors have no heartbeat of their last {INTERVALS} intervals."
+    ]
+    width = max((len(one.plan.id) for one in found.listed), default=0)
+    for one in found.listed:
+        latest = f"latest {moments.at(one.latest.time.timestamp() * 1000)}" if one.latest else "no heartbeat"
+        lines.append(f"  {one.plan.id:<{width}}  every {one.plan.interval} s  {latest}  {one_line(one.name, 150)}")
+    if found.silent > len(found.listed):
+        lines.append(f"  and {found.silent - len(found.listed):,} more")
+    if found.listed:
+        lines += ["", f"Why: peekaping-producer explain {found.listed[0].plan.id}"]
+    return lines
+
+
+def silent_document(found: SilentMonitors) -> dict[str, Any]:
+    """Return the documented form of `explain --silent --json`."""
+    moments = Moments(int(found.now.timestamp() * 1000))
+    return {
+        "version": VERSION,
+        "at": moments.iso(moments.now_ms),
+        "compared": found.compared,
+        "silent": found.silent,
+        "monitors": [
+            {
+                "id": one.plan.id,
+                "name": one.name,
+                "interval_s": one.plan.interval,
+                "latest_at": moments.iso(one.latest.time.timestamp() * 1000) if one.latest else None,
+            }
+            for one in found.listed
+        ],
+    }
