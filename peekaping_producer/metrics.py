@@ -117,6 +117,7 @@ class Metrics:
         self.late_depth = self._gauge("late_depth", "Monitors claimed but not yet handed off.")
         self.clock_skew = self._gauge("redis_clock_skew_seconds", "Redis TIME minus the clock of this machine.")
         self.condition = self._gauge("condition", "1 while the condition holds, by code.", "code")
+        self.verdict = self._gauge("verdict", "1 for the verdict that holds, by code.", "code")
         self.queue_depth = self._gauge("queue_depth", "Tasks in the queue, by state.", "state")
         self.oldest_pending_age = self._gauge("oldest_pending_age_seconds", "Age of the next pending task.")
         self.set_aside = self._gauge("monitors_set_aside", "Monitors that failed on this replica and will be retried.")

@@ -13,7 +13,7 @@ import msgspec
 from peekaping_producer.brokers import Queue
 from peekaping_producer.errors import BROKER, DATABASE, REDIS
 from peekaping_producer.schedule import MAX_LEADER_TTL_S, Stats
-from peekaping_producer.service.text import one_line
+from peekaping_producer.service.text import counted, one_line
 
 LATE_AFTER_S = 60.0
 """A monitor that waits longer has missed its check."""
@@ -100,7 +100,8 @@ def of_schedule(
         yield Condition(
             "schedule_late",
             f"Monitor {one_line(stats.oldest_id or '?')} has waited for its check for {age_s:.0f} s; "
-            f"{_count(stats.overdue, 'monitor')} overdue, {_count(stats.late, 'monitor')} claimed but not handed off.",
+            f"{counted(stats.overdue, 'monitor')} overdue, "
+            f"{counted(stats.late, 'monitor')} claimed but not handed off.",
         )
     if lease_excess_s > LEASE_SLACK_S:
         yield Condition(
@@ -132,7 +133,7 @@ def of_schedule(
 
 def of_queue(queue: Queue, *, scheduled: int) -> Iterator[Condition]:
     """Conditions of the queue and its workers. `scheduled`: the number of monitors."""
-    workers = f"{_count(queue.servers, 'worker process', 'worker processes')} registered"
+    workers = f"{counted(queue.servers, 'worker process', 'worker processes')} registered"
     if queue.problems:
         yield Condition(
             "queue_unusable", f"Keys of the queue cannot be read: {one_line('; '.join(queue.problems), 500)}."
@@ -149,7 +150,7 @@ def of_queue(queue: Queue, *, scheduled: int) -> Iterator[Condition]:
     if 0 < enough <= queue.uncompleted:
         yield Condition(
             "tasks_not_completed",
-            f"Workers took the tasks of {_count(queue.uncompleted, 'monitor')} (of {scheduled}) and did not complete "
+            f"Workers took the tasks of {counted(queue.uncompleted, 'monitor')} (of {scheduled}) and did not complete "
             f"them for up to {queue.uncompleted_s:.0f} s: they hang, fail or crash ({workers}).",
         )
 
@@ -176,7 +177,7 @@ def of_monitors(*, unschedulable: int, set_aside: int, degraded_tables: Mapping[
     if unschedulable:
         yield Condition(
             "monitors_unschedulable",
-            f"{_count(unschedulable, 'active monitor')} cannot be scheduled (invalid id or interval).",
+            f"{counted(unschedulable, 'active monitor')} cannot be scheduled (invalid id or interval).",
         )
     for table, reason in degraded_tables.items():
         yield Condition(
@@ -184,9 +185,5 @@ def of_monitors(*, unschedulable: int, set_aside: int, degraded_tables: Mapping[
         )
     if set_aside:
         yield Condition(
-            "monitors_set_aside", f"{_count(set_aside, 'monitor')} failed on this replica; each is retried."
+            "monitors_set_aside", f"{counted(set_aside, 'monitor')} failed on this replica; each is retried."
         )
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"

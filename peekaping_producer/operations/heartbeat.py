@@ -122,7 +122,7 @@ def bounded(heartbeat: Heartbeat) -> Heartbeat:
     without = (
         {"claims": heartbeat.claims[:4], "failing": heartbeat.failing[:1]},
         {"rings": shorter},
-        {"rings": Rings(), "settings": {}, "outcomes": {}},
+        {"rings": Rings(), "outcomes": {}},
     )
     for changes in without:
         heartbeat = replace(heartbeat, **changes)

@@ -10,7 +10,9 @@ from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.errors import RedisRefusedError, RedisUnavailableError, RedisUnusableError, UnreachableError
 from peekaping_producer.operations import conditions
 from peekaping_producer.operations.conditions import LATE_AFTER_S, LEADERLESS_AFTER_S, Condition, Level
+from peekaping_producer.operations.look import Look
 from peekaping_producer.operations.replica_report import ReplicaReport, lease_excess_s, replicas_of
+from peekaping_producer.operations.verdict import Verdict, verdict
 from peekaping_producer.redis_client.client import check_server, redis_for
 from peekaping_producer.schedule import Schedule, Stats
 from peekaping_producer.service.text import escaped, one_line
@@ -34,6 +36,11 @@ class Status(msgspec.Struct, frozen=True):
     def replicas(self) -> dict[str, ReplicaReport]:
         """The reports of the running replicas, by node."""
         return replicas_of(self.stats)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict on the fleet."""
+        return verdict(Look(self.stats, self.queue))
 
     @property
     def conditions(self) -> list[tuple[Level, Condition]]:
@@ -95,7 +102,9 @@ class Status(msgspec.Struct, frozen=True):
         }
         if self.queue:
             rows["queue"] = ", ".join(f"{count} {name}" for name, count in self.queue.depths.items())
-        lines = [f"{name:<11} {text}" for name, text in rows.items()]
+        found = self.verdict
+        lines = [found.sentence, found.details]
+        lines += [f"{name:<11} {text}" for name, text in rows.items()]
         lines += [f"{level.value:<11} {condition.code}: {condition.reason}" for level, condition in self.conditions]
         counts = Counter(anomaly.get("kind", "?") for anomaly in self.anomalies)
         lines += [f"{'anomaly':<11} {one_line(kind, 60)}: {count}" for kind, count in sorted(counts.items())]
@@ -107,6 +116,7 @@ class Status(msgspec.Struct, frozen=True):
         return {
             "version": VERSION,
             "healthy": not self.is_failing,
+            "verdict": msgspec.to_builtins(self.verdict),
             "conditions": [
                 {"code": condition.code, "level": level.value, "reason": condition.reason}
                 for level, condition in self.conditions

@@ -68,6 +68,9 @@ class MessageService:
             reasons[f"{name}_unavailable"] = f"for {time.monotonic() - trouble.since:.0f} s: {trouble.reason}"
         return reasons
 
+    def verdict(self) -> None:
+        """See Health: a process of messages is not part of a fleet."""
+
     def notes(self) -> list[str]:
         """See Health: none."""
         return []

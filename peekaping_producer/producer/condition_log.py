@@ -1,4 +1,4 @@
-"""Reports the conditions of a replica as metrics and log lines."""
+"""Reports the conditions of a replica and the verdict as metrics and log lines."""
 
 import time
 from collections.abc import Iterable
@@ -7,25 +7,29 @@ import structlog
 
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.operations.conditions import LEVELS, Condition, Level
+from peekaping_producer.operations.verdict import VerdictCode
 from peekaping_producer.producer.event_recorder import EventRecorder
 
 log = structlog.stdlib.get_logger()
 
 
 class ConditionLog:
-    """Sets the metric of each condition, and logs those that begin or end."""
+    """Sets the metrics of each condition and verdict, and logs the conditions that begin or end."""
 
     def __init__(self, metrics: Metrics, recorder: EventRecorder) -> None:
         self._gauge = metrics.condition
+        self._verdict = metrics.verdict
         self._recorder = recorder
         self._raised_at: dict[str, float] = {}
 
-    def update(self, conditions: Iterable[Condition]) -> None:
-        """Report all `conditions` that hold now."""
+    def update(self, conditions: Iterable[Condition], verdict: VerdictCode) -> None:
+        """Report the verdict and all `conditions` that hold now."""
+        for possible in VerdictCode:
+            self._verdict.labels(possible.value).set(possible is verdict)
         now = time.monotonic()
         current = {condition.code: condition for condition in conditions}
-        for code in LEVELS:
-            self._gauge.labels(code).set(code in current)
+        for name in LEVELS:
+            self._gauge.labels(name).set(name in current)
         for code, condition in current.items():
             if code not in self._raised_at and code != "draining":  # the stop has lines of its own
                 self._raised_at[code] = now

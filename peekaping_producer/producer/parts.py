@@ -151,6 +151,7 @@ class Parts:
             anomalies=self.anomalies,
             suspects=self.suspects,
             reporter=self._reporter(sampler),
+            activity=self.activity,
             watched=loops,
             condition_log=ConditionLog(self.metrics, self.recorder),
             recorder=self.recorder,

@@ -48,6 +48,8 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     yield_after_s: float = 15.0
     """A leader that cannot read the database for longer than this resigns, if another replica can work."""
     sample_every_s: float = 5.0
+    sample_watched_every_s: float = 1.0
+    """While a page is open: the schedule, and the report; the rest is sampled no more often."""
     stale_after_s: float = 12.0
     stalled_after_s: float = 13.0
     """More than the longest step of a loop: a hand-off that is repeated (8 s and a call), or a load (10 s)."""

@@ -21,6 +21,8 @@ REPORT_AGE_S = 15.0
 """An older report is of a replica that no longer runs."""
 FORGET_REPORT_S = 60.0
 """An older report is removed."""
+WATCHED_FOR_S = 10.0
+"""A page that was read longer ago counts as closed."""
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -109,8 +111,33 @@ class LeasedClaim(msgspec.Struct, frozen=True):
 
     token: str
     monitors: int
-    ends_ms: float
+    ends_ms: int
     """Redis TIME at which its lease ends, or has ended."""
+
+
+class Slots(msgspec.Struct, frozen=True):
+    """Equal spans of time."""
+
+    first_ms: int
+    """Redis TIME at which the first begins."""
+    width_ms: int
+    count: int
+
+
+class Details(msgspec.Struct, frozen=True):
+    """What pages and commands show of the schedule, besides Stats."""
+
+    now_ms: int
+    overdue: tuple[Member, ...] = ()
+    """The longest overdue monitors that no claim holds."""
+    leases: tuple[Member, ...] = ()
+    """Claimed monitors, those whose leases end first; the score is the token of the claim."""
+    due_counts: tuple[int, ...] = ()
+    """Of each slot that was asked for: monitors that are due in it, in the first one also those due before."""
+    events: tuple[StoredEvent, ...] = ()
+    """The oldest first."""
+    events_refused: str | None = None
+    """Why Redis refused to read events, if it did."""
 
 
 class Stats(msgspec.Struct, frozen=True):

@@ -1,9 +1,19 @@
 """Decode what the scripts return."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
-from peekaping_producer.schedule.model import FORGET_REPORT_S, REPORT_AGE_S, LeasedClaim, Stats, StoredReport
+from peekaping_producer.schedule.model import (
+    FORGET_REPORT_S,
+    REPORT_AGE_S,
+    Details,
+    LeasedClaim,
+    Member,
+    Stats,
+    StoredEvent,
+    StoredReport,
+)
 
 
 def decode_text(value: Any) -> str:
@@ -42,6 +52,23 @@ def decode_stats(reply: list[Any], read_at: float) -> Stats:
     )
 
 
+def decode_details(reply: list[Any]) -> Details:
+    """Decode a reply of `look`."""
+    now_ms, overdue, leases, cumulative, events, refusal = reply
+    return Details(
+        now_ms,
+        tuple(Member(decode_text(name), decode_text(score)) for name, score in _pairs(overdue)),
+        tuple(Member(decode_text(name), decode_text(score)) for name, score in _pairs(leases)),
+        tuple(count - before for count, before in zip(cumulative, [0, *cumulative], strict=False)),
+        tuple(StoredEvent(decode_text(name), text) for name, text in _pairs(events)),
+        decode_text(refusal) or None,
+    )
+
+
+def _pairs(flat: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    return zip(flat[::2], flat[1::2], strict=True)
+
+
 def _reports(flat: list[bytes], now_ms: int) -> Iterator[StoredReport]:
     """The reports of the last minute; ignores other fields."""
     for node, value in zip(flat[::2], flat[1::2], strict=False):
@@ -55,4 +82,4 @@ def _age_s(report: StoredReport, now_ms: int) -> float:
 
 
 def _leased_claim(token: bytes, monitors: int) -> LeasedClaim:
-    return LeasedClaim(decode_text(token), monitors, float(token))
+    return LeasedClaim(decode_text(token), monitors, math.floor(float(token)))

@@ -21,15 +21,18 @@ from peekaping_producer.schedule.model import (
     MAX_DELAY_S,
     MAX_ID_LENGTH,
     MAX_LEADER_TTL_S,
+    WATCHED_FOR_S,
     CampaignOutcome,
     CampaignResult,
     Claim,
+    Details,
     Member,
     PlaceResult,
     Rescheduled,
+    Slots,
     Stats,
 )
-from peekaping_producer.schedule.replies import decode_stats, decode_text
+from peekaping_producer.schedule.replies import decode_details, decode_stats, decode_text
 from peekaping_producer.service.chunks import chunks
 
 PRELUDE = lua(__package__, "prelude")
@@ -84,6 +87,7 @@ class Schedule:
         self._campaign = script("campaign")
         self._resign = script("resign")
         self._stats = script("stats")
+        self._look = script("look")
 
     # Claims: any replica.
 
@@ -259,6 +263,27 @@ class Schedule:
         )
         with decoding():
             return decode_stats(reply, (asked_at + time.time()) / 2)
+
+    async def look(
+        self,
+        *,
+        members: int = 20,
+        slots: Slots | None = None,
+        events_after: str = "",
+        events: int = 0,
+        watch: bool = False,
+    ) -> Details:
+        """Read up to `members` of the longest overdue monitors and of the leases, and counts of due times by slot.
+
+        Reads up to `events` fleet events after the one with this id, or the latest ones. `watch`: a page is open, so
+        that replicas report every second for the next WATCHED_FOR_S.
+        """
+        slots = slots or Slots(0, 1, 0)
+        args = (members, slots.first_ms, slots.width_ms, slots.count, events_after, events)
+        keys = (self.keys.due, self.keys.lease, self.keys.events, self.keys.watched)
+        reply = await self._look.run(self.redis, keys, (*args, int(WATCHED_FOR_S * 1000) if watch else 0))
+        with decoding():
+            return decode_details(reply)
 
     async def forget_report(self, node: str) -> None:
         """Remove the report of a replica that stops."""

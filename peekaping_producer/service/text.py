@@ -1,6 +1,7 @@
-"""Texts of other programs in messages: printable, on one line, bounded."""
+"""Text in messages: of other programs (printable, on one line, bounded), numbers, durations and times."""
 
 import re
+from datetime import UTC, datetime
 
 
 def escaped(text: str) -> str:
@@ -16,3 +17,26 @@ def one_line(text: str, max_length: int = 200) -> str:
 def first_sentence(text: str) -> str:
     """Return the first sentence of a server's message as one line, without the punctuation at its end."""
     return one_line(re.split(r"(?<=[.!?;])\s|[\r\n]", text.strip(), maxsplit=1)[0].rstrip(".;"))
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return the number with the noun that agrees with it; `many` if it is not `one` with an s."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in the unit that suits it: `0.4 ms`, `12 ms`, `9.4 s`, `4.4 min`, `3.0 h`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.{0 if seconds >= 0.01 else 1}f} ms"
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def clock_time(at_ms: float, now_ms: float) -> str:
+    """Return a time of Redis as `03:07:40` (UTC); with the date if it is not within a day of now."""
+    try:
+        at = datetime.fromtimestamp(at_ms / 1000, UTC)
+    except (OverflowError, ValueError, OSError):
+        return "an invalid time"
+    return at.strftime("%H:%M:%S" if abs(now_ms - at_ms) < 86_400_000 else "%Y-%m-%d %H:%M:%S")

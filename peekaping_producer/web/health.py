@@ -1,5 +1,6 @@
 """The state of a process, as its probes report it."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 
@@ -11,6 +12,9 @@ class Health(Protocol):
 
     def unready(self) -> dict[str, str]:
         """Return why this process cannot work now: reasons by condition; empty: ready."""
+
+    def verdict(self) -> Mapping[str, str] | None:
+        """Return `code` and `sentence` of the verdict on the whole fleet; None if the process is not part of one."""
 
     def notes(self) -> list[str]:
         """Return problems that do not stop the work."""

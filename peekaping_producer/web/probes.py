@@ -58,7 +58,9 @@ class Probes:
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         reasons = self._health.unready()
-        body = {"ready": not reasons, "reasons": reasons, "notes": self._health.notes()}
+        body: dict[str, object] = {"ready": not reasons, "reasons": reasons, "notes": self._health.notes()}
+        if verdict := self._health.verdict():
+            body["verdict"] = verdict
         return _json(body, 503 if reasons else 200)
 
     async def _serve_metrics(self, _request: web.Request) -> web.Response:

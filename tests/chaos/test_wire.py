@@ -17,7 +17,8 @@ from tests.chaos.wire import StepProxy, step_proxy
 from tests.kit.fault_proxy import FaultProxy, running
 from tests.kit.waiting import until
 
-STATS_KEYS = (KEYS.due, KEYS.lease, KEYS.leader, KEYS.late, KEYS.replicas, KEYS.probe)
+OWN_KEYS = (KEYS.replicas, KEYS.probe, KEYS.held, KEYS.watched, KEYS.events)
+STATS_KEYS = (KEYS.due, KEYS.lease, KEYS.leader, KEYS.late, *OWN_KEYS)
 PING, PONG = pack_command(("PING",)), b"+PONG\r\n"
 
 
@@ -76,7 +77,7 @@ async def test_steps_in_a_pipeline_are_seen_one_by_one_each_with_its_own_answer(
     for script in (schedule._claim, schedule._stats):
         await wire.redis.script_load(script._text)
     claim = ("EVALSHA", schedule._claim.sha.upper(), 3, KEYS.due, KEYS.lease, KEYS.late, 10, 10_000, 1, 0, 64)
-    stats = ("EVALSHA", schedule._stats.sha, 6, *STATS_KEYS, 10_000, "", "", 15_000)
+    stats = ("EVALSHA", schedule._stats.sha, len(STATS_KEYS), *STATS_KEYS, 10_000, "", "", 60_000)
     commands = (stats, ("PING",), claim, ("GET", "nothing"), stats, claim)
     for size in (1, 1_000_000):
         await answers(wire.proxy.port, b"".join(pack_command(each) for each in commands), size)
@@ -87,7 +88,7 @@ async def test_steps_in_a_pipeline_are_seen_one_by_one_each_with_its_own_answer(
 
 async def test_a_step_that_is_held_in_a_pipeline_holds_what_follows_and_nothing_before(wire: Wire) -> None:
     await wire.redis.script_load(wire.schedule._stats._text)
-    stats = pack_command(("EVALSHA", wire.schedule._stats.sha, 6, *STATS_KEYS, 10_000, "", "", 15_000))
+    stats = pack_command(("EVALSHA", wire.schedule._stats.sha, len(STATS_KEYS), *STATS_KEYS, 10_000, "", "", 60_000))
     point = wire.proxy.break_at("stats", "answered")
     client = await RawClient.to(wire.proxy.port)
     client.writer.write(PING + stats + PING)

@@ -20,6 +20,7 @@ from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.targets import RedisTarget
 from tests.kit.clock import Clock
 from tests.kit.memory_store import MemoryStore, monitor
+from tests.kit.processes import free_port
 from tests.kit.rights import documented, user_with
 from tests.kit.waiting import until
 from tests.loops.conftest import SETTINGS
@@ -161,3 +162,62 @@ async def test_a_replica_that_stops_writes_its_last_events_and_removes_its_repor
     await cancel_and_wait(running)
     assert [event.kind for event in await events(parts.redis)] == ["producer.started", "producer.stopped"]
     assert not await parts.redis.exists(KEYS.replicas)
+
+
+async def test_replicas_report_every_second_while_a_page_is_open_and_sample_the_rest_no_more_often(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await parts.vitals.run_once() == 5.0
+    await parts.schedule.look(watch=True)
+    sent: list[str] = []
+    execute = parts.redis.execute_command
+
+    async def counted(name: str, *args: Any, **options: Any) -> Any:
+        sent.append(name)
+        return await execute(name, *args, **options)
+
+    monkeypatch.setattr(parts.redis, "execute_command", counted)
+    assert [await parts.vitals.run_once() for _ in range(10)] == [1.0] * 10
+    assert sent == ["EVALSHA"] * 10, "two of them are full samples; the queue is inspected with each third"
+    await parts.redis.delete(KEYS.watched)
+    assert await parts.vitals.run_once() == 5.0
+
+
+async def test_the_verdict_of_a_replica_whose_database_is_away(parts: Parts, clock: Clock, store: MemoryStore) -> None:
+    await parts.vitals.run_once()
+    assert not parts.activity.is_late
+    store.away = True
+    await parts.redis.zadd(KEYS.due, {"m1": clock.now_ms})
+    await clock.advance(10)
+    for _ in range(2):
+        await parts.vitals.run_once()
+    found = parts.vitals.verdict()
+    assert (found["code"], found["sentence"]) == (
+        "late_database",
+        "Late since 12:37:46, because reads of the database fail.",
+    )
+    assert parts.activity.is_late
+    assert parts.metrics.registry.get_sample_value("peekaping_producer_verdict", {"code": "late_database"}) == 1
+    assert parts.metrics.registry.get_sample_value("peekaping_producer_verdict", {"code": "on_time"}) == 0
+
+
+async def test_the_verdict_of_a_replica_that_redis_does_not_answer(parts: Parts) -> None:
+    async with redis_for(RedisTarget(host="127.0.0.1", port=free_port()), connections=1) as away:
+        parts.schedule.redis = away
+        await parts.vitals.run_once()
+    found = parts.vitals.verdict()
+    assert (found["code"], found["sentence"]) == (
+        "redis_unavailable",
+        "Redis has not answered: the state of the other replicas is unknown.",
+    )
+
+
+async def test_workers_finish_tasks_at_a_rate(parts: Parts, clock: Clock) -> None:
+    key = "asynq:{healthcheck}:processed"
+    await parts.redis.set(key, 1000)
+    await parts.vitals.run_once()
+    await parts.redis.set(key, 1300)
+    await clock.advance(15)
+    for _ in range(3):
+        await parts.vitals.run_once()
+    assert (await heartbeat(parts)).finished_per_s == 20.0

@@ -23,12 +23,15 @@ async def test_status_of_an_idle_schedule(tmp_path: Path, private_redis: RedisSe
         command(tmp_path, "status", "--json", **settings_of(target_of(private_redis))),
     )
     assert (text.code, as_json.code) == (1, 1)  # no replica leads
-    rows = dict(re.split(r" {2,}|(?<=max overdue) ", line, maxsplit=1) for line in text.out.splitlines())
+    sentence, _, *lines = text.out.splitlines()
+    assert sentence == "No replica runs: no replica has reported within the last minute."
+    rows = dict(re.split(r" {2,}|(?<=max overdue) ", line, maxsplit=1) for line in lines)
     assert rows.keys() == {"leader", "replicas", "scheduled", "overdue", "max overdue", "queue", "failing", "note"}
     assert rows["leader"] == "none"
     assert rows["max overdue"].strip() == "none"
     assert rows["failing"].startswith("no_leader: ")
     document = json.loads(as_json.out)
+    assert (document["verdict"]["code"], document["verdict"]["sentence"]) == ("no_replica", sentence)
     assert (document["version"], document["healthy"], document["due"], document["queue"]["pending"]) == (1, False, 0, 0)
     assert [condition["code"] for condition in document["conditions"]] == ["no_leader", "schedule_empty"]
 

@@ -105,7 +105,11 @@ async def test_readyz_contains_the_reasons(served: Served) -> None:
     await served.vitals.run_once()
     served.sync.found = [Condition("monitors_set_aside", "One failed.")]
     status, text = await served.get("/readyz")
-    assert (status, json.loads(text)) == (
+    answer = json.loads(text)
+    verdict = answer.pop("verdict")
+    assert (verdict["code"], verdict["sentence"].split(":")[0]) == ("no_replica", "No replica runs")
+    assert 'verdict{code="no_replica"} 1.0' in (await served.get("/metrics"))[1]
+    assert (status, answer) == (
         200,
         {"ready": True, "reasons": {}, "notes": ["monitors_set_aside: One failed."]},
     )

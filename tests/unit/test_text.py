@@ -1,6 +1,6 @@
 import pytest
 
-from peekaping_producer.service.text import escaped, first_sentence, one_line
+from peekaping_producer.service.text import clock_time, counted, duration, escaped, first_sentence, one_line
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,29 @@ def test_a_text_is_cut_before_it_is_escaped() -> None:
 @pytest.mark.parametrize("text", ["a\rb", "\x9b2J", "\ud800", "a\u2028b", "\u202eb"])
 def test_no_text_controls_a_terminal(text: str) -> None:
     assert escaped(text) == repr(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0.0004, "0.4 ms"), (0.012, "12 ms"), (9.4, "9.4 s"), (119.0, "119.0 s"), (264.0, "4.4 min"), (10_800.0, "3.0 h")],
+)
+def test_a_duration_has_the_unit_that_suits_it(seconds: float, shown: str) -> None:
+    assert duration(seconds) == shown
+
+
+def test_counts_agree_with_their_nouns() -> None:
+    assert [counted(number, "monitor") for number in (0, 1, 14_090)] == ["0 monitors", "1 monitor", "14,090 monitors"]
+    assert counted(2, "process", "processes") == "2 processes"
+
+
+@pytest.mark.parametrize(
+    ("at_ms", "shown"),
+    [
+        (1_795_351_066_550, "12:37:46"),
+        (1_795_351_066_550 - 90_000_000, "2026-11-21 11:37:46"),
+        (1e300, "an invalid time"),
+        (float("nan"), "an invalid time"),
+    ],
+)
+def test_a_time_of_redis_is_shown_in_utc(at_ms: float, shown: str) -> None:
+    assert clock_time(at_ms, 1_795_351_066_550) == shown

@@ -159,6 +159,7 @@ def vitals_of(
             suspects=suspects,
             dependencies=dependencies,
         ),
+        activity=activity,
         watched=watched,
         condition_log=ConditionLog(metrics, recorder),
         recorder=recorder,

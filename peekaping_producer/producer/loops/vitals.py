@@ -11,6 +11,9 @@ from contextlib import suppress
 from peekaping_producer.errors import DATABASE, REDIS, RedisError
 from peekaping_producer.operations import conditions, replica_report
 from peekaping_producer.operations.conditions import Condition, Level
+from peekaping_producer.operations.look import Look
+from peekaping_producer.operations.verdict import verdict
+from peekaping_producer.producer.activity import Activity
 from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.condition_log import ConditionLog
 from peekaping_producer.producer.event_recorder import EventRecorder
@@ -41,6 +44,7 @@ class Vitals:
         anomalies: Anomalies,
         suspects: Suspects,
         reporter: Reporter,
+        activity: Activity,
         watched: Sequence[Loop],
         condition_log: ConditionLog,
         recorder: EventRecorder,
@@ -57,12 +61,15 @@ class Vitals:
         self._anomalies = anomalies
         self._suspects = suspects
         self._reporter = reporter
+        self._activity = activity
         self._watched = (self.loop, *watched)
         self._condition_log = condition_log
         self._recorder = recorder
         self._dependencies = dependencies
         self._timing = timing
         self._samples = 0
+        self._partial_samples = 0
+        """While a page is open: samples of the schedule alone since the last full one, and it."""
 
     async def run(self) -> None:
         """Sample until canceled; then write the last events, and remove the replica's report from Redis."""
@@ -83,15 +90,48 @@ class Vitals:
 
     async def run_once(self) -> float:
         """Sample once; returns the seconds until the next sample."""
-        await self._sampler.sample_database()  # first: its state is in the report that follows
-        self.loop.progressed()
+        if self._partial_samples == 0:
+            await self._sampler.sample_database()  # first: its state is in the report that follows
+            self.loop.progressed()
         report = replica_report.encode_report(self._reporter.report(self._reported_conditions()))
         await self._sampler.sample_schedule(self._leader.node, report)
-        if self._samples % SAMPLES_PER_QUEUE == 0:
-            await self._sampler.sample_queue()
-        self._samples += 1
-        self._condition_log.update(self.conditions())
-        return self._timing.sample_every_s
+        if self._partial_samples == 0:
+            if self._samples % SAMPLES_PER_QUEUE == 0:
+                await self._sampler.sample_queue()
+            self._samples += 1
+        look = self.look()
+        self._activity.is_late = look.is_late
+        self._condition_log.update(self.conditions(), verdict(look).code)
+        return self._pause_s()
+
+    def _pause_s(self) -> float:
+        """Return the seconds until the next sample: fewer while a page is open."""
+        stats = self._sampler.stats
+        if stats is None or not stats.is_watched or REDIS in self._sampler.failures:
+            self._partial_samples = 0
+            return self._timing.sample_every_s
+        every_s = self._timing.sample_watched_every_s
+        self._partial_samples = (self._partial_samples + 1) % round(self._timing.sample_every_s / every_s)
+        return every_s
+
+    def look(self) -> Look:
+        """Return the latest samples of the schedule, the queue and the heartbeats."""
+        sampler, trouble = self._sampler, self._dependencies.troubles.get(REDIS)
+        knows_time = sampler.stats is not None
+        return Look(
+            sampler.stats,
+            sampler.queue,
+            redis_failure=sampler.failing().get(REDIS),
+            redis_failing_since_ms=sampler.redis_ms(trouble.since) if trouble and knows_time else None,
+            leaderless_since_ms=None
+            if sampler.leaderless_since is None
+            else sampler.redis_ms(sampler.leaderless_since),
+        )
+
+    def verdict(self) -> dict[str, str]:
+        """Return the verdict on the latest samples: `code`, `sentence` and `details`."""
+        found = verdict(self.look())
+        return {"code": found.code.value, "sentence": found.sentence, "details": found.details}
 
     def conditions(self) -> list[Condition]:
         """All current conditions; those of Redis as last seen, if it does not answer."""

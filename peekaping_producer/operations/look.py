@@ -1,0 +1,158 @@
+"""A look: the schedule, the queue and the heartbeats at one instant, and what follows from them.
+
+The verdict is a function of it. A replica composes it from its latest samples, a command from one reading.
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import msgspec
+
+from peekaping_producer.brokers import Queue
+from peekaping_producer.brokers.asynq import QUEUE, RESULTS_QUEUE
+from peekaping_producer.operations.heartbeat import Heartbeat
+from peekaping_producer.operations.replica_report import ReplicaReport, decode_report, replicas_of
+from peekaping_producer.schedule import Stats, StoredReport
+from peekaping_producer.service.text import one_line
+from peekaping_producer.transports.asynq.server_info import ServerInfo
+
+LATE_AFTER_S = 2.0
+"""A monitor that has waited for less is not late, whatever is usual."""
+LATE_AT_MOST_S = 30.0
+"""A monitor that has waited for longer is late, whatever is usual."""
+LATE_FACTOR = 3.0
+"""Of the usual p99 of the fleet."""
+SILENT_AFTER_S = 7.5
+"""A replica whose heartbeat is older has missed at least one."""
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """A hold on all monitors."""
+
+    until_ms: float
+    """Redis TIME."""
+    who: str
+    why: str
+
+
+_decode_hold = msgspec.json.Decoder(Hold).decode
+
+
+class Look:
+    """Read once, and not changed."""
+
+    def __init__(
+        self,
+        stats: Stats | None,
+        queue: Queue | None = None,
+        *,
+        redis_failure: str | None = None,
+        redis_failing_since_ms: float | None = None,
+        leaderless_since_ms: float | None = None,
+    ) -> None:
+        """`stats`: None if Redis has not answered yet. `redis_failure`: why it does not answer this process now."""
+        self.stats = stats
+        self.queue = queue
+        self.redis_failure = redis_failure
+        self.redis_failing_since_ms = redis_failing_since_ms
+        self._leaderless_since_ms = leaderless_since_ms
+
+    @property
+    def now_ms(self) -> int:
+        """Redis TIME of the reading of the schedule; 0 without one."""
+        return self.stats.now_ms if self.stats else 0
+
+    @cached_property
+    def reports(self) -> Mapping[str, ReplicaReport]:
+        """The reports of the running replicas, by node."""
+        return replicas_of(self.stats) if self.stats else {}
+
+    @cached_property
+    def heartbeats(self) -> Mapping[str, Heartbeat]:
+        """The heartbeats of the running replicas, by node; without replicas of older versions."""
+        return {node: report.heartbeat for node, report in self.reports.items() if report.heartbeat}
+
+    @cached_property
+    def silent(self) -> Mapping[str, tuple[StoredReport, Heartbeat]]:
+        """The replicas that have missed a heartbeat and wrote one in the last minute, by node."""
+        stored = (*self.stats.reports, *self.stats.silent) if self.stats else ()
+        found = {}
+        for report in stored:
+            decoded = decode_report(report.text)
+            if self.now_ms - report.at_ms > 1000 * SILENT_AFTER_S and decoded and decoded.heartbeat:
+                found[report.node] = (report, decoded.heartbeat)
+        return found
+
+    def is_most(self, count: int) -> bool:
+        """Whether this is a majority of the replicas with a heartbeat."""
+        return 2 * count > len(self.heartbeats)
+
+    def name(self, node: str) -> str:
+        """Return the host of a replica; its node if several are on one host, or if it is unknown."""
+        hosts = {name: heartbeat.host for name, heartbeat in self.heartbeats.items()}
+        hosts |= {name: heartbeat.host for name, (_, heartbeat) in self.silent.items()}
+        host = hosts.get(node, "")
+        return one_line(host if host and list(hosts.values()).count(host) == 1 else node, 60)
+
+    @property
+    def late_after_s(self) -> float:
+        """How long a monitor may wait before it is late."""
+        usual_s = max((beat.lateness.usual_p99_s or 0.0 for beat in self.heartbeats.values()), default=0.0)
+        return min(max(LATE_AFTER_S, LATE_FACTOR * usual_s), LATE_AT_MOST_S)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether a monitor waits for longer than that."""
+        return self.stats is not None and self.stats.oldest_due_age_s > self.late_after_s
+
+    @property
+    def handed_off_per_s(self) -> float:
+        """Hand-offs a second, of all replicas, in the last seconds that their heartbeats contain."""
+        return sum(sum(beat.rings.handed_off_1s[-6:-1]) / 5 for beat in self.heartbeats.values())
+
+    @property
+    def arrivals_per_s(self) -> float:
+        """Hand-offs a second, of all replicas, over the last complete minute."""
+        return sum(sum(beat.rings.handed_off_10s[-7:-1]) / 60 for beat in self.heartbeats.values())
+
+    @property
+    def finished_per_s(self) -> float | None:
+        """Tasks that workers finish a second, as a replica has measured; None if it is unknown."""
+        rates = [beat.finished_per_s for beat in self.heartbeats.values() if beat.finished_per_s is not None]
+        return max(rates, default=None)
+
+    @property
+    def leaderless_since_ms(self) -> float | None:
+        """Since when no replica leads; None if one does."""
+        if self.stats is None or self.stats.leader is not None:
+            return None
+        seen = [beat.leaderless_since_ms for beat in self.heartbeats.values()]
+        known = [at for at in (*seen, self._leaderless_since_ms) if at is not None]
+        return min(known, default=None)
+
+    @property
+    def shortest_interval_s(self) -> int | None:
+        """The shortest interval of the monitors, as the leader has read them; None if it is unknown."""
+        known = [beat.shortest_interval_s for beat in self.heartbeats.values() if beat.shortest_interval_s]
+        return min(known, default=None)
+
+    @property
+    def workers(self) -> list[ServerInfo]:
+        """The worker processes that take checks."""
+        return [worker for worker in self.queue.workers if QUEUE in worker.queues] if self.queue else []
+
+    @property
+    def storing_workers(self) -> list[ServerInfo]:
+        """The worker processes that store results."""
+        return [worker for worker in self.queue.workers if RESULTS_QUEUE in worker.queues] if self.queue else []
+
+    @cached_property
+    def hold(self) -> Hold | None:
+        """The hold on all monitors, if there is one that has not ended."""
+        if self.stats is None or self.stats.hold is None:
+            return None
+        try:
+            hold = _decode_hold(self.stats.hold)
+        except (msgspec.MsgspecError, RecursionError, ValueError):
+            return None
+        return hold if hold.until_ms > self.now_ms else None

@@ -1,0 +1,136 @@
+"""Rules about the queue and Peekaping's workers: the producer is on time, and checks do not run."""
+
+import math
+
+from peekaping_producer.brokers import Queue
+from peekaping_producer.brokers.asynq import QUEUE, RESULTS_QUEUE
+from peekaping_producer.operations.look import Look
+from peekaping_producer.operations.verdict.model import Verdict, VerdictCode
+from peekaping_producer.service.text import clock_time, counted, duration
+
+WAITS_AT_LEAST_S = 20.0
+"""A task that waits for less is no reason to report."""
+WAITS_INTERVALS = 1.5
+"""Go's workers discard a task that is older than so many intervals."""
+RESULTS_WAIT_S = 60.0
+RESULTS_WAIT_UNSERVED_S = 20.0
+
+
+def _waits(look: Look) -> tuple[Queue, float, str] | None:
+    """Return the queue, since when its next task waits, and that time as text; None if no task waits for too long."""
+    queue = look.queue
+    if queue is None or queue.oldest_pending_s is None:
+        return None
+    if queue.oldest_pending_s <= max(WAITS_AT_LEAST_S, WAITS_INTERVALS * (look.shortest_interval_s or 0)):
+        return None
+    now_ms = queue.now_ms or look.now_ms
+    since_ms = now_ms - 1000 * queue.oldest_pending_s
+    return queue, since_ms, clock_time(since_ms, now_ms)
+
+
+def _backlog(queue: Queue) -> str:
+    return f"{counted(queue.depths.get('pending', 0), 'task')} pending"
+
+
+def paused(look: Look) -> Verdict | None:
+    """The queue is paused."""
+    if (waits := _waits(look)) is None or not waits[0].paused:
+        return None
+    queue, since_ms, since = waits
+    return Verdict(
+        VerdictCode.QUEUE_PAUSED,
+        f"On time, but the queue is paused: no task has been dequeued since {since}.",
+        f"{_backlog(queue)}. Resume it: asynq queue unpause {QUEUE}",
+        since_ms,
+    )
+
+
+def no_worker(look: Look) -> Verdict | None:
+    """No worker process is registered for the queue, and none finishes tasks without being registered."""
+    if (waits := _waits(look)) is None or look.workers or look.finished_per_s:
+        return None
+    queue, since_ms, since = waits
+    return Verdict(
+        VerdictCode.NO_WORKER,
+        f"On time, but no worker has dequeued tasks since {since}.",
+        f"{_backlog(queue)}, and no worker process is registered for the queue {QUEUE}. Start Peekaping's workers.",
+        since_ms,
+    )
+
+
+def workers_full(look: Look) -> Verdict | None:
+    """All slots are busy, and tasks are finished: there are too few slots."""
+    waits, finished = _waits(look), look.finished_per_s
+    slots, busy = _slots(look)
+    if waits is None or not slots or busy < slots or finished == 0:
+        return None
+    queue, since_ms, _ = waits
+    rates = ""
+    if finished:
+        rates = f": {look.arrivals_per_s:,.1f} tasks in and {finished:,.1f} out a second"
+        needed = math.ceil(look.arrivals_per_s * busy / finished) - slots  # Little's law
+        if needed > 0:
+            rates += f"; about {needed:,} more {'slot is' if needed == 1 else 'slots are'} needed"
+    excess = (finished or 0.0) - look.arrivals_per_s
+    left_s = queue.depths.get("pending", 0) / excess if excess > 0 else None
+    ends = "" if left_s is None else f"; at this rate none waits in {duration(left_s)}"
+    return Verdict(
+        VerdictCode.WORKERS_FULL,
+        f"On time, but the workers are full{rates}.",
+        f"{busy:,} of {counted(slots, 'slot')} busy; {_backlog(queue)}, the first for "
+        f"{duration(queue.oldest_pending_s or 0.0)}{ends}.",
+        since_ms,
+        None if left_s is None else look.now_ms + 1000 * left_s,
+    )
+
+
+def workers_stuck(look: Look) -> Verdict | None:
+    """Worker processes are registered, and finish nothing."""
+    if (waits := _waits(look)) is None or not look.workers or look.finished_per_s != 0:
+        return None
+    queue, since_ms, _ = waits
+    slots, busy = _slots(look)
+    return Verdict(
+        VerdictCode.WORKERS_STUCK,
+        "On time, but the workers finish nothing.",
+        f"{busy:,} of {counted(slots, 'slot')} busy; {_backlog(queue)}, the first for "
+        f"{duration(queue.oldest_pending_s or 0.0)}. The workers hang or crash: read their logs.",
+        since_ms,
+    )
+
+
+def tasks_wait(look: Look) -> Verdict | None:
+    """Tasks wait, and the cause is unknown."""
+    if (waits := _waits(look)) is None:
+        return None
+    queue, since_ms, since = waits
+    slots, busy = _slots(look)
+    return Verdict(
+        VerdictCode.TASKS_WAIT,
+        f"On time, but tasks have waited for a worker since {since}.",
+        f"{_backlog(queue)}; {busy:,} of {counted(slots, 'slot')} busy. Read the logs of the workers.",
+        since_ms,
+    )
+
+
+def results_not_stored(look: Look) -> Verdict | None:
+    """Workers run checks, and their results wait."""
+    queue = look.queue
+    if queue is None or queue.results_oldest_s is None:
+        return None
+    served = bool(look.storing_workers)
+    if queue.results_oldest_s <= (RESULTS_WAIT_S if served else RESULTS_WAIT_UNSERVED_S):
+        return None
+    workers = "too few worker processes take from it" if served else "no worker process is registered for it"
+    since_ms = (queue.now_ms or look.now_ms) - 1000 * queue.results_oldest_s
+    return Verdict(
+        VerdictCode.RESULTS_NOT_STORED,
+        f"Checks run, but results have not been stored since {clock_time(since_ms, look.now_ms or since_ms)}.",
+        f"{counted(queue.results_pending, 'result')} in the queue {RESULTS_QUEUE}, and {workers}.",
+        since_ms,
+    )
+
+
+def _slots(look: Look) -> tuple[int, int]:
+    """The number of tasks that the workers can run at the same time, and how many they run."""
+    return sum(worker.concurrency for worker in look.workers), sum(worker.active for worker in look.workers)
