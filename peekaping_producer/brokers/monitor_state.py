@@ -1,5 +1,6 @@
 """What Redis contains of one monitor, read by one script that writes nothing."""
 
+import math
 from enum import StrEnum
 from typing import Any
 
@@ -16,6 +17,10 @@ from peekaping_producer.transports.asynq.keys import SERVERS, WORKERS
 
 MAX_SEARCHED = 10_000
 """Entries of the pending list in which the place of a task is searched: each costs some 50 ns of Redis."""
+
+
+MAX_NUMBER = 2.0**53
+"""Of a score that can be a time in ms."""
 
 
 class TaskKind(StrEnum):
@@ -69,6 +74,8 @@ class MonitorState(msgspec.Struct, frozen=True):
     task: TaskState | None
     events: tuple[StoredEvent, ...] = ()
     """Fleet events whose text contains the id, the latest first."""
+    hold: bytes = b""
+    """The hold on it, as stored."""
 
 
 class MonitorStateReader:
@@ -76,7 +83,7 @@ class MonitorStateReader:
 
     def __init__(self, redis: Client, *, keys: Keys = KEYS, clock: str = CLOCK) -> None:
         self._redis = redis
-        self._keys = (keys.due, keys.lease, keys.late, keys.events, PENDING, QUEUE_KEYS.lease, SERVERS)
+        self._keys = (keys.due, keys.lease, keys.late, keys.events, PENDING, QUEUE_KEYS.lease, SERVERS, keys.held)
         self._script = Script(__package__, "monitor_state", prelude=clock + ASYNQ_PRELUDE)
 
     async def read(self, monitor_id: str, interval: int = 0) -> MonitorState:
@@ -89,17 +96,18 @@ class MonitorStateReader:
         args = (*names, max(interval, 0) * 1000, CLOCK_STEP_SLACK_MS, MAX_SEARCHED)
         reply = await self._script.run(self._redis, self._keys, args)
         with decoding():
-            now_ms, due, token, intended, misaligned, postponed, tick, task, events = reply
+            now_ms, due, token, intended, misaligned, postponed, tick, task, events, hold = reply
             return MonitorState(
                 now_ms,
-                _number(due),
-                _number(token),
-                _number(intended),
+                number_of(due),
+                number_of(token),
+                number_of(intended),
                 bool(misaligned),
                 bool(postponed),
                 tick or None,
                 _task(task) if task else None,
                 tuple(StoredEvent(key.decode(), text) for key, text in zip(events[::2], events[1::2], strict=True)),
+                hold,
             )
 
 
@@ -110,8 +118,8 @@ def _task(reply: list[Any]) -> TaskState:
         state.decode(errors="replace"),
         _ms(since),
         place or None,
-        _number(lease),
-        int(_number(ticks) or 0),
+        number_of(lease),
+        int(number_of(ticks) or 0),
         _ms(uncompleted),
         message,
         worker.decode(errors="replace"),
@@ -119,11 +127,13 @@ def _task(reply: list[Any]) -> TaskState:
     )
 
 
-def _number(text: bytes) -> float | None:
+def number_of(text: bytes | str) -> float | None:
+    """Return the number, at most MAX_NUMBER away from 0: a score may be infinite."""
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return None
+    return None if math.isnan(number) else max(-MAX_NUMBER, min(number, MAX_NUMBER))
 
 
 def _ms(ns: bytes) -> int | None:

@@ -27,7 +27,7 @@ SILENT_AFTER_S = 7.5
 
 
 class Hold(msgspec.Struct, frozen=True):
-    """A hold on all monitors."""
+    """A hold on all monitors, or on one."""
 
     until_ms: float
     """Redis TIME."""
@@ -36,6 +36,15 @@ class Hold(msgspec.Struct, frozen=True):
 
 
 _decode_hold = msgspec.json.Decoder(Hold).decode
+
+
+def current_hold(stored: bytes | None, now_ms: int) -> Hold | None:
+    """Return the hold, as it is stored; None if it has ended, or is malformed."""
+    try:
+        hold = _decode_hold(stored) if stored else None
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return None
+    return hold if hold and hold.until_ms > now_ms else None
 
 
 class Look:
@@ -149,10 +158,4 @@ class Look:
     @cached_property
     def hold(self) -> Hold | None:
         """The hold on all monitors, if there is one that has not ended."""
-        if self.stats is None or self.stats.hold is None:
-            return None
-        try:
-            hold = _decode_hold(self.stats.hold)
-        except (msgspec.MsgspecError, RecursionError, ValueError):
-            return None
-        return hold if hold.until_ms > self.now_ms else None
+        return current_hold(self.stats.hold, self.now_ms) if self.stats else None

@@ -25,6 +25,8 @@ LEVELS: Mapping[str, Level] = {
     "row.paused": Level.OFF,
     "row.waiting": Level.NOTE,
     "redis.unavailable": Level.FAIL,
+    "held": Level.OFF,
+    "held.all": Level.OFF,
     "schedule.both": Level.FAIL,
     "schedule.absent": Level.NOTE,
     "lease.expired": Level.NOTE,

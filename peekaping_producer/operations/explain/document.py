@@ -3,13 +3,11 @@
 from typing import Any
 
 from peekaping_producer.operations.explain.codes import Verdict
-from peekaping_producer.operations.explain.facts import Facts
+from peekaping_producer.operations.explain.facts import Facts, status_of
 from peekaping_producer.operations.explain.moments import Moments
-from peekaping_producer.operations.explain.text import STATUSES, next_ticks
 from peekaping_producer.stores import FoundMonitor
 
 VERSION = 1
-_NEXT_TICKS = 4
 
 
 def document_of(facts: Facts, verdict: Verdict) -> dict[str, Any]:
@@ -33,6 +31,7 @@ def document_of(facts: Facts, verdict: Verdict) -> dict[str, Any]:
         "task": _task(facts, moments),
         "maintenance": _maintenance(facts, moments),
         "anomalies": facts.anomalies,
+        "fleet": facts.fleet and {"code": facts.fleet.verdict.code.value, "sentence": facts.fleet.verdict.sentence},
         "events": [
             {"at": moments.iso(event.at_ms), "kind": event.kind, "message": event.message, "replica": event.node}
             for event in facts.events
@@ -40,7 +39,7 @@ def document_of(facts: Facts, verdict: Verdict) -> dict[str, Any]:
         "heartbeats": [
             {
                 "at": moments.iso(beat.time.timestamp() * 1000),
-                "status": STATUSES.get(beat.status, str(beat.status)),
+                "status": status_of(beat),
                 "ms": beat.ping,
             }
             for beat in ((facts.row and facts.row.heartbeats) or ())
@@ -83,7 +82,7 @@ def _schedule(facts: Facts, moments: Moments) -> dict[str, Any] | None:
         "postponed": state.postponed,
         "holder": holder.node if holder else None,
         "lease_ends_at": moments.iso(facts.lease_ends_ms),
-        "next": [moments.iso(tick) for tick in next_ticks(facts, _NEXT_TICKS)],
+        "next": [moments.iso(tick) for tick in facts.next_ticks()],
     }
 
 
@@ -96,7 +95,7 @@ def _task(facts: Facts, moments: Moments) -> dict[str, Any] | None:
         "kind": task.kind.value,
         "pending_since": moments.iso(task.pending_since_ms),
         "position": task.position,
-        "active_since": moments.iso(facts.worker_started_ms),
+        "active_since": moments.iso(facts.active_since_ms),
         "worker": task.worker or None,
         "asynq_lease_ends_at": moments.iso(None if task.lease_ends_s is None else task.lease_ends_s * 1000),
         "uncompleted_ticks": task.uncompleted_ticks,

@@ -2,13 +2,18 @@
 
 import msgspec
 
-from peekaping_producer.brokers.monitor_state import MonitorState, TaskState
+from peekaping_producer.brokers.monitor_state import MonitorState, TaskState, number_of
 from peekaping_producer.errors import DATABASE
-from peekaping_producer.monitors.monitor import MonitorDetails, Plan, RecentHeartbeat
+from peekaping_producer.monitors.monitor import MonitorDetails, Plan, RecentHeartbeat, next_tick
 from peekaping_producer.operations.explain.maintenance import Maintenance
 from peekaping_producer.operations.fleet_events import FleetEvent, decode_events
+from peekaping_producer.operations.look import Hold, current_hold
 from peekaping_producer.operations.replica_report import decode_report
 from peekaping_producer.operations.status import Status
+
+_NEXT_TICKS = 4
+_STATUSES = {0: "down", 1: "up", 2: "pending", 3: "maintenance"}
+"""Of heartbeats, as the API server stores them."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -49,7 +54,7 @@ class Facts(msgspec.Struct, frozen=True):
     """Why the database could not be read; then `row` is None."""
     redis_error: str = ""
     """Why Redis could not be read; then `state` and `fleet` are None."""
-    worker_started_ms: int | None = None
+    active_since_ms: int | None = None
     """When the worker began the active task, or when that was handed off."""
 
     @property
@@ -75,7 +80,7 @@ class Facts(msgspec.Struct, frozen=True):
         for stored in (*self.fleet.stats.reports, *self.fleet.stats.silent):
             report = decode_report(stored.text)
             for claim in report.heartbeat.claims if report and report.heartbeat else ():
-                if _number(claim.token) == self.state.token:
+                if number_of(claim.token) == self.state.token:
                     return Holder(stored.node, max(0.0, (self.now_ms - stored.at_ms) / 1000), claim.since_ms)
         return None
 
@@ -84,6 +89,23 @@ class Facts(msgspec.Struct, frozen=True):
         """What the replicas report about this monitor."""
         reported = self.fleet.anomalies if self.fleet else []
         return [anomaly for anomaly in reported if anomaly.get("monitor_id") == self.monitor_id]
+
+    @property
+    def hold(self) -> Hold | None:
+        """The hold on this monitor."""
+        return current_hold(self.state.hold, self.now_ms) if self.state else None
+
+    @property
+    def hold_on_all(self) -> Hold | None:
+        """The hold on all monitors."""
+        return current_hold(self.fleet.stats.hold, self.now_ms) if self.fleet else None
+
+    def next_ticks(self) -> list[int]:
+        """The next ticks, in ms since the Unix epoch; none if the monitor does not run."""
+        ticks: list[int] = []
+        for _ in range(_NEXT_TICKS if self.interval_ms else 0):
+            ticks.append(next_tick(ticks[-1] if ticks else self.now_ms, (self.interval_ms or 1000) // 1000))
+        return ticks
 
     @property
     def events(self) -> list[FleetEvent]:
@@ -99,8 +121,6 @@ class Facts(msgspec.Struct, frozen=True):
         return min((found.since_ms for found in failing if found.name == DATABASE), default=None)
 
 
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+def status_of(beat: RecentHeartbeat) -> str:
+    """Return the status of a heartbeat as a word; a number that the API server does not store as it is."""
+    return _STATUSES.get(beat.status, str(beat.status))

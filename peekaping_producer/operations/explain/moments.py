@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 import msgspec
 
+from peekaping_producer.service.text import duration
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -22,9 +24,9 @@ class Moments(msgspec.Struct, frozen=True):
         return f"{at:%H:%M:%S}" if at.date() == today.date() else f"{at:%Y-%m-%d %H:%M:%S}"
 
     def at(self, at_ms: float) -> str:
-        """Return the time of day and its distance from now: `03:11:00 (in 41 s)`."""
-        left_ms = at_ms - self.now_ms
-        away = f"in {span(left_ms)}" if left_ms >= 0 else f"{span(-left_ms)} ago"
+        """Return the time of day and its distance from now: `03:11:00 (in 40.8 s)`."""
+        left_s = (at_ms - self.now_ms) / 1000
+        away = f"in {duration(left_s)}" if left_s >= 0 else f"{duration(-left_s)} ago"
         return f"{self.clock(at_ms)} ({away})"
 
     def iso(self, at_ms: float | None) -> str | None:
@@ -47,15 +49,3 @@ class Moments(msgspec.Struct, frozen=True):
             return (_EPOCH + timedelta(milliseconds=int(at_ms))).astimezone(self.zone)
         except (OverflowError, ValueError):
             return None
-
-
-def span(ms: float) -> str:
-    """Return a duration in one or two units: `0.4 s`, `41 s`, `3 min 5 s`, `2 h 3 min`, `5 d 1 h`."""
-    if ms < 10_000:
-        return f"{ms / 1000:.1f} s"
-    seconds = round(ms / 1000)
-    for unit, size, smaller, smaller_size in (("d", 86_400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
-        if seconds >= size:
-            rest = seconds % size // smaller_size
-            return f"{seconds // size} {unit} {rest} {smaller}" if rest else f"{seconds // size} {unit}"
-    return f"{seconds} s"

@@ -11,9 +11,9 @@ from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.brokers.monitor_state import MonitorState, MonitorStateReader
 from peekaping_producer.errors import ProducerError, RedisError, RedisUnusableError, StoreError, UnreachableError
 from peekaping_producer.monitors.monitor import RecentHeartbeat
+from peekaping_producer.operations.explain.active_since import active_since_ms
 from peekaping_producer.operations.explain.facts import Facts, Row
 from peekaping_producer.operations.explain.maintenance import next_maintenance
-from peekaping_producer.operations.explain.worker_info import started_ms
 from peekaping_producer.operations.status import Status
 from peekaping_producer.redis_client.client import Client, check_server, redis_for
 from peekaping_producer.redis_client.script import CLOCK
@@ -67,11 +67,11 @@ async def explain(
 
     `server_zone`: the setting TZ. `with_queue`: its task is in asynq's queue. Raises only ConfigError.
     """
-    redis = redis_for(redis_target, connections=3)
+    redis = redis_for(redis_target, connections=1)
     store = store_for(database_target, connections=1, limits=_LIMITS)
     try:
-        asked = (_ask_database(store, text), _ask_redis(redis, redis_target, lease_ttl_s, clock))
-        found, answer = await asyncio.gather(*asked)
+        asked = _ask_redis(redis, redis_target, lease_ttl_s, clock, with_queue=with_queue)
+        found, answer = await asyncio.gather(_ask_database(store, text), asked)
         if found.candidates:
             return Explained(candidates=found.candidates)
         if found.error and not store.is_id(text):
@@ -79,8 +79,6 @@ async def explain(
         monitor_id = found.row.plan.id if found.row else text
         answer = await _with_state(redis, monitor_id, found.row, answer, clock)
         facts = _facts(monitor_id, found, answer, server_zone)
-        if not with_queue and facts.state:
-            facts = replace(facts, state=replace(facts.state, task=None))
         return Explained(facts, exit_code=_exit_code(found.error, answer.error))
     finally:
         await asyncio.gather(redis.aclose(), store.close())
@@ -110,7 +108,7 @@ def _facts(monitor_id: str, found: _DatabaseAnswer, answer: _RedisAnswer, server
         next_maintenance(details.windows, now_ms, server_zone) if details else None,
         str(found.error or ""),
         str(answer.error or ""),
-        started_ms(state.task if state else None),
+        active_since_ms(state.task if state else None),
     )
 
 
@@ -154,12 +152,13 @@ def _the_one(text: str, found: Sequence[FoundMonitor]) -> FoundMonitor | None:
     return found[0] if len(found) == 1 else None
 
 
-async def _ask_redis(redis: Client, target: RedisTarget, lease_ttl_s: float, clock: str) -> _RedisAnswer:
+async def _ask_redis(
+    redis: Client, target: RedisTarget, lease_ttl_s: float, clock: str, *, with_queue: bool
+) -> _RedisAnswer:
     try:
         await check_server(redis, target)
-        stats, queue = await asyncio.gather(
-            Schedule(redis, lease_ttl_s=lease_ttl_s, clock=clock).stats(), AsynqBroker(redis, clock=clock).inspect()
-        )
+        stats = await Schedule(redis, lease_ttl_s=lease_ttl_s, clock=clock).stats()
+        queue = await AsynqBroker(redis, clock=clock).inspect() if with_queue else None
     except (RedisError, RedisUnusableError, UnreachableError) as error:
         return _RedisAnswer(error=error)
     return _RedisAnswer(Status(stats, queue, 0.0, lease_ttl_s))
@@ -168,10 +167,10 @@ async def _ask_redis(redis: Client, target: RedisTarget, lease_ttl_s: float, clo
 async def _with_state(
     redis: Client, monitor_id: str, row: Row | None, answer: _RedisAnswer, clock: str
 ) -> _RedisAnswer:
-    reader = MonitorStateReader(redis, clock=clock)
-    if answer.error:
+    if answer.fleet is None:
         return answer
     try:
-        return replace(answer, state=await reader.read(monitor_id, row.plan.interval if row else 0))
+        state = await MonitorStateReader(redis, clock=clock).read(monitor_id, row.plan.interval if row else 0)
     except RedisError as error:
         return _RedisAnswer(error=error)
+    return replace(answer, state=state if answer.fleet.queue else replace(state, task=None))

@@ -1,10 +1,10 @@
 """Rules about the row of a monitor and its place in the schedule; None: the rule does not apply."""
 
-from peekaping_producer.operations.conditions import Condition, Level
+from peekaping_producer.brokers.monitor_state import MAX_NUMBER
 from peekaping_producer.operations.explain.codes import Verdict
 from peekaping_producer.operations.explain.facts import Facts
-from peekaping_producer.operations.explain.moments import Moments, span
-from peekaping_producer.service.text import one_line
+from peekaping_producer.operations.explain.moments import Moments
+from peekaping_producer.service.text import duration, one_line
 
 LATE_AFTER_MS = 2000
 """A running fleet claims a due monitor within a fraction of a second."""
@@ -59,6 +59,17 @@ def redis_away(facts: Facts, moments: Moments) -> Verdict | None:
     return Verdict("redis.unavailable", sentence, f"{latest}See `redis` below.")
 
 
+def held(facts: Facts, moments: Moments) -> Verdict | None:
+    """A person holds it, or all monitors, until a time."""
+    for code, what, hold in (("held", "it", facts.hold), ("held.all", "all monitors", facts.hold_on_all)):
+        if hold:
+            until_ms = int(min(hold.until_ms, MAX_NUMBER))
+            until, why = moments.at(until_ms), one_line(hold.why)
+            sentence = f'Not checked: {one_line(hold.who, 60)} holds {what} until {until}: "{why}".'
+            return Verdict(code, sentence, "It is due again then, or when the hold is released.", ends_ms=until_ms)
+    return None
+
+
 def schedule_broken(facts: Facts, moments: Moments) -> Verdict | None:
     """It is in both sets of the schedule, or in neither."""
     state = facts.state
@@ -107,7 +118,7 @@ def claimed(facts: Facts, moments: Moments) -> Verdict | None:
         return Verdict("lease.expired", sentence, "No replica reports: start one.", "no_replica")
     ends = f"The claim ends at {moments.at(ends_ms)}; then another replica takes it over."
     if holder and holder.silent_s > SILENT_AFTER_S:
-        sentence = f"Its check waits: {name} claimed it and has not reported for {span(holder.silent_s * 1000)}."
+        sentence = f"Its check waits: {name} claimed it and has not reported for {duration(holder.silent_s)}."
         return Verdict("lease.holder_silent", sentence, ends, ends_ms=ends_ms)
     owner = name or owner_unknown(facts)
     return Verdict("lease.held", f"Its check is being handed off now, by {owner}.", ends, ends_ms=ends_ms)
@@ -134,7 +145,7 @@ def due_time(facts: Facts, moments: Moments) -> Verdict | None:
     if late_ms >= LATE_AFTER_MS:
         since_ms = state.due_ms if state.intended_ms is None else min(state.due_ms, state.intended_ms)
         cause, reason = _why_late(facts)
-        return Verdict("due.late", f"Late since {moments.at(since_ms)}{reason}.", "Run `status`.", cause)
+        return Verdict("due.late", f"Late since {moments.at(since_ms)}.", reason, cause)
     if state.misaligned:
         sentence = f"Its due time, {moments.at(state.due_ms)}, fits no tick of its interval."
         tick = f" to {moments.at(state.next_tick_ms)}" if state.next_tick_ms else ""
@@ -143,12 +154,8 @@ def due_time(facts: Facts, moments: Moments) -> Verdict | None:
 
 
 def _why_late(facts: Facts) -> tuple[str, str]:
-    """The cause and the reason, if the fleet reports one."""
-    if facts.fleet is None or not facts.fleet.replicas:
-        return "no_replica", ": no replica reports, so none is running or none reaches Redis"
-    found: list[Condition] = [
-        condition
-        for level, condition in facts.fleet.conditions
-        if level is not Level.NOTE and condition.code != "schedule_late"
-    ]
-    return (found[0].code, f": {one_line(found[0].reason.rstrip('.'), 300)}") if found else ("", "")
+    """The code of the verdict on the fleet, and its sentences; that verdict may have another cause."""
+    if facts.fleet is None or facts.fleet.verdict.is_well:
+        return "", "The fleet is on time: run `explain` again."
+    verdict = facts.fleet.verdict
+    return verdict.code.value, f"The fleet: {verdict.sentence} {verdict.details}"

@@ -3,7 +3,8 @@
 from peekaping_producer.brokers.monitor_state import TaskKind, TaskState
 from peekaping_producer.operations.explain.codes import Verdict
 from peekaping_producer.operations.explain.facts import Facts
-from peekaping_producer.operations.explain.moments import Moments, span
+from peekaping_producer.operations.explain.moments import Moments
+from peekaping_producer.service.text import counted, duration
 
 WAITS_LONG_MS = 20_000
 """At least; otherwise longer than the monitor's interval."""
@@ -62,16 +63,13 @@ def running(facts: Facts, moments: Moments) -> Verdict | None:
     task = facts.task
     if task is None or task.kind is not TaskKind.RUNNING:
         return None
-    since_ms = facts.worker_started_ms
+    since_ms = facts.active_since_ms
     runs_ms = facts.now_ms - since_ms if since_ms is not None else 0
     since = f" since {moments.at(since_ms)}" if since_ms is not None else ""
     if task.uncompleted_ticks or (facts.interval_ms and runs_ms > facts.interval_ms):
-        ticks = f"; {_ticks(task.uncompleted_ticks)} without a completed check" if task.uncompleted_ticks else ""
-        interval = f" of {span(facts.interval_ms)}" if facts.interval_ms else ""
+        count = task.uncompleted_ticks
+        ticks = f"; {counted(count, 'tick')} without a completed check" if count else ""
+        interval = f" of {duration(facts.interval_ms / 1000)}" if facts.interval_ms else ""
         sentence = f"Its check has been running{since}, longer than its interval{interval}{ticks}."
         return Verdict("task.overlap", sentence, "Raise the interval, or lower the timeout and the number of retries.")
     return Verdict("task.running", f"A worker runs its check{since}.")
-
-
-def _ticks(count: int) -> str:
-    return f"{count} tick" if count == 1 else f"{count} ticks"

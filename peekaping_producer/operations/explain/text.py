@@ -3,19 +3,15 @@
 from collections.abc import Iterator
 
 from peekaping_producer.brokers.monitor_state import TaskKind
-from peekaping_producer.monitors.monitor import next_tick
 from peekaping_producer.operations.explain.codes import Level, Verdict
-from peekaping_producer.operations.explain.facts import Facts
+from peekaping_producer.operations.explain.facts import Facts, status_of
 from peekaping_producer.operations.explain.maintenance import HOURS_AHEAD, is_under_maintenance
-from peekaping_producer.operations.explain.moments import Moments, span
+from peekaping_producer.operations.explain.moments import Moments
 from peekaping_producer.operations.explain.rules import owner_unknown
-from peekaping_producer.service.text import escaped, one_line
+from peekaping_producer.service.text import duration, escaped, one_line
 from peekaping_producer.stores import FoundMonitor
 
-STATUSES = {0: "down", 1: "up", 2: "pending", 3: "maintenance"}
-"""Of heartbeats, as the API server stores them."""
 MAX_NAME_LENGTH = 150
-_NEXT_TICKS = 4
 _WIDTH = 12
 _COLORS = {Level.OK: 32, Level.OFF: 36, Level.NOTE: 33, Level.FAIL: 31}
 
@@ -38,6 +34,7 @@ def lines_of(facts: Facts, verdict: Verdict, moments: Moments, server_zone: str,
         ("anomalies", _anomalies(facts)),
         ("heartbeats", _heartbeats(facts, moments)),
         ("events", _events(facts, moments)),
+        ("fleet", [one_line(facts.fleet.verdict.sentence, 500)] if facts.fleet else []),
         ("redis", [one_line(facts.redis_error, 500)] if facts.redis_error else []),
     ):
         for n, text in enumerate(texts):
@@ -92,12 +89,12 @@ def _schedule(facts: Facts, moments: Moments, server_zone: str) -> Iterator[str]
         yield "not known"
         return
     if state.due_ms is not None:
-        kind = "postponed" if state.postponed else "no tick of its interval" if state.misaligned else "a tick"
-        yield f"due at {moments.at(state.due_ms)}" + (f": {kind}" if facts.interval_ms or state.postponed else "")
+        kind = ": postponed" if state.postponed else ": no tick of its interval" if state.misaligned else ""
+        yield f"due at {moments.at(state.due_ms)}{kind}"
     if state.token is not None:
         holder = facts.holder
         if holder:
-            heard = f"last report {span(holder.silent_s * 1000)} ago"
+            heard = f"last report {duration(holder.silent_s)} ago"
             yield f"claimed by {one_line(holder.node, 60)} at {moments.at(holder.since_ms)}; {heard}"
         else:
             yield f"claimed by {owner_unknown(facts)}"
@@ -106,19 +103,11 @@ def _schedule(facts: Facts, moments: Moments, server_zone: str) -> Iterator[str]
         yield "in neither set, due or lease"
     if state.intended_ms is not None:
         yield f"not handed off since {moments.at(state.intended_ms)}"
-    ticks = next_ticks(facts, _NEXT_TICKS)
+    ticks = facts.next_ticks()
     if ticks and (state.due_ms is not None or state.token is not None):
         marks = [_marked(facts, moments, tick, server_zone) for tick in ticks]
         note = "  (m: under maintenance)" if any(mark.endswith("m") for mark in marks) else ""
         yield f"next ticks {'  '.join(marks)}{note}"
-
-
-def next_ticks(facts: Facts, count: int) -> list[int]:
-    """Return the next ticks of a monitor that runs, in ms since the Unix epoch."""
-    ticks: list[int] = []
-    for _ in range(count if facts.interval_ms else 0):
-        ticks.append(next_tick(ticks[-1] if ticks else facts.now_ms, (facts.interval_ms or 1000) // 1000))
-    return ticks
 
 
 def _marked(facts: Facts, moments: Moments, tick: int, server_zone: str) -> str:
@@ -128,7 +117,7 @@ def _marked(facts: Facts, moments: Moments, tick: int, server_zone: str) -> str:
 
 
 def _task(facts: Facts, moments: Moments) -> Iterator[str]:
-    if facts.state is None:
+    if facts.fleet is None or facts.fleet.queue is None:  # not known, or not in asynq's queue
         return
     task = facts.task
     if task is None:
@@ -139,9 +128,9 @@ def _task(facts: Facts, moments: Moments) -> Iterator[str]:
         since = f" since {moments.at(task.pending_since_ms)}" if task.pending_since_ms is not None else ""
         place = f"at place {task.position}" if task.position else "behind 10,000 others"
         yield f"{state}{since}, {place} of the queue"
-    elif facts.worker_started_ms is not None:
+    elif facts.active_since_ms is not None:
         by = f" on {one_line(task.worker, 100)}" if task.worker else ", and no running worker reports it"
-        yield f"{state} since {moments.at(facts.worker_started_ms)}{by}"
+        yield f"{state} since {moments.at(facts.active_since_ms)}{by}"
     else:
         yield state
     if task.lease_ends_s is not None and task.state == "active":
@@ -174,7 +163,7 @@ def _anomalies(facts: Facts) -> Iterator[str]:
     for kind, reason in found:
         yield f"{one_line(kind, 60)}: {one_line(reason, 300)}"
     if not found:
-        yield "none"
+        yield "not known" if facts.fleet is None else "none"
 
 
 def _events(facts: Facts, moments: Moments) -> Iterator[str]:
@@ -192,7 +181,4 @@ def _heartbeats(facts: Facts, moments: Moments) -> Iterator[str]:
     if not beats:
         yield "none: no check has ever been stored"
         return
-    yield "  ".join(
-        f"{moments.clock(beat.time.timestamp() * 1000)} {STATUSES.get(beat.status, beat.status)} {beat.ping} ms"
-        for beat in beats
-    )
+    yield "  ".join(f"{moments.clock(beat.time.timestamp() * 1000)} {status_of(beat)} {beat.ping} ms" for beat in beats)

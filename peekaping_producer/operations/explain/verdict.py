@@ -11,6 +11,7 @@ _RULES: tuple[Callable[[Facts, Moments], Verdict | None], ...] = (
     rules.row_unusable,
     rules.row_off,
     rules.redis_away,
+    rules.held,
     rules.schedule_broken,
     rules.claimed,
     rules.due_time,
