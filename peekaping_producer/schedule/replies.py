@@ -15,6 +15,9 @@ from peekaping_producer.schedule.model import (
     StoredReport,
 )
 
+_MAX_SCORE = 2.0**53
+"""In ms; a score may be infinite."""
+
 
 def decode_text(value: Any) -> str:
     """Decode a string of Redis, which may contain any bytes."""
@@ -82,4 +85,5 @@ def _age_s(report: StoredReport, now_ms: int) -> float:
 
 
 def _leased_claim(token: bytes, monitors: int) -> LeasedClaim:
-    return LeasedClaim(decode_text(token), monitors, math.floor(float(token)))
+    ends_ms = math.floor(max(-_MAX_SCORE, min(float(token), _MAX_SCORE)))
+    return LeasedClaim(decode_text(token), monitors, ends_ms)
