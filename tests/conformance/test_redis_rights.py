@@ -86,11 +86,15 @@ async def test_a_replica_that_leads_and_status_run_on_the_documented_rights(
         ended = await command(tmp_path, "status", "--json", **env)
         assert ended.code == 0, ended.out + ended.err
         assert json.loads(ended.out)["leader"]
+        explained = await command(tmp_path, "explain", "monitor", "--json", **env)
+        assert json.loads(explained.out)["errors"] == {"redis": None, "database": None}, explained.out
         leader.process.kill()
         (other,) = (each for each in both if each is not leader)
         await works(other, {"leader.won", "claim.handed_off"})
         assert other.terminate() == 0
-    assert await refused(admin[1]) <= ({"info", "client|setname", "config|get", "xadd"} if without else set())
+    assert await refused(admin[1]) <= (
+        {"info", "client|setname", "config|get", "xadd", "xrevrange"} if without else set()
+    )
 
 
 @pytest.mark.parametrize("rules", [DANGERLESS, [*DANGERLESS, "-@connection", "+ping"]])
