@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Protocol, TypeVar
@@ -10,6 +9,7 @@ from typing import Protocol, TypeVar
 from peekaping_producer.demo.view import GuardedView, open_view
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.service.aio import cancel_and_wait, wait_for_event
+from peekaping_producer.service.stop_signals import StopSignals
 
 MIN_RUN_S = 5
 _MAX_RUN_S = 86_400
@@ -74,18 +74,9 @@ async def _stop_with_parent(parent: int, stop: asyncio.Event) -> None:
 @contextmanager
 def _stop_requests(stop: asyncio.Event) -> Iterator[None]:
     """Set `stop` at the first signal, exit at the second; child processes end with this process."""
-    loop = asyncio.get_running_loop()
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def request_stop() -> None:
-        if stop.is_set():
-            os._exit(130)
-        stop.set()
-
-    for number in signals:
-        loop.add_signal_handler(number, request_stop)
+    signals = StopSignals(lambda _number: stop.set(), lambda: os._exit(130))
+    signals.listen()
     try:
         yield
     finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
+        signals.ignore()

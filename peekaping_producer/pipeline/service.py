@@ -15,6 +15,7 @@ from peekaping_producer.pipeline import progress_line
 from peekaping_producer.pipeline.part import Part
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.service.dependencies import Dependencies
+from peekaping_producer.service.stop_signals import StopSignals
 from peekaping_producer.settings import Settings
 from peekaping_producer.web.server import HealthServer
 
@@ -55,7 +56,6 @@ class MessageService:
         self._dependencies = dependencies
         self._server = HealthServer(self, metrics)
         self._stopping = asyncio.Event()
-        self._signals = 0
 
     def stalled(self) -> list[str]:
         """See Health."""
@@ -77,9 +77,7 @@ class MessageService:
 
     async def run(self) -> None:
         """Run until SIGTERM, SIGINT or SIGHUP, then drain. Raises what the part does."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-                asyncio.get_running_loop().add_signal_handler(number, self.stop)
+        StopSignals(self.stop, lambda: _abort("Second signal: exiting at once.")).listen()
         if self.metrics_address:
             self._server.bind(*self.metrics_address, required=self._settings.metrics_addr_explicit)
         log.info("service.started", message=f"Started: {self._part}.", **self._destination())
@@ -105,16 +103,14 @@ class MessageService:
         queues = {"rabbitmq": self._settings.rabbitmq_queue, "asynq": self._settings.asynq_queue}
         return {"broker": broker} | ({"queue": queues[broker]} if broker in queues else {})
 
-    def stop(self) -> None:
-        """Drain and stop; a second call exits at once."""
-        self._signals += 1
-        if self._signals > 1:
-            _abort("Second signal: exiting at once.")
-        log.info(
-            "service.stopping",
-            message="Stopping: finishing the messages in progress. A second signal exits at once.",
-            grace_s=self._settings.shutdown_grace,
-        )
+    def stop(self, _how: signal.Signals = signal.SIGTERM) -> None:
+        """Drain and stop."""
+        if not self._stopping.is_set():
+            log.info(
+                "service.stopping",
+                message="Stopping: finishing the messages in progress. A second signal exits at once.",
+                grace_s=self._settings.shutdown_grace,
+            )
         self._stopping.set()
 
     async def _drain(self, part: "asyncio.Task[None]") -> None:

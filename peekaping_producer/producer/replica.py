@@ -16,6 +16,7 @@ from peekaping_producer.redis_client.client import check_rights, check_server
 from peekaping_producer.redis_client.server import eviction_policy
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.service.startup import Startup
+from peekaping_producer.service.stop_signals import StopSignals
 
 log = structlog.stdlib.get_logger()
 
@@ -34,16 +35,7 @@ class Replica:
         self._stopped_by: signal.Signals | None = None
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """Stop gracefully; a second call exits at once.
-
-        A second SIGHUP does not count: closing terminals send several, and service managers add one to SIGTERM.
-        """
-        if self._stopped_by in {signal.SIGTERM, signal.SIGINT}:
-            if how is signal.SIGHUP:
-                return
-            log.warning("producer.aborted", message="Second signal: exiting at once.")
-            logs.drain(within_s=_LOG_WITHIN_S)
-            os._exit(1)
+        """Stop gracefully."""
         if not self._stopping.is_set():
             log.info("producer.stopping", message="Shutdown signal received, stopping producer...")
         self._stopped_by = how
@@ -57,9 +49,7 @@ class Replica:
         Raises TaskDiedError if a task ends that should not, StartInterruptedError after Ctrl-C during the start, and
         what `_open` raises.
         """
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-                asyncio.get_running_loop().add_signal_handler(number, self.stop, number)
+        StopSignals(self.stop, _abort).listen()
         try:
             self._opening = asyncio.create_task(self._open(), name="start-up")
             started = await self._unless_stopped(self._opening)
@@ -177,3 +167,9 @@ class Replica:
                     message="A connection or the port did not close properly.",
                     error=str(error),
                 )
+
+
+def _abort() -> None:
+    log.warning("producer.aborted", message="Second signal: exiting at once.")
+    logs.drain(within_s=_LOG_WITHIN_S)
+    os._exit(1)
