@@ -1,0 +1,226 @@
+"""A frame: all that the fleet page shows at one instant, as JSON of at most MAX_BYTES, sent once a second.
+
+A frame is complete: a page that lost some needs no earlier one. Times ending in `_ms` are Redis TIME in ms since the
+Unix epoch, those in `_s` seconds. None: not known. Fields may be added; VERSION is incremented when one changes its
+meaning or is removed. Texts contain user input (names, reasons): on one line and bounded, not escaped for HTML.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from peekaping_producer.operations.heartbeat import Stages
+
+VERSION = 1
+MAX_BYTES = 10_000
+"""Of an encoded frame; the least important parts are left out to keep to it."""
+SLOTS = 60
+"""Of each series of counts."""
+MAX_OVERDUE = 5
+MAX_EVENTS = 12
+MAX_WORKERS = 8
+
+FrameLevel = Literal["good", "warn", "bad"]
+
+
+class FrameVerdict(msgspec.Struct, frozen=True):
+    """The verdict on the fleet."""
+
+    code: str
+    """One of operations.verdict.VerdictCode."""
+    level: FrameLevel
+    sentence: str
+    details: str
+    since_ms: float | None = None
+    ends_ms: float | None = None
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A dependency that does not answer this replica, or refuses."""
+
+    since_ms: float | None
+    reason: str
+
+
+class Leader(msgspec.Struct, frozen=True):
+    """The replica that leads."""
+
+    node: str
+    name: str
+    ttl_ms: int | None
+    """Until its key expires, when the schedule was read; None for no expiry."""
+
+
+class FrameHold(msgspec.Struct, frozen=True):
+    """The hold on all monitors."""
+
+    until_ms: float
+    who: str
+    why: str
+
+
+class Series(msgspec.Struct, frozen=True):
+    """SLOTS counts on each side of now; slots are aligned by Redis TIME."""
+
+    at_s: int
+    """The second (for slots of 10 s: the first of the slot) of the last slot of the past, which is not complete."""
+    handed_off: list[int]
+    """Oldest first; the sum of all replicas that are heard."""
+    late: list[int]
+    """Of them, those over operations.heartbeat.LATE_AFTER_S."""
+    due: list[int]
+    """Monitors due in each coming slot; the first slot is the one of `at_s`, and also contains those overdue."""
+    longest_wait_s: list[float | None]
+    """Oldest first, aligned with `handed_off`: the longest wait of a monitor; None if it was not read in that slot."""
+
+
+class OverdueMonitor(msgspec.Struct, frozen=True):
+    """One of the monitors that have waited longest."""
+
+    id: str
+    name: str | None
+    """None while the database does not answer, or if it contains no such monitor."""
+    interval_s: int | None
+    due_ms: float | None
+    """None of a claimed monitor, unless it is the longest overdue one of all."""
+    holder: str | None
+    """The replica that has claimed it; "" if its claim is in no heartbeat, None if it is not claimed."""
+    claimed_ms: int | None = None
+
+
+class FailingPart(msgspec.Struct, frozen=True):
+    """A dependency that fails on a replica."""
+
+    name: str
+    since_ms: int
+    reason: str
+
+
+class FrameReplica(msgspec.Struct, frozen=True):
+    """A replica, as it describes itself."""
+
+    node: str
+    name: str
+    """Its host, or its node where several replicas are on one host."""
+    version: str
+    started_ms: int
+    leads: bool
+    handed_off_1s: list[int]
+    """Of the last 30 s, oldest first; empty in a frame that has no room for it."""
+    late_p99_s: float | None
+    stages: Stages
+    """Each stage as [recent ms, usual ms]."""
+    database_ms: float | None
+    round_trip_ms: float | None
+    failing: list[FailingPart]
+    heard_ms: int
+    """When it last reported."""
+    is_silent: bool
+    """Whether it has missed a report."""
+
+
+class FrameWorker(msgspec.Struct, frozen=True):
+    """A worker process that runs checks."""
+
+    name: str
+    """host:process id."""
+    busy: int
+    slots: int
+    started_ms: int | None
+
+
+class FrameQueue(msgspec.Struct, frozen=True):
+    """asynq's queues: of checks, and of results. Read every few seconds."""
+
+    read_ms: int
+    waiting: int
+    oldest_s: float | None
+    running: int
+    slots: int
+    finished_per_s: float | None
+    slots_needed: int | None
+    """By Little's law: arrivals a second times the mean duration of a check."""
+    paused: bool
+    retry: int
+    archived: int
+    workers: list[FrameWorker]
+    """The first MAX_WORKERS."""
+    workers_omitted: int
+    results_waiting: int
+    results_oldest_s: float | None
+    results_workers: int
+
+
+class FrameEvent(msgspec.Struct, frozen=True):
+    """What a replica or a person did."""
+
+    id: str
+    at_ms: int
+    kind: str
+    """The name of the log event."""
+    text: str
+    monitor_id: str | None
+    who: str
+    """A person, or the node of a replica."""
+
+
+class Quiet(msgspec.Struct, frozen=True):
+    """Monitors with problems of their own, as the replicas report them."""
+
+    unschedulable: int
+    """Active rows that cannot be scheduled."""
+    set_aside: int
+    """Monitors whose work failed; each is tried again."""
+    anomalies: dict[str, int]
+    """By kind."""
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True):
+    """The fleet, as one replica sees it."""
+
+    version: int = VERSION
+    now_ms: int
+    """Redis TIME at which the frame was made; by the local clock if Redis has not answered yet."""
+    read_ms: int | None
+    """When the schedule was read: older than `now_ms` while Redis does not answer."""
+    node: str
+    """The replica that serves the page."""
+    program: str
+    """Its version."""
+    verdict: FrameVerdict
+    redis_failure: Failure | None
+    """While it is set, all other figures are as old as `read_ms`."""
+    database_failure: Failure | None
+    """Why names are missing."""
+    leader: Leader | None
+    replicas_heard: int
+    replicas_known: int
+    """Those, and those that have been silent for less than a minute."""
+    scheduled: int
+    leased: int
+    overdue: int
+    late_p99_s: float | None
+    """From due time to hand-off in the last minute, of the worst replica."""
+    longest_wait_s: float
+    hold: FrameHold | None
+    seconds: Series
+    """By second."""
+    ten_seconds: Series
+    """By 10 s."""
+    hint: str
+    """What the coming slots suggest; "" for nothing."""
+    longest_overdue: list[OverdueMonitor]
+    """Those that wait noticeably; at most MAX_OVERDUE, the longest first."""
+    replicas: list[FrameReplica]
+    """The leader first, then those with problems, then by name."""
+    replicas_omitted: int
+    queue: FrameQueue | None
+    """None if the tasks are not in asynq's queue, or it has not been read."""
+    events: list[FrameEvent]
+    """The latest first; at most MAX_EVENTS."""
+    events_failure: str
+    """Why events cannot be read; "" if they can."""
+    quiet: Quiet
+
+
+encode_json = msgspec.json.Encoder().encode
