@@ -177,6 +177,7 @@ async def test_a_leader_that_cannot_renew_stops_trusting_itself_before_the_ttl_e
         raise RedisUnavailableError("away")
 
     monkeypatch.setattr(schedule, "campaign", away)
+    monkeypatch.setattr(schedule, "resign", away)  # which would delete the key
     await until(lambda: bool(terms.ended))
     assert await redis.exists(KEYS.leader), "its key has not expired"
     await cancel_and_wait(running)
