@@ -23,13 +23,13 @@ from tests.kit.commands import command
 from tests.kit.databases import monitor_row, sqlite_target
 from tests.kit.redis import target_of
 from tests.kit.replicas import ReplicaProcess, environment, replicas
-from tests.kit.rights import OPTIONAL, commands_of, documented, refused, user_with
+from tests.kit.rights import OPTIONAL_OF_REPLICAS, commands_of, documented, refused, user_with
 from tests.kit.waiting import until
 
 ROOT = Path(__file__).parents[2]
 RULES = documented("peekaping-producer")
 DANGERLESS = ["~*", "&*", "+@all", "-@dangerous"]
-UNTRIED = {"+multi", "+exec", "+select", "+subscribe", "+unsubscribe", *OPTIONAL}
+UNTRIED = {"+multi", "+exec", "+select", "+subscribe", "+unsubscribe", *OPTIONAL_OF_REPLICAS}
 """Documented rights that USES does not contain: they are tried in another way, or when used."""
 
 
@@ -72,7 +72,7 @@ async def works(replica: ReplicaProcess, events: set[str]) -> None:
     assert "dependency.failing" not in replica.events(), replica.log_file.read_text()
 
 
-@pytest.mark.parametrize("without", [set(), OPTIONAL])
+@pytest.mark.parametrize("without", [set(), OPTIONAL_OF_REPLICAS])
 async def test_a_replica_that_leads_and_status_run_on_the_documented_rights(
     admin: tuple[RedisTarget, Redis], tmp_path: Path, without: set[str]
 ) -> None:

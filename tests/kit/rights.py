@@ -10,8 +10,10 @@ from redis.asyncio import Redis
 from peekaping_producer.targets import RedisTarget
 
 _ROOT = Path(__file__).parents[2]
-OPTIONAL = {"+info", "+client|setname", "+xadd", "+xrange", "+xrevrange"}
+OPTIONAL = {"+info", "+client|setname"}
 """Documented rights that are not required."""
+OPTIONAL_OF_REPLICAS = {*OPTIONAL, "+xadd", "+xrange", "+xrevrange"}
+"""As above, for replicas: also events."""
 
 
 def documented(user: str) -> list[str]:
