@@ -1,13 +1,14 @@
-"""What the API answers: the bodies of responses, and the error of a request that is refused."""
+"""What the API answers: the bodies of responses."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from http import HTTPStatus
 from typing import Literal
 
 import msgspec
 from aiohttp import web
+
+from peekaping_producer.web.refusals import RequestError
 
 _JSON = {"Content-Type": "application/json"}
 
@@ -43,27 +44,16 @@ class Failure(msgspec.Struct, kw_only=True):
     error: str
 
 
-class RequestError(Exception):
-    """Ends a request with this status."""
-
-    def __init__(self, status: HTTPStatus, reason: str, *, retry_after_s: int = 0, headers: Mapping[str, str] = {}):
-        self.status = status
-        self.reason = reason
-        self._headers = dict(headers)
-        if retry_after_s:
-            self._headers["Retry-After"] = str(retry_after_s)
-        super().__init__(reason)
-
-    def response(self) -> web.Response:
-        """The response."""
-        return answer(Failure(error=self.reason), self.status, self._headers)
-
-
 def answer(body: msgspec.Struct, status: int = 200, headers: Mapping[str, str] = {}) -> web.Response:
     """A response with a JSON body."""
     return web.Response(
         body=msgspec.json.encode(body), status=status, headers={**_JSON, **headers} if headers else _JSON
     )
+
+
+def refusal(error: RequestError) -> web.Response:
+    """The response to a request that is refused."""
+    return answer(Failure(error=error.reason), error.status, error.headers)
 
 
 @lru_cache(maxsize=1)

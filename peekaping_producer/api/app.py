@@ -7,12 +7,11 @@ from contextlib import nullcontext
 from http import HTTPStatus
 
 import msgspec
-from aiohttp import ClientPayloadError, web
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from peekaping_producer.api.answers import BatchProduced, Produced, RequestError, State, answer, timestamp
-from peekaping_producer.api.guard import Guard
+from peekaping_producer.api.answers import BatchProduced, Produced, State, answer, timestamp
+from peekaping_producer.api.guard import MAX_BYTES_SETTING, Guard
 from peekaping_producer.api.metrics import ApiMetrics
 from peekaping_producer.api.openapi import document
 from peekaping_producer.api.requests import as_json_message, batch_of, message_of, stored_message_of
@@ -21,6 +20,8 @@ from peekaping_producer.errors import BatchTooLargeError, BufferFullError, Relay
 from peekaping_producer.messages.relay import Relay
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.transports.message import Message
+from peekaping_producer.web.bodies import read
+from peekaping_producer.web.refusals import RequestError
 
 LARGE_BYTES = 64 * 1024
 MAX_LARGE_BODIES = 32
@@ -118,13 +119,7 @@ class Api:
                 raise RequestError(HTTPStatus.REQUEST_TIMEOUT, reason, headers={"Connection": "close"}) from None
 
     async def _read(self, request: web.BaseRequest) -> bytes:
-        try:
-            return await request.read()
-        except web.HTTPRequestEntityTooLarge:
-            raise self._guard.too_large() from None
-        except (ClientPayloadError, HttpProcessingError, web.RequestPayloadError, ConnectionError):
-            reason = "body: expected the bytes that its headers announce, got others"
-            raise RequestError(HTTPStatus.BAD_REQUEST, reason) from None
+        return await read(request, self._guard.max_bytes, MAX_BYTES_SETTING)
 
     async def _publish(self, messages: Sequence[Message]) -> None:
         """Return once the broker has confirmed all messages. Raises RequestError."""

@@ -8,12 +8,10 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from peekaping_producer.api.answers import RequestError
+from peekaping_producer.web.bodies import check_headers
+from peekaping_producer.web.refusals import RequestError
 
-_JSON = "application/json"
-_IDENTITY = "identity"
-"""Not compressed: a few bytes of a compressed body may become megabytes before its size can be checked."""
-_CHARSETS = frozenset({None, "utf-8", "utf8", "us-ascii"})
+MAX_BYTES_SETTING = "MAX_REQUEST_BYTES"
 _BURST_S = 1.0
 """A client that was quiet may send what the limit permits in this time at once."""
 
@@ -59,22 +57,7 @@ class Guard:
         """Raise RequestError for a request that may not produce messages."""
         self._check_token(request)
         self._check_rate(request)
-        given = request.headers.get("Content-Type")
-        if given != _JSON and (request.content_type != _JSON or _charset(request) not in _CHARSETS):
-            reason = f"Content-Type: expected application/json in UTF-8, got {repr(given) if given else 'none'}"
-            raise RequestError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, reason)
-        if (encoding := request.headers.get("Content-Encoding", _IDENTITY)).lower() != _IDENTITY:
-            reason = f"Content-Encoding: expected a body that is not compressed, got {encoding!r}"
-            raise RequestError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, reason, headers={"Accept-Encoding": _IDENTITY})
-        if (request.content_length or 0) > self.max_bytes:
-            raise self.too_large()
-
-    def too_large(self) -> RequestError:
-        """The error of a body that is too large."""
-        return RequestError(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            f"body: expected at most {self.max_bytes} bytes (MAX_REQUEST_BYTES), got more; send smaller batches",
-        )
+        check_headers(request, self.max_bytes, MAX_BYTES_SETTING)
 
     def _check_token(self, request: web.BaseRequest) -> None:
         if self._authorization is None:
@@ -89,8 +72,3 @@ class Guard:
         if wait_s:
             reason = "expected fewer requests per second from this address (RATE_LIMIT), got more"
             raise RequestError(HTTPStatus.TOO_MANY_REQUESTS, reason, retry_after_s=math.ceil(wait_s))
-
-
-def _charset(request: web.BaseRequest) -> str | None:
-    charset = request.charset
-    return charset.lower() if charset else None

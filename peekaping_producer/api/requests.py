@@ -1,17 +1,14 @@
 """The bodies of requests, and the messages that they become."""
 
 import uuid
-from collections.abc import Callable
-from http import HTTPStatus
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
 import msgspec
 
-from peekaping_producer.api.answers import RequestError
 from peekaping_producer.messages.handlers import MAX_PROCESSING_TIME_S
 from peekaping_producer.transports.message import MAX_ID_BYTES, Message, id_problem
+from peekaping_producer.web.bodies import decode_any, decoded, invalid, located, malformed
 
-T = TypeVar("T")
 _CONTENT_TYPE = "application/json"
 
 
@@ -49,23 +46,22 @@ class StoredMessage(DatetimeMessage, kw_only=True, forbid_unknown_fields=True):
 _decode_message = msgspec.json.Decoder(MessageToProduce).decode
 _decode_batch = msgspec.json.Decoder(Batch).decode
 _decode_datetime = msgspec.json.Decoder(DatetimeMessage).decode
-_decode_any: Callable[[bytes | msgspec.Raw], Any] = msgspec.json.Decoder().decode
 
 
 def message_of(body: bytes) -> Message:
     """The message in the body of /produce. Raises RequestError."""
-    return _as_message(_decoded(body, _decode_message), "$")
+    return _as_message(decoded(body, _decode_message), "$")
 
 
 def batch_of(body: bytes) -> list[Message]:
     """The messages in the body of /batch-produce. Raises RequestError."""
-    batch = _decoded(body, _decode_batch).messages
+    batch = decoded(body, _decode_batch).messages
     return [_as_message(message, f"$.messages[{index}]") for index, message in enumerate(batch)]
 
 
 def stored_message_of(body: bytes) -> StoredMessage:
     """The message in the body of /api/messages, with a new id. Raises RequestError."""
-    message = _decoded(body, _decode_datetime)
+    message = decoded(body, _decode_datetime)
     return StoredMessage(message.datetime, message.environment, id=str(uuid.uuid4()))
 
 
@@ -77,50 +73,14 @@ def as_json_message(message_id: str, body: bytes) -> Message:
 def _as_message(message: MessageToProduce, path: str) -> Message:
     """The message with its JSON as the body. The payload keeps its numbers as they were written."""
     if problem := id_problem(message.id):
-        raise _invalid(f"{path}.{problem}")
+        raise invalid(f"{path}.{problem}")
     try:
-        _decode_any(message.payload)  # which was only skipped so far
+        decode_any(message.payload)  # which was only skipped so far
     except msgspec.ValidationError as error:
-        raise _invalid(_located(str(error), f"{path}.payload")) from None
+        raise invalid(located(str(error), f"{path}.payload")) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _malformed(error) from None
+        raise malformed(error) from None
     body = msgspec.json.encode(message)
     if b"\n" in body or b"\r" in body:  # a sink writes a message as a line
         body = msgspec.json.format(body, indent=-1)
     return as_json_message(message.id, body)
-
-
-def _decoded(body: bytes, decode: Callable[[bytes], T]) -> T:
-    try:
-        return decode(body)
-    except msgspec.ValidationError as error:
-        try:
-            _decode_any(body)
-        except msgspec.ValidationError:
-            pass  # JSON with a number out of range, for example: the first error has the path
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as malformed:
-            raise _malformed(malformed) from None
-        raise _invalid(_located(str(error), "$")) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _malformed(error) from None
-
-
-def _located(problem: str, path: str) -> str:
-    """The error of the library, which ends with a path that begins with $, as `PATH: problem`."""
-    text, _, inner = problem.partition(" - at `$")
-    return f"{path}{inner.rstrip('`')}: {text[:1].lower()}{text[1:]}"
-
-
-def _invalid(problem: str) -> RequestError:
-    return RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, problem)
-
-
-def _malformed(error: Exception) -> RequestError:
-    match error:
-        case RecursionError():
-            reason = "it is nested too deeply"
-        case UnicodeDecodeError():
-            reason = "it is not UTF-8"
-        case _:
-            reason = str(error)
-    return RequestError(HTTPStatus.BAD_REQUEST, f"body: expected JSON, got something else ({reason})")

@@ -13,9 +13,10 @@ from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
 
-from peekaping_producer.api.answers import Failure, RequestError, answer
+from peekaping_producer.api.answers import Failure, answer, refusal
 from peekaping_producer.api.metrics import ApiMetrics
 from peekaping_producer.web.malformed import silence_malformed_requests
+from peekaping_producer.web.refusals import RequestError
 
 log = structlog.stdlib.get_logger()
 
@@ -67,7 +68,7 @@ class ApiServer:
         try:
             response = await self._handler(path, request.method)(request)
         except RequestError as error:
-            response = error.response()
+            response = refusal(error)
         except Exception as error:  # a bug: this request fails, the others do not
             log.error("request.failed", message="An unforeseen error ended a request.", exc_info=error)
             failure = Failure(error="an unforeseen error of the server")

@@ -1,4 +1,4 @@
-"""The pages of the HTTP endpoint. Only this module needs aiohttp, which takes a third of a second to import."""
+"""The pages of the HTTP endpoint. Imported once the port is served: aiohttp takes a third of a second."""
 
 import json
 from collections.abc import Awaitable, Callable
