@@ -4,11 +4,12 @@
 
 - texts: rules for the text of a value
 - addresses, sentinels, types: values and their validators
-- servers: the settings of the servers
+- servers, ui: the settings of the servers and of the page
 - fields: all other settings, and all of them together
 - groups: which settings a command reads
 - parameters, urls, url_parts: DATABASE_URL, REDIS_URL and RABBITMQ_URL
 - tls: the TLS of a server
+- ui_access: who may see the page, and who may act
 - logins: the logins to try for DB_USER, DB_PASS and DB_NAME
 - model: the settings of one process, and the targets that follow from them
 - source: the environment, `.env` files and secret files
@@ -21,6 +22,7 @@ from peekaping_producer.settings.groups import ALL_GROUPS, PRODUCER_GROUPS, Sett
 from peekaping_producer.settings.load import inspect_settings, load_settings
 from peekaping_producer.settings.model import Settings
 from peekaping_producer.settings.source import ENV_FILES
+from peekaping_producer.settings.ui_access import UiAccess
 
 __all__ = [
     "ALL_GROUPS",
@@ -28,6 +30,7 @@ __all__ = [
     "PRODUCER_GROUPS",
     "Settings",
     "SettingsGroup",
+    "UiAccess",
     "inspect_settings",
     "load_settings",
 ]

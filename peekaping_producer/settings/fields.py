@@ -1,6 +1,6 @@
 """The settings, one class for each system: type, default and description. Durations are in seconds.
 
-Those of the servers are in settings.servers.
+Those of the servers are in settings.servers, those of the page in settings.ui.
 """
 
 from typing import Annotated, Literal
@@ -29,6 +29,7 @@ from peekaping_producer.settings.types import (
     WebUrl,
     Whole,
 )
+from peekaping_producer.settings.ui import Ui
 
 
 def _ten_for_zero(workers: int) -> int:
@@ -225,6 +226,7 @@ class Fields(
     Broker,
     Common,
     Startup,
+    Ui,
     Service,
     Producer,
     Schedule,

@@ -18,6 +18,7 @@ from peekaping_producer.settings.fields import (
     Startup,
 )
 from peekaping_producer.settings.servers import Database, Http, RabbitMq, Redis
+from peekaping_producer.settings.ui import Ui
 
 SettingsGroup = Literal[
     "schedule",
@@ -25,6 +26,7 @@ SettingsGroup = Literal[
     "redis",
     "producer",
     "service",
+    "ui",
     "startup",
     "broker",
     "rabbitmq",
@@ -46,6 +48,7 @@ _GROUPS: dict[SettingsGroup, type[BaseModel]] = {
     "schedule": Schedule,
     "producer": Producer,
     "service": Service,
+    "ui": Ui,
     "startup": Startup,
     "broker": Broker,
     "rabbitmq": RabbitMq,

@@ -14,7 +14,7 @@ from peekaping_producer.settings.source import ENV_FILES, Source
 from peekaping_producer.settings.texts import masked
 from peekaping_producer.settings.warnings import hints_about, warnings_about
 
-_FAMILIES = ("DB_TLS", "REDIS_TLS", "REDIS_SENTINEL", "RABBITMQ_TLS")
+_FAMILIES = ("DB_TLS", "REDIS_TLS", "REDIS_SENTINEL", "RABBITMQ_TLS", "UI_")
 """Prefixes of names that depend on each other."""
 
 
@@ -31,7 +31,7 @@ def load_settings(
     """The settings of a command that needs `groups`, from the environment, which overrides `.env` files.
 
     A setting of a group that is not needed, or that a URL (or sqlite) replaces, is not read. An empty value counts as
-    not set, except for METRICS_ADDR. Raises ConfigError with all problems.
+    not set, except for METRICS_ADDR and UI_ADDR. Raises ConfigError with all problems.
     """
     source = Source(_Loaded, groups, environ, env_files)
     settings, problems = _inspected(source)
@@ -87,6 +87,7 @@ def _problems_of_targets(settings: Settings, groups: Collection[SettingsGroup], 
         ("redis", "REDIS_URL", settings.redis_target),
         ("rabbitmq", "RABBITMQ_URL", settings.rabbitmq_target),
         ("http", "HTTP_URL", settings.http_target),
+        ("ui", "UI_ADDR", settings.ui_access),
     ):
         if group in groups and url not in names:
             try:

@@ -17,6 +17,7 @@ from peekaping_producer.settings.sentinels import from_parts, with_password
 from peekaping_producer.settings.texts import has_forbidden_characters
 from peekaping_producer.settings.tls import tls_of
 from peekaping_producer.settings.types import DbType, WebUrl, listening_address
+from peekaping_producer.settings.ui_access import UiAccess, ui_access
 from peekaping_producer.settings.url_parts import parts_of_urls, sorted_out
 from peekaping_producer.settings.urls import (
     DIALECTS,
@@ -40,7 +41,7 @@ from peekaping_producer.targets import (
 class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
     """All settings, their origins, and what is wrong with them. None is a setting without a value.
 
-    `database_target`, `redis_target` and `rabbitmq_target` check whether settings fit together, and raise ConfigError.
+    The methods that return targets and `ui_access` check whether settings fit together, and raise ConfigError.
     """
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
@@ -91,6 +92,24 @@ class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
     def metrics_address(self) -> tuple[str, int] | None:
         """(host, port) of probes and metrics; None if they are off."""
         return listening_address(self.metrics_addr)
+
+    @property
+    def ui_address(self) -> tuple[str, int] | None:
+        """(host, port) of the page; None if it is off."""
+        return listening_address(self.ui_addr)
+
+    @property
+    def ui_addr_explicit(self) -> bool:
+        """Whether UI_ADDR is set; its port must then be free."""
+        return "ui_addr" in self.model_fields_set
+
+    def ui_access(self) -> UiAccess:
+        """Who may see the page, and who may act. Raises ConfigError."""
+        problems: list[str] = []
+        access = ui_access(self, problems)
+        if problems:
+            raise ConfigError(problems)
+        return access
 
     @property
     def metrics_addr_explicit(self) -> bool:

@@ -20,6 +20,8 @@ ENV_FILES = (Path(".env"),)
 DATABASE_PARTS = frozenset({"DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASS"})
 REDIS_ADDRESS = frozenset({"REDIS_HOST", "REDIS_PORT"})
 RABBITMQ_PARTS = frozenset({"RABBITMQ_HOST", "RABBITMQ_PORT", "RABBITMQ_USER", "RABBITMQ_PASS", "RABBITMQ_VHOST"})
+EMPTY_IS_OFF = frozenset({"METRICS_ADDR", "UI_ADDR"})
+"""An empty value of any other setting counts as not set."""
 _REDIS_LOGIN = frozenset({"REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_DB"})
 _REDIS_PARTS = REDIS_ADDRESS | _REDIS_LOGIN | {"REDIS_SENTINELS", "REDIS_SENTINEL_MASTER"}
 
@@ -70,7 +72,7 @@ class Source(EnvSettingsSource):
         self.not_read = set(NAMES).difference(names) | _replaced_names(found)
         self.replaced = {name: found.pop(name) for name in self.not_read & found.keys()}
         self.problems = [value.problem for value in found.values() if value.problem]
-        self.given = {name: value for name, value in found.items() if value.text or name == "METRICS_ADDR"}
+        self.given = {name: value for name, value in found.items() if value.text or name in EMPTY_IS_OFF}
         self.env_vars = {name: value.text for name, value in self.given.items()}
 
     def _with_broker(self, groups: Collection[SettingsGroup]) -> frozenset[SettingsGroup]:

@@ -7,7 +7,11 @@ from peekaping_producer.targets import shown_url
 VERBATIM = ("DB_PASS", "REDIS_PASSWORD", "REDIS_SENTINEL_PASSWORD", "RABBITMQ_PASS")
 """Passwords: whitespace and quotes around one may belong to it, since the server may have the same text."""
 
-SECRETS = (*VERBATIM, "DATABASE_URL", "REDIS_URL", "RABBITMQ_URL", "HTTP_TOKEN", "API_TOKEN", "GITHUB_TOKEN")
+SECRETS = (
+    *VERBATIM,
+    *("DATABASE_URL", "REDIS_URL", "RABBITMQ_URL", "HTTP_TOKEN", "API_TOKEN", "GITHUB_TOKEN"),
+    *("UI_TOKEN", "UI_READ_TOKEN"),
+)
 """Never shown."""
 
 WEB_URLS = ("HTTP_URL", "API_URL", "PUSHGATEWAY_URL")

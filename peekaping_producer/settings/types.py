@@ -98,7 +98,7 @@ def _address(given: str) -> str:
 
 
 def listening_address(text: str) -> HostPort | None:
-    """(host, port) of a METRICS_ADDR; None for "off" and for an empty one. Raises ValueError for anything else.
+    """(host, port) of METRICS_ADDR or UI_ADDR; None for "off" and an empty one. Raises ValueError for anything else.
 
     Without a host, as in `:9464`, it is all interfaces, and the host is "".
     """

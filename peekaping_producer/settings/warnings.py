@@ -13,6 +13,7 @@ from peekaping_producer.settings.lookalikes import lookalikes
 from peekaping_producer.settings.model import Settings
 from peekaping_producer.settings.source import DATABASE_PARTS, RABBITMQ_PARTS, REDIS_ADDRESS, Source
 from peekaping_producer.settings.texts import VERBATIM, strip_wrapping
+from peekaping_producer.settings.ui import has_every_address
 
 _INSTEAD = {"DATABASE_URL": DATABASE_PARTS, "REDIS_URL": REDIS_ADDRESS | {"REDIS_SENTINELS"}} | {
     "RABBITMQ_URL": RABBITMQ_PARTS
@@ -51,6 +52,11 @@ def _about_values(settings: Settings, groups: Collection[SettingsGroup]) -> Iter
             yield f"{url}: the password is in < and >. Replace the provider's placeholder."
     if "producer" in groups and (settings.mode, settings.log_level) == ("prod", "debug"):
         yield "LOG_LEVEL: debug with MODE=prod logs every batch. Set LOG_LEVEL=info."
+    if "ui" in groups and settings.ui_proxy_user_header and has_every_address(settings.ui_proxy_from):
+        yield (
+            f"UI_PROXY_FROM: contains every address, so every host that reaches the page can send any "
+            f"{settings.ui_proxy_user_header}. Set it to the addresses of the proxy."
+        )
     if "api" in groups and settings.api_token is None and not is_loopback(settings.api_host):
         yield (
             f"API_TOKEN: not set, and the API listens on {settings.api_host}: every host that reaches port "
