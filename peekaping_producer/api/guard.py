@@ -8,6 +8,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
+from peekaping_producer.web.addresses import network_of
 from peekaping_producer.web.bodies import check_headers
 from peekaping_producer.web.refusals import RequestError
 
@@ -48,7 +49,7 @@ class Guard:
     """Checks requests before their bodies are read."""
 
     def __init__(self, *, token: str | None, rate_limit: int, max_bytes: int) -> None:
-        """`rate_limit`: requests per second of one client address; 0: no limit. `max_bytes`: of a body."""
+        """`rate_limit`: requests per second of one client (IPv6: of its /64); 0: no limit. `max_bytes`: of a body."""
         self.max_bytes = max_bytes
         self._authorization = f"Bearer {token}".encode() if token else None
         self._limiter = RateLimiter(rate_limit) if rate_limit else None
@@ -68,7 +69,7 @@ class Guard:
             raise RequestError(HTTPStatus.UNAUTHORIZED, reason, headers={"WWW-Authenticate": "Bearer"})
 
     def _check_rate(self, request: web.BaseRequest) -> None:
-        wait_s = self._limiter.wait_s(request.remote or "") if self._limiter else 0.0
+        wait_s = self._limiter.wait_s(network_of(request.remote or "")) if self._limiter else 0.0
         if wait_s:
             reason = "expected fewer requests per second from this address (RATE_LIMIT), got more"
             raise RequestError(HTTPStatus.TOO_MANY_REQUESTS, reason, retry_after_s=math.ceil(wait_s))

@@ -152,7 +152,7 @@ class Api(Group):
         int,
         Whole,
         Field(ge=0, le=1_000_000),
-        Setting("Requests per second of one client address. 0: no limit.", "0 to 1000000"),
+        Setting("Requests per second of one client address (IPv6: one /64). 0: no limit.", "0 to 1000000"),
     ] = 0
     max_request_bytes: Annotated[
         int, Whole, Field(ge=1, le=16 * 2**20), Setting("The largest body of a request.", "1 to 16777216 bytes")

@@ -1,8 +1,11 @@
 """Who may send messages to the HTTP API, and how many."""
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
-from peekaping_producer.api.guard import RateLimiter
+from peekaping_producer.api.guard import Guard, RateLimiter
+from peekaping_producer.web.refusals import RequestError
 from tests.kit.api import running_api
 
 
@@ -26,6 +29,21 @@ async def test_over_the_rate_limit_requests_are_429() -> None:
         assert (status, headers["Retry-After"]) == (429, "1")
         assert (await api.get("/health"))[0] == 200
     assert [message.id for message in api.publisher.messages] == ["a"]
+
+
+def test_the_addresses_of_one_ipv6_network_are_one_client() -> None:
+    guard = Guard(token=None, rate_limit=1, max_bytes=100)
+
+    def request_from(address: str) -> web.BaseRequest:
+        return make_mocked_request("POST", "/produce", headers={"Content-Type": "application/json"}).clone(
+            remote=address
+        )
+
+    guard.check(request_from("2001:db8::1"))
+    guard.check(request_from("2001:db8:0:1::1"))
+    with pytest.raises(RequestError) as caught:
+        guard.check(request_from("2001:db8::2"))
+    assert caught.value.status == 429
 
 
 def test_the_rate_is_limited_for_each_client() -> None:
