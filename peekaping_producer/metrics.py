@@ -124,6 +124,13 @@ class Metrics:
         self.unschedulable = self._gauge(
             "monitors_unschedulable", "Active rows that cannot be scheduled (leader only)."
         )
+        self.ui_streams = self._gauge("ui_streams", "Open pages that receive frames.")
+        self.ui_frames_skipped = self._counter("ui_frames_skipped_total", "Frames not sent, since a page was slow.")
+        self.ui_readers_dropped = self._counter("ui_readers_dropped_total", "Pages dropped, since they did not read.")
+        self.ui_streams_refused = self._counter("ui_streams_refused_total", "Pages refused, since too many were open.")
+        self.ui_connections_refused = self._counter(
+            "ui_connections_refused_total", "Connections to the page closed at once, since too many were open."
+        )
         self.degraded_reads = self._counter(
             "degraded_reads_total", "Batches built with the last known content of a table.", "table"
         )

@@ -15,7 +15,7 @@ PROGRAM = (sys.executable, "-m", "peekaping_producer")
 _STOP_WITHIN_S = 8.0
 _INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "VIRTUAL_ENV", "PYTHONPATH", "PYTHONWARNINGS", "LD_LIBRARY_PATH")
 """Nothing else: settings of a deployment in this shell must not reach the demo."""
-_SETTINGS = {"MODE": "prod", "LOG_LEVEL": "info", "METRICS_ADDR": f"{HOST}:0"}
+_SETTINGS = {"MODE": "prod", "LOG_LEVEL": "info", "METRICS_ADDR": f"{HOST}:0", "UI_ADDR": "off"}
 
 
 class CommandExitedError(ProducerError):

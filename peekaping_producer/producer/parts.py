@@ -32,6 +32,7 @@ from peekaping_producer.schedule import Schedule
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.settings import Settings
 from peekaping_producer.stores import MonitorStore
+from peekaping_producer.ui.server import PageServer
 from peekaping_producer.web.server import HealthServer
 
 
@@ -166,6 +167,7 @@ class Parts:
             interval_s=self.timing.summary_every_s,
         )
         self.health = HealthServer(self.vitals, self.metrics)
+        self.page = PageServer(self.settings, self.vitals, self.metrics, program=version("peekaping-producer"))
 
     def _reporter(self, sampler: Sampler) -> Reporter:
         return Reporter(

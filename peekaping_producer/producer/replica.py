@@ -96,6 +96,7 @@ class Replica:
             self.parts.anomalies.degraded(table, reason)
         if address := self._settings.metrics_address:
             self.parts.health.bind(*address, required=self._settings.metrics_addr_explicit)
+        self.parts.page.bind()
 
     async def _check_redis(self) -> str:
         target = self._settings.redis_target()
@@ -128,6 +129,7 @@ class Replica:
         died: TaskDiedError | None = None
         try:
             await self.parts.health.serve()
+            await self.parts.page.serve()
             await self._unless_stopped(*tasks)
         except Exception as error:  # any error of a loop ends the replica, after the drain
             name = next((task.get_name() for task in tasks if task.done()), "?")
@@ -142,6 +144,7 @@ class Replica:
         started_at = time.monotonic()
         self.parts.vitals.draining = True
         self.parts.claims.close()
+        self.parts.page.end_streams()
         grace_s = self._settings.shutdown_grace
         await asyncio.wait(workers, timeout=max(grace_s - self.parts.timing.shutdown_reserve_s, grace_s / 2))
         unfinished = [worker for worker in workers if not worker.done()]
@@ -158,7 +161,8 @@ class Replica:
         )
 
     async def _close(self) -> None:
-        for close in (self.parts.health.stop, self.parts.broker.close, self.parts.store.close, self.parts.redis.aclose):
+        parts = self.parts
+        for close in (parts.page.stop, parts.health.stop, parts.broker.close, parts.store.close, parts.redis.aclose):
             try:
                 await close()
             except Exception as error:  # the process ends now: nothing stays open

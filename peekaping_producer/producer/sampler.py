@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from peekaping_producer.brokers import Broker, Queue
 from peekaping_producer.errors import DATABASE, REDIS, DependencyError, RedisError, StoreError, StoreUnavailableError
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.operations.longest_waits import LongestWaits
 from peekaping_producer.producer.event_recorder import EventRecorder
 from peekaping_producer.producer.timing import Timing
 from peekaping_producer.schedule import Schedule, Stats
@@ -36,6 +37,7 @@ class Sampler:
         """The queue when Redis last answered."""
         self.unaged_task: str | None = None
         """The next task of a queue whose age cannot be read: its age is observed, for as long as this is the same."""
+        self.waits = LongestWaits()
         self.failures: dict[str, str] = {}
         """By dependency: why its latest sample failed."""
         self._schedule = schedule
@@ -84,6 +86,7 @@ class Sampler:
             self._metrics.oldest_due_age.set(math.nan)
             return
         self._succeeded(REDIS)
+        self.waits.add(stats.now_ms, stats.oldest_due_age_s)
         if stats.events_refused:
             self._recorder.refused(stats.events_refused)
         elif not stats.write_refused:

@@ -69,7 +69,7 @@ class Series(msgspec.Struct, frozen=True):
     late: list[int]
     """Of them, those over operations.heartbeat.LATE_AFTER_S."""
     due: list[int]
-    """Monitors due in each coming slot; the first slot is the one of `at_s`, and also contains those overdue."""
+    """Monitors due in each coming slot, the first of which follows the slot of `at_s`."""
     longest_wait_s: list[float | None]
     """Oldest first, aligned with `handed_off`: the longest wait of a monitor; None if it was not read in that slot."""
 
@@ -190,6 +190,8 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     verdict: FrameVerdict
     redis_failure: Failure | None
     """While it is set, all other figures are as old as `read_ms`."""
+    details_failure: Failure | None
+    """Why what only pages read (coming due times, longest overdue monitors, events) is old or missing."""
     database_failure: Failure | None
     """Why names are missing."""
     leader: Leader | None

@@ -1,9 +1,10 @@
-"""Binding a port."""
+"""Binds ports."""
 
 import errno
 import os
 import socket
 
+from peekaping_producer.errors import ConfigError
 from peekaping_producer.targets import host_port_text
 
 
@@ -12,6 +13,20 @@ def listen(host: str, port: int) -> socket.socket:
     both = host in {"", "::"} and socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if both or ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family, dualstack_ipv6=both)
+
+
+def bind(setting: str, host: str, port: int, *, required: bool) -> socket.socket | str:
+    """Bind `host`:`port`, see `listen`; return the socket, or why there is none.
+
+    Raises ConfigError instead if the port is `required`. `setting`: the name of the setting that contains the address.
+    """
+    try:
+        return listen(host, port)
+    except OSError as error:
+        got = refusal(host, port, error)
+    if required:
+        raise ConfigError([f"{setting}: expected a free host:port, or off, got {got}"])
+    return f"expected a free host:port, got {got}. Set {setting}."
 
 
 def refusal(host: str, port: int, error: OSError) -> str:

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from peekaping_producer.errors import ConfigError
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.web.health import Health
-from peekaping_producer.web.listening import listen, refusal
+from peekaping_producer.web.listening import bind
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -34,16 +33,11 @@ class HealthServer:
 
         If that fails: raises ConfigError if `required`, otherwise logs a warning.
         """
-        try:
-            self._socket = listen(host, port)
-        except OSError as error:
-            got = refusal(host, port, error)
-            if required:
-                raise ConfigError([f"METRICS_ADDR: expected a free host:port, or off, got {got}"]) from None
-            log.warning(
-                "health.no_port",
-                message=f"Probes and metrics are disabled: expected a free host:port, got {got}. Set METRICS_ADDR.",
-            )
+        bound = bind("METRICS_ADDR", host, port, required=required)
+        if isinstance(bound, str):
+            log.warning("health.no_port", message=f"Probes and metrics are disabled: {bound}")
+        else:
+            self._socket = bound
 
     async def serve(self) -> None:
         """Serve from now on, if a port is bound. The web framework is imported in a thread."""

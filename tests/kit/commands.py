@@ -14,7 +14,7 @@ from typing import Any
 from peekaping_producer.targets import RedisTarget
 
 ROOT = Path(__file__).parents[2]
-MINIMAL = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "MODE": "prod"}
+MINIMAL = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "MODE": "prod", "UI_ADDR": "off"}
 """An environment for the code of this checkout, without the variables of this shell."""
 SECRET = "h0rse battery/staple"
 """No output may contain it: tests look for its first word, which no escaping changes."""

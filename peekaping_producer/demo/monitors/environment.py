@@ -6,6 +6,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
 
+from peekaping_producer.demo.embedded import HOST, free_port
+from peekaping_producer.demo.monitors.page import page_of
 from peekaping_producer.demo.monitors.replica import Replica
 from peekaping_producer.demo.monitors.target import open_target
 from peekaping_producer.demo.redis import client, open_redis, origin
@@ -27,6 +29,8 @@ class Environment(msgspec.Struct, frozen=True):
     """Address and kind of the Redis server, for the output."""
     monitors: list[Monitor]
     replicas: list[Replica]
+    page: str
+    """The address of the page of a replica that runs."""
 
 
 @asynccontextmanager
@@ -45,11 +49,16 @@ async def open_environment(given: Settings | None) -> AsyncIterator[Environment]
         _insert(database.name, monitors)
         of_demo = {"DB_TYPE": "sqlite", "DB_NAME": database.name, "SHUTDOWN_GRACE": "5", "LEASE_TTL": "10"}
         env = settings.as_environment("redis") | of_demo
-        replicas = [Replica(f"replica {number}", directory, env) for number in range(1, REPLICAS + 1)]
+        ports = [free_port() for _ in range(REPLICAS)]
+        replicas = [
+            Replica(f"replica {number}", directory, env | {"UI_ADDR": f"{HOST}:{port}"})
+            for number, port in enumerate(ports, 1)
+        ]
+        page = await stack.enter_async_context(page_of(ports))
         for replica in replicas:
             stack.push_async_callback(replica.stop)
             replica.start()
-        yield Environment(redis, origin(given, settings), monitors, replicas)
+        yield Environment(redis, origin(given, settings), monitors, replicas, page)
 
 
 def _insert(path: str, monitors: list[Monitor]) -> None:

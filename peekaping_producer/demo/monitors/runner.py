@@ -102,6 +102,7 @@ class MonitorsRun:
             f"ends after {self._seconds:g} s or with Ctrl-C"
         )
         self._view.announce(self._environment.redis_text)
+        self._view.announce(f"the page: {self._environment.page}")
         if not self._failover.planned:
             self._view.announce(
                 f"too short for a failover; use --seconds {_SETTLES_WITHIN_S + MAX_FAILOVER_S:g} or more"

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -18,13 +18,14 @@ from peekaping_producer.operations.status import Status
 from peekaping_producer.redis_client.client import Client, check_server, redis_for
 from peekaping_producer.redis_client.script import CLOCK
 from peekaping_producer.schedule import Schedule
-from peekaping_producer.stores import FoundMonitor, MonitorStore, Session, store_for
+from peekaping_producer.stores import FoundMonitor, Session, store_for
 from peekaping_producer.stores.limits import Limits
+from peekaping_producer.stores.on_demand import OnDemandStore
 from peekaping_producer.targets import DatabaseTarget, RedisTarget
 
 MAX_FOUND = 20
 HEARTBEATS = 5
-_LIMITS = Limits(side_table_s=1.0)
+LIMITS = Limits(side_table_s=1.0)
 """Of seconds that a person waits for a locked table."""
 
 
@@ -39,6 +40,20 @@ class Explained(msgspec.Struct, frozen=True):
     """Why the text names no monitor."""
     exit_code: int = 0
     """3 if Redis or the database does not answer, 1 if one of them refuses."""
+
+
+class Readers(msgspec.Struct, frozen=True):
+    """What an explanation reads from."""
+
+    redis: Client
+    store: OnDemandStore
+    fleet: Callable[[], Awaitable[Status]]
+    """Reads the state of the fleet. Raises RedisError, RedisUnusableError or UnreachableError."""
+    server_zone: str
+    """The setting TZ."""
+    heartbeats: int = HEARTBEATS
+    """That are read of the monitor."""
+    clock: str = CLOCK
 
 
 class _DatabaseAnswer(msgspec.Struct, frozen=True):
@@ -68,20 +83,31 @@ async def explain(
     `server_zone`: the setting TZ. `with_queue`: its task is in asynq's queue. Raises only ConfigError.
     """
     redis = redis_for(redis_target, connections=1)
-    store = store_for(database_target, connections=1, limits=_LIMITS)
+    store = OnDemandStore(store_for(database_target, connections=1, limits=LIMITS))
+
+    async def fleet() -> Status:
+        await check_server(redis, redis_target)
+        stats = await Schedule(redis, lease_ttl_s=lease_ttl_s, clock=clock).stats()
+        queue = await AsynqBroker(redis, clock=clock).inspect() if with_queue else None
+        return Status(stats, queue, 0.0, lease_ttl_s)
+
     try:
-        asked = _ask_redis(redis, redis_target, lease_ttl_s, clock, with_queue=with_queue)
-        found, answer = await asyncio.gather(_ask_database(store, text), asked)
-        if found.candidates:
-            return Explained(candidates=found.candidates)
-        if found.error and not store.is_id(text):
-            return _unknown(text, found.error)
-        monitor_id = found.row.plan.id if found.row else text
-        answer = await _with_state(redis, monitor_id, found.row, answer, clock)
-        facts = _facts(monitor_id, found, answer, server_zone)
-        return Explained(facts, exit_code=_exit_code(found.error, answer.error))
+        return await explain_by(Readers(redis, store, fleet, server_zone, clock=clock), text)
     finally:
         await asyncio.gather(redis.aclose(), store.close())
+
+
+async def explain_by(readers: Readers, text: str) -> Explained:
+    """Do the same with what is open already."""
+    found, answer = await asyncio.gather(_ask_database(readers, text), _ask_redis(readers))
+    if found.candidates:
+        return Explained(candidates=found.candidates)
+    if found.error and not readers.store.is_id(text):
+        return _unknown(text, found.error)
+    monitor_id = found.row.plan.id if found.row else text
+    answer = await _with_state(readers, monitor_id, found.row, answer)
+    facts = await asyncio.to_thread(_facts, monitor_id, found, answer, readers.server_zone)  # may take 100 ms
+    return Explained(facts, exit_code=_exit_code(found.error, answer.error))
 
 
 def _unknown(text: str, error: ProducerError) -> Explained:
@@ -112,16 +138,15 @@ def _facts(monitor_id: str, found: _DatabaseAnswer, answer: _RedisAnswer, server
     )
 
 
-async def _ask_database(store: MonitorStore, text: str) -> _DatabaseAnswer:
+async def _ask_database(readers: Readers, text: str) -> _DatabaseAnswer:
     try:
-        await store.open()
-        async with store.session() as session:
+        async with readers.store.session() as session:
             found = await session.find(text, MAX_FOUND)
             one = _the_one(text, found)
             if one is None:
                 return _DatabaseAnswer(candidates=tuple(found))
             loaded = await session.load([one.plan.id])
-            heartbeats = await _heartbeats(session, one.plan.id)
+            heartbeats = await _heartbeats(session, one.plan.id, readers.heartbeats)
     except StoreError as error:
         return _DatabaseAnswer(error=error)
     id_ = one.plan.id
@@ -136,10 +161,10 @@ async def _ask_database(store: MonitorStore, text: str) -> _DatabaseAnswer:
     return _DatabaseAnswer(row)
 
 
-async def _heartbeats(session: Session, monitor_id: str) -> tuple[RecentHeartbeat, ...] | None:
+async def _heartbeats(session: Session, monitor_id: str, limit: int) -> tuple[RecentHeartbeat, ...] | None:
     """The last read of the session: one that fails leaves what was read before."""
     try:
-        return tuple(await session.recent_heartbeats(monitor_id, HEARTBEATS))
+        return tuple(await session.recent_heartbeats(monitor_id, limit))
     except StoreError:
         return None
 
@@ -152,25 +177,20 @@ def _the_one(text: str, found: Sequence[FoundMonitor]) -> FoundMonitor | None:
     return found[0] if len(found) == 1 else None
 
 
-async def _ask_redis(
-    redis: Client, target: RedisTarget, lease_ttl_s: float, clock: str, *, with_queue: bool
-) -> _RedisAnswer:
+async def _ask_redis(readers: Readers) -> _RedisAnswer:
     try:
-        await check_server(redis, target)
-        stats = await Schedule(redis, lease_ttl_s=lease_ttl_s, clock=clock).stats()
-        queue = await AsynqBroker(redis, clock=clock).inspect() if with_queue else None
+        return _RedisAnswer(await readers.fleet())
     except (RedisError, RedisUnusableError, UnreachableError) as error:
         return _RedisAnswer(error=error)
-    return _RedisAnswer(Status(stats, queue, 0.0, lease_ttl_s))
 
 
-async def _with_state(
-    redis: Client, monitor_id: str, row: Row | None, answer: _RedisAnswer, clock: str
-) -> _RedisAnswer:
+async def _with_state(readers: Readers, monitor_id: str, row: Row | None, answer: _RedisAnswer) -> _RedisAnswer:
     if answer.fleet is None:
         return answer
     try:
-        state = await MonitorStateReader(redis, clock=clock).read(monitor_id, row.plan.interval if row else 0)
+        state = await MonitorStateReader(readers.redis, clock=readers.clock).read(
+            monitor_id, row.plan.interval if row else 0
+        )
     except RedisError as error:
         return _RedisAnswer(error=error)
     return replace(answer, state=state if answer.fleet.queue else replace(state, task=None))

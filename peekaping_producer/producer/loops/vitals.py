@@ -4,6 +4,7 @@ Everything that reports a replica's state reads `conditions`: readiness, metrics
 that `status` reads.
 """
 
+import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,6 +12,7 @@ from contextlib import suppress
 from peekaping_producer.errors import DATABASE, REDIS, RedisError
 from peekaping_producer.operations import conditions, replica_report
 from peekaping_producer.operations.conditions import Condition, Level
+from peekaping_producer.operations.longest_waits import LongestWaits
 from peekaping_producer.operations.look import Look
 from peekaping_producer.operations.verdict import verdict
 from peekaping_producer.producer.activity import Activity
@@ -24,6 +26,7 @@ from peekaping_producer.producer.sampler import Sampler
 from peekaping_producer.producer.suspects import Suspects
 from peekaping_producer.producer.timing import TIMING, Timing
 from peekaping_producer.schedule import Schedule
+from peekaping_producer.service.aio import wait_for_event
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.loop import Loop
 
@@ -67,6 +70,7 @@ class Vitals:
         self._recorder = recorder
         self._dependencies = dependencies
         self._timing = timing
+        self._wanted = asyncio.Event()
         self._samples = 0
         self._partial_samples = 0
         """While a page is open: samples of the schedule alone since the last full one, and it."""
@@ -75,10 +79,23 @@ class Vitals:
         """Sample until canceled; then write the last events, and remove the replica's report from Redis."""
         self._recorder.record("producer.started", f"{self._leader.node} is running.")
         try:
-            await self.loop.run(self.run_once)
+            await self.loop.run(self._turn)
         finally:
             self._recorder.record("producer.stopped", f"{self._leader.node} has stopped.")
             await self._leave()
+
+    def sample_soon(self) -> None:
+        """Begin the next sample now: a page was opened."""
+        self._wanted.set()
+
+    async def _turn(self) -> float:
+        """Sample, and wait until the next sample is due or wanted."""
+        pause_s = await self.run_once()
+        self.loop.turn_succeeded()
+        with self.loop.waiting():
+            await wait_for_event(self._wanted, pause_s)
+        self._wanted.clear()
+        return 0.0
 
     async def _leave(self) -> None:
         """Write the last events and remove the report; without an answer of Redis, it counts as gone once it is old."""
@@ -113,6 +130,20 @@ class Vitals:
         every_s = self._timing.sample_watched_every_s
         self._partial_samples = (self._partial_samples + 1) % round(self._timing.sample_every_s / every_s)
         return every_s
+
+    @property
+    def node(self) -> str:
+        """The name of this replica among the replicas."""
+        return self._leader.node
+
+    @property
+    def waits(self) -> LongestWaits:
+        """The longest waits that the samples have found."""
+        return self._sampler.waits
+
+    def now_ms(self) -> int:
+        """Return Redis TIME; the local time until Redis has answered."""
+        return self._sampler.redis_ms(time.monotonic()) if self._sampler.stats else int(time.time() * 1000)
 
     def look(self) -> Look:
         """Return the latest samples of the schedule, the queue and the heartbeats."""

@@ -1,0 +1,82 @@
+"""The stream of frames, as server-sent events."""
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from http import HTTPStatus
+
+import structlog
+from aiohttp import web
+
+from peekaping_producer.metrics import Metrics
+from peekaping_producer.ui.answers import UiError
+from peekaping_producer.ui.shared_look import Reader, SharedLook
+
+log = structlog.stdlib.get_logger()
+
+MAX_STREAMS = 100
+SLOW_AFTER_S = 5.0
+"""A client that has not accepted a frame for so long is dropped."""
+_HEARTBEAT_AFTER_S = 10.0
+"""Without a frame a comment is sent: proxies close silent connections."""
+_RETRY_AFTER_S = 5
+_SOCKET_BUFFER_BYTES = 64 * 1024
+"""The kernel keeps a few frames for a client that does not read; by default it would keep hundreds."""
+_HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_OPENING = b"retry: 2000\n\n"
+"""Browsers connect again after 2 s."""
+
+
+class Frames:
+    """At most MAX_STREAMS at once; each buffers one frame."""
+
+    def __init__(self, look: SharedLook, metrics: Metrics, *, slow_after_s: float = SLOW_AFTER_S) -> None:
+        self._look = look
+        self._metrics = metrics
+        self._slow_after_s = slow_after_s
+        self._stopping = asyncio.Event()
+
+    def routes(self) -> Sequence[web.RouteDef]:
+        """Return the route."""
+        return [web.get("/api/frames", self._stream, allow_head=False)]
+
+    def stop(self) -> None:
+        """End all streams, and refuse others."""
+        self._stopping.set()
+        self._look.wake()
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        if self._look.readers >= MAX_STREAMS or self._stopping.is_set():
+            self._metrics.ui_streams_refused.inc()
+            sentence = "This replica stops." if self._stopping.is_set() else f"{MAX_STREAMS} pages are open already."
+            raise UiError(HTTPStatus.SERVICE_UNAVAILABLE, sentence, retry_after_s=_RETRY_AFTER_S)
+        response = web.StreamResponse(headers=_HEADERS)
+        with self._look.reading() as reader:
+            await response.prepare(request)
+            _keep_buffers_small(request)
+            await self._send_frames(request, response, reader)
+        return response
+
+    async def _send_frames(self, request: web.Request, response: web.StreamResponse, reader: Reader) -> None:
+        data = _OPENING
+        try:
+            while not self._stopping.is_set():
+                async with asyncio.timeout(self._slow_after_s):
+                    await response.write(data)
+                    await request.writer.drain()
+                frame = await reader.next(_HEARTBEAT_AFTER_S)
+                data = b":\n\n" if frame is None else b"event: frame\ndata: " + frame + b"\n\n"
+        except TimeoutError:
+            self._metrics.ui_readers_dropped.inc()
+            log.info("ui.reader_dropped", message="A page did not read its frames; its connection was closed.")
+            if request.transport:
+                request.transport.abort()
+        except ConnectionError:
+            return  # the page was closed
+
+
+def _keep_buffers_small(request: web.Request) -> None:
+    """Let `drain` wait until the kernel has all, and the kernel accept little."""
+    if transport := request.transport:
+        transport.set_write_buffer_limits(high=0)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)

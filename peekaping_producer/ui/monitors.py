@@ -1,0 +1,156 @@
+"""Documents of single monitors: found by name, explained, and those that are silent. Each is read when asked for."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from peekaping_producer.errors import ProducerError
+from peekaping_producer.operations.explain.document import candidates_document, document_of
+from peekaping_producer.operations.explain.moments import Moments
+from peekaping_producer.operations.explain.reading import MAX_FOUND, Readers, explain_by
+from peekaping_producer.operations.explain.silent import SilentMonitors, silent_document
+from peekaping_producer.operations.explain.verdict import verdict_of
+from peekaping_producer.service.text import one_line
+from peekaping_producer.ui.answers import VERSION, UiError, answer
+from peekaping_producer.ui.names import MAX_NAME_LENGTH
+
+HEARTBEATS = 30
+"""That the page shows of a monitor."""
+_MAX_TEXT_LENGTH = 300
+_SAME_FOR_S = 1.0
+"""Requests for one monitor within this time get the same document."""
+_MAX_KEPT = 100
+"""Documents."""
+_WAIT_S = 3.0
+"""For the request before."""
+_SILENT_FOR_S = 30.0
+"""How long a list of silent monitors is returned again: to read it costs a step in an index for each active monitor."""
+
+
+class Turns:
+    """Lets requests run one after another, or fail if that takes too long."""
+
+    def __init__(self, at_once: int, wait_s: float = _WAIT_S) -> None:
+        self._free = asyncio.Semaphore(at_once)
+        self._wait_s = wait_s
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a turn. Raises UiError."""
+        try:
+            async with asyncio.timeout(self._wait_s):
+                await self._free.acquire()
+        except TimeoutError:
+            sentence = "Other requests of this kind are still running. Try again."
+            raise UiError(HTTPStatus.SERVICE_UNAVAILABLE, sentence, retry_after_s=2) from None
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
+class Monitors:
+    """Reads the database on connections of its own: no hand-off waits for them."""
+
+    def __init__(
+        self,
+        readers: Readers,
+        read_silent: Callable[[datetime], Awaitable[SilentMonitors]],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`read_silent`: as explain.silent.read_silent."""
+        self._readers = readers
+        self._read_silent = read_silent
+        self._clock = clock
+        self._explaining = Turns(2)
+        self._searching = Turns(1)
+        self._listing = Turns(1)
+        self._explained: dict[str, tuple[float, dict[str, Any]]] = {}
+        self._silent: tuple[float, SilentMonitors] | None = None
+
+    def routes(self) -> Sequence[web.RouteDef]:
+        """Return the routes."""
+        return [
+            web.get("/api/monitors", self._search),
+            web.get("/api/monitors/{id}", self._explain),
+            web.get("/api/silent", self._list_silent),
+        ]
+
+    async def _search(self, request: web.Request) -> web.Response:
+        """Find monitors by the beginning of the id or a part of the name; `more`: that at least so many more match."""
+        text = _text(request.query.get("q", "").strip())
+        try:
+            async with self._searching.turn(), self._readers.store.session() as session:
+                found = await session.find(text, MAX_FOUND + 1)
+        except ProducerError as error:
+            raise _unavailable("The database does not answer", error) from None
+        monitors = [
+            {
+                "id": one.plan.id,
+                "name": one_line(one.name, MAX_NAME_LENGTH),
+                "interval_s": one.plan.interval or None,
+                "active": one.plan.interval > 0,
+            }
+            for one in found[:MAX_FOUND]
+        ]
+        return answer({"version": VERSION, "monitors": monitors, "more": max(0, len(found) - MAX_FOUND)})
+
+    async def _explain(self, request: web.Request) -> web.Response:
+        text = _text(request.match_info["id"])
+        known = self._explained.get(text)
+        if known is None or self._clock() - known[0] >= _SAME_FOR_S:
+            async with self._explaining.turn():
+                document = await self._document(text)
+            self._explained = {key: kept for key, kept in self._explained.items() if self._is_recent(kept[0])}
+            if len(self._explained) < _MAX_KEPT:
+                self._explained[text] = (self._clock(), document)
+            return answer(document)
+        return answer(known[1])
+
+    def _is_recent(self, read_at: float) -> bool:
+        return self._clock() - read_at < _SAME_FOR_S
+
+    async def _document(self, text: str) -> dict[str, Any]:
+        explained = await explain_by(self._readers, text)
+        if explained.candidates:
+            return candidates_document(explained.candidates)
+        facts = explained.facts
+        if facts is None:
+            raise UiError(HTTPStatus.SERVICE_UNAVAILABLE, one_line(explained.problem, 500), retry_after_s=5)
+        hold = facts.hold
+        return {
+            **document_of(facts, verdict_of(facts, Moments(facts.now_ms))),
+            "now_ms": facts.now_ms,
+            "hold": msgspec.to_builtins(hold) if hold else None,
+        }
+
+    async def _list_silent(self, _request: web.Request) -> web.Response:
+        async with self._listing.turn():
+            if self._silent is None or self._clock() - self._silent[0] >= _SILENT_FOR_S:
+                try:
+                    found = await self._read_silent(datetime.now(UTC))
+                except ProducerError as error:
+                    raise _unavailable("The database does not answer", error) from None
+                self._silent = (self._clock(), found)
+        return answer(silent_document(self._silent[1]))
+
+
+def _text(given: str) -> str:
+    """Return the text of a request. Raises UiError."""
+    if not 1 <= len(given) <= _MAX_TEXT_LENGTH:
+        sentence = f"text: expected 1 to {_MAX_TEXT_LENGTH} characters, got {len(given)}."
+        raise UiError(HTTPStatus.BAD_REQUEST, sentence)
+    return given
+
+
+def _unavailable(sentence: str, error: ProducerError) -> UiError:
+    reason = one_line(str(error), 300)
+    return UiError(HTTPStatus.SERVICE_UNAVAILABLE, f"{sentence}: {reason}", retry_after_s=5)

@@ -1,0 +1,57 @@
+"""The monitors that have waited longest, and the replicas that hold them."""
+
+from collections.abc import Iterator, Mapping
+
+from peekaping_producer.brokers.monitor_state import number_of
+from peekaping_producer.operations.look import Look
+from peekaping_producer.schedule import Details
+from peekaping_producer.service.text import one_line
+from peekaping_producer.ui.bounds import bounded
+from peekaping_producer.ui.frame import MAX_OVERDUE, OverdueMonitor
+from peekaping_producer.ui.names import Named
+
+_WAITS_NOTICEABLY_MS = 1000
+"""A due monitor is claimed sooner than this if nothing is wrong."""
+_HELD_NOTICEABLY_MS = 2000
+"""A claim is handed off sooner than this if nothing is wrong."""
+_MAX_ID_LENGTH = 64
+
+
+def longest_overdue(details: Details, look: Look, names: Mapping[str, Named]) -> list[OverdueMonitor]:
+    """Return at most MAX_OVERDUE monitors, the longest overdue first."""
+    waiting = [*_claimed(details, look, names), *_unclaimed(details, names)]
+    waiting.sort(key=lambda found: found.due_ms or found.claimed_ms or 0)
+    return waiting[:MAX_OVERDUE]
+
+
+def overdue_ids(details: Details) -> list[str]:
+    """Return the ids of the monitors that may be shown."""
+    return [member.id for member in (*details.overdue[:MAX_OVERDUE], *details.leases[:MAX_OVERDUE])]
+
+
+def _unclaimed(details: Details, names: Mapping[str, Named]) -> Iterator[OverdueMonitor]:
+    for member in details.overdue:
+        due_ms = number_of(member.score)
+        if due_ms is not None and details.now_ms - due_ms >= _WAITS_NOTICEABLY_MS:
+            named = names.get(member.id, Named(None))
+            yield OverdueMonitor(one_line(member.id, _MAX_ID_LENGTH), named.name, named.interval_s, due_ms, None)
+
+
+def _claimed(details: Details, look: Look, names: Mapping[str, Named]) -> Iterator[OverdueMonitor]:
+    claims = {
+        number_of(claim.token): (node, claim.since_ms)
+        for node, beat in look.heartbeats.items()
+        for claim in beat.claims
+    }
+    stats = look.stats
+    for member in details.leases:
+        token = number_of(member.score)
+        node, since_ms = claims.get(token, ("", None))
+        claimed_ms = None if since_ms is None else bounded(since_ms)
+        is_longest = stats is not None and stats.oldest_id == member.id
+        due_ms = stats.oldest_due_ms if stats and is_longest else None
+        if min(claimed_ms or details.now_ms, due_ms or details.now_ms) > details.now_ms - _HELD_NOTICEABLY_MS:
+            continue
+        named = names.get(member.id, Named(None))
+        id_, holder = one_line(member.id, _MAX_ID_LENGTH), look.name(node) if node else ""
+        yield OverdueMonitor(id_, named.name, named.interval_s, due_ms, holder, claimed_ms)

@@ -1,0 +1,71 @@
+"""The parts of the page, composed: what its endpoints share, on connections of its own."""
+
+import asyncio
+from functools import partial
+
+from aiohttp import web
+
+from peekaping_producer.errors import RedisUnavailableError
+from peekaping_producer.metrics import Metrics
+from peekaping_producer.operations.explain.reading import LIMITS, Readers
+from peekaping_producer.operations.explain.silent import read_silent
+from peekaping_producer.operations.status import Status
+from peekaping_producer.redis_client.client import redis_for
+from peekaping_producer.schedule import Schedule
+from peekaping_producer.settings import Settings
+from peekaping_producer.stores import store_for
+from peekaping_producer.stores.on_demand import OnDemandStore
+from peekaping_producer.ui.app import application
+from peekaping_producer.ui.details import DetailsReader
+from peekaping_producer.ui.frames import Frames
+from peekaping_producer.ui.monitors import HEARTBEATS, Monitors
+from peekaping_producer.ui.names import Names
+from peekaping_producer.ui.open_access import OpenAccess
+from peekaping_producer.ui.shared_look import SharedLook
+from peekaping_producer.ui.static_files import StaticFiles
+from peekaping_producer.ui.view import ReplicaView
+
+_REDIS_CONNECTIONS = 3
+"""One for the look, two for explanations."""
+_STORE_CONNECTIONS = 4
+"""One for names, one for a search, two for explanations."""
+
+
+class Page:
+    """Connects to nothing before a page is open. Nothing here uses the connections of the workers."""
+
+    def __init__(self, settings: Settings, replica: ReplicaView, metrics: Metrics, *, program: str) -> None:
+        """`program`: the version of this program. Raises ConfigError."""
+        self._settings = settings
+        self._replica = replica
+        self._redis = redis_for(settings.redis_target(), connections=_REDIS_CONNECTIONS)
+        database = settings.database_target()
+        self._store = OnDemandStore(store_for(database, connections=_STORE_CONNECTIONS, limits=LIMITS))
+        schedule = Schedule(self._redis, lease_ttl_s=settings.lease_ttl)
+        details = DetailsReader(schedule, replica.now_ms)
+        names = Names(self._store, replica.now_ms)
+        self._look = SharedLook(replica, details, names, metrics, program=program)
+        self._frames = Frames(self._look, metrics)
+        readers = Readers(self._redis, self._store, self._fleet, settings.tz, heartbeats=HEARTBEATS)
+        self._monitors = Monitors(readers, partial(read_silent, database))
+
+    def application(self) -> web.Application:
+        """Return the application. Reads the static files."""
+        return application(OpenAccess(), self._frames, self._monitors, files=StaticFiles())
+
+    def end_streams(self) -> None:
+        """End the streams, which would keep the server from stopping."""
+        self._frames.stop()
+
+    async def stop(self) -> None:
+        """End what runs, and close the connections."""
+        await self._look.stop()
+        await asyncio.gather(self._redis.aclose(), self._store.close())
+
+    async def _fleet(self) -> Status:
+        """The state of the fleet as the replica knows it. Raises RedisUnavailableError."""
+        look = self._replica.look()
+        if look.stats is None or look.redis_failure:
+            raise RedisUnavailableError(look.redis_failure or "no answer yet")
+        is_asynq = self._settings.broker in {None, "asynq"}
+        return Status(look.stats, look.queue if is_asynq else None, 0.0, self._settings.lease_ttl)

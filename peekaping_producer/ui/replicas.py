@@ -1,0 +1,61 @@
+"""The replicas of a frame."""
+
+from collections.abc import Sequence
+
+from peekaping_producer.operations.heartbeat import SLOTS, FailingDependency, Heartbeat
+from peekaping_producer.operations.look import Look
+from peekaping_producer.operations.replica_report import decode_report
+from peekaping_producer.schedule import StoredReport
+from peekaping_producer.service.text import one_line
+from peekaping_producer.ui.bounds import bounded
+from peekaping_producer.ui.frame import FailingPart, FrameReplica
+
+SHOWN_S = 30
+"""Of the counts of hand-offs by second."""
+_MAX_FAILING = 3
+_MAX_TEXT = 60
+_MAX_REASON = 120
+
+
+def replicas_of(look: Look) -> list[FrameReplica]:
+    """Return all replicas that were heard within the last minute: the leader first, then those with problems."""
+    stored = (*look.stats.reports, *look.stats.silent) if look.stats else ()
+    found = [replica for report in stored if (replica := _replica(report, look))]
+    return sorted(found, key=lambda replica: (not replica.leads, not _has_problem(replica), replica.name))
+
+
+def _has_problem(replica: FrameReplica) -> bool:
+    return replica.is_silent or bool(replica.failing)
+
+
+def _replica(stored: StoredReport, look: Look) -> FrameReplica | None:
+    report = decode_report(stored.text)
+    if report is None:
+        return None
+    beat = report.heartbeat or Heartbeat()
+    return FrameReplica(
+        node=one_line(stored.node, _MAX_TEXT),
+        name=look.name(stored.node),
+        version=one_line(beat.version, 20),
+        started_ms=bounded(beat.started_ms),
+        leads=report.leads,
+        handed_off_1s=_latest(beat, look.now_ms),
+        late_p99_s=beat.lateness.p99_s,
+        stages=beat.stages,
+        database_ms=beat.database_ms,
+        round_trip_ms=beat.round_trip_ms,
+        failing=[_failing(dependency) for dependency in beat.failing[:_MAX_FAILING]],
+        heard_ms=bounded(stored.at_ms),
+        is_silent=stored.node in look.silent,
+    )
+
+
+def _latest(beat: Heartbeat, now_ms: int) -> list[int]:
+    """Return the complete seconds up to now; those after the heartbeat are not known, and left out."""
+    counts: Sequence[int] = beat.rings.handed_off_1s[-SLOTS:-1]
+    return [bounded(count) for count in counts[-SHOWN_S:]]
+
+
+def _failing(dependency: FailingDependency) -> FailingPart:
+    name, reason = one_line(dependency.name, _MAX_TEXT), one_line(dependency.reason, _MAX_REASON)
+    return FailingPart(name, bounded(dependency.since_ms), reason)

@@ -1,0 +1,98 @@
+"""Parts of the page for tests: a replica in memory, and what was seen of a fleet."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from peekaping_producer.brokers import Queue
+from peekaping_producer.operations.heartbeat import SLOTS, Heartbeat, Rings
+from peekaping_producer.operations.longest_waits import LongestWaits
+from peekaping_producer.operations.look import Look
+from peekaping_producer.operations.replica_report import ReplicaReport, encode_report
+from peekaping_producer.schedule import Details, Stats, StoredReport
+from peekaping_producer.ui.details import SECOND_S, TEN_SECONDS_S, DueCounts
+from peekaping_producer.ui.seen import Seen
+
+NOW_MS = 1_800_000_000_500
+STATS = Stats(
+    now_ms=NOW_MS,
+    due=7,
+    leased=2,
+    overdue=0,
+    late=0,
+    oldest_due_ms=None,
+    oldest_id=None,
+    lease_excess_ms=0,
+    leader="vm-a-1-abcd/1",
+    leader_ttl_ms=9000,
+)
+
+
+def report(host: str, at_ms: int = NOW_MS, *, leads: bool = False, **heartbeat: Any) -> StoredReport:
+    """The stored report of a replica on this host."""
+    rings = Rings(NOW_MS // 1000, (1,) * SLOTS, (0,) * SLOTS, (10,) * SLOTS, (0,) * SLOTS)
+    beat = Heartbeat(**{"host": host, "version": "1.0.0", "started_ms": NOW_MS - 60_000, "rings": rings, **heartbeat})
+    return StoredReport(f"{host}-1-abcd", at_ms, encode_report(ReplicaReport(leads=leads, heartbeat=beat)))
+
+
+def look_of(*reports: StoredReport, queue: Queue | None = None, **stats: Any) -> Look:
+    """A look with these reports."""
+    return Look(replace(STATS, reports=reports, **stats), queue)
+
+
+def seen_of(look: Look, details: Details | None = None, **changes: Any) -> Seen:
+    """What a frame is made of, with nothing else in it."""
+    seen = Seen(
+        now_ms=NOW_MS,
+        node="vm-a-1-abcd",
+        program="1.0.0",
+        look=look,
+        waits=LongestWaits(),
+        details=details or Details(NOW_MS),
+        details_failure=None,
+        due={width_s: DueCounts(0, width_s) for width_s in (SECOND_S, TEN_SECONDS_S)},
+        names={},
+        names_failure=None,
+    )
+    return replace(seen, **changes)
+
+
+class MemoryReplica:
+    """A ReplicaView whose answers the test sets."""
+
+    node = "vm-a-1-abcd"
+
+    def __init__(self, *reports: StoredReport) -> None:
+        self.waits = LongestWaits()
+        self.current = look_of(*reports)
+        self.samples = 0
+
+    def look(self) -> Look:
+        return self.current
+
+    def sample_soon(self) -> None:
+        self.samples += 1
+
+    def now_ms(self) -> int:
+        return NOW_MS
+
+
+class MemorySchedule:
+    """Answers `look`, or raises what the test sets."""
+
+    def __init__(self) -> None:
+        self.details = Details(NOW_MS)
+        self.error: Exception | None = None
+        self.asked: list[dict[str, Any]] = []
+
+    async def look(self, **options: Any) -> Details:
+        self.asked.append(options)
+        if self.error:
+            raise self.error
+        return replace(self.details, due_counts=(0,) * options["slots"].count)
+
+    @property
+    def widths(self) -> Sequence[int]:
+        """The width of the slots that were asked for at each look, in s; 0 for none."""
+        return [options["slots"].width_ms // 1000 if options["slots"].count else 0 for options in self.asked]

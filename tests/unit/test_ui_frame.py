@@ -1,0 +1,205 @@
+"""Frames: what they contain, and that nothing makes them large."""
+
+import json
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from peekaping_producer.brokers import Queue
+from peekaping_producer.operations.heartbeat import FailingDependency, HeldClaim, Lateness, Rings
+from peekaping_producer.operations.longest_waits import LongestWaits
+from peekaping_producer.operations.look import Look
+from peekaping_producer.operations.verdict import VerdictCode
+from peekaping_producer.schedule import Details, Member, StoredEvent, StoredReport
+from peekaping_producer.transports.asynq.server_info import ServerInfo
+from peekaping_producer.ui.building import build_frame
+from peekaping_producer.ui.details import SECOND_S, TEN_SECONDS_S, DueCounts
+from peekaping_producer.ui.fitting import fit
+from peekaping_producer.ui.frame import MAX_BYTES, SLOTS, Failure
+from peekaping_producer.ui.names import Named
+from peekaping_producer.ui.seen import Seen
+from tests.kit.ui import NOW_MS, look_of, report, seen_of
+
+NOW_S = NOW_MS // 1000
+HOSTILE = '<img src=x onerror=alert(1)>\u202e\x1b[2J"\\\n' * 20
+
+
+def decoded(seen: Seen) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(fit(build_frame(seen)))
+    return document
+
+
+def test_a_quiet_fleet() -> None:
+    frame = decoded(seen_of(look_of(report("vm-b"), report("vm-a", leads=True))))
+    assert frame["verdict"]["level"] == "good"
+    assert frame["verdict"]["sentence"] == "Every check is on time."
+    assert frame["leader"] == {"node": "vm-a-1-abcd", "name": "vm-a", "ttl_ms": 9000}
+    assert (frame["replicas_heard"], frame["replicas_known"], frame["scheduled"]) == (2, 2, 9)
+    assert [replica["name"] for replica in frame["replicas"]] == ["vm-a", "vm-b"], "the leader first"
+    assert frame["seconds"]["handed_off"] == [2] * SLOTS, "the sum of both"
+    assert frame["ten_seconds"]["at_s"] == NOW_S // 10 * 10
+    assert frame["ten_seconds"]["handed_off"] == [20] * SLOTS
+    assert (frame["queue"], frame["longest_overdue"], frame["hint"]) == (None, [], "")
+
+
+def test_every_verdict_has_a_level() -> None:
+    from peekaping_producer.ui.building import _LEVELS
+
+    assert set(_LEVELS) <= set(VerdictCode)
+    assert [code for code, level in _LEVELS.items() if level == "good"] == [VerdictCode.ON_TIME]
+
+
+def test_a_frame_before_redis_has_answered() -> None:
+    frame = decoded(seen_of(Look(None, redis_failure="no answer yet", redis_failing_since_ms=5.0)))
+    assert frame["verdict"]["code"] == "redis_unavailable"
+    assert frame["redis_failure"] == {"since_ms": 5.0, "reason": "no answer yet"}
+    assert (frame["read_ms"], frame["scheduled"], frame["replicas"]) == (None, 0, [])
+
+
+def test_rings_that_end_at_other_seconds_are_aligned() -> None:
+    first = Rings(NOW_S - 2, (0,) * 59 + (5,), (0,) * 59 + (1,), (), ())
+    ahead = Rings(NOW_S + 1, (0,) * 58 + (7, 9), (0,) * SLOTS, (), ())
+    old = Rings(NOW_S - 1000, (3,) * SLOTS, (3,) * SLOTS, (), ())
+    frame = decoded(seen_of(look_of(report("a", rings=first), report("b", rings=ahead), report("c", rings=old))))
+    assert frame["seconds"]["handed_off"] == [0] * 57 + [5, 0, 7], "what is after now is left out"
+    assert frame["seconds"]["late"] == [0] * 57 + [1, 0, 0]
+
+
+def test_a_replica_that_died_stays_in_the_past() -> None:
+    died = report("vm-b", NOW_MS - 20_000, rings=Rings(NOW_S - 20, (4,) * SLOTS, (0,) * SLOTS, (), ()))
+    frame = decoded(seen_of(look_of(report("vm-a"), silent=(died,))))
+    assert frame["seconds"]["handed_off"] == [5] * 40 + [1] * 20
+    assert (frame["replicas_heard"], frame["replicas_known"]) == (1, 2)
+    assert [(replica["name"], replica["is_silent"]) for replica in frame["replicas"]] == [
+        ("vm-b", True),
+        ("vm-a", False),
+    ]
+
+
+def test_due_counts_are_shifted_until_they_are_read_again() -> None:
+    counts = DueCounts(NOW_S - 1, 1, (99, 98, *range(62)))
+    tens = DueCounts(NOW_S // 10 * 10, 10, (99, *range(61)))
+    frame = decoded(seen_of(look_of(), due={SECOND_S: counts, TEN_SECONDS_S: tens}))
+    assert frame["seconds"]["due"] == list(range(60))
+    assert frame["ten_seconds"]["due"] == list(range(60))
+    assert DueCounts(100, 1, (9, 1, 2)).after(100)[:3] == [1, 2, 0]
+    assert DueCounts(100, 1, (9, 1, 2)).after(1000) == [0] * SLOTS
+    assert DueCounts(100, 1, (9, 1, 2)).after(10)[:2] == [1, 2], "the clock stepped back"
+
+
+def test_a_hint_if_many_monitors_share_a_tick() -> None:
+    due = {SECOND_S: DueCounts(NOW_S, 1, (0, 0, 0, 14_090)), TEN_SECONDS_S: DueCounts()}
+    frame = decoded(seen_of(look_of(), due=due))
+    assert frame["hint"] == (
+        "14,090 monitors are due at 08:00:03, since their ticks coincide. Spread evenly, 235 would be due each second."
+    )
+    even = {SECOND_S: DueCounts(NOW_S, 1, (14_090,) * 62), TEN_SECONDS_S: DueCounts()}
+    assert decoded(seen_of(look_of(), due=even))["hint"] == ""
+
+
+def test_the_longest_waits_by_slot() -> None:
+    waits = LongestWaits()
+    for ago_s, wait_s in ((3, 7.04), (3, 2.0), (0, 9.0), (70, 1.0), (700, 5.0)):
+        waits.add(NOW_MS - 1000 * ago_s, wait_s)
+    frame = decoded(seen_of(look_of(), waits=waits))
+    assert frame["seconds"]["longest_wait_s"] == [None] * 56 + [7.0, None, None, 9.0]
+    assert frame["ten_seconds"]["longest_wait_s"][-8:] == [1.0, None, None, None, None, None, 7.0, 9.0]
+
+
+def test_the_longest_overdue_with_their_names_and_holders() -> None:
+    details = Details(
+        NOW_MS,
+        (Member("m1", str(NOW_MS - 9000)), Member("m2", str(NOW_MS - 500))),
+        (Member("m3", "5.25"), Member("m4", "6.25"), Member("m5", "7.25")),
+    )
+    old, young = HeldClaim("5.25", 1, NOW_MS - 30_000), HeldClaim("7.25", 1, NOW_MS - 100)
+    look = look_of(report("vm-a", claims=(old, young)), oldest_id="m4", oldest_due_ms=float(NOW_MS - 20_000))
+    names = {"m1": Named("shop", 60), "m3": Named(None)}
+    found = decoded(seen_of(look, details, names=names))["longest_overdue"]
+    assert [(one["id"], one["name"], one["interval_s"], one["holder"]) for one in found] == [
+        ("m3", None, None, "vm-a"),
+        ("m4", None, None, ""),
+        ("m1", "shop", 60, None),
+    ]
+    assert [one["due_ms"] for one in found] == [None, NOW_MS - 20_000, NOW_MS - 9000]
+    assert [one["claimed_ms"] for one in found] == [NOW_MS - 30_000, None, None]
+
+
+def test_the_queue_and_its_workers() -> None:
+    workers = tuple(ServerInfo(f"w{n}", n, 10, ("healthcheck",), "active", 3) for n in range(12))
+    queue = Queue({"pending": 4, "active": 36}, 2.5, False, 12, now_ms=NOW_MS, workers=workers, results_pending=7)
+    frame = decoded(seen_of(look_of(queue=queue)))["queue"]
+    assert (frame["waiting"], frame["running"], frame["slots"], frame["oldest_s"]) == (4, 36, 120, 2.5)
+    assert (len(frame["workers"]), frame["workers_omitted"]) == (8, 4)
+    assert frame["workers"][0] == {"name": "w0:0", "busy": 3, "slots": 10, "started_ms": None}
+    assert (frame["results_waiting"], frame["results_workers"]) == (7, 0)
+
+
+def test_events_the_latest_first_without_malformed_ones() -> None:
+    texts = [
+        b'{"at_ms":%d,"kind":"leader.won","message":"x leads.","node":"x","monitor_id":"m1"}' % n for n in range(20)
+    ]
+    stored = tuple(StoredEvent(f"{n}-0", text) for n, text in enumerate([*texts, b"{"]))
+    found = decoded(seen_of(look_of(), Details(NOW_MS, events=stored)))["events"]
+    assert [event["at_ms"] for event in found] == list(range(19, 7, -1))
+    assert found[0] == {
+        "id": "19-0",
+        "at_ms": 19,
+        "kind": "leader.won",
+        "text": "x leads.",
+        "monitor_id": "m1",
+        "who": "x",
+    }
+
+
+def test_failures_are_reported() -> None:
+    failure = Failure(5.0, "no answer")
+    frame = decoded(seen_of(look_of(), names_failure=failure, details_failure=failure))
+    assert frame["database_failure"] == frame["details_failure"] == {"since_ms": 5.0, "reason": "no answer"}
+
+
+def hostile() -> Seen:
+    """50 replicas, and the longest texts everywhere."""
+    failing = tuple(FailingDependency("database" * 30, ("worker",), NOW_MS, HOSTILE) for _ in range(4))
+    rings = Rings(2**70, (2**70,) * SLOTS, (2**70,) * SLOTS, (10**6,) * 700, ())
+    reports = [
+        report(
+            f"{n}{HOSTILE}",
+            rings=rings,
+            failing=failing,
+            started_ms=2**80,
+            version=HOSTILE,
+            lateness=Lateness(None, 9e99),
+        )
+        for n in range(50)
+    ]
+    event = b'{"at_ms":%d,"kind":"%s","message":"%s","node":"%s"}' % (2**80, b"k" * 400, b"m" * 3000, b"n" * 900)
+    stored = tuple(StoredEvent("9" * 100, event) for _ in range(50))
+    members = tuple(Member("\udc80" * 64, str(NOW_MS - 9000)) for _ in range(20))
+    workers = tuple(ServerInfo(HOSTILE, 2**70, 2**70, ("healthcheck",), "", 2**70) for _ in range(50))
+    queue = Queue({"pending": 4}, 2.5, False, 50, workers=workers)
+    look = look_of(*reports, queue=queue, overdue=20, oldest_due_ms=float(NOW_MS - 9000), leader=HOSTILE)
+    return seen_of(look, Details(NOW_MS, members, members, events=stored), names={members[0].id: Named("x" * 150, 60)})
+
+
+def test_a_frame_of_50_replicas_with_hostile_names_is_small() -> None:
+    encoded = fit(build_frame(hostile()))
+    assert len(encoded) <= MAX_BYTES
+    frame = json.loads(encoded)
+    assert frame["replicas"]
+    assert len(frame["replicas"]) + frame["replicas_omitted"] == 50
+    assert len(frame["seconds"]["handed_off"]) == SLOTS
+    assert b"\n" not in encoded, "a frame is one line of the stream"
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"null", b'{"heartbeat": {"rings": {"at_s": "x"}}}', b"\xff"])
+def test_a_malformed_report_hides_no_other(text: bytes) -> None:
+    frame = decoded(seen_of(look_of(StoredReport("bad", NOW_MS, text), report("vm-a"))))
+    assert [replica["name"] for replica in frame["replicas"]] == ["vm-a"]
+
+
+def test_absurd_clocks() -> None:
+    for now_ms in (0, -(10**15), 10**17):
+        look = look_of(report("vm-a"), now_ms=now_ms, oldest_due_ms=1e300, leader_ttl_ms=2**40)
+        assert decoded(replace(seen_of(look), now_ms=now_ms))["now_ms"] == now_ms
