@@ -7,9 +7,8 @@ from peekaping_producer.operations.fleet_events import decode_events
 from peekaping_producer.operations.look import Look
 from peekaping_producer.operations.verdict import VerdictCode, verdict
 from peekaping_producer.schedule import StoredEvent
-from peekaping_producer.service.text import one_line
 from peekaping_producer.transports.asynq.server_info import ServerInfo
-from peekaping_producer.ui.bounds import bounded
+from peekaping_producer.ui.bounds import bounded, short
 from peekaping_producer.ui.details import SECOND_S, TEN_SECONDS_S
 from peekaping_producer.ui.frame import (
     MAX_EVENTS,
@@ -57,7 +56,7 @@ def build_frame(seen: Seen) -> Frame:
         node=seen.node,
         program=seen.program,
         verdict=_verdict(look),
-        redis_failure=Failure(look.redis_failing_since_ms, one_line(look.redis_failure, 300))
+        redis_failure=Failure(look.redis_failing_since_ms, short(look.redis_failure, 300))
         if look.redis_failure
         else None,
         details_failure=seen.details_failure,
@@ -70,7 +69,7 @@ def build_frame(seen: Seen) -> Frame:
         overdue=stats.overdue if stats else 0,
         late_p99_s=max(late, default=None),
         longest_wait_s=round(stats.oldest_due_age_s, 1) if stats else 0.0,
-        hold=FrameHold(look.hold.until_ms, one_line(look.hold.who, 60), one_line(look.hold.why)) if look.hold else None,
+        hold=FrameHold(look.hold.until_ms, short(look.hold.who, 60), short(look.hold.why, 200)) if look.hold else None,
         seconds=seconds,
         ten_seconds=ten_seconds,
         hint=hint_of(seconds),
@@ -79,7 +78,7 @@ def build_frame(seen: Seen) -> Frame:
         replicas_omitted=0,
         queue=_queue(look),
         events=_events(seen.details.events),
-        events_failure=one_line(seen.details.events_refused or ""),
+        events_failure=short(seen.details.events_refused or "", 200),
         quiet=_quiet(look),
     )
 
@@ -95,7 +94,7 @@ def _leader(look: Look) -> Leader | None:
     if stats is None or stats.leader is None:
         return None
     node = stats.leader.partition("/")[0]  # a term is the node, and a number of its own
-    return Leader(one_line(node, 60), look.name(node), stats.leader_ttl_ms)
+    return Leader(short(node, 60), short(look.name(node), 60), stats.leader_ttl_ms)
 
 
 def _queue(look: Look) -> FrameQueue | None:
@@ -123,7 +122,7 @@ def _queue(look: Look) -> FrameQueue | None:
 
 
 def _worker(worker: ServerInfo) -> FrameWorker:
-    name = one_line(f"{worker.host}:{worker.pid}", 60)
+    name = short(f"{worker.host}:{worker.pid}", 60)
     return FrameWorker(name, bounded(worker.active), bounded(worker.concurrency), None)
 
 
@@ -131,12 +130,12 @@ def _events(stored: Iterable[StoredEvent]) -> list[FrameEvent]:
     """The latest first; without malformed ones."""
     events = [
         FrameEvent(
-            one_line(entry.id, 40),
+            short(entry.id, 40),
             bounded(event.at_ms),
-            one_line(event.kind, 40),
-            one_line(event.message, 200),
-            None if event.monitor_id is None else one_line(event.monitor_id, 64),
-            one_line(event.node, 60),
+            short(event.kind, 40),
+            short(event.message, 200),
+            None if event.monitor_id is None else short(event.monitor_id, 64),
+            short(event.node, 60),
         )
         for entry in stored
         for event in decode_events([entry])
@@ -149,7 +148,7 @@ def _quiet(look: Look) -> Quiet:
     anomalies = {
         (anomaly.get("monitor_id"), anomaly.get("kind", "?")) for report in reports for anomaly in report.anomalies
     }
-    counts = Counter(one_line(kind, 40) for _, kind in anomalies)
+    counts = Counter(short(kind, 40) for _, kind in anomalies)
     return Quiet(
         unschedulable=bounded(max((report.unschedulable for report in reports), default=0)),
         set_aside=bounded(sum(report.set_aside for report in reports)),

@@ -9,8 +9,8 @@ import msgspec
 
 from peekaping_producer.errors import StoreError
 from peekaping_producer.service.aio import cancel_and_wait
-from peekaping_producer.service.text import one_line
 from peekaping_producer.stores.on_demand import OnDemandStore
+from peekaping_producer.ui.bounds import short
 from peekaping_producer.ui.frame import Failure
 
 MAX_NAME_LENGTH = 150
@@ -80,14 +80,14 @@ class Names:
         except (StoreError, TimeoutError) as error:
             reason = str(error) or f"no answer within {_WITHIN_S:g} s"
             since_ms = self.failure.since_ms if self.failure else self._now_ms()
-            self.failure = Failure(since_ms, one_line(reason, _MAX_REASON_LENGTH))
+            self.failure = Failure(since_ms, short(reason, _MAX_REASON_LENGTH))
             return
         self.failure = None
         for id_ in ids:
             details = loaded.monitors.get(id_)
             named = Named(None)
             if details:
-                named = Named(one_line(details.monitor.name, MAX_NAME_LENGTH), details.monitor.interval)
+                named = Named(short(details.monitor.name, MAX_NAME_LENGTH), details.monitor.interval)
             self._known[id_] = (self._clock(), named)
             self._known.move_to_end(id_)
         while len(self._known) > _KEPT:

@@ -5,8 +5,7 @@ from collections.abc import Iterator, Mapping
 from peekaping_producer.brokers.monitor_state import number_of
 from peekaping_producer.operations.look import Look
 from peekaping_producer.schedule import Details
-from peekaping_producer.service.text import one_line
-from peekaping_producer.ui.bounds import bounded
+from peekaping_producer.ui.bounds import bounded, short
 from peekaping_producer.ui.frame import MAX_OVERDUE, OverdueMonitor
 from peekaping_producer.ui.names import Named
 
@@ -34,7 +33,7 @@ def _unclaimed(details: Details, names: Mapping[str, Named]) -> Iterator[Overdue
         due_ms = number_of(member.score)
         if due_ms is not None and details.now_ms - due_ms >= _WAITS_NOTICEABLY_MS:
             named = names.get(member.id, Named(None))
-            yield OverdueMonitor(one_line(member.id, _MAX_ID_LENGTH), named.name, named.interval_s, due_ms, None)
+            yield OverdueMonitor(short(member.id, _MAX_ID_LENGTH), named.name, named.interval_s, due_ms, None)
 
 
 def _claimed(details: Details, look: Look, names: Mapping[str, Named]) -> Iterator[OverdueMonitor]:
@@ -53,5 +52,5 @@ def _claimed(details: Details, look: Look, names: Mapping[str, Named]) -> Iterat
         if min(claimed_ms or details.now_ms, due_ms or details.now_ms) > details.now_ms - _HELD_NOTICEABLY_MS:
             continue
         named = names.get(member.id, Named(None))
-        id_, holder = one_line(member.id, _MAX_ID_LENGTH), look.name(node) if node else ""
+        id_, holder = short(member.id, _MAX_ID_LENGTH), short(look.name(node), 60) if node else ""
         yield OverdueMonitor(id_, named.name, named.interval_s, due_ms, holder, claimed_ms)

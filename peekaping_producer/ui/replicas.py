@@ -6,8 +6,7 @@ from peekaping_producer.operations.heartbeat import SLOTS, FailingDependency, He
 from peekaping_producer.operations.look import Look
 from peekaping_producer.operations.replica_report import decode_report
 from peekaping_producer.schedule import StoredReport
-from peekaping_producer.service.text import one_line
-from peekaping_producer.ui.bounds import bounded
+from peekaping_producer.ui.bounds import bounded, short
 from peekaping_producer.ui.frame import FailingPart, FrameReplica
 
 SHOWN_S = 30
@@ -34,9 +33,9 @@ def _replica(stored: StoredReport, look: Look) -> FrameReplica | None:
         return None
     beat = report.heartbeat or Heartbeat()
     return FrameReplica(
-        node=one_line(stored.node, _MAX_TEXT),
-        name=look.name(stored.node),
-        version=one_line(beat.version, 20),
+        node=short(stored.node, _MAX_TEXT),
+        name=short(look.name(stored.node), _MAX_TEXT),
+        version=short(beat.version, 20),
         started_ms=bounded(beat.started_ms),
         leads=report.leads,
         handed_off_1s=_latest(beat, look.now_ms),
@@ -57,5 +56,5 @@ def _latest(beat: Heartbeat, now_ms: int) -> list[int]:
 
 
 def _failing(dependency: FailingDependency) -> FailingPart:
-    name, reason = one_line(dependency.name, _MAX_TEXT), one_line(dependency.reason, _MAX_REASON)
+    name, reason = short(dependency.name, _MAX_TEXT), short(dependency.reason, _MAX_REASON)
     return FailingPart(name, bounded(dependency.since_ms), reason)

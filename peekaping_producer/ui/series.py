@@ -8,7 +8,7 @@ from peekaping_producer.operations.look import Look
 from peekaping_producer.ui.details import SECOND_S, DueCounts
 from peekaping_producer.ui.frame import SLOTS, Series
 
-_MAX_COUNT = 10**9
+_MAX_COUNT = 10**6
 """Of a ring; no replica counts more."""
 
 

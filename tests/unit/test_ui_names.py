@@ -80,7 +80,7 @@ async def test_a_database_that_is_away_is_reported_since_it_failed(
         assert names.of(["m1"]) == {}
         await settled(names)
         watch.now += 1
-    assert names.failure == Failure(1_000_000.0, "away")
+    assert names.failure == Failure(1_000_000, "the database is away")
     store.away = False
     names.of(["m1"])
     await settled(names)

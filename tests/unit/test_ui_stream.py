@@ -37,7 +37,7 @@ class Served:
         self.schedule = MemorySchedule()
         self.metrics = Metrics()
         names = Names(OnDemandStore(MemoryStore()), self.replica.now_ms)
-        details = DetailsReader(self.schedule, self.replica.now_ms)  # type: ignore[arg-type]
+        details = DetailsReader(self.schedule, self.replica.now_ms)
         self.look = SharedLook(self.replica, details, names, self.metrics, program="1.0.0")
         self.frames = Frames(self.look, self.metrics, slow_after_s=0.3)
         self.base = ""
@@ -111,12 +111,12 @@ async def test_pages_share_one_look_and_without_a_page_nothing_runs(served: Serv
 
 
 async def test_counts_of_coming_slots_are_read_every_2_and_10_seconds(served: Served) -> None:
-    details = DetailsReader(served.schedule, lambda: NOW_MS + 1000 * seconds)  # type: ignore[arg-type]
+    details = DetailsReader(served.schedule, lambda: NOW_MS + 1000 * seconds)
     for seconds in range(21):  # noqa: B007 - the clock reads it
         await details.read()
     widths = served.schedule.widths
     assert widths[:4] == [1, 10, 1, 0]
-    assert (widths.count(1), widths.count(10)) == (9, 3)
+    assert (widths.count(1), widths.count(10)) == (11, 2)
     assert all(options["watch"] for options in served.schedule.asked)
 
 
