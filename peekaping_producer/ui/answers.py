@@ -1,29 +1,18 @@
 """Answers of the page's server: JSON documents, and errors as documents."""
 
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 
 import msgspec
 from aiohttp import web
+
+from peekaping_producer.web.refusals import RequestError
 
 VERSION = 1
 """Of the documents: incremented when a field changes its meaning or is removed."""
 _COMPRESS_FROM = 1000
 """Bytes; a shorter body is sent as it is."""
 _HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store"}
-
-
-class UiError(Exception):
-    """Ends a request with this status and a sentence for people."""
-
-    def __init__(
-        self, status: HTTPStatus, sentence: str, *, retry_after_s: int = 0, headers: Mapping[str, str] = {}
-    ) -> None:
-        self.status = status
-        self.sentence = sentence
-        self.headers = {"Retry-After": str(retry_after_s), **headers} if retry_after_s else dict(headers)
-        super().__init__(sentence)
 
 
 def answer(document: Any, status: int = 200, headers: Mapping[str, str] = {}) -> web.Response:
@@ -35,6 +24,6 @@ def answer(document: Any, status: int = 200, headers: Mapping[str, str] = {}) ->
     return response
 
 
-def error_answer(error: UiError) -> web.Response:
+def error_answer(error: RequestError) -> web.Response:
     """Return the response for an error."""
-    return answer({"version": VERSION, "error": error.sentence}, error.status, error.headers)
+    return answer({"version": VERSION, "error": f"{error.reason.rstrip('.')}."}, error.status, error.headers)

@@ -14,7 +14,7 @@ class Access(Protocol):
     """Who may see the page, and who may act."""
 
     middlewares: Sequence[Middleware]
-    """Run before every route, within middleware.MIDDLEWARES: they may raise UiError."""
+    """Run before every route, within middleware.MIDDLEWARES: they may raise RequestError."""
 
     def routes(self) -> Sequence[web.RouteDef]:
         """Return `/api/session` and the routes of login and acts."""

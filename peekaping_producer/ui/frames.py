@@ -9,8 +9,8 @@ import structlog
 from aiohttp import web
 
 from peekaping_producer.metrics import Metrics
-from peekaping_producer.ui.answers import UiError
 from peekaping_producer.ui.shared_look import Reader, SharedLook
+from peekaping_producer.web.refusals import RequestError
 
 log = structlog.stdlib.get_logger()
 
@@ -49,7 +49,7 @@ class Frames:
         if self._look.readers >= MAX_STREAMS or self._stopping.is_set():
             self._metrics.ui_streams_refused.inc()
             sentence = "This replica stops." if self._stopping.is_set() else f"{MAX_STREAMS} pages are open already."
-            raise UiError(HTTPStatus.SERVICE_UNAVAILABLE, sentence, retry_after_s=_RETRY_AFTER_S)
+            raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, sentence, retry_after_s=_RETRY_AFTER_S)
         response = web.StreamResponse(headers=_HEADERS)
         with self._look.reading() as reader:
             await response.prepare(request)

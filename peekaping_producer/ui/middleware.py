@@ -9,8 +9,9 @@ from aiohttp import ClientPayloadError, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Middleware
 
-from peekaping_producer.ui.answers import UiError, error_answer
+from peekaping_producer.ui.answers import error_answer
 from peekaping_producer.web.malformed import silence_malformed_requests
+from peekaping_producer.web.refusals import RequestError
 
 log = structlog.stdlib.get_logger()
 silence_malformed_requests()
@@ -41,16 +42,16 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     """Answer each error with a document. An unforeseen one ends this request alone."""
     try:
         return await handler(request)
-    except UiError as error:
+    except RequestError as error:
         return error_answer(error)
     except web.HTTPException as error:
         allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
-        return error_answer(UiError(HTTPStatus(error.status), f"{error.reason}.", headers=allow))
+        return error_answer(RequestError(HTTPStatus(error.status), f"{error.reason}.", headers=allow))
     except ConnectionError:  # the client has gone
         raise
     except Exception as error:
         log.error("ui.request_failed", message="An unforeseen error ended a request of the page.", exc_info=error)
-        return error_answer(UiError(HTTPStatus.INTERNAL_SERVER_ERROR, "An unforeseen error of the server."))
+        return error_answer(RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, "An unforeseen error of the server."))
 
 
 @web.middleware
@@ -58,7 +59,7 @@ async def read_bodies(request: web.Request, handler: Handler) -> web.StreamRespo
     """Read the body of a POST, which is small and must arrive soon; refuse that of any other request."""
     if request.body_exists:
         if request.method != "POST":
-            raise UiError(HTTPStatus.BAD_REQUEST, "body: expected none, got one.", headers={"Connection": "close"})
+            raise RequestError(HTTPStatus.BAD_REQUEST, "body: expected none, got one.", headers={"Connection": "close"})
         await _read(request)
     return await handler(request)
 
@@ -70,9 +71,9 @@ async def _read(request: web.Request) -> None:
             await request.read()
     except TimeoutError:
         sentence = f"body: expected all of it within {BODY_TIMEOUT_S:g} s, got a part."
-        raise UiError(HTTPStatus.REQUEST_TIMEOUT, sentence, headers={"Connection": "close"}) from None
+        raise RequestError(HTTPStatus.REQUEST_TIMEOUT, sentence, headers={"Connection": "close"}) from None
     except (ClientPayloadError, HttpProcessingError, web.RequestPayloadError):
-        raise UiError(HTTPStatus.BAD_REQUEST, "body: expected the bytes that its headers announce.") from None
+        raise RequestError(HTTPStatus.BAD_REQUEST, "body: expected the bytes that its headers announce.") from None
 
 
 MIDDLEWARES: tuple[Middleware, ...] = (errors_as_json, read_bodies)

@@ -18,8 +18,9 @@ from peekaping_producer.operations.explain.reading import MAX_FOUND, Readers, ex
 from peekaping_producer.operations.explain.silent import SilentMonitors, silent_document
 from peekaping_producer.operations.explain.verdict import verdict_of
 from peekaping_producer.service.text import one_line
-from peekaping_producer.ui.answers import VERSION, UiError, answer
+from peekaping_producer.ui.answers import VERSION, answer
 from peekaping_producer.ui.names import MAX_NAME_LENGTH
+from peekaping_producer.web.refusals import RequestError
 
 HEARTBEATS = 30
 """That the page shows of a monitor."""
@@ -43,13 +44,13 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Wait for a turn. Raises UiError."""
+        """Wait for a turn. Raises RequestError."""
         try:
             async with asyncio.timeout(self._wait_s):
                 await self._free.acquire()
         except TimeoutError:
             sentence = "Other requests of this kind are still running. Try again."
-            raise UiError(HTTPStatus.SERVICE_UNAVAILABLE, sentence, retry_after_s=2) from None
+            raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, sentence, retry_after_s=2) from None
         try:
             yield
         finally:
@@ -124,7 +125,7 @@ class Monitors:
             return candidates_document(explained.candidates)
         facts = explained.facts
         if facts is None:
-            raise UiError(HTTPStatus.SERVICE_UNAVAILABLE, one_line(explained.problem, 500), retry_after_s=5)
+            raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, one_line(explained.problem, 500), retry_after_s=5)
         hold = facts.hold
         return {
             **document_of(facts, verdict_of(facts, Moments(facts.now_ms))),
@@ -144,13 +145,13 @@ class Monitors:
 
 
 def _text(given: str) -> str:
-    """Return the text of a request. Raises UiError."""
+    """Return the text of a request. Raises RequestError."""
     if not 1 <= len(given) <= _MAX_TEXT_LENGTH:
         sentence = f"text: expected 1 to {_MAX_TEXT_LENGTH} characters, got {len(given)}."
-        raise UiError(HTTPStatus.BAD_REQUEST, sentence)
+        raise RequestError(HTTPStatus.BAD_REQUEST, sentence)
     return given
 
 
-def _unavailable(sentence: str, error: ProducerError) -> UiError:
+def _unavailable(sentence: str, error: ProducerError) -> RequestError:
     reason = one_line(str(error), 300)
-    return UiError(HTTPStatus.SERVICE_UNAVAILABLE, f"{sentence}: {reason}", retry_after_s=5)
+    return RequestError(HTTPStatus.SERVICE_UNAVAILABLE, f"{sentence}: {reason}", retry_after_s=5)

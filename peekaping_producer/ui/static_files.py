@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from aiohttp import web
 
-from peekaping_producer.ui.answers import UiError
+from peekaping_producer.web.refusals import RequestError
 
 FOLDER = Path(__file__).parent / "static"
 SHELL = "index.html"
@@ -59,14 +59,14 @@ class StaticFiles:
     def shell(self, request: web.Request) -> web.Response:
         """Answer with the page itself, which the browser asks for again each time."""
         if self._shell is None:
-            raise UiError(HTTPStatus.NOT_FOUND, "The files of the page are missing.")
+            raise RequestError(HTTPStatus.NOT_FOUND, "The files of the page are missing.")
         return _answer(request, self._shell, "no-cache")
 
     async def serve(self, request: web.Request) -> web.Response:
         """Answer with the file of the path's `name`."""
         file = self._by_name.get(request.match_info["name"])
         if file is None or file is self._shell:
-            raise UiError(HTTPStatus.NOT_FOUND, "The page has no such file; reload it.")
+            raise RequestError(HTTPStatus.NOT_FOUND, "The page has no such file; reload it.")
         return _answer(request, file, _IMMUTABLE)
 
     def _read(self, name: str) -> File:

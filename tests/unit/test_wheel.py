@@ -60,7 +60,8 @@ def data_files(*suffixes: str) -> set[str]:
     """The paths in the wheel of the tree's files with these suffixes."""
     migrations = {f"{PACKAGE}/{path.relative_to(ROOT)}" for path in (ROOT / "migrations").rglob("*.*")}
     others = {path for path in (ROOT / PACKAGE).rglob("*") if path.suffix in suffixes}
-    others |= {path for path in (ROOT / PACKAGE / "template" / "project").rglob("*") if path.is_file()}
+    for folder in ("template/project", "ui/static"):
+        others |= {path for path in (ROOT / PACKAGE / folder).rglob("*") if path.is_file()}
     unpacked = {str(path.relative_to(ROOT)) for path in others if not re.search(r"__pycache__|_cache/", str(path))}
     return migrations | unpacked
 
@@ -68,7 +69,7 @@ def data_files(*suffixes: str) -> set[str]:
 def test_the_wheel_contains_every_migration_and_script(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     expected = data_files(".lua", ".py", ".typed")
-    kinds = {Path(name).suffix for name in expected if "/template/" not in name}
+    kinds = {Path(name).suffix for name in expected if "/template/" not in name and "/static/" not in name}
     assert kinds == {".sql", ".json", ".lua", ".py", ".typed"}
     assert f"{PACKAGE}/template/project/.dockerignore" in expected
     assert f"{PACKAGE}/py.typed" in names
