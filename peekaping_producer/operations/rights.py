@@ -33,3 +33,11 @@ USES: Sequence[str] = (
     "PING",
 )
 """One call of each command that scripts and client use, with keys of each kind."""
+OPTIONAL_USES: Sequence[str] = (
+    f"XADD {KEYS.events} * event x",
+    f"XRANGE {KEYS.events} - +",
+    f"XREVRANGE {KEYS.events} + -",
+    "INFO memory",
+    "CLIENT SETNAME x",
+)
+"""Of commands without which the producer works."""

@@ -45,3 +45,9 @@ class Script:
         reply = await self.run(redis, keys, args)
         with decoding():
             return int(reply)
+
+
+def names_by_sha(*owners: object) -> dict[str, str]:
+    """Return the name of each script that is an attribute of one of these objects, by its SHA, as SLOWLOG has it."""
+    scripts = (value for owner in owners for value in vars(owner).values() if isinstance(value, Script))
+    return {script.sha: script.name for script in scripts}

@@ -5,7 +5,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from peekaping_producer.errors import RedisError, RedisRefusedError
-from peekaping_producer.redis_client.failures import not_allowed
+from peekaping_producer.redis_client.failures import decoding, not_allowed
 
 
 def facts_of(reply: Any) -> dict[str, str]:
@@ -27,17 +27,39 @@ async def facts(redis: Redis) -> dict[str, str]:
     found = facts_of(await _asked(redis, "HELLO", 2))
     if "version" in found:
         return found
-    info = await _asked(redis, "INFO", "server")
-    if info is None:
+    fields = await info(redis, "server")
+    if fields is None:
         return found
-    return found | {"version": str(info.get("redis_version", "?")), "mode": str(info.get("redis_mode", ""))}
+    return found | {"version": str(fields.get("redis_version", "?")), "mode": str(fields.get("redis_mode", ""))}
+
+
+async def info(redis: Redis, section: str) -> dict[str, Any] | None:
+    """Return the fields of a section of INFO; None without the permission to read it. Raises RedisError."""
+    reply = await _asked(redis, "INFO", section)
+    return reply if isinstance(reply, dict) else None
+
+
+async def slowlog(redis: Redis, limit: int) -> list[tuple[int, int, str]] | None:
+    """Return the latest entries of SLOWLOG about scripts; None without the permission to read it.
+
+    Each is Redis TIME in s, the duration in µs, and the SHA of the script. Raises RedisError.
+    """
+    reply = await _asked(redis, "SLOWLOG GET", limit)
+    if reply is None:
+        return None
+    with decoding():
+        words = ((entry, bytes(entry["command"]).split(b" ", 2)) for entry in reply)
+        return [
+            (int(entry["start_time"]), int(entry["duration"]), command[1].decode(errors="replace").lower())
+            for entry, command in words
+            if len(command) > 1 and command[0].upper() == b"EVALSHA"
+        ]
 
 
 async def eviction_policy(redis: Redis) -> str | None:
     """Return the server's maxmemory-policy; None without the permission to read it."""
     try:
-        info = await _asked(redis, "INFO", "memory")
-        policy = info.get("maxmemory_policy") if isinstance(info, dict) else None
+        policy = (await info(redis, "memory") or {}).get("maxmemory_policy")
         if policy is None:
             reply = await _asked(redis, "CONFIG GET", "maxmemory-policy")
             policy = next(iter(reply.values()), None) if isinstance(reply, dict) else None

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from peekaping_producer.monitors.monitor import Monitor, MonitorDetails, Plan
+from peekaping_producer.stores.catalogue import WindowsRead
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.stores.load_reader import (
     HEARTBEATS,
@@ -80,6 +81,17 @@ class Loader:
         return {key: Plan(key, 0, f"unreadable: {reason}") for key, reason in unread.items()} | {
             row[0]: plan_of(row[0], row[2], row[3]) for row in found.rows
         }
+
+    async def windows(self, reader: TableReader, ids: Sequence[str]) -> WindowsRead:
+        """See Session.windows."""
+        found = await LoadReader(reader, self._limits).read(WINDOWS, ids, self._limits.command_s)
+        windows, broken = [], found.broken | found.late
+        for row in found.rows:
+            try:
+                windows.append(ROW_READERS.window(*row[2:]))
+            except Exception as error:  # as in _try_build
+                broken[str(row[0])] = _reason_of(error)
+        return WindowsRead(tuple(windows), broken)
 
 
 class _WaitError(Exception):

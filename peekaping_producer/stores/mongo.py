@@ -16,8 +16,10 @@ from bson import Code, Int64, ObjectId
 from peekaping_producer.errors import StoreRefusedError, StoreUnavailableError
 from peekaping_producer.monitors.maintenance import MaintenanceWindow
 from peekaping_producer.monitors.monitor import Heartbeat, Monitor, Plan, Proxy, RecentHeartbeat
+from peekaping_producer.stores.catalogue import Catalogue
 from peekaping_producer.stores.errors import CREATE_TABLES, error_prefix
 from peekaping_producer.stores.limits import Limits
+from peekaping_producer.stores.mongo_catalogue import catalogue_of
 from peekaping_producer.stores.mongo_client import Document, MongoDatabaseClient, ReadDocument, connect
 from peekaping_producer.stores.mongo_errors import translated
 from peekaping_producer.stores.pool import Driver
@@ -155,6 +157,16 @@ class MongoSession(StoreSession[MongoDatabaseClient]):
         timeout_s = self._limits.side_table_s
         found = await self._find("heartbeat", wanted, fields, sort=[("time", -1)], limit=limit, timeout_s=timeout_s)
         return [_row(RecentHeartbeat, read)[2:] for read in found]
+
+    async def window_ids(self, limit: int) -> list[str]:
+        """See StoreSession."""
+        found = await self._find("maintenance", {"active": True}, ["_id"], limit=limit)
+        return [str(read.document["_id"]) for read in found]
+
+    async def catalogue(self) -> Catalogue:
+        """See Session."""
+        async with self.slot.using() as client:
+            return await catalogue_of(client, self._target.name)
 
     async def _find(
         self, collection: str, wanted: Document, fields: Sequence[str], **options: Any

@@ -11,6 +11,7 @@ from pymysql import err
 from pymysql.converters import escape_string
 
 from peekaping_producer.monitors.monitor import Plan
+from peekaping_producer.stores.catalogue import TABLES, Catalogue, missing_indexes
 from peekaping_producer.stores.errors import BadRowsError
 from peekaping_producer.stores.load_reader import HEARTBEATS, LINKS, MONITORS, PLANS, PROXIES, WINDOWS
 from peekaping_producer.stores.mysql_connections import MysqlConnection, is_about_rows
@@ -77,6 +78,14 @@ ORDER BY name <> '{{text}}', CHAR_LENGTH(name), name, id LIMIT {{limit}}
 _RECENT_HEARTBEATS = """
 SELECT time, status, ping FROM heartbeats WHERE monitor_id = '{id}' ORDER BY heartbeats.time DESC LIMIT {limit}
 """
+_WINDOW_IDS = "SELECT id FROM maintenances WHERE active ORDER BY id LIMIT {limit}"
+_INDEXES = """
+SELECT table_name, group_concat(coalesce(column_name, '?') ORDER BY seq_in_index) FROM information_schema.statistics
+WHERE table_schema = database() GROUP BY table_name, index_name
+"""
+_NAME = r"(\*|`(?:[^`]|``)*`)"
+_GRANT = re.compile(rf"GRANT (.+) ON (?:TABLE )?{_NAME}\.{_NAME} TO ")
+_WRITES = re.compile(r"\b(ALL PRIVILEGES|INSERT|UPDATE|DELETE)\b")
 # A limit of the server keeps the connection. Each server reads the other's part as a comment.
 _LIMIT = "/*M! SET STATEMENT max_statement_time = {0:g} FOR */ SELECT /*+ MAX_EXECUTION_TIME({1:.0f}) */"
 _ID = re.compile("[!->@-~]([ -~]{0,62}[!->@-~])?")
@@ -110,6 +119,18 @@ class MysqlSession(StoreSession[MysqlConnection]):
         statement = _RECENT_HEARTBEATS.format(id=escape_string(monitor_id), limit=limit)
         return await self._fetch(statement, self._limits.side_table_s)
 
+    async def window_ids(self, limit: int) -> list[str]:
+        """See StoreSession."""
+        return [str(row[0]) for row in await self._fetch(_WINDOW_IDS.format(limit=limit))]
+
+    async def catalogue(self) -> Catalogue:
+        """See Session."""
+        ((version, schema),) = await self._fetch("SELECT version(), database()")
+        product = "" if "mariadb" in str(version).lower() else "MySQL "
+        indexes = [(str(table), str(columns)) for table, columns in await self._fetch(_INDEXES)]
+        grants = [str(row[0]) for row in await self._fetch("SHOW GRANTS")]
+        return Catalogue(f"{product}{version}", missing_indexes(indexes), writable_by(grants, str(schema)))
+
     async def ping(self) -> None:
         """Read a monitor with every column that load() reads, except for large texts."""
         await self._fetch(_ONE_MONITOR.format(max_bytes=0))
@@ -130,6 +151,23 @@ class MysqlSession(StoreSession[MysqlConnection]):
                 if not is_about_rows(error):
                     raise
                 raise BadRowsError(f"{self._target}: a row is damaged or too large ({error.args[0]})") from None
+
+
+def writable_by(grants: Iterable[str], schema: str) -> tuple[str, ...] | None:
+    """The tables that a user with these grants may write to; None if a role, whose grants are not listed, may do more.
+
+    MariaDB lists those of enabled roles, too.
+    """
+    found: set[str] = set()
+    has_role = False
+    for grant in grants:
+        parts = _GRANT.match(grant)
+        if parts is None:
+            has_role = True
+        elif _WRITES.search(parts[1]) and parts[2].strip("`").replace("\\", "") in {"*", schema}:
+            found |= {parts[3].strip("`")} & {*TABLES, "*"}
+    tables = TABLES if "*" in found else tuple(sorted(found))
+    return None if has_role and not tables else tables
 
 
 def _plan(id_: object, active: object, interval: object) -> Plan:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from peekaping_producer.monitors.monitor import Plan
+from peekaping_producer.stores.catalogue import TABLES, Catalogue, missing_indexes
 from peekaping_producer.stores.errors import error_prefix
 from peekaping_producer.stores.load_reader import HEARTBEATS, LINKS, MONITORS, PLANS, PROXIES, WINDOWS
 from peekaping_producer.stores.pages import Paged
@@ -89,6 +90,19 @@ _BY_NAME = f"""
 _RECENT_HEARTBEATS = _expanded(
     "SELECT TIME(time), status, ping FROM heartbeats WHERE monitor_id = $1::uuid ORDER BY heartbeats.time DESC LIMIT $2"
 )
+_WINDOW_IDS = "SELECT id::text FROM maintenances WHERE active ORDER BY maintenances.id LIMIT $1"
+_VERSION = "SELECT current_setting('server_version')"
+_INDEXES = """
+SELECT t.relname::text, array_to_string(array(
+    SELECT coalesce(a.attname, '?') FROM unnest(i.indkey::smallint[]) WITH ORDINALITY AS k (number, place)
+    LEFT JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = k.number ORDER BY k.place
+), ',')
+FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid
+WHERE i.indrelid IN (SELECT to_regclass(name) FROM unnest($1::text[]) AS name) AND i.indisvalid AND i.indpred IS NULL
+"""
+_WRITABLE = """
+SELECT name FROM unnest($1::text[]) AS name WHERE has_table_privilege(to_regclass(name), 'INSERT, UPDATE, DELETE')
+"""
 _STORED_BYTES = 32 * 2**10
 """Configs that are stored in more bytes, after compression, are not read with a batch."""
 _UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -122,6 +136,17 @@ class PostgresSession(Paged, StoreSession[PostgresConnection]):
     async def heartbeat_rows(self, monitor_id: str, limit: int) -> Sequence[Row]:
         """See StoreSession."""
         return await self._read(_RECENT_HEARTBEATS, monitor_id, limit, timeout_s=self._limits.side_table_s)
+
+    async def window_ids(self, limit: int) -> list[str]:
+        """See StoreSession."""
+        return [row[0] for row in await self._read(_WINDOW_IDS, limit)]
+
+    async def catalogue(self) -> Catalogue:
+        """See Session."""
+        ((version,),) = await self._read(_VERSION)
+        indexes = await self._read(_INDEXES, TABLES)
+        writable = await self._read(_WRITABLE, TABLES)
+        return Catalogue(f"Postgres {version}", missing_indexes(indexes), tuple(row[0] for row in writable))
 
     async def ping(self) -> None:
         """Read a monitor with every column that load() reads, except for large texts."""

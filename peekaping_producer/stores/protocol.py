@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from peekaping_producer.monitors.monitor import MonitorDetails, Plan, RecentHeartbeat
+from peekaping_producer.stores.catalogue import Catalogue, WindowsRead
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -78,6 +79,14 @@ class Session(Protocol):
 
     async def latest_heartbeats(self, ids: list[str]) -> dict[str, RecentHeartbeat]:
         """The latest heartbeat of each of up to 1,000 monitors; those without a usable one are left out."""
+        ...
+
+    async def windows(self, limit: int) -> WindowsRead:
+        """Up to `limit` (at most 1,000) active maintenance windows, whichever monitors they are of."""
+        ...
+
+    async def catalogue(self) -> Catalogue:
+        """What the server reports about itself, the indexes of the tables and the rights of the user."""
         ...
 
     async def ping(self) -> None:

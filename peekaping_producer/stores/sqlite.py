@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from peekaping_producer.monitors.monitor import Plan
+from peekaping_producer.stores.catalogue import Catalogue, missing_indexes
 from peekaping_producer.stores.errors import BadRowsError
 from peekaping_producer.stores.load_reader import HEARTBEATS, LINKS, MONITORS, PLANS, PROXIES, WINDOWS
 from peekaping_producer.stores.pages import Paged
@@ -72,6 +73,13 @@ _RECENT_HEARTBEATS = """
 SELECT CASE WHEN length(CAST(h.time AS BLOB)) <= 100 THEN h.time END, NUMBER(h.status), NUMBER(h.ping)
 FROM heartbeats h WHERE h.monitor_id = ?2 ORDER BY h.time DESC LIMIT ?1
 """
+_WINDOW_IDS = "SELECT CAST(w.id AS TEXT) FROM maintenances w WHERE w.active ORDER BY w.id LIMIT ?1"
+_INDEXES = """
+SELECT t.name, (
+    SELECT group_concat(name) FROM (SELECT ifnull(c.name, '?') AS name FROM pragma_index_info(i.name) c ORDER BY seqno)
+)
+FROM sqlite_master t JOIN pragma_index_list(t.name) i WHERE t.type = 'table' AND NOT i.partial
+"""
 _expanded = partial(
     expanded,
     BYTES="ifnull(length(CAST({} AS BLOB)), 0)".format,
@@ -120,6 +128,16 @@ class SqliteSession(Paged, StoreSession[SqliteConnection]):
         """See StoreSession."""
         statement = _expanded(_RECENT_HEARTBEATS)
         return await self._read(statement, limit, monitor_id, timeout_s=self._limits.side_table_s)
+
+    async def window_ids(self, limit: int) -> list[str]:
+        """See StoreSession."""
+        return [str(row[0]) for row in await self._read(_WINDOW_IDS, limit)]
+
+    async def catalogue(self) -> Catalogue:
+        """See Session. The connection cannot write, whatever the permissions of the file."""
+        ((version,),) = await self._read("SELECT sqlite_version()")
+        indexes = [(str(table), str(columns)) for table, columns in await self._read(_INDEXES)]
+        return Catalogue(f"SQLite {version}", missing_indexes(indexes), ())
 
     async def ping(self) -> None:
         """Read a monitor with every column that load() reads, except texts."""

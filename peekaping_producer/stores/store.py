@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from peekaping_producer.errors import StoreUnavailableError
 from peekaping_producer.monitors.monitor import Heartbeat, Plan, RecentHeartbeat
+from peekaping_producer.stores.catalogue import Catalogue, WindowsRead
 from peekaping_producer.stores.errors import error_prefix
 from peekaping_producer.stores.load_reader import HEARTBEATS, MONITORS, PLANS, SIDE_TABLES
 from peekaping_producer.stores.loading import Loader
@@ -84,6 +85,18 @@ class StoreSession(ABC, Generic[C]):
         rows = await self.fetch(HEARTBEATS, wanted, limits.row_bytes, limits.command_s) if wanted else []
         found = {row[0]: recent_heartbeats_of([[row[column] for column in _RECENT]]) for row in rows}
         return {key: heartbeats[0] for key, heartbeats in found.items() if heartbeats}
+
+    async def windows(self, limit: int) -> WindowsRead:
+        """Two statements: their ids, and what load() reads of them."""
+        return await self._loader.windows(self, await self.window_ids(limit))
+
+    @abstractmethod
+    async def window_ids(self, limit: int) -> list[str]:
+        """The ids of up to `limit` active maintenance windows."""
+
+    @abstractmethod
+    async def catalogue(self) -> Catalogue:
+        """See Session."""
 
     async def check_tables(self) -> dict[str, str]:
         """Read no rows from every table and column that the other methods read.

@@ -13,6 +13,7 @@ from peekaping_producer.errors import StoreRefusedError, StoreUnavailableError
 from peekaping_producer.monitors.maintenance import MaintenanceWindow
 from peekaping_producer.monitors.monitor import Heartbeat, Monitor, Plan, Proxy, RecentHeartbeat
 from peekaping_producer.stores import FoundMonitor, Loaded, Session
+from peekaping_producer.stores.catalogue import Catalogue, WindowsRead
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.stores.load_reader import MONITORS, WINDOWS
 from peekaping_producer.stores.loading import Loader
@@ -92,6 +93,15 @@ class MemoryStore:
     async def plans(self, ids: list[str]) -> dict[str, Plan]:
         self._read("plans")
         return await self._loader.plans(self, ids)
+
+    async def windows(self, limit: int) -> WindowsRead:
+        self._read("windows")
+        ids = [key for key, row in self.others[WINDOWS].items() if row["active"]]
+        return await self._loader.windows(self, ids[:limit])
+
+    async def catalogue(self) -> Catalogue:
+        self._read("catalogue")
+        return Catalogue("memory", (), ())
 
     async def page_of_plans(self, after: str | None, limit: int) -> list[Plan]:
         self._read("page_of_plans")
@@ -184,6 +194,14 @@ class MemorySession:
     async def latest_heartbeats(self, ids: list[str]) -> dict[str, RecentHeartbeat]:
         await self._turn()
         return await self._store.latest_heartbeats(ids)
+
+    async def windows(self, limit: int) -> WindowsRead:
+        await self._turn()
+        return await self._store.windows(limit)
+
+    async def catalogue(self) -> Catalogue:
+        await self._turn()
+        return await self._store.catalogue()
 
     async def ping(self) -> None:
         await self._turn()

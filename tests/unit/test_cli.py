@@ -24,6 +24,7 @@ COMMANDS = [
     "migrate",
     "status",
     "explain",
+    "doctor",
     "probe",
     "check-config",
     "relay",

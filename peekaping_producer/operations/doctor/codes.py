@@ -1,0 +1,169 @@
+"""Findings: their codes, which are stable, with their usual levels and remedies."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+import msgspec
+
+from peekaping_producer.operations import conditions
+from peekaping_producer.operations.verdict import VerdictCode
+
+GROUPS = ("redis", "database", "fleet", "workers")
+"""In the order in which they are printed."""
+QUEUE_CONDITIONS = frozenset({"queue_unusable", "queue_paused", "queue_not_consumed", "tasks_not_completed"})
+"""The conditions that are found in the queue; all others belong to the fleet."""
+QUEUE_VERDICTS = (
+    VerdictCode.NO_WORKER,
+    VerdictCode.WORKERS_FULL,
+    VerdictCode.WORKERS_STUCK,
+    VerdictCode.TASKS_WAIT,
+    VerdictCode.RESULTS_NOT_STORED,
+)
+
+
+class Level(StrEnum):
+    """How bad a finding is."""
+
+    OK = "ok"
+    NOTE = "note"
+    """Worth knowing; checks run, or the producer repairs it."""
+    PROBLEM = "problem"
+    """Checks do not run as they should, or will not after the next fault."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What one check has found: sentences without secrets."""
+
+    code: str
+    level: Level
+    text: str
+    remedy: str = ""
+
+    @property
+    def group(self) -> str:
+        """The group that it belongs to."""
+        return self.code.partition(".")[0]
+
+
+class Kind(NamedTuple):
+    """Of a code."""
+
+    level: Level
+    remedy: str = ""
+
+
+def finding(code: str, text: str, level: Level | None = None) -> Finding:
+    """Return a finding of this kind; `level` replaces the usual one."""
+    kind = CODES[code]
+    level = level or kind.level
+    return Finding(code, level, text, "" if level is Level.OK else kind.remedy)
+
+
+_OK, _NOTE, _PROBLEM = Level.OK, Level.NOTE, Level.PROBLEM
+_LEVELS = {
+    conditions.Level.UNREADY: _PROBLEM,
+    conditions.Level.FAILING: _PROBLEM,
+    conditions.Level.NOTE: _NOTE,
+}
+_GRANT_INFO = "Grant the optional permission +info."
+_CHECK_AGAIN = "Run doctor again. If it fails again, read the log of the server that did not answer."
+
+_REDIS = {
+    "redis.server": Kind(_OK),
+    "redis.unreachable": Kind(_PROBLEM, "Check REDIS_HOST, REDIS_PORT, the server and the network."),
+    "redis.unusable": Kind(_PROBLEM, "Correct what the message names: see Redis in docs/operations.md."),
+    "redis.version_unknown": Kind(_NOTE, "Check that the version is 6.2 or newer."),
+    "redis.not_master": Kind(_PROBLEM, "Set REDIS_HOST to the master, or set REDIS_SENTINELS."),
+    "redis.memory": Kind(_OK),
+    "redis.memory_unknown": Kind(_NOTE, _GRANT_INFO),
+    "redis.memory_short": Kind(_NOTE, "Raise maxmemory: when memory is full, no check is handed off."),
+    "redis.evicts": Kind(_PROBLEM, "CONFIG SET maxmemory-policy noeviction, and set it in redis.conf."),
+    "redis.eviction_policy": Kind(_NOTE, "CONFIG SET maxmemory-policy noeviction, before maxmemory is set."),
+    "redis.persistence": Kind(_OK),
+    "redis.persistence_unknown": Kind(_NOTE, _GRANT_INFO),
+    "redis.not_persistent": Kind(_NOTE, "CONFIG SET appendonly yes, and set it in redis.conf."),
+    "redis.persistence_failing": Kind(_PROBLEM, "Read the log of Redis, and check its disk and memory."),
+    "redis.round_trip": Kind(_OK),
+    "redis.slow": Kind(_NOTE, "Move Redis nearer to the producer, or look for the load on its host."),
+    "redis.clock": Kind(_OK),
+    "redis.clock_differs": Kind(_NOTE, "Compare both clocks with NTP."),
+    "redis.clock_skew": Kind(_PROBLEM, "Compare both clocks with NTP, and set the one that is wrong."),
+    "redis.slowlog": Kind(_OK),
+    "redis.slowlog_unknown": Kind(_NOTE, "Grant +slowlog, or read SLOWLOG GET as another user."),
+    "redis.slow_scripts": Kind(_NOTE, "Look for other load on Redis (SLOWLOG GET), or lower CLAIM_BATCH."),
+    "redis.rights": Kind(_OK),
+    "redis.rights_missing": Kind(_PROBLEM, "Grant them: see Permissions in docs/operations.md."),
+    "redis.rights_optional": Kind(_NOTE, "Grant them, or do without: see Permissions in docs/operations.md."),
+    "redis.rights_unknown": Kind(_NOTE, "Grant +multi, with which rights are tried without writing."),
+    "redis.check_failed": Kind(_PROBLEM, _CHECK_AGAIN),
+}
+_DATABASE = {
+    "database.server": Kind(_OK),
+    "database.unreachable": Kind(_PROBLEM, "Check DB_HOST, DB_PORT, the server and the network."),
+    "database.refused": Kind(_PROBLEM, "Correct what the message names: see docs/databases.md."),
+    "database.version": Kind(_OK),
+    "database.slow": Kind(_NOTE, "Look for load, locks and long queries on the database."),
+    "database.tables": Kind(_OK),
+    "database.degraded": Kind(_NOTE, "Look for a lock on the table (ALTER TABLE, VACUUM FULL)."),
+    "database.empty": Kind(_NOTE, "Check DB_NAME, if monitors should be active."),
+    "database.indexes": Kind(_OK),
+    "database.indexes_unknown": Kind(_NOTE, "Check the indexes by hand, or grant listIndexes (the role read)."),
+    "database.index_missing": Kind(_NOTE, "Finish the API server's migrations, or create the index."),
+    "database.read_only": Kind(_OK),
+    "database.may_write": Kind(_NOTE, "Use a user with SELECT (MongoDB: the role read) alone."),
+    "database.rights_unknown": Kind(_NOTE, "Check that the user may only read."),
+    "database.windows": Kind(_OK),
+    "database.window_broken": Kind(_NOTE, "Correct the window in Peekaping."),
+    "database.check_failed": Kind(_PROBLEM, _CHECK_AGAIN),
+}
+_FLEET = {
+    "fleet.unreachable": Kind(_PROBLEM, "Check REDIS_HOST, REDIS_PORT, the server and the network."),
+    "fleet.unusable": Kind(_PROBLEM, "Correct what the message names: see Redis in docs/operations.md."),
+    "fleet.on_time": Kind(_OK),
+    "fleet.not_on_time": Kind(_PROBLEM, "See Verdict in docs/operations.md."),
+    "fleet.catching_up": Kind(_NOTE, "Wait."),
+    "fleet.held": Kind(_NOTE, "Wait, or release the hold."),
+    "fleet.leader": Kind(_OK),
+    "fleet.schedule": Kind(_OK),
+    "fleet.versions": Kind(_OK),
+    "fleet.versions_differ": Kind(_NOTE, "Finish the rollout."),
+    "fleet.settings": Kind(_OK),
+    "fleet.settings_differ": Kind(_PROBLEM, "Set the same value on every replica."),
+    "fleet.no_heartbeat": Kind(_NOTE, "Upgrade it, if it does not report one within 10 s."),
+    "fleet.no_peer": Kind(_OK),
+    "fleet.peer": Kind(_NOTE, "Stop the Go producer when the migration is finished."),
+    "fleet.check_failed": Kind(_PROBLEM, _CHECK_AGAIN),
+}
+_WORKERS = {
+    "workers.unreachable": Kind(_PROBLEM, "Check REDIS_HOST, REDIS_PORT, the server and the network."),
+    "workers.unusable": Kind(_PROBLEM, "Correct what the message names: see Redis in docs/operations.md."),
+    "workers.other_broker": Kind(_OK),
+    "workers.checks": Kind(_OK),
+    "workers.unregistered": Kind(_NOTE, "Check that the workers run asynq 0.25, which registers every 5 s."),
+    "workers.queue": Kind(_OK),
+    "workers.results": Kind(_OK),
+    "workers.no_ingester": Kind(_NOTE, "Start Peekaping's ingester, without which no result is stored."),
+    "workers.archived": Kind(_NOTE, "None: a task is replaced at the next tick of its monitor."),
+    "workers.check_failed": Kind(_PROBLEM, _CHECK_AGAIN),
+}
+
+
+def _of_conditions() -> dict[str, Kind]:
+    found = {}
+    for code, level in conditions.LEVELS.items():
+        group = "workers" if code in QUEUE_CONDITIONS else "fleet"
+        found[f"{group}.{code}"] = Kind(_LEVELS[level], f"See {code} under Conditions in docs/operations.md.")
+    return found
+
+
+CONDITION_CODES: Mapping[str, Kind] = _of_conditions()
+"""Those of the conditions, by `fleet.CODE` or `workers.CODE`."""
+VERDICT_CODES: Mapping[str, Kind] = {
+    f"workers.{code}": Kind(_PROBLEM, f"See {code} under Verdict in docs/operations.md.") for code in QUEUE_VERDICTS
+}
+"""Those of the verdict's rules on the queue."""
+CODES: Mapping[str, Kind] = {**_REDIS, **_DATABASE, **_FLEET, **_WORKERS, **CONDITION_CODES, **VERDICT_CODES}
+"""All codes."""
+LEVEL_OF: Mapping[conditions.Level, Level] = _LEVELS
+"""The level of a condition as that of a finding."""

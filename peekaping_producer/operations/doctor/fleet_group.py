@@ -1,0 +1,156 @@
+"""Checks of the fleet: what the schedule and the reports of the replicas contain."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from peekaping_producer.brokers.monitor_state import number_of
+from peekaping_producer.errors import ProducerError, UnreachableError
+from peekaping_producer.operations import conditions
+from peekaping_producer.operations.doctor import workers_group
+from peekaping_producer.operations.doctor.codes import LEVEL_OF, QUEUE_CONDITIONS, Finding, finding
+from peekaping_producer.operations.doctor.examination import checked, evaluated
+from peekaping_producer.operations.look import Look
+from peekaping_producer.operations.status import Status, fetch_status
+from peekaping_producer.operations.verdict import VerdictCode, verdict
+from peekaping_producer.redis_client.client import redis_for
+from peekaping_producer.schedule import Member, Schedule
+from peekaping_producer.service.text import counted, duration, one_line
+from peekaping_producer.targets import RedisTarget
+
+MAX_LEASES = 100
+"""Of which the tokens are compared."""
+_LEVELS_OF_VERDICTS = {
+    VerdictCode.ON_TIME: "fleet.on_time",
+    VerdictCode.CATCHING_UP: "fleet.catching_up",
+    VerdictCode.HELD: "fleet.held",
+}
+
+
+async def examine(target: RedisTarget, *, lease_ttl_s: float, broker: str) -> list[Finding]:
+    """Read the fleet once; return the findings of the groups fleet and workers."""
+    try:
+        status = await fetch_status(target, lease_ttl_s=lease_ttl_s, with_queue=broker == "asynq")
+    except UnreachableError as error:
+        return [finding(f"{group}.unreachable", f"Unknown: {error}.") for group in ("fleet", "workers")]
+    except ProducerError as error:
+        return [finding(f"{group}.unusable", f"Unknown: {error}.") for group in ("fleet", "workers")]
+    of_claims = await checked("fleet", "claims", _claims(target, status))
+    return [*await findings_of(status), *of_claims, *await workers_group.findings_of(status, broker)]
+
+
+async def findings_of(status: Status) -> list[Finding]:
+    """Run the checks that need nothing but the status."""
+    return [
+        found for name, check in _CHECKS.items() for found in await checked("fleet", name, evaluated(check, status))
+    ]
+
+
+def _verdict(status: Status) -> Iterator[Finding]:
+    """The verdict on the schedule; its rules on the queue are checks of the workers."""
+    found = verdict(Look(status.stats))
+    code = _LEVELS_OF_VERDICTS.get(found.code, "fleet.not_on_time")
+    yield finding(code, found.sentence if found.is_well else f"{found.sentence} {found.details}")
+
+
+def _leader(status: Status) -> Iterator[Finding]:
+    stats = status.stats
+    if stats.leader and stats.leader_ttl_ms is not None and "/" in stats.leader:
+        name = Look(stats).name(stats.leader.partition("/")[0])
+        yield finding("fleet.leader", f"{name} leads; its key expires in {duration(stats.leader_ttl_ms / 1000)}.")
+
+
+def _conditions(status: Status) -> Iterator[Finding]:
+    """Those of the schedule and of replicas; the clock of this host is a check of Redis."""
+    elsewhere = QUEUE_CONDITIONS | {condition.code for condition in conditions.of_clocks(status.stats.clock_skew_s)}
+    for level, condition in status.conditions:
+        if condition.code not in elsewhere and condition.code in conditions.LEVELS:
+            yield finding(f"fleet.{condition.code}", condition.reason, LEVEL_OF[level])
+
+
+def _schedule(status: Status) -> Iterator[Finding]:
+    stats = status.stats
+    if stats.problems:
+        return
+    beats = Look(stats).heartbeats.values()
+    synced = [beat.synced_ms for beat in beats if beat.synced_ms is not None]
+    ago = f"; synced {duration(max(0.0, (stats.now_ms - max(synced)) / 1000))} ago" if synced else ""
+    yield finding("fleet.schedule", f"{counted(stats.scheduled, 'monitor')} scheduled, {stats.overdue:,} overdue{ago}.")
+
+
+def _versions(status: Status) -> Iterator[Finding]:
+    look = Look(status.stats)
+    by_version = _grouped({node: beat.version for node, beat in look.heartbeats.items()}, look)
+    if len(by_version) > 1:
+        yield finding("fleet.versions_differ", f"Versions differ: {_listed(by_version)}.")
+    elif by_version:
+        yield finding("fleet.versions", f"{counted(len(look.heartbeats), 'replica')}: version {_listed(by_version)}.")
+    for node in look.reports.keys() - look.heartbeats.keys():
+        yield finding(
+            "fleet.no_heartbeat", f"{look.name(node)} reports no heartbeat: it is older, or has just started."
+        )
+
+
+def _settings(status: Status) -> Iterator[Finding]:
+    look = Look(status.stats)
+    names = sorted({name for beat in look.heartbeats.values() for name in beat.settings})
+    differing = []
+    for name in names:
+        values = {node: beat.settings.get(name, "absent") for node, beat in look.heartbeats.items()}
+        if len(by_value := _grouped(values, look)) > 1:
+            differing.append(name)
+            yield finding("fleet.settings_differ", f"{one_line(name, 40)} differs: {_listed(by_value)}.")
+    if names and not differing:
+        yield finding("fleet.settings", f"The same on every replica: {one_line(', '.join(names))}.")
+
+
+async def _claims(target: RedisTarget, status: Status) -> Iterable[Finding]:
+    redis = redis_for(target, connections=1)
+    try:
+        leases = (await Schedule(redis).look(members=MAX_LEASES)).leases
+    finally:
+        await redis.aclose()
+    return [peer(leases, Look(status.stats))]
+
+
+def peer(leases: Sequence[Member], look: Look) -> Finding:
+    """Return whether a Go producer takes part: the tokens of its claims are whole numbers, and in no heartbeat."""
+    tokens = _tokens_of_peers(leases, look)
+    if not tokens:
+        return finding("fleet.no_peer", "No claim is of a Go producer now.")
+    claims = "A claim" if len(tokens) == 1 else f"{len(tokens):,} claims"
+    held = counted(sum(tokens.values()), "monitor")
+    return finding("fleet.peer", f"{claims} of {held} probably by a Go producer, which hands off checks, too.")
+
+
+def _tokens_of_peers(leases: Sequence[Member], look: Look) -> Mapping[float, int]:
+    """The number of monitors by token, for whole numbers in no heartbeat: of our tokens, one in 1,024 is whole."""
+    beats = [*look.heartbeats.values(), *(beat for _, beat in look.silent.values())]
+    ours = {number_of(claim.token) for beat in beats for claim in beat.claims}
+    found: dict[float, int] = defaultdict(int)
+    for lease in leases:
+        token = number_of(lease.score)
+        if token is not None and token == int(token) and token not in ours:
+            found[token] += 1
+    return found
+
+
+def _grouped(values: Mapping[str, str], look: Look) -> Mapping[str, list[str]]:
+    """The names of the replicas by value."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for node, value in values.items():
+        found[value].append(look.name(node))
+    return found
+
+
+def _listed(by_value: Mapping[str, list[str]]) -> str:
+    return "; ".join(f"{one_line(value, 60)} ({', '.join(sorted(names))})" for value, names in sorted(by_value.items()))
+
+
+_CHECKS: Mapping[str, Callable[[Status], Iterable[Finding]]] = {
+    "verdict": _verdict,
+    "leader": _leader,
+    "conditions": _conditions,
+    "schedule": _schedule,
+    "versions": _versions,
+    "settings": _settings,
+}
