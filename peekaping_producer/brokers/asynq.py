@@ -5,6 +5,7 @@ One script enqueues and reschedules, so that both happen at once.
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -145,30 +146,39 @@ class AsynqBroker:
                 error=describe(error),
             )
 
-        strays = await self._stray_ids()
+        orphans, duplicates = await self._strays()
+        strays = [*orphans, *duplicates]
         for ids in chunks([each for each in strays if len(each) < LARGE_BYTES], _STRAYS_AT_ONCE):
             await isolate(ids, remove, leave)
         for ids in chunks([each for each in strays if len(each) >= LARGE_BYTES], 1):
             await isolate(ids, remove, leave, is_of_dependency=_concerns_every_message)
         return swept
 
-    async def _stray_ids(self) -> list[bytes]:
-        """Ids in the pending list without a task, or seen twice. Pushes to the head do not move what is read here."""
+    async def find_strays(self) -> SweepResult:
+        """Count the stray entries that `sweep` would remove; removes none."""
+        orphans, duplicates = await self._strays()
+        return SweepResult(orphans.total(), duplicates.total())
+
+    async def _strays(self) -> tuple[Counter[bytes], Counter[bytes]]:
+        """Count the entries of the pending list without a task, and second entries, by id.
+
+        Pushes to the head do not move what is read here.
+        """
         seen: set[bytes] = set()
-        strays: dict[bytes, None] = {}
+        orphans, duplicates = Counter[bytes](), Counter[bytes]()
         stop = -1
         while True:
             start = stop - _CHUNK + 1
             reply = await self._inspect_pending.run(self._redis, (PENDING,), (TASK_KEY_PREFIX, start, stop))
             with decoding():
-                ids, orphans = reply
-                strays |= dict.fromkeys(orphans)
+                ids, without_task = reply
+                orphans.update(without_task)
             for task_id in ids:
                 if task_id in seen:
-                    strays[task_id] = None
+                    duplicates[task_id] += 1
                 seen.add(task_id)
             if len(ids) < _CHUNK:
-                return list(strays)
+                return orphans, Counter({each: count for each, count in duplicates.items() if each not in orphans})
             stop = start - 1
 
     async def inspect(self) -> Queue:

@@ -16,7 +16,8 @@ from peekaping_producer.settings import ENV_FILES
 EXIT_CODES = """exit codes:
   0  success; `run`, `relay`, `serve`, `consume`: stopped by SIGTERM, SIGHUP or Ctrl-C
   1  any other failure; `status`, `probe`, `migrate --check`: the check failed; `send --strict`: a message was not sent;
-     `explain`: the monitor is not checked as configured; `doctor`: there is a problem
+     `explain`: the monitor is not checked as configured; `doctor`: there is a problem; `reconcile`: the leader has not
+     synced, or with --exit-code: something differs
   2  bad configuration or usage; every bad setting is reported; `explain`: several monitors match
   3  Redis or the database did not answer (`run` and `migrate` try for STARTUP_TIMEOUT)
   130, 143, 129  ended by Ctrl-C, SIGTERM or SIGHUP (130 also: Ctrl-C before `run` had started)

@@ -103,6 +103,8 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
     leaderless_since_ms: int | None = None
     synced_ms: int | None = None
     """The last complete sync of this leader, or the beginning of its term; None on a follower."""
+    sync_answered_ms: int | None = None
+    """The time of the latest request for a sync that a sync of this leader, begun after it, has answered."""
     sync_interval_s: float | None = None
     shortest_interval_s: int | None = None
     """Of the monitors that the last sync of this leader has read."""

@@ -12,7 +12,7 @@ from peekaping_producer.metrics import Metrics
 from peekaping_producer.operations.longest_waits import LongestWaits
 from peekaping_producer.producer.event_recorder import EventRecorder
 from peekaping_producer.producer.timing import Timing
-from peekaping_producer.schedule import Schedule, Stats
+from peekaping_producer.schedule import Schedule, Stats, SyncRequest
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.stores import MonitorStore
 
@@ -75,12 +75,16 @@ class Sampler:
             self.database_ms = _ms_since(began_at)
             self._succeeded(DATABASE)
 
-    async def sample_schedule(self, node: str, report: bytes) -> None:
-        """Write the report of this replica and its events, and read the schedule."""
+    async def sample_schedule(self, node: str, report: bytes, answered: SyncRequest | None = None) -> None:
+        """Write the report of this replica and its events, and read the schedule.
+
+        `answered`: the request for a sync that the report answers.
+        """
         events = self._recorder.encoded(node, self.redis_ms) if self.stats else []  # Redis TIME is not known before
         began_at, self.round_trip_ms = time.monotonic(), None
         try:
-            stats = await self._schedule.stats(node=node, report=report, events=events)
+            stored = answered.stored if answered else b""
+            stats = await self._schedule.stats(node=node, report=report, events=events, answered=stored)
         except RedisError as error:
             self._failed(error, f"{type(error).__name__}: {error}")
             self._metrics.oldest_due_age.set(math.nan)

@@ -56,6 +56,11 @@ class Keys(msgspec.Struct, frozen=True):
         return self._named("peekaping:sched:held")
 
     @property
+    def sync_requested(self) -> str:
+        """String with a TTL: who asks the leader to sync now, and when, as JSON. Ours."""
+        return self._named("peekaping:sched:sync_requested")
+
+    @property
     def watched(self) -> str:
         """String with a TTL: present while a page is open, so that replicas report every second. Ours."""
         return self._named("peekaping:producer:watched")

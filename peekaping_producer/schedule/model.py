@@ -1,9 +1,11 @@
 """What the methods of the schedule accept and return, and the limits of its values."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 import msgspec
+
+from peekaping_producer.monitors.monitor import Plan
 
 CALL_LIMIT = 1000
 """Ids per script call: Lua's unpack returns at most 7,999 values."""
@@ -23,6 +25,8 @@ FORGET_REPORT_S = 60.0
 """An older report is removed."""
 WATCHED_FOR_S = 10.0
 """A page that was read longer ago counts as closed."""
+KEEP_SYNC_REQUEST_S = 120.0
+"""A request for a sync that no leader answers is removed after this time."""
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -58,6 +62,35 @@ class PlaceResult(msgspec.Struct, frozen=True):
     """Held by a claim, which may still reschedule them by their old intervals."""
     misaligned: tuple[Member, ...] = ()
     """Due at no tick of their plans; or a worker rescheduled them by a newer row."""
+
+
+class Move(msgspec.Struct, frozen=True, gc=False):
+    """A monitor that is due at no tick of its interval."""
+
+    id: str
+    score: str
+    """Its due time, as read."""
+    to_ms: int
+    """The next tick."""
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """What `place` would do with plans, and what it would leave alone."""
+
+    now_ms: int
+    """Redis TIME."""
+    added: tuple[str, ...] = ()
+    moved: tuple[Move, ...] = ()
+    removed: tuple[str, ...] = ()
+    leased: tuple[str, ...] = ()
+    """Held by a claim."""
+    postponed: int = 0
+    """Due some time after an attempt that failed."""
+
+    def differing(self, plans: Sequence[Plan]) -> list[Plan]:
+        """Return those of the plans that `place` or `move` would act on."""
+        ids = {*self.added, *self.removed, *(move.id for move in self.moved)}
+        return [plan for plan in plans if plan.id in ids] if ids else []
 
 
 class Rescheduled(msgspec.Struct, frozen=True):
@@ -104,6 +137,16 @@ class StoredEvent(msgspec.Struct, frozen=True):
     id: str
     """Of the stream: ms of Redis TIME, and a number."""
     text: bytes
+
+
+class SyncRequest(msgspec.Struct, frozen=True):
+    """A request to the leader to sync now."""
+
+    who: str
+    at_ms: int
+    """Redis TIME."""
+    stored: bytes = b""
+    """As it is in Redis."""
 
 
 class LeasedClaim(msgspec.Struct, frozen=True):
@@ -168,6 +211,7 @@ class Stats(msgspec.Struct, frozen=True):
     oldest_claim: LeasedClaim | None = None
     hold: bytes | None = None
     """The hold on all monitors, as stored."""
+    sync_request: SyncRequest | None = None
     is_watched: bool = False
     """Whether a page is open."""
     events_refused: str | None = None

@@ -1,18 +1,24 @@
 """Decode what the scripts return."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from peekaping_producer.schedule.model import (
     FORGET_REPORT_S,
     REPORT_AGE_S,
+    Comparison,
     Details,
     LeasedClaim,
     Member,
+    Move,
     Stats,
     StoredEvent,
     StoredReport,
+    SyncRequest,
 )
 
 _MAX_SCORE = 2.0**53
@@ -30,7 +36,7 @@ def decode_stats(reply: list[Any], read_at: float) -> Stats:
     now_ms, due, leased, overdue, late, intended, oldest_id, excess, leader, ttl_ms, problems, refusal, stored = reply[
         :13
     ]
-    oldest_claim, hold, is_watched, events_refused = reply[13:]
+    oldest_claim, hold, is_watched, events_refused, sync_request = reply[13:]
     reports = list(_reports(stored, now_ms))
     return Stats(
         now_ms=now_ms,
@@ -49,6 +55,7 @@ def decode_stats(reply: list[Any], read_at: float) -> Stats:
         silent=tuple(found for found in reports if _age_s(found, now_ms) > REPORT_AGE_S),
         oldest_claim=_leased_claim(*oldest_claim) if oldest_claim else None,
         hold=hold or None,
+        sync_request=_sync_request(sync_request),
         is_watched=bool(is_watched),
         events_refused=decode_text(events_refused) or None,
         clock_skew_s=now_ms / 1000 - read_at,
@@ -65,6 +72,25 @@ def decode_details(reply: list[Any]) -> Details:
         tuple(count - before for count, before in zip(cumulative, [0, *cumulative], strict=False)),
         tuple(StoredEvent(decode_text(name), text) for name, text in _pairs(events)),
         decode_text(refusal) or None,
+    )
+
+
+def decode_comparison(reply: list[Any], ids: Sequence[str]) -> Comparison:
+    """Decode a reply of `compare`. `ids`: those of the plans."""
+    now_ms, flat = reply
+    found: dict[bytes, list[str]] = {}
+    moved = []
+    for n, what, due, to_ms in zip(flat[::4], flat[1::4], flat[2::4], flat[3::4], strict=True):
+        found.setdefault(what, []).append(ids[n - 1])
+        if what == b"move":
+            moved.append(Move(ids[n - 1], decode_text(due), int(to_ms)))
+    return Comparison(
+        now_ms,
+        tuple(found.get(b"add", ())),
+        tuple(moved),
+        tuple(found.get(b"remove", ())),
+        tuple(found.get(b"leased", ())),
+        len(found.get(b"postponed", ())),
     )
 
 
@@ -87,3 +113,12 @@ def _age_s(report: StoredReport, now_ms: int) -> float:
 def _leased_claim(token: bytes, monitors: int) -> LeasedClaim:
     ends_ms = math.floor(max(-_MAX_SCORE, min(float(token), _MAX_SCORE)))
     return LeasedClaim(decode_text(token), monitors, ends_ms)
+
+
+def _sync_request(stored: bytes) -> SyncRequest | None:
+    """The request for a sync; None if there is none, or if it is malformed."""
+    try:
+        request = msgspec.json.decode(stored, type=SyncRequest) if stored else None
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return None
+    return request and replace(request, stored=stored)

@@ -7,6 +7,8 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
+import msgspec
+
 from peekaping_producer.errors import StaleTermError
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.redis_client.client import Client
@@ -18,6 +20,7 @@ from peekaping_producer.schedule.model import (
     CLAIM_WITHIN_S,
     CLOCK_STEP_SLACK_MS,
     FORGET_REPORT_S,
+    KEEP_SYNC_REQUEST_S,
     MAX_DELAY_S,
     MAX_ID_LENGTH,
     MAX_LEADER_TTL_S,
@@ -25,6 +28,7 @@ from peekaping_producer.schedule.model import (
     CampaignOutcome,
     CampaignResult,
     Claim,
+    Comparison,
     Details,
     Member,
     PlaceResult,
@@ -32,9 +36,11 @@ from peekaping_producer.schedule.model import (
     Slots,
     Stats,
 )
-from peekaping_producer.schedule.replies import decode_details, decode_stats, decode_text
+from peekaping_producer.schedule.replies import decode_comparison, decode_details, decode_stats, decode_text
 from peekaping_producer.service.chunks import chunks
+from peekaping_producer.service.text import one_line
 
+_MAX_WHO_LENGTH = 100
 PRELUDE = lua(__package__, "prelude")
 """Follows the clock in every script of the schedule and of brokers."""
 
@@ -64,7 +70,7 @@ class Schedule:
         self._keeps_due_times = keeps_due_times
         self.keys = keys
         self._sets = (keys.due, keys.lease, keys.late)
-        own = (keys.replicas, keys.probe, keys.held, keys.watched, keys.events)
+        own = (keys.replicas, keys.probe, keys.held, keys.watched, keys.events, keys.sync_requested)
         self._stats_keys = (keys.due, keys.lease, keys.leader, keys.late, *own)
         self._monotonic = monotonic or (lambda: time.monotonic())  # noqa: PLW0108 - tests patch time.monotonic
         self.lease_ttl_s = lease_ttl_s
@@ -88,6 +94,8 @@ class Schedule:
         self._resign = script("resign")
         self._stats = script("stats")
         self._look = script("look")
+        self._compare = script("compare")
+        self._request_sync = script("request_sync")
 
     # Claims: any replica.
 
@@ -228,6 +236,25 @@ class Schedule:
             if cursor == 0:
                 return
 
+    async def compare(self, plans: Sequence[Plan]) -> Comparison:
+        """Return what `place` would do with up to 1,000 plans; writes nothing."""
+        pairs = [part for plan in plans for part in (plan.id, max(plan.interval, 0) * 1000)]
+        if not pairs:
+            return Comparison(0)
+        args = (CLOCK_STEP_SLACK_MS, int(MAX_DELAY_S * 1000), *pairs)
+        reply = await self._compare.run(self.redis, (self.keys.due, self.keys.lease), args)
+        with decoding():
+            return decode_comparison(reply, [plan.id for plan in plans])
+
+    async def request_sync(self, who: str) -> int:
+        """Ask the leader to sync now; it answers within a few seconds. Returns the Redis TIME of the request in ms.
+
+        The heartbeat of the leader contains that time once the sync is complete (`Heartbeat.sync_answered_ms`).
+        """
+        name = msgspec.json.encode(one_line(who, _MAX_WHO_LENGTH).encode(errors="replace").decode())
+        args = (name, int(KEEP_SYNC_REQUEST_S * 1000))
+        return await self._request_sync.count(self.redis, (self.keys.sync_requested,), args)
+
     # Leadership.
 
     async def campaign(self, current_term: str, new_term: str, ttl_s: float) -> CampaignResult:
@@ -250,16 +277,18 @@ class Schedule:
         """End `term` now; returns False if it was over."""
         return bool(await self._resign.count(self.redis, (self.keys.leader,), (term,)))
 
-    async def stats(self, *, node: str = "", report: bytes = b"", events: Sequence[bytes] = ()) -> Stats:
+    async def stats(
+        self, *, node: str = "", report: bytes = b"", events: Sequence[bytes] = (), answered: bytes = b""
+    ) -> Stats:
         """Read the state. Writes the report of replica `node`, or without one a probe, to find out if writes work.
 
-        Adds `events` to the stream of fleet events.
+        Adds `events` to the stream of fleet events. Removes the request for a sync if it is `answered`.
         """
         asked_at = time.time()
         reply = await self._stats.run(
             self.redis,
             self._stats_keys,
-            (self._lease_ttl_ms, node, report, int(FORGET_REPORT_S * 1000), *events),
+            (self._lease_ttl_ms, node, report, int(FORGET_REPORT_S * 1000), answered, *events),
         )
         with decoding():
             return decode_stats(reply, (asked_at + time.time()) / 2)

@@ -24,8 +24,9 @@ def tasks(*ids: str) -> list[HealthCheckTask]:
 
 def test_every_script_of_a_producer_is_known() -> None:
     assert sorted(SCRIPT_NAMES.values()) == [
-        *("campaign", "claim", "drop", "expel", "give_back", "hand_off", "inspect_pending", "look", "monitor_state"),
-        *("move", "place", "queue", "reclaim", "remove", "reschedule", "resign", "stats", "sweep_pending"),
+        *("campaign", "claim", "compare", "drop", "expel", "give_back", "hand_off", "inspect_pending", "look"),
+        *("monitor_state", "move", "place", "queue", "reclaim", "remove", "request_sync", "reschedule", "resign"),
+        *("stats", "sweep_pending"),
     ]
 
 

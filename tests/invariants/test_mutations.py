@@ -56,9 +56,7 @@ class Mutant:
 
 MUTANTS = (
     # A monitor that a claim holds is not due as well.
-    Mutant(
-        "I1", Mutation("place", "elseif lease[i] then", "elseif false then"), frozen_before("hand_off", rows_go=False)
-    ),
+    Mutant("I1", Mutation("place", "if lease then return LEASED end", ""), frozen_before("hand_off", rows_go=False)),
     # A hand-off whose answer was lost is repeated: the lease is gone then, though the token has not run out.
     Mutant(
         "I2",

@@ -221,3 +221,47 @@ async def test_workers_finish_tasks_at_a_rate(parts: Parts, clock: Clock) -> Non
     for _ in range(3):
         await parts.vitals.run_once()
     assert (await heartbeat(parts)).finished_per_s == 20.0
+
+
+async def test_a_person_can_ask_the_leader_to_sync(parts: Parts, store: MemoryStore) -> None:
+    store.put(monitor("m1"))
+    asked_ms = await parts.schedule.request_sync("anna")
+    await parts.vitals.run_once()
+    assert await parts.redis.exists(KEYS.sync_requested), "only a leader answers"
+    parts.leader.term = TERM
+    syncing = asyncio.create_task(parts.sync.run(TERM))
+    await until(lambda: parts.sync.synced_at is not None)
+    await parts.vitals.run_once()
+    await parts.vitals.run_once()  # it is the same request, and is followed once
+    await until(lambda: parts.sync.answered is not None)
+    found = await heartbeat(parts)
+    assert found.sync_answered_ms == asked_ms
+    assert not await parts.redis.exists(KEYS.sync_requested)
+    asked = [event for event in await events(parts.redis) if event.kind == "sync.requested"]
+    assert [event.message for event in asked] == ["anna asked the leader to sync."]
+    await cancel_and_wait(syncing)
+    assert parts.sync.answered is None
+
+
+async def test_a_sync_that_had_begun_before_a_request_does_not_answer_it(parts: Parts, store: MemoryStore) -> None:
+    parts.leader.term = TERM
+    parts.sync.request()
+    read, go_on = asyncio.Event(), asyncio.Event()
+    page = store.page_of_plans
+
+    async def slow_page(after: str | None, limit: int) -> Any:
+        read.set()
+        await go_on.wait()
+        return await page(after, limit)
+
+    store.page_of_plans = slow_page  # type: ignore[method-assign]
+    syncing = asyncio.create_task(parts.sync.run(TERM))
+    await read.wait()
+    await parts.schedule.request_sync("anna")
+    await parts.vitals.run_once()
+    read.clear()
+    go_on.set()
+    await read.wait()
+    assert parts.sync.answered is None
+    await until(lambda: parts.sync.answered is not None)
+    await cancel_and_wait(syncing)

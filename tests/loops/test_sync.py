@@ -7,6 +7,7 @@ import pytest
 
 from peekaping_producer.errors import StaleTermError, StoreUnavailableError
 from peekaping_producer.monitors.monitor import Plan
+from peekaping_producer.operations.reconcile.find import RowsRead
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.stores import Session
@@ -183,11 +184,11 @@ async def test_a_monitor_made_after_its_page_was_read_is_not_removed(
     harness.store.put(*(monitor(f"m{n}") for n in range(10)))
     place_all = harness.sync._place_all
 
-    async def then_one_is_made(term: str, session: Session) -> set[int]:
-        known = await place_all(term, session)
+    async def then_one_is_made(term: str, session: Session) -> RowsRead:
+        rows = await place_all(term, session)
         harness.store.put(monitor("mnew"))
         await harness.redis.zadd(KEYS.due, {"mnew": harness.clock.now_ms})
-        return known
+        return rows
 
     monkeypatch.setattr(harness.sync, "_place_all", then_one_is_made)
     await harness.sync.run_once(TERM)

@@ -54,8 +54,8 @@ GUARDS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
     ),
     "place": (
         ("I5", "term", LEADS, "true"),
-        ("I1", "lease left alone", "elseif lease[i] then", "elseif false then"),
-        ("due", "due left alone", "elseif not score then", "elseif true then"),
+        ("I1", "lease left alone", "if lease then return LEASED end", ""),
+        ("due", "due left alone", "if not due then", "if true then"),
         ("late", "late cleanup", "{DUE, LEASE, LATE}", "{DUE, LEASE}"),
     ),
     "move": (("I5", "term", LEADS, "true"), ("I1", "score comparison", "score == tonumber(seen[i])", "true")),

@@ -28,7 +28,7 @@ from peekaping_producer.producer.loops.vitals import Vitals
 from peekaping_producer.producer.sampler import Sampler
 from peekaping_producer.producer.suspects import Suspects
 from peekaping_producer.producer.timing import TIMING
-from peekaping_producer.schedule import Stats, StoredReport
+from peekaping_producer.schedule import Stats, StoredReport, SyncRequest
 from peekaping_producer.service import loop as loop_module
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.service.dependencies import Dependencies
@@ -75,7 +75,7 @@ class FakeSchedule:
         self.reports: list[bytes] = []
         self.events: list[bytes] = []
 
-    async def stats(self, *, node: str, report: bytes, events: Sequence[bytes] = ()) -> Stats:
+    async def stats(self, *, node: str, report: bytes, events: Sequence[bytes] = (), **_: object) -> Stats:
         if self.away:
             raise RedisUnavailableError("Connection refused.")
         self.reports.append(report)
@@ -108,6 +108,7 @@ class FakeSync:
     synced_at: float | None = None
     interval_s = 30.0
     shortest_interval_s: int | None = None
+    answered: SyncRequest | None = None
 
     def __init__(self) -> None:
         self.found: list[Condition] = []

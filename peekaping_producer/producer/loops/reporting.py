@@ -95,6 +95,7 @@ class Reporter:
                 overdue=stats.overdue,
                 leaderless_since_ms=_at(sampler, sampler.leaderless_since),
                 synced_ms=_at(sampler, self._sync.synced_at),
+                sync_answered_ms=self._sync.answered.at_ms if self._sync.answered else None,
                 sync_interval_s=self._sync.interval_s if self._leader.term else None,
                 shortest_interval_s=self._sync.shortest_interval_s,
                 finished_per_s=sampler.finished_per_s,

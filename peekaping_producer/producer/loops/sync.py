@@ -1,6 +1,7 @@
 """Compares the database with the schedule, so that a difference lasts for one interval at most.
 
-Two walks: the first places the active monitors of the database, page by page; the second is in removal.py.
+Two walks: the first compares the active monitors of the database, page by page, and places those that differ; the
+second is in removal.py. Both find by operations/reconcile/find.py, as the command `reconcile --dry-run` does.
 """
 
 import asyncio
@@ -14,12 +15,13 @@ from peekaping_producer.errors import DATABASE, REDIS
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.operations.conditions import Condition
+from peekaping_producer.operations.reconcile.find import PAGE, Finder, RowsRead
 from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.loops.hints import Hints
 from peekaping_producer.producer.loops.placing import Placing
 from peekaping_producer.producer.loops.removal import Removal
 from peekaping_producer.producer.timing import TIMING, Timing
-from peekaping_producer.schedule import MAX_ID_LENGTH, Schedule
+from peekaping_producer.schedule import Schedule, SyncRequest
 from peekaping_producer.service.aio import wait_for_event
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.isolation import isolate
@@ -27,8 +29,6 @@ from peekaping_producer.service.loop import Loop
 from peekaping_producer.stores import MonitorStore, Session
 
 log = structlog.stdlib.get_logger()
-
-PAGE = 1000
 
 
 class Sync:
@@ -65,20 +65,31 @@ class Sync:
         self._hints = hints
         self._metrics = metrics
         self._timing = timing
+        self._finder = Finder(schedule=schedule, is_id=store.is_id, succeeded=self.loop.call_succeeded)
         self._removal = Removal(
             loop=self.loop,
-            schedule=schedule,
-            is_id=store.is_id,
+            finder=self._finder,
             placing=placing,
             anomalies=anomalies,
             metrics=metrics,
             timing=timing,
         )
         self._wakeup = asyncio.Event()
+        self._asked: SyncRequest | None = None
+        self.answered: SyncRequest | None = None
+        """The latest request of a person that a sync of this term, begun after it, has answered."""
 
     def request(self) -> None:
         """Sync at once, rather than when the interval is over."""
         self._wakeup.set()
+
+    def answer(self, request: SyncRequest) -> bool:
+        """Sync at once for a person; returns False if this request is known already."""
+        if request in {self._asked, self.answered}:
+            return False
+        self._asked = request
+        self.request()
+        return True
 
     @property
     def unsynced_s(self) -> float:
@@ -108,8 +119,9 @@ class Sync:
 
         async def turn() -> float:
             self._wakeup.clear()
-            started_at = time.monotonic()
+            started_at, asked = time.monotonic(), self._asked
             await self.run_once(term)
+            self.answered = asked or self.answered
             self.loop.turn_succeeded()
             with self.loop.waiting():
                 await self._until(started_at + self.interval_s)
@@ -119,6 +131,7 @@ class Sync:
             await self.loop.run(turn)
         finally:
             self.refused_removal, self.unschedulable, self.synced_at = False, 0, None  # the next leader reports them
+            self._asked = self.answered = None
 
     async def _until(self, then: float) -> None:
         while (left_s := then - time.monotonic()) > 0 and not self._hints.overflowed:
@@ -131,15 +144,15 @@ class Sync:
         self._hints.overflowed = False
         try:
             async with self._store.session() as session:
-                known = await self._place_all(term, session)
-                self.refused_removal = not await self._removal.run(term, session, known)
+                rows = await self._place_all(term, session)
+                self.refused_removal = not await self._removal.run(term, session, rows)
         finally:
             self._placing.sync_ended()
         await self._sweep()
         took_s = time.monotonic() - started_at
         self._metrics.sync_duration.observe(took_s)
         if not self.refused_removal:
-            self._succeeded(len(known), took_s)
+            self._succeeded(len(rows.known), took_s)
 
     async def _sweep(self) -> None:
         orphans, duplicates = await self._broker.sweep()
@@ -159,36 +172,34 @@ class Sync:
         self._first = False
         write("sync.completed", message=message, monitors=monitors, took_ms=round(took_s * 1000))
 
-    async def _place_all(self, term: str, session: Session) -> set[int]:
-        """Place every active monitor; returns the hashes of their ids (32 bytes each; a million fit)."""
-        known: set[int] = set()
+    async def _place_all(self, term: str, session: Session) -> RowsRead:
+        """Place every active monitor that differs; returns what was read."""
+        rows = RowsRead()
         after: str | None = None
-        unschedulable = 0
-        shortest_s: int | None = None
         while True:
             async with self._placing.exclusive(self.loop):
                 plans = await session.page_of_plans(after, PAGE)
                 self.loop.call_succeeded(DATABASE)
                 await self._place(term, session, plans)
-            known.update(hash(plan.id) for plan in plans if plan.interval > 0)
-            unschedulable += sum(plan.interval <= 0 for plan in plans)
-            intervals = [plan.interval for plan in plans if plan.interval > 0]
-            shortest_s = min(intervals if shortest_s is None else [shortest_s, *intervals], default=None)
+            rows.add(plans)
             if len(plans) < PAGE:
-                self.unschedulable = unschedulable
-                self.shortest_interval_s = shortest_s
-                self._metrics.unschedulable.set(unschedulable)
-                return known
+                self.unschedulable = rows.unschedulable
+                self.shortest_interval_s = rows.shortest_interval_s
+                self._metrics.unschedulable.set(rows.unschedulable)
+                return rows
             after = plans[-1].id
 
     async def _place(self, term: str, session: Session, plans: list[Plan]) -> None:
-        """Place a page; one plan that cannot be placed stops no other."""
+        """Place what differs in a page; one plan that cannot be placed stops no other."""
 
         async def attempt(part: list[Plan]) -> None:
-            self._hints.add((await self._placing.place(self.loop, term, session, part)).leased)
+            found = await self._finder.compare(part)
+            self._hints.add(found.leased)
+            if differing := found.differing(part):
+                self._hints.add((await self._placing.place(self.loop, term, session, differing)).leased)
 
         def set_aside(plan: Plan, error: Exception) -> None:
             self._placing.report_unplaced(plan.id, error)
 
         self._placing.report_problems(plans)
-        await isolate([plan for plan in plans if len(plan.id) <= MAX_ID_LENGTH], attempt, set_aside)
+        await isolate(plans, attempt, set_aside)

@@ -9,6 +9,8 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
+import structlog
+
 from peekaping_producer.errors import DATABASE, REDIS, RedisError
 from peekaping_producer.operations import conditions, replica_report
 from peekaping_producer.operations.conditions import Condition, Level
@@ -29,6 +31,9 @@ from peekaping_producer.schedule import Schedule
 from peekaping_producer.service.aio import wait_for_event
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.loop import Loop
+from peekaping_producer.service.text import one_line
+
+log = structlog.stdlib.get_logger()
 
 SAMPLES_PER_QUEUE = 3
 """The queue is inspected once in this many samples."""
@@ -111,7 +116,8 @@ class Vitals:
             await self._sampler.sample_database()  # first: its state is in the report that follows
             self.loop.progressed()
         report = replica_report.encode_report(self._reporter.report(self._reported_conditions()))
-        await self._sampler.sample_schedule(self._leader.node, report)
+        await self._sampler.sample_schedule(self._leader.node, report, self._sync.answered)
+        self._follow_sync_request()
         if self._partial_samples == 0:
             if self._samples % SAMPLES_PER_QUEUE == 0:
                 await self._sampler.sample_queue()
@@ -120,6 +126,15 @@ class Vitals:
         self._activity.is_late = look.is_late
         self._condition_log.update(self.conditions(), verdict(look).code)
         return self._pause_s()
+
+    def _follow_sync_request(self) -> None:
+        """Let the sync of the leader answer a person who asks for one."""
+        request = self._sampler.stats.sync_request if self._sampler.stats else None
+        if request is None or self._leader.term is None or not self._sync.answer(request):
+            return
+        message = f"{one_line(request.who)} asked the leader to sync."
+        log.info("sync.requested", message=message)
+        self._recorder.record("sync.requested", message)
 
     def _pause_s(self) -> float:
         """Return the seconds until the next sample: fewer while a page is open."""

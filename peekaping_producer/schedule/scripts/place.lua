@@ -18,17 +18,18 @@ end
 
 local added = 0
 for i, id in ipairs(ids) do
-  local period, score = tonumber(periods[i]), due[i] and tonumber(due[i])
-  if period <= 0 then
-    if score or lease[i] then removed[#removed + 1] = id end
-  elseif lease[i] then
+  local score = due[i] and tonumber(due[i])
+  local found = difference(tonumber(periods[i]), score, lease[i], slack, longest_delay)
+  if found == REMOVE then
+    removed[#removed + 1] = id
+  elseif found == LEASED then
     leased[#leased + 1] = id
-  elseif not score then
+  elseif found == ADD then
     added = added + 1
     set_due(id, now)
-  elseif is_postponed(score) and score <= now + longest_delay + slack then
+  elseif found == POSTPONED then
     if retry and score > now then set_due(id, exact(now - 0.5)) end
-  elseif is_misaligned(score, period, slack) then
+  elseif found == MOVE then
     misaligned[#misaligned + 1] = id
     misaligned[#misaligned + 1] = due[i]
   end

@@ -36,6 +36,18 @@ end
 -- Whether a due time was postponed after a failed attempt: it ends in .5, which no tick does.
 local function is_postponed(score) return score % 1 ~= 0 end
 
+-- What differs between the row of a monitor and the schedule: compare lists it, and place acts on it. All rules about
+-- that are here, so that `reconcile --dry-run` and sync cannot disagree.
+-- `period` in ms, 0 or less for a row that does not run; `due` and `lease` are its scores, or false.
+local ADD, MOVE, REMOVE, LEASED, POSTPONED, AGREES = 'add', 'move', 'remove', 'leased', 'postponed', 'agrees'
+local function difference(period, due, lease, slack, longest_delay)
+  if period <= 0 then return (due or lease) and REMOVE or AGREES end
+  if lease then return LEASED end -- its claim reschedules it, perhaps by an older row
+  if not due then return ADD end
+  if is_postponed(due) and due <= now + longest_delay + slack then return POSTPONED end
+  return is_misaligned(due, period, slack) and MOVE or AGREES
+end
+
 -- The reply of a command, or `default` if there is none; a key that cannot be read is added to `problems`.
 local problems = {}
 local function read(default, command, key, ...)

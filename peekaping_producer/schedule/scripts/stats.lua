@@ -1,18 +1,20 @@
 -- Reads the state of the schedule, and finds out whether Redis accepts writes by writing a replica's report or a probe.
--- Adds the fleet events of a replica to their stream.
+-- Adds the fleet events of a replica to their stream. Removes the request for a sync that the replica has answered.
 -- Returns {now, due, leased, overdue, late, intended due time of the longest overdue or '', its id,
 -- ms by which the last lease ends after now + lease TTL, leader or '', ms until the leader key expires,
 -- [keys that cannot be read, with the reason], why a write was refused or '',
 -- [node, 'ms since the epoch' .. ' ' .. report, ...], [token of the claim whose lease ends first, its monitors] or [],
--- the hold on all monitors or '', 1 if a page is open, why events were refused or ''}.
+-- the hold on all monitors or '', 1 if a page is open, why events were refused or '', request for a sync or ''}.
 local DUE, LEASE, LEADER, LATE, REPLICAS, PROBE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local HELD, WATCHED, EVENTS = KEYS[7], KEYS[8], KEYS[9]
+local HELD, WATCHED, EVENTS, SYNC_REQUESTED = KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local lease_ttl, longest_age = tonumber(ARGV[1]), tonumber(ARGV[4]) -- ms; of a report
 local node, report = ARGV[2], ARGV[3] -- node is '' for a status command
-local events = arguments(5, 1)
+local answered = ARGV[5] -- request for a sync, or ''
+local events = arguments(6, 1)
 
 local MAX_NODE_BYTES, MAX_REPORT_BYTES = 200, 100000 -- bytes; no replica writes more
 local MAX_LEADER_BYTES = 200 -- bytes
+local MAX_REQUEST_BYTES = 1000
 local MAX_EVENTS = 1000 -- in the stream, about
 
 -- The first or last member of a sorted set and its score, or nil.
@@ -71,6 +73,15 @@ local function hold_on_all()
   return type(hold) == 'string' and hold or ''
 end
 
+-- The request for a sync, or ''.
+local function sync_request()
+  local request = redis.pcall('GET', SYNC_REQUESTED)
+  if type(request) ~= 'string' or #request > MAX_REQUEST_BYTES then return '' end
+  if request ~= answered then return request end
+  redis.pcall('DEL', SYNC_REQUESTED)
+  return ''
+end
+
 -- Removes reports of replicas that no longer run.
 local function forget_old(reports)
   for i = 2, #reports, 2 do
@@ -101,4 +112,4 @@ leader = string.sub(leader, 1, MAX_LEADER_BYTES)
 local watched = redis.pcall('EXISTS', WATCHED) == 1 and 1 or 0
 local events_refused = refusal == '' and refusal_of_events() or ''
 return {now, due, leased, overdue, late, since, id, excess, leader, leader_ttl, problems, refusal, reports,
-  claim, hold_on_all(), watched, events_refused}
+  claim, hold_on_all(), watched, events_refused, sync_request()}

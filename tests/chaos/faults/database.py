@@ -116,7 +116,7 @@ async def deleted_in_masses(world: ChaosWorld) -> None:
         tick = next_tick(seconds * 1000, A_DAY_S)
         for start in range(0, len(ids), 5000):
             await redis.zadd(KEYS.due, dict.fromkeys(ids[start : start + 5000], tick))
-    point: Breakpoint = proxy(await world.leader()).break_at("place", "asked")
+    point: Breakpoint = proxy(await world.leader()).break_at("compare", "asked")
     await point.hit(world.timing.sync_s + 60)
     async with world.editor.at_rest():
         await world.editor.delete(ids)

@@ -1,0 +1,129 @@
+"""`reconcile`: asks the leader to sync now, and waits until it has."""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from enum import StrEnum
+
+import msgspec
+
+from peekaping_producer.operations.conditions import LEADERLESS_AFTER_S, Condition, Level
+from peekaping_producer.operations.fleet_events import FleetEvent, decode_events
+from peekaping_producer.operations.look import Look
+from peekaping_producer.redis_client.client import check_server, naming, redis_for
+from peekaping_producer.schedule import Schedule
+from peekaping_producer.service.text import one_line
+from peekaping_producer.targets import RedisTarget
+
+WAIT_S = 60.0
+POLL_S = 1.0
+_MAX_EVENTS = 100
+_SYNCED = "schedule.synced"
+"""The event with the changes of one sync."""
+
+
+class Outcome(StrEnum):
+    """How a request ended. The codes are stable."""
+
+    SYNCED = "synced"
+    REFUSED = "refused"
+    """The leader synced, and refused to remove anything: the database seems empty."""
+    NO_LEADER = "no_leader"
+    FOREIGN_LEADER = "foreign_leader"
+    """A program leads that is not a replica of this producer."""
+    NOT_ANSWERED = "not_answered"
+    """The leader has not synced within the time."""
+
+
+class Requested(msgspec.Struct, frozen=True):
+    """What came of a request."""
+
+    outcome: Outcome
+    leader: str = ""
+    """Its host, or its node."""
+    took_s: float = 0.0
+    changes: tuple[str, ...] = ()
+    """A sentence for each sync since the request that changed the schedule."""
+    conditions: tuple[Condition, ...] = ()
+    """Those that the leader reports, but for notes."""
+    events_refused: str | None = None
+    """Why Redis does not permit to read the changes, if it does not."""
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether the schedule agrees with the database now."""
+        return self.outcome is Outcome.SYNCED
+
+
+async def request_sync(
+    target: RedisTarget, who: str, *, lease_ttl_s: float, wait_s: float = WAIT_S, poll_s: float = POLL_S
+) -> Requested:
+    """Ask the leader to sync; wait for up to `wait_s` until it has.
+
+    Raises UnreachableError if Redis does not answer, RedisUnusableError if it cannot be used.
+    """
+    redis = redis_for(target, connections=1)
+    schedule = Schedule(redis, lease_ttl_s=lease_ttl_s)
+    began_at = time.monotonic()
+    try:
+        with naming(target):
+            await check_server(redis, target)
+            look = Look(await schedule.stats())
+            if not _leader(look):
+                await asyncio.sleep(LEADERLESS_AFTER_S)  # the leader may be changing
+                look = Look(await schedule.stats())
+            if outcome := _unled(look):
+                return Requested(outcome, _leader(look))
+            return await _ask(schedule, who, began_at, began_at + wait_s, poll_s)
+    finally:
+        await redis.aclose()
+
+
+async def _ask(schedule: Schedule, who: str, began_at: float, until: float, poll_s: float) -> Requested:
+    latest = await schedule.look(members=0, events=1, watch=True)  # replicas then report every second
+    after = latest.events[-1].id if latest.events else ""
+    asked_ms = await schedule.request_sync(who)
+    while True:
+        look = Look(await schedule.stats())
+        details = await schedule.look(members=0, events=_MAX_EVENTS, events_after=after, watch=True)
+        answered = any((beat.sync_answered_ms or 0) >= asked_ms for beat in look.heartbeats.values())
+        if answered or time.monotonic() >= until:
+            break
+        await asyncio.sleep(poll_s)
+    conditions = _conditions(look)
+    outcome = _unled(look) or Outcome.NOT_ANSWERED
+    if answered:
+        refused = any(condition.code == "database_empty" for condition in conditions)
+        outcome = Outcome.REFUSED if refused else Outcome.SYNCED
+    return Requested(
+        outcome,
+        _leader(look),
+        time.monotonic() - began_at,
+        _changes(decode_events(details.events)),
+        conditions,
+        details.events_refused,
+    )
+
+
+def _leader(look: Look) -> str:
+    """Return the host or node of the leader; empty without one."""
+    term = look.stats.leader if look.stats else None
+    return look.name(term.partition("/")[0]) if term else ""
+
+
+def _unled(look: Look) -> Outcome | None:
+    """Why no leader can answer, if that is so."""
+    term = look.stats.leader if look.stats else None
+    if not term:
+        return Outcome.NO_LEADER
+    return None if "/" in term else Outcome.FOREIGN_LEADER
+
+
+def _conditions(look: Look) -> tuple[Condition, ...]:
+    leading = [report for report in look.reports.values() if report.leads]
+    found = [condition for report in leading for condition in report.conditions]
+    return tuple(condition for condition in found if condition.level is not Level.NOTE)
+
+
+def _changes(events: Iterable[FleetEvent]) -> tuple[str, ...]:
+    return tuple(one_line(event.message, 300) for event in events if event.kind == _SYNCED)
