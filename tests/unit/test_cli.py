@@ -25,6 +25,7 @@ COMMANDS = [
     "status",
     "explain",
     "doctor",
+    "reconcile",
     "probe",
     "check-config",
     "relay",
