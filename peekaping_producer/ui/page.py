@@ -15,12 +15,12 @@ from peekaping_producer.schedule import Schedule
 from peekaping_producer.settings import Settings
 from peekaping_producer.stores import store_for
 from peekaping_producer.stores.on_demand import OnDemandStore
+from peekaping_producer.ui.access import AccessEndpoints
 from peekaping_producer.ui.app import application
 from peekaping_producer.ui.details import DetailsReader
 from peekaping_producer.ui.frames import Frames
 from peekaping_producer.ui.monitors import HEARTBEATS, Monitors
 from peekaping_producer.ui.names import Names
-from peekaping_producer.ui.open_access import OpenAccess
 from peekaping_producer.ui.shared_look import SharedLook
 from peekaping_producer.ui.static_files import StaticFiles
 from peekaping_producer.ui.view import ReplicaView
@@ -51,7 +51,8 @@ class Page:
 
     def application(self) -> web.Application:
         """Return the application. Reads the static files."""
-        return application(OpenAccess(), self._frames, self._monitors, files=StaticFiles())
+        access = AccessEndpoints(self._settings.ui_access())
+        return application(access, self._frames, self._monitors, files=StaticFiles())
 
     def end_streams(self) -> None:
         """End the streams, which would keep the server from stopping."""

@@ -13,14 +13,15 @@ from structlog.testing import capture_logs
 
 from peekaping_producer.errors import RedisRefusedError
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.settings import UiAccess
 from peekaping_producer.stores.on_demand import OnDemandStore
 from peekaping_producer.ui import frames as frames_module
 from peekaping_producer.ui import shared_look as shared_look_module
+from peekaping_producer.ui.access import AccessEndpoints
 from peekaping_producer.ui.app import application
 from peekaping_producer.ui.details import DetailsReader
 from peekaping_producer.ui.frames import Frames
 from peekaping_producer.ui.names import Names
-from peekaping_producer.ui.open_access import OpenAccess
 from peekaping_producer.ui.shared_look import SharedLook
 from peekaping_producer.ui.static_files import StaticFiles
 from tests.kit.memory_store import MemoryStore
@@ -51,7 +52,9 @@ async def served(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
     monkeypatch.setattr(shared_look_module, "EVERY_S", 0.02)
     monkeypatch.setattr(shared_look_module, "_SAMPLED_WITHIN_S", 0.0)
     page = Served()
-    runner = web.AppRunner(application(OpenAccess(), page.frames, files=StaticFiles()), shutdown_timeout=0.1)
+    runner = web.AppRunner(
+        application(AccessEndpoints(UiAccess(is_public=True)), page.frames, files=StaticFiles()), shutdown_timeout=0.1
+    )
     await runner.setup()
     site = web.TCPSite(runner, HOST, 0)
     await site.start()
