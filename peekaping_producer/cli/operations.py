@@ -4,7 +4,7 @@ import argparse
 import json
 
 from peekaping_producer.cli import doctor, explain, reconcile
-from peekaping_producer.cli.parser import Commands, seconds
+from peekaping_producer.cli.parser import Commands, duration, seconds
 from peekaping_producer.cli.runtime import log_warnings, print_error, run_interruptible, set_up_logs
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.operations import probe
@@ -30,6 +30,8 @@ def add_to(commands: Commands) -> None:
         metavar="SECONDS",
         help="exit 1 if a monitor is overdue by more than this (default 60)",
     )
+    text = "also print how many monitors will be due within this time, such as 90s, 10m or 1h (at most 1d)"
+    status.add_argument("--next", type=duration("1d"), metavar="DURATION", dest="next_s", help=text)
     status.add_argument("--json", action="store_true", help="print JSON")
     explain.add_to(commands)
     doctor.add_to(commands)
@@ -64,6 +66,7 @@ def _status(args: argparse.Namespace) -> int:
             lease_ttl_s=settings.lease_ttl,
             late_after_s=args.max_overdue_seconds,
             with_queue=settings.broker in {None, "asynq"},
+            next_s=args.next_s,
         )
     )
     print(json.dumps(status.as_json()) if args.json else "\n".join(status.lines()))

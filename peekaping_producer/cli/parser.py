@@ -123,6 +123,25 @@ def seconds(text: str) -> float:
     return number
 
 
+def duration(longest: str) -> Callable[[str], int]:
+    """Return the type of a duration in whole seconds, such as 90s, 10m, 1h or 2d, from 1s to `longest`."""
+
+    def parse(text: str) -> int:
+        """Return the seconds. Raises ArgumentTypeError."""
+        found = _seconds_of(text)
+        if not 0 < found <= _seconds_of(longest):
+            wanted = f"expected a duration such as 90s, 10m or 1h, at most {longest}"
+            raise argparse.ArgumentTypeError(f"{wanted}, got {text!r}")
+        return found
+
+    return parse
+
+
+def _seconds_of(text: str) -> int:
+    found = re.fullmatch(r"([0-9]{1,9})([smhd])", text, re.ASCII)
+    return int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[found[2]] if found else 0
+
+
 def whole_number(text: str) -> int:
     """A number of things, 1 to 1,000,000. Raises ArgumentTypeError."""
     if not re.fullmatch("[0-9]{1,7}", text, re.ASCII) or not 1 <= int(text) <= 1_000_000:

@@ -10,6 +10,7 @@ from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.errors import RedisRefusedError, RedisUnavailableError, RedisUnusableError, UnreachableError
 from peekaping_producer.operations import conditions
 from peekaping_producer.operations.conditions import LATE_AFTER_S, LEADERLESS_AFTER_S, Condition, Level
+from peekaping_producer.operations.due_times import DueTimes, read_due_times
 from peekaping_producer.operations.look import Look
 from peekaping_producer.operations.replica_report import ReplicaReport, lease_excess_s, replicas_of
 from peekaping_producer.operations.verdict import Verdict, verdict
@@ -31,6 +32,8 @@ class Status(msgspec.Struct, frozen=True):
     leaderless_s: float = 0.0
     lease_ttl_s: float = 10.0
     late_after_s: float = LATE_AFTER_S
+    due_times: DueTimes | None = None
+    """None unless they were asked for."""
 
     @property
     def replicas(self) -> dict[str, ReplicaReport]:
@@ -105,6 +108,10 @@ class Status(msgspec.Struct, frozen=True):
         found = self.verdict
         lines = [found.sentence, found.details]
         lines += [f"{name:<11} {text}" for name, text in rows.items()]
+        lines += [
+            f"{'' if n else 'next':<11} {text}"
+            for n, text in enumerate(self.due_times.lines() if self.due_times else ())
+        ]
         lines += [f"{level.value:<11} {condition.code}: {condition.reason}" for level, condition in self.conditions]
         counts = Counter(anomaly.get("kind", "?") for anomaly in self.anomalies)
         lines += [f"{'anomaly':<11} {one_line(kind, 60)}: {count}" for kind, count in sorted(counts.items())]
@@ -140,15 +147,21 @@ class Status(msgspec.Struct, frozen=True):
                 for node, report in self.replicas.items()
             },
             "anomalies": self.anomalies,
+            "next": self.due_times.as_json() if self.due_times else None,
         }
 
 
 async def fetch_status(
-    target: RedisTarget, *, lease_ttl_s: float, late_after_s: float = LATE_AFTER_S, with_queue: bool = True
+    target: RedisTarget,
+    *,
+    lease_ttl_s: float,
+    late_after_s: float = LATE_AFTER_S,
+    with_queue: bool = True,
+    next_s: int | None = None,
 ) -> Status:
     """Read the status from Redis; if there is no leader, read it again 2 s later, since the leader may be changing.
 
-    `with_queue`: the tasks are in asynq's queue.
+    `with_queue`: the tasks are in asynq's queue. `next_s`: the span in which due times are counted; None for none.
     Raises UnreachableError if Redis does not answer, RedisUnusableError if it cannot be used.
     """
     redis = redis_for(target, connections=2)
@@ -162,7 +175,8 @@ async def fetch_status(
             stats = await schedule.stats()
             leaderless_s = 0.0 if stats.leader else LEADERLESS_AFTER_S
         queue = await AsynqBroker(redis).inspect() if with_queue else None
-        return Status(stats, queue, leaderless_s, lease_ttl_s, late_after_s)
+        due_times = await read_due_times(schedule, next_s, stats.now_ms) if next_s else None
+        return Status(stats, queue, leaderless_s, lease_ttl_s, late_after_s, due_times)
     except RedisRefusedError as error:
         raise RedisUnusableError(f"Redis at {target} cannot be used: {error}") from None
     except RedisUnavailableError as error:

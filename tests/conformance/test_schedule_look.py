@@ -3,8 +3,9 @@
 import pytest
 from redis.asyncio import Redis
 
+from peekaping_producer.operations.due_times import read_due_times
 from peekaping_producer.redis_client.client import redis_for
-from peekaping_producer.schedule import Member, Schedule, Slots
+from peekaping_producer.schedule import Member, Schedule, Slots, StoredEvent
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.targets import RedisTarget
 from tests.kit.clock import TEST_CLOCK, Clock
@@ -29,6 +30,8 @@ async def test_the_longest_overdue_and_the_leases_that_end_first(
     assert details.leases == (Member("m1", claim.token), Member("m2", claim.token))
     assert details.due_counts == ()
     assert len((await schedule.look()).overdue) == 3
+    none = await schedule.look(members=0)
+    assert (none.overdue, none.leases) == ((), ())
 
 
 async def test_members_that_are_no_ids_are_left_out(redis: Redis, schedule: Schedule, clock: Clock) -> None:
@@ -44,6 +47,34 @@ async def test_due_times_are_counted_by_slot(redis: Redis, schedule: Schedule, c
     assert details.due_counts == (3, 1, 1)
 
 
+async def test_coming_due_times_do_not_include_the_overdue(redis: Redis, schedule: Schedule, clock: Clock) -> None:
+    """Slots begin at the next full second."""
+    now = clock.now_ms
+    next_second = now // 1000 * 1000 + 1000
+    due_ms = {"overdue": now - 5000, "now": now, "a": next_second, "b": next_second + 999, "c": next_second + 89_999}
+    await make_due(redis, **due_ms, later=next_second + 90_000)
+    found = await read_due_times(schedule, 90, now)
+    assert (found.from_ms, found.slot_s, len(found.counts), found.counts[0], found.counts[89]) == (
+        next_second,
+        1,
+        90,
+        2,
+        1,
+    )
+    assert found.fullest == (next_second, 2)
+    assert sum((await read_due_times(schedule, 3600, now)).counts) == 4, "slots of 10 s"
+
+
+async def test_the_hint_regards_the_next_minute_whatever_the_span(
+    redis: Redis, schedule: Schedule, clock: Clock
+) -> None:
+    await redis.zadd(KEYS.due, {f"m{n}": clock.now_ms + 40_000 for n in range(1001)})
+    for span_s in (1, 90, 3600):
+        assert (await read_due_times(schedule, span_s, clock.now_ms)).hint.startswith("1,001 monitors are due in one")
+    await clock.advance(41)
+    assert (await read_due_times(schedule, 90, clock.now_ms)).hint == "", "they are overdue"
+
+
 async def test_events_are_read_from_the_last_one_seen_or_the_latest(redis: Redis, schedule: Schedule) -> None:
     for number in range(5):
         await schedule.stats(node="n", report=b"{}", events=[b"%d" % number])
@@ -53,8 +84,8 @@ async def test_events_are_read_from_the_last_one_seen_or_the_latest(redis: Redis
     assert after == latest[1:2]
     assert (await schedule.look(events=10, events_after=latest[-1].id)).events == ()
     assert (await schedule.look()).events == ()
-    await redis.xadd(KEYS.events, {"event": "x" * 10_000})
-    assert (await schedule.look(events=1)).events == ()
+    oversized = await redis.xadd(KEYS.events, {"event": "x" * 10_000})
+    assert (await schedule.look(events=1)).events == (StoredEvent(oversized.decode(), b""),)
 
 
 async def test_replicas_are_told_that_a_page_is_open(redis: Redis, schedule: Schedule) -> None:

@@ -68,6 +68,28 @@ async def test_status_prints_the_longest_overdue_and_exits_1_if_it_is_too_late(
     assert document["queue"]["pending"] == 2
 
 
+async def test_status_prints_what_will_be_due(tmp_path: Path, private_redis: RedisServer, server: Redis) -> None:
+    minute_ms = (int(time.time()) // 60 + 5) * 60_000
+    await server.zadd(KEYS.due, {f"m{n}": minute_ms for n in range(3)})
+    where = settings_of(target_of(private_redis))
+    text, as_json, without, bad = await asyncio.gather(
+        command(tmp_path, "status", "--next", "10m", **where),
+        command(tmp_path, "status", "--next", "10m", "--json", **where),
+        command(tmp_path, "status", "--json", **where),
+        command(tmp_path, "status", "--next", "2d", **where),
+    )
+    at = time.strftime("%H:%M:%S", time.gmtime(minute_ms / 1000))
+    pattern = rf"^next +3 monitors due within 10 min; the fullest second: 3 at {at}, in [34]\.\d min\.$"
+    assert re.search(pattern, text.out, re.MULTILINE), text.out
+    assert re.search(rf"^ +{at} 3 #{{40}}$", text.out, re.MULTILINE), text.out
+    coming = json.loads(as_json.out)["next"]
+    assert coming["fullest"] == {"at_ms": minute_ms, "monitors": 3}
+    assert (coming["span_s"], coming["slot_s"], sum(coming["counts"]), len(coming["counts"])) == (600, 1, 3, 600)
+    assert json.loads(without.out)["next"] is None
+    assert (bad.code, bad.out) == (2, "")
+    assert "--next: expected a duration such as 90s, 10m or 1h, at most 1d, got '2d'" in bad.err
+
+
 async def test_status_judges_leases_by_lease_ttl(tmp_path: Path, private_redis: RedisServer, server: Redis) -> None:
     await server.zadd(KEYS.lease, {"leased": time.time() * 1000 + 50_000})
     where = settings_of(target_of(private_redis))

@@ -10,6 +10,7 @@ local MAX_ID_BYTES, MAX_EVENT_BYTES = 64, 5000
 
 -- Members and their scores, without oversized members.
 local function members(...)
+  if most == 0 then return {} end -- a range of 0 to -1 is the whole set
   local reply, found = read({}, 'ZRANGE', ...), {}
   for i = 1, #reply, 2 do
     if #reply[i] <= MAX_ID_BYTES then
@@ -41,11 +42,9 @@ local function events()
   local found = {}
   for n = 1, #reply do
     local entry = reply[seen ~= '' and n or #reply + 1 - n]
-    local text = entry[2][2]
-    if text and #text <= MAX_EVENT_BYTES then
-      found[#found + 1] = entry[1]
-      found[#found + 1] = text
-    end
+    local text = entry[2][2] or ''
+    found[#found + 1] = entry[1]
+    found[#found + 1] = #text <= MAX_EVENT_BYTES and text or '' -- the caller needs the id to read on
   end
   return found, ''
 end
