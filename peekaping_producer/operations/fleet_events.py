@@ -40,10 +40,14 @@ def encode_event(event: FleetEvent) -> bytes:
     return _encode(short)
 
 
+def decode_event(text: bytes) -> FleetEvent | None:
+    """Decode an event; None if it is malformed."""
+    try:
+        return _decode(text)
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return None
+
+
 def decode_events(stored: Iterable[StoredEvent]) -> Iterator[FleetEvent]:
     """Decode events, in their order; without malformed ones."""
-    for entry in stored:
-        try:
-            yield _decode(entry.text)
-        except (msgspec.MsgspecError, RecursionError, ValueError):
-            continue
+    return (event for entry in stored if (event := decode_event(entry.text)))

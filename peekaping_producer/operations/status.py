@@ -7,15 +7,14 @@ import msgspec
 
 from peekaping_producer.brokers import Queue
 from peekaping_producer.brokers.asynq import AsynqBroker
-from peekaping_producer.errors import RedisRefusedError, RedisUnavailableError, RedisUnusableError, UnreachableError
 from peekaping_producer.operations import conditions
 from peekaping_producer.operations.conditions import LATE_AFTER_S, LEADERLESS_AFTER_S, Condition, Level
 from peekaping_producer.operations.due_times import DueTimes, read_due_times
 from peekaping_producer.operations.look import Look
+from peekaping_producer.operations.opened import opened_schedule
 from peekaping_producer.operations.replica_report import ReplicaReport, lease_excess_s, replicas_of
 from peekaping_producer.operations.verdict import Verdict, verdict
-from peekaping_producer.redis_client.client import check_server, redis_for
-from peekaping_producer.schedule import Schedule, Stats
+from peekaping_producer.schedule import Stats
 from peekaping_producer.service.text import escaped, one_line
 from peekaping_producer.targets import RedisTarget
 
@@ -164,22 +163,13 @@ async def fetch_status(
     `with_queue`: the tasks are in asynq's queue. `next_s`: the span in which due times are counted; None for none.
     Raises UnreachableError if Redis does not answer, RedisUnusableError if it cannot be used.
     """
-    redis = redis_for(target, connections=2)
-    schedule = Schedule(redis, lease_ttl_s=lease_ttl_s)
     leaderless_s = 0.0
-    try:
-        await check_server(redis, target)
+    async with opened_schedule(target, lease_ttl_s=lease_ttl_s) as schedule:
         stats = await schedule.stats()
         if stats.leader is None:
             await asyncio.sleep(LEADERLESS_AFTER_S)
             stats = await schedule.stats()
             leaderless_s = 0.0 if stats.leader else LEADERLESS_AFTER_S
-        queue = await AsynqBroker(redis).inspect() if with_queue else None
+        queue = await AsynqBroker(schedule.redis).inspect() if with_queue else None
         due_times = await read_due_times(schedule, next_s, stats.now_ms) if next_s else None
         return Status(stats, queue, leaderless_s, lease_ttl_s, late_after_s, due_times)
-    except RedisRefusedError as error:
-        raise RedisUnusableError(f"Redis at {target} cannot be used: {error}") from None
-    except RedisUnavailableError as error:
-        raise UnreachableError(f"Redis at {target} does not answer: {error}") from None
-    finally:
-        await redis.aclose()
