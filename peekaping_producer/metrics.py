@@ -120,6 +120,12 @@ class Metrics:
         self.verdict = self._gauge("verdict", "1 for the verdict that holds, by code.", "code")
         self.queue_depth = self._gauge("queue_depth", "Tasks in the queue, by state.", "state")
         self.oldest_pending_age = self._gauge("oldest_pending_age_seconds", "Age of the next pending task.")
+        self.worker_slots = self._gauge(
+            "worker_slots", "Tasks that the registered worker processes can run at the same time."
+        )
+        self.worker_slots_needed = self._gauge(
+            "worker_slots_needed", "Slots that the checks need, by Little's law; NaN if it is unknown."
+        )
         self.set_aside = self._gauge("monitors_set_aside", "Monitors that failed on this replica and will be retried.")
         self.unschedulable = self._gauge(
             "monitors_unschedulable", "Active rows that cannot be scheduled (leader only)."

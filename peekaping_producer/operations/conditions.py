@@ -30,6 +30,10 @@ LEADERLESS_AFTER_S = 2.0
 """A running replica acquires a free leader key within a second."""
 
 
+UNSERVED_AFTER_S = 300.0
+"""No worker process was registered for the queue for so long: more than a restart of the workers takes."""
+
+
 class Level(StrEnum):
     """How bad a condition is."""
 
@@ -60,6 +64,7 @@ LEVELS: Mapping[str, Level] = {
     "queue_paused": Level.FAILING,
     "queue_not_consumed": Level.FAILING,
     "tasks_not_completed": Level.FAILING,
+    "queue_unserved": Level.NOTE,
     "foreign_leader": Level.NOTE,
     "schedule_empty": Level.NOTE,
     "database_degraded": Level.NOTE,
@@ -131,8 +136,11 @@ def of_schedule(
         yield Condition("schedule_empty", "No monitor is scheduled.")
 
 
-def of_queue(queue: Queue, *, scheduled: int) -> Iterator[Condition]:
-    """Conditions of the queue and its workers. `scheduled`: the number of monitors."""
+def of_queue(queue: Queue, *, scheduled: int, unserved_s: float = 0.0) -> Iterator[Condition]:
+    """Conditions of the queue and its workers.
+
+    `scheduled`: the number of monitors. `unserved_s`: how long no worker process has been registered for the queue.
+    """
     workers = f"{counted(queue.servers, 'worker process', 'worker processes')} registered"
     if queue.problems:
         yield Condition(
@@ -145,6 +153,12 @@ def of_queue(queue: Queue, *, scheduled: int) -> Iterator[Condition]:
             "queue_not_consumed",
             f"The oldest pending task (of {queue.depths.get('pending', 0)}) has waited for "
             f"{queue.oldest_pending_s:.0f} s: no worker is running, or too few are ({workers}).",
+        )
+    if scheduled and unserved_s >= UNSERVED_AFTER_S:
+        yield Condition(
+            "queue_unserved",
+            f"No worker process has been registered for the queue for {unserved_s / 60:.0f} min. Start Peekaping's "
+            "workers.",
         )
     enough = min(scheduled, max(NOT_COMPLETED_AT_LEAST, math.ceil(scheduled * NOT_COMPLETED_SHARE)))
     if 0 < enough <= queue.uncompleted:

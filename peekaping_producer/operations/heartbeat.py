@@ -109,7 +109,11 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
     shortest_interval_s: int | None = None
     """Of the monitors that the last sync of this leader has read."""
     finished_per_s: float | None = None
-    """Tasks that workers finished, between the latest two inspections of the queue."""
+    """Tasks that workers finished, by the inspections of the queue within the last minute."""
+    mean_check_s: float | None = None
+    """The mean duration of a check, by these inspections."""
+    nothing_finished_since_ms: int | None = None
+    """Since when no inspection found that a task was finished; None if the latest did."""
 
 
 _encode = msgspec.json.Encoder().encode

@@ -3,6 +3,7 @@
 The verdict is a function of it. A replica composes it from its latest samples, a command from one reading.
 """
 
+import math
 from collections.abc import Mapping
 from functools import cached_property
 
@@ -121,14 +122,39 @@ class Look:
 
     @property
     def arrivals_per_s(self) -> float:
-        """Hand-offs a second, of all replicas, over the last complete minute."""
+        """Checks that became due a second: hand-offs of all replicas in the last complete minute.
+
+        Also those of a monitor whose earlier task was still pending or running, which added no task.
+        """
         return sum(sum(beat.rings.handed_off_10s[-7:-1]) / 60 for beat in self.heartbeats.values())
 
     @property
     def finished_per_s(self) -> float | None:
-        """Tasks that workers finish a second, as a replica has measured; None if it is unknown."""
+        """Tasks that workers have finished a second in the last minute, as a replica has measured; None if unknown."""
         rates = [beat.finished_per_s for beat in self.heartbeats.values() if beat.finished_per_s is not None]
         return max(rates, default=None)
+
+    @property
+    def nothing_finished_since_ms(self) -> int | None:
+        """Since when no replica has seen a finished task; None if one has, or if it is unknown."""
+        since = [beat.nothing_finished_since_ms for beat in self.heartbeats.values() if beat.finished_per_s is not None]
+        return min((at for at in since if at is not None), default=None) if None not in since else None
+
+    @property
+    def mean_check_s(self) -> float | None:
+        """The mean duration of a check; None if it is unknown."""
+        known = [beat.mean_check_s for beat in self.heartbeats.values() if beat.mean_check_s is not None]
+        if known or not self.finished_per_s or not self.busy_slots:
+            return max(known, default=None)
+        return self.busy_slots / self.finished_per_s
+
+    @property
+    def slots_needed(self) -> int | None:
+        """Tasks that workers must run at the same time to check all monitors in time; None if it is unknown.
+
+        By Little's law: arrivals a second times the mean duration of a check.
+        """
+        return None if self.mean_check_s is None else math.ceil(round(self.arrivals_per_s * self.mean_check_s, 6))
 
     @property
     def leaderless_since_ms(self) -> float | None:
@@ -149,6 +175,21 @@ class Look:
     def workers(self) -> list[ServerInfo]:
         """The worker processes that take checks."""
         return [worker for worker in self.queue.workers if QUEUE in worker.queues] if self.queue else []
+
+    @property
+    def is_served(self) -> bool:
+        """Whether a worker process is registered for checks; also if not all that are registered could be read."""
+        return bool(self.workers) or (self.queue is not None and self.queue.servers > len(self.queue.workers))
+
+    @property
+    def slots(self) -> int:
+        """Tasks that the workers can run at the same time."""
+        return sum(worker.concurrency for worker in self.workers)
+
+    @property
+    def busy_slots(self) -> int:
+        """Tasks that the workers run."""
+        return sum(worker.active for worker in self.workers)
 
     @property
     def storing_workers(self) -> list[ServerInfo]:

@@ -15,7 +15,7 @@ from peekaping_producer.operations.opened import opened_schedule
 from peekaping_producer.operations.replica_report import ReplicaReport, lease_excess_s, replicas_of
 from peekaping_producer.operations.verdict import Verdict, verdict
 from peekaping_producer.schedule import Stats
-from peekaping_producer.service.text import escaped, one_line
+from peekaping_producer.service.text import counted, duration, escaped, one_line
 from peekaping_producer.targets import RedisTarget
 
 VERSION = 1
@@ -40,9 +40,14 @@ class Status(msgspec.Struct, frozen=True):
         return replicas_of(self.stats)
 
     @property
+    def look(self) -> Look:
+        """The same as a look."""
+        return Look(self.stats, self.queue)
+
+    @property
     def verdict(self) -> Verdict:
         """The verdict on the fleet."""
-        return verdict(Look(self.stats, self.queue))
+        return verdict(self.look)
 
     @property
     def conditions(self) -> list[tuple[Level, Condition]]:
@@ -104,6 +109,9 @@ class Status(msgspec.Struct, frozen=True):
         }
         if self.queue:
             rows["queue"] = ", ".join(f"{count} {name}" for name, count in self.queue.depths.items())
+            if self.queue.oldest_pending_s is not None:
+                rows["queue"] += f"; the first has been pending for {duration(self.queue.oldest_pending_s)}"
+            rows["workers"] = _workers(self.look)
         found = self.verdict
         lines = [found.sentence, found.details]
         lines += [f"{name:<11} {text}" for name, text in rows.items()]
@@ -139,6 +147,7 @@ class Status(msgspec.Struct, frozen=True):
             "clock_skew_s": round(stats.clock_skew_s, 3),
             "queue": dict(self.queue.depths) if self.queue else None,
             "oldest_pending_s": self.queue.oldest_pending_s if self.queue else None,
+            "workers": _workers_json(self.look) if self.queue else None,
             "uncompleted": self.queue.uncompleted if self.queue else None,
             "workers_registered": self.queue.servers if self.queue else None,
             "replicas": {
@@ -148,6 +157,22 @@ class Status(msgspec.Struct, frozen=True):
             "anomalies": self.anomalies,
             "next": self.due_times.as_json() if self.due_times else None,
         }
+
+
+def _workers(look: Look) -> str:
+    workers = f"{counted(len(look.workers), 'process', 'processes')} registered"
+    needed = "" if look.slots_needed is None else f", about {look.slots_needed:,} needed"
+    return f"{workers}, {look.busy_slots:,} of {counted(look.slots, 'slot')} busy{needed}"
+
+
+def _workers_json(look: Look) -> dict[str, object]:
+    return {
+        "slots": look.slots,
+        "busy": look.busy_slots,
+        "slots_needed": look.slots_needed,
+        "finished_per_s": look.finished_per_s,
+        "mean_check_s": look.mean_check_s,
+    }
 
 
 async def fetch_status(

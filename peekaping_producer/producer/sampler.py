@@ -9,6 +9,8 @@ from msgspec.structs import replace
 from peekaping_producer.brokers import Broker, Queue
 from peekaping_producer.errors import DATABASE, REDIS, DependencyError, RedisError, StoreError, StoreUnavailableError
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.operations.look import Look
+from peekaping_producer.operations.workload import Workload
 from peekaping_producer.operations.longest_waits import LongestWaits
 from peekaping_producer.producer.event_recorder import EventRecorder
 from peekaping_producer.producer.timing import Timing
@@ -54,8 +56,10 @@ class Sampler:
         """Of the latest sample of Redis; None if it failed."""
         self.database_ms: float | None = None
         """Of the latest ping; None if it failed."""
-        self.finished_per_s: float | None = None
-        """Tasks that workers finished, between the latest two inspections of the queue."""
+        self.workload = Workload()
+        """By the inspections of the queue."""
+        self.unserved_since: float | None = None
+        """time.monotonic() of the first of the latest inspections that found no worker process."""
         self._redis_ms_ahead = 0.0
         """Redis TIME minus time.monotonic(), in ms."""
         self._succeeded_at: dict[str, float] = {}
@@ -114,16 +118,26 @@ class Sampler:
             self._dependencies.failed(error, "queue")
             for state in self.queue.depths if self.queue else ():
                 self._metrics.queue_depth.labels(state).set(math.nan)
-            self._metrics.oldest_pending_age.set(math.nan)
+            metrics = self._metrics
+            for gauge in (metrics.oldest_pending_age, metrics.worker_slots, metrics.worker_slots_needed):
+                gauge.set(math.nan)
             return
         if queue is None:
             return
         self._dependencies.succeeded(self._broker.dependency, "queue")
-        self.finished_per_s = _finished_per_s(self.queue, queue)
+        self.workload.add(queue)
         self.queue = self._with_age(queue)
+        self.unserved_since = None if self._is_served() else self.unserved_since or time.monotonic()
         for state, depth in self.queue.depths.items():
             self._metrics.queue_depth.labels(state).set(depth)
         self._metrics.oldest_pending_age.set(self.queue.oldest_pending_s or 0.0)
+        look = Look(self.stats, self.queue)
+        self._metrics.worker_slots.set(look.slots)
+        self._metrics.worker_slots_needed.set(math.nan if look.slots_needed is None else look.slots_needed)
+
+    def _is_served(self) -> bool:
+        """Whether a worker process is registered for the queue, or one that is not has finished a task."""
+        return Look(None, self.queue).is_served or self.workload.has_progressed
 
     def _with_age(self, queue: Queue) -> Queue:
         """Return `queue`, with the observed age if tasks are pending and their ages are unknown."""
@@ -137,6 +151,11 @@ class Sampler:
     def leaderless_s(self) -> float:
         """Seconds for which samples have found no leader."""
         return 0.0 if self.leaderless_since is None else time.monotonic() - self.leaderless_since
+
+    @property
+    def unserved_s(self) -> float:
+        """Seconds for which inspections have found no worker process."""
+        return 0.0 if self.unserved_since is None else time.monotonic() - self.unserved_since
 
     def redis_ms(self, at: float) -> int:
         """Return the Redis TIME in ms at `at` of time.monotonic(), as of the latest sample."""
@@ -163,10 +182,3 @@ class Sampler:
 
 def _ms_since(began_at: float) -> float:
     return round(1000 * (time.monotonic() - began_at), 2)
-
-
-def _finished_per_s(before: Queue | None, now: Queue) -> float | None:
-    """Return how many tasks workers finished a second between two inspections; None if that is unknown."""
-    if before is None or before.processed is None or now.processed is None or now.now_ms <= before.now_ms:
-        return None
-    return round(max(0, now.processed - before.processed) * 1000 / (now.now_ms - before.now_ms), 2)

@@ -443,7 +443,18 @@ async def test_waiting_for_a_worker(scene: Scene) -> None:
     assert (await scene.verdict()).cause == "queue_paused"
     await scene.redis.delete("asynq:{healthcheck}:paused")
     await scene.redis.zadd("asynq:servers", {"asynq:servers:{h:1:x}": scene.asynq.now_s + 9})
-    assert (await scene.verdict()).cause == "workers_slow"
+    verdict = await scene.verdict()
+    assert (verdict.cause, verdict.remedy) == (
+        "workers_slow",
+        "Too few workers run, or they hang: read their logs, or start more.",
+    )
+    await scene.report(heartbeat=Heartbeat(host="vm-b", finished_per_s=0.25))
+    assert (await scene.verdict()).remedy.endswith(" At their present rate, one takes it in about 4.0 s.")
+    facts = await scene.facts()
+    assert "at place 1 of the queue; a worker takes it in about 4.0 s" in "\n".join(
+        lines_of(facts, verdict, Moments(facts.now_ms), "UTC")
+    )
+    assert document_of(facts, verdict)["task"]["estimated_wait_s"] == 4.0
 
 
 async def test_running(scene: Scene) -> None:

@@ -377,12 +377,13 @@ async def test_the_workers_are_full(installation: Installation) -> None:
     await installation.beat("vm-a", rings=arrivals, finished_per_s=310.0)
     await installation.expect(
         "workers_full",
-        "On time, but the workers are full: 482.0 tasks in and 310.0 out a second; about 569 more slots are needed.",
+        "On time, but the workers are full: 482.0 checks due and 310.0 finished a second; "
+        "about 569 more slots are needed.",
         "1,024 of 1,024 slots busy; 1 task pending, the first for 31.0 s.",
     )
     await installation.beat("vm-a", rings=arrivals, finished_per_s=482.5)
     found = await installation.verdict()
-    assert found.sentence == "On time, but the workers are full: 482.0 tasks in and 482.5 out a second."
+    assert found.sentence == "On time, but the workers are full: 482.0 checks due and 482.5 finished a second."
     assert (found.details, found.ends_ms) == (
         "1,024 of 1,024 slots busy; 1 task pending, the first for 31.0 s; at this rate none waits in 2.0 s.",
         installation.clock.now_ms + 2000,
@@ -395,12 +396,47 @@ async def test_the_workers_are_full(installation: Installation) -> None:
 async def test_the_workers_finish_nothing(installation: Installation, active: int) -> None:
     await installation.enqueue(ago_s=31)
     await installation.worker(8, active, "healthcheck")
-    await installation.beat("vm-a", finished_per_s=0.0)
+    since_ms = installation.clock.now_ms - 60_000
+    await installation.beat("vm-a", finished_per_s=0.0, nothing_finished_since_ms=since_ms)
     await installation.expect(
         "workers_stuck",
-        "On time, but the workers finish nothing.",
+        "On time, but the workers have finished nothing since 12:37:17.",
         f"{active} of 8 slots busy; 1 task pending, the first for 31.0 s. The workers hang or crash: read their logs.",
     )
+
+
+@pytest.mark.parametrize(("of_a_s", "of_b_s"), [(59, 59), (90, None)])
+async def test_long_checks_are_not_mistaken_for_workers_that_hang(
+    installation: Installation, of_a_s: int, of_b_s: int | None
+) -> None:
+    """Nothing was finished for less than a minute, or another replica has seen a finished task."""
+    await installation.enqueue(ago_s=31)
+    await installation.worker(8, 8, "healthcheck")
+    for host, ago_s in (("vm-a", of_a_s), ("vm-b", of_b_s)):
+        since_ms = None if ago_s is None else installation.clock.now_ms - 1000 * ago_s
+        await installation.beat(host, finished_per_s=0.0 if ago_s else 0.5, nothing_finished_since_ms=since_ms)
+    assert (await installation.verdict()).code == "workers_full"
+
+
+async def test_workers_that_do_not_register_are_workers(installation: Installation) -> None:
+    """A process whose registration is gone finishes tasks; one that cannot be read may take them."""
+    await installation.enqueue(ago_s=31)
+    await installation.beat("vm-a", finished_per_s=5.0)
+    assert (await installation.verdict()).code == "tasks_wait"
+    await installation.beat("vm-a", finished_per_s=5.0, nothing_finished_since_ms=installation.clock.now_ms - 15_000)
+    assert (await installation.verdict()).code == "no_worker"
+    await installation.worker(8, 0, "healthcheck")
+    await installation.redis.set("asynq:servers:{('healthcheck',)}", b"\xff")
+    assert (await installation.verdict()).code == "tasks_wait"
+
+
+async def test_the_slots_that_are_needed(installation: Installation) -> None:
+    """By Little's law: 10 checks a second of 2.5 s each are 25 running checks, on average."""
+    await installation.beat("vm-a", rings=Rings(START_MS // 1000, handed_off_10s=(100,) * SLOTS), mean_check_s=2.5)
+    look = Look(await installation.asynq.schedule.stats(), await installation.asynq.broker.inspect())
+    assert (look.slots_needed, look.slots, look.is_served) == (25, 0, False)
+    await installation.beat("vm-a")
+    assert Look(await installation.asynq.schedule.stats()).slots_needed is None
 
 
 async def test_tasks_wait_and_the_cause_is_unknown(installation: Installation) -> None:
@@ -410,7 +446,7 @@ async def test_tasks_wait_and_the_cause_is_unknown(installation: Installation) -
     await installation.expect(
         "tasks_wait",
         f"On time, but tasks have waited for a worker since {STARTED}.",
-        "1 task pending; 2 of 8 slots busy. Read the logs of the workers.",
+        "2 of 8 slots busy; 1 task pending, the first for 31.0 s. Read the logs of the workers.",
     )
 
 

@@ -8,9 +8,11 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from peekaping_producer.brokers.asynq import AsynqBroker
+from peekaping_producer.operations.conditions import Level
 from peekaping_producer.operations.fleet_events import FleetEvent, decode_events
 from peekaping_producer.operations.heartbeat import Heartbeat
 from peekaping_producer.operations.replica_report import replicas_of
+from peekaping_producer.operations.status import Status
 from peekaping_producer.producer.parts import Parts
 from peekaping_producer.producer.timing import Timing
 from peekaping_producer.redis_client.client import redis_for
@@ -220,6 +222,37 @@ async def test_workers_finish_tasks_at_a_rate(parts: Parts, clock: Clock) -> Non
     await clock.advance(15)
     for _ in range(3):
         await parts.vitals.run_once()
+    found = await heartbeat(parts)
+    assert (found.finished_per_s, found.mean_check_s, found.nothing_finished_since_ms) == (20.0, None, None)
+
+
+async def test_a_queue_without_a_worker_for_five_minutes_is_a_note(parts: Parts, clock: Clock) -> None:
+    """Also if no task is pending, and if no task was ever finished."""
+    await parts.redis.zadd(KEYS.due, {"m1": clock.now_ms + 3_600_000})
+    await parts.vitals.run_once()
+    found = await heartbeat(parts)
+    assert found.nothing_finished_since_ms == clock.now_ms
+    sampler = parts.vitals._sampler
+    assert sampler.unserved_since is not None
+    sampler.unserved_since -= 299
+    assert not [note for note in parts.vitals.notes() if note.startswith("queue_unserved")]
+    sampler.unserved_since -= 2
+    (note,) = [note for note in parts.vitals.notes() if note.startswith("queue_unserved")]
+    assert note == (
+        "queue_unserved: No worker process has been registered for the queue for 5 min. Start Peekaping's workers."
+    )
+    assert "queue_unserved" not in parts.vitals.unready()
+    with capture_logs() as logs:
+        await parts.vitals.run_once()
+        await parts.vitals.run_once()
+    assert [line["event"] for line in logs if line.get("code") == "queue_unserved"] == ["condition.raised"]
+    status = Status(await parts.schedule.stats(), await AsynqBroker(parts.redis).inspect())
+    assert [found.code for level, found in status.conditions if level is Level.NOTE] == ["queue_unserved"]
+    await clock.advance(15)
+    await parts.redis.set("asynq:{healthcheck}:processed", 5)
+    for _ in range(3):
+        await parts.vitals.run_once()
+    assert sampler.unserved_since is None, "a worker that does not register has finished a task"
     assert (await heartbeat(parts)).finished_per_s == 20.0
 
 

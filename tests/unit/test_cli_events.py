@@ -135,8 +135,6 @@ async def test_follow_goes_on_after_redis_was_away(tmp_path: Path, private_redis
         await private_redis.stop()
         assert (await line(process.stderr)).startswith("peekaping-producer: Redis does not answer, waiting: ")
         await private_redis.start()
-        assert re.fullmatch(
-            r"peekaping-producer: Redis answers again after [\d.]+ (ms|s)", await line(process.stderr)
-        )
+        assert re.fullmatch(r"peekaping-producer: Redis answers again after [\d.]+ (ms|s)", await line(process.stderr))
         await add(server, "leader.won", "after")
         assert "after" in await line(process.stdout)

@@ -26,9 +26,11 @@ async def test_status_of_an_idle_schedule(tmp_path: Path, private_redis: RedisSe
     sentence, _, *lines = text.out.splitlines()
     assert sentence == "No replica runs: no replica has reported within the last minute."
     rows = dict(re.split(r" {2,}|(?<=max overdue) ", line, maxsplit=1) for line in lines)
-    assert rows.keys() == {"leader", "replicas", "scheduled", "overdue", "max overdue", "queue", "failing", "note"}
+    labels = ["leader", "replicas", "scheduled", "overdue", "max overdue", "queue", "workers", "failing", "note"]
+    assert list(rows) == labels
     assert rows["leader"] == "none"
     assert rows["max overdue"].strip() == "none"
+    assert rows["workers"] == "0 processes registered, 0 of 0 slots busy"
     assert rows["failing"].startswith("no_leader: ")
     document = json.loads(as_json.out)
     assert (document["verdict"]["code"], document["verdict"]["sentence"]) == ("no_replica", sentence)

@@ -64,8 +64,10 @@ local function server_infos()
   return found
 end
 
-local function text_of(key)
+-- The number in a key, 0 if there is no key; '' if it cannot be read.
+local function counter(key)
   local value = redis.pcall('GET', key)
+  if not value then return '0' end
   return type(value) == 'string' and value or ''
 end
 
@@ -95,4 +97,4 @@ if type(servers) ~= 'number' then servers = 0 end
 next_task = string.sub(next_task, 1, MAX_ID_LENGTH)
 local paused = read(0, 'EXISTS', PAUSED)
 return {now, counts, age, paused, servers, problems, next_task, uncompleted, uncompleted_for, server_infos(),
-  text_of(PROCESSED), waiting_results()}
+  counter(PROCESSED), waiting_results()}

@@ -95,6 +95,7 @@ def _task(facts: Facts, moments: Moments) -> dict[str, Any] | None:
         "kind": task.kind.value,
         "pending_since": moments.iso(task.pending_since_ms),
         "position": task.position,
+        "estimated_wait_s": None if facts.estimated_wait_s is None else round(facts.estimated_wait_s, 1),
         "active_since": moments.iso(facts.active_since_ms),
         "worker": task.worker or None,
         "asynq_lease_ends_at": moments.iso(None if task.lease_ends_s is None else task.lease_ends_s * 1000),

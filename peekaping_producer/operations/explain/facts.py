@@ -85,6 +85,14 @@ class Facts(msgspec.Struct, frozen=True):
         return None
 
     @property
+    def estimated_wait_s(self) -> float | None:
+        """How long its pending task will wait for a worker, at the rate of the last minute; None if it is unknown."""
+        finished = self.fleet.look.finished_per_s if self.fleet else None
+        if not finished or self.task is None or not self.task.position:
+            return None
+        return self.task.position / finished
+
+    @property
     def anomalies(self) -> list[dict[str, str]]:
         """What the replicas report about this monitor."""
         reported = self.fleet.anomalies if self.fleet else []

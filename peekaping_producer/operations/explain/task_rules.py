@@ -53,9 +53,11 @@ def _why_waiting(facts: Facts) -> tuple[str, str]:
     queue = facts.fleet.queue if facts.fleet else None
     if queue and queue.paused:
         return "queue_paused", "The queue is paused: run `asynq queue unpause healthcheck`."
-    if queue and not queue.servers:
+    if facts.fleet and queue and not facts.fleet.look.is_served:
         return "no_worker", "No worker is registered: start Peekaping's workers."
-    return "workers_slow", "Too few workers run, or they hang: read their logs, or start more."
+    wait_s = facts.estimated_wait_s
+    taken = "" if wait_s is None else f" At their present rate, one takes it in about {duration(wait_s)}."
+    return "workers_slow", f"Too few workers run, or they hang: read their logs, or start more.{taken}"
 
 
 def running(facts: Facts, moments: Moments) -> Verdict | None:

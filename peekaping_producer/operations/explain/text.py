@@ -127,7 +127,9 @@ def _task(facts: Facts, moments: Moments) -> Iterator[str]:
     if task.kind is TaskKind.QUEUED:
         since = f" since {moments.at(task.pending_since_ms)}" if task.pending_since_ms is not None else ""
         place = f"at place {task.position}" if task.position else "behind 10,000 others"
-        yield f"{state}{since}, {place} of the queue"
+        wait_s = facts.estimated_wait_s
+        taken = "" if wait_s is None else f"; a worker takes it in about {duration(wait_s)}"
+        yield f"{state}{since}, {place} of the queue{taken}"
     elif facts.active_since_ms is not None:
         by = f" on {one_line(task.worker, 100)}" if task.worker else ", and no running worker reports it"
         yield f"{state} since {moments.at(facts.active_since_ms)}{by}"

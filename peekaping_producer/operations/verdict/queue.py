@@ -1,7 +1,5 @@
 """Rules about the queue and Peekaping's workers: the producer is on time, and checks do not run."""
 
-import math
-
 from peekaping_producer.brokers import Queue
 from peekaping_producer.brokers.asynq import QUEUE, RESULTS_QUEUE
 from peekaping_producer.operations.look import Look
@@ -12,6 +10,8 @@ WAITS_AT_LEAST_S = 20.0
 """A task that waits for less is no reason to report."""
 WAITS_INTERVALS = 1.5
 """Go's workers discard a task that is older than so many intervals."""
+FINISHES_WITHIN_S = 60.0
+"""Workers that finish no task for so long are stuck, unless each check takes longer."""
 RESULTS_WAIT_S = 60.0
 RESULTS_WAIT_UNSERVED_S = 20.0
 
@@ -47,7 +47,8 @@ def paused(look: Look) -> Verdict | None:
 
 def no_worker(look: Look) -> Verdict | None:
     """No worker process is registered for the queue, and none finishes tasks without being registered."""
-    if (waits := _waits(look)) is None or look.workers or look.finished_per_s:
+    finishes = look.finished_per_s and look.nothing_finished_since_ms is None
+    if (waits := _waits(look)) is None or look.is_served or finishes:
         return None
     queue, since_ms, since = waits
     return Verdict(
@@ -58,45 +59,46 @@ def no_worker(look: Look) -> Verdict | None:
     )
 
 
+def workers_stuck(look: Look) -> Verdict | None:
+    """Worker processes are registered, and have finished nothing for a while."""
+    since_ms = look.nothing_finished_since_ms
+    if (waits := _waits(look)) is None or not look.is_served or since_ms is None:
+        return None
+    if look.now_ms - since_ms < 1000 * FINISHES_WITHIN_S:
+        return None
+    return Verdict(
+        VerdictCode.WORKERS_STUCK,
+        f"On time, but the workers have finished nothing since {clock_time(since_ms, look.now_ms)}.",
+        f"{_load(look, waits[0])}. The workers hang or crash: read their logs.",
+        since_ms,
+    )
+
+
 def workers_full(look: Look) -> Verdict | None:
-    """All slots are busy, and tasks are finished: there are too few slots."""
+    """All slots are busy: there are too few."""
     waits, finished = _waits(look), look.finished_per_s
-    slots, busy = _slots(look)
-    if waits is None or not slots or busy < slots or finished == 0:
+    if waits is None or not look.slots or look.busy_slots < look.slots:
         return None
     queue, since_ms, _ = waits
     rates = ""
     if finished:
-        rates = f": {look.arrivals_per_s:,.1f} tasks in and {finished:,.1f} out a second"
-        needed = math.ceil(look.arrivals_per_s * busy / finished) - slots  # Little's law
-        if needed > 0:
-            rates += f"; about {needed:,} more {'slot is' if needed == 1 else 'slots are'} needed"
+        rates = f": {look.arrivals_per_s:,.1f} checks due and {finished:,.1f} finished a second"
+        rates += _more_slots(look)
     excess = (finished or 0.0) - look.arrivals_per_s
     left_s = queue.depths.get("pending", 0) / excess if excess > 0 else None
     ends = "" if left_s is None else f"; at this rate none waits in {duration(left_s)}"
     return Verdict(
         VerdictCode.WORKERS_FULL,
         f"On time, but the workers are full{rates}.",
-        f"{busy:,} of {counted(slots, 'slot')} busy; {_backlog(queue)}, the first for "
-        f"{duration(queue.oldest_pending_s or 0.0)}{ends}.",
+        f"{_load(look, queue)}{ends}.",
         since_ms,
         None if left_s is None else look.now_ms + 1000 * left_s,
     )
 
 
-def workers_stuck(look: Look) -> Verdict | None:
-    """Worker processes are registered, and finish nothing."""
-    if (waits := _waits(look)) is None or not look.workers or look.finished_per_s != 0:
-        return None
-    queue, since_ms, _ = waits
-    slots, busy = _slots(look)
-    return Verdict(
-        VerdictCode.WORKERS_STUCK,
-        "On time, but the workers finish nothing.",
-        f"{busy:,} of {counted(slots, 'slot')} busy; {_backlog(queue)}, the first for "
-        f"{duration(queue.oldest_pending_s or 0.0)}. The workers hang or crash: read their logs.",
-        since_ms,
-    )
+def _more_slots(look: Look) -> str:
+    more = (look.slots_needed or 0) - look.slots
+    return f"; about {more:,} more {'slot is' if more == 1 else 'slots are'} needed" if more > 0 else ""
 
 
 def tasks_wait(look: Look) -> Verdict | None:
@@ -104,13 +106,17 @@ def tasks_wait(look: Look) -> Verdict | None:
     if (waits := _waits(look)) is None:
         return None
     queue, since_ms, since = waits
-    slots, busy = _slots(look)
     return Verdict(
         VerdictCode.TASKS_WAIT,
         f"On time, but tasks have waited for a worker since {since}.",
-        f"{_backlog(queue)}; {busy:,} of {counted(slots, 'slot')} busy. Read the logs of the workers.",
+        f"{_load(look, queue)}. Read the logs of the workers.",
         since_ms,
     )
+
+
+def _load(look: Look, queue: Queue) -> str:
+    waits = duration(queue.oldest_pending_s or 0.0)
+    return f"{look.busy_slots:,} of {counted(look.slots, 'slot')} busy; {_backlog(queue)}, the first for {waits}"
 
 
 def results_not_stored(look: Look) -> Verdict | None:
@@ -129,8 +135,3 @@ def results_not_stored(look: Look) -> Verdict | None:
         f"{counted(queue.results_pending, 'result')} in the queue {RESULTS_QUEUE}, and {workers}.",
         since_ms,
     )
-
-
-def _slots(look: Look) -> tuple[int, int]:
-    """The number of tasks that the workers can run at the same time, and how many they run."""
-    return sum(worker.concurrency for worker in look.workers), sum(worker.active for worker in look.workers)

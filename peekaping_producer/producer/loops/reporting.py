@@ -98,7 +98,9 @@ class Reporter:
                 sync_answered_ms=self._sync.answered.at_ms if self._sync.answered else None,
                 sync_interval_s=self._sync.interval_s if self._leader.term else None,
                 shortest_interval_s=self._sync.shortest_interval_s,
-                finished_per_s=sampler.finished_per_s,
+                finished_per_s=sampler.workload.finished_per_s,
+                mean_check_s=sampler.workload.mean_check_s,
+                nothing_finished_since_ms=sampler.workload.nothing_finished_since_ms,
             )
         )
 

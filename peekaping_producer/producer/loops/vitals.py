@@ -205,14 +205,18 @@ class Vitals:
 
     def _queue_conditions(self) -> list[Condition]:
         stats, queue = self._sampler.stats, self._sampler.queue
-        return list(conditions.of_queue(queue, scheduled=stats.scheduled if stats else 0)) if queue else []
+        if queue is None:
+            return []
+        scheduled = stats.scheduled if stats else 0
+        return list(conditions.of_queue(queue, scheduled=scheduled, unserved_s=self._sampler.unserved_s))
 
     def _reported_conditions(self) -> list[Condition]:
         """The conditions that `status` cannot observe itself."""
         known = self._own_conditions() if self._samples else []  # nothing is known before the first sample
-        if self._sampler.unaged_task is not None:  # its age is only observed here
-            known += [found for found in self._queue_conditions() if found.code == "queue_not_consumed"]
-        return known
+        observed_here = {"queue_unserved"}
+        if self._sampler.unaged_task is not None:
+            observed_here.add("queue_not_consumed")
+        return known + [found for found in self._queue_conditions() if found.code in observed_here]
 
     def may_lead(self) -> bool:
         """Return False while this replica cannot read the database, and another one can work."""
