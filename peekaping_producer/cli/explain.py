@@ -6,11 +6,16 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from peekaping_producer.cli.parser import Commands
 from peekaping_producer.cli.runtime import log_warnings, print_error, run_interruptible, set_up_logs
+from peekaping_producer.errors import ConfigError
 from peekaping_producer.settings import Settings, SettingsGroup, load_settings
+
+if TYPE_CHECKING:
+    from peekaping_producer.operations.explain.reading import Explained
 
 _GROUPS: frozenset[SettingsGroup] = frozenset({"redis", "database", "schedule", "broker"})
 
@@ -48,20 +53,11 @@ def _explain(args: argparse.Namespace) -> int:
 def _explain_one(args: argparse.Namespace, settings: Settings) -> int:
     from peekaping_producer.operations.explain.document import candidates_document, document_of
     from peekaping_producer.operations.explain.moments import Moments
-    from peekaping_producer.operations.explain.reading import MAX_FOUND, explain
+    from peekaping_producer.operations.explain.reading import MAX_FOUND
     from peekaping_producer.operations.explain.text import candidate_lines, lines_of
     from peekaping_producer.operations.explain.verdict import verdict_of
 
-    explained = run_interruptible(
-        explain(
-            args.monitor,
-            settings.redis_target(),
-            settings.database_target(),
-            lease_ttl_s=settings.lease_ttl,
-            server_zone=settings.tz,
-            with_queue=settings.broker in {None, "asynq"},
-        )
-    )
+    explained = run_interruptible(_read(args.monitor, settings))
     if found := explained.candidates:
         _print(args, candidates_document(found), candidate_lines(args.monitor, found, MAX_FOUND))
         return 2
@@ -74,6 +70,39 @@ def _explain_one(args: argparse.Namespace, settings: Settings) -> int:
     color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     _print(args, document_of(facts, verdict), lines_of(facts, verdict, moments, settings.tz, color=color))
     return explained.exit_code or int(not verdict.is_healthy)
+
+
+async def explanation_lines(monitor: str, env_files: Sequence[Path]) -> list[str]:
+    """Return what `explain` prints, in UTC and without colors; also an error is text."""
+    from peekaping_producer.operations.explain.moments import Moments
+    from peekaping_producer.operations.explain.reading import MAX_FOUND
+    from peekaping_producer.operations.explain.text import candidate_lines, lines_of
+    from peekaping_producer.operations.explain.verdict import verdict_of
+
+    try:
+        settings = load_settings(_GROUPS, env_files=env_files)
+        explained = await _read(monitor, settings)
+    except ConfigError as error:
+        return list(error.problems)
+    if explained.candidates:
+        return candidate_lines(monitor, explained.candidates, MAX_FOUND)
+    if explained.facts is None:
+        return [explained.problem]
+    moments = Moments(explained.facts.now_ms)
+    return lines_of(explained.facts, verdict_of(explained.facts, moments), moments, settings.tz)
+
+
+async def _read(monitor: str, settings: Settings) -> "Explained":
+    from peekaping_producer.operations.explain.reading import explain
+
+    return await explain(
+        monitor,
+        settings.redis_target(),
+        settings.database_target(),
+        lease_ttl_s=settings.lease_ttl,
+        server_zone=settings.tz,
+        with_queue=settings.broker in {None, "asynq"},
+    )
 
 
 def _list_silent(args: argparse.Namespace, settings: Settings) -> int:

@@ -44,10 +44,10 @@ class DueTimes(msgspec.Struct, frozen=True):
     now_ms: int
     span_s: int
     from_ms: int
-    """Beginning of the first slot, the next multiple of `slot_s`."""
+    """Beginning of the first slot: the next full second, or the multiple of a longer `slot_s` before now."""
     slot_s: int
     counts: tuple[int, ...]
-    """In each slot; a monitor that is overdue, or due before the first slot, is in none."""
+    """In each slot; a monitor that is due before the next full second is in none."""
     hint: str
 
     @property
@@ -63,7 +63,7 @@ class DueTimes(msgspec.Struct, frozen=True):
             return [f"{total}."]
         at_ms, most = self.fullest
         slot, at = ("second", "at") if self.slot_s == 1 else (_whole(self.slot_s), "from")
-        left = f"in {duration((at_ms - self.now_ms) / 1000)}"
+        left = f"in {duration(max(0, at_ms - self.now_ms) / 1000)}"
         lines = [f"{total}; the fullest {slot}: {most:,} {at} {self._clock(at_ms)}, {left}."]
         rows = self._rows()
         longest = max(count for _, count in rows)
@@ -104,20 +104,21 @@ class DueTimes(msgspec.Struct, frozen=True):
 
 async def read_due_times(schedule: Schedule, span_s: int, now_ms: int) -> DueTimes:
     """Count the monitors that will be due within `span_s` seconds, at most MAX_SPAN_S. Raises RedisError."""
+    second_ms = now_ms // 1000 * 1000
     slot_s = _width_s(span_s, _MAX_SLOTS)
-    from_ms, counts = await _counts(schedule, slot_s, -(-span_s // slot_s), now_ms)
-    minute = counts[:_MINUTE_S] if slot_s == 1 and len(counts) >= _MINUTE_S else None
-    if minute is None:
-        _, minute = await _counts(schedule, 1, _MINUTE_S, now_ms)
-    return DueTimes(now_ms, span_s, from_ms, slot_s, counts, spread_hint(minute))
+    seconds = max(span_s if slot_s == 1 else 0, _MINUTE_S)
+    before, *by_second = await _counts(schedule, second_ms, 1, seconds + 1)
+    hint = spread_hint(by_second[:_MINUTE_S])
+    if slot_s == 1:
+        return DueTimes(now_ms, span_s, second_ms + 1000, 1, tuple(by_second[:span_s]), hint)
+    from_ms = now_ms // (1000 * slot_s) * 1000 * slot_s
+    first, *others = await _counts(schedule, from_ms, slot_s, span_s // slot_s + 1)
+    return DueTimes(now_ms, span_s, from_ms, slot_s, (max(0, first - before), *others), hint)
 
 
-async def _counts(schedule: Schedule, slot_s: int, count: int, now_ms: int) -> tuple[int, tuple[int, ...]]:
-    """The beginning of the first slot, and the monitors that are due in each."""
-    slot_ms = 1000 * slot_s
-    before_ms = now_ms // slot_ms * slot_ms  # this slot also contains those that are overdue: it is left out
-    details = await schedule.look(members=0, slots=Slots(before_ms, slot_ms, count + 1))
-    return before_ms + slot_ms, details.due_counts[1:]
+async def _counts(schedule: Schedule, first_ms: int, slot_s: int, count: int) -> tuple[int, ...]:
+    """The monitors that are due in each slot, in the first one also those that are overdue."""
+    return (await schedule.look(members=0, slots=Slots(first_ms, 1000 * slot_s, count))).due_counts
 
 
 def _width_s(span_s: int, most: int) -> int:

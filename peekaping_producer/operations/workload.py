@@ -47,14 +47,18 @@ class Workload:
     @property
     def finished_per_s(self) -> float | None:
         """Tasks that workers finished a second; None before the second inspection."""
-        if len(self._inspections) < 2:
-            return None
-        first, last = self._inspections[0], self._inspections[-1]
-        return round((last.processed - first.processed) * 1000 / (last.now_ms - first.now_ms), 2)
+        rate = self._rate()
+        return None if rate is None else round(rate, 2)
 
     @property
     def mean_check_s(self) -> float | None:
         """The mean duration of a check, by Little's law: running / finished a second; None if it is unknown."""
-        finished = self.finished_per_s
+        rate = self._rate()
         running = sum(inspection.running for inspection in self._inspections) / max(len(self._inspections), 1)
-        return round(running / finished, 3) if finished and running else None
+        return round(running / rate, 3) if rate and running else None
+
+    def _rate(self) -> float | None:
+        if len(self._inspections) < 2:
+            return None
+        first, last = self._inspections[0], self._inspections[-1]
+        return (last.processed - first.processed) * 1000 / (last.now_ms - first.now_ms)

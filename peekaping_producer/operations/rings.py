@@ -1,0 +1,42 @@
+"""Counts of hand-offs by time, of all replicas together."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from peekaping_producer.operations.heartbeat import SLOTS, Heartbeat
+from peekaping_producer.operations.look import Look
+
+_MAX_COUNT = 10**9
+"""Of a ring; no replica counts more."""
+
+
+def hand_offs_of(look: Look, slot_s: int, width_s: int) -> tuple[list[int], list[int]]:
+    """Return the hand-offs and the late ones among them in SLOTS slots of 1 s or 10 s, oldest first.
+
+    `slot_s`: Redis TIME at which the last slot begins. Replicas that have been silent for less than a minute count.
+    """
+    rings = [_rings_of(beat, width_s) for beat in _heartbeats(look)]
+    handed_off = _sum(((at_s, counts) for at_s, counts, _ in rings), slot_s, width_s)
+    return handed_off, _sum(((at_s, late) for at_s, _, late in rings), slot_s, width_s)
+
+
+def _heartbeats(look: Look) -> Iterator[Heartbeat]:
+    yield from ({node: beat for node, (_, beat) in look.silent.items()} | dict(look.heartbeats)).values()
+
+
+def _rings_of(beat: Heartbeat, width_s: int) -> tuple[int, Sequence[int], Sequence[int]]:
+    """The second at which the last slot begins, the hand-offs, and the late ones among them."""
+    rings = beat.rings
+    if width_s == 1:
+        return rings.at_s, rings.handed_off_1s, rings.late_1s
+    return rings.at_s // width_s * width_s, rings.handed_off_10s, rings.late_10s
+
+
+def _sum(rings: Iterable[tuple[int, Sequence[int]]], slot_s: int, width_s: int) -> list[int]:
+    """Add rings that end at different slots; 0 where none has a count."""
+    total = [0] * SLOTS
+    for at_s, counts in rings:
+        later = (slot_s - at_s) // width_s
+        for ago, count in enumerate(reversed(counts[-SLOTS:])):
+            if 0 <= ago + later < SLOTS:
+                total[SLOTS - 1 - ago - later] += max(0, min(count, _MAX_COUNT))
+    return total
