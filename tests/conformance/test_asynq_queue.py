@@ -211,7 +211,7 @@ async def test_a_key_of_the_queue_that_cannot_be_read_is_reported(redis: Redis, 
 
 async def test_inspect_returns_the_worker_processes_and_what_they_finished(redis: Redis, asynq: AsynqHarness) -> None:
     before = await asynq.broker.inspect()
-    assert (before.workers, before.processed, before.results_pending, before.results_oldest_s) == ((), None, 0, None)
+    assert (before.workers, before.processed, before.results_pending, before.results_oldest_s) == ((), 0, 0, None)
     worker = AsynqWorker(redis, asynq.clock, {"healthcheck": 3, "ingester": 1})
     worker.registration.concurrency = 128
     await worker.registration.run_once()

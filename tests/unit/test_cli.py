@@ -24,6 +24,8 @@ COMMANDS = [
     "migrate",
     "status",
     "explain",
+    "events",
+    "top",
     "doctor",
     "reconcile",
     "probe",

@@ -80,7 +80,11 @@ class Screen:
     def frames(self) -> list[list[str]]:
         """The lines of each frame that was drawn completely, without colors."""
         drawn = self.read().split("\x1b[H")[1:]
-        return [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", frame).replace("\r", "").split("\n") for frame in drawn if "\x1b[J" in frame]
+        return [
+            re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", frame).replace("\r", "").split("\n")
+            for frame in drawn
+            if "\x1b[J" in frame
+        ]
 
     def press(self, keys: str) -> None:
         os.write(self.controller, keys.encode())
