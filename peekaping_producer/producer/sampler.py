@@ -9,9 +9,9 @@ from msgspec.structs import replace
 from peekaping_producer.brokers import Broker, Queue
 from peekaping_producer.errors import DATABASE, REDIS, DependencyError, RedisError, StoreError, StoreUnavailableError
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.operations.longest_waits import LongestWaits
 from peekaping_producer.operations.look import Look
 from peekaping_producer.operations.workload import Workload
-from peekaping_producer.operations.longest_waits import LongestWaits
 from peekaping_producer.producer.event_recorder import EventRecorder
 from peekaping_producer.producer.timing import Timing
 from peekaping_producer.schedule import Schedule, Stats, SyncRequest
