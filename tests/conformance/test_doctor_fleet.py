@@ -190,7 +190,8 @@ async def test_workers_that_are_not_registered(installation: Installation) -> No
 async def test_workers_that_do_not_keep_up(installation: Installation, busy: int, finished: float, code: str) -> None:
     await installation.enqueue(ago_s=70)
     await installation.worker(5, busy, "healthcheck")
-    await installation.beat("vm-a", finished_per_s=finished)
+    nothing_since_ms = None if finished else installation.clock.now_ms - 60_000
+    await installation.beat("vm-a", finished_per_s=finished, nothing_finished_since_ms=nothing_since_ms)
     found = await workers(installation)
     assert found[f"workers.{code}"].level is Level.PROBLEM
     assert "workers.checks" in found

@@ -11,7 +11,9 @@ from peekaping_producer.operations.verdict import VerdictCode
 
 GROUPS = ("redis", "database", "fleet", "workers")
 """In the order in which they are printed."""
-QUEUE_CONDITIONS = frozenset({"queue_unusable", "queue_paused", "queue_not_consumed", "tasks_not_completed"})
+QUEUE_CONDITIONS = frozenset(
+    {"queue_unusable", "queue_paused", "queue_not_consumed", "queue_unserved", "tasks_not_completed"}
+)
 """The conditions that are found in the queue; all others belong to the fleet."""
 QUEUE_VERDICTS = (
     VerdictCode.NO_WORKER,

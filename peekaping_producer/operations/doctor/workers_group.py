@@ -13,7 +13,7 @@ from peekaping_producer.service.text import counted, duration, one_line
 from peekaping_producer.transports.asynq.server_info import ServerInfo
 
 _MAX_NAMED = 5
-_WAITING_RULES = (rules.no_worker, rules.workers_full, rules.workers_stuck, rules.tasks_wait)
+_WAITING_RULES = (rules.no_worker, rules.workers_stuck, rules.workers_full, rules.tasks_wait)
 """The first that matches wins. A paused queue is a condition."""
 
 
