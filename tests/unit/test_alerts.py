@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from peekaping_producer.metrics import PREFIX, Metrics
+from peekaping_producer.metrics import PREFIX
 from peekaping_producer.operations.conditions import LEVELS, Level
 from peekaping_producer.operations.verdict import VerdictCode
+from tests.kit.promql import metrics_in, unknown_in
 from tests.kit.requirements import need
 from tests.unit.test_docs import anchors
 
@@ -20,32 +21,12 @@ ROOT = Path(__file__).parents[2]
 FILE = ROOT / "deploy" / "prometheus" / "alerts.yaml"
 GROUPS: list[dict[str, Any]] = yaml.safe_load(FILE.read_text())["groups"]
 RULES: list[dict[str, Any]] = [rule for group in GROUPS for rule in group["rules"]]
-NAME = re.compile(rf"{PREFIX}_\w+")
-SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
-
-
-def served() -> set[str]:
-    """The names of all series that a replica may serve."""
-    families = Metrics("1").registry.collect()
-    return {f"{family.name}{suffix}" for family in families for suffix in SUFFIXES.get(family.type, ())}
-
-
-def unknown_metrics(expression: str) -> set[str]:
-    return set(NAME.findall(expression)) - served()
 
 
 def codes(expression: str, metric: str = "condition") -> set[str]:
     """The codes of conditions, or of the verdict, in the expression."""
     texts = re.findall(rf'{PREFIX}_{metric}\{{\s*code(?:!|=)~?"([^"]*)"', expression)
     return {each for text in texts for each in text.split("|")}
-
-
-def test_a_metric_that_no_replica_serves_is_found() -> None:
-    assert unknown_metrics(f"{PREFIX}_claimed_total + {PREFIX}_claimed + {PREFIX}_gone") == {
-        f"{PREFIX}_claimed",
-        f"{PREFIX}_gone",
-    }
-    assert unknown_metrics(f"{PREFIX}_schedule_lag_seconds_bucket") == set()
 
 
 def test_the_file_has_the_shape_of_a_rules_file() -> None:
@@ -66,8 +47,8 @@ def test_a_rule_has_severity_and_remedy_and_uses_existing_metrics(rule: dict[str
         assert text.endswith(".")
     page, _, anchor = rule["annotations"]["runbook"].partition("#")
     assert anchor in anchors(ROOT / page)
-    assert NAME.search(rule["expr"])
-    assert unknown_metrics(rule["expr"]) == set()
+    assert metrics_in(rule["expr"])
+    assert unknown_in(rule["expr"]) == set()
     assert codes(rule["expr"]) <= LEVELS.keys()
     assert codes(rule["expr"], "verdict") <= set(VerdictCode)
     assert rule["expr"].count("code") == len(re.findall(r"(condition|verdict)\{\s*code|by \(code\)", rule["expr"]))
@@ -188,3 +169,19 @@ def test_each_rule_fires_when_it_should(tmp_path: Path) -> None:
         [str(promtool), "test", "rules", str(tmp_path / "tests.yaml")], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_prometheus_accepts_the_example_of_the_docs(tmp_path: Path) -> None:
+    promtool = shutil.which("promtool")
+    need(promtool, "promtool (prometheus): run `make ci-servers`")
+    section = (ROOT / "docs" / "deployment.md").read_text().partition("\n## Monitoring\n")[2]
+    (tmp_path / "prometheus.yml").write_text(section.partition("```yaml\n")[2].partition("```")[0])
+    shutil.copy(FILE, tmp_path)
+    done = subprocess.run(
+        [str(promtool), "check", "config", str(tmp_path / "prometheus.yml")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(RULES)} rules found" in done.stdout
