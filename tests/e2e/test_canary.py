@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
+import aiohttp
 import msgspec
 import pytest
 from bson import ObjectId
@@ -40,7 +41,12 @@ IN_CONFIG = "kanari-config 5&"
 IN_BROKEN_CONFIG = "kanari-broken 6&"
 AUTHORIZATION = "Bearer kanari-header+7/="
 IN_EVENT = "kanari-event 8%"
-SECRETS = (DB_PASS, REDIS_PASSWORD, PROXY_USER, PROXY_PASS, IN_CONFIG, IN_BROKEN_CONFIG, AUTHORIZATION, IN_EVENT)
+UI_TOKEN = "kanari-ui@9/+?"
+UI_READ_TOKEN = "kanari-ui-see 10%"
+SECRETS = (
+    *(DB_PASS, REDIS_PASSWORD, PROXY_USER, PROXY_PASS, IN_CONFIG, IN_BROKEN_CONFIG, AUTHORIZATION, IN_EVENT),
+    *(UI_TOKEN, UI_READ_TOKEN),
+)
 
 CRASHING = """
 import os, sys
@@ -137,6 +143,8 @@ def wrong_settings(env: dict[str, str]) -> list[dict[str, str]]:
         {"DATABASE_URL": f"oracle://kanari:{db}@{HOST}/postgres?sslmode={db}", "REDIS_URL": f"http://:{redis}@{HOST}"},
         {"DATABASE_URL": f"postgres://kanari:{db}@{HOST}:1/postgres", "STARTUP_TIMEOUT": "0.5"},
         {"REDIS_URL": f"redis://:{redis}@{HOST}:1/0", "STARTUP_TIMEOUT": "0.5"},
+        {"UI_TOKEN": UI_TOKEN, "UI_READ_TOKEN": UI_TOKEN},
+        {"UI_TOKEN": UI_TOKEN, "UI_ADDR": UI_TOKEN},
     ]
     return [env | each for each in changes]
 
@@ -151,36 +159,72 @@ async def pages(replica: ReplicaProcess) -> str:
     return "\n".join([(await replica.get(path))[1] for path in ("/metrics", "/readyz", "/livez")])
 
 
+async def ui(address: str, monitor_id: str) -> str:
+    """All that the page at `address` answers, with the headers: to a reader, a login, and wrong tokens."""
+    seen: list[str] = []
+    as_reader = {"Authorization": f"Bearer {UI_READ_TOKEN}"}
+    as_other = {"Authorization": f"Bearer {UI_TOKEN}x"}
+    own = {"Origin": f"http://{address}"}
+    async with aiohttp.ClientSession(f"http://{address}", timeout=aiohttp.ClientTimeout(30)) as session:
+        for path in ("/", "/api/session", "/api/monitors?q=a", f"/api/monitors/{monitor_id}", "/api/silent"):
+            for headers in (as_reader, as_other):
+                async with session.get(path, headers=headers) as response:
+                    seen += [str(response.headers), await response.text()]
+        async with session.get("/api/frames", headers=as_reader) as response:
+            assert response.status == 200
+            seen.append((await response.content.readuntil(b"\n\n")).decode())
+        for token, status in ((UI_TOKEN, 200), (UI_READ_TOKEN + UI_TOKEN, 401)):
+            async with session.post("/api/login", json={"token": token}, headers=own) as response:
+                assert response.status == status
+                seen += [str(response.headers), await response.text()]
+        async with session.post("/api/login", data=f"token={UI_TOKEN}", headers=own) as response:
+            assert response.status == 415
+            seen.append(await response.text())
+    return "\n".join(seen)
+
+
 async def test_no_secret_is_seen_in_work_and_in_trouble(
     locked_redis: RedisServer, server: Redis, private_postgres: PostgresServer, target: DatabaseTarget, tmp_path: Path
 ) -> None:
     addresses = {"dev": f"{HOST}:{free_port()}", "prod": f"{HOST}:{free_port()}"}
+    access = {"UI_TOKEN": UI_TOKEN, "UI_READ_TOKEN": UI_READ_TOKEN}
     env = environment(locked_redis.port, target, REDIS_PASSWORD=REDIS_PASSWORD, LOG_LEVEL="debug", SYNC_INTERVAL="1")
+    env |= access
+    ui_addresses = {mode: f"{HOST}:{free_port()}" for mode in addresses}
     seen: list[str] = []  # what was served and logged
 
     def all_say(words: str, running: list[ReplicaProcess]) -> bool:
         return all(words in replica.log_file.read_text() for replica in running)
 
-    both = (env | {"MODE": mode, "METRICS_ADDR": address} for mode, address in addresses.items())
+    both = (
+        env | {"MODE": mode, "METRICS_ADDR": address, "UI_ADDR": ui_addresses[mode]}
+        for mode, address in addresses.items()
+    )
     with replicas(tmp_path, *both) as running:
         async with at_work(Consumer(server)) as consumer:
             await until(lambda: len(consumer.monitors()) == 3)
             await until(lambda: all_say("claim.handed_off", running), "both work")
         assert "kanari-config" in json.dumps(list(consumer.payloads.values())), "the tasks do hold them"
+        monitor_id = next(iter(consumer.monitors()))
+        seen += [await ui(address, monitor_id) for address in ui_addresses.values()]
         private_postgres.stop()
         await until(lambda: all_say("dependency.failing", running), "both miss the database")
         seen += [await pages(replica) for replica in running]
+        seen += [await ui(address, monitor_id) for address in ui_addresses.values()]
         private_postgres.start()
         await until(lambda: all_say("dependency.recovered", running), "both have it again")
         await locked_redis.stop()
         await until(lambda: all_say("Calls to Redis are failing", running), "both miss Redis")
         seen += [await pages(replica) for replica in running]
+        seen += [await ui(address, monitor_id) for address in ui_addresses.values()]
         await locked_redis.start()
         assert [replica.terminate() for replica in running] == [0, 0]
         seen += [replica.log_file.read_text() for replica in running]
     output = "\n".join(seen)
     assert "monitor.bad_config" in output
     assert "monitor.bad_maintenance" in output
+    assert "login.refused" in output
+    assert monitor_id in output
     assert leaks(output) == []
 
 
