@@ -71,17 +71,19 @@ async def test_a_replica_works_without_root_and_writes_nothing(confined: list[st
     assert os.listdir(folder) == []
 
 
-def test_probes_and_metrics_are_for_this_machine_by_default() -> None:
-    host, _ = Settings().metrics_address or ("", 0)
-    assert ipaddress.ip_address(host).is_loopback
+def test_probes_metrics_and_the_page_are_for_this_machine_by_default() -> None:
+    for address in (Settings().metrics_address, Settings().ui_address):
+        host, _ = address or ("", 0)
+        assert ipaddress.ip_address(host).is_loopback
 
 
-async def test_a_replica_listens_to_nothing_but_its_metrics_address(fleet: Fleet) -> None:
+async def test_a_replica_listens_to_nothing_but_its_two_addresses(fleet: Fleet) -> None:
     need(sys.platform == "linux", "Linux, whose /proc shows the listening sockets")
-    replica = fleet.start(METRICS_ADDR="127.0.0.1:0")
-    await until(lambda: {"leader.won", "health.listening"} <= set(replica.events()), "it leads, and answers")
-    (line,) = replica.lines("health.listening")
-    assert listeners(replica.process.pid) == {("127.0.0.1", line["port"])}
+    replica = fleet.start(METRICS_ADDR="127.0.0.1:0", UI_ADDR="127.0.0.1:0")
+    both = ("health.listening", "ui.listening")
+    await until(lambda: {"leader.won", *both} <= set(replica.events()), "it leads, and answers")
+    ports = [replica.lines(event)[0]["port"] for event in both]
+    assert listeners(replica.process.pid) == {("127.0.0.1", port) for port in ports}
     fleet.terminate()
 
 
