@@ -43,6 +43,8 @@ class PageServer:
         self._server: asyncio.Server | None = None
         self._runner: web.AppRunner | None = None
         self._page: Page | None = None
+        self._arriving = 0
+        """Connections that the server does not count yet: many are accepted at once."""
 
     def bind(self) -> None:
         """Bind UI_ADDR. If that fails: raise ConfigError if it is set, otherwise log a warning."""
@@ -98,10 +100,16 @@ class PageServer:
     def _protocol(self) -> asyncio.Protocol:
         """Return the protocol of a new connection; one that closes it if there are too many."""
         server = self._runner.server if self._runner else None
-        if server is None or len(server.connections) >= MAX_CONNECTIONS:
+        if server is None or len(server.connections) + self._arriving >= MAX_CONNECTIONS:
             self._metrics.ui_connections_refused.inc()
             return _Refusal()
+        self._arriving += 1
+        asyncio.get_running_loop().call_soon(self._arrived)
         return server()
+
+    def _arrived(self) -> None:
+        """Count no longer a connection that the server counts from now on."""
+        self._arriving -= 1
 
 
 class _Refusal(asyncio.Protocol):

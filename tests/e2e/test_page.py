@@ -1,0 +1,178 @@
+"""The page of real replicas, on real servers that fail."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing
+
+import pytest
+from msgspec.structs import replace
+
+from tests.kit.commands import SECRET
+from tests.kit.consumer import at_work
+from tests.kit.databases import monitor_row
+from tests.kit.fault_proxy import FaultProxy
+from tests.kit.fleet import Fleet
+from tests.kit.processes import HOST
+from tests.kit.ui_client import ANY_PORT, Frame, PageClient, first, page_of, port_of
+from tests.kit.waiting import until
+
+HOSTILE = '<img src=x onerror=alert(1)>\u202e\n"'
+
+
+@pytest.fixture
+async def redis_proxy(fleet: Fleet) -> AsyncIterator[FaultProxy]:
+    """In front of the Redis of replicas that are started later."""
+    proxy = FaultProxy(int(fleet.environment()["REDIS_PORT"]))
+    await proxy.up()
+    fleet.settings["REDIS_PORT"] = str(proxy.port)
+    yield proxy
+    await proxy.down()
+
+
+@pytest.fixture
+async def database_proxy(fleet: Fleet) -> AsyncIterator[FaultProxy]:
+    """In front of the database of replicas that are started later."""
+    proxy = FaultProxy(fleet.database.target.port or 0)
+    await proxy.up()
+    fleet.target = replace(fleet.database.target, host=HOST, port=proxy.port)
+    yield proxy
+    await proxy.down()
+
+
+async def test_two_replicas_one_is_killed_the_other_stops(fleet: Fleet) -> None:
+    ids = [*await fleet.monitors(20), *await fleet.monitors(20, interval=10)]
+    stays, dies = fleet.start(**ANY_PORT), fleet.start()
+    async with at_work(fleet.consumer), page_of(stays) as page, aclosing(page.frames()) as frames:
+        frame = await first(
+            frames, lambda frame: len(frame["events"]) >= 2 and sum(frame["seconds"]["handed_off"]) > 60
+        )
+        assert (frame["replicas_heard"], frame["replicas_known"]) == (2, 2)
+        assert frame["verdict"]["level"] == "good"
+        assert max(frame["seconds"]["due"][:10]) >= 20
+        assert {replica["leads"] for replica in frame["replicas"]} == {True, False}
+        assert frame["leader"]["node"] in {replica["node"] for replica in frame["replicas"]}
+        assert "producer.started" in [event["kind"] for event in frame["events"]]
+        status, document = await page.get(f"/api/monitors/{ids[0]}")
+        assert (status, document["id"], document["errors"]) == (200, ids[0], {"redis": None, "database": None})
+        dies.kill()
+        frame = await first(frames, lambda frame: any(replica["is_silent"] for replica in frame["replicas"]))
+        assert frame["replicas_known"] == 2
+        began_at = time.monotonic()
+        stopped = asyncio.create_task(asyncio.to_thread(stays.terminate))
+        async for _frame in frames:
+            pass
+        assert await stopped == 0
+        assert time.monotonic() - began_at < 15, "an open page delays no stop"
+
+
+async def test_a_monitor_is_found_by_its_hostile_name(fleet: Fleet) -> None:
+    id_ = fleet.database.new_id()
+    await fleet.database.insert("monitors", monitor_row(id_, name=HOSTILE, interval=3600))
+    await fleet.monitors(30, interval=3600)
+    replica = fleet.start(**ANY_PORT)
+    async with page_of(replica) as page:
+        status, found = await page.get("/api/monitors?q=onerror")
+        assert (status, [one["id"] for one in found["monitors"]], found["more"]) == (200, [id_], 0)
+        name = found["monitors"][0]["name"]
+        assert "<img" in name, "it is for the browser to escape HTML"
+        assert name.isprintable()
+        status, many = await page.get("/api/monitors?q=m")
+        assert (status, len(many["monitors"]), many["more"]) == (200, 20, 1)
+        for path, expected in (
+            ("/api/monitors?q=", 400),
+            ("/api/monitors", 400),
+            (f"/api/monitors?q={'x' * 400}", 400),
+            ("/api/monitors/507f1f77bcf86cd799439011", 200),
+            ("/api/monitors/%00%ff", 200),
+            ("/api/nothing", 404),
+            ("/static/none.js", 404),
+            ("/static/..%2f..%2fserver.py", 404),
+        ):
+            status, document = await page.get(path)
+            assert (path, status, document["version"]) == (path, expected, 1)
+        _, foreign = await page.get("/api/monitors/507f1f77bcf86cd799439011")
+        assert foreign["verdict"] == "row.absent"
+        _, silent = await page.get("/api/silent")
+        assert silent["silent"] == 31
+    assert SECRET not in "".join(map(str, replica.lines()))
+    fleet.terminate()
+
+
+async def test_redis_goes_and_comes_back(fleet: Fleet, redis_proxy: FaultProxy) -> None:
+    (id_,) = await fleet.monitors(1, interval=3600)
+    replica = fleet.start(**ANY_PORT)
+    async with page_of(replica) as page, aclosing(page.frames()) as frames:
+        before = await first(frames, lambda frame: frame["scheduled"] == 1)
+        await redis_proxy.down()
+        frame = await first(frames, lambda frame: frame["redis_failure"] and frame["details_failure"])
+        assert frame["verdict"]["code"] == "redis_unavailable"
+        assert before["now_ms"] <= frame["details_failure"]["since_ms"] <= frame["now_ms"]
+        assert frame["scheduled"] == 1, "what is known stays"
+        assert frame["read_ms"] < frame["now_ms"]
+        status, document = await page.get(f"/api/monitors/{id_}")
+        assert (status, document["verdict"]) == (200, "redis.unavailable")
+        assert document["errors"]["redis"]
+        await redis_proxy.up()
+        await first(frames, lambda frame: not frame["redis_failure"] and not frame["details_failure"])
+    assert [line["event"] for line in replica.lines() if str(line["event"]).startswith("ui.look")] == [
+        "ui.look_failed",
+        "ui.look_recovered",
+    ]
+
+
+async def overdue_and_named(page: PageClient) -> Frame:
+    return await page.frame(lambda frame: any(one["name"] for one in frame["longest_overdue"]))
+
+
+async def test_the_database_goes_and_comes_back(fleet: Fleet, database_proxy: FaultProxy) -> None:
+    (id_,) = await fleet.monitors(1)
+    replica = fleet.start(**ANY_PORT)
+    async with page_of(replica) as page:
+        await page.frame(lambda frame: frame["scheduled"] == 1)
+        await database_proxy.down()
+        frame = await page.frame(lambda frame: frame["database_failure"] and frame["longest_overdue"])
+        assert (frame["longest_overdue"][0]["id"], frame["longest_overdue"][0]["name"]) == (id_, None)
+        frame = await page.frame(lambda frame: frame["verdict"]["code"] == "late_database")
+        assert frame["verdict"]["level"] == "bad"
+        status, document = await page.get(f"/api/monitors/{id_}")
+        assert (status, document["errors"]["redis"]) == (200, None)
+        assert document["errors"]["database"]
+        status, document = await page.get("/api/monitors?q=name")
+        assert (status, document["error"][:27]) == (503, "The database does not answer"[:27])
+        assert (await page.get("/api/silent"))[0] == 503
+        await database_proxy.up()
+        await page.frame(lambda frame: frame["verdict"]["level"] == "good" and not frame["database_failure"])
+
+
+async def test_a_thousand_connections_delay_no_hand_off(fleet: Fleet) -> None:
+    """A hundred pages, others that send nothing or half a request: the replica keeps its descriptors and its time."""
+    await fleet.monitors(50)
+    replica = fleet.start(**ANY_PORT, METRICS_ADDR=f"{HOST}:0")
+    port = await port_of(replica)
+    async with at_work(fleet.consumer), AsyncExitStack() as stack:
+        await fleet.all_ran()
+        for number in range(1000):
+            connection = stack.enter_context(socket.socket())
+            connection.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(connection, (HOST, port))
+            head = b"GET /api/frames HTTP/1.1\r\nHost: localhost\r\n"
+            connection.send((head + b"\r\n", head, b"")[number % 3])
+        await fleet.goes_on(ticks=5)
+        _, metrics = await replica.get("/metrics")
+    figures = dict(line.rsplit(" ", 1) for line in metrics.splitlines() if not line.startswith("#"))
+    assert float(figures["peekaping_producer_ui_connections_refused_total"]) >= 1000 - 256
+    assert float(figures["peekaping_producer_ui_streams"]) > 50
+    handed_off = float(figures["peekaping_producer_schedule_lag_seconds_count"])
+    assert float(figures['peekaping_producer_schedule_lag_seconds_bucket{le="1.0"}']) >= 0.99 * handed_off
+    assert not fleet.consumer.duplicated()
+    fleet.terminate()
+
+
+async def test_a_port_in_use_is_an_error_only_if_it_is_set(fleet: Fleet) -> None:
+    with socket.create_server((HOST, 0)) as taken:
+        replica = fleet.start(UI_ADDR=f"{HOST}:{taken.getsockname()[1]}")
+        await until(lambda: not replica.runs)
+    assert replica.process.returncode == 2
+    assert "UI_ADDR: expected a free host:port, or off, got 127.0.0.1" in replica.log_file.read_text()
