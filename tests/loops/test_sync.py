@@ -74,6 +74,14 @@ async def test_a_wholly_empty_answer_removes_nothing_from_twenty_members_on(harn
     assert set(await harness.due()) == {"m0"}
 
 
+async def test_members_that_are_no_ids_do_not_count_for_the_guard(harness: Harness) -> None:
+    """They leave first: a second sync would then find fewer than twenty, and remove what the first one refused to."""
+    await schedule_members(harness, *(f"m{n}" for n in range(20)), *(f"foreign{n}" for n in range(5)))
+    for _ in range(2):
+        await harness.sync.run_once(TERM)
+        assert len(await harness.due()) == 20
+
+
 async def test_the_last_few_monitors_may_be_deleted(harness: Harness) -> None:
     await schedule_members(harness, *(f"m{n}" for n in range(19)))
     await harness.sync.run_once(TERM)

@@ -48,7 +48,7 @@ class Differences(msgspec.Struct, frozen=True):
     """Rows that Redis refuses to compare."""
     guard: Guard
     guarded_members: int
-    """Members that the guard compares with the rows: after rows were added."""
+    """Members that the guard compares with the rows: after rows were added and foreign members removed."""
     refused: int
     """Members that sync refuses to remove, since the database seems empty."""
 
@@ -141,7 +141,8 @@ class _Walk:
                 self._add(Difference(seen.id, Reason.FOREIGN))
             else:
                 removable.append(seen)
-        guarded = count + self._reasons[Reason.NOT_SCHEDULED] - len(self._removed_rows)
+        foreign = self._reasons[Reason.FOREIGN]
+        guarded = count + self._reasons[Reason.NOT_SCHEDULED] - len(self._removed_rows) - foreign
         guard = guard_of(len(self._rows.known), guarded)
         refused = 0
         for chunk in chunks(removable, CALL_LIMIT):

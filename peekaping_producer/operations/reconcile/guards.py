@@ -20,7 +20,10 @@ class Guard(StrEnum):
 
 
 def guard_of(rows: int, members: int) -> Guard:
-    """Return the guard. `rows`: those that are to run; `members`: of the schedule, after they were placed."""
+    """Return the guard. `rows`: those that are to run; `members`: of the schedule, after they were placed.
+
+    Without members that are no ids of this database: they are removed whatever it returns.
+    """
     if not rows and members >= BELIEVE_EMPTY_BELOW:
         return Guard.REFUSE
     return Guard.READ_TWICE if rows < SUSPICIOUS_SHARE * members else Guard.CLEAR

@@ -41,7 +41,9 @@ class Removal:
         `rows`: what the first walk read.
         """
         count, unknown = await self.finder.members(lambda monitor_id: not rows.contains(monitor_id))
-        await self._remove_foreign(term, [seen for seen in unknown if self.finder.is_foreign(seen)])
+        foreign = [seen for seen in unknown if self.finder.is_foreign(seen)]
+        await self._remove_foreign(term, foreign)
+        count -= len(foreign)
         guard = guard_of(len(rows.known), count)
         if guard is Guard.REFUSE:
             self.metrics.sync_refused.inc()
