@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from peekaping_producer.settings import UiAccess
 from peekaping_producer.ui.access.attempts import MAX_WRONG, PERIOD_S
 from peekaping_producer.ui.access.line_limit import MAX_LINES
-from peekaping_producer.ui.access.sessions import LIFETIME_S, NAME, SECURE_NAME
+from peekaping_producer.ui.access.sessions import LIFETIME_S, NAME, SECURE_PREFIX
 from tests.kit.processes import HOST
 from tests.kit.ui_access import BEARER, OTHER_ADDRESS, READ_TOKEN, TOKEN, Page, Times, page
 
@@ -24,6 +24,7 @@ PROXIED = UiAccess(
     user_header="X-Forwarded-User",
     act_users=frozenset({"anna"}),
 )
+ORIGIN = {"Origin": "http://page.example"}
 
 
 def basic(token: str) -> dict[str, str]:
@@ -135,7 +136,7 @@ async def test_a_browser_logs_in_and_out() -> None:
         attributes = answer.headers["Set-Cookie"].split("; ")[1:]
         assert set(attributes) == {"HttpOnly", f"Max-Age={LIFETIME_S}", "Path=/", "SameSite=Strict"}
         cookie = {"Cookie": answer.cookie}
-        assert answer.cookie.startswith(f"{NAME}=")
+        assert answer.cookie.startswith(f"{NAME}-{running.port}=")
         assert (await running.get(headers=cookie)).status == 200
         assert (await running.act(cookie | running.origin)).status == 200
         session = await running.get("/api/session", cookie)
@@ -161,27 +162,36 @@ async def test_under_https_the_cookie_is_secure() -> None:
     async with page(access) as running:
         https = {"X-Forwarded-Proto": "https"}
         answer = await running.log_in(headers=https | running.origin)
-        assert answer.cookie.startswith(f"{SECURE_NAME}=")
+        assert answer.cookie.startswith(f"{SECURE_PREFIX}{NAME}-{running.port}=")
         assert "Secure" in answer.headers["Set-Cookie"].split("; ")
         assert (await running.get(headers=https | {"Cookie": answer.cookie})).status == 200
         assert (await running.get(headers={"Cookie": answer.cookie})).status == 401
-        plain = answer.cookie.replace(SECURE_NAME, NAME)
+        plain = answer.cookie.removeprefix(SECURE_PREFIX)
         assert (await running.get(headers=https | {"Cookie": plain})).status == 401
         elsewhere = await running.log_in(headers=https | running.origin, client=OTHER_ADDRESS)
-        assert elsewhere.cookie.startswith(f"{NAME}=")
+        assert elsewhere.cookie.startswith(NAME)
 
 
 async def test_every_replica_with_the_same_token_accepts_a_session_and_no_other() -> None:
     times = Times()
     async with page(BOTH, times) as one, page(BOTH, times) as two:
-        cookie = {"Cookie": (await one.log_in()).cookie}
-        assert (await two.act(cookie | two.origin)).status == 200
-        reader = {"Cookie": (await one.log_in(READ_TOKEN)).cookie}
+        host = {"Host": "page.example"}  # of a load balancer
+        cookie = host | {"Cookie": (await one.log_in(headers=host | ORIGIN)).cookie}
+        assert (await two.act(cookie | ORIGIN)).status == 200
+        reader = host | {"Cookie": (await one.log_in(READ_TOKEN, host | ORIGIN)).cookie}
         async with page(UiAccess(token="another token", read_token=READ_TOKEN), times) as changed:
             assert (await changed.get(headers=cookie)).status == 401
             assert (await changed.get(headers=reader)).status == 200
         async with page(UiAccess(token=READ_TOKEN), times) as changed:
             assert (await changed.get(headers=reader)).status == 401
+
+
+async def test_the_pages_of_two_fleets_at_one_host_keep_their_sessions() -> None:
+    async with page(BOTH) as one, page(UiAccess(token="another token")) as two:
+        cookies = {"Cookie": f"{(await one.log_in()).cookie}; {(await two.log_in('another token')).cookie}"}
+        for running in (one, two):
+            answer = await running.get(headers=cookies)
+            assert (answer.status, "Set-Cookie" in answer.headers) == (200, False)
 
 
 async def test_a_session_expires() -> None:
@@ -253,9 +263,10 @@ async def test_forged_cookies_are_guesses_too() -> None:
     async with page(BOTH) as running:
         cookie = {"Cookie": (await running.log_in()).cookie}
         async with page(BOTH, running.times) as other:
-            unknown = {"Cookie": (await other.log_in()).cookie}
+            value = (await other.log_in()).cookie.partition("=")[2]
+            unknown = {"Cookie": f"{NAME}-{running.port}={value}"}
             for number in range(MAX_WRONG):
-                forged = f"{NAME}={LIFETIME_S}{number}.act.{'n' * 16}.{'m' * 43}"
+                forged = f"{NAME}-{running.port}={LIFETIME_S}{number}.act.{'n' * 16}.{'m' * 43}"
                 assert (await running.get(headers={"Cookie": forged})).status == 401
             assert (await running.get(headers=unknown)).status == 401, "not compared"
             assert (await running.get(headers=cookie)).status == 200, "accepted before"

@@ -92,7 +92,7 @@ class AccessEndpoints:
                 self._log_refused_act(request, visitor, error)
             response = error_answer(error)
         if visitor and visitor.has_bad_cookie and not (response.prepared or "Set-Cookie" in response.headers):
-            delete_cookie(response, is_https=self._gate.client(request).is_https)
+            delete_cookie(response, self._cookie_name(request))
         return response
 
     def _log_refused_act(self, request: web.Request, visitor: Visitor | None, error: RequestError) -> None:
@@ -131,13 +131,16 @@ class AccessEndpoints:
         log.info("login.accepted", message="A browser has logged in.", address=client.address, role=role.name.lower())
         visitor = msgspec.structs.replace(visitor, role=max(role, visitor.role))
         response = answer(self._session(visitor))
-        set_cookie(response, cookie, is_https=client.is_https)
+        set_cookie(response, self._cookie_name(request), cookie)
         return response
 
     async def _log_out(self, request: web.Request) -> web.Response:
         response = answer({"version": VERSION})
-        delete_cookie(response, is_https=self._gate.client(request).is_https)
+        delete_cookie(response, self._cookie_name(request))
         return response
+
+    def _cookie_name(self, request: web.Request) -> str:
+        return self._gate.cookie_name(request, self._gate.client(request))
 
     def _session(self, visitor: Visitor) -> Session:
         acts = visitor.role is Role.ACT

@@ -48,6 +48,10 @@ class Gate:
         """Return the client of a request. Raises RequestError."""
         return self._clients.of(request)
 
+    def cookie_name(self, request: web.BaseRequest, client: Client) -> str:
+        """Return the name of the session's cookie for this browser."""
+        return cookie_name(request.headers.get("Host", ""), is_https=client.is_https)
+
     def visitor(self, request: web.BaseRequest) -> Visitor:
         """Return who sends a request, and what it may do. Raises RequestError for a wrong token."""
         client = self.client(request)
@@ -92,7 +96,7 @@ class Gate:
 
     def _by_cookie(self, request: web.BaseRequest, client: Client) -> tuple[Role, bool]:
         """Return the role that the cookie gives, and whether it is a bad one."""
-        cookie = request.cookies.get(cookie_name(is_https=client.is_https))
+        cookie = request.cookies.get(self.cookie_name(request, client))
         if cookie is None:
             return Role.NONE, False
         is_locked = self._wrong_cookies.wait_s(client.address) > 0

@@ -18,8 +18,9 @@ from peekaping_producer.ui.access.roles import Role
 
 LIFETIME_S = 7 * 24 * 3600
 NAME = "peekaping-producer"
-SECURE_NAME = f"__Host-{NAME}"
-"""Under https: a browser accepts this name only from the host itself, with Secure, over https."""
+SECURE_PREFIX = "__Host-"
+"""Under https: a browser accepts such a name only from the host itself, with Secure, over https."""
+_PORT = re.compile(r":([0-9]{1,5})$", re.ASCII)
 _MAX_ACCEPTED = 1000
 """Cookies that are remembered."""
 _PURPOSE = b"peekaping-producer page session 1:"
@@ -76,25 +77,22 @@ class Sessions:
         return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
-def cookie_name(*, is_https: bool) -> str:
-    """Return the name of the cookie."""
-    return SECURE_NAME if is_https else NAME
+def cookie_name(host: str, *, is_https: bool) -> str:
+    """Return the name of the cookie. `host`: the header; its port is part of the name.
+
+    Browsers send cookies to every port of a host: two fleets behind forwarded ports would end each other's sessions.
+    """
+    port = _PORT.search(host)
+    return f"{SECURE_PREFIX if is_https else ''}{NAME}" + (f"-{port[1]}" if port else "")
 
 
-def set_cookie(response: web.StreamResponse, value: str, *, is_https: bool) -> None:
+def set_cookie(response: web.StreamResponse, name: str, value: str) -> None:
     """Let the browser store the cookie; no script can read it, and no other web site can send it."""
-    response.set_cookie(
-        cookie_name(is_https=is_https),
-        value,
-        max_age=LIFETIME_S,
-        path="/",
-        secure=is_https,
-        httponly=True,
-        samesite="Strict",
-    )
+    secure = name.startswith(SECURE_PREFIX)
+    response.set_cookie(name, value, max_age=LIFETIME_S, path="/", secure=secure, httponly=True, samesite="Strict")
 
 
-def delete_cookie(response: web.StreamResponse, *, is_https: bool) -> None:
+def delete_cookie(response: web.StreamResponse, name: str) -> None:
     """Let the browser delete the cookie."""
-    name = cookie_name(is_https=is_https)
-    response.del_cookie(name, path="/", secure=is_https, httponly=True, samesite="Strict")
+    secure = name.startswith(SECURE_PREFIX)
+    response.del_cookie(name, path="/", secure=secure, httponly=True, samesite="Strict")
