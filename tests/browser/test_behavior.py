@@ -1,0 +1,169 @@
+"""What the page does: search, acts, login, and lost connections, on a server with made-up data."""
+
+from typing import Any
+
+from playwright.async_api import Browser, Page, expect
+
+from tests.browser import made_up as data
+from tests.browser.made_up_server import TOKEN, MadeUpServer
+from tests.kit.browser import barriers, opened
+from tests.kit.waiting import until
+
+MONITOR_ID = "3f0d5a9e-1c61-4b8e-9a50-7e1f2b6c9d04"
+
+
+async def is_live(page: Page) -> None:
+    await expect(page.locator("#link")).to_have_text("live")
+
+
+async def test_a_lost_connection_is_shown_and_the_page_connects_again(browser: Browser, made_up: MadeUpServer) -> None:
+    async with opened(browser, made_up.url) as (page, errors):
+        await is_live(page)
+        await made_up.stop()
+        await expect(page.locator(".banner")).to_be_visible()
+        await expect(page.locator("#link")).to_have_text("lost")
+        await expect(page.locator("#announcer")).to_contain_text("Connection lost since")
+        stopped_at = await page.locator("#clock").text_content()
+        await page.wait_for_timeout(1100)
+        assert await page.locator("#clock").text_content() == stopped_at
+        assert await barriers(page) == []
+        made_up.frame = data.night
+        await made_up.start()
+        await is_live(page)
+        await expect(page.locator(".banner")).to_be_hidden()
+        await expect(page.get_by_role("heading", level=1)).to_contain_text("because the database is slow.")
+        assert all("net::ERR" in error for error in errors)
+
+
+async def test_a_stream_without_frames_counts_as_lost(browser: Browser, made_up: MadeUpServer) -> None:
+    async with opened(browser, made_up.url) as (page, _):
+        await is_live(page)
+        made_up.is_silent = True
+        await expect(page.locator(".banner")).to_be_visible(timeout=15_000)
+        made_up.is_silent = False
+        await is_live(page)
+
+
+async def test_a_frozen_page_stands_still_and_asks_nothing(browser: Browser, made_up: MadeUpServer) -> None:
+    async with opened(browser, made_up.url) as (page, errors):
+        await is_live(page)
+        await page.get_by_role("button", name="Freeze").click()
+        await expect(page.locator("#link")).to_have_text("frozen")
+        await until(lambda: made_up.streams == 0, "the stream ends")
+        made_up.frame = data.night
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Every check is on time.")
+        await page.get_by_role("button", name="Freeze").click()
+        await expect(page.get_by_role("heading", level=1)).to_contain_text("because the database is slow.")
+        assert errors == []
+
+
+async def test_search_works_with_the_keyboard_alone(browser: Browser, made_up: MadeUpServer) -> None:
+    async with opened(browser, made_up.url) as (page, errors):
+        await is_live(page)
+        await page.keyboard.press("/")
+        await page.keyboard.type("edge")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("link", name="edge cache, Bergen")).to_be_visible()
+        assert await barriers(page) == []
+        await page.keyboard.press("Escape")
+        await expect(page.get_by_role("link", name="edge cache, Bergen")).to_be_hidden()
+        await page.keyboard.press("Control+a")
+        await page.keyboard.type("Oslo")
+        await page.keyboard.press("Enter")
+        await until(lambda: page.url.endswith("/monitors/0f0d5a9e-1c61-4b8e-9a50-7e1f2b6c9d04"), "the only match opens")
+        await expect(page.get_by_role("heading", level=1)).to_contain_text("A check is missing")
+        await page.go_back()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Every check is on time.")
+        assert errors == []
+
+
+async def test_arrow_keys_walk_through_the_matches(browser: Browser, made_up: MadeUpServer) -> None:
+    made_up.found = [(f"{n}f0d5a9e", name) for n, name in enumerate((data.HOSTILE_NAME, "img", "img 2"))]
+    async with opened(browser, made_up.url) as (page, errors):
+        await is_live(page)
+        await page.get_by_role("searchbox").fill("img")
+        for key in ("Enter", "ArrowDown", "ArrowDown", "ArrowUp"):
+            await page.keyboard.press(key)
+            await expect(page.locator("#found a")).to_have_count(3)
+        await expect(page.locator("#found a").first).to_be_focused()
+        await page.keyboard.press("ArrowDown")
+        await page.keyboard.press("Enter")
+        await until(lambda: page.url.endswith("/monitors/1f0d5a9e"), "the second match opens")
+        assert errors == []
+
+
+async def test_a_monitor_is_run_and_held(browser: Browser, made_up: MadeUpServer) -> None:
+    made_up.act_sentence = "It is due now: <b>done</b>."
+    async with opened(browser, f"{made_up.url}/monitors/{MONITOR_ID}") as (page, errors):
+        await page.get_by_role("button", name="Run now").click()
+        await expect(page.get_by_text("It is due now: <b>done</b>.")).to_be_visible()
+        await page.get_by_role("button", name="Hold…").click()
+        await expect(page.get_by_role("dialog", name="Hold this monitor")).to_be_visible()
+        assert await barriers(page) == []
+        await page.get_by_role("dialog").get_by_role("button", name="Hold").click()
+        assert len(made_up.posted) == 1, "a reason is required"
+        await page.get_by_label("Reason").fill("deploy of the shop")
+        await page.get_by_label("For").select_option("4 h")
+        await page.keyboard.press("Enter")
+        await until(lambda: len(made_up.posted) == 2)
+        made_up.document = _held
+        await page.get_by_role("button", name="Release").click()
+        await until(lambda: len(made_up.posted) == 3)
+        assert errors == []
+    assert made_up.posted == [
+        ("run-now", {"ids": [MONITOR_ID], "why": ""}),
+        ("hold", {"ids": [MONITOR_ID], "for_s": 14400, "why": "deploy of the shop"}),
+        ("release", {"ids": [MONITOR_ID]}),
+    ]
+
+
+def _held(now_ms: int) -> dict[str, Any]:
+    hold = {"until_ms": now_ms + 60_000, "who": "anna", "why": "deploy"}
+    return data.explanation(now_ms) | {"verdict": "held", "level": "off", "hold": hold, "sentence": "Held by anna."}
+
+
+async def test_the_fleet_is_held_and_synced(browser: Browser, made_up: MadeUpServer) -> None:
+    async with opened(browser, made_up.url) as (page, errors):
+        await page.get_by_role("button", name="Sync now").click()
+        await until(lambda: made_up.posted == [("sync", {})])
+        await page.get_by_role("button", name="Hold all…").click()
+        await page.get_by_label("Reason").fill("database upgrade")
+        await page.get_by_role("dialog").get_by_role("button", name="Hold").click()
+        await until(lambda: len(made_up.posted) == 2)
+        assert errors == []
+    assert made_up.posted[1] == ("hold", {"all": True, "for_s": 900, "why": "database upgrade"})
+
+
+async def test_a_session_without_rights_sees_why_it_cannot_act(browser: Browser, made_up: MadeUpServer) -> None:
+    made_up.session |= {"can_act": False, "why_not": "Set UI_TOKEN to allow actions."}
+    async with opened(browser, f"{made_up.url}/monitors/{MONITOR_ID}") as (page, errors):
+        button = page.get_by_role("button", name="Run now")
+        await expect(button).to_have_attribute("aria-disabled", "true")
+        await expect(button).to_have_accessible_description("Set UI_TOKEN to allow actions.")
+        await button.click(force=True)
+        assert made_up.posted == []
+        assert errors == []
+
+
+async def test_login_shows_the_error_and_then_the_fleet(browser: Browser, made_up: MadeUpServer) -> None:
+    made_up.session |= {"can_see": False, "can_act": False, "can_log_in": True}
+    async with opened(browser, made_up.url) as (page, errors):
+        await page.get_by_label("Token").fill("wrong")
+        assert await barriers(page) == []
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("alert")).to_have_text("The token is wrong.")
+        assert made_up.streams == 0
+        await page.get_by_label("Token").fill(TOKEN)
+        await page.get_by_role("button", name="Log in").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Every check is on time.")
+        assert [error for error in errors if "401" not in error] == []
+
+
+async def test_nothing_moves_for_people_who_ask_for_less_motion(browser: Browser, made_up: MadeUpServer) -> None:
+    animations = "document.getAnimations().length"
+    async with opened(browser, made_up.url) as (page, _):
+        await is_live(page)
+        assert await page.evaluate(animations) == 1
+    async with opened(browser, made_up.url, reduced_motion=True) as (page, _):
+        await is_live(page)
+        assert await page.evaluate(animations) == 0

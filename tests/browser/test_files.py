@@ -1,0 +1,41 @@
+"""The files of the page without a browser: their syntax, and their size."""
+
+import gzip
+import subprocess
+from pathlib import Path
+
+import playwright
+import pytest
+
+from peekaping_producer.ui.static_files import StaticFiles
+
+STATIC = Path(__file__).parents[2] / "peekaping_producer" / "ui" / "static"
+NODE = Path(playwright.__file__).parent / "driver" / "node"
+MAX_BYTES = 21_000
+"""Of all files together, as they are sent."""
+FORBIDDEN = (
+    *("innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval(", "Function(", "style="),
+    *("http://", "https://"),
+)
+"""They set HTML, run text as code, or need an exception from the policy of the page."""
+
+
+@pytest.mark.parametrize("path", sorted(STATIC.glob("*.js")), ids=lambda path: path.name)
+def test_a_module_parses(path: Path) -> None:
+    subprocess.run([NODE, "--input-type=module", "--check"], input=path.read_bytes(), check=True)
+
+
+def test_the_files_are_small() -> None:
+    sizes = {file.name: len(gzip.compress(file.body, mtime=0)) for file in StaticFiles().files}
+    assert sum(sizes.values()) <= MAX_BYTES, sizes
+
+
+def test_text_is_only_ever_set_as_text() -> None:
+    svg_namespace = "http://www.w3.org/2000/svg"
+    found = [
+        (path.name, word)
+        for path in STATIC.iterdir()
+        for word in FORBIDDEN
+        if word in path.read_text(encoding="utf-8").replace(svg_namespace, "")
+    ]
+    assert found == []

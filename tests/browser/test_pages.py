@@ -1,0 +1,36 @@
+"""Each page in both themes and both widths: it fits, axe-core finds no barrier, and the console no error."""
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from tests.browser import made_up as data
+from tests.browser.made_up_server import MadeUpServer
+from tests.kit.browser import NARROW, WIDE, barriers, opened, overflow, save_picture
+
+MONITOR = "/monitors/3f0d5a9e-1c61-4b8e-9a50-7e1f2b6c9d04"
+SENTENCES = {
+    "calm": "Every check is on time.",
+    "night": "because the database is slow.",
+    "monitor": "A check is missing, because the worker that had its task died, or lost it.",
+}
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("scene", SENTENCES)
+async def test_a_page_fits_and_has_no_barrier(
+    browser: Browser, made_up: MadeUpServer, scene: str, theme: str, width: int
+) -> None:
+    made_up.frame = data.night if scene == "night" else data.calm
+    path = MONITOR if scene == "monitor" else "/"
+    async with opened(browser, made_up.url + path, dark=theme == "dark", width=width) as (page, errors):
+        await expect(page.get_by_role("heading", level=1)).to_contain_text(SENTENCES[scene])
+        await expect(page.locator("#link")).to_have_text("live")
+        if scene == "calm":
+            await page.get_by_role("button", name="Find them").click()
+            await expect(page.get_by_text("3 of 84,212")).to_be_visible()
+        await save_picture(page, f"{scene}-{theme}-{width}")
+        assert await overflow(page) <= 0
+        assert await barriers(page) == []
+        assert await page.title() != "hacked"
+        assert errors == []
