@@ -1,11 +1,12 @@
 """Builds a frame: a pure function of what was seen."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
+from peekaping_producer.operations.due_times import spread_hint
 from peekaping_producer.operations.fleet_events import decode_events
 from peekaping_producer.operations.look import Look
-from peekaping_producer.operations.verdict import VerdictCode, verdict
+from peekaping_producer.operations.verdict import verdict
 from peekaping_producer.schedule import StoredEvent
 from peekaping_producer.transports.asynq.server_info import ServerInfo
 from peekaping_producer.ui.bounds import bounded, short
@@ -17,27 +18,17 @@ from peekaping_producer.ui.frame import (
     Frame,
     FrameEvent,
     FrameHold,
-    FrameLevel,
     FrameQueue,
     FrameVerdict,
     FrameWorker,
     Leader,
     Quiet,
 )
-from peekaping_producer.ui.hints import hint_of
 from peekaping_producer.ui.overdue import longest_overdue
 from peekaping_producer.ui.replicas import replicas_of
 from peekaping_producer.ui.seen import Seen
 from peekaping_producer.ui.series import series_of
 
-_LEVELS: Mapping[VerdictCode, FrameLevel] = {
-    VerdictCode.ON_TIME: "good",
-    VerdictCode.HELD: "warn",
-    VerdictCode.CATCHING_UP: "warn",
-    VerdictCode.NO_LEADER: "warn",
-    VerdictCode.NOT_SYNCED: "warn",
-}
-"""Any other verdict is bad."""
 _MAX_KINDS = 12
 """Of anomalies."""
 
@@ -72,7 +63,7 @@ def build_frame(seen: Seen) -> Frame:
         hold=FrameHold(look.hold.until_ms, short(look.hold.who, 60), short(look.hold.why, 200)) if look.hold else None,
         seconds=seconds,
         ten_seconds=ten_seconds,
-        hint=hint_of(seconds),
+        hint=spread_hint(seconds.due),
         longest_overdue=longest_overdue(seen.details, look, seen.names),
         replicas=replicas,
         replicas_omitted=0,
@@ -85,8 +76,7 @@ def build_frame(seen: Seen) -> Frame:
 
 def _verdict(look: Look) -> FrameVerdict:
     found = verdict(look)
-    level = _LEVELS.get(found.code, "bad")
-    return FrameVerdict(found.code.value, level, found.sentence, found.details, found.since_ms, found.ends_ms)
+    return FrameVerdict(found.code.value, found.level, found.sentence, found.details, found.since_ms, found.ends_ms)
 
 
 def _leader(look: Look) -> Leader | None:
@@ -109,7 +99,7 @@ def _queue(look: Look) -> FrameQueue | None:
         running=depths.get("active", 0),
         slots=bounded(sum(worker.concurrency for worker in workers)),
         finished_per_s=look.finished_per_s,
-        slots_needed=None,
+        slots_needed=look.slots_needed,
         paused=queue.paused,
         retry=depths.get("retry", 0),
         archived=depths.get("archived", 0),

@@ -5,11 +5,10 @@ Unix epoch, those in `_s` seconds. None: not known. Fields may be added; VERSION
 meaning or is removed. Texts contain user input (names, reasons): on one line and bounded, not escaped for HTML.
 """
 
-from typing import Literal
-
 import msgspec
 
 from peekaping_producer.operations.heartbeat import Stages
+from peekaping_producer.operations.verdict import VerdictLevel
 
 VERSION = 1
 MAX_BYTES = 10_000
@@ -20,15 +19,13 @@ MAX_OVERDUE = 5
 MAX_EVENTS = 12
 MAX_WORKERS = 8
 
-FrameLevel = Literal["good", "warn", "bad"]
-
 
 class FrameVerdict(msgspec.Struct, frozen=True):
     """The verdict on the fleet."""
 
     code: str
     """One of operations.verdict.VerdictCode."""
-    level: FrameLevel
+    level: VerdictLevel
     sentence: str
     details: str
     since_ms: float | None = None

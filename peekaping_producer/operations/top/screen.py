@@ -5,11 +5,10 @@ from peekaping_producer.operations.top.keys import Controls
 from peekaping_producer.operations.top.replica_table import replica_lines
 from peekaping_producer.operations.top.styled import Line, Part, Style, between, flowed, plain, wrapped
 from peekaping_producer.operations.top.view import View
-from peekaping_producer.operations.verdict import Verdict, VerdictCode
+from peekaping_producer.operations.verdict import Verdict
 from peekaping_producer.service.text import clock_time, counted, duration, one_line
 
-_WARN = {VerdictCode.HELD, VerdictCode.CATCHING_UP, VerdictCode.NO_LEADER, VerdictCode.NOT_SYNCED}
-"""Checks are on time, or will soon be; any other verdict but ON_TIME is bad."""
+_STYLES = {"good": Style.GOOD, "warn": Style.WARN, "bad": Style.BAD}
 _KEYS = "q quit   p freeze   1/0 span of 1 or 10 min   / explain a monitor"
 
 
@@ -44,9 +43,7 @@ def _head(view: View, width: int) -> list[Line]:
 
 def style_of(found: Verdict) -> Style:
     """Return the color of a verdict."""
-    if found.is_well:
-        return Style.GOOD
-    return Style.WARN if found.code in _WARN else Style.BAD
+    return _STYLES[found.level]
 
 
 def leader_of(view: View) -> str:

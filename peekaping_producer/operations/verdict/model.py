@@ -1,8 +1,12 @@
 """The codes and the value of a verdict."""
 
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
+
+VerdictLevel = Literal["good", "warn", "bad"]
+"""warn: checks are on time, or will soon be, and something else is not as it should be."""
 
 
 class VerdictCode(StrEnum):
@@ -31,6 +35,9 @@ class VerdictCode(StrEnum):
     ON_TIME = "on_time"
 
 
+_WARN = {VerdictCode.HELD, VerdictCode.CATCHING_UP, VerdictCode.NO_LEADER, VerdictCode.NOT_SYNCED}
+
+
 class Verdict(msgspec.Struct, frozen=True):
     """One verdict."""
 
@@ -42,6 +49,11 @@ class Verdict(msgspec.Struct, frozen=True):
     """Redis TIME at which the state began, if it is known."""
     ends_ms: float | None = None
     """Redis TIME at which it will end by itself, if that is known."""
+
+    @property
+    def level(self) -> VerdictLevel:
+        """How bad it is: the color of the sentence."""
+        return "good" if self.is_well else "warn" if self.code in _WARN else "bad"
 
     @property
     def is_well(self) -> bool:
