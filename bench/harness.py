@@ -71,7 +71,7 @@ class BenchHarness:
     async def lead(self) -> None:
         """Keep the leader key until `resign`, so that no replica syncs."""
         await self.resign()
-        await self.redis.set(KEYS.leader, "bench", px=_LEADER_TTL_MS)
+        await self.redis.set(KEYS.leader, "bench/1", px=_LEADER_TTL_MS)
         self._leading = asyncio.create_task(self._keep_leading())
 
     async def resign(self) -> None:

@@ -146,6 +146,9 @@ class Metrics:
         self.claimed = self._counter("claimed_total", "Monitors claimed.")
         self.handed_off = self._counter("handed_off_total", "Claimed monitors, by outcome.", "outcome")
         self.missed_ticks = self._counter("missed_ticks_total", "Ticks skipped because a monitor was claimed too late.")
+        self.unphased = self._counter(
+            "unphased_total", "Due times that a producer without phases has set while ticks are spread."
+        )
         self.leases_reclaimed = self._counter(
             "leases_reclaimed_total", "Expired leases whose monitors were made due again."
         )

@@ -15,6 +15,7 @@ import structlog
 from peekaping_producer.brokers.protocol import HandOff, Outcome, Queue, SweepResult
 from peekaping_producer.errors import REDIS, RedisUnavailableError
 from peekaping_producer.monitors.task import HealthCheckTask
+from peekaping_producer.monitors.ticks import phase_s
 from peekaping_producer.redis_client.client import Client
 from peekaping_producer.redis_client.failures import decoding
 from peekaping_producer.redis_client.script import CLOCK, Script, lua
@@ -100,9 +101,12 @@ class AsynqBroker:
 
     async def _call(self, claim: Claim, messages: list["_Message"]) -> HandOff:
         """Run the script, again if its reply was lost."""
-        args: list[str | bytes | int] = [claim.token, QUEUE, TASK_KEY_PREFIX, TASK_ID_PREFIX]
+        spread = claim.spread_since_ms is not None
+        args: list[str | bytes | int] = [claim.token, QUEUE, TASK_KEY_PREFIX, TASK_ID_PREFIX, 4 if spread else 3]
         for message in messages:
             args += (message.task.monitor_id, message.task.interval * 1000, message.data)
+            if spread:
+                args.append(phase_s(message.task.monitor_id, message.task.interval) * 1000)
         repeated = False
         large = len(messages) == 1 and messages[0].is_large
         give_up_at = min(claim.ends_at, time.monotonic() + (0 if large else REPEAT_FOR_S))

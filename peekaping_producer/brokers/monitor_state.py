@@ -8,6 +8,7 @@ import msgspec
 
 from peekaping_producer.brokers.asynq import ASYNQ_PRELUDE, PENDING, QUEUE_KEYS, TASK_ID_PREFIX, TASK_KEY_PREFIX
 from peekaping_producer.brokers.protocol import Outcome
+from peekaping_producer.monitors.ticks import phase_s
 from peekaping_producer.redis_client.client import Client
 from peekaping_producer.redis_client.failures import decoding
 from peekaping_producer.redis_client.script import CLOCK, Script
@@ -76,6 +77,8 @@ class MonitorState(msgspec.Struct, frozen=True):
     """Fleet events whose text contains the id, the latest first."""
     hold: bytes = b""
     """The hold on it, as stored."""
+    spread: bool = False
+    """Whether ticks are spread; `next_tick_ms` has the phase of the monitor then."""
 
 
 class MonitorStateReader:
@@ -83,7 +86,8 @@ class MonitorStateReader:
 
     def __init__(self, redis: Client, *, keys: Keys = KEYS, clock: str = CLOCK) -> None:
         self._redis = redis
-        self._keys = (keys.due, keys.lease, keys.late, keys.events, PENDING, QUEUE_KEYS.lease, SERVERS, keys.held)
+        of_queue = (PENDING, QUEUE_KEYS.lease, SERVERS)
+        self._keys = (keys.due, keys.lease, keys.late, keys.events, *of_queue, keys.held, keys.spread)
         self._script = Script(__package__, "monitor_state", prelude=clock + ASYNQ_PRELUDE)
 
     async def read(self, monitor_id: str, interval: int = 0) -> MonitorState:
@@ -93,10 +97,11 @@ class MonitorStateReader:
         """
         task_id = TASK_ID_PREFIX + monitor_id
         names = (monitor_id, task_id, TASK_KEY_PREFIX + task_id, f"{WORKERS}:")
-        args = (*names, max(interval, 0) * 1000, CLOCK_STEP_SLACK_MS, MAX_SEARCHED)
+        phase_ms = phase_s(monitor_id, interval) * 1000 if interval > 0 else 0
+        args = (*names, max(interval, 0) * 1000, CLOCK_STEP_SLACK_MS, MAX_SEARCHED, phase_ms)
         reply = await self._script.run(self._redis, self._keys, args)
         with decoding():
-            now_ms, due, token, intended, misaligned, postponed, tick, task, events, hold = reply
+            now_ms, due, token, intended, misaligned, postponed, tick, task, events, hold, spread = reply
             return MonitorState(
                 now_ms,
                 number_of(due),
@@ -108,6 +113,7 @@ class MonitorStateReader:
                 _task(task) if task else None,
                 tuple(StoredEvent(key.decode(), text) for key, text in zip(events[::2], events[1::2], strict=True)),
                 hold,
+                bool(spread),
             )
 
 

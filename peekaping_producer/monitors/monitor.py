@@ -93,16 +93,3 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     interval: int
     problem: str = ""
     """Why an active monitor cannot be scheduled (`interval` is 0 then), without secrets."""
-
-
-def next_tick(now_ms: int, interval: int) -> int:
-    """Return the first tick after `now_ms`: a multiple of `interval` seconds since the Unix epoch, in ms.
-
-    Go's division truncates towards zero, so before the epoch a tick is one period later; the golden vectors contain
-    both. Raises ValueError if `interval` is not positive.
-    """
-    if interval <= 0:
-        raise ValueError(f"interval: expected a positive number of seconds, got {interval}")
-    period_ms = interval * 1000
-    quotient = now_ms // period_ms if now_ms >= 0 else -(-now_ms // period_ms)
-    return (quotient + 1) * period_ms

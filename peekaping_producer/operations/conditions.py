@@ -70,6 +70,7 @@ LEVELS: Mapping[str, Level] = {
     "database_degraded": Level.NOTE,
     "monitors_set_aside": Level.NOTE,
     "monitors_unschedulable": Level.NOTE,
+    "ticks_unphased": Level.NOTE,
 }
 """All codes. They are stable: dashboards and scripts may rely on them."""
 
@@ -200,4 +201,17 @@ def of_monitors(*, unschedulable: int, set_aside: int, degraded_tables: Mapping[
     if set_aside:
         yield Condition(
             "monitors_set_aside", f"{counted(set_aside, 'monitor')} failed on this replica; each is retried."
+        )
+
+
+def of_spreading(unphased_share: float) -> Iterator[Condition]:
+    """Conditions of ticks that are spread. `unphased_share`: of recent due times, those without a phase."""
+    if unphased_share:
+        # From tick to tick, a producer without phases and one with them shorten the gap to half of it, on average.
+        more = 1 / (1 - unphased_share * (1 - unphased_share)) - 1
+        yield Condition(
+            "ticks_unphased",
+            "A producer that does not spread ticks takes part (a Go producer, or an older version): "
+            f"it set {unphased_share:.0%} of the due times of the last 10 min, about {more:.0%} more checks than "
+            "intended.",
         )

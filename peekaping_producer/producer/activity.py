@@ -17,6 +17,7 @@ _SLOT_S = 10
 _SLOTS_OF_A_MINUTE = 6
 _MAX_SAMPLES = 200
 """Durations of a stage that are kept for 10 s."""
+_PHASED, _UNPHASED = "phased", "unphased"
 _LATE_FROM = LAG_BUCKETS_S.index(LATE_AFTER_S) + 1
 
 
@@ -45,7 +46,8 @@ class Activity:
             False: deque(maxlen=SLOTS),
         }
         """By whether monitors were late: slots of 10 s, each with the counts of the histogram's buckets."""
-        self._outcomes: deque[tuple[int, Counter[str]]] = deque(maxlen=_SLOTS_OF_A_MINUTE + 1)
+        self._outcomes = _Counts(_SLOTS_OF_A_MINUTE)
+        self._due_times = _Counts(SLOTS)
         self._stages = {stage: _StageClock() for stage in Stage}
 
     @contextmanager
@@ -76,10 +78,17 @@ class Activity:
 
     def count(self, outcome: str, monitors: int) -> None:
         """Count claimed monitors that ended in this way."""
-        slot = int(self._clock()) // _SLOT_S
-        if not self._outcomes or self._outcomes[-1][0] != slot:
-            self._outcomes.append((slot, Counter()))
-        self._outcomes[-1][1][outcome] += monitors
+        self._outcomes.add(self._slot(), outcome, monitors)
+
+    def count_due_times(self, total: int, unphased: int) -> None:
+        """Count due times of monitors handed off while ticks are spread; `unphased`: those without a phase."""
+        self._due_times.add(self._slot(), _PHASED, total - unphased)
+        self._due_times.add(self._slot(), _UNPHASED, unphased)
+
+    def unphased_share(self) -> float:
+        """Return the share of due times of the last 10 min, while ticks are spread, that have no phase."""
+        counts = self._due_times.counts(self._slot())
+        return counts[_UNPHASED] / max(sum(counts.values()), 1)
 
     def rings(self, now_ms: int) -> Rings:
         """Return the counts of the last minute by second, and of the last 10 min by 10 s. `now_ms`: Redis TIME."""
@@ -98,16 +107,34 @@ class Activity:
 
     def outcomes(self) -> dict[str, int]:
         """Return the claimed monitors of the last minute, by outcome."""
-        since = int(self._clock()) // _SLOT_S - _SLOTS_OF_A_MINUTE
-        return dict(sum((counts for slot, counts in self._outcomes if slot > since), Counter()))
+        return dict(self._outcomes.counts(self._slot()))
 
     def stages(self) -> Stages:
         """Return the median duration of each stage."""
         now = self._clock()
         return Stages(**{stage.value: clock.medians(now) for stage, clock in self._stages.items()})
 
+    def _slot(self) -> int:
+        return int(self._clock()) // _SLOT_S
+
     def _sum(self, counts: Iterable[tuple[int, ...]]) -> Sequence[int]:
         return [sum(of_bucket) for of_bucket in zip(*counts, strict=True)] or [0] * len(self._counts)
+
+
+class _Counts:
+    """Counts by name, of the last slots."""
+
+    def __init__(self, slots: int) -> None:
+        self._slots: deque[tuple[int, Counter[str]]] = deque(maxlen=slots + 1)
+
+    def add(self, slot: int, name: str, amount: int) -> None:
+        if not self._slots or self._slots[-1][0] != slot:
+            self._slots.append((slot, Counter()))
+        self._slots[-1][1][name] += amount
+
+    def counts(self, slot: int) -> Counter[str]:
+        since = slot + 1 - (self._slots.maxlen or 0)
+        return sum((counts for at, counts in self._slots if at > since), Counter())
 
 
 class _Ring:

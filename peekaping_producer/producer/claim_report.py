@@ -9,11 +9,15 @@ import structlog
 from peekaping_producer.brokers import HandOff, Outcome
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.task import HealthCheckTask
+from peekaping_producer.monitors.ticks import is_unphased, missed_ticks, phase_s
 from peekaping_producer.producer.activity import Activity
 from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.schedule import Claim
 
 log = structlog.stdlib.get_logger()
+
+UNPHASED_AFTER_MS = 60_000
+"""Claims of before ticks were spread have ended so long after."""
 
 
 class Disposition(StrEnum):
@@ -52,8 +56,8 @@ class ClaimReport:
             tasks = [task for task in tasks if handed.is_written(task.monitor_id)]
         lags_ms = [handed.now_ms - claim.due[task.monitor_id] for task in tasks]
         missed = sum(
-            missed_ticks(claim.due[task.monitor_id], handed.now_ms, task.interval)
-            for task, lag_ms in zip(tasks, lags_ms, strict=True)
+            missed_ticks(claim.due[task.monitor_id], handed.now_ms, task.interval, phase)
+            for task, lag_ms, phase in zip(tasks, lags_ms, self._phases(claim, tasks), strict=True)
             if lag_ms >= task.interval * 1000
         )
         self.metrics.schedule_lag.observe_all(lag_ms / 1000 for lag_ms in lags_ms)
@@ -79,8 +83,17 @@ class ClaimReport:
         for monitor_id in handed.wrong_type:
             report(monitor_id, "monitor.wrong_type", "The key of its task had another type and was replaced.")
 
-
-def missed_ticks(due_ms: float, now_ms: int, interval: int) -> int:
-    """Ticks after the due time and up to `now_ms`: they never run, since the next one lies after `now_ms`."""
-    period_ms = interval * 1000
-    return now_ms // period_ms - int(due_ms // period_ms)
+    def _phases(self, claim: Claim, tasks: list[HealthCheckTask]) -> list[int]:
+        """Return the phases of the next ticks, in s; count the due times that a producer without phases has set."""
+        if claim.spread_since_ms is None:
+            return [0] * len(tasks)
+        phases = [phase_s(task.monitor_id, task.interval) for task in tasks]
+        settled_ms = claim.spread_since_ms + UNPHASED_AFTER_MS
+        unphased = sum(
+            claim.due[task.monitor_id] > settled_ms + task.interval * 1000
+            and is_unphased(claim.due[task.monitor_id], task.interval, phase)
+            for task, phase in zip(tasks, phases, strict=True)
+        )
+        self.metrics.unphased.inc(unphased)
+        self.activity.count_due_times(len(tasks), unphased)
+        return phases

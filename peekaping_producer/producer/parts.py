@@ -128,6 +128,7 @@ class Parts:
             self.metrics,
             self.dependencies,
             may_lead=lambda: self.vitals.may_lead(),  # noqa: PLW0108 - vitals is made of the leader
+            spread_ticks=self.settings.spread_ticks,
             timing=self.timing,
         )
 
@@ -192,6 +193,7 @@ def _shared_settings(settings: Settings) -> dict[str, str]:
         "BROKER": settings.broker or "asynq",
         "DATABASE": sha256(database.encode(errors="surrogateescape")).hexdigest()[:8],
         "LEASE_TTL": f"{settings.lease_ttl:g}",
+        "SPREAD_TICKS": str(settings.spread_ticks).lower(),
         "SYNC_INTERVAL": f"{settings.sync_interval:g}",
         "TZ": str(settings.tz),
     }

@@ -61,6 +61,11 @@ class Keys(msgspec.Struct, frozen=True):
         return self._named("peekaping:sched:sync_requested")
 
     @property
+    def spread(self) -> str:
+        """String: present while ticks are spread; since when in ms, and the term that turned it on. Ours."""
+        return self._named("peekaping:sched:spread")
+
+    @property
     def watched(self) -> str:
         """String with a TTL: present while a page is open, so that replicas report every second. Ours."""
         return self._named("peekaping:producer:watched")

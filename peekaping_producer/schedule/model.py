@@ -44,6 +44,8 @@ class Claim(msgspec.Struct, frozen=True):
     """time.monotonic() until which the lease is certain to last."""
     removed: tuple[str, ...] = ()
     """Beginnings of the members that were removed because they were too long to be ids."""
+    spread_since_ms: int | None = None
+    """Since when ticks are spread, by Redis TIME; None if they are not. The next ticks of the claim depend on it."""
 
 
 class Member(msgspec.Struct, frozen=True, gc=False):
@@ -120,6 +122,8 @@ class CampaignResult(msgspec.Struct, frozen=True):
     """The previous value of the key."""
     holder_ttl_s: float | None
     """Time to live that it had left; None for no expiry."""
+    spread: bool | None = None
+    """True if ticks are spread from now on, False if no longer; None if nothing has changed."""
 
 
 class StoredReport(msgspec.Struct, frozen=True):

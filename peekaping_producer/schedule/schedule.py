@@ -11,6 +11,7 @@ import msgspec
 
 from peekaping_producer.errors import StaleTermError
 from peekaping_producer.monitors.monitor import Plan
+from peekaping_producer.monitors.ticks import phase_s
 from peekaping_producer.redis_client.client import Client
 from peekaping_producer.redis_client.failures import decoding
 from peekaping_producer.redis_client.script import CLOCK, Script, lua
@@ -107,9 +108,9 @@ class Schedule:
         if self._clock_ahead_ms is not None:
             deadline = int((self._monotonic() + CLAIM_WITHIN_S) * 1000 + self._clock_ahead_ms)
         args = (limit, self._lease_ttl_ms, nonce, deadline, MAX_ID_LENGTH, int(self._keeps_due_times))
-        reply = await self._claim.run(self.redis, self._sets, args)
+        reply = await self._claim.run(self.redis, (*self._sets, self.keys.spread), args)
         with decoding():
-            now_ms, token, next_due, flat, removed = reply
+            now_ms, token, next_due, flat, removed, spread_since_ms = reply
             claim = Claim(
                 token=token.decode(),
                 now_ms=int(now_ms),
@@ -117,6 +118,7 @@ class Schedule:
                 next_due_ms=float(next_due) if next_due else None,
                 ends_at=asked_at + self.lease_ttl_s,
                 removed=tuple(decode_text(each) for each in removed),
+                spread_since_ms=spread_since_ms if spread_since_ms >= 0 else None,
             )
         # From the latest reply alone: after a step of Redis TIME one claim is refused, and the next is not.
         self._clock_ahead_ms = claim.now_ms - self._monotonic() * 1000
@@ -147,9 +149,10 @@ class Schedule:
         For callers that do the work themselves. asynq's hand-off reschedules by itself.
         """
         result = Rescheduled(claim.now_ms)
+        width = 2 if claim.spread_since_ms is None else 3
         for chunk in chunks([plan for plan in plans if plan.interval > 0], CALL_LIMIT):
-            pairs = [part for plan in chunk for part in (plan.id, plan.interval * 1000)]
-            reply = await self._reschedule.run(self.redis, self._sets, (claim.token, *pairs))
+            parts = [part for plan in chunk for part in _with_phase(plan)[:width]]
+            reply = await self._reschedule.run(self.redis, self._sets, (claim.token, width, *parts))
             with decoding():
                 now_ms, lost = reply
                 result = Rescheduled(now_ms, (*result.lost, *(chunk[n].id for n in lost)))
@@ -166,13 +169,13 @@ class Schedule:
 
         With `retry`, monitors that were postponed after a failed attempt become due now.
         """
-        pairs = [part for plan in plans for part in (plan.id, max(plan.interval, 0) * 1000)]
-        if not pairs:
+        parts = [part for plan in plans for part in _with_phase(plan)]
+        if not parts:
             return PlaceResult()
         reply = await self._place.run(
             self.redis,
             (self.keys.due, self.keys.lease, self.keys.leader, self.keys.late),
-            (term, CLOCK_STEP_SLACK_MS, int(MAX_DELAY_S * 1000), int(retry), *pairs),
+            (term, CLOCK_STEP_SLACK_MS, int(MAX_DELAY_S * 1000), int(retry), *parts),
         )
         with decoding():
             if reply[0] == b"stale":
@@ -190,17 +193,16 @@ class Schedule:
 
     async def move(self, term: str, misaligned: Iterable[Member], plans: Mapping[str, Plan]) -> int:
         """Move each whose due time is unchanged to the next tick of its plan, read since; returns how many."""
-        triples = [
+        parts = [
             part
             for seen in misaligned
             if seen.id in plans and plans[seen.id].interval > 0
-            for part in (seen.id, plans[seen.id].interval * 1000, seen.score)
+            for part in (*_with_phase(plans[seen.id]), seen.score)
         ]
-        if not triples:
+        if not parts:
             return 0
-        moved = await self._move.count(
-            self.redis, (self.keys.due, self.keys.leader), (term, CLOCK_STEP_SLACK_MS, *triples)
-        )
+        keys = (self.keys.due, self.keys.leader, self.keys.spread)
+        moved = await self._move.count(self.redis, keys, (term, CLOCK_STEP_SLACK_MS, *parts))
         if moved < 0:
             raise StaleTermError(f"move: term {term} is over")
         return moved
@@ -238,11 +240,11 @@ class Schedule:
 
     async def compare(self, plans: Sequence[Plan]) -> Comparison:
         """Return what `place` would do with up to 1,000 plans; writes nothing."""
-        pairs = [part for plan in plans for part in (plan.id, max(plan.interval, 0) * 1000)]
-        if not pairs:
+        parts = [part for plan in plans for part in _with_phase(plan)]
+        if not parts:
             return Comparison(0)
-        args = (CLOCK_STEP_SLACK_MS, int(MAX_DELAY_S * 1000), *pairs)
-        reply = await self._compare.run(self.redis, (self.keys.due, self.keys.lease), args)
+        args = (CLOCK_STEP_SLACK_MS, int(MAX_DELAY_S * 1000), *parts)
+        reply = await self._compare.run(self.redis, (self.keys.due, self.keys.lease, self.keys.spread), args)
         with decoding():
             return decode_comparison(reply, [plan.id for plan in plans])
 
@@ -257,20 +259,26 @@ class Schedule:
 
     # Leadership.
 
-    async def campaign(self, current_term: str, new_term: str, ttl_s: float) -> CampaignResult:
-        """Renew `current_term` ('' for none), or begin `new_term` if no replica leads."""
+    async def campaign(
+        self, current_term: str, new_term: str, ttl_s: float, *, spread_ticks: bool = False
+    ) -> CampaignResult:
+        """Renew `current_term` ('' for none), or begin `new_term` if no replica leads.
+
+        `spread_ticks`: whether this replica, if it leads, spreads the ticks of the fleet.
+        """
         reply = await self._campaign.run(
             self.redis,
-            (self.keys.leader,),
-            (current_term, new_term, int(ttl_s * 1000), int(MAX_LEADER_TTL_S * 1000)),
+            (self.keys.leader, self.keys.spread),
+            (current_term, new_term, int(ttl_s * 1000), int(MAX_LEADER_TTL_S * 1000), int(spread_ticks)),
         )
         with decoding():
-            outcome, ttl_ms, holder, holder_ttl_ms = reply
+            outcome, ttl_ms, holder, holder_ttl_ms, spread = reply
             return CampaignResult(
                 CampaignOutcome(outcome.decode()),
                 max(ttl_ms, 0) / 1000,
                 decode_text(holder) or None,
                 None if holder_ttl_ms < 0 else holder_ttl_ms / 1000,
+                None if spread < 0 else bool(spread),
             )
 
     async def resign(self, term: str) -> bool:
@@ -317,3 +325,9 @@ class Schedule:
     async def forget_report(self, node: str) -> None:
         """Remove the report of a replica that stops."""
         await self.redis.hdel(self.keys.replicas, node)
+
+
+def _with_phase(plan: Plan) -> tuple[str, int, int]:
+    """The id, the interval and the phase in ms, as the scripts expect them."""
+    interval = max(plan.interval, 0)
+    return plan.id, interval * 1000, phase_s(plan.id, interval) * 1000 if interval else 0

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from peekaping_producer.settings.servers import Database, Http, RabbitMq, Redis
 from peekaping_producer.settings.types import (
+    BOOL_FORM,
     DURATION_FORM,
     HOST_FORM,
     PORT_FORM,
@@ -59,6 +60,10 @@ class Producer(Group):
         int, Whole, Field(ge=1, le=1000), Setting("Monitors that a worker claims in one batch.", "1 to 1000")
     ] = 500
     sync_interval: Annotated[Duration, Setting("How often the leader syncs the schedule.", DURATION_FORM)] = 30
+    spread_ticks: Annotated[
+        bool,
+        Setting("Spread the checks of monitors over their intervals; the leader's value is used by all.", BOOL_FORM),
+    ] = False
     tz: Annotated[
         str, Setting("The server's time zone, for maintenance windows.", "an IANA time zone, or a zone file")
     ] = "UTC"

@@ -6,6 +6,7 @@ from pydantic import Field, SecretStr
 
 from peekaping_producer.settings.sentinels import MASTER_FORM
 from peekaping_producer.settings.types import (
+    BOOL_FORM,
     DURATION_FORM,
     HOST_FORM,
     PORT_FORM,
@@ -30,13 +31,12 @@ from peekaping_producer.settings.types import (
     Whole,
 )
 
-_BOOL = "true or false"
 _FILE = "the path of a readable file"
 _DB_TYPES = " | ".join(get_args(DbType)) + ", case-insensitive"
 _UNLESS_SQLITE = "required, except for sqlite"
 
-_Tls = Annotated[bool | None, Setting("Encrypt the connection.", _BOOL, "false, or what the URL requests")]
-_TlsVerify = Annotated[bool, Setting("Verify the server's certificate and host name.", _BOOL)]
+_Tls = Annotated[bool | None, Setting("Encrypt the connection.", BOOL_FORM, "false, or what the URL requests")]
+_TlsVerify = Annotated[bool, Setting("Verify the server's certificate and host name.", BOOL_FORM)]
 _TlsCa = Annotated[
     ReadableFile | None, Setting("Trusted CA certificates (PEM).", _FILE, "the system's CA certificates")
 ]

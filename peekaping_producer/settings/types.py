@@ -143,6 +143,7 @@ def _retention(given: str) -> str:
 MAX_QUEUE_BYTES = 240
 QUEUE_NAME_FORM = f"a name of 1 to {MAX_QUEUE_BYTES} bytes that does not begin with amq."
 TEXT_FORM = "any text"
+BOOL_FORM = "true or false"
 HOST_FORM = "a host name or address"
 PORT_FORM = "a port (1-65535)"
 WEB_URL_FORM = "an http:// or https:// URL"

@@ -8,6 +8,7 @@ from contextlib import suppress
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from peekaping_producer.monitors.ticks import phase_s
 from tests.chaos.background import Background
 from tests.chaos.history import Recorder, Taken
 from tests.kit.asynq_peer import ACTIVE, AsynqPeer
@@ -35,6 +36,8 @@ class FaultyConsumer(Background):
         """The number of next tasks to archive, as out of retries."""
         self.latest: dict[str, float] = {}
         """Monitor to the monotonic time at which its latest task was taken."""
+        self.spread = False
+        """Whether ticks are spread."""
         self.waited_ms: list[tuple[str, float]] = []
         """Monitor and lateness of its task; a measurement clears the list first."""
         self._connect = connect
@@ -81,7 +84,8 @@ class FaultyConsumer(Background):
         self._abandoned.discard(task.monitor_id)
         self.latest[task.monitor_id] = time.monotonic()
         if enqueued_at_ms is not None:
-            self.waited_ms.append((task.monitor_id, enqueued_at_ms - task.tick * task.interval * 1000))
+            phase = phase_s(task.monitor_id, task.interval) if self.spread else 0
+            self.waited_ms.append((task.monitor_id, (enqueued_at_ms - phase * 1000) % (task.interval * 1000)))
         self._recorder.write(
             Taken(
                 monitor=task.monitor_id,

@@ -1,9 +1,10 @@
 """Histories made by hand: two healthy monitors, and the lines that a test adds."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
+from peekaping_producer.monitors.ticks import phase_s
 from tests.chaos.checker import Result, check
 from tests.chaos.history import AnyLine, EndLine, Excuse, FaultLine, Looked, RowLine, Taken
 
@@ -65,15 +66,27 @@ def overdue(start: float, end: float) -> list[Looked]:
     return [look(start + n * EVERY_S, overdue_s=n * EVERY_S) for n in range(1, int((end - start) / EVERY_S))]
 
 
-def run_with(*more: AnyLine, skips: Skips = never, looks: bool = True, until: int = UNTIL_S) -> list[AnyLine]:
+def due_times(monitor: str, interval: int, until: int, spread: range) -> Iterator[int]:
+    """When a monitor is due; ticks are spread in the seconds of `spread`."""
+    at = interval
+    while at < until:
+        yield at
+        phase = phase_s(monitor, interval) if at in spread else 0
+        at = ((at - phase) // interval + 1) * interval + phase
+
+
+def run_with(
+    *more: AnyLine, skips: Skips = never, looks: bool = True, until: int = UNTIL_S, spread: range = range(0)
+) -> list[AnyLine]:
     """Two monitors that run from the beginning. A look in `more` replaces the healthy one of that time."""
     special = {each.at for each in more if isinstance(each, Looked)}
     lines: list[AnyLine] = [RowLine(at=0.0, monitors=[each], interval=s, runs=True) for each, s in INTERVALS.items()]
     lines.append(look(0.25, entered=[FAST, SLOW]))
     if looks:
-        lines += (look(n * EVERY_S) for n in range(1, int(until / EVERY_S)) if n * EVERY_S not in special)
+        times = (n * EVERY_S for n in range(1, int(until / EVERY_S)) if n * EVERY_S not in special)
+        lines += (look(at, spread=int(at) in spread) for at in times)
     for monitor, interval in INTERVALS.items():
-        due = (at for at in range(interval, until, interval) if not skips(monitor, at))
+        due = (at for at in due_times(monitor, interval, until, spread) if not skips(monitor, at))
         lines += (taken(at, monitor, interval) for at in due)
     return [*sorted([*lines, *more], key=lambda line: line.at), EndLine(at=until)]
 

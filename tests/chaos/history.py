@@ -43,6 +43,10 @@ class Taken(HistoryLine, frozen=True, tag="taken"):
     made_by: str = "python"
     """"go" for a stand-in of upstream's producer."""
 
+    def tick_with(self, phase: int) -> int:
+        """The tick by a grid with a phase in seconds."""
+        return self.tick if phase == 0 else (self.scheduled_at_ms - phase * 1000) // (self.interval * 1000)
+
 
 class Claimed(HistoryLine, frozen=True, tag="claimed"):
     """The server has run a claim; the replica need not have received the reply."""
@@ -84,6 +88,8 @@ class Looked(HistoryLine, frozen=True, tag="looked"):
     leader: str | None
     next_back: list[str]
     """Monitors whose due time is earlier than at the last look, without an edit."""
+    spread: bool = False
+    """Whether ticks are spread."""
 
 
 class MemoryLost(HistoryLine, frozen=True, tag="memory_lost"):

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from peekaping_producer.monitors.ticks import phase_s
 from tests.chaos import history
 from tests.chaos.history import AnyLine, Excuse, FaultLine, Looked, MemoryLost, Stopped
 
@@ -71,6 +72,10 @@ class Model:
     """When, and in which fault."""
     ahead_ms: float | None = None
     """Redis' clock less the history's."""
+    spread: bool = False
+    """Whether ticks are spread, at the latest look."""
+    spread_turned_at: float = -math.inf
+    """When that last changed."""
     _ahead: deque[float] = field(default_factory=lambda: deque(maxlen=LOOKS_FOR_CLOCK))
     _queue_empty_at: float = 0.0
     _stops: deque[float] = field(default_factory=deque)
@@ -108,6 +113,18 @@ class Model:
     def fault_since(self, moment: float) -> bool:
         """Whether a fault has lasted at any time since."""
         return bool(self.windows) and self.windows[-1].ended_at >= moment
+
+    def phase(self, monitor: str, interval: int) -> int:
+        """The phase of its ticks now, in seconds."""
+        return phase_s(monitor, interval) if self.spread else 0
+
+    def phases(self, monitor: str, interval: int, since: float) -> set[int]:
+        """The phases that its ticks may have had since: two while the switch takes effect, or may have been turned."""
+        takes_effect_s = interval + self.lease_ttl_s + BLIND_S
+        seen = self.looked_at is not None and self.at - self.looked_at <= ORDER_S
+        if self.spread_turned_at == -math.inf or (seen and since > self.spread_turned_at + takes_effect_s):
+            return {self.phase(monitor, interval)}
+        return {0, phase_s(monitor, interval)}
 
     def unsettled(self, steady_at: float, since: float, limit_s: float, *, ago_s: float = 0.0) -> bool:
         """Whether what happened `since` may still be without effect, or might have been so long ago as `ago_s`.
@@ -165,6 +182,8 @@ class Model:
 
     def _look(self, look: Looked) -> None:
         last, self.looked_at = self.looked_at, look.at
+        if look.spread != self.spread:
+            self.spread, self.spread_turned_at = look.spread, look.at
         self._mind_the_clock(look)
         if look.pending == 0:
             self._queue_empty_at = look.at

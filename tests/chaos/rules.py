@@ -48,7 +48,7 @@ class NoTickIsDoubled:
         if not isinstance(line, Taken):
             return
         seen = self._seen.setdefault(line.monitor, deque(maxlen=TICKS_REMEMBERED))
-        first = next((each for each in seen if (each.interval, each.tick) == (line.interval, line.tick)), None)
+        first = next((each for each in seen if self._is_same_tick(each, line, model)), None)
         seen.append(line)
         if first is None:
             return
@@ -64,6 +64,14 @@ class NoTickIsDoubled:
         by_go = "go" in (first.made_by, line.made_by) and model.excuse("duplicated_by_go")
         kind = "extra" if by_go or model.excuse("clock_step") else "duplicated"
         yield Breach("I2", kind, what, line.monitor, line.tick)
+
+    @staticmethod
+    def _is_same_tick(first: Taken, second: Taken, model: Model) -> bool:
+        """By each grid that the ticks may be of."""
+        if first.interval != second.interval:
+            return False
+        phases = model.phases(second.monitor, second.interval, first.at)
+        return all(first.tick_with(phase) == second.tick_with(phase) for phase in phases)
 
 
 class NothingStartsAfterItsStop:

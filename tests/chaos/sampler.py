@@ -31,6 +31,7 @@ class Look:
     lease: dict[str, float]
     pending: int
     leader: str | None
+    spread: bool
 
     @property
     def members(self) -> set[str]:
@@ -96,6 +97,7 @@ class Sampler(Background):
                 pending=look.pending,
                 redis_ms=look.redis_ms,
                 leader=look.leader,
+                spread=look.spread,
                 next_back=sorted(each for each in back if self.editor.settled(each)),
             )
         )
@@ -116,7 +118,8 @@ async def _look(redis: Redis) -> Look:
         pipe.zrange(KEYS.lease, 0, -1, withscores=True)
         pipe.llen(PENDING)
         pipe.get(KEYS.leader)
-        (seconds, micros), due, lease, pending, leader = await pipe.execute()
+        pipe.exists(KEYS.spread)
+        (seconds, micros), due, lease, pending, leader, spread = await pipe.execute()
     return Look(
         at=time.monotonic(),
         redis_ms=seconds * 1000 + micros // 1000,
@@ -124,6 +127,7 @@ async def _look(redis: Redis) -> Look:
         lease={_text(member): score for member, score in lease},
         pending=pending,
         leader=leader.decode() if leader else None,
+        spread=bool(spread),
     )
 
 

@@ -54,7 +54,7 @@ def line_of(step: Step, producer: str) -> dict[str, Any] | None:
 
 
 def _claimed(step: Step) -> dict[str, Any] | None:
-    _, token, _, flat, _ = step.reply
+    _, token, _, flat, *_ = step.reply
     if not flat:
         return None
     monitors = {_text(id_): max(float(score), 0.0) for id_, score in zip(flat[::2], flat[1::2], strict=True)}
@@ -62,7 +62,8 @@ def _claimed(step: Step) -> dict[str, Any] | None:
 
 
 def _handed(step: Step) -> dict[str, Any]:
-    ids = [_text(id_) for id_ in step.args[4::3]]
+    width = int(step.args[4])
+    ids = [_text(id_) for id_ in step.args[5::width]]
     outcomes = dict.fromkeys(ids, "enqueued")
     _, not_enqueued, *_ = step.reply
     for index, outcome in zip(not_enqueued[::2], not_enqueued[1::2], strict=True):

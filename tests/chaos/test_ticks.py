@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from peekaping_producer.monitors.ticks import phase_s
 from tests.chaos.fixtures import (
     EPOCH_S,
     EVERY_S,
@@ -205,3 +206,40 @@ def test_a_paused_monitor_is_not_expected(runs: bool) -> None:
     row = RowLine(at=104.2, monitors=[FAST], interval=10, runs=runs)
     lines = run_with(row, look(106, left=[FAST]), look(107, entered=[FAST] * runs), skips=between(105, UNTIL_S, FAST))
     assert broken(lines) == (lost(150) if runs else [])
+
+
+# Ticks that are spread: `fast` has the phase PHASE of its 10 s
+
+PHASE = phase_s(FAST, 10)
+SPREAD = range(100, 200)
+
+
+def test_a_history_in_which_ticks_are_spread_for_a_while_passes() -> None:
+    result = judged(run_with(spread=SPREAD))
+    assert result.violations == []
+    assert result.summary() == "35 tasks taken, 0 lost, 0 duplicated, 0 extra; no invariant broken"
+
+
+@pytest.mark.parametrize("at", [120 + PHASE, 150 + PHASE, 230])
+def test_a_tick_that_is_skipped_is_lost_also_while_they_are_spread(at: int) -> None:
+    phase = PHASE if at in SPREAD else 0
+    skipped = run_with(skips=between(at, at + 1, FAST), spread=SPREAD)
+    assert broken(skipped) == [("I1", "lost", FAST, (EPOCH_S + at - phase) // 10)]
+
+
+def test_a_silent_monitor_is_found_whether_ticks_are_spread_or_no_longer() -> None:
+    for end in (180, 290):
+        (lost_one,) = broken(run_with(skips=between(130, 280, FAST), spread=range(100, end)))
+        assert lost_one[:3] == ("I1", "lost", FAST)
+
+
+def test_a_tick_with_a_phase_is_doubled_also_across_a_multiple_of_the_interval() -> None:
+    again = taken(160.5)  # of the tick of 150 + PHASE, as the one before it
+    assert broken(run_with(again, spread=SPREAD)) == [
+        ("I2", "duplicated", FAST, tick(160.5)),
+    ]
+
+
+def test_a_tick_with_a_phase_that_runs_late_is_not_doubled_by_the_next() -> None:
+    late = taken(160.5)
+    assert broken(run_with(late, skips=between(150 + PHASE, 151 + PHASE, FAST), spread=SPREAD)) == []

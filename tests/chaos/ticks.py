@@ -29,6 +29,8 @@ class Ticks:
     interval: int
     first: int
     last: int
+    phase: int = 0
+    """Seconds."""
 
     def __lt__(self, other: "Ticks") -> bool:
         return self.monitor < other.monitor
@@ -51,6 +53,7 @@ class NoTickIsLost:
         self._left_at: dict[str, float] = {}
         self._absent: dict[str, tuple[float, float]] = {}
         self._looked = False
+        self._spread = False
 
     def see(self, line: AnyLine, model: Model) -> Iterator[Breach]:
         match line:
@@ -68,6 +71,8 @@ class NoTickIsLost:
                     for each in model.rows:
                         self._expect_by_row(each, model)
                 self._come_and_go(line)
+                if model.spread != self._spread:
+                    self._turn(model)
                 if not model.closing:
                     yield from self._judge(model)
 
@@ -76,14 +81,16 @@ class NoTickIsLost:
         before = self._last.get(taken.monitor)
         if before and before[0].interval == taken.interval and before[0].tick > taken.tick:
             return  # reported by other rules
+        phase = model.phase(taken.monitor, taken.interval)
+        tick = taken.tick_with(phase)
         self._last[taken.monitor] = taken, model.steady_s
         if row is None or not row.runs or row.interval != taken.interval:
             return  # what an edit makes expected stays so
-        if expected and expected.interval == taken.interval and expected.first < taken.tick:
-            last = min(taken.tick - 1, expected.first + MAX_MISSED)
-            missed = Ticks(taken.monitor, taken.interval, expected.first, last)
+        if expected and expected.interval == taken.interval and expected.first < tick:
+            last = min(tick - 1, expected.first + MAX_MISSED)
+            missed = Ticks(taken.monitor, taken.interval, expected.first, last, phase)
             self._skipped.append((model.at + SEEN_AFTER_S, missed))
-        self._expect(Ticks(taken.monitor, taken.interval, taken.tick + 1, taken.tick + 1), model)
+        self._expect(Ticks(taken.monitor, taken.interval, tick + 1, tick + 1, phase), model)
 
     def _expect_by_row(self, monitor: str, model: Model) -> None:
         """From the first tick on that begins after the edit must have had its effect."""
@@ -91,9 +98,19 @@ class NoTickIsLost:
         row = model.rows[monitor]
         if not row.runs or model.ahead_ms is None or model.looked_at is None:
             return
-        after_ms = (model.at + model.settles_s) * 1000 + model.ahead_ms
-        tick = math.ceil(after_ms / (row.interval * 1000))
-        self._expect(Ticks(monitor, row.interval, tick, tick), model)
+        self._expect_from(monitor, row.interval, model.at + model.settles_s, model)
+
+    def _expect_from(self, monitor: str, interval: int, start: float, model: Model) -> None:
+        """The first tick that begins at `start` or later, in the history's time."""
+        phase = model.phase(monitor, interval)
+        tick = math.ceil((start + (model.ahead_ms or 0.0) / 1000 - phase) / interval)
+        self._expect(Ticks(monitor, interval, tick, tick, phase), model)
+
+    def _turn(self, model: Model) -> None:
+        """The switch was turned: the same ticks, or later ones, by the other grid."""
+        self._spread = model.spread
+        for each in list(self._expected.values()):
+            self._expect_from(each.monitor, each.interval, _span(each, each.first, model)[0], model)
 
     def _expect(self, tick: Ticks, model: Model) -> None:
         self._expected[tick.monitor] = tick
@@ -120,7 +137,8 @@ class NoTickIsLost:
                 self._expect(silent, model)  # Redis' clock has stepped back
                 continue
             if not self._could_have_run(silent, silent.last, model):
-                self._expect(Ticks(silent.monitor, silent.interval, silent.last + 1, silent.last + 1), model)
+                following = silent.last + 1
+                self._expect(Ticks(silent.monitor, silent.interval, following, following, silent.phase), model)
                 continue
             del self._expected[silent.monitor]
             yield self._lost(silent, silent.last, self._silence(silent.monitor), model)
@@ -155,5 +173,5 @@ class NoTickIsLost:
 def _span(ticks: Ticks, tick: int, model: Model) -> tuple[float, float]:
     """When a tick begins and ends, in the history's time."""
     ahead_s = (model.ahead_ms or 0.0) / 1000
-    start = tick * ticks.interval - ahead_s
+    start = tick * ticks.interval + ticks.phase - ahead_s
     return start, start + ticks.interval

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from peekaping_producer.monitors.monitor import next_tick
+from peekaping_producer.monitors.ticks import next_tick
 from peekaping_producer.schedule.keys import KEYS
 from tests.kit.asynq_peer import PENDING, decode, task_key
 from tests.kit.consumer import at_work

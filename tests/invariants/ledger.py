@@ -4,10 +4,12 @@ Two forms of each invariant. The form for every step (here) says what a single c
 form after settling (settled.py) says what must have become true once the faults are over.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from peekaping_producer.monitors.monitor import Monitor, next_tick
+from peekaping_producer.monitors.monitor import Monitor
+from peekaping_producer.monitors.ticks import is_tick, next_tick, phase_s
 from tests.kit.invariants import InvariantError
 
 LEASE_TTL_MS = 10_000
@@ -33,6 +35,8 @@ class Keys:
     lease: dict[str, float] = field(default_factory=dict)
     late: dict[str, float] = field(default_factory=dict)
     leader: str | None = None
+    spread: bool = False
+    """Whether ticks are spread."""
     pending: tuple[str, ...] = ()
     active: tuple[str, ...] = ()
     asynq_lease: dict[str, float] = field(default_factory=dict)
@@ -74,6 +78,8 @@ class MonitorRecord:
     """ms: when its row ceased to run, by the furthest that Redis TIME had come; None while it runs."""
     intervals: set[int] = field(default_factory=set)
     """What its row said since its due time was last written."""
+    claimed_spread: bool = False
+    """Whether ticks were spread when ours last claimed it."""
 
 
 class Ledger:
@@ -148,6 +154,8 @@ class Ledger:
         self._see_term(after)
         if name == "hand_off":
             self._check_enqueued(before, after, now_ms)
+        for monitor_id in after.lease.keys() - before.lease.keys() if name == "claim" else ():
+            self._of(monitor_id).claimed_spread = before.spread
         for monitor_id in before.members | after.members:
             self._check_place(name, monitor_id, before, after, now_ms)
         if name == "reclaim":
@@ -193,21 +201,32 @@ class Ledger:
             # A peer that knows of no late entries leaves one behind: lateness is overstated once, nothing runs early.
             left_behind = name == "reclaim" and due == before.late.get(monitor_id)
             if monitor_id in self._monitors and not again and not left_behind:
-                self._check_due(name, monitor_id, due, now_ms)
+                self._check_due(name, monitor_id, before, due, now_ms)
 
-    def _check_due(self, name: str, monitor_id: str, due: float, now_ms: int) -> None:
+    def _check_due(self, name: str, monitor_id: str, before: Keys, due: float, now_ms: int) -> None:
         """A due time only moves on, but for Redis TIME stepping back, and an edit of the interval."""
         history = self._of(monitor_id)
-        if name == "move":
-            if due not in {next_tick(now_ms, interval) for interval in history.intervals}:
-                self.fail("next due", monitor_id, f"moved to {due:.0f}, no tick of what its row said since it was set")
-        elif name not in ("hand_off", "give_back", "reclaim"):
+        earliest = -math.inf if history.not_before is None else history.not_before - (self.furthest_ms - now_ms)
+        if name not in ("move", "hand_off", "give_back", "reclaim"):
             self.fail("next due", monitor_id, f"{name} set it to {due:.0f}")
-        elif history.not_before is not None and due < history.not_before - (self.furthest_ms - now_ms):
+        if name != "move" and due < earliest:
             self.fail("next due", monitor_id, f"{name} moved it back from {history.not_before:.0f} to {due:.0f}")
         if name in ("move", "hand_off"):
+            self._check_next_tick(name, monitor_id, before, due, now_ms)
             history.not_before = due
         self._written(monitor_id)
+
+    def _check_next_tick(self, name: str, monitor_id: str, before: Keys, due: float, now_ms: int) -> None:
+        """By the switch, at the claim or at the move. What fits either grid of all intervals since is not moved."""
+        history = self._of(monitor_id)
+        spread = before.spread if name == "move" else history.claimed_spread
+        phases = {interval: phase_s(monitor_id, interval) for interval in history.intervals}
+        if due not in {next_tick(now_ms, interval, phase * spread) for interval, phase in phases.items()}:
+            self.fail("next due", monitor_id, f"{name} set it to {due:.0f}, no next tick of what its row said since")
+        was = before.due.get(monitor_id, 0.0)
+        fits = [is_tick(was, each, phase) and was <= now_ms + each * 1000 for each, phase in phases.items()]
+        if name == "move" and all(fits):
+            self.fail("next due", monitor_id, f"moved from {was:.0f}, which is a tick of its interval")
 
     # I2, I3, I8: what a hand-off enqueued, or did not.
 

@@ -210,6 +210,15 @@ class SteppedReplica:
         return self._replica.parts.leader.term
 
     @property
+    def spread_ticks(self) -> bool:
+        """Its SPREAD_TICKS. Setting it is like a restart with another value, without the restart."""
+        return self._replica.parts.leader._spread_ticks
+
+    @spread_ticks.setter
+    def spread_ticks(self, value: bool) -> None:
+        self._replica.parts.leader._spread_ticks = value
+
+    @property
     def stopping(self) -> bool:
         """Whether it was told to stop."""
         return self._replica._stopping.is_set()

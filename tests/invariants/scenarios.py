@@ -3,15 +3,18 @@
 import math
 from collections.abc import Callable
 
-from peekaping_producer.schedule import CLAIM_WITHIN_S
+from peekaping_producer.monitors.ticks import phase_s
+from peekaping_producer.schedule import CLAIM_WITHIN_S, CLOCK_STEP_SLACK_MS
 from tests.invariants import strangers
 from tests.invariants.replica import PendingCall, SteppedReplica
-from tests.invariants.world import WalkWorld
+from tests.invariants.world import IDS, WalkWorld
 
 WalkStart = Callable[[WalkWorld], None]
 LONG_OVER_S = 65.0
 """asynq's lease, its allowance, and some."""
 HOUR_MS = 3_600_000
+RENEWED_WITHIN_MS = 6_000
+"""By then the leader has turned the switch."""
 _CALLS = 2000
 _ROWS = ("m0", "m1")
 
@@ -87,7 +90,7 @@ def far_ahead(where: str) -> WalkStart:
 
     def begin(world: WalkWorld) -> None:
         if where == "asynq lease":
-            _until(world, lambda _replica, _call: world.dequeue())
+            _until(world, lambda _replica, _call: world.dequeue() and _ROWS[0] in world.in_hand)
             world.in_hand.clear()
         else:
             _until(world, lambda _replica, _call: set(_ROWS) <= world.ledger.keys.due.keys())
@@ -119,6 +122,50 @@ def given_up() -> WalkStart:
         world.late.clear()
         world.wait(CLAIM_WITHIN_S + 1)
         world.bury(world.replicas[0])
+
+    return begin
+
+
+def spread() -> WalkStart:
+    """The ticks of all monitors are spread."""
+    return lambda world: _turn(world, on=True)
+
+
+def _turn(world: WalkWorld, *, on: bool) -> None:
+    for replica in world.replicas:
+        replica.spread_ticks = on
+    _until(world, lambda _replica, _call: world.ledger.keys.spread is on)
+
+
+def turned(*, on: bool) -> WalkStart:
+    """The switch was just turned; a monitor is due by the other grid, not too soon, and an event about it comes."""
+
+    def begin(world: WalkWorld) -> None:
+        _turn(world, on=not on)
+        slow = IDS[-1]  # every 20 s
+        phase = 0 if on else phase_s(slow, 20)
+
+        def is_far(_replica: SteppedReplica, _call: PendingCall) -> bool:
+            due_ms = world.ledger.keys.due.get(slow, 0.0)
+            left_ms = due_ms - world.now_ms
+            return due_ms % 20_000 == phase * 1000 and left_ms > RENEWED_WITHIN_MS + CLOCK_STEP_SLACK_MS
+
+        _until(world, is_far)
+        _turn(world, on=on)
+        world.put(slow, 20)
+        while world.events:
+            world.publish(world.events.pop(0))
+
+    return begin
+
+
+def turned_late() -> WalkStart:
+    """The switch is as it was when the term began, and the leader's setting is not."""
+
+    def begin(world: WalkWorld) -> None:
+        _until(world, lambda _replica, _call: bool(world.ledger.keys.leader))
+        for replica in world.replicas:
+            replica.spread_ticks = True
 
     return begin
 

@@ -5,7 +5,7 @@
   empty is not believed).
 - I8: within one interval and 60 s each active monitor is checked again: a consumer has taken a task of it.
 - I7: the same while rows and tasks are poison, for all others; and for the poison monitors once they are mended.
-- A replica leads within 15 s, and no id is late that is not in the schedule.
+- A replica leads within 15 s, ticks are spread if it says so, and no id is late that is not in the schedule.
 
 To each, one sync's own duration is added.
 """
@@ -26,8 +26,11 @@ def settle(world: WalkWorld) -> None:
     _mend(world)
     healed_at = STEADY.now_s
     world.live(LEADS_WITHIN_S)
-    if not any(each.term and each.term == world.ledger.keys.leader for each in world.replicas):
+    leading = [each for each in world.replicas if each.term and each.term == world.ledger.keys.leader]
+    if not leading:
         world.ledger.fail("leads", "-", f"after {LEADS_WITHIN_S:g} s no replica leads")
+    elif leading[0].spread_ticks != world.ledger.keys.spread:
+        world.ledger.fail("switch", "-", f"after {LEADS_WITHIN_S:g} s it is not as SPREAD_TICKS of the leader")
     world.live(35 + SYNC_TAKES_S - LEADS_WITHIN_S)
     runs = {each: row for each, row in world.rows.items() if row.runs}
     keys = world.ledger.keys

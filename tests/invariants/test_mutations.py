@@ -27,7 +27,10 @@ from tests.invariants.scenarios import (
     frozen_twice,
     given_up,
     poisoned,
+    spread,
     stranger,
+    turned,
+    turned_late,
     unheard,
     usurped,
 )
@@ -35,6 +38,7 @@ from tests.invariants.walk import Walk
 from tests.invariants.world import WalkWorld
 from tests.kit.invariants import InvariantError, Mutation
 
+EITHER_GRID = "(score - phase) % period == 0 or score % period == 0"
 OVER_S = LEASE_TTL_MS / 1000 + 1
 
 
@@ -122,6 +126,23 @@ MUTANTS = (
         "next due",
         Mutation("give_back", "scores[i] and tonumber(scores[i]) == token", "scores[i]"),
         claimed_by_another(),
+        settles=True,
+    ),
+    # While ticks are spread, the next tick has the phase of the monitor.
+    Mutant("next due", Mutation("hand_off", "* period + phase", "* period"), spread()),
+    Mutant("next due", Mutation("hand_off", "width == 4 and arguments(9, width) or {}", "{}"), spread()),
+    Mutant("next due", Mutation("move", "spread and phases[i] or 0", "0"), spread()),
+    Mutant("next due", Mutation("move", "spread and phases[i] or 0", "phases[i]"), lambda _world: None),
+    # Turning the switch moves no due time.
+    Mutant(
+        "next due", Mutation("prelude", EITHER_GRID, "(score - phase) % period == 0"), turned(on=True), settles=True
+    ),
+    Mutant("next due", Mutation("prelude", EITHER_GRID, "score % period == 0"), turned(on=False)),
+    # The leader turns the switch within its term, too.
+    Mutant(
+        "switch",
+        Mutation("campaign", "holder, ttl, spread(spreads, holder)}", "holder, ttl, -1}"),
+        turned_late(),
         settles=True,
     ),
 )

@@ -139,6 +139,12 @@ class Walk(RuleBasedStateMachine):
             self._step(replica.terminate)
             self._step(self.world.turn, replica)
 
+    @rule(which=WHICH, on=st.booleans())
+    def turn_switch(self, which: int, on: bool) -> None:
+        """Of one replica: the others may have another value meanwhile."""
+        if replica := self._replica(which):
+            replica.spread_ticks = on
+
     # Time.
 
     @rule(seconds=SECONDS)
@@ -212,10 +218,11 @@ class Walk(RuleBasedStateMachine):
         else:
             world.database.shows_nothing, world.database.away = how == "nothing", how == "away"
 
-    @rule(how=st.sampled_from(["vanish", "usurp", "for an hour", "without TTL"]))
+    @rule(how=st.sampled_from(["vanish", "usurp", "go", "for an hour", "without TTL"]))
     def break_leadership(self, how: str) -> None:
         if how != "vanish":
-            self.world.usurp("another/term", {"usurp": 10_000, "for an hour": HOUR_MS, "without TTL": math.inf}[how])
+            for_ms = {"usurp": 10_000, "go": 10_000, "for an hour": HOUR_MS, "without TTL": math.inf}[how]
+            self.world.usurp("a-go-producer" if how == "go" else "another/term", for_ms)
         else:
             self.world.redis.delete(KEYS.leader)
             self.world.look()

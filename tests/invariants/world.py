@@ -43,10 +43,14 @@ return {
   redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES'), redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES'),
   redis.call('GET', KEYS[3]), redis.call('LRANGE', KEYS[4], 0, -1), redis.call('LRANGE', KEYS[5], 0, -1),
   redis.call('ZRANGE', KEYS[6], 0, -1, 'WITHSCORES'), tasks,
-  redis.call('ZRANGE', KEYS[7], 0, -1, 'WITHSCORES'),
+  redis.call('ZRANGE', KEYS[7], 0, -1, 'WITHSCORES'), redis.call('EXISTS', KEYS[8]),
 }
 """
-_LOOK_AT = (KEYS.due, KEYS.lease, KEYS.leader, asynq_peer.PENDING, asynq_peer.ACTIVE, asynq_peer.LEASE, KEYS.late)
+_LOOK_AT = (
+    *(KEYS.due, KEYS.lease, KEYS.leader),
+    *(asynq_peer.PENDING, asynq_peer.ACTIVE, asynq_peer.LEASE),
+    *(KEYS.late, KEYS.spread),
+)
 _LOOK_COMMAND = ("EVAL", _LOOK, len(_LOOK_AT), *_LOOK_AT, *(asynq_peer.task_key(each) for each in IDS))
 
 
@@ -202,10 +206,10 @@ class WalkWorld:
     def _campaigned(self, outcome: Any, command: tuple[Any, ...]) -> Any:
         """The key's end is kept here, in the walk's time."""
         if isinstance(outcome, list) and outcome[0] in (b"won", b"renewed"):
-            self._leader_until_ms = self.now_ms + command[-2]
+            self._leader_until_ms = self.now_ms + command[-3]
         elif isinstance(outcome, list):
             left_ms = int(self._leader_until_ms - self.now_ms) if math.isfinite(self._leader_until_ms) else -1
-            outcome = [outcome[0], left_ms, outcome[2], left_ms]
+            outcome = [outcome[0], left_ms, outcome[2], left_ms, outcome[4]]
         return outcome
 
     def answer(self, replica: SteppedReplica, call: PendingCall) -> None:
@@ -384,12 +388,13 @@ class WalkWorld:
 
 
 def _keys(seen: Any) -> Keys:
-    due, lease, leader, pending, active, asynq_lease, tasks, late = seen
+    due, lease, leader, pending, active, asynq_lease, tasks, late, spread = seen
     return Keys(
         _scores(due),
         _scores(lease),
         _scores(late),
         leader.decode() if leader else None,
+        bool(spread),
         tuple(map(_id, pending)),
         tuple(map(_id, active)),
         _scores(asynq_lease),

@@ -5,8 +5,8 @@ from typing import Any
 from redis import Redis
 
 from peekaping_producer.brokers.asynq import encode_message
-from peekaping_producer.monitors.monitor import next_tick
 from peekaping_producer.monitors.task import HealthCheckTask
+from peekaping_producer.monitors.ticks import next_tick
 from peekaping_producer.schedule.keys import KEYS
 from tests.kit.asynq_peer import PENDING, task_id, task_key
 

@@ -20,8 +20,8 @@ import asyncpg
 from redis.asyncio import Redis
 
 from peekaping_producer.brokers.asynq import encode_message
-from peekaping_producer.monitors.monitor import next_tick
 from peekaping_producer.monitors.task import HealthCheckTask
+from peekaping_producer.monitors.ticks import next_tick
 from peekaping_producer.schedule.keys import KEYS
 from tests.kit.asynq_peer import PENDING, task_id, task_key
 from tests.kit.go_peer import CLAIM, ENQUEUE, LEASE_MS, RECLAIM, RESCHEDULE

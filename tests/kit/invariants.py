@@ -21,6 +21,7 @@ class Mutation:
     """Removes one guard from a script."""
 
     script: str
+    """Its name, or `prelude` for what all have in common."""
     guard: str
     instead: str
 
@@ -29,7 +30,7 @@ def scripts_of(mutation: Mutation | None, *owners: object) -> Iterator[Script]:
     """Yield the scripts of a schedule or a broker, with the mutation applied."""
     found = False
     for script in [value for owner in owners for value in vars(owner).values() if isinstance(value, Script)]:
-        if mutation and mutation.script == script.name:
+        if mutation and mutation.script in (script.name, "prelude"):
             found = True
             assert script._text.count(mutation.guard) == 1, f"expected once in the script: {mutation.guard}"
             script._text = script._text.replace(mutation.guard, mutation.instead)

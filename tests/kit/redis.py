@@ -18,7 +18,8 @@ from tests.kit.requirements import need
 
 KNOWN_KEYS = (
     *("peekaping:sched:due", "peekaping:sched:lease", "peekaping:sched:late"),
-    *("peekaping:sched:held", "peekaping:sched:sync_requested", "peekaping:producer:", "asynq:", "test:"),
+    *("peekaping:sched:held", "peekaping:sched:sync_requested", "peekaping:sched:spread"),
+    *("peekaping:producer:", "asynq:", "test:"),
 )
 """What a test may leave behind (by prefix); `test:` is for keys of the test itself."""
 UNIQUE_LOCKS = "asynq:{healthcheck}:unique:"

@@ -39,6 +39,7 @@ class Harness:
         self.reclaimer = parts.reclaimer
         self.suspects = parts.suspects
         self.anomalies = parts.anomalies
+        self.activity = parts.activity
 
     async def due(self) -> dict[str, float]:
         return {each.decode(): score for each, score in await self.redis.zrange(KEYS.due, 0, -1, withscores=True)}

@@ -71,7 +71,7 @@ async def test_a_heartbeat_contains_what_the_replica_did(parts: Parts, clock: Cl
     assert found.round_trip_ms is not None
     assert found.database_ms is not None
     assert found.shortest_interval_s == 20
-    assert set(found.settings) == {"BROKER", "DATABASE", "LEASE_TTL", "SYNC_INTERVAL", "TZ"}
+    assert set(found.settings) == {"BROKER", "DATABASE", "LEASE_TTL", "SPREAD_TICKS", "SYNC_INTERVAL", "TZ"}
     assert found.claims == ()
 
 

@@ -7,10 +7,11 @@ from redis.asyncio import Redis
 
 from peekaping_producer.errors import RedisUnavailableError, StaleTermError
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.operations.fleet_events import decode_events
 from peekaping_producer.producer.event_recorder import EventRecorder
 from peekaping_producer.producer.loops.leader import Leader, node_id
 from peekaping_producer.producer.timing import Timing
-from peekaping_producer.schedule import Schedule
+from peekaping_producer.schedule import Schedule, StoredEvent
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.service.dependencies import Dependencies
@@ -40,10 +41,24 @@ def schedule(redis: Redis) -> Schedule:
     return Schedule(redis)
 
 
-def make(schedule: Schedule, node: str, **timing: float) -> tuple[Leader, Terms, Metrics]:
+def make(
+    schedule: Schedule,
+    node: str,
+    *,
+    spread_ticks: bool = False,
+    recorder: EventRecorder | None = None,
+    **timing: float,
+) -> tuple[Leader, Terms, Metrics]:
     terms, metrics = Terms(), Metrics()
     leader = Leader(
-        schedule, terms.lead, EventRecorder(), metrics, Dependencies(metrics), node=node, timing=Timing(**timing)
+        schedule,
+        terms.lead,
+        recorder or EventRecorder(),
+        metrics,
+        Dependencies(metrics),
+        node=node,
+        spread_ticks=spread_ticks,
+        timing=Timing(**timing),
     )
     return leader, terms, metrics
 
@@ -82,8 +97,8 @@ async def test_a_won_campaign_whose_answer_was_lost_is_led_after_the_next(
         await redis.delete(KEYS.leader)
     campaign = schedule.campaign
 
-    async def unanswered(*args: object) -> None:
-        await campaign(*args)
+    async def unanswered(*args: object, **options: object) -> None:
+        await campaign(*args, **options)
         raise RedisUnavailableError("Timeout reading from socket")
 
     monkeypatch.setattr(schedule, "campaign", unanswered)
@@ -104,8 +119,8 @@ async def test_who_stops_with_a_campaign_unanswered_leaves_no_key(
     leader, _, _ = make(schedule, "a")
     campaign, asked = schedule.campaign, asyncio.Event()
 
-    async def unanswered(*args: object) -> None:
-        await campaign(*args)
+    async def unanswered(*args: object, **options: object) -> None:
+        await campaign(*args, **options)
         asked.set()
         await asyncio.Event().wait()
 
@@ -173,7 +188,7 @@ async def test_a_leader_that_cannot_renew_stops_trusting_itself_before_the_ttl_e
     running = asyncio.create_task(leader.run())
     await until(lambda: bool(terms.begun))
 
-    async def away(*_args: object) -> None:
+    async def away(*_args: object, **_options: object) -> None:
         raise RedisUnavailableError("away")
 
     monkeypatch.setattr(schedule, "campaign", away)
@@ -188,3 +203,29 @@ async def test_an_unforeseen_error_of_the_duties_ends_the_leader(schedule: Sched
     terms.fail_with = KeyError("a bug")
     with pytest.raises(KeyError):
         await asyncio.wait_for(leader.run(), 30)
+
+
+async def test_the_switch_follows_the_leader_and_each_turn_is_an_event(redis: Redis, schedule: Schedule) -> None:
+    """Replicas that disagree cannot turn it back and forth: one of them leads."""
+    recorder = EventRecorder()
+    spreads, _, _ = make(schedule, "a", spread_ticks=True, recorder=recorder, renew_every_s=0.01)
+    does_not, _, _ = make(schedule, "b", recorder=recorder, renew_every_s=0.01)
+    for _ in range(3):
+        await spreads.run_once()
+        await does_not.run_once()
+    assert await redis.exists(KEYS.spread)
+    await redis.set(KEYS.leader, "a-go-producer", px=9000)
+    await does_not.run_once()
+    assert not await redis.exists(KEYS.spread)
+    await redis.delete(KEYS.leader)
+    await spreads.run_once()
+    assert await redis.exists(KEYS.spread)
+    await redis.delete(KEYS.leader)
+    await does_not.run_once()
+    stored = (StoredEvent("1-0", text) for text in recorder.encoded("a", int))
+    turns = [(event.kind, event.message) for event in decode_events(stored) if event.kind.startswith("spread.")]
+    assert [kind for kind, _ in turns] == ["spread.enabled", "spread.disabled", "spread.enabled", "spread.disabled"]
+    assert "a Go producer leads" in turns[1][1]
+    assert "SPREAD_TICKS of the leader is false" in turns[3][1]
+    for leader in (spreads, does_not):
+        await leader._stop_leading("the test is over")

@@ -9,7 +9,7 @@ from peekaping_producer.brokers import HandOff
 from peekaping_producer.errors import RedisUnavailableError, StoreUnavailableError
 from peekaping_producer.monitors.monitor import MonitorDetails
 from peekaping_producer.monitors.task import HealthCheckTask
-from peekaping_producer.producer.claim_report import missed_ticks
+from peekaping_producer.monitors.ticks import next_tick, phase_s
 from peekaping_producer.producer.timing import Timing
 from peekaping_producer.schedule import Claim
 from peekaping_producer.schedule.keys import KEYS
@@ -312,14 +312,41 @@ async def test_a_claim_in_hand_is_still_outstanding_when_the_worker_is_cancelled
 
 
 @pytest.mark.parametrize(
-    ("due_ms", "now_ms", "interval", "missed"),
+    ("phase", "spread_for_s", "unphased"),
     [
-        (60_000, 60_005, 60, 0),
-        (60_000, 119_999, 60, 0),
-        (60_000, 120_001, 60, 1),  # due at 1:00, handed off after 2:00: the tick of 2:00 never runs
-        (60_000, 300_001, 60, 4),
-        (61_234, 119_000, 60, 0),  # a new monitor, due at once
+        (0, 1000, 1),  # another producer has set it
+        (phase_s("m1", 60), 1000, 0),
+        (0, 100, 0),  # it may have been set before ticks were spread
+        (0, None, 0),
     ],
 )
-def test_missed_ticks(due_ms: float, now_ms: int, interval: int, missed: int) -> None:
-    assert missed_ticks(due_ms, now_ms, interval) == missed
+async def test_due_times_of_producers_without_phases_are_counted(
+    harness: Harness, phase: int, spread_for_s: int | None, unphased: int
+) -> None:
+    harness.store.put(monitor("m1", 60), monitor("m2", 60))
+    due_ms = next_tick(harness.clock.now_ms, 60, phase)
+    new_ms = due_ms + 123  # of a new monitor, due at once
+    await harness.redis.zadd(KEYS.due, {"m1": due_ms, "m2": new_ms})
+    await harness.clock.set(new_ms + 10)
+    if spread_for_s is not None:
+        await harness.redis.set(KEYS.spread, f"{due_ms - spread_for_s * 1000} node/term")
+    await harness.worker.run_once()
+    assert harness.count("unphased_total") == unphased
+    assert harness.activity.unphased_share() == unphased / 2
+    is_spread = spread_for_s is not None
+    assert await harness.due() == {
+        each: next_tick(harness.clock.now_ms, 60, phase_s(each, 60) if is_spread else 0) for each in ("m1", "m2")
+    }
+
+
+async def test_missed_ticks_are_counted_with_the_phase(harness: Harness) -> None:
+    """Due at its phase, and handed off almost two intervals later."""
+    phase = phase_s("m1", 10)
+    harness.store.put(monitor("m1", 10))
+    await harness.redis.set(KEYS.spread, "1 node/term")
+    due_ms = next_tick(harness.clock.now_ms, 10, phase)
+    await harness.redis.zadd(KEYS.due, {"m1": due_ms})
+    await harness.clock.set(due_ms + 10_001 + 9_000)
+    await harness.worker.run_once()
+    assert harness.count("missed_ticks_total") == 1
+    assert await harness.due() == {"m1": due_ms + 20_000}

@@ -10,10 +10,13 @@ from typing import Any, NamedTuple
 from peekaping_producer.schedule.keys import KEYS
 from tests.kit.asynq_peer import LEASE, PENDING, task_id
 from tests.kit.invariants import InvariantError, Mutation
-from tests.search.processes import Leaders, Leading, Pid, Producers
+from tests.search.processes import FIRST_TERM, Leaders, Leading, Pid, Producers
 from tests.search.rules import ABSENT, PAUSED, Fences, Healing, Interval, Intervals, Past, Pasts, StepJudge, edited
 from tests.search.world import CYCLE_MS, GRID_MS, START_MS, Redis, Sid
 
+IDS = ("m0", "m1")
+IDS_WITH_PHASES = ("m5", "m34")
+"""Their phases are on the grid of the search: 10 and 0 s of 20, 0 of 10."""
 EDITS: dict[Interval, tuple[Interval, ...]] = {
     20: (ABSENT, PAUSED, 10),
     10: (ABSENT, PAUSED, 20),
@@ -32,6 +35,8 @@ class Scope:
     """Commits of a row."""
     faults: int = 0
     """Losses in Redis or of a consumer."""
+    turns: int = 0
+    """How often the leader turns on or off that ticks are spread."""
     whole: bool = False
     """Keep claims that no longer hold anything, instead of testing in each state that they cannot write."""
     most: int | None = None
@@ -39,10 +44,11 @@ class Scope:
 
 
 class Left(NamedTuple):
-    """Edits and faults that may still happen."""
+    """Edits, faults and turns of the switch that may still happen."""
 
     edits: int
     faults: int
+    turns: int
 
 
 class State(NamedTuple):
@@ -80,7 +86,7 @@ class Search:
 
     def __init__(self, scope: Scope, mutation: Mutation | None = None) -> None:
         self.redis = Redis(mutation)
-        self.ids = tuple(f"m{number}" for number in range(scope.monitors))
+        self.ids = IDS_WITH_PHASES[: scope.monitors] if scope.turns else IDS[: scope.monitors]
         self._scope = scope
         self._producers = Producers(self.redis, self.ids)
         self._leaders = Leaders(self.redis, self.ids)
@@ -123,14 +129,13 @@ class Search:
 
     def _first(self) -> State:
         """Every monitor is due now with an interval of 20 s, and one replica leads."""
-        sid, _ = self.redis.do(self.redis.empty, "campaign", "", "t0")
+        sid, _ = self.redis.do(self.redis.empty, "campaign", "", FIRST_TERM)
         for each in self.ids:
             sid, _ = self.redis.do(sid, "put", KEYS.due, each, float(START_MS))
         histories = tuple(Past(float(START_MS), intervals=frozenset({20})) for _ in self.ids)
-        leader = self._leaders.numbers.of(Leading("t0"))
-        return State(
-            sid, tuple(20 for _ in self.ids), histories, (0, 0), leader, Left(self._scope.edits, self._scope.faults)
-        )
+        leader = self._leaders.numbers.of(Leading(FIRST_TERM))
+        left = Left(self._scope.edits, self._scope.faults, self._scope.turns)
+        return State(sid, tuple(20 for _ in self.ids), histories, (0, 0), leader, left)
 
     def _expand(self, state: State, following: list[State]) -> None:
         came = self._came
@@ -162,9 +167,13 @@ class Search:
         for label, call, after in self._around(sid):
             yield label, self._after(state, call, after, producers, leader)
         if left.faults:
-            fewer = state._replace(left=Left(left.edits, left.faults - 1))
+            fewer = state._replace(left=left._replace(faults=left.faults - 1))
             for label, after in self._lose(sid):
                 yield label, self._after(fewer, "", after, producers, leader)
+        if left.turns and (term := self.redis.views[sid].leader):
+            after, _ = self.redis.do(sid, "campaign", term, "-", not self.redis.views[sid].spread)
+            fewer = state._replace(left=left._replace(turns=left.turns - 1))
+            yield "the leader turns the switch", self._after(fewer, "campaign", after, producers, leader)
         if left.edits:
             yield from self._edit(state)
         after, _ = self.redis.do(sid, "pass_time")
@@ -247,9 +256,8 @@ class Search:
                 known = (*histories[:which], edited(histories[which], row, view, each), *histories[which + 1 :])
                 for pair, leads in product(reads, self._leaders.reads(leader, rows)):
                     label = f"row of {each} is {row} (-1 absent, 0 paused, or seconds)"
-                    found.append(
-                        (label, self._settled(sid, changed, known, pair, leads, Left(left.edits - 1, left.faults)))
-                    )
+                    fewer = left._replace(edits=left.edits - 1)
+                    found.append((label, self._settled(sid, changed, known, pair, leads, fewer)))
         return found
 
     def _age(self, sid: Sid, histories: Pasts, producers: tuple[Pid, Pid], leader: Pid) -> Any:

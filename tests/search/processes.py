@@ -11,6 +11,8 @@ from collections.abc import Hashable, Iterable, Iterator
 from itertools import count
 from typing import Any, NamedTuple
 
+from peekaping_producer.brokers import Outcome
+from peekaping_producer.monitors.ticks import is_tick, next_tick, phase_s
 from peekaping_producer.schedule import CampaignOutcome
 from peekaping_producer.schedule.keys import KEYS
 from tests.kit.invariants import InvariantError
@@ -21,6 +23,8 @@ Pid = int
 """The number of a process's state; 0 holds nothing."""
 Read = tuple[tuple[str, int], ...]
 """Rows by monitor id."""
+FIRST_TERM, SECOND_TERM = "node/0", "node/1"
+"""A term without a slash is that of a Go producer."""
 
 
 class Transition(NamedTuple):
@@ -54,6 +58,8 @@ class Held(NamedTuple):
 
     token: str
     due: tuple[tuple[str, float], ...]
+    spread: bool = False
+    """Whether ticks were spread when it was claimed."""
     rows: Read | None = None
     """Rows that were read before the last edit, or are left to handle."""
 
@@ -77,9 +83,9 @@ class Producers:
             yield from self._busy(sid, pid, held, rows)
             return
         taken = {drawn, *map(nonce, self._redis.views[sid].lease.values())}
-        after, (token, due) = self._redis.do(sid, "claim", next(each for each in count(1) if each not in taken))
+        after, (token, due, spread) = self._redis.do(sid, "claim", next(each for each in count(1) if each not in taken))
         if due:
-            yield Transition("claims", "claim", after, self.numbers.of(Held(token, due)))
+            yield Transition("claims", "claim", after, self.numbers.of(Held(token, due, spread)))
 
     def _busy(self, sid: Sid, pid: Pid, held: Held, rows: Intervals) -> Iterator[Transition]:
         do = self._redis.do
@@ -92,7 +98,8 @@ class Producers:
             yield Transition("postpones", "postpone", after, 0)
         read = self._read(held, rows) if held.rows is None else held.rows
         if plans := tuple(each for each in read if each[1] > 0):
-            after, outcome = do(sid, "hand_off", held.token, held.due, plans)
+            after, outcome = do(sid, "hand_off", held.token, held.due, plans, held.spread)
+            self._check_ticks(after, plans, held.spread, dict(outcome))
             left = tuple(each for each in read if each[1] <= 0)
             then = self.numbers.of(held._replace(rows=left)) if left else 0
             yield Transition(f"hands off {dict(plans)}: {dict(outcome)}", "hand_off", after, then)
@@ -101,6 +108,14 @@ class Producers:
         elif gone := tuple(each for each, row in read if row == PAUSED):
             after, _ = do(sid, "drop", held.token, held.due, gone)
             yield Transition(f"drops {gone}", "drop", after, 0)
+
+    def _check_ticks(self, sid: Sid, plans: Read, spread: bool, outcome: dict[str, Outcome]) -> None:
+        """Each that was handed off is due at its next tick, with the phase if ticks were spread at the claim."""
+        view = self._redis.views[sid]
+        for each, interval in plans:
+            tick = next_tick(view.now_ms, interval, phase_s(each, interval) if spread else 0)
+            if outcome.get(each) is not Outcome.LOST and view.due[each] != tick:
+                raise InvariantError("due", each, f"rescheduled for {view.due[each]:.0f}, not for its tick {tick}")
 
     def _read(self, held: Held, rows: Intervals) -> Read:
         now = dict(zip(self._ids, rows, strict=True))
@@ -193,7 +208,7 @@ class Leaders:
 
     def _ask(self, sid: Sid, state: Leading | None) -> Iterator[Transition]:
         leader = self._redis.views[sid].leader
-        term = state.term if state else "t1" if leader == "t0" else "t0"
+        term = state.term if state else SECOND_TERM if leader == FIRST_TERM else FIRST_TERM
         after, answer = self._redis.do(sid, "campaign", "", term)
         if answer is CampaignOutcome.WON:
             yield Transition(f"leads ({term})", "campaign", after, self.numbers.of(Leading(term)))
@@ -213,10 +228,24 @@ class Leaders:
                 yield Transition(f"places {dict(state.rows)} and retries", "place", retried, of(then))
         elif state.stage == "move":
             after, _ = do(sid, "move", term, state.seen, state.rows)
+            self._check_moved(sid, after, state.rows)
             yield Transition(f"moves {state.seen} by {dict(state.rows)}", "move", after, of(Leading(term)))
         elif state.stage == "remove":
             after, _ = do(sid, "remove", term, state.key, state.seen)
             yield Transition(f"removes {state.seen} from {state.key}", "remove", after, of(Leading(term)))
+
+    def _check_moved(self, before: Sid, after: Sid, rows: Read) -> None:
+        """A due time that fits either grid of the row stands; another one is moved to the next tick by the switch."""
+        was, now = self._redis.views[before], self._redis.views[after]
+        for each, interval in rows:
+            due = was.due.get(each)
+            if due is None or interval <= 0 or now.due[each] == due:
+                continue
+            phase = phase_s(each, interval)
+            if is_tick(due, interval, phase) and due <= was.now_ms + interval * 1000:
+                raise InvariantError("due", each, f"moved from {due:.0f}, which is a tick of its interval")
+            if now.due[each] != next_tick(was.now_ms, interval, phase if was.spread else 0):
+                raise InvariantError("due", each, f"moved to {now.due[each]:.0f}, not to its next tick")
 
     def _read(self, state: Leading, rows: Intervals) -> Iterator[Leading]:
         """The states after a read now, as plans: an absent row has no interval, like a paused one."""

@@ -4,7 +4,7 @@ import math
 from typing import Any, NamedTuple
 
 from peekaping_producer.brokers import Outcome
-from peekaping_producer.monitors.monitor import next_tick
+from peekaping_producer.monitors.ticks import next_tick, phase_s
 from peekaping_producer.schedule import CampaignOutcome
 from peekaping_producer.schedule.keys import KEYS
 from tests.kit.invariants import InvariantError
@@ -100,7 +100,8 @@ class StepJudge:
 
     def _due(self, name: str, each: str, due: float, now: View, row: Interval, history: Past) -> Past:
         if name in ("move", "hand_off"):
-            if name == "move" and due not in {next_tick(now.now_ms, one) for one in history.intervals}:
+            ticks = {next_tick(now.now_ms, one, phase_s(each, one) * now.spread) for one in history.intervals}
+            if name == "move" and due not in ticks:
                 raise InvariantError("due", each, f"moved to {due:.0f}, which is no tick of any interval since")
             if name == "hand_off" and history.not_before is not None and due < history.not_before:
                 raise InvariantError("due", each, f"rescheduled for {due:.0f}, before {history.not_before:.0f}")
@@ -237,8 +238,8 @@ class Fences:
     def _check_claim(self, sid: Sid) -> None:
         """A claim takes the longest overdue, and nothing once its sender has stopped waiting."""
         view = self._redis.views[sid]
-        self._refused(sid, "I1", "a replica that has stopped waiting", ("", ()), "claim", 9, 1000, GRID_MS)
-        _, (_, claimed) = self._redis.do(sid, "claim", 9, 1)
+        self._refused(sid, "I1", "a replica that has stopped waiting", ("", (), False), "claim", 9, 1000, GRID_MS)
+        _, (_, claimed, _) = self._redis.do(sid, "claim", 9, 1)
         for each, _ in claimed:
             if view.due[each] > min(view.due.values()):
                 raise InvariantError("due", each, "claimed, though another is overdue for longer")
@@ -292,7 +293,7 @@ class Healing:
     def _check_place(view: View, each: str, row: Interval) -> None:
         if row > 0 and (each in view.due) == (each in view.lease):
             raise InvariantError("I1", each, "its row runs, and after a sync it is in neither or both of due and lease")
-        if row > 0 and view.due[each] > next_tick(view.now_ms, row):
+        if row > 0 and view.due[each] > max(next_tick(view.now_ms, row, phase) for phase in (0, phase_s(each, row))):
             raise InvariantError("I1", each, f"after a sync it is due at {view.due[each]:.0f}, after its next tick")
         if row <= 0 and each in view.members:
             raise InvariantError("I4", each, "its row does not run, and after a sync it is in the schedule")
@@ -301,9 +302,9 @@ class Healing:
         """The next tick of every monitor."""
         for _ in range(CYCLE_MS // GRID_MS):
             sid, _ = self._redis.do(sid, "pass_time")
-        sid, (token, due) = self._redis.do(sid, "claim", 9)
+        sid, (token, due, spread) = self._redis.do(sid, "claim", 9)
         plans = tuple((each, row) for each, row in zip(self._ids, rows, strict=True) if row > 0)
-        return self._redis.do(sid, "hand_off", token, due, plans)[0] if plans else sid
+        return self._redis.do(sid, "hand_off", token, due, plans, spread)[0] if plans else sid
 
     def _check_queue(self, sid: Sid, rows: Intervals) -> None:
         view = self._redis.views[sid]

@@ -33,6 +33,8 @@ GUARDS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
         ("I8", "asynq lease cleanup", "{ASYNQ_LEASE, RETRY, SCHEDULED}", "{RETRY, SCHEDULED}"),
         ("I8", "fresh message", "redis.call('HSET', key, 'msg', messages[i])", ""),
         ("late", "late cleanup", "redis.call('EXISTS', LATE) == 1", "false"),
+        ("due", "phase", "* period + phase", "* period"),
+        ("due", "switch", "width == 4 and arguments(9, width) or {}", "{}"),
     ),
     "drop": (
         ("I2", "token comparison", HELD, "scores[i]"),
@@ -83,7 +85,8 @@ GUARDS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
 def test_the_search_finds_that_a_guard_is_missing(
     script: str, invariant: str, guard: str, text: str, instead: str
 ) -> None:
-    scope = Scope(monitors=2 if guard == "order" else 1, edits=2, faults=1, most=MOST)
+    turns = 1 if guard in ("phase", "switch") else 0
+    scope = Scope(monitors=2 if guard == "order" else 1, edits=2, faults=0 if turns else 1, turns=turns, most=MOST)
     with pytest.raises(InvariantError) as found:
         Search(scope, Mutation(script, text, instead)).run()
     print(f"{script} without {guard}: {found.value}")

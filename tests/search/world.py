@@ -42,6 +42,7 @@ LEASE_OF = {"slow": -10, "fast": 60, "dead": -31, "dead, fast": 86_400}
 them, and of one that died, long ago or with a clock that was a day ahead."""
 
 _DUE, _LEASE, _LATE, _LEADER = (each.encode() for each in (KEYS.due, KEYS.lease, KEYS.late, KEYS.leader))
+_SPREAD = KEYS.spread.encode()
 _PENDING, _ACTIVE, _ASYNQ_LEASE = (each.encode() for each in (asynq_peer.PENDING, asynq_peer.ACTIVE, asynq_peer.LEASE))
 _ENDED = tuple(each.encode() for each in (asynq_peer.ARCHIVED, asynq_peer.COMPLETED))
 _UNCOMPLETED = {b"peekaping:overlaps", b"peekaping:uncompleted_since"}
@@ -57,6 +58,8 @@ class View:
     lease: dict[str, float] = field(default_factory=dict)
     late: dict[str, float] = field(default_factory=dict)
     leader: str | None = None
+    spread: bool = False
+    """Whether ticks are spread."""
     pending: tuple[str, ...] = ()
     active: tuple[str, ...] = ()
     asynq_lease: dict[str, float] = field(default_factory=dict)
@@ -71,7 +74,12 @@ class View:
     @property
     def schedule(self) -> Hashable:
         """Everything but the queue."""
-        return self.now_ms, self.leader, *(tuple(sorted(each.items())) for each in (self.due, self.lease, self.late))
+        return (
+            self.now_ms,
+            self.leader,
+            self.spread,
+            *(tuple(sorted(each.items())) for each in (self.due, self.lease, self.late)),
+        )
 
     def works(self, monitor_id: str) -> bool:
         """Whether a living consumer runs this monitor's task."""
@@ -146,8 +154,13 @@ class Redis:
         return number
 
     def _forget_when(self) -> None:
-        """Keep only the order of `pending_since`; nothing depends on when a task was archived, or uncompleted."""
+        """Keep only the order of `pending_since`; nothing depends on when a task was archived, or uncompleted.
+
+        Nor on since when ticks are spread.
+        """
         data = self._memory.data
+        if _SPREAD in data:
+            data[_SPREAD] = b"1"
         for key in (_DUE, _LATE):
             if key in data:
                 now_ms = self._memory.now_us // 1000
@@ -184,16 +197,19 @@ class Redis:
 
     # The product's calls.
 
-    def _claim(self, nonce: int, limit: int = 1000, sent_ms_ago: int = 0) -> tuple[str, tuple[tuple[str, float], ...]]:
+    def _claim(
+        self, nonce: int, limit: int = 1000, sent_ms_ago: int = 0
+    ) -> tuple[str, tuple[tuple[str, float], ...], bool]:
+        """The token, the due times, and whether ticks are spread."""
         self._schedule._clock_ahead_ms = 0.0
         self._sent_s = (self._memory.now_us // 1000 - sent_ms_ago) / 1000
         with patch("peekaping_producer.schedule.schedule.random", SimpleNamespace(randrange=lambda _most: nonce)):
             claim = at_once(self._schedule.claim(limit))
-        return claim.token, tuple(sorted(claim.due.items()))
+        return claim.token, tuple(sorted(claim.due.items())), claim.spread_since_ms is not None
 
-    def _hand_off(self, token: str, due: Any, plans: tuple[tuple[str, int], ...]) -> Any:
+    def _hand_off(self, token: str, due: Any, plans: tuple[tuple[str, int], ...], spread: bool = False) -> Any:
         tasks = [HealthCheckTask(each, interval, 5, message(interval)) for each, interval in plans]
-        handed = at_once(self._broker.hand_off(_claimed(token, due), tasks))
+        handed = at_once(self._broker.hand_off(_claimed(token, due, spread), tasks))
         assert not handed.refused, handed.refused
         return tuple(handed.not_enqueued.items())
 
@@ -230,8 +246,11 @@ class Redis:
 
         return tuple((seen.id, float(seen.score)) for seen in at_once(walk()))
 
-    def _campaign(self, current_term: str, new_term: str) -> CampaignOutcome:
-        return at_once(self._schedule.campaign(current_term, new_term, TTL_MS / 1000)).outcome  # type: ignore[no-any-return]
+    def _campaign(self, current_term: str, new_term: str, spread: bool | None = None) -> CampaignOutcome:
+        """With None, the switch stays as it is."""
+        spread = _SPREAD in self._memory.data if spread is None else spread
+        asked = self._schedule.campaign(current_term, new_term, TTL_MS / 1000, spread_ticks=spread)
+        return at_once(asked).outcome  # type: ignore[no-any-return]
 
     def _resign(self, term: str) -> Any:
         return at_once(self._schedule.resign(term))
@@ -305,8 +324,9 @@ def message(interval: int) -> bytes:
     return b'{"interval":%d}' % interval
 
 
-def _claimed(token: str, due: Any) -> Claim:
-    return Claim(token=token, now_ms=0, due=dict(due), next_due_ms=None, ends_at=0.0)
+def _claimed(token: str, due: Any, spread: bool = False) -> Claim:
+    since_ms = 1 if spread else None
+    return Claim(token=token, now_ms=0, due=dict(due), next_due_ms=None, ends_at=0.0, spread_since_ms=since_ms)
 
 
 def _members_of(seen: Any) -> list[Member]:
@@ -329,6 +349,7 @@ def _view(data: dict[bytes, Any], now_ms: int) -> View:
         scores(_LEASE),
         scores(_LATE),
         data[_LEADER].decode() if _LEADER in data else None,
+        _SPREAD in data,
         tuple(map(_id, data.get(_PENDING, ()))),
         tuple(map(_id, data.get(_ACTIVE, ()))),
         scores(_ASYNQ_LEASE),

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.operations.conditions import Level, of_spreading
 from peekaping_producer.operations.heartbeat import (
     MAX_BYTES,
     SLOTS,
@@ -141,7 +142,14 @@ def full_heartbeat(per_second: int) -> Heartbeat:
         version="10.20.30",
         started_ms=NOW_MS,
         term="h" * 60 + "-1-abcdef/123",
-        settings={"BROKER": "asynq", "DATABASE": "01234567", "LEASE_TTL": "10", "SYNC_INTERVAL": "30", "TZ": "UTC"},
+        settings={
+            "BROKER": "asynq",
+            "DATABASE": "01234567",
+            "LEASE_TTL": "10",
+            "SPREAD_TICKS": "false",
+            "SYNC_INTERVAL": "30",
+            "TZ": "UTC",
+        },
         rings=Rings(NOW_MS // 1000, *[(per_second,) * SLOTS] * 4),
         stages=Stages(*[StageTime(1234.56, 12.34)] * 4),
         outcomes={"enqueued": 10**6, "overlap": 10**6, "replaced": 10**6},
@@ -168,3 +176,24 @@ def test_a_usual_heartbeat_loses_nothing() -> None:
 def test_a_report_with_a_heartbeat_is_decoded_as_it_was_encoded() -> None:
     report = ReplicaReport(leads=True, heartbeat=bounded(full_heartbeat(7)))
     assert decode_report(encode_report(report)) == report
+
+
+def test_the_share_of_due_times_without_a_phase_is_that_of_the_last_ten_minutes() -> None:
+    scene = Scene()
+    assert scene.activity.unphased_share() == 0
+    scene.activity.count_due_times(30, 10)
+    scene.now += 300
+    scene.activity.count_due_times(10, 0)
+    assert scene.activity.unphased_share() == 0.25
+    scene.now += 310
+    assert scene.activity.unphased_share() == 0
+    scene.now += 3000
+    assert scene.activity.unphased_share() == 0
+
+
+@pytest.mark.parametrize(("share", "more"), [(0.5, "33%"), (0.1, "10%"), (0.9, "10%")])
+def test_a_producer_without_phases_is_reported_with_what_it_costs(share: float, more: str) -> None:
+    (condition,) = of_spreading(share)
+    assert (condition.code, condition.level) == ("ticks_unphased", Level.NOTE)
+    assert f"it set {share:.0%} of the due times of the last 10 min, about {more} more checks" in condition.reason
+    assert list(of_spreading(0.0)) == []

@@ -175,3 +175,24 @@ def test_the_status_of_a_heartbeat_is_a_word() -> None:
         "maintenance",
         "4",
     ]
+
+
+@pytest.mark.parametrize(
+    ("due_in_s", "spread", "ticks"),
+    [
+        (41, False, ["03:11:00", "03:12:00"]),
+        (56, True, ["03:11:15", "03:12:15"]),
+        (41, True, ["03:11:00", "03:11:15"]),  # ticks are spread since its last hand-off
+        (56, False, ["03:11:15", "03:12:00"]),
+        (7, True, ["03:11:15", "03:12:15"]),  # a due time that fits no tick
+        (-5, True, ["03:11:15", "03:12:15"]),
+        (None, False, ["03:11:00", "03:12:00"]),
+    ],
+)
+def test_the_next_ticks_begin_with_the_due_time_and_follow_the_switch(
+    due_in_s: int | None, spread: bool, ticks: list[str]
+) -> None:
+    """The phase of m1 is 15 of 60 s."""
+    due_ms = None if due_in_s is None else NOW_MS + due_in_s * 1000.0
+    state = MonitorState(NOW_MS, due_ms, None, None, False, False, None, None, spread=spread)
+    assert [Moments(NOW_MS).clock(tick) for tick in facts_of(state=state).next_ticks()[:2]] == ticks

@@ -5,7 +5,9 @@
 local DUE, LEASE, QUEUES, PENDING, ACTIVE, ASYNQ_LEASE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local RETRY, SCHEDULED, ARCHIVED, COMPLETED, LATE = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local token, queue, task_key_prefix, task_id_prefix = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
-local ids, periods, messages = arguments(5, 3), arguments(6, 3), arguments(7, 3) -- at most 1,000; ms; TaskMessages
+local width = tonumber(ARGV[5]) -- values for each monitor: 4 with its phase, while ticks are spread, otherwise 3
+local ids, periods = arguments(6, width), arguments(7, width) -- at most 1,000; ms
+local messages, phases = arguments(8, width), width == 4 and arguments(9, width) or {} -- TaskMessages; ms
 
 local UNCOMPLETED_REPORTED = 5 -- ticks
 local MAX_TAIL = 50
@@ -115,7 +117,7 @@ local due, leaving = {}, {}
 for i = 1, #ids do
   local n = #leaving + 1
   if held[n] == i then
-    due[2 * n - 1], due[2 * n], leaving[n] = next_tick(periods[i]), ids[i], ids[i]
+    due[2 * n - 1], due[2 * n], leaving[n] = next_tick(periods[i], phases[i] or 0), ids[i], ids[i]
   else
     add(outcomes, i, 'lost')
   end

@@ -1,16 +1,17 @@
 -- Reads what the schedule, the queue and the events contain of one monitor; writes nothing.
 -- Returns {now, due time or '', token of its lease or '', intended due time or '', 1 if the due time is misaligned,
 -- 1 if it is postponed, next tick or 0, task, [id of an event about the monitor, event, ... the latest first],
--- the hold on it or ''}.
+-- the hold on it or '', 1 if ticks are spread}.
 -- The task is {} if there is none, or {queued | running | stuck | wrong_type, state, pending_since in ns or '',
 -- place in the list from 1 (0: not in it, or not looked up), end of asynq's lease in s or '',
 -- ticks without a completed check or '', the first of them in ns or '', TaskMessage or '',
 -- 'host:process:server' of the worker that runs it or '', its WorkerInfo or ''}.
 local DUE, LEASE, LATE, EVENTS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local PENDING, ASYNQ_LEASE, SERVERS, HELD = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local PENDING, ASYNQ_LEASE, SERVERS, HELD, SPREAD = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local id, task_id, task_key, workers_key = ARGV[1], ARGV[2], ARGV[3], ARGV[4] -- workers_key: without the server's name
 local period, slack = tonumber(ARGV[5]), tonumber(ARGV[6]) -- ms; a period of 0 is not known
 local longest_search = tonumber(ARGV[7]) -- entries of the list, from the end that workers dequeue
+local phase = tonumber(ARGV[8]) -- ms
 
 local MAX_MESSAGE_BYTES = 1000000 -- a longer message is not returned
 local MAX_SERVERS = 50
@@ -70,7 +71,8 @@ end
 
 local due, lease, late = redis.call('ZSCORE', DUE, id), redis.call('ZSCORE', LEASE, id), redis.call('ZSCORE', LATE, id)
 local score = due and tonumber(due)
-local misaligned = score and period > 0 and is_misaligned(score, period, slack) and 1 or 0
+local misaligned = score and period > 0 and is_misaligned(score, period, phase, slack) and 1 or 0
 local postponed = score and is_postponed(score) and 1 or 0
-local tick = period > 0 and next_tick(period) or 0
-return {now, due or '', lease or '', late or '', misaligned, postponed, tick, task_state(), events(), hold()}
+local spread = spread_since(SPREAD) and 1 or 0
+local tick = period > 0 and next_tick(period, spread * phase) or 0
+return {now, due or '', lease or '', late or '', misaligned, postponed, tick, task_state(), events(), hold(), spread}

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from peekaping_producer.monitors.monitor import Monitor, next_tick
+from peekaping_producer.monitors.monitor import Monitor
+from peekaping_producer.monitors.ticks import next_tick
 
 
 class Result(msgspec.Struct, frozen=True):

@@ -4,7 +4,8 @@ import msgspec
 
 from peekaping_producer.brokers.monitor_state import MonitorState, TaskState, number_of
 from peekaping_producer.errors import DATABASE
-from peekaping_producer.monitors.monitor import MonitorDetails, Plan, RecentHeartbeat, next_tick
+from peekaping_producer.monitors.monitor import MonitorDetails, Plan, RecentHeartbeat
+from peekaping_producer.monitors.ticks import is_tick, next_tick, phase_s
 from peekaping_producer.operations.explain.maintenance import Maintenance
 from peekaping_producer.operations.fleet_events import FleetEvent, decode_events
 from peekaping_producer.operations.look import Hold, current_hold
@@ -109,10 +110,19 @@ class Facts(msgspec.Struct, frozen=True):
         return current_hold(self.fleet.stats.hold, self.now_ms) if self.fleet else None
 
     def next_ticks(self) -> list[int]:
-        """The next ticks, in ms since the Unix epoch; none if the monitor does not run."""
-        ticks: list[int] = []
-        for _ in range(_NEXT_TICKS if self.interval_ms else 0):
-            ticks.append(next_tick(ticks[-1] if ticks else self.now_ms, (self.interval_ms or 1000) // 1000))
+        """The next ticks, in ms since the Unix epoch; none if the monitor does not run.
+
+        The first is its due time, if that is to come: it may be of before ticks were spread, or no longer were.
+        """
+        if not self.interval_ms:
+            return []
+        interval = self.interval_ms // 1000
+        phase, due_ms = phase_s(self.monitor_id, interval), self.state.due_ms if self.state else None
+        spread_phase = phase if self.state and self.state.spread else 0
+        is_next = due_ms is not None and self.now_ms < due_ms <= self.now_ms + self.interval_ms
+        ticks = [int(due_ms)] if due_ms is not None and is_next and is_tick(due_ms, interval, phase) else []
+        while len(ticks) < _NEXT_TICKS:
+            ticks.append(next_tick(ticks[-1] if ticks else self.now_ms, interval, spread_phase))
         return ticks
 
     @property

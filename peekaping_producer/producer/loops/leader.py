@@ -49,9 +49,10 @@ class Leader:
         *,
         node: str | None = None,
         may_lead: Callable[[], bool] = lambda: True,
+        spread_ticks: bool = False,
         timing: Timing = TIMING,
     ) -> None:
-        """`may_lead`: asked before each campaign."""
+        """`may_lead`: asked before each campaign. `spread_ticks`: whether ticks are spread while this replica leads."""
         self.loop = Loop("leader", dependencies, uses=(REDIS,), longest_backoff_s=1.0)
         self.node = node or node_id()
         self.term: str | None = None
@@ -64,6 +65,7 @@ class Leader:
         self._recorder = recorder
         self._metrics = metrics
         self._may_lead = may_lead
+        self._spread_ticks = spread_ticks
         self._timing = timing
         self._leading: asyncio.Task[None] | None = None
         self._expiry_timer: asyncio.TimerHandle | None = None
@@ -89,8 +91,11 @@ class Leader:
         new_term = self._unconfirmed_term or f"{self.node}/{secrets.token_hex(6)}"
         self._unconfirmed_term = new_term
         asked_at = time.monotonic()
-        answer = await self._schedule.campaign(self.term or "", new_term, self._timing.leader_ttl_s)
+        answer = await self._schedule.campaign(
+            self.term or "", new_term, self._timing.leader_ttl_s, spread_ticks=self._spread_ticks
+        )
         self._unconfirmed_term = None
+        self._report_spread(answer)
         if answer.outcome is CampaignOutcome.WON:
             await self._stop_leading("its key was gone")
             self._start_leading(new_term, answer)
@@ -123,6 +128,19 @@ class Leader:
         await self._stop_leading("not renewed in time" if expired else "its writes were refused")
         if term and expired:
             await self._schedule.resign(term)
+
+    def _report_spread(self, answer: CampaignResult) -> None:
+        """Report that this campaign has turned the switch of the fleet."""
+        if answer.spread is None:
+            return
+        if answer.spread:
+            kind, message = "spread.enabled", "Ticks are spread over the interval of each monitor from now on."
+        else:
+            by_go = answer.outcome is CampaignOutcome.HELD
+            reason = "a Go producer leads" if by_go else "SPREAD_TICKS of the leader is false"
+            kind, message = "spread.disabled", f"Ticks are no longer spread: {reason}."
+        log.info(kind, message=message)
+        self._recorder.record(kind, message)
 
     def _follow(self, answer: CampaignResult) -> None:
         if answer.holder != self.followed:

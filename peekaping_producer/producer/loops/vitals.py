@@ -196,6 +196,7 @@ class Vitals:
             *conditions.of_dependencies(self._sampler.failing()),
             *conditions.of_clocks(stats.clock_skew_s if stats else 0.0),
             *self._sync.conditions(),
+            *conditions.of_spreading(self._activity.unphased_share()),
             *conditions.of_monitors(
                 unschedulable=self._sync.unschedulable,
                 set_aside=len(self._suspects),

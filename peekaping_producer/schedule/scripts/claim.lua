@@ -1,7 +1,8 @@
 -- Moves monitors that are due to the lease set, under one token.
--- Returns {now, token, next due time or '', [id, intended due time, ...], [beginnings of the members removed]}.
--- The next due time is returned only when nothing was claimed.
-local DUE, LEASE, LATE = KEYS[1], KEYS[2], KEYS[3]
+-- Returns {now, token, next due time or '', [id, intended due time, ...], [beginnings of the members removed],
+-- since when ticks are spread, in ms, or -1}.
+-- The next due time is returned only when nothing was claimed; whether ticks are spread only when something was.
+local DUE, LEASE, LATE, SPREAD = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local limit, lease_ttl, nonce = ARGV[1], ARGV[2], ARGV[3] -- at most 1,000; ms; 0 to 1,023
 local deadline = tonumber(ARGV[4]) -- ms, 0 for none: a claim that arrives later is refused, its sender has given up
 local longest = tonumber(ARGV[5]) -- bytes: a longer member is no monitor's id, and too large to be returned
@@ -31,12 +32,12 @@ local function keep_intended(claimed)
   redis.call('ZADD', LATE, unpack(intended))
 end
 
-if deadline > 0 and now > deadline then return {now, '', tostring(now), {}, {}} end
+if deadline > 0 and now > deadline then return {now, '', tostring(now), {}, {}, -1} end
 
 local found = redis.call('ZRANGE', DUE, '-inf', now, 'BYSCORE', 'LIMIT', 0, limit, 'WITHSCORES')
 if #found == 0 then
   local first = redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')
-  return {now, '', first[2] or '', {}, {}}
+  return {now, '', first[2] or '', {}, {}, -1}
 end
 
 local token = now + lease_ttl + nonce / 1024
@@ -62,4 +63,4 @@ if #long > 0 then
   redis.call('ZREM', DUE, unpack(long))
   for n, member in ipairs(long) do long[n] = string.sub(member, 1, MAX_SHOWN_BYTES) end
 end
-return {now, exact(token), '', claimed, long}
+return {now, exact(token), '', claimed, long, spread_since(SPREAD) or -1}

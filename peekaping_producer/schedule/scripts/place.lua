@@ -5,7 +5,7 @@ local DUE, LEASE, LEADER, LATE = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local term, slack = ARGV[1], tonumber(ARGV[2]) -- ms: a clock step up to this moves nothing
 local longest_delay = tonumber(ARGV[3]) -- ms from now: a postponed due time later than this is misaligned
 local retry = ARGV[4] == '1' -- makes postponed monitors due now: their rows may have been mended
-local ids, periods = arguments(5, 2), arguments(6, 2) -- at most 1,000; ms, 0 removes the monitor
+local ids, periods, phases = arguments(5, 3), arguments(6, 3), arguments(7, 3) -- at most 1,000; ms, 0 removes it; ms
 
 if not leads(term, LEADER) then return {'stale'} end
 
@@ -19,7 +19,7 @@ end
 local added = 0
 for i, id in ipairs(ids) do
   local score = due[i] and tonumber(due[i])
-  local found = difference(tonumber(periods[i]), score, lease[i], slack, longest_delay)
+  local found = difference(tonumber(periods[i]), phases[i], score, lease[i], slack, longest_delay)
   if found == REMOVE then
     removed[#removed + 1] = id
   elseif found == LEASED then

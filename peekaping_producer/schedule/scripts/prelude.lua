@@ -25,12 +25,25 @@ end
 -- The term fence: whether `term` leads.
 local function leads(term, leader) return redis.call('GET', leader) == term end
 
--- The first tick after now, in ms: a multiple of the period since the Unix epoch.
-local function next_tick(period) return (math.floor(now / period) + 1) * period end
+-- Since when ticks are spread, in ms; nil if they are not. The leader writes the key (campaign.lua): '<ms> <its term>'.
+local function spread_since(key)
+  local value = redis.pcall('GET', key)
+  return type(value) == 'string' and tonumber(string.match(value, '^%d+')) or nil
+end
+
+-- The first tick after an instant, in ms: a multiple of the period since the Unix epoch, plus the phase.
+-- The phase is that of the monitor while ticks are spread, otherwise 0.
+local function tick_after(instant, period, phase)
+  return (math.floor((instant - phase) / period) + 1) * period + phase
+end
+local function next_tick(period, phase) return tick_after(now, period, phase) end
+
+-- Whether a due time is a tick: with the phase, or without it, since turning the switch moves no due time.
+local function is_tick(score, period, phase) return (score - phase) % period == 0 or score % period == 0 end
 
 -- Whether a due time fits no tick of the period. Up to `slack` ms ahead it fits: a clock step must not move it.
-local function is_misaligned(score, period, slack)
-  return score > now + slack and (score % period ~= 0 or score > now + period + slack)
+local function is_misaligned(score, period, phase, slack)
+  return score > now + slack and (not is_tick(score, period, phase) or score > now + period + slack)
 end
 
 -- Whether a due time was postponed after a failed attempt: it ends in .5, which no tick does.
@@ -38,14 +51,14 @@ local function is_postponed(score) return score % 1 ~= 0 end
 
 -- What differs between the row of a monitor and the schedule: compare lists it, and place acts on it. All rules about
 -- that are here, so that `reconcile --dry-run` and sync cannot disagree.
--- `period` in ms, 0 or less for a row that does not run; `due` and `lease` are its scores, or false.
+-- `period` in ms, 0 or less for a row that does not run; `phase` in ms; `due` and `lease` are its scores, or false.
 local ADD, MOVE, REMOVE, LEASED, POSTPONED, AGREES = 'add', 'move', 'remove', 'leased', 'postponed', 'agrees'
-local function difference(period, due, lease, slack, longest_delay)
+local function difference(period, phase, due, lease, slack, longest_delay)
   if period <= 0 then return (due or lease) and REMOVE or AGREES end
   if lease then return LEASED end -- its claim reschedules it, perhaps by an older row
   if not due then return ADD end
   if is_postponed(due) and due <= now + longest_delay + slack then return POSTPONED end
-  return is_misaligned(due, period, slack) and MOVE or AGREES
+  return is_misaligned(due, period, phase, slack) and MOVE or AGREES
 end
 
 -- The reply of a command, or `default` if there is none; a key that cannot be read is added to `problems`.

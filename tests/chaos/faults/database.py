@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from peekaping_producer.monitors.monitor import next_tick
+from peekaping_producer.monitors.ticks import next_tick
 from peekaping_producer.schedule.keys import KEYS
 from tests.chaos.breakpoints import Breakpoint
 from tests.chaos.faults.fault import Fault

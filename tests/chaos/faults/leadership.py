@@ -112,6 +112,22 @@ async def rolling_restart(world: ChaosWorld) -> None:
         await member.start()
 
 
+async def switch_turned(world: ChaosWorld) -> None:
+    """A rolling restart that turns on that ticks are spread, or off again; the faults that follow find it so."""
+    on = not world.consumer.spread
+    for member in world.members:
+        member.environment["SPREAD_TICKS"] = str(on).lower()
+    await rolling_restart(world)
+
+    async def is_turned() -> bool:
+        async with world.connect() as redis:
+            return bool(await redis.exists(KEYS.spread)) is on
+
+    await until(is_turned, "the leader turns the switch", within_s=30)
+    world.consumer.spread = on
+    await asyncio.sleep(max(world.timing.intervals))
+
+
 async def leader_killed(world: ChaosWorld) -> None:
     """SIGKILL of the leader."""
     leader = await world.leader()
@@ -138,4 +154,5 @@ FAULTS = (
     Fault("clocks of two replicas wrong by 300 s", _ALIKE, wrong_clocks, sets_clocks=True),
     Fault("two replicas with one hostname and PID", _ALIKE, same_name),
     Fault("rolling restart", "rolling restart", rolling_restart, short=True),
+    Fault("ticks are spread, or no longer", "rolling restart", switch_turned, short=True),
 )
