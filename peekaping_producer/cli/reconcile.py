@@ -31,8 +31,8 @@ def add_to(commands: Commands) -> None:
     reconcile.add_argument("--all", action="store_true", help="list every difference, not three of each kind")
     text = "how long to wait for the leader (default 60)"
     reconcile.add_argument("--timeout", type=seconds, default=60.0, metavar="SECONDS", help=text)
-    text = "who asks, for the events (default: the user of this host)"
-    reconcile.add_argument("--who", type=str, default=None, metavar="NAME", help=text)
+    text = "who asks, for the events (default: the login name and the host)"
+    reconcile.add_argument("--by", type=str, default=None, metavar="NAME", help=text)
     reconcile.add_argument("--json", action="store_true", help="print JSON")
     reconcile.add_argument("--local", action="store_true", help="print times in the zone of this host, not in UTC")
 
@@ -73,7 +73,7 @@ def _request(args: argparse.Namespace) -> int:
     set_up_logs(settings)
     log_warnings(settings)
     requested = run_interruptible(
-        request_sync(settings.redis_target(), args.who or _user(), lease_ttl_s=settings.lease_ttl, wait_s=args.timeout)
+        request_sync(settings.redis_target(), args.by or _user(), lease_ttl_s=settings.lease_ttl, wait_s=args.timeout)
     )
     _print(args, requested_document(requested), requested_lines(requested))
     return int(not requested.is_synced)

@@ -11,6 +11,8 @@ from redis.asyncio import Redis
 
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.migrate import migrate
+from peekaping_producer.operations.conditions import Condition
+from peekaping_producer.operations.replica_report import ReplicaReport, encode_report
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.targets import DatabaseTarget
 from tests.kit import databases
@@ -135,11 +137,19 @@ async def test_without_a_leader_nothing_is_asked(tmp_path: Path, where: dict[str
     assert (unled.code, both.code) == (1, 2)
     assert unled.out == "No replica leads, so no sync runs. Start a replica; its first sync begins at once.\n"
     assert not await server.exists(KEYS.sync_requested)
+    condition = Condition("database_unavailable", "The database does not answer.")
+    report = encode_report(ReplicaReport(conditions=(condition, Condition("schedule_empty", "None."))))
+    await server.hset(KEYS.replicas, "vm-b-1-abcd", b"%d " % (time.time() * 1000) + report)
+    unable = await command(tmp_path, "reconcile", **where)
+    assert unable.out.splitlines() == [
+        "No replica leads, so no sync runs. The replicas that run report:",
+        "database_unavailable: The database does not answer.",
+    ]
     await server.set(KEYS.leader, "go-producer\x1b[31m-7", px=60_000)
     foreign = await command(tmp_path, "reconcile", "--json", **where)
     assert (foreign.code, json.loads(foreign.out)["outcome"]) == (1, "foreign_leader")
     await server.set(KEYS.leader, "vm-b-1-abcd/term", px=60_000)
-    silent = await command(tmp_path, "reconcile", "--timeout", "0.1", "--who", "anna", **where)
+    silent = await command(tmp_path, "reconcile", "--timeout", "0.1", "--by", "anna", **where)
     assert silent.code == 1
     assert silent.out.startswith("vm-b-1-abcd has not completed a sync within ")
     stored = await server.get(KEYS.sync_requested)
@@ -154,7 +164,7 @@ async def test_the_leader_syncs_when_it_is_asked(
     with replicas(tmp_path, env) as (replica,):
         await until(lambda: "sync.completed" in replica.events(), "the first sync", within_s=60)
         await server.zadd(KEYS.due, {id_of(99): (time.time() + 3600) * 1000})
-        done = await command(tmp_path, "reconcile", "--who", "anna", **where)
+        done = await command(tmp_path, "reconcile", "--by", "anna", **where)
         assert (done.code, done.err) == (0, "")
         assert "has synced the schedule with the database" in done.out
         assert "A sync changed the schedule: 1 removed." in done.out

@@ -105,8 +105,8 @@ class _Walk:
                 return
             after = plans[-1].id
 
-    def _leave(self, _plan: Plan, _error: Exception) -> None:
-        self._not_compared += 1
+    def _leave(self, plan: Plan, _error: Exception) -> None:
+        self._not_compared += plan.interval > 0
 
     async def _compare(self, plans: list[Plan]) -> None:
         found = await self._finder.compare(plans)

@@ -45,7 +45,7 @@ class Requested(msgspec.Struct, frozen=True):
     changes: tuple[str, ...] = ()
     """A sentence for each sync since the request that changed the schedule."""
     conditions: tuple[Condition, ...] = ()
-    """Those that the leader reports, but for notes."""
+    """Those that the leader reports, but for notes; without a leader those of all replicas."""
     events_refused: str | None = None
     """Why Redis does not permit to read the changes, if it does not."""
 
@@ -73,7 +73,7 @@ async def request_sync(
                 await asyncio.sleep(LEADERLESS_AFTER_S)  # the leader may be changing
                 look = Look(await schedule.stats())
             if outcome := _unled(look):
-                return Requested(outcome, _leader(look))
+                return Requested(outcome, _leader(look), conditions=_conditions(look))
             return await _ask(schedule, who, began_at, began_at + wait_s, poll_s)
     finally:
         await redis.aclose()
@@ -120,9 +120,10 @@ def _unled(look: Look) -> Outcome | None:
 
 
 def _conditions(look: Look) -> tuple[Condition, ...]:
-    leading = [report for report in look.reports.values() if report.leads]
-    found = [condition for report in leading for condition in report.conditions]
-    return tuple(condition for condition in found if condition.level is not Level.NOTE)
+    reports = list(look.reports.values())
+    of_leader = [report for report in reports if report.leads]
+    found = [condition for report in of_leader or reports for condition in report.conditions]
+    return tuple(dict.fromkeys(condition for condition in found if condition.level is not Level.NOTE))
 
 
 def _changes(events: Iterable[FleetEvent]) -> tuple[str, ...]:

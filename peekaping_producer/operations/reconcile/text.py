@@ -131,6 +131,8 @@ def requested_lines(requested: Requested) -> list[str]:
             lines = [f"{leader} has synced, and refuses to remove monitors.", *requested.changes]
         case Outcome.NO_LEADER:
             lines = ["No replica leads, so no sync runs. Start a replica; its first sync begins at once."]
+            if requested.conditions:
+                lines = ["No replica leads, so no sync runs. The replicas that run report:"]
         case Outcome.FOREIGN_LEADER:
             lines = [
                 f"{leader} leads, which is not a replica of this producer and answers no request. Stop it, if a "
