@@ -4,6 +4,7 @@ import pytest
 from redis.asyncio import Redis
 
 from peekaping_producer.monitors.monitor import Plan
+from peekaping_producer.monitors.ticks import next_tick, phase_s
 from peekaping_producer.schedule import Comparison, Move, PlaceResult, Schedule
 from peekaping_producer.schedule.keys import KEYS
 from tests.kit.clock import START_MS, Clock
@@ -25,15 +26,19 @@ STATES = {
     "leased": (None, NOW + 9000.25),
     "in both sets": (TICK - 17_000, NOW + 9000.25),
     "infinite": (float("inf"), None),
+    "phased": (next_tick(NOW, 60, phase_s("a", 60)), None),
 }
 
 
+@pytest.mark.parametrize("spread", [False, True], ids=["plain", "spread"])
 @pytest.mark.parametrize("interval", [0, 60, 3600])
 @pytest.mark.parametrize("state", STATES)
 async def test_compare_lists_what_place_and_move_do(
-    redis: Redis, schedule: Schedule, state: str, interval: int
+    redis: Redis, schedule: Schedule, state: str, interval: int, spread: bool
 ) -> None:
     due, lease = STATES[state]
+    if spread:
+        await redis.set(KEYS.spread, f"{NOW} {TERM}")
     if due is not None:
         await redis.zadd(KEYS.due, {"a": due})
     if lease is not None:

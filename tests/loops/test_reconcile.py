@@ -87,9 +87,12 @@ def expected_after(
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(state=STATES, hidden=st.booleans())
-async def test_a_sync_changes_exactly_what_the_dry_run_lists(harness: Harness, state: Any, hidden: bool) -> None:
+@given(state=STATES, hidden=st.booleans(), spread=st.booleans())
+async def test_a_sync_changes_exactly_what_the_dry_run_lists(
+    harness: Harness, state: Any, hidden: bool, spread: bool
+) -> None:
     await put(harness, state)
+    await harness.redis.set(KEYS.spread, f"{START_MS} {TERM}" if spread else "")
     if hidden:
         harness.store.rows.clear()
     before = await scores(harness)
