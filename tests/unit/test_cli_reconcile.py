@@ -167,7 +167,7 @@ async def test_the_leader_syncs_when_it_is_asked(
         done = await command(tmp_path, "reconcile", "--by", "anna", **where)
         assert (done.code, done.err) == (0, "")
         assert "has synced the schedule with the database" in done.out
-        assert "A sync changed the schedule: 1 removed." in done.out
+        assert "A sync changed the schedule: 1 removed (1 deleted)." in done.out
         assert await server.zscore(KEYS.due, id_of(99)) is None
         assert [line["message"] for line in replica.lines("sync.requested")] == ["anna asked the leader to sync."]
         again, dry = await asyncio.gather(

@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from peekaping_producer.errors import DATABASE, REDIS
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.monitor import Plan
+from peekaping_producer.operations.reconcile.find import Reason
 from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.event_recorder import EventRecorder
 from peekaping_producer.producer.loops.claims import Claims
@@ -18,6 +19,9 @@ from peekaping_producer.schedule import PlaceResult, Schedule
 from peekaping_producer.service.isolation import describe
 from peekaping_producer.service.loop import Loop
 from peekaping_producer.stores import Session
+
+_CHANGES = ("added", "moved", "removed")
+"""In this order; the reasons of a removal follow."""
 
 
 class Placing:
@@ -33,6 +37,8 @@ class Placing:
         self._metrics = metrics
         self._by_sync: Counter[str] = Counter()
         """Changes by the current sync, which one event reports."""
+        self._why_removed: Counter[Reason] = Counter()
+        """Why the current sync has removed monitors."""
         self._lock = asyncio.Lock()
 
     def exclusive(self, loop: Loop) -> AbstractAsyncContextManager[None]:
@@ -74,6 +80,7 @@ class Placing:
             self._record("schedule.edited", "Events changed the schedule", changes, monitor_id)
         else:
             self._by_sync += changes
+            self._why_removed[Reason.UNSCHEDULABLE] += placed.removed
         if placed.added or moved or retry:
             self._claims.nudge()
         return placed
@@ -84,17 +91,22 @@ class Placing:
             if amount:
                 self._metrics.schedule_changes.labels(change).inc(amount)
 
-    def removed_by_sync(self, amount: int) -> None:
-        """Count members that a sync has removed."""
+    def removed_by_sync(self, amount: int, reasons: Mapping[Reason, int]) -> None:
+        """Count members that a sync has removed. `reasons`: of those that it found; some may have changed since."""
         self.count({"removed": amount})
         self._by_sync["removed"] += amount
+        self._why_removed.update(reasons)
 
     def sync_ended(self) -> None:
         """Record the changes of the sync as one event."""
-        self._record("schedule.synced", "A sync changed the schedule", self._by_sync)
-        self._by_sync = Counter()
+        why = ", ".join(f"{amount} {reason}" for reason, amount in self._why_removed.most_common() if amount)
+        self._record("schedule.synced", "A sync changed the schedule", self._by_sync, why_removed=why)
+        self._by_sync, self._why_removed = Counter(), Counter()
 
-    def _record(self, kind: str, what: str, changes: Counter[str], monitor_id: str | None = None) -> None:
-        amounts = ", ".join(f"{amount} {change}" for change, amount in changes.items() if amount)
+    def _record(
+        self, kind: str, what: str, changes: Mapping[str, int], monitor_id: str | None = None, why_removed: str = ""
+    ) -> None:
+        amounts = ", ".join(f"{changes[change]} {change}" for change in _CHANGES if changes.get(change))
         if amounts:
-            self._recorder.record(kind, f"{what}: {amounts}.", monitor_id=monitor_id)
+            because = f" ({why_removed})" if why_removed else ""
+            self._recorder.record(kind, f"{what}: {amounts}{because}.", monitor_id=monitor_id)

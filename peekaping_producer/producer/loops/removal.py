@@ -4,13 +4,14 @@ The database is read again for those that the first walk did not see; what has n
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import structlog
 
 from peekaping_producer.metrics import Metrics
-from peekaping_producer.operations.reconcile.find import Finder, MemberSeen, RowsRead
+from peekaping_producer.operations.reconcile.find import Finder, MemberSeen, Reason, Removable, RowsRead
 from peekaping_producer.operations.reconcile.guards import Guard, guard_of
 from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.loops.placing import Placing
@@ -59,8 +60,7 @@ class Removal:
         for chunk in chunks(unknown, CALL_LIMIT):
             async with self.placing.exclusive(self.loop):  # one resumed meanwhile is placed before or after
                 absent = await self.finder.not_to_run(session, chunk)
-                seen = [found.seen for found in absent]
-                await self._remove(term, seen, "Removed monitors that are deleted or paused.")
+                await self._remove(term, absent, "Removed monitors that are deleted or paused.")
         return True
 
     async def _remove_foreign(self, term: str, foreign: list[MemberSeen]) -> None:
@@ -69,8 +69,9 @@ class Removal:
             self.anomalies.foreign_member(seen.id)
         schedule = self.finder.schedule
         for key, members in _by_key(seen for seen in foreign if seen.is_oversized).items():
-            self.placing.removed_by_sync(await schedule.expel(term, key, (seen.score for seen in members)))
-        others = [seen for seen in foreign if not seen.is_oversized]
+            expelled = await schedule.expel(term, key, (seen.score for seen in members))
+            self.placing.removed_by_sync(expelled, {Reason.FOREIGN: expelled})
+        others = [Removable(seen, Reason.FOREIGN) for seen in foreign if not seen.is_oversized]
         await self._remove(term, others, "Removed members that are not monitor ids.")
 
     async def _confirm_absent(self, session: Session, unknown: list[MemberSeen]) -> list[MemberSeen]:
@@ -97,13 +98,13 @@ class Removal:
         with self.loop.waiting():
             await asyncio.sleep(self.timing.read_again_after_s)
 
-    async def _remove(self, term: str, members: list[MemberSeen], message: str) -> None:
+    async def _remove(self, term: str, found: list[Removable], message: str) -> None:
         """Remove members whose score is unchanged."""
         removed = 0
-        for key, of_key in _by_key(members).items():
+        for key, of_key in _by_key(each.seen for each in found).items():
             removed += await self.finder.schedule.remove(term, key, of_key)
         if removed:
-            self.placing.removed_by_sync(removed)
+            self.placing.removed_by_sync(removed, Counter(each.reason for each in found))
             log.info("sync.removed", message=message, count=removed)
 
 
