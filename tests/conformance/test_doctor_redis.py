@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from peekaping_producer.demo import embedded
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.errors import RedisRefusedError
 from peekaping_producer.operations.doctor import redis_group
 from peekaping_producer.operations.doctor.codes import Finding, Level, finding
 from peekaping_producer.operations.doctor.examination import checked
+from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.schedule import Schedule
 from peekaping_producer.targets import RedisTarget
 from tests.kit.commands import SECRET
@@ -45,14 +47,16 @@ async def examined(target: RedisTarget) -> dict[str, Finding]:
     return {found.code: found for found in findings}
 
 
-async def test_a_healthy_server(target: RedisTarget, server: Redis) -> None:
-    await server.config_set("appendonly", "yes")
-    found = await examined(target)
+async def test_a_healthy_server() -> None:
+    async with embedded.redis_server(args=("--appendonly", "yes")) as server:
+        target = target_of(server)
+        found = await examined(target)
+        async with redis_for(target, connections=1) as client:
+            assert await client.keys() == [], "it writes nothing"
     assert found.keys() == HEALTHY
     assert {each.level for each in found.values()} == {Level.OK}
     assert str(target) in found["redis.server"].text
     assert "maxmemory is not set" in found["redis.memory"].text
-    assert await server.keys() == [], "it writes nothing"
 
 
 async def test_a_server_that_is_away(target: RedisTarget) -> None:

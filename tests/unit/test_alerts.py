@@ -111,6 +111,15 @@ SCENARIOS: Mapping[str, tuple[dict[str, str], set[str]]] = {
     "no worker": (verdict("no_worker"), {"NoWorker", BAD}),
     "workers stuck": (verdict("workers_stuck"), {"WorkersFinishNothing", BAD}),
     "workers full": (verdict("workers_full"), {"WorkersAreFull", BAD}),
+    "too few slots": (
+        {f"{PREFIX}_worker_slots": "10x100", f"{PREFIX}_worker_slots_needed": "12x100"},
+        {"WorkersAreTooFew"},
+    ),
+    "enough slots": ({f"{PREFIX}_worker_slots": "12x100", f"{PREFIX}_worker_slots_needed": "12x100"}, set()),
+    "workers that do not register": (
+        {f"{PREFIX}_worker_slots": "0x100", f"{PREFIX}_worker_slots_needed": "12x100"},
+        set(),
+    ),
     "results": (verdict("results_not_stored"), {"ResultsAreNotStored", BAD}),
     "redis away": (condition("redis_unavailable"), {"RedisCannotBeUsed"}),
     "redis full": (condition("redis_refuses_writes"), {"RedisCannotBeUsed"}),

@@ -50,16 +50,17 @@ async def examine(target: RedisTarget) -> list[Finding]:
 async def _server(redis: Client, target: RedisTarget) -> Iterable[Finding]:
     try:
         version = await check_server(redis, target)
-        role = (await server.facts(redis)).get("role")
+        facts = await server.facts(redis)
     except UnreachableError as error:
         return [finding("redis.unreachable", f"{error}.")]
     except ProducerError as error:
         return [finding("redis.unusable", f"{error}.")]
-    if role in {"slave", "replica"}:
+    if facts.get("role") in {"slave", "replica"}:
         return [finding("redis.not_master", f"{target} is a replica: it accepts no writes.")]
     if version == "unknown":
         return [finding("redis.version_unknown", f"{target} answers; the user may not read its version.")]
-    return [finding("redis.server", f"Version {one_line(version, 40)} at {target}.")]
+    product = one_line(facts.get("server", "redis").capitalize(), 40)
+    return [finding("redis.server", f"{product} {one_line(version, 40)} at {target}.")]
 
 
 async def _memory(redis: Client) -> Iterable[Finding]:

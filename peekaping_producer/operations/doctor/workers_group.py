@@ -74,11 +74,12 @@ def _queue(status: Status) -> Iterator[Finding]:
 
 
 def _conditions(status: Status) -> Iterator[Finding]:
-    """Those of the queue; one about waiting tasks is left out where a rule of the verdict gives the cause."""
+    """Those of the queue; without those for which the check of the workers gives the cause."""
     look = Look(status.stats, status.queue)
-    is_explained = any(rule(look) for rule in _WAITING_RULES)
+    explained = {"queue_not_consumed"} if any(rule(look) for rule in _WAITING_RULES) else set()
+    explained |= set() if look.workers else {"queue_unserved"}
     for level, condition in status.conditions:
-        if condition.code in QUEUE_CONDITIONS and not (condition.code == "queue_not_consumed" and is_explained):
+        if condition.code in QUEUE_CONDITIONS - explained:
             yield finding(f"workers.{condition.code}", condition.reason, LEVEL_OF[level])
 
 
