@@ -1,12 +1,16 @@
 """`doctor`: each finding about the fleet and the workers, in a state that the real scripts have made and read."""
 
 import json
+import re
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from peekaping_producer.brokers.asynq import RESULTS_KEYS
+from peekaping_producer.demo.embedded import RedisServer
+from peekaping_producer.migrate import migrate
 from peekaping_producer.operations.conditions import LEVELS, Condition
 from peekaping_producer.operations.doctor import fleet_group, workers_group
 from peekaping_producer.operations.doctor.codes import CONDITION_CODES, Finding, Level
@@ -17,9 +21,14 @@ from peekaping_producer.operations.status import Status
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.targets import RedisTarget
 from tests.conformance.test_verdict import SLOW_READ, Installation, rings
+from tests.kit import databases
 from tests.kit.asynq_harness import AsynqHarness
+from tests.kit.commands import command
 from tests.kit.go_peer import CLAIM, LEASE_MS
 from tests.kit.processes import free_port
+from tests.kit.redis import target_of
+from tests.kit.replicas import environment, replicas
+from tests.kit.waiting import until
 
 SETTINGS = {"LEASE_TTL": "10", "TZ": "UTC", "DATABASE": "a1b2c3d4"}
 HOSTILE = "vm\x1b[31m\u202e"
@@ -241,3 +250,30 @@ async def test_redis_that_is_away_or_refuses(redis_server: RedisTarget) -> None:
         findings = await fleet_group.examine(target, lease_ttl_s=10.0, broker="asynq")
         assert [found.code for found in findings] == [f"fleet.{code}", f"workers.{code}"]
         assert all(found.text.startswith("Unknown: ") for found in findings)
+
+
+async def test_two_replicas_that_run(tmp_path: Path, private_redis: RedisServer) -> None:
+    """One with another LEASE_TTL, which all replicas must share."""
+    database = databases.sqlite_target(tmp_path)
+    await migrate(database)
+    async with databases.connected(database) as connection:
+        await connection.insert("monitors", connection.monitor(interval=3600))
+    env = environment(target_of(private_redis).port, database)
+    with replicas(tmp_path, env, env | {"LEASE_TTL": "20"}) as both:
+        leads = {"producer.started", "leader.won", "sync.completed", "claim.handed_off"}
+        await until(lambda: any(leads <= set(replica.events()) for replica in both), "one leads and hands off")
+
+        found: dict[str, Any] = {}
+
+        async def both_are_reported() -> bool:
+            ended = await command(tmp_path, "doctor", "--json", **env)
+            found.clear()
+            found.update({one["code"]: one for one in json.loads(ended.out)["findings"]})
+            is_synced = "synced" in found["fleet.schedule"]["text"]
+            return is_synced and "2 replicas" in found.get("fleet.versions", {"text": ""})["text"]
+
+        await until(both_are_reported)
+    assert found["fleet.on_time"]["level"] == "ok"
+    assert found["fleet.settings_differ"]["text"].startswith("LEASE_TTL differs: 10 (")
+    assert re.fullmatch(r"1 monitor scheduled, 0 overdue; synced .+ ago\.", found["fleet.schedule"]["text"])
+    assert {"fleet.leader", "redis.rights", "database.windows", "workers.no_worker"} <= found.keys()
