@@ -11,7 +11,7 @@ SOAK_LINES ?= 1000000
 # Most tests wait. Processes do not share servers that are given by URL.
 TEST_PROCESSES ?= $(if $(TEST_REDIS_URL)$(POSTGRES_URL)$(MYSQL_URL)$(MONGODB_URL)$(TEST_RABBITMQ_URL),0,2)
 
-.PHONY: help setup demo demo-queue test lint types unit others faults containers chaos soak bench audit release-check ci-servers lock clean
+.PHONY: help setup demo demo-queue test lint types unit others faults containers chaos soak bench audit release-check ci-servers lock pictures clean
 
 help:
 	@echo "Try it"
@@ -20,6 +20,7 @@ help:
 	@echo "Develop"
 	@echo "  make setup          install the producer into $(VENV)"
 	@echo "  make lock           update requirements/*.txt"
+	@echo "  make pictures       take the pictures of the README again (requires Chromium and pngquant)"
 	@echo "  make clean          remove $(VENV) and caches"
 	@echo "Test"
 	@echo "  make test           run linters, type checks and all tests"
@@ -96,6 +97,9 @@ soak: $(VENV)/.dev
 
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(CHAOS)
+
+pictures: $(VENV)/.dev
+	$(BIN)/python -m tests.browser.pictures
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench $(BENCH)

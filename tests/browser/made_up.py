@@ -5,9 +5,12 @@ import random
 from datetime import UTC, datetime
 from typing import Any
 
+from msgspec.structs import replace
+
 from peekaping_producer.operations.heartbeat import Stages, StageTime
 from peekaping_producer.ui.frame import (
     FailingPart,
+    Failure,
     Frame,
     FrameEvent,
     FrameQueue,
@@ -78,6 +81,36 @@ def calm(now_ms: int) -> Frame:
     )
 
 
+def bare(now_ms: int) -> Frame:
+    """What the first frame of a new fleet may contain: nothing is known, and Redis does not answer."""
+    nothing: list[int] = []
+    series = Series(now_ms // 1000, nothing, nothing, nothing, [])
+    unknown = FrameReplica("vm-a-1-7c0e9b12", "", "", 0, False, nothing, None, Stages(), None, None, [], now_ms, False)
+    frame = calm(now_ms)
+    return replace(
+        frame,
+        read_ms=None,
+        verdict=FrameVerdict("redis_unavailable", "bad", "Redis has not answered.", ""),
+        redis_failure=Failure(None, "Connection refused"),
+        details_failure=Failure(None, "Connection refused"),
+        database_failure=Failure(now_ms - 5000, "no answer within 10 s"),
+        leader=None,
+        replicas_heard=0,
+        replicas_known=0,
+        scheduled=0,
+        overdue=1,
+        late_p99_s=None,
+        seconds=series,
+        ten_seconds=series,
+        longest_overdue=[OverdueMonitor("1f0d5a9e", None, None, None, "", now_ms)],
+        replicas=[unknown],
+        queue=None,
+        events=[],
+        events_failure="Redis refuses the stream of events.",
+        quiet=Quiet(0, 0, {}),
+    )
+
+
 def night(now_ms: int) -> Frame:
     """The database is slow, and every check is late. A monitor has a hostile name."""
     since_ms = now_ms - 272_000
@@ -100,33 +133,31 @@ def night(now_ms: int) -> Frame:
         )
         for n, name in enumerate(names)
     ]
-    return Frame(
-        **{
-            **{field: getattr(frame, field) for field in frame.__struct_fields__},
-            "verdict": FrameVerdict(
-                "late_database",
-                "bad",
-                f"Late since {_clock(since_ms)}, because the database is slow.",
-                "Reading a batch takes 9.4 s where 12 ms is usual, on 3 of 3 replicas; Redis answers in 0.4 ms.",
-                since_ms,
-            ),
-            "replicas_heard": 2,
-            "leased": 1500,
-            "overdue": 31_870,
-            "late_p99_s": 264.0,
-            "longest_wait_s": 272.0,
-            "seconds": _late_series(now_ms, 1),
-            "ten_seconds": _late_series(now_ms, 10),
-            "hint": "",
-            "longest_overdue": overdue,
-            "replicas": replicas,
-            "queue": _queue(now_ms, busy=(5, 4), finished_per_s=30.4),
-            "events": [
-                _event(now_ms, 4, "worker.load_failed", "A batch of 500 was not read within 10 s.", "vm-a"),
-                _event(now_ms, 9, "monitor.held", HOSTILE_NAME, "anna", overdue[1].id),
-                *frame.events[:5],
-            ],
-        }
+    return replace(
+        frame,
+        verdict=FrameVerdict(
+            "late_database",
+            "bad",
+            f"Late since {_clock(since_ms)}, because the database is slow.",
+            "Reading a batch takes 9.4 s where 12 ms is usual, on 3 of 3 replicas; Redis answers in 0.4 ms.",
+            since_ms,
+        ),
+        replicas_heard=2,
+        leased=1500,
+        overdue=31_870,
+        late_p99_s=264.0,
+        longest_wait_s=272.0,
+        seconds=_late_series(now_ms, 1),
+        ten_seconds=_late_series(now_ms, 10),
+        hint="",
+        longest_overdue=overdue,
+        replicas=replicas,
+        queue=_queue(now_ms, busy=(5, 4), finished_per_s=30.4),
+        events=[
+            _event(now_ms, 4, "worker.load_failed", "A batch of 500 was not read within 10 s.", "vm-a"),
+            _event(now_ms, 9, "monitor.held", HOSTILE_NAME, "anna", overdue[1].id),
+            *frame.events[:5],
+        ],
     )
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,8 @@ from tests.kit.processes import HOST, free_port
 from tests.kit.requirements import need
 
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
-WIDE, NARROW = 1280, 390
+WIDE, NARROW, HEIGHT = 1280, 390, 900
 """CSS pixels."""
-_HEIGHT = 900
 _OPTIONS = (
     *(
         "--headless",
@@ -39,9 +38,9 @@ addEventListener("securitypolicyviolation", (event) => {
 """
 
 
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[str]:
-    """A running Chromium; yields the address of its debugging port."""
+@contextmanager
+def chromium_process() -> Iterator[str]:
+    """A running Chromium; the value is the address of its debugging port."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     need(program, "Chromium: run `make ci-servers` (Debian: apt install chromium)")
     with processes.directory("browser-") as folder:
@@ -56,6 +55,13 @@ def chromium() -> Iterator[str]:
             processes.stop(process)
 
 
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[str]:
+    """One for all tests."""
+    with chromium_process() as address:
+        yield address
+
+
 @pytest_asyncio.fixture
 async def browser(chromium: str) -> AsyncIterator[Browser]:
     """A connection to it."""
@@ -67,12 +73,18 @@ async def browser(chromium: str) -> AsyncIterator[Browser]:
 
 @asynccontextmanager
 async def opened(
-    browser: Browser, url: str, *, dark: bool = False, width: int = WIDE, reduced_motion: bool = False
+    browser: Browser,
+    url: str,
+    *,
+    dark: bool = False,
+    width: int = WIDE,
+    height: int = HEIGHT,
+    reduced_motion: bool = False,
 ) -> AsyncIterator[tuple[Page, list[str]]]:
     """Open a page; yields it and the errors that its console shows, violations of the CSP among them."""
     context = await browser.new_context(
         color_scheme="dark" if dark else "light",
-        viewport={"width": width, "height": _HEIGHT},
+        viewport={"width": width, "height": height},
         reduced_motion="reduce" if reduced_motion else "no-preference",
     )
     errors: list[str] = []

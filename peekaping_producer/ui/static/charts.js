@@ -10,7 +10,10 @@ const LATE_S = 2; // A longer wait is drawn in red.
 
 const most = (values) => Math.max(0, ...values);
 const sum = (values) => values.reduce((total, value) => total + value, 0);
-const latest = (values) => duration(values.findLast((value) => value != null) || null);
+const latest = (values) => {
+  const wait = values.findLast((value) => value != null);
+  return wait === 0 ? "none" : duration(wait);
+};
 const span = (s) => (s % 60 ? `${s} s` : `${s / 60} min`);
 const short = (value) => (value < 1000 ? value : `${value / 1000}k`);
 const label = (x, y, anchor, text, css = "") => h(`text.${css}`, { x, y, "text-anchor": anchor }, text);

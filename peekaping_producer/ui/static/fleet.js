@@ -27,8 +27,8 @@ const failures = (frame) =>
     [frame.details_failure, "Due times, overdue monitors and events are old, because Redis does not answer"],
     [frame.database_failure, "Names are missing, because the database does not answer"],
   ].map(([failure, what]) => {
-    const since = failure && clock(failure.since_ms, frame.now_ms);
-    return failure && hint(`${what} (since ${since}): `, text(failure.reason));
+    const since = failure?.since_ms ? `, since ${clock(failure.since_ms, frame.now_ms)}` : "";
+    return failure && hint(`${what}${since}: `, text(failure.reason));
   });
 
 const spans = ({ unit, setUnit }) =>
@@ -40,15 +40,16 @@ const spans = ({ unit, setUnit }) =>
 
 function summary({ leader, queue: tasks, overdue: waiting, scheduled, ...frame }) {
   const { replicas_known: known, replicas_heard: heard } = frame;
+  const silence = known > heard ? `${known - heard} silent` : known ? "all report" : "none reports";
   const isLate = frame.verdict.level === "bad" && waiting > 0;
-  const share = `${((100 * waiting) / scheduled).toFixed(1)} %, longest ${duration(frame.longest_wait_s)}`;
+  const share = `${((100 * waiting) / (scheduled || 1)).toFixed(1)} %, longest ${duration(frame.longest_wait_s)}`;
   const slots = tasks && `${count(tasks.running)} of ${counted(tasks.slots, "slot")} busy`;
   const busy = tasks?.slots ? slots : "no worker is registered";
   const rows = [
     leader
       ? ["Leader", text(leader.name), leader.node !== leader.name && text(leader.node)]
       : ["Leader", "none", "no replica leads", true],
-    ["Replicas", `${heard} of ${known}`, known > heard ? `${known - heard} silent` : "all report", known > heard],
+    ["Replicas", `${heard} of ${known}`, silence, heard < (known || 1)],
     ["In the schedule", count(scheduled), `${count(frame.leased)} claimed`],
     ["Overdue", count(waiting), waiting ? share : "none", isLate],
     ["Late, p99", duration(frame.late_p99_s), "in the last minute", isLate],
@@ -102,9 +103,9 @@ function cells(replica, leader, now) {
   const rate = recent.reduce((total, number) => total + number, 0) / recent.length;
   return [
     [
-      [h("b", text(replica.name)), " "],
+      [h("b", text(replica.name || replica.node)), " "],
       [replica.node === leader && tag("leads", "lead"), replica.is_silent && tag("silent", "bad")],
-      sub(replica.version, ", up ", age(replica.started_ms, now)),
+      sub([replica.version, replica.started_ms && `up ${age(replica.started_ms, now)}`].filter(Boolean).join(", ")),
     ],
     recent.length > 0 && [spark(replica.handed_off_1s), ` ${count(rate)}/s`],
     duration(replica.late_p99_s),
