@@ -20,6 +20,8 @@ from peekaping_producer.ui.view import ReplicaView
 log = structlog.stdlib.get_logger()
 
 EVERY_S = 1.0
+_BETWEEN_READERS_S = 0.002
+"""A hundred writes at once would delay the hand-offs of this moment."""
 _SAMPLED_WITHIN_S = 0.1
 """Usually; the first frame is not delayed for longer."""
 
@@ -142,7 +144,9 @@ class SharedLook:
             return
         self._is_failing = False
         self.latest = (self.latest[0] + 1, frame)
-        self.wake()
+        loop = asyncio.get_running_loop()
+        for position, reader in enumerate(self._readers):
+            loop.call_later(position * _BETWEEN_READERS_S, reader.changed.set)
 
     def seen(self) -> Seen:
         """Return what the next frame is made of."""

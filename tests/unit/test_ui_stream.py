@@ -95,14 +95,12 @@ async def test_frames_are_events_with_the_headers_of_a_stream(served: Served) ->
 
 async def test_pages_share_one_look_and_without_a_page_nothing_runs(served: Served) -> None:
     async with open_page(served) as first, open_page(served) as second, open_page(served) as third:
-        before = served.look.latest[0]
         for _ in range(10):
             for response in (first, second, third):
                 await next_frame(response)
-        frames = served.look.latest[0] - before
         assert served.value("ui_streams") == 3
         assert len(served.schedule.asked) <= served.look.latest[0] + 2
-        assert frames >= 9
+        assert served.look.latest[0] >= 10
     await until(lambda: served.look.readers == 0)
     assert served.value("ui_streams") == 0
     asked = len(served.schedule.asked)
