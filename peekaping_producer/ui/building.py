@@ -113,7 +113,7 @@ def _queue(look: Look) -> FrameQueue | None:
 
 def _worker(worker: ServerInfo) -> FrameWorker:
     name = short(f"{worker.host}:{worker.pid}", 60)
-    return FrameWorker(name, bounded(worker.active), bounded(worker.concurrency), None)
+    return FrameWorker(name, bounded(worker.active), bounded(worker.concurrency), worker.started_ms)
 
 
 def _events(stored: Iterable[StoredEvent]) -> list[FrameEvent]:

@@ -3,6 +3,7 @@
 import msgspec
 
 from peekaping_producer.transports.asynq.protobuf import WireError, read_field
+from peekaping_producer.transports.asynq.worker_info import started_ms
 
 _MAX_QUEUES = 50
 
@@ -19,6 +20,8 @@ class ServerInfo(msgspec.Struct, frozen=True):
     """`active`; `stopped` and `closed` while it shuts down."""
     active: int = 0
     """Number of tasks that it runs."""
+    started_ms: int | None = None
+    """When it was started, in ms since the Unix epoch, by its own clock."""
 
 
 def decode_server_info(data: bytes) -> ServerInfo | None:
@@ -41,6 +44,7 @@ def decode_server_info(data: bytes) -> ServerInfo | None:
         tuple(queues),
         _text(values.get(7)),
         _int(values.get(9)),
+        started_ms(data),
     )
 
 

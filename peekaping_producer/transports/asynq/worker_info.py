@@ -7,7 +7,10 @@ _START_TIME = 8
 
 
 def started_ms(data: bytes) -> int | None:
-    """Return when the worker began the task, in ms since the Unix epoch; None if the bytes do not contain that."""
+    """Return when the worker began the task, in ms since the Unix epoch; None if the bytes do not contain that.
+
+    Of a ServerInfo, when the process was started: the field has the same number there.
+    """
     stamp = _fields(data).get(_START_TIME)
     parts = _fields(stamp) if isinstance(stamp, bytes) else {}
     seconds, nanoseconds = parts.get(1), parts.get(2, 0)
