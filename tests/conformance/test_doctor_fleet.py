@@ -170,7 +170,7 @@ async def test_a_go_producer(installation: Installation) -> None:
     await installation.redis.eval(CLAIM, 2, KEYS.due, KEYS.lease, installation.clock.now_ms, LEASE_MS, 3)
     found = await peer()
     assert (found.code, found.level) == ("fleet.peer", Level.NOTE)
-    assert found.text == "A claim of 3 monitors probably by a Go producer, which hands off checks, too."
+    assert found.text == "1 claim of 3 monitors probably belongs to a Go producer, which also hands off checks."
 
 
 async def test_no_worker(installation: Installation) -> None:

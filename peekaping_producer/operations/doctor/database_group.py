@@ -101,7 +101,7 @@ def _indexes(catalogue: Catalogue) -> Iterator[Finding]:
 
 def _rights(catalogue: Catalogue, target: DatabaseTarget) -> Finding:
     if target.dialect == "sqlite":
-        return finding("database.read_only", "The file is opened without the possibility to write.")
+        return finding("database.read_only", "The file is opened read-only, whatever its permissions.")
     if catalogue.writable is None:
         return finding("database.rights_unknown", "The rights of the user are not known.")
     if catalogue.writable:

@@ -116,10 +116,10 @@ def peer(leases: Sequence[Member], look: Look) -> Finding:
     """Return whether a Go producer takes part: the tokens of its claims are whole numbers, and in no heartbeat."""
     tokens = _tokens_of_peers(leases, look)
     if not tokens:
-        return finding("fleet.no_peer", "No claim is of a Go producer now.")
-    claims = "A claim" if len(tokens) == 1 else f"{len(tokens):,} claims"
-    held = counted(sum(tokens.values()), "monitor")
-    return finding("fleet.peer", f"{claims} of {held} probably by a Go producer, which hands off checks, too.")
+        return finding("fleet.no_peer", "No claim belongs to a Go producer.")
+    claims, held = counted(len(tokens), "claim"), counted(sum(tokens.values()), "monitor")
+    belong = "belongs" if len(tokens) == 1 else "belong"
+    return finding("fleet.peer", f"{claims} of {held} probably {belong} to a Go producer, which also hands off checks.")
 
 
 def _tokens_of_peers(leases: Sequence[Member], look: Look) -> Mapping[float, int]:

@@ -97,7 +97,7 @@ async def _time(redis: Client) -> Iterable[Finding]:
     samples = [await _sample(redis) for _ in range(SAMPLES)]
     trips_s = [trip_s for trip_s, _ in samples]
     median_s = statistics.median(trips_s)
-    text = f"Answers in {duration(median_s)} (median of {SAMPLES}; at most {duration(max(trips_s))})."
+    text = f"A round trip takes {duration(median_s)} (median of {SAMPLES}; at most {duration(max(trips_s))})."
     shortest_s, ahead_s = min(samples)
     return [
         finding("redis.slow" if 1000 * median_s > SLOW_ROUND_TRIP_MS else "redis.round_trip", text),
