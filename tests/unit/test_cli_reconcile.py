@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.migrate import migrate
 from peekaping_producer.operations.conditions import Condition
+from peekaping_producer.operations.fleet_events import FleetEvent, encode_event
 from peekaping_producer.operations.replica_report import ReplicaReport, encode_report
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.targets import DatabaseTarget
@@ -164,10 +165,16 @@ async def test_the_leader_syncs_when_it_is_asked(
     with replicas(tmp_path, env) as (replica,):
         await until(lambda: "sync.completed" in replica.events(), "the first sync", within_s=60)
         await server.zadd(KEYS.due, {id_of(99): (time.time() + 3600) * 1000})
-        done = await command(tmp_path, "reconcile", "--by", "anna", **where)
+        first_sync_at = time.time()
+        await until(lambda: time.time() > first_sync_at + 1.5, "its changes are older than the request")
+        before = FleetEvent(int(time.time() * 1000) - 5000, "schedule.synced", "A sync changed the schedule: 7 moved.")
+        asking = asyncio.create_task(command(tmp_path, "reconcile", "--by", "anna", **where))
+        await until(lambda: server.exists(KEYS.sync_requested), "it asks")
+        await server.xadd(KEYS.events, {"event": encode_event(before)})  # events are written seconds later
+        done = await asking
         assert (done.code, done.err) == (0, "")
         assert "has synced the schedule with the database" in done.out
-        assert "A sync changed the schedule: 1 removed (1 deleted)." in done.out
+        assert done.out.splitlines()[1:] == ["A sync changed the schedule: 1 removed (1 deleted)."]
         assert await server.zscore(KEYS.due, id_of(99)) is None
         assert [line["message"] for line in replica.lines("sync.requested")] == ["anna asked the leader to sync."]
         again, dry = await asyncio.gather(

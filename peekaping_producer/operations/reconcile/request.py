@@ -18,6 +18,8 @@ from peekaping_producer.targets import RedisTarget
 WAIT_S = 60.0
 POLL_S = 1.0
 _MAX_EVENTS = 100
+_CLOCK_ERROR_MS = 1000
+"""Replicas convert the times of their events to Redis TIME."""
 _SYNCED = "schedule.synced"
 """The event with the changes of one sync."""
 
@@ -99,7 +101,7 @@ async def _ask(schedule: Schedule, who: str, began_at: float, until: float, poll
         outcome,
         _leader(look),
         time.monotonic() - began_at,
-        _changes(decode_events(details.events)),
+        _changes(decode_events(details.events), asked_ms - _CLOCK_ERROR_MS),
         conditions,
         details.events_refused,
     )
@@ -126,5 +128,6 @@ def _conditions(look: Look) -> tuple[Condition, ...]:
     return tuple(dict.fromkeys(condition for condition in found if condition.level is not Level.NOTE))
 
 
-def _changes(events: Iterable[FleetEvent]) -> tuple[str, ...]:
-    return tuple(one_line(event.message, 300) for event in events if event.kind == _SYNCED)
+def _changes(events: Iterable[FleetEvent], since_ms: int) -> tuple[str, ...]:
+    """Return what syncs changed since then; replicas write their events up to 5 s later."""
+    return tuple(one_line(event.message, 300) for event in events if event.kind == _SYNCED and event.at_ms >= since_ms)
