@@ -168,8 +168,12 @@ async def test_the_leader_syncs_when_it_is_asked(
         first_sync_at = time.time()
         await until(lambda: time.time() > first_sync_at + 1.5, "its changes are older than the request")
         before = FleetEvent(int(time.time() * 1000) - 5000, "schedule.synced", "A sync changed the schedule: 7 moved.")
+
+        async def is_asked() -> bool:
+            return await server.exists(KEYS.sync_requested) == 1
+
         asking = asyncio.create_task(command(tmp_path, "reconcile", "--by", "anna", **where))
-        await until(lambda: server.exists(KEYS.sync_requested), "it asks")
+        await until(is_asked, "it asks")
         await server.xadd(KEYS.events, {"event": encode_event(before)})  # events are written seconds later
         done = await asking
         assert (done.code, done.err) == (0, "")
