@@ -90,7 +90,10 @@ async def test_a_due_time_that_fits_either_grid_stands(
     due_ms = next_tick(clock.now_ms + 5000, INTERVAL, phase)
     await make_due(redis, **{ID: due_ms})
     assert (await schedule.place(term, [PLAN])).misaligned == ()
+    assert (await schedule.compare([PLAN])).moved == ()
     await make_due(redis, **{ID: due_ms + 1})
+    (move,) = (await schedule.compare([PLAN])).moved
+    assert move.to_ms == next_tick(clock.now_ms, INTERVAL, PHASE if on else 0)
     (misaligned,) = (await schedule.place(term, [PLAN])).misaligned
     assert await schedule.move(term, [misaligned], {ID: PLAN}) == 1
     assert await redis.zscore(KEYS.due, ID) == next_tick(clock.now_ms, INTERVAL, PHASE if on else 0)

@@ -1,0 +1,94 @@
+"""Spreading is turned on and off under load: each monitor keeps its checks, none twice, and no gap is too long."""
+
+import itertools
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from peekaping_producer.demo.embedded import RedisServer
+from peekaping_producer.monitors.ticks import phase_s
+from peekaping_producer.redis_client.client import redis_for
+from peekaping_producer.schedule.keys import KEYS
+from tests.kit.consumer import at_work
+from tests.kit.databases import SqlDatabase
+from tests.kit.fleet import Fleet, fleet_of
+from tests.kit.monitored_writes import MonitoredWrites, WriteJudge, monitored_writes
+from tests.kit.processes import HOST
+from tests.kit.redis import target_of
+from tests.kit.replicas import ReplicaProcess, members
+from tests.kit.waiting import until
+
+MONITORS = 300
+INTERVAL_S = 4
+TURNS = (True, False)
+
+
+@pytest.fixture
+async def record(private_redis: RedisServer) -> AsyncIterator[MonitoredWrites]:
+    async with monitored_writes(HOST, private_redis.port) as found:
+        yield found
+
+
+@pytest.fixture
+async def fleet(private_redis: RedisServer, postgres_only: SqlDatabase, tmp_path: Path) -> AsyncIterator[Fleet]:
+    async with redis_for(target_of(private_redis), connections=20) as redis:
+        with fleet_of(redis, postgres_only, tmp_path) as made:
+            await made.monitors(MONITORS, interval=INTERVAL_S)
+            async with at_work(made.consumer):
+                yield made
+
+
+def phase_ms(monitor_id: str, on: bool) -> int:
+    return phase_s(monitor_id, INTERVAL_S) * 1000 * on
+
+
+def due_times(record: MonitoredWrites) -> dict[str, list[int]]:
+    """By monitor, the due times that hand-offs have written, in order."""
+    found: dict[str, list[int]] = {}
+    for write in record.writes():
+        if write.by == "hand_off" and write.words[:2] == ("ZADD", KEYS.due):
+            for score, monitor_id in zip(write.words[2::2], write.words[3::2], strict=True):
+                found.setdefault(monitor_id, []).append(int(float(score)))
+    return found
+
+
+async def test_no_check_is_lost_or_doubled_while_the_switch_is_turned(fleet: Fleet, record: MonitoredWrites) -> None:
+    """Two replicas are restarted one after the other, first with SPREAD_TICKS=true, then without."""
+    running = [fleet.start(LOG_LEVEL="debug"), fleet.start(LOG_LEVEL="debug")]
+    await fleet.all_ran()
+    for on in TURNS:
+        running = [await replaced(fleet, replica, on) for replica in running]
+
+        async def all_follow(on: bool = on) -> bool:
+            due = await fleet.redis.zrange(KEYS.due, 0, -1, withscores=True)
+            ticks = ((score - phase_ms(member.decode(), on)) % (INTERVAL_S * 1000) for member, score in due)
+            return bool(await fleet.redis.exists(KEYS.spread)) is on and len(due) > 0 and not any(ticks)
+
+        await until(all_follow, f"every due time follows the switch, {on=}")
+        await fleet.goes_on(ticks=2)
+    assert await members(fleet.redis) == set(fleet.ids)
+    fleet.terminate()
+
+    WriteJudge().judge(record.writes()).require_ours_are_right()
+    found = due_times(record)
+    assert found.keys() == set(fleet.ids)
+    turns = [line["event"] for replica in fleet.started for line in replica.lines() if "spread." in str(line["event"])]
+    assert turns == ["spread.enabled", "spread.disabled"]
+    handed_off = [line for replica in fleet.started for line in replica.lines("claim.handed_off")]
+    if any(line["missed"] for line in handed_off):
+        return  # this machine was more than an interval late, so that some gaps are longer
+    period_ms = INTERVAL_S * 1000
+    for monitor_id, due in found.items():
+        gaps = [after - before for before, after in itertools.pairwise(due)]
+        assert all(0 < gap <= period_ms for gap in gaps), f"{monitor_id}: {gaps}"
+        shorter = sum(gap < period_ms for gap in gaps)
+        assert shorter == (len(TURNS) if phase_ms(monitor_id, True) else 0), f"one for each turn: {monitor_id}: {gaps}"
+
+
+async def replaced(fleet: Fleet, replica: ReplicaProcess, on: bool) -> ReplicaProcess:
+    """Start another replica, and stop this one."""
+    another = fleet.start(SPREAD_TICKS=str(on).lower(), LOG_LEVEL="debug")
+    await until(lambda: "producer.started" in another.events(), "it has started")
+    assert replica.terminate() == 0
+    return another
