@@ -111,7 +111,7 @@ async def test_catching_up_and_held_are_notes(installation: Installation) -> Non
     assert (await fleet(installation))["fleet.catching_up"].level is Level.NOTE
     hold = {"until_ms": installation.clock.now_ms + 600_000, "who": HOSTILE, "why": "migration"}
     await installation.redis.hset(KEYS.held, "*", json.dumps(hold))
-    assert (await fleet(installation))["fleet.held"].level is Level.NOTE
+    assert (await fleet(installation))["fleet.on_hold"].level is Level.NOTE
 
 
 async def test_versions_and_settings_that_differ(installation: Installation) -> None:

@@ -180,11 +180,24 @@ def test_each_rule_fires_when_it_should(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def examples() -> list[str]:
+    """The examples of YAML in the section on monitoring."""
+    section = (ROOT / "docs" / "deployment.md").read_text().partition("\n## Monitoring\n")[2].partition("\n## ")[0]
+    return re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
+
+
+def test_the_pod_monitor_of_the_docs_selects_the_pods_of_the_manifest() -> None:
+    spec = yaml.safe_load(examples()[1])["spec"]
+    pod = yaml.safe_load((ROOT / "deploy" / "kubernetes" / "deployment.yaml").read_text())["spec"]["template"]
+    assert spec["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    ports = {port["name"] for container in pod["spec"]["containers"] for port in container.get("ports", ())}
+    assert {endpoint["port"] for endpoint in spec["podMetricsEndpoints"]} <= ports
+
+
 def test_prometheus_accepts_the_example_of_the_docs(tmp_path: Path) -> None:
     promtool = shutil.which("promtool")
     need(promtool, "promtool (prometheus): run `make ci-servers`")
-    section = (ROOT / "docs" / "deployment.md").read_text().partition("\n## Monitoring\n")[2]
-    (tmp_path / "prometheus.yml").write_text(section.partition("```yaml\n")[2].partition("```")[0])
+    (tmp_path / "prometheus.yml").write_text(examples()[0])
     shutil.copy(FILE, tmp_path)
     done = subprocess.run(
         [str(promtool), "check", "config", str(tmp_path / "prometheus.yml")],

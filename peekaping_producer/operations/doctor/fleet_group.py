@@ -22,7 +22,7 @@ MAX_LEASES = 100
 _LEVELS_OF_VERDICTS = {
     VerdictCode.ON_TIME: "fleet.on_time",
     VerdictCode.CATCHING_UP: "fleet.catching_up",
-    VerdictCode.HELD: "fleet.held",
+    VerdictCode.HELD: "fleet.on_hold",
 }
 
 
@@ -60,8 +60,10 @@ def _leader(status: Status) -> Iterator[Finding]:
 
 
 def _conditions(status: Status) -> Iterator[Finding]:
-    """Those of the schedule and of replicas; the clock of this host is a check of Redis."""
-    elsewhere = QUEUE_CONDITIONS | {condition.code for condition in conditions.of_clocks(status.stats.clock_skew_s)}
+    """Those of the schedule and of replicas; a hold is in the verdict, the clock of this host in a check of Redis."""
+    elsewhere = (
+        QUEUE_CONDITIONS | {"held"} | {condition.code for condition in conditions.of_clocks(status.stats.clock_skew_s)}
+    )
     for level, condition in status.conditions:
         if condition.code not in elsewhere and condition.code in conditions.LEVELS:
             yield finding(f"fleet.{condition.code}", condition.reason, LEVEL_OF[level])
