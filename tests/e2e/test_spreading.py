@@ -62,7 +62,7 @@ async def test_no_check_is_lost_or_doubled_while_the_switch_is_turned(fleet: Fle
 
         async def all_follow(on: bool = on) -> bool:
             due = await fleet.redis.zrange(KEYS.due, 0, -1, withscores=True)
-            ticks = ((score - phase_ms(member.decode(), on)) % (INTERVAL_S * 1000) for member, score in due)
+            ticks = ((float(score) - phase_ms(member.decode(), on)) % (INTERVAL_S * 1000) for member, score in due)
             return bool(await fleet.redis.exists(KEYS.spread)) is on and len(due) > 0 and not any(ticks)
 
         await until(all_follow, f"every due time follows the switch, {on=}")
