@@ -91,7 +91,28 @@ async def test_a_user_header_that_is_sent_twice_is_refused() -> None:
         answer = await running.get(headers=[("X-Forwarded-User", "anna"), ("X-Forwarded-User", "bo")])
         assert answer.status == 400
         assert "expected one name" in answer.body["error"]
-        assert (await running.get(headers=[("Authorization", "a"), ("Authorization", "b")])).status == 401
+
+
+async def test_a_token_that_is_sent_twice_is_refused() -> None:
+    async with page(BOTH) as running:
+        right, other = ("Authorization", f"Bearer {TOKEN}"), ("Authorization", "Bearer other token")
+        for headers in ([right, other], [other, right], [right, right]):
+            assert (await running.get(headers=headers)).status == 401
+
+
+async def test_a_token_in_the_header_needs_no_origin_also_beside_a_session() -> None:
+    async with page(BOTH) as running:
+        cookie = {"Cookie": (await running.log_in()).cookie}
+        assert (await running.act(cookie | BEARER)).status == 200
+        assert (await running.act(cookie | {"Authorization": f"Bearer {READ_TOKEN}"})).status == 403
+
+
+async def test_a_login_replaces_a_bad_cookie() -> None:
+    async with page(BOTH) as running:
+        bad = f"{NAME}-{running.port}={LIFETIME_S}.act.{'n' * 16}.{'m' * 43}"
+        answer = await running.log_in(headers=running.origin | {"Cookie": bad})
+        assert answer.status == 200
+        assert (await running.get(headers={"Cookie": answer.cookie})).status == 200
 
 
 @pytest.mark.parametrize(
@@ -308,7 +329,7 @@ async def test_the_lines_about_wrong_tokens_are_limited_and_contain_none() -> No
         ({"Origin": "null"}, 403, 403),
         ({"Origin": ""}, 403, 403),
         ({"Origin": "http://["}, 403, 403),
-        ({"Origin": f"file://{HOST}"}, 403, 403),
+        ({"Origin": "ftp"}, 403, 403),
         ({"Referer": "own"}, 403, 200),
         ({}, 403, 200),
     ],
@@ -319,7 +340,7 @@ async def test_an_act_that_another_web_site_may_have_caused_is_refused(
     """As in a LAN over plain http, where browsers send no Sec-Fetch-Site."""
     async with page(BOTH) as running:
         own = {"own": f"http://{HOST}:{running.port}", "OWN": f"HTTP://{HOST}:{running.port}"}
-        own["https"] = f"https://{HOST}:{running.port}"
+        own |= {scheme: f"{scheme}://{HOST}:{running.port}" for scheme in ("https", "ftp")}
         given = {name: own.get(value, value) for name, value in headers.items()}
         cookie = {"Cookie": (await running.log_in()).cookie}
         assert (await running.act(given | cookie)).status == with_cookie

@@ -91,7 +91,7 @@ class AccessEndpoints:
             if is_act and error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
                 self._log_refused_act(request, visitor, error)
             response = error_answer(error)
-        if visitor and visitor.has_bad_cookie and not (response.prepared or "Set-Cookie" in response.headers):
+        if visitor and visitor.has_bad_cookie and not (response.prepared or response.cookies):
             delete_cookie(response, self._cookie_name(request))
         return response
 
