@@ -7,9 +7,10 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -84,7 +85,9 @@ def lines_until(process: subprocess.Popen[str], text: str) -> list[str]:
     raise AssertionError(f"{text!r} never came: {''.join(lines)}")
 
 
-def whole_run(*argv: str, env: dict[str, str]) -> tuple[str, set[int]]:
+def whole_run(
+    *argv: str, env: dict[str, str], on_line: Callable[[str], object] = lambda _line: None
+) -> tuple[str, set[int]]:
     """What a demo prints, and the processes that were seen; it ends with exit code 0."""
     pids: set[int] = set()
     lines: list[str] = []
@@ -92,20 +95,43 @@ def whole_run(*argv: str, env: dict[str, str]) -> tuple[str, set[int]]:
         assert demo.stdout
         for line in demo.stdout:
             lines.append(line)
+            on_line(line)
             pids |= family(demo.pid)
     output = "".join(lines)
     assert demo.returncode == 0, output
     return output, pids
 
 
+class PageReader:
+    """Waits for an answer of the demo's page whenever the demo prints its state, until it is about to end."""
+
+    def __init__(self) -> None:
+        self.answers = 0
+        self._url = ""
+
+    def read(self, line: str) -> None:
+        if found := re.search(r"the page: (http://127\.0\.0\.1:\d+/)", line):
+            self._url = found[1]
+        elif (found := re.match(r" *(\d+) s  leader", line)) and int(found[1]) <= 9:
+            wait_until(self._is_served, "the page of a replica that runs")
+            self.answers += 1
+
+    def _is_served(self) -> bool:
+        with suppress(OSError), urlopen(f"{self._url}api/session", timeout=WITHIN_S) as response:
+            return bool(response.status == 200)
+        return False
+
+
 def test_it_shows_checks_and_a_failover_and_leaves_nothing(environment: dict[str, str], tmp_path: Path) -> None:
-    output, pids = whole_run(*DEMO, "14", env=environment)
+    page = PageReader()
+    output, pids = whole_run(*DEMO, "14", env=environment, on_line=page.read)
     counts = re.search(r"(\d+) checks handed off, (\d+) completed", output)
     assert counts, output
     handed_off, completed = map(int, counts.groups())
     assert handed_off == completed > 20, output
     assert re.search(r"leader killed at [\d.]+ s → new leader replica [12] after [\d.]+ s", output), output
     assert "0 duplicated, 0 lost" in output
+    assert page.answers >= 2, "before the kill, and after it"
     assert re.search(r"Results: \d+ up, \d+ down\. HTTP 200: \d+, .*timeout", output), output
     assert len(pids) >= 5, "the demo, Redis, two replicas and the directory's keeper"
     assert all_gone(pids)
