@@ -1,5 +1,7 @@
 """The heartbeat: what a replica has measured of its own work. Part of the report that it writes to Redis."""
 
+from typing import Annotated
+
 import msgspec
 from msgspec.structs import replace
 
@@ -12,6 +14,9 @@ MAX_BYTES = 2000
 MAX_CLAIMS = 16
 MAX_FAILING = 4
 MAX_REASON_LENGTH = 120
+Whole = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
+Real = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
+"""Numbers with which no computation overflows; a report with others is malformed."""
 
 
 class HeldClaim(msgspec.Struct, frozen=True, array_like=True):
@@ -19,9 +24,9 @@ class HeldClaim(msgspec.Struct, frozen=True, array_like=True):
 
     token: str
     """The score of its members in the set lease."""
-    monitors: int
+    monitors: Whole
     """Number of monitors when it was claimed."""
-    since_ms: int
+    since_ms: Whole
     """Redis TIME of the claim."""
 
 
@@ -31,7 +36,7 @@ class FailingDependency(msgspec.Struct, frozen=True):
     name: str
     loops: tuple[str, ...]
     """The kinds of loops whose calls fail."""
-    since_ms: int
+    since_ms: Whole
     """By Redis TIME."""
     reason: str
 
@@ -39,9 +44,9 @@ class FailingDependency(msgspec.Struct, frozen=True):
 class StageTime(msgspec.Struct, frozen=True, array_like=True):
     """Medians of the duration of one stage of a batch, in ms; a stage that still runs counts with its time so far."""
 
-    recent_ms: float | None = None
+    recent_ms: Real | None = None
     """Of the last 10 to 20 s; None without a batch."""
-    usual_ms: float | None = None
+    usual_ms: Real | None = None
     """Of the last 10 min in which no monitor was late; None at first."""
 
 
@@ -57,23 +62,23 @@ class Stages(msgspec.Struct, frozen=True):
 class Rings(msgspec.Struct, frozen=True):
     """Hand-offs by time, oldest first; the last slot is not complete. Slots are aligned by Redis TIME."""
 
-    at_s: int = 0
+    at_s: Whole = 0
     """Redis TIME in s: the second of the last slot of the rings of seconds."""
-    handed_off_1s: tuple[int, ...] = ()
-    late_1s: tuple[int, ...] = ()
+    handed_off_1s: tuple[Whole, ...] = ()
+    late_1s: tuple[Whole, ...] = ()
     """Of them, those over LATE_AFTER_S."""
-    handed_off_10s: tuple[int, ...] = ()
-    late_10s: tuple[int, ...] = ()
+    handed_off_10s: tuple[Whole, ...] = ()
+    late_10s: tuple[Whole, ...] = ()
 
 
 class Lateness(msgspec.Struct, frozen=True):
     """From due time to hand-off, in s, each rounded up to a bucket of the histogram; None without a hand-off."""
 
-    p50_s: float | None = None
+    p50_s: Real | None = None
     """Of the last minute, as the next two."""
-    p99_s: float | None = None
-    max_s: float | None = None
-    usual_p99_s: float | None = None
+    p99_s: Real | None = None
+    max_s: Real | None = None
+    usual_p99_s: Real | None = None
     """Of the last 10 min with hand-offs in which no monitor was late."""
 
 
@@ -82,37 +87,37 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
 
     host: str = ""
     version: str = ""
-    started_ms: int = 0
+    started_ms: Whole = 0
     term: str | None = None
     settings: dict[str, str] = {}
     """Those that all replicas must share; addresses as a digest."""
     rings: Rings = Rings()
     lateness: Lateness = Lateness()
     stages: Stages = Stages()
-    outcomes: dict[str, int] = {}
+    outcomes: dict[str, Whole] = {}
     """Claimed monitors of the last minute, by outcome."""
     claims: tuple[HeldClaim, ...] = ()
     """Claims in hand, the oldest first; at most MAX_CLAIMS."""
     failing: tuple[FailingDependency, ...] = ()
-    round_trip_ms: float | None = None
+    round_trip_ms: Real | None = None
     """Of the latest sample of Redis, with the time of its script."""
-    database_ms: float | None = None
+    database_ms: Real | None = None
     """Of the latest ping; None if it failed."""
-    overdue: int = 0
+    overdue: Whole = 0
     """Monitors overdue at the latest sample."""
-    leaderless_since_ms: int | None = None
-    synced_ms: int | None = None
+    leaderless_since_ms: Whole | None = None
+    synced_ms: Whole | None = None
     """The last complete sync of this leader, or the beginning of its term; None on a follower."""
-    sync_answered_ms: int | None = None
+    sync_answered_ms: Whole | None = None
     """The time of the latest request for a sync that a sync of this leader, begun after it, has answered."""
-    sync_interval_s: float | None = None
-    shortest_interval_s: int | None = None
+    sync_interval_s: Real | None = None
+    shortest_interval_s: Whole | None = None
     """Of the monitors that the last sync of this leader has read."""
-    finished_per_s: float | None = None
+    finished_per_s: Real | None = None
     """Tasks that workers finished, by the inspections of the queue within the last minute."""
-    mean_check_s: float | None = None
+    mean_check_s: Real | None = None
     """The mean duration of a check, by these inspections."""
-    nothing_finished_since_ms: int | None = None
+    nothing_finished_since_ms: Whole | None = None
     """Since when no inspection found that a task was finished; None if the latest did."""
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from peekaping_producer.brokers import Queue
 from peekaping_producer.brokers.asynq import QUEUE, RESULTS_QUEUE
-from peekaping_producer.operations.heartbeat import Heartbeat
+from peekaping_producer.operations.heartbeat import Heartbeat, Rings
 from peekaping_producer.operations.replica_report import ReplicaReport, decode_report, replicas_of
 from peekaping_producer.schedule import Stats, StoredReport
 from peekaping_producer.service.text import one_line
@@ -25,6 +25,9 @@ LATE_FACTOR = 3.0
 """Of the usual p99 of the fleet."""
 SILENT_AFTER_S = 7.5
 """A replica whose heartbeat is older has missed at least one."""
+
+
+_MAX_SLOTS = 10**9
 
 
 class Hold(msgspec.Struct, frozen=True):
@@ -121,12 +124,13 @@ class Look:
         return sum(sum(beat.rings.handed_off_1s[-6:-1]) / 5 for beat in self.heartbeats.values())
 
     @property
-    def arrivals_per_s(self) -> float:
-        """Checks that became due a second: hand-offs of all replicas in the last complete minute.
+    def arrivals_per_s(self) -> float | None:
+        """Checks that became due a second, in the last minute: the hand-offs of all replicas; None if unknown.
 
         Also those of a monitor whose earlier task was still pending or running, which added no task.
         """
-        return sum(sum(beat.rings.handed_off_10s[-7:-1]) / 60 for beat in self.heartbeats.values())
+        rates = [_hand_offs_per_s(beat.rings) for beat in self.heartbeats.values()]
+        return sum(rate for rate in rates if rate is not None) if None not in rates else None
 
     @property
     def finished_per_s(self) -> float | None:
@@ -154,7 +158,10 @@ class Look:
 
         By Little's law: arrivals a second times the mean duration of a check.
         """
-        return None if self.mean_check_s is None else math.ceil(round(self.arrivals_per_s * self.mean_check_s, 6))
+        arrivals_per_s, mean_check_s = self.arrivals_per_s, self.mean_check_s
+        if arrivals_per_s is None or mean_check_s is None:
+            return None
+        return math.ceil(round(min(arrivals_per_s * mean_check_s, _MAX_SLOTS), 6))
 
     @property
     def leaderless_since_ms(self) -> float | None:
@@ -200,3 +207,11 @@ class Look:
     def hold(self) -> Hold | None:
         """The hold on all monitors, if there is one that has not ended."""
         return current_hold(self.stats.hold, self.now_ms) if self.stats else None
+
+
+def _hand_offs_per_s(rings: Rings) -> float | None:
+    """Hand-offs a second in the last complete minute; None without rings, which a long heartbeat leaves out."""
+    if rings.handed_off_10s:
+        return sum(rings.handed_off_10s[-7:-1]) / 60
+    seconds = rings.handed_off_1s[-60:-1]
+    return sum(seconds) / len(seconds) if seconds else None

@@ -4,7 +4,7 @@ import msgspec
 from msgspec.structs import replace
 
 from peekaping_producer.operations.conditions import Condition, Level
-from peekaping_producer.operations.heartbeat import Heartbeat
+from peekaping_producer.operations.heartbeat import Heartbeat, Real, Whole
 from peekaping_producer.schedule import Stats
 
 MAX_ANOMALIES = 100
@@ -21,11 +21,11 @@ class ReplicaReport(msgspec.Struct, frozen=True):
     conditions: tuple[Condition, ...] = ()
     anomalies: tuple[dict[str, str], ...] = ()
     """Of single monitors: `monitor_id`, `kind`, `reason`; the latest MAX_ANOMALIES."""
-    set_aside: int = 0
+    set_aside: Whole = 0
     """Monitors whose work failed on this replica; each is retried later."""
-    unschedulable: int = 0
+    unschedulable: Whole = 0
     """Active rows that cannot be scheduled; reported by the leader."""
-    lease_ttl_s: float = 0.0
+    lease_ttl_s: Real = 0.0
     heartbeat: Heartbeat | None = None
     """None from a replica that has just started, or of an older version."""
 

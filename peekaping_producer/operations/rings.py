@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from peekaping_producer.operations.heartbeat import SLOTS, Heartbeat
 from peekaping_producer.operations.look import Look
 
-_MAX_COUNT = 10**9
+_MAX_COUNT = 10**6
 """Of a ring; no replica counts more."""
 
 

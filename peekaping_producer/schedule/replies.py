@@ -102,7 +102,7 @@ def _reports(flat: list[bytes], now_ms: int) -> Iterator[StoredReport]:
     """The reports of the last minute; ignores other fields."""
     for node, value in zip(flat[::2], flat[1::2], strict=False):
         at, _, text = value.partition(b" ")
-        if at.isdigit() and abs(now_ms - int(at)) <= FORGET_REPORT_S * 1000:
+        if at.isdigit() and len(at) < 20 and abs(now_ms - int(at)) <= FORGET_REPORT_S * 1000:
             yield StoredReport(decode_text(node), int(at), text)
 
 

@@ -80,12 +80,11 @@ def workers_full(look: Look) -> Verdict | None:
     if waits is None or not look.slots or look.busy_slots < look.slots:
         return None
     queue, since_ms, _ = waits
-    rates = ""
-    if finished:
-        rates = f": {look.arrivals_per_s:,.1f} checks due and {finished:,.1f} finished a second"
-        rates += _more_slots(look)
-    excess = (finished or 0.0) - look.arrivals_per_s
-    left_s = queue.depths.get("pending", 0) / excess if excess > 0 else None
+    arrivals = look.arrivals_per_s
+    rates, left_s = "", None
+    if finished and arrivals is not None:
+        rates = f": {arrivals:,.1f} checks due and {finished:,.1f} finished a second{_more_slots(look)}"
+        left_s = queue.depths.get("pending", 0) / (finished - arrivals) if finished > arrivals else None
     ends = "" if left_s is None else f"; at this rate none waits in {duration(left_s)}"
     return Verdict(
         VerdictCode.WORKERS_FULL,
