@@ -26,9 +26,8 @@ def add_to(commands: Commands) -> None:
     status.add_argument(
         "--max-overdue-seconds",
         type=seconds,
-        default=60.0,
         metavar="SECONDS",
-        help="exit 1 if a monitor is overdue by more than this (default 60)",
+        help="exit 1 for lateness only if a monitor is overdue by more than this (default: whenever checks are late)",
     )
     text = "also print how many monitors will be due within this time, such as 90s, 10m or 1h (at most 1d)"
     status.add_argument("--next", type=duration("1d"), metavar="DURATION", dest="next_s", help=text)
@@ -66,7 +65,7 @@ def _status(args: argparse.Namespace) -> int:
         fetch_status(
             settings.redis_target(),
             lease_ttl_s=settings.lease_ttl,
-            late_after_s=args.max_overdue_seconds,
+            max_overdue_s=args.max_overdue_seconds,
             with_queue=settings.broker in {None, "asynq"},
             next_s=args.next_s,
         )

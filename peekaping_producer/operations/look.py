@@ -12,7 +12,7 @@ import msgspec
 from peekaping_producer.brokers import Queue
 from peekaping_producer.brokers.asynq import QUEUE, RESULTS_QUEUE
 from peekaping_producer.operations.heartbeat import Heartbeat, Rings
-from peekaping_producer.operations.replica_report import ReplicaReport, decode_report, replicas_of
+from peekaping_producer.operations.replica_report import MAX_LEASE_TTL_S, ReplicaReport, decode_report, replicas_of
 from peekaping_producer.schedule import Stats, StoredReport
 from peekaping_producer.service.text import one_line
 from peekaping_producer.transports.asynq.server_info import ServerInfo
@@ -60,13 +60,18 @@ class Look:
         queue: Queue | None = None,
         *,
         redis_failure: str | None = None,
+        redis_refuses: bool = False,
         redis_failing_since_ms: float | None = None,
         leaderless_since_ms: float | None = None,
     ) -> None:
-        """`stats`: None if Redis has not answered yet. `redis_failure`: why it does not answer this process now."""
+        """`stats`: None if Redis has not answered yet.
+
+        `redis_failure`: why this process cannot read Redis now; `redis_refuses`: it answers with an error.
+        """
         self.stats = stats
         self.queue = queue
         self.redis_failure = redis_failure
+        self.redis_refuses = redis_refuses
         self.redis_failing_since_ms = redis_failing_since_ms
         self._leaderless_since_ms = leaderless_since_ms
 
@@ -114,9 +119,31 @@ class Look:
         return min(max(LATE_AFTER_S, LATE_FACTOR * usual_s), LATE_AT_MOST_S)
 
     @property
+    def lease_ttl_s(self) -> float:
+        """How long a claim lasts, as the replicas set it."""
+        return max((min(report.lease_ttl_s, MAX_LEASE_TTL_S) for report in self.reports.values()), default=10.0)
+
+    @property
+    def claimed_since_ms(self) -> float | None:
+        """When the claim was made whose lease ends first; None without one."""
+        claim = self.stats.oldest_claim if self.stats else None
+        return None if claim is None else claim.ends_ms - 1000 * self.lease_ttl_s
+
+    @property
+    def late_since_ms(self) -> float | None:
+        """Since when a monitor waits, to be claimed or in a claim; None if none waits.
+
+        Monitors that are postponed after a failed attempt do not count: their own data may be the cause.
+        """
+        unclaimed_ms = self.stats.oldest_unclaimed_ms if self.stats else None
+        waits = [at for at in (unclaimed_ms, self.claimed_since_ms) if at is not None and at <= self.now_ms]
+        return min(waits, default=None)
+
+    @property
     def is_late(self) -> bool:
-        """Whether a monitor waits for longer than that."""
-        return self.stats is not None and self.stats.oldest_due_age_s > self.late_after_s
+        """Whether a monitor waits for longer than `late_after_s`."""
+        since_ms = self.late_since_ms
+        return since_ms is not None and self.now_ms - since_ms > 1000 * self.late_after_s
 
     @property
     def handed_off_per_s(self) -> float:
@@ -186,7 +213,7 @@ class Look:
     @property
     def is_served(self) -> bool:
         """Whether a worker process is registered for checks; also if not all that are registered could be read."""
-        return bool(self.workers) or (self.queue is not None and self.queue.servers > len(self.queue.workers))
+        return bool(self.workers) or self._has_unread_workers
 
     @property
     def slots(self) -> int:
@@ -202,6 +229,15 @@ class Look:
     def storing_workers(self) -> list[ServerInfo]:
         """The worker processes that store results."""
         return [worker for worker in self.queue.workers if RESULTS_QUEUE in worker.queues] if self.queue else []
+
+    @property
+    def is_storing(self) -> bool:
+        """Whether a worker process is registered for results; also if not all that are registered could be read."""
+        return bool(self.storing_workers) or self._has_unread_workers
+
+    @property
+    def _has_unread_workers(self) -> bool:
+        return self.queue is not None and self.queue.servers > len(self.queue.workers)
 
     @cached_property
     def hold(self) -> Hold | None:

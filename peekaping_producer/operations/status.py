@@ -13,7 +13,7 @@ from peekaping_producer.operations.due_times import DueTimes, read_due_times
 from peekaping_producer.operations.look import Look
 from peekaping_producer.operations.opened import opened_schedule
 from peekaping_producer.operations.replica_report import ReplicaReport, lease_excess_s, replicas_of
-from peekaping_producer.operations.verdict import Verdict, verdict
+from peekaping_producer.operations.verdict import LATENESS, Verdict, VerdictCode, verdict
 from peekaping_producer.schedule import Stats
 from peekaping_producer.service.text import counted, duration, escaped, one_line
 from peekaping_producer.targets import RedisTarget
@@ -30,7 +30,8 @@ class Status(msgspec.Struct, frozen=True):
     """None if the tasks are not in asynq's queue."""
     leaderless_s: float = 0.0
     lease_ttl_s: float = 10.0
-    late_after_s: float = LATE_AFTER_S
+    max_overdue_s: float | None = None
+    """Monitors that are overdue for less do not count as late; None: the verdict decides."""
     due_times: DueTimes | None = None
     """None unless they were asked for."""
 
@@ -75,7 +76,7 @@ class Status(msgspec.Struct, frozen=True):
                 self.stats,
                 leaderless_s=self.leaderless_s,
                 lease_excess_s=lease_excess_s(self.stats, self.lease_ttl_s),
-                late_after_s=self.late_after_s,
+                late_after_s=LATE_AFTER_S if self.max_overdue_s is None else self.max_overdue_s,
             ),
             *(conditions.of_queue(self.queue, scheduled=self.stats.scheduled) if self.queue else ()),
             *conditions.of_clocks(self.stats.clock_skew_s),
@@ -91,8 +92,12 @@ class Status(msgspec.Struct, frozen=True):
 
     @property
     def is_failing(self) -> bool:
-        """Whether checks do not run as they should."""
-        return any(level is not Level.NOTE for level, _ in self.conditions)
+        """Whether checks do not run as they should: by the verdict, or by a condition that is no note."""
+        code = self.verdict.code
+        if code in LATENESS and self.max_overdue_s is not None:
+            code = VerdictCode.ON_TIME  # a condition tells whether it is more than that
+        is_as_wanted = code in {VerdictCode.ON_TIME, VerdictCode.HELD}
+        return not is_as_wanted or any(level is not Level.NOTE for level, _ in self.conditions)
 
     def lines(self) -> list[str]:
         """Return the status as text."""
@@ -179,13 +184,14 @@ async def fetch_status(
     target: RedisTarget,
     *,
     lease_ttl_s: float,
-    late_after_s: float = LATE_AFTER_S,
+    max_overdue_s: float | None = None,
     with_queue: bool = True,
     next_s: int | None = None,
 ) -> Status:
     """Read the status from Redis; if there is no leader, read it again 2 s later, since the leader may be changing.
 
-    `with_queue`: the tasks are in asynq's queue. `next_s`: the span in which due times are counted; None for none.
+    `max_overdue_s`: see Status. `with_queue`: the tasks are in asynq's queue. `next_s`: the span in which due times are
+    counted; None for none.
     Raises UnreachableError if Redis does not answer, RedisUnusableError if it cannot be used.
     """
     leaderless_s = 0.0
@@ -197,4 +203,4 @@ async def fetch_status(
             leaderless_s = 0.0 if stats.leader else LEADERLESS_AFTER_S
         queue = await AsynqBroker(schedule.redis).inspect() if with_queue else None
         due_times = await read_due_times(schedule, next_s, stats.now_ms) if next_s else None
-        return Status(stats, queue, leaderless_s, lease_ttl_s, late_after_s, due_times)
+        return Status(stats, queue, leaderless_s, lease_ttl_s, max_overdue_s, due_times)

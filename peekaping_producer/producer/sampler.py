@@ -7,7 +7,15 @@ import time
 from msgspec.structs import replace
 
 from peekaping_producer.brokers import Broker, Queue
-from peekaping_producer.errors import DATABASE, REDIS, DependencyError, RedisError, StoreError, StoreUnavailableError
+from peekaping_producer.errors import (
+    DATABASE,
+    REDIS,
+    DependencyError,
+    RedisError,
+    RedisRefusedError,
+    StoreError,
+    StoreUnavailableError,
+)
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.operations.longest_waits import LongestWaits
 from peekaping_producer.operations.look import Look
@@ -60,6 +68,9 @@ class Sampler:
         """By the inspections of the queue."""
         self.unserved_since: float | None = None
         """time.monotonic() of the first of the latest inspections that found no worker process."""
+        self.redis_refuses = False
+        """Whether Redis answered the latest sample with an error."""
+        self._redis_failing_since: float | None = None
         self._redis_ms_ahead = 0.0
         """Redis TIME minus time.monotonic(), in ms."""
         self._succeeded_at: dict[str, float] = {}
@@ -91,9 +102,12 @@ class Sampler:
             stats = await self._schedule.stats(node=node, report=report, events=events, answered=stored)
         except RedisError as error:
             self._failed(error, f"{type(error).__name__}: {error}")
+            self._redis_failing_since = self._redis_failing_since or began_at
+            self.redis_refuses = isinstance(error, RedisRefusedError)
             self._metrics.oldest_due_age.set(math.nan)
             return
         self._succeeded(REDIS)
+        self._redis_failing_since, self.redis_refuses = None, False
         self.waits.add(stats.now_ms, stats.oldest_due_age_s)
         if stats.events_refused:
             self._recorder.refused(stats.events_refused)
@@ -165,10 +179,23 @@ class Sampler:
         """Return why dependencies cannot be used: calls failed, the latest sample did, or there is no recent one."""
         reasons = {name: trouble.reason for name, trouble in self._dependencies.troubles.items()} | self.failures
         for dependency in (REDIS, DATABASE):
-            age_s = time.monotonic() - self._succeeded_at.get(dependency, -math.inf)
-            if dependency not in reasons and age_s > self._timing.stale_after_s:
-                reasons[dependency] = "no answer yet" if math.isinf(age_s) else f"no answer for {age_s:.0f} s"
+            if dependency not in reasons and (reason := self._stale(dependency)):
+                reasons[dependency] = reason
         return reasons
+
+    def unread(self) -> tuple[str, float | None] | None:
+        """Return why the schedule cannot be read now, and since when by time.monotonic(); None if it can be.
+
+        Other calls to Redis may fail although it can be read.
+        """
+        reason = self.failures.get(REDIS) or self._stale(REDIS)
+        return (reason, self._redis_failing_since or self._succeeded_at.get(REDIS)) if reason else None
+
+    def _stale(self, dependency: str) -> str | None:
+        age_s = time.monotonic() - self._succeeded_at.get(dependency, -math.inf)
+        if age_s <= self._timing.stale_after_s:
+            return None
+        return "no answer yet" if math.isinf(age_s) else f"no answer for {age_s:.0f} s"
 
     def _failed(self, error: DependencyError, reason: str) -> None:
         self.failures[error.dependency] = reason

@@ -213,6 +213,8 @@ class Stats(msgspec.Struct, frozen=True):
     silent: tuple[StoredReport, ...] = ()
     """Reports of the last minute that are older than REPORT_AGE_S: of replicas that died or froze."""
     oldest_claim: LeasedClaim | None = None
+    oldest_unclaimed_ms: float | None = None
+    """Due time of the longest overdue monitor that no claim holds and that was not postponed; None without one."""
     hold: bytes | None = None
     """The hold on all monitors, as stored."""
     sync_request: SyncRequest | None = None

@@ -128,6 +128,8 @@ async def test_redis_does_not_answer() -> None:
     since = verdict(Look(None, redis_failure="Connection refused.", redis_failing_since_ms=START_MS))
     assert since.sentence == f"Redis has not answered since {STARTED}: the state of the other replicas is unknown."
     assert since.details == "Connection refused."
+    refused = verdict(Look(None, redis_failure="NOPERM", redis_refuses=True, redis_failing_since_ms=START_MS))
+    assert refused.sentence == f"Redis has refused calls since {STARTED}: the state of the other replicas is unknown."
 
 
 async def test_the_schedule_cannot_be_read(installation: Installation) -> None:
@@ -138,6 +140,9 @@ async def test_the_schedule_cannot_be_read(installation: Installation) -> None:
         "No check runs, because the schedule cannot be read.",
     )
     assert KEYS.due in found.details
+    await installation.redis.delete(KEYS.due)
+    await installation.redis.set(KEYS.replicas, "x")
+    assert (await installation.verdict()).sentence == "Some keys of the producer cannot be read."
 
 
 async def test_redis_refuses_writes(installation: Installation) -> None:
@@ -264,22 +269,88 @@ async def test_late_because_a_replica_fell_silent_with_a_claim(installation: Ins
     assert found.ends_ms == START_MS + 12_000
 
 
-async def test_a_claim_that_no_heartbeat_contains_is_of_the_one_silent_replica(installation: Installation) -> None:
+async def test_a_claim_that_no_heartbeat_contains(installation: Installation) -> None:
+    """A replica that fell silent after its last report is only suspected."""
+    await installation.claim(2)
+    await installation.clock.advance(9)
+    await installation.beat("vm-a", "vm-b")
+    sentence = f"Late since {STARTED}, because a claim of 2 monitors has lasted for 9.0 s."
+    await installation.expect(
+        "late_claim",
+        sentence,
+        "No report contains it: its producer has ended, or is no replica. The monitors are due again within 3.0 s.",
+    )
+
+
+async def test_a_claim_that_a_silent_replica_may_have_made(installation: Installation) -> None:
     await installation.beat("vm-c")
     await installation.claim(1)
     await installation.clock.advance(9)
     await installation.beat("vm-a", "vm-b")
-    assert (await installation.verdict()).sentence == f"Late since {STARTED}, because vm-c fell silent with 1 monitor."
-
-
-async def test_a_claim_of_an_unknown_producer(installation: Installation) -> None:
-    await installation.claim(2)
-    await installation.clock.advance(9)
-    await installation.beat("vm-a", "vm-b")
     await installation.expect(
         "late_claim",
-        f"Late since {STARTED}, because a producer fell silent with 2 monitors.",
-        "No replica reports the claim. The monitors are due again within 3.0 s.",
+        f"Late since {STARTED}, because a claim of 1 monitor has lasted for 9.0 s.",
+        f"No report contains it; vm-c, silent since {STARTED}, probably made it. "
+        "The monitors are due again within 3.0 s.",
+    )
+
+
+async def test_an_old_claim_is_no_cause_if_others_have_waited_for_longer(installation: Installation) -> None:
+    claim = await installation.claim(3)
+    await installation.redis.zadd(KEYS.due, {"older": installation.clock.now_ms - 1})
+    await installation.clock.advance(9)
+    await installation.beat("vm-a", claims=(HeldClaim(claim.token, 3, claim.now_ms),))
+    assert (await installation.verdict()).code == "late"
+
+
+async def test_late_because_the_replicas_need_cpu(installation: Installation) -> None:
+    """All stages are slow then, also the reads."""
+    await installation.due(4, 10)
+    starved = replace(SLOW_READ, build=StageTime(900.0, 4.0))
+    await installation.beat("vm-a", "vm-b", stages=starved)
+    await installation.beat("vm-c")
+    await installation.expect(
+        "late_cpu",
+        "Late since 12:37:36, because the replicas need more CPU.",
+        "Building the tasks of a batch takes 900 ms where 4.0 ms is usual, on 2 of 3 replicas; this stage waits for no "
+        "other program.",
+    )
+
+
+async def test_full_batches_after_small_ones_are_no_cause(installation: Installation) -> None:
+    """After an outage a batch has 500 monitors, where a few are usual: it takes longer, and nothing is slow."""
+    await installation.due(100, 10)
+    small = Stages(StageTime(3.0, 0.4), StageTime(150.0, 1.0), StageTime(20.0, 0.3), StageTime(30.0, 0.8))
+    await installation.beat("vm-a", stages=small, round_trip_ms=40.0, overdue=500, rings=rings(*[50] * 6))
+    assert (await installation.verdict()).code == "catching_up"
+
+
+async def fail(installation: Installation, monitor_id: str) -> None:
+    """Claim one monitor, whose attempt fails, and postpone it."""
+    await installation.redis.zadd(KEYS.due, {monitor_id: installation.clock.now_ms})
+    await installation.asynq.schedule.give_back(await installation.asynq.schedule.claim(1), [monitor_id], delay_s=60)
+
+
+async def test_single_monitors_whose_attempts_fail_make_no_fleet_late(installation: Installation) -> None:
+    await fail(installation, "m0")
+    await installation.lead()
+    await installation.clock.advance(12)
+    await installation.lead()
+    await installation.beat("vm-a")
+    assert (await installation.verdict()).is_well
+    await installation.clock.advance(1)
+    sentence = f"On time, except 1 monitor: attempts to hand off the first have failed since {STARTED}."
+    found = await installation.expect("monitors_late", sentence, "The first is m0. Run: peekaping-producer explain m0")
+    assert found.since_ms == START_MS
+    assert not Look(await installation.asynq.schedule.stats()).is_late
+    reason = "heartbeats does not answer; its last known content is used, if any: locked"
+    await installation.beat("vm-a", conditions=[Condition("database_degraded", reason)])
+    assert (await installation.verdict()).details.startswith(f"The first is m0; {reason}. Run: ")
+    anomaly = {"monitor_id": "m0", "kind": "monitor.unreadable", "reason": "timeout: expected an integer, got text."}
+    report = ReplicaReport(anomalies=(anomaly,), lease_ttl_s=10.0)
+    await installation.asynq.schedule.stats(node="vm-a-1-abcd", report=encode_report(report))
+    assert (await installation.verdict()).details.startswith(
+        "The first is m0: timeout: expected an integer, got text. Run: "
     )
 
 
@@ -322,7 +393,7 @@ async def test_late_without_a_common_cause(installation: Installation, overdue_b
     await installation.expect(
         "late",
         "Late since 12:37:36.",
-        "100 monitors overdue, and 0 claimed but not handed off; monitor m0 has waited for 10.0 s. "
+        "100 monitors overdue; monitor m0 has waited for 10.0 s. "
         "The heartbeats show no cause that is common to most replicas.",
     )
 
@@ -460,23 +531,30 @@ async def test_a_task_may_wait_for_one_and_a_half_of_the_shortest_interval(insta
 
 
 @pytest.mark.parametrize(
-    ("queues", "ago_s", "why"),
+    ("queues", "ago_s", "sentence", "why"),
     [
-        (["healthcheck"], 21, "no worker process is registered for it"),
-        (["ingester"], 61, "too few worker processes take from it"),
+        (
+            ["healthcheck"],
+            21,
+            "Checks run, but results have not been stored since 12:37:25.",
+            ", and no worker process is registered for it. Start Peekaping's workers for results.",
+        ),
+        (
+            ["ingester"],
+            61,
+            "Checks run, but results are stored late: the next one has waited since 12:36:45.",
+            "; too few workers take from it, or they hang. Read their logs.",
+        ),
     ],
 )
-async def test_results_are_not_stored(installation: Installation, queues: list[str], ago_s: int, why: str) -> None:
+async def test_results_are_not_stored(
+    installation: Installation, queues: list[str], ago_s: int, sentence: str, why: str
+) -> None:
     await installation.redis.hset("asynq:{ingester}:t:r1", "pending_since", (START_MS - 1000 * ago_s) * 1_000_000)
     await installation.redis.lpush("asynq:{ingester}:pending", "r1", "r2")
     await installation.worker(8, 0, *queues)
     await installation.beat("vm-a")
-    since = {21: "12:37:25", 61: "12:36:45"}[ago_s]
-    await installation.expect(
-        "results_not_stored",
-        f"Checks run, but results have not been stored since {since}.",
-        f"2 results in the queue ingester, and {why}.",
-    )
+    await installation.expect("results_not_stored", sentence, f"2 results in the queue ingester{why}")
 
 
 async def test_no_leader(installation: Installation) -> None:
@@ -520,6 +598,23 @@ async def test_not_synced(installation: Installation, changes: dict[str, Any], c
         f"The schedule has not been synced with the database since 12:35:45{cause}.",
         f"vm-a leads. {details}",
     )
+
+
+async def test_no_monitor_is_scheduled(installation: Installation) -> None:
+    await installation.lead()
+    await installation.beat("vm-a")
+    await installation.expect("on_time", "No monitor is scheduled.", "0 monitors scheduled; 0 tasks pending.")
+
+
+@pytest.mark.parametrize(
+    "beat", [b'{"overdue":1%s}' % (b"0" * 400), b'{"mean_check_s":1e300}', b'{"rings":{"handed_off_10s":[1e9]}}']
+)
+async def test_a_report_with_absurd_numbers_is_malformed(installation: Installation, beat: bytes) -> None:
+    await installation.asynq.schedule.stats(node="absurd", report=b'{"heartbeat":%s}' % beat)
+    await installation.redis.hset(KEYS.replicas, "of the future", b"9" * 5000 + b" {}")
+    await installation.beat("vm-a", "vm-b", stages=SLOW_READ)
+    await installation.due(1, 10)
+    assert (await installation.verdict()).code == "late_database"
 
 
 async def test_on_time(installation: Installation) -> None:

@@ -45,6 +45,7 @@ async def test_status_prints_the_longest_overdue_and_exits_1_if_it_is_too_late(
     await server.zadd(KEYS.due, {"late": now_ms - 90_000, "later": now_ms - 10_000, "coming": now_ms + 60_000})
     await server.zadd(KEYS.lease, {"leased": now_ms + 10_000})
     await server.set(KEYS.leader, "here-1-ab/cd", px=9000)
+    await server.hset(KEYS.replicas, "here-1-ab", f"{int(now_ms)} {{}}")
     await server.lpush("asynq:{healthcheck}:pending", "one", "two")
     where = settings_of(target_of(private_redis))
     late, patient, as_json = await asyncio.gather(

@@ -26,9 +26,11 @@ STATS = Stats(
 QUEUE = Queue({"pending": 3, "active": 1}, 2.0, False, 1)
 
 
-def status(*, queue: Queue = QUEUE, leaderless_s: float = 0.0, **changes: object) -> Status:
+def status(
+    *, queue: Queue = QUEUE, leaderless_s: float = 0.0, max_overdue_s: float | None = None, **changes: object
+) -> Status:
     fields = {name: getattr(STATS, name) for name in Stats.__struct_fields__} | changes
-    return Status(Stats(**fields), queue, leaderless_s)
+    return Status(Stats(**fields), queue, leaderless_s, max_overdue_s=max_overdue_s)
 
 
 def report(**fields: object) -> StoredReport:
@@ -83,12 +85,12 @@ def test_each_condition_is_reported_and_fails(seen: Status, code: str, expected:
     "seen",
     [
         status(oldest_due_ms=NOW_MS - 59_000.0, oldest_id="m1", overdue=4),
-        status(leader=None, leader_ttl_ms=None, leaderless_s=0.0),
+        status(leader=None, leader_ttl_ms=None, leaderless_s=0.0, reports=(StoredReport("other", NOW_MS, b"{}"),)),
         status(leader="go-1", leader_ttl_ms=30_000),
         status(due=0, leased=0),
         status(lease_excess_ms=4_000),
         status(clock_skew_s=29.0),
-        status(queue=Queue({"pending": 100_000}, 59.0, False, 3)),
+        status(queue=Queue({"pending": 100_000}, 19.0, False, 3)),
         status(due=4, leased=0, queue=Queue({}, None, False, 1, uncompleted=3)),
         status(due=26, leased=0, queue=Queue({}, None, False, 1, uncompleted=5)),
         status(due=0, leased=0, queue=Queue({}, None, False, 1, uncompleted=5)),
@@ -96,6 +98,26 @@ def test_each_condition_is_reported_and_fails(seen: Status, code: str, expected:
 )
 def test_short_deviations_do_not_fail(seen: Status) -> None:
     assert not seen.is_failing
+
+
+@pytest.mark.parametrize(
+    ("overdue_s", "max_overdue_s", "fails"),
+    [(1, None, False), (3, None, True), (3, 60, False), (59, 60, False), (61, 60, True), (61, 3600, False)],
+)
+def test_lateness_fails_as_the_sentence_says_or_from_the_given_limit_on(
+    overdue_s: int, max_overdue_s: float | None, fails: bool
+) -> None:
+    since_ms = NOW_MS - 1000.0 * overdue_s
+    late = {"oldest_due_ms": since_ms, "oldest_unclaimed_ms": since_ms, "oldest_id": "m1", "overdue": 4}
+    assert status(max_overdue_s=max_overdue_s, reports=(report(),), **late).is_failing is fails
+
+
+def test_the_verdict_fails_without_a_condition_except_a_hold() -> None:
+    unstored = Queue({}, None, False, 0, now_ms=NOW_MS, results_pending=5, results_oldest_s=30.0)
+    assert status(queue=unstored).verdict.code == "results_not_stored"
+    assert (status(queue=unstored).conditions, status(queue=unstored).is_failing) == ([], True)
+    hold = b'{"until_ms": %d, "who": "anna", "why": "migration"}' % (NOW_MS + 60_000)
+    assert (status(hold=hold).verdict.code, status(hold=hold).is_failing) == ("held", False)
 
 
 def test_state_of_a_replica_is_read_from_its_report() -> None:

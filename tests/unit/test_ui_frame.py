@@ -152,15 +152,15 @@ def test_failures_are_reported() -> None:
 def hostile() -> Seen:
     """50 replicas, and the longest texts everywhere."""
     failing = tuple(FailingDependency("database" * 30, ("worker",), NOW_MS, HOSTILE) for _ in range(4))
-    rings = Rings(2**70, (2**70,) * SLOTS, (2**70,) * SLOTS, (10**6,) * 700, ())
+    rings = Rings(2**53, (2**53,) * SLOTS, (2**53,) * SLOTS, (10**6,) * 700, ())
     reports = [
         report(
             f"{n}{HOSTILE}",
             rings=rings,
             failing=failing,
-            started_ms=2**80,
+            started_ms=2**53,
             version=HOSTILE,
-            lateness=Lateness(None, 9e99),
+            lateness=Lateness(None, 1e12),
         )
         for n in range(50)
     ]

@@ -44,6 +44,7 @@ STATS = Stats(
     late=3,
     oldest_due_ms=95_000.0,
     oldest_id="m1",
+    oldest_unclaimed_ms=95_000.0,
     lease_excess_ms=0,
     leader="n/t",
     leader_ttl_ms=9000,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from peekaping_producer.brokers import Queue
 from peekaping_producer.brokers.asynq import AsynqBroker
-from peekaping_producer.errors import RedisError
+from peekaping_producer.errors import RedisError, RedisRefusedError
 from peekaping_producer.operations.heartbeat import SLOTS
 from peekaping_producer.operations.look import Look
 from peekaping_producer.operations.top.view import View
@@ -54,5 +54,11 @@ class TopReader:
         now = self._clock()
         self._failing_since = self._failing_since or now
         since_ms = 1000 * self._failing_since + self._ms_ahead if self._stats else None
-        look = Look(self._stats, self._queue, redis_failure=str(error), redis_failing_since_ms=since_ms)
+        look = Look(
+            self._stats,
+            self._queue,
+            redis_failure=str(error),
+            redis_refuses=isinstance(error, RedisRefusedError),
+            redis_failing_since_ms=since_ms,
+        )
         return View(look, self._details, self._details_width_s or 1)

@@ -3,7 +3,7 @@
 model (codes and values) · rules (their order) · schedule, lateness, queue (one function per rule).
 """
 
-from peekaping_producer.operations.verdict.model import Verdict, VerdictCode, VerdictLevel
+from peekaping_producer.operations.verdict.model import LATENESS, Verdict, VerdictCode, VerdictLevel
 from peekaping_producer.operations.verdict.rules import verdict
 
-__all__ = ["Verdict", "VerdictCode", "VerdictLevel", "verdict"]
+__all__ = ["LATENESS", "Verdict", "VerdictCode", "VerdictLevel", "verdict"]

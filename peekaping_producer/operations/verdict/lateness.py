@@ -11,7 +11,9 @@ from peekaping_producer.service.text import clock_time, counted, duration, one_l
 
 SLOW_FACTOR = 5.0
 """A stage that takes longer than so many times its usual time is slow."""
-SLOW_ROUND_TRIP_MS = 20.0
+SLOW_FROM_MS = 250.0
+"""A full batch takes longer than a small one, which may be the usual one; below this, no stage delays monitors."""
+SLOW_ROUND_TRIP_MS = 200.0
 OLD_CLAIM_S = 6.0
 """A claim is in hand for milliseconds; one older than a heartbeat is stuck, or its replica is gone."""
 RECLAIM_WITHIN_S = 2.0
@@ -21,10 +23,26 @@ CATCHES_UP_WITHIN_S = 30.0
 
 def _since(look: Look) -> tuple[Stats, float, str] | None:
     """Return the schedule, since when it is late, and that time as text; None if it is not late."""
-    stats = look.stats
-    if stats is None or stats.oldest_due_ms is None or not look.is_late:
+    stats, since_ms = look.stats, look.late_since_ms
+    if stats is None or since_ms is None or not look.is_late:
         return None
-    return stats, stats.oldest_due_ms, clock_time(stats.oldest_due_ms, stats.now_ms)
+    return stats, since_ms, clock_time(since_ms, stats.now_ms)
+
+
+def cpu(look: Look) -> Verdict | None:
+    """A majority of the replicas is slow in the one stage that waits for nothing."""
+    if (late := _since(look)) is None:
+        return None
+    _, since_ms, since = late
+    slow = [beat.stages.build for beat in look.heartbeats.values() if _is_slow(beat.stages.build)]
+    if not look.is_most(len(slow)):
+        return None
+    return Verdict(
+        VerdictCode.LATE_CPU,
+        f"Late since {since}, because the replicas need more CPU.",
+        f"Building the tasks of a batch takes {_took(slow, look)}; this stage waits for no other program.",
+        since_ms,
+    )
 
 
 def database(look: Look) -> Verdict | None:
@@ -83,33 +101,30 @@ def broker(look: Look) -> Verdict | None:
 
 
 def claim(look: Look) -> Verdict | None:
-    """A replica that is gone, or hangs, holds a claim."""
+    """A claim that has not ended contains the monitors that have waited longest."""
     if (late := _since(look)) is None:
         return None
     stats, since_ms, since = late
-    oldest = stats.oldest_claim
-    if oldest is None:
+    oldest, claimed_ms = stats.oldest_claim, look.claimed_since_ms
+    if oldest is None or claimed_ms is None or claimed_ms > since_ms:
         return None
-    ttl_s = max((report.lease_ttl_s for report in look.reports.values()), default=10.0)
-    held_s = (stats.now_ms - oldest.ends_ms) / 1000 + ttl_s
+    held_s = (stats.now_ms - claimed_ms) / 1000
     if held_s < OLD_CLAIM_S:
         return None
     monitors = counted(oldest.monitors, "monitor")
     ends_ms = max(oldest.ends_ms, stats.now_ms) + 1000 * RECLAIM_WITHIN_S
     again = f"due again within {duration((ends_ms - stats.now_ms) / 1000)}"
     node = _holder(look, oldest)
-    if node and node not in look.silent:
+    if node is None:
+        cause = f"a claim of {monitors} has lasted for {duration(held_s)}"
+        details = f"No report contains it{_suspect(look)}. The monitors are {again}."
+    elif node in look.silent:
+        cause = f"{look.name(node)} fell silent with {monitors}"
+        heard = clock_time(look.silent[node][0].at_ms, stats.now_ms)
+        details = f"Its last report is of {heard}. The monitors are {again}."
+    else:
         cause = f"{look.name(node)} has held {monitors} for {duration(held_s)}"
         details = f"If it does not hand them off, they are {again}."
-    else:
-        last = look.silent[node][0].at_ms if node else None
-        cause = f"{look.name(node) if node else 'a producer'} fell silent with {monitors}"
-        heard = (
-            "No replica reports the claim."
-            if last is None
-            else f"Its last report is of {clock_time(last, stats.now_ms)}."
-        )
-        details = f"{heard} The monitors are {again}."
     return Verdict(VerdictCode.LATE_CLAIM, f"Late since {since}, because {cause}.", details, since_ms, ends_ms)
 
 
@@ -139,23 +154,30 @@ def unknown(look: Look) -> Verdict | None:
     if (late := _since(look)) is None:
         return None
     stats, since_ms, since = late
+    longest = ""
+    if stats.oldest_id and stats.oldest_due_ms == since_ms:
+        longest = f"; monitor {one_line(stats.oldest_id, 64)} has waited for {duration(stats.oldest_due_age_s)}"
     return Verdict(
         VerdictCode.LATE,
         f"Late since {since}.",
-        f"{counted(stats.overdue, 'monitor')} overdue, and {stats.late:,} claimed but not handed off; monitor "
-        f"{one_line(stats.oldest_id or '?', 64)} has waited for {duration(stats.oldest_due_age_s)}. "
+        f"{counted(stats.overdue, 'monitor')} overdue{longest}. "
         "The heartbeats show no cause that is common to most replicas.",
         since_ms,
     )
 
 
 def _holder(look: Look, oldest: LeasedClaim) -> str | None:
-    """Return the node whose heartbeat contains the claim; else the one silent replica, if there is exactly one."""
+    """Return the node whose heartbeat contains the claim."""
     beats = {**{node: beat for node, (_, beat) in look.silent.items()}, **look.heartbeats}
-    for node, beat in beats.items():
-        if any(held.token == oldest.token for held in beat.claims):
-            return node
-    return next(iter(look.silent)) if len(look.silent) == 1 else None
+    return next((node for node, beat in beats.items() if any(held.token == oldest.token for held in beat.claims)), None)
+
+
+def _suspect(look: Look) -> str:
+    """Name who may hold a claim that no heartbeat contains: a heartbeat is older than the claims made after it."""
+    if len(look.silent) != 1:
+        return ": its producer has ended, or is no replica"
+    (node, (report, _)) = next(iter(look.silent.items()))
+    return f"; {look.name(node)}, silent since {clock_time(report.at_ms, look.now_ms)}, probably made it"
 
 
 def _failing(look: Look, dependency: str) -> str:
@@ -199,7 +221,9 @@ def _is_distant(beat: Heartbeat) -> bool:
 
 
 def _is_slow(stage: StageTime) -> bool:
-    return bool(stage.usual_ms and stage.recent_ms and stage.recent_ms > SLOW_FACTOR * stage.usual_ms)
+    if stage.usual_ms is None or stage.recent_ms is None:
+        return False
+    return stage.recent_ms > max(SLOW_FROM_MS, SLOW_FACTOR * stage.usual_ms)
 
 
 def _took(slow: list[StageTime], look: Look) -> str:

@@ -16,6 +16,7 @@ class VerdictCode(StrEnum):
     REDIS_UNAVAILABLE = "redis_unavailable"
     REDIS_UNUSABLE = "redis_unusable"
     NO_REPLICA = "no_replica"
+    LATE_CPU = "late_cpu"
     LATE_DATABASE = "late_database"
     LATE_REDIS = "late_redis"
     LATE_BROKER = "late_broker"
@@ -30,12 +31,33 @@ class VerdictCode(StrEnum):
     TASKS_WAIT = "tasks_wait"
     """Tasks wait too long, for none of the four reasons above."""
     RESULTS_NOT_STORED = "results_not_stored"
+    MONITORS_LATE = "monitors_late"
+    """The others are on time: attempts to hand these off fail."""
     NO_LEADER = "no_leader"
     NOT_SYNCED = "not_synced"
     ON_TIME = "on_time"
 
 
-_WARN = {VerdictCode.HELD, VerdictCode.CATCHING_UP, VerdictCode.NO_LEADER, VerdictCode.NOT_SYNCED}
+_WARN = {
+    VerdictCode.HELD,
+    VerdictCode.CATCHING_UP,
+    VerdictCode.MONITORS_LATE,
+    VerdictCode.NO_LEADER,
+    VerdictCode.NOT_SYNCED,
+}
+LATENESS = frozenset(
+    {
+        VerdictCode.LATE_CPU,
+        VerdictCode.LATE_DATABASE,
+        VerdictCode.LATE_REDIS,
+        VerdictCode.LATE_BROKER,
+        VerdictCode.LATE_CLAIM,
+        VerdictCode.CATCHING_UP,
+        VerdictCode.LATE,
+        VerdictCode.MONITORS_LATE,
+    }
+)
+"""Monitors are overdue: `status --max-overdue-seconds` sets for how long they may be."""
 
 
 class Verdict(msgspec.Struct, frozen=True):

@@ -123,14 +123,16 @@ def results_not_stored(look: Look) -> Verdict | None:
     queue = look.queue
     if queue is None or queue.results_oldest_s is None:
         return None
-    served = bool(look.storing_workers)
-    if queue.results_oldest_s <= (RESULTS_WAIT_S if served else RESULTS_WAIT_UNSERVED_S):
+    is_served = look.is_storing
+    if queue.results_oldest_s <= (RESULTS_WAIT_S if is_served else RESULTS_WAIT_UNSERVED_S):
         return None
-    workers = "too few worker processes take from it" if served else "no worker process is registered for it"
     since_ms = (queue.now_ms or look.now_ms) - 1000 * queue.results_oldest_s
-    return Verdict(
-        VerdictCode.RESULTS_NOT_STORED,
-        f"Checks run, but results have not been stored since {clock_time(since_ms, look.now_ms or since_ms)}.",
-        f"{counted(queue.results_pending, 'result')} in the queue {RESULTS_QUEUE}, and {workers}.",
-        since_ms,
-    )
+    since = clock_time(since_ms, look.now_ms or since_ms)
+    waiting = f"{counted(queue.results_pending, 'result')} in the queue {RESULTS_QUEUE}"
+    if is_served:
+        sentence = f"Checks run, but results are stored late: the next one has waited since {since}."
+        details = f"{waiting}; too few workers take from it, or they hang. Read their logs."
+    else:
+        sentence = f"Checks run, but results have not been stored since {since}."
+        details = f"{waiting}, and no worker process is registered for it. Start Peekaping's workers for results."
+    return Verdict(VerdictCode.RESULTS_NOT_STORED, sentence, details, since_ms)

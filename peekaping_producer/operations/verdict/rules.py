@@ -11,6 +11,7 @@ _RULES: Sequence[Callable[[Look], Verdict | None]] = (
     schedule.redis_unavailable,
     schedule.redis_unusable,
     schedule.no_replica,
+    lateness.cpu,
     lateness.database,
     lateness.redis,
     lateness.broker,
@@ -23,6 +24,7 @@ _RULES: Sequence[Callable[[Look], Verdict | None]] = (
     queue.workers_full,
     queue.tasks_wait,
     queue.results_not_stored,
+    schedule.monitors_late,
     schedule.no_leader,
     schedule.not_synced,
 )

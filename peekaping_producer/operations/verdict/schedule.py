@@ -3,10 +3,13 @@
 from peekaping_producer.errors import DATABASE
 from peekaping_producer.operations.look import Look
 from peekaping_producer.operations.verdict.model import Verdict, VerdictCode
+from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.service.text import clock_time, counted, duration, one_line
 
 LEADERLESS_AFTER_S = 12.0
 """Longer than the TTL of the leader key."""
+MONITORS_LATE_AFTER_S = 12.0
+"""Longer than a claim, and than the delay of a first attempt that failed."""
 SYNC_INTERVALS = 4
 """A schedule that was last synced longer ago than so many intervals is not synced."""
 
@@ -31,9 +34,10 @@ def redis_unavailable(look: Look) -> Verdict | None:
         return None
     since = look.redis_failing_since_ms
     began = "" if since is None else f" since {clock_time(since, look.now_ms or since)}"
+    what = "has refused calls" if look.redis_refuses else "has not answered"
     return Verdict(
         VerdictCode.REDIS_UNAVAILABLE,
-        f"Redis has not answered{began}: the state of the other replicas is unknown.",
+        f"Redis {what}{began}: the state of the other replicas is unknown.",
         one_line(look.redis_failure or "No answer yet.", 300),
         since_ms=since,
     )
@@ -43,9 +47,12 @@ def redis_unusable(look: Look) -> Verdict | None:
     """Redis answers, and the schedule cannot be read or written."""
     if look.stats is None or not (look.stats.problems or look.stats.write_refused):
         return None
-    if look.stats.problems:
-        reason = one_line("; ".join(look.stats.problems), 300)
-        return Verdict(VerdictCode.REDIS_UNUSABLE, "No check runs, because the schedule cannot be read.", f"{reason}.")
+    if problems := look.stats.problems:
+        reason = one_line("; ".join(problems), 300)
+        sentence = "Some keys of the producer cannot be read."
+        if any(KEYS.due in problem or KEYS.lease in problem or KEYS.late in problem for problem in problems):
+            sentence = "No check runs, because the schedule cannot be read."
+        return Verdict(VerdictCode.REDIS_UNUSABLE, sentence, f"{reason}. Delete the key: replicas write it again.")
     reason = one_line(look.stats.write_refused or "", 300)
     return Verdict(VerdictCode.REDIS_UNUSABLE, "No check runs, because Redis refuses writes.", reason)
 
@@ -67,6 +74,35 @@ def no_replica(look: Look) -> Verdict | None:
         f"{counted(stats.overdue, 'monitor')} overdue, of {stats.scheduled:,}. Start a replica, and read its log.",
         since_ms=last[1][0].at_ms if last else None,
     )
+
+
+def monitors_late(look: Look) -> Verdict | None:
+    """Attempts to hand off single monitors fail; the others are on time."""
+    stats = look.stats
+    if stats is None or not stats.late or stats.oldest_due_ms is None:
+        return None
+    if stats.oldest_due_age_s <= max(MONITORS_LATE_AFTER_S, look.late_after_s):
+        return None
+    since = clock_time(stats.oldest_due_ms, stats.now_ms)
+    first = one_line(stats.oldest_id or "?", 64)
+    return Verdict(
+        VerdictCode.MONITORS_LATE,
+        f"On time, except {counted(stats.late, 'monitor')}: attempts to hand off the first have failed since {since}.",
+        f"The first is {first}{_why_it_fails(look, first)}. Run: peekaping-producer explain {first}",
+        since_ms=stats.oldest_due_ms,
+    )
+
+
+def _why_it_fails(look: Look, monitor_id: str) -> str:
+    """Return the reason that a replica reports, after a colon; '' if none does."""
+    for report in look.reports.values():
+        for anomaly in report.anomalies:
+            if anomaly.get("monitor_id") == monitor_id:
+                return f": {one_line(anomaly.get('reason', '?'), 200).rstrip('.')}"
+        for condition in report.conditions:
+            if condition.code == "database_degraded":
+                return f"; {one_line(condition.reason, 200).rstrip('.')}"
+    return ""
 
 
 def no_leader(look: Look) -> Verdict | None:
@@ -121,4 +157,5 @@ def on_time(look: Look) -> Verdict:
         parts.append(f"99 % of the checks of the last minute were handed off within {duration(max(p99s))}")
     if queue:
         parts.append(f"{counted(queue.depths.get('pending', 0), 'task')} pending")
-    return Verdict(VerdictCode.ON_TIME, "Every check is on time.", "; ".join(parts) + ".")
+    sentence = "Every check is on time." if stats and stats.scheduled else "No monitor is scheduled."
+    return Verdict(VerdictCode.ON_TIME, sentence, "; ".join(parts) + ".")

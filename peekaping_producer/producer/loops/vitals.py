@@ -162,16 +162,19 @@ class Vitals:
 
     def look(self) -> Look:
         """Return the latest samples of the schedule, the queue and the heartbeats."""
-        sampler, trouble = self._sampler, self._dependencies.troubles.get(REDIS)
-        knows_time = sampler.stats is not None
+        sampler = self._sampler
+        failure, since = sampler.unread() or (None, None)
+
+        def redis_ms(at: float | None) -> int | None:
+            return None if at is None or sampler.stats is None else sampler.redis_ms(at)
+
         return Look(
             sampler.stats,
             sampler.queue,
-            redis_failure=sampler.failing().get(REDIS),
-            redis_failing_since_ms=sampler.redis_ms(trouble.since) if trouble and knows_time else None,
-            leaderless_since_ms=None
-            if sampler.leaderless_since is None
-            else sampler.redis_ms(sampler.leaderless_since),
+            redis_failure=failure,
+            redis_refuses=sampler.redis_refuses,
+            redis_failing_since_ms=redis_ms(since),
+            leaderless_since_ms=redis_ms(sampler.leaderless_since),
         )
 
     def verdict(self) -> dict[str, str]:

@@ -4,7 +4,8 @@
 -- ms by which the last lease ends after now + lease TTL, leader or '', ms until the leader key expires,
 -- [keys that cannot be read, with the reason], why a write was refused or '',
 -- [node, 'ms since the epoch' .. ' ' .. report, ...], [token of the claim whose lease ends first, its monitors] or [],
--- the hold on all monitors or '', 1 if a page is open, why events were refused or '', request for a sync or ''}.
+-- the hold on all monitors or '', 1 if a page is open, why events were refused or '', request for a sync or '',
+-- due time of the longest overdue monitor that no claim holds or ''}.
 local DUE, LEASE, LEADER, LATE, REPLICAS, PROBE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local HELD, WATCHED, EVENTS, SYNC_REQUESTED = KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local lease_ttl, longest_age = tonumber(ARGV[1]), tonumber(ARGV[4]) -- ms; of a report
@@ -32,6 +33,12 @@ local function longest_overdue()
     if score and score <= now and (not since or score < since) then id, since = member, score end
   end
   return id, since and exact(since) or ''
+end
+
+-- The due time of the longest overdue monitor that no claim holds, or ''.
+local function longest_unclaimed()
+  local _, score = at_end(DUE, 'WITHSCORES')
+  return score and score <= now and exact(score) or ''
 end
 
 -- How much later the last lease ends than one that begins now, in ms.
@@ -93,11 +100,11 @@ local function forget_old(reports)
 end
 
 local due, leased = read(0, 'ZCARD', DUE), read(0, 'ZCARD', LEASE)
-local overdue, late, id, since, excess, claim = 0, 0, '', '', 0, {}
+local overdue, late, id, since, excess, claim, unclaimed = 0, 0, '', '', 0, {}, ''
 if #problems == 0 then
   overdue, late = read(0, 'ZCOUNT', DUE, '-inf', now), read(0, 'ZCARD', LATE)
   id, since = longest_overdue()
-  excess, claim = lease_excess(), oldest_claim()
+  excess, claim, unclaimed = lease_excess(), oldest_claim(), longest_unclaimed()
 end
 
 local refusal = refusal_of_writes()
@@ -112,4 +119,4 @@ leader = string.sub(leader, 1, MAX_LEADER_BYTES)
 local watched = redis.pcall('EXISTS', WATCHED) == 1 and 1 or 0
 local events_refused = refusal == '' and refusal_of_events() or ''
 return {now, due, leased, overdue, late, since, id, excess, leader, leader_ttl, problems, refusal, reports,
-  claim, hold_on_all(), watched, events_refused, sync_request()}
+  claim, hold_on_all(), watched, events_refused, sync_request(), unclaimed}
