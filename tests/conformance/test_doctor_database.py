@@ -1,6 +1,7 @@
 """`doctor`: each finding about the database, in a state that the test makes, on every kind of database."""
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -9,6 +10,7 @@ import pytest
 from peekaping_producer.migrate import migrate
 from peekaping_producer.operations.doctor import database_group
 from peekaping_producer.operations.doctor.codes import Finding, Level
+from peekaping_producer.stores import Session
 from peekaping_producer.stores.catalogue import TABLES, Catalogue
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.stores.mongo_catalogue import writable_by as writable_in_mongo
@@ -17,6 +19,7 @@ from peekaping_producer.targets import DatabaseTarget
 from tests.kit import databases, mysql, postgres
 from tests.kit.databases import Database, SqlDatabase
 from tests.kit.fake_redis import mute_server
+from tests.kit.fault_proxy import fault_proxy
 from tests.kit.mongo import MongoDatabase
 from tests.kit.processes import free_port
 
@@ -156,6 +159,23 @@ async def test_a_server_that_never_answers_is_given_up(
     async with mute_server() as (port, _), asyncio.timeout(30):
         found = await examined(msgspec.structs.replace(postgres_database, port=port))
     assert found["database.unreachable"].text.endswith("no answer within 0.3 s.")
+
+
+@pytest.mark.parametrize("empty_database", ["postgres", "mysql", "mongo"], indirect=True)
+async def test_a_server_that_hangs_after_the_first_check(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_group, "_LIMITS", Limits(acquire_s=0.5, command_s=0.5, answer_s=0.1))
+    assert database.target.port
+    async with fault_proxy(database.target.port) as proxy, asyncio.timeout(40):
+        answer = database_group._answer
+
+        async def hang(session: Session, target: DatabaseTarget) -> Iterable[Finding]:
+            proxy.hold_replies()
+            return await answer(session, target)
+
+        monkeypatch.setattr(database_group, "_answer", hang)
+        found = await examined(msgspec.structs.replace(database.target, port=proxy.port))
+    assert found.keys() == {"database.tables", "database.unreachable"}
+    assert found["database.unreachable"].text.startswith("answer: ")
 
 
 async def test_users_of_postgres(postgres_database: DatabaseTarget, postgres_server: DatabaseTarget) -> None:

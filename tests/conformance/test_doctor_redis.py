@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -14,11 +14,12 @@ from peekaping_producer.errors import RedisRefusedError
 from peekaping_producer.operations.doctor import redis_group
 from peekaping_producer.operations.doctor.codes import Finding, Level, finding
 from peekaping_producer.operations.doctor.examination import checked
-from peekaping_producer.redis_client.client import redis_for
+from peekaping_producer.redis_client.client import Client, redis_for
 from peekaping_producer.schedule import Schedule
 from peekaping_producer.targets import RedisTarget
 from tests.kit.commands import SECRET
 from tests.kit.fake_redis import fake_redis, hello, info, mute_server
+from tests.kit.fault_proxy import fault_proxy
 from tests.kit.processes import free_port
 from tests.kit.redis import target_of
 from tests.kit.rights import OPTIONAL, documented, user_with
@@ -169,6 +170,21 @@ async def test_the_optional_rights_are_those_of_the_docs(target: RedisTarget, se
     without = [rule for rule in RULES if rule not in OPTIONAL]
     text = (await examined(await user_with(server, target, *without)))["redis.rights_optional"].text
     assert all(right.removeprefix("+").replace("|", " ").upper() in text for right in OPTIONAL), text
+
+
+async def test_a_server_that_hangs_after_the_first_check(target: RedisTarget, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with fault_proxy(target.port) as proxy:
+        memory = redis_group._CHECKS["memory"]
+
+        async def hang(redis: Client) -> Iterable[Finding]:
+            proxy.hold_replies()
+            return await memory(redis)
+
+        monkeypatch.setattr(redis_group, "_CHECKS", {**redis_group._CHECKS, "memory": hang})
+        async with asyncio.timeout(20):
+            found = await examined(RedisTarget(host=target.host, port=proxy.port))
+    assert found.keys() == {"redis.server", "redis.unreachable"}
+    assert found["redis.unreachable"].text.startswith("memory: ")
 
 
 async def test_a_check_that_hangs_or_fails_is_a_finding_without_secrets() -> None:

@@ -3,11 +3,12 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from functools import partial
 
 from peekaping_producer.errors import StoreError, UnreachableError
 from peekaping_producer.monitors.maintenance import MaintenanceWindow, under_maintenance
 from peekaping_producer.operations.doctor.codes import Finding, finding
-from peekaping_producer.operations.doctor.examination import checked
+from peekaping_producer.operations.doctor.examination import checked, until_unreachable
 from peekaping_producer.service.text import counted, duration, one_line
 from peekaping_producer.stores import MonitorStore, Session, store_for
 from peekaping_producer.stores.catalogue import Catalogue
@@ -36,9 +37,8 @@ async def examine(target: DatabaseTarget, server_zone: str) -> list[Finding]:
     }
     try:
         findings, is_open = await _open(store, target)
-        for name, check in checks.items() if is_open else ():
-            findings += await checked("database", name, _in_session(store, check))
-        return findings
+        in_session = {name: partial(_in_session, store, check) for name, check in checks.items() if is_open}
+        return findings + await until_unreachable("database", in_session)
     finally:
         await checked("database", "end of the connection", _close(store), CLOSE_LIMIT_S)
 

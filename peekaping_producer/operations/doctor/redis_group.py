@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from peekaping_producer.brokers.asynq import AsynqBroker
@@ -11,7 +12,7 @@ from peekaping_producer.errors import ProducerError, UnreachableError
 from peekaping_producer.monitors.events import CHANNELS
 from peekaping_producer.operations.conditions import CLOCK_SKEW_S
 from peekaping_producer.operations.doctor.codes import Finding, finding
-from peekaping_producer.operations.doctor.examination import checked
+from peekaping_producer.operations.doctor.examination import checked, until_unreachable
 from peekaping_producer.operations.rights import OPTIONAL_USES, USES
 from peekaping_producer.operations.verdict.lateness import SLOW_ROUND_TRIP_MS
 from peekaping_producer.redis_client import server
@@ -40,9 +41,8 @@ async def examine(target: RedisTarget) -> list[Finding]:
         findings = await checked("redis", "server", _server(redis, target))
         if any(found.code in {"redis.unreachable", "redis.unusable", "redis.check_failed"} for found in findings):
             return findings
-        for name, check in _CHECKS.items():
-            findings += await checked("redis", name, check(redis))
-        return findings
+        checks = {name: partial(check, redis) for name, check in _CHECKS.items()}
+        return findings + await until_unreachable("redis", checks)
     finally:
         await redis.aclose()
 
