@@ -12,7 +12,7 @@ _WIDTH = 24
 """Columns of a dashboard."""
 _USUAL = {"kind": "timeseries", "unit": "short", "width": 8, "warn_at": None, "bad_at": None, "stacked": False}
 _GOOD, _WARN, _BAD = "green", "yellow", "red"
-_CODES = {"on_time": _GOOD, "held|catching_up": _WARN}
+_CODES = {"on_time": _GOOD, "held|catching_up|monitors_late|no_leader|not_synced": _WARN}
 """Colors of codes; all others are bad. Each code is also a name, so that no meaning depends on a color alone."""
 _VARIABLES = [
     {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"},

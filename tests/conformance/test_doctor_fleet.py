@@ -20,7 +20,7 @@ from peekaping_producer.operations.replica_report import ReplicaReport, encode_r
 from peekaping_producer.operations.status import Status
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.targets import RedisTarget
-from tests.conformance.test_verdict import SLOW_READ, Installation, rings
+from tests.conformance.test_verdict import SLOW_READ, Installation, fail, rings
 from tests.kit import databases
 from tests.kit.asynq_harness import AsynqHarness
 from tests.kit.commands import command
@@ -112,6 +112,16 @@ async def test_catching_up_and_held_are_notes(installation: Installation) -> Non
     hold = {"until_ms": installation.clock.now_ms + 600_000, "who": HOSTILE, "why": "migration"}
     await installation.redis.hset(KEYS.held, "*", json.dumps(hold))
     assert (await fleet(installation))["fleet.on_hold"].level is Level.NOTE
+
+
+async def test_a_monitor_whose_attempts_fail_is_a_note(installation: Installation) -> None:
+    await fail(installation, "m0")
+    await installation.clock.advance(20)
+    await installation.lead()
+    await installation.beat("vm-a")
+    found = await fleet(installation)
+    assert found["fleet.monitors_late"].level is Level.NOTE
+    assert "explain m0" in found["fleet.monitors_late"].text
 
 
 async def test_versions_and_settings_that_differ(installation: Installation) -> None:

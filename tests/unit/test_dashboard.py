@@ -13,7 +13,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from peekaping_producer.metrics import PREFIX
-from peekaping_producer.operations.verdict import VerdictCode
+from peekaping_producer.operations.verdict import Verdict, VerdictCode
 from tests.kit.commands import ROOT
 from tests.kit.promql import unknown_in
 from tests.kit.requirements import need
@@ -76,11 +76,17 @@ def test_the_rows_are_those_of_the_page() -> None:
     assert rows == ["Verdict", "Around now", "Replicas", "Queue and workers"]
 
 
-def test_the_colors_are_of_codes_that_exist() -> None:
-    matchers = [
-        each["matcher"]["options"].strip("/^$()") for panel in PANELS for each in panel["fieldConfig"]["overrides"]
-    ]
-    assert {code for text in matchers for code in text.split("|")} <= set(VerdictCode)
+def test_the_colors_of_verdicts_are_their_levels() -> None:
+    (panel,) = (panel for panel in PANELS if panel["title"] == "Verdict")
+    assert panel["fieldConfig"]["defaults"]["color"]["fixedColor"] == "red"
+    colors = {
+        override["properties"][0]["value"]["fixedColor"]: set(override["matcher"]["options"].strip("/^$()").split("|"))
+        for override in panel["fieldConfig"]["overrides"]
+    }
+    levels: dict[str, set[str]] = {"good": set(), "warn": set(), "bad": set()}
+    for code in VerdictCode:
+        levels[Verdict(code, "", "").level].add(code)
+    assert colors == {"green": levels["good"], "yellow": levels["warn"]}
 
 
 def test_prometheus_accepts_each_expression(tmp_path: Path) -> None:

@@ -125,6 +125,7 @@ _FLEET = {
     "fleet.on_time": Kind(_OK),
     "fleet.not_on_time": Kind(_PROBLEM, "See Verdict in docs/operations.md."),
     "fleet.catching_up": Kind(_NOTE, "Wait."),
+    "fleet.monitors_late": Kind(_NOTE, "Run explain for one of them: peekaping-producer explain MONITOR."),
     "fleet.on_hold": Kind(_NOTE, "Wait, or release the hold."),
     "fleet.leader": Kind(_OK),
     "fleet.schedule": Kind(_OK),

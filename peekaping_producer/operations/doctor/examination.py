@@ -56,9 +56,7 @@ async def checked(
     return [finding(f"{group}.check_failed", f"{name}: {reason}.")]
 
 
-async def until_unreachable(
-    group: str, checks: Mapping[str, Callable[[], Awaitable[Iterable[Finding]]]]
-) -> list[Finding]:
+async def until_unreachable(group: str, checks: Mapping[str, Check]) -> list[Finding]:
     """Run checks one after another, by name; the first that finds the server unreachable is the last."""
     findings: list[Finding] = []
     for name, check in checks.items():

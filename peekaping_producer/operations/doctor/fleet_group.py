@@ -23,6 +23,7 @@ _LEVELS_OF_VERDICTS = {
     VerdictCode.ON_TIME: "fleet.on_time",
     VerdictCode.CATCHING_UP: "fleet.catching_up",
     VerdictCode.HELD: "fleet.on_hold",
+    VerdictCode.MONITORS_LATE: "fleet.monitors_late",
 }
 
 
