@@ -33,6 +33,7 @@ class MadeUpServer:
             "can_see": True,
             "can_act": True,
             "can_log_in": False,
+            "can_log_out": False,
         }
         self.session |= {"why_not": None}
         self.document: Callable[[int], dict[str, Any]] = made_up.explanation

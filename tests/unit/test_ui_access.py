@@ -153,6 +153,7 @@ async def test_a_browser_logs_in_and_out() -> None:
             "can_act": True,
             "why_not": None,
             "can_log_in": False,
+            "can_log_out": True,
         }
         attributes = answer.headers["Set-Cookie"].split("; ")[1:]
         assert set(attributes) == {"HttpOnly", f"Max-Age={LIFETIME_S}", "Path=/", "SameSite=Strict"}
@@ -161,7 +162,7 @@ async def test_a_browser_logs_in_and_out() -> None:
         assert (await running.get(headers=cookie)).status == 200
         assert (await running.act(cookie | running.origin)).status == 200
         session = await running.get("/api/session", cookie)
-        assert session.body["can_act"] is True
+        assert (session.body["can_act"], session.body["can_log_out"]) == (True, True)
         out = await running.request("POST", "/api/logout", running.origin | cookie)
         assert out.status == 200
         assert "Max-Age=0" in out.headers["Set-Cookie"]
@@ -428,7 +429,7 @@ async def test_the_session_says_what_the_browser_may_do_and_why_not_more(
     async with page(access) as running:
         body = (await running.get("/api/session", headers)).body
         assert (body["can_see"], body["can_act"], body["why_not"], body["can_log_in"]) == session
-        assert body["user"] == headers.get("X-Forwarded-User")
+        assert (body["user"], body["can_log_out"]) == (headers.get("X-Forwarded-User"), False)
 
 
 async def test_a_user_of_the_proxy_may_also_log_in() -> None:

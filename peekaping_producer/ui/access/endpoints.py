@@ -46,6 +46,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     """Why it cannot act, or see."""
     can_log_in: bool
     """Whether there is a token that gives more rights."""
+    can_log_out: bool
+    """Whether it has a session."""
 
 
 _decode_login = msgspec.json.Decoder(Login).decode
@@ -129,7 +131,7 @@ class AccessEndpoints:
         role = self._gate.role_of_token(token, client)
         cookie = self._gate.sessions.issue(role)
         log.info("login.accepted", message="A browser has logged in.", address=client.address, role=role.name.lower())
-        visitor = msgspec.structs.replace(visitor, role=max(role, visitor.role))
+        visitor = msgspec.structs.replace(visitor, role=max(role, visitor.role), has_session=True)
         response = answer(self._session(visitor))
         set_cookie(response, self._cookie_name(request), cookie)
         return response
@@ -151,6 +153,7 @@ class AccessEndpoints:
             why_not=None if acts else self._why_not(visitor),
             can_log_in=bool(self._access.token if visitor.role else self._access.token or self._access.read_token)
             and not acts,
+            can_log_out=visitor.has_session,
         )
 
     def _why_not(self, visitor: Visitor) -> str:

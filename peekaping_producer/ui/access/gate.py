@@ -66,6 +66,7 @@ class Gate:
             credential=credential,
             address=client.address,
             user=client.user,
+            has_session=in_cookie > Role.NONE,
             has_bad_cookie=has_bad_cookie,
         )
 

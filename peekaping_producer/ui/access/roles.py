@@ -27,6 +27,7 @@ class Visitor(msgspec.Struct, frozen=True, kw_only=True):
     """Of the client; behind proxies, as they forwarded it."""
     user: str | None
     """As the proxy has authenticated it."""
+    has_session: bool = False
     has_bad_cookie: bool = False
     """Whether its cookie has expired or is not ours."""
 

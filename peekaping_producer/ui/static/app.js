@@ -45,9 +45,10 @@ function show(frame) {
 /** Read the session, then begin to read the fleet and the monitor. */
 async function start() {
   try {
-    set({ session: await call("/api/session") });
+    set({ session: await call("/api/session"), failure: "" });
     read();
-  } catch {
+  } catch (error) {
+    set({ failure: error.message });
     stream.lose();
   }
 }
@@ -121,13 +122,14 @@ function draw() {
     h("span", "times in UTC, by the clock of Redis"),
     h("span", session.user ? ["signed in as ", text(session.user)] : session.why_not),
     session.can_see && session.can_log_in && button("Log in", () => set({ asksForToken: true })),
-    session.can_act && button("Log out", logOut),
+    session.can_log_out && button("Log out", logOut),
   );
 }
 
 /** What is below the header. */
 function content(id) {
   const { session, frame, found, silent, notice } = state;
+  if (session.can_see === false && !session.can_log_in) return hint(session.why_not);
   if (session.can_see === false || state.asksForToken) return login(notice, logIn);
   if (!(id ? found : frame)) return hint(state.failure || "Reading the state of the fleet…");
   const unit = state.unit || (frame?.verdict.level === "bad" ? 10 : 1);
