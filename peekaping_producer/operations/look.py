@@ -4,6 +4,7 @@ The verdict is a function of it. A replica composes it from its latest samples, 
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
 
@@ -107,10 +108,19 @@ class Look:
 
     def name(self, node: str) -> str:
         """Return the host of a replica; its node if several are on one host, or if it is unknown."""
-        hosts = {name: heartbeat.host for name, heartbeat in self.heartbeats.items()}
-        hosts |= {name: heartbeat.host for name, (_, heartbeat) in self.silent.items()}
-        host = hosts.get(node, "")
-        return one_line(host if host and list(hosts.values()).count(host) == 1 else node, 60)
+        host = self._hosts.get(node, "")
+        return one_line(host if host and self._replicas_on[host] == 1 else node, 60)
+
+    @cached_property
+    def _hosts(self) -> Mapping[str, str]:
+        """The host of each replica, by node."""
+        hosts = {node: heartbeat.host for node, heartbeat in self.heartbeats.items()}
+        return hosts | {node: heartbeat.host for node, (_, heartbeat) in self.silent.items()}
+
+    @cached_property
+    def _replicas_on(self) -> Mapping[str, int]:
+        """The number of replicas on each host."""
+        return Counter(self._hosts.values())
 
     @property
     def late_after_s(self) -> float:

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from peekaping_producer.operations.heartbeat import SLOTS, Heartbeat
 from peekaping_producer.operations.look import Look
 
-_MAX_COUNT = 10**6
-"""Of a ring; no replica counts more."""
+MAX_COUNT = 10**6
+"""In a slot; no replica counts more."""
 
 
 def hand_offs_of(look: Look, slot_s: int, width_s: int) -> tuple[list[int], list[int]]:
@@ -33,10 +33,20 @@ def _rings_of(beat: Heartbeat, width_s: int) -> tuple[int, Sequence[int], Sequen
 
 def _sum(rings: Iterable[tuple[int, Sequence[int]]], slot_s: int, width_s: int) -> list[int]:
     """Add rings that end at different slots; 0 where none has a count."""
-    total = [0] * SLOTS
-    for at_s, counts in rings:
-        later = (slot_s - at_s) // width_s
-        for ago, count in enumerate(reversed(counts[-SLOTS:])):
-            if 0 <= ago + later < SLOTS:
-                total[SLOTS - 1 - ago - later] += max(0, min(count, _MAX_COUNT))
-    return total
+    aligned = [_aligned(bounded_counts(counts), (slot_s - at_s) // width_s) for at_s, counts in rings]
+    return [sum(of_slot) for of_slot in zip(*aligned, strict=True)] or [0] * SLOTS
+
+
+def bounded_counts(counts: Sequence[int]) -> list[int]:
+    """Return the last SLOTS counts, at most MAX_COUNT each; fewer are preceded by 0."""
+    latest = list(counts[-SLOTS:])
+    if latest and not 0 <= min(latest) <= max(latest) <= MAX_COUNT:
+        latest = [max(0, min(count, MAX_COUNT)) for count in latest]
+    return [0] * (SLOTS - len(latest)) + latest
+
+
+def _aligned(counts: list[int], later: int) -> list[int]:
+    """Return the counts of a ring that ends `later` slots before the last one; after it, if that is negative."""
+    if abs(later) >= SLOTS:
+        return [0] * SLOTS
+    return counts[later:] + [0] * later if later >= 0 else [0] * -later + counts[:later]

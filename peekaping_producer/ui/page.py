@@ -25,8 +25,8 @@ from peekaping_producer.ui.shared_look import SharedLook
 from peekaping_producer.ui.static_files import StaticFiles
 from peekaping_producer.ui.view import ReplicaView
 
-_REDIS_CONNECTIONS = 3
-"""One for the look, two for explanations."""
+_REDIS_CONNECTIONS = 6
+"""One for the look, two for explanations, the others for acts; each is made when it is needed."""
 _STORE_CONNECTIONS = 4
 """One for names, one for a search, two for explanations."""
 

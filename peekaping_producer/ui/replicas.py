@@ -1,10 +1,9 @@
 """The replicas of a frame."""
 
-from collections.abc import Sequence
-
-from peekaping_producer.operations.heartbeat import SLOTS, FailingDependency, Heartbeat
+from peekaping_producer.operations.heartbeat import FailingDependency, Heartbeat
 from peekaping_producer.operations.look import Look
 from peekaping_producer.operations.replica_report import decode_report
+from peekaping_producer.operations.rings import bounded_counts
 from peekaping_producer.schedule import StoredReport
 from peekaping_producer.ui.bounds import bounded, short
 from peekaping_producer.ui.frame import FailingPart, FrameReplica
@@ -38,7 +37,7 @@ def _replica(stored: StoredReport, look: Look) -> FrameReplica | None:
         version=short(beat.version, 20),
         started_ms=bounded(beat.started_ms),
         leads=report.leads,
-        handed_off_1s=_latest(beat, look.now_ms),
+        handed_off_1s=_latest(beat),
         late_p99_s=beat.lateness.p99_s,
         stages=beat.stages,
         database_ms=beat.database_ms,
@@ -49,10 +48,9 @@ def _replica(stored: StoredReport, look: Look) -> FrameReplica | None:
     )
 
 
-def _latest(beat: Heartbeat, now_ms: int) -> list[int]:
-    """Return the complete seconds up to now; those after the heartbeat are not known, and left out."""
-    counts: Sequence[int] = beat.rings.handed_off_1s[-SLOTS:-1]
-    return [bounded(count) for count in counts[-SHOWN_S:]]
+def _latest(beat: Heartbeat) -> list[int]:
+    """Return the hand-offs in the latest complete seconds of the heartbeat."""
+    return bounded_counts(beat.rings.handed_off_1s)[-SHOWN_S - 1 : -1] if beat.rings.handed_off_1s else []
 
 
 def _failing(dependency: FailingDependency) -> FailingPart:
