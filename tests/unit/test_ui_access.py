@@ -350,6 +350,14 @@ async def test_an_act_that_another_web_site_may_have_caused_is_refused(
         assert (await running.log_in(headers=given)).status == with_cookie
 
 
+async def test_other_web_sites_get_no_permission_in_advance() -> None:
+    async with page(BOTH) as running:
+        asked = {"Origin": "http://elsewhere.example", "Access-Control-Request-Method": "POST"}
+        for path in ("/api/acts/hold", "/api/frames", "/api/login"):
+            answer = await running.request("OPTIONS", path, asked)
+            assert (answer.status, [name for name in answer.headers if name.startswith("Access-Control")]) == (405, [])
+
+
 async def test_repeated_origins_must_all_be_the_pages() -> None:
     async with page(BOTH) as running:
         cookie = ("Cookie", (await running.log_in()).cookie)

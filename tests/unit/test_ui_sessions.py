@@ -1,6 +1,7 @@
 """Cookies of sessions, and the limits of wrong tokens, without a server."""
 
 from contextlib import suppress
+from typing import AnyStr
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
@@ -10,10 +11,12 @@ from hypothesis import strategies as st
 from peekaping_producer.settings import UiAccess
 from peekaping_producer.ui.access import attempts
 from peekaping_producer.ui.access.attempts import Attempts
+from peekaping_producer.ui.access.clients import Client
 from peekaping_producer.ui.access.gate import Gate
 from peekaping_producer.ui.access.line_limit import LineLimit
 from peekaping_producer.ui.access.roles import Role
 from peekaping_producer.ui.access.sessions import NAME, ForgedCookieError, Sessions
+from peekaping_producer.web.refusals import RequestError
 from tests.kit.ui_access import READ_TOKEN, TOKEN
 
 ACCESS = UiAccess(token=TOKEN, read_token=READ_TOKEN)
@@ -52,6 +55,26 @@ def test_a_cookie_with_one_changed_character_gives_no_right(role: Role, data: st
 def test_no_cookie_header_raises_or_gives_a_right(header: str) -> None:
     visitor = Gate(ACCESS).visitor(make_mocked_request("GET", "/api/frames", headers={"Cookie": header}))
     assert visitor.role is Role.NONE
+
+
+def test_tokens_and_signatures_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[int, int]] = []
+
+    def compare(one: AnyStr, other: AnyStr) -> bool:
+        compared.append((len(one), len(other)))
+        return one == other
+
+    monkeypatch.setattr("hmac.compare_digest", compare)
+    gate, client = Gate(ACCESS), Client("192.0.2.7", None, False)
+    assert gate.role_of_token(TOKEN, client) is Role.ACT
+    with pytest.raises(RequestError):
+        gate.role_of_token("x", client)
+    assert compared == [(32, 32)] * 4, "each with both tokens, as hashes"
+    cookie = gate.sessions.issue(Role.SEE)
+    assert gate.sessions.role_of(cookie) is Role.SEE
+    with pytest.raises(ForgedCookieError):
+        gate.sessions.role_of(f"{cookie[:-43]}{'m' * 43}")
+    assert compared[4:] == [(43, 43)] * 2
 
 
 def test_a_cookie_among_others_is_found() -> None:

@@ -35,19 +35,22 @@ def check_origin(request: web.BaseRequest, credential: Credential) -> None:
     is_read = request.method in READS
     if sites:
         if not sites <= ({"same-origin", "none"} if is_read else {"same-origin"}):
-            raise _foreign("Sec-Fetch-Site: expected same-origin")
+            raise _foreign("Sec-Fetch-Site", "same-origin, got another", "Open the page itself")
         return
     if is_read:
         return  # what it returns, only the same origin can read
     origins = request.headers.getall("Origin", [])
     if not origins and credential != "bearer":
-        raise _foreign("Origin: expected the address of the page (or a token as Authorization: Bearer)")
+        raise _foreign("Origin", "the address of the page, got none", "In a script, send Authorization: Bearer")
     if any(_host_of(origin) != request.headers.get("Host", "").lower() for origin in origins):
-        raise _foreign("Origin: expected the host that Host contains; behind a proxy, let it forward Host unchanged")
+        raise _foreign(
+            "Origin", "the same host as in Host, got another", "Behind a proxy, let it forward Host unchanged"
+        )
 
 
-def _foreign(expected: str) -> RequestError:
-    return RequestError(HTTPStatus.FORBIDDEN, f"{expected}, got another: this request did not come from the page")
+def _foreign(header: str, expected: str, remedy: str) -> RequestError:
+    reason = f"{header}: expected {expected}: this request did not come from the page. {remedy}"
+    return RequestError(HTTPStatus.FORBIDDEN, reason)
 
 
 def _host_of(origin: str) -> str | None:
