@@ -229,6 +229,17 @@ async def test_the_sampler_itself_is_watched(scene: Scene) -> None:
     assert [each.partition(":")[0] for each in scene.vitals.stalled()] == ["vitals"]
 
 
+async def test_a_page_that_is_opened_ends_the_wait_for_the_next_sample(scene: Scene) -> None:
+    scene.vitals._timing = replace(TIMING, sample_every_s=3600.0)
+    running = asyncio.create_task(scene.vitals.run())
+    try:
+        await until(lambda: len(scene.schedule.reports) == 1)
+        scene.vitals.sample_soon()
+        await until(lambda: len(scene.schedule.reports) == 2)
+    finally:
+        await cancel_and_wait(running)
+
+
 def test_a_wedged_loop_shows_within_15_s() -> None:
     assert TIMING.stalled_after_s < 15
 
