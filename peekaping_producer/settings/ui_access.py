@@ -40,7 +40,7 @@ def ui_access(settings: Fields, problems: list[str]) -> UiAccess:
     if address and not (is_local or is_authenticated or settings.ui_anonymous == "read"):
         problems.append(
             f"UI_ADDR: expected a loopback address, or authentication, got {settings.ui_addr!r} without it; set "
-            "UI_TOKEN or UI_READ_TOKEN, or UI_ANONYMOUS=read if everyone who reaches the address may see the monitors"
+            "UI_TOKEN or UI_READ_TOKEN, or UI_ANONYMOUS=read if every client that reaches the address may see"
         )
     if token and token == read_token:
         problems.append("UI_READ_TOKEN: expected another token than UI_TOKEN, got the same; create a second one")

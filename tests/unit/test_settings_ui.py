@@ -54,7 +54,7 @@ def test_the_proxies_and_their_users() -> None:
 
 PUBLIC = (
     "UI_ADDR: expected a loopback address, or authentication, got '{}' without it; set UI_TOKEN or UI_READ_TOKEN, or "
-    "UI_ANONYMOUS=read if everyone who reaches the address may see the monitors"
+    "UI_ANONYMOUS=read if every client that reaches the address may see"
 )
 
 
