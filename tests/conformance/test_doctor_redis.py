@@ -151,6 +151,7 @@ async def test_slow_scripts(target: RedisTarget, server: Redis) -> None:
 LIMITED: Sequence[tuple[list[str], set[str]]] = [
     ([], HEALTHY - {"redis.slowlog", "redis.persistence"} | {"redis.slowlog_unknown"}),
     (["-info"], {"redis.memory_unknown", "redis.persistence_unknown", "redis.rights_optional"}),
+    (["-info", "+config|get"], {"redis.memory", "redis.persistence_unknown"}),
     (["-xadd"], {"redis.rights_optional"}),
     (["-zadd"], {"redis.rights_missing"}),
     (["-multi"], {"redis.rights_unknown"}),

@@ -70,6 +70,7 @@ async def _memory(redis: Client) -> Iterable[Finding]:
         return [finding("redis.memory_unknown", "The user may not read the eviction policy.")]
     used, limit = _number(info, "used_memory"), _number(info, "maxmemory")
     memory = f"{used / _MIB:,.0f} MiB used" + (f" of {limit / _MIB:,.0f}" if limit else "; maxmemory is not set")
+    memory = memory if info else "the user may not read how much memory is used"
     if policy != "noeviction":
         text = f"maxmemory-policy is {one_line(policy, 40)}: Redis may delete due times and tasks; {memory}."
         return [finding("redis.evicts" if limit or not info else "redis.eviction_policy", text)]
