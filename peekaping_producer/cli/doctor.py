@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shutil
 import sys
 
 from peekaping_producer.cli.parser import Commands
@@ -56,6 +57,10 @@ def _doctor(args: argparse.Namespace) -> int:
             broker=settings.broker or "asynq",
         )
     )
-    color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    print(json.dumps(document_of(examination)) if args.json else "\n".join(lines_of(examination, color=color)))
+    if args.json:
+        print(json.dumps(document_of(examination)))
+        return examination.exit_code
+    is_terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if is_terminal else 0
+    print("\n".join(lines_of(examination, color=is_terminal and not os.environ.get("NO_COLOR"), width=width)))
     return examination.exit_code

@@ -128,6 +128,15 @@ def test_marks_are_words_and_colors_are_added() -> None:
     assert lines_of(Examination((), ()))[-1] == "0 problems, 0 notes."
 
 
+def test_long_lines_are_wrapped_to_a_terminal() -> None:
+    found = Finding("redis.evicts", Level.PROBLEM, "word " * 30 + "end.", "x" * 90)
+    lines = lines_of(Examination(("redis",), (found,)), width=80)[:-2]
+    assert all(len(line) <= 80 for line in lines[:-1])
+    assert all(line.startswith(" " * 19) and line[19] != " " for line in lines[1:])
+    assert lines[-1].strip() == "x" * 90
+    assert " ".join(line[19:] for line in lines[:-1]) == "word " * 30 + "end. [redis.evicts]"
+
+
 def test_every_code_is_documented_with_its_level_and_remedy() -> None:
     rows = re.findall(r"^\| `([a-z_.]+)` \| (\w+) \| [^|]+ \|([^|]*)\|$", section(DOCS, "Findings"), re.MULTILINE)
     documented = {code: (level, remedy.strip()) for code, level, remedy in rows}
