@@ -21,9 +21,8 @@ print(json.dumps(sorted(sys.modules)))
 _DATABASES = {"asyncpg", "aiomysql", "pymysql", "motor", "pymongo", "bson", "aiosqlite", "sqlite3"}
 _SERVERS = {"aiohttp", "aiormq", "prometheus_client", "uvloop", "lupa"}
 _REDIS = {"redis", "hiredis"}
-_PACKAGES = set(
-    ["api", "demo", "messages", "migrate", "pipeline", "processes", "producer", "sender", "template", "ui", "web"]
-)
+_PACKAGES = {"api", "demo", "messages", "migrate", "pipeline", "processes"}
+_PACKAGES |= {"producer", "sender", "template", "ui", "web"}
 
 
 def loaded_by(folder: Path, *words: str) -> set[str]:
