@@ -127,7 +127,7 @@ class FrameWorker(msgspec.Struct, frozen=True):
 
 
 class FrameQueue(msgspec.Struct, frozen=True):
-    """asynq's queues: of checks, and of results. Read every few seconds."""
+    """asynq's queues: of checks, and of results. Read every 15 s."""
 
     read_ms: int
     waiting: int

@@ -1,12 +1,15 @@
 """Documents of monitors over HTTP: few reads, and answers while a dependency is away."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any, cast
 
 import pytest
 from aiohttp import ClientSession, web
+from structlog.testing import capture_logs
 
 from peekaping_producer.errors import RedisUnavailableError, StoreUnavailableError
 from peekaping_producer.operations.explain.reading import Readers
@@ -131,6 +134,24 @@ async def test_kept_documents_are_bounded(served: Served, monkeypatch: pytest.Mo
     served.now += 5
     await served.get("/api/monitors/m0")
     assert len(served.monitors._explained) == 1
+
+
+async def test_clients_that_go_at_once_are_not_logged(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    port = int(served.base.rpartition(":")[2])
+    body = b"POST /api/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"
+    search = b"GET /api/monitors?q=x HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with capture_logs() as logged:
+        for request in (body, search, b"\x16\x03\x01garbage\r\n\r\n", body[:30]):
+            for wait_s in (0.0, 0.02):
+                _, writer = await asyncio.open_connection(HOST, port)
+                writer.write(request)
+                await asyncio.sleep(wait_s)
+                reset = struct.pack("ii", 1, 0)
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+                writer.close()
+        await asyncio.sleep(0.1)
+        assert (await served.get("/api/session"))[0] == 200
+    assert (logged, caplog.records) == ([], [])
 
 
 @pytest.mark.parametrize(
