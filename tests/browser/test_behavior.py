@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from msgspec.structs import replace
 from playwright.async_api import Browser, Page, expect
 
 from tests.browser import made_up as data
@@ -167,3 +168,23 @@ async def test_nothing_moves_for_people_who_ask_for_less_motion(browser: Browser
     async with opened(browser, made_up.url, reduced_motion=True) as (page, _):
         await is_live(page)
         assert await page.evaluate(animations) == 0
+
+
+async def test_a_frame_that_cannot_be_shown_leaves_no_old_figures(browser: Browser, made_up: MadeUpServer) -> None:
+    async with opened(browser, made_up.url) as (page, _):
+        await is_live(page)
+        made_up.frame = lambda now_ms: replace(data.calm(now_ms), version=2)
+        await expect(page.locator("main")).to_have_text(
+            "The page failed: expected frames of version 1, got 2. Reload it."
+        )
+
+
+async def test_a_monitor_stays_visible_and_is_marked_as_old(browser: Browser, made_up: MadeUpServer) -> None:
+    async with opened(browser, f"{made_up.url}/monitors/{MONITOR_ID}") as (page, _):
+        await is_live(page)
+        await expect(page.get_by_role("heading", level=1)).to_contain_text("A check is missing")
+        await made_up.stop()
+        await expect(page.locator(".banner")).to_be_visible()
+        await expect(page.get_by_role("heading", level=1)).to_contain_text("A check is missing")
+        await made_up.start()
+        await expect(page.locator(".banner")).to_be_hidden()

@@ -11,7 +11,7 @@ from peekaping_producer.ui.static_files import StaticFiles
 
 STATIC = Path(__file__).parents[2] / "peekaping_producer" / "ui" / "static"
 NODE = Path(playwright.__file__).parent / "driver" / "node"
-MAX_BYTES = 21_000
+MAX_BYTES = 22_000
 """Of all files together, as they are sent."""
 FORBIDDEN = (
     *("innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval(", "Function(", "style="),

@@ -4,9 +4,10 @@ import { closeSearch, startSearch } from "./find.js";
 import { fleet } from "./fleet.js";
 import { acts, login } from "./forms.js";
 import { monitor } from "./monitor.js";
-import { button, byId, clock, h, hint, patch, text } from "./page.js";
+import { button, byId, clock, escaped, h, hint, patch, text } from "./page.js";
 import { Stream, call } from "./server.js";
 
+const VERSION = 1; // of the frames
 const MONITOR_EVERY_MS = 5000;
 
 const state = {
@@ -38,8 +39,16 @@ function set(changes) {
   draw();
 }
 
+/** Show a frame. If that fails, show nothing: old figures must not look like new ones. */
 function show(frame) {
-  set({ frame, received: performance.now(), link: "live" });
+  try {
+    if (frame.version !== VERSION) throw Error(`expected frames of version ${VERSION}, got ${frame.version}`);
+    set({ frame, received: performance.now(), link: "live" });
+  } catch (error) {
+    stream.close();
+    patch(main, hint(`The page failed: ${error.message}. Reload it.`));
+    throw error;
+  }
 }
 
 /** Read the session, then begin to read the fleet and the monitor. */
@@ -63,13 +72,14 @@ async function readMonitor() {
   clearTimeout(reading);
   const id = monitorId();
   if (!id || !isReading()) return;
-  const changes = await call(`/api/monitors/${encodeURIComponent(id)}`).then(
-    (found) => ({ found, failure: "" }),
-    (error) => ({ found: null, failure: error.message }),
-  );
-  if (id !== monitorId()) return;
-  set(changes);
-  clearTimeout(reading);
+  try {
+    const found = await call(`/api/monitors/${encodeURIComponent(id)}`);
+    if (id === monitorId()) set({ found, failure: "" });
+  } catch (error) {
+    if (error.status === 401) return start();
+    if (id === monitorId()) set({ found: error.status ? null : state.found, failure: error.message });
+  }
+  clearTimeout(reading); // of a second call that ran at the same time
   reading = setTimeout(readMonitor, MONITOR_EVERY_MS);
 }
 
@@ -114,7 +124,7 @@ function draw() {
   patch(main, h("p", { class: "banner", hidden: problem ? null : "" }, problem), content(id));
   const verdict = (id ? found : frame?.verdict) || {};
   const sentence = problem || verdict.sentence || "peekaping-producer";
-  document.title = id && found?.name ? `${found.name}: ${sentence}` : sentence;
+  document.title = id && found?.name ? `${escaped(found.name)}: ${sentence}` : sentence;
   announce(problem ? "lost" : verdict.verdict ?? verdict.code, sentence);
   patch(
     byId("foot"),

@@ -76,8 +76,11 @@ export const at = (ms, now) => `${clock(ms, now)} (${ms < now ? `${age(ms, now)}
 const FORMAT = /(?![\u200c\u200d])[\p{Cc}\p{Cf}\u2028\u2029]/gu;
 const codeOf = (character) => `\\u${character.codePointAt(0).toString(16).padStart(4, 0)}`;
 
-/** User input: control and bidirectional format characters become codes, and the direction is isolated. */
-export const text = (input) => h("bdi", `${input ?? ""}`.replace(FORMAT, codeOf));
+/** User input; control and bidirectional format characters become codes. */
+export const escaped = (input) => `${input ?? ""}`.replace(FORMAT, codeOf);
+
+/** User input as an element, which isolates its direction. */
+export const text = (input) => h("bdi", escaped(input));
 
 export const link = (id, name) => h("a", { href: `/monitors/${encodeURIComponent(id)}` }, text(name || id));
 export const tag = (word, css = "") => h(`span.tag ${css}`, word);
