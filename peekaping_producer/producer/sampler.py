@@ -74,9 +74,26 @@ class Sampler:
         self._redis_ms_ahead = 0.0
         """Redis TIME minus time.monotonic(), in ms."""
         self._succeeded_at: dict[str, float] = {}
+        self._ping: asyncio.Task[None] | None = None
 
-    async def sample_database(self) -> None:
-        """Ping the database."""
+    async def sample_database(self, within_s: float | None = None) -> None:
+        """Ping the database, and wait for the result; for `within_s` at most, while the ping goes on."""
+        if self._ping is None or self._ping.done():
+            self._ping = asyncio.create_task(self._ping_database(), name="ping")
+        try:
+            await asyncio.wait({self._ping}, timeout=within_s)
+        except asyncio.CancelledError:
+            self.stop()
+            raise
+        if self._ping.done():
+            self._ping.result()
+
+    def stop(self) -> None:
+        """End a ping that goes on."""
+        if self._ping:
+            self._ping.cancel()
+
+    async def _ping_database(self) -> None:
         began_at, self.database_ms = time.monotonic(), None
         try:
             async with asyncio.timeout(self._timing.sample_every_s):

@@ -240,6 +240,25 @@ async def test_a_page_that_is_opened_ends_the_wait_for_the_next_sample(scene: Sc
         await cancel_and_wait(running)
 
 
+async def test_a_page_does_not_wait_for_a_database_that_hangs(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.vitals._timing = replace(TIMING, sample_watched_every_s=0.01)
+    scene.schedule.answer = replace(STATS, is_watched=True)
+    await scene.vitals.run_once()
+    pings: list[asyncio.Event] = []
+
+    async def hang() -> None:
+        pings.append(asyncio.Event())
+        await pings[-1].wait()
+
+    monkeypatch.setattr(scene.store, "ping", hang)
+    for _ in range(1000):
+        await scene.vitals.run_once()
+    assert len(scene.schedule.reports) == 1001
+    assert len(pings) == 1, "it goes on"
+    pings[0].set()
+    scene.vitals._sampler.stop()
+
+
 def test_a_wedged_loop_shows_within_15_s() -> None:
     assert TIMING.stalled_after_s < 15
 

@@ -87,6 +87,7 @@ class Vitals:
             await self.loop.run(self._turn)
         finally:
             self._recorder.record("producer.stopped", f"{self._leader.node} has stopped.")
+            self._sampler.stop()
             await self._leave()
 
     def sample_soon(self) -> None:
@@ -113,7 +114,8 @@ class Vitals:
     async def run_once(self) -> float:
         """Sample once; returns the seconds until the next sample."""
         if self._partial_samples == 0:
-            await self._sampler.sample_database()  # first: its state is in the report that follows
+            # First: its state is in the report that follows. A page does not wait for a database that hangs.
+            await self._sampler.sample_database(self._timing.sample_watched_every_s if self._is_watched else None)
             self.loop.progressed()
         report = replica_report.encode_report(self._reporter.report(self._reported_conditions()))
         await self._sampler.sample_schedule(self._leader.node, report, self._sync.answered)
@@ -136,10 +138,14 @@ class Vitals:
         log.info("sync.requested", message=message)
         self._recorder.record("sync.requested", message)
 
+    @property
+    def _is_watched(self) -> bool:
+        """Whether a page is open."""
+        return self._sampler.stats is not None and self._sampler.stats.is_watched
+
     def _pause_s(self) -> float:
         """Return the seconds until the next sample: fewer while a page is open."""
-        stats = self._sampler.stats
-        if stats is None or not stats.is_watched or REDIS in self._sampler.failures:
+        if not self._is_watched or REDIS in self._sampler.failures:
             self._partial_samples = 0
             return self._timing.sample_every_s
         every_s = self._timing.sample_watched_every_s
