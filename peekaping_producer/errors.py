@@ -36,6 +36,10 @@ class ConfigError(ProducerError):
         super().__init__("; ".join(self.problems))
 
 
+class ActError(ProducerError):
+    """A person asked for something with an argument that is not accepted; nothing was done."""
+
+
 class UnreachableError(ProducerError):
     """A dependency did not answer, or the connection broke; a later attempt may succeed."""
 

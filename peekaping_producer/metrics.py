@@ -115,6 +115,8 @@ class Metrics:
             "oldest_due_age_seconds", "Longest time a monitor has been overdue; NaN while Redis is unavailable."
         )
         self.late_depth = self._gauge("late_depth", "Monitors claimed but not yet handed off.")
+        self.held = self._gauge("held", "Monitors with a hold of their own.")
+        self.held_all = self._gauge("held_all", "1 while all monitors are held.")
         self.clock_skew = self._gauge("redis_clock_skew_seconds", "Redis TIME minus the clock of this machine.")
         self.condition = self._gauge("condition", "1 while the condition holds, by code.", "code")
         self.verdict = self._gauge("verdict", "1 for the verdict that holds, by code.", "code")

@@ -1,6 +1,7 @@
 """What Redis contains of one monitor, read by one script that writes nothing."""
 
 import math
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any
 
@@ -89,6 +90,7 @@ class MonitorStateReader:
         of_queue = (PENDING, QUEUE_KEYS.lease, SERVERS)
         self._keys = (keys.due, keys.lease, keys.late, keys.events, *of_queue, keys.held, keys.spread)
         self._script = Script(__package__, "monitor_state", prelude=clock + ASYNQ_PRELUDE)
+        self._kinds = Script(__package__, "task_kinds", prelude=clock + ASYNQ_PRELUDE)
 
     async def read(self, monitor_id: str, interval: int = 0) -> MonitorState:
         """Read the state. `interval` is that of its row in seconds, 0 if it is not known.
@@ -115,6 +117,18 @@ class MonitorStateReader:
                 hold,
                 bool(spread),
             )
+
+    async def kinds(self, ids: Iterable[str]) -> dict[str, TaskKind]:
+        """Return what the next hand-offs find, for monitors that have a task. A pending one counts as in the list.
+
+        Raises RedisError.
+        """
+        ids = list(ids)
+        args = (TASK_KEY_PREFIX, TASK_ID_PREFIX, *ids)
+        reply = await self._kinds.run(self._redis, (QUEUE_KEYS.lease,), args)
+        with decoding():
+            found = zip(ids, reply, strict=True)
+            return {monitor_id: TaskKind(kind.decode()) for monitor_id, kind in found if kind}
 
 
 def _task(reply: list[Any]) -> TaskState:

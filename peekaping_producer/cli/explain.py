@@ -53,9 +53,9 @@ def _explain(args: argparse.Namespace) -> int:
 def _explain_one(args: argparse.Namespace, settings: Settings) -> int:
     from peekaping_producer.operations.explain.document import candidates_document, document_of
     from peekaping_producer.operations.explain.moments import Moments
-    from peekaping_producer.operations.explain.reading import MAX_FOUND
     from peekaping_producer.operations.explain.text import candidate_lines, lines_of
     from peekaping_producer.operations.explain.verdict import verdict_of
+    from peekaping_producer.operations.naming import MAX_FOUND
 
     explained = run_interruptible(_read(args.monitor, settings))
     if found := explained.candidates:
@@ -75,9 +75,9 @@ def _explain_one(args: argparse.Namespace, settings: Settings) -> int:
 async def explanation_lines(monitor: str, env_files: Sequence[Path]) -> list[str]:
     """Return what `explain` prints, in UTC and without colors; also an error is text."""
     from peekaping_producer.operations.explain.moments import Moments
-    from peekaping_producer.operations.explain.reading import MAX_FOUND
     from peekaping_producer.operations.explain.text import candidate_lines, lines_of
     from peekaping_producer.operations.explain.verdict import verdict_of
+    from peekaping_producer.operations.naming import MAX_FOUND
 
     try:
         settings = load_settings(_GROUPS, env_files=env_files)

@@ -10,15 +10,16 @@ from peekaping_producer import logs
 from peekaping_producer.cli import demo, messages, operations, producer, sender, template
 from peekaping_producer.cli.parser import Commands, Parser, add_env_file
 from peekaping_producer.cli.runtime import print_error
-from peekaping_producer.errors import ConfigError, ProducerError, UnreachableError
+from peekaping_producer.errors import ActError, ConfigError, ProducerError, UnreachableError
 from peekaping_producer.settings import ENV_FILES
 
 EXIT_CODES = """exit codes:
   0  success; `run`, `relay`, `serve`, `consume`: stopped by SIGTERM, SIGHUP or Ctrl-C
   1  any other failure; `status`, `probe`, `migrate --check`: the check failed; `send --strict`: a message was not sent;
      `explain`: the monitor is not checked as configured; `doctor`: there is a problem; `reconcile`: the leader has not
-     synced, or with --exit-code: something differs
-  2  bad configuration or usage; every bad setting is reported; `explain`: several monitors match
+     synced, or with --exit-code: something differs; `run-now`, `hold`, `release`: not done for every monitor
+  2  bad configuration or usage; every bad setting is reported; `explain`, `run-now`,
+     `hold`, `release`: several monitors match a text
   3  Redis or the database did not answer (`run` and `migrate` try for STARTUP_TIMEOUT)
   130, 143, 129  ended by Ctrl-C, SIGTERM or SIGHUP (130 also: Ctrl-C before `run` had started)
 """
@@ -45,6 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         for line in (*error.warnings, *error.problems):
             print_error(line)
+        return 2
+    except ActError as error:
+        print_error(f"{error}; see --help")
         return 2
     except ProducerError as error:
         print_error(str(error))

@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from peekaping_producer.cli import doctor, events, explain, reconcile, top
+from peekaping_producer.cli import acts, doctor, events, explain, reconcile, top
 from peekaping_producer.cli.parser import Commands, duration, seconds
 from peekaping_producer.cli.runtime import log_warnings, print_error, run_interruptible, set_up_logs
 from peekaping_producer.errors import ConfigError
@@ -33,6 +33,7 @@ def add_to(commands: Commands) -> None:
     status.add_argument("--next", type=duration("1d"), metavar="DURATION", dest="next_s", help=text)
     status.add_argument("--json", action="store_true", help="print JSON")
     explain.add_to(commands)
+    acts.add_to(commands)
     events.add_to(commands)
     top.add_to(commands)
     doctor.add_to(commands)

@@ -12,8 +12,9 @@ import msgspec
 
 from peekaping_producer.brokers import Queue
 from peekaping_producer.errors import BROKER, DATABASE, REDIS
+from peekaping_producer.operations.hold import current_hold
 from peekaping_producer.schedule import MAX_LEADER_TTL_S, Stats
-from peekaping_producer.service.text import counted, one_line
+from peekaping_producer.service.text import clock_time, counted, one_line
 
 LATE_AFTER_S = 60.0
 """A monitor that waits longer has missed its check."""
@@ -65,6 +66,7 @@ LEVELS: Mapping[str, Level] = {
     "queue_not_consumed": Level.FAILING,
     "tasks_not_completed": Level.FAILING,
     "queue_unserved": Level.NOTE,
+    "held": Level.NOTE,
     "foreign_leader": Level.NOTE,
     "schedule_empty": Level.NOTE,
     "database_degraded": Level.NOTE,
@@ -102,7 +104,14 @@ def of_schedule(
     if stats.write_refused:
         yield Condition("redis_refuses_writes", f"Redis refuses writes: {stats.write_refused}")
     age_s = stats.oldest_due_age_s
-    if age_s > late_after_s:
+    if hold := current_hold(stats.hold, stats.now_ms, on_all=True):
+        until = clock_time(hold.until_ms, stats.now_ms)
+        yield Condition(
+            "held",
+            f'All monitors are held by {one_line(hold.who, 60)} until {until}: "{one_line(hold.why)}"; no check is '
+            f"handed off, and {counted(stats.overdue, 'monitor')} overdue.",
+        )
+    elif age_s > late_after_s:
         yield Condition(
             "schedule_late",
             f"Monitor {one_line(stats.oldest_id or '?')} has waited for its check for {age_s:.0f} s; "

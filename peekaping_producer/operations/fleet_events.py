@@ -22,6 +22,8 @@ class FleetEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     """A sentence without secrets."""
     node: str = ""
     monitor_id: str | None = None
+    who: str = ""
+    """The person who asked for it."""
 
 
 _encode = msgspec.json.Encoder().encode
@@ -30,14 +32,25 @@ _decode = msgspec.json.Decoder(FleetEvent).decode
 
 def encode_event(event: FleetEvent) -> bytes:
     """Encode as JSON of at most a few hundred characters."""
-    short = FleetEvent(
+    return _encode(_shortened(event))
+
+
+def encode_act(kind: str, message: str, who: str, monitor_id: str | None) -> bytes:
+    """Encode the event of an act without its time, which the script adds."""
+    event = msgspec.to_builtins(_shortened(FleetEvent(0, kind, message, monitor_id=monitor_id, who=who)))
+    del event["at_ms"]
+    return _encode(event)
+
+
+def _shortened(event: FleetEvent) -> FleetEvent:
+    return FleetEvent(
         event.at_ms,
         one_line(event.kind, _MAX_NAME_LENGTH),
         one_line(event.message, _MAX_MESSAGE_LENGTH),
         one_line(event.node, _MAX_NAME_LENGTH),
         None if event.monitor_id is None else one_line(event.monitor_id, _MAX_NAME_LENGTH),
+        one_line(event.who, _MAX_NAME_LENGTH),
     )
-    return _encode(short)
 
 
 def decode_event(text: bytes) -> FleetEvent | None:

@@ -8,11 +8,10 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
 
-import msgspec
-
 from peekaping_producer.brokers import Queue
 from peekaping_producer.brokers.asynq import QUEUE, RESULTS_QUEUE
 from peekaping_producer.operations.heartbeat import Heartbeat, Rings
+from peekaping_producer.operations.hold import Hold, current_hold
 from peekaping_producer.operations.replica_report import MAX_LEASE_TTL_S, ReplicaReport, decode_report, replicas_of
 from peekaping_producer.schedule import Stats, StoredReport
 from peekaping_producer.service.text import one_line
@@ -29,27 +28,6 @@ SILENT_AFTER_S = 7.5
 
 
 _MAX_SLOTS = 10**9
-
-
-class Hold(msgspec.Struct, frozen=True):
-    """A hold on all monitors, or on one."""
-
-    until_ms: float
-    """Redis TIME."""
-    who: str
-    why: str
-
-
-_decode_hold = msgspec.json.Decoder(Hold).decode
-
-
-def current_hold(stored: bytes | None, now_ms: int) -> Hold | None:
-    """Return the hold, as it is stored; None if it has ended, or is malformed."""
-    try:
-        hold = _decode_hold(stored) if stored else None
-    except (msgspec.MsgspecError, RecursionError, ValueError):
-        return None
-    return hold if hold and hold.until_ms > now_ms else None
 
 
 class Look:
@@ -252,7 +230,7 @@ class Look:
     @cached_property
     def hold(self) -> Hold | None:
         """The hold on all monitors, if there is one that has not ended."""
-        return current_hold(self.stats.hold, self.now_ms) if self.stats else None
+        return current_hold(self.stats.hold, self.now_ms, on_all=True) if self.stats else None
 
 
 def _hand_offs_per_s(rings: Rings) -> float | None:

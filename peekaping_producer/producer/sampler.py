@@ -139,6 +139,8 @@ class Sampler:
         self._metrics.lease_depth.set(stats.leased)
         self._metrics.late_depth.set(stats.late)
         self._metrics.oldest_due_age.set(stats.oldest_due_age_s)
+        self._metrics.held.set(stats.held)
+        self._metrics.held_all.set(stats.hold is not None)
         self._metrics.clock_skew.set(stats.clock_skew_s)
 
     async def sample_queue(self) -> None:

@@ -1,19 +1,25 @@
 """The schedule: which monitor is due when, which claim holds it, and which replica leads.
 
 keys (names in Redis) · model (values and limits) · schedule (a method per Lua script)
+· steering (the same for what people ask for: run now, hold, release)
 · replies (decodes what they return).
 """
 
 from peekaping_producer.schedule.model import (
+    ALL_MONITORS,
     CALL_LIMIT,
     CLAIM_WITHIN_S,
     CLOCK_STEP_SLACK_MS,
     FORGET_REPORT_S,
     KEEP_SYNC_REQUEST_S,
     MAX_DELAY_S,
+    MAX_HOLD_ALL_S,
+    MAX_HOLD_S,
+    MAX_HOLDS,
     MAX_ID_LENGTH,
     MAX_LEADER_TTL_S,
     REPORT_AGE_S,
+    ActReply,
     CampaignOutcome,
     CampaignResult,
     Claim,
@@ -31,18 +37,24 @@ from peekaping_producer.schedule.model import (
     SyncRequest,
 )
 from peekaping_producer.schedule.schedule import PRELUDE, Schedule
+from peekaping_producer.schedule.steering import Steering
 
 __all__ = [
+    "ALL_MONITORS",
     "CALL_LIMIT",
     "CLAIM_WITHIN_S",
     "CLOCK_STEP_SLACK_MS",
     "FORGET_REPORT_S",
     "KEEP_SYNC_REQUEST_S",
     "MAX_DELAY_S",
+    "MAX_HOLDS",
+    "MAX_HOLD_ALL_S",
+    "MAX_HOLD_S",
     "MAX_ID_LENGTH",
     "MAX_LEADER_TTL_S",
     "PRELUDE",
     "REPORT_AGE_S",
+    "ActReply",
     "CampaignOutcome",
     "CampaignResult",
     "Claim",
@@ -56,6 +68,7 @@ __all__ = [
     "Schedule",
     "Slots",
     "Stats",
+    "Steering",
     "StoredEvent",
     "StoredReport",
     "SyncRequest",

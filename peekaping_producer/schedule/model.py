@@ -23,6 +23,12 @@ REPORT_AGE_S = 15.0
 """An older report is of a replica that no longer runs."""
 FORGET_REPORT_S = 60.0
 """An older report is removed."""
+MAX_HOLD_S, MAX_HOLD_ALL_S = 7 * 86_400, 3600
+"""The longest hold on one monitor, and on all. The scripts tolerate a minute more, after a step of Redis TIME."""
+MAX_HOLDS = 1000
+"""At once."""
+ALL_MONITORS = "*"
+"""In place of an id: the hold on all monitors."""
 WATCHED_FOR_S = 10.0
 """A page that was read longer ago counts as closed."""
 KEEP_SYNC_REQUEST_S = 120.0
@@ -153,6 +159,19 @@ class SyncRequest(msgspec.Struct, frozen=True):
     """As it is in Redis."""
 
 
+class ActReply(msgspec.Struct, frozen=True):
+    """What an act of a person did."""
+
+    now_ms: int
+    """Redis TIME."""
+    outcomes: Mapping[str, str]
+    """By monitor id, as the script names them."""
+    hold_ends_ms: Mapping[str, int]
+    """By id, when the hold on it ends; without an entry if there is none."""
+    events_refused: str | None
+    """Why Redis refused to write events, if it did."""
+
+
 class LeasedClaim(msgspec.Struct, frozen=True):
     """The claim whose lease ends first; its producer may be a peer."""
 
@@ -222,6 +241,8 @@ class Stats(msgspec.Struct, frozen=True):
     """Whether a page is open."""
     events_refused: str | None = None
     """Why Redis refused to write events, if it did."""
+    held: int = 0
+    """Monitors that a hold of their own keeps from being checked."""
     clock_skew_s: float = 0.0
     """Redis TIME minus the local clock."""
 

@@ -36,7 +36,7 @@ def decode_stats(reply: list[Any], read_at: float) -> Stats:
     now_ms, due, leased, overdue, late, intended, oldest_id, excess, leader, ttl_ms, problems, refusal, stored = reply[
         :13
     ]
-    oldest_claim, hold, is_watched, events_refused, sync_request, unclaimed = reply[13:]
+    oldest_claim, hold, is_watched, events_refused, sync_request, unclaimed, held = reply[13:]
     reports = list(_reports(stored, now_ms))
     return Stats(
         now_ms=now_ms,
@@ -59,6 +59,7 @@ def decode_stats(reply: list[Any], read_at: float) -> Stats:
         sync_request=_sync_request(sync_request),
         is_watched=bool(is_watched),
         events_refused=decode_text(events_refused) or None,
+        held=held,
         clock_skew_s=now_ms / 1000 - read_at,
     )
 

@@ -103,12 +103,12 @@ class Schedule:
     async def claim(self, limit: int) -> Claim:
         """Claim up to `limit` (at most 1,000) due monitors, the longest overdue first."""
         asked_at = time.monotonic()
-        nonce = random.randrange(1024)  # noqa: S311 - distinguishes claims of one millisecond; no secret
+        nonce = random.randrange(1, 1024)  # noqa: S311 - distinguishes claims of one millisecond; 0 is a peer's
         deadline = 0
         if self._clock_ahead_ms is not None:
             deadline = int((self._monotonic() + CLAIM_WITHIN_S) * 1000 + self._clock_ahead_ms)
         args = (limit, self._lease_ttl_ms, nonce, deadline, MAX_ID_LENGTH, int(self._keeps_due_times))
-        reply = await self._claim.run(self.redis, (*self._sets, self.keys.spread), args)
+        reply = await self._claim.run(self.redis, (*self._sets, self.keys.spread, self.keys.held), args)
         with decoding():
             now_ms, token, next_due, flat, removed, spread_since_ms = reply
             claim = Claim(
@@ -151,7 +151,7 @@ class Schedule:
         result = Rescheduled(claim.now_ms)
         width = 2 if claim.spread_since_ms is None else 3
         for chunk in chunks([plan for plan in plans if plan.interval > 0], CALL_LIMIT):
-            parts = [part for plan in chunk for part in _with_phase(plan)[:width]]
+            parts = [part for plan in chunk for part in with_phase(plan)[:width]]
             reply = await self._reschedule.run(self.redis, self._sets, (claim.token, width, *parts))
             with decoding():
                 now_ms, lost = reply
@@ -169,12 +169,12 @@ class Schedule:
 
         With `retry`, monitors that were postponed after a failed attempt become due now.
         """
-        parts = [part for plan in plans for part in _with_phase(plan)]
+        parts = [part for plan in plans for part in with_phase(plan)]
         if not parts:
             return PlaceResult()
         reply = await self._place.run(
             self.redis,
-            (self.keys.due, self.keys.lease, self.keys.leader, self.keys.late),
+            (self.keys.due, self.keys.lease, self.keys.leader, self.keys.late, self.keys.held),
             (term, CLOCK_STEP_SLACK_MS, int(MAX_DELAY_S * 1000), int(retry), *parts),
         )
         with decoding():
@@ -197,11 +197,11 @@ class Schedule:
             part
             for seen in misaligned
             if seen.id in plans and plans[seen.id].interval > 0
-            for part in (*_with_phase(plans[seen.id]), seen.score)
+            for part in (*with_phase(plans[seen.id]), seen.score)
         ]
         if not parts:
             return 0
-        keys = (self.keys.due, self.keys.leader, self.keys.spread)
+        keys = (self.keys.due, self.keys.leader, self.keys.spread, self.keys.held)
         moved = await self._move.count(self.redis, keys, (term, CLOCK_STEP_SLACK_MS, *parts))
         if moved < 0:
             raise StaleTermError(f"move: term {term} is over")
@@ -212,7 +212,8 @@ class Schedule:
         removed = 0
         for chunk in chunks(list(members_seen), CALL_LIMIT):
             pairs = [part for seen in chunk for part in (seen.id, seen.score)]
-            reply = await self._remove.count(self.redis, (key, self.keys.leader, self.keys.late), (term, *pairs))
+            keys = (key, self.keys.leader, self.keys.late, self.keys.held)
+            reply = await self._remove.count(self.redis, keys, (term, *pairs))
             if reply < 0:
                 raise StaleTermError(f"remove: term {term} is over")
             removed += reply
@@ -240,11 +241,12 @@ class Schedule:
 
     async def compare(self, plans: Sequence[Plan]) -> Comparison:
         """Return what `place` would do with up to 1,000 plans; writes nothing."""
-        parts = [part for plan in plans for part in _with_phase(plan)]
+        parts = [part for plan in plans for part in with_phase(plan)]
         if not parts:
             return Comparison(0)
         args = (CLOCK_STEP_SLACK_MS, int(MAX_DELAY_S * 1000), *parts)
-        reply = await self._compare.run(self.redis, (self.keys.due, self.keys.lease, self.keys.spread), args)
+        keys = (self.keys.due, self.keys.lease, self.keys.spread, self.keys.held)
+        reply = await self._compare.run(self.redis, keys, args)
         with decoding():
             return decode_comparison(reply, [plan.id for plan in plans])
 
@@ -327,7 +329,7 @@ class Schedule:
         await self.redis.hdel(self.keys.replicas, node)
 
 
-def _with_phase(plan: Plan) -> tuple[str, int, int]:
+def with_phase(plan: Plan) -> tuple[str, int, int]:
     """The id, the interval and the phase in ms, as the scripts expect them."""
     interval = max(plan.interval, 0)
     return plan.id, interval * 1000, phase_s(plan.id, interval) * 1000 if interval else 0

@@ -76,7 +76,8 @@ async def test_steps_in_a_pipeline_are_seen_one_by_one_each_with_its_own_answer(
     schedule = wire.schedule
     for script in (schedule._claim, schedule._stats):
         await wire.redis.script_load(script._text)
-    claim = ("EVALSHA", schedule._claim.sha.upper(), 3, KEYS.due, KEYS.lease, KEYS.late, 10, 10_000, 1, 0, 64)
+    sets = (KEYS.due, KEYS.lease, KEYS.late, KEYS.held)
+    claim = ("EVALSHA", schedule._claim.sha.upper(), len(sets), *sets, 10, 10_000, 1, 0, 64)
     stats = ("EVALSHA", schedule._stats.sha, len(STATS_KEYS), *STATS_KEYS, 10_000, "", "", 60_000)
     commands = (stats, ("PING",), claim, ("GET", "nothing"), stats, claim)
     for size in (1, 1_000_000):

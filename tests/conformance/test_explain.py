@@ -523,7 +523,8 @@ async def test_absurd_scores_and_replies_are_explained(scene: Scene, score: Any)
         verdict = await scene.verdict()
         assert json.dumps(document_of(facts, verdict))
         await scene.redis.delete(key)
-    await scene.redis.hset(KEYS.held, ID, '{"until_ms": 1e308, "who": "\\u001b[31m", "why": "x"}')
+    hold = {"until_ms": scene.clock.now_ms + 9000, "who": "\x1b[31m", "why": "x"}
+    await scene.redis.hset(KEYS.held, ID, json.dumps(hold))
     verdict = await scene.verdict()
     assert verdict.code == "held"
     assert "\x1b" not in verdict.sentence

@@ -7,6 +7,7 @@ from functools import cache
 from itertools import product
 from typing import Any, NamedTuple
 
+from peekaping_producer.schedule import ALL_MONITORS
 from peekaping_producer.schedule.keys import KEYS
 from tests.kit.asynq_peer import LEASE, PENDING, task_id
 from tests.kit.invariants import InvariantError, Mutation
@@ -26,6 +27,10 @@ EDITS: dict[Interval, tuple[Interval, ...]] = {
 """By row: the rows that an edit may make of it."""
 
 
+HOLD_S = GRID_MS // 1000
+"""Of all holds: until the next step."""
+
+
 @dataclass(frozen=True)
 class Scope:
     """The bounds of a search."""
@@ -37,6 +42,8 @@ class Scope:
     """Losses in Redis or of a consumer."""
     turns: int = 0
     """How often the leader turns on or off that ticks are spread."""
+    acts: int = 0
+    """Monitors run now, held and released; all held and released."""
     whole: bool = False
     """Keep claims that no longer hold anything, instead of testing in each state that they cannot write."""
     most: int | None = None
@@ -44,11 +51,12 @@ class Scope:
 
 
 class Left(NamedTuple):
-    """Edits, faults and turns of the switch that may still happen."""
+    """Edits, faults, turns of the switch and acts that may still happen."""
 
     edits: int
     faults: int
     turns: int
+    acts: int
 
 
 class State(NamedTuple):
@@ -102,6 +110,7 @@ class Search:
         self._leads = cache(lambda *args: list(self._leaders.steps(*args)))
         self._around = cache(self._surroundings)
         self._lose = cache(self._losses)
+        self._act = cache(self._acts)
         self._edit = cache(self._edits)
         self._trusted = cache(self._leaders.unless_stale)
         self._aged = cache(self._age)
@@ -134,7 +143,7 @@ class Search:
             sid, _ = self.redis.do(sid, "put", KEYS.due, each, float(START_MS))
         histories = tuple(Past(float(START_MS), intervals=frozenset({20})) for _ in self.ids)
         leader = self._leaders.numbers.of(Leading(FIRST_TERM))
-        left = Left(self._scope.edits, self._scope.faults, self._scope.turns)
+        left = Left(self._scope.edits, self._scope.faults, self._scope.turns, self._scope.acts)
         return State(sid, tuple(20 for _ in self.ids), histories, (0, 0), leader, left)
 
     def _expand(self, state: State, following: list[State]) -> None:
@@ -174,6 +183,10 @@ class Search:
             after, _ = self.redis.do(sid, "campaign", term, "-", not self.redis.views[sid].spread)
             fewer = state._replace(left=left._replace(turns=left.turns - 1))
             yield "the leader turns the switch", self._after(fewer, "campaign", after, producers, leader)
+        if left.acts:
+            fewer = state._replace(left=left._replace(acts=left.acts - 1))
+            for label, call, after in self._act(sid):
+                yield label, self._after(fewer, call, after, producers, leader)
         if left.edits:
             yield from self._edit(state)
         after, _ = self.redis.do(sid, "pass_time")
@@ -241,6 +254,16 @@ class Search:
             if view.works(each):
                 losses.append((f"consumer of {each} dies, its clock a day ahead", "die", (each, "dead, fast")))
         return [(label, self.redis.do(sid, name, *args)[0]) for label, name, args in losses]
+
+    def _acts(self, sid: Sid) -> list[tuple[str, str, Sid]]:
+        """What a person may do, by any row that was read before an edit: label, the product's call, the state after."""
+        acts: list[tuple[Any, ...]] = [("run_now", each) for each in self.ids]
+        for interval in (10, 20):
+            for each in self.ids:
+                acts += [("hold", each, interval, HOLD_S), ("release", each, interval)]
+        acts += [("hold", ALL_MONITORS, 1, HOLD_S), ("release", ALL_MONITORS, 1)]
+        steps = [(f"a person: {' '.join(map(str, act))}", act[0], self.redis.do(sid, *act)[0]) for act in acts]
+        return [step for step in steps if step[2] != sid]
 
     def _edits(self, state: State) -> list[tuple[str, State]]:
         """Commits of a row; each process may have read the row just before."""

@@ -207,6 +207,10 @@ def _hmget(memory: Memory, key: bytes, *fields: bytes) -> Reply:
     return [found.get(field) for field in fields]
 
 
+def _hgetall(memory: Memory, key: bytes) -> Reply:
+    return [part for pair in (memory.get(key, dict) or {}).items() for part in pair]
+
+
 def _hincrby(memory: Memory, key: bytes, field: bytes, by: bytes) -> Reply:
     added = _int(by)
     before: Hash = memory.get(key, dict) or {}
@@ -419,6 +423,7 @@ _COMMANDS: dict[bytes, tuple[int, Callable[..., Reply]]] = {
     b"HSET": (4, _hset),
     b"HGET": (3, _hget),
     b"HMGET": (3, _hmget),
+    b"HGETALL": (2, _hgetall),
     b"HINCRBY": (4, _hincrby),
     b"HEXISTS": (3, _hexists),
     b"HDEL": (3, _hdel),

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from peekaping_producer.brokers import Outcome
 from peekaping_producer.monitors.ticks import next_tick, phase_s
-from peekaping_producer.schedule import CampaignOutcome
+from peekaping_producer.schedule import ALL_MONITORS, CampaignOutcome
 from peekaping_producer.schedule.keys import KEYS
 from tests.kit.invariants import InvariantError
 from tests.search.world import CYCLE_MS, ENDED_MS, GRID_MS, LONG_AGO_MS, TTL_MS, Redis, Sid, View, due_later, message
@@ -79,6 +79,7 @@ class StepJudge:
             raise InvariantError("I1", each, f"{name} left it in both due and lease")
         if each in now.late and (each not in now.members or now.late[each] > was.late.get(each, math.inf)):
             raise InvariantError("late", each, f"{name} left {now.late[each]:.0f} as the intended due time")
+        _check_hold(name, each, was, now)
         if name == "hand_off" and each in now.late and each in was.lease and each not in now.lease:
             raise InvariantError("late", each, f"{name} rescheduled it, and it still counts as late")
         if now.due.get(each, 0) % 1 and each not in now.late:
@@ -106,6 +107,13 @@ class StepJudge:
             if name == "hand_off" and history.not_before is not None and due < history.not_before:
                 raise InvariantError("due", each, f"rescheduled for {due:.0f}, before {history.not_before:.0f}")
             return history._replace(not_before=due, intervals=_intervals(row))
+        if name in ("run_now", "hold", "release"):
+            latest = {"run_now": now.now_ms, "hold": now.held.get(each, 0) + 20_000, "release": now.now_ms + 20_000}
+            if due > latest[name] or due < now.now_ms - 1:
+                raise InvariantError("due", each, f"{name} set it to {due:.0f}, not to a tick")
+            if name == "run_now" and history.not_before is not None:
+                due = min(due, history.not_before)  # of a postponed one, the intended due time is restored
+            return history._replace(not_before=due, intervals=_intervals(row))
         if name not in ("give_back", "reclaim", "postpone", "place"):
             raise InvariantError("due", each, f"{name} set it to {due:.0f}")
         if history.not_before is not None and due < history.not_before - 1:
@@ -115,6 +123,21 @@ class StepJudge:
 
 def _intervals(row: Interval) -> frozenset[int]:
     return frozenset({row} if row > 0 else ())
+
+
+def _check_hold(name: str, each: str, was: View, now: View) -> None:
+    """What is held is neither claimed nor due; it is not late, and its hold ends with it."""
+    ends = max(now.held.get(each, 0), now.held.get(ALL_MONITORS, 0))
+    if each in now.lease and each not in was.lease and ends > now.now_ms:
+        raise InvariantError("hold", each, f"{name} took it, though it is held until {ends}")
+    if now.due.get(each, math.inf) < now.held.get(each, 0):
+        raise InvariantError("hold", each, f"{name} left it due at {now.due[each]:.0f}, though it is held")
+    if each in was.members and each not in now.members and each in now.held:
+        raise InvariantError("hold", each, f"{name} removed it, and its hold remains")
+    if name == "hold" and each in now.held and each in now.late:
+        raise InvariantError("late", each, "it is held, and counts as late")
+    if name == "run_now" and was.due.get(each, 0) % 1 and not now.due[each] % 1:
+        raise InvariantError("late", each, "run now, and its intended due time is lost")
 
 
 def _check_queue(each: str, was: View, now: View, history: Past) -> None:
@@ -162,6 +185,7 @@ class Fences:
             self._check_lost_claims(sid, each)
             self._check_peers(sid, each)
             self._check_changed_scores(sid, each)
+            self._check_acts(sid, each)
         self._check_terms(sid)
         self._check_claim(sid)
 
@@ -219,6 +243,35 @@ class Fences:
                     for interval in (10, 20):
                         args = (view.leader, seen, ((each, interval),))
                         self._refused(sid, "I1", "a leader that saw another score", 0, "move", *args)
+
+    def _check_acts(self, sid: Sid, each: str) -> None:
+        """A person moves nothing that is claimed, absent or overdue; a held monitor stays held whatever a peer did."""
+        view, do = self._redis.views[sid], self._redis.do
+        if each not in view.due:
+            outcome = "leased" if each in view.lease else "absent"
+            self._refused(sid, "I1", "a person", outcome, "hold", each, 20, 10)
+            self._refused(sid, "I1", "a person", "held_all" if ALL_MONITORS in view.held else outcome, "run_now", each)
+        elif view.due[each] <= view.now_ms or ALL_MONITORS in view.held or each in view.held:
+            outcome = "held" if each in view.held else "already_due"
+            outcome = "held_all" if ALL_MONITORS in view.held else outcome
+            self._refused(sid, "hold" if view.held else "late", "a person", outcome, "run_now", each)
+        if each not in view.held or each not in view.due:
+            return
+        gone, _ = do(sid, "lose", "ZREM", KEYS.due, each)
+        released, _ = do(gone, "release", each, 20)
+        if each in self._redis.views[released].members:
+            raise InvariantError("I4", each, "its release brought it back into the schedule")
+        if view.leader is None:
+            return
+        for interval in (5, 10, 20):
+            seen = ((each, view.due[each]),)
+            self._refused(sid, "hold", "a leader", 0, "move", view.leader, seen, ((each, interval),))
+        moved, _ = do(sid, "put", KEYS.due, each, float(view.now_ms + 1))
+        for before in (sid, gone, moved):
+            placed, misaligned = do(before, "place", view.leader, ((each, 20),))
+            due = self._redis.views[placed].due[each]
+            if misaligned or due < view.held[each] or due >= view.held[each] + 20_000:
+                raise InvariantError("hold", each, f"placed, and due at {due:.0f}, though it is held")
 
     def _check_terms(self, sid: Sid) -> None:
         """I5: no replica renews, ends or takes over another's term; a campaign whose reply was lost can be repeated."""

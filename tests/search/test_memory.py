@@ -21,7 +21,7 @@ KEYS = ("string", "hash", "list", "zset", "set", "none")
 WORDS = ("a", "b", "c", "1", "-1", "2", "1.5", "nan", "inf", "(1", "-inf", "1e3", "x y", "")
 COMMANDS = {
     "GET": "k", "SET": "kw", "DEL": "kk", "EXISTS": "kk", "TYPE": "k", "PTTL": "k",
-    "HSET": "kwwww", "HGET": "kw", "HMGET": "kww", "HEXISTS": "kw", "HINCRBY": "kwn", "HDEL": "kww",
+    "HSET": "kwwww", "HGET": "kw", "HMGET": "kww", "HGETALL": "k", "HEXISTS": "kw", "HINCRBY": "kwn", "HDEL": "kww",
     "LPUSH": "kww", "RPUSH": "kww", "LLEN": "k", "LRANGE": "knn", "LREM": "knw", "LPOS": "kw", "RPOPLPUSH": "kk",
     "SADD": "kww",
     "ZADD": "kfwfw", "ZREM": "kww", "ZSCORE": "kw", "ZMSCORE": "kww", "ZCARD": "k", "ZCOUNT": "kff", "ZRANGE": "knn",

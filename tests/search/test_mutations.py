@@ -78,15 +78,61 @@ GUARDS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
 """By script: the invariant that breaks, the guard, its text, and the replacement."""
 
 
-@pytest.mark.parametrize(
-    ("script", "invariant", "guard", "text", "instead"),
-    [pytest.param(script, *guard, id=f"{script}: {guard[1]}") for script, guards in GUARDS.items() for guard in guards],
-)
+GUARDS_OF_ACTS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
+    "claim": (
+        ("hold", "hold on all", "if held_until then return", "if false then return"),
+        ("hold", "end of the hold", "ends > now and", "false and"),
+    ),
+    "place": (
+        ("hold", "held left alone", "if held then return due < held and HOLD or AGREES end", ""),
+        ("hold", "added at the end of the hold", "held[id] and tick_after_hold(id, periods[i]) or now", "now"),
+        ("hold", "moved by a peer", "elseif found == HOLD then", "elseif false then"),
+        ("hold", "hold ends with the monitor", "redis.pcall('HDEL', HELD, unpack(removed))", ""),
+    ),
+    "move": (("hold", "held left alone", "not held[id] and", ""),),
+    "remove": (("hold", "hold ends with the monitor", "redis.pcall('HDEL', HELD, unpack(same))", ""),),
+    "run_now": (
+        ("hold", "hold on all", "if held_all then", "if false then"),
+        ("I1", "lease left alone", "if lease[i] then return 'leased' end", ""),
+        ("I1", "not in the schedule", "if not due[i] then return 'absent' end", "due[i] = due[i] or now + 1"),
+        ("hold", "held left alone", "if held[id] then return 'held' end", ""),
+        ("late", "overdue left alone", "tonumber(due[i]) <= now and 'already_due' or", ""),
+        ("late", "postponed", "is_postponed(tonumber(due[i])) and exact(now - 0.5) or now", "now"),
+    ),
+    "hold": (
+        ("I1", "lease left alone", "if id ~= ALL and lease[i] then return 'leased' end", ""),
+        ("I1", "not in the schedule", "if id ~= ALL and not due[i] then return 'absent' end", ""),
+        ("hold", "first tick after the end", "tick_after(ends - 1, periods[i],", "tick_after(now - 1, periods[i],"),
+        ("late", "late cleanup", "redis.call('ZREM', LATE, unpack(moved))", ""),
+    ),
+    "release": (
+        (
+            "due",
+            "held only",
+            "if hold_end(values[i], id == ALL and MAX_HOLD_ALL_MS or MAX_HOLD_MS) then",
+            "if true then",
+        ),
+        ("I4", "not in the schedule", "id ~= ALL and due[i] then", "id ~= ALL then"),
+        ("due", "next tick", "period > 0 and next_tick(period, spread and phases[i] or 0) or now", "now + 60000"),
+    ),
+}
+"""The same for holds, and for what people do."""
+CASES = [
+    pytest.param(script, acts, *guard, id=f"{script}: {guard[1]}")
+    for acts, scripts in enumerate((GUARDS, GUARDS_OF_ACTS))
+    for script, guards in scripts.items()
+    for guard in guards
+]
+
+
+@pytest.mark.parametrize(("script", "acts", "invariant", "guard", "text", "instead"), CASES)
 def test_the_search_finds_that_a_guard_is_missing(
-    script: str, invariant: str, guard: str, text: str, instead: str
+    script: str, acts: int, invariant: str, guard: str, text: str, instead: str
 ) -> None:
     turns = 1 if guard in ("phase", "switch") else 0
     scope = Scope(monitors=2 if guard == "order" else 1, edits=2, faults=0 if turns else 1, turns=turns, most=MOST)
+    if acts:
+        scope = Scope(edits=1, acts=2, most=MOST)
     with pytest.raises(InvariantError) as found:
         Search(scope, Mutation(script, text, instead)).run()
     print(f"{script} without {guard}: {found.value}")

@@ -22,7 +22,7 @@ SLOW_MS = 2000
 
 @pytest.fixture(scope="module")
 def explored() -> Search:
-    search = Search(Scope(monitors=2, edits=1, faults=1, most=20_000))
+    search = Search(Scope(monitors=2, edits=1, faults=1, acts=2, most=20_000))
     search.run()
     return search
 

@@ -10,6 +10,7 @@ SCOPES = {
     "one monitor, two edits": Scope(edits=2),
     "one monitor, an edit and a loss": Scope(edits=1, faults=1),
     "one monitor, an edit, ticks are spread and no longer": Scope(edits=1, turns=2),
+    "one monitor, an edit and an act": Scope(edits=1, acts=1),
     "one monitor, a loss, lost claims stay in play": Scope(edits=0, faults=1, whole=True),
 }
 

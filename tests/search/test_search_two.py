@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from tests.search.explore import Scope, Search
 
-SCOPE = Scope(monitors=2, edits=1, faults=1, most=100_000)
+SCOPE = Scope(monitors=2, edits=1, faults=1, acts=1, most=100_000)
 
 
 def test_two_monitors_keep_the_invariants(record_property: Callable[[str, object], None]) -> None:

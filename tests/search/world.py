@@ -6,6 +6,7 @@ back by as much; times so far in the past that nothing depends on their distance
 small number, and a call on it is made once.
 """
 
+import json
 import math
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.errors import StaleTermError
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.monitors.task import HealthCheckTask
-from peekaping_producer.schedule import CampaignOutcome, Claim, Member, Schedule
+from peekaping_producer.schedule import CampaignOutcome, Claim, Member, Schedule, Steering
 from peekaping_producer.schedule.keys import KEYS
 from tests.kit import asynq_peer
 from tests.kit.asynq_peer import AsynqPeer
@@ -43,6 +44,8 @@ them, and of one that died, long ago or with a clock that was a day ahead."""
 
 _DUE, _LEASE, _LATE, _LEADER = (each.encode() for each in (KEYS.due, KEYS.lease, KEYS.late, KEYS.leader))
 _SPREAD = KEYS.spread.encode()
+_HELD = KEYS.held.encode()
+_WHO = b'{"who":"anna"}'
 _PENDING, _ACTIVE, _ASYNQ_LEASE = (each.encode() for each in (asynq_peer.PENDING, asynq_peer.ACTIVE, asynq_peer.LEASE))
 _ENDED = tuple(each.encode() for each in (asynq_peer.ARCHIVED, asynq_peer.COMPLETED))
 _UNCOMPLETED = {b"peekaping:overlaps", b"peekaping:uncompleted_since"}
@@ -66,6 +69,8 @@ class View:
     tasks: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
     ended: frozenset[str] = frozenset()
     """In asynq's archived or completed."""
+    held: dict[str, int] = field(default_factory=dict)
+    """By id, or ALL_MONITORS, when its hold ends (ms)."""
 
     @property
     def members(self) -> set[str]:
@@ -78,7 +83,7 @@ class View:
             self.now_ms,
             self.leader,
             self.spread,
-            *(tuple(sorted(each.items())) for each in (self.due, self.lease, self.late)),
+            *(tuple(sorted(each.items())) for each in (self.due, self.lease, self.late, self.held)),
         )
 
     def works(self, monitor_id: str) -> bool:
@@ -114,6 +119,7 @@ class Redis:
         self._sent_s = 0.0
         self._schedule = Schedule(self.client, lease_ttl_s=TTL_MS / 1000, monotonic=lambda: self._sent_s)
         self._broker = AsynqBroker(self.client)
+        self._steering = Steering(self.client)
         self._consumer = AsynqPeer(self.client)
         self.texts = self._prepare(mutation)
         """Texts of the scripts, by SHA."""
@@ -126,7 +132,7 @@ class Redis:
         self.empty = self._number()
 
     def _prepare(self, mutation: Mutation | None) -> dict[str, str]:
-        scripts = scripts_of(mutation, self._schedule, self._broker)
+        scripts = scripts_of(mutation, self._schedule, self._broker, self._steering)
         return {self._scripts.load(script._text): script._text for script in scripts}
 
     # States.
@@ -173,6 +179,9 @@ class Redis:
         for key, value in list(data.items()):
             if key.startswith(_TASK) and not _UNCOMPLETED.isdisjoint(value):
                 data[key] = {name: each for name, each in value.items() if name not in _UNCOMPLETED}
+        if _HELD in data:  # stats.lua removes what has ended
+            held = {each: end for each, end in _hold_ends(data).items() if end > self._memory.now_us // 1000}
+            self._memory.put(_HELD, {each.encode(): _hold(end) for each, end in sorted(held.items())})
         for key in _ENDED:
             if key in data:
                 data[key] = Zset.fromkeys(data[key], 1.0)
@@ -203,7 +212,7 @@ class Redis:
         """The token, the due times, and whether ticks are spread."""
         self._schedule._clock_ahead_ms = 0.0
         self._sent_s = (self._memory.now_us // 1000 - sent_ms_ago) / 1000
-        with patch("peekaping_producer.schedule.schedule.random", SimpleNamespace(randrange=lambda _most: nonce)):
+        with patch("peekaping_producer.schedule.schedule.random", SimpleNamespace(randrange=lambda *_: nonce)):
             claim = at_once(self._schedule.claim(limit))
         return claim.token, tuple(sorted(claim.due.items())), claim.spread_since_ms is not None
 
@@ -255,6 +264,17 @@ class Redis:
     def _resign(self, term: str) -> Any:
         return at_once(self._schedule.resign(term))
 
+    # People.
+
+    def _run_now(self, monitor_id: str) -> Any:
+        return at_once(self._steering.run_now([monitor_id])).outcomes[monitor_id]
+
+    def _hold(self, monitor_id: str, interval: int, for_s: int) -> Any:
+        return at_once(self._steering.hold([Plan(monitor_id, interval)], for_s, _WHO)).outcomes[monitor_id]
+
+    def _release(self, monitor_id: str, interval: int) -> Any:
+        return at_once(self._steering.release([Plan(monitor_id, interval)])).outcomes[monitor_id]
+
     # Consumers and faults.
 
     def _dequeue(self, clock: str) -> None:
@@ -292,6 +312,9 @@ class Redis:
         memory.ends = {key: end - back_ms for key, end in memory.ends.items()}
         for key in [key for key, end in memory.ends.items() if end <= now_ms - back_ms]:
             memory.delete(key)
+        if _HELD in memory.data:
+            ends = _hold_ends(memory.data)
+            memory.data[_HELD] = {each.encode(): _hold(end - back_ms) for each, end in ends.items()}
         for key, value in list(memory.data.items()):
             if key == _ASYNQ_LEASE:
                 memory.data[key] = Zset(
@@ -355,7 +378,16 @@ def _view(data: dict[bytes, Any], now_ms: int) -> View:
         scores(_ASYNQ_LEASE),
         {_id(key.removeprefix(_TASK)): value for key, value in data.items() if key.startswith(_TASK)},
         frozenset(_id(member) for key in _ENDED for member in data.get(key, ())),
+        _hold_ends(data),
     )
+
+
+def _hold_ends(data: dict[bytes, Any]) -> dict[str, int]:
+    return {each.decode(): json.loads(hold)["until_ms"] for each, hold in data.get(_HELD, {}).items()}
+
+
+def _hold(ends_ms: int) -> bytes:
+    return b'{"until_ms":%d,"who":"anna"}' % ends_ms
 
 
 def _id(raw: bytes) -> str:

@@ -8,7 +8,7 @@ from peekaping_producer.monitors.monitor import MonitorDetails, Plan, RecentHear
 from peekaping_producer.monitors.ticks import is_tick, next_tick, phase_s
 from peekaping_producer.operations.explain.maintenance import Maintenance
 from peekaping_producer.operations.fleet_events import FleetEvent, decode_events
-from peekaping_producer.operations.look import Hold, current_hold
+from peekaping_producer.operations.hold import Hold, current_hold
 from peekaping_producer.operations.replica_report import decode_report
 from peekaping_producer.operations.status import Status
 
@@ -107,7 +107,7 @@ class Facts(msgspec.Struct, frozen=True):
     @property
     def hold_on_all(self) -> Hold | None:
         """The hold on all monitors."""
-        return current_hold(self.fleet.stats.hold, self.now_ms) if self.fleet else None
+        return current_hold(self.fleet.stats.hold, self.now_ms, on_all=True) if self.fleet else None
 
     def next_ticks(self) -> list[int]:
         """The next ticks, in ms since the Unix epoch; none if the monitor does not run.

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 import msgspec
 from msgspec.structs import replace
@@ -14,6 +14,7 @@ from peekaping_producer.monitors.monitor import RecentHeartbeat
 from peekaping_producer.operations.explain.active_since import active_since_ms
 from peekaping_producer.operations.explain.facts import Facts, Row
 from peekaping_producer.operations.explain.maintenance import next_maintenance
+from peekaping_producer.operations.naming import MAX_FOUND, the_one
 from peekaping_producer.operations.status import Status
 from peekaping_producer.redis_client.client import Client, check_server, redis_for
 from peekaping_producer.redis_client.script import CLOCK
@@ -23,7 +24,6 @@ from peekaping_producer.stores.limits import Limits
 from peekaping_producer.stores.on_demand import OnDemandStore
 from peekaping_producer.targets import DatabaseTarget, RedisTarget
 
-MAX_FOUND = 20
 HEARTBEATS = 5
 LIMITS = Limits(side_table_s=1.0)
 """Of seconds that a person waits for a locked table."""
@@ -142,7 +142,7 @@ async def _ask_database(readers: Readers, text: str) -> _DatabaseAnswer:
     try:
         async with readers.store.session() as session:
             found = await session.find(text, MAX_FOUND)
-            one = _the_one(text, found)
+            one = the_one(text, found)
             if one is None:
                 return _DatabaseAnswer(candidates=tuple(found))
             loaded = await session.load([one.plan.id])
@@ -167,14 +167,6 @@ async def _heartbeats(session: Session, monitor_id: str, limit: int) -> tuple[Re
         return tuple(await session.recent_heartbeats(monitor_id, limit))
     except StoreError:
         return None
-
-
-def _the_one(text: str, found: Sequence[FoundMonitor]) -> FoundMonitor | None:
-    """The monitor that the text names: the only match, or the only one with exactly this id or name."""
-    for exact in ([each for each in found if each.plan.id == text], [each for each in found if each.name == text]):
-        if len(exact) == 1:
-            return exact[0]
-    return found[0] if len(found) == 1 else None
 
 
 async def _ask_redis(readers: Readers) -> _RedisAnswer:

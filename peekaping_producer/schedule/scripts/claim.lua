@@ -1,9 +1,9 @@
 -- Moves monitors that are due to the lease set, under one token.
 -- Returns {now, token, next due time or '', [id, intended due time, ...], [beginnings of the members removed],
 -- since when ticks are spread, in ms, or -1}.
--- The next due time is returned only when nothing was claimed; whether ticks are spread only when something was.
-local DUE, LEASE, LATE, SPREAD = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local limit, lease_ttl, nonce = ARGV[1], ARGV[2], ARGV[3] -- at most 1,000; ms; 0 to 1,023
+-- The next due time is returned only when nothing was claimed: while all monitors are held, the end of the hold; whether ticks are spread only when something was.
+local DUE, LEASE, LATE, SPREAD, HELD = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local limit, lease_ttl, nonce = ARGV[1], ARGV[2], ARGV[3] -- at most 1,000; ms; 1 to 1,023
 local deadline = tonumber(ARGV[4]) -- ms, 0 for none: a claim that arrives later is refused, its sender has given up
 local longest = tonumber(ARGV[5]) -- bytes: a longer member is no monitor's id, and too large to be returned
 local keep = ARGV[6] == '1' -- keeps the intended due times of the claim, also if its replica ends without giving it back
@@ -39,6 +39,9 @@ if #found == 0 then
   local first = redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')
   return {now, '', first[2] or '', {}, {}, -1}
 end
+
+local held_until = hold_on_all(HELD)
+if held_until then return {now, '', exact(held_until), {}, {}, -1} end
 
 local token = now + lease_ttl + nonce / 1024
 local ids, leases, claimed, long = {}, {}, {}, {}

@@ -5,7 +5,7 @@
 -- [keys that cannot be read, with the reason], why a write was refused or '',
 -- [node, 'ms since the epoch' .. ' ' .. report, ...], [token of the claim whose lease ends first, its monitors] or [],
 -- the hold on all monitors or '', 1 if a page is open, why events were refused or '', request for a sync or '',
--- due time of the longest overdue monitor that no claim holds or ''}.
+-- due time of the longest overdue monitor that no claim holds or '', number of held monitors}.
 local DUE, LEASE, LEADER, LATE, REPLICAS, PROBE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local HELD, WATCHED, EVENTS, SYNC_REQUESTED = KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local lease_ttl, longest_age = tonumber(ARGV[1]), tonumber(ARGV[4]) -- ms; of a report
@@ -16,7 +16,6 @@ local events = arguments(6, 1)
 local MAX_NODE_BYTES, MAX_REPORT_BYTES = 200, 100000 -- bytes; no replica writes more
 local MAX_LEADER_BYTES = 200 -- bytes
 local MAX_REQUEST_BYTES = 1000
-local MAX_EVENTS = 1000 -- in the stream, about
 
 -- The first or last member of a sorted set and its score, or nil.
 local function at_end(set, ...)
@@ -65,19 +64,20 @@ local function oldest_claim()
   return {exact(token), redis.call('ZCOUNT', LEASE, exact(token), exact(token))}
 end
 
--- Adds the events; returns why Redis refuses one, or ''. They are for information: no refusal is a problem.
-local function refusal_of_events()
-  for _, event in ipairs(events) do
-    local added = redis.pcall('XADD', EVENTS, 'MAXLEN', '~', MAX_EVENTS, '*', 'event', event)
-    if type(added) == 'table' and added.err then return added.err end
+-- The hold on all monitors or '', and the number of other holds. Removes holds that have ended.
+local function holds()
+  local all, count, reply = '', 0, redis.pcall('HGETALL', HELD)
+  for n = 1, reply.err and 0 or #reply, 2 do
+    local id, value = reply[n], reply[n + 1]
+    if not hold_end(value, id == ALL and MAX_HOLD_ALL_MS or MAX_HOLD_MS) then
+      redis.pcall('HDEL', HELD, id)
+    elseif id == ALL then
+      all = value
+    else
+      count = count + 1
+    end
   end
-  return ''
-end
-
--- The hold on all monitors, or ''.
-local function hold_on_all()
-  local hold = redis.pcall('HGET', HELD, '*')
-  return type(hold) == 'string' and hold or ''
+  return all, count
 end
 
 -- The request for a sync, or ''.
@@ -117,6 +117,7 @@ if node ~= '' and refusal == '' then forget_old(reports) end
 local leader, leader_ttl = read('', 'GET', LEADER), read(-2, 'PTTL', LEADER)
 leader = string.sub(leader, 1, MAX_LEADER_BYTES)
 local watched = redis.pcall('EXISTS', WATCHED) == 1 and 1 or 0
-local events_refused = refusal == '' and refusal_of_events() or ''
+local events_refused = refusal == '' and add_events(EVENTS, events) or ''
+local held_all, held = holds()
 return {now, due, leased, overdue, late, since, id, excess, leader, leader_ttl, problems, refusal, reports,
-  claim, hold_on_all(), watched, events_refused, sync_request(), unclaimed}
+  claim, held_all, watched, events_refused, sync_request(), unclaimed, held}

@@ -1,0 +1,92 @@
+"""The results of acts as text and as JSON. Fields may be added; VERSION is incremented when one changes its meaning."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from peekaping_producer.operations.acts.model import ActOutcome, ActResult
+from peekaping_producer.operations.acts.named import Named, NamedResult
+from peekaping_producer.operations.explain.text import candidate_lines
+from peekaping_producer.operations.naming import MAX_FOUND
+from peekaping_producer.schedule import ALL_MONITORS
+from peekaping_producer.service.text import escaped, one_line
+
+VERSION = 1
+_UNKNOWN = "No monitor has this id, an id that begins with it, or a name that contains it."
+
+
+def named_lines(acted: NamedResult) -> list[str]:
+    """Return the outcomes, in the order in which the monitors were named."""
+    return [line for named in acted.named for line in _lines(named, acted.outcome(named))] + _note(acted.result)
+
+
+def result_lines(result: ActResult) -> list[str]:
+    """Return the outcomes of an act on all monitors."""
+    return [f"{_level(outcome.done)}  {escaped(outcome.sentence)}" for outcome in result.outcomes] + _note(result)
+
+
+def named_document(act: str, acted: NamedResult) -> dict[str, Any]:
+    """Return the documented form of `--json`."""
+    monitors = [_entry(named, acted.outcome(named)) for named in acted.named]
+    return _document(act, acted.exit_code == 0, acted.result, monitors)
+
+
+def result_document(act: str, result: ActResult) -> dict[str, Any]:
+    """Return the documented form of `--json` for all monitors."""
+    monitors = [_entry(Named(ALL_MONITORS, ALL_MONITORS), outcome) for outcome in result.outcomes]
+    return _document(act, result.done, result, monitors)
+
+
+def _document(act: str, done: bool, result: ActResult, monitors: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "act": act,
+        "at": _iso(result.now_ms),
+        "done": done,
+        "recorded": result.events_refused is None,
+        "monitors": monitors,
+    }
+
+
+def _entry(named: Named, outcome: ActOutcome | None) -> dict[str, Any]:
+    code = outcome.code.value if outcome else "ambiguous" if named.candidates else "unknown"
+    return {
+        "monitor": named.text,
+        "id": named.monitor_id or None,
+        "name": named.name or None,
+        "code": code,
+        "done": bool(outcome and outcome.done),
+        "sentence": outcome.sentence if outcome else None if named.candidates else _UNKNOWN,
+        "until": _iso(outcome.until_ms) if outcome else None,
+        "candidates": [{"id": one.plan.id, "name": one.name} for one in named.candidates],
+    }
+
+
+def _lines(named: Named, outcome: ActOutcome | None) -> Iterator[str]:
+    if outcome:
+        name = one_line(named.name, 150)
+        yield f"{_level(outcome.done)}  {one_line(named.monitor_id, 64)}  {name}".rstrip()
+        yield f"      {escaped(outcome.sentence)}"
+    elif named.candidates:
+        first, *rest = candidate_lines(named.text, named.candidates, MAX_FOUND)
+        yield f"{_level(False)}  {first}"
+        yield from (f"    {line}" for line in rest)
+    else:
+        yield f"{_level(False)}  {one_line(repr(named.text), 100)}"
+        yield f"      {_UNKNOWN}"
+
+
+def _note(result: ActResult) -> list[str]:
+    if result.events_refused is None:
+        return []
+    return [f"note  Not recorded as a fleet event: {one_line(result.events_refused)}"]
+
+
+def _level(done: bool) -> str:
+    return "ok  " if done else "FAIL"
+
+
+def _iso(at_ms: int | None) -> str | None:
+    if not at_ms:
+        return None
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
