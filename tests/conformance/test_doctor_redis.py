@@ -12,8 +12,8 @@ from peekaping_producer.demo import embedded
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.errors import RedisRefusedError
 from peekaping_producer.operations.doctor import redis_group
+from peekaping_producer.operations.doctor.checks import checked
 from peekaping_producer.operations.doctor.codes import Finding, Level, finding
-from peekaping_producer.operations.doctor.examination import checked
 from peekaping_producer.redis_client.client import Client, redis_for
 from peekaping_producer.schedule import Schedule
 from peekaping_producer.targets import RedisTarget
@@ -204,4 +204,4 @@ async def test_a_check_that_hangs_or_fails_is_a_finding_without_secrets() -> Non
     assert await one(hangs()) == "memory: no answer within 0.05 s."
     assert await one(fails(RedisRefusedError("LOADING"))) == "memory: LOADING."
     assert await one(fails(RuntimeError(SECRET))) == "memory: the check failed (RuntimeError)."
-    assert finding("redis.evicts", "x", Level.OK).remedy == ""
+    assert finding("redis.evicts", "The server reports: no..").text == "The server reports: no."

@@ -56,10 +56,10 @@ class Kind(NamedTuple):
 
 
 def finding(code: str, text: str, level: Level | None = None) -> Finding:
-    """Return a finding of this kind; `level` replaces the usual one."""
+    """Return a finding of this kind; `level` replaces the usual one. A text of a server may end with a full stop."""
     kind = CODES[code]
     level = level or kind.level
-    return Finding(code, level, text, "" if level is Level.OK else kind.remedy)
+    return Finding(code, level, text.removesuffix(".") if text.endswith("..") else text, kind.remedy)
 
 
 _OK, _NOTE, _PROBLEM = Level.OK, Level.NOTE, Level.PROBLEM

@@ -7,8 +7,8 @@ from functools import partial
 
 from peekaping_producer.errors import StoreError, UnreachableError
 from peekaping_producer.monitors.maintenance import MaintenanceWindow, under_maintenance
+from peekaping_producer.operations.doctor.checks import checked, until_unreachable
 from peekaping_producer.operations.doctor.codes import Finding, finding
-from peekaping_producer.operations.doctor.examination import checked, until_unreachable
 from peekaping_producer.service.text import counted, duration, one_line
 from peekaping_producer.stores import MonitorStore, Session, store_for
 from peekaping_producer.stores.catalogue import Catalogue

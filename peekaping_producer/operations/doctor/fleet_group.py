@@ -1,5 +1,6 @@
 """Checks of the fleet: what the schedule and the reports of the replicas contain."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -7,8 +8,8 @@ from peekaping_producer.brokers.monitor_state import number_of
 from peekaping_producer.errors import ProducerError, UnreachableError
 from peekaping_producer.operations import conditions
 from peekaping_producer.operations.doctor import workers_group
+from peekaping_producer.operations.doctor.checks import CHECK_LIMIT_S, checked, evaluated
 from peekaping_producer.operations.doctor.codes import LEVEL_OF, QUEUE_CONDITIONS, Finding, finding
-from peekaping_producer.operations.doctor.examination import checked, evaluated
 from peekaping_producer.operations.look import Look
 from peekaping_producer.operations.status import Status, fetch_status
 from peekaping_producer.operations.verdict import VerdictCode, verdict
@@ -30,13 +31,20 @@ _LEVELS_OF_VERDICTS = {
 async def examine(target: RedisTarget, *, lease_ttl_s: float, broker: str) -> list[Finding]:
     """Read the fleet once; return the findings of the groups fleet and workers."""
     try:
-        status = await fetch_status(target, lease_ttl_s=lease_ttl_s, with_queue=broker == "asynq")
-    except UnreachableError as error:
-        return [finding(f"{group}.unreachable", f"Unknown: {error}.") for group in ("fleet", "workers")]
+        async with asyncio.timeout(CHECK_LIMIT_S):
+            status = await fetch_status(target, lease_ttl_s=lease_ttl_s, with_queue=broker == "asynq")
+    except (TimeoutError, UnreachableError) as error:
+        return _unknown("unreachable", str(error) or f"no answer within {CHECK_LIMIT_S:g} s")
     except ProducerError as error:
-        return [finding(f"{group}.unusable", f"Unknown: {error}.") for group in ("fleet", "workers")]
+        return _unknown("unusable", str(error))
+    except Exception as error:  # one group stops no other
+        return _unknown("check_failed", f"the check failed ({type(error).__name__})")
     of_claims = await checked("fleet", "claims", _claims(target, status))
     return [*await findings_of(status), *of_claims, *await workers_group.findings_of(status, broker)]
+
+
+def _unknown(kind: str, reason: str) -> list[Finding]:
+    return [finding(f"{group}.{kind}", f"Unknown: {reason}.") for group in ("fleet", "workers")]
 
 
 async def findings_of(status: Status) -> list[Finding]:

@@ -11,8 +11,8 @@ from peekaping_producer.brokers.monitor_state import MonitorStateReader
 from peekaping_producer.errors import ProducerError, UnreachableError
 from peekaping_producer.monitors.events import CHANNELS
 from peekaping_producer.operations.conditions import CLOCK_SKEW_S
+from peekaping_producer.operations.doctor.checks import checked, until_unreachable
 from peekaping_producer.operations.doctor.codes import Finding, finding
-from peekaping_producer.operations.doctor.examination import checked, until_unreachable
 from peekaping_producer.operations.rights import OPTIONAL_USES, USES
 from peekaping_producer.operations.verdict.lateness import SLOW_ROUND_TRIP_MS
 from peekaping_producer.redis_client import server
