@@ -111,7 +111,11 @@ async def test_catching_up_and_held_are_notes(installation: Installation) -> Non
     assert (await fleet(installation))["fleet.catching_up"].level is Level.NOTE
     hold = {"until_ms": installation.clock.now_ms + 600_000, "who": HOSTILE, "why": "migration"}
     await installation.redis.hset(KEYS.held, "*", json.dumps(hold))
-    assert (await fleet(installation))["fleet.on_hold"].level is Level.NOTE
+    await installation.redis.hset(KEYS.held, "m0", json.dumps(hold))
+    found = await fleet(installation)
+    assert found["fleet.on_hold"].level is Level.NOTE
+    assert "fleet.held" not in found, "that is the same"
+    assert found["fleet.monitors_held"].text == "1 monitor is held, and not checked."
 
 
 async def test_a_monitor_whose_attempts_fail_is_a_note(installation: Installation) -> None:

@@ -85,6 +85,9 @@ def _schedule(status: Status) -> Iterator[Finding]:
     beats = Look(stats).heartbeats.values()
     synced = [beat.synced_ms for beat in beats if beat.synced_ms is not None]
     ago = f"; synced {duration(max(0.0, (stats.now_ms - max(synced)) / 1000))} ago" if synced else ""
+    if stats.held:
+        verb = "is" if stats.held == 1 else "are"
+        yield finding("fleet.monitors_held", f"{counted(stats.held, 'monitor')} {verb} held, and not checked.")
     yield finding("fleet.schedule", f"{counted(stats.scheduled, 'monitor')} scheduled, {stats.overdue:,} overdue{ago}.")
 
 
