@@ -47,6 +47,13 @@ class Taken(HistoryLine, frozen=True, tag="taken"):
         """The tick by a grid with a phase in seconds."""
         return self.tick if phase == 0 else (self.scheduled_at_ms - phase * 1000) // (self.interval * 1000)
 
+    def last_tick_with(self, phase: int) -> int:
+        """The tick in which it was handed off, if that is a later one: the next due time follows from the hand-off."""
+        tick = self.tick_with(phase)
+        if self.enqueued_at_ms is None:
+            return tick
+        return max(tick, (self.enqueued_at_ms - phase * 1000) // (self.interval * 1000))
+
 
 class Claimed(HistoryLine, frozen=True, tag="claimed"):
     """The server has run a claim; the replica need not have received the reply."""

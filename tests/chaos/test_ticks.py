@@ -62,6 +62,14 @@ def test_a_task_taken_after_its_tick_but_soon_is_not_lost() -> None:
     assert broken(run_with(taken(116, due_at=109.9), taken(116.5), skips=between(100, 111))) == lost(100)
 
 
+def test_a_task_claimed_at_the_end_of_a_tick_and_handed_off_in_the_next_serves_both() -> None:
+    """The next due time follows from the hand-off."""
+    slow = taken(100.05, due_at=99.95)
+    in_next = msgspec.structs.replace(slow, enqueued_at_ms=slow.scheduled_at_ms + 100)
+    assert broken(run_with(in_next, skips=between(90, 101, FAST))) == []
+    assert broken(run_with(slow, skips=between(90, 101, FAST))) == lost(100)
+
+
 def test_ticks_missed_while_a_fault_makes_hand_offs_wait_are_not_lost() -> None:
     outage = [*fault(99, 125), *overdue(100, 126), taken(126)]
     assert broken(run_with(*outage, skips=between(100, 121, FAST))) == []

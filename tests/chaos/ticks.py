@@ -90,7 +90,8 @@ class NoTickIsLost:
             last = min(tick - 1, expected.first + MAX_MISSED)
             missed = Ticks(taken.monitor, taken.interval, expected.first, last, phase)
             self._skipped.append((model.at + SEEN_AFTER_S, missed))
-        self._expect(Ticks(taken.monitor, taken.interval, tick + 1, tick + 1, phase), model)
+        following = taken.last_tick_with(phase) + 1
+        self._expect(Ticks(taken.monitor, taken.interval, following, following, phase), model)
 
     def _expect_by_row(self, monitor: str, model: Model) -> None:
         """From the first tick on that begins after the edit must have had its effect."""
