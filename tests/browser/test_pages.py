@@ -38,3 +38,15 @@ async def test_a_page_fits_and_has_no_barrier(
         assert await barriers(page) == []
         assert await page.title() != "hacked"
         assert errors == []
+
+
+@pytest.mark.parametrize("path", ["/", MONITOR])
+async def test_nothing_is_cut_off_at_any_width(browser: Browser, made_up: MadeUpServer, path: str) -> None:
+    made_up.frame = data.night
+    async with opened(browser, made_up.url + path) as (page, errors):
+        await expect(page.locator("#link")).to_have_text("live")
+        await expect(page.get_by_role("heading", level=1)).to_be_visible()
+        for width in (320, 500, 700, 761, 1001, 1221, 1920):
+            await page.set_viewport_size({"width": width, "height": 800})
+            assert await overflow(page) <= 0, width
+        assert errors == []

@@ -119,6 +119,9 @@ async def barriers(page: Page) -> list[str]:
 
 
 async def overflow(page: Page) -> int:
-    """Return by how many pixels the page is wider than the window."""
-    width: int = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    """Return by how many pixels the page is wider than the window, or what a card contains wider than the card."""
+    width: int = await page.evaluate(
+        "Math.max(...[document.documentElement, ...document.querySelectorAll('.card')]"
+        ".map((element) => element.scrollWidth - element.clientWidth))"
+    )
     return width
