@@ -24,9 +24,9 @@ def tasks(*ids: str) -> list[HealthCheckTask]:
 
 def test_every_script_of_a_producer_is_known() -> None:
     assert sorted(SCRIPT_NAMES.values()) == [
-        *("campaign", "claim", "compare", "drop", "expel", "give_back", "hand_off", "inspect_pending", "look"),
-        *("monitor_state", "move", "place", "queue", "reclaim", "remove", "request_sync", "reschedule", "resign"),
-        *("stats", "sweep_pending"),
+        *("campaign", "claim", "compare", "drop", "expel", "give_back", "hand_off", "hold", "inspect_pending", "look"),
+        *("monitor_state", "move", "place", "queue", "reclaim", "release", "remove", "request_sync", "reschedule"),
+        *("resign", "run_now", "stats", "sweep_pending", "task_kinds"),
     ]
 
 
