@@ -72,14 +72,14 @@ class PlaceResult(msgspec.Struct, frozen=True):
     """Due at no tick of their plans; or a worker rescheduled them by a newer row."""
 
 
-class Move(msgspec.Struct, frozen=True, gc=False):
-    """A monitor that is due at no tick of its interval."""
+class Placement(msgspec.Struct, frozen=True, gc=False):
+    """A monitor that gets another due time."""
 
     id: str
-    score: str
-    """Its due time, as read."""
-    to_ms: int
-    """The next tick."""
+    score: str = ""
+    """Its due time, as read; empty if it has none."""
+    to_ms: int | None = None
+    """The due time that it gets; None for now."""
 
 
 class Comparison(msgspec.Struct, frozen=True):
@@ -87,17 +87,20 @@ class Comparison(msgspec.Struct, frozen=True):
 
     now_ms: int
     """Redis TIME."""
-    added: tuple[str, ...] = ()
-    moved: tuple[Move, ...] = ()
+    added: tuple[Placement, ...] = ()
+    moved: tuple[Placement, ...] = ()
+    """Due at no tick of their intervals, or before the end of a hold."""
     removed: tuple[str, ...] = ()
     leased: tuple[str, ...] = ()
     """Held by a claim."""
     postponed: int = 0
     """Due some time after an attempt that failed."""
+    held: int = 0
+    """A hold keeps them at their due times."""
 
     def differing(self, plans: Sequence[Plan]) -> list[Plan]:
         """Return those of the plans that `place` or `move` would act on."""
-        ids = {*self.added, *self.removed, *(move.id for move in self.moved)}
+        ids = {*self.removed, *(placement.id for placement in (*self.added, *self.moved))}
         return [plan for plan in plans if plan.id in ids] if ids else []
 
 

@@ -14,7 +14,7 @@ from peekaping_producer.schedule.model import (
     Details,
     LeasedClaim,
     Member,
-    Move,
+    Placement,
     Stats,
     StoredEvent,
     StoredReport,
@@ -80,19 +80,17 @@ def decode_details(reply: list[Any]) -> Details:
 def decode_comparison(reply: list[Any], ids: Sequence[str]) -> Comparison:
     """Decode a reply of `compare`. `ids`: those of the plans."""
     now_ms, flat = reply
-    found: dict[bytes, list[str]] = {}
-    moved = []
+    found: dict[bytes, list[Placement]] = {}
     for n, what, due, to_ms in zip(flat[::4], flat[1::4], flat[2::4], flat[3::4], strict=True):
-        found.setdefault(what, []).append(ids[n - 1])
-        if what == b"move":
-            moved.append(Move(ids[n - 1], decode_text(due), int(to_ms)))
+        found.setdefault(what, []).append(Placement(ids[n - 1], decode_text(due), int(to_ms) if to_ms else None))
     return Comparison(
         now_ms,
         tuple(found.get(b"add", ())),
-        tuple(moved),
-        tuple(found.get(b"remove", ())),
-        tuple(found.get(b"leased", ())),
+        tuple(found.get(b"move", ())),
+        tuple(each.id for each in found.get(b"remove", ())),
+        tuple(each.id for each in found.get(b"leased", ())),
         len(found.get(b"postponed", ())),
+        len(found.get(b"held", ())),
     )
 
 

@@ -1,11 +1,13 @@
 """compare lists what place and move do, in every state of one monitor."""
 
+import json
+
 import pytest
 from redis.asyncio import Redis
 
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.monitors.ticks import next_tick, phase_s
-from peekaping_producer.schedule import Comparison, Move, PlaceResult, Schedule
+from peekaping_producer.schedule import Comparison, Placement, PlaceResult, Schedule
 from peekaping_producer.schedule.keys import KEYS
 from tests.kit.clock import START_MS, Clock
 from tests.kit.schedule import TERM, make_due
@@ -56,21 +58,46 @@ async def test_compare_lists_what_place_and_move_do(
     assert (found.differing([plan]) == []) == (placed == PlaceResult(leased=placed.leased))
 
 
+@pytest.mark.parametrize(
+    ("due", "found"),
+    [
+        (None, Comparison(NOW, added=(Placement("a", to_ms=TICK + 60_000),))),
+        (TICK, Comparison(NOW, moved=(Placement("a", str(TICK), TICK + 60_000),))),
+        (TICK + 60_000, Comparison(NOW, held=1)),
+        (TICK + 7_200_001, Comparison(NOW, held=1)),
+    ],
+    ids=["absent", "moved by a peer", "at its end", "after its end"],
+)
+async def test_a_held_monitor_keeps_its_due_time(
+    redis: Redis, schedule: Schedule, due: int | None, found: Comparison
+) -> None:
+    hold = {"until_ms": TICK + 1, "who": "anna", "why": "migration"}
+    await redis.hset(KEYS.held, "a", json.dumps(hold))
+    if due is not None:
+        await redis.zadd(KEYS.due, {"a": due})
+    plan = Plan("a", 60)
+    assert await schedule.compare([plan]) == found
+    await schedule.place(TERM, [plan])
+    (placement,) = (*found.added, *found.moved, Placement("a", to_ms=due))[:1]
+    assert await redis.zscore(KEYS.due, "a") == placement.to_ms
+    assert await schedule.compare([plan]) == Comparison(NOW, held=1)
+
+
 async def test_a_thousand_plans_are_compared_in_one_call(redis: Redis, schedule: Schedule, clock: Clock) -> None:
     plans = [Plan(f"m{n}", 60) for n in range(1000)]
-    assert (await schedule.compare(plans)).added == tuple(plan.id for plan in plans)
+    assert (await schedule.compare(plans)).added == tuple(Placement(plan.id) for plan in plans)
     await schedule.place(TERM, plans)
     assert await schedule.compare(plans) == Comparison(clock.now_ms)
     await make_due(redis, m7=NOW + 40_001, m8=NOW + 20_000.5)
     assert await schedule.compare(plans) == Comparison(
-        clock.now_ms, moved=(Move("m7", str(NOW + 40_001), TICK),), postponed=1
+        clock.now_ms, moved=(Placement("m7", str(NOW + 40_001), TICK),), postponed=1
     )
     assert await schedule.compare([]) == Comparison(0)
 
 
 async def test_compare_needs_no_leader(redis: Redis, schedule: Schedule) -> None:
     await redis.delete(KEYS.leader)
-    assert (await schedule.compare([Plan("a", 60)])).added == ("a",)
+    assert (await schedule.compare([Plan("a", 60)])).added == (Placement("a"),)
 
 
 async def test_a_request_for_a_sync_is_read_until_it_is_answered(

@@ -1,5 +1,6 @@
 """The dry run finds what a sync changes, whatever the database and the schedule contain."""
 
+import json
 from typing import Any
 
 import pytest
@@ -26,13 +27,10 @@ SCORES = st.one_of(
     st.sampled_from([TICK_MS + 3_600_000, START_MS + 90_000.5, float("inf"), float("-inf")]),
 )
 IDS = [*(f"m{n}" for n in range(25)), "no-id", "m" + "x" * 64, "m\x1b[31m\u202e", "\udcff", "m'; DROP TABLE"]
-STATES = st.fixed_dictionaries(
-    {
-        id_: st.tuples(ROWS, SCORES, st.one_of(st.none(), st.floats(1, 9999).map(lambda ms: START_MS + ms)))
-        for id_ in IDS
-    }
-)
-"""By id: the row, and the scores in due and in lease."""
+TOKENS = st.one_of(st.none(), st.floats(1, 9999).map(lambda ms: START_MS + ms))
+HOLDS = st.sampled_from([None, None, None, START_MS - 1, START_MS + 30_000, TICK_MS, 2**60])
+STATES = st.fixed_dictionaries({id_: st.tuples(ROWS, SCORES, TOKENS, HOLDS) for id_ in IDS})
+"""By id: the row, the scores in due and in lease, and the end of a hold."""
 
 
 async def find(harness: Harness, *, list_all: bool = True) -> Differences:
@@ -53,17 +51,23 @@ async def scores(harness: Harness) -> dict[str, tuple[float | None, float | None
 
 
 async def put(harness: Harness, state: dict[str, Any]) -> None:
-    await harness.redis.delete(KEYS.due, KEYS.lease, KEYS.late)
+    await harness.redis.delete(KEYS.due, KEYS.lease, KEYS.late, KEYS.held)
     harness.store.rows.clear()
     members: dict[str, dict[bytes, float]] = {KEYS.due: {}, KEYS.lease: {}}
-    for id_, (row, due, lease) in state.items():
+    holds: dict[bytes, str] = {}
+    for id_, (row, due, lease, held_until) in state.items():
         member = id_.encode(errors="surrogateescape")
         if row and harness.store.is_id(id_):
             harness.store.put(monitor(id_, row[0], active=row[1]))
+        if held_until is not None:
+            hold = {"until_ms": held_until, "who": "anna", "why": "migration"}
+            holds[member] = json.dumps(hold)
         if lease is not None:
             members[KEYS.lease][member] = lease
         elif due is not None:
             members[KEYS.due][member] = due
+    if holds:
+        await harness.redis.hset(KEYS.held, mapping=holds)
     for key, scored in members.items():
         if scored:
             await harness.redis.zadd(key, scored)
@@ -77,7 +81,7 @@ def expected_after(
     for difference in listed:
         match difference.reason.change:
             case Change.ADD:
-                after[difference.id] = (START_MS, None)
+                after[difference.id] = (difference.to_ms or START_MS, None)
             case Change.MOVE:
                 assert after[difference.id][0] == difference.due_ms
                 after[difference.id] = (difference.to_ms, None)

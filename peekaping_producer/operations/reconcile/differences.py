@@ -26,7 +26,7 @@ class Difference(msgspec.Struct, frozen=True, gc=False):
     due_ms: float | None = None
     """Before a move."""
     to_ms: int | None = None
-    """After it."""
+    """After it, or after an addition; None for now."""
 
 
 class Differences(msgspec.Struct, frozen=True):
@@ -44,6 +44,8 @@ class Differences(msgspec.Struct, frozen=True):
     """Not compared: a claim holds them, and the leader compares them after it."""
     postponed: int
     """Left alone: an attempt failed, and it is repeated soon."""
+    held: int
+    """Left alone: a person holds them."""
     not_compared: int
     """Rows that Redis refuses to compare."""
     guard: Guard
@@ -85,7 +87,7 @@ class _Walk:
         self._listed_of: Counter[Change] = Counter()
         self._removed_rows: set[str] = set()
         """Sync removes them in its walk of the rows, and does not meet them in that of the members."""
-        self._claimed = self._postponed = self._not_compared = 0
+        self._claimed = self._postponed = self._held = self._not_compared = 0
 
     def _add(self, difference: Difference) -> None:
         change = difference.reason.change
@@ -111,8 +113,8 @@ class _Walk:
     async def _compare(self, plans: list[Plan]) -> None:
         found = await self._finder.compare(plans)
         intervals = {plan.id: plan.interval for plan in found.differing(plans)}
-        for id_ in found.added:
-            self._add(Difference(id_, Reason.NOT_SCHEDULED, intervals[id_]))
+        for added in found.added:
+            self._add(Difference(added.id, Reason.NOT_SCHEDULED, intervals[added.id], to_ms=added.to_ms))
         for id_ in found.removed:
             self._removed_rows.add(id_)
             self._add(Difference(id_, Reason.UNSCHEDULABLE))
@@ -120,6 +122,7 @@ class _Walk:
             await self._compare_again(found)
         self._claimed += len(found.leased)
         self._postponed += found.postponed
+        self._held += found.held
 
     async def _compare_again(self, found: Comparison) -> None:
         """Read the rows again, as before a move: a worker may have rescheduled their monitors by newer ones."""
@@ -158,6 +161,7 @@ class _Walk:
             listed=tuple(self._listed),
             claimed=self._claimed,
             postponed=self._postponed,
+            held=self._held,
             not_compared=self._not_compared,
             guard=guard,
             guarded_members=guarded,

@@ -33,12 +33,13 @@ def dry_run_document(run: DryRun) -> dict[str, Any]:
                 "reason": difference.reason.value,
                 "interval_s": difference.interval_s,
                 "due_at": moments.iso(difference.due_ms),
-                "moved_to": moments.iso(difference.to_ms),
+                "due_after": moments.iso(difference.to_ms),
             }
             for difference in found.listed
         ],
         "agree": found.agree,
         "claimed": found.claimed,
+        "held": found.held,
         "postponed": found.postponed,
         "not_compared": found.not_compared,
         "guard": {"code": found.guard.value, "missing_share": round(found.missing_share, 4), "refused": found.refused},

@@ -57,7 +57,8 @@ def _change_lines(run: DryRun, change: Change, moments: Moments) -> Iterator[str
 
 def _effect(difference: Difference, moments: Moments) -> str:
     if difference.reason is Reason.NOT_SCHEDULED:
-        return f"every {difference.interval_s} s  due at once"
+        due = "at once" if difference.to_ms is None else f"at {moments.clock(difference.to_ms)}, after its hold"
+        return f"every {difference.interval_s} s  due {due}"
     if difference.due_ms is not None and difference.to_ms is not None:
         before, after = moments.clock(difference.due_ms), moments.clock(difference.to_ms)
         return f"every {difference.interval_s} s  {before} -> {after}"
@@ -66,7 +67,11 @@ def _effect(difference: Difference, moments: Moments) -> str:
 
 def _agreement(run: DryRun) -> str:
     found = run.found
-    left_alone = {"claimed now": found.claimed, "postponed after a failed attempt": found.postponed}
+    left_alone = {
+        "claimed now": found.claimed,
+        "held": found.held,
+        "postponed after a failed attempt": found.postponed,
+    }
     text = ", ".join(f"{number:,} {what}" for what, number in left_alone.items() if number)
     refused = f"; {found.not_compared:,} cannot be compared" if found.not_compared else ""
     verb = "agrees" if found.agree == 1 else "agree"
