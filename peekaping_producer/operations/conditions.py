@@ -158,11 +158,12 @@ def of_queue(queue: Queue, *, scheduled: int, unserved_s: float = 0.0) -> Iterat
         )
     if queue.paused:
         yield Condition("queue_paused", "The queue is paused: workers dequeue nothing.")
+    why = f"too few workers run, or they hang ({workers})" if queue.servers else "no worker process is registered"
     if queue.oldest_pending_s is not None and queue.oldest_pending_s > NOT_CONSUMED_AFTER_S and not queue.paused:
         yield Condition(
             "queue_not_consumed",
             f"The oldest pending task (of {queue.depths.get('pending', 0)}) has waited for "
-            f"{queue.oldest_pending_s:.0f} s: no worker is running, or too few are ({workers}).",
+            f"{queue.oldest_pending_s:.0f} s: {why}.",
         )
     if scheduled and unserved_s >= UNSERVED_AFTER_S:
         yield Condition(

@@ -29,7 +29,8 @@ class ReadEvent(msgspec.Struct, frozen=True):
         """Return it as one line of text."""
         event = self.event
         about = f"{one_line(event.monitor_id, 64)}: " if event.monitor_id else ""
-        by = f"  ({one_line(event.node, 60)})" if event.node else ""
+        author = event.who or event.node
+        by = f"  ({one_line(author, 60)})" if author else ""
         return escaped(f"{moments.clock(event.at_ms)}  {one_line(event.kind, 60):<20}  {about}{event.message}{by}")
 
     def as_json(self, moments: Moments) -> dict[str, Any]:
@@ -41,6 +42,7 @@ class ReadEvent(msgspec.Struct, frozen=True):
             "kind": event.kind,
             "message": event.message,
             "replica": event.node or None,
+            "who": event.who or None,
             "monitor_id": event.monitor_id,
         }
 

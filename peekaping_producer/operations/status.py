@@ -15,7 +15,7 @@ from peekaping_producer.operations.opened import opened_schedule
 from peekaping_producer.operations.replica_report import ReplicaReport, lease_excess_s, replicas_of
 from peekaping_producer.operations.verdict import LATENESS, Verdict, VerdictCode, verdict
 from peekaping_producer.schedule import Stats
-from peekaping_producer.service.text import counted, duration, escaped, one_line
+from peekaping_producer.service.text import clock_time, counted, duration, escaped, one_line
 from peekaping_producer.targets import RedisTarget
 
 VERSION = 1
@@ -104,6 +104,7 @@ class Status(msgspec.Struct, frozen=True):
         stats = self.stats
         ttl = f" (key expires in {stats.leader_ttl_ms / 1000:.1f} s)" if stats.leader_ttl_ms is not None else ""
         rows = {
+            "time": f"{clock_time(stats.now_ms, stats.now_ms)} UTC, by the clock of Redis",
             "leader": f"{one_line(stats.leader)}{ttl}" if stats.leader else "none",
             "replicas": f"{len(self.replicas)} reporting",
             "scheduled": f"{stats.scheduled} ({stats.leased} claimed)",

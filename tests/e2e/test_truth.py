@@ -222,8 +222,8 @@ TABLE = {
         for key in (KEYS.due, KEYS.lease, KEYS.late, KEYS.leader, KEYS.replicas)
     },
     "wrong type of the queue": Wrong(wrong_type(PENDING), "queue_unusable", "pending.*WRONGTYPE"),
-    "no worker": Wrong(no_worker, "queue_not_consumed", "no worker is running"),
-    "no worker after a stop": Wrong(no_worker_after_a_stop, "queue_not_consumed", "no worker is running"),
+    "no worker": Wrong(no_worker, "queue_not_consumed", "no worker process is registered"),
+    "no worker after a stop": Wrong(no_worker_after_a_stop, "queue_not_consumed", "no worker process is registered"),
     "hung worker": Wrong(hung_worker, "tasks_not_completed", r"the tasks of 25 monitors \(of 25\)"),
     "queue paused": Wrong(paused, "queue_paused", "paused"),
     "database empty": Wrong(no_rows, "database_empty", "no active monitor"),

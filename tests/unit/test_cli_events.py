@@ -23,9 +23,11 @@ ID = "3f0d5a9e-1c61-4b8e-9a50-7e1f2b6c9d04"
 HOSTILE = "\x1b[2J\u202e<img src=x>"
 
 
-async def add(server: Redis, kind: str, message: str, *, ago_s: float = 0.0, monitor_id: str | None = None) -> str:
+async def add(
+    server: Redis, kind: str, message: str, *, ago_s: float = 0.0, monitor_id: str | None = None, who: str = ""
+) -> str:
     """Write an event as a replica does; returns its id."""
-    event = FleetEvent(int(1000 * (time.time() - ago_s)), kind, message, "vm-a-1-ab", monitor_id)
+    event = FleetEvent(int(1000 * (time.time() - ago_s)), kind, message, "" if who else "vm-a-1-ab", monitor_id, who)
     entry = await server.xadd(KEYS.events, {"event": encode_event(event)})
     return entry.decode() if isinstance(entry, bytes) else entry
 
@@ -61,6 +63,20 @@ async def test_events_are_printed_the_oldest_first(tmp_path: Path, private_redis
     event = printed["events"][1]
     assert (event["id"], event["replica"], event["monitor_id"]) == (last, "vm-a-1-ab", ID)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", event["at"])
+
+
+async def test_what_a_person_asked_for_names_the_person(
+    tmp_path: Path, private_redis: RedisServer, server: Redis
+) -> None:
+    await add(server, "monitor.run", "Due now.", monitor_id=ID, who="anna\x1b[2J")
+    where = settings_of(target_of(private_redis))
+    text, document = await asyncio.gather(
+        command(tmp_path, "events", **where), command(tmp_path, "events", "--json", **where)
+    )
+    assert text.out.rstrip("\n").isprintable()
+    assert "('anna" in text.out
+    (event,) = json.loads(document.out)["events"]
+    assert ("anna" in event["who"], event["replica"]) == (True, None)
 
 
 async def test_more_events_than_one_reading_returns(tmp_path: Path, private_redis: RedisServer, server: Redis) -> None:

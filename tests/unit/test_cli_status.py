@@ -26,7 +26,18 @@ async def test_status_of_an_idle_schedule(tmp_path: Path, private_redis: RedisSe
     sentence, _, *lines = text.out.splitlines()
     assert sentence == "No replica runs: no replica has reported within the last minute."
     rows = dict(re.split(r" {2,}|(?<=max overdue) ", line, maxsplit=1) for line in lines)
-    labels = ["leader", "replicas", "scheduled", "overdue", "max overdue", "queue", "workers", "failing", "note"]
+    labels = [
+        "time",
+        "leader",
+        "replicas",
+        "scheduled",
+        "overdue",
+        "max overdue",
+        "queue",
+        "workers",
+        "failing",
+        "note",
+    ]
     assert list(rows) == labels
     assert rows["leader"] == "none"
     assert rows["max overdue"].strip() == "none"

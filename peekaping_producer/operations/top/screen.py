@@ -83,7 +83,8 @@ def _event(view: View, n: int) -> Line:
     about = f"{one_line(event.monitor_id, 64)}: " if event.monitor_id else ""
     kind, message = one_line(event.kind, 40), one_line(event.message, 300)
     at = clock_time(event.at_ms, view.now_ms)
-    return [(f"{at}  ", Style.DIM), (f"{kind:<20}  {about}{message}", Style.PLAIN)]
+    by = f", by {one_line(event.who, 60)}" if event.who else ""
+    return [(f"{at}  ", Style.DIM), (f"{kind:<20}  {about}{message}{by}", Style.PLAIN)]
 
 
 def line_of(view: View) -> str:
