@@ -20,7 +20,8 @@ from peekaping_producer.ui.view import ReplicaView
 log = structlog.stdlib.get_logger()
 
 EVERY_S = 1.0
-_BETWEEN_READERS_S = 0.002
+_READERS_AT_ONCE = 10
+_BETWEEN_READERS_S = 0.01
 """A hundred writes at once would delay the hand-offs of this moment."""
 _SAMPLED_WITHIN_S = 0.1
 """Usually; the first frame is not delayed for longer."""
@@ -146,7 +147,7 @@ class SharedLook:
         self.latest = (self.latest[0] + 1, frame)
         loop = asyncio.get_running_loop()
         for position, reader in enumerate(self._readers):
-            loop.call_later(position * _BETWEEN_READERS_S, reader.changed.set)
+            loop.call_later(position // _READERS_AT_ONCE * _BETWEEN_READERS_S, reader.changed.set)
 
     def seen(self) -> Seen:
         """Return what the next frame is made of."""

@@ -65,7 +65,7 @@ async def test_at_most_one_read_a_second(names: Names, store: MemoryStore, watch
 
 async def test_the_number_of_names_is_bounded(names: Names, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(names_module, "_KEPT", 10)
-    for number in range(100):
+    for number in range(25):
         names.of([f"m{number}"])
         await settled(names)
         watch.now += 1
