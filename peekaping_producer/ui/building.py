@@ -125,7 +125,7 @@ def _events(stored: Iterable[StoredEvent]) -> list[FrameEvent]:
             short(event.kind, 40),
             short(event.message, 200),
             None if event.monitor_id is None else short(event.monitor_id, 64),
-            short(event.node, 60),
+            short(event.who or event.node, 60),
         )
         for entry in stored
         for event in decode_events([entry])
@@ -141,6 +141,7 @@ def _quiet(look: Look) -> Quiet:
     counts = Counter(short(kind, 40) for _, kind in anomalies)
     return Quiet(
         unschedulable=bounded(max((report.unschedulable for report in reports), default=0)),
+        held=look.stats.held if look.stats else 0,
         set_aside=bounded(sum(report.set_aside for report in reports)),
         anomalies=dict(counts.most_common(_MAX_KINDS)),
     )

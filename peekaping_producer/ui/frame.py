@@ -170,6 +170,8 @@ class Quiet(msgspec.Struct, frozen=True):
     """Monitors whose work failed; each is tried again."""
     anomalies: dict[str, int]
     """By kind."""
+    held: int = 0
+    """Monitors that people hold, one by one."""
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True):

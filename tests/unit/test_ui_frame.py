@@ -143,6 +143,13 @@ def test_events_the_latest_first_without_malformed_ones() -> None:
     }
 
 
+def test_an_act_names_the_person() -> None:
+    text = b'{"at_ms":1,"kind":"act.hold","message":"Held.","monitor_id":"m1","who":"anna","node":"x"}'
+    look = look_of(held=3)
+    frame = decoded(seen_of(look, Details(NOW_MS, events=(StoredEvent("1-0", text),))))
+    assert (frame["events"][0]["who"], frame["quiet"]["held"]) == ("anna", 3)
+
+
 def test_failures_are_reported() -> None:
     failure = Failure(5.0, "no answer")
     frame = decoded(seen_of(look_of(), names_failure=failure, details_failure=failure))
