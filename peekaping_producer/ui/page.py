@@ -7,6 +7,7 @@ from aiohttp import web
 
 from peekaping_producer.errors import RedisUnavailableError
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.operations.acts import Acts
 from peekaping_producer.operations.explain.reading import LIMITS, Readers
 from peekaping_producer.operations.explain.silent import read_silent
 from peekaping_producer.operations.status import Status
@@ -16,6 +17,7 @@ from peekaping_producer.settings import Settings
 from peekaping_producer.stores import store_for
 from peekaping_producer.stores.on_demand import OnDemandStore
 from peekaping_producer.ui.access import AccessEndpoints
+from peekaping_producer.ui.acts import ActEndpoints
 from peekaping_producer.ui.app import application
 from peekaping_producer.ui.details import DetailsReader
 from peekaping_producer.ui.frames import Frames
@@ -41,7 +43,7 @@ class Page:
         self._redis = redis_for(settings.redis_target(), connections=_REDIS_CONNECTIONS)
         database = settings.database_target()
         self._store = OnDemandStore(store_for(database, connections=_STORE_CONNECTIONS, limits=LIMITS))
-        schedule = Schedule(self._redis, lease_ttl_s=settings.lease_ttl)
+        self._schedule = schedule = Schedule(self._redis, lease_ttl_s=settings.lease_ttl)
         details = DetailsReader(schedule, replica.now_ms)
         names = Names(self._store, replica.now_ms)
         self._look = SharedLook(replica, details, names, metrics, program=program)
@@ -52,7 +54,10 @@ class Page:
     def application(self) -> web.Application:
         """Return the application. Reads the static files."""
         access = AccessEndpoints(self._settings.ui_access())
-        return application(access, self._frames, self._monitors, files=StaticFiles())
+        with_queue = self._settings.broker in {None, "asynq"}
+        acts = Acts(self._redis, self._store, lease_ttl_s=self._settings.lease_ttl, with_queue=with_queue)
+        endpoints = (self._frames, self._monitors, ActEndpoints(acts, self._schedule))
+        return application(access, *endpoints, files=StaticFiles())
 
     def end_streams(self) -> None:
         """End the streams, which would keep the server from stopping."""

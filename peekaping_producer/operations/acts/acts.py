@@ -36,6 +36,7 @@ from peekaping_producer.schedule import (
 from peekaping_producer.schedule.keys import KEYS, Keys
 from peekaping_producer.service.text import duration, one_line
 from peekaping_producer.stores import MonitorStore
+from peekaping_producer.stores.on_demand import OnDemandStore
 
 PATIENCE_S = 3.0
 """For how long a hold waits for a hand-off that has begun; most take milliseconds."""
@@ -54,7 +55,7 @@ class Acts:
     def __init__(
         self,
         redis: Client,
-        store: MonitorStore,
+        store: MonitorStore | OnDemandStore,
         *,
         lease_ttl_s: float = 10.0,
         with_queue: bool = True,
