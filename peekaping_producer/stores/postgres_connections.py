@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import asyncpg
@@ -28,6 +28,10 @@ _CANCELED = {"57014", "55P03"}
 _POOLER_REFUSAL = re.compile("authentication failed|auth failed|no such (user|database)|not allowed", re.IGNORECASE)
 
 
+_CANCEL_WITHIN_S = 2.0
+"""For the server to cancel the statement of a connection that ends; it may hang."""
+
+
 def translated(target: DatabaseTarget) -> AbstractContextManager[None]:
     """Raise what the driver raises as a StoreError."""
     return as_store_errors(target, _store_error)
@@ -45,8 +49,26 @@ class PostgresConnection(asyncpg.Connection):
         """A statement that is not prepared: one round trip, behind a pooler too."""
         await self.execute("SELECT 1")
 
-    abort = asyncpg.Connection.terminate
+    def abort(self) -> None:
+        """End it without waiting. Its statement is canceled: the server would continue to wait for a lock."""
+        if self.is_closed():
+            return
+        ending = asyncio.create_task(self._cancel_and_close())
+        _ending.add(ending)
+        ending.add_done_callback(_ending.discard)
+
+    async def _cancel_and_close(self) -> None:
+        try:
+            with suppress(Exception):  # drivers raise anything for a broken connection
+                async with asyncio.timeout(_CANCEL_WITHIN_S):
+                    await self.close()
+        finally:
+            self.terminate()
+
     quit = asyncpg.Connection.close
+
+
+_ending: set[asyncio.Task[None]] = set()
 
 
 class PostgresDriver(ServerDriver[PostgresConnection]):

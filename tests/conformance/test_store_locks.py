@@ -1,5 +1,6 @@
 """A lock on a table stops only monitors that need the table, for the limit of that table."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from peekaping_producer.stores.limits import Limits
 from tests.conformance.conftest import opened, store_on
 from tests.kit import databases
 from tests.kit.databases import Database, SqlDatabase
+from tests.kit.waiting import until
 
 pytestmark = pytest.mark.parametrize("empty_database", ["postgres", "mysql"], indirect=True)
 
@@ -188,3 +190,29 @@ async def test_a_lock_on_monitors_fails_ping_and_load(database: SqlDatabase, sto
                     await call
         await impatient.ping()
     assert (await load(store, rows.all)).monitors.keys() == set(rows.all)
+
+
+_WAITING = {
+    "postgres": "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+    "mysql": "SELECT count(*) FROM information_schema.processlist WHERE db = DATABASE() AND state LIKE 'Waiting for%'",
+}
+
+
+async def test_a_read_that_its_caller_abandons_does_not_wait_on_at_the_server(
+    database: SqlDatabase, store: MonitorStore, rows: Ids
+) -> None:
+    """Otherwise a lock of some minutes uses up the connections that the server allows."""
+
+    async def waits() -> bool:
+        ((count,),) = await database.execute(_WAITING[database.target.dialect])
+        return int(count) > 0
+
+    async def has_ended() -> bool:
+        return not await waits()
+
+    async with locked(database, "monitors"):
+        reading = asyncio.create_task(store.ping())
+        await until(waits, "the read waits for the lock")
+        reading.cancel()
+        await asyncio.wait({reading})
+        await until(has_ended, "the server has ended it")
