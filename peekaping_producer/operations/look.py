@@ -10,7 +10,8 @@ from functools import cached_property
 
 from peekaping_producer.brokers import Queue
 from peekaping_producer.brokers.asynq import QUEUE, RESULTS_QUEUE
-from peekaping_producer.operations.heartbeat import Heartbeat, Rings
+from peekaping_producer.errors import BROKER, DATABASE, REDIS
+from peekaping_producer.operations.heartbeat import FailingDependency, Heartbeat, Rings
 from peekaping_producer.operations.hold import Hold, current_hold
 from peekaping_producer.operations.replica_report import MAX_LEASE_TTL_S, ReplicaReport, decode_report, replicas_of
 from peekaping_producer.schedule import Stats, StoredReport
@@ -117,15 +118,34 @@ class Look:
         claim = self.stats.oldest_claim if self.stats else None
         return None if claim is None else claim.ends_ms - 1000 * self.lease_ttl_s
 
+    def failing(self, dependency: str) -> list[FailingDependency]:
+        """Calls of workers that fail: one entry for each replica whose calls to the dependency fail."""
+        return [
+            found
+            for beat in self.heartbeats.values()
+            for found in beat.failing
+            if found.name == dependency and {"worker", "vitals"} & set(found.loops)
+        ]
+
+    @property
+    def failing_since_ms(self) -> float | None:
+        """Since when calls of workers to one dependency fail on most replicas; None if they do not."""
+        failing = [found for name in (DATABASE, REDIS, BROKER) if self.is_most(len(found := self.failing(name)))]
+        return min((call.since_ms for calls in failing for call in calls), default=None)
+
     @property
     def late_since_ms(self) -> float | None:
         """Since when a monitor waits, to be claimed or in a claim; None if none waits.
 
-        Monitors that are postponed after a failed attempt do not count: their own data may be the cause.
+        Monitors that are postponed after a failed attempt count while a dependency fails on most replicas: otherwise
+        their own data may be the cause.
         """
-        unclaimed_ms = self.stats.oldest_unclaimed_ms if self.stats else None
-        waits = [at for at in (unclaimed_ms, self.claimed_since_ms) if at is not None and at <= self.now_ms]
-        return min(waits, default=None)
+        if self.stats is None:
+            return None
+        waits = [self.stats.oldest_unclaimed_ms, self.claimed_since_ms]
+        if self.failing_since_ms is not None and self.stats.oldest_due_ms is not None:
+            waits.append(max(self.stats.oldest_due_ms, self.failing_since_ms))
+        return min((at for at in waits if at is not None and at <= self.now_ms), default=None)
 
     @property
     def is_late(self) -> bool:

@@ -354,6 +354,20 @@ async def test_single_monitors_whose_attempts_fail_make_no_fleet_late(installati
     )
 
 
+async def test_monitors_that_an_outage_postpones_are_late_since_it_began(installation: Installation) -> None:
+    """Each attempt postpones them: without their first due times, lateness would begin anew with each."""
+    await fail(installation, "m0")
+    await installation.clock.advance(30)
+    outage_ms = installation.clock.now_ms
+    await fail(installation, "m1")
+    await installation.clock.advance(60)
+    failing = (FailingDependency("database", ("worker",), outage_ms, "StoreUnavailableError: locked"),)
+    await installation.beat("vm-a", "vm-b", failing=failing)
+    found = await installation.verdict()
+    assert found.sentence == "Late since 12:38:16, because reads of the database fail."
+    assert found.since_ms == outage_ms
+
+
 async def test_late_because_a_replica_that_runs_holds_a_claim(installation: Installation) -> None:
     claim = await installation.claim(3)
     await installation.clock.advance(8)

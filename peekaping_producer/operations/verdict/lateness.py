@@ -182,12 +182,7 @@ def _suspect(look: Look) -> str:
 
 def _failing(look: Look, dependency: str) -> str:
     """Return a sentence if calls of workers to the dependency fail on a majority of the replicas; else ''."""
-    failing = [
-        found
-        for beat in look.heartbeats.values()
-        for found in beat.failing
-        if found.name == dependency and {"worker", "vitals"} & set(found.loops)
-    ]
+    failing = look.failing(dependency)
     if not look.is_most(len(failing)):
         return ""
     first = min(failing, key=lambda found: found.since_ms)
