@@ -5,6 +5,7 @@ Replicas, Redis, workers and page are real; the hosts and the monitors are made 
 
 import asyncio
 import random
+import secrets
 import shutil
 import socket
 import subprocess
@@ -44,6 +45,7 @@ SECOND = 25
 """Of a minute: the last full minute is on one side of the chart, the next on the other."""
 HEIGHTS = {"fleet": 1060, "monitor": 900}
 MAX_BYTES = 150_000
+_TOKEN = secrets.token_urlsafe(16)
 _REDUCE = ("pngquant", "--force", "--strip", "--speed=1", "--ext=.png", "256")
 _AS_HOST = "import socket, sys; host = sys.argv.pop(1); socket.gethostname = lambda: host; "
 _PRODUCER = _AS_HOST + "from peekaping_producer.cli.entry import main; sys.exit(main())"
@@ -112,9 +114,10 @@ async def fill(target: DatabaseTarget) -> str:
 async def take(browser: Browser, url: str, name: str, *, dark: bool) -> None:
     """Save one picture, with 256 colors."""
     async with opened(browser, url, dark=dark, height=HEIGHTS[name]) as (page, errors):
+        await page.get_by_label("Token").fill(_TOKEN)
+        await page.keyboard.press("Enter")
         await expect(page.locator("#link")).to_have_text("live")
-        await expect(page.locator("h1")).to_be_visible()
-        await page.mouse.move(0, 0)
+        await expect(page.locator(".verdict")).to_be_visible()
         path = IMAGES / f"{name}-{'dark' if dark else 'light'}.png"
         await page.screenshot(path=path)
         assert errors == []
@@ -130,7 +133,7 @@ async def main(folder: Path) -> None:
     shown = await fill(target)
     address = f"{HOST}:{free_port()}"
     async with embedded.redis_server() as redis:
-        env = environment(redis.port, target, LEASE_TTL="10")
+        env = environment(redis.port, target, LEASE_TTL="10", UI_TOKEN=_TOKEN)
         with workers(redis.port), chromium_process() as chromium, replicas(folder) as started:
             for host in ("vm-a", "vm-b", "vm-c"):
                 settings = env | {"UI_ADDR": address if host == "vm-a" else "off"}

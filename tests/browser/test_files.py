@@ -1,12 +1,14 @@
 """The files of the page without a browser: their syntax, and their size."""
 
 import gzip
+import json
 import subprocess
 from pathlib import Path
 
 import playwright
 import pytest
 
+from peekaping_producer.service.text import clock_time, duration
 from peekaping_producer.ui.static_files import StaticFiles
 
 STATIC = Path(__file__).parents[2] / "peekaping_producer" / "ui" / "static"
@@ -39,3 +41,20 @@ def test_text_is_only_ever_set_as_text() -> None:
         if word in path.read_text(encoding="utf-8").replace(svg_namespace, "")
     ]
     assert found == []
+
+
+def test_durations_and_times_are_those_of_the_commands() -> None:
+    now_ms = 1_795_727_675_181
+    seconds = [0.0004, 0.004, 0.0099, 0.012, 0.48, 0.9996, 1, 59.94, 119.9, 120.1, 271.3, 7199, 7201, 100_000]
+    times = [now_ms, now_ms - 1, now_ms - 86_399_999, now_ms - 86_400_001, now_ms + 90_000_000]
+    script = f"""
+        import {{ clock, duration }} from {json.dumps((STATIC / "page.js").as_uri())};
+        console.log(JSON.stringify([{seconds}.map(duration), {times}.map((ms) => clock(ms, {now_ms}))]));
+    """
+    done = subprocess.run(
+        [NODE, "--input-type=module"], input=script.encode(), capture_output=True, check=True, cwd=STATIC
+    )
+    assert json.loads(done.stdout) == [
+        [duration(value) for value in seconds],
+        [clock_time(at_ms, now_ms) for at_ms in times],
+    ]
