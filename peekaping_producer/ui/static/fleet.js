@@ -58,7 +58,7 @@ function summary({ leader, queue: tasks, overdue: waiting, scheduled, ...frame }
   return pairs("facts", rows.map(([name, value, note, isBad]) => [name, [h("b", value), sub(note)], isBad && "bad"]));
 }
 
-function overdue({ longest_overdue: monitors, now_ms: now }) {
+function overdue({ longest_overdue: monitors, overdue: all, now_ms: now }) {
   const columns = [["monitor", "name"], ["interval"], ["was due", "number"], ["waits", "number"], ["claimed by"]];
   const rows = monitors.map(({ id, name, interval_s: interval, due_ms: due, holder }) => [
     link(id, name),
@@ -67,7 +67,8 @@ function overdue({ longest_overdue: monitors, now_ms: now }) {
     h("span.bad", age(due, now)),
     holder == null ? "no replica" : text(holder || "an unknown replica"),
   ]);
-  return card("Longest overdue", "", table("overdue", columns, rows));
+  const note = all > rows.length && `the first ${rows.length} of ${count(all)}`;
+  return card("Longest overdue", note, table("overdue", columns, rows));
 }
 
 const events = ({ events: list, events_failure: failure, now_ms: now }) =>
