@@ -1,8 +1,8 @@
 """The schedule: which monitor is due when, which claim holds it, and which replica leads.
 
-keys (names in Redis) · model (values and limits) · schedule (a method per Lua script)
-· steering (the same for what people ask for: run now, hold, release)
-· replies (decodes what they return).
+keys (names in Redis) · model (values and limits) · a method per Lua script: claiming (claims), leading (what the leader
+does), reading (the state of all), which schedule joins · steering (what people ask for: run now, hold, release)
+· replies (decodes what the scripts return) · part (what these share).
 """
 
 from peekaping_producer.schedule.model import (
@@ -36,7 +36,8 @@ from peekaping_producer.schedule.model import (
     StoredReport,
     SyncRequest,
 )
-from peekaping_producer.schedule.schedule import PRELUDE, Schedule
+from peekaping_producer.schedule.part import PRELUDE
+from peekaping_producer.schedule.schedule import Schedule
 from peekaping_producer.schedule.steering import Steering
 
 __all__ = [

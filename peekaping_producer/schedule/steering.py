@@ -12,8 +12,8 @@ from peekaping_producer.redis_client.failures import decoding
 from peekaping_producer.redis_client.script import CLOCK, Script
 from peekaping_producer.schedule.keys import KEYS, Keys
 from peekaping_producer.schedule.model import MAX_HOLDS, ActReply
+from peekaping_producer.schedule.part import PRELUDE, with_phase
 from peekaping_producer.schedule.replies import decode_text
-from peekaping_producer.schedule.schedule import PRELUDE, with_phase
 
 _NO_EVENTS: Mapping[str, bytes] = {}
 

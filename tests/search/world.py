@@ -212,7 +212,7 @@ class Redis:
         """The token, the due times, and whether ticks are spread."""
         self._schedule._clock_ahead_ms = 0.0
         self._sent_s = (self._memory.now_us // 1000 - sent_ms_ago) / 1000
-        with patch("peekaping_producer.schedule.schedule.random", SimpleNamespace(randrange=lambda *_: nonce)):
+        with patch("peekaping_producer.schedule.claiming.random", SimpleNamespace(randrange=lambda *_: nonce)):
             claim = at_once(self._schedule.claim(limit))
         return claim.token, tuple(sorted(claim.due.items())), claim.spread_since_ms is not None
 
