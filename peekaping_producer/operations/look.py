@@ -24,6 +24,9 @@ LATE_AT_MOST_S = 30.0
 """A monitor that has waited for longer is late, whatever is usual."""
 LATE_FACTOR = 3.0
 """Of the usual p99 of the fleet."""
+RETRIED_AT_LEAST = 5
+RETRIED_SHARE = 0.2
+"""If attempts fail for so many monitors, more than their own data is the cause."""
 SILENT_AFTER_S = 7.5
 """A replica whose heartbeat is older has missed at least one."""
 
@@ -137,14 +140,17 @@ class Look:
     def late_since_ms(self) -> float | None:
         """Since when a monitor waits, to be claimed or in a claim; None if none waits.
 
-        Monitors that are postponed after a failed attempt count while a dependency fails on most replicas: otherwise
+        Monitors whose attempts fail count if they are many, or while a dependency fails on most replicas: otherwise
         their own data may be the cause.
         """
-        if self.stats is None:
+        if (stats := self.stats) is None:
             return None
-        waits = [self.stats.oldest_unclaimed_ms, self.claimed_since_ms]
-        if self.failing_since_ms is not None and self.stats.oldest_due_ms is not None:
-            waits.append(max(self.stats.oldest_due_ms, self.failing_since_ms))
+        waits = [stats.oldest_unclaimed_ms, self.claimed_since_ms]
+        enough = min(stats.scheduled, max(RETRIED_AT_LEAST, RETRIED_SHARE * stats.scheduled))
+        if 0 < enough <= stats.late:
+            waits.append(stats.oldest_retried_ms)
+        if self.failing_since_ms is not None and stats.oldest_due_ms is not None:
+            waits.append(max(stats.oldest_due_ms, self.failing_since_ms))
         return min((at for at in waits if at is not None and at <= self.now_ms), default=None)
 
     @property
@@ -157,6 +163,10 @@ class Look:
     def handed_off_per_s(self) -> float:
         """Hand-offs a second, of all replicas, in the last seconds that their heartbeats contain."""
         return sum(sum(beat.rings.handed_off_1s[-6:-1]) / 5 for beat in self.heartbeats.values())
+
+    def handed_off_per_s_since(self, since_ms: float) -> float:
+        """Hand-offs a second, in those of the last seconds that began after this time; 0 if no heartbeat is so new."""
+        return sum(_per_s_since(beat.rings, since_ms) for beat in self.heartbeats.values())
 
     @property
     def arrivals_per_s(self) -> float | None:
@@ -251,6 +261,15 @@ class Look:
     def hold(self) -> Hold | None:
         """The hold on all monitors, if there is one that has not ended."""
         return current_hold(self.stats.hold, self.now_ms, on_all=True) if self.stats else None
+
+
+def _per_s_since(rings: Rings, since_ms: float) -> float:
+    seconds = [
+        count
+        for ago, count in enumerate(reversed(rings.handed_off_1s))
+        if 1 <= ago <= 5 and 1000 * (rings.at_s - ago) > since_ms - 1000
+    ]
+    return sum(seconds) / len(seconds) if seconds else 0.0
 
 
 def _hand_offs_per_s(rings: Rings) -> float | None:

@@ -237,6 +237,8 @@ class Stats(msgspec.Struct, frozen=True):
     oldest_claim: LeasedClaim | None = None
     oldest_unclaimed_ms: float | None = None
     """Due time of the longest overdue monitor that no claim holds and that was not postponed; None without one."""
+    oldest_retried_ms: float | None = None
+    """Intended due time of the first monitor that was claimed, not handed off and not postponed; None without one."""
     hold: bytes | None = None
     """The hold on all monitors, as stored."""
     sync_request: SyncRequest | None = None

@@ -36,7 +36,7 @@ def decode_stats(reply: list[Any], read_at: float) -> Stats:
     now_ms, due, leased, overdue, late, intended, oldest_id, excess, leader, ttl_ms, problems, refusal, stored = reply[
         :13
     ]
-    oldest_claim, hold, is_watched, events_refused, sync_request, unclaimed, held = reply[13:]
+    oldest_claim, hold, is_watched, events_refused, sync_request, unclaimed, held, retried = reply[13:]
     reports = list(_reports(stored, now_ms))
     return Stats(
         now_ms=now_ms,
@@ -47,6 +47,7 @@ def decode_stats(reply: list[Any], read_at: float) -> Stats:
         oldest_due_ms=float(intended) if intended else None,
         oldest_id=decode_text(oldest_id) or None,
         oldest_unclaimed_ms=float(unclaimed) if unclaimed else None,
+        oldest_retried_ms=float(retried) if retried else None,
         lease_excess_ms=excess,
         leader=decode_text(leader) or None,
         leader_ttl_ms=ttl_ms if ttl_ms >= 0 else None,

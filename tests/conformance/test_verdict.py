@@ -303,6 +303,31 @@ async def test_an_old_claim_is_no_cause_if_others_have_waited_for_longer(install
     assert (await installation.verdict()).code == "late"
 
 
+async def test_attempts_that_fail_for_many_monitors_make_the_fleet_late(installation: Installation) -> None:
+    """Also while they are claimed again; since when, does not depend on a monitor that fails alone for longer."""
+    await fail(installation, "alone")
+    await installation.clock.advance(40)
+    claim = await installation.claim(20)
+    since_ms = installation.clock.now_ms
+    for _ in range(3):
+        await installation.clock.advance(5)
+        await installation.asynq.schedule.give_back(claim)
+        claim = await installation.asynq.schedule.claim(20)
+    await installation.beat("vm-a", failing=(FailingDependency("database", ("worker",), since_ms, "no answer"),))
+    found = await installation.verdict()
+    assert (found.code, found.since_ms) == ("late_database", since_ms)
+
+
+async def test_hand_offs_before_monitors_were_late_are_no_sign_of_catching_up(installation: Installation) -> None:
+    """The replicas died: what they report of their last seconds is older."""
+    await installation.beat("vm-a", rings=rings(50, 50, 50, 50, 50, 9))
+    await installation.clock.advance(5)
+    await installation.due(100, 3)
+    assert (await installation.verdict()).code == "late"
+    await installation.clock.advance(5)
+    assert (await installation.verdict()).details.endswith(f"No replica has reported since {STARTED}.")
+
+
 async def test_late_because_the_replicas_need_cpu(installation: Installation) -> None:
     """All stages are slow then, also the reads."""
     await installation.due(4, 10)
@@ -377,6 +402,12 @@ async def test_late_because_a_replica_that_runs_holds_a_claim(installation: Inst
         "late_claim",
         f"Late since {STARTED}, because vm-c has held 3 monitors for 8.0 s.",
         "If it does not hand them off, they are due again within 4.0 s.",
+    )
+    held = (HeldClaim(claim.token, 3, claim.now_ms),)
+    await installation.beat("vm-c", claims=held, stages=replace(USUAL, read=StageTime(8000.0, 12.0)))
+    assert (await installation.verdict()).details == (
+        "Reading the database for a batch takes it 8.0 s. "
+        "If it does not hand them off, they are due again within 4.0 s."
     )
 
 

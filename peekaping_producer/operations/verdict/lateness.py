@@ -4,7 +4,7 @@ from collections.abc import Sized
 
 from peekaping_producer.errors import BROKER, DATABASE, REDIS
 from peekaping_producer.operations.heartbeat import Heartbeat, StageTime
-from peekaping_producer.operations.look import Look
+from peekaping_producer.operations.look import SILENT_AFTER_S, Look
 from peekaping_producer.operations.verdict.model import Verdict, VerdictCode
 from peekaping_producer.schedule import LeasedClaim, Stats
 from peekaping_producer.service.text import clock_time, counted, duration, one_line
@@ -124,7 +124,7 @@ def claim(look: Look) -> Verdict | None:
         details = f"Its last report is of {heard}. The monitors are {again}."
     else:
         cause = f"{look.name(node)} has held {monitors} for {duration(held_s)}"
-        details = f"If it does not hand them off, they are {again}."
+        details = f"{_doing(look.heartbeats.get(node))}If it does not hand them off, they are {again}."
     return Verdict(VerdictCode.LATE_CLAIM, f"Late since {since}, because {cause}.", details, since_ms, ends_ms)
 
 
@@ -133,7 +133,7 @@ def catching_up(look: Look) -> Verdict | None:
     if (late := _since(look)) is None:
         return None
     stats, since_ms, since = late
-    rate = look.handed_off_per_s
+    rate = look.handed_off_per_s_since(since_ms)
     before = max((beat.overdue for beat in look.heartbeats.values()), default=0)
     if not rate or not stats.overdue:
         return None
@@ -157,13 +157,25 @@ def unknown(look: Look) -> Verdict | None:
     longest = ""
     if stats.oldest_id and stats.oldest_due_ms == since_ms:
         longest = f"; monitor {one_line(stats.oldest_id, 64)} has waited for {duration(stats.oldest_due_age_s)}"
-    return Verdict(
-        VerdictCode.LATE,
-        f"Late since {since}.",
-        f"{counted(stats.overdue, 'monitor')} overdue{longest}. "
-        "The heartbeats show no cause that is common to most replicas.",
-        since_ms,
-    )
+    newest_ms = max((report.at_ms for report in stats.reports), default=None)
+    evidence = "The heartbeats show no cause that is common to most replicas."
+    if newest_ms is not None and stats.now_ms - newest_ms > 1000 * SILENT_AFTER_S:
+        evidence = f"No replica has reported since {clock_time(newest_ms, stats.now_ms)}."
+    overdue = f"{counted(stats.overdue, 'monitor')} overdue{longest}"
+    return Verdict(VerdictCode.LATE, f"Late since {since}.", f"{overdue}. {evidence}", since_ms)
+
+
+def _doing(beat: Heartbeat | None) -> str:
+    """Name the slow stage of a replica, as a sentence; '' if none is known to be slow."""
+    if beat is None:
+        return ""
+    stages = {
+        "Reading the database for a batch": beat.stages.read,
+        "Building the tasks of a batch": beat.stages.build,
+        "Handing off a batch": beat.stages.hand_off,
+    }
+    slow = {name: stage.recent_ms for name, stage in stages.items() if stage.recent_ms and _is_slow(stage)}
+    return "".join(f"{name} takes it {duration(ms / 1000)}. " for name, ms in slow.items())
 
 
 def _holder(look: Look, oldest: LeasedClaim) -> str | None:

@@ -114,8 +114,9 @@ class Vitals:
     async def run_once(self) -> float:
         """Sample once; returns the seconds until the next sample."""
         if self._partial_samples == 0:
-            # First: its state is in the report that follows. A page does not wait for a database that hangs.
-            await self._sampler.sample_database(self._timing.sample_watched_every_s if self._is_watched else None)
+            # First: its state is in the report that follows, which does not wait for a database that hangs: a replica
+            # without a report counts as silent.
+            await self._sampler.sample_database(self._timing.sample_watched_every_s)
             self.loop.progressed()
         report = replica_report.encode_report(self._reporter.report(self._reported_conditions()))
         await self._sampler.sample_schedule(self._leader.node, report, self._sync.answered)

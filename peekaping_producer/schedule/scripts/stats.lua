@@ -5,7 +5,8 @@
 -- [keys that cannot be read, with the reason], why a write was refused or '',
 -- [node, 'ms since the epoch' .. ' ' .. report, ...], [token of the claim whose lease ends first, its monitors] or [],
 -- the hold on all monitors or '', 1 if a page is open, why events were refused or '', request for a sync or '',
--- due time of the longest overdue monitor that no claim holds or '', number of held monitors}.
+-- due time of the longest overdue monitor that no claim holds or '', number of held monitors,
+-- intended due time of the first monitor that is attempted again or ''}.
 local DUE, LEASE, LEADER, LATE, REPLICAS, PROBE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local HELD, WATCHED, EVENTS, SYNC_REQUESTED = KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local lease_ttl, longest_age = tonumber(ARGV[1]), tonumber(ARGV[4]) -- ms; of a report
@@ -16,6 +17,7 @@ local events = arguments(6, 1)
 local MAX_NODE_BYTES, MAX_REPORT_BYTES = 200, 100000 -- bytes; no replica writes more
 local MAX_LEADER_BYTES = 200 -- bytes
 local MAX_REQUEST_BYTES = 1000
+local MAX_RETRIED = 100 -- that are examined
 
 -- The first or last member of a sorted set and its score, or nil.
 local function at_end(set, ...)
@@ -38,6 +40,17 @@ end
 local function longest_unclaimed()
   local _, score = at_end(DUE, 'WITHSCORES')
   return score and score <= now and exact(score) or ''
+end
+
+-- The intended due time of the first monitor that was claimed, not handed off, and is not postponed; or ''.
+local function longest_retried()
+  local first, ids = read({}, 'ZRANGE', LATE, 0, MAX_RETRIED - 1, 'WITHSCORES'), {}
+  for i = 1, #first, 2 do ids[#ids + 1] = first[i] end
+  if #ids == 0 then return '' end
+  for n, score in ipairs(redis.call('ZMSCORE', DUE, unpack(ids))) do
+    if not score or not is_postponed(tonumber(score)) then return first[2 * n] end
+  end
+  return ''
 end
 
 -- How much later the last lease ends than one that begins now, in ms.
@@ -100,11 +113,11 @@ local function forget_old(reports)
 end
 
 local due, leased = read(0, 'ZCARD', DUE), read(0, 'ZCARD', LEASE)
-local overdue, late, id, since, excess, claim, unclaimed = 0, 0, '', '', 0, {}, ''
+local overdue, late, id, since, excess, claim, unclaimed, retried = 0, 0, '', '', 0, {}, '', ''
 if #problems == 0 then
   overdue, late = read(0, 'ZCOUNT', DUE, '-inf', now), read(0, 'ZCARD', LATE)
   id, since = longest_overdue()
-  excess, claim, unclaimed = lease_excess(), oldest_claim(), longest_unclaimed()
+  excess, claim, unclaimed, retried = lease_excess(), oldest_claim(), longest_unclaimed(), longest_retried()
 end
 
 local refusal = refusal_of_writes()
@@ -120,4 +133,4 @@ local watched = redis.pcall('EXISTS', WATCHED) == 1 and 1 or 0
 local events_refused = refusal == '' and add_events(EVENTS, events) or ''
 local held_all, held = holds()
 return {now, due, leased, overdue, late, since, id, excess, leader, leader_ttl, problems, refusal, reports,
-  claim, held_all, watched, events_refused, sync_request(), unclaimed, held}
+  claim, held_all, watched, events_refused, sync_request(), unclaimed, held, retried}
