@@ -131,6 +131,7 @@ BAD = [
     ("hold", {"ids": ["m1"], "for_s": -1, "why": "x"}, 400),
     ("hold", {"ids": ["m1"], "for_s": 604_801, "why": "x"}, 400),
     ("hold", {"all": True, "for_s": 3601, "why": "x"}, 400),
+    ("hold", {"all": True, "for_s": 0, "why": "x"}, 400),
     ("hold", {"ids": ["m1"], "for_s": "600", "why": "x"}, 422),
     ("release", {}, 422),
     ("release", {"ids": ["m1"], "all": True}, 422),
