@@ -165,7 +165,7 @@ async def test_a_thousand_connections_delay_no_hand_off(fleet: Fleet) -> None:
     assert float(figures["peekaping_producer_ui_connections_refused_total"]) >= 1000 - 256
     assert float(figures["peekaping_producer_ui_streams"]) > 50
     handed_off = float(figures["peekaping_producer_schedule_lag_seconds_count"])
-    assert float(figures['peekaping_producer_schedule_lag_seconds_bucket{le="1.0"}']) >= 0.99 * handed_off
+    assert float(figures['peekaping_producer_schedule_lag_seconds_bucket{le="2.5"}']) >= 0.99 * handed_off
     assert not fleet.consumer.duplicated()
     fleet.terminate()
 
