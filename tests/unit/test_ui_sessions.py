@@ -5,7 +5,7 @@ from typing import AnyStr
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from peekaping_producer.settings import UiAccess
@@ -27,6 +27,7 @@ def sessions() -> Sessions:
     return Sessions(ACCESS, lambda: NOW)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=0x1FF), max_size=200))
 @example("1" * 12 + ".act." + "n" * 16 + "." + "m" * 43)
 @example("١" * 10 + ".act." + "n" * 16 + "." + "m" * 43)
@@ -37,6 +38,7 @@ def test_no_invented_cookie_gives_a_right(cookie: str) -> None:
         assert cookie.count(".") == 3
 
 
+@settings(deadline=None)
 @given(st.sampled_from([Role.SEE, Role.ACT]), st.data())
 def test_a_cookie_with_one_changed_character_gives_no_right(role: Role, data: st.DataObject) -> None:
     cookie = sessions().issue(role)
@@ -47,6 +49,7 @@ def test_a_cookie_with_one_changed_character_gives_no_right(role: Role, data: st
         assert sessions().role_of(f"{cookie[:at]}{other}{cookie[at + 1 :]}") is Role.NONE
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=0x2FF, exclude_characters="\x7f"), max_size=300))
 @example(f'{NAME}="')
 @example(f"{NAME}={'9' * 5000}.act.x.y")
