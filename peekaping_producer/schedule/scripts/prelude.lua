@@ -39,7 +39,7 @@ end
 local function next_tick(period, phase) return tick_after(now, period, phase) end
 
 -- Whether a due time is a tick: with the phase, or without it, since turning the switch moves no due time.
-local function is_tick(score, period, phase) return (score - phase) % period == 0 or score % period == 0 end
+local function is_tick(score, period, phase) return score % period == 0 or (score - phase) % period == 0 end
 
 -- Whether a due time fits no tick of the period. Up to `slack` ms ahead it fits: a clock step must not move it.
 local function is_misaligned(score, period, phase, slack)
