@@ -95,7 +95,7 @@ class Status(msgspec.Struct, frozen=True):
         """Whether checks do not run as they should: by the verdict, or by a condition that is no note."""
         code = self.verdict.code
         if code in LATENESS and self.max_overdue_s is not None:
-            code = VerdictCode.ON_TIME  # a condition tells whether it is more than that
+            code = VerdictCode.ON_TIME  # a condition fails if it is more than that
         is_as_wanted = code in {VerdictCode.ON_TIME, VerdictCode.HELD}
         return not is_as_wanted or any(level is not Level.NOTE for level, _ in self.conditions)
 

@@ -406,7 +406,7 @@ async def test_late_because_a_replica_that_runs_holds_a_claim(installation: Inst
     held = (HeldClaim(claim.token, 3, claim.now_ms),)
     await installation.beat("vm-c", claims=held, stages=replace(USUAL, read=StageTime(8000.0, 12.0)))
     assert (await installation.verdict()).details == (
-        "Reading the database for a batch takes it 8.0 s. "
+        "Reading the database for a batch takes 8.0 s there. "
         "If it does not hand them off, they are due again within 4.0 s."
     )
 

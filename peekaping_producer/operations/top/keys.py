@@ -19,7 +19,7 @@ class Controls:
         self.text: Sequence[str] | None = None
         """Lines that are shown in place of the fleet, until the next key."""
         self.asked = ""
-        """A monitor to explain; whoever explains it empties this."""
+        """A monitor to explain; empty again once its explanation has begun."""
         self._input: str | None = None
 
     @property

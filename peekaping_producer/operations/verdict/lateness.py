@@ -175,7 +175,7 @@ def _doing(beat: Heartbeat | None) -> str:
         "Handing off a batch": beat.stages.hand_off,
     }
     slow = {name: stage.recent_ms for name, stage in stages.items() if stage.recent_ms and _is_slow(stage)}
-    return "".join(f"{name} takes it {duration(ms / 1000)}. " for name, ms in slow.items())
+    return "".join(f"{name} takes {duration(ms / 1000)} there. " for name, ms in slow.items())
 
 
 def _holder(look: Look, oldest: LeasedClaim) -> str | None:
