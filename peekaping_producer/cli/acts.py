@@ -1,15 +1,13 @@
 """`run-now`, `hold` and `release`: what a person may do to the schedule."""
 
 import argparse
-import getpass
 import json
-import os
 import socket
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from peekaping_producer.cli.parser import Commands, Parser, duration
-from peekaping_producer.cli.runtime import log_warnings, print_error, run_interruptible, set_up_logs
+from peekaping_producer.cli.runtime import log_warnings, login_name, print_error, run_interruptible, set_up_logs
 from peekaping_producer.settings import Settings, SettingsGroup, load_settings
 
 if TYPE_CHECKING:
@@ -83,14 +81,7 @@ def _names_monitors_or_all(args: argparse.Namespace, command: str) -> bool:
 def _actor(args: argparse.Namespace) -> "Actor":
     from peekaping_producer.operations.acts import Actor
 
-    return Actor(args.by if args.by is not None else _login(), f"command line on {socket.gethostname()[:40]}")
-
-
-def _login() -> str:
-    try:
-        return getpass.getuser()
-    except (ImportError, KeyError, OSError):  # a container may run as a user without a name
-        return f"user {os.getuid()}"
+    return Actor(args.by if args.by is not None else login_name(), f"command line on {socket.gethostname()[:40]}")
 
 
 def _act_on_monitors(

@@ -1,15 +1,13 @@
 """`reconcile`: what differs between the database and the schedule; asks the leader to sync now."""
 
 import argparse
-import getpass
 import json
-import socket
 from collections.abc import Sequence
 from datetime import UTC
 from typing import Any
 
 from peekaping_producer.cli.parser import Commands, seconds
-from peekaping_producer.cli.runtime import log_warnings, run_interruptible, set_up_logs
+from peekaping_producer.cli.runtime import log_warnings, login_name, run_interruptible, set_up_logs
 from peekaping_producer.settings import SettingsGroup, load_settings
 
 _GROUPS: frozenset[SettingsGroup] = frozenset({"redis", "database", "schedule", "broker"})
@@ -31,7 +29,7 @@ def add_to(commands: Commands) -> None:
     reconcile.add_argument("--all", action="store_true", help="list every difference, not three of each kind")
     text = "how long to wait for the leader (default 60)"
     reconcile.add_argument("--timeout", type=seconds, default=60.0, metavar="SECONDS", help=text)
-    text = "who asks, for the events (default: the login name and the host)"
+    text = "who asks, for the events (default: the login name)"
     reconcile.add_argument("--by", type=str, default=None, metavar="NAME", help=text)
     reconcile.add_argument("--json", action="store_true", help="print JSON")
     reconcile.add_argument("--local", action="store_true", help="print times in the zone of this host, not in UTC")
@@ -73,19 +71,12 @@ def _request(args: argparse.Namespace) -> int:
     set_up_logs(settings)
     log_warnings(settings)
     requested = run_interruptible(
-        request_sync(settings.redis_target(), args.by or _user(), lease_ttl_s=settings.lease_ttl, wait_s=args.timeout)
+        request_sync(
+            settings.redis_target(), args.by or login_name(), lease_ttl_s=settings.lease_ttl, wait_s=args.timeout
+        )
     )
     _print(args, requested_document(requested), requested_lines(requested))
     return int(not requested.is_synced)
-
-
-def _user() -> str:
-    """Return user@host; in a container the user may have no name."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = "unknown"
-    return f"{user}@{socket.gethostname()}"
 
 
 def _print(args: argparse.Namespace, document: dict[str, Any], lines: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """What commands share: error lines, logs, and the end by a signal."""
 
 import asyncio
+import getpass
 import os
 import signal
 import sys
@@ -38,6 +39,14 @@ def log_warnings(settings: Settings) -> None:
     log = structlog.stdlib.get_logger()
     for warning in settings.warnings:
         log.warning("config.warning", message=warning)
+
+
+def login_name() -> str:
+    """Return the login name of the person who runs the command; in a container a user may have none."""
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):
+        return f"user {os.getuid()}"
 
 
 def _print_signal(number: signal.Signals) -> None:

@@ -2,8 +2,7 @@
 
 import re
 import ssl
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from redis import exceptions as driver
@@ -13,14 +12,7 @@ from redis.asyncio.connection import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from peekaping_producer.errors import (
-    ProducerError,
-    RedisError,
-    RedisRefusedError,
-    RedisUnavailableError,
-    RedisUnusableError,
-    UnreachableError,
-)
+from peekaping_producer.errors import ProducerError, RedisError, RedisUnusableError, UnreachableError
 from peekaping_producer.redis_client.addresses import Addresses
 from peekaping_producer.redis_client.connection import RedisConnection
 from peekaping_producer.redis_client.diagnosis import diagnose
@@ -139,17 +131,6 @@ async def check_server(redis: Client, target: RedisTarget) -> str:
             f"Redis at {target}: expected a Redis server, got a sentinel; name it in REDIS_SENTINELS"
         )
     return version
-
-
-@contextmanager
-def naming(target: RedisTarget) -> Iterator[None]:
-    """For commands: let errors of Redis in the block name the server, as RedisUnusableError and UnreachableError."""
-    try:
-        yield
-    except RedisRefusedError as error:
-        raise RedisUnusableError(f"Redis at {target} cannot be used: {error}") from None
-    except RedisUnavailableError as error:
-        raise UnreachableError(f"Redis at {target} does not answer: {error}") from None
 
 
 async def check_rights(redis: Client, target: RedisTarget, uses: Sequence[str], channels: Sequence[str]) -> None:

@@ -8,9 +8,9 @@ from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.brokers.protocol import SweepResult
 from peekaping_producer.errors import StoreError
 from peekaping_producer.operations.look import Look
+from peekaping_producer.operations.opened import opened_redis
 from peekaping_producer.operations.reconcile.differences import Difference, Differences, find_differences
 from peekaping_producer.operations.reconcile.find import Finder
-from peekaping_producer.redis_client.client import check_server, naming, redis_for
 from peekaping_producer.redis_client.script import CLOCK
 from peekaping_producer.schedule import CALL_LIMIT, Schedule
 from peekaping_producer.service.chunks import chunks
@@ -53,12 +53,10 @@ async def dry_run(
     Raises UnreachableError if Redis or the database does not answer, another ProducerError if one cannot be used.
     """
     began_at = time.monotonic()
-    redis = redis_for(redis_target, connections=1)
     store = store_for(database_target, connections=1)
-    schedule = Schedule(redis, lease_ttl_s=lease_ttl_s, clock=clock)
     try:
-        with naming(redis_target):
-            await check_server(redis, redis_target)
+        async with opened_redis(redis_target, connections=1) as redis:
+            schedule = Schedule(redis, lease_ttl_s=lease_ttl_s, clock=clock)
             await store.open()
             async with store.session() as session:
                 finder = Finder(schedule=schedule, is_id=store.is_id)
@@ -68,7 +66,6 @@ async def dry_run(
             look = Look(await schedule.stats())
         return DryRun(found, names, strays, look, time.monotonic() - began_at)
     finally:
-        await redis.aclose()
         await store.close()
 
 

@@ -10,7 +10,7 @@ import msgspec
 from peekaping_producer.operations.conditions import LEADERLESS_AFTER_S, Condition, Level
 from peekaping_producer.operations.fleet_events import FleetEvent, decode_events
 from peekaping_producer.operations.look import Look
-from peekaping_producer.redis_client.client import check_server, naming, redis_for
+from peekaping_producer.operations.opened import opened_schedule
 from peekaping_producer.schedule import Schedule
 from peekaping_producer.service.text import one_line
 from peekaping_producer.targets import RedisTarget
@@ -64,21 +64,15 @@ async def request_sync(
 
     Raises UnreachableError if Redis does not answer, RedisUnusableError if it cannot be used.
     """
-    redis = redis_for(target, connections=1)
-    schedule = Schedule(redis, lease_ttl_s=lease_ttl_s)
     began_at = time.monotonic()
-    try:
-        with naming(target):
-            await check_server(redis, target)
+    async with opened_schedule(target, lease_ttl_s=lease_ttl_s) as schedule:
+        look = Look(await schedule.stats())
+        if not _leader(look):
+            await asyncio.sleep(LEADERLESS_AFTER_S)  # the leader may be changing
             look = Look(await schedule.stats())
-            if not _leader(look):
-                await asyncio.sleep(LEADERLESS_AFTER_S)  # the leader may be changing
-                look = Look(await schedule.stats())
-            if outcome := _unled(look):
-                return Requested(outcome, _leader(look), conditions=_conditions(look))
-            return await _ask(schedule, who, began_at, began_at + wait_s, poll_s)
-    finally:
-        await redis.aclose()
+        if outcome := _unled(look):
+            return Requested(outcome, _leader(look), conditions=_conditions(look))
+        return await _ask(schedule, who, began_at, began_at + wait_s, poll_s)
 
 
 async def _ask(schedule: Schedule, who: str, began_at: float, until: float, poll_s: float) -> Requested:
