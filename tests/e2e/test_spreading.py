@@ -1,6 +1,12 @@
-"""Spreading is turned on and off under load: each monitor keeps its checks, none twice, and no gap is too long."""
+"""Spreading is turned on and off under load: each monitor keeps its checks, none twice, and no gap is too long.
 
+SPREADING_MONITORS=2000 SPREADING_INTERVAL=20 pytest tests/e2e/test_spreading.py makes it long.
+"""
+
+import asyncio
 import itertools
+import os
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -19,8 +25,10 @@ from tests.kit.redis import target_of
 from tests.kit.replicas import ReplicaProcess, members
 from tests.kit.waiting import until
 
-MONITORS = 300
-INTERVAL_S = 4
+MONITORS = int(os.environ.get("SPREADING_MONITORS", "300"))
+INTERVAL_S = int(os.environ.get("SPREADING_INTERVAL", "4"))
+WITHIN_S = 60.0 + 4 * INTERVAL_S
+POLL_S = 0.2
 TURNS = (True, False)
 
 
@@ -53,20 +61,22 @@ def due_times(record: MonitoredWrites) -> dict[str, list[int]]:
     return found
 
 
+@pytest.mark.timeout(900)
 async def test_no_check_is_lost_or_doubled_while_the_switch_is_turned(fleet: Fleet, record: MonitoredWrites) -> None:
     """Two replicas are restarted one after the other, first with SPREAD_TICKS=true, then without."""
     running = [fleet.start(LOG_LEVEL="debug"), fleet.start(LOG_LEVEL="debug")]
-    await fleet.all_ran()
+    await until(lambda: fleet.consumer.monitors() == set(fleet.ids), "every monitor runs", within_s=WITHIN_S)
     for on in TURNS:
         running = [await replaced(fleet, replica, on) for replica in running]
 
         async def all_follow(on: bool = on) -> bool:
+            await asyncio.sleep(POLL_S)
             due = await fleet.redis.zrange(KEYS.due, 0, -1, withscores=True)
             ticks = ((float(score) - phase_ms(member.decode(), on)) % (INTERVAL_S * 1000) for member, score in due)
             return bool(await fleet.redis.exists(KEYS.spread)) is on and len(due) > 0 and not any(ticks)
 
-        await until(all_follow, f"every due time follows the switch, {on=}")
-        await fleet.goes_on(ticks=2)
+        await until(all_follow, f"every due time follows the switch, {on=}", within_s=WITHIN_S)
+        await all_run_twice(fleet)
     assert await members(fleet.redis) == set(fleet.ids)
     fleet.terminate()
 
@@ -84,6 +94,22 @@ async def test_no_check_is_lost_or_doubled_while_the_switch_is_turned(fleet: Fle
         assert all(0 < gap <= period_ms for gap in gaps), f"{monitor_id}: {gaps}"
         shorter = sum(gap < period_ms for gap in gaps)
         assert shorter == (len(TURNS) if phase_ms(monitor_id, True) else 0), f"one for each turn: {monitor_id}: {gaps}"
+
+
+async def all_run_twice(fleet: Fleet) -> None:
+    """Wait until a consumer has taken two more tasks of each monitor."""
+
+    def runs() -> Counter[str]:
+        return Counter(monitor_id for monitor_id, _ in fleet.consumer.ticks.elements())
+
+    seen = runs()
+
+    async def have_run() -> bool:
+        await asyncio.sleep(POLL_S)
+        now = runs()
+        return all(now[monitor_id] >= seen[monitor_id] + 2 for monitor_id in fleet.ids)
+
+    await until(have_run, "each monitor runs twice", within_s=WITHIN_S)
 
 
 async def replaced(fleet: Fleet, replica: ReplicaProcess, on: bool) -> ReplicaProcess:
