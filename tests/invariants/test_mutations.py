@@ -38,7 +38,7 @@ from tests.invariants.walk import Walk
 from tests.invariants.world import WalkWorld
 from tests.kit.invariants import InvariantError, Mutation
 
-EITHER_GRID = "(score - phase) % period == 0 or score % period == 0"
+EITHER_GRID = "score % period == 0 or (score - phase) % period == 0"
 OVER_S = LEASE_TTL_MS / 1000 + 1
 
 

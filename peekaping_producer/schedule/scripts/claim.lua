@@ -1,7 +1,8 @@
 -- Moves monitors that are due to the lease set, under one token.
 -- Returns {now, token, next due time or '', [id, intended due time, ...], [beginnings of the members removed],
 -- since when ticks are spread, in ms, or -1}.
--- The next due time is returned only when nothing was claimed: while all monitors are held, the end of the hold; whether ticks are spread only when something was.
+-- The next due time is returned only when nothing was claimed: while all monitors are held, it is the end of the hold.
+-- Whether ticks are spread is returned only when something was claimed.
 local DUE, LEASE, LATE, SPREAD, HELD = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local limit, lease_ttl, nonce = ARGV[1], ARGV[2], ARGV[3] -- at most 1,000; ms; 1 to 1,023
 local deadline = tonumber(ARGV[4]) -- ms, 0 for none: a claim that arrives later is refused, its sender has given up
