@@ -1,10 +1,12 @@
 """What the page does: search, acts, login, and lost connections, on a server with made-up data."""
 
+from http import HTTPStatus
 from typing import Any
 
 from msgspec.structs import replace
 from playwright.async_api import Browser, Page, expect
 
+from peekaping_producer.web.refusals import RequestError
 from tests.browser import made_up as data
 from tests.browser.made_up_server import TOKEN, MadeUpServer
 from tests.kit.browser import barriers, opened
@@ -40,7 +42,7 @@ async def test_a_stream_without_frames_counts_as_lost(browser: Browser, made_up:
     async with opened(browser, made_up.url) as (page, _):
         await is_live(page)
         made_up.is_silent = True
-        await expect(page.locator(".banner")).to_be_visible(timeout=15_000)
+        await expect(page.locator(".banner")).to_be_visible()
         made_up.is_silent = False
         await is_live(page)
 
@@ -188,3 +190,18 @@ async def test_a_monitor_stays_visible_and_is_marked_as_old(browser: Browser, ma
         await expect(page.get_by_role("heading", level=1)).to_contain_text("A check is missing")
         await made_up.start()
         await expect(page.locator(".banner")).to_be_hidden()
+
+
+async def test_an_address_that_is_no_monitor_shows_the_error_of_the_server(
+    browser: Browser, made_up: MadeUpServer
+) -> None:
+    def refuse(_now_ms: int) -> dict[str, Any]:
+        raise RequestError(HTTPStatus.BAD_REQUEST, "text: expected 1 to 300 characters, got 301.")
+
+    made_up.document = refuse
+    async with opened(browser, f"{made_up.url}/monitors/%25") as (page, _):
+        await expect(page.get_by_text("expected 1 to 300 characters")).to_be_visible()
+        await page.evaluate("history.pushState(null, '', '/monitors/%')")
+        await page.evaluate("dispatchEvent(new PopStateEvent('popstate'))")
+        await expect(page.get_by_text("expected 1 to 300 characters")).to_be_visible()
+        await is_live(page)

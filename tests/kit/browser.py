@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.kit import processes
 from tests.kit.processes import HOST, free_port
@@ -18,6 +18,7 @@ from tests.kit.requirements import need
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 WIDE, NARROW, HEIGHT = 1280, 390, 900
 """CSS pixels."""
+expect.set_options(timeout=30_000)
 _OPTIONS = (
     *(
         "--headless",

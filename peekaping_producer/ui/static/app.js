@@ -29,7 +29,11 @@ let reading; // the timer of the monitor
 /** The id in the address; undefined on the page of the fleet. */
 function monitorId() {
   const [, id] = location.pathname.match(/^\/monitors\/([^/]+)$/) ?? [];
-  return id && decodeURIComponent(id);
+  try {
+    return id && decodeURIComponent(id);
+  } catch {
+    return id; // It is malformed; the server answers that no monitor has it.
+  }
 }
 
 const isReading = () => state.session.can_see && state.link !== "frozen" && !document.hidden;
