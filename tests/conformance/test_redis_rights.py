@@ -15,12 +15,15 @@ from peekaping_producer.demo import embedded
 from peekaping_producer.errors import RedisUnusableError
 from peekaping_producer.migrate import migrate
 from peekaping_producer.monitors.events import CHANNELS
+from peekaping_producer.operations.acts import Actor, Acts
 from peekaping_producer.operations.rights import USES
 from peekaping_producer.redis_client.client import check_rights, check_server, redis_for
+from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.targets import DatabaseTarget, RedisTarget
 from tests.kit import processes
 from tests.kit.commands import command
 from tests.kit.databases import monitor_row, sqlite_target
+from tests.kit.memory_store import MemoryStore, monitor
 from tests.kit.redis import target_of
 from tests.kit.replicas import ReplicaProcess, environment, replicas
 from tests.kit.rights import OPTIONAL_OF_REPLICAS, commands_of, documented, refused, user_with
@@ -166,3 +169,24 @@ async def test_rights_can_be_tried_when_memory_is_full(admin: tuple[RedisTarget,
     await client.config_set("maxmemory", "1")
     async with redis_for(target, connections=1) as other:
         await check_rights(other, target, USES, CHANNELS)
+
+
+@pytest.mark.parametrize("without", [set(), OPTIONAL_OF_REPLICAS])
+async def test_acts_run_on_the_documented_rights(admin: tuple[RedisTarget, Redis], without: set[str]) -> None:
+    target = await user(admin, *(rule for rule in RULES if rule not in without))
+    store = MemoryStore()
+    store.put(monitor("m1"))
+    await admin[1].zadd(KEYS.due, {"m1": 2**50})
+    anna = Actor("anna", "test")
+    async with redis_for(target, connections=1) as client:
+        acts = Acts(client, store)
+        results = [
+            await acts.run_now(["m1"], anna),
+            await acts.hold(["m1"], anna, "why"),
+            await acts.release(["m1"], anna),
+            await acts.hold_all(anna, "why"),
+            await acts.release_all(anna),
+        ]
+    assert all(result.done for result in results), results
+    assert [result.events_refused is None for result in results] == [not without] * 5
+    assert await refused(admin[1]) <= ({"xadd", "xrevrange", "info", "client|setname"} if without else set())

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from peekaping_producer.monitors.monitor import Monitor
 from peekaping_producer.monitors.ticks import is_tick, next_tick, phase_s
+from peekaping_producer.schedule import ALL_MONITORS
 from tests.kit.invariants import InvariantError
 
 LEASE_TTL_MS = 10_000
@@ -41,6 +42,8 @@ class Keys:
     active: tuple[str, ...] = ()
     asynq_lease: dict[str, float] = field(default_factory=dict)
     tasks: dict[str, TaskHash] = field(default_factory=dict)
+    held: dict[str, int] = field(default_factory=dict)
+    """By id, or ALL_MONITORS: when the hold ends, in ms."""
 
     @property
     def members(self) -> set[str]:
@@ -97,6 +100,7 @@ class Ledger:
         """Entries of the queue whose hash a fault took: asynq and the sweep see to them, not the hand-off."""
         self._watch = None if watch is None else frozenset(watch)
         self._histories: dict[str, MonitorRecord] = {}
+        self._hold_ends_ms = 0
         self.keys = Keys()
 
     def _of(self, monitor_id: str) -> MonitorRecord:
@@ -147,6 +151,13 @@ class Ledger:
         history = self._of(monitor_id)
         history.not_before = at_ms if history.not_before is None else min(at_ms, history.not_before)
 
+    def acted(self, act: str, monitor_id: str, outcome: str, after: Keys, now_ms: int, ends_ms: int) -> None:
+        """After a person has run a monitor now, held or released it. `ends_ms`: of the hold."""
+        self._hold_ends_ms = ends_ms
+        if outcome == "held" and act == "hold" and monitor_id not in after.held:
+            self.fail("hold", monitor_id, "held, and Redis does not contain the hold")
+        self.called(act, after, now_ms)
+
     def called(self, name: str, after: Keys, now_ms: int) -> None:
         """After each call of ours: raises InvariantError, naming the invariant."""
         self.furthest_ms = max(self.furthest_ms, now_ms)
@@ -158,11 +169,30 @@ class Ledger:
             self._of(monitor_id).claimed_spread = before.spread
         for monitor_id in before.members | after.members:
             self._check_place(name, monitor_id, before, after, now_ms)
+        self._check_holds(name, before, after, now_ms)
         if name == "reclaim":
             for monitor_id in before.late.keys() & after.late.keys():
                 if after.late[monitor_id] > before.late[monitor_id]:
                     self.fail("lateness", monitor_id, "reclaimed, and how long it has waited for is forgotten")
         self.keys = after
+
+    def _check_holds(self, name: str, before: Keys, after: Keys, now_ms: int) -> None:
+        """A peer may move or claim a held monitor; ours may not, and put it back."""
+        claimed = after.lease.keys() - before.lease.keys() if name == "claim" else set()
+        for monitor_id, ends_ms in before.held.items():
+            if monitor_id not in after.held and name != "release":
+                left = monitor_id in before.members and monitor_id not in after.members
+                if not left and self.furthest_ms < ends_ms:
+                    self.fail("hold", monitor_id, f"{name} ended its hold")
+            elif monitor_id in before.members - after.members and name in ("place", "remove"):
+                self.fail("hold", monitor_id, f"{name} took it out, and its hold remains")
+            if ends_ms <= now_ms:
+                continue
+            if monitor_id == ALL_MONITORS and claimed:
+                self.fail("hold", min(claimed), "claimed while all are held")
+            due = after.due.get(monitor_id)
+            if name in ("place", "move", "run_now") and due != before.due.get(monitor_id) and (due or 0) < ends_ms:
+                self.fail("hold", monitor_id, f"{name} made it due at {due}, though it is held until {ends_ms}")
 
     def _see_term(self, after: Keys) -> None:
         if after.leader != self.keys.leader:
@@ -207,6 +237,9 @@ class Ledger:
         """A due time only moves on, but for Redis TIME stepping back, and an edit of the interval."""
         history = self._of(monitor_id)
         earliest = -math.inf if history.not_before is None else history.not_before - (self.furthest_ms - now_ms)
+        if name in ("run_now", "hold", "release") or (name == "place" and monitor_id in before.held):
+            self._check_act(name, monitor_id, before, due, now_ms)
+            return
         if name not in ("move", "hand_off", "give_back", "reclaim"):
             self.fail("next due", monitor_id, f"{name} set it to {due:.0f}")
         if name != "move" and due < earliest:
@@ -214,6 +247,27 @@ class Ledger:
         if name in ("move", "hand_off"):
             self._check_next_tick(name, monitor_id, before, due, now_ms)
             history.not_before = due
+        self._written(monitor_id)
+
+    def _check_act(self, name: str, monitor_id: str, before: Keys, due: float, now_ms: int) -> None:
+        """Run now is the one step that may make a monitor due before the last hand-off's tick: an extra check."""
+        history = self._of(monitor_id)
+        phases = {each: phase_s(monitor_id, each) for each in history.intervals}
+        if name == "run_now":
+            fits = due in (now_ms, now_ms - 0.5)
+            due = due if history.not_before is None else min(due, history.not_before)
+        elif name == "release":
+            fits = due == now_ms or due in {next_tick(now_ms, *each) for each in phases.items()}
+            fits = fits or due in {next_tick(now_ms, each) for each in phases}
+        else:
+            ends_ms = before.held[monitor_id] if name == "place" else self._hold_ends_ms
+            fits = any(
+                due in (next_tick(ends_ms - 1, *each), next_tick(ends_ms - 1, each[0])) for each in phases.items()
+            )
+            fits = fits or (name == "place" and due >= ends_ms)  # it has read the row before an edit
+        if not fits:
+            self.fail("next due", monitor_id, f"{name} set it to {due:.0f}")
+        history.not_before = due
         self._written(monitor_id)
 
     def _check_next_tick(self, name: str, monitor_id: str, before: Keys, due: float, now_ms: int) -> None:

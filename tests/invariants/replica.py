@@ -19,7 +19,7 @@ from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.producer import replica as product
 from peekaping_producer.producer.parts import Parts
 from peekaping_producer.redis_client.client import SOCKET_TIMEOUT_S
-from peekaping_producer.schedule import Schedule
+from peekaping_producer.schedule import Schedule, Steering
 from peekaping_producer.stores import Loaded
 from tests.kit.clock import TEST_CLOCK
 from tests.kit.invariants import Mutation, at_once, scripts_of
@@ -193,7 +193,7 @@ class SteppedReplica:
         redis: Any = self.gate
         schedule = Schedule(redis, lease_ttl_s=_SETTINGS.lease_ttl, clock=TEST_CLOCK)
         broker = AsynqBroker(redis, clock=TEST_CLOCK)
-        self._name_scripts(mutation, schedule, broker)
+        self._name_scripts(mutation, schedule, broker, Steering(redis, clock=TEST_CLOCK))
         parts = Parts(_SETTINGS, redis, GatedStore(database, self.gate), schedule, broker)
         self._replica = product.Replica(parts)
         self._life = self._loop.create_task(self._replica.work())

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 from peekaping_producer.monitors.ticks import phase_s
-from peekaping_producer.schedule import CLAIM_WITHIN_S, CLOCK_STEP_SLACK_MS
+from peekaping_producer.schedule import ALL_MONITORS, CLAIM_WITHIN_S, CLOCK_STEP_SLACK_MS
 from tests.invariants import strangers
 from tests.invariants.replica import PendingCall, SteppedReplica
 from tests.invariants.world import IDS, WalkWorld
@@ -166,6 +166,17 @@ def turned_late() -> WalkStart:
         _until(world, lambda _replica, _call: bool(world.ledger.keys.leader))
         for replica in world.replicas:
             replica.spread_ticks = True
+
+    return begin
+
+
+def held_all() -> WalkStart:
+    """All monitors are held, and some of them are due."""
+
+    def begin(world: WalkWorld) -> None:
+        world.live(1.0)
+        world.act("hold", ALL_MONITORS, 20)
+        world.live(2.0)
 
     return begin
 

@@ -5,6 +5,7 @@
   empty is not believed).
 - I8: within one interval and 60 s each active monitor is checked again: a consumer has taken a task of it.
 - I7: the same while rows and tasks are poison, for all others; and for the poison monitors once they are mended.
+- Holds have ended, and Redis contains none of them.
 - A replica leads within 15 s, ticks are spread if it says so, and no id is late that is not in the schedule.
 
 To each, one sync's own duration is added.
@@ -50,6 +51,8 @@ def settle(world: WalkWorld) -> None:
         _all_were_checked(world, runs.keys(), mended_at, "I7")
     if gone := world.ledger.keys.late.keys() - world.ledger.keys.members:
         world.ledger.fail("lateness", min(gone), "it counts as late, and is in neither due nor lease")
+    if held := world.ledger.keys.held:
+        world.ledger.fail("hold", min(held), "its hold has ended, and is still in Redis")
     pending = world.ledger.keys.pending
     for each in pending:
         if pending.count(each) > 1:

@@ -26,6 +26,7 @@ from tests.invariants.scenarios import (
     frozen_before,
     frozen_twice,
     given_up,
+    held_all,
     poisoned,
     spread,
     stranger,
@@ -34,7 +35,7 @@ from tests.invariants.scenarios import (
     unheard,
     usurped,
 )
-from tests.invariants.walk import Walk
+from tests.invariants.walk import ActingWalk, Walk
 from tests.invariants.world import WalkWorld
 from tests.kit.invariants import InvariantError, Mutation
 
@@ -52,6 +53,7 @@ class Mutant:
     begin: WalkStart
     settles: bool = False
     """Whether the walk is to be settled, since only then it shows."""
+    walk: type[Walk] = Walk
 
     def __str__(self) -> str:
         name = self.mutation.script if self.mutation else "isolation"
@@ -113,6 +115,17 @@ MUTANTS = (
         lambda world: strangers.put(world, "late", "no-id"),
         settles=True,
     ),
+    # What a person holds is not claimed, and due at its first tick after the hold; holds that have ended are removed.
+    Mutant("hold", Mutation("claim", "if held_until then return", "if false then return"), held_all(), walk=ActingWalk),
+    Mutant("next due", Mutation("hold", "tick_after(ends - 1,", "tick_after(now - 1,"), held_all(), walk=ActingWalk),
+    Mutant("hold", Mutation("stats", "redis.pcall('HDEL', HELD, id)", ""), held_all(), settles=True, walk=ActingWalk),
+    # What a person runs now is not claimed already.
+    Mutant(
+        "I1",
+        Mutation("run_now", "if lease[i] then return 'leased' end", "due[i] = due[i] or now + 1"),
+        held_all(),
+        walk=ActingWalk,
+    ),
     # A claim that arrives after its deadline gets nothing.
     Mutant("late claim", Mutation("claim", "deadline > 0 and now", "false and now"), given_up()),
     # A reclaimed monitor is due from the time of its claim, not from before.
@@ -163,7 +176,7 @@ def test_the_walk_finds_a_removed_guard(blocking_redis: Redis, mutant: Mutant, m
     walked: list[int] = []
     with pytest.raises(InvariantError) as found:
         run_state_machine_as_test(
-            lambda: Walk(
+            lambda: mutant.walk(
                 lambda: WalkWorld(blocking_redis, mutation=mutant.mutation, watch=[mutant.invariant]),
                 walked.append,
                 settles=mutant.settles,

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from redis import Redis
 
-from tests.invariants.walk import Walk
+from tests.invariants.walk import ActingWalk
 from tests.invariants.world import WalkWorld
 
 LONG = "INVARIANTS_EXAMPLES" in os.environ
@@ -26,7 +26,7 @@ def test_the_invariants_hold_whatever_happens(blocking_redis: Redis) -> None:
     """I1, I2, I3, I4, I8 and that due times never move back: after each call (ledger.py) and settled (settled.py)."""
     calls: list[int] = []
     run_state_machine_as_test(
-        lambda: Walk(lambda: WalkWorld(blocking_redis), calls.append),
+        lambda: ActingWalk(lambda: WalkWorld(blocking_redis), calls.append),
         settings=settings(
             max_examples=EXAMPLES,
             stateful_step_count=80,

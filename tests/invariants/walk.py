@@ -12,6 +12,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
+from peekaping_producer.schedule import ALL_MONITORS
 from peekaping_producer.schedule.keys import KEYS
 from tests.invariants import strangers
 from tests.invariants.replica import PendingCall, SteppedReplica
@@ -299,3 +300,15 @@ class Walk(RuleBasedStateMachine):
         except Exception:
             self._broken = True
             raise
+
+
+class ActingWalk(Walk):
+    """The same, with a person who runs monitors now, holds and releases them."""
+
+    @rule(
+        how=st.sampled_from(["run_now", "run_now", "hold", "hold", "release"]),
+        monitor_id=st.sampled_from([*IDS, ALL_MONITORS]),
+        for_s=st.sampled_from([1, 5, 20]),
+    )
+    def act(self, how: str, monitor_id: str, for_s: int) -> None:
+        self._step(self.world.act, how, monitor_id, for_s)

@@ -8,6 +8,7 @@ from typing import Any
 from redis import Redis
 from redis import exceptions as driver
 
+from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.errors import (
     RedisArgumentError,
     RedisError,
@@ -15,17 +16,18 @@ from peekaping_producer.errors import (
     StoreError,
     StoreUnavailableError,
 )
+from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.redis_client.failures import as_ours
-from peekaping_producer.schedule import CLAIM_WITHIN_S
+from peekaping_producer.schedule import ALL_MONITORS, CLAIM_WITHIN_S, Schedule, Steering
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.stores import Loaded
 from tests.invariants.ledger import Keys, Ledger, TaskHash
 from tests.invariants.replica import STEADY, PendingCall, SteppedReplica
 from tests.kit import asynq_peer
 from tests.kit.asynq_peer import RECOVER_AFTER_S, AsynqPeer
-from tests.kit.clock import START_MS
+from tests.kit.clock import START_MS, TEST_CLOCK
 from tests.kit.go_peer import GoPeer
-from tests.kit.invariants import Mutation, at_once
+from tests.kit.invariants import Mutation, at_once, scripts_of
 from tests.kit.memory_store import MemoryStore, monitor
 
 IDS = tuple(f"m{number}" for number in range(6))
@@ -44,12 +46,13 @@ return {
   redis.call('GET', KEYS[3]), redis.call('LRANGE', KEYS[4], 0, -1), redis.call('LRANGE', KEYS[5], 0, -1),
   redis.call('ZRANGE', KEYS[6], 0, -1, 'WITHSCORES'), tasks,
   redis.call('ZRANGE', KEYS[7], 0, -1, 'WITHSCORES'), redis.call('EXISTS', KEYS[8]),
+  redis.call('HGETALL', KEYS[9]),
 }
 """
 _LOOK_AT = (
     *(KEYS.due, KEYS.lease, KEYS.leader),
     *(asynq_peer.PENDING, asynq_peer.ACTIVE, asynq_peer.LEASE),
-    *(KEYS.late, KEYS.spread),
+    *(KEYS.late, KEYS.spread, KEYS.held),
 )
 _LOOK_COMMAND = ("EVAL", _LOOK, len(_LOOK_AT), *_LOOK_AT, *(asynq_peer.task_key(each) for each in IDS))
 
@@ -124,6 +127,7 @@ class WalkWorld:
         """Of scripts, by replicas."""
         self._consumer = AsynqPeer(_Immediate(redis))
         self._mutation = mutation
+        self._people = _people(redis, mutation)
         self._leader_until_ms: float = 0
         self._stepped_back_s = -1.0
         redis.flushdb()
@@ -343,6 +347,25 @@ class WalkWorld:
             replica.hear(event)
             self.turn(replica)
 
+    # People.
+
+    def act(self, how: str, monitor_id: str, for_s: int) -> None:
+        """Run a monitor now, hold or release it; ALL_MONITORS stands for all. A person reads the row before."""
+        row = self.rows.get(monitor_id)
+        interval = row.interval if row and row.runs else 0
+        if self.full or (how == "hold" and not interval and monitor_id != ALL_MONITORS):
+            return
+        self._set_time(self.now_ms + 1)
+        self.redis.set("test:clock", self.now_ms)
+        plan = Plan(monitor_id, interval or 1 if how == "hold" else interval)
+        if how == "hold":
+            reply = at_once(self._people.hold([plan], for_s, b'{"who":"anna"}'))
+        else:
+            reply = at_once(self._people.run_now([monitor_id]) if how == "run_now" else self._people.release([plan]))
+        seen = _keys(self.redis.execute_command(*_LOOK_COMMAND))  # type: ignore[no-untyped-call]
+        ends_ms = reply.hold_ends_ms.get(monitor_id, 0)
+        self.ledger.acted(how, monitor_id, reply.outcomes[monitor_id], seen, self.now_ms, ends_ms)
+
     # Consumers. The caller inspects the keys afterwards.
 
     def dequeue(self) -> bool:
@@ -387,8 +410,27 @@ class WalkWorld:
         self.look()
 
 
+class _ByText:
+    """A client that runs each script by its text, since a walk removes scripts from the server."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self.texts: dict[str, str] = {}
+
+    async def evalsha(self, sha: str, count: int, *rest: Any) -> Any:
+        return self._redis.eval(self.texts[sha], count, *map(_bytes, rest))
+
+
+def _people(redis: Redis, mutation: Mutation | None) -> Steering:
+    client: Any = _ByText(redis)
+    steering = Steering(client, clock=TEST_CLOCK)
+    owners = (steering, Schedule(client, clock=TEST_CLOCK), AsynqBroker(client, clock=TEST_CLOCK))
+    client.texts = {script.sha: script._text for script in scripts_of(mutation, *owners)}
+    return steering
+
+
 def _keys(seen: Any) -> Keys:
-    due, lease, leader, pending, active, asynq_lease, tasks, late, spread = seen
+    due, lease, leader, pending, active, asynq_lease, tasks, late, spread, held = seen
     return Keys(
         _scores(due),
         _scores(lease),
@@ -403,6 +445,7 @@ def _keys(seen: Any) -> Keys:
             for each, (state, since, has_message, exists) in zip(IDS, tasks, strict=True)
             if exists
         },
+        {_id(held[i]): json.loads(held[i + 1])["until_ms"] for i in range(0, len(held), 2)},
     )
 
 
