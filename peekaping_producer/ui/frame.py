@@ -200,6 +200,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     scheduled: int
     leased: int
     overdue: int
+    """Monitors due or claimed that should have been handed off before now."""
     late_p99_s: float | None
     """From due time to hand-off in the last minute, of the worst replica."""
     longest_wait_s: float
