@@ -113,6 +113,8 @@ class Status(msgspec.Struct, frozen=True):
             else f"{stats.overdue}",
             "max overdue": "none" if stats.oldest_due_ms is None else f"{stats.oldest_due_age_s:.1f} s",
         }
+        if stats.held:
+            rows["held"] = f"{counted(stats.held, 'monitor')} by persons: see explain"
         if self.queue:
             rows["queue"] = ", ".join(f"{count} {name}" for name, count in self.queue.depths.items())
             if self.queue.oldest_pending_s is not None:
@@ -148,6 +150,7 @@ class Status(msgspec.Struct, frozen=True):
             "leased": stats.leased,
             "overdue": stats.overdue,
             "late": stats.late,
+            "held": stats.held,
             "oldest_due_age_s": round(stats.oldest_due_age_s, 3),
             "oldest_due_monitor": stats.oldest_id,
             "clock_skew_s": round(stats.clock_skew_s, 3),

@@ -87,7 +87,7 @@ async def test_hold_explain_and_release_a_monitor(tmp_path: Path, where: dict[st
     (entry,) = document(refused)["monitors"]
     assert (refused.code, entry["code"], entry["done"], entry["id"]) == (1, "is_held", False, OSLO)
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", entry["until"])
-    assert status.code == 0
+    assert (status.code, document(status)["held"]) == (0, 1)
     released = await command(tmp_path, "release", "oslo", "aaaa1", "--json", **where)
     assert released.code == 0, released.err
     entries = document(released)["monitors"]
