@@ -159,6 +159,21 @@ def turned(*, on: bool) -> WalkStart:
     return begin
 
 
+def edited(*, spread_ticks: bool) -> WalkStart:
+    """A monitor that was due once a day is to run every 20 s, and an event about it comes."""
+
+    def begin(world: WalkWorld) -> None:
+        _turn(world, on=spread_ticks)
+        slow = IDS[-1]
+        world.put(slow, 86_400)
+        _until(world, lambda _replica, _call: world.ledger.keys.due.get(slow, 0.0) > world.now_ms + 60_000)
+        world.put(slow, 20)
+        while world.events:
+            world.publish(world.events.pop(0))
+
+    return begin
+
+
 def turned_late() -> WalkStart:
     """The switch is as it was when the term began, and the leader's setting is not."""
 

@@ -21,6 +21,7 @@ from tests.invariants.scenarios import (
     WalkStart,
     abandoned,
     claimed_by_another,
+    edited,
     far_ahead,
     frozen_alone_before,
     frozen_before,
@@ -144,8 +145,8 @@ MUTANTS = (
     # While ticks are spread, the next tick has the phase of the monitor.
     Mutant("next due", Mutation("hand_off", "* period + phase", "* period"), spread()),
     Mutant("next due", Mutation("hand_off", "width == 4 and arguments(9, width) or {}", "{}"), spread()),
-    Mutant("next due", Mutation("move", "spread and phases[i] or 0", "0"), spread()),
-    Mutant("next due", Mutation("move", "spread and phases[i] or 0", "phases[i]"), lambda _world: None),
+    Mutant("next due", Mutation("move", "spread and phases[i] or 0", "0"), edited(spread_ticks=True)),
+    Mutant("next due", Mutation("move", "spread and phases[i] or 0", "phases[i]"), edited(spread_ticks=False)),
     # Turning the switch moves no due time.
     Mutant(
         "next due", Mutation("prelude", EITHER_GRID, "(score - phase) % period == 0"), turned(on=True), settles=True
