@@ -222,6 +222,6 @@ def of_spreading(unphased_share: float) -> Iterator[Condition]:
         yield Condition(
             "ticks_unphased",
             "A producer that does not spread ticks takes part (a Go producer, or an older version): "
-            f"it set {unphased_share:.0%} of the due times of the last 10 min, about {more:.0%} more checks than "
-            "intended.",
+            f"it set {100 * unphased_share:.0f} % of the due times of the last 10 min, about {100 * more:.0f} % more "
+            "checks than intended.",
         )

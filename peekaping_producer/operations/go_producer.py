@@ -1,4 +1,4 @@
-"""Whether a Go producer takes part in the schedule: it does not heed a hold on all monitors."""
+"""Whether a Go producer takes part in the schedule: it ignores a hold on all monitors."""
 
 from collections.abc import Iterable
 

@@ -5,7 +5,7 @@ import msgspec
 from peekaping_producer.schedule import MAX_HOLD_ALL_S, MAX_HOLD_S
 
 SLACK_MS = 60_000
-"""Redis TIME may have stepped back since the hold began; a later end is not believed, as in the scripts."""
+"""Redis TIME may have stepped back since the hold began; a later end is ignored, as in the scripts."""
 
 
 class Hold(msgspec.Struct, frozen=True):

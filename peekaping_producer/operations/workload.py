@@ -1,4 +1,4 @@
-"""What Peekaping's workers get done, from several inspections of the queue."""
+"""What Peekaping's workers complete, from several inspections of the queue."""
 
 from collections import deque
 

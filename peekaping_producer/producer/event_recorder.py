@@ -17,7 +17,7 @@ MAX_WAITING = 200
 
 
 class EventRecorder:
-    """Events may be lost: with their replica, if Redis is away for long, or if they are too many."""
+    """Events may be lost: with their replica, if Redis is unavailable for long, or if they are too many."""
 
     def __init__(self, *, clock: Callable[[], float] | None = None) -> None:
         self._clock = clock or (lambda: time.monotonic())  # noqa: PLW0108 - tests patch time.monotonic

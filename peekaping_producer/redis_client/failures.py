@@ -89,7 +89,7 @@ def _normal(error: Exception) -> driver.RedisError | OSError:
 def as_ours(error: driver.RedisError | OSError) -> RedisError:
     """The error of the client library as one of ours, in bounded words."""
     words = in_words(error)
-    code = getattr(error, "status_code", None)  # the library removes the codes that it knows
+    code = getattr(error, "status_code", None)  # the library removes its own codes
     if code not in {None, "ERR"}:
         words = f"{code} {words}"
     match error:

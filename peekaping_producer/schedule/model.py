@@ -20,7 +20,7 @@ CLAIM_WITHIN_S = 2.0
 MAX_LEADER_TTL_S = 60.0
 """A longer TTL of the leader key was set by a wrong clock; TTLs in use are 10 s."""
 REPORT_AGE_S = 15.0
-"""An older report is of a replica that no longer runs."""
+"""The replica of an older report no longer runs."""
 FORGET_REPORT_S = 60.0
 """An older report is removed."""
 MAX_HOLD_S, MAX_HOLD_ALL_S = 7 * 86_400, 3600

@@ -11,7 +11,7 @@ REPEAT_S = 0.2
 
 
 class StopSignals:
-    """Tells a second signal from a repeat of the first.
+    """Distinguishes a second signal from a repeat of the first.
 
     SIGHUP never counts as a second one: closing terminals send several, and service managers add one to SIGTERM.
     """

@@ -49,7 +49,7 @@ class DetailsReader:
         self._now_ms = now_ms
 
     async def read(self) -> None:
-        """Read once, with one call to Redis. `failure` tells whether it succeeded."""
+        """Read once, with one call to Redis. `failure` is None afterwards if it succeeded."""
         width_s = self._next_width()
         asked = Slots(0, 1, 0)
         if width_s:

@@ -69,7 +69,7 @@ class Page:
         await asyncio.gather(self._redis.aclose(), self._store.close())
 
     async def _fleet(self) -> Status:
-        """The state of the fleet as the replica knows it. Raises RedisUnavailableError."""
+        """Return the state of the fleet, as the replica last read it. Raises RedisUnavailableError."""
         look = self._replica.look()
         if look.stats is None or look.redis_failure:
             raise RedisUnavailableError(look.redis_failure or "no answer yet")

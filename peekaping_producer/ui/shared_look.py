@@ -116,7 +116,7 @@ class SharedLook:
         next_at = self._clock()
         try:
             await asyncio.wait({reading}, timeout=EVERY_S / 2)  # marks the fleet as watched
-            self._replica.sample_soon()  # what it knows may be 5 s old
+            self._replica.sample_soon()  # its latest sample may be 5 s old
             await asyncio.sleep(_SAMPLED_WITHIN_S)
             while True:
                 self._publish(reading)

@@ -69,7 +69,7 @@ async def test_a_killed_replica_changes_the_sentence(browser: Browser, fleet: Fl
         sentence = page.get_by_role("heading", level=1)
         await expect(sentence).to_contain_text("has held", timeout=60_000)
         second.kill()
-        await expect(sentence).to_contain_text("fell silent with", timeout=60_000)
+        await expect(sentence).to_contain_text("stopped reporting while it held", timeout=60_000)
         await fact(page, "Replicas", "1 of 2")
         await expect(page.locator(".replicas").get_by_text("silent")).to_be_visible()
         await save_picture(page, "live-fleet")

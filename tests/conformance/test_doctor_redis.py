@@ -134,7 +134,7 @@ async def test_clocks_that_differ(away_s: int, code: str) -> None:
 
 
 async def test_a_slow_server(target: RedisTarget, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_group, "SLOW_ROUND_TRIP_MS", 0)
+    monkeypatch.setattr(redis_group, "SLOW_ROUND_TRIP_S", 0)
     assert "median of 50" in (await examined(target))["redis.slow"].text
 
 

@@ -161,7 +161,7 @@ async def test_no_replica_runs(installation: Installation) -> None:
     await installation.due(2, 5)
     await installation.expect(
         "no_replica",
-        f"No replica runs: the last report is of vm-b, at {STARTED}.",
+        f"No replica runs: the last report is from vm-b, at {STARTED}.",
         "2 monitors overdue, of 2. Start a replica, and read its log.",
     )
     await installation.clock.advance(60)
@@ -263,14 +263,14 @@ async def test_late_because_a_replica_fell_silent_with_a_claim(installation: Ins
     await installation.beat("vm-a", "vm-b")
     found = await installation.expect(
         "late_claim",
-        f"Late since {STARTED}, because vm-c fell silent with 3 monitors.",
-        f"Its last report is of {STARTED}. The monitors are due again within 3.0 s.",
+        f"Late since {STARTED}, because vm-c stopped reporting while it held 3 monitors.",
+        f"Its last report is from {STARTED}. The monitors are due again within 3.0 s.",
     )
     assert found.ends_ms == START_MS + 12_000
 
 
 async def test_a_claim_that_no_heartbeat_contains(installation: Installation) -> None:
-    """A replica that fell silent after its last report is only suspected."""
+    """A replica that stopped reporting after its last report is only suspected."""
     await installation.claim(2)
     await installation.clock.advance(9)
     await installation.beat("vm-a", "vm-b")

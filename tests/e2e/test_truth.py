@@ -21,7 +21,7 @@ from tests.kit.replicas import ReplicaProcess, replicas
 from tests.kit.waiting import until
 
 MONITORS = 25
-"""More than so few that an empty answer of the database is believed."""
+"""More than so few that sync accepts an empty result of the database."""
 SEEN_WITHIN_S = 40.0
 AHEAD_S = 3600
 

@@ -19,7 +19,7 @@ def walking_time(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith("peekaping_producer.") and getattr(module, "time", None) is time:
             monkeypatch.setattr(module, "time", walking)
     monkeypatch.setattr("peekaping_producer.producer.loops.sync.PAGE", 2)
-    monkeypatch.setattr("peekaping_producer.operations.reconcile.guards.BELIEVE_EMPTY_BELOW", 4)
+    monkeypatch.setattr("peekaping_producer.operations.reconcile.guards.ACCEPT_EMPTY_BELOW", 4)
 
 
 @pytest.fixture(autouse=True)

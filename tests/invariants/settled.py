@@ -2,7 +2,7 @@
 
 - I1: within 35 s each active monitor with an interval above 0 is in exactly one of due and lease.
 - I4: within 60 s each member of due or lease has a row that runs (where any row does: a database that answers wholly
-  empty is not believed).
+  empty is ignored).
 - I8: within one interval and 60 s each active monitor is checked again: a consumer has taken a task of it.
 - I7: the same while rows and tasks are poison, for all others; and for the poison monitors once they are mended.
 - Holds have ended, and Redis contains none of them.

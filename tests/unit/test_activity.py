@@ -191,9 +191,11 @@ def test_the_share_of_due_times_without_a_phase_is_that_of_the_last_ten_minutes(
     assert scene.activity.unphased_share() == 0
 
 
-@pytest.mark.parametrize(("share", "more"), [(0.5, "33%"), (0.1, "10%"), (0.9, "10%")])
+@pytest.mark.parametrize(("share", "more"), [(0.5, "33 %"), (0.1, "10 %"), (0.9, "10 %")])
 def test_a_producer_without_phases_is_reported_with_what_it_costs(share: float, more: str) -> None:
     (condition,) = of_spreading(share)
     assert (condition.code, condition.level) == ("ticks_unphased", Level.NOTE)
-    assert f"it set {share:.0%} of the due times of the last 10 min, about {more} more checks" in condition.reason
+    assert (
+        f"it set {100 * share:.0f} % of the due times of the last 10 min, about {more} more checks" in condition.reason
+    )
     assert list(of_spreading(0.0)) == []

@@ -13,6 +13,7 @@ from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.migrate import migrate
 from peekaping_producer.operations.doctor.codes import CODES, CONDITION_CODES, VERDICT_CODES, Finding, Level
 from peekaping_producer.operations.doctor.examination import Examination
+from peekaping_producer.operations.doctor.redis_group import SLOW_ROUND_TRIP_S
 from peekaping_producer.operations.doctor.report import lines_of
 from peekaping_producer.targets import DatabaseTarget
 from tests.kit import databases
@@ -143,6 +144,29 @@ def test_every_code_is_documented_with_its_level_and_remedy() -> None:
     derived = CONDITION_CODES.keys() | VERDICT_CODES.keys()
     assert documented == {code: (kind.level.value, kind.remedy) for code, kind in CODES.items() if code not in derived}
     assert len(rows) == len(documented)
+
+
+def test_the_limit_of_a_slow_round_trip_is_documented() -> None:
+    assert f"| `redis.slow` | note | the median is over {1000 * SLOW_ROUND_TRIP_S:g} ms |" in DOCS
+
+
+def test_remedies_begin_with_what_to_do() -> None:
+    derived = {**CONDITION_CODES, **VERDICT_CODES}
+    page_alone = {code for code, kind in derived.items() if kind.remedy.startswith("See ")}
+    assert page_alone == {
+        f"fleet.{code}"
+        for code in (
+            "draining",
+            "redis_unavailable",
+            "redis_refuses_writes",
+            "broker_unavailable",
+            "leader_key_invalid",
+            "foreign_leader",
+        )
+    }
+    assert derived["workers.no_worker"].remedy == (
+        "Start Peekaping's workers. See no_worker under Verdict in docs/operations.md."
+    )
 
 
 def test_every_code_is_made_by_a_test() -> None:

@@ -113,7 +113,7 @@ async def test_silent_monitors_are_listed(tmp_path: Path, where: dict[str, str])
     )
     assert (text.code, document.code, both.code, neither.code) == (1, 1, 2, 2)
     lines = text.out.splitlines()
-    assert lines[0] == "2 of 3 active monitors have no heartbeat of their last 3 intervals."
+    assert lines[0] == "No heartbeat in the last 3 intervals: 2 of 3 active monitors."
     assert re.match(rf"  {ids[1]}  every 60 s  latest .* ago\)  edge cache, Bergen$", lines[1])
     assert lines[2].startswith(f"  {ids[2]}  every 60 s  no heartbeat  ")
     assert "\x1b" not in text.out

@@ -100,7 +100,7 @@ async def test_nothing_differs(tmp_path: Path, where: dict[str, str], server: Re
     assert "queue   every entry of the pending list has a task, and none is in it twice" in ended.out
 
 
-async def test_the_wrong_database_is_not_believed(
+async def test_the_result_of_the_wrong_database_is_not_accepted(
     tmp_path: Path, where: dict[str, str], database: databases.Database, server: Redis
 ) -> None:
     await schedule(server, *range(100, 150))
@@ -112,7 +112,7 @@ async def test_the_wrong_database_is_not_believed(
         command(tmp_path, "reconcile", "--exit-code", "--json", **where),
     )
     assert (other.code, empty.code, document.code) == (1, 1, 1)
-    assert "guards  92.6% of 54 scheduled monitors are not active in the database, more than 20%" in other.out
+    assert "guards  92.6 % of 54 scheduled monitors are not active in the database, more than 20 %" in other.out
     assert "  - 0 to remove" in empty.out
     assert "guards  sync refuses to remove 50 monitors: the database returned no active monitor." in empty.out
     assert json.loads(document.out)["guard"] == {"code": "refuse", "missing_share": 1.0, "refused": 50}

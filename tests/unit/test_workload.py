@@ -1,4 +1,4 @@
-"""What workers get done, by inspections of the queue."""
+"""What workers complete, from inspections of the queue."""
 
 from peekaping_producer.brokers import Queue
 from peekaping_producer.operations.workload import Workload

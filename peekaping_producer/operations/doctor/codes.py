@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from peekaping_producer.brokers.asynq import QUEUE, RESULTS_QUEUE
 from peekaping_producer.operations import conditions
 from peekaping_producer.operations.verdict import VerdictCode
 
@@ -15,13 +16,6 @@ QUEUE_CONDITIONS = frozenset(
     {"queue_unusable", "queue_paused", "queue_not_consumed", "queue_unserved", "tasks_not_completed"}
 )
 """The conditions that are found in the queue; all others belong to the fleet."""
-QUEUE_VERDICTS = (
-    VerdictCode.NO_WORKER,
-    VerdictCode.WORKERS_FULL,
-    VerdictCode.WORKERS_STUCK,
-    VerdictCode.TASKS_WAIT,
-    VerdictCode.RESULTS_NOT_STORED,
-)
 
 
 class Level(StrEnum):
@@ -153,18 +147,55 @@ _WORKERS = {
 }
 
 
+_OF_CONDITIONS = {
+    "redis_keys_unusable": "Delete the key: sync fills the schedule again.",
+    "database_unavailable": "Check the database, and look for a lock on the table monitors.",
+    "producer_failing": "Report it, with the log of the replica.",
+    "queue_unusable": "Delete the key.",
+    "schedule_late": "Run: peekaping-producer explain MONITOR.",
+    "no_leader": "Start a replica, and read its log.",
+    "lease_too_long": "Correct the clock, and set the same LEASE_TTL on every replica.",
+    "sync_late": "Read the log of the leader.",
+    "database_empty": "Check DB_NAME, and whether a restore is in progress.",
+    "clock_skew": "Compare both clocks with NTP, and set the one that is wrong.",
+    "queue_paused": f"Run: asynq queue unpause {QUEUE}.",
+    "queue_not_consumed": "Start Peekaping's workers, or read their logs.",
+    "tasks_not_completed": "Read the logs of the workers, and restart them.",
+    "queue_unserved": "Start Peekaping's workers.",
+    "held": "Wait, or run: peekaping-producer release --all.",
+    "schedule_empty": "Check DB_NAME, if monitors should be active.",
+    "database_degraded": "Look for a lock on the table.",
+    "monitors_set_aside": "Read anomalies in: peekaping-producer status --json.",
+    "monitors_unschedulable": "Read anomalies in: peekaping-producer status --json.",
+    "ticks_unphased": "Finish the rollout, and stop Go producers.",
+}
+"""What to do first. The others are explained by their reason alone, or require no act."""
+_OF_VERDICTS = {
+    VerdictCode.NO_WORKER: "Start Peekaping's workers.",
+    VerdictCode.WORKERS_FULL: "Start more workers, or lengthen the intervals of monitors.",
+    VerdictCode.WORKERS_STUCK: "Read the logs of the workers, and restart them.",
+    VerdictCode.TASKS_WAIT: "Read the logs of the workers.",
+    VerdictCode.RESULTS_NOT_STORED: f"Start or add workers for the queue {RESULTS_QUEUE}.",
+}
+
+
+def _remedy(first: str, code: str, section: str) -> str:
+    """Return what to do first, and where to read more."""
+    return f"{first} See {code} under {section} in docs/operations.md.".lstrip()
+
+
 def _of_conditions() -> dict[str, Kind]:
     found = {}
     for code, level in conditions.LEVELS.items():
         group = "workers" if code in QUEUE_CONDITIONS else "fleet"
-        found[f"{group}.{code}"] = Kind(_LEVELS[level], f"See {code} under Conditions in docs/operations.md.")
+        found[f"{group}.{code}"] = Kind(_LEVELS[level], _remedy(_OF_CONDITIONS.get(code, ""), code, "Conditions"))
     return found
 
 
 CONDITION_CODES: Mapping[str, Kind] = _of_conditions()
 """Those of the conditions, by `fleet.CODE` or `workers.CODE`."""
 VERDICT_CODES: Mapping[str, Kind] = {
-    f"workers.{code}": Kind(_PROBLEM, f"See {code} under Verdict in docs/operations.md.") for code in QUEUE_VERDICTS
+    f"workers.{code}": Kind(_PROBLEM, _remedy(first, code, "Verdict")) for code, first in _OF_VERDICTS.items()
 }
 """Those of the verdict's rules on the queue."""
 CODES: Mapping[str, Kind] = {**_REDIS, **_DATABASE, **_FLEET, **_WORKERS, **CONDITION_CODES, **VERDICT_CODES}

@@ -20,7 +20,7 @@ from peekaping_producer.targets import RedisTarget
 
 MAX_LEASES = 100
 """Of which the tokens are compared."""
-_LEVELS_OF_VERDICTS = {
+_CODES_OF_VERDICTS = {
     VerdictCode.ON_TIME: "fleet.on_time",
     VerdictCode.CATCHING_UP: "fleet.catching_up",
     VerdictCode.HELD: "fleet.on_hold",
@@ -57,7 +57,7 @@ async def findings_of(status: Status) -> list[Finding]:
 def _verdict(status: Status) -> Iterator[Finding]:
     """The verdict on the schedule; its rules on the queue are checks of the workers."""
     found = verdict(Look(status.stats))
-    code = _LEVELS_OF_VERDICTS.get(found.code, "fleet.not_on_time")
+    code = _CODES_OF_VERDICTS.get(found.code, "fleet.not_on_time")
     yield finding(code, found.sentence if found.is_well else f"{found.sentence} {found.details}")
 
 

@@ -1,4 +1,4 @@
-"""Reads what is known of one monitor from Redis and the database, each of which may be away."""
+"""Reads the facts about one monitor from Redis and the database, each of which may be unavailable."""
 
 import asyncio
 import time

@@ -54,7 +54,7 @@ def redis_away(facts: Facts, moments: Moments) -> Verdict | None:
     if not facts.redis_error:
         return None
     beats = facts.row.heartbeats if facts.row else None
-    latest = f"Its latest heartbeat is of {moments.at(beats[0].time.timestamp() * 1000)}. " if beats else ""
+    latest = f"Its latest heartbeat is from {moments.at(beats[0].time.timestamp() * 1000)}. " if beats else ""
     sentence = "Redis cannot be read, so the schedule is not known; no check is handed off without Redis."
     return Verdict("redis.unavailable", sentence, f"{latest}See `redis` below.")
 

@@ -7,7 +7,7 @@ import msgspec
 
 from peekaping_producer.monitors.monitor import Plan, RecentHeartbeat
 from peekaping_producer.operations.explain.moments import Moments
-from peekaping_producer.service.text import one_line
+from peekaping_producer.service.text import counted, one_line
 from peekaping_producer.stores import Session, store_for
 from peekaping_producer.targets import DatabaseTarget
 
@@ -76,9 +76,8 @@ def _is_recent(beat: RecentHeartbeat | None, interval: int, now: datetime) -> bo
 
 def silent_lines(found: SilentMonitors, moments: Moments) -> list[str]:
     """Return them as text."""
-    lines = [
-        f"{found.silent:,} of {found.compared:,} active monitors have no heartbeat of their last {INTERVALS} intervals."
-    ]
+    compared = counted(found.compared, "active monitor")
+    lines = [f"No heartbeat in the last {INTERVALS} intervals: {found.silent:,} of {compared}."]
     width = max((len(one.plan.id) for one in found.listed), default=0)
     for one in found.listed:
         latest = f"latest {moments.at(one.latest.time.timestamp() * 1000)}" if one.latest else "no heartbeat"

@@ -1,5 +1,6 @@
 """Rules about the task of a monitor in asynq's queue; None: the rule does not apply."""
 
+from peekaping_producer.brokers.asynq import QUEUE
 from peekaping_producer.brokers.monitor_state import TaskKind, TaskState
 from peekaping_producer.operations.explain.codes import Verdict
 from peekaping_producer.operations.explain.facts import Facts
@@ -52,7 +53,7 @@ def waiting_long(facts: Facts, moments: Moments) -> Verdict | None:
 def _why_waiting(facts: Facts) -> tuple[str, str]:
     queue = facts.fleet.queue if facts.fleet else None
     if queue and queue.paused:
-        return "queue_paused", "The queue is paused: run `asynq queue unpause healthcheck`."
+        return "queue_paused", f"The queue is paused: run `asynq queue unpause {QUEUE}`."
     if facts.fleet and queue and not facts.fleet.look.is_served:
         return "no_worker", "No worker is registered: start Peekaping's workers."
     wait_s = facts.estimated_wait_s

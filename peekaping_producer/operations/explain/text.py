@@ -8,7 +8,7 @@ from peekaping_producer.operations.explain.facts import Facts, status_of
 from peekaping_producer.operations.explain.maintenance import HOURS_AHEAD, is_under_maintenance
 from peekaping_producer.operations.explain.moments import Moments
 from peekaping_producer.operations.explain.rules import owner_unknown
-from peekaping_producer.service.text import duration, escaped, one_line
+from peekaping_producer.service.text import counted, duration, escaped, one_line
 from peekaping_producer.stores import FoundMonitor
 
 MAX_NAME_LENGTH = 150
@@ -68,7 +68,9 @@ def _database(facts: Facts) -> Iterator[str]:
         return
     monitor = row.details.monitor
     state = "active" if monitor.active else "inactive (paused)"
-    retries = f", {monitor.max_retries} retries {monitor.retry_interval} s apart" if monitor.max_retries else ""
+    retries = ""
+    if monitor.max_retries:
+        retries = f", {counted(monitor.max_retries, 'retry', 'retries')}, each after {monitor.retry_interval} s"
     yield f"{state}, every {monitor.interval} s, timeout {monitor.timeout} s, {one_line(monitor.type, 30)}{retries}"
     if row.details.proxy:
         yield f"proxy {one_line(row.details.proxy.id, 64)} ({one_line(row.details.proxy.protocol, 20)}) exists"
@@ -140,7 +142,7 @@ def _task(facts: Facts, moments: Moments) -> Iterator[str]:
         yield f"asynq's lease {ends} at {moments.at(task.lease_ends_s * 1000)}; 30 s more are tolerated"
     if task.uncompleted_ticks:
         since = f" since {moments.at(task.uncompleted_since_ms)}" if task.uncompleted_since_ms is not None else ""
-        yield f"not completed for {task.uncompleted_ticks} ticks{since}"
+        yield f"not completed for {counted(task.uncompleted_ticks, 'tick')}{since}"
     kept = task.kind in {TaskKind.QUEUED, TaskKind.RUNNING}
     yield "at the next tick: " + ("it stays, and no second task is enqueued" if kept else "replaced by a new task")
 

@@ -1,5 +1,5 @@
 """What differs between the database and the schedule: sync applies it, the command `reconcile` prints it.
 
-find (the reads that both use) · guards (when sync does not believe the database) · dry_run (find alone)
+find (the reads that both use) · guards (when sync does not accept the result of the database) · dry_run (find alone)
 · request (asks the leader to sync) · text, document (output).
 """

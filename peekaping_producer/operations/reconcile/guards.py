@@ -1,8 +1,8 @@
-"""When sync does not believe what the database returned, since it would remove too much."""
+"""When sync does not accept the result of the database, since it would remove too much."""
 
 from enum import StrEnum
 
-BELIEVE_EMPTY_BELOW = 20
+ACCEPT_EMPTY_BELOW = 20
 """An empty result removes nothing from a schedule with this many members or more."""
 SUSPICIOUS_SHARE = 0.8
 """A result with a smaller share of the schedule's members is read twice."""
@@ -24,6 +24,6 @@ def guard_of(rows: int, members: int) -> Guard:
 
     Without members that are no ids of this database: they are removed whatever it returns.
     """
-    if not rows and members >= BELIEVE_EMPTY_BELOW:
+    if not rows and members >= ACCEPT_EMPTY_BELOW:
         return Guard.REFUSE
     return Guard.READ_TWICE if rows < SUSPICIOUS_SHARE * members else Guard.CLEAR

@@ -91,7 +91,7 @@ def _queue_lines(run: DryRun) -> Iterator[str]:
 
 def _guard_lines(run: DryRun) -> Iterator[str]:
     found = run.found
-    doubt = f"{1 - SUSPICIOUS_SHARE:.0%}"
+    limit = f"{100 * (1 - SUSPICIOUS_SHARE):.0f} %"
     if found.guard is Guard.REFUSE:
         yield (
             f"sync refuses to remove {counted(found.refused, 'monitor')}: the database returned no active monitor. "
@@ -99,14 +99,14 @@ def _guard_lines(run: DryRun) -> Iterator[str]:
         )
     elif found.guard is Guard.READ_TWICE:
         yield (
-            f"{found.missing_share:.1%} of {found.guarded_members:,} scheduled monitors are not active in the "
-            f"database, more than {doubt}: sync reads them again after 5 s, and then removes them. Is it the right "
+            f"{100 * found.missing_share:.1f} % of {found.guarded_members:,} scheduled monitors are not active in the "
+            f"database, more than {limit}: sync reads them again after 5 s, and then removes them. Is it the right "
             "database (DB_NAME)?"
         )
     else:
         yield (
-            f"{found.missing_share:.1%} of {found.guarded_members:,} scheduled monitors are not active in the "
-            f"database; above {doubt} sync reads them twice"
+            f"{100 * found.missing_share:.1f} % of {found.guarded_members:,} scheduled monitors are not active in the "
+            f"database; above {limit} sync reads them twice"
         )
 
 

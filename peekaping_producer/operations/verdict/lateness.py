@@ -119,9 +119,9 @@ def claim(look: Look) -> Verdict | None:
         cause = f"a claim of {monitors} has lasted for {duration(held_s)}"
         details = f"No report contains it{_suspect(look)}. The monitors are {again}."
     elif node in look.silent:
-        cause = f"{look.name(node)} fell silent with {monitors}"
+        cause = f"{look.name(node)} stopped reporting while it held {monitors}"
         heard = clock_time(look.silent[node][0].at_ms, stats.now_ms)
-        details = f"Its last report is of {heard}. The monitors are {again}."
+        details = f"Its last report is from {heard}. The monitors are {again}."
     else:
         cause = f"{look.name(node)} has held {monitors} for {duration(held_s)}"
         details = f"{_doing(look.heartbeats.get(node))}If it does not hand them off, they are {again}."

@@ -67,7 +67,7 @@ def no_replica(look: Look) -> Verdict | None:
     last = max(look.silent.items(), key=lambda found: found[1][0].at_ms, default=None)
     heard = "no replica has reported within the last minute"
     if last:
-        heard = f"the last report is of {look.name(last[0])}, at {clock_time(last[1][0].at_ms, look.now_ms)}"
+        heard = f"the last report is from {look.name(last[0])}, at {clock_time(last[1][0].at_ms, look.now_ms)}"
     return Verdict(
         VerdictCode.NO_REPLICA,
         f"No replica runs: {heard}.",

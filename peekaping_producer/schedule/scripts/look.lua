@@ -3,7 +3,7 @@
 -- [number of monitors due until the end of each slot, cumulative], [event id, event, ...], why events were refused or ''}.
 local DUE, LEASE, EVENTS, WATCHED = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local most, first_slot, width, slots = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]) -- ms
-local seen, most_events = ARGV[5], tonumber(ARGV[6]) -- id of the last event that the caller knows, or ''
+local seen, most_events = ARGV[5], tonumber(ARGV[6]) -- id of the last event that the caller has read, or ''
 local watched_for = tonumber(ARGV[7]) -- ms for which replicas shall report every second; 0 for none
 
 local MAX_ID_BYTES, MAX_EVENT_BYTES = 64, 5000

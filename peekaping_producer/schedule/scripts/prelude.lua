@@ -58,12 +58,12 @@ local function difference(period, phase, due, lease, slack, longest_delay, held)
   if period <= 0 then return (due or lease) and REMOVE or AGREES end
   if lease then return LEASED end -- its claim reschedules it, perhaps by an older row
   if not due then return ADD end
-  if held then return due < held and HOLD or AGREES end -- a peer moved it, which knows no holds
+  if held then return due < held and HOLD or AGREES end -- a peer without holds moved it
   if is_postponed(due) and due <= now + longest_delay + slack then return POSTPONED end
   return is_misaligned(due, period, phase, slack) and MOVE or AGREES
 end
 
--- Holds may end 60 s later than a person may ask for: Redis TIME may have stepped back. A later end is not believed.
+-- Holds may end 60 s later than a person may ask for: Redis TIME may have stepped back. A later end is ignored.
 local MAX_HOLD_MS, MAX_HOLD_ALL_MS = (7 * 24 * 3600 + 60) * 1000, (3600 + 60) * 1000
 local ALL = '*' -- the hold on all monitors, in place of an id
 

@@ -23,7 +23,7 @@ export function fleet(frame, view) {
 
 const failures = (frame) =>
   [
-    [frame.redis_failure, `All figures are of ${clock(frame.read_ms, frame.now_ms)}, because Redis does not answer`],
+    [frame.redis_failure, `All figures are from ${clock(frame.read_ms, frame.now_ms)}, because Redis does not answer`],
     [frame.details_failure, "Due times, overdue monitors and events are old, because Redis does not answer"],
     [frame.database_failure, "Names are missing, because the database does not answer"],
   ].map(([failure, what]) => {
