@@ -19,11 +19,11 @@ from peekaping_producer.producer.loops.hints import Hints
 from peekaping_producer.producer.loops.leader import Leader
 from peekaping_producer.producer.loops.placing import Placing
 from peekaping_producer.producer.loops.reclaimer import Reclaimer
-from peekaping_producer.producer.loops.reporting import Reporter
 from peekaping_producer.producer.loops.summary import Summary
 from peekaping_producer.producer.loops.sync import Sync
 from peekaping_producer.producer.loops.vitals import Vitals
 from peekaping_producer.producer.loops.worker import Worker
+from peekaping_producer.producer.reporting import Reporter
 from peekaping_producer.producer.sampler import Sampler
 from peekaping_producer.producer.suspects import Suspects
 from peekaping_producer.producer.timing import TIMING, Timing
@@ -152,7 +152,7 @@ class Parts:
             sync=self.sync,
             anomalies=self.anomalies,
             suspects=self.suspects,
-            reporter=self._reporter(sampler),
+            report=self._reporter(sampler).report,
             activity=self.activity,
             watched=loops,
             condition_log=ConditionLog(self.metrics, self.recorder),

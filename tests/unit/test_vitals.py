@@ -23,8 +23,8 @@ from peekaping_producer.producer.condition_log import ConditionLog
 from peekaping_producer.producer.event_recorder import EventRecorder
 from peekaping_producer.producer.loops import vitals as vitals_module
 from peekaping_producer.producer.loops.claims import Claims
-from peekaping_producer.producer.loops.reporting import Reporter
 from peekaping_producer.producer.loops.vitals import Vitals
+from peekaping_producer.producer.reporting import Reporter
 from peekaping_producer.producer.sampler import Sampler
 from peekaping_producer.producer.suspects import Suspects
 from peekaping_producer.producer.timing import TIMING
@@ -148,7 +148,7 @@ def vitals_of(
         sync=sync,
         anomalies=anomalies,
         suspects=suspects,
-        reporter=Reporter(
+        report=Reporter(
             version="1.2.3",
             settings={"TZ": "UTC"},
             lease_ttl_s=10.0,
@@ -160,7 +160,7 @@ def vitals_of(
             anomalies=anomalies,
             suspects=suspects,
             dependencies=dependencies,
-        ),
+        ).report,
         activity=activity,
         watched=watched,
         condition_log=ConditionLog(metrics, recorder),

@@ -6,7 +6,7 @@ that `status` reads.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import structlog
@@ -16,13 +16,13 @@ from peekaping_producer.operations import conditions, replica_report
 from peekaping_producer.operations.conditions import Condition, Level
 from peekaping_producer.operations.longest_waits import LongestWaits
 from peekaping_producer.operations.look import Look
+from peekaping_producer.operations.replica_report import ReplicaReport
 from peekaping_producer.operations.verdict import verdict
 from peekaping_producer.producer.activity import Activity
 from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.condition_log import ConditionLog
 from peekaping_producer.producer.event_recorder import EventRecorder
 from peekaping_producer.producer.loops.leader import Leader
-from peekaping_producer.producer.loops.reporting import Reporter
 from peekaping_producer.producer.loops.sync import Sync
 from peekaping_producer.producer.sampler import Sampler
 from peekaping_producer.producer.suspects import Suspects
@@ -51,7 +51,7 @@ class Vitals:
         sync: Sync,
         anomalies: Anomalies,
         suspects: Suspects,
-        reporter: Reporter,
+        report: Callable[[list[Condition]], ReplicaReport],
         activity: Activity,
         watched: Sequence[Loop],
         condition_log: ConditionLog,
@@ -59,7 +59,7 @@ class Vitals:
         dependencies: Dependencies,
         timing: Timing = TIMING,
     ) -> None:
-        """`watched`: the loops that must advance."""
+        """`report`: composes the report, with these conditions. `watched`: the loops that must advance."""
         self.loop = Loop("vitals", dependencies, uses=())
         self.draining = False
         self._sampler = sampler
@@ -68,7 +68,7 @@ class Vitals:
         self._sync = sync
         self._anomalies = anomalies
         self._suspects = suspects
-        self._reporter = reporter
+        self._report_of = report
         self._activity = activity
         self._watched = (self.loop, *watched)
         self._condition_log = condition_log
@@ -118,7 +118,7 @@ class Vitals:
             # without a report counts as silent.
             await self._sampler.sample_database(self._timing.sample_watched_every_s)
             self.loop.progressed()
-        report = replica_report.encode_report(self._reporter.report(self._reported_conditions()))
+        report = replica_report.encode_report(self._report_of(self._reported_conditions()))
         await self._sampler.sample_schedule(self._leader.node, report, self._sync.answered)
         self._follow_sync_request()
         if self._partial_samples == 0:
