@@ -16,7 +16,7 @@ from peekaping_producer.operations.hold import current_hold
 from peekaping_producer.schedule import MAX_LEADER_TTL_S, Stats
 from peekaping_producer.service.text import clock_time, counted, one_line
 
-LATE_AFTER_S = 60.0
+SCHEDULE_LATE_AFTER_S = 60.0
 """A monitor that waits longer has missed its check."""
 NOT_CONSUMED_AFTER_S = 60.0
 """A task that waits longer is not being consumed as it should be."""
@@ -27,7 +27,7 @@ CLOCK_SKEW_S = 30.0
 """If Redis TIME and the local clock differ by more, one is wrong; the clocks of workers may be, too."""
 LEASE_SLACK_S = 5.0
 """A lease that ends by more than this later than LEASE_TTL allows was not set by a replica."""
-LEADERLESS_AFTER_S = 2.0
+LEADER_CHANGES_WITHIN_S = 2.0
 """A running replica acquires a free leader key within a second."""
 
 
@@ -90,7 +90,7 @@ class Condition(msgspec.Struct, frozen=True):
 
 
 def of_schedule(
-    stats: Stats, *, leaderless_s: float, lease_excess_s: float = 0.0, late_after_s: float = LATE_AFTER_S
+    stats: Stats, *, leaderless_s: float, lease_excess_s: float = 0.0, late_after_s: float = SCHEDULE_LATE_AFTER_S
 ) -> Iterator[Condition]:
     """Conditions of the schedule.
 
@@ -127,7 +127,7 @@ def of_schedule(
     if stats.problems:
         return
     if stats.leader is None:
-        if leaderless_s >= LEADERLESS_AFTER_S:
+        if leaderless_s >= LEADER_CHANGES_WITHIN_S:
             yield Condition("no_leader", "No replica leads: none is running, or none reaches Redis.")
     elif stats.leader_ttl_ms is None or stats.leader_ttl_ms > MAX_LEADER_TTL_S * 1000:
         ends = "does not expire" if stats.leader_ttl_ms is None else f"expires in {stats.leader_ttl_ms / 1000:.0f} s"

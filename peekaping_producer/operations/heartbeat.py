@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 SLOTS = 60
 """Of each ring of counts."""
-LATE_AFTER_S = 1.0
+LATE_HAND_OFF_S = 1.0
 """A hand-off counts as late in the rings if it came later; a bound of the histogram `schedule_lag_seconds`."""
 MAX_BYTES = 2000
 """Of an encoded heartbeat."""
@@ -66,7 +66,7 @@ class Rings(msgspec.Struct, frozen=True):
     """Redis TIME in s: the second of the last slot of the rings of seconds."""
     handed_off_1s: tuple[Whole, ...] = ()
     late_1s: tuple[Whole, ...] = ()
-    """Of them, those over LATE_AFTER_S."""
+    """Of them, those over LATE_HAND_OFF_S."""
     handed_off_10s: tuple[Whole, ...] = ()
     late_10s: tuple[Whole, ...] = ()
 

@@ -18,7 +18,7 @@ from peekaping_producer.schedule import Stats, StoredReport
 from peekaping_producer.service.text import one_line
 from peekaping_producer.transports.asynq.server_info import ServerInfo
 
-LATE_AFTER_S = 2.0
+LATE_AT_LEAST_S = 2.0
 """A monitor that has waited for less is not late, whatever is usual."""
 LATE_AT_MOST_S = 30.0
 """A monitor that has waited for longer is late, whatever is usual."""
@@ -108,7 +108,7 @@ class Look:
     def late_after_s(self) -> float:
         """How long a monitor may wait before it is late."""
         usual_s = max((beat.lateness.usual_p99_s or 0.0 for beat in self.heartbeats.values()), default=0.0)
-        return min(max(LATE_AFTER_S, LATE_FACTOR * usual_s), LATE_AT_MOST_S)
+        return min(max(LATE_AT_LEAST_S, LATE_FACTOR * usual_s), LATE_AT_MOST_S)
 
     @property
     def lease_ttl_s(self) -> float:

@@ -8,7 +8,7 @@ import msgspec
 from peekaping_producer.brokers import Queue
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.operations import conditions
-from peekaping_producer.operations.conditions import LATE_AFTER_S, LEADERLESS_AFTER_S, Condition, Level
+from peekaping_producer.operations.conditions import LEADER_CHANGES_WITHIN_S, SCHEDULE_LATE_AFTER_S, Condition, Level
 from peekaping_producer.operations.due_times import DueTimes, read_due_times
 from peekaping_producer.operations.look import Look
 from peekaping_producer.operations.opened import opened_schedule
@@ -76,7 +76,7 @@ class Status(msgspec.Struct, frozen=True):
                 self.stats,
                 leaderless_s=self.leaderless_s,
                 lease_excess_s=lease_excess_s(self.stats, self.lease_ttl_s),
-                late_after_s=LATE_AFTER_S if self.max_overdue_s is None else self.max_overdue_s,
+                late_after_s=SCHEDULE_LATE_AFTER_S if self.max_overdue_s is None else self.max_overdue_s,
             ),
             *(conditions.of_queue(self.queue, scheduled=self.stats.scheduled) if self.queue else ()),
             *conditions.of_clocks(self.stats.clock_skew_s),
@@ -202,9 +202,9 @@ async def fetch_status(
     async with opened_schedule(target, lease_ttl_s=lease_ttl_s) as schedule:
         stats = await schedule.stats()
         if stats.leader is None:
-            await asyncio.sleep(LEADERLESS_AFTER_S)
+            await asyncio.sleep(LEADER_CHANGES_WITHIN_S)
             stats = await schedule.stats()
-            leaderless_s = 0.0 if stats.leader else LEADERLESS_AFTER_S
+            leaderless_s = 0.0 if stats.leader else LEADER_CHANGES_WITHIN_S
         queue = await AsynqBroker(schedule.redis).inspect() if with_queue else None
         due_times = await read_due_times(schedule, next_s, stats.now_ms) if next_s else None
         return Status(stats, queue, leaderless_s, lease_ttl_s, max_overdue_s, due_times)

@@ -11,14 +11,14 @@ from enum import StrEnum
 from statistics import median
 
 from peekaping_producer.metrics import LAG_BUCKETS_S, LagHistogram, quantile
-from peekaping_producer.operations.heartbeat import LATE_AFTER_S, SLOTS, Lateness, Rings, Stages, StageTime
+from peekaping_producer.operations.heartbeat import LATE_HAND_OFF_S, SLOTS, Lateness, Rings, Stages, StageTime
 
 _SLOT_S = 10
 _SLOTS_OF_A_MINUTE = 6
 _MAX_SAMPLES = 200
 """Durations of a stage that are kept for 10 s."""
 _PHASED, _UNPHASED = "phased", "unphased"
-_LATE_FROM = LAG_BUCKETS_S.index(LATE_AFTER_S) + 1
+_LATE_FROM = LAG_BUCKETS_S.index(LATE_HAND_OFF_S) + 1
 
 
 class Stage(StrEnum):

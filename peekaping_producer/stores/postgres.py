@@ -1,7 +1,6 @@
 """Postgres, by asyncpg; directly or through a pooler such as PgBouncer, in any of its modes."""
 
 import asyncio
-import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -16,7 +15,7 @@ from peekaping_producer.stores.postgres_connections import (
     PostgresDriver,
     recoverable_error,
 )
-from peekaping_producer.stores.rows import Row, bounds_of_uuids, expanded, plan_of
+from peekaping_producer.stores.rows import UUID, Row, bounds_of_uuids, expanded, plan_of
 from peekaping_producer.stores.store import StoreSession
 
 # Ids are returned as text: a cast on the server is cheaper than building and printing UUID objects in Python. A value
@@ -105,13 +104,12 @@ SELECT name FROM unnest($1::text[]) AS name WHERE has_table_privilege(to_regclas
 """
 _STORED_BYTES = 32 * 2**10
 """Configs that are stored in more bytes, after compression, are not read with a batch."""
-_UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 class PostgresSession(Paged, StoreSession[PostgresConnection]):
     """One connection of the pool; see Session."""
 
-    is_id = staticmethod(_UUID.fullmatch)
+    is_id = staticmethod(UUID.fullmatch)
     _driver: PostgresDriver
 
     async def page(self, after: str | None, limit: int) -> list[Plan]:

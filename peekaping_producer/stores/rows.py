@@ -24,7 +24,7 @@ MAX_ID_LENGTH = 64
 """Characters. No database makes longer ids itself, and the schedule accepts none."""
 _MAX_INTEGER = 2**63 - 1
 """Of Go, in which the workers are written that read the payload."""
-_UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _UUID_BOUNDS = tuple(f"{8 * c}-{4 * c}-{4 * c}-{4 * c}-{12 * c}" for c in "0f")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -45,7 +45,7 @@ def is_text(text: str, max_length: int) -> bool:
 def bounds_of_uuids(prefix: str) -> tuple[str, str] | None:
     """The first and the last UUID that begin with `prefix`, which may be in upper case; None if there is none."""
     first, last = (prefix.lower() + fill[len(prefix) :] for fill in _UUID_BOUNDS)
-    return (first, last) if _UUID.fullmatch(first) else None
+    return (first, last) if UUID.fullmatch(first) else None
 
 
 def text_or_bytes(value: bytes) -> str | bytes:

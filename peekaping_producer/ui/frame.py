@@ -64,7 +64,7 @@ class Series(msgspec.Struct, frozen=True):
     handed_off: list[int]
     """Oldest first; the sum of all replicas that are heard."""
     late: list[int]
-    """Of them, those over operations.heartbeat.LATE_AFTER_S."""
+    """Of them, those over operations.heartbeat.LATE_HAND_OFF_S."""
     due: list[int]
     """Monitors due in each coming slot, the first of which follows the slot of `at_s`."""
     longest_wait_s: list[float | None]

@@ -4,12 +4,11 @@ from peekaping_producer.brokers.monitor_state import MAX_NUMBER
 from peekaping_producer.operations.explain.codes import Verdict
 from peekaping_producer.operations.explain.facts import Facts
 from peekaping_producer.operations.explain.moments import Moments
+from peekaping_producer.operations.look import LATE_AT_LEAST_S, SILENT_AFTER_S
 from peekaping_producer.service.text import duration, one_line
 
-LATE_AFTER_MS = 2000
+LATE_AFTER_MS = 1000 * LATE_AT_LEAST_S
 """A running fleet claims a due monitor within a fraction of a second."""
-SILENT_AFTER_S = 7.5
-"""A replica reports every 5 s."""
 _ABSENT = "Not checked: no monitor in the database has this id, an id that begins with it, or a name that contains it."
 _CAUSES_OF_SYNC = ("database_unavailable", "database_empty", "sync_late")
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
-from peekaping_producer.operations.conditions import LEADERLESS_AFTER_S, Condition, Level
+from peekaping_producer.operations.conditions import LEADER_CHANGES_WITHIN_S, Condition, Level
 from peekaping_producer.operations.fleet_events import FleetEvent, decode_events
 from peekaping_producer.operations.look import Look
 from peekaping_producer.operations.opened import opened_schedule
@@ -68,7 +68,7 @@ async def request_sync(
     async with opened_schedule(target, lease_ttl_s=lease_ttl_s) as schedule:
         look = Look(await schedule.stats())
         if not _leader(look):
-            await asyncio.sleep(LEADERLESS_AFTER_S)  # the leader may be changing
+            await asyncio.sleep(LEADER_CHANGES_WITHIN_S)  # the leader may be changing
             look = Look(await schedule.stats())
         if outcome := _unled(look):
             return Requested(outcome, _leader(look), conditions=_conditions(look))
