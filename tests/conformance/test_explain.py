@@ -12,7 +12,7 @@ import pytest_asyncio
 from peekaping_producer.migrate import migrate
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.operations.conditions import Condition
-from peekaping_producer.operations.explain.codes import LEVELS, Verdict
+from peekaping_producer.operations.explain.codes import LEVELS, MonitorVerdict
 from peekaping_producer.operations.explain.document import document_of
 from peekaping_producer.operations.explain.facts import Facts
 from peekaping_producer.operations.explain.moments import Moments
@@ -83,7 +83,7 @@ class Scene:
         assert facts is not None
         return facts
 
-    async def verdict(self) -> Verdict:
+    async def verdict(self) -> MonitorVerdict:
         facts = await self.facts()
         verdict = verdict_of(facts, Moments(facts.now_ms))
         assert document_of(facts, verdict)["verdict"] == verdict.code
@@ -102,7 +102,7 @@ async def scene(tmp_path: Path, asynq: AsynqHarness, redis_server: RedisTarget) 
 
 
 async def test_absent(scene: Scene) -> None:
-    assert await scene.verdict() == Verdict(
+    assert await scene.verdict() == MonitorVerdict(
         "row.absent",
         "Not checked: no monitor in the database has this id, an id that begins with it, or a name that contains it.",
     )
@@ -122,7 +122,7 @@ async def test_unreadable(scene: Scene) -> None:
 
 async def test_paused(scene: Scene) -> None:
     await scene.insert(active=False)
-    assert await scene.verdict() == Verdict(
+    assert await scene.verdict() == MonitorVerdict(
         "row.paused",
         "Not checked, because it is paused in Peekaping (active = false).",
         "Resume it in Peekaping to check it again.",
@@ -133,7 +133,7 @@ async def test_paused(scene: Scene) -> None:
 
 async def test_no_interval(scene: Scene) -> None:
     await scene.insert(interval=0)
-    assert await scene.verdict() == Verdict(
+    assert await scene.verdict() == MonitorVerdict(
         "row.no_interval",
         "Not checked: interval: expected 1 to 9007199254740 whole seconds, got 0.",
         "Correct it in Peekaping.",
@@ -160,7 +160,7 @@ async def test_waiting_for_a_table(scene: Scene, postgres_database: DatabaseTarg
 async def test_redis_away(scene: Scene) -> None:
     await scene.insert()
     scene.redis_target = RedisTarget(host="127.0.0.1", port=free_port())
-    assert await scene.verdict() == Verdict(
+    assert await scene.verdict() == MonitorVerdict(
         "redis.unavailable",
         "Redis cannot be read, so the schedule is not known; no check is handed off without Redis.",
         "See `redis` below.",
@@ -199,7 +199,7 @@ async def test_held(scene: Scene, field: str, code: str, what: str) -> None:
     await scene.place()
     until_ms = scene.clock.now_ms + 600_000
     await scene.redis.hset(KEYS.held, field, json.dumps({"until_ms": until_ms, "who": "anna", "why": "migration"}))
-    assert await scene.verdict() == Verdict(
+    assert await scene.verdict() == MonitorVerdict(
         code,
         f'Not checked: anna holds {what} until 03:20:19 (in 10.0 min): "migration".',
         "It is due again then, or when the hold is released.",
@@ -215,7 +215,7 @@ async def test_in_both_sets(scene: Scene) -> None:
     await scene.until_due()
     await scene.schedule.claim(10)
     await scene.redis.zadd(KEYS.due, {ID: scene.clock.now_ms})  # as a producer without fences does
-    assert await scene.verdict() == Verdict(
+    assert await scene.verdict() == MonitorVerdict(
         "schedule.both",
         "It is in both sets of the schedule, due and lease: a check may be handed off twice.",
         "Its claim ends at 03:11:10 (in 10.0 s). A Go producer can cause this; otherwise report it.",
@@ -256,7 +256,7 @@ async def claimed(scene: Scene, *, named: bool = True) -> None:
 
 async def test_claimed(scene: Scene) -> None:
     await claimed(scene)
-    assert await scene.verdict() == Verdict(
+    assert await scene.verdict() == MonitorVerdict(
         "lease.held",
         "Its check is being handed off now, by vm-b.",
         "The claim ends at 03:11:10 (in 10.0 s); then another replica takes it over.",
@@ -329,14 +329,14 @@ async def test_misaligned(scene: Scene) -> None:
     await scene.insert(interval=3600)
     await scene.place()
     verdict = await scene.verdict()
-    assert verdict == Verdict(
+    assert verdict == MonitorVerdict(
         "due.misaligned",
         "Its due time, 03:11:00 (in 40.8 s), fits no tick of its interval.",
         "The next sync of the leader moves it to 04:00:00 (in 49.7 min).",
     )
 
 
-async def stuck(scene: Scene) -> Verdict:
+async def stuck(scene: Scene) -> MonitorVerdict:
     verdict = await scene.verdict()
     due_ms = await scene.due_ms()
     assert verdict.ends_ms == due_ms
@@ -433,7 +433,7 @@ async def test_waiting_for_a_worker(scene: Scene) -> None:
     await scene.clock.advance(61)
     await scene.redis.zadd(KEYS.due, {ID: scene.clock.now_ms + 1000})
     at = Moments(scene.clock.now_ms).at(since_ms)
-    assert await scene.verdict() == Verdict(
+    assert await scene.verdict() == MonitorVerdict(
         "task.waiting_long",
         f"Its task has waited for a worker since {at}, at place 1 of the queue.",
         "No worker is registered: start Peekaping's workers.",
@@ -460,7 +460,9 @@ async def test_waiting_for_a_worker(scene: Scene) -> None:
 async def test_running(scene: Scene) -> None:
     await handed_off(scene)
     await scene.asynq.take()
-    assert await scene.verdict() == Verdict("task.running", "A worker runs its check since 03:10:19 (40.8 s ago).")
+    assert await scene.verdict() == MonitorVerdict(
+        "task.running", "A worker runs its check since 03:10:19 (40.8 s ago)."
+    )
 
 
 async def test_running_for_longer_than_its_interval(scene: Scene) -> None:
@@ -483,7 +485,7 @@ async def test_under_maintenance(scene: Scene) -> None:
     window = scene.database.window()
     await scene.database.insert("maintenances", window)
     await scene.database.insert("monitor_maintenances", scene.database.link(row, window))
-    assert await scene.verdict() == Verdict(
+    assert await scene.verdict() == MonitorVerdict(
         "ok.maintenance",
         "Its checks are handed off on time. It is under maintenance, so that they raise no alert. "
         "It is due at 03:11:00 (in 40.8 s).",
@@ -507,7 +509,7 @@ async def test_no_replica_runs(scene: Scene) -> None:
     await scene.insert()
     await scene.place()
     await scene.redis.delete(KEYS.leader)
-    assert await scene.verdict() == Verdict(
+    assert await scene.verdict() == MonitorVerdict(
         "fleet.no_replica",
         "No replica runs, so its next check will not be handed off. It is due at 03:11:00 (in 40.8 s).",
         "Start a replica, or read its log.",
@@ -556,7 +558,7 @@ async def test_names_of_which_several_match_are_listed(scene: Scene) -> None:
 async def test_on_time(scene: Scene) -> None:
     await scene.insert()
     await scene.place()
-    assert await scene.verdict() == Verdict(
+    assert await scene.verdict() == MonitorVerdict(
         "ok", "Its checks are handed off on time. It is due at 03:11:00 (in 40.8 s)."
     )
     assert (await scene.explain()).exit_code == 0

@@ -9,7 +9,7 @@ from peekaping_producer.brokers.monitor_state import MonitorState, TaskKind, Tas
 from peekaping_producer.monitors.maintenance import MaintenanceWindow, under_maintenance
 from peekaping_producer.monitors.monitor import Monitor, MonitorDetails, Plan, Proxy, RecentHeartbeat
 from peekaping_producer.operations.explain.active_since import active_since_ms
-from peekaping_producer.operations.explain.codes import LEVELS, Level, Verdict
+from peekaping_producer.operations.explain.codes import LEVELS, Level, MonitorVerdict
 from peekaping_producer.operations.explain.facts import Facts, Row, status_of
 from peekaping_producer.operations.explain.maintenance import Maintenance, next_maintenance
 from peekaping_producer.operations.explain.moments import Moments
@@ -150,8 +150,8 @@ def facts_of(**changes: object) -> Facts:
 @pytest.mark.parametrize("level", list(Level))
 def test_color_is_never_alone(level: Level) -> None:
     code = next(code for code, found in LEVELS.items() if found is level)
-    plain = lines_of(facts_of(), Verdict(code, "A sentence."), Moments(NOW_MS), "UTC")
-    colored = lines_of(facts_of(), Verdict(code, "A sentence."), Moments(NOW_MS), "UTC", color=True)
+    plain = lines_of(facts_of(), MonitorVerdict(code, "A sentence."), Moments(NOW_MS), "UTC")
+    colored = lines_of(facts_of(), MonitorVerdict(code, "A sentence."), Moments(NOW_MS), "UTC", color=True)
     assert plain[2] == f"{level.value:<4}  A sentence."
     assert all(line.isascii() and line.isprintable() for line in plain)
     assert level.value in colored[2]
@@ -160,7 +160,7 @@ def test_color_is_never_alone(level: Level) -> None:
 
 
 def test_the_text_without_asynq_does_not_mention_a_task() -> None:
-    lines = lines_of(facts_of(), Verdict("ok", "Yes."), Moments(NOW_MS), "UTC")
+    lines = lines_of(facts_of(), MonitorVerdict("ok", "Yes."), Moments(NOW_MS), "UTC")
     assert not [line for line in lines if line.startswith("task")]
     assert "             proxy p1 (socks5) exists" in lines
     assert "heartbeats   03:09:00 7 12 ms" in lines

@@ -1,4 +1,4 @@
-"""The verdicts: their codes, which are stable, and their levels."""
+"""Verdicts on one monitor: their codes, which are stable, and their levels."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -51,7 +51,7 @@ LEVELS: Mapping[str, Level] = {
 """All codes, in order of precedence."""
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class MonitorVerdict(msgspec.Struct, frozen=True):
     """Why the monitor is checked or not, in sentences without secrets."""
 
     code: str

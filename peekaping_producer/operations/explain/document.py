@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from peekaping_producer.operations.explain.codes import Verdict
+from peekaping_producer.operations.explain.codes import MonitorVerdict
 from peekaping_producer.operations.explain.facts import Facts, status_of
 from peekaping_producer.operations.explain.moments import Moments
 from peekaping_producer.stores import FoundMonitor
@@ -10,7 +10,7 @@ from peekaping_producer.stores import FoundMonitor
 VERSION = 1
 
 
-def document_of(facts: Facts, verdict: Verdict) -> dict[str, Any]:
+def document_of(facts: Facts, verdict: MonitorVerdict) -> dict[str, Any]:
     """Return the documented form of `explain --json`; times are in UTC."""
     moments = Moments(facts.now_ms)
     return {

@@ -1,7 +1,7 @@
 """Rules about the row of a monitor and its place in the schedule; None: the rule does not apply."""
 
 from peekaping_producer.brokers.monitor_state import MAX_NUMBER
-from peekaping_producer.operations.explain.codes import Verdict
+from peekaping_producer.operations.explain.codes import MonitorVerdict
 from peekaping_producer.operations.explain.facts import Facts
 from peekaping_producer.operations.explain.moments import Moments
 from peekaping_producer.operations.look import LATE_AT_LEAST_S, SILENT_AFTER_S
@@ -13,7 +13,7 @@ _ABSENT = "Not checked: no monitor in the database has this id, an id that begin
 _CAUSES_OF_SYNC = ("database_unavailable", "database_empty", "sync_late")
 
 
-def row_unusable(facts: Facts, _moments: Moments) -> Verdict | None:
+def row_unusable(facts: Facts, _moments: Moments) -> MonitorVerdict | None:
     """The database contains no row, or none that a task can be built from."""
     if facts.database_error:
         return None
@@ -21,14 +21,16 @@ def row_unusable(facts: Facts, _moments: Moments) -> Verdict | None:
     if row is None:
         scheduled = facts.state and (facts.state.due_ms is not None or facts.state.token is not None)
         left = "It is still in the schedule: the next sync of the leader removes it." if scheduled else ""
-        return Verdict("row.absent", _ABSENT, left)
+        return MonitorVerdict("row.absent", _ABSENT, left)
     if row.unreadable:
         sentence = f"Not checked, because its row cannot be used: {one_line(row.unreadable)}."
-        return Verdict("row.unreadable", sentence, "Correct the monitor in Peekaping; replicas retry within 60 s.")
+        return MonitorVerdict(
+            "row.unreadable", sentence, "Correct the monitor in Peekaping; replicas retry within 60 s."
+        )
     return None
 
 
-def row_off(facts: Facts, _moments: Moments) -> Verdict | None:
+def row_off(facts: Facts, _moments: Moments) -> MonitorVerdict | None:
     """The row is inactive, has no interval, or waits for a table."""
     row = facts.row
     if row is None:
@@ -36,46 +38,50 @@ def row_off(facts: Facts, _moments: Moments) -> Verdict | None:
     scheduled = facts.state and (facts.state.due_ms is not None or facts.state.token is not None)
     left = " It is still in the schedule, and leaves it at its next due time." if scheduled else ""
     if row.plan.problem:
-        return Verdict("row.no_interval", f"Not checked: {one_line(row.plan.problem)}.", "Correct it in Peekaping.")
+        return MonitorVerdict(
+            "row.no_interval", f"Not checked: {one_line(row.plan.problem)}.", "Correct it in Peekaping."
+        )
     if row.plan.interval <= 0:
         remedy = f"Resume it in Peekaping to check it again.{left}"
-        return Verdict("row.paused", "Not checked, because it is paused in Peekaping (active = false).", remedy)
+        return MonitorVerdict("row.paused", "Not checked, because it is paused in Peekaping (active = false).", remedy)
     if row.waiting:
         sentence = f"Its check waits, because a table that its task needs does not answer: {one_line(row.waiting)}."
-        return Verdict(
+        return MonitorVerdict(
             "row.waiting", sentence, "Replicas read the table again every few seconds; look for a lock on it."
         )
     return None
 
 
-def redis_away(facts: Facts, moments: Moments) -> Verdict | None:
+def redis_away(facts: Facts, moments: Moments) -> MonitorVerdict | None:
     """Without Redis, nothing more is known."""
     if not facts.redis_error:
         return None
     beats = facts.row.heartbeats if facts.row else None
     latest = f"Its latest heartbeat is from {moments.at(beats[0].time.timestamp() * 1000)}. " if beats else ""
     sentence = "Redis cannot be read, so the schedule is not known; no check is handed off without Redis."
-    return Verdict("redis.unavailable", sentence, f"{latest}See `redis` below.")
+    return MonitorVerdict("redis.unavailable", sentence, f"{latest}See `redis` below.")
 
 
-def held(facts: Facts, moments: Moments) -> Verdict | None:
+def held(facts: Facts, moments: Moments) -> MonitorVerdict | None:
     """A person holds it, or all monitors, until a time."""
     for code, what, hold in (("held", "it", facts.hold), ("held.all", "all monitors", facts.hold_on_all)):
         if hold:
             until_ms = int(min(hold.until_ms, MAX_NUMBER))
             until, why = moments.at(until_ms), one_line(hold.why)
             sentence = f'Not checked: {one_line(hold.who, 60)} holds {what} until {until}: "{why}".'
-            return Verdict(code, sentence, "It is due again then, or when the hold is released.", ends_ms=until_ms)
+            return MonitorVerdict(
+                code, sentence, "It is due again then, or when the hold is released.", ends_ms=until_ms
+            )
     return None
 
 
-def schedule_broken(facts: Facts, moments: Moments) -> Verdict | None:
+def schedule_broken(facts: Facts, moments: Moments) -> MonitorVerdict | None:
     """It is in both sets of the schedule, or in neither."""
     state = facts.state
     if state is None:
         return None
     if state.due_ms is not None and state.token is not None:
-        return Verdict(
+        return MonitorVerdict(
             "schedule.both",
             "It is in both sets of the schedule, due and lease: a check may be handed off twice.",
             f"Its claim ends at {moments.at(state.token)}. A Go producer can cause this; otherwise report it.",
@@ -83,7 +89,9 @@ def schedule_broken(facts: Facts, moments: Moments) -> Verdict | None:
         )
     if state.due_ms is None and state.token is None and not facts.database_error:
         cause, reason, remedy = _why_unscheduled(facts)
-        return Verdict("schedule.absent", f"Not checked, because it is not in the schedule: {reason}.", remedy, cause)
+        return MonitorVerdict(
+            "schedule.absent", f"Not checked, because it is not in the schedule: {reason}.", remedy, cause
+        )
     return None
 
 
@@ -102,7 +110,7 @@ def _why_unscheduled(facts: Facts) -> tuple[str, str, str]:
     return "not_synced", "it is newer than the last sync, or was removed since", "The next sync of the leader adds it."
 
 
-def claimed(facts: Facts, moments: Moments) -> Verdict | None:
+def claimed(facts: Facts, moments: Moments) -> MonitorVerdict | None:
     """A claim holds it."""
     ends_ms = facts.lease_ends_ms
     if ends_ms is None:
@@ -113,14 +121,14 @@ def claimed(facts: Facts, moments: Moments) -> Verdict | None:
         owner = f"of {name} " if name else ""
         sentence = f"Its check is late: the claim {owner}ended at {moments.at(ends_ms)} without a hand-off."
         if facts.fleet and facts.fleet.replicas:
-            return Verdict("lease.expired", sentence, "A replica makes it due again within a second.")
-        return Verdict("lease.expired", sentence, "No replica reports: start one.", "no_replica")
+            return MonitorVerdict("lease.expired", sentence, "A replica makes it due again within a second.")
+        return MonitorVerdict("lease.expired", sentence, "No replica reports: start one.", "no_replica")
     ends = f"The claim ends at {moments.at(ends_ms)}; then another replica takes it over."
     if holder and holder.silent_s > SILENT_AFTER_S:
         sentence = f"Its check waits: {name} claimed it and has not reported for {duration(holder.silent_s)}."
-        return Verdict("lease.holder_silent", sentence, ends, ends_ms=ends_ms)
+        return MonitorVerdict("lease.holder_silent", sentence, ends, ends_ms=ends_ms)
     owner = name or owner_unknown(facts)
-    return Verdict("lease.held", f"Its check is being handed off now, by {owner}.", ends, ends_ms=ends_ms)
+    return MonitorVerdict("lease.held", f"Its check is being handed off now, by {owner}.", ends, ends_ms=ends_ms)
 
 
 def owner_unknown(facts: Facts) -> str:
@@ -130,7 +138,7 @@ def owner_unknown(facts: Facts) -> str:
     return "an unknown holder (a claim since the last heartbeats, a replica that ended, or one of an older version)"
 
 
-def due_time(facts: Facts, moments: Moments) -> Verdict | None:
+def due_time(facts: Facts, moments: Moments) -> MonitorVerdict | None:
     """Its due time has passed, was postponed, or fits no tick."""
     state = facts.state
     if state is None or state.due_ms is None:
@@ -140,15 +148,15 @@ def due_time(facts: Facts, moments: Moments) -> Verdict | None:
         known = next((f" ({one_line(anomaly.get('reason', ''))})" for anomaly in facts.anomalies), "")
         sentence = f"Its last attempt failed on a replica{known}."
         remedy = f"It is tried again at {moments.at(state.due_ms)}; `status --json` lists anomalies."
-        return Verdict("due.set_aside", sentence, remedy, ends_ms=int(state.due_ms))
+        return MonitorVerdict("due.set_aside", sentence, remedy, ends_ms=int(state.due_ms))
     if late_ms >= LATE_AFTER_MS:
         since_ms = state.due_ms if state.intended_ms is None else min(state.due_ms, state.intended_ms)
         cause, reason = _why_late(facts)
-        return Verdict("due.late", f"Late since {moments.at(since_ms)}.", reason, cause)
+        return MonitorVerdict("due.late", f"Late since {moments.at(since_ms)}.", reason, cause)
     if state.misaligned:
         sentence = f"Its due time, {moments.at(state.due_ms)}, fits no tick of its interval."
         tick = f" to {moments.at(state.next_tick_ms)}" if state.next_tick_ms else ""
-        return Verdict("due.misaligned", sentence, f"The next sync of the leader moves it{tick}.")
+        return MonitorVerdict("due.misaligned", sentence, f"The next sync of the leader moves it{tick}.")
     return None
 
 

@@ -2,7 +2,7 @@
 
 from peekaping_producer.brokers.asynq import QUEUE
 from peekaping_producer.brokers.monitor_state import TaskKind, TaskState
-from peekaping_producer.operations.explain.codes import Verdict
+from peekaping_producer.operations.explain.codes import MonitorVerdict
 from peekaping_producer.operations.explain.facts import Facts
 from peekaping_producer.operations.explain.moments import Moments
 from peekaping_producer.service.text import counted, duration
@@ -11,7 +11,7 @@ WAITS_LONG_MS = 20_000
 """At least; otherwise longer than the monitor's interval."""
 
 
-def stuck(facts: Facts, moments: Moments) -> Verdict | None:
+def stuck(facts: Facts, moments: Moments) -> MonitorVerdict | None:
     """The task blocks the monitor until the next hand-off replaces it."""
     task = facts.task
     if task is None or task.kind in {TaskKind.QUEUED, TaskKind.RUNNING}:
@@ -19,7 +19,7 @@ def stuck(facts: Facts, moments: Moments) -> Verdict | None:
     code, reason = _why_stuck(task)
     due_ms = int(facts.state.due_ms) if facts.state and facts.state.due_ms is not None else None
     remedy = "The next hand-off replaces the task" + (f", at {moments.at(due_ms)}." if due_ms is not None else ".")
-    return Verdict(code, f"A check is missing, because {reason}.", remedy, ends_ms=due_ms)
+    return MonitorVerdict(code, f"A check is missing, because {reason}.", remedy, ends_ms=due_ms)
 
 
 def _why_stuck(task: TaskState) -> tuple[str, str]:
@@ -36,7 +36,7 @@ def _why_stuck(task: TaskState) -> tuple[str, str]:
             return "task.stuck.unusable", "the key of its task contains something that no worker runs"
 
 
-def waiting_long(facts: Facts, moments: Moments) -> Verdict | None:
+def waiting_long(facts: Facts, moments: Moments) -> MonitorVerdict | None:
     """The task has been pending for longer than it should be."""
     task = facts.task
     if task is None or task.kind is not TaskKind.QUEUED or task.pending_since_ms is None:
@@ -47,7 +47,7 @@ def waiting_long(facts: Facts, moments: Moments) -> Verdict | None:
     cause, remedy = _why_waiting(facts)
     place = f"at place {task.position} of the queue" if task.position else "far behind in the queue"
     sentence = f"Its task has waited for a worker since {moments.at(task.pending_since_ms)}, {place}."
-    return Verdict("task.waiting_long", sentence, remedy, cause)
+    return MonitorVerdict("task.waiting_long", sentence, remedy, cause)
 
 
 def _why_waiting(facts: Facts) -> tuple[str, str]:
@@ -61,7 +61,7 @@ def _why_waiting(facts: Facts) -> tuple[str, str]:
     return "workers_slow", f"Too few workers run, or they hang: read their logs, or start more.{taken}"
 
 
-def running(facts: Facts, moments: Moments) -> Verdict | None:
+def running(facts: Facts, moments: Moments) -> MonitorVerdict | None:
     """A worker runs the check."""
     task = facts.task
     if task is None or task.kind is not TaskKind.RUNNING:
@@ -74,5 +74,7 @@ def running(facts: Facts, moments: Moments) -> Verdict | None:
         ticks = f"; {counted(count, 'tick')} without a completed check" if count else ""
         interval = f" of {duration(facts.interval_ms / 1000)}" if facts.interval_ms else ""
         sentence = f"Its check has been running{since}, longer than its interval{interval}{ticks}."
-        return Verdict("task.overlap", sentence, "Raise the interval, or lower the timeout and the number of retries.")
-    return Verdict("task.running", f"A worker runs its check{since}.")
+        return MonitorVerdict(
+            "task.overlap", sentence, "Raise the interval, or lower the timeout and the number of retries."
+        )
+    return MonitorVerdict("task.running", f"A worker runs its check{since}.")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from peekaping_producer.brokers.monitor_state import TaskKind
-from peekaping_producer.operations.explain.codes import Level, Verdict
+from peekaping_producer.operations.explain.codes import Level, MonitorVerdict
 from peekaping_producer.operations.explain.facts import Facts, status_of
 from peekaping_producer.operations.explain.maintenance import HOURS_AHEAD, is_under_maintenance
 from peekaping_producer.operations.explain.moments import Moments
@@ -16,7 +16,9 @@ _WIDTH = 12
 _COLORS = {Level.OK: 32, Level.OFF: 36, Level.NOTE: 33, Level.FAIL: 31}
 
 
-def lines_of(facts: Facts, verdict: Verdict, moments: Moments, server_zone: str, *, color: bool = False) -> list[str]:
+def lines_of(
+    facts: Facts, verdict: MonitorVerdict, moments: Moments, server_zone: str, *, color: bool = False
+) -> list[str]:
     """Return the explanation. `color` adds colors to the level, which is a word in any case."""
     name = one_line(facts.row.name, MAX_NAME_LENGTH) if facts.row else ""
     level = f"{verdict.level.value:<4}"

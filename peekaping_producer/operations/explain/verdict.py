@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 from peekaping_producer.operations.explain import rules, task_rules
-from peekaping_producer.operations.explain.codes import Verdict
+from peekaping_producer.operations.explain.codes import MonitorVerdict
 from peekaping_producer.operations.explain.facts import Facts
 from peekaping_producer.operations.explain.moments import Moments
 
-_RULES: tuple[Callable[[Facts, Moments], Verdict | None], ...] = (
+_RULES: tuple[Callable[[Facts, Moments], MonitorVerdict | None], ...] = (
     rules.row_unusable,
     rules.row_off,
     rules.redis_away,
@@ -22,7 +22,7 @@ _RULES: tuple[Callable[[Facts, Moments], Verdict | None], ...] = (
 """In order of precedence."""
 
 
-def verdict_of(facts: Facts, moments: Moments) -> Verdict:
+def verdict_of(facts: Facts, moments: Moments) -> MonitorVerdict:
     """Return the verdict."""
     for rule in _RULES:
         if verdict := rule(facts, moments):
@@ -32,12 +32,12 @@ def verdict_of(facts: Facts, moments: Moments) -> Verdict:
         since_ms = facts.database_failing_since_ms
         since = f"It has failed for a replica since {moments.at(since_ms)}. " if since_ms is not None else ""
         remedy = f"{since}See `database` below; the schedule and the task look normal."
-        return Verdict("database.unavailable", sentence, remedy)
+        return MonitorVerdict("database.unavailable", sentence, remedy)
     due = f" It is due at {moments.at(facts.state.due_ms)}." if facts.state and facts.state.due_ms is not None else ""
     if facts.fleet and facts.fleet.stats.leader is None and not facts.fleet.replicas:
         sentence = f"No replica runs, so its next check will not be handed off.{due}"
-        return Verdict("fleet.no_replica", sentence, "Start a replica, or read its log.")
+        return MonitorVerdict("fleet.no_replica", sentence, "Start a replica, or read its log.")
     if facts.maintenance and facts.maintenance.is_active:
         sentence = "Its checks are handed off on time. It is under maintenance, so that they raise no alert."
-        return Verdict("ok.maintenance", sentence + due)
-    return Verdict("ok", f"Its checks are handed off on time.{due}")
+        return MonitorVerdict("ok.maintenance", sentence + due)
+    return MonitorVerdict("ok", f"Its checks are handed off on time.{due}")

@@ -35,7 +35,7 @@ class Login(msgspec.Struct, forbid_unknown_fields=True):
     token: str
 
 
-class Session(msgspec.Struct, frozen=True, kw_only=True):
+class SessionDocument(msgspec.Struct, frozen=True, kw_only=True):
     """What the browser may do."""
 
     version: int = VERSION
@@ -144,9 +144,9 @@ class AccessEndpoints:
     def _cookie_name(self, request: web.Request) -> str:
         return self._gate.cookie_name(request, self._gate.client(request))
 
-    def _session(self, visitor: Visitor) -> Session:
+    def _session(self, visitor: Visitor) -> SessionDocument:
         acts = visitor.role is Role.ACT
-        return Session(
+        return SessionDocument(
             user=visitor.user,
             can_see=visitor.role >= Role.SEE,
             can_act=acts,
