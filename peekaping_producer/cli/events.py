@@ -44,7 +44,7 @@ def _events(args: argparse.Namespace) -> int:
 
 async def _print_events(args: argparse.Namespace, target: RedisTarget) -> None:
     from peekaping_producer.operations.event_reader import VERSION, EventReader, ReadEvent, follow
-    from peekaping_producer.operations.explain.moments import Moments
+    from peekaping_producer.operations.moments import Moments
     from peekaping_producer.operations.opened import opened_schedule
 
     def print_one(read: ReadEvent) -> None:

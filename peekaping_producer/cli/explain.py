@@ -52,9 +52,9 @@ def _explain(args: argparse.Namespace) -> int:
 
 def _explain_one(args: argparse.Namespace, settings: Settings) -> int:
     from peekaping_producer.operations.explain.document import candidates_document, document_of
-    from peekaping_producer.operations.explain.moments import Moments
     from peekaping_producer.operations.explain.text import candidate_lines, lines_of
     from peekaping_producer.operations.explain.verdict import verdict_of
+    from peekaping_producer.operations.moments import Moments
     from peekaping_producer.operations.naming import MAX_FOUND
 
     explained = run_interruptible(_read(args.monitor, settings))
@@ -74,9 +74,9 @@ def _explain_one(args: argparse.Namespace, settings: Settings) -> int:
 
 async def explanation_lines(monitor: str, env_files: Sequence[Path]) -> list[str]:
     """Return what `explain` prints, in UTC and without colors; also an error is text."""
-    from peekaping_producer.operations.explain.moments import Moments
     from peekaping_producer.operations.explain.text import candidate_lines, lines_of
     from peekaping_producer.operations.explain.verdict import verdict_of
+    from peekaping_producer.operations.moments import Moments
     from peekaping_producer.operations.naming import MAX_FOUND
 
     try:
@@ -106,8 +106,8 @@ async def _read(monitor: str, settings: Settings) -> "Explained":
 
 
 def _list_silent(args: argparse.Namespace, settings: Settings) -> int:
-    from peekaping_producer.operations.explain.moments import Moments
     from peekaping_producer.operations.explain.silent import read_silent, silent_document, silent_lines
+    from peekaping_producer.operations.moments import Moments
 
     found = run_interruptible(read_silent(settings.database_target(), datetime.now(UTC)))
     moments = Moments(int(found.now.timestamp() * 1000), None if args.local else UTC)

@@ -40,7 +40,7 @@ def _reconcile(args: argparse.Namespace) -> int:
 
 
 def _dry_run(args: argparse.Namespace) -> int:
-    from peekaping_producer.operations.explain.moments import Moments
+    from peekaping_producer.operations.moments import Moments
     from peekaping_producer.operations.reconcile.document import dry_run_document
     from peekaping_producer.operations.reconcile.dry_run import dry_run
     from peekaping_producer.operations.reconcile.text import dry_run_lines

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from peekaping_producer.errors import RedisUnavailableError, RedisUnusableError
-from peekaping_producer.operations.explain.moments import Moments
 from peekaping_producer.operations.fleet_events import FleetEvent, decode_event
+from peekaping_producer.operations.moments import Moments
 from peekaping_producer.schedule import Schedule
 from peekaping_producer.service.text import duration, escaped, one_line
 

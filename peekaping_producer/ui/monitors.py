@@ -13,10 +13,10 @@ from aiohttp import web
 
 from peekaping_producer.errors import ProducerError
 from peekaping_producer.operations.explain.document import candidates_document, document_of
-from peekaping_producer.operations.explain.moments import Moments
 from peekaping_producer.operations.explain.reading import Readers, explain_by
 from peekaping_producer.operations.explain.silent import SilentMonitors, silent_document
 from peekaping_producer.operations.explain.verdict import verdict_of
+from peekaping_producer.operations.moments import Moments
 from peekaping_producer.operations.naming import MAX_FOUND
 from peekaping_producer.service.text import one_line
 from peekaping_producer.ui.answers import VERSION, answer

@@ -15,12 +15,12 @@ from peekaping_producer.operations.conditions import Condition
 from peekaping_producer.operations.explain.codes import LEVELS, MonitorVerdict
 from peekaping_producer.operations.explain.document import document_of
 from peekaping_producer.operations.explain.facts import Facts
-from peekaping_producer.operations.explain.moments import Moments
 from peekaping_producer.operations.explain.reading import Explained, explain
 from peekaping_producer.operations.explain.text import candidate_lines, lines_of
 from peekaping_producer.operations.explain.verdict import verdict_of
 from peekaping_producer.operations.fleet_events import FleetEvent, encode_event
 from peekaping_producer.operations.heartbeat import FailingDependency, Heartbeat, HeldClaim
+from peekaping_producer.operations.moments import Moments
 from peekaping_producer.operations.replica_report import ReplicaReport, encode_report
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.targets import DatabaseTarget, RedisTarget

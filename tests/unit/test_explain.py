@@ -12,8 +12,8 @@ from peekaping_producer.operations.explain.active_since import active_since_ms
 from peekaping_producer.operations.explain.codes import LEVELS, Level, MonitorVerdict
 from peekaping_producer.operations.explain.facts import Facts, Row, status_of
 from peekaping_producer.operations.explain.maintenance import Maintenance, next_maintenance
-from peekaping_producer.operations.explain.moments import Moments
 from peekaping_producer.operations.explain.text import lines_of
+from peekaping_producer.operations.moments import Moments
 from peekaping_producer.operations.status import Status
 from peekaping_producer.schedule import Stats
 from peekaping_producer.transports.asynq import task_message, worker_info

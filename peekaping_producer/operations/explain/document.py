@@ -4,7 +4,7 @@ from typing import Any
 
 from peekaping_producer.operations.explain.codes import MonitorVerdict
 from peekaping_producer.operations.explain.facts import Facts, status_of
-from peekaping_producer.operations.explain.moments import Moments
+from peekaping_producer.operations.moments import Moments
 from peekaping_producer.stores import FoundMonitor
 
 VERSION = 1

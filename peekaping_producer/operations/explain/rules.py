@@ -3,8 +3,8 @@
 from peekaping_producer.brokers.monitor_state import MAX_NUMBER
 from peekaping_producer.operations.explain.codes import MonitorVerdict
 from peekaping_producer.operations.explain.facts import Facts
-from peekaping_producer.operations.explain.moments import Moments
 from peekaping_producer.operations.look import LATE_AT_LEAST_S, SILENT_AFTER_S
+from peekaping_producer.operations.moments import Moments
 from peekaping_producer.service.text import duration, one_line
 
 LATE_AFTER_MS = 1000 * LATE_AT_LEAST_S

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from peekaping_producer.monitors.monitor import Plan, RecentHeartbeat
-from peekaping_producer.operations.explain.moments import Moments
+from peekaping_producer.operations.moments import Moments
 from peekaping_producer.service.text import counted, one_line
 from peekaping_producer.stores import Session, store_for
 from peekaping_producer.targets import DatabaseTarget

@@ -4,7 +4,7 @@ from peekaping_producer.brokers.asynq import QUEUE
 from peekaping_producer.brokers.monitor_state import TaskKind, TaskState
 from peekaping_producer.operations.explain.codes import MonitorVerdict
 from peekaping_producer.operations.explain.facts import Facts
-from peekaping_producer.operations.explain.moments import Moments
+from peekaping_producer.operations.moments import Moments
 from peekaping_producer.service.text import counted, duration
 
 WAITS_LONG_MS = 20_000

@@ -6,8 +6,8 @@ from peekaping_producer.brokers.monitor_state import TaskKind
 from peekaping_producer.operations.explain.codes import Level, MonitorVerdict
 from peekaping_producer.operations.explain.facts import Facts, status_of
 from peekaping_producer.operations.explain.maintenance import HOURS_AHEAD, is_under_maintenance
-from peekaping_producer.operations.explain.moments import Moments
 from peekaping_producer.operations.explain.rules import owner_unknown
+from peekaping_producer.operations.moments import Moments
 from peekaping_producer.service.text import counted, duration, escaped, one_line
 from peekaping_producer.stores import FoundMonitor
 

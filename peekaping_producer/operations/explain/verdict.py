@@ -5,7 +5,7 @@ from collections.abc import Callable
 from peekaping_producer.operations.explain import rules, task_rules
 from peekaping_producer.operations.explain.codes import MonitorVerdict
 from peekaping_producer.operations.explain.facts import Facts
-from peekaping_producer.operations.explain.moments import Moments
+from peekaping_producer.operations.moments import Moments
 
 _RULES: tuple[Callable[[Facts, Moments], MonitorVerdict | None], ...] = (
     rules.row_unusable,

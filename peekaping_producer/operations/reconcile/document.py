@@ -5,7 +5,7 @@ Fields may be added; VERSION is incremented when one changes its meaning or is r
 
 from typing import Any
 
-from peekaping_producer.operations.explain.moments import Moments
+from peekaping_producer.operations.moments import Moments
 from peekaping_producer.operations.reconcile.dry_run import DryRun
 from peekaping_producer.operations.reconcile.find import Change
 from peekaping_producer.operations.reconcile.request import Requested

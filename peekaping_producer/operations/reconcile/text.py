@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from peekaping_producer.operations.explain.moments import Moments
+from peekaping_producer.operations.moments import Moments
 from peekaping_producer.operations.reconcile.differences import Difference
 from peekaping_producer.operations.reconcile.dry_run import DryRun
 from peekaping_producer.operations.reconcile.find import Change, Reason
