@@ -1,6 +1,5 @@
 """What Redis contains of one monitor, read by one script that writes nothing."""
 
-import math
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any
@@ -13,16 +12,12 @@ from peekaping_producer.monitors.ticks import phase_s
 from peekaping_producer.redis_client.client import Client
 from peekaping_producer.redis_client.failures import decoding
 from peekaping_producer.redis_client.script import CLOCK, Script
-from peekaping_producer.schedule import CLOCK_STEP_SLACK_MS, StoredEvent
+from peekaping_producer.schedule import CLOCK_STEP_SLACK_MS, StoredEvent, number_of
 from peekaping_producer.schedule.keys import KEYS, Keys
 from peekaping_producer.transports.asynq.keys import SERVERS, WORKERS
 
 MAX_SEARCHED = 10_000
 """Entries of the pending list in which the place of a task is searched: each costs some 50 ns of Redis."""
-
-
-MAX_NUMBER = 2.0**53
-"""Of a score that can be a time in ms."""
 
 
 class TaskKind(StrEnum):
@@ -145,15 +140,6 @@ def _task(reply: list[Any]) -> TaskState:
         worker.decode(errors="replace"),
         info,
     )
-
-
-def number_of(text: bytes | str) -> float | None:
-    """Return the number, at most MAX_NUMBER away from 0: a score may be infinite."""
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return None if math.isnan(number) else max(-MAX_NUMBER, min(number, MAX_NUMBER))
 
 
 def _ms(ns: bytes) -> int | None:

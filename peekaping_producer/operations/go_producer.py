@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable
 
-from peekaping_producer.brokers.monitor_state import number_of
-from peekaping_producer.schedule import Member, Stats
+from peekaping_producer.schedule import Member, Stats, number_of
 from peekaping_producer.service.text import counted, one_line
 
 

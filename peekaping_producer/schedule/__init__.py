@@ -37,6 +37,7 @@ from peekaping_producer.schedule.model import (
     SyncRequest,
 )
 from peekaping_producer.schedule.part import PRELUDE
+from peekaping_producer.schedule.replies import MAX_SCORE, number_of
 from peekaping_producer.schedule.schedule import Schedule
 from peekaping_producer.schedule.steering import Steering
 
@@ -53,6 +54,7 @@ __all__ = [
     "MAX_HOLD_S",
     "MAX_ID_LENGTH",
     "MAX_LEADER_TTL_S",
+    "MAX_SCORE",
     "PRELUDE",
     "REPORT_AGE_S",
     "ActReply",
@@ -73,4 +75,5 @@ __all__ = [
     "StoredEvent",
     "StoredReport",
     "SyncRequest",
+    "number_of",
 ]

@@ -21,14 +21,23 @@ from peekaping_producer.schedule.model import (
     SyncRequest,
 )
 
-_MAX_SCORE = 2.0**53
-"""In ms; a score may be infinite."""
+MAX_SCORE = 2.0**53
+"""Of a score that can be a time in ms."""
 
 
 def decode_text(value: Any) -> str:
     """Decode a string of Redis, which may contain any bytes."""
     decoded: str = value.decode(errors="surrogateescape")
     return decoded
+
+
+def number_of(score: bytes | str) -> float | None:
+    """Return the score as a number, at most MAX_SCORE away from 0: it may be infinite. None if it is not a number."""
+    try:
+        number = float(score)
+    except ValueError:
+        return None
+    return None if math.isnan(number) else max(-MAX_SCORE, min(number, MAX_SCORE))
 
 
 def decode_stats(reply: list[Any], read_at: float) -> Stats:
@@ -112,7 +121,7 @@ def _age_s(report: StoredReport, now_ms: int) -> float:
 
 
 def _leased_claim(token: bytes, monitors: int) -> LeasedClaim:
-    ends_ms = math.floor(max(-_MAX_SCORE, min(float(token), _MAX_SCORE)))
+    ends_ms = math.floor(max(-MAX_SCORE, min(float(token), MAX_SCORE)))
     return LeasedClaim(decode_text(token), monitors, ends_ms)
 
 

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from peekaping_producer.brokers.monitor_state import number_of
 from peekaping_producer.operations.look import Look
-from peekaping_producer.schedule import Details
+from peekaping_producer.schedule import Details, number_of
 from peekaping_producer.ui.bounds import bounded, short
 from peekaping_producer.ui.frame import MAX_OVERDUE, OverdueMonitor
 from peekaping_producer.ui.names import Named

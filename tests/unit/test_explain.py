@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from peekaping_producer.brokers.monitor_state import MonitorState, TaskKind, TaskState, number_of
+from peekaping_producer.brokers.monitor_state import MonitorState, TaskKind, TaskState
 from peekaping_producer.monitors.maintenance import MaintenanceWindow, under_maintenance
 from peekaping_producer.monitors.monitor import Monitor, MonitorDetails, Plan, Proxy, RecentHeartbeat
 from peekaping_producer.operations.explain.active_since import active_since_ms
@@ -15,7 +15,7 @@ from peekaping_producer.operations.explain.maintenance import Maintenance, next_
 from peekaping_producer.operations.explain.text import lines_of
 from peekaping_producer.operations.moments import Moments
 from peekaping_producer.operations.status import Status
-from peekaping_producer.schedule import Stats
+from peekaping_producer.schedule import Stats, number_of
 from peekaping_producer.transports.asynq import task_message, worker_info
 from peekaping_producer.transports.asynq.protobuf import bytes_field, int_field, text_field
 from peekaping_producer.transports.asynq.task_message import TaskMessage

@@ -4,7 +4,6 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from peekaping_producer.brokers.monitor_state import number_of
 from peekaping_producer.errors import ProducerError, UnreachableError
 from peekaping_producer.operations import conditions
 from peekaping_producer.operations.doctor import workers_group
@@ -14,7 +13,7 @@ from peekaping_producer.operations.look import Look
 from peekaping_producer.operations.status import Status, fetch_status
 from peekaping_producer.operations.verdict import VerdictCode, verdict
 from peekaping_producer.redis_client.client import redis_for
-from peekaping_producer.schedule import Member, Schedule
+from peekaping_producer.schedule import Member, Schedule, number_of
 from peekaping_producer.service.text import counted, duration, one_line
 from peekaping_producer.targets import RedisTarget
 

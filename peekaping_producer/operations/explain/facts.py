@@ -2,7 +2,7 @@
 
 import msgspec
 
-from peekaping_producer.brokers.monitor_state import MonitorState, TaskState, number_of
+from peekaping_producer.brokers.monitor_state import MonitorState, TaskState
 from peekaping_producer.errors import DATABASE
 from peekaping_producer.monitors.monitor import MonitorDetails, Plan, RecentHeartbeat
 from peekaping_producer.monitors.ticks import is_tick, next_tick, phase_s
@@ -11,6 +11,7 @@ from peekaping_producer.operations.fleet_events import FleetEvent, decode_events
 from peekaping_producer.operations.hold import Hold, current_hold
 from peekaping_producer.operations.replica_report import decode_report
 from peekaping_producer.operations.status import Status
+from peekaping_producer.schedule import number_of
 
 _NEXT_TICKS = 4
 _STATUSES = {0: "down", 1: "up", 2: "pending", 3: "maintenance"}

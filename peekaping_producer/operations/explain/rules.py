@@ -1,10 +1,10 @@
 """Rules about the row of a monitor and its place in the schedule; None: the rule does not apply."""
 
-from peekaping_producer.brokers.monitor_state import MAX_NUMBER
 from peekaping_producer.operations.explain.codes import MonitorVerdict
 from peekaping_producer.operations.explain.facts import Facts
 from peekaping_producer.operations.look import LATE_AT_LEAST_S, SILENT_AFTER_S
 from peekaping_producer.operations.moments import Moments
+from peekaping_producer.schedule import MAX_SCORE
 from peekaping_producer.service.text import duration, one_line
 
 LATE_AFTER_MS = 1000 * LATE_AT_LEAST_S
@@ -66,7 +66,7 @@ def held(facts: Facts, moments: Moments) -> MonitorVerdict | None:
     """A person holds it, or all monitors, until a time."""
     for code, what, hold in (("held", "it", facts.hold), ("held.all", "all monitors", facts.hold_on_all)):
         if hold:
-            until_ms = int(min(hold.until_ms, MAX_NUMBER))
+            until_ms = int(min(hold.until_ms, MAX_SCORE))
             until, why = moments.at(until_ms), one_line(hold.why)
             sentence = f'Not checked: {one_line(hold.who, 60)} holds {what} until {until}: "{why}".'
             return MonitorVerdict(
