@@ -124,8 +124,14 @@ def of_schedule(
             f"A lease ends {lease_excess_s:.0f} s later than LEASE_TTL allows: the clock or LEASE_TTL "
             "of a producer differs. Its monitor is not checked until it is handed off or reclaimed.",
         )
-    if stats.problems:
-        return
+    if not stats.problems:
+        yield from _of_leader(stats, leaderless_s)
+        if stats.due + stats.leased == 0:
+            yield Condition("schedule_empty", "No monitor is scheduled.")
+
+
+def _of_leader(stats: Stats, leaderless_s: float) -> Iterator[Condition]:
+    """Conditions of the leader key."""
     if stats.leader is None:
         if leaderless_s >= LEADER_CHANGES_WITHIN_S:
             yield Condition("no_leader", "No replica leads: none is running, or none reaches Redis.")
@@ -142,8 +148,6 @@ def of_schedule(
             f"The leader key is held by {one_line(stats.leader)}, which is not a replica of this producer: it "
             "decides which monitors are scheduled.",
         )
-    if stats.due + stats.leased == 0:
-        yield Condition("schedule_empty", "No monitor is scheduled.")
 
 
 def of_queue(queue: Queue, *, scheduled: int, unserved_s: float = 0.0) -> Iterator[Condition]:
