@@ -95,6 +95,7 @@ async def test_late_because_of_the_database(installation: Installation) -> None:
         Level.PROBLEM,
         "Late since 12:37:36, because the database is slow",
     )
+    assert found.remedy == "Look for locks and long queries on the database. See Verdict in docs/operations.md."
 
 
 async def test_no_replica_and_no_leader(installation: Installation) -> None:

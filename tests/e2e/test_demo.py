@@ -37,7 +37,7 @@ def a_server_to_embed() -> None:
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """With a temporary directory of its own, in which nothing may be left, and settings that it must not heed."""
+    """With a temporary directory of its own, in which nothing may be left, and settings that it must ignore."""
     ignored = {"DB_TYPE": "postgres", "DATABASE_URL": "postgres://nowhere/x", "REDIS_URL": "redis://127.0.0.1:1/0"}
     return {**os.environ, **ignored, "TMPDIR": str(tmp_path), "TERM": "xterm", "COLUMNS": "100", "LINES": "40"}
 

@@ -166,6 +166,14 @@ def test_the_text_without_asynq_does_not_mention_a_task() -> None:
     assert "heartbeats   03:09:00 7 12 ms" in lines
 
 
+@pytest.mark.parametrize(("retries", "text"), [(1, "1 retry"), (2, "2 retries")])
+def test_numbers_of_retries_agree(retries: int, text: str) -> None:
+    monitor = Monitor("m1", "name", "http", 60, 30, retries, 20, 0, True, "{}")
+    row = Row(Plan("m1", 60), "name", MonitorDetails(monitor, None))
+    lines = lines_of(facts_of(row=row), MonitorVerdict("ok", "Yes."), Moments(NOW_MS), "UTC")
+    assert f"database     active, every 60 s, timeout 30 s, http, {text}, each after 20 s" in lines
+
+
 def test_the_status_of_a_heartbeat_is_a_word() -> None:
     at = datetime(2026, 11, 26, tzinfo=UTC)
     assert [status_of(RecentHeartbeat(at, number, 0)) for number in range(5)] == [

@@ -49,11 +49,15 @@ class Kind(NamedTuple):
     remedy: str = ""
 
 
-def finding(code: str, text: str, level: Level | None = None) -> Finding:
-    """Return a finding of this kind; `level` replaces the usual one. A text of a server may end with a full stop."""
+def finding(code: str, text: str, level: Level | None = None, *, first: str = "") -> Finding:
+    """Return a finding of this kind. A text of a server may end with a full stop.
+
+    `level` replaces the usual one; `first`: what to do before the usual remedy.
+    """
     kind = CODES[code]
     level = level or kind.level
-    return Finding(code, level, text.removesuffix(".") if text.endswith("..") else text, kind.remedy)
+    remedy = f"{first} {kind.remedy}".strip()
+    return Finding(code, level, text.removesuffix(".") if text.endswith("..") else text, remedy)
 
 
 _OK, _NOTE, _PROBLEM = Level.OK, Level.NOTE, Level.PROBLEM
@@ -170,6 +174,15 @@ _OF_CONDITIONS = {
     "ticks_unphased": "Finish the rollout, and stop Go producers.",
 }
 """What to do first. The others are explained by their reason alone, or require no act."""
+FIRST_REMEDIES: Mapping[VerdictCode, str] = {
+    VerdictCode.LATE_CPU: "Look for other programs on the machine, and for CPU limits.",
+    VerdictCode.LATE_DATABASE: "Look for locks and long queries on the database.",
+    VerdictCode.LATE_REDIS: "Check SLOWLOG, memory and persistence of Redis, and the network.",
+    VerdictCode.LATE_BROKER: "Check the broker and the network.",
+    VerdictCode.LATE_CLAIM: "Read the log of the replica.",
+    VerdictCode.LATE: "Read the logs of the replicas.",
+}
+"""What to do first, by the verdict on the schedule. The details of the other verdicts contain it."""
 _OF_VERDICTS = {
     VerdictCode.NO_WORKER: "Start Peekaping's workers.",
     VerdictCode.WORKERS_FULL: "Start more workers, or lengthen the intervals of monitors.",

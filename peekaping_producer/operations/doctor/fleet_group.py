@@ -8,7 +8,7 @@ from peekaping_producer.errors import ProducerError, UnreachableError
 from peekaping_producer.operations import conditions
 from peekaping_producer.operations.doctor import workers_group
 from peekaping_producer.operations.doctor.checks import CHECK_LIMIT_S, checked, evaluated
-from peekaping_producer.operations.doctor.codes import LEVEL_OF, QUEUE_CONDITIONS, Finding, finding
+from peekaping_producer.operations.doctor.codes import FIRST_REMEDIES, LEVEL_OF, QUEUE_CONDITIONS, Finding, finding
 from peekaping_producer.operations.look import Look
 from peekaping_producer.operations.status import Status, fetch_status
 from peekaping_producer.operations.verdict import VerdictCode, verdict
@@ -57,7 +57,8 @@ def _verdict(status: Status) -> Iterator[Finding]:
     """The verdict on the schedule; its rules on the queue are checks of the workers."""
     found = verdict(Look(status.stats))
     code = _CODES_OF_VERDICTS.get(found.code, "fleet.not_on_time")
-    yield finding(code, found.sentence if found.is_well else f"{found.sentence} {found.details}")
+    text = found.sentence if found.is_well else f"{found.sentence} {found.details}"
+    yield finding(code, text, first=FIRST_REMEDIES.get(found.code, ""))
 
 
 def _leader(status: Status) -> Iterator[Finding]:
