@@ -58,3 +58,19 @@ def test_durations_and_times_are_those_of_the_commands() -> None:
         [duration(value) for value in seconds],
         [clock_time(at_ms, now_ms) for at_ms in times],
     ]
+
+
+def test_ticks_without_a_result_follow_the_phase_and_end_at_the_axis() -> None:
+    now_ms = 1_800_000_000_000
+    next_ms = now_ms + 17_000
+    results = [now_ms - 103_000 + 300, now_ms - 223_000 + 400]
+    script = f"""
+        import {{ ticksWithout }} from {json.dumps((STATIC / "monitor.js").as_uri())};
+        const unknown = [ticksWithout({results}, null, 60000, {now_ms}), ticksWithout([], {next_ms}, 60000, {now_ms})];
+        const found = ticksWithout({results}, {next_ms}, 60000, {now_ms});
+        console.log(JSON.stringify([found, ticksWithout([0], {next_ms}, 20000, {now_ms}).length, ...unknown]));
+    """
+    done = subprocess.run(
+        [NODE, "--input-type=module"], input=script.encode(), capture_output=True, check=True, cwd=STATIC
+    )
+    assert json.loads(done.stdout) == [[now_ms - 43_000, now_ms - 163_000], 14, [], []]

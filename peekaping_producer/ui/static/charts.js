@@ -146,9 +146,12 @@ export function stack(parts, whole, name) {
   return h("svg.stack", { viewBox: "0 0 88 9", role: "img", "aria-label": name }, h("title", name), rects);
 }
 
+/** Intervals before now that the ticks of a monitor cover. */
+export const MAX_PAST_TICKS = 15;
+
 /** The ticks of a monitor; a point is { ms, css, name }, in order; the period is [from, to] in ms. */
 export function ticks(points, [begins, ends], now, step, width) {
-  const from = now - (width < 600 ? 6 : 15) * step;
+  const from = now - (width < 600 ? 6 : MAX_PAST_TICKS) * step;
   const to = now + (width < 600 ? 3 : 5) * step;
   const x = (ms) => ((Math.min(Math.max(ms, from), to) - from) / (to - from)) * (width - 60) + 30;
   const seen = points.filter(({ ms }) => ms > from && ms < to);

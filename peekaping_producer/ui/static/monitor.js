@@ -1,6 +1,6 @@
 // The page of a monitor: the document of `explain --json`.
 
-import { ticks } from "./charts.js";
+import { MAX_PAST_TICKS, ticks } from "./charts.js";
 import { at, card, clock, count, h, hint, link, log, pairs, sub, tag, text, verdict } from "./page.js";
 
 const LEVELS = { ok: ["good", "OK"], off: ["off", "Off"], note: ["warn", "Note"], fail: ["bad", "Problem"] };
@@ -36,7 +36,7 @@ const matches = (candidates) =>
   card(
     "Several monitors match",
     "",
-    h("ul", candidates.map(({ id, name, interval_s: s }) => h("li", link(id, name), sub(`${id}, every ${s} s`)))),
+    h("ul", candidates.map(({ id, name, interval_s: s }) => h("li", link(id, name), sub(`${id}, `, s ? `every ${s} s` : "does not run")))),
   );
 
 const heading = ({ id, name, row }) =>
@@ -50,6 +50,17 @@ const heading = ({ id, name, row }) =>
 
 const key = h("p.key", Object.entries(KINDS).map(([css, name]) => h(`span.${css}`, name)));
 
+/** The ticks before `next` in which no result is stored, as far back as the axis and the results reach. */
+export function ticksWithout(results, next, step, now) {
+  if (next == null || !step) return [];
+  const oldest = Math.max(Math.min(...results), now - MAX_PAST_TICKS * step);
+  const found = [];
+  for (let tick = next - step * Math.ceil((next - now + RESULT_WITHIN_MS) / step); tick > oldest; tick -= step) {
+    if (!results.some((ms) => ms >= tick && ms < tick + step)) found.push(tick);
+  }
+  return found;
+}
+
 /** Results at their times, ticks of which no result is stored, and ticks to come. */
 function axis({ row, schedule: state, task: current, maintenance: found, heartbeats, now_ms: now }, width) {
   const step = row.interval_s * 1000;
@@ -58,12 +69,9 @@ function axis({ row, schedule: state, task: current, maintenance: found, heartbe
     css: KINDS[status] ? status : "other",
     name: `${status}, ${ms} ms`,
   }));
-  const oldest = Math.min(...points.map(({ ms }) => ms));
-  const last = Math.floor((now - RESULT_WITHIN_MS) / step) * step;
-  for (let tick = last; step && tick > oldest; tick -= step) {
-    const hasResult = points.some(({ ms }) => ms >= tick && ms < tick + step);
-    if (!hasResult) points.push({ ms: tick, css: "none", name: KINDS.none });
-  }
+  const results = points.map(({ ms }) => ms);
+  const missing = ticksWithout(results, parsed(state?.next[0]), step, now);
+  points.push(...missing.map((ms) => ({ ms, css: "none", name: KINDS.none })));
   if (current?.active_since) points.push({ ms: parsed(current.active_since), css: "other", name: "running" });
   for (const tick of state?.next ?? []) points.push({ ms: parsed(tick), css: "next", name: KINDS.next });
   points.sort((a, b) => a.ms - b.ms);
