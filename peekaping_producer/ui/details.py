@@ -6,9 +6,10 @@ import msgspec
 import structlog
 
 from peekaping_producer.errors import RedisError
+from peekaping_producer.operations.heartbeat import SLOTS
 from peekaping_producer.schedule import Details, Schedule, Slots
 from peekaping_producer.service.text import one_line
-from peekaping_producer.ui.frame import MAX_EVENTS, SLOTS, Failure
+from peekaping_producer.ui.frame import MAX_EVENTS, Failure
 
 log = structlog.stdlib.get_logger()
 

@@ -13,8 +13,6 @@ from peekaping_producer.operations.verdict import VerdictLevel
 VERSION = 1
 MAX_BYTES = 10_000
 """Of an encoded frame; the least important parts are left out to keep to it."""
-SLOTS = 60
-"""Of each series of counts."""
 MAX_OVERDUE = 5
 MAX_EVENTS = 12
 MAX_WORKERS = 8
@@ -57,7 +55,7 @@ class FrameHold(msgspec.Struct, frozen=True):
 
 
 class Series(msgspec.Struct, frozen=True):
-    """SLOTS counts on each side of now; slots are aligned by Redis TIME."""
+    """operations.heartbeat.SLOTS counts on each side of now; slots are aligned by Redis TIME."""
 
     at_s: int
     """The second (for slots of 10 s: the first of the slot) of the last slot of the past, which is not complete."""
@@ -114,6 +112,8 @@ class FrameReplica(msgspec.Struct, frozen=True):
     """When it last reported."""
     is_silent: bool
     """Whether it has missed a report."""
+    slow_stages: list[str] = []
+    """The stages that delay monitors, by the rule of the verdict."""
 
 
 class FrameWorker(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ from peekaping_producer.operations.heartbeat import FailingDependency, Heartbeat
 from peekaping_producer.operations.look import Look
 from peekaping_producer.operations.replica_report import decode_report
 from peekaping_producer.operations.rings import bounded_counts
+from peekaping_producer.operations.verdict.lateness import slow_stages
 from peekaping_producer.schedule import StoredReport
 from peekaping_producer.ui.bounds import bounded, short
 from peekaping_producer.ui.frame import FailingPart, FrameReplica
@@ -45,6 +46,7 @@ def _replica(stored: StoredReport, look: Look) -> FrameReplica | None:
         failing=[_failing(dependency) for dependency in beat.failing[:_MAX_FAILING]],
         heard_ms=bounded(stored.at_ms),
         is_silent=stored.node in look.silent,
+        slow_stages=slow_stages(beat.stages),
     )
 
 

@@ -1,10 +1,11 @@
 """The series of counts on both sides of now."""
 
+from peekaping_producer.operations.heartbeat import SLOTS
 from peekaping_producer.operations.longest_waits import LongestWaits
 from peekaping_producer.operations.look import Look
 from peekaping_producer.operations.rings import hand_offs_of
 from peekaping_producer.ui.details import DueCounts
-from peekaping_producer.ui.frame import SLOTS, Series
+from peekaping_producer.ui.frame import Series
 
 
 def series_of(look: Look, now_ms: int, width_s: int, due: DueCounts, waits: LongestWaits) -> Series:

@@ -8,6 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from peekaping_producer.operations.heartbeat import Stages, StageTime
+from peekaping_producer.operations.verdict.lateness import slow_stages
 from peekaping_producer.ui.frame import (
     FailingPart,
     Failure,
@@ -287,6 +288,7 @@ def _replica(
         failing=failing or [],
         heard_ms=now_ms - int(1000 * silent_s),
         is_silent=silent_s > 7.5,
+        slow_stages=slow_stages(stages or usual),
     )
 
 

@@ -7,7 +7,15 @@ import pytest
 from msgspec.structs import replace
 
 from peekaping_producer.brokers import Queue
-from peekaping_producer.operations.heartbeat import FailingDependency, HeldClaim, Lateness, Rings
+from peekaping_producer.operations.heartbeat import (
+    SLOTS,
+    FailingDependency,
+    HeldClaim,
+    Lateness,
+    Rings,
+    Stages,
+    StageTime,
+)
 from peekaping_producer.operations.longest_waits import LongestWaits
 from peekaping_producer.operations.look import Look
 from peekaping_producer.schedule import Details, Member, StoredEvent, StoredReport
@@ -15,7 +23,7 @@ from peekaping_producer.transports.asynq.server_info import ServerInfo
 from peekaping_producer.ui.building import build_frame
 from peekaping_producer.ui.details import SECOND_S, TEN_SECONDS_S, DueCounts
 from peekaping_producer.ui.fitting import fit
-from peekaping_producer.ui.frame import MAX_BYTES, SLOTS, Failure
+from peekaping_producer.ui.frame import MAX_BYTES, Failure
 from peekaping_producer.ui.names import Named
 from peekaping_producer.ui.seen import Seen
 from tests.kit.ui import NOW_MS, look_of, report, seen_of
@@ -200,3 +208,9 @@ def test_absurd_clocks() -> None:
     for now_ms in (0, -(10**15), 10**17):
         look = look_of(report("vm-a"), now_ms=now_ms, oldest_due_ms=1e300, leader_ttl_ms=2**40)
         assert decoded(replace(seen_of(look), now_ms=now_ms))["now_ms"] == now_ms
+
+
+def test_only_stages_that_the_verdict_calls_slow_are_slow() -> None:
+    stages = Stages(StageTime(6.0, 1.0), StageTime(9412.0, 11.8), StageTime(240.0, 1.0), StageTime(None, 2.0))
+    frame = decoded(seen_of(look_of(report("vm-a", stages=stages))))
+    assert frame["replicas"][0]["slow_stages"] == ["read"]

@@ -3,7 +3,7 @@
 from collections.abc import Sized
 
 from peekaping_producer.errors import BROKER, DATABASE, REDIS
-from peekaping_producer.operations.heartbeat import Heartbeat, StageTime
+from peekaping_producer.operations.heartbeat import Heartbeat, Stages, StageTime
 from peekaping_producer.operations.look import SILENT_AFTER_S, Look
 from peekaping_producer.operations.verdict.model import Verdict, VerdictCode
 from peekaping_producer.schedule import LeasedClaim, Stats
@@ -225,6 +225,11 @@ def _on_redis(beat: Heartbeat) -> StageTime:
 def _is_distant(beat: Heartbeat) -> bool:
     """Whether a round trip to Redis takes long, and longer than is usual; a claim is at least one."""
     return (beat.round_trip_ms or 0.0) > max(SLOW_ROUND_TRIP_MS, SLOW_FACTOR * (beat.stages.claim.usual_ms or 0.0))
+
+
+def slow_stages(stages: Stages) -> list[str]:
+    """Return the names of the stages that take much longer than usual, and long enough to delay monitors."""
+    return [name for name in Stages.__struct_fields__ if _is_slow(getattr(stages, name))]
 
 
 def _is_slow(stage: StageTime) -> bool:

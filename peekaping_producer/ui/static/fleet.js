@@ -5,7 +5,6 @@ import { age, button, card, clock, count, counted, duration, h, hint } from "./p
 import { link, log, pairs, sub, table, tag, text, verdict } from "./page.js";
 
 const WORDS = { good: "OK", warn: "Warning", bad: "Problem" };
-const SLOW_FACTOR = 5; // of the usual time, as in the rules of the verdict
 const MAX_SILENT = 10;
 
 /** The page. `view`: what the page itself keeps, and its controls. */
@@ -95,7 +94,7 @@ function replicas({ replicas: all, replicas_omitted: more, leader, now_ms: now }
     more > 0 && `and ${more} more`,
     table("replicas", columns, all.map((replica) => cells(replica, leader?.node, now))),
     failing,
-    h("p.key", stages, h("span.slow", `over ${SLOW_FACTOR} times the usual`)),
+    h("p.key", stages, h("span.slow", "much slower than usual")),
   );
 }
 
@@ -110,7 +109,7 @@ function cells(replica, leader, now) {
     ],
     recent.length > 0 && [spark(replica.handed_off_1s), ` ${count(rate)}/s`],
     duration(replica.late_p99_s),
-    batch(Object.entries(replica.stages)),
+    batch(Object.entries(replica.stages), replica.slow_stages),
     replica.database_ms == null ? h("span.bad", "no answer") : duration(replica.database_ms / 1000),
     duration(replica.round_trip_ms && replica.round_trip_ms / 1000),
     age(replica.heard_ms, now),
@@ -119,16 +118,15 @@ function cells(replica, leader, now) {
 
 const words = (stage) => stage.replace("_", " ");
 
-/** Where the time of a batch goes. */
-function batch(stages) {
+/** Where the time of a batch goes; `slow` contains the names of the slow stages. */
+function batch(stages, slow = []) {
   const times = stages.filter(([, [recent]]) => recent != null);
   const whole = times.reduce((total, [, [recent]]) => total + recent, 0);
   const name = times.map(([stage, [recent, usual]]) => {
     const normal = usual ? `, usually ${duration(usual / 1000)}` : "";
     return `${words(stage)} ${duration(recent / 1000)}${normal}`;
   });
-  const isSlow = ([recent, usual]) => usual && recent > SLOW_FACTOR * usual;
-  const parts = times.map(([stage, both]) => [isSlow(both) ? "slow" : stage, both[0]]);
+  const parts = times.map(([stage, [recent]]) => [slow.includes(stage) ? "slow" : stage, recent]);
   return whole ? [stack(parts, whole, name.join("; ")), " ", duration(whole / 1000)] : "–";
 }
 
