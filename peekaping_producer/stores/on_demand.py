@@ -10,8 +10,8 @@ from peekaping_producer.stores.protocol import MonitorStore, Session
 class OnDemandStore:
     """For reads that people ask for: without them it has no connection."""
 
-    def __init__(self, store: MonitorStore, *, idle_s: float = 60.0) -> None:
-        """`store` is not open yet. It is closed after `idle_s` without a session."""
+    def __init__(self, store: MonitorStore, *, idle_s: float = 150.0) -> None:
+        """`store` is not open yet. It is closed after `idle_s` without a session; an open page reads every 60 s."""
         self._store = store
         self._idle_s = idle_s
         self._lock = asyncio.Lock()
@@ -51,8 +51,13 @@ class OnDemandStore:
     def _close_later(self) -> None:
         if self._closing:
             self._closing.cancel()
-        self._closing = asyncio.get_running_loop().call_later(self._idle_s, self._close_if_idle)
+        self._closing = asyncio.get_running_loop().call_later(self._idle_s, self._begin_to_close)
 
-    def _close_if_idle(self) -> None:
-        if not self._in_use:
-            self._close_task = asyncio.create_task(self.close())
+    def _begin_to_close(self) -> None:
+        self._close_task = asyncio.create_task(self._close_unused())
+
+    async def _close_unused(self) -> None:
+        async with self._lock:
+            if not self._in_use:
+                self._is_open = False
+                await self._store.close()

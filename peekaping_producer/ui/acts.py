@@ -19,19 +19,22 @@ from peekaping_producer.operations.acts import (
     Acts,
 )
 from peekaping_producer.operations.acts.model import MAX_WHO, MAX_WHY
-from peekaping_producer.schedule import Schedule
+from peekaping_producer.schedule import MAX_ID_LENGTH, Schedule
 from peekaping_producer.ui.access.endpoints import visitor_of
 from peekaping_producer.ui.access.roles import Visitor
 from peekaping_producer.ui.answers import VERSION, answer
-from peekaping_producer.ui.middleware import MAX_BODY_BYTES
+from peekaping_producer.ui.middleware import MAX_BODY_BYTES, Handler
+from peekaping_producer.ui.turns import Turns
 from peekaping_producer.web.bodies import check_headers, decoded, invalid
 from peekaping_producer.web.refusals import RequestError
 
 log = structlog.stdlib.get_logger()
 T = TypeVar("T")
 
+AT_ONCE = 3
+"""Acts; each uses at most one connection to Redis and one to the database at a time."""
 _RETRY_AFTER_S = 5
-_Id = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+_Id = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_LENGTH)]
 _Ids = Annotated[list[_Id], msgspec.Meta(min_length=1, max_length=MAX_RUN_NOW)]
 _Why = Annotated[str, msgspec.Meta(max_length=MAX_WHY)]
 
@@ -76,15 +79,26 @@ class ActEndpoints:
     def __init__(self, acts: Acts, schedule: Schedule) -> None:
         self._acts = acts
         self._schedule = schedule
+        self._turns = Turns(AT_ONCE)
 
     def routes(self) -> Sequence[web.RouteDef]:
         """Return the routes."""
-        return [
-            web.post("/api/acts/run-now", self._post_run_now),
-            web.post("/api/acts/hold", self._post_hold),
-            web.post("/api/acts/release", self._post_release),
-            web.post("/api/acts/sync", self._post_sync),
-        ]
+        acts = {
+            "run-now": self._post_run_now,
+            "hold": self._post_hold,
+            "release": self._post_release,
+            "sync": self._post_sync,
+        }
+        return [web.post(f"/api/acts/{name}", self._in_turn(handler)) for name, handler in acts.items()]
+
+    def _in_turn(self, handler: Handler) -> Handler:
+        """Let at most AT_ONCE acts run: a call without a free connection would fail as one without an answer does."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            async with self._turns.turn():
+                return await handler(request)
+
+        return handle
 
     async def _post_run_now(self, request: web.Request) -> web.Response:
         body = await _body(request, _run_now)

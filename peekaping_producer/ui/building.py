@@ -7,7 +7,7 @@ from peekaping_producer.operations.due_times import spread_hint
 from peekaping_producer.operations.fleet_events import decode_events
 from peekaping_producer.operations.look import Look
 from peekaping_producer.operations.verdict import verdict
-from peekaping_producer.schedule import StoredEvent
+from peekaping_producer.schedule import MAX_ID_LENGTH, StoredEvent
 from peekaping_producer.transports.asynq.server_info import ServerInfo
 from peekaping_producer.ui.bounds import bounded, short
 from peekaping_producer.ui.details import SECOND_S, TEN_SECONDS_S
@@ -124,7 +124,7 @@ def _events(stored: Iterable[StoredEvent]) -> list[FrameEvent]:
             bounded(event.at_ms),
             short(event.kind, 40),
             short(event.message, 200),
-            None if event.monitor_id is None else short(event.monitor_id, 64),
+            None if event.monitor_id is None else short(event.monitor_id, MAX_ID_LENGTH),
             short(event.who or event.node, 60),
         )
         for entry in stored

@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
@@ -21,41 +20,22 @@ from peekaping_producer.operations.naming import MAX_FOUND
 from peekaping_producer.service.text import one_line
 from peekaping_producer.ui.answers import VERSION, answer
 from peekaping_producer.ui.names import MAX_NAME_LENGTH
+from peekaping_producer.ui.turns import Turns
 from peekaping_producer.web.refusals import RequestError
 
 HEARTBEATS = 30
 """That the page shows of a monitor."""
+EXPLAINED_AT_ONCE = 2
 _MAX_TEXT_LENGTH = 300
+_MAX_PROBLEM_LENGTH = 200
 _SAME_FOR_S = 1.0
 """Requests for one monitor within this time get the same document."""
 _MAX_KEPT = 100
 """Documents."""
-_WAIT_S = 3.0
-"""For the request before."""
 _SILENT_FOR_S = 30.0
 """How long a list of silent monitors is returned again: to read it costs a step in an index for each active monitor."""
-
-
-class Turns:
-    """Lets requests run one after another, or fail if that takes too long."""
-
-    def __init__(self, at_once: int, wait_s: float = _WAIT_S) -> None:
-        self._free = asyncio.Semaphore(at_once)
-        self._wait_s = wait_s
-
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait for a turn. Raises RequestError."""
-        try:
-            async with asyncio.timeout(self._wait_s):
-                await self._free.acquire()
-        except TimeoutError:
-            sentence = "Other requests of this kind are still running. Try again."
-            raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, sentence, retry_after_s=2) from None
-        try:
-            yield
-        finally:
-            self._free.release()
+_SILENT_WITHIN_S = 30.0
+"""To read it."""
 
 
 class Monitors:
@@ -72,7 +52,7 @@ class Monitors:
         self._readers = readers
         self._read_silent = read_silent
         self._clock = clock
-        self._explaining = Turns(2)
+        self._explaining = Turns(EXPLAINED_AT_ONCE)
         self._searching = Turns(1)
         self._listing = Turns(1)
         self._explained: dict[str, tuple[float, dict[str, Any]]] = {}
@@ -87,7 +67,10 @@ class Monitors:
         ]
 
     async def _search(self, request: web.Request) -> web.Response:
-        """Find monitors by the beginning of the id or a part of the name; `more`: that at least so many more match."""
+        """Find monitors by the beginning of the id or a part of the name; `more`: that at least so many more match.
+
+        `problem`: why an active monitor cannot be scheduled; "" if it can.
+        """
         text = _text(request.query.get("q", "").strip())
         try:
             async with self._searching.turn(), self._readers.store.session() as session:
@@ -99,7 +82,8 @@ class Monitors:
                 "id": one.plan.id,
                 "name": one_line(one.name, MAX_NAME_LENGTH),
                 "interval_s": one.plan.interval or None,
-                "active": one.plan.interval > 0,
+                "active": one.plan.interval > 0 or one.plan.problem != "",
+                "problem": one_line(one.plan.problem, _MAX_PROBLEM_LENGTH),
             }
             for one in found[:MAX_FOUND]
         ]
@@ -137,12 +121,20 @@ class Monitors:
     async def _list_silent(self, _request: web.Request) -> web.Response:
         async with self._listing.turn():
             if self._silent is None or self._clock() - self._silent[0] >= _SILENT_FOR_S:
-                try:
-                    found = await self._read_silent(datetime.now(UTC))
-                except ProducerError as error:
-                    raise _unavailable("The database does not answer", error) from None
-                self._silent = (self._clock(), found)
+                self._silent = (self._clock(), await self._find_silent())
         return answer(silent_document(self._silent[1]))
+
+    async def _find_silent(self) -> SilentMonitors:
+        """Read the list. Raises RequestError."""
+        try:
+            async with asyncio.timeout(_SILENT_WITHIN_S):
+                return await self._read_silent(datetime.now(UTC))
+        except TimeoutError:
+            reason = f"The database did not return all monitors within {_SILENT_WITHIN_S:g} s. "
+            reason += "Run in a terminal: peekaping-producer explain --silent"
+            raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, reason, retry_after_s=30) from None
+        except ProducerError as error:
+            raise _unavailable("The database does not answer", error) from None
 
 
 def _text(given: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from peekaping_producer.operations.look import Look
-from peekaping_producer.schedule import Details, number_of
+from peekaping_producer.schedule import MAX_ID_LENGTH, Details, number_of
 from peekaping_producer.ui.bounds import bounded, short
 from peekaping_producer.ui.frame import MAX_OVERDUE, OverdueMonitor
 from peekaping_producer.ui.names import Named
@@ -12,7 +12,6 @@ _WAITS_NOTICEABLY_MS = 1000
 """A due monitor is claimed sooner than this if nothing is wrong."""
 _HELD_NOTICEABLY_MS = 2000
 """A claim is handed off sooner than this if nothing is wrong."""
-_MAX_ID_LENGTH = 64
 
 
 def longest_overdue(details: Details, look: Look, names: Mapping[str, Named]) -> list[OverdueMonitor]:
@@ -32,7 +31,7 @@ def _unclaimed(details: Details, names: Mapping[str, Named]) -> Iterator[Overdue
         due_ms = number_of(member.score)
         if due_ms is not None and details.now_ms - due_ms >= _WAITS_NOTICEABLY_MS:
             named = names.get(member.id, Named(None))
-            yield OverdueMonitor(short(member.id, _MAX_ID_LENGTH), named.name, named.interval_s, due_ms, None)
+            yield OverdueMonitor(short(member.id, MAX_ID_LENGTH), named.name, named.interval_s, due_ms, None)
 
 
 def _claimed(details: Details, look: Look, names: Mapping[str, Named]) -> Iterator[OverdueMonitor]:
@@ -51,5 +50,5 @@ def _claimed(details: Details, look: Look, names: Mapping[str, Named]) -> Iterat
         if min(claimed_ms or details.now_ms, due_ms or details.now_ms) > details.now_ms - _HELD_NOTICEABLY_MS:
             continue
         named = names.get(member.id, Named(None))
-        id_, holder = short(member.id, _MAX_ID_LENGTH), short(look.name(node), 60) if node else ""
+        id_, holder = short(member.id, MAX_ID_LENGTH), short(look.name(node), 60) if node else ""
         yield OverdueMonitor(id_, named.name, named.interval_s, due_ms, holder, claimed_ms)

@@ -5,6 +5,7 @@ from functools import partial
 
 from aiohttp import web
 
+from peekaping_producer.brokers.monitor_state import MonitorStateReader
 from peekaping_producer.errors import RedisUnavailableError
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.operations.acts import Acts
@@ -17,20 +18,21 @@ from peekaping_producer.settings import Settings
 from peekaping_producer.stores import store_for
 from peekaping_producer.stores.on_demand import OnDemandStore
 from peekaping_producer.ui.access import AccessEndpoints
+from peekaping_producer.ui.acts import AT_ONCE as ACTS_AT_ONCE
 from peekaping_producer.ui.acts import ActEndpoints
 from peekaping_producer.ui.app import application
 from peekaping_producer.ui.details import DetailsReader
 from peekaping_producer.ui.frames import Frames
-from peekaping_producer.ui.monitors import HEARTBEATS, Monitors
+from peekaping_producer.ui.monitors import EXPLAINED_AT_ONCE, HEARTBEATS, Monitors
 from peekaping_producer.ui.names import Names
 from peekaping_producer.ui.shared_look import SharedLook
 from peekaping_producer.ui.static_files import StaticFiles
 from peekaping_producer.ui.view import ReplicaView
 
-_REDIS_CONNECTIONS = 6
-"""One for the look, two for explanations, the others for acts; each is made when it is needed."""
-_STORE_CONNECTIONS = 4
-"""One for names, one for a search, two for explanations."""
+_REDIS_CONNECTIONS = 2 + EXPLAINED_AT_ONCE + ACTS_AT_ONCE
+"""Two for the look: one that is canceled may still be in use. A client without a free connection fails at once."""
+_STORE_CONNECTIONS = 2 + EXPLAINED_AT_ONCE + ACTS_AT_ONCE
+"""One for names, one for a search."""
 
 
 class Page:
@@ -48,7 +50,7 @@ class Page:
         names = Names(self._store, replica.now_ms)
         self._look = SharedLook(replica, details, names, metrics, program=program)
         self._frames = Frames(self._look, metrics)
-        readers = Readers(self._redis, self._store, self._fleet, settings.tz, heartbeats=HEARTBEATS)
+        readers = Readers(MonitorStateReader(self._redis), self._store, self._fleet, settings.tz, heartbeats=HEARTBEATS)
         self._monitors = Monitors(readers, partial(read_silent, database))
 
     def application(self) -> web.Application:

@@ -38,6 +38,8 @@ class MadeUpServer:
         self.session |= {"why_not": None}
         self.document: Callable[[int], dict[str, Any]] = made_up.explanation
         self.found = [(f"{n}f0d5a9e-1c61-4b8e-9a50-7e1f2b6c9d04", name) for n, name in enumerate(PLACES)]
+        self.problem = ""
+        """Why what is found cannot be scheduled."""
         self.act_sentence = "It is due now."
         self.posted: list[tuple[str, Any]] = []
         self.streams = 0
@@ -99,7 +101,8 @@ class MadeUpServer:
 
     async def _find(self, request: web.Request) -> web.Response:
         text = request.query["q"]
-        found = [{"id": id_, "name": name, "interval_s": 60, "active": True} for id_, name in self.found]
+        state = {"interval_s": 60, "active": True, "problem": self.problem}
+        found = [{"id": id_, "name": name, **state} for id_, name in self.found]
         return answer({"version": 1, "monitors": [one for one in found if text in str(one["name"])], "more": 0})
 
     async def _explain(self, _request: web.Request) -> web.Response:

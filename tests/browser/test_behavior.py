@@ -80,6 +80,16 @@ async def test_search_works_with_the_keyboard_alone(browser: Browser, made_up: M
         assert errors == []
 
 
+async def test_a_search_shows_why_a_monitor_cannot_be_scheduled(browser: Browser, made_up: MadeUpServer) -> None:
+    made_up.problem = "interval: expected 1 to 86,400 whole seconds, got <b>0</b>"
+    async with opened(browser, made_up.url) as (page, errors):
+        await is_live(page)
+        await page.get_by_role("searchbox").fill("edge")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#found li").first).to_contain_text(f"cannot be scheduled: {made_up.problem}")
+        assert errors == []
+
+
 async def test_arrow_keys_walk_through_the_matches(browser: Browser, made_up: MadeUpServer) -> None:
     made_up.found = [(f"{n}f0d5a9e", name) for n, name in enumerate((data.HOSTILE_NAME, "img", "img 2"))]
     async with opened(browser, made_up.url) as (page, errors):

@@ -1,8 +1,10 @@
 """Acts from the page over the real scripts: bodies, outcomes, who is recorded, and what an outage looks like."""
 
+import asyncio
 import ipaddress
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from peekaping_producer.operations.fleet_events import decode_events
 from peekaping_producer.schedule import Schedule
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.settings import UiAccess
-from peekaping_producer.ui.acts import ActEndpoints
+from peekaping_producer.ui.acts import AT_ONCE, ActEndpoints
 from tests.kit.clock import TEST_CLOCK, Clock
 from tests.kit.memory_store import MemoryStore, monitor
 from tests.kit.processes import HOST
@@ -192,3 +194,25 @@ async def test_an_outage_is_503_without_addresses(
     assert answer.body["error"].startswith(reason)
     assert "h0rse" not in str(answer.body)
     assert [line["event"] for line in lines] == ["act.failed"]
+
+
+async def test_many_acts_at_once_never_lack_a_connection(
+    acts: Acts, schedule: Schedule, redis: Redis, clock: Clock
+) -> None:
+    await make_due(redis, m1=clock.now_ms + 40_000)
+    redis.connection_pool.max_connections = AT_ONCE
+    async with page(ACCESS, acts=ActEndpoints(acts, schedule).routes()) as running:
+        answers = await asyncio.gather(*(post(running, "run-now", {"ids": ["m1"]}) for _ in range(20)))
+        assert {answer.status for answer in answers} <= {200, 409}
+
+
+async def test_an_act_that_waits_too_long_for_others_was_not_done(
+    acts: Acts, schedule: Schedule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoints = ActEndpoints(acts, schedule)
+    monkeypatch.setattr(endpoints._turns, "_wait_s", 0.05)
+    async with page(ACCESS, acts=endpoints.routes()) as running, AsyncExitStack() as stack:
+        for _ in range(AT_ONCE):
+            await stack.enter_async_context(endpoints._turns.turn())
+        answer = await post(running, "run-now", {"ids": ["m1"]})
+    assert (answer.status, answer.body["error"].partition(",")[0]) == (503, "This was not done")

@@ -8,10 +8,11 @@ import pytest
 from peekaping_producer.brokers.monitor_state import MonitorState, TaskKind, TaskState
 from peekaping_producer.monitors.maintenance import MaintenanceWindow, under_maintenance
 from peekaping_producer.monitors.monitor import Monitor, MonitorDetails, Plan, Proxy, RecentHeartbeat
+from peekaping_producer.operations.explain import maintenance as maintenance_module
 from peekaping_producer.operations.explain.active_since import active_since_ms
 from peekaping_producer.operations.explain.codes import LEVELS, Level, MonitorVerdict
 from peekaping_producer.operations.explain.facts import Facts, Row, status_of
-from peekaping_producer.operations.explain.maintenance import Maintenance, next_maintenance
+from peekaping_producer.operations.explain.maintenance import Maintenance, is_under_maintenance, next_maintenance
 from peekaping_producer.operations.explain.text import lines_of
 from peekaping_producer.operations.moments import Moments
 from peekaping_producer.operations.status import Status
@@ -204,3 +205,21 @@ def test_the_next_ticks_begin_with_the_due_time_and_follow_the_switch(
     due_ms = None if due_in_s is None else NOW_MS + due_in_s * 1000.0
     state = MonitorState(NOW_MS, due_ms, None, None, False, False, None, None, spread=spread)
     assert [Moments(NOW_MS).clock(tick) for tick in facts_of(state=state).next_ticks()[:2]] == ticks
+
+
+def test_the_next_period_is_found_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    maintenance_module._next_period.cache_clear()
+    evaluated: list[int] = []
+
+    def evaluate(windows: list[MaintenanceWindow], at_ms: int, zone: str) -> bool:
+        evaluated.append(at_ms)
+        return is_under_maintenance(windows, at_ms, zone)
+
+    monkeypatch.setattr(maintenance_module, "is_under_maintenance", evaluate)
+    windows = [single("2026-11-27T07:00", "2026-11-27T07:30", timezone="Asia/Tokyo")]
+    first = next_maintenance(windows, NOW_MS, "UTC")
+    at_first = len(evaluated)
+    assert next_maintenance(list(windows), NOW_MS + 5000, "UTC") == first
+    assert len(evaluated) == at_first + 1
+    assert next_maintenance(windows, NOW_MS + 60_000, "UTC") == first
+    assert len(evaluated) > at_first + 2, "in the next minute it is found again"

@@ -4,20 +4,23 @@ import asyncio
 import socket
 import struct
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
 from aiohttp import ClientSession, web
 from structlog.testing import capture_logs
 
+from peekaping_producer.brokers.monitor_state import MonitorStateReader
 from peekaping_producer.errors import RedisUnavailableError, StoreUnavailableError
+from peekaping_producer.operations.explain import silent as silent_module
 from peekaping_producer.operations.explain.reading import Readers
 from peekaping_producer.operations.explain.silent import SilentMonitors
 from peekaping_producer.operations.status import Status
-from peekaping_producer.redis_client.client import Client
 from peekaping_producer.settings import UiAccess
 from peekaping_producer.stores.on_demand import OnDemandStore
+from peekaping_producer.stores.rows import plan_of
+from peekaping_producer.targets import DatabaseTarget
 from peekaping_producer.ui import monitors as monitors_module
 from peekaping_producer.ui.access import AccessEndpoints
 from peekaping_producer.ui.app import application
@@ -36,7 +39,7 @@ class Served:
         self.store = MemoryStore(is_open=False)
         self.silent_reads = 0
         self.silent_failure: Exception | None = None
-        readers = Readers(cast(Client, None), OnDemandStore(self.store), self._fleet, "UTC")
+        readers = Readers(cast(MonitorStateReader, None), OnDemandStore(self.store), self._fleet, "UTC")
         self.monitors = Monitors(readers, self._read_silent, clock=lambda: self.now)
         self.base = ""
 
@@ -109,6 +112,38 @@ async def test_silent_monitors_are_read_once_in_half_a_minute(served: Served) ->
     assert served.silent_reads == 2
 
 
+async def test_a_list_of_silent_monitors_that_takes_too_long(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitors_module, "_SILENT_WITHIN_S", 0.05)
+    monkeypatch.setattr(served.monitors, "_read_silent", lambda _now: asyncio.sleep(60))
+    status, document = await served.get("/api/silent")
+    assert (status, document["error"].partition(" s. ")[2]) == (
+        503,
+        "Run in a terminal: peekaping-producer explain --silent.",
+    )
+
+
+async def test_of_many_silent_monitors_the_first_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore()
+    store.put(*(monitor(f"m{number:04}") for number in range(1200)))
+    monkeypatch.setattr(silent_module, "store_for", lambda *_, **__: store)
+    found = await silent_module.read_silent(DatabaseTarget(dialect="memory", name=""), datetime.now(UTC))
+    assert (found.compared, found.silent) == (1200, 1200)
+    assert [one.plan.id for one in found.listed] == [f"m{number:04}" for number in range(silent_module.MAX_LISTED)]
+    assert found.listed[0].name == "name of m0000"
+
+
+async def test_a_search_reports_why_a_monitor_is_not_scheduled(served: Served) -> None:
+    served.store.put(monitor("m1"), monitor("m2", active=False), monitor("m3", 0))
+    _, document = await served.get("/api/monitors?q=name")
+    found = {one["id"]: (one["interval_s"], one["active"], one["problem"]) for one in document["monitors"]}
+    assert found == {
+        "m1": (60, True, ""),
+        "m2": (None, False, ""),
+        "m3": (None, True, plan_of("m3", True, 0).problem),
+    }
+    assert found["m3"][2].startswith("interval: expected")
+
+
 async def test_one_search_at_a_time(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(served.monitors._searching, "_wait_s", 0.05)
     held = asyncio.Event()
@@ -121,7 +156,8 @@ async def test_one_search_at_a_time(served: Served, monkeypatch: pytest.MonkeyPa
     first = asyncio.create_task(served.get("/api/monitors?q=x"))
     await until(lambda: served.monitors._searching._free.locked())
     status, document = await served.get("/api/monitors?q=y")
-    assert (status, document["error"]) == (503, "Other requests of this kind are still running. Try again.")
+    reason = "This was not done, because other requests of this kind are still running. Try again."
+    assert (status, document["error"]) == (503, reason)
     held.set()
     assert (await first)[0] == 200
 

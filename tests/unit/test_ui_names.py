@@ -100,3 +100,15 @@ async def test_a_store_on_demand_is_opened_by_its_first_use_and_closed_when_idle
     assert store.reads.count("open") == 2
     await on_demand.close()
     assert not store.is_open
+
+
+async def test_a_store_that_is_used_again_is_not_closed(store: MemoryStore) -> None:
+    on_demand = OnDemandStore(store)
+    async with on_demand.session():
+        pass
+    on_demand._begin_to_close()
+    async with on_demand.session() as session:
+        await asyncio.sleep(0)
+        assert await session.plans(["m1"])
+        assert store.is_open
+    assert on_demand._idle_s > 2 * names_module._FRESH_FOR_S

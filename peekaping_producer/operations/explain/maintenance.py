@@ -1,6 +1,7 @@
 """When a monitor is under maintenance: the function that builds tasks, evaluated minute by minute."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -27,7 +28,16 @@ def next_maintenance(windows: Sequence[MaintenanceWindow], now_ms: int, server_z
     if not windows:
         return Maintenance(False, None, None)
     is_active = is_under_maintenance(windows, now_ms, server_zone)
-    first = now_ms // _MINUTE_MS * _MINUTE_MS + _MINUTE_MS
+    begins_ms, ends_ms = _next_period(tuple(windows), now_ms // _MINUTE_MS * _MINUTE_MS, server_zone, is_active)
+    return Maintenance(is_active, begins_ms, ends_ms)
+
+
+@lru_cache(maxsize=256)  # open pages ask every few seconds, and 48 h are 2,880 minutes
+def _next_period(
+    windows: tuple[MaintenanceWindow, ...], minute_ms: int, server_zone: str, is_active: bool
+) -> tuple[int | None, int | None]:
+    """Return when the active or the next period begins and ends, seen from within this minute."""
+    first = minute_ms + _MINUTE_MS
     minutes = iter(range(first, first + HOURS_AHEAD * 60 * _MINUTE_MS, _MINUTE_MS))
 
     def next_minute(active: bool) -> int | None:
@@ -35,9 +45,9 @@ def next_maintenance(windows: Sequence[MaintenanceWindow], now_ms: int, server_z
         return next(found, None)
 
     if is_active:
-        return Maintenance(True, None, next_minute(False))
+        return None, next_minute(False)
     begins_ms = next_minute(True)
-    return Maintenance(False, begins_ms, None if begins_ms is None else next_minute(False))
+    return begins_ms, None if begins_ms is None else next_minute(False)
 
 
 def is_under_maintenance(windows: Sequence[MaintenanceWindow], at_ms: int, server_zone: str) -> bool:

@@ -16,7 +16,7 @@ from peekaping_producer.operations.explain.facts import Facts, Row
 from peekaping_producer.operations.explain.maintenance import next_maintenance
 from peekaping_producer.operations.naming import MAX_FOUND, the_one
 from peekaping_producer.operations.status import Status
-from peekaping_producer.redis_client.client import Client, check_server, redis_for
+from peekaping_producer.redis_client.client import check_server, redis_for
 from peekaping_producer.redis_client.script import CLOCK
 from peekaping_producer.schedule import Schedule
 from peekaping_producer.stores import FoundMonitor, Session, store_for
@@ -45,7 +45,7 @@ class Explained(msgspec.Struct, frozen=True):
 class Readers(msgspec.Struct, frozen=True):
     """What an explanation reads from."""
 
-    redis: Client
+    states: MonitorStateReader
     store: OnDemandStore
     fleet: Callable[[], Awaitable[Status]]
     """Reads the state of the fleet. Raises RedisError, RedisUnusableError or UnreachableError."""
@@ -53,7 +53,6 @@ class Readers(msgspec.Struct, frozen=True):
     """The setting TZ."""
     heartbeats: int = HEARTBEATS
     """That are read of the monitor."""
-    clock: str = CLOCK
 
 
 class _DatabaseAnswer(msgspec.Struct, frozen=True):
@@ -92,7 +91,7 @@ async def explain(
         return Status(stats, queue, 0.0, lease_ttl_s)
 
     try:
-        return await explain_by(Readers(redis, store, fleet, server_zone, clock=clock), text)
+        return await explain_by(Readers(MonitorStateReader(redis, clock=clock), store, fleet, server_zone), text)
     finally:
         await asyncio.gather(redis.aclose(), store.close())
 
@@ -180,9 +179,7 @@ async def _with_state(readers: Readers, monitor_id: str, row: Row | None, answer
     if answer.fleet is None:
         return answer
     try:
-        state = await MonitorStateReader(readers.redis, clock=readers.clock).read(
-            monitor_id, row.plan.interval if row else 0
-        )
+        state = await readers.states.read(monitor_id, row.plan.interval if row else 0)
     except RedisError as error:
         return _RedisAnswer(error=error)
     return replace(answer, state=state if answer.fleet.queue else replace(state, task=None))

@@ -44,18 +44,19 @@ async def read_silent(target: DatabaseTarget, now: datetime) -> SilentMonitors:
     try:
         await store.open()
         async with store.session() as session:
-            compared, silent = await _walk(session, now)
-            shown = list(silent)[:MAX_LISTED]
+            compared, silent, first = await _walk(session, now)
+            shown = [plan.id for plan, _ in first]
             names = {id_: details.monitor.name for id_, details in (await session.load(shown)).monitors.items()}
     finally:
         await store.close()
-    listed = tuple(SilentMonitor(silent[id_][0], names.get(id_, ""), silent[id_][1]) for id_ in shown)
-    return SilentMonitors(now, compared, len(silent), listed)
+    listed = tuple(SilentMonitor(plan, names.get(plan.id, ""), latest) for plan, latest in first)
+    return SilentMonitors(now, compared, silent, listed)
 
 
-async def _walk(session: Session, now: datetime) -> tuple[int, dict[str, tuple[Plan, RecentHeartbeat | None]]]:
-    compared = 0
-    silent: dict[str, tuple[Plan, RecentHeartbeat | None]] = {}
+async def _walk(session: Session, now: datetime) -> tuple[int, int, list[tuple[Plan, RecentHeartbeat | None]]]:
+    """Return the numbers of compared and of silent monitors, and the first MAX_LISTED silent ones."""
+    compared = silent = 0
+    first: list[tuple[Plan, RecentHeartbeat | None]] = []
     after: str | None = None
     while True:
         page = await session.page_of_plans(after, _PAGE)
@@ -63,10 +64,13 @@ async def _walk(session: Session, now: datetime) -> tuple[int, dict[str, tuple[P
         latest = await session.latest_heartbeats(list(running))
         compared += len(running)
         for id_, plan in running.items():
-            if not _is_recent(latest.get(id_), plan.interval, now):
-                silent[id_] = (plan, latest.get(id_))
+            if _is_recent(latest.get(id_), plan.interval, now):
+                continue
+            silent += 1
+            if len(first) < MAX_LISTED:
+                first.append((plan, latest.get(id_)))
         if len(page) < _PAGE:
-            return compared, silent
+            return compared, silent, first
         after = page[-1].id
 
 

@@ -1,12 +1,18 @@
 // The search for monitors, with the keyboard too.
 
-import { byId, h, hint, link, patch, sub } from "./page.js";
+import { byId, h, hint, link, patch, sub, text } from "./page.js";
 import { call } from "./server.js";
 
 const input = byId("find");
 const list = byId("found");
 
 export const closeSearch = () => patch(list);
+
+/** How often the monitor is checked, or why it is not. */
+function stateOf({ interval_s: interval, active, problem }) {
+  if (problem) return ["cannot be scheduled: ", text(problem)];
+  return active ? `every ${interval} s` : "paused";
+}
 
 async function search(event, go) {
   event.preventDefault();
@@ -16,9 +22,7 @@ async function search(event, go) {
   try {
     const { monitors, more } = await call(`/api/monitors?q=${encodeURIComponent(query)}`);
     if (monitors.length === 1) return go(`/monitors/${encodeURIComponent(monitors[0].id)}`);
-    const items = monitors.map(({ id, name, interval_s: interval, active }) =>
-      h("li", link(id, name), sub(active ? `every ${interval} s` : "paused")),
-    );
+    const items = monitors.map((found) => h("li", link(found.id, found.name), sub(stateOf(found))));
     patch(list, h("ul", items), !items.length && hint("No monitor matches."), more > 0 && hint("More monitors match."));
   } catch (error) {
     patch(list, hint(error.message));
