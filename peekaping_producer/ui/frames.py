@@ -2,13 +2,15 @@
 
 import asyncio
 import socket
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 
 import structlog
 from aiohttp import web
 
 from peekaping_producer.metrics import Metrics
+from peekaping_producer.ui.access.endpoints import visitor_of
 from peekaping_producer.ui.shared_look import Reader, SharedLook
 from peekaping_producer.web.refusals import RequestError
 
@@ -28,12 +30,21 @@ _OPENING = b"retry: 2000\n\n"
 
 
 class Frames:
-    """At most MAX_STREAMS at once; each buffers one frame."""
+    """At most MAX_STREAMS at once; each buffers one frame, and ends with the session of its page."""
 
-    def __init__(self, look: SharedLook, metrics: Metrics, *, slow_after_s: float = SLOW_AFTER_S) -> None:
+    def __init__(
+        self,
+        look: SharedLook,
+        metrics: Metrics,
+        *,
+        slow_after_s: float = SLOW_AFTER_S,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`now`: Unix time in seconds."""
         self._look = look
         self._metrics = metrics
         self._slow_after_s = slow_after_s
+        self._now = now
         self._stopping = asyncio.Event()
 
     def routes(self) -> Sequence[web.RouteDef]:
@@ -58,9 +69,9 @@ class Frames:
         return response
 
     async def _send_frames(self, request: web.Request, response: web.StreamResponse, reader: Reader) -> None:
-        data = _OPENING
+        data, ends_s = _OPENING, visitor_of(request).session_ends_s
         try:
-            while not self._stopping.is_set():
+            while not self._stopping.is_set() and (ends_s is None or self._now() < ends_s):
                 async with asyncio.timeout(self._slow_after_s):
                     await response.write(data)
                     await request.writer.drain()

@@ -108,11 +108,17 @@ async def _reply(request: web.Request) -> web.Response:
 
 @asynccontextmanager
 async def page(
-    access: UiAccess, times: Times | None = None, acts: Sequence[web.RouteDef] | None = None
+    access: UiAccess,
+    times: Times | None = None,
+    acts: Sequence[web.RouteDef] | None = None,
+    frames: Sequence[web.RouteDef] | None = None,
 ) -> AsyncIterator[Page]:
-    """`acts`: their routes; without them an act only answers."""
+    """`acts`, `frames`: their routes; without them a request only gets an answer."""
     running = Page(access, times or Times())
-    routes = [web.get("/api/frames", _reply), *([web.post("/api/acts/hold", _reply)] if acts is None else acts)]
+    routes = [
+        *([web.get("/api/frames", _reply)] if frames is None else frames),
+        *([web.post("/api/acts/hold", _reply)] if acts is None else acts),
+    ]
     runner = web.AppRunner(application(running.endpoints, _Routes(routes), files=StaticFiles()), access_log=None)
     await runner.setup()
     try:

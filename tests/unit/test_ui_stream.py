@@ -18,6 +18,7 @@ from peekaping_producer.stores.on_demand import OnDemandStore
 from peekaping_producer.ui import frames as frames_module
 from peekaping_producer.ui import shared_look as shared_look_module
 from peekaping_producer.ui.access import AccessEndpoints
+from peekaping_producer.ui.access.sessions import LIFETIME_S
 from peekaping_producer.ui.app import application
 from peekaping_producer.ui.details import DetailsReader
 from peekaping_producer.ui.frames import Frames
@@ -27,6 +28,7 @@ from peekaping_producer.ui.static_files import StaticFiles
 from tests.kit.memory_store import MemoryStore
 from tests.kit.processes import HOST
 from tests.kit.ui import NOW_MS, MemoryReplica, MemorySchedule, report
+from tests.kit.ui_access import BEARER, TOKEN, Times, page
 from tests.kit.waiting import until
 
 
@@ -206,3 +208,23 @@ async def test_a_stop_ends_the_streams(served: Served) -> None:
             await response.content.read()
         async with open_page(served) as refused:
             assert refused.status == 503
+
+
+async def test_a_stream_ends_with_the_session_of_its_page(served: Served) -> None:
+    times = Times()
+    frames = Frames(served.look, served.metrics, now=lambda: times.unix)
+    async with page(UiAccess(token=TOKEN), times, frames=frames.routes()) as running, ClientSession() as session:
+        cookie = (await running.log_in()).cookie
+        address = f"http://{HOST}:{running.port}/api/frames"
+        async with (
+            session.get(address, headers={"Cookie": cookie}) as by_cookie,
+            session.get(address, headers=BEARER) as by_token,
+        ):
+            await next_frame(by_cookie)
+            times.go_on(LIFETIME_S)
+            async with asyncio.timeout(5):
+                await by_cookie.content.read()
+            await next_frame(by_token)
+        async with session.get(address, headers={"Cookie": cookie}) as refused:
+            assert refused.status == 401
+        frames.stop()

@@ -61,12 +61,16 @@ class Gate:
             role, credential = in_cookie, "cookie"
         if self._access.is_public and role < Role.SEE:
             role = Role.SEE
+        ends_s = None
+        if credential == "cookie":
+            ends_s = self.sessions.ends_s(request.cookies[self.cookie_name(request, client)])
         return Visitor(
             role=role,
             credential=credential,
             address=client.address,
             user=client.user,
             has_session=in_cookie > Role.NONE,
+            session_ends_s=ends_s,
             has_bad_cookie=has_bad_cookie,
         )
 

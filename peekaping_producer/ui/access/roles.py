@@ -28,6 +28,8 @@ class Visitor(msgspec.Struct, frozen=True, kw_only=True):
     user: str | None
     """As the proxy has authenticated it."""
     has_session: bool = False
+    session_ends_s: float | None = None
+    """Unix time in s at which the session ends that gave the role; None if something else gave it."""
     has_bad_cookie: bool = False
     """Whether its cookie has expired or is not ours."""
 

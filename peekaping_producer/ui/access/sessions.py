@@ -67,6 +67,11 @@ class Sessions:
         self._remember(cookie)
         return _ROLES[match["role"]]
 
+    def ends_s(self, cookie: str) -> float | None:
+        """Return the Unix time in s at which a cookie expires; None if it is malformed."""
+        match = _COOKIE.fullmatch(cookie)
+        return float(match["expiry"]) if match else None
+
     def _remember(self, cookie: str) -> None:
         if cookie not in self._accepted and len(self._accepted) >= _MAX_ACCEPTED:
             del self._accepted[next(iter(self._accepted))]
