@@ -56,6 +56,8 @@ ASYNQ_PRELUDE = PRELUDE + lua(__package__, "prelude")
 
 log = structlog.stdlib.get_logger()
 _CHUNK = 500
+_COUNTER_DIGITS = 19
+"""Of 2**63; a shorter number is a counter, a longer one is not from Redis."""
 _STRAYS_AT_ONCE = 50
 """LPOS and LREM cost the length of the list: 50 of them hold a list of 100,000 for about 0.1 s."""
 
@@ -204,7 +206,7 @@ class AsynqBroker:
                 uncompleted_s=uncompleted_ms / 1000,
                 now_ms=now_ms,
                 workers=tuple(filter(None, map(decode_server_info, infos))),
-                processed=int(processed) if processed.isdigit() else None,
+                processed=int(processed) if processed.isdigit() and len(processed) < _COUNTER_DIGITS else None,
                 results_pending=results_pending,
                 results_oldest_s=results_wait_ms / 1000 if results_wait_ms >= 0 else None,
             )

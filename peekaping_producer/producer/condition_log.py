@@ -1,5 +1,6 @@
 """Reports the conditions of a replica and the verdict as metrics and log lines."""
 
+import math
 import time
 from collections.abc import Iterable
 
@@ -21,6 +22,7 @@ class ConditionLog:
         self._verdict = metrics.verdict
         self._recorder = recorder
         self._raised_at: dict[str, float] = {}
+        self._is_failing = False
 
     def update(self, conditions: Iterable[Condition], verdict: VerdictCode) -> None:
         """Report the verdict and all `conditions` that hold now."""
@@ -41,3 +43,15 @@ class ConditionLog:
             lasted_s = round(now - self._raised_at.pop(code), 1)
             log.info("condition.cleared", message=f"Condition ended: {code}.", code=code, lasted_s=lasted_s)
             self._recorder.record("condition.cleared", f"{code} ended after {lasted_s:g} s.")
+        self._is_failing = False
+
+    def fail(self, error: Exception) -> None:
+        """Report that conditions and verdict are unknown, because of a fault of the program. Logged once."""
+        for code in VerdictCode:
+            self._verdict.labels(code.value).set(math.nan)
+        for name in LEVELS:
+            self._gauge.labels(name).set(math.nan)
+        if not self._is_failing:
+            message = "An unforeseen error: the verdict and the conditions are unknown."
+            log.error("verdict.failed", message=message, exc_info=error)
+        self._is_failing = True

@@ -57,9 +57,18 @@ class PageServer:
             self._socket = bound
 
     async def serve(self) -> None:
-        """Serve from now on, if a port is bound. The page's modules are imported in a thread."""
+        """Serve from now on, if a port is bound. Whatever fails is logged: the replica works without its page."""
         if self._socket is None:
             return
+        try:
+            await self._start(self._socket)
+        except Exception as error:
+            log.error("ui.failed", message="The page cannot be served; the replica runs without it.", exc_info=error)
+            await self.stop()
+            self._socket = self._server = self._runner = self._page = None
+
+    async def _start(self, bound: socket.socket) -> None:
+        """Serve at the port. The page's modules are imported in a thread."""
         await asyncio.to_thread(importlib.import_module, "peekaping_producer.ui.page")
         from aiohttp import web
 
@@ -76,8 +85,8 @@ class PageServer:
             shutdown_timeout=_STOP_WITHIN_S,
         )
         await self._runner.setup()
-        self._server = await asyncio.get_running_loop().create_server(self._protocol, sock=self._socket)
-        host, port = self._socket.getsockname()[:2]
+        self._server = await asyncio.get_running_loop().create_server(self._protocol, sock=bound)
+        host, port = bound.getsockname()[:2]
         address = f"http://{host_port_text(host, port)}/"
         log.info("ui.listening", message=f"Serving the page at {address}", host=host, port=port)
 

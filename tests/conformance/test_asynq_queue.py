@@ -227,6 +227,8 @@ async def test_inspect_returns_the_worker_processes_and_what_they_finished(redis
     assert (info.pid, info.concurrency, set(info.queues)) == (os.getpid(), 128, {"healthcheck", "ingester"})
     assert (info.status, info.active) == ("active", 0)
     assert (queue.processed, queue.results_pending, queue.results_oldest_s) == (41, 2, 7.0)
+    await redis.set("asynq:{healthcheck}:processed", "9" * 400)
+    assert (await asynq.broker.inspect()).processed is None
 
 
 async def test_what_is_only_shown_of_the_queue_is_no_problem_if_it_cannot_be_read(

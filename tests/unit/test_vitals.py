@@ -477,3 +477,22 @@ async def test_the_report_goes_with_the_replica(scene: Scene) -> None:
     await until(lambda: bool(scene.schedule.reports))
     await cancel_and_wait(running)
     assert scene.schedule.reports == []
+
+
+async def test_a_fault_in_the_verdict_ends_no_replica(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_look: object) -> None:
+        raise ZeroDivisionError
+
+    with capture_logs() as logged:
+        for _ in range(2):
+            with monkeypatch.context() as patched:
+                patched.setattr(vitals_module, "verdict", fail)
+                for _ in range(3):
+                    assert await scene.vitals.run_once() > 0
+                assert scene.vitals.verdict()["code"] == "unknown"
+            assert math.isnan(scene.value("verdict", code="on_time"))
+            assert math.isnan(scene.value("condition", code="draining"))
+            await scene.vitals.run_once()
+            assert scene.value("condition", code="draining") == 0
+            assert not math.isnan(scene.value("verdict", code="on_time"))
+    assert [line["event"] for line in logged if line["log_level"] == "error"] == ["verdict.failed"] * 2

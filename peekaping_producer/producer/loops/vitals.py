@@ -125,10 +125,21 @@ class Vitals:
             if self._samples % SAMPLES_PER_QUEUE == 0:
                 await self._sampler.sample_queue()
             self._samples += 1
-        look = self.look()
-        self._activity.is_late = look.is_late
-        self._condition_log.update(self.conditions(), verdict(look).code)
+        self._judge()
         return self._pause_s()
+
+    def _judge(self) -> None:
+        """Report the conditions and the verdict.
+
+        They depend on what other programs wrote to Redis: an unforeseen error leaves them unknown, and does not end
+        the replica.
+        """
+        try:
+            look = self.look()
+            self._activity.is_late = look.is_late
+            self._condition_log.update(self.conditions(), verdict(look).code)
+        except Exception as error:
+            self._condition_log.fail(error)
 
     def _follow_sync_request(self) -> None:
         """Let the sync of the leader answer a person who asks for one."""
@@ -186,7 +197,10 @@ class Vitals:
 
     def verdict(self) -> dict[str, str]:
         """Return the verdict on the latest samples: `code`, `sentence` and `details`."""
-        found = verdict(self.look())
+        try:
+            found = verdict(self.look())
+        except Exception:  # logged at each sample, see _judge
+            return {"code": "unknown", "sentence": "An unforeseen error: see the log of this replica.", "details": ""}
         return {"code": found.code.value, "sentence": found.sentence, "details": found.details}
 
     def conditions(self) -> list[Condition]:
