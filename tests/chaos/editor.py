@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from peekaping_producer.monitors.events import CHANNEL_PREFIX
+from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.targets import DatabaseTarget
 from tests.chaos import history
 from tests.chaos.background import Background
@@ -52,6 +53,10 @@ class Editor(Background):
     def running(self) -> set[str]:
         """The monitors that are to be in the schedule."""
         return {each for each, interval in self._rows.items() if interval > 0}
+
+    def plans(self, ids: Iterable[str]) -> list[Plan]:
+        """Their intervals."""
+        return [Plan(monitor_id, self._rows[monitor_id]) for monitor_id in ids]
 
     def settled(self, monitor_id: str) -> bool:
         """Whether its last edit is so old that the schedule must agree with it."""

@@ -6,7 +6,7 @@ import msgspec
 
 from peekaping_producer.monitors.ticks import phase_s
 from tests.chaos.checker import Result, check
-from tests.chaos.history import AnyLine, EndLine, Excuse, FaultLine, Looked, RowLine, Taken
+from tests.chaos.history import Acted, AnyLine, Claimed, EndLine, Excuse, FaultLine, Looked, RowLine, Taken
 
 EPOCH_S = 1_800_000_000
 """Redis' clock when the history begins: a tick of every interval used here."""
@@ -52,6 +52,32 @@ def taken(
 def look(at: float, **seen: object) -> Looked:
     usual = {"entered": [], "left": [], "overdue_s": 0.0, "leased": 0, "pending": 0, "leader": "a", "next_back": []}
     return msgspec.convert({"kind": "looked", "at": at, "redis_ms": int((EPOCH_S + at) * 1000)} | usual | seen, Looked)
+
+
+def claimed(at: float, *monitors: str) -> Claimed:
+    token_ms = (EPOCH_S + at + LEASE_TTL_S) * 1000 + 0.5
+    return Claimed(at=at + 0.01, producer="a", token=f"{token_ms:.17g}", monitors=dict.fromkeys(monitors, 0.0))
+
+
+def run_now(at: float, monitor: str = FAST, *, outcome: str = "due_now", written_at: float | None = None) -> Acted:
+    return _acted(at, "run_now", monitor, outcome, written_at=written_at)
+
+
+def hold(at: float, until: float, monitor: str = FAST) -> Acted:
+    return _acted(at, "hold", monitor, "held", until_ms=_redis_ms(until))
+
+
+def release(at: float, monitor: str = FAST) -> Acted:
+    return _acted(at, "release", monitor, "released")
+
+
+def _acted(at: float, act: str, monitor: str, outcome: str, *, written_at: float | None = None, **more: int) -> Acted:
+    line = {"kind": "acted", "at": at + 0.01 if written_at is None else written_at, "who": "anna", "act": act}
+    return msgspec.convert(line | {"outcomes": {monitor: outcome}, "redis_ms": _redis_ms(at)} | more, Acted)
+
+
+def _redis_ms(at: float) -> int:
+    return round((EPOCH_S + at) * 1000)
 
 
 def fault(

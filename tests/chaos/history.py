@@ -81,6 +81,19 @@ class Led(HistoryLine, frozen=True, tag="led"):
     accepted: bool
 
 
+class Acted(HistoryLine, frozen=True, tag="acted"):
+    """The server has run an act of a person: monitors run now, held, or released."""
+
+    who: str
+    act: Literal["run_now", "hold", "release"]
+    outcomes: dict[str, str]
+    """Monitor, or `*` for all, to the script's outcome."""
+    redis_ms: int
+    """Redis' clock."""
+    until_ms: int | None = None
+    """The end of the holds, by Redis' clock."""
+
+
 class Looked(HistoryLine, frozen=True, tag="looked"):
     """The schedule, from outside; what came and went since the last look."""
 
@@ -150,6 +163,7 @@ AnyLine = (
     | Claimed
     | Handed
     | Led
+    | Acted
     | Looked
     | MemoryLost
     | FaultLine

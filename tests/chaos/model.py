@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from peekaping_producer.monitors.ticks import phase_s
 from tests.chaos import history
+from tests.chaos.acts import Holds
 from tests.chaos.history import AnyLine, Excuse, FaultLine, Looked, MemoryLost, Stopped
 
 BETWEEN = "between faults"
@@ -72,6 +73,7 @@ class Model:
     """When, and in which fault."""
     ahead_ms: float | None = None
     """Redis' clock less the history's."""
+    holds: Holds = field(default_factory=Holds)
     spread: bool = False
     """Whether ticks are spread, at the latest look."""
     spread_turned_at: float = -math.inf
@@ -134,11 +136,11 @@ class Model:
         limit_s += 35.0 * self.fault_since(since)
         return self.steady_s - steady_at - ago_s <= limit_s
 
-    def longest_calm_s(self, start: float, end: float, but: tuple[float, float] | None = None) -> float:
+    def longest_calm_s(self, start: float, end: float, *but: tuple[float, float]) -> float:
         """The longest time without trouble between two moments, also leaving out `but`."""
         spans = [(low, high) for low, high in self.troubles if high > start and low < end]
         longest = 0.0
-        for low, high in sorted([*spans, but] if but else spans):
+        for low, high in sorted([*spans, *but]):
             longest = max(longest, min(low, end) - start)
             start = max(start, high)
         return max(longest, end - start)
@@ -150,6 +152,10 @@ class Model:
             case history.RowLine():
                 for each in line.monitors:
                     self._commit(each, line)
+                if not line.runs:
+                    self.holds.stopped(line.monitors, self._redis_ms())
+            case history.Acted():
+                self.holds.update(line)
             case FaultLine(phase="begins"):
                 self.windows.append(Window(line, line.at))
                 self.excused_until, self.closing = math.inf, False
@@ -159,10 +165,15 @@ class Model:
                 self.excused_until = max(each.healed_by for each in self.windows)
             case MemoryLost():
                 self.memories_lost.append((line.at, self.fault_at(line.at)))
+                self.holds.memory_lost(self._redis_ms())
             case Stopped(signal=signal) if signal and not self.fault_lasts:
                 self.closing = True
             case Looked():
                 self._look(line)
+
+    def _redis_ms(self) -> float:
+        """Redis' clock, at the latest line."""
+        return self.at * 1000 + (self.ahead_ms or 0.0)
 
     def _commit(self, monitor: str, line: history.RowLine) -> None:
         before = self.rows.get(monitor)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tests.chaos import history
-from tests.chaos.history import AnyLine, Led, Looked, Stopped, Taken
+from tests.chaos.acts import OpenActs
+from tests.chaos.history import Acted, AnyLine, Led, Looked, Stopped, Taken
 from tests.chaos.model import ORDER_S, Model
 
 TICKS_REMEMBERED = 16
@@ -39,14 +40,20 @@ class Rule(Protocol):
 
 
 class NoTickIsDoubled:
-    """I2: one task for a tick, and one extra for each time that Redis lost its memory, or where its clock stepped."""
+    """I2: one task for a tick, and one extra for each run-now, each time that Redis lost its memory, or where its clock
+    stepped.
+    """
 
     def __init__(self) -> None:
         self._seen: dict[str, deque[Taken]] = {}
+        self._run_now = OpenActs()
 
     def see(self, line: AnyLine, model: Model) -> Iterator[Breach]:
+        if isinstance(line, Acted):
+            self._run_now.note(line, "due_now")
         if not isinstance(line, Taken):
             return
+        asked_ms = self._run_now.take(line.monitor, _enqueued_ms(line))
         seen = self._seen.setdefault(line.monitor, deque(maxlen=TICKS_REMEMBERED))
         first = next((each for each in seen if self._is_same_tick(each, line, model)), None)
         seen.append(line)
@@ -57,6 +64,9 @@ class NoTickIsDoubled:
         if row and row.runs and row.interval == line.interval and row.began_at > first.at - ORDER_S:
             return  # resumed, or edited and edited back, in this tick: it was due anew
         what = f"taken at {first.at:.3f} s and {line.at:.3f} s, made by {first.made_by} and {line.made_by}"
+        if asked_ms >= _enqueued_ms(first):
+            yield Breach("I2", "extra", what, line.monitor, line.tick)
+            return
         forgotten = model.memories_lost[bisect_left(model.memories_lost, (first.at - ORDER_S, "")) :]
         if forgotten:
             yield Breach("I2", "extra", what, line.monitor, line.tick, forgotten[0][1])
@@ -72,6 +82,10 @@ class NoTickIsDoubled:
             return False
         phases = model.phases(second.monitor, second.interval, first.at)
         return all(first.tick_with(phase) == second.tick_with(phase) for phase in phases)
+
+
+def _enqueued_ms(taken: Taken) -> int:
+    return taken.scheduled_at_ms if taken.enqueued_at_ms is None else taken.enqueued_at_ms
 
 
 class NothingStartsAfterItsStop:
@@ -210,11 +224,22 @@ class FiguresStayInTheirLimits:
 
 
 class DueTimesOnlyGrow:
-    """A due time never moves back, unless the monitor is edited, Redis loses its memory or its clock steps."""
+    """A due time never moves back, unless the monitor is edited, Redis loses its memory or its clock steps.
+
+    A run-now, and a release, may move it back once.
+    """
+
+    def __init__(self) -> None:
+        self._acts = OpenActs()
 
     def see(self, line: AnyLine, model: Model) -> Iterator[Breach]:
+        if isinstance(line, Acted):
+            self._acts.note(line, "due_now")
+            self._acts.note(line, "released")
         if not isinstance(line, Looked) or model.excuse("clock_step") or model.excuse("next_back"):
             return
         forgot = model.memories_lost and line.at - model.memories_lost[-1][0] < model.settles_s
         for monitor in () if forgot else line.next_back:
+            if line.redis_ms - self._acts.take(monitor, line.redis_ms) <= model.lease_ttl_s * 1000:
+                continue  # a person asked for it; the claim that followed has ended by now
             yield Breach("I2", "next moved back", "its due time is earlier than at the last look", monitor)

@@ -1,6 +1,7 @@
 """Samples the schedule a few times a second, and records the changes."""
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from peekaping_producer.schedule import ALL_MONITORS
 from peekaping_producer.schedule.keys import KEYS
 from tests.chaos.background import Background
 from tests.chaos.editor import Editor
@@ -32,6 +34,8 @@ class Look:
     pending: int
     leader: str | None
     spread: bool
+    held_until_ms: float
+    """The end of the hold on all monitors; 0 without one."""
 
     @property
     def members(self) -> set[str]:
@@ -49,6 +53,8 @@ class Sampler(Background):
     overdue_s: float = 0.0
     """The longest wait for a hand-off at the latest look, also while a claim holds the monitor."""
     _due_before: dict[str, float] = field(default_factory=dict)
+    _held_until_ms: float = 0.0
+    """When the latest hold on all monitors ended, or was last seen: no wait for a hand-off begins before."""
 
     def forget(self) -> None:
         """Forget the earlier due times, since Redis has lost its data."""
@@ -86,6 +92,7 @@ class Sampler(Background):
         before = self.latest.members if self.latest else set()
         back = [each for each, score in look.due.items() if score < self._due_before.get(each, 0.0)]
         self._due_before.update(look.due)
+        self._held_until_ms = min(max(self._held_until_ms, look.held_until_ms), look.redis_ms)
         self.overdue_s = self._longest_wait_s(look)
         self.latest = look
         self.recorder.write(
@@ -108,7 +115,8 @@ class Sampler(Background):
             self._due_before.get(each, look.redis_ms) if each in look.lease else look.due[each]
             for each in self.editor.running() & look.members
         ]
-        return max(0.0, (look.redis_ms - min(waits_since, default=look.redis_ms)) / 1000)
+        first = max(min(waits_since, default=look.redis_ms), self._held_until_ms)
+        return max(0.0, (look.redis_ms - first) / 1000)
 
 
 async def _look(redis: Redis) -> Look:
@@ -119,7 +127,8 @@ async def _look(redis: Redis) -> Look:
         pipe.llen(PENDING)
         pipe.get(KEYS.leader)
         pipe.exists(KEYS.spread)
-        (seconds, micros), due, lease, pending, leader, spread = await pipe.execute()
+        pipe.hget(KEYS.held, ALL_MONITORS)
+        (seconds, micros), due, lease, pending, leader, spread, hold = await pipe.execute()
     return Look(
         at=time.monotonic(),
         redis_ms=seconds * 1000 + micros // 1000,
@@ -128,6 +137,7 @@ async def _look(redis: Redis) -> Look:
         pending=pending,
         leader=leader.decode() if leader else None,
         spread=bool(spread),
+        held_until_ms=json.loads(hold)["until_ms"] if hold else 0.0,
     )
 
 

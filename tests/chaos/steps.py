@@ -44,13 +44,14 @@ def line_of(step: Step, producer: str) -> dict[str, Any] | None:
     handed:  {"kind", "producer", "token", "outcomes": {id: outcome}}; the outcome is the script's: where a producer
              repeats a hand-off it reports `unconfirmed` for what is `lost` here
     led:     {"kind", "producer", "term", "script", "accepted": bool}
+    acted:   {"kind", "who", "act", "outcomes": {id: outcome}, "redis_ms", "until_ms": of a hold}, by a person
     Bytes that are not UTF-8 are written \\xff. What was refused (an error) makes no line.
     """
     layout = _LAYOUTS.get(step.script)
     if layout is None or step.refused:
         return None
     line = layout(step)
-    return line and {"producer": producer, **line}
+    return line and {"who" if line["kind"] == "acted" else "producer": producer, **line}
 
 
 def _claimed(step: Step) -> dict[str, Any] | None:
@@ -77,6 +78,26 @@ def _led(step: Step) -> dict[str, Any]:
     return {"kind": "led", "term": _text(step.args[0]), "script": step.script, "accepted": accepted}
 
 
+def _run_now(step: Step) -> dict[str, Any]:
+    now_ms, outcomes, *_ = step.reply
+    return _acted("run_now", now_ms, step.args[0::2], outcomes)
+
+
+def _hold(step: Step) -> dict[str, Any]:
+    now_ms, until_ms, outcomes, _ = step.reply
+    return _acted("hold", now_ms, step.args[3::4], outcomes) | {"until_ms": int(until_ms)}
+
+
+def _release(step: Step) -> dict[str, Any]:
+    now_ms, outcomes, _ = step.reply
+    return _acted("release", now_ms, step.args[0::4], outcomes)
+
+
+def _acted(act: str, now_ms: int, ids: list[bytes], outcomes: list[bytes]) -> dict[str, Any]:
+    named = dict(zip(map(_text, ids), map(_text, outcomes), strict=True))
+    return {"kind": "acted", "act": act, "outcomes": named, "redis_ms": now_ms}
+
+
 _LAYOUTS: dict[str, Callable[[Step], dict[str, Any] | None]] = {
     "claim": _claimed,
     "hand_off": _handed,
@@ -84,6 +105,9 @@ _LAYOUTS: dict[str, Callable[[Step], dict[str, Any] | None]] = {
     "move": _led,
     "remove": _led,
     "expel": _led,
+    "run_now": _run_now,
+    "hold": _hold,
+    "release": _release,
 }
 
 

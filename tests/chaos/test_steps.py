@@ -6,7 +6,7 @@ from peekaping_producer.brokers import Outcome
 from peekaping_producer.errors import StaleTermError
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.monitors.task import HealthCheckTask
-from peekaping_producer.schedule import CampaignOutcome, Member
+from peekaping_producer.schedule import ALL_MONITORS, CampaignOutcome, Member, Steering
 from peekaping_producer.schedule.keys import KEYS
 from tests.chaos.conftest import Wire
 from tests.chaos.steps import Step, line_of
@@ -79,6 +79,27 @@ async def test_each_write_of_a_leader_records_its_term_and_whether_it_was_accept
         {"kind": "led", "producer": "a", "term": term, "script": script, "accepted": term == "t2"}
         for term in ("t2", "t1")
         for script in ("place", "move", "remove")
+    ]
+
+
+async def test_an_act_records_who_did_what_and_when(wire: Wire) -> None:
+    anna = Steering(wire.schedule.redis)
+    await wire.redis.zadd(KEYS.due, {"a": 5_000_000_000_000, "b": 5_000_000_000_000})
+    replies = [
+        await anna.run_now(["a", "gone"]),
+        await anna.hold([Plan("b", 60)], 30, b'{"who":"anna"}'),
+        await anna.hold([Plan(ALL_MONITORS, 1)], 20, b'{"who":"anna"}'),
+        await anna.release([Plan(ALL_MONITORS, 1), Plan("b", 60), Plan("c", 60)]),
+    ]
+    expected: list[dict[str, object]] = [
+        {"act": "run_now", "outcomes": {"a": "due_now", "gone": "absent"}},
+        {"act": "hold", "outcomes": {"b": "held"}, "until_ms": replies[1].now_ms + 30_000},
+        {"act": "hold", "outcomes": {"*": "held"}, "until_ms": replies[2].now_ms + 20_000},
+        {"act": "release", "outcomes": {"*": "released", "b": "released", "c": "not_held"}},
+    ]
+    assert [line_of(step, "anna") for step in wire.seen] == [
+        {"kind": "acted", "who": "anna", "redis_ms": reply.now_ms, **rest}
+        for reply, rest in zip(replies, expected, strict=True)
     ]
 
 

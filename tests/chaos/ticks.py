@@ -1,4 +1,4 @@
-"""I1 and I8: every tick of a running monitor is taken, unless trouble that a fault made lies over it."""
+"""I1 and I8: every tick of a running monitor is taken, unless a hold, or trouble that a fault made, lies over it."""
 
 import heapq
 import math
@@ -155,7 +155,8 @@ class NoTickIsLost:
             return self._stuck(ticks, model)
         absent = (self._left_at[ticks.monitor], model.at) if ticks.monitor in self._left_at else None
         absent = (absent or self._absent.get(ticks.monitor)) if model.excusable else None
-        return model.longest_calm_s(start, end, absent) >= min(LATE_S, end - start) - 0.001
+        excused = [*_held(ticks, tick, model), *([absent] if absent else ())]
+        return model.longest_calm_s(start, end, *excused) >= min(LATE_S, end - start) - 0.001
 
     def _stuck(self, ticks: Ticks, model: Model) -> bool:
         """I8: whether the earlier task is in the way for longer than it may."""
@@ -169,6 +170,14 @@ class NoTickIsLost:
     def _lost(self, ticks: Ticks, tick: int, what: str, model: Model) -> Breach:
         fault = model.fault_at(_span(ticks, tick, model)[0])
         return Breach("I1", "lost", f"interval {ticks.interval} s, {what}", ticks.monitor, tick, fault)
+
+
+def _held(ticks: Ticks, tick: int, model: Model) -> Iterator[tuple[float, float]]:
+    """The parts of a tick in which holds exclude the hand-off, in the history's time."""
+    start_ms = (tick * ticks.interval + ticks.phase) * 1000
+    ahead_ms = model.ahead_ms or 0.0
+    for low, high in model.holds.blocked_ms(ticks.monitor, start_ms, start_ms + ticks.interval * 1000):
+        yield (low - ahead_ms) / 1000, (high - ahead_ms) / 1000
 
 
 def _span(ticks: Ticks, tick: int, model: Model) -> tuple[float, float]:

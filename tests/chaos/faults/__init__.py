@@ -1,6 +1,6 @@
 """Every fault there is, in the order of the matrix."""
 
-from tests.chaos.faults import consumers, database, leadership, peers, redis, steps, strange
+from tests.chaos.faults import acts, consumers, database, leadership, peers, redis, steps, strange
 from tests.chaos.faults.fault import Fault, MissedError
 
 FAULTS: tuple[Fault, ...] = (
@@ -11,6 +11,7 @@ FAULTS: tuple[Fault, ...] = (
     *consumers.FAULTS,
     *peers.FAULTS,
     *strange.FAULTS,
+    *acts.FAULTS,
 )
 
 __all__ = ["FAULTS", "Fault", "MissedError"]
