@@ -52,7 +52,7 @@ async def test_a_breakpoint_holds_one_step_until_its_verdict(wire: Wire, at: At,
     await wire.redis.zadd(KEYS.due, {"b": 1})
     end_of(point, verdict)
     if verdict == "release":
-        assert await client.received(4) == b"*5\r\n"
+        assert await client.received(4) == b"*6\r\n"
     elif verdict == "drop":
         client.writer.write(pack_command(("PING",)))
         assert await client.is_silent(), "the next reply would be taken for the lost one"
