@@ -29,8 +29,8 @@ LEASE_SLACK_S = 5.0
 """A lease that ends by more than this later than LEASE_TTL allows was not set by a replica."""
 LEADER_CHANGES_WITHIN_S = 2.0
 """A running replica acquires a free leader key within a second."""
-
-
+UNPHASED_FROM = 0.01
+"""Fewer due times without a phase may be those of monitors that were held before ticks were spread."""
 UNSERVED_AFTER_S = 300.0
 """No worker process was registered for the queue for so long: more than a restart of the workers takes."""
 
@@ -220,7 +220,7 @@ def of_monitors(*, unschedulable: int, set_aside: int, degraded_tables: Mapping[
 
 def of_spreading(unphased_share: float) -> Iterator[Condition]:
     """Conditions of ticks that are spread. `unphased_share`: of recent due times, those without a phase."""
-    if unphased_share:
+    if unphased_share >= UNPHASED_FROM:
         # From tick to tick, a producer without phases and one with them shorten the gap to half of it, on average.
         more = 1 / (1 - unphased_share * (1 - unphased_share)) - 1
         yield Condition(

@@ -75,15 +75,16 @@ class Leading(SchedulePart):
         parts = [part for plan in plans for part in with_phase(plan)]
         if not parts:
             return PlaceResult()
+        own = self.keys
         reply = await self._place.run(
             self.redis,
-            (self.keys.due, self.keys.lease, self.keys.leader, self.keys.late, self.keys.held),
+            (own.due, own.lease, own.leader, own.late, own.held, own.spread),
             (term, CLOCK_STEP_SLACK_MS, int(MAX_DELAY_S * 1000), int(retry), *parts),
         )
         with decoding():
             if reply[0] == b"stale":
                 raise StaleTermError(f"place: term {term} is over")
-            _, added, removed, leased, misaligned = reply
+            _, added, removed, leased, misaligned, moved = reply
             return PlaceResult(
                 int(added),
                 int(removed),
@@ -92,6 +93,7 @@ class Leading(SchedulePart):
                     Member(decode_text(misaligned[i]), decode_text(misaligned[i + 1]))
                     for i in range(0, len(misaligned), 2)
                 ),
+                int(moved),
             )
 
     async def move(self, term: str, misaligned: Iterable[Member], plans: Mapping[str, Plan]) -> int:

@@ -70,6 +70,8 @@ class PlaceResult(msgspec.Struct, frozen=True):
     """Held by a claim, which may still reschedule them by their old intervals."""
     misaligned: tuple[Member, ...] = ()
     """Due at no tick of their plans; or a worker rescheduled them by a newer row."""
+    moved: int = 0
+    """To the ends of their holds, before which they were due."""
 
 
 class Placement(msgspec.Struct, frozen=True, gc=False):
@@ -236,7 +238,7 @@ class Stats(msgspec.Struct, frozen=True):
     """Reports of the last minute that are older than REPORT_AGE_S: of replicas that died or froze."""
     oldest_claim: LeasedClaim | None = None
     oldest_unclaimed_ms: float | None = None
-    """Due time of the longest overdue monitor that no claim holds and that was not postponed; None without one."""
+    """Due time of the longest overdue monitor that no claim holds; None without one."""
     oldest_retried_ms: float | None = None
     """Intended due time of the first monitor that was claimed, not handed off and not postponed; None without one."""
     hold: bytes | None = None

@@ -77,10 +77,27 @@ async def test_a_held_monitor_keeps_its_due_time(
         await redis.zadd(KEYS.due, {"a": due})
     plan = Plan("a", 60)
     assert await schedule.compare([plan]) == found
-    await schedule.place(TERM, [plan])
+    placed = await schedule.place(TERM, [plan])
+    assert (placed.added, placed.moved) == (len(found.added), len(found.moved))
     (placement,) = (*found.added, *found.moved, Placement("a", to_ms=due))[:1]
     assert await redis.zscore(KEYS.due, "a") == placement.to_ms
     assert await schedule.compare([plan]) == Comparison(NOW, held=1)
+
+
+@pytest.mark.parametrize("due", [None, TICK], ids=["absent", "moved by a peer"])
+async def test_the_end_of_a_hold_has_a_phase_while_ticks_are_spread(
+    redis: Redis, schedule: Schedule, due: int | None
+) -> None:
+    await redis.set(KEYS.spread, f"{NOW} {TERM}")
+    await redis.hset(KEYS.held, "a", json.dumps({"until_ms": TICK + 600_001, "who": "anna", "why": "migration"}))
+    if due is not None:
+        await redis.zadd(KEYS.due, {"a": due})
+    plan = Plan("a", 60)
+    found = await schedule.compare([plan])
+    (placement,) = (*found.added, *found.moved)
+    assert placement.to_ms == next_tick(TICK + 600_000, 60, phase_s("a", 60)) != next_tick(TICK + 600_000, 60)
+    await schedule.place(TERM, [plan])
+    assert await redis.zscore(KEYS.due, "a") == placement.to_ms
 
 
 async def test_a_thousand_plans_are_compared_in_one_call(redis: Redis, schedule: Schedule, clock: Clock) -> None:

@@ -147,7 +147,7 @@ async def test_release_puts_a_monitor_back_to_its_next_tick(redis: Redis, steeri
     await redis.zrem(KEYS.due, "gone")
     plans = [Plan("a", 60), Plan("b", 0), Plan("gone", 60), Plan("other", 60)]
     reply = await steering.release(plans, {"a": b'{"kind":"monitor.released"}', "other": b"{}"})
-    assert reply.outcomes == {"a": "released", "b": "released", "gone": "released", "other": "not_held"}
+    assert reply.outcomes == {"a": "released", "b": "released_now", "gone": "released", "other": "not_held"}
     assert await redis.zscore(KEYS.due, "a") == next_tick(clock.now_ms, 60)
     assert await redis.zscore(KEYS.due, "b") == clock.now_ms, "its interval is not known"
     assert await redis.zscore(KEYS.due, "gone") is None
@@ -260,7 +260,8 @@ async def test_the_leader_adds_a_held_monitor_at_the_end_of_its_hold(
     await steering.hold([Plan("a", 60), Plan("b", 60)], 600, WHO)
     await redis.zrem(KEYS.due, "a")
     await make_due(redis, b=clock.now_ms + 1000)
-    assert (await schedule.place(term, [Plan("a", 60), Plan("b", 60)])).added == 1
+    placed = await schedule.place(term, [Plan("a", 60), Plan("b", 60)])
+    assert (placed.added, placed.moved) == (1, 1)
     tick = next_tick(clock.now_ms + 600_000 - 1, 60)
     assert await redis.zrange(KEYS.due, 0, -1, withscores=True) == [(b"a", tick), (b"b", tick)]
 

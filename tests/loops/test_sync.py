@@ -41,6 +41,16 @@ async def test_when_nothing_changed_nothing_is_written(harness: Harness) -> None
     assert harness.count("schedule_changes_total", change="moved") == 0
 
 
+async def test_a_held_monitor_that_a_peer_has_moved_is_counted_as_moved(harness: Harness) -> None:
+    harness.store.put(monitor("m1"))
+    await harness.sync.run_once(TERM)
+    ends_ms = harness.clock.now_ms + 600_000
+    await harness.schedule.redis.hset(KEYS.held, "m1", f'{{"until_ms":{ends_ms},"who":"anna","why":"x"}}')
+    await harness.sync.run_once(TERM)
+    assert (await harness.due())["m1"] >= ends_ms
+    assert harness.count("schedule_changes_total", change="moved") == 1
+
+
 async def test_what_is_gone_or_paused_leaves_due_and_lease(harness: Harness) -> None:
     harness.store.put(*(monitor(f"m{n}") for n in range(10)))
     await harness.sync.run_once(TERM)

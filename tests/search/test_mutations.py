@@ -85,7 +85,12 @@ GUARDS_OF_ACTS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
     ),
     "place": (
         ("hold", "held left alone", "if held then return due < held and HOLD or AGREES end", ""),
-        ("hold", "added at the end of the hold", "held[id] and tick_after_hold(id, periods[i]) or now", "now"),
+        (
+            "hold",
+            "added at the end of the hold",
+            "held[id] and tick_after_hold(held[id], periods[i], phase) or now",
+            "now",
+        ),
         ("hold", "moved by a peer", "elseif found == HOLD then", "elseif false then"),
         ("hold", "hold ends with the monitor", "redis.pcall('HDEL', HELD, unpack(removed))", ""),
     ),
@@ -102,7 +107,7 @@ GUARDS_OF_ACTS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
     "hold": (
         ("I1", "lease left alone", "if id ~= ALL and lease[i] then return 'leased' end", ""),
         ("I1", "not in the schedule", "if id ~= ALL and not due[i] then return 'absent' end", ""),
-        ("hold", "first tick after the end", "tick_after(ends - 1, periods[i],", "tick_after(now - 1, periods[i],"),
+        ("hold", "first tick after the end", "tick_after_hold(ends, periods[i],", "tick_after_hold(now, periods[i],"),
         ("late", "late cleanup", "redis.call('ZREM', LATE, unpack(moved))", ""),
     ),
     "release": (

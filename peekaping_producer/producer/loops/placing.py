@@ -68,11 +68,11 @@ class Placing:
         """
         placed = await self._schedule.place(term, plans, retry=retry)
         loop.call_succeeded(REDIS)
-        moved = 0
+        moved = placed.moved
         if placed.misaligned:
             again = await session.plans([member.id for member in placed.misaligned])
             loop.call_succeeded(DATABASE)
-            moved = await self._schedule.move(term, placed.misaligned, again)
+            moved += await self._schedule.move(term, placed.misaligned, again)
         changes = Counter(added=placed.added, moved=moved, removed=placed.removed)
         self.count(changes)
         if retry:

@@ -20,7 +20,7 @@ for i, id in ipairs(ids) do
   if what == MOVE then
     report(i, MOVE, next_tick(period, spread and phases[i] or 0))
   elseif held[id] and (what == ADD or what == HOLD) then
-    report(i, what == HOLD and MOVE or ADD, tick_after(held[id] - 1, period, 0))
+    report(i, what == HOLD and MOVE or ADD, tick_after_hold(held[id], period, spread and phases[i] or 0))
   elseif what ~= AGREES then
     report(i, what)
   elseif held[id] and due[i] then

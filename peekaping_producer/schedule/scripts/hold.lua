@@ -31,7 +31,7 @@ for i, id in ipairs(ids) do
     held[#held + 1] = id
     held[#held + 1] = with_number(hold, 'until_ms', ends)
     if id ~= ALL then
-      scores[#scores + 1] = tick_after(ends - 1, periods[i], spread and phases[i] or 0)
+      scores[#scores + 1] = tick_after_hold(ends, periods[i], spread and phases[i] or 0)
       scores[#scores + 1] = id
       moved[#moved + 1] = id
     end

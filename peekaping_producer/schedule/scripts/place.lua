@@ -1,7 +1,8 @@
 -- Makes the schedule agree with the database about some monitors; refused when the term is over.
--- Returns {'stale'} or {'placed', added, removed, [leased ids, left alone], [id, due time, ... of misaligned ones]}.
+-- Returns {'stale'} or {'placed', added, removed, [leased ids, left alone], [id, due time, ... of misaligned ones],
+-- number of those that were moved to the end of their holds}.
 -- A worker may have rescheduled a misaligned one by a newer row: the caller reads the row again, then calls move.
-local DUE, LEASE, LEADER, LATE, HELD = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local DUE, LEASE, LEADER, LATE, HELD, SPREAD = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local term, slack = ARGV[1], tonumber(ARGV[2]) -- ms: a clock step up to this moves nothing
 local longest_delay = tonumber(ARGV[3]) -- ms from now: a postponed due time later than this is misaligned
 local retry = ARGV[4] == '1' -- makes postponed monitors due now: their rows may have been mended
@@ -10,19 +11,16 @@ local ids, periods, phases = arguments(5, 3), arguments(6, 3), arguments(7, 3) -
 if not leads(term, LEADER) then return {'stale'} end
 
 local due, lease = redis.call('ZMSCORE', DUE, unpack(ids)), redis.call('ZMSCORE', LEASE, unpack(ids))
-local held = holds_on(HELD, ids)
+local held, spread = holds_on(HELD, ids), spread_since(SPREAD)
 local scores, removed, leased, misaligned = {}, {}, {}, {}
 local function set_due(id, score)
   scores[#scores + 1] = score
   scores[#scores + 1] = id
 end
 
--- The first tick at or after the end of a hold; also while ticks are spread, since both grids are valid.
-local function tick_after_hold(id, period) return tick_after(held[id] - 1, period, 0) end
-
-local added = 0
+local added, moved = 0, 0
 for i, id in ipairs(ids) do
-  local score = due[i] and tonumber(due[i])
+  local score, phase = due[i] and tonumber(due[i]), spread and phases[i] or 0
   local found = difference(tonumber(periods[i]), phases[i], score, lease[i], slack, longest_delay, held[id])
   if found == REMOVE then
     removed[#removed + 1] = id
@@ -30,9 +28,10 @@ for i, id in ipairs(ids) do
     leased[#leased + 1] = id
   elseif found == ADD then
     added = added + 1
-    set_due(id, held[id] and tick_after_hold(id, periods[i]) or now)
+    set_due(id, held[id] and tick_after_hold(held[id], periods[i], phase) or now)
   elseif found == HOLD then
-    set_due(id, tick_after_hold(id, periods[i]))
+    moved = moved + 1
+    set_due(id, tick_after_hold(held[id], periods[i], phase))
   elseif found == POSTPONED then
     if retry and score > now then set_due(id, exact(now - 0.5)) end
   elseif found == MOVE then
@@ -45,4 +44,4 @@ if #removed > 0 then
   for _, set in ipairs({DUE, LEASE, LATE}) do redis.call('ZREM', set, unpack(removed)) end
   redis.pcall('HDEL', HELD, unpack(removed))
 end
-return {'placed', added, #removed, leased, misaligned}
+return {'placed', added, #removed, leased, misaligned, moved}

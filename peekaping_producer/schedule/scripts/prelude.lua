@@ -37,6 +37,7 @@ local function tick_after(instant, period, phase)
   return (math.floor((instant - phase) / period) + 1) * period + phase
 end
 local function next_tick(period, phase) return tick_after(now, period, phase) end
+local function tick_after_hold(ends, period, phase) return tick_after(ends - 1, period, phase) end -- or at its end
 
 -- Whether a due time is a tick: with the phase, or without it, since turning the switch moves no due time.
 local function is_tick(score, period, phase) return score % period == 0 or (score - phase) % period == 0 end

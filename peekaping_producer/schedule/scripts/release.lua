@@ -1,5 +1,5 @@
 -- Ends holds before their time: the monitors are due at their next ticks.
--- Returns {now, [outcome of each id], why events were refused or ''}. Outcomes: 'released', 'not_held'.
+-- Returns {now, [outcome of each id], why events were refused or ''}. Outcomes: 'released', 'released_now', 'not_held'.
 local DUE, HELD, EVENTS, SPREAD = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local ids, periods, phases = arguments(1, 4), arguments(2, 4), arguments(3, 4) -- as in hold; a period of 0 is unknown
 local events = arguments(4, 4)
@@ -13,6 +13,7 @@ for i, id in ipairs(ids) do
     released[#released + 1] = id
     local period = tonumber(periods[i])
     if id ~= ALL and due[i] then
+      if period <= 0 then outcomes[i] = 'released_now' end
       scores[#scores + 1] = period > 0 and next_tick(period, spread and phases[i] or 0) or now
       scores[#scores + 1] = id
     end
