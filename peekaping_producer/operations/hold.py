@@ -23,7 +23,12 @@ _encode = msgspec.json.Encoder().encode
 
 def encode_hold(who: str, why: str) -> bytes:
     """Return a hold without `until_ms`, which the script adds."""
-    return _encode({"who": who, "why": why})
+    return _encode({"who": _encodable(who), "why": _encodable(why)})
+
+
+def _encodable(text: str) -> str:
+    """Return a text of the command line, which may contain bytes that are not UTF-8, with ? in their places."""
+    return text.encode(errors="replace").decode()
 
 
 def current_hold(stored: bytes | None, now_ms: int, *, on_all: bool = False) -> Hold | None:

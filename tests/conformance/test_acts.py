@@ -8,13 +8,15 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from peekaping_producer.errors import ActError
+from peekaping_producer.errors import ActError, RedisUnavailableError
 from peekaping_producer.monitors.ticks import next_tick
 from peekaping_producer.operations.acts import MAX_RUN_NOW, ActCode, Actor, ActResult, Acts
 from peekaping_producer.operations.fleet_events import decode_events
+from peekaping_producer.operations.heartbeat import Heartbeat, HeldClaim
 from peekaping_producer.operations.look import Look
+from peekaping_producer.operations.replica_report import ReplicaReport, encode_report
 from peekaping_producer.operations.verdict import verdict
-from peekaping_producer.schedule import ALL_MONITORS, Schedule
+from peekaping_producer.schedule import ALL_MONITORS, ActReply, Schedule, Steering
 from peekaping_producer.schedule.keys import KEYS
 from tests.kit.asynq_harness import AsynqHarness
 from tests.kit.clock import TEST_CLOCK, Clock
@@ -115,6 +117,49 @@ async def test_a_hold_waits_for_a_hand_off_that_has_begun(
     assert [event[1] for event in await events(schedule)] == ["m1", "m2"]
 
 
+async def test_a_failure_of_redis_while_a_hold_waits_keeps_what_is_known(
+    redis: Redis, store: MemoryStore, asynq: AsynqHarness, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await asynq.claim("m1")
+    await make_due(redis, m2=clock.now_ms + 40_000)
+    acts = Acts(redis, store, clock=TEST_CLOCK, patience_s=30.0)
+    hold, calls = Steering.hold, 0
+
+    async def fail_later(*given: Any) -> ActReply:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            raise RedisUnavailableError("no answer")
+        return await hold(*given)
+
+    monkeypatch.setattr(Steering, "hold", fail_later)
+    with capture_logs() as logs:
+        result = await acts.hold(["m1", "m2"], ANNA, "why")
+    assert (codes(result), result.done) == ({"m1": "unanswered", "m2": "held"}, False)
+    assert result.outcomes[1].until_ms == clock.now_ms + 3_600_000
+    assert [line["event"] for line in logs] == ["act.failed", "act.performed"]
+    assert (logs[1]["monitors"], logs[1]["not_done"]) == (["m2"], {"m1": "unanswered"})
+    with pytest.raises(RedisUnavailableError):
+        await acts.hold(["m1"], ANNA, "why")
+
+
+async def test_a_claim_in_a_heartbeat_is_of_no_go_producer(redis: Redis, acts: Acts, clock: Clock) -> None:
+    """A replica of the version before this one may have a whole number as a token."""
+    await redis.set(KEYS.leader, "vm-a/1", px=10_000)
+    await redis.zadd(KEYS.lease, {"m2": clock.now_ms + 7000})
+    heartbeat = Heartbeat(claims=(HeldClaim(str(clock.now_ms + 7000), 1, clock.now_ms),))
+    report = encode_report(ReplicaReport(leads=True, heartbeat=heartbeat))
+    await redis.hset(KEYS.replicas, "vm-a", f"{clock.now_ms} ".encode() + report)
+    assert (await acts.hold_all(ANNA, "migration")).done
+
+
+async def test_bytes_that_are_not_utf8_are_replaced(redis: Redis, acts: Acts, clock: Clock) -> None:
+    await make_due(redis, m1=clock.now_ms)
+    assert (await acts.hold(["m1"], Actor("ann\udce1", "here"), "d\udcff")).done
+    stored = json.loads(await redis.hget(KEYS.held, "m1") or b"")
+    assert (stored["who"], stored["why"]) == ("ann?", "d?")
+
+
 async def test_hold_all_and_release_all(
     redis: Redis, schedule: Schedule, acts: Acts, clock: Clock, store: MemoryStore
 ) -> None:
@@ -172,7 +217,9 @@ async def test_release_without_a_database_makes_a_monitor_due_at_once(
     await make_due(redis, m1=clock.now_ms)
     await acts.hold(["m1"], ANNA, "why")
     store.away = True
-    assert codes(await acts.release(["m1"], ANNA)) == {"m1": "released"}
+    result = await acts.release(["m1"], ANNA)
+    assert codes(result) == {"m1": "released_now"}
+    assert result.outcomes[0].sentence == "It is released, and due now: its interval is unknown."
     assert await redis.zscore(KEYS.due, "m1") == clock.now_ms
     result = await acts.run_now(["m-new"], ANNA)
     assert "the database is away" in result.outcomes[0].sentence

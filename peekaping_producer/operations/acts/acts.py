@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import structlog
 
 from peekaping_producer.brokers.monitor_state import MonitorStateReader
-from peekaping_producer.errors import StoreError
+from peekaping_producer.errors import RedisError, StoreError
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.operations.acts import sentences
 from peekaping_producer.operations.acts.arguments import by, check_duration, distinct, events_of
@@ -89,7 +89,8 @@ class Acts:
     async def hold(self, ids: Sequence[str], actor: Actor, why: str, *, for_s: float = DEFAULT_HOLD_S) -> ActResult:
         """Hold up to 1,000 monitors for at most MAX_HOLD_S; replaces their holds. Waits for hand-offs that have begun.
 
-        Raises StoreError if the intervals cannot be read.
+        Raises StoreError if the intervals cannot be read, RedisError if the first call fails: of a later one, only the
+        monitors that it was about are reported as unanswered.
         """
         ids = distinct(ids, CALL_LIMIT)
         asked = by(actor, why, must_say_why=True)
@@ -102,7 +103,14 @@ class Acts:
         give_up_at = time.monotonic() + self._patience_s
         while plans:
             events = events_of("monitor.held", text, [plan.id for plan in plans], actor)
-            replies.append(await self._steering.hold(plans, for_s, encode_hold(actor.who, why), events))
+            try:
+                replies.append(await self._steering.hold(plans, for_s, encode_hold(actor.who, why), events))
+            except RedisError as error:
+                if len(replies) == 1:
+                    raise
+                log.warning("act.failed", message="A hold was interrupted: Redis failed.", error=str(error))
+                replies.append(ActReply(replies[-1].now_ms, {plan.id: "unanswered" for plan in plans}, {}, None))
+                break
             plans = [plan for plan in plans if replies[-1].outcomes[plan.id] == "leased"]
             if time.monotonic() >= give_up_at:
                 break

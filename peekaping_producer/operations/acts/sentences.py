@@ -48,6 +48,9 @@ def of_hold(monitor_id: str, outcome: str, until_ms: int | None, *, now_ms: int)
     if outcome == "leased":
         sentence = "It is being handed off, and is not held: try again in a few seconds."
         return ActOutcome(monitor_id, ActCode.HANDING_OFF, False, sentence)
+    if outcome == "unanswered":
+        sentence = "Whether it is held is unknown: Redis failed before it answered. Try again."
+        return ActOutcome(monitor_id, ActCode.UNANSWERED, False, sentence)
     if outcome == "too_many":
         sentence = f"It is not held: {MAX_HOLDS:,} monitors are. Pause monitors in Peekaping, or hold all of them."
         return ActOutcome(monitor_id, ActCode.TOO_MANY_HOLDS, False, sentence)
@@ -59,6 +62,9 @@ def of_release(monitor_id: str, outcome: str) -> ActOutcome:
     subject = "All monitors were" if monitor_id == ALL_MONITORS else "It was"
     if outcome == "not_held":
         return ActOutcome(monitor_id, ActCode.NOT_HELD, True, f"{subject} not held.")
+    if outcome == "released_now":
+        sentence = "It is released, and due now: its interval is unknown."
+        return ActOutcome(monitor_id, ActCode.RELEASED_NOW, True, sentence)
     sentence = "It is released, and due at its next tick."
     if monitor_id == ALL_MONITORS:
         sentence = "The hold on all monitors has ended. Holds on single monitors remain."

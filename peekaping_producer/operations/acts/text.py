@@ -1,11 +1,11 @@
 """The results of acts as text and as JSON. Fields may be added; VERSION is incremented when one changes its meaning."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 from peekaping_producer.operations.acts.model import ActOutcome, ActResult
 from peekaping_producer.operations.acts.named import Named, NamedResult
+from peekaping_producer.operations.explain.moments import Moments
 from peekaping_producer.operations.explain.text import candidate_lines
 from peekaping_producer.operations.naming import MAX_FOUND
 from peekaping_producer.schedule import ALL_MONITORS
@@ -27,13 +27,15 @@ def result_lines(result: ActResult) -> list[str]:
 
 def named_document(act: str, acted: NamedResult) -> dict[str, Any]:
     """Return the documented form of `--json`."""
-    monitors = [_entry(named, acted.outcome(named)) for named in acted.named]
+    moments = Moments(acted.result.now_ms)
+    monitors = [_entry(named, acted.outcome(named), moments) for named in acted.named]
     return _document(act, acted.exit_code == 0, acted.result, monitors)
 
 
 def result_document(act: str, result: ActResult) -> dict[str, Any]:
     """Return the documented form of `--json` for all monitors."""
-    monitors = [_entry(Named(ALL_MONITORS, ALL_MONITORS), outcome) for outcome in result.outcomes]
+    moments = Moments(result.now_ms)
+    monitors = [_entry(Named(ALL_MONITORS, ALL_MONITORS), outcome, moments) for outcome in result.outcomes]
     return _document(act, result.done, result, monitors)
 
 
@@ -41,14 +43,14 @@ def _document(act: str, done: bool, result: ActResult, monitors: list[dict[str, 
     return {
         "version": VERSION,
         "act": act,
-        "at": _iso(result.now_ms),
+        "at": Moments(result.now_ms).iso(result.now_ms or None),
         "done": done,
         "recorded": result.events_refused is None,
         "monitors": monitors,
     }
 
 
-def _entry(named: Named, outcome: ActOutcome | None) -> dict[str, Any]:
+def _entry(named: Named, outcome: ActOutcome | None, moments: Moments) -> dict[str, Any]:
     code = outcome.code.value if outcome else "ambiguous" if named.candidates else "unknown"
     return {
         "monitor": named.text,
@@ -57,7 +59,7 @@ def _entry(named: Named, outcome: ActOutcome | None) -> dict[str, Any]:
         "code": code,
         "done": bool(outcome and outcome.done),
         "sentence": outcome.sentence if outcome else None if named.candidates else _UNKNOWN,
-        "until": _iso(outcome.until_ms) if outcome else None,
+        "until": moments.iso(outcome.until_ms) if outcome else None,
         "candidates": [{"id": one.plan.id, "name": one.name} for one in named.candidates],
     }
 
@@ -84,9 +86,3 @@ def _note(result: ActResult) -> list[str]:
 
 def _level(done: bool) -> str:
     return "ok  " if done else "FAIL"
-
-
-def _iso(at_ms: int | None) -> str | None:
-    if not at_ms:
-        return None
-    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -9,6 +9,7 @@ from peekaping_producer.operations import conditions
 from peekaping_producer.operations.doctor import workers_group
 from peekaping_producer.operations.doctor.checks import CHECK_LIMIT_S, checked, evaluated
 from peekaping_producer.operations.doctor.codes import FIRST_REMEDIES, LEVEL_OF, QUEUE_CONDITIONS, Finding, finding
+from peekaping_producer.operations.go_producer import claims_of_go_producer
 from peekaping_producer.operations.look import Look
 from peekaping_producer.operations.status import Status, fetch_status
 from peekaping_producer.operations.verdict import VerdictCode, verdict
@@ -128,24 +129,12 @@ async def _claims(target: RedisTarget, status: Status) -> Iterable[Finding]:
 
 def peer(leases: Sequence[Member], look: Look) -> Finding:
     """Return whether a Go producer takes part: the tokens of its claims are whole numbers, and in no heartbeat."""
-    tokens = _tokens_of_peers(leases, look)
+    tokens = claims_of_go_producer(leases, look)
     if not tokens:
         return finding("fleet.no_peer", "No claim belongs to a Go producer.")
     claims, held = counted(len(tokens), "claim"), counted(sum(tokens.values()), "monitor")
     belong = "belongs" if len(tokens) == 1 else "belong"
     return finding("fleet.peer", f"{claims} of {held} probably {belong} to a Go producer, which also hands off checks.")
-
-
-def _tokens_of_peers(leases: Sequence[Member], look: Look) -> Mapping[float, int]:
-    """The number of monitors by token, for whole numbers in no heartbeat: of our tokens, one in 1,024 is whole."""
-    beats = [*look.heartbeats.values(), *(beat for _, beat in look.silent.values())]
-    ours = {number_of(claim.token) for beat in beats for claim in beat.claims}
-    found: dict[float, int] = defaultdict(int)
-    for lease in leases:
-        token = number_of(lease.score)
-        if token is not None and token == int(token) and token not in ours:
-            found[token] += 1
-    return found
 
 
 def _grouped(values: Mapping[str, str], look: Look) -> Mapping[str, list[str]]:
