@@ -7,7 +7,7 @@ import msgspec
 from peekaping_producer.schedule import StoredEvent
 from peekaping_producer.service.text import one_line
 
-_MAX_MESSAGE_LENGTH = 300
+_MAX_MESSAGE_LENGTH = 400
 _MAX_NAME_LENGTH = 100
 
 

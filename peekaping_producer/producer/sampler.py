@@ -129,7 +129,7 @@ class Sampler:
         if stats.events_refused:
             self._recorder.refused(stats.events_refused)
         elif not stats.write_refused:
-            self._recorder.written(len(events))
+            self._recorder.written()
         self.stats = stats
         self.round_trip_ms = _ms_since(began_at)
         now = time.monotonic()
