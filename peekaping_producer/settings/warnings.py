@@ -57,6 +57,12 @@ def _about_values(settings: Settings, groups: Collection[SettingsGroup]) -> Iter
             f"UI_PROXY_FROM: contains every address, so every host that reaches the page can send any "
             f"{settings.ui_proxy_user_header}. Set it to the addresses of the proxy."
         )
+    address = settings.ui_address if "ui" in groups else None
+    if address and settings.ui_anonymous == "read" and not settings.ui_hosts and not is_loopback(address[0]):
+        yield (
+            "UI_HOSTS: not set, and UI_ANONYMOUS=read, so a web site that a user opens can read the page through the "
+            "user's browser (DNS rebinding). Set it to the host names at which browsers open the page."
+        )
     if "api" in groups and settings.api_token is None and not is_loopback(settings.api_host):
         yield (
             f"API_TOKEN: not set, and the API listens on {settings.api_host}: every host that reaches port "

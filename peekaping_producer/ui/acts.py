@@ -19,6 +19,8 @@ from peekaping_producer.operations.acts import (
     Acts,
 )
 from peekaping_producer.operations.acts.model import MAX_WHO, MAX_WHY
+from peekaping_producer.operations.reconcile.request import why_unled
+from peekaping_producer.operations.reconcile.text import requested_lines
 from peekaping_producer.schedule import MAX_ID_LENGTH, Schedule
 from peekaping_producer.ui.access.endpoints import visitor_of
 from peekaping_producer.ui.access.roles import Visitor
@@ -124,6 +126,8 @@ class ActEndpoints:
     async def _post_sync(self, request: web.Request) -> web.Response:
         await _body(request, _sync)
         actor = _actor(visitor_of(request))
+        if unled := await _performed(why_unled(self._schedule)):
+            raise RequestError(HTTPStatus.CONFLICT, " ".join(requested_lines(unled)))
         await _performed(self._schedule.request_sync(f"{actor.who} ({actor.origin})"))
         log.info(
             "act.performed",

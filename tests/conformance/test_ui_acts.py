@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from peekaping_producer.errors import RedisRefusedError, RedisUnavailableError, StoreUnavailableError
 from peekaping_producer.operations.acts import Acts
 from peekaping_producer.operations.fleet_events import decode_events
+from peekaping_producer.operations.reconcile import request
 from peekaping_producer.schedule import Schedule
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.settings import UiAccess
@@ -100,10 +101,30 @@ async def test_a_long_name_is_shortened(running: Page, redis: Redis, schedule: S
 
 
 async def test_a_sync_is_asked_for(running: Page, redis: Redis) -> None:
+    await redis.set(KEYS.leader, "vm-a/1", px=10_000)
     answer = await post(running, "sync", {}, ANNA | running.origin)
     assert answer.body["sentence"] == "The leader is asked to sync; it begins within 5 s."
     stored = json.loads(await redis.get(KEYS.sync_requested) or b"")
     assert stored["who"] == "anna (page, 192.0.2.7)"
+
+
+@pytest.mark.parametrize(
+    ("leader", "error"),
+    [
+        (None, "No replica leads, so no sync runs. Start a replica; its first sync begins at once."),
+        ("vm-go", "vm-go leads, which is not a replica of this producer and answers no request. Stop it, if a "),
+    ],
+)
+async def test_a_sync_that_no_leader_would_answer_is_409(
+    running: Page, redis: Redis, monkeypatch: pytest.MonkeyPatch, leader: str | None, error: str
+) -> None:
+    monkeypatch.setattr(request, "LEADER_CHANGES_WITHIN_S", 0.01)
+    if leader:
+        await redis.set(KEYS.leader, leader, px=10_000)
+    answer = await post(running, "sync", {})
+    assert answer.status == 409
+    assert answer.body["error"].startswith(error)
+    assert not await redis.exists(KEYS.sync_requested)
 
 
 async def test_an_act_on_nothing_is_409_with_the_reason(running: Page) -> None:

@@ -126,6 +126,14 @@ def test_a_proxy_with_every_address_is_reported() -> None:
     assert load(**PARTS, UI_PROXY_FROM="::/0").warnings == ()
 
 
+def test_a_page_that_every_client_may_see_requires_its_names() -> None:
+    public: dict[str, Any] = {"UI_ADDR": ":9465", "UI_ANONYMOUS": "read"}
+    [warning] = load(**PARTS, **public).warnings
+    assert warning.startswith("UI_HOSTS: not set, and UI_ANONYMOUS=read")
+    for more in ({"UI_HOSTS": "page.example"}, {"UI_ADDR": "127.0.0.1:80"}, {"UI_ADDR": "off"}):
+        assert load(**PARTS, **public | more).warnings == ()
+
+
 async def test_a_replica_refuses_to_start_with_an_open_page(tmp_path: Path) -> None:
     database = {"DB_TYPE": "sqlite", "DB_NAME": "x.db", "REDIS_HOST": "127.0.0.1"}
     ended = await command(tmp_path, "run", **database, UI_ADDR="0.0.0.0:0")

@@ -192,6 +192,11 @@ async def test_under_https_the_cookie_is_secure() -> None:
         assert (await running.get(headers=https | {"Cookie": plain})).status == 401
         elsewhere = await running.log_in(headers=https | running.origin, client=OTHER_ADDRESS)
         assert elsewhere.cookie.startswith(NAME)
+        for value, is_secure in (("http, https", True), ("https, http", False)):
+            answer = await running.log_in(headers={"X-Forwarded-Proto": value} | running.origin)
+            assert answer.cookie.startswith(SECURE_PREFIX) == is_secure
+        twice = [("X-Forwarded-Proto", "http"), ("X-Forwarded-Proto", "https"), *running.origin.items()]
+        assert (await running.log_in(headers=twice)).cookie.startswith(SECURE_PREFIX)
 
 
 async def test_every_replica_with_the_same_token_accepts_a_session_and_no_other() -> None:

@@ -5,8 +5,8 @@ from typing import Any
 
 from peekaping_producer.operations.acts.model import ActOutcome, ActResult
 from peekaping_producer.operations.acts.named import Named, NamedResult
-from peekaping_producer.operations.explain.moments import Moments
 from peekaping_producer.operations.explain.text import candidate_lines
+from peekaping_producer.operations.moments import Moments
 from peekaping_producer.operations.naming import MAX_FOUND
 from peekaping_producer.schedule import ALL_MONITORS
 from peekaping_producer.service.text import escaped, one_line

@@ -14,7 +14,7 @@ from peekaping_producer.operations.look import Look
 from peekaping_producer.operations.status import Status, fetch_status
 from peekaping_producer.operations.verdict import VerdictCode, verdict
 from peekaping_producer.redis_client.client import redis_for
-from peekaping_producer.schedule import Member, Schedule, number_of
+from peekaping_producer.schedule import Member, Schedule
 from peekaping_producer.service.text import counted, duration, one_line
 from peekaping_producer.targets import RedisTarget
 

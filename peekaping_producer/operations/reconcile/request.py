@@ -66,13 +66,22 @@ async def request_sync(
     """
     began_at = time.monotonic()
     async with opened_schedule(target, lease_ttl_s=lease_ttl_s) as schedule:
-        look = Look(await schedule.stats())
-        if not _leader(look):
-            await asyncio.sleep(LEADER_CHANGES_WITHIN_S)  # the leader may be changing
-            look = Look(await schedule.stats())
-        if outcome := _unled(look):
-            return Requested(outcome, _leader(look), conditions=_conditions(look))
+        if unled := await why_unled(schedule):
+            return unled
         return await _ask(schedule, who, began_at, began_at + wait_s, poll_s)
+
+
+async def why_unled(schedule: Schedule) -> Requested | None:
+    """Return why no leader can answer a request, if that is so.
+
+    Raises RedisError if Redis does not answer or refuses the call.
+    """
+    look = Look(await schedule.stats())
+    if not _leader(look):
+        await asyncio.sleep(LEADER_CHANGES_WITHIN_S)  # the leader may be changing
+        look = Look(await schedule.stats())
+    outcome = _unled(look)
+    return Requested(outcome, _leader(look), conditions=_conditions(look)) if outcome else None
 
 
 async def _ask(schedule: Schedule, who: str, began_at: float, until: float, poll_s: float) -> Requested:

@@ -34,7 +34,8 @@ class Clients:
         if peer is None or not self._is_proxy(peer):
             return Client(request.remote or "", None, request.secure)
         forwarded = request.headers.getall("X-Forwarded-For", [])
-        protocol = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower()
+        # The last value is that of the nearest proxy; its client may have sent those before.
+        protocol = ",".join(request.headers.getall("X-Forwarded-Proto", [])).rpartition(",")[2].strip().lower()
         return Client(str(self._behind(peer, ",".join(forwarded))), self._user(request), protocol == "https")
 
     def _is_proxy(self, address: IpAddress) -> bool:
