@@ -98,7 +98,7 @@ def _act_on_monitors(
             settings.redis_target(),
             settings.database_target(),
             lease_ttl_s=settings.lease_ttl,
-            with_queue=settings.broker in {None, "asynq"},
+            with_queue=settings.uses_asynq,
         )
     )
     print(json.dumps(named_document(act, acted)) if args.json else "\n".join(named_lines(acted)))

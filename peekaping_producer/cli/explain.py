@@ -101,7 +101,7 @@ async def _read(monitor: str, settings: Settings) -> "Explained":
         settings.database_target(),
         lease_ttl_s=settings.lease_ttl,
         server_zone=settings.tz,
-        with_queue=settings.broker in {None, "asynq"},
+        with_queue=settings.uses_asynq,
     )
 
 

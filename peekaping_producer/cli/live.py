@@ -25,8 +25,7 @@ _LINE_EVERY_S = 3.0
 async def opened_reader(settings: Settings) -> AsyncIterator[TopReader]:
     """A reader of the Redis that the settings name."""
     async with opened_schedule(settings.redis_target(), lease_ttl_s=settings.lease_ttl) as schedule:
-        with_queue = settings.broker in {None, "asynq"}
-        yield TopReader(schedule, AsynqBroker(schedule.redis) if with_queue else None)
+        yield TopReader(schedule, AsynqBroker(schedule.redis) if settings.uses_asynq else None)
 
 
 async def print_lines(reader: TopReader) -> None:

@@ -67,7 +67,7 @@ def _status(args: argparse.Namespace) -> int:
             settings.redis_target(),
             lease_ttl_s=settings.lease_ttl,
             max_overdue_s=args.max_overdue_seconds,
-            with_queue=settings.broker in {None, "asynq"},
+            with_queue=settings.uses_asynq,
             next_s=args.next_s,
         )
     )

@@ -53,7 +53,7 @@ def _dry_run(args: argparse.Namespace) -> int:
             settings.redis_target(),
             settings.database_target(),
             lease_ttl_s=settings.lease_ttl,
-            with_queue=settings.broker in {None, "asynq"},
+            with_queue=settings.uses_asynq,
             list_all=args.all,
         )
     )

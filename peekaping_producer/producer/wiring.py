@@ -19,8 +19,7 @@ def build(settings: Settings) -> Replica:
     workers = settings.producer_concurrency
     redis = redis_for(settings.redis_target(), connections=workers + _SIDE_LOOPS)
     store = store_for(settings.database_target(), connections=min(workers, _MAX_STORE_CONNECTIONS) + 3)
-    is_atomic = settings.broker in {None, "asynq"}
-    schedule = Schedule(redis, lease_ttl_s=settings.lease_ttl, keeps_due_times=not is_atomic)
+    schedule = Schedule(redis, lease_ttl_s=settings.lease_ttl, keeps_due_times=not settings.uses_asynq)
     return Replica(Parts(settings, redis, store, schedule, _broker_for(settings, redis, schedule)))
 
 

@@ -89,6 +89,11 @@ class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
         return {name.upper(): _as_variable(name, value) for name, value in self if name in names}
 
     @property
+    def uses_asynq(self) -> bool:
+        """Whether tasks are enqueued in asynq's queue."""
+        return self.broker in {None, "asynq"}
+
+    @property
     def metrics_address(self) -> tuple[str, int] | None:
         """(host, port) of probes and metrics; None if they are off."""
         return listening_address(self.metrics_addr)

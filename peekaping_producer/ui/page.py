@@ -56,8 +56,9 @@ class Page:
     def application(self) -> web.Application:
         """Return the application. Reads the static files."""
         access = AccessEndpoints(self._settings.ui_access())
-        with_queue = self._settings.broker in {None, "asynq"}
-        acts = Acts(self._redis, self._store, lease_ttl_s=self._settings.lease_ttl, with_queue=with_queue)
+        acts = Acts(
+            self._redis, self._store, lease_ttl_s=self._settings.lease_ttl, with_queue=self._settings.uses_asynq
+        )
         endpoints = (self._frames, self._monitors, ActEndpoints(acts, self._schedule))
         return application(access, *endpoints, files=StaticFiles())
 
@@ -75,5 +76,4 @@ class Page:
         look = self._replica.look()
         if look.stats is None or look.redis_failure:
             raise RedisUnavailableError(look.redis_failure or "no answer yet")
-        is_asynq = self._settings.broker in {None, "asynq"}
-        return Status(look.stats, look.queue if is_asynq else None, 0.0, self._settings.lease_ttl)
+        return Status(look.stats, look.queue if self._settings.uses_asynq else None, 0.0, self._settings.lease_ttl)
