@@ -10,10 +10,11 @@ from bench.harness import DAY_S, BenchHarness, Process, cpu_s, memory_mb, now_ms
 from bench.options import Options
 from bench.queue_checks import lateness_ms
 from peekaping_producer.demo.embedded import HOST, free_port
+from peekaping_producer.operations.heartbeat import SLOTS
 from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.schedule import Schedule, Slots
 from peekaping_producer.targets import RedisTarget
-from peekaping_producer.ui.frame import MAX_EVENTS, SLOTS
+from peekaping_producer.ui.frame import MAX_EVENTS
 
 IDLE_MONITORS = 1000
 LOOK_MONITORS = 1_000_000

@@ -26,12 +26,13 @@ def settle(world: WalkWorld) -> None:
     """End the faults, let time pass, and check. Raises InvariantError."""
     _mend(world)
     healed_at = STEADY.now_s
-    world.live(LEADS_WITHIN_S)
+    within_s = LEADS_WITHIN_S + world.leader_key_delay_s
+    world.live(within_s)
     leading = [each for each in world.replicas if each.term and each.term == world.ledger.keys.leader]
     if not leading:
-        world.ledger.fail("leads", "-", f"after {LEADS_WITHIN_S:g} s no replica leads")
+        world.ledger.fail("leads", "-", f"after {within_s:g} s no replica leads")
     elif leading[0].spread_ticks != world.ledger.keys.spread:
-        world.ledger.fail("switch", "-", f"after {LEADS_WITHIN_S:g} s it is not as SPREAD_TICKS of the leader")
+        world.ledger.fail("switch", "-", f"after {within_s:g} s it is not as SPREAD_TICKS of the leader")
     world.live(35 + SYNC_TAKES_S - LEADS_WITHIN_S)
     runs = {each: row for each, row in world.rows.items() if row.runs}
     keys = world.ledger.keys

@@ -17,9 +17,11 @@ from peekaping_producer.errors import (
     StoreUnavailableError,
 )
 from peekaping_producer.monitors.monitor import Plan
+from peekaping_producer.producer.timing import TIMING
 from peekaping_producer.redis_client.failures import as_ours
 from peekaping_producer.schedule import ALL_MONITORS, CLAIM_WITHIN_S, Schedule, Steering
 from peekaping_producer.schedule.keys import KEYS
+from peekaping_producer.schedule.model import MAX_LEADER_TTL_S
 from peekaping_producer.stores import Loaded
 from tests.invariants.ledger import Keys, Ledger, TaskHash
 from tests.invariants.replica import STEADY, PendingCall, SteppedReplica
@@ -403,6 +405,12 @@ class WalkWorld:
             return None
 
     # Leadership, from outside.
+
+    @property
+    def leader_key_delay_s(self) -> float:
+        """By how much the leader key ends later than it was written to, since the clock has stepped back meanwhile."""
+        left_s = (self._leader_until_ms - self.now_ms) / 1000
+        return max(0.0, left_s - TIMING.leader_ttl_s) if left_s <= MAX_LEADER_TTL_S else 0.0
 
     def usurp(self, holder: str, for_ms: float = 10_000) -> None:
         self.redis.set(KEYS.leader, holder)
