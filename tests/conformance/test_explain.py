@@ -264,6 +264,39 @@ async def test_claimed(scene: Scene) -> None:
     )
 
 
+async def test_a_claim_that_does_not_hand_it_off(scene: Scene) -> None:
+    await claimed(scene)
+    failing = FailingDependency("database", ("worker",), scene.clock.now_ms, "no answer")
+    held = (HeldClaim(str(await scene.redis.zscore(KEYS.lease, ID)), 1, scene.clock.now_ms),)
+    await scene.clock.advance(5)
+    await scene.report(heartbeat=Heartbeat(claims=held, failing=(failing,)))
+    verdict = await scene.verdict()
+    assert (verdict.code, verdict.cause, verdict.is_healthy) == ("lease.late", "late_database", False)
+    assert verdict.sentence == "Late since 03:11:00 (5.0 s ago): a claim holds it, and it has not been handed off."
+    assert verdict.remedy.startswith("The fleet: Late since 03:11:00, because reads of the database fail.")
+
+
+@pytest.mark.parametrize("gives_back", [False, True])
+async def test_claimed_again_and_again_without_a_hand_off(scene: Scene, gives_back: bool) -> None:
+    """As with a locked table: each claim is new, and the monitor has waited for minutes."""
+    await claimed(scene)
+    claim = await scene.schedule.claim(10)
+    for _ in range(3):
+        await scene.clock.advance(11)
+        await scene.schedule.reclaim()
+        claim = await scene.schedule.claim(10)
+    await scene.report(heartbeat=Heartbeat(claims=(HeldClaim(claim.token, 1, claim.now_ms),)))
+    verdict = await scene.verdict()
+    assert (verdict.code, verdict.level.value) == ("lease.late", "FAIL")
+    assert verdict.sentence.startswith("Late since 03:11:00 (33.0 s ago)")
+    if gives_back:
+        failing = FailingDependency("database", ("worker",), scene.clock.now_ms - 30_000, "no answer")
+        await scene.report(heartbeat=Heartbeat(failing=(failing,)))
+        await scene.schedule.give_back(claim, delay_s=10)
+        verdict = await scene.verdict()
+        assert (verdict.code, verdict.cause) == ("due.late", "late_database"), "its own data is not the cause"
+
+
 async def test_claimed_by_a_replica_that_is_silent(scene: Scene) -> None:
     await claimed(scene)
     await scene.clock.advance(8)

@@ -29,6 +29,7 @@ LEVELS: Mapping[str, Level] = {
     "held.all": Level.OFF,
     "schedule.both": Level.FAIL,
     "schedule.absent": Level.NOTE,
+    "lease.late": Level.FAIL,
     "lease.expired": Level.NOTE,
     "lease.holder_silent": Level.NOTE,
     "lease.held": Level.OK,

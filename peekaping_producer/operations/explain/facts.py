@@ -9,6 +9,7 @@ from peekaping_producer.monitors.ticks import is_tick, next_tick, phase_s
 from peekaping_producer.operations.explain.maintenance import Maintenance
 from peekaping_producer.operations.fleet_events import FleetEvent, decode_events
 from peekaping_producer.operations.hold import Hold, current_hold
+from peekaping_producer.operations.look import LATE_AT_LEAST_S
 from peekaping_producer.operations.replica_report import decode_report
 from peekaping_producer.operations.status import Status
 from peekaping_producer.schedule import number_of
@@ -85,6 +86,20 @@ class Facts(msgspec.Struct, frozen=True):
                 if number_of(claim.token) == self.state.token:
                     return Holder(stored.node, max(0.0, (self.now_ms - stored.at_ms) / 1000), claim.since_ms)
         return None
+
+    @property
+    def claimed_since_ms(self) -> float | None:
+        """When the claim that holds it was made: it was due then, or before."""
+        if self.holder:
+            return self.holder.since_ms
+        if self.lease_ends_ms is None or self.fleet is None:
+            return None
+        return self.lease_ends_ms - 1000 * self.fleet.look.lease_ttl_s
+
+    @property
+    def late_after_ms(self) -> float:
+        """How long a monitor may wait before it is late; a fleet that runs claims it within a fraction of a second."""
+        return 1000 * (self.fleet.look.late_after_s if self.fleet else LATE_AT_LEAST_S)
 
     @property
     def estimated_wait_s(self) -> float | None:

@@ -2,13 +2,12 @@
 
 from peekaping_producer.operations.explain.codes import MonitorVerdict
 from peekaping_producer.operations.explain.facts import Facts
-from peekaping_producer.operations.look import LATE_AT_LEAST_S, SILENT_AFTER_S
+from peekaping_producer.operations.look import SILENT_AFTER_S
 from peekaping_producer.operations.moments import Moments
+from peekaping_producer.operations.verdict import LATENESS, VerdictCode
 from peekaping_producer.schedule import MAX_SCORE
 from peekaping_producer.service.text import duration, one_line
 
-LATE_AFTER_MS = 1000 * LATE_AT_LEAST_S
-"""A running fleet claims a due monitor within a fraction of a second."""
 _ABSENT = "Not checked: no monitor in the database has this id, an id that begins with it, or a name that contains it."
 _CAUSES_OF_SYNC = ("database_unavailable", "database_empty", "sync_late")
 
@@ -115,6 +114,8 @@ def claimed(facts: Facts, moments: Moments) -> MonitorVerdict | None:
     ends_ms = facts.lease_ends_ms
     if ends_ms is None:
         return None
+    if late := _late_in_claims(facts, moments, facts.state.intended_ms if facts.state else None):
+        return late
     holder = facts.holder
     name = one_line(holder.node, 60) if holder else ""
     if ends_ms <= facts.now_ms:
@@ -127,8 +128,19 @@ def claimed(facts: Facts, moments: Moments) -> MonitorVerdict | None:
     if holder and holder.silent_s > SILENT_AFTER_S:
         sentence = f"Its check waits: {name} claimed it and has not reported for {duration(holder.silent_s)}."
         return MonitorVerdict("lease.holder_silent", sentence, ends, ends_ms=ends_ms)
+    if late := _late_in_claims(facts, moments, facts.claimed_since_ms):
+        return late
     owner = name or owner_unknown(facts)
     return MonitorVerdict("lease.held", f"Its check is being handed off now, by {owner}.", ends, ends_ms=ends_ms)
+
+
+def _late_in_claims(facts: Facts, moments: Moments, since_ms: float | None) -> MonitorVerdict | None:
+    """It has waited for too long, in this claim and perhaps in earlier ones."""
+    if since_ms is None or facts.now_ms - since_ms <= facts.late_after_ms:
+        return None
+    cause, reason = _why_late(facts)
+    sentence = f"Late since {moments.at(since_ms)}: a claim holds it, and it has not been handed off."
+    return MonitorVerdict("lease.late", sentence, reason, cause)
 
 
 def owner_unknown(facts: Facts) -> str:
@@ -144,12 +156,12 @@ def due_time(facts: Facts, moments: Moments) -> MonitorVerdict | None:
     if state is None or state.due_ms is None:
         return None
     late_ms = facts.now_ms - state.due_ms
-    if state.postponed and late_ms < LATE_AFTER_MS:
+    if state.postponed and late_ms < facts.late_after_ms and not _is_late_with_fleet(facts):
         known = next((f" ({one_line(anomaly.get('reason', ''))})" for anomaly in facts.anomalies), "")
         sentence = f"Its last attempt failed on a replica{known}."
         remedy = f"It is tried again at {moments.at(state.due_ms)}; `status --json` lists anomalies."
         return MonitorVerdict("due.set_aside", sentence, remedy, ends_ms=int(state.due_ms))
-    if late_ms >= LATE_AFTER_MS:
+    if late_ms >= facts.late_after_ms or state.postponed:
         since_ms = state.due_ms if state.intended_ms is None else min(state.due_ms, state.intended_ms)
         cause, reason = _why_late(facts)
         return MonitorVerdict("due.late", f"Late since {moments.at(since_ms)}.", reason, cause)
@@ -158,6 +170,14 @@ def due_time(facts: Facts, moments: Moments) -> MonitorVerdict | None:
         tick = f" to {moments.at(state.next_tick_ms)}" if state.next_tick_ms else ""
         return MonitorVerdict("due.misaligned", sentence, f"The next sync of the leader moves it{tick}.")
     return None
+
+
+def _is_late_with_fleet(facts: Facts) -> bool:
+    """Whether it was due too long ago, and the fleet is late for a cause that is not in the data of its monitors."""
+    intended_ms = facts.state.intended_ms if facts.state else None
+    if intended_ms is None or facts.now_ms - intended_ms <= facts.late_after_ms or facts.fleet is None:
+        return False
+    return facts.fleet.verdict.code in LATENESS - {VerdictCode.MONITORS_LATE}
 
 
 def _why_late(facts: Facts) -> tuple[str, str]:
