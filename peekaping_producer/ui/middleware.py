@@ -47,7 +47,7 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     except web.HTTPException as error:
         allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
         return error_answer(RequestError(HTTPStatus(error.status), f"{error.reason}.", headers=allow))
-    except Exception as error:
+    except Exception as error:  # one request ends no other; answered with 500 and logged
         if isinstance(error, ConnectionError) and (request.transport is None or request.transport.is_closing()):
             return error_answer(RequestError(HTTPStatus.BAD_REQUEST, "The client has gone."))  # it gets no answer
         log.error("ui.request_failed", message="An unforeseen error ended a request of the page.", exc_info=error)

@@ -62,7 +62,7 @@ class PageServer:
             return
         try:
             await self._start(self._socket)
-        except Exception as error:
+        except Exception as error:  # checks are handed off without a page, too
             log.error("ui.failed", message="The page cannot be served; the replica runs without it.", exc_info=error)
             await self.stop()
             self._socket = self._server = self._runner = self._page = None

@@ -136,7 +136,7 @@ class SharedLook:
             if reading.done():
                 reading.result()
             frame = fit(build_frame(self.seen()))
-        except Exception as error:
+        except Exception as error:  # the next look may succeed; logged once
             if not self._is_failing:
                 log.error(
                     "ui.frame_failed", message="An unforeseen error: open pages show nothing new.", exc_info=error

@@ -138,7 +138,7 @@ class Vitals:
             look = self.look()
             self._activity.is_late = look.is_late
             self._condition_log.update(self.conditions(), verdict(look).code)
-        except Exception as error:
+        except Exception as error:  # see above: other programs wrote what it reads
             self._condition_log.fail(error)
 
     def _follow_sync_request(self) -> None:
