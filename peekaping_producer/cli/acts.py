@@ -6,14 +6,17 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from peekaping_producer.cli.parser import Commands, Parser, duration
-from peekaping_producer.cli.runtime import log_warnings, login_name, print_error, run_interruptible, set_up_logs
+from peekaping_producer.cli.parser import Commands, Parser, duration, text_of
+from peekaping_producer.cli.runtime import log_warnings, login_name, print_failure, run_interruptible, set_up_logs
+from peekaping_producer.errors import ActError
 from peekaping_producer.settings import Settings, SettingsGroup, load_settings
 
 if TYPE_CHECKING:
     from peekaping_producer.operations.acts import Actor, ActResult, Acts
 
 _GROUPS: frozenset[SettingsGroup] = frozenset({"redis", "database", "schedule", "broker"})
+_MAX_NAME, _MAX_WHO, _MAX_WHY = 300, 64, 200
+"""Characters; of the last two as operations.acts.model, which is imported later, since that takes time."""
 
 
 def add_to(commands: Commands) -> None:
@@ -30,7 +33,7 @@ def add_to(commands: Commands) -> None:
     _add_monitors(hold, "*")
     hold.add_argument("--all", action="store_true", help="hold all monitors, for up to 1 h; not with a Go producer")
     text = "for how long, such as 10m (units s, m, h, d): up to 7d, by default 1h; with --all up to 1h, by default 15m"
-    hold.add_argument("--for", type=duration("7d"), dest="for_s", metavar="DURATION", help=text)
+    hold.add_argument("--for", dest="for_text", metavar="DURATION", help=text)
     text = "end holds before their time; each monitor is due at its next tick"
     release = commands.add("release", _release, text, groups=_GROUPS, example="peekaping-producer release --all")
     _add_monitors(release, "*")
@@ -38,14 +41,16 @@ def add_to(commands: Commands) -> None:
     release.add_argument("--all", action="store_true", help=text)
     for command in (run_now, hold, release):
         needed = command is hold
-        command.add_argument("--because", required=needed, default="", metavar="TEXT", help="why, for the fleet events")
-        command.add_argument("--by", metavar="NAME", help="who asks (default: the login name)")
+        why = text_of(_MAX_WHY, may_be_empty=not needed)
+        text = "why, for the fleet events"
+        command.add_argument("--because", type=why, required=needed, default="", metavar="TEXT", help=text)
+        command.add_argument("--by", type=text_of(_MAX_WHO), metavar="NAME", help="who asks (default: the login name)")
         command.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_monitors(command: Parser, count: str) -> None:
     text = "the id, the first four or more characters of it, or a part of the name"
-    command.add_argument("monitors", metavar="MONITOR", nargs=count, help=text)
+    command.add_argument("monitors", type=text_of(_MAX_NAME), metavar="MONITOR", nargs=count, help=text)
 
 
 def _run_now(args: argparse.Namespace) -> int:
@@ -55,10 +60,18 @@ def _run_now(args: argparse.Namespace) -> int:
 def _hold(args: argparse.Namespace) -> int:
     if not _names_monitors_or_all(args, "hold"):
         return 2
-    options = {} if args.for_s is None else {"for_s": args.for_s}
+    options = {} if args.for_text is None else {"for_s": _hold_s(args)}
     if args.all:
         return _act_on_all(args, "hold_all", lambda acts: acts.hold_all(_actor(args), args.because, **options))
     return _act_on_monitors(args, "hold", lambda acts, ids: acts.hold(ids, _actor(args), args.because, **options))
+
+
+def _hold_s(args: argparse.Namespace) -> int:
+    """The seconds of --for. Raises ActError."""
+    try:
+        return duration("1h" if args.all else "7d")(args.for_text)
+    except argparse.ArgumentTypeError as error:
+        raise ActError(f"--for: {error}") from None
 
 
 def _release(args: argparse.Namespace) -> int:
@@ -74,7 +87,7 @@ def _names_monitors_or_all(args: argparse.Namespace, command: str) -> bool:
         return True
     got = "both" if args.all else "neither"
     see = f"see peekaping-producer {command} --help"
-    print_error(f"{command}: MONITOR: expected monitors or --all, got {got}; {see}")
+    print_failure(args, f"{command}: MONITOR: expected monitors or --all, got {got}; {see}")
     return False
 
 

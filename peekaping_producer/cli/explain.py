@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peekaping_producer.cli.parser import Commands
-from peekaping_producer.cli.runtime import log_warnings, print_error, run_interruptible, set_up_logs
+from peekaping_producer.cli.runtime import log_warnings, print_failure, run_interruptible, set_up_logs
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.settings import Settings, SettingsGroup, load_settings
 
@@ -40,8 +40,8 @@ def add_to(commands: Commands) -> None:
 def _explain(args: argparse.Namespace) -> int:
     if (args.monitor is None) is not args.silent:
         got = "both" if args.silent else "neither"
-        print_error(
-            f"explain: MONITOR: expected a monitor or --silent, got {got}; see peekaping-producer explain --help"
+        print_failure(
+            args, f"explain: MONITOR: expected a monitor or --silent, got {got}; see peekaping-producer explain --help"
         )
         return 2
     settings = load_settings(_GROUPS, env_files=args.env_files)
@@ -63,7 +63,7 @@ def _explain_one(args: argparse.Namespace, settings: Settings) -> int:
         return 2
     facts = explained.facts
     if facts is None:
-        print_error(explained.problem)
+        print_failure(args, explained.problem)
         return explained.exit_code
     moments = Moments(facts.now_ms, None if args.local else UTC)
     verdict = verdict_of(facts, moments)

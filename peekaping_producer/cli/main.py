@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from peekaping_producer import logs
 from peekaping_producer.cli import demo, messages, operations, producer, sender, template
 from peekaping_producer.cli.parser import Commands, Parser, add_env_file
-from peekaping_producer.cli.runtime import print_error
+from peekaping_producer.cli.runtime import print_error, print_failure
 from peekaping_producer.errors import ActError, ConfigError, ProducerError, UnreachableError
 from peekaping_producer.settings import ENV_FILES
 
@@ -41,18 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     args.env_files = [*args.env_files, *args.env_files_after] or ENV_FILES
     try:
-        code: int = args.command(args)
+        code = _run(args)
         sys.stdout.flush()
-    except ConfigError as error:
-        for line in (*error.warnings, *error.problems):
-            print_error(line)
-        return 2
-    except ActError as error:
-        print_error(f"{error}; see --help")
-        return 2
-    except ProducerError as error:
-        print_error(str(error))
-        return 3 if isinstance(error, UnreachableError) else 1
     except KeyboardInterrupt:
         return 130
     except OSError as error:
@@ -63,6 +53,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at exit
         return 1
     return code
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Run the command; returns the exit code. Prints a ProducerError."""
+    try:
+        code: int = args.command(args)
+    except ProducerError as error:
+        return _failed(args, error)
+    return code
+
+
+def _failed(args: argparse.Namespace, error: ProducerError) -> int:
+    """Print the error; returns the exit code."""
+    if isinstance(error, ConfigError):
+        for warning in error.warnings:
+            print_error(warning)
+        print_failure(args, *error.problems)
+        return 2
+    if isinstance(error, ActError):
+        print_failure(args, f"{error}; see --help")
+        return 2
+    print_failure(args, str(error))
+    return 3 if isinstance(error, UnreachableError) else 1
 
 
 def _parser(file_completion: object = None) -> Parser:

@@ -129,17 +129,34 @@ def duration(longest: str) -> Callable[[str], int]:
     def parse(text: str) -> int:
         """Return the seconds. Raises ArgumentTypeError."""
         found = _seconds_of(text)
-        if not 0 < found <= _seconds_of(longest):
+        if found is None:
             wanted = f"expected a duration such as 90s, 10m or 1h, at most {longest}"
-            raise argparse.ArgumentTypeError(f"{wanted}, got {text!r}")
-        return found
+        elif not 1 <= found <= (_seconds_of(longest) or 0):
+            wanted = f"expected 1s to {longest}"
+        else:
+            return found
+        raise argparse.ArgumentTypeError(f"{wanted}, got {text!r}")
 
     return parse
 
 
-def _seconds_of(text: str) -> int:
+def text_of(longest: int, *, may_be_empty: bool = False) -> Callable[[str], str]:
+    """Return the type of a text of at most `longest` characters."""
+
+    def parse(text: str) -> str:
+        """Return the text. Raises ArgumentTypeError."""
+        if not (text.strip() or may_be_empty):
+            raise argparse.ArgumentTypeError(f"expected a text, got {text!r}")
+        if len(text) > longest:
+            raise argparse.ArgumentTypeError(f"expected at most {longest} characters, got {len(text)}")
+        return text
+
+    return parse
+
+
+def _seconds_of(text: str) -> int | None:
     found = re.fullmatch(r"([0-9]{1,9})([smhd])", text, re.ASCII)
-    return int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[found[2]] if found else 0
+    return int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[found[2]] if found else None
 
 
 def whole_number(text: str) -> int:

@@ -1,7 +1,9 @@
 """What commands share: error lines, logs, and the end by a signal."""
 
+import argparse
 import asyncio
 import getpass
+import json
 import os
 import signal
 import sys
@@ -18,6 +20,14 @@ T = TypeVar("T")
 def print_error(problem: str) -> None:
     """Print one line to stderr."""
     print(f"peekaping-producer: {problem}", file=sys.stderr)
+
+
+def print_failure(args: argparse.Namespace, *problems: str) -> None:
+    """Print each problem to stderr, and with --json also an object with all of them to stdout."""
+    for problem in problems:
+        print_error(problem)
+    if getattr(args, "json", False):
+        print(json.dumps({"version": 1, "error": "; ".join(problems)}))
 
 
 def set_up_logs(settings: Settings, level: str | None = None) -> None:

@@ -106,11 +106,9 @@ class Status(msgspec.Struct, frozen=True):
         rows = {
             "time": f"{clock_time(stats.now_ms, stats.now_ms)} UTC, by the clock of Redis",
             "leader": f"{one_line(stats.leader)}{ttl}" if stats.leader else "none",
-            "replicas": f"{len(self.replicas)} reporting",
+            "replicas": f"{len(self.replicas.keys() - self.look.silent.keys())} reporting{_silent(self.look)}",
             "scheduled": f"{stats.scheduled} ({stats.leased} claimed)",
-            "overdue": f"{stats.overdue}, and {stats.late} claimed but not handed off"
-            if stats.late
-            else f"{stats.overdue}",
+            "overdue": f"{stats.waiting}{_in_claims(stats)}",
             "max overdue": "none" if stats.oldest_due_ms is None else f"{stats.oldest_due_age_s:.1f} s",
         }
         if stats.held:
@@ -125,7 +123,7 @@ class Status(msgspec.Struct, frozen=True):
         lines += [f"{name:<11} {text}" for name, text in rows.items()]
         lines += [
             f"{'' if n else 'next':<11} {text}"
-            for n, text in enumerate(self.due_times.lines() if self.due_times else ())
+            for n, text in enumerate(self.due_times.lines(self.stats.waiting) if self.due_times else ())
         ]
         lines += [f"{level.value:<11} {condition.code}: {condition.reason}" for level, condition in self.conditions]
         counts = Counter(anomaly.get("kind", "?") for anomaly in self.anomalies)
@@ -166,6 +164,20 @@ class Status(msgspec.Struct, frozen=True):
             "anomalies": self.anomalies,
             "next": self.due_times.as_json() if self.due_times else None,
         }
+
+
+def _in_claims(stats: Stats) -> str:
+    if not stats.claimed_late:
+        return ""
+    return f" ({stats.overdue} to be claimed, {stats.claimed_late} claimed but not handed off)"
+
+
+def _silent(look: Look) -> str:
+    since = [
+        f"{look.name(node)} since {clock_time(report.at_ms, look.now_ms)}"
+        for node, (report, _) in sorted(look.silent.items())
+    ]
+    return f", {len(since)} silent ({', '.join(since[:5])})" if since else ""
 
 
 def _workers(look: Look) -> str:

@@ -23,6 +23,8 @@ REPORT_AGE_S = 15.0
 """The replica of an older report no longer runs."""
 FORGET_REPORT_S = 60.0
 """An older report is removed."""
+LATE_CLAIM_S = 2.0
+"""A claim takes milliseconds; a monitor that has waited for longer in one is overdue."""
 MAX_HOLD_S, MAX_HOLD_ALL_S = 7 * 86_400, 3600
 """The longest hold on one monitor, and on all. The scripts tolerate a minute more, after a step of Redis TIME."""
 MAX_HOLDS = 1000
@@ -257,6 +259,18 @@ class Stats(msgspec.Struct, frozen=True):
     def scheduled(self) -> int:
         """Monitors in the schedule."""
         return self.due + self.leased
+
+    @property
+    def claimed_late(self) -> int:
+        """Monitors in claims that have not been handed off: by an earlier claim, or by the one that ends first."""
+        claim = self.oldest_claim
+        in_claim = claim.monitors if claim and self.oldest_due_age_s > LATE_CLAIM_S else 0
+        return min(max(self.late, in_claim), self.leased)
+
+    @property
+    def waiting(self) -> int:
+        """Monitors past their due times, whether a claim holds them or not."""
+        return self.overdue + self.claimed_late
 
     @property
     def oldest_due_age_s(self) -> float:

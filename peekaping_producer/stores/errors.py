@@ -15,6 +15,10 @@ CREATE_TABLES = (
 """The remedy for missing tables. The API server comes first: its migrations fail on tables that `migrate` made."""
 
 
+READ_TIMED_OUT = "no answer in time, although connected: look for a lock or a long transaction"
+"""Why a statement was canceled at its limit: the connection itself works."""
+
+
 class LoginRefusedError(StoreRefusedError):
     """The server refuses the user, the password or the database's name."""
 
@@ -27,6 +31,10 @@ class StatementCanceledError(StatementTimeoutError):
     """The server canceled a statement at its limit."""
 
     connection_usable = True
+
+
+class TableTimeoutError(StatementCanceledError):
+    """The connection works, and a read of the table `monitors` was canceled at its limit."""
 
 
 class NoTimeLeftError(StatementTimeoutError):

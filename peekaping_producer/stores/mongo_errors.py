@@ -6,7 +6,13 @@ from functools import partial
 from pymongo.errors import ConfigurationError, ConnectionFailure, ExecutionTimeout, InvalidOperation, OperationFailure
 
 from peekaping_producer.errors import StoreError, StoreRefusedError, StoreUnavailableError
-from peekaping_producer.stores.errors import BadRowsError, LoginRefusedError, StatementCanceledError, as_store_errors
+from peekaping_producer.stores.errors import (
+    READ_TIMED_OUT,
+    BadRowsError,
+    LoginRefusedError,
+    StatementCanceledError,
+    as_store_errors,
+)
 from peekaping_producer.targets import DatabaseTarget
 
 _UNAUTHORIZED, _MECHANISM_UNAVAILABLE = 13, 334
@@ -41,7 +47,7 @@ def _store_error(error: Exception, prefix: str, *, is_srv: bool) -> StoreError |
         case OperationFailure(code=code) if code == _MECHANISM_UNAVAILABLE:
             return StoreRefusedError(f"{prefix}: the server does not offer this authMechanism for this user")
         case ExecutionTimeout():
-            return StatementCanceledError(f"{prefix}: no answer in time")
+            return StatementCanceledError(f"{prefix}: {READ_TIMED_OUT}")
         case ConnectionFailure() if "certificate verify failed" in str(error):
             return StoreRefusedError(f"{prefix}: the server's certificate is not trusted")
         case ConnectionFailure() if error.timeout:

@@ -12,6 +12,7 @@ from peekaping_producer.errors import StoreError, StoreRefusedError, StoreUnavai
 from peekaping_producer.service.text import first_sentence
 from peekaping_producer.stores.errors import (
     CREATE_TABLES,
+    READ_TIMED_OUT,
     LoginRefusedError,
     StatementCanceledError,
     as_store_errors,
@@ -185,7 +186,7 @@ def _server_error(code: int, text: str, prefix: str) -> StoreError:
     if code == _UNKNOWN_PLUGIN:
         return StoreRefusedError(f"{prefix}: the driver does not support the authentication plugin of this user")
     if code in _TOO_SLOW:
-        return StatementCanceledError(f"{prefix}: no answer in time")
+        return StatementCanceledError(f"{prefix}: {READ_TIMED_OUT}")
     if code in _BUSY:
         return StoreUnavailableError(f"{prefix}: the server reports: {message}")
     return StoreUnavailableError(f"{prefix}: the connection broke, or the server failed (error {code})")

@@ -11,6 +11,7 @@ from peekaping_producer.errors import StoreError, StoreRefusedError, StoreUnavai
 from peekaping_producer.service.text import first_sentence
 from peekaping_producer.stores.errors import (
     CREATE_TABLES,
+    READ_TIMED_OUT,
     BadRowsError,
     LoginRefusedError,
     StatementCanceledError,
@@ -126,9 +127,9 @@ def recoverable_error(error: Exception, prefix: str) -> StoreError | None:
     """Return the StoreError for an error that leaves the connection usable; None for any other."""
     match error:
         case TimeoutError():
-            return StatementCanceledError(f"{prefix}: no answer in time")
+            return StatementCanceledError(f"{prefix}: {READ_TIMED_OUT}")
         case asyncpg.PostgresError(sqlstate=str(state)) if state in _CANCELED:
-            return StatementCanceledError(f"{prefix}: no answer in time ({state})")
+            return StatementCanceledError(f"{prefix}: {READ_TIMED_OUT} ({state})")
         case asyncpg.PostgresError(sqlstate=str(state)) if _BAD_ROWS.match(state):
             return BadRowsError(f"{prefix}: the server cannot return a row ({state})")
         case asyncpg.PostgresError() | asyncpg.InterfaceError() | asyncpg.InternalClientError() | OSError():

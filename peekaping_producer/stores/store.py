@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
-from peekaping_producer.errors import StoreUnavailableError
+from peekaping_producer.errors import StoreError, StoreUnavailableError
 from peekaping_producer.monitors.monitor import Heartbeat, Plan, RecentHeartbeat
 from peekaping_producer.stores.catalogue import Catalogue, WindowsRead
-from peekaping_producer.stores.errors import error_prefix
+from peekaping_producer.stores.errors import StatementCanceledError, TableTimeoutError, error_prefix
 from peekaping_producer.stores.load_reader import HEARTBEATS, MONITORS, PLANS, SIDE_TABLES
 from peekaping_producer.stores.loading import Loader
 from peekaping_producer.stores.pool import C, Driver, Pool, Slot
@@ -104,7 +104,10 @@ class StoreSession(ABC, Generic[C]):
         Return the side tables that did not answer, with the reason: a lock on one must not prevent the start.
         """
         for table in (MONITORS, PLANS):
-            await self.fetch(table, [], 0, self._limits.command_s)
+            try:
+                await self.fetch(table, [], 0, self._limits.command_s)
+            except StatementCanceledError as error:
+                raise TableTimeoutError(f"{MONITORS}: {error}") from None
         late = {}
         for table in SIDE_TABLES:
             try:
@@ -136,17 +139,21 @@ class Store(Generic[S]):
         self._size = size
         self._loader = Loader(driver.limits)
         self._pool: Pool[Any] | None = None
+        self._failure: StoreError | None = None
+        """Of the last open()."""
 
     async def open(self) -> dict[str, str]:
         """Check that the server answers and the tables exist. See MonitorStore."""
         await self.close()
+        self._failure = None
         try:
             await self.driver.prepare()
             self._pool = Pool(self.driver, self._size)
             async with self.session() as session:
                 late: dict[str, str] = await session.check_tables()
                 return late
-        except BaseException:  # also if it is canceled
+        except BaseException as error:  # also if it is canceled
+            self._failure = error if isinstance(error, StoreError) else None
             await self.close()
             raise
 
@@ -154,7 +161,7 @@ class Store(Generic[S]):
     async def session(self) -> AsyncIterator[S]:
         """Wait up to `acquire_s` for a connection; one that broke is replaced."""
         if self._pool is None:
-            raise StoreUnavailableError(f"{error_prefix(self.driver.target)}: the store is not open")
+            raise self._failure or StoreUnavailableError(f"{error_prefix(self.driver.target)}: the store is not open")
         async with self._pool.acquire() as slot:
             yield self._session(slot, self.driver, self._loader)
 

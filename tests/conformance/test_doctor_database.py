@@ -134,6 +134,22 @@ async def test_a_locked_table(database: SqlDatabase) -> None:
     assert "database.server" in found, "the other checks run"
 
 
+@pytest.mark.parametrize("empty_database", ["postgres"], indirect=True)
+async def test_a_locked_table_of_monitors(database: SqlDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Host and port are right: the finding names the read."""
+    monkeypatch.setattr(database_group, "_LIMITS", Limits(command_s=0.5))
+    async with databases.connected(database.target) as other:
+        assert isinstance(other, SqlDatabase)
+        await other.execute("BEGIN")
+        await other.execute("LOCK TABLE monitors IN ACCESS EXCLUSIVE MODE")
+        found = await examined(database.target)
+        await other.execute("ROLLBACK")
+    assert found.keys() == {"database.reads_time_out"}
+    text = found["database.reads_time_out"].text
+    assert text.startswith("monitors: ")
+    assert "no answer in time, although connected: look for a lock or a long transaction" in text
+
+
 async def test_a_slow_answer(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database_group, "SLOW_S", 0.0)
     assert "returns a monitor in" in (await examined(database.target))["database.slow"].text

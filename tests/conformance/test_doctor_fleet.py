@@ -119,6 +119,14 @@ async def test_catching_up_and_held_are_notes(installation: Installation) -> Non
     assert found["fleet.monitors_held"].text == "1 monitor is held, and not checked."
 
 
+async def test_a_replica_that_was_killed_is_a_note(installation: Installation) -> None:
+    await healthy(installation)
+    await installation.clock.advance(20)
+    await installation.beat("vm-a", leads=True, version="0.3.0", settings=SETTINGS)
+    found = (await fleet(installation))["fleet.replica_silent"]
+    assert (found.level, found.text) == (Level.NOTE, "vm-b has not reported for 20.0 s, and did not stop in order.")
+
+
 async def test_a_monitor_whose_attempts_fail_is_a_note(installation: Installation) -> None:
     await fail(installation, "m0")
     await installation.clock.advance(20)

@@ -127,7 +127,11 @@ async def test_what_acts_and_what_changes_is_an_event(parts: Parts, clock: Clock
     await parts.vitals.run_once()
     found = [(event.kind, event.message, event.monitor_id) for event in await events(parts.redis)]
     assert found == [
-        ("schedule.synced", "A sync changed the schedule: 2 added, 1 removed (1 deleted).", None),
+        (
+            "schedule.synced",
+            "A sync changed the schedule: 2 added, 1 removed (1 deleted). Added: m1, m2. Removed: mgone.",
+            None,
+        ),
         ("schedule.edited", "Events changed the schedule: 1 removed.", "m1"),
         ("lease.reclaimed", "Leases expired; 1 monitor is due again.", None),
         ("monitor.failed", "Set aside: x.", "m2"),

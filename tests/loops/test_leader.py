@@ -86,6 +86,34 @@ async def test_one_of_two_leads_and_a_clean_stop_hands_over_before_the_key_expir
     assert await redis.exists(KEYS.leader) == 0
 
 
+@pytest.mark.parametrize(("ends", "how"), [("resigned", "which resigned"), ("expired", "whose key expired")])
+async def test_the_event_names_whom_a_leader_follows(redis: Redis, schedule: Schedule, ends: str, how: str) -> None:
+    recorder = EventRecorder()
+    ttl_s = 5.0 if ends == "resigned" else 0.2
+    first, _, _ = make(schedule, "a", recorder=recorder, renew_every_s=0.01, leader_ttl_s=ttl_s)
+    second, _, _ = make(schedule, "b", recorder=recorder, renew_every_s=0.01)
+    await first.run_once()
+    await second.run_once()
+    if ends == "resigned":
+        assert first.term
+        await schedule.resign(first.term)
+    else:
+
+        async def is_free() -> bool:
+            return not await redis.exists(KEYS.leader)
+
+        await until(is_free)
+    await second.run_once()
+    events = decode_events(StoredEvent("", text) for text in recorder.encoded("a", lambda _: 0))
+    found = [event.message for event in events if event.kind == "leader.won"]
+    assert found == [
+        "a leads; no other replica led, as far as it has seen.",
+        f"b leads, and follows a, {how}.",
+    ]
+    for leader in (first, second):
+        await leader._stop_leading("stopped")
+
+
 @pytest.mark.parametrize("held", [False, True])
 async def test_a_won_campaign_whose_answer_was_lost_is_led_after_the_next(
     redis: Redis, schedule: Schedule, monkeypatch: pytest.MonkeyPatch, held: bool

@@ -134,14 +134,18 @@ async def test_hold_and_release_all(tmp_path: Path, where: dict[str, str], serve
         ),
         (
             ("hold", "oslo", "--for", "8d", "--because", "x"),
-            "expected a duration such as 90s, 10m or 1h, at most 7d, got '8d'",
+            "--for: expected 1s to 7d, got '8d'",
         ),
-        (("hold", "--all", "--for", "2h", "--because", "x"), "for: expected 1 to 3,600 s, got 7200"),
-        (("run-now", "oslo", "--by", ""), "who: expected a text, got none"),
+        (("hold", "--all", "--for", "2h", "--because", "x"), "--for: expected 1s to 1h, got '2h'"),
+        (("run-now", "oslo", "--by", ""), "--by: expected a text, got ''"),
+        (("hold", "oslo", "--because", " "), "--because: expected a text, got ' '"),
+        (("release", "oslo", "--because", "x" * 201), "--because: expected at most 200 characters, got 201"),
+        (("run-now", "oslo", ""), "MONITOR: expected a text, got ''"),
     ],
 )
 async def test_usage_errors(tmp_path: Path, where: dict[str, str], words: tuple[str, ...], message: str) -> None:
-    ended = await command(tmp_path, *words, **where)
+    away = {"REDIS_PORT": str(free_port())}  # nothing is opened
+    ended = await command(tmp_path, *words, **where | away)
     assert (ended.code, ended.out) == (2, "")
     assert message in ended.err
     assert len(ended.err.splitlines()) == 1
@@ -151,14 +155,21 @@ async def test_what_does_not_answer_is_named(tmp_path: Path, where: dict[str, st
     port = str(free_port())
     no_database = where | {"DB_TYPE": "postgres", "DB_NAME": "none", "DB_HOST": "127.0.0.1", "DB_PORT": port}
     no_database |= {"DB_USER": "u", "DB_PASS": "p"}
-    no_redis, by_name, hold, by_id, all_ = await asyncio.gather(
+    unscheduled = OSLO.replace("a", "e")
+    no_redis, by_name, hold, absent, by_id, all_ = await asyncio.gather(
         command(tmp_path, "run-now", "oslo", **where | {"REDIS_PORT": port}),
         command(tmp_path, "run-now", "oslo", **no_database),
         command(tmp_path, "hold", OSLO, "--because", "x", **no_database),
+        command(tmp_path, "run-now", unscheduled, **no_database),
         command(tmp_path, "run-now", OSLO, **no_database),
         command(tmp_path, "release", "--all", **no_database),
     )
-    assert [ended.code for ended in (no_redis, by_name, hold, by_id, all_)] == [3, 3, 3, 0, 0]
+    assert [ended.code for ended in (no_redis, by_name, hold, absent, by_id, all_)] == [3, 3, 3, 3, 0, 0]
+    assert (
+        "MONITOR: expected a whole id, since the database does not answer, got 'oslo'; nothing was done" in by_name.err
+    )
+    assert "Nothing was done, since the database does not answer and intervals are read from it: " in hold.err
+    assert "cannot connect" in absent.out, "the cause, not the state of the store"
     for ended in (no_redis, by_name, hold):
         assert ended.out == ""
         assert len(ended.err.splitlines()) == 1, ended.err

@@ -128,6 +128,9 @@ async def test_what_does_not_answer_is_named(tmp_path: Path, where: dict[str, st
     assert [one.code for one in ended] == [3, 3, 3]
     assert [one.out for one in ended] == ["", "", ""]
     assert "127.0.0.1" in ended[0].err
+    failed = await command(tmp_path, "reconcile", "--json", **where | {"REDIS_PORT": port})
+    assert failed.code == 3
+    assert json.loads(failed.out)["error"] in failed.err
     assert all(f"127.0.0.1:{port}" in one.err and "does not answer" in one.err for one in ended[1:])
 
 
@@ -152,7 +155,10 @@ async def test_without_a_leader_nothing_is_asked(tmp_path: Path, where: dict[str
     await server.set(KEYS.leader, "vm-b-1-abcd/term", px=60_000)
     silent = await command(tmp_path, "reconcile", "--timeout", "0.1", "--by", "anna", **where)
     assert silent.code == 1
-    assert silent.out.startswith("vm-b-1-abcd has not completed a sync within ")
+    assert silent.out.startswith(
+        "Not synced: vm-b-1-abcd cannot read the database: The database does not answer.\n"
+        "It has not completed a sync within "
+    )
     stored = await server.get(KEYS.sync_requested)
     assert stored is not None
     assert json.loads(stored)["who"] == "anna"
@@ -178,7 +184,9 @@ async def test_the_leader_syncs_when_it_is_asked(
         done = await asking
         assert (done.code, done.err) == (0, "")
         assert "has synced the schedule with the database" in done.out
-        assert done.out.splitlines()[1:] == ["A sync changed the schedule: 1 removed (1 deleted)."]
+        assert done.out.splitlines()[1:] == [
+            f"A sync changed the schedule: 1 removed (1 deleted). Removed: {id_of(99)[:13]}."
+        ]
         assert await server.zscore(KEYS.due, id_of(99)) is None
         assert [line["message"] for line in replica.lines("sync.requested")] == ["anna asked the leader to sync."]
         again, dry = await asyncio.gather(

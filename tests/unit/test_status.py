@@ -6,9 +6,11 @@ import pytest
 
 from peekaping_producer.brokers import Queue
 from peekaping_producer.operations.conditions import LEVELS, Condition, Level
+from peekaping_producer.operations.due_times import DueTimes
+from peekaping_producer.operations.heartbeat import Heartbeat
 from peekaping_producer.operations.replica_report import MAX_BYTES, ReplicaReport, decode_report, encode_report
 from peekaping_producer.operations.status import Status
-from peekaping_producer.schedule import Stats, StoredReport
+from peekaping_producer.schedule import LeasedClaim, Stats, StoredReport
 
 NOW_MS = 1_800_000_000_000
 STATS = Stats(
@@ -118,6 +120,26 @@ def test_the_verdict_fails_without_a_condition_except_a_hold() -> None:
     assert (status(queue=unstored).conditions, status(queue=unstored).is_failing) == ([], True)
     hold = b'{"until_ms": %d, "who": "anna", "why": "migration"}' % (NOW_MS + 60_000)
     assert (status(hold=hold).verdict.code, status(hold=hold).is_failing) == ("held", False)
+
+
+def test_monitors_in_claims_are_overdue_too() -> None:
+    """As while a table is locked: each claim takes all that are due, and hands none off."""
+    since_ms = NOW_MS - 683_000.0
+    seen = status(due=40, leased=66, overdue=3, late=66, oldest_due_ms=since_ms, oldest_id="m1")
+    assert "overdue     69 (3 to be claimed, 66 claimed but not handed off)" in seen.lines()
+    assert (seen.as_json()["overdue"], seen.as_json()["late"]) == (3, 66), "as documented"
+    first = status(leased=9, oldest_claim=LeasedClaim("1.5", 9, NOW_MS + 7000), oldest_due_ms=NOW_MS - 3000.0)
+    assert "overdue     9 (0 to be claimed, 9 claimed but not handed off)" in first.lines()
+    in_hand = status(leased=9, oldest_claim=LeasedClaim("1.5", 9, NOW_MS + 7000), oldest_due_ms=NOW_MS - 20.0)
+    assert "overdue     0" in in_hand.lines()
+    due_times = DueTimes(NOW_MS, 60, NOW_MS, 1, (0, 2), "")
+    lines = Status(seen.stats, None, due_times=due_times).lines()
+    assert "next        69 wait now, and are due as soon as they can be handed off." in lines
+
+
+def test_a_silent_replica_is_named() -> None:
+    silent = StoredReport("vm-b-7", NOW_MS - 20_000, encode_report(ReplicaReport(heartbeat=Heartbeat(host="vm-b"))))
+    assert "replicas    1 reporting, 1 silent (vm-b since 07:59:40)" in status(reports=(report(), silent)).lines()
 
 
 def test_state_of_a_replica_is_read_from_its_report() -> None:

@@ -211,3 +211,12 @@ def test_one_line_for_an_output_that_is_no_terminal() -> None:
     assert line_of(view(failure="x")) == (
         "12:37:46  Redis has not answered since 12:37:46: the state of the other replicas is unknown"
     )
+
+
+def test_monitors_in_claims_are_overdue_too() -> None:
+    seen = view()
+    assert seen.look.stats is not None
+    stats = replace(seen.look.stats, leased=66, late=66, oldest_due_ms=NOW_MS - 683_000.0)
+    late = View(Look(stats, None), seen.details, 1)
+    assert "66 overdue" in line_of(late)
+    assert "overdue 66" in "\n".join(shown(late))

@@ -107,6 +107,7 @@ class FakeSync:
 
     unschedulable = 0
     synced_at: float | None = None
+    has_synced = True
     interval_s = 30.0
     shortest_interval_s: int | None = None
     answered: SyncRequest | None = None
@@ -496,3 +497,13 @@ async def test_a_fault_in_the_verdict_ends_no_replica(scene: Scene, monkeypatch:
             assert scene.value("condition", code="draining") == 0
             assert not math.isnan(scene.value("verdict", code="on_time"))
     assert [line["event"] for line in logged if line["log_level"] == "error"] == ["verdict.failed"] * 2
+
+
+async def test_an_empty_schedule_is_reported_by_a_leader_that_has_synced(scene: Scene) -> None:
+    """At a start, the first sync fills it."""
+    scene.schedule.answer = replace(STATS, due=0, leased=0, overdue=0, late=0, oldest_due_ms=None)
+    scene.sync.has_synced = False
+    await scene.vitals.run_once()
+    assert [found.code for found in scene.vitals.conditions()] == []
+    scene.sync.has_synced = True
+    assert [found.code for found in scene.vitals.conditions()] == ["schedule_empty"]

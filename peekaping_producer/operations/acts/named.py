@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from peekaping_producer.errors import StoreError
+from peekaping_producer.errors import StoreError, StoreRefusedError, StoreUnavailableError, UnreachableError
 from peekaping_producer.operations.acts.acts import Acts
 from peekaping_producer.operations.acts.model import ActOutcome, ActResult
 from peekaping_producer.operations.naming import MAX_FOUND, the_one
@@ -32,6 +32,8 @@ class NamedResult(msgspec.Struct, frozen=True):
     """As the person named them."""
     result: ActResult
     """Of those that are a single monitor."""
+    is_database_away: bool = False
+    """The database did not answer, so that only whole ids name monitors."""
 
     def outcome(self, named: Named) -> ActOutcome | None:
         """Return the outcome for one of `named`; None if it is no single monitor."""
@@ -40,10 +42,11 @@ class NamedResult(msgspec.Struct, frozen=True):
 
     @property
     def exit_code(self) -> int:
-        """2 if several monitors match a text, 1 if something was not done, otherwise 0."""
+        """2 if several monitors match a text, 1 if something was not done (3 if the database is away), otherwise 0."""
         if any(named.candidates for named in self.named):
             return 2
-        return int(not self.result.done or not all(named.monitor_id for named in self.named))
+        is_done = self.result.done and all(named.monitor_id for named in self.named)
+        return 0 if is_done else 3 if self.is_database_away else 1
 
 
 async def act_on_named(
@@ -62,12 +65,14 @@ async def act_on_named(
     """
     store = store_for(database_target, connections=1)
     try:
-        named = await _find(store, texts)
+        named, is_away = await _find(store, texts)
         ids = [one.monitor_id for one in named if one.monitor_id]
         if not ids:
             return NamedResult(named, ActResult(0, ()))
         async with acting(redis_target, store, lease_ttl_s=lease_ttl_s, with_queue=with_queue) as acts:
-            return NamedResult(named, await act(acts, ids))
+            return NamedResult(named, await act(acts, ids), is_away)
+    except StoreError as error:
+        raise _nothing_done(store, texts, error) from None
     finally:
         await store.close()
 
@@ -81,15 +86,26 @@ async def acting(
         yield Acts(redis, store, lease_ttl_s=lease_ttl_s, with_queue=with_queue)
 
 
-async def _find(store: MonitorStore, texts: Sequence[str]) -> tuple[Named, ...]:
+def _nothing_done(store: MonitorStore, texts: Sequence[str], error: StoreError) -> StoreError:
+    """Return the error of an act that could not begin; its kind sets the exit code."""
+    kind = StoreUnavailableError if isinstance(error, UnreachableError) else StoreRefusedError
+    text = next((text for text in texts if not store.is_id(text)), None)
+    if text is None:
+        return kind(f"Nothing was done, since the database does not answer and intervals are read from it: {error}")
+    whole = f"MONITOR: expected a whole id, since the database does not answer, got {text!r:.100}"
+    return kind(f"{whole}; nothing was done: {error}")
+
+
+async def _find(store: MonitorStore, texts: Sequence[str]) -> tuple[tuple[Named, ...], bool]:
+    """Return what the texts name, and whether the database does not answer."""
     try:
         await store.open()
         async with store.session() as session:
-            return tuple([_named(text, await session.find(text, MAX_FOUND)) for text in dict.fromkeys(texts)])
-    except StoreError:
+            return tuple([_named(text, await session.find(text, MAX_FOUND)) for text in dict.fromkeys(texts)]), False
+    except StoreError as error:
         if not all(map(store.is_id, texts)):
             raise
-        return tuple(Named(text, text) for text in dict.fromkeys(texts))
+        return tuple(Named(text, text) for text in dict.fromkeys(texts)), isinstance(error, UnreachableError)
 
 
 def _named(text: str, found: list[FoundMonitor]) -> Named:

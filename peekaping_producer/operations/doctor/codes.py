@@ -101,6 +101,9 @@ _REDIS = {
 _DATABASE = {
     "database.server": Kind(_OK),
     "database.unreachable": Kind(_PROBLEM, "Check DB_HOST, DB_PORT, the server and the network."),
+    "database.reads_time_out": Kind(
+        _PROBLEM, "End the transaction that holds the lock: see pg_stat_activity, or SHOW PROCESSLIST."
+    ),
     "database.refused": Kind(_PROBLEM, "Correct what the message names: see docs/databases.md."),
     "database.version": Kind(_OK),
     "database.slow": Kind(_NOTE, "Look for load, locks and long queries on the database."),
@@ -127,6 +130,9 @@ _FLEET = {
     "fleet.on_hold": Kind(_NOTE, "Wait, or run: peekaping-producer release --all."),
     "fleet.monitors_held": Kind(_NOTE, "Wait, or run: peekaping-producer release MONITOR."),
     "fleet.leader": Kind(_OK),
+    "fleet.replica_silent": Kind(
+        _NOTE, "Read its log and that of its host: it was killed, froze, or cannot reach Redis."
+    ),
     "fleet.schedule": Kind(_OK),
     "fleet.versions": Kind(_OK),
     "fleet.versions_differ": Kind(_NOTE, "Finish the rollout."),

@@ -12,6 +12,7 @@ from peekaping_producer.operations.doctor.codes import Finding, finding
 from peekaping_producer.service.text import counted, duration, one_line
 from peekaping_producer.stores import MonitorStore, Session, store_for
 from peekaping_producer.stores.catalogue import Catalogue
+from peekaping_producer.stores.errors import TableTimeoutError
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.targets import DatabaseTarget
 
@@ -48,6 +49,8 @@ async def _open(store: MonitorStore, target: DatabaseTarget) -> tuple[list[Findi
     try:
         async with asyncio.timeout(OPEN_LIMIT_S):
             late = await store.open()
+    except TableTimeoutError as error:
+        return [finding("database.reads_time_out", f"{error}.")], False
     except (TimeoutError, UnreachableError) as error:
         reason = str(error) or f"{target}: no answer within {OPEN_LIMIT_S:g} s"
         return [finding("database.unreachable", f"{reason}.")], False

@@ -89,7 +89,17 @@ def _schedule(status: Status) -> Iterator[Finding]:
     if stats.held:
         verb = "is" if stats.held == 1 else "are"
         yield finding("fleet.monitors_held", f"{counted(stats.held, 'monitor')} {verb} held, and not checked.")
-    yield finding("fleet.schedule", f"{counted(stats.scheduled, 'monitor')} scheduled, {stats.overdue:,} overdue{ago}.")
+    yield finding("fleet.schedule", f"{counted(stats.scheduled, 'monitor')} scheduled, {stats.waiting:,} overdue{ago}.")
+
+
+def _silent(status: Status) -> Iterator[Finding]:
+    """The replicas that were killed, or froze, in the last minute."""
+    look = Look(status.stats)
+    for node, (report, _) in look.silent.items():
+        silent_s = duration((look.now_ms - report.at_ms) / 1000)
+        yield finding(
+            "fleet.replica_silent", f"{look.name(node)} has not reported for {silent_s}, and did not stop in order."
+        )
 
 
 def _versions(status: Status) -> Iterator[Finding]:
@@ -154,6 +164,7 @@ _CHECKS: Mapping[str, Callable[[Status], Iterable[Finding]]] = {
     "leader": _leader,
     "conditions": _conditions,
     "schedule": _schedule,
+    "silent replicas": _silent,
     "versions": _versions,
     "settings": _settings,
 }

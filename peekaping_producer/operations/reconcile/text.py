@@ -143,11 +143,23 @@ def requested_lines(requested: Requested) -> list[str]:
                 f"{leader} leads, which is not a replica of this producer and answers no request. Stop it, if a "
                 "replica is to sync."
             ]
+        case Outcome.NOT_ANSWERED if away := _database_away(requested):
+            lines = [
+                f"Not synced: {leader or 'the leader'} cannot read the database: {away.removesuffix('.')}.",
+                f"It has not completed a sync within {took}; it syncs when the database answers.",
+                *requested.changes,
+            ]
         case Outcome.NOT_ANSWERED:
             lines = [
                 f"{leader or 'The leader'} has not completed a sync within {took}. Read its log (sync.*), or wait "
                 "longer (--timeout).",
                 *requested.changes,
             ]
-    lines += [f"{condition.code}: {condition.reason}" for condition in requested.conditions]
+    lines += [f"{found.code}: {found.reason}" for found in requested.conditions if found.reason not in lines[0]]
     return [escaped(line) for line in lines]
+
+
+def _database_away(requested: Requested) -> str:
+    """Why the leader cannot read the database; '' if it can."""
+    reasons = (found.reason for found in requested.conditions if found.code == "database_unavailable")
+    return next(reasons, "")

@@ -58,6 +58,8 @@ class Leader:
         self.term: str | None = None
         self.followed: str | None = None
         """The term of another replica that led when this one last asked."""
+        self._followed_until = 0.0
+        """time.monotonic() at which the key of that term ends, if it is not renewed."""
         self._unconfirmed_term: str | None = None
         """The term of a campaign without a reply: Redis may have stored it."""
         self._schedule = schedule
@@ -101,7 +103,7 @@ class Leader:
             self._start_leading(new_term, answer)
         elif answer.outcome is CampaignOutcome.HELD:
             await self._stop_leading("another replica leads")
-            self._follow(answer)
+            self._follow(answer, asked_at)
         if self.term:
             self._arm_expiry(asked_at)
         self.loop.turn_succeeded()
@@ -142,13 +144,27 @@ class Leader:
         log.info(kind, message=message)
         self._recorder.record(kind, message)
 
-    def _follow(self, answer: CampaignResult) -> None:
+    def _follow(self, answer: CampaignResult, asked_at: float) -> None:
+        self._followed_until = asked_at + answer.ttl_s
         if answer.holder != self.followed:
             self.followed = answer.holder
             log.info("leader.followed", message="Another replica leads.", term=answer.holder)
 
+    def _succession(self, answer: CampaignResult) -> str:
+        """Return whom this replica follows, and how that term ended, as far as it has seen."""
+        previous = self.followed or answer.holder
+        if not previous or previous == self.term:
+            return "; no other replica led, as far as it has seen"
+        node = previous.partition("/")[0]
+        if answer.holder:
+            return f", and takes over from {node}, whose key no running leader sets"
+        if time.monotonic() < self._followed_until:
+            return f", and follows {node}, which resigned"
+        return f", and follows {node}, whose key expired"
+
     def _start_leading(self, term: str, answer: CampaignResult) -> None:
         self.term = term
+        succession = self._succession(answer)
         self.followed = None
         if answer.holder and answer.holder != term:
             left = "no end" if answer.holder_ttl_s is None else f"{answer.holder_ttl_s:.0f} s left"
@@ -161,8 +177,8 @@ class Leader:
         self._leading = asyncio.create_task(self._lead_until_stale(term), name="leading")
         self._metrics.is_leader.set(1)
         self._metrics.leader_transitions.inc()
-        log.info("leader.won", message="This replica leads.", term=term)
-        self._recorder.record("leader.won", f"{self.node} leads.")
+        log.info("leader.won", message=f"This replica leads{succession}.", term=term)
+        self._recorder.record("leader.won", f"{self.node} leads{succession}.")
 
     async def _lead_until_stale(self, term: str) -> None:
         try:

@@ -5,8 +5,9 @@ One at a time, so that no older row is placed after a newer one.
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
+from itertools import islice
 
 from peekaping_producer.errors import DATABASE, REDIS
 from peekaping_producer.metrics import Metrics
@@ -20,6 +21,10 @@ from peekaping_producer.service.isolation import describe
 from peekaping_producer.service.loop import Loop
 from peekaping_producer.stores import Session
 
+MAX_NAMED = 5
+"""Monitors of each kind of change that the event of a sync names."""
+_SHOWN = 13
+"""Characters of an id: `explain` finds a monitor by its beginning."""
 _CHANGES = ("added", "moved", "removed")
 """In this order; the reasons of a removal follow."""
 
@@ -39,6 +44,8 @@ class Placing:
         """Changes by the current sync, which one event reports."""
         self._why_removed: Counter[Reason] = Counter()
         """Why the current sync has removed monitors."""
+        self._named: dict[str, list[str]] = {}
+        """Up to MAX_NAMED ids by change, of the current sync."""
         self._lock = asyncio.Lock()
 
     def exclusive(self, loop: Loop) -> AbstractAsyncContextManager[None]:
@@ -81,9 +88,26 @@ class Placing:
         else:
             self._by_sync += changes
             self._why_removed[Reason.UNSCHEDULABLE] += placed.removed
+            self._name(placed, plans)
         if placed.added or moved or retry:
             self._claims.nudge()
         return placed
+
+    def _name(self, placed: PlaceResult, plans: list[Plan]) -> None:
+        """Note ids for the event of the sync; `plans` differed a moment ago."""
+        misaligned = {member.id for member in placed.misaligned}
+        others = misaligned | set(placed.leased)
+        for change, amount, ids in (
+            ("added", placed.added, (plan.id for plan in plans if plan.interval > 0 and plan.id not in others)),
+            ("moved", len(misaligned), iter(misaligned)),
+            ("removed", placed.removed, (plan.id for plan in plans if plan.interval <= 0)),
+        ):
+            self.name(change, islice(ids, amount))
+
+    def name(self, change: str, ids: Iterable[str]) -> None:
+        """Note ids that the current sync has changed, for its event."""
+        named = self._named.setdefault(change, [])
+        named.extend(islice(ids, MAX_NAMED - len(named)))
 
     def count(self, changes: Mapping[str, int]) -> None:
         """Count changes: `added`, `moved`, `removed`."""
@@ -101,7 +125,7 @@ class Placing:
         """Record the changes of the sync as one event."""
         why = ", ".join(f"{amount} {reason}" for reason, amount in self._why_removed.most_common() if amount)
         self._record("schedule.synced", "A sync changed the schedule", self._by_sync, why_removed=why)
-        self._by_sync, self._why_removed = Counter(), Counter()
+        self._by_sync, self._why_removed, self._named = Counter(), Counter(), {}
 
     def _record(
         self, kind: str, what: str, changes: Mapping[str, int], monitor_id: str | None = None, why_removed: str = ""
@@ -109,4 +133,9 @@ class Placing:
         amounts = ", ".join(f"{changes[change]} {change}" for change in _CHANGES if changes.get(change))
         if amounts:
             because = f" ({why_removed})" if why_removed else ""
-            self._recorder.record(kind, f"{what}: {amounts}{because}.", monitor_id=monitor_id)
+            named = "".join(f" {change.capitalize()}: {_listed(ids)}." for change, ids in self._named.items() if ids)
+            self._recorder.record(kind, f"{what}: {amounts}{because}.{named}", monitor_id=monitor_id)
+
+
+def _listed(ids: list[str]) -> str:
+    return ", ".join(monitor_id[:_SHOWN] for monitor_id in ids)

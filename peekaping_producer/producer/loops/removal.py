@@ -105,6 +105,7 @@ class Removal:
             removed += await self.finder.schedule.remove(term, key, of_key)
         if removed:
             self.placing.removed_by_sync(removed, Counter(each.reason for each in found))
+            self.placing.name("removed", (each.seen.id for each in found[:removed]))
             log.info("sync.removed", message=message, count=removed)
 
 

@@ -92,6 +92,11 @@ class Sync:
         return True
 
     @property
+    def has_synced(self) -> bool:
+        """Whether this replica leads, and a sync of its term has succeeded."""
+        return self.synced_at is not None and not self._first
+
+    @property
     def unsynced_s(self) -> float:
         """Seconds since the last success of this term, or since its beginning; 0 while another replica leads."""
         return 0.0 if self.synced_at is None else time.monotonic() - self.synced_at

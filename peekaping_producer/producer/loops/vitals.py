@@ -24,6 +24,7 @@ from peekaping_producer.producer.condition_log import ConditionLog
 from peekaping_producer.producer.event_recorder import EventRecorder
 from peekaping_producer.producer.loops.leader import Leader
 from peekaping_producer.producer.loops.sync import Sync
+from peekaping_producer.producer.lost_replicas import LostReplicas
 from peekaping_producer.producer.sampler import Sampler
 from peekaping_producer.producer.suspects import Suspects
 from peekaping_producer.producer.timing import TIMING, Timing
@@ -75,6 +76,7 @@ class Vitals:
         self._recorder = recorder
         self._dependencies = dependencies
         self._timing = timing
+        self._lost = LostReplicas(recorder)
         self._wanted = asyncio.Event()
         self._samples = 0
         self._partial_samples = 0
@@ -137,6 +139,7 @@ class Vitals:
         try:
             look = self.look()
             self._activity.is_late = look.is_late
+            self._lost.update(look, leads=self._leader.term is not None)
             self._condition_log.update(self.conditions(), verdict(look).code)
         except Exception as error:  # see above: other programs wrote what it reads
             self._condition_log.fail(error)
@@ -209,6 +212,8 @@ class Vitals:
         if stats := self._sampler.stats:
             excess_s = replica_report.lease_excess_s(stats, self._schedule.lease_ttl_s)
             found += conditions.of_schedule(stats, leaderless_s=self._sampler.leaderless_s, lease_excess_s=excess_s)
+        if not self._sync.has_synced:  # the first sync fills an empty schedule
+            found = [condition for condition in found if condition.code != "schedule_empty"]
         return found + self._queue_conditions()
 
     def _own_conditions(self) -> list[Condition]:
