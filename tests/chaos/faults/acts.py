@@ -85,4 +85,4 @@ def _expect(outcome: str, reply: ActReply) -> None:
         raise MissedError(f"expected {outcome} for a monitor, got {others}")
 
 
-FAULTS = (Fault("monitors run now, held and released", "people act on the schedule", acts),)
+FAULTS = (Fault("monitors run now, held and released", "people act on the schedule", acts, short=True),)
