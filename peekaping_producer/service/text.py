@@ -25,12 +25,22 @@ def counted(number: int, one: str, many: str = "") -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in the unit that suits it: `0.4 ms`, `12 ms`, `9.4 s`, `4.4 min`, `3.0 h`."""
+    """Return a duration in the units that suit it: `0.4 ms`, `12 ms`, `9.4 s`, `4.4 min`, `1 h 53 min`, `2 d 3 h`."""
     if seconds < 1:
         return f"{seconds * 1000:.{0 if seconds >= 0.01 else 1}f} ms"
     if seconds < 120:
         return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    if seconds < 3600:
+        return f"{seconds / 60:.1f} min"
+    if seconds < 172_800:
+        return _in_two_units(seconds, 60, 60, "h", "min")
+    return _in_two_units(seconds, 3600, 24, "d", "h")
+
+
+def _in_two_units(seconds: float, small_s: int, per_large: int, large: str, small: str) -> str:
+    """Round half up, as the page does."""
+    count, rest = divmod((seconds / small_s + 0.5) // 1, per_large)
+    return f"{count:.0f} {large} {rest:.0f} {small}" if rest else f"{count:.0f} {large}"
 
 
 def clock_time(at_ms: float, now_ms: float) -> str:

@@ -1,12 +1,13 @@
 """The application: middlewares and routes of the page, composed of its parts."""
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Protocol
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from peekaping_producer.ui.middleware import MAX_BODY_BYTES, MIDDLEWARES, add_headers
+from peekaping_producer.ui.middleware import MAX_BODY_BYTES, MIDDLEWARES, Handler, add_headers
 from peekaping_producer.ui.static_files import StaticFiles
 
 
@@ -29,7 +30,22 @@ class Endpoints(Protocol):
 
 def application(access: Access, *endpoints: Endpoints, files: StaticFiles) -> web.Application:
     """Return the application."""
-    app = web.Application(middlewares=[*MIDDLEWARES, *access.middlewares], client_max_size=MAX_BODY_BYTES)
+
+    @web.middleware
+    async def show_unknown(request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answer a browser that opens an address without a route with the page, which reports that."""
+        try:
+            return await handler(request)
+        except web.HTTPNotFound:
+            if request.method != "GET" or "text/html" not in request.headers.get("Accept", ""):
+                raise
+        response = files.shell(request)
+        if response.status == HTTPStatus.OK:  # not 304: the browser has the page already
+            response.set_status(HTTPStatus.NOT_FOUND)
+        return response
+
+    middlewares = [*MIDDLEWARES, show_unknown, *access.middlewares]
+    app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
     app.on_response_prepare.append(add_headers)
 
     async def shell(request: web.Request) -> web.Response:

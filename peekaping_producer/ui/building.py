@@ -3,10 +3,12 @@
 from collections import Counter
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from peekaping_producer.operations.due_times import spread_hint
 from peekaping_producer.operations.fleet_events import decode_events
 from peekaping_producer.operations.look import Look
-from peekaping_producer.operations.verdict import verdict
+from peekaping_producer.operations.verdict import Verdict, VerdictCode, verdict
 from peekaping_producer.schedule import MAX_ID_LENGTH, StoredEvent
 from peekaping_producer.transports.asynq.server_info import ServerInfo
 from peekaping_producer.ui.bounds import bounded, short
@@ -40,18 +42,19 @@ def build_frame(seen: Seen) -> Frame:
         series_of(look, seen.now_ms, width_s, seen.due[width_s], seen.waits) for width_s in (SECOND_S, TEN_SECONDS_S)
     )
     replicas = replicas_of(look)
+    found = verdict(look)
     late = [beat.lateness.p99_s for beat in look.heartbeats.values() if beat.lateness.p99_s is not None]
     return Frame(
         now_ms=seen.now_ms,
         read_ms=stats.now_ms if stats else None,
         node=seen.node,
         program=seen.program,
-        verdict=_verdict(look),
+        verdict=_verdict(found),
         redis_failure=Failure(look.redis_failing_since_ms, short(look.redis_failure, 300))
         if look.redis_failure
         else None,
         details_failure=seen.details_failure,
-        database_failure=seen.names_failure,
+        database_failure=_names_failure(seen.names_failure, found),
         leader=_leader(look),
         replicas_heard=len(stats.reports) if stats else 0,
         replicas_known=len(stats.reports) + len(stats.silent) if stats else 0,
@@ -74,9 +77,15 @@ def build_frame(seen: Seen) -> Frame:
     )
 
 
-def _verdict(look: Look) -> FrameVerdict:
-    found = verdict(look)
+def _verdict(found: Verdict) -> FrameVerdict:
     return FrameVerdict(found.code.value, found.level, found.sentence, found.details, found.since_ms, found.ends_ms)
+
+
+def _names_failure(failure: Failure | None, found: Verdict) -> Failure | None:
+    """Leave out since when names are missing if the verdict reports the database: it contains the earlier time."""
+    if failure and found.code is VerdictCode.LATE_DATABASE:
+        return replace(failure, since_ms=None)
+    return failure
 
 
 def _leader(look: Look) -> Leader | None:

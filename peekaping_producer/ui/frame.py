@@ -81,6 +81,7 @@ class OverdueMonitor(msgspec.Struct, frozen=True):
     holder: str | None
     """The replica that has claimed it; "" if its claim is in no heartbeat, None if it is not claimed."""
     claimed_ms: int | None = None
+    """Since when a claim holds it; None if no heartbeat contains the claim, or it is not claimed."""
 
 
 class FailingPart(msgspec.Struct, frozen=True):
@@ -192,7 +193,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     details_failure: Failure | None
     """Why what only pages read (coming due times, longest overdue monitors, events) is old or missing."""
     database_failure: Failure | None
-    """Why names are missing."""
+    """Why names are missing; `since_ms` is None if the verdict reports the database."""
     leader: Leader | None
     replicas_heard: int
     replicas_known: int
@@ -212,7 +213,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     hint: str
     """What the coming slots suggest; "" for nothing."""
     longest_overdue: list[OverdueMonitor]
-    """Those that wait noticeably; at most MAX_OVERDUE, the longest first."""
+    """Those that wait noticeably; at most MAX_OVERDUE, the longest known wait first."""
     replicas: list[FrameReplica]
     """The leader first, then those with problems, then by name."""
     replicas_omitted: int

@@ -15,9 +15,9 @@ _HELD_NOTICEABLY_MS = 2000
 
 
 def longest_overdue(details: Details, look: Look, names: Mapping[str, Named]) -> list[OverdueMonitor]:
-    """Return at most MAX_OVERDUE monitors, the longest overdue first."""
+    """Return at most MAX_OVERDUE monitors, the longest known wait first: since the due time, or since the claim."""
     waiting = [*_claimed(details, look, names), *_unclaimed(details, names)]
-    waiting.sort(key=lambda found: found.due_ms or found.claimed_ms or 0)
+    waiting.sort(key=lambda found: (found.due_ms or found.claimed_ms or 0, found.id))
     return waiting[:MAX_OVERDUE]
 
 

@@ -22,6 +22,8 @@ _TYPES = {
 """By suffix; files of other types are not served."""
 _REFERENCE = re.compile(rb"(?:/static/|\./)([a-z0-9_-]+\.(?:js|css|svg))\b")
 """How files refer to each other: `/static/app.css`, `./text.js`."""
+_COMMENT = re.compile(rb"^ *(?://.*|/\*\*.*\*/)$", re.MULTILINE)
+"""Comments on lines of their own are not sent; the lines stay, so that their numbers are those of the source."""
 _IMMUTABLE = "public, max-age=31536000, immutable"
 
 
@@ -32,7 +34,7 @@ class File(msgspec.Struct, frozen=True):
     """With the hash: `app.0123456789ab.js`."""
     content_type: str
     body: bytes
-    """With the names of other files replaced by those with hashes."""
+    """With the names of other files replaced by those with hashes, and scripts without comments."""
     compressed: bytes
     """By gzip."""
 
@@ -78,9 +80,10 @@ class StaticFiles:
         if not path.is_file():
             raise ValueError(f"{self._reading[-1]}: expected a file of {self._folder.name}, got {name!r}")
         self._reading.append(name)
-        body = _REFERENCE.sub(
-            lambda found: b"/static/" + self._read(found[1].decode()).name.encode(), path.read_bytes()
-        )
+        text = path.read_bytes()
+        if path.suffix == ".js":
+            text = _COMMENT.sub(b"", text)
+        body = _REFERENCE.sub(lambda found: b"/static/" + self._read(found[1].decode()).name.encode(), text)
         self._reading.pop()
         hashed = f"{path.stem}.{sha256(body).hexdigest()[:12]}{path.suffix}"
         self._files[name] = File(hashed, _TYPES[path.suffix], body, gzip.compress(body, mtime=0))

@@ -162,6 +162,23 @@ def night(now_ms: int) -> Frame:
     )
 
 
+def locked(now_ms: int) -> Frame:
+    """A lock in the database blocks all reads: all 66 monitors are in claims."""
+    series = Series(now_ms // 1000, [0] * 60, [0] * 60, [0] * 60, [*[float(n) for n in range(1140, 1198)], None, None])
+    claimed = [OverdueMonitor(f"m{n}", None, None, None, f"vm-{'ab'[n % 2]}", now_ms - 16_000) for n in range(5)]
+    return replace(
+        night(now_ms),
+        scheduled=66,
+        leased=66,
+        overdue=66,
+        longest_wait_s=1198.0,
+        seconds=series,
+        ten_seconds=series,
+        longest_overdue=claimed,
+        database_failure=Failure(None, "no answer within 5 s"),
+    )
+
+
 def explanation(now_ms: int) -> dict[str, Any]:
     """A monitor whose worker died: the document of GET /api/monitors/ID."""
     step = 60_000

@@ -43,6 +43,9 @@ class MadeUpServer:
         self.act_sentence = "It is due now."
         self.posted: list[tuple[str, Any]] = []
         self.streams = 0
+        self.answers = asyncio.Event()
+        """While it is not set, requests for monitors get no answer."""
+        self.answers.set()
         self.is_silent = False
         """Whether the streams stay open and send nothing."""
         self.middlewares: Sequence[Middleware] = ()
@@ -100,12 +103,14 @@ class MadeUpServer:
         return response
 
     async def _find(self, request: web.Request) -> web.Response:
+        await self.answers.wait()
         text = request.query["q"]
         state = {"interval_s": 60, "active": True, "problem": self.problem}
         found = [{"id": id_, "name": name, **state} for id_, name in self.found]
         return answer({"version": 1, "monitors": [one for one in found if text in str(one["name"])], "more": 0})
 
     async def _explain(self, _request: web.Request) -> web.Response:
+        await self.answers.wait()
         return answer(self.document(_now_ms()))
 
     async def _silent(self, _request: web.Request) -> web.Response:

@@ -1,15 +1,16 @@
 """What the page does: search, acts, login, and lost connections, on a server with made-up data."""
 
+import re
 from http import HTTPStatus
 from typing import Any
 
 from msgspec.structs import replace
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Request, expect
 
 from peekaping_producer.web.refusals import RequestError
 from tests.browser import made_up as data
 from tests.browser.made_up_server import TOKEN, MadeUpServer
-from tests.kit.browser import barriers, opened
+from tests.kit.browser import NARROW, barriers, opened
 from tests.kit.waiting import until
 
 MONITOR_ID = "3f0d5a9e-1c61-4b8e-9a50-7e1f2b6c9d04"
@@ -55,7 +56,7 @@ async def test_a_frozen_page_stands_still_and_asks_nothing(browser: Browser, mad
         await until(lambda: made_up.streams == 0, "the stream ends")
         made_up.frame = data.night
         await expect(page.get_by_role("heading", level=1)).to_have_text("Every check is on time.")
-        await page.get_by_role("button", name="Freeze").click()
+        await page.get_by_role("button", name="Resume").click()
         await expect(page.get_by_role("heading", level=1)).to_contain_text("because the database is slow.")
         assert errors == []
 
@@ -87,6 +88,78 @@ async def test_a_search_shows_why_a_monitor_cannot_be_scheduled(browser: Browser
         await page.get_by_role("searchbox").fill("edge")
         await page.keyboard.press("Enter")
         await expect(page.locator("#found li").first).to_contain_text(f"cannot be scheduled: {made_up.problem}")
+        assert errors == []
+
+
+async def test_typing_searches_and_an_id_opens_without_a_search(browser: Browser, made_up: MadeUpServer) -> None:
+    searches: list[str] = []
+
+    def note(request: Request) -> None:
+        if "?q=" in request.url:
+            searches.append(request.url)
+
+    async with opened(browser, made_up.url) as (page, errors):
+        await is_live(page)
+        page.on("request", note)
+        made_up.answers.clear()
+        await page.get_by_role("searchbox").fill("Oslo")
+        await expect(page.locator("#found")).to_have_text("Searching…")
+        await expect(page.locator(".find kbd")).to_be_hidden()
+        made_up.answers.set()
+        await expect(page.get_by_role("link", name="edge cache, Oslo")).to_be_visible()
+        await page.get_by_role("searchbox").fill("")
+        await expect(page.locator("#found")).to_be_empty()
+        await page.get_by_role("searchbox").fill(MONITOR_ID.upper())
+        await expect(page.locator("#found").get_by_text(MONITOR_ID)).to_be_visible()
+        await page.keyboard.press("Enter")
+        await until(lambda: page.url.endswith(f"/monitors/{MONITOR_ID}"), "the monitor opens")
+        await expect(page.get_by_role("heading", level=1)).to_contain_text("A check is missing")
+        assert len(searches) == 1
+        assert errors == []
+
+
+async def test_an_address_without_a_page(browser: Browser, made_up: MadeUpServer) -> None:
+    async with opened(browser, f"{made_up.url}/monitors/x/y") as (page, _):
+        await expect(page.get_by_role("heading", level=1)).to_have_text("This address has no page.")
+        assert await barriers(page) == []
+        await page.get_by_role("main").get_by_role("link", name="Fleet").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Every check is on time.")
+
+
+async def test_a_fleet_whose_monitors_are_all_in_claims(browser: Browser, made_up: MadeUpServer) -> None:
+    made_up.frame = data.locked
+    async with opened(browser, made_up.url, width=NARROW) as (page, errors):
+        await expect(page.locator(".overdue tbody tr").first).to_contain_text("in a claim for 16.0 s")
+        chart = page.locator("svg[aria-label^=Last]")
+        await expect(chart).to_contain_text("66 monitorsare in claims:due again once handed off")
+        await expect(chart).to_contain_text("20 min")
+        for span in ("1 min", "10 min"):
+            await page.get_by_role("button", name=span, exact=True).click()
+            await expect(chart).to_have_attribute("aria-label", re.compile(f"^Last {span}:"))
+            await expect(chart.locator("polyline.wait.bad")).to_be_attached()
+        made_up.frame = lambda now_ms: replace(data.locked(now_ms), longest_overdue=[])
+        await expect(page.get_by_text("66 monitors are in claims and not handed off.")).to_be_visible()
+        assert errors == []
+
+
+async def test_a_slow_answer_about_a_monitor_is_explained(browser: Browser, made_up: MadeUpServer) -> None:
+    made_up.answers.clear()
+    made_up.frame = data.night
+    async with opened(browser, f"{made_up.url}/monitors/{MONITOR_ID}") as (page, errors):
+        await expect(page.locator("main")).to_contain_text("Reading the monitor…")
+        await expect(page.locator("main")).to_contain_text("Redis or the database has not answered yet. Late since")
+        made_up.answers.set()
+        await expect(page.get_by_role("heading", level=1)).to_contain_text("A check is missing")
+        assert errors == []
+
+
+async def test_backticks_become_code_and_a_missing_name_hides_no_id(browser: Browser, made_up: MadeUpServer) -> None:
+    made_up.document = lambda now_ms: _held(now_ms) | {"name": None, "remedy": "Run `status <b>`, or wait."}
+    async with opened(browser, f"{made_up.url}/monitors/{MONITOR_ID}") as (page, errors):
+        await expect(page.locator(".verdict code")).to_have_text("status <b>")
+        await expect(page.locator(".verdict")).to_contain_text("Run status <b>, or wait.")
+        await expect(page.locator(".crumb").get_by_text(MONITOR_ID)).to_have_count(1)
+        await expect(page.locator(".pairs div", has_text="State").first).to_have_text("Stateheld")
         assert errors == []
 
 
@@ -140,11 +213,13 @@ async def test_the_fleet_is_held_and_synced(browser: Browser, made_up: MadeUpSer
         await page.get_by_role("button", name="Sync now").click()
         await until(lambda: made_up.posted == [("sync", {})])
         await page.get_by_role("button", name="Hold all…").click()
+        await expect(page.get_by_role("dialog", name="Hold all 84,212 monitors")).to_be_visible()
+        await page.get_by_label("For").select_option("10 min")
         await page.get_by_label("Reason").fill("database upgrade")
         await page.get_by_role("dialog").get_by_role("button", name="Hold").click()
         await until(lambda: len(made_up.posted) == 2)
         assert errors == []
-    assert made_up.posted[1] == ("hold", {"all": True, "for_s": 900, "why": "database upgrade"})
+    assert made_up.posted[1] == ("hold", {"all": True, "for_s": 600, "why": "database upgrade"})
 
 
 async def test_a_session_without_rights_sees_why_it_cannot_act(browser: Browser, made_up: MadeUpServer) -> None:

@@ -45,7 +45,26 @@ def test_text_is_only_ever_set_as_text() -> None:
 
 def test_durations_and_times_are_those_of_the_commands() -> None:
     now_ms = 1_795_727_675_181
-    seconds = [0.0004, 0.004, 0.0099, 0.012, 0.48, 0.9996, 1, 59.94, 119.9, 120.1, 271.3, 7199, 7201, 100_000]
+    seconds = [
+        0.0004,
+        0.004,
+        0.0099,
+        0.012,
+        0.48,
+        0.9996,
+        1,
+        59.94,
+        119.9,
+        120.1,
+        271.3,
+        3599,
+        3600,
+        6774,
+        7199,
+        100_000,
+        172_799,
+        200_000,
+    ]
     times = [now_ms, now_ms - 1, now_ms - 86_399_999, now_ms - 86_400_001, now_ms + 90_000_000]
     script = f"""
         import {{ clock, duration }} from {json.dumps((STATIC / "page.js").as_uri())};

@@ -11,11 +11,19 @@ MONITOR = "/monitors/3f0d5a9e-1c61-4b8e-9a50-7e1f2b6c9d04"
 SENTENCES = {
     "calm": "Every check is on time.",
     "night": "because the database is slow.",
+    "locked": "because the database is slow.",
     "monitor": "A check is missing, because the worker that had its task died, or lost it.",
 }
 CASES = [
-    *((scene, theme, width) for scene in SENTENCES for theme in ("light", "dark") for width in (WIDE, NARROW)),
+    *(
+        (scene, theme, width)
+        for scene in SENTENCES
+        if scene != "locked"
+        for theme in ("light", "dark")
+        for width in (WIDE, NARROW)
+    ),
     ("bare", "light", NARROW),
+    *(("locked", "light", width) for width in (WIDE, NARROW)),
 ]
 
 
@@ -23,7 +31,7 @@ CASES = [
 async def test_a_page_fits_and_has_no_barrier(
     browser: Browser, made_up: MadeUpServer, scene: str, theme: str, width: int
 ) -> None:
-    made_up.frame = {"night": data.night, "bare": data.bare}.get(scene, data.calm)
+    made_up.frame = {"night": data.night, "bare": data.bare, "locked": data.locked}.get(scene, data.calm)
     path = MONITOR if scene == "monitor" else "/"
     async with opened(browser, made_up.url + path, dark=theme == "dark", width=width) as (page, errors):
         await expect(page.get_by_role("heading", level=1)).to_contain_text(

@@ -75,7 +75,7 @@ async def test_one_bad_monitor_stops_no_other(tmp_path: Path, where: dict[str, s
 async def test_hold_explain_and_release_a_monitor(tmp_path: Path, where: dict[str, str], server: Redis) -> None:
     hold = await command(tmp_path, "hold", "oslo", "--for", "2h", "--because", "disk swap", "--by", "anna", **where)
     assert (hold.code, hold.err) == (0, "")
-    assert re.search(r"It is held until \S+, for 2\.0 h; it is due at its first tick after that\.", hold.out)
+    assert re.search(r"It is held until \S+, for 2 h; it is due at its first tick after that\.", hold.out)
     explained, refused, status = await asyncio.gather(
         command(tmp_path, "explain", "oslo", **where),
         command(tmp_path, "run-now", "oslo", "--json", **where),
@@ -83,7 +83,7 @@ async def test_hold_explain_and_release_a_monitor(tmp_path: Path, where: dict[st
     )
     assert explained.code == 0
     assert "off   Not checked: anna holds it until " in explained.out
-    assert "monitor.held: Held for 2.0 h by anna (command line on " in explained.out
+    assert "monitor.held: Held for 2 h by anna (command line on " in explained.out
     (entry,) = document(refused)["monitors"]
     assert (refused.code, entry["code"], entry["done"], entry["id"]) == (1, "is_held", False, OSLO)
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", entry["until"])

@@ -31,7 +31,16 @@ def test_no_text_controls_a_terminal(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "shown"),
-    [(0.0004, "0.4 ms"), (0.012, "12 ms"), (9.4, "9.4 s"), (119.0, "119.0 s"), (264.0, "4.4 min"), (10_800.0, "3.0 h")],
+    [
+        (0.0004, "0.4 ms"),
+        (0.012, "12 ms"),
+        (9.4, "9.4 s"),
+        (119.0, "119.0 s"),
+        (264.0, "4.4 min"),
+        (6774.0, "1 h 53 min"),
+        (10_800.0, "3 h"),
+        (1e6, "11 d 14 h"),
+    ],
 )
 def test_a_duration_has_the_unit_that_suits_it(seconds: float, shown: str) -> None:
     assert duration(seconds) == shown

@@ -89,7 +89,7 @@ def test_the_fleet_on_a_wide_screen() -> None:
     title = next(line for line in lines if line.startswith("REPLICA"))
     row = lines[lines.index(title) + 1]
     assert row.startswith("vm-a *  ")
-    cells = "vm-a *  200  500 ms  400 ms  2  12  4  7  2.1 ms  0.4 ms  2.0 h  0.2.0  vm-a-7-0c9b"
+    cells = "vm-a *  200  500 ms  400 ms  2  12  4  7  2.1 ms  0.4 ms  2 h  0.2.0  vm-a-7-0c9b"
     assert row.split() == cells.split()
     assert lines[-3].startswith("12:37:41  monitor.refused       3f0d5a9e: ")
     assert lines[-2] == "12:36:16  leader.won            vm-a-7-0c9b leads."

@@ -124,6 +124,22 @@ def test_the_longest_overdue_with_their_names_and_holders() -> None:
     assert [one["claimed_ms"] for one in found] == [NOW_MS - 30_000, None, None]
 
 
+def test_claimed_monitors_are_in_the_order_of_their_claims() -> None:
+    members = (Member("m3", "5.25"), Member("m2", "6.25"), Member("m1", "6.25"), Member("m4", "9.25"))
+    claims = (HeldClaim("5.25", 1, NOW_MS - 16_000), HeldClaim("6.25", 2, NOW_MS - 30_000))
+    seen = seen_of(look_of(report("vm-a", claims=claims)), Details(NOW_MS, (), members))
+    found = [(one["id"], NOW_MS - one["claimed_ms"]) for one in decoded(seen)["longest_overdue"]]
+    assert found == [("m1", 30_000), ("m2", 30_000), ("m3", 16_000)]
+
+
+def test_names_are_missing_since_the_time_of_the_verdict_if_it_reports_the_database() -> None:
+    slow = report("vm-a", stages=Stages(read=StageTime(9000.0, 12.0)))
+    late = look_of(slow, overdue=3, oldest_unclaimed_ms=float(NOW_MS - 30_000))
+    frame = decoded(seen_of(late, names_failure=Failure(5.0, "no answer")))
+    assert frame["verdict"]["code"] == "late_database"
+    assert frame["database_failure"] == {"since_ms": None, "reason": "no answer"}
+
+
 def test_the_queue_and_its_workers() -> None:
     workers = tuple(ServerInfo(f"w{n}", n, 10, ("healthcheck",), "active", 3) for n in range(12))
     queue = Queue({"pending": 4, "active": 36}, 2.5, False, 12, now_ms=NOW_MS, workers=workers, results_pending=7)

@@ -214,6 +214,17 @@ async def test_every_answer_is_a_document_with_the_headers_that_confine_the_page
         assert response.headers["Server"] == "peekaping-producer"
 
 
+async def test_a_browser_gets_the_page_at_an_unknown_address(served: Served) -> None:
+    async with ClientSession(headers={"Accept": "text/html,*/*;q=0.8"}) as session:
+        for path in ("/monitors/x/y", "/nothing"):
+            async with session.get(served.base + path) as response:
+                assert (response.status, response.content_type) == (404, "text/html")
+                assert "<!doctype html>" in await response.text()
+                assert "script-src 'self'" in response.headers["Content-Security-Policy"]
+        async with session.post(f"{served.base}/nothing") as response:
+            assert (response.status, response.content_type) == (404, "application/json")
+
+
 async def test_the_shell_and_its_files_can_be_cached(served: Served) -> None:
     async with ClientSession() as session:
         async with session.get(f"{served.base}/monitors/m1") as shell:

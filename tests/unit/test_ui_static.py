@@ -26,6 +26,13 @@ def test_names_contain_a_hash_of_the_content_and_of_what_it_refers_to(tmp_path: 
     assert changed["app"].name != named["app"].name
 
 
+def test_scripts_are_sent_without_comments_and_with_the_numbers_of_their_lines(tmp_path: Path) -> None:
+    script = '// one\nlet a = "//x"; // two\n/** three */\n  // four\nlet b = `/* c */`;\n'
+    files = files_in(tmp_path, index_html="// kept\n", app_js=script)
+    sent = {file.name.split(".")[0]: file.body.decode() for file in files.files}
+    assert sent == {"index": "// kept\n", "app": '\nlet a = "//x"; // two\n\n\nlet b = `/* c */`;\n'}
+
+
 def test_a_reference_to_no_file_or_in_a_circle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"app\.js: expected a file of .*, got 'b\.js'"):
         files_in(tmp_path, app_js='import "./b.js";')

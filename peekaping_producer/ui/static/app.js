@@ -9,6 +9,7 @@ import { Stream, call } from "./server.js";
 
 const VERSION = 1; // of the frames
 const MONITOR_EVERY_MS = 5000;
+const LONG_MS = 2500; // A longer wait is explained.
 
 const state = {
   session: {},
@@ -25,6 +26,7 @@ const state = {
 const main = byId("main");
 const stream = new Stream(show, () => set({ link: "lost" }), start);
 let reading; // the timer of the monitor
+let arrived = performance.now(); // at this path
 
 /** The id in the address; undefined on the page of the fleet. */
 function monitorId() {
@@ -50,6 +52,7 @@ function show(frame) {
     set({ frame, received: performance.now(), link: "live" });
   } catch (error) {
     stream.close();
+    clearInterval(ticking);
     patch(main, hint(`The page failed: ${error.message}. Reload it.`));
     throw error;
   }
@@ -119,7 +122,7 @@ function draw() {
   document.body.className = link === "lost" || link === "connecting" ? "stale" : "";
   byId("link").className = link;
   patch(byId("link"), link);
-  byId("freeze").setAttribute("aria-pressed", link === "frozen");
+  patch(byId("freeze"), link === "frozen" ? "Resume" : "Freeze");
   byId("freeze").hidden = byId("find").form.hidden = !session.can_see;
   drawClock();
   const since = frame ? ` since ${clock(frame.now_ms, frame.now_ms)} UTC` : "";
@@ -140,12 +143,24 @@ function draw() {
   );
 }
 
+const noPage = h("section.verdict", h("h1", "This address has no page."), h("p", h("a", { href: "/" }, "Fleet")));
+
+/** What is being read, and after a while what it waits for. */
+function waiting(id) {
+  const isLong = performance.now() - arrived > LONG_MS;
+  if (!id) return `Reading the state of the fleet…${isLong ? " The server has not sent it yet." : ""}`;
+  const { level, sentence } = state.frame?.verdict ?? {};
+  const reason = level && level !== "good" ? ` ${sentence}` : "";
+  return `Reading the monitor…${isLong ? ` Redis or the database has not answered yet.${reason}` : ""}`;
+}
+
 /** What is below the header. */
 function content(id) {
   const { session, frame, found, silent, notice } = state;
+  if (!id && location.pathname !== "/") return noPage;
   if (session.can_see === false && !session.can_log_in) return hint(session.why_not);
   if (session.can_see === false || state.asksForToken) return login(notice, logIn);
-  if (!(id ? found : frame)) return hint(state.failure || "Reading the state of the fleet…");
+  if (!(id ? found : frame)) return hint(state.failure || waiting(id));
   const unit = state.unit || (frame?.verdict.level === "bad" ? 10 : 1);
   const card = main.querySelector(".card header");
   const held = id ? found.hold && found.verdict !== "held.all" : frame.hold;
@@ -155,7 +170,7 @@ function content(id) {
     silent,
     readSilent,
     setUnit: (seconds) => set({ unit: seconds }),
-    acts: acts({ session, id, held, notice }, act),
+    acts: acts({ session, id, held, notice, scheduled: frame?.scheduled }, act),
   };
   return id ? monitor(found, view) : fleet(frame, view);
 }
@@ -181,6 +196,7 @@ function go(path) {
 
 function arrive() {
   closeSearch();
+  arrived = performance.now();
   set({ found: null, failure: "", notice: "", asksForToken: false });
   readMonitor();
   main.focus();
@@ -207,5 +223,8 @@ byId("freeze").addEventListener("click", () => {
   set({ link: state.link === "frozen" ? "connecting" : "frozen" });
   read();
 });
-setInterval(drawClock, 500);
+const ticking = setInterval(() => {
+  drawClock();
+  if (!(monitorId() ? state.found : state.frame)) draw(); // What it waits for is shown after a while.
+}, 500);
 start();

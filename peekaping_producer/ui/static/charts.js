@@ -1,12 +1,12 @@
 // Charts. `width` is in CSS pixels, so that texts keep their size.
 
-import { at, clock, count, duration, h } from "./page.js";
+import { at, clock, count, counted, duration, h, inClaims } from "./page.js";
 
 const LEFT = 44;
 const TOP = 34;
 const BASE = 184; // of the bars
 const BOTTOM = 258; // of the band below them
-const LATE_S = 2; // A longer wait is drawn in red.
+export const LATE_S = 2; // A longer wait is drawn in red.
 
 const most = (values) => Math.max(0, ...values);
 const sum = (values) => values.reduce((total, value) => total + value, 0);
@@ -28,13 +28,16 @@ function ceiling(value) {
 /** What was handed off to the left of now, what becomes due to the right, and the longest wait. `unit`: s of a slot. */
 export function around(frame, unit, width) {
   const series = unit === 1 ? frame.seconds : frame.ten_seconds;
-  const n = width < 600 ? 40 : 60;
+  const n = 60;
+  const isNarrow = width < 600;
   const [past, late, waits] = ["handed_off", "late", "longest_wait_s"].map((name) => series[name].slice(-n));
   const due = series.due.slice(0, n);
   const slot = (width - LEFT) / (2 * n);
   const max = ceiling(most([...past, ...due, 4]));
   const chart = {
-    ...{ unit, width, n, slot, past, late, waits, due, max },
+    ...{ unit, width, n, isNarrow, slot, past, late, waits, due, max },
+    claims: sum(due) === 0 && frame.leased > 0 && claimsOf(frame.leased),
+    isLate: frame.longest_wait_s > LATE_S,
     now: frame.now_ms,
     x: (slots) => LEFT + (n + slots) * slot,
     y: (value) => BASE - (value / max) * (BASE - TOP),
@@ -55,18 +58,21 @@ export function around(frame, unit, width) {
   );
 }
 
-const summary = ({ unit, n, past, late, due, peak, time, waits }) =>
-  `Last ${span(n * unit)}: ${count(sum(past))} handed off, ${count(sum(late))} of them late. ` +
-  `Next ${span(n * unit)}: ${count(sum(due))} due, at most ${count(due[peak])}, at ${time(peak + 1)}. ` +
-  `Longest wait: ${latest(waits)}.`;
+const claimsOf = (number) => [counted(number, "monitor"), `${inClaims(number)}:`, "due again once handed off"];
 
-const scale = ({ x, y, n, unit, width, max }) => [
+const summary = ({ unit, n, past, late, due, peak, time, waits, claims }) =>
+  `Last ${span(n * unit)}: ${count(sum(past))} handed off, ${count(sum(late))} of them late. ` +
+  `Next ${span(n * unit)}: ` +
+  (claims ? claims.join(" ") : `${count(sum(due))} due, at most ${count(due[peak])}, at ${time(peak + 1)}`) +
+  `. Longest wait: ${latest(waits)}.`;
+
+const scale = ({ x, y, isNarrow, unit, width, max }) => [
   [0, max / 2, max].map((value) => [
     line("grid", LEFT, width, y(value), y(value)),
     label(LEFT - 8, y(value) + 4, "end", short(value)),
   ]),
   [-48, -36, -24, -12, 12, 24, 36, 48]
-    .filter((slots) => n === 60 || (slots % 24 && Math.abs(slots) < n))
+    .filter((slots) => !isNarrow || slots % 24 === 0)
     .map((slots) => label(x(slots), BASE + 17, "middle", `${slots < 0 ? "−" : "+"}${span(Math.abs(slots) * unit)}`)),
 ];
 
@@ -77,13 +83,14 @@ const bars = ({ x, y, slot, time }, css, values, from, what) =>
     return value > 0 && h(`rect.${css}`, place, h("title", `${time(from + i + 1)}: ${count(value)} ${what}`));
   });
 
-function names({ x, y, n, unit, width, due, peak, max, time }) {
+function names({ x, y, n, isNarrow, unit, width, due, peak, max, time, claims }) {
   const each = unit === 1 ? "each second" : `each ${unit} s`;
   const flips = peak > n / 2;
   const high = due[peak] > 0.3 * max;
   return [
-    label(LEFT, 14, "start", n < 60 ? "handed off" : `handed off, ${each}`, "name"),
-    label(width, 14, "end", n < 60 ? "next due" : `next due times, ${each}`, "name"),
+    label(LEFT, 14, "start", isNarrow ? "handed off" : `handed off, ${each}`, "name"),
+    label(width, 14, "end", isNarrow ? "next due" : `next due times, ${each}`, "name"),
+    claims && claims.map((words, i) => label(x(n / 2), TOP + 48 + 17 * i, "middle", words)),
     high &&
       label(
         x(peak + 0.5) + (flips ? -8 : 8),
@@ -96,17 +103,19 @@ function names({ x, y, n, unit, width, due, peak, max, time }) {
 }
 
 /** The longest wait of a monitor, below the bars. */
-function band({ x, waits }) {
-  const max = ceiling(most([...waits, 1]));
+function band({ x, waits, isLate }) {
+  const top = most([...waits, 1]);
+  const [seconds, name] = top < 120 ? [1, "s"] : top < 7200 ? [60, "min"] : [3600, "h"];
+  const max = seconds * ceiling(top / seconds);
   const places = waits.map((wait, i) => [x(i - waits.length + 0.5), BOTTOM - (wait / max) * 40]);
   const points = places.filter((_, i) => waits[i] != null);
-  const css = most(waits.slice(-2)) > LATE_S ? "wait bad" : "wait";
+  const css = isLate ? "wait bad" : "wait";
   const area = points.length && [[points[0][0], BOTTOM], ...points, [points.at(-1)[0], BOTTOM]];
   return [
     area && h(`polygon.${css}`, { points: area.join(" ") }),
     h(`polyline.${css}`, { points: points.join(" ") }),
     line("grid", LEFT, x(0), BOTTOM, BOTTOM),
-    label(LEFT - 8, BOTTOM - 36, "end", `${short(max)} s`),
+    label(LEFT - 8, BOTTOM - 36, "end", `${max / seconds} ${name}`),
     label(x(0) + 12, BOTTOM - 8, "start", `longest wait: ${latest(waits)}`, "name"),
   ];
 }

@@ -1,12 +1,19 @@
 // The search for monitors, with the keyboard too.
 
-import { byId, h, hint, link, patch, sub, text } from "./page.js";
+import { byId, h, hint, link, patch, pathOf, sub, text } from "./page.js";
 import { call } from "./server.js";
 
+const ID = /^([\da-f]{24}|[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12})$/i; // of MongoDB, and of Postgres
+const PAUSE_MS = 300; // between the last key and the request
 const input = byId("find");
 const list = byId("found");
+let latest = 0; // the number of the latest search; what an earlier one finds is not shown
+let running; // the latest request; the server answers one at a time
 
-export const closeSearch = () => patch(list);
+export function closeSearch() {
+  latest++;
+  patch(list);
+}
 
 /** How often the monitor is checked, or why it is not. */
 function stateOf({ interval_s: interval, active, problem }) {
@@ -14,19 +21,25 @@ function stateOf({ interval_s: interval, active, problem }) {
   return active ? `every ${interval} s` : "paused";
 }
 
-async function search(event, go) {
-  event.preventDefault();
+/** Show what matches. With `go` (after Enter): at once, and open an id or the only match. */
+async function search(go) {
+  closeSearch();
+  const number = latest;
   const query = input.value.trim();
   if (!query) return;
+  const id = ID.test(query) && query.toLowerCase(); // It requires no database.
+  if (id) return go ? go(pathOf(id)) : patch(list, h("ul", h("li", link(id))));
   patch(list, hint("Searching…"));
-  try {
-    const { monitors, more } = await call(`/api/monitors?q=${encodeURIComponent(query)}`);
-    if (monitors.length === 1) return go(`/monitors/${encodeURIComponent(monitors[0].id)}`);
-    const items = monitors.map((found) => h("li", link(found.id, found.name), sub(stateOf(found))));
-    patch(list, h("ul", items), !items.length && hint("No monitor matches."), more > 0 && hint("More monitors match."));
-  } catch (error) {
-    patch(list, hint(error.message));
-  }
+  if (!go) await new Promise((done) => setTimeout(done, PAUSE_MS));
+  await running;
+  if (number !== latest) return;
+  running = call(`/api/monitors?q=${encodeURIComponent(query)}`).catch((error) => error);
+  const { monitors = [], more, message } = await running;
+  if (number !== latest) return;
+  if (go && monitors.length === 1) return go(pathOf(monitors[0].id));
+  const items = monitors.map((found) => h("li", link(found.id, found.name), sub(stateOf(found))));
+  const none = !items.length && hint(message ?? "No monitor matches.");
+  patch(list, h("ul", items), none, more > 0 && hint("More monitors match."));
 }
 
 /** `/` begins a search, Escape ends it, the arrow keys walk through the matches. */
@@ -47,6 +60,10 @@ function press(event) {
 
 /** Begin to react; `go` opens a path. */
 export function startSearch(go) {
-  input.form.addEventListener("submit", (event) => search(event, go));
+  input.form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    search(go);
+  });
+  input.addEventListener("input", () => search());
   document.addEventListener("keydown", press);
 }

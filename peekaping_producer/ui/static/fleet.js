@@ -1,7 +1,7 @@
 // The page of the fleet.
 
-import { around, spark, stack } from "./charts.js";
-import { age, button, card, clock, count, counted, duration, h, hint } from "./page.js";
+import { LATE_S, around, spark, stack } from "./charts.js";
+import { age, button, card, clock, count, counted, duration, h, hint, inClaims } from "./page.js";
 import { link, log, pairs, sub, table, tag, text, verdict } from "./page.js";
 
 const WORDS = { good: "OK", warn: "Warning", bad: "Problem" };
@@ -15,7 +15,7 @@ export function fleet(frame, view) {
     failures(frame),
     summary(frame),
     card("Around now", spans(view), around(frame, view.unit, view.width), frame.hint && hint(frame.hint)),
-    frame.longest_overdue.length > 0 && overdue(frame),
+    overdue(frame),
     h("div.columns", h("div", replicas(frame), events(frame)), h("div", queue(frame), quiet(frame, view))),
   ];
 }
@@ -57,17 +57,22 @@ function summary({ leader, queue: tasks, overdue: waiting, scheduled, ...frame }
   return pairs("facts", rows.map(([name, value, note, isBad]) => [name, [h("b", value), sub(note)], isBad && "bad"]));
 }
 
-function overdue({ longest_overdue: monitors, overdue: all, now_ms: now }) {
-  const columns = [["monitor", "name"], ["interval"], ["was due", "number"], ["waits", "number"], ["claimed by"]];
-  const rows = monitors.map(({ id, name, interval_s: interval, due_ms: due, holder }) => [
+function overdue({ longest_overdue: monitors, overdue: all, leased, longest_wait_s: wait, now_ms: now }) {
+  const title = "Longest overdue";
+  if (!monitors.length) {
+    const claimed = `${counted(leased, "monitor")} ${inClaims(leased)} and not handed off.`;
+    return wait > LATE_S && leased > 0 && card(title, "", hint(claimed));
+  }
+  const columns = [["monitor", "name"], ["interval"], ["since", "number"], ["waits", "number"], ["claimed by"]];
+  const rows = monitors.map(({ id, name, interval_s: interval, due_ms: due, claimed_ms: claimed, holder }) => [
     link(id, name),
     interval && `every ${interval} s`,
-    clock(due, now),
-    h("span.bad", age(due, now)),
-    holder == null ? "no replica" : text(holder || "an unknown replica"),
+    clock(due ?? claimed, now),
+    h("span.bad", due == null ? `in a claim for ${age(claimed, now)}` : age(due, now)),
+    holder == null ? "not claimed" : text(holder || "an unknown replica"),
   ]);
   const note = all > rows.length && `the first ${rows.length} of ${count(all)}`;
-  return card("Longest overdue", note, table("overdue", columns, rows));
+  return card(title, note, table("overdue", columns, rows));
 }
 
 const events = ({ events: list, events_failure: failure, now_ms: now }) =>
@@ -147,7 +152,8 @@ function queue({ queue: tasks, now_ms: now }) {
       ["oldest waits", tasks.oldest_s == null ? "none" : duration(tasks.oldest_s)],
       ["slots busy", `${count(tasks.running)} of ${count(tasks.slots)}`],
       ["finished", `${tasks.finished_per_s?.toFixed(1) ?? "–"}/s`],
-      ["retry, archived", `${count(tasks.retry)}, ${count(tasks.archived)}`],
+      ["retry", [count(tasks.retry), sub("failed; run again later")]],
+      ["archived", [count(tasks.archived), sub("failed; not run again")]],
       ["results waiting", count(tasks.results_waiting), isStored ? "" : "bad"],
     ]),
     tasks.paused && hint("The queue is paused."),

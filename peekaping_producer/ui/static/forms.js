@@ -1,12 +1,12 @@
 // What people do: acts, the dialog of a hold, login.
 
-import { button, byId, h, patch } from "./page.js";
+import { button, byId, counted, h, patch } from "./page.js";
 
-const ENDS = { 300: "5 min", 900: "15 min", 1800: "30 min", 3600: "1 h", 14400: "4 h", 86400: "1 d", 604800: "7 d" };
+const ENDS = { 300: "5 min", 600: "10 min", 900: "15 min", 1800: "30 min", 3600: "1 h", 14400: "4 h", 86400: "1 d", 604800: "7 d" };
 const MAX_HOLD_ALL_S = 3600;
 
 /** The buttons for one monitor, or for all if `id` is missing; `post` sends an act. */
-export function acts({ session, id, held, notice }, post) {
+export function acts({ session, id, held, notice, scheduled }, post) {
   const act = (name, kind, onclick) =>
     button(name, session.can_act && onclick, {
       class: kind,
@@ -21,16 +21,16 @@ export function acts({ session, id, held, notice }, post) {
       : act("Sync now", null, () => post("sync", {})),
     held
       ? act("Release", null, () => post("release", target))
-      : act(id ? "Hold…" : "Hold all…", null, () => askForHold(target, post)),
+      : act(id ? "Hold…" : "Hold all…", null, () => askForHold(target, post, scheduled)),
     h("span", { id: "why", role: "status" }, session.can_act ? notice : session.why_not),
   );
 }
 
-function askForHold(target, post) {
+function askForHold(target, post, scheduled) {
   const dialog = byId("dialog");
   const ends = Object.entries(ENDS).filter(([seconds]) => !target.all || seconds <= MAX_HOLD_ALL_S);
   const submit = () => post("hold", { ...target, for_s: Number(byId("for").value), why: byId("reason").value });
-  const title = target.all ? "Hold all monitors" : "Hold this monitor";
+  const title = target.all ? `Hold all ${counted(scheduled, "monitor")}` : "Hold this monitor";
   patch(
     dialog,
     h(

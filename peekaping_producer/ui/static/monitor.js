@@ -20,7 +20,7 @@ export function monitor(found, view) {
   const { candidates, now_ms: now, row } = found;
   if (candidates) return matches(candidates);
   const when = (iso) => iso && at(parsed(iso), now);
-  const answer = { sentence: text(found.sentence), details: found.remedy && text(found.remedy) };
+  const answer = { sentence: found.sentence, details: found.remedy };
   return [
     heading(found),
     verdict(...LEVELS[found.level], { ...answer, ends_ms: parsed(found.ends_at) }, now, view.acts),
@@ -42,10 +42,10 @@ const matches = (candidates) =>
 const heading = ({ id, name, row }) =>
   h(
     "p.crumb",
-    [h("a", { href: "/" }, "Fleet"), " › ", h("b", text(name ?? id)), " "],
+    [h("a", { href: "/" }, "Fleet"), " › ", h("b", text(name || id)), " "],
     row && [tag(row.active ? "active" : "paused", row.active ? "good" : "warn"), " ", tag(text(row.type)), " "],
     row && tag(`every ${row.interval_s} s`),
-    h("code.sub", id),
+    name && h("code.sub", id),
   );
 
 const key = h("p.key", Object.entries(KINDS).map(([css, name]) => h(`span.${css}`, name)));
@@ -86,7 +86,7 @@ function schedule({ schedule: state, hold, errors, now_ms: now }, when) {
     "Schedule",
     "",
     pairs("pairs", [
-      ["State", { due: "due", lease: "claimed" }[state.in[0]] ?? "not in the schedule"],
+      ["State", { due: hold ? "held" : "due", lease: "claimed" }[state.in[0]] ?? "not in the schedule"],
       ["Due", when(state.due_at)],
       ["Claimed by", state.holder && text(state.holder)],
       ["Claim ends", when(state.lease_ends_at)],

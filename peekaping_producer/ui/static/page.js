@@ -52,13 +52,17 @@ export const byId = (id) => document.getElementById(id);
 
 export const count = (number) => (number == null ? "?" : Math.round(number).toLocaleString("en"));
 export const counted = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
+export const inClaims = (number) => (number === 1 ? "is in a claim" : "are in claims");
 
 /** A duration in s, as the commands print it. */
 export function duration(s) {
   if (s == null) return "–";
   if (s < 1) return `${(s * 1000).toFixed(s < 0.01 ? 1 : 0)} ms`;
-  const [divisor, unit] = s < 120 ? [1, "s"] : s < 7200 ? [60, "min"] : s < 172800 ? [3600, "h"] : [86400, "d"];
-  return `${(s / divisor).toFixed(1)} ${unit}`;
+  if (s < 3600) return s < 120 ? `${s.toFixed(1)} s` : `${(s / 60).toFixed(1)} min`;
+  const [divisor, most, large, small] = s < 172800 ? [60, 60, "h", "min"] : [3600, 24, "d", "h"];
+  const all = Math.round(s / divisor);
+  const rest = all % most;
+  return `${(all - rest) / most} ${large}${rest ? ` ${rest} ${small}` : ""}`;
 }
 
 /** The time of day in UTC; with the date if it is not within a day of `now`. */
@@ -82,7 +86,14 @@ export const escaped = (input) => `${input ?? ""}`.replace(FORMAT, codeOf);
 /** User input as an element, which isolates its direction. */
 export const text = (input) => h("bdi", escaped(input));
 
-export const link = (id, name) => h("a", { href: `/monitors/${encodeURIComponent(id)}` }, text(name || id));
+/** A text of the program: what is between backticks becomes code. */
+export function prose(input) {
+  const parts = escaped(input).split("`");
+  return parts.length % 2 ? parts.map((part, i) => part && h(i % 2 ? "code" : "bdi", part)) : text(input);
+}
+
+export const pathOf = (id) => `/monitors/${encodeURIComponent(id)}`;
+export const link = (id, name) => h("a", { href: pathOf(id) }, text(name || id));
 export const tag = (word, css = "") => h(`span.tag ${css}`, word);
 export const sub = (...children) => h("span.sub", children);
 export const hint = (...children) => h("p.hint", children);
@@ -124,8 +135,8 @@ export const verdict = (level, word, { sentence, details, since_ms: since, ends_
       since && h("span", `since ${at(since, now)}`),
       ends && h("span", `ends ${at(ends, now)}`),
     ),
-    h("h1", sentence),
-    h("p", details),
+    h("h1", prose(sentence)),
+    h("p", prose(details)),
     more,
   );
 
