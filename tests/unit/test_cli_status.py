@@ -70,7 +70,7 @@ async def test_status_prints_the_longest_overdue_and_exits_1_if_it_is_too_late(
     for expected in (
         r"leader +here-1-ab/cd \(key expires in \d+\.\d s\)",
         r"scheduled +4 \(1 claimed\)",
-        r"overdue +2",
+        r"overdue +[23]",  # the claim counts once it is older than 2 s
         r"max overdue +\d+\.\d s",
         r"queue +2 pending, 0 active",
     ):
