@@ -75,13 +75,16 @@ class Look:
 
     @cached_property
     def silent(self) -> Mapping[str, tuple[StoredReport, Heartbeat]]:
-        """The replicas that have missed a heartbeat and wrote one in the last minute, by node."""
+        """The replicas whose last report of the last minute is too old, by node.
+
+        The first report of a replica, and those of older versions, contain no heartbeat: it is empty here.
+        """
         stored = (*self.stats.reports, *self.stats.silent) if self.stats else ()
         found = {}
         for report in stored:
             decoded = decode_report(report.text)
-            if self.now_ms - report.at_ms > 1000 * SILENT_AFTER_S and decoded and decoded.heartbeat:
-                found[report.node] = (report, decoded.heartbeat)
+            if self.now_ms - report.at_ms > 1000 * SILENT_AFTER_S and decoded:
+                found[report.node] = (report, decoded.heartbeat or Heartbeat())
         return found
 
     def is_most(self, count: int) -> bool:

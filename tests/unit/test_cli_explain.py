@@ -18,6 +18,7 @@ from tests.kit import databases
 from tests.kit.commands import command, settings_of
 from tests.kit.processes import free_port
 from tests.kit.redis import target_of
+from tests.kit.waiting import until
 
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m\u202e\n" + "x" * 100
 
@@ -36,7 +37,8 @@ async def where(tmp_path: Path, private_redis: RedisServer) -> dict[str, str]:
 
 async def test_explain_by_prefix_name_and_in_json(tmp_path: Path, where: dict[str, str], server: Redis) -> None:
     id_ = "aaaa1111-1c61-4b8e-9a50-7e1f2b6c9d04"
-    due_ms = (int(time.time() + 5) // 60 + 1) * 60_000  # at least 5 s from now
+    await until(lambda: time.time() % 60 < 45, "the next tick does not pass before the answers", within_s=30)
+    due_ms = (int(time.time()) // 60 + 1) * 60_000
     await server.zadd(KEYS.due, {id_: due_ms})
     await server.set(KEYS.leader, "node/term", px=60_000)
     by_prefix, by_name, several, document, local = await asyncio.gather(

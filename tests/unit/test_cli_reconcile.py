@@ -51,8 +51,8 @@ def where(database: databases.Database, private_redis: RedisServer) -> dict[str,
 
 
 async def schedule(server: Redis, *numbers: int) -> int:
-    """Make them due at the next full minute that is at least 10 s away; returns it in ms."""
-    due_ms = (int(time.time() + 10) // 60 + 1) * 60_000
+    """Make them due at the next tick; returns it in ms. That it may pass meanwhile makes no difference."""
+    due_ms = (int(time.time()) // 60 + 1) * 60_000
     await server.zadd(KEYS.due, {id_of(number): due_ms for number in numbers})
     return due_ms
 

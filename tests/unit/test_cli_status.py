@@ -93,7 +93,7 @@ async def test_status_prints_what_will_be_due(tmp_path: Path, private_redis: Red
         command(tmp_path, "status", "--next", "2d", **where),
     )
     at = time.strftime("%H:%M:%S", time.gmtime(minute_ms / 1000))
-    pattern = rf"^next +3 monitors due within 10 min; the fullest second: 3 at {at}, in [34]\.\d min\.$"
+    pattern = rf"^next +3 monitors due within 10 min; the fullest second: 3 at {at}, in (?:[34]\.\d|5\.0) min\.$"
     assert re.search(pattern, text.out, re.MULTILINE), text.out
     assert re.search(rf"^ +{at} 3 #{{40}}$", text.out, re.MULTILINE), text.out
     coming = json.loads(as_json.out)["next"]

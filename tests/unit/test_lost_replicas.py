@@ -48,3 +48,11 @@ def test_a_new_leader_records_the_leader_that_it_follows_and_no_replica_that_was
     lost.update(look({"a": 10.0, "b": 0.0, "c": 18.0}, leader="b/2"), leads=True)
     (message,) = messages(recorder)
     assert message.startswith("a (a) has not reported since ")
+
+
+def test_a_replica_that_was_killed_before_its_first_heartbeat_is_recorded() -> None:
+    recorder = EventRecorder()
+    first = StoredReport("b", NOW_MS - 8000, encode_report(ReplicaReport()))
+    stats = Stats(NOW_MS, 7, 0, 0, 0, None, None, 0, "a/1", 9000, reports=(first,))
+    LostReplicas(recorder).update(Look(stats), leads=True)
+    assert messages(recorder) == ["b (b) has not reported since 07:59:52, and did not stop in order."]
