@@ -1,4 +1,4 @@
-"""`reconcile`: what differs between the database and the schedule; asks the leader to sync now."""
+"""`reconcile`: what differs between the database and the schedule; with `--apply`, asks the leader to sync now."""
 
 import argparse
 import json
@@ -18,25 +18,26 @@ def add_to(commands: Commands) -> None:
     reconcile = commands.add(
         "reconcile",
         _reconcile,
-        "ask the leader to sync the schedule with the database now, or print what a sync would change",
+        "print what a sync of the schedule with the database would change, or ask the leader to sync now",
         groups=_GROUPS,
-        example="peekaping-producer reconcile --dry-run",
+        example="peekaping-producer reconcile --exit-code",
     )
     how = reconcile.add_mutually_exclusive_group()
-    how.add_argument("--apply", action="store_true", help="ask the leader and wait until it has synced: the default")
-    how.add_argument("--dry-run", action="store_true", help="print what a sync would change; needs no replica")
+    text = "print what a sync would change, and change nothing: the default; needs no replica"
+    how.add_argument("--dry-run", action="store_true", help=text)
     how.add_argument("--exit-code", action="store_true", help="as --dry-run; exit 1 if anything differs")
+    how.add_argument("--apply", action="store_true", help="ask the leader to sync now, and wait until it has")
     reconcile.add_argument("--all", action="store_true", help="list every difference, not three of each kind")
-    text = "how long to wait for the leader (default 60)"
+    text = "with --apply: how long to wait for the leader (default 60)"
     reconcile.add_argument("--timeout", type=seconds, default=60.0, metavar="SECONDS", help=text)
-    text = "who asks, for the events (default: the login name)"
+    text = "with --apply: who asks, for the events (default: the login name)"
     reconcile.add_argument("--by", type=str, default=None, metavar="NAME", help=text)
     reconcile.add_argument("--json", action="store_true", help="print JSON")
     reconcile.add_argument("--local", action="store_true", help="print times in the zone of this host, not in UTC")
 
 
 def _reconcile(args: argparse.Namespace) -> int:
-    return _dry_run(args) if args.dry_run or args.exit_code else _request(args)
+    return _request(args) if args.apply else _dry_run(args)
 
 
 def _dry_run(args: argparse.Namespace) -> int:

@@ -63,7 +63,7 @@ async def test_a_dry_run_prints_what_differs(tmp_path: Path, where: dict[str, st
     await server.lpush(PENDING, "healthcheck:ghost")
     before = await server.zrange(KEYS.due, 0, -1, withscores=True)
     text, code, document = await asyncio.gather(
-        command(tmp_path, "reconcile", "--dry-run", **where),
+        command(tmp_path, "reconcile", **where),
         command(tmp_path, "reconcile", "--exit-code", "--all", **where),
         command(tmp_path, "reconcile", "--dry-run", "--json", **where),
     )
@@ -123,12 +123,12 @@ async def test_what_does_not_answer_is_named(tmp_path: Path, where: dict[str, st
     ended = await asyncio.gather(
         command(tmp_path, "reconcile", "--dry-run", **where | NO_DATABASE | {"DB_PORT": port}),
         command(tmp_path, "reconcile", "--dry-run", **where | {"REDIS_PORT": port}),
-        command(tmp_path, "reconcile", **where | {"REDIS_PORT": port}),
+        command(tmp_path, "reconcile", "--apply", **where | {"REDIS_PORT": port}),
     )
     assert [one.code for one in ended] == [3, 3, 3]
     assert [one.out for one in ended] == ["", "", ""]
     assert "127.0.0.1" in ended[0].err
-    failed = await command(tmp_path, "reconcile", "--json", **where | {"REDIS_PORT": port})
+    failed = await command(tmp_path, "reconcile", "--apply", "--json", **where | {"REDIS_PORT": port})
     assert failed.code == 3
     assert json.loads(failed.out)["error"] in failed.err
     assert all(f"127.0.0.1:{port}" in one.err and "does not answer" in one.err for one in ended[1:])
@@ -136,7 +136,8 @@ async def test_what_does_not_answer_is_named(tmp_path: Path, where: dict[str, st
 
 async def test_without_a_leader_nothing_is_asked(tmp_path: Path, where: dict[str, str], server: Redis) -> None:
     unled, both = await asyncio.gather(
-        command(tmp_path, "reconcile", **where), command(tmp_path, "reconcile", "--apply", "--exit-code", **where)
+        command(tmp_path, "reconcile", "--apply", **where),
+        command(tmp_path, "reconcile", "--apply", "--exit-code", **where),
     )
     assert (unled.code, both.code) == (1, 2)
     assert unled.out == "No replica leads, so no sync runs. Start a replica; its first sync begins at once.\n"
@@ -144,16 +145,16 @@ async def test_without_a_leader_nothing_is_asked(tmp_path: Path, where: dict[str
     condition = Condition("database_unavailable", "The database does not answer.")
     report = encode_report(ReplicaReport(conditions=(condition, Condition("schedule_empty", "None."))))
     await server.hset(KEYS.replicas, "vm-b-1-abcd", b"%d " % (time.time() * 1000) + report)
-    unable = await command(tmp_path, "reconcile", **where)
+    unable = await command(tmp_path, "reconcile", "--apply", **where)
     assert unable.out.splitlines() == [
         "No replica leads, so no sync runs. The replicas that run report:",
         "database_unavailable: The database does not answer.",
     ]
     await server.set(KEYS.leader, "go-producer\x1b[31m-7", px=60_000)
-    foreign = await command(tmp_path, "reconcile", "--json", **where)
+    foreign = await command(tmp_path, "reconcile", "--apply", "--json", **where)
     assert (foreign.code, json.loads(foreign.out)["outcome"]) == (1, "foreign_leader")
     await server.set(KEYS.leader, "vm-b-1-abcd/term", px=60_000)
-    silent = await command(tmp_path, "reconcile", "--timeout", "0.1", "--by", "anna", **where)
+    silent = await command(tmp_path, "reconcile", "--apply", "--timeout", "0.1", "--by", "anna", **where)
     assert silent.code == 1
     assert silent.out.startswith(
         "Not synced: vm-b-1-abcd cannot read the database: The database does not answer.\n"
@@ -178,7 +179,7 @@ async def test_the_leader_syncs_when_it_is_asked(
         async def is_asked() -> bool:
             return await server.exists(KEYS.sync_requested) == 1
 
-        asking = asyncio.create_task(command(tmp_path, "reconcile", "--by", "anna", **where))
+        asking = asyncio.create_task(command(tmp_path, "reconcile", "--apply", "--by", "anna", **where))
         await until(is_asked, "it asks")
         await server.xadd(KEYS.events, {"event": encode_event(before)})  # events are written seconds later
         done = await asking
@@ -190,7 +191,8 @@ async def test_the_leader_syncs_when_it_is_asked(
         assert await server.zscore(KEYS.due, id_of(99)) is None
         assert [line["message"] for line in replica.lines("sync.requested")] == ["anna asked the leader to sync."]
         again, dry = await asyncio.gather(
-            command(tmp_path, "reconcile", "--json", **where), command(tmp_path, "reconcile", "--exit-code", **where)
+            command(tmp_path, "reconcile", "--apply", "--json", **where),
+            command(tmp_path, "reconcile", "--exit-code", **where),
         )
         assert json.loads(again.out)["outcome"] == "synced"
         assert json.loads(again.out)["changes"] == []

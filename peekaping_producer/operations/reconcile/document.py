@@ -49,7 +49,7 @@ def dry_run_document(run: DryRun) -> dict[str, Any]:
 
 
 def requested_document(requested: Requested) -> dict[str, Any]:
-    """Return the documented form of `reconcile --json`."""
+    """Return the documented form of `reconcile --apply --json`."""
     return {
         "version": VERSION,
         "outcome": requested.outcome.value,

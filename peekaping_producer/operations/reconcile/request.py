@@ -1,4 +1,4 @@
-"""`reconcile`: asks the leader to sync now, and waits until it has."""
+"""`reconcile --apply`: asks the leader to sync now, and waits until it has."""
 
 import asyncio
 import time

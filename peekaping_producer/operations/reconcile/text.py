@@ -111,7 +111,7 @@ def _guard_lines(run: DryRun) -> Iterator[str]:
 
 
 def _leader_line(run: DryRun, moments: Moments) -> str:
-    now = "Now: peekaping-producer reconcile"
+    now = "Now: peekaping-producer reconcile --apply"
     for node, beat in run.look.heartbeats.items():
         if beat.term and run.look.stats and beat.term == run.look.stats.leader:
             every = f"every {beat.sync_interval_s:g} s" if beat.sync_interval_s else "regularly"
