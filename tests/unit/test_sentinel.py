@@ -79,7 +79,7 @@ async def test_a_sentinel_that_reports_another_server_is_asked_last(role: bytes 
         fake_redis(names(master)) as sentinel,
         redis_for(behind(stale, sentinel), connections=2) as client,
     ):
-        reason = "is not a master, although a sentinel returned its address" if role else ""
+        reason = "is not a master, although a sentinel returned its address" if role else "Connection refused"
         with pytest.raises(RedisUnavailableError, match=reason):
             await client.set("test:a", 1)
         await new_connections(client, 3)
