@@ -8,7 +8,7 @@ pytest_plugins = [
     f"tests.kit.{name}"
     for name in (
         *("redis", "postgres", "mysql", "mongo", "rabbitmq", "rabbitmq_clients", "sentinel"),
-        *("schedule", "asynq_harness", "asynq_worker", "api"),
+        *("schedule", "asynq_harness", "asynq_worker", "api", "installation", "explained", "faulty_tables"),
     )
 ]
 

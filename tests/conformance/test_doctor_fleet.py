@@ -20,11 +20,10 @@ from peekaping_producer.operations.replica_report import ReplicaReport, encode_r
 from peekaping_producer.operations.status import Status
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.targets import RedisTarget
-from tests.conformance.test_verdict import SLOW_READ, Installation, fail, rings
 from tests.kit import databases
-from tests.kit.asynq_harness import AsynqHarness
 from tests.kit.commands import command
 from tests.kit.go_peer import CLAIM, LEASE_MS
+from tests.kit.installation import SLOW_READ, Installation, fail, rings
 from tests.kit.processes import free_port
 from tests.kit.redis import target_of
 from tests.kit.replicas import environment, replicas
@@ -32,11 +31,6 @@ from tests.kit.waiting import until
 
 SETTINGS = {"LEASE_TTL": "10", "TZ": "UTC", "DATABASE": "a1b2c3d4"}
 HOSTILE = "vm\x1b[31m\u202e"
-
-
-@pytest.fixture
-def installation(asynq: AsynqHarness) -> Installation:
-    return Installation(asynq)
 
 
 async def healthy(installation: Installation) -> None:

@@ -1,0 +1,149 @@
+"""The verdicts of `explain` about tasks and workers, in a state that the real scripts have made."""
+
+from peekaping_producer.operations.explain.codes import MonitorVerdict
+from peekaping_producer.operations.explain.document import document_of
+from peekaping_producer.operations.explain.text import lines_of
+from peekaping_producer.operations.explain.verdict import verdict_of
+from peekaping_producer.operations.heartbeat import Heartbeat
+from peekaping_producer.operations.moments import Moments
+from peekaping_producer.schedule.keys import KEYS
+from tests.kit.asynq_peer import ACTIVE, LEASE, PENDING, task_id, task_key
+from tests.kit.explained import DOCS, ID, Scene
+
+
+async def stuck(scene: Scene) -> MonitorVerdict:
+    verdict = await scene.verdict()
+    due_ms = await scene.due_ms()
+    assert verdict.ends_ms == due_ms
+    at = Moments(scene.clock.now_ms).at(due_ms)
+    assert verdict.remedy == f"The next hand-off replaces the task, at {at}."
+    return verdict
+
+
+async def handed_off(scene: Scene, interval: int = 60) -> None:
+    await scene.insert(interval=interval)
+    await scene.place()
+    await scene.until_due()
+    await scene.hand_off()
+
+
+async def test_stuck_archived(scene: Scene) -> None:
+    await handed_off(scene)
+    await scene.asynq.take()
+    await scene.asynq.peer.fail(ID, scene.asynq.now_s)
+    verdict = await stuck(scene)
+    assert (verdict.code, verdict.sentence) == (
+        "task.stuck.archived",
+        "A check is missing, because its task failed and is archived.",
+    )
+
+
+async def test_stuck_without_a_message(scene: Scene) -> None:
+    await scene.insert()
+    await scene.place()
+    await scene.redis.hset(task_key(ID), "state", "active")
+    await scene.redis.lpush(ACTIVE, task_id(ID))
+    verdict = await stuck(scene)
+    assert (verdict.code, verdict.sentence) == (
+        "task.stuck.orphan",
+        "A check is missing, because its task is active but contains no message.",
+    )
+
+
+async def test_stuck_with_a_dead_worker(scene: Scene) -> None:
+    await handed_off(scene)
+    await scene.asynq.take()
+    await scene.redis.zadd(LEASE, {task_id(ID): scene.asynq.now_s - 31})
+    verdict = await stuck(scene)
+    assert (verdict.code, verdict.sentence) == (
+        "task.stuck.active_lost",
+        "A check is missing, because the worker that had its task died, or lost it.",
+    )
+
+
+async def test_the_sample_in_the_docs_is_what_is_printed(scene: Scene) -> None:
+    await handed_off(scene)
+    for minute in (9, 10):
+        time = f"2026-11-26 03:{minute:02}:00.400"
+        await scene.database.insert("heartbeats", scene.database.heartbeat({"id": ID}, time=time, ping=200 + minute))
+    await scene.asynq.take()
+    await scene.redis.zadd(LEASE, {task_id(ID): scene.asynq.now_s - 31})
+    await scene.clock.advance(19.2)
+    await scene.report()
+    facts = await scene.facts()
+    moments = Moments(facts.now_ms)
+    lines = lines_of(facts, verdict_of(facts, moments), moments, "UTC")
+    assert "\n".join(lines) in DOCS
+
+
+async def test_stuck_in_no_list(scene: Scene) -> None:
+    await handed_off(scene)
+    await scene.redis.delete(PENDING)
+    verdict = await stuck(scene)
+    assert (verdict.code, verdict.sentence) == (
+        "task.stuck.no_list",
+        "A check is missing, because its task is pending but not in the list that workers read.",
+    )
+
+
+async def test_stuck_with_a_key_of_another_type(scene: Scene) -> None:
+    await scene.insert()
+    await scene.place()
+    await scene.redis.set(task_key(ID), "no task")
+    verdict = await stuck(scene)
+    assert (verdict.code, verdict.sentence) == (
+        "task.stuck.unusable",
+        "A check is missing, because the key of its task contains something that no worker runs.",
+    )
+
+
+async def test_waiting_for_a_worker(scene: Scene) -> None:
+    await handed_off(scene)
+    since_ms = scene.clock.now_ms
+    await scene.clock.advance(61)
+    await scene.redis.zadd(KEYS.due, {ID: scene.clock.now_ms + 1000})
+    at = Moments(scene.clock.now_ms).at(since_ms)
+    assert await scene.verdict() == MonitorVerdict(
+        "task.waiting_long",
+        f"Its task has waited for a worker since {at}, at place 1 of the queue.",
+        "No worker is registered: start Peekaping's workers.",
+        "no_worker",
+    )
+    await scene.redis.set("asynq:{healthcheck}:paused", "1")
+    assert (await scene.verdict()).cause == "queue_paused"
+    await scene.redis.delete("asynq:{healthcheck}:paused")
+    await scene.redis.zadd("asynq:servers", {"asynq:servers:{h:1:x}": scene.asynq.now_s + 9})
+    verdict = await scene.verdict()
+    assert (verdict.cause, verdict.remedy) == (
+        "workers_slow",
+        "Too few workers run, or they hang: read their logs, or start more.",
+    )
+    await scene.report(heartbeat=Heartbeat(host="vm-b", finished_per_s=0.25))
+    assert (await scene.verdict()).remedy.endswith(" At their present rate, one takes it in about 4.0 s.")
+    facts = await scene.facts()
+    assert "at place 1 of the queue; a worker takes it in about 4.0 s" in "\n".join(
+        lines_of(facts, verdict, Moments(facts.now_ms), "UTC")
+    )
+    assert document_of(facts, verdict)["task"]["estimated_wait_s"] == 4.0
+
+
+async def test_running(scene: Scene) -> None:
+    await handed_off(scene)
+    await scene.asynq.take()
+    assert await scene.verdict() == MonitorVerdict(
+        "task.running", "A worker runs its check since 03:10:19 (40.8 s ago)."
+    )
+
+
+async def test_running_for_longer_than_its_interval(scene: Scene) -> None:
+    await handed_off(scene)
+    await scene.asynq.take()
+    await scene.until_due()
+    await scene.asynq.peer.extend(ID, scene.asynq.now_s)
+    await scene.hand_off()
+    verdict = await scene.verdict()
+    assert (verdict.code, verdict.sentence) == (
+        "task.overlap",
+        "Its check has been running since 03:10:19 (100.8 s ago), longer than its interval of 60.0 s; "
+        "1 tick without a completed check.",
+    )
