@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from peekaping_producer.errors import StoreError
 from peekaping_producer.migrate import migrate
-from peekaping_producer.stores import store_for
+from peekaping_producer.stores import Loaded, MonitorStore, store_for
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.stores.store import Store
 from peekaping_producer.targets import DatabaseTarget
@@ -78,6 +78,11 @@ async def opened(
         yield store
     finally:
         await store.close()
+
+
+async def load(store: MonitorStore, *ids: str) -> Loaded:
+    async with store.session() as session:
+        return await session.load(list(ids))
 
 
 async def refusal(target: DatabaseTarget) -> StoreError:
