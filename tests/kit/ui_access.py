@@ -1,6 +1,8 @@
 """The access to the page on a real port, in front of routes that only answer."""
 
+import ipaddress
 import json
+from base64 import b64encode
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,8 +24,21 @@ READ_TOKEN = "kanari-see-token/2"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 OTHER_ADDRESS = "127.0.0.2"
 """Another client of the loopback interface."""
+LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+BOTH = UiAccess(token=TOKEN, read_token=READ_TOKEN)
+LOCAL = UiAccess(is_public=True, hosts=LOCAL_NAMES)
+PUBLIC = UiAccess(token=TOKEN, is_public=True)
+PROXIED = UiAccess(
+    proxies=(ipaddress.ip_network(f"{HOST}/32"), ipaddress.ip_network("10.0.0.0/8")),
+    user_header="X-Forwarded-User",
+    act_users=frozenset({"anna"}),
+)
 
 Headers = dict[str, str] | Iterable[tuple[str, str]]
+
+
+def basic(token: str) -> dict[str, str]:
+    return {"Authorization": f"Basic {b64encode(f'any:{token}'.encode()).decode()}"}
 
 
 class Times:
