@@ -20,7 +20,7 @@ from peekaping_producer.web.server import HealthServer
 from tests.kit.memory_store import MemoryStore
 from tests.kit.processes import HOST, free_port
 from tests.kit.requirements import need
-from tests.unit.test_vitals import TIMED, FakeSchedule, FakeSync, Watch, vitals_of
+from tests.kit.vitals import TIMED, FakeSchedule, FakeSync, Watch, vitals_of
 
 PATHS = ["/livez", "/readyz", "/metrics"]
 DOCUMENTED = {

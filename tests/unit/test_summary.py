@@ -10,7 +10,7 @@ from peekaping_producer.metrics import Metrics, quantile
 from peekaping_producer.producer.loops.summary import Summary
 from peekaping_producer.schedule import Stats
 from peekaping_producer.service.dependencies import Dependencies
-from tests.unit.test_vitals import STATS
+from tests.kit.vitals import STATS
 
 
 class Scene:
