@@ -11,6 +11,9 @@ from typing import Any
 from peekaping_producer.processes import MessageCommand, MessageWorker, Worker, child, logger_setup
 from peekaping_producer.processes.child import PoolConnection
 
+HANDLERS = __name__
+ECHO, ACT = f"{HANDLERS}:echo", f"{HANDLERS}:act"
+
 log = logging.getLogger(__name__)
 
 

@@ -26,12 +26,10 @@ from peekaping_producer.processes import (
     Worker,
     logger_setup,
 )
-from tests.kit import pool_handlers
 from tests.kit.commands import MINIMAL
-from tests.kit.pool_handlers import HandlerError
-from tests.unit.test_pool import gone
+from tests.kit.pool_handlers import HANDLERS, HandlerError
+from tests.kit.processes import gone
 
-HANDLERS = pool_handlers.__name__
 SPAWN = multiprocessing.get_context("spawn")
 
 
