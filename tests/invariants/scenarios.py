@@ -6,8 +6,9 @@ from collections.abc import Callable
 from peekaping_producer.monitors.ticks import phase_s
 from peekaping_producer.schedule import ALL_MONITORS, CLAIM_WITHIN_S, CLOCK_STEP_SLACK_MS
 from tests.invariants import strangers
+from tests.invariants.look import IDS
 from tests.invariants.replica import PendingCall, SteppedReplica
-from tests.invariants.world import IDS, WalkWorld
+from tests.invariants.world import WalkWorld
 
 WalkStart = Callable[[WalkWorld], None]
 LONG_OVER_S = 65.0

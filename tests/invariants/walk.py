@@ -15,10 +15,11 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from peekaping_producer.schedule import ALL_MONITORS
 from peekaping_producer.schedule.keys import KEYS
 from tests.invariants import strangers
+from tests.invariants.look import IDS
 from tests.invariants.replica import PendingCall, SteppedReplica
 from tests.invariants.scenarios import WalkStart
 from tests.invariants.settled import settle
-from tests.invariants.world import IDS, WalkWorld
+from tests.invariants.world import WalkWorld
 from tests.kit import asynq_peer
 from tests.kit.asynq_peer import task_id, task_key
 

@@ -8,7 +8,6 @@ from typing import Any
 from redis import Redis
 from redis import exceptions as driver
 
-from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.errors import (
     RedisArgumentError,
     RedisError,
@@ -19,72 +18,19 @@ from peekaping_producer.errors import (
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.producer.timing import TIMING
 from peekaping_producer.redis_client.failures import as_ours
-from peekaping_producer.schedule import ALL_MONITORS, CLAIM_WITHIN_S, Schedule, Steering
+from peekaping_producer.schedule import ALL_MONITORS, CLAIM_WITHIN_S
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.schedule.model import MAX_LEADER_TTL_S
-from peekaping_producer.stores import Loaded
-from tests.invariants.ledger import Keys, Ledger, TaskHash
+from tests.invariants.faulty_database import FaultyDatabase, UnforeseenError
+from tests.invariants.ledger import Keys, Ledger
+from tests.invariants.look import IDS, LOOK_COMMAND, keys_of, to_bytes
+from tests.invariants.people import people
 from tests.invariants.replica import STEADY, PendingCall, SteppedReplica
-from tests.kit import asynq_peer
 from tests.kit.asynq_peer import RECOVER_AFTER_S, AsynqPeer
-from tests.kit.clock import START_MS, TEST_CLOCK
+from tests.kit.clock import START_MS
 from tests.kit.go_peer import GoPeer
-from tests.kit.invariants import Mutation, at_once, scripts_of
-from tests.kit.memory_store import MemoryStore, monitor
-
-IDS = tuple(f"m{number}" for number in range(6))
-
-_LOOK = """
-redis.call('PERSIST', KEYS[3]) -- real time has no part in this
-local tasks = {}
-for i, key in ipairs(ARGV) do
-  local kind = redis.call('TYPE', key).ok
-  tasks[i] = kind == 'hash' and redis.call('HMGET', key, 'state', 'pending_since') or {false, false}
-  tasks[i][3] = kind == 'hash' and redis.call('HEXISTS', key, 'msg') or 0
-  tasks[i][4] = kind == 'none' and 0 or 1
-end
-return {
-  redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES'), redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES'),
-  redis.call('GET', KEYS[3]), redis.call('LRANGE', KEYS[4], 0, -1), redis.call('LRANGE', KEYS[5], 0, -1),
-  redis.call('ZRANGE', KEYS[6], 0, -1, 'WITHSCORES'), tasks,
-  redis.call('ZRANGE', KEYS[7], 0, -1, 'WITHSCORES'), redis.call('EXISTS', KEYS[8]),
-  redis.call('HGETALL', KEYS[9]),
-}
-"""
-_LOOK_AT = (
-    *(KEYS.due, KEYS.lease, KEYS.leader),
-    *(asynq_peer.PENDING, asynq_peer.ACTIVE, asynq_peer.LEASE),
-    *(KEYS.late, KEYS.spread, KEYS.held),
-)
-_LOOK_COMMAND = ("EVAL", _LOOK, len(_LOOK_AT), *_LOOK_AT, *(asynq_peer.task_key(each) for each in IDS))
-
-
-class UnforeseenError(Exception):
-    """An error of a driver or a decoder that the code does not expect."""
-
-
-class FaultyDatabase(MemoryStore):
-    """The rows; for a while it may show none of them, as a wrong replica does."""
-
-    shows_nothing: bool = False
-    raising: frozenset[str] = frozenset()
-    """Rows that cannot be read, together with any others."""
-    on_empty_answer: Callable[[], None] = staticmethod(lambda: None)
-
-    def _read(self, what: str) -> None:
-        super()._read(what)
-        if self.shows_nothing:
-            self.on_empty_answer()
-
-    async def load(self, ids: list[str]) -> Loaded:
-        if self.raising & set(ids):
-            raise UnforeseenError("a row of an unknown form")
-        return await super().load(ids)
-
-    def __getattribute__(self, name: str) -> Any:
-        if name == "rows" and super().__getattribute__("shows_nothing"):
-            return {}
-        return super().__getattribute__(name)
+from tests.kit.invariants import Mutation, at_once
+from tests.kit.memory_store import monitor
 
 
 class _Immediate:
@@ -129,7 +75,7 @@ class WalkWorld:
         """Of scripts, by replicas."""
         self._consumer = AsynqPeer(_Immediate(redis))
         self._mutation = mutation
-        self._people = _people(redis, mutation)
+        self._people = people(redis, mutation)
         self._leader_until_ms: float = 0
         self._stepped_back_s = -1.0
         redis.flushdb()
@@ -198,11 +144,11 @@ class WalkWorld:
             else:
                 pipe.persist(KEYS.leader)
             pipe.config_set("maxmemory", int(self.full))
-            pipe.execute_command(call.command[0], *map(_bytes, call.command[1:]))  # type: ignore[no-untyped-call]
+            pipe.execute_command(call.command[0], *map(to_bytes, call.command[1:]))  # type: ignore[no-untyped-call]
             pipe.config_set("maxmemory", 0)
-            pipe.execute_command(*_LOOK_COMMAND)  # type: ignore[no-untyped-call]
+            pipe.execute_command(*LOOK_COMMAND)  # type: ignore[no-untyped-call]
             *_, outcome, _, seen = pipe.execute(raise_on_error=False)
-        return as_ours(outcome) if isinstance(outcome, driver.RedisError) else outcome, _keys(seen)
+        return as_ours(outcome) if isinstance(outcome, driver.RedisError) else outcome, keys_of(seen)
 
     def _came_too_late(self, call: PendingCall) -> bool:
         """Whether a claim's sender has given up, and Redis can know."""
@@ -298,7 +244,7 @@ class WalkWorld:
 
     def look(self) -> None:
         """After a step that is none of ours."""
-        self.ledger.faulted(_keys(self.redis.execute_command(*_LOOK_COMMAND)))  # type: ignore[no-untyped-call]
+        self.ledger.faulted(keys_of(self.redis.execute_command(*LOOK_COMMAND)))  # type: ignore[no-untyped-call]
 
     def live(self, seconds: float, step_s: float = 1.0) -> None:
         """Time in which everybody who is well does their work."""
@@ -364,7 +310,7 @@ class WalkWorld:
             reply = at_once(self._people.hold([plan], for_s, b'{"who":"anna"}'))
         else:
             reply = at_once(self._people.run_now([monitor_id]) if how == "run_now" else self._people.release([plan]))
-        seen = _keys(self.redis.execute_command(*_LOOK_COMMAND))  # type: ignore[no-untyped-call]
+        seen = keys_of(self.redis.execute_command(*LOOK_COMMAND))  # type: ignore[no-untyped-call]
         ends_ms = reply.hold_ends_ms.get(monitor_id, 0)
         self.ledger.acted(how, monitor_id, reply.outcomes[monitor_id], seen, self.now_ms, ends_ms)
 
@@ -416,55 +362,3 @@ class WalkWorld:
         self.redis.set(KEYS.leader, holder)
         self._leader_until_ms = self.now_ms + for_ms
         self.look()
-
-
-class _ByText:
-    """A client that runs each script by its text, since a walk removes scripts from the server."""
-
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-        self.texts: dict[str, str] = {}
-
-    async def evalsha(self, sha: str, count: int, *rest: Any) -> Any:
-        return self._redis.eval(self.texts[sha], count, *map(_bytes, rest))
-
-
-def _people(redis: Redis, mutation: Mutation | None) -> Steering:
-    client: Any = _ByText(redis)
-    steering = Steering(client, clock=TEST_CLOCK)
-    owners = (steering, Schedule(client, clock=TEST_CLOCK), AsynqBroker(client, clock=TEST_CLOCK))
-    client.texts = {script.sha: script._text for script in scripts_of(mutation, *owners)}
-    return steering
-
-
-def _keys(seen: Any) -> Keys:
-    due, lease, leader, pending, active, asynq_lease, tasks, late, spread, held = seen
-    return Keys(
-        _scores(due),
-        _scores(lease),
-        _scores(late),
-        leader.decode() if leader else None,
-        bool(spread),
-        tuple(map(_id, pending)),
-        tuple(map(_id, active)),
-        _scores(asynq_lease),
-        {
-            each: TaskHash(state and state.decode(), since and since.decode(), bool(has_message))
-            for each, (state, since, has_message, exists) in zip(IDS, tasks, strict=True)
-            if exists
-        },
-        {_id(held[i]): json.loads(held[i + 1])["until_ms"] for i in range(0, len(held), 2)},
-    )
-
-
-def _bytes(each: Any) -> Any:
-    """As the product's client encodes it."""
-    return each.encode(errors="surrogateescape") if isinstance(each, str) else each
-
-
-def _scores(flat: list[bytes]) -> dict[str, float]:
-    return {_id(flat[i]): float(flat[i + 1]) for i in range(0, len(flat), 2)}
-
-
-def _id(raw: bytes) -> str:
-    return raw.decode(errors="surrogateescape").removeprefix("healthcheck:")

@@ -8,7 +8,8 @@ from lupa.lua51 import LuaError, LuaRuntime, lua_type
 from redis.exceptions import NoScriptError, ResponseError
 
 from peekaping_producer.redis_client.failures import translated
-from tests.search.memory import CommandError, Memory, Reply, Status
+from tests.search.keyspace import CommandError, Reply, Status
+from tests.search.memory import Memory
 
 _SANDBOX = b"""
 local host, table_of = ...

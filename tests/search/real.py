@@ -5,7 +5,7 @@ from typing import Any
 
 from redis import Redis
 
-from tests.search.memory import Zset
+from tests.search.keyspace import Zset
 
 CLOCK_KEY = b"test:clock"
 

@@ -23,8 +23,9 @@ from peekaping_producer.schedule.keys import KEYS
 from tests.kit import asynq_peer
 from tests.kit.asynq_peer import AsynqPeer
 from tests.kit.invariants import Mutation, at_once, scripts_of
+from tests.search.keyspace import Zset
 from tests.search.lua import Client, Scripts
-from tests.search.memory import Memory, Zset
+from tests.search.memory import Memory
 
 GRID_MS = 10_000
 CYCLE_MS = 2 * GRID_MS
