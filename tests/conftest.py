@@ -2,7 +2,10 @@
 
 import os
 
+import hypothesis
 import pytest
+
+from peekaping_producer.demo import embedded
 
 pytest_plugins = [
     f"tests.kit.{name}"
@@ -15,6 +18,18 @@ pytest_plugins = [
 # The servers that this shell names for the product are none of the tests' business.
 for _name in [name for name in os.environ if name.startswith(("DB_", "REDIS_", "DATABASE_URL", "RABBITMQ_"))]:
     del os.environ[_name]
+
+
+# How fast the machine is at the moment is no property of the product.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
+
+# A free port is taken some time after it was found, and its server may be down meanwhile: no other process of
+# pytest-xdist may find it too.
+_worker, _workers = os.environ.get("PYTEST_XDIST_WORKER", "gw0"), os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")
+embedded._PORTS = embedded._PORTS[int(_worker.removeprefix("gw")) :: int(_workers)]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -87,7 +87,7 @@ async def load(store: MonitorStore, *ids: str) -> Loaded:
 
 async def refusal(target: DatabaseTarget) -> StoreError:
     """The error of opening a store or of its first read, which contains neither the password nor the statement."""
-    limits = Limits(acquire_s=1.0) if target.dialect == "mongo" else Limits()  # its driver retries until then
+    limits = Limits(acquire_s=2.0) if target.dialect == "mongo" else Limits()  # its driver retries until then
     with pytest.raises(StoreError) as caught:
         async with opened(target, limits, connections=1) as store, store.session() as session:
             await session.load([UNKNOWN_ID])

@@ -282,15 +282,18 @@ async def test_two_replicas_that_run(tmp_path: Path, private_redis: RedisServer)
 
         found: dict[str, Any] = {}
 
-        async def both_are_reported() -> bool:
+        async def both_are_reported_and_on_time() -> bool:
             ended = await command(tmp_path, "doctor", "--json", **env)
             found.clear()
             found.update({one["code"]: one for one in json.loads(ended.out)["findings"]})
-            is_synced = "synced" in found["fleet.schedule"]["text"]
-            return is_synced and "2 replicas" in found.get("fleet.versions", {"text": ""})["text"]
+            texts = {code: one["text"] for code, one in found.items()}
+            is_synced = re.fullmatch(
+                r"1 monitor scheduled, 0 overdue; synced .+ ago\.", texts.get("fleet.schedule", "")
+            )
+            both = "2 replicas" in texts.get("fleet.versions", "") and "fleet.settings_differ" in texts
+            return bool(is_synced) and both and {"fleet.on_time", "fleet.leader"} <= texts.keys()
 
-        await until(both_are_reported)
+        await until(both_are_reported_and_on_time)
     assert found["fleet.on_time"]["level"] == "ok"
     assert found["fleet.settings_differ"]["text"].startswith("LEASE_TTL differs: 10 (")
-    assert re.fullmatch(r"1 monitor scheduled, 0 overdue; synced .+ ago\.", found["fleet.schedule"]["text"])
     assert {"fleet.leader", "redis.rights", "database.windows", "workers.no_worker"} <= found.keys()

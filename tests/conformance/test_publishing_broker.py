@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 from redis.asyncio import Redis
 
+from peekaping_producer.brokers import publishing
 from peekaping_producer.brokers.protocol import HandOff, Outcome
 from peekaping_producer.brokers.publishing import PublishingBroker
 from peekaping_producer.errors import BrokerError, BrokerUnavailableError, RedisUnavailableError
@@ -143,13 +144,17 @@ async def test_an_old_claim_publishes_nothing(
     assert not publisher.messages
 
 
-async def test_a_broker_that_never_confirms_does_not_outlive_the_claim(redis: Redis, clock: Clock) -> None:
+async def test_a_broker_that_never_confirms_does_not_outlive_the_claim(
+    redis: Redis, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Hanging(MemoryPublisher):
         async def publish(self, messages: Sequence[Message]) -> PublishResult:
             await asyncio.Event().wait()
             raise AssertionError
 
-    schedule = Schedule(redis, lease_ttl_s=1.2, keeps_due_times=True)
+    # The claim may be 5 s old before it is too old to publish; the broker is given up after 0.3 s.
+    monkeypatch.setattr(publishing, "SETTLE_RESERVE_S", 9.7)
+    schedule = Schedule(redis, lease_ttl_s=10.0, keeps_due_times=True)
     await redis.zadd(KEYS.due, {"a": 1})
     claim = await schedule.claim(1)
     with pytest.raises(BrokerUnavailableError, match="before the claim ended"):

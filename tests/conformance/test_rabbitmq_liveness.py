@@ -29,7 +29,7 @@ from tests.kit.waiting import until
 def _short_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(receivers, "CHECK_AFTER_S", 0.1)
     monkeypatch.setattr(relays, "CHECK_AFTER_S", 0.1)
-    monkeypatch.setattr(connection, "_PING_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(connection, "_PING_TIMEOUT_S", 2.0)
 
 
 @asynccontextmanager
@@ -61,7 +61,7 @@ async def test_an_idle_consumer_reports_a_frozen_broker_and_goes_on_afterwards(
     consumer = Consumer(RabbitMqReceiver(vhost_of_node), HandlerWork(handle), dependencies)
     async with running(consumer), publisher_on(vhost_of_node) as publisher:
         await publisher.publish(numbered(1))
-        await until(lambda: handled == ["m1"])
+        await until(lambda: "m1" in handled)
         with rabbitmq_node.frozen():
             await reports(dependencies, "no answer in time")
         await works(dependencies)

@@ -120,9 +120,9 @@ async def test_a_retry_comes_back_later_as_the_next_attempt(
         await send(publisher, 1, 2)
     async with receiver_on(target) as receiver:
         first, second = await take(receiver, 2)
+        started_at = asyncio.get_running_loop().time()
         await receiver.retry(first, 0.4, "no answer")
         await receiver.acknowledge([second])
-        started_at = asyncio.get_running_loop().time()
         (again,) = await take(receiver, 1)
         assert asyncio.get_running_loop().time() - started_at > 0.5
         assert again.attempt == 2

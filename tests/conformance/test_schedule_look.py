@@ -93,7 +93,7 @@ async def test_replicas_are_told_that_a_page_is_open(redis: Redis, schedule: Sch
     assert not (await schedule.stats()).is_watched
     await schedule.look(watch=True)
     assert (await schedule.stats()).is_watched
-    assert 9000 < await redis.pttl(KEYS.watched) <= 10_000
+    assert 5000 < await redis.pttl(KEYS.watched) <= 10_000
 
 
 @pytest.mark.usefixtures("clock")

@@ -97,8 +97,9 @@ async def test_a_connection_that_ends_at_any_moment_raises_only_store_errors(
                 for _ in range(turns):
                     await asyncio.sleep(0)
 
+    dice = random.Random(12)
     for number in range(10 if database.target.dialect == "mongo" else 60):  # its driver waits for a server
-        reading = [asyncio.create_task(read(random.randrange(12))) for _ in range(2)]
+        reading = [asyncio.create_task(read(dice.randrange(12))) for _ in range(2)]
         for _ in range(number * 3):
             await asyncio.sleep(0)
         await proxy.cut()
@@ -309,7 +310,7 @@ async def test_every_address_of_a_name_is_tried(
     target = msgspec.structs.replace(database.target, host="two.example")
     resolved("two.example", ["::1", "127.0.0.1"])
     standing = await first(target.port or 0)
-    async with opened(target, Limits(acquire_s=2.0)) as store, store.session() as one, store.session() as two:
+    async with opened(target, Limits(acquire_s=4.0)) as store, store.session() as one, store.session() as two:
         assert await one.page_of_plans(None, 1) == await two.page_of_plans(None, 1) == []
     assert (await inspect(target)).has_ledger
     if isinstance(standing, asyncio.Server):

@@ -55,7 +55,7 @@ async def test_a_session_waits_until_another_ends(store: MonitorStore) -> None:
     assert await fourth == []
 
 
-@limited(acquire_s=0.5)
+@limited(acquire_s=1.0)
 async def test_an_exhausted_pool_is_an_unavailable_store(store: MonitorStore) -> None:
     async with store.session(), store.session(), store.session():
         with pytest.raises(StoreUnavailableError, match="no answer in time"):
@@ -133,7 +133,7 @@ class Remote:
 async def remote(database: Database) -> AsyncIterator[Remote]:
     async with fault_proxy(database.target.port or 0) as proxy:
         target = msgspec.structs.replace(database.target, port=proxy.port)
-        async with opened(target, Limits(acquire_s=1.0, command_s=1.0), connections=1) as store:
+        async with opened(target, Limits(acquire_s=2.0, command_s=2.0), connections=1) as store:
             yield Remote(store, proxy)
 
 

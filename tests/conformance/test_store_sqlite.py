@@ -76,7 +76,7 @@ async def test_reads_continue_while_the_api_server_writes(database: SqlDatabase,
         assert set((await session.load([before["id"], after["id"]])).monitors) == {before["id"], after["id"]}
 
 
-@limited(acquire_s=0.05)
+@limited(acquire_s=1.0)
 async def test_a_locked_file_is_an_unavailable_store(database: SqlDatabase, store: MonitorStore) -> None:
     await store.close()
     await database.execute("PRAGMA journal_mode = delete")

@@ -3,7 +3,12 @@
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+from redis.exceptions import RedisError
+
+from peekaping_producer.service.aio import cancel_and_wait
 
 DEADLINE_S = 60.0
 
@@ -36,3 +41,20 @@ def wait_until(
     while not condition():
         assert time.monotonic() < deadline, f"not within {within_s:g} s: {what or inspect.getsource(condition).strip()}"
         time.sleep(every_s)
+
+
+@asynccontextmanager
+async def repeated(report: Callable[[], Awaitable[object]], every_s: float = 1.0) -> AsyncIterator[None]:
+    """Repeat `report` during the block, until Redis fails: what a replica reports is old after some seconds."""
+
+    async def repeat() -> None:
+        with suppress(RedisError):
+            while True:
+                await report()
+                await asyncio.sleep(every_s)
+
+    task = asyncio.create_task(repeat())
+    try:
+        yield
+    finally:
+        await cancel_and_wait(task)

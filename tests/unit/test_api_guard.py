@@ -1,9 +1,12 @@
 """Who may send messages to the HTTP API, and how many."""
 
+from functools import partial
+
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
+from peekaping_producer.api import guard
 from peekaping_producer.api.guard import Guard, RateLimiter
 from peekaping_producer.web.refusals import RequestError
 from tests.kit.api import running_api
@@ -22,7 +25,8 @@ async def test_with_a_token_only_those_that_send_it_produce_messages() -> None:
         assert "s3cret" not in str(answer)
 
 
-async def test_over_the_rate_limit_requests_are_429() -> None:
+async def test_over_the_rate_limit_requests_are_429(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "RateLimiter", partial(RateLimiter, clock=lambda: 100.0))
     async with running_api(rate_limit=1) as api:
         assert (await api.post("/produce", {"id": "a", "payload": 1}))[0] == 200
         status, _, headers = await api.post("/produce", {"id": "b", "payload": 1})
@@ -32,17 +36,17 @@ async def test_over_the_rate_limit_requests_are_429() -> None:
 
 
 def test_the_addresses_of_one_ipv6_network_are_one_client() -> None:
-    guard = Guard(token=None, rate_limit=1, max_bytes=100)
+    checks = Guard(token=None, rate_limit=1, max_bytes=100)
 
     def request_from(address: str) -> web.BaseRequest:
         return make_mocked_request("POST", "/produce", headers={"Content-Type": "application/json"}).clone(
             remote=address
         )
 
-    guard.check(request_from("2001:db8::1"))
-    guard.check(request_from("2001:db8:0:1::1"))
+    checks.check(request_from("2001:db8::1"))
+    checks.check(request_from("2001:db8:0:1::1"))
     with pytest.raises(RequestError) as caught:
-        guard.check(request_from("2001:db8::2"))
+        checks.check(request_from("2001:db8::2"))
     assert caught.value.status == 429
 
 

@@ -12,14 +12,15 @@ from redis.asyncio import Redis
 
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.migrate import migrate
+from peekaping_producer.monitors.ticks import next_tick
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.targets import DatabaseTarget
 from tests.kit import databases
 from tests.kit.commands import command, settings_of
 from tests.kit.processes import free_port
 from tests.kit.redis import target_of
-from tests.kit.waiting import until
 
+DAY_S = 86_400
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m\u202e\n" + "x" * 100
 
 
@@ -31,15 +32,15 @@ async def where(tmp_path: Path, private_redis: RedisServer) -> dict[str, str]:
     async with databases.connected(target) as database:
         rows = (("aaaa1111", "edge cache, Oslo"), ("aaaa2222", "edge cache, Bergen"), ("bbbb1111", HOSTILE))
         for prefix, name in rows:
-            await database.insert("monitors", database.monitor(id=f"{prefix}-1c61-4b8e-9a50-7e1f2b6c9d04", name=name))
+            id_, interval = f"{prefix}-1c61-4b8e-9a50-7e1f2b6c9d04", DAY_S if prefix == "aaaa1111" else 60
+            await database.insert("monitors", database.monitor(id=id_, name=name, interval=interval))
     return settings_of(target_of(private_redis), DB_TYPE="sqlite", DB_NAME=target.name)
 
 
 async def test_explain_by_prefix_name_and_in_json(tmp_path: Path, where: dict[str, str], server: Redis) -> None:
     id_ = "aaaa1111-1c61-4b8e-9a50-7e1f2b6c9d04"
-    await until(lambda: time.time() % 60 < 45, "the next tick does not pass before the answers", within_s=30)
-    due_ms = (int(time.time()) // 60 + 1) * 60_000
-    await server.zadd(KEYS.due, {id_: due_ms})
+    not_before_the_answers_ms = next_tick(int(time.time() * 1000) + 300_000, DAY_S)
+    await server.zadd(KEYS.due, {id_: not_before_the_answers_ms})
     await server.set(KEYS.leader, "node/term", px=60_000)
     by_prefix, by_name, several, document, local = await asyncio.gather(
         command(tmp_path, "explain", "aaaa1", **where),
@@ -90,7 +91,7 @@ async def test_what_does_not_answer_is_named(tmp_path: Path, where: dict[str, st
     )
     assert (no_redis.code, by_id.code, by_name.code, unknown.code) == (3, 3, 3, 1)
     assert "FAIL  Redis cannot be read" in no_redis.out
-    assert "active, every 60 s" in no_redis.out
+    assert f"active, every {DAY_S} s" in no_redis.out
     assert re.search(r"^database +cannot be read: ", by_id.out, re.MULTILINE)
     assert "code: row.absent" in unknown.out
     assert by_name.out == ""

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from peekaping_producer.schedule.keys import KEYS
 from tests.kit.commands import MINIMAL, command, settings_of, start
 from tests.kit.processes import free_port
 from tests.kit.redis import target_of
-from tests.kit.waiting import wait_until
+from tests.kit.waiting import repeated, until, wait_until
 
 TOP = [sys.executable, "-m", "peekaping_producer", "top"]
 IN_A_TERMINAL = (
@@ -130,7 +130,7 @@ def opened(argv: list[str], env: dict[str, str], folder: Path, columns: int = 14
 
 
 @pytest.fixture
-async def fleet(private_redis: RedisServer, server: Redis) -> dict[str, str]:
+async def fleet(private_redis: RedisServer, server: Redis) -> AsyncIterator[dict[str, str]]:
     """Settings of a Redis with a replica, monitors and an event."""
     now_ms = int(time.time() * 1000)
     beat = Heartbeat(host="vm-a", version="0.2.0", started_ms=now_ms - 60_000)
@@ -139,13 +139,23 @@ async def fleet(private_redis: RedisServer, server: Redis) -> dict[str, str]:
     await Schedule(server).stats(node="vm-a-1-ab", report=report, events=[event])
     await server.zadd(KEYS.due, {f"m{n}": now_ms + 600_000 for n in range(3)})
     await server.set(KEYS.leader, "vm-a-1-ab/1", px=600_000)
-    return settings_of(target_of(private_redis))
+
+    async def report_again() -> None:
+        if await server.exists(KEYS.replicas):  # a server that was started again has lost it
+            await Schedule(server).stats(node="vm-a-1-ab", report=report)
+
+    async with repeated(report_again):
+        yield settings_of(target_of(private_redis))
 
 
 async def test_the_fleet_is_shown_and_keys_work(tmp_path: Path, fleet: dict[str, str], server: Redis) -> None:
-    def look() -> None:
+    async def is_watched() -> bool:
+        return bool(await server.exists(KEYS.watched))
+
+    def look(loop: asyncio.AbstractEventLoop) -> None:
         with opened(TOP, fleet, tmp_path) as screen:
             frame = screen.wait_for("Every check is on time.")
+            asyncio.run_coroutine_threadsafe(until(is_watched, "replicas report every second"), loop).result()
             text = "\n".join(frame)
             assert frame[0].endswith("vm-a leads")
             assert "scheduled 3" in text
@@ -167,8 +177,7 @@ async def test_the_fleet_is_shown_and_keys_work(tmp_path: Path, fleet: dict[str,
             screen.press("q")
             assert screen.end() == 0
 
-    await asyncio.to_thread(look)
-    assert await server.exists(KEYS.watched), "replicas report every second"
+    await asyncio.to_thread(look, asyncio.get_running_loop())
 
 
 @pytest.mark.parametrize(

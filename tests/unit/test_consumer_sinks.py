@@ -52,7 +52,7 @@ async def test_a_sink_is_called_once_at_a_time_although_it_has_places_left() -> 
     receiver, sink = MemoryReceiver(*messages("a")), Sink()
     sink.error = OutputUnavailableError("no space left on device")
     async with consuming(receiver, sink):
-        await until(lambda: sink.failed == 1)
+        await until(lambda: sink.failed >= 1)
         receiver.put(*messages("b"))
         await until(lambda: sink.failed >= 3)
         assert len(receiver.held) == 1

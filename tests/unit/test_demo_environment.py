@@ -78,7 +78,7 @@ async def test_both_replicas_get_the_settings_of_sentinel(
         async def a_replica_leads() -> bool:
             return await opened.redis.get(KEYS.leader) is not None
 
-        await until(a_replica_leads, "a replica leads", within_s=30)
+        await until(a_replica_leads, "a replica leads")
 
 
 @pytest.mark.parametrize(("command", "package"), [("demo", "monitors"), ("demo-queue", "messages")])

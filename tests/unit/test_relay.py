@@ -1,6 +1,7 @@
 """The relay: bounds, back pressure, order, and repeats from the first message that is not settled."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from unittest.mock import patch
@@ -344,8 +345,8 @@ class _Waiting(MemoryPublisher):
 @pytest.mark.parametrize(
     ("publisher", "slow_after_s", "reason"),
     [
-        (_Waiting("memory runs low"), 3600, "no confirmation for 0 s: memory runs low"),
-        (_Waiting(), 0.05, "no confirmation for 0 s"),
+        (_Waiting("memory runs low"), 3600, r"no confirmation for \d+ s: memory runs low$"),
+        (_Waiting(), 0.05, r"no confirmation for \d+ s$"),
     ],
     ids=["blocked", "slow"],
 )
@@ -363,7 +364,7 @@ async def test_a_broker_that_does_not_confirm_is_reported_and_the_relay_counts_a
         async with running(relay):
             future = relay.offer(messages("a"))
             await until(lambda: BROKER in dependencies.troubles)
-            assert dependencies.troubles[BROKER].reason.endswith(reason)
+            assert re.search(reason, dependencies.troubles[BROKER].reason)
             assert relay.loop.stalled_s == 0
             publisher.released.set()
             await future

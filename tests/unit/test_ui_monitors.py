@@ -243,7 +243,7 @@ async def test_the_shell_and_its_files_can_be_cached(served: Served) -> None:
 async def test_a_body_must_be_whole_and_small_and_only_a_post_has_one(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("peekaping_producer.ui.middleware.BODY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("peekaping_producer.ui.middleware.BODY_TIMEOUT_S", 0.5)
     port = int(served.base.rpartition(":")[2])
 
     async def send(head: str, body: bytes = b"") -> bytes:

@@ -204,7 +204,7 @@ async def test_a_stop_ends_the_streams(served: Served) -> None:
     async with open_page(served) as response:
         await next_frame(response)
         served.frames.stop()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await response.content.read()
         async with open_page(served) as refused:
             assert refused.status == 503
@@ -222,7 +222,7 @@ async def test_a_stream_ends_with_the_session_of_its_page(served: Served) -> Non
         ):
             await next_frame(by_cookie)
             times.go_on(LIFETIME_S)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await by_cookie.content.read()
             await next_frame(by_token)
         async with session.get(address, headers={"Cookie": cookie}) as refused:
