@@ -10,6 +10,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """For a session to get its connection, and for a new connection to the server (SQLite: for a lock)."""
     command_s: float = 8.0
     """For one statement, and for one load: less than the default lease, after which the result is useless."""
+    open_table_s: float = 8.0
+    """For the read of no rows by which a store that opens checks `monitors`."""
     answer_s: float = 1.0
     """For the server to report, beyond its limit, that a statement was canceled, and for the connection to be ready."""
     check_after_s: float = 5.0

@@ -105,7 +105,7 @@ class StoreSession(ABC, Generic[C]):
         """
         for table in (MONITORS, PLANS):
             try:
-                await self.fetch(table, [], 0, self._limits.command_s)
+                await self.fetch(table, [], 0, self._limits.open_table_s)
             except StatementCanceledError as error:
                 raise TableTimeoutError(f"{MONITORS}: {error}") from None
         late = {}

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from peekaping_producer.migrate import migrate
+from peekaping_producer.operations import answering
 from peekaping_producer.operations.doctor import database_group
 from peekaping_producer.operations.doctor.codes import Finding, Level
 from peekaping_producer.stores import Session
@@ -143,7 +144,7 @@ async def test_a_locked_table(database: SqlDatabase) -> None:
 @pytest.mark.parametrize("empty_database", ["postgres"], indirect=True)
 async def test_a_locked_table_of_monitors(database: SqlDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     """Host and port are right: the finding names the read."""
-    monkeypatch.setattr(database_group, "_LIMITS", Limits(command_s=0.5))
+    monkeypatch.setattr(database_group, "_LIMITS", Limits(open_table_s=0.5))
     async with databases.connected(database.target) as other:
         assert isinstance(other, SqlDatabase)
         await other.execute("BEGIN")
@@ -176,11 +177,11 @@ async def test_a_server_that_never_answers_is_given_up(
     postgres_database: DatabaseTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A driver that does not keep to its own limits."""
-    monkeypatch.setattr(database_group, "OPEN_LIMIT_S", 0.3)
+    monkeypatch.setattr(answering, "ANSWER_WITHIN_S", 0.3)
     monkeypatch.setattr(database_group, "_LIMITS", Limits(acquire_s=100))
     async with mute_server() as (port, _), asyncio.timeout(30):
         found = await examined(msgspec.structs.replace(postgres_database, port=port))
-    assert found["database.unreachable"].text.endswith("no answer within 0.3 s.")
+    assert found["database.unreachable"].text.endswith(": the database did not answer within 0.3 s.")
 
 
 @pytest.mark.parametrize("empty_database", ["postgres", "mysql", "mongo"], indirect=True)

@@ -1,30 +1,28 @@
 """Checks of the database of the monitors."""
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import partial
 
+from msgspec.structs import replace
+
 from peekaping_producer.errors import StoreError, UnreachableError
 from peekaping_producer.monitors.maintenance import MaintenanceWindow, under_maintenance
+from peekaping_producer.operations.answering import LIMITS, answering
 from peekaping_producer.operations.doctor.checks import checked, until_unreachable
 from peekaping_producer.operations.doctor.codes import Finding, finding
 from peekaping_producer.service.text import counted, duration, one_line
 from peekaping_producer.stores import MonitorStore, Session, store_for
 from peekaping_producer.stores.catalogue import Catalogue
 from peekaping_producer.stores.errors import TableTimeoutError
-from peekaping_producer.stores.limits import Limits
 from peekaping_producer.targets import DatabaseTarget
 
-OPEN_LIMIT_S = 15.0
-"""To connect, for all addresses and logins, and to read no rows from each table."""
 CLOSE_LIMIT_S = 3.0
 SLOW_S = 0.25
 """Of the read of one monitor."""
 MAX_WINDOWS = 1000
 _MAX_NAMED = 5
-_LIMITS = Limits(acquire_s=4.0, command_s=5.0, side_table_s=1.0)
-"""Of seconds that a person waits."""
+_LIMITS = replace(LIMITS, command_s=3.0)
 
 
 async def examine(target: DatabaseTarget, server_zone: str) -> list[Finding]:
@@ -47,13 +45,12 @@ async def examine(target: DatabaseTarget, server_zone: str) -> list[Finding]:
 async def _open(store: MonitorStore, target: DatabaseTarget) -> tuple[list[Finding], bool]:
     """Connect, and read no rows from each table and column that the producer reads; whether that succeeded."""
     try:
-        async with asyncio.timeout(OPEN_LIMIT_S):
+        async with answering(target):
             late = await store.open()
     except TableTimeoutError as error:
         return [finding("database.reads_time_out", f"{error}.")], False
-    except (TimeoutError, UnreachableError) as error:
-        reason = str(error) or f"{target}: no answer within {OPEN_LIMIT_S:g} s"
-        return [finding("database.unreachable", f"{reason}.")], False
+    except UnreachableError as error:
+        return [finding("database.unreachable", f"{error}.")], False
     except StoreError as error:
         return [finding("database.refused", f"{error}.")], False
     except Exception as error:  # a driver's message could contain a secret

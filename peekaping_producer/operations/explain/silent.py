@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from peekaping_producer.monitors.monitor import Plan, RecentHeartbeat
+from peekaping_producer.operations.answering import LIMITS, answering
 from peekaping_producer.operations.moments import Moments
 from peekaping_producer.service.text import counted, one_line
 from peekaping_producer.stores import Session, store_for
@@ -40,9 +41,10 @@ class SilentMonitors(msgspec.Struct, frozen=True):
 
 async def read_silent(target: DatabaseTarget, now: datetime) -> SilentMonitors:
     """Read all active monitors and the latest heartbeat of each. `now` is aware. Raises StoreError."""
-    store = store_for(target, connections=1)
+    store = store_for(target, connections=1, limits=LIMITS)
     try:
-        await store.open()
+        async with answering(target):
+            await store.open()
         async with store.session() as session:
             compared, silent, first = await _walk(session, now)
             shown = [plan.id for plan, _ in first]

@@ -7,6 +7,7 @@ import msgspec
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.brokers.protocol import SweepResult
 from peekaping_producer.errors import StoreError
+from peekaping_producer.operations.answering import LIMITS, answering
 from peekaping_producer.operations.look import Look
 from peekaping_producer.operations.opened import opened_redis
 from peekaping_producer.operations.reconcile.differences import Difference, Differences, find_differences
@@ -53,11 +54,12 @@ async def dry_run(
     Raises UnreachableError if Redis or the database does not answer, another ProducerError if one cannot be used.
     """
     began_at = time.monotonic()
-    store = store_for(database_target, connections=1)
+    store = store_for(database_target, connections=1, limits=LIMITS)
     try:
         async with opened_redis(redis_target, connections=1) as redis:
             schedule = Schedule(redis, lease_ttl_s=lease_ttl_s, clock=clock)
-            await store.open()
+            async with answering(database_target):
+                await store.open()
             async with store.session() as session:
                 finder = Finder(schedule=schedule, is_id=store.is_id)
                 found = await find_differences(finder, session, list_all=list_all)
