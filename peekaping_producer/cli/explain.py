@@ -55,11 +55,11 @@ def _explain_one(args: argparse.Namespace, settings: Settings) -> int:
     from peekaping_producer.operations.explain.text import candidate_lines, lines_of
     from peekaping_producer.operations.explain.verdict import verdict_of
     from peekaping_producer.operations.moments import Moments
-    from peekaping_producer.operations.naming import MAX_FOUND
 
     explained = run_interruptible(_read(args.monitor, settings))
     if found := explained.candidates:
-        _print(args, candidates_document(found), candidate_lines(args.monitor, found, MAX_FOUND))
+        away = explained.database_error
+        _print(args, candidates_document(found, away), candidate_lines(args.monitor, found, away))
         return 2
     facts = explained.facts
     if facts is None:
@@ -77,7 +77,6 @@ async def explanation_lines(monitor: str, env_files: Sequence[Path]) -> list[str
     from peekaping_producer.operations.explain.text import candidate_lines, lines_of
     from peekaping_producer.operations.explain.verdict import verdict_of
     from peekaping_producer.operations.moments import Moments
-    from peekaping_producer.operations.naming import MAX_FOUND
 
     try:
         settings = load_settings(_GROUPS, env_files=env_files)
@@ -85,7 +84,7 @@ async def explanation_lines(monitor: str, env_files: Sequence[Path]) -> list[str
     except ConfigError as error:
         return list(error.problems)
     if explained.candidates:
-        return candidate_lines(monitor, explained.candidates, MAX_FOUND)
+        return candidate_lines(monitor, explained.candidates, explained.database_error)
     if explained.facts is None:
         return [explained.problem]
     moments = Moments(explained.facts.now_ms)

@@ -1,11 +1,30 @@
-"""Which monitor a person means."""
+"""Which monitor a person means: by the database, or while it does not answer, by the ids that Redis contains."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from peekaping_producer.stores import FoundMonitor
+import msgspec
+
+from peekaping_producer.schedule import MAX_ID_LENGTH, Schedule
+from peekaping_producer.stores import MIN_PREFIX, FoundMonitor
 
 MAX_FOUND = 20
 """Monitors that are listed if several match."""
+
+
+WITHOUT_NAMES = (
+    "Names cannot be searched: use an id, or four or more characters of its beginning; "
+    "`status` and the page show ids of overdue monitors"
+)
+"""What to do if a text is not found while the database does not answer; its error follows."""
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """A monitor that a text may mean. None: not known, since the database does not answer."""
+
+    id: str
+    name: str | None = None
+    interval_s: int | None = None
+    """0: it does not run."""
 
 
 def the_one(text: str, found: Sequence[FoundMonitor]) -> FoundMonitor | None:
@@ -14,3 +33,18 @@ def the_one(text: str, found: Sequence[FoundMonitor]) -> FoundMonitor | None:
         if len(exact) == 1:
             return exact[0]
     return found[0] if len(found) == 1 else None
+
+
+def candidates_of(found: Iterable[FoundMonitor]) -> tuple[Candidate, ...]:
+    """Return what the database found."""
+    return tuple(Candidate(one.plan.id, one.name, one.plan.interval) for one in found)
+
+
+async def find_scheduled(schedule: Schedule, text: str, limit: int = MAX_FOUND) -> tuple[Candidate, ...]:
+    """Find up to `limit` monitors of the schedule by the beginning of the id, without the database.
+
+    Redis contains neither names nor monitors that do not run. Raises RedisError.
+    """
+    if not MIN_PREFIX <= len(text) <= MAX_ID_LENGTH:
+        return ()
+    return tuple(Candidate(id_) for id_ in await schedule.find(text, limit))

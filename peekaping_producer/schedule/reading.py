@@ -1,5 +1,6 @@
 """The state of the schedule, for replicas, pages and commands; and what they leave in Redis for each other."""
 
+import re
 import time
 from collections.abc import Sequence
 
@@ -10,15 +11,17 @@ from peekaping_producer.redis_client.failures import decoding
 from peekaping_producer.redis_client.script import CLOCK
 from peekaping_producer.schedule.keys import KEYS, Keys
 from peekaping_producer.schedule.model import (
+    CALL_LIMIT,
     FORGET_REPORT_S,
     KEEP_SYNC_REQUEST_S,
+    MAX_ID_LENGTH,
     WATCHED_FOR_S,
     Details,
     Slots,
     Stats,
 )
 from peekaping_producer.schedule.part import SchedulePart
-from peekaping_producer.schedule.replies import decode_details, decode_stats
+from peekaping_producer.schedule.replies import decode_details, decode_stats, decode_text
 from peekaping_producer.service.text import one_line
 
 _MAX_WHO_LENGTH = 100
@@ -72,6 +75,25 @@ class Reading(SchedulePart):
         with decoding():
             return decode_details(reply)
 
+    async def find(self, prefix: str, limit: int) -> list[str]:
+        """Return up to `limit` ids that begin with `prefix`, in upper or lower case; of an id in full only that one.
+
+        Reads in pages those sets that contain every scheduled monitor. One that is moved meanwhile, from due to lease
+        and back without a hand-off, is in late.
+        """
+        sets = (self.keys.due, self.keys.lease, self.keys.late)
+        for key in sets:
+            if await self.redis.zscore(key, prefix) is not None:
+                return [prefix]
+        found: set[str] = set()
+        for key in sets:
+            cursor = None
+            while cursor != 0 and len(found) < limit:
+                cursor, page = await self.redis.zscan(key, cursor or 0, _beginning_with(prefix), CALL_LIMIT)
+                ids = (decode_text(member) for member, _ in page)
+                found.update(id_ for id_ in ids if len(id_) <= MAX_ID_LENGTH)
+        return sorted(found)[:limit]
+
     async def forget_report(self, node: str) -> None:
         """Remove the report of a replica that stops."""
         await self.redis.hdel(self.keys.replicas, node)
@@ -84,3 +106,9 @@ class Reading(SchedulePart):
         name = msgspec.json.encode(one_line(who, _MAX_WHO_LENGTH).encode(errors="replace").decode())
         args = (name, int(KEEP_SYNC_REQUEST_S * 1000))
         return await self._request_sync.count(self.redis, (self.keys.sync_requested,), args)
+
+
+def _beginning_with(prefix: str) -> str:
+    """Return the pattern of Redis for texts that begin with `prefix`, in upper or lower case."""
+    plain = re.sub(r"[*?\[\]\\]", r"\\\g<0>", prefix)
+    return re.sub("[A-Za-z]", lambda letter: f"[{letter[0].lower()}{letter[0].upper()}]", plain) + "*"

@@ -8,6 +8,9 @@ import msgspec
 from peekaping_producer.monitors.monitor import MonitorDetails, Plan, RecentHeartbeat
 from peekaping_producer.stores.catalogue import Catalogue, WindowsRead
 
+MIN_PREFIX = 4
+"""Characters of an id by which it is found. With fewer, most prefixes would match many monitors."""
+
 
 class Loaded(msgspec.Struct, frozen=True):
     """The result of one load. An id in none of the first three has no row."""

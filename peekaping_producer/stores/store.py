@@ -12,13 +12,11 @@ from peekaping_producer.stores.errors import StatementCanceledError, TableTimeou
 from peekaping_producer.stores.load_reader import HEARTBEATS, MONITORS, PLANS, SIDE_TABLES
 from peekaping_producer.stores.loading import Loader
 from peekaping_producer.stores.pool import C, Driver, Pool, Slot
-from peekaping_producer.stores.protocol import FoundMonitor, Loaded
+from peekaping_producer.stores.protocol import MIN_PREFIX, FoundMonitor, Loaded
 from peekaping_producer.stores.rows import Row, is_text, plan_of, recent_heartbeats_of
 
 _RECENT = [2 + Heartbeat.__struct_fields__.index(name) for name in RecentHeartbeat.__struct_fields__]
 """Of a row of heartbeats as TableReader returns it."""
-_MIN_PREFIX = 4
-"""Characters. With fewer, most prefixes of ids would match many monitors."""
 _MAX_SEARCHED = 300
 """Characters of a text that is searched."""
 
@@ -54,7 +52,7 @@ class StoreSession(ABC, Generic[C]):
         """One statement by id, and if no id begins with the text, one by name."""
         if not is_text(text, _MAX_SEARCHED):
             return []
-        rows = await self.rows_by_id(text, limit) if len(text) >= _MIN_PREFIX else []
+        rows = await self.rows_by_id(text, limit) if len(text) >= MIN_PREFIX else []
         rows = rows or await self.rows_by_name(text, limit)
         return [
             FoundMonitor(plan_of(id_, active, interval), name if type(name) is str else "")

@@ -10,13 +10,14 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from peekaping_producer.errors import ProducerError
+from peekaping_producer.errors import ProducerError, RedisError, StoreError
+from peekaping_producer.operations.answering import answering
 from peekaping_producer.operations.explain.document import candidates_document, document_of
 from peekaping_producer.operations.explain.reading import Readers, explain_by
 from peekaping_producer.operations.explain.silent import SilentMonitors, silent_document
 from peekaping_producer.operations.explain.verdict import verdict_of
 from peekaping_producer.operations.moments import Moments
-from peekaping_producer.operations.naming import MAX_FOUND
+from peekaping_producer.operations.naming import MAX_FOUND, WITHOUT_NAMES, find_scheduled
 from peekaping_producer.service.text import one_line
 from peekaping_producer.ui.answers import VERSION, answer
 from peekaping_producer.ui.names import MAX_NAME_LENGTH
@@ -72,11 +73,12 @@ class Monitors:
         `problem`: why an active monitor cannot be scheduled; "" if it can.
         """
         text = _text(request.query.get("q", "").strip())
-        try:
-            async with self._searching.turn(), self._readers.store.session() as session:
-                found = await session.find(text, MAX_FOUND + 1)
-        except ProducerError as error:
-            raise _unavailable("The database does not answer", error) from None
+        async with self._searching.turn():
+            try:
+                async with answering(), self._readers.store.session() as session:
+                    found = await session.find(text, MAX_FOUND + 1)
+            except StoreError as error:
+                return await self._search_schedule(text, error)
         monitors = [
             {
                 "id": one.plan.id,
@@ -85,9 +87,20 @@ class Monitors:
                 "active": one.plan.interval > 0 or one.plan.problem != "",
                 "problem": one_line(one.plan.problem, _MAX_PROBLEM_LENGTH),
             }
-            for one in found[:MAX_FOUND]
+            for one in found
         ]
-        return answer({"version": VERSION, "monitors": monitors, "more": max(0, len(found) - MAX_FOUND)})
+        return _found(monitors)
+
+    async def _search_schedule(self, text: str, error: StoreError) -> web.Response:
+        """Find monitors by the beginning of the id, without the database. Raises RequestError for other texts."""
+        try:
+            found = await find_scheduled(self._readers.schedule, text, MAX_FOUND + 1)
+        except RedisError:
+            found = ()
+        if not found:
+            raise _unavailable(f"The database does not answer. {WITHOUT_NAMES}", error)
+        unknown = {"name": None, "interval_s": None, "active": None, "problem": ""}
+        return _found([{"id": one.id, **unknown} for one in found], one_line(str(error), 300))
 
     async def _explain(self, request: web.Request) -> web.Response:
         text = _text(request.match_info["id"])
@@ -107,7 +120,7 @@ class Monitors:
     async def _document(self, text: str) -> dict[str, Any]:
         explained = await explain_by(self._readers, text)
         if explained.candidates:
-            return candidates_document(explained.candidates)
+            return candidates_document(explained.candidates, explained.database_error)
         facts = explained.facts
         if facts is None:
             raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, one_line(explained.problem, 500), retry_after_s=5)
@@ -135,6 +148,12 @@ class Monitors:
             raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, reason, retry_after_s=30) from None
         except ProducerError as error:
             raise _unavailable("The database does not answer", error) from None
+
+
+def _found(monitors: Sequence[dict[str, Any]], database_error: str = "") -> web.Response:
+    more = max(0, len(monitors) - MAX_FOUND)
+    found = {"version": VERSION, "monitors": monitors[:MAX_FOUND], "more": more}
+    return answer({**found, "database_error": database_error or None})
 
 
 def _text(given: str) -> str:

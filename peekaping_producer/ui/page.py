@@ -9,7 +9,8 @@ from peekaping_producer.brokers.monitor_state import MonitorStateReader
 from peekaping_producer.errors import RedisUnavailableError
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.operations.acts import Acts
-from peekaping_producer.operations.explain.reading import LIMITS, Readers
+from peekaping_producer.operations.answering import LIMITS
+from peekaping_producer.operations.explain.reading import Readers
 from peekaping_producer.operations.explain.silent import read_silent
 from peekaping_producer.operations.status import Status
 from peekaping_producer.redis_client.client import redis_for
@@ -50,7 +51,8 @@ class Page:
         names = Names(self._store, replica.now_ms)
         self._look = SharedLook(replica, details, names, metrics, program=program)
         self._frames = Frames(self._look, metrics)
-        readers = Readers(MonitorStateReader(self._redis), self._store, self._fleet, settings.tz, heartbeats=HEARTBEATS)
+        states = MonitorStateReader(self._redis)
+        readers = Readers(states, schedule, self._store, self._fleet, settings.tz, heartbeats=HEARTBEATS)
         self._monitors = Monitors(readers, partial(read_silent, database))
 
     def application(self) -> web.Application:

@@ -40,6 +40,8 @@ class MadeUpServer:
         self.found = [(f"{n}f0d5a9e-1c61-4b8e-9a50-7e1f2b6c9d04", name) for n, name in enumerate(PLACES)]
         self.problem = ""
         """Why what is found cannot be scheduled."""
+        self.database_error: str | None = None
+        """Why only ids are found."""
         self.act_sentence = "It is due now."
         self.posted: list[tuple[str, Any]] = []
         self.streams = 0
@@ -106,8 +108,10 @@ class MadeUpServer:
         await self.answers.wait()
         text = request.query["q"]
         state = {"interval_s": 60, "active": True, "problem": self.problem}
-        found = [{"id": id_, "name": name, **state} for id_, name in self.found]
-        return answer({"version": 1, "monitors": [one for one in found if text in str(one["name"])], "more": 0})
+        found = [{"id": id_, "name": name, **state} for id_, name in self.found if text in name]
+        if self.database_error:
+            found = [{**one, "name": None, "interval_s": None, "active": None} for one in found]
+        return answer({"version": 1, "monitors": found, "more": 0, "database_error": self.database_error})
 
     async def _explain(self, _request: web.Request) -> web.Response:
         await self.answers.wait()

@@ -91,6 +91,16 @@ async def test_a_search_shows_why_a_monitor_cannot_be_scheduled(browser: Browser
         assert errors == []
 
 
+async def test_ids_are_found_while_the_database_does_not_answer(browser: Browser, made_up: MadeUpServer) -> None:
+    made_up.database_error = "no answer <b>in time</b>"
+    async with opened(browser, made_up.url) as (page, errors):
+        await is_live(page)
+        await page.get_by_role("searchbox").fill("edge")
+        await expect(page.locator("#found li")).to_have_text([id_ for id_, _ in made_up.found])
+        await expect(page.locator("#found")).to_contain_text(f"Only ids were searched. {made_up.database_error}")
+        assert errors == []
+
+
 async def test_typing_searches_and_an_id_opens_without_a_search(browser: Browser, made_up: MadeUpServer) -> None:
     searches: list[str] = []
 

@@ -157,21 +157,25 @@ async def test_what_does_not_answer_is_named(tmp_path: Path, where: dict[str, st
     no_database = where | {"DB_TYPE": "postgres", "DB_NAME": "none", "DB_HOST": "127.0.0.1", "DB_PORT": port}
     no_database |= {"DB_USER": "u", "DB_PASS": "p"}
     unscheduled = OSLO.replace("a", "e")
-    no_redis, by_name, hold, absent, by_id, all_ = await asyncio.gather(
+    no_redis, by_name, hold, absent, by_id, all_, by_prefix = await asyncio.gather(
         command(tmp_path, "run-now", "oslo", **where | {"REDIS_PORT": port}),
         command(tmp_path, "run-now", "oslo", **no_database),
         command(tmp_path, "hold", OSLO, "--because", "x", **no_database),
         command(tmp_path, "run-now", unscheduled, **no_database),
         command(tmp_path, "run-now", OSLO, **no_database),
         command(tmp_path, "release", "--all", **no_database),
+        command(tmp_path, "run-now", "cccc", "oslo", "--json", **no_database),
     )
-    assert [ended.code for ended in (no_redis, by_name, hold, absent, by_id, all_)] == [3, 3, 3, 3, 0, 0]
-    assert (
-        "MONITOR: expected a whole id, since the database does not answer, got 'oslo'; nothing was done" in by_name.err
-    )
+    codes = [ended.code for ended in (no_redis, by_name, hold, absent, by_id, all_, by_prefix)]
+    assert codes == [3, 3, 3, 3, 0, 0, 3]
+    assert by_name.out.splitlines()[0] == "FAIL  'oslo'"
+    assert "No scheduled monitor has this id, or an id that begins with it. Names cannot be searched: " in by_name.out
+    found, unknown = document(by_prefix)["monitors"]
+    assert (found["id"], found["name"], found["done"]) == (EVIL, None, True)
+    assert (unknown["id"], unknown["code"], unknown["done"]) == (None, "unknown", False)
     assert "Nothing was done, since the database does not answer and intervals are read from it: " in hold.err
     assert "cannot connect" in absent.out, "the cause, not the state of the store"
-    for ended in (no_redis, by_name, hold):
+    for ended in (no_redis, hold):
         assert ended.out == ""
         assert len(ended.err.splitlines()) == 1, ended.err
     assert await server.zscore(KEYS.due, OSLO) or time.time() * 1000 >= 0

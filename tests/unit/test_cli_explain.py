@@ -79,16 +79,24 @@ async def test_a_hostile_name_controls_no_terminal(tmp_path: Path, where: dict[s
     assert json.loads(document.out)["name"] == HOSTILE
 
 
-async def test_what_does_not_answer_is_named(tmp_path: Path, where: dict[str, str]) -> None:
+async def test_what_does_not_answer_is_named(tmp_path: Path, where: dict[str, str], server: Redis) -> None:
     id_ = "aaaa1111-1c61-4b8e-9a50-7e1f2b6c9d04"
     port = str(free_port())
     no_database = where | {"DB_TYPE": "postgres", "DB_NAME": "none", "DB_HOST": "127.0.0.1", "DB_PORT": port}
-    no_redis, by_id, by_name, unknown = await asyncio.gather(
+    await server.zadd(KEYS.due, {id_: 0, id_.replace("1111", "2222"): 0})
+    no_redis, by_id, by_name, unknown, by_prefix, several, document = await asyncio.gather(
         command(tmp_path, "explain", "aaaa1", **where | {"REDIS_PORT": port}),
         command(tmp_path, "explain", id_, **no_database, DB_USER="u", DB_PASS="p"),
         command(tmp_path, "explain", "edge", **no_database, DB_USER="u", DB_PASS="p"),
         command(tmp_path, "explain", "no such name", **where),
+        command(tmp_path, "explain", "AAAA1", **no_database, DB_USER="u", DB_PASS="p"),
+        command(tmp_path, "explain", "aaaa", **no_database, DB_USER="u", DB_PASS="p"),
+        command(tmp_path, "explain", "aaaa", "--json", **no_database, DB_USER="u", DB_PASS="p"),
     )
+    assert (by_prefix.code, several.code, document.code) == (3, 2, 2)
+    assert by_prefix.out.splitlines()[0] == id_
+    assert several.out.splitlines()[1] == f"  {id_}"
+    assert json.loads(document.out)["candidates"][0]["id"] == id_
     assert (no_redis.code, by_id.code, by_name.code, unknown.code) == (3, 3, 3, 1)
     assert "FAIL  Redis cannot be read" in no_redis.out
     assert f"active, every {DAY_S} s" in no_redis.out
@@ -96,7 +104,8 @@ async def test_what_does_not_answer_is_named(tmp_path: Path, where: dict[str, st
     assert "code: row.absent" in unknown.out
     assert by_name.out == ""
     assert len(by_name.err.splitlines()) == 1
-    assert "MONITOR: expected a whole id, since the database does not answer, got 'edge'" in by_name.err
+    problem = "MONITOR: expected the id of a scheduled monitor, since the database does not answer, got 'edge'"
+    assert problem in by_name.err
 
 
 async def test_silent_monitors_are_listed(tmp_path: Path, where: dict[str, str]) -> None:

@@ -17,6 +17,7 @@ from peekaping_producer.operations.explain import silent as silent_module
 from peekaping_producer.operations.explain.reading import Readers
 from peekaping_producer.operations.explain.silent import SilentMonitors
 from peekaping_producer.operations.status import Status
+from peekaping_producer.schedule import Schedule
 from peekaping_producer.settings import UiAccess
 from peekaping_producer.stores.on_demand import OnDemandStore
 from peekaping_producer.stores.rows import plan_of
@@ -39,12 +40,18 @@ class Served:
         self.store = MemoryStore(is_open=False)
         self.silent_reads = 0
         self.silent_failure: Exception | None = None
-        readers = Readers(cast(MonitorStateReader, None), OnDemandStore(self.store), self._fleet, "UTC")
+        self.scheduled: list[str] = []
+        states, schedule = cast(MonitorStateReader, None), cast(Schedule, self)
+        readers = Readers(states, schedule, OnDemandStore(self.store), self._fleet, "UTC")
         self.monitors = Monitors(readers, self._read_silent, clock=lambda: self.now)
         self.base = ""
 
     async def _fleet(self) -> Status:
         raise RedisUnavailableError("Connection refused.")
+
+    async def find(self, prefix: str, limit: int) -> list[str]:
+        """In place of the schedule."""
+        return [id_ for id_ in self.scheduled if id_.startswith(prefix)][:limit]
 
     async def _read_silent(self, now: datetime) -> SilentMonitors:
         self.silent_reads += 1
@@ -94,13 +101,21 @@ async def test_a_text_that_many_match_is_answered_with_candidates(served: Served
 
 async def test_a_database_that_is_away(served: Served) -> None:
     served.store.away = True
-    reason = "The database does not answer: the database is away."
-    assert await served.get("/api/monitors?q=x") == (503, {"version": 1, "error": reason})
+    status, document = await served.get("/api/monitors?q=name")
+    assert status == 503
+    assert document["error"].startswith("The database does not answer. Names cannot be searched: use an id, ")
+    assert document["error"].endswith(": the database is away.")
+    served.scheduled = [f"m123{number:02}" for number in range(30)]
+    status, document = await served.get("/api/monitors?q=m123")
+    assert (status, len(document["monitors"]), document["more"]) == (200, 20, 1)
+    assert document["database_error"] == "the database is away"
+    unknown = {"name": None, "interval_s": None, "active": None, "problem": ""}
+    assert document["monitors"][0] == {"id": "m12300", **unknown}
     status, document = await served.get("/api/monitors/m123")
     assert (status, document["errors"]["database"]) == (200, "the database is away")
     status, document = await served.get("/api/monitors/no+id")
     assert status == 503
-    assert document["error"].startswith("MONITOR: expected a whole id, since the database does not answer")
+    assert "expected a whole id, since neither Redis nor the database can be read, got 'no+id'" in document["error"]
 
 
 async def test_silent_monitors_are_read_once_in_half_a_minute(served: Served) -> None:

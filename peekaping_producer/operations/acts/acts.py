@@ -3,6 +3,8 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
 
 import structlog
 
@@ -19,6 +21,7 @@ from peekaping_producer.operations.acts.model import (
     ActOutcome,
     ActResult,
 )
+from peekaping_producer.operations.answering import answering
 from peekaping_producer.operations.fleet_events import encode_act
 from peekaping_producer.operations.go_producer import signs_of_go_producer
 from peekaping_producer.operations.hold import encode_hold
@@ -35,14 +38,21 @@ from peekaping_producer.schedule import (
 )
 from peekaping_producer.schedule.keys import KEYS, Keys
 from peekaping_producer.service.text import duration, one_line
-from peekaping_producer.stores import MonitorStore
-from peekaping_producer.stores.on_demand import OnDemandStore
+from peekaping_producer.stores import Session
 
 PATIENCE_S = 3.0
 """For how long a hold waits for a hand-off that has begun; most take milliseconds."""
 _PAUSE_S = 0.1
 
 log = structlog.stdlib.get_logger()
+
+
+class Sessions(Protocol):
+    """A store of any kind."""
+
+    def session(self) -> AbstractAsyncContextManager[Session]:
+        """See MonitorStore."""
+        ...
 
 
 class Acts:
@@ -55,7 +65,7 @@ class Acts:
     def __init__(
         self,
         redis: Client,
-        store: MonitorStore | OnDemandStore,
+        store: Sessions,
         *,
         lease_ttl_s: float = 10.0,
         with_queue: bool = True,
@@ -66,7 +76,7 @@ class Acts:
         """`with_queue`: the tasks are in asynq's queue."""
         self._store = store
         self._steering = Steering(redis, keys=keys, clock=clock)
-        self._schedule = Schedule(redis, keys=keys, lease_ttl_s=lease_ttl_s, clock=clock)
+        self.schedule = Schedule(redis, keys=keys, lease_ttl_s=lease_ttl_s, clock=clock)
         self._states = MonitorStateReader(redis, keys=keys, clock=clock) if with_queue else None
         self._patience_s = patience_s
         self._refusal_is_logged = False
@@ -95,7 +105,7 @@ class Acts:
         ids = distinct(ids, CALL_LIMIT)
         asked = by(actor, why, must_say_why=True)
         check_duration(for_s, MAX_HOLD_S)
-        async with self._store.session() as session:
+        async with answering(), self._store.session() as session:
             found = await session.plans(ids)
         plans = [plan for plan in found.values() if plan.interval > 0]
         text = f"Held for {duration(for_s)} {asked}"
@@ -128,7 +138,7 @@ class Acts:
         """Hold all monitors for at most MAX_HOLD_ALL_S: no replica claims any. Refused if a Go producer takes part."""
         asked = by(actor, why, must_say_why=True)
         check_duration(for_s, MAX_HOLD_ALL_S)
-        stats, details = await self._schedule.stats(), await self._schedule.look(members=CALL_LIMIT)
+        stats, details = await self.schedule.stats(), await self.schedule.look(members=CALL_LIMIT)
         if signs := signs_of_go_producer(stats, details.leases):
             return ActResult(stats.now_ms, (sentences.of_go_producer("; ".join(signs)),))
         event = encode_act("fleet.held", f"All monitors held for {duration(for_s)} {asked}", actor.who, None)
@@ -146,7 +156,7 @@ class Acts:
         ids = distinct(ids, CALL_LIMIT)
         asked = by(actor, why)
         try:
-            async with self._store.session() as session:
+            async with answering(), self._store.session() as session:
                 found = await session.plans(ids)
         except StoreError:
             found = {}
@@ -175,7 +185,7 @@ class Acts:
         problem = ""
         if absent and found is None:
             try:
-                async with self._store.session() as session:
+                async with answering(), self._store.session() as session:
                     found = await session.plans(absent)
             except StoreError as error:
                 problem = one_line(str(error))

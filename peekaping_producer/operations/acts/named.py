@@ -6,11 +6,13 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from peekaping_producer.errors import StoreError, StoreRefusedError, StoreUnavailableError, UnreachableError
-from peekaping_producer.operations.acts.acts import Acts
+from peekaping_producer.operations.acts.acts import Acts, Sessions
 from peekaping_producer.operations.acts.model import ActOutcome, ActResult
-from peekaping_producer.operations.naming import MAX_FOUND, the_one
+from peekaping_producer.operations.answering import LIMITS, answering
+from peekaping_producer.operations.naming import MAX_FOUND, Candidate, candidates_of, find_scheduled, the_one
 from peekaping_producer.operations.opened import opened_redis
-from peekaping_producer.stores import FoundMonitor, MonitorStore, store_for
+from peekaping_producer.schedule import Schedule
+from peekaping_producer.stores import FoundMonitor, MonitorStore, Session, store_for
 from peekaping_producer.targets import DatabaseTarget, RedisTarget
 
 
@@ -21,7 +23,7 @@ class Named(msgspec.Struct, frozen=True):
     monitor_id: str = ""
     """Empty: the text names no single monitor."""
     name: str = ""
-    candidates: tuple[FoundMonitor, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
     """The monitors that match, if there are several; at most MAX_FOUND."""
 
 
@@ -32,8 +34,8 @@ class NamedResult(msgspec.Struct, frozen=True):
     """As the person named them."""
     result: ActResult
     """Of those that are a single monitor."""
-    is_database_away: bool = False
-    """The database did not answer, so that only whole ids name monitors."""
+    database_error: StoreError | None = None
+    """Why the database could not be read: then only ids of the schedule, and whole ids, name monitors."""
 
     def outcome(self, named: Named) -> ActOutcome | None:
         """Return the outcome for one of `named`; None if it is no single monitor."""
@@ -46,7 +48,7 @@ class NamedResult(msgspec.Struct, frozen=True):
         if any(named.candidates for named in self.named):
             return 2
         is_done = self.result.done and all(named.monitor_id for named in self.named)
-        return 0 if is_done else 3 if self.is_database_away else 1
+        return 0 if is_done else 3 if isinstance(self.database_error, UnreachableError) else 1
 
 
 async def act_on_named(
@@ -60,55 +62,73 @@ async def act_on_named(
 ) -> NamedResult:
     """Find the monitors and call `act` with their ids; a text that names none stops no other.
 
-    Whole ids are accepted also if the database does not answer. Raises ActError, UnreachableError, StoreError or
-    RedisUnusableError.
+    If the database does not answer, they are found by their ids in the schedule. Raises ActError, UnreachableError,
+    StoreError or RedisUnusableError.
     """
-    store = store_for(database_target, connections=1)
+    store = store_for(database_target, connections=1, limits=LIMITS)
+    texts = tuple(dict.fromkeys(texts))
     try:
-        named, is_away = await _find(store, texts)
-        ids = [one.monitor_id for one in named if one.monitor_id]
-        if not ids:
+        named, failure = await _find(store, texts)
+        if not (failure or _ids(named)):
             return NamedResult(named, ActResult(0, ()))
-        async with acting(redis_target, store, lease_ttl_s=lease_ttl_s, with_queue=with_queue) as acts:
-            return NamedResult(named, await act(acts, ids), is_away)
+        usable = _Failed(failure) if failure else store
+        async with acting(redis_target, usable, lease_ttl_s=lease_ttl_s, with_queue=with_queue) as acts:
+            if failure:
+                named = tuple([await _scheduled(acts.schedule, store, text) for text in texts])
+            result = await act(acts, ids) if (ids := _ids(named)) else ActResult(0, ())
+            return NamedResult(named, result, failure)
     except StoreError as error:
-        raise _nothing_done(store, texts, error) from None
+        kind = StoreUnavailableError if isinstance(error, UnreachableError) else StoreRefusedError
+        reason = "Nothing was done, since the database does not answer and intervals are read from it"
+        raise kind(f"{reason}: {error}") from None
     finally:
         await store.close()
 
 
+class _Failed:
+    """In place of a store that has failed: a person waits for it once."""
+
+    def __init__(self, failure: StoreError) -> None:
+        self._failure = failure
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Session]:
+        """Raise the failure."""
+        raise self._failure
+        yield  # pragma: no cover - makes it a generator
+
+
+def _ids(named: Sequence[Named]) -> list[str]:
+    return [one.monitor_id for one in named if one.monitor_id]
+
+
 @asynccontextmanager
-async def acting(
-    target: RedisTarget, store: MonitorStore, *, lease_ttl_s: float, with_queue: bool
-) -> AsyncIterator[Acts]:
+async def acting(target: RedisTarget, store: Sessions, *, lease_ttl_s: float, with_queue: bool) -> AsyncIterator[Acts]:
     """Enclose acts of a command. Raises UnreachableError, or RedisUnusableError."""
     async with opened_redis(target, connections=1) as redis:
         yield Acts(redis, store, lease_ttl_s=lease_ttl_s, with_queue=with_queue)
 
 
-def _nothing_done(store: MonitorStore, texts: Sequence[str], error: StoreError) -> StoreError:
-    """Return the error of an act that could not begin; its kind sets the exit code."""
-    kind = StoreUnavailableError if isinstance(error, UnreachableError) else StoreRefusedError
-    text = next((text for text in texts if not store.is_id(text)), None)
-    if text is None:
-        return kind(f"Nothing was done, since the database does not answer and intervals are read from it: {error}")
-    whole = f"MONITOR: expected a whole id, since the database does not answer, got {text!r:.100}"
-    return kind(f"{whole}; nothing was done: {error}")
-
-
-async def _find(store: MonitorStore, texts: Sequence[str]) -> tuple[tuple[Named, ...], bool]:
-    """Return what the texts name, and whether the database does not answer."""
+async def _find(store: MonitorStore, texts: Sequence[str]) -> tuple[tuple[Named, ...], StoreError | None]:
+    """Return what the texts name, or why the database cannot be read."""
     try:
-        await store.open()
-        async with store.session() as session:
-            return tuple([_named(text, await session.find(text, MAX_FOUND)) for text in dict.fromkeys(texts)]), False
+        async with answering():
+            await store.open()
+            async with store.session() as session:
+                return tuple([_named(text, await session.find(text, MAX_FOUND)) for text in texts]), None
     except StoreError as error:
-        if not all(map(store.is_id, texts)):
-            raise
-        return tuple(Named(text, text) for text in dict.fromkeys(texts)), isinstance(error, UnreachableError)
+        return (), error
 
 
 def _named(text: str, found: list[FoundMonitor]) -> Named:
     if one := the_one(text, found):
         return Named(text, one.plan.id, one.name)
-    return Named(text, candidates=tuple(found))
+    return Named(text, candidates=candidates_of(found))
+
+
+async def _scheduled(schedule: Schedule, store: MonitorStore, text: str) -> Named:
+    """What a text names, without the database. Raises RedisError."""
+    found = await find_scheduled(schedule, text)
+    if len(found) == 1:
+        return Named(text, found[0].id)
+    return Named(text, candidates=found) if found else Named(text, text if store.is_id(text) else "")

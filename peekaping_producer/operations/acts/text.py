@@ -7,7 +7,7 @@ from peekaping_producer.operations.acts.model import ActOutcome, ActResult
 from peekaping_producer.operations.acts.named import Named, NamedResult
 from peekaping_producer.operations.explain.text import candidate_lines
 from peekaping_producer.operations.moments import Moments
-from peekaping_producer.operations.naming import MAX_FOUND
+from peekaping_producer.operations.naming import WITHOUT_NAMES
 from peekaping_producer.schedule import ALL_MONITORS
 from peekaping_producer.service.text import escaped, one_line
 
@@ -17,7 +17,9 @@ _UNKNOWN = "No monitor has this id, an id that begins with it, or a name that co
 
 def named_lines(acted: NamedResult) -> list[str]:
     """Return the outcomes, in the order in which the monitors were named."""
-    return [line for named in acted.named for line in _lines(named, acted.outcome(named))] + _note(acted.result)
+    unknown = _unknown(acted)
+    lines = [line for named in acted.named for line in _lines(named, acted.outcome(named), unknown)]
+    return lines + _note(acted.result)
 
 
 def result_lines(result: ActResult) -> list[str]:
@@ -28,7 +30,8 @@ def result_lines(result: ActResult) -> list[str]:
 def named_document(act: str, acted: NamedResult) -> dict[str, Any]:
     """Return the documented form of `--json`."""
     moments = Moments(acted.result.now_ms)
-    monitors = [_entry(named, acted.outcome(named), moments) for named in acted.named]
+    unknown = _unknown(acted)
+    monitors = [_entry(named, acted.outcome(named), moments, unknown) for named in acted.named]
     return _document(act, acted.exit_code == 0, acted.result, monitors)
 
 
@@ -50,7 +53,7 @@ def _document(act: str, done: bool, result: ActResult, monitors: list[dict[str, 
     }
 
 
-def _entry(named: Named, outcome: ActOutcome | None, moments: Moments) -> dict[str, Any]:
+def _entry(named: Named, outcome: ActOutcome | None, moments: Moments, unknown: str = _UNKNOWN) -> dict[str, Any]:
     code = outcome.code.value if outcome else "ambiguous" if named.candidates else "unknown"
     return {
         "monitor": named.text,
@@ -58,24 +61,32 @@ def _entry(named: Named, outcome: ActOutcome | None, moments: Moments) -> dict[s
         "name": named.name or None,
         "code": code,
         "done": bool(outcome and outcome.done),
-        "sentence": outcome.sentence if outcome else None if named.candidates else _UNKNOWN,
+        "sentence": outcome.sentence if outcome else None if named.candidates else unknown,
         "until": moments.iso(outcome.until_ms) if outcome else None,
-        "candidates": [{"id": one.plan.id, "name": one.name} for one in named.candidates],
+        "candidates": [{"id": one.id, "name": one.name} for one in named.candidates],
     }
 
 
-def _lines(named: Named, outcome: ActOutcome | None) -> Iterator[str]:
+def _lines(named: Named, outcome: ActOutcome | None, unknown: str) -> Iterator[str]:
     if outcome:
         name = one_line(named.name, 150)
         yield f"{_level(outcome.done)}  {one_line(named.monitor_id, 64)}  {name}".rstrip()
         yield f"      {escaped(outcome.sentence)}"
     elif named.candidates:
-        first, *rest = candidate_lines(named.text, named.candidates, MAX_FOUND)
+        first, *rest = candidate_lines(named.text, named.candidates)
         yield f"{_level(False)}  {first}"
         yield from (f"    {line}" for line in rest)
     else:
         yield f"{_level(False)}  {one_line(repr(named.text), 100)}"
-        yield f"      {_UNKNOWN}"
+        yield f"      {unknown}"
+
+
+def _unknown(acted: NamedResult) -> str:
+    """Return why a text names no monitor."""
+    if acted.database_error is None:
+        return _UNKNOWN
+    reason = one_line(str(acted.database_error), 500)
+    return f"No scheduled monitor has this id, or an id that begins with it. {WITHOUT_NAMES}: {reason}"
 
 
 def _note(result: ActResult) -> list[str]:

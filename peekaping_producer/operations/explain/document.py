@@ -5,7 +5,7 @@ from typing import Any
 from peekaping_producer.operations.explain.codes import MonitorVerdict
 from peekaping_producer.operations.explain.facts import Facts, status_of
 from peekaping_producer.operations.moments import Moments
-from peekaping_producer.stores import FoundMonitor
+from peekaping_producer.operations.naming import Candidate
 
 VERSION = 1
 
@@ -47,10 +47,11 @@ def document_of(facts: Facts, verdict: MonitorVerdict) -> dict[str, Any]:
     }
 
 
-def candidates_document(found: tuple[FoundMonitor, ...]) -> dict[str, Any]:
+def candidates_document(found: tuple[Candidate, ...], database_error: str) -> dict[str, Any]:
     """Return the monitors that match a text."""
-    monitors = [{"id": one.plan.id, "name": one.name, "interval_s": one.plan.interval} for one in found]
-    return {"version": VERSION, "verdict": None, "candidates": monitors}
+    monitors = [{"id": one.id, "name": one.name, "interval_s": one.interval_s} for one in found]
+    errors = {"redis": None, "database": database_error or None}
+    return {"version": VERSION, "verdict": None, "candidates": monitors, "errors": errors}
 
 
 def _row(facts: Facts) -> dict[str, Any] | None:

@@ -8,8 +8,8 @@ from peekaping_producer.operations.explain.facts import Facts, status_of
 from peekaping_producer.operations.explain.maintenance import HOURS_AHEAD, is_under_maintenance
 from peekaping_producer.operations.explain.rules import owner_unknown
 from peekaping_producer.operations.moments import Moments
+from peekaping_producer.operations.naming import MAX_FOUND, Candidate
 from peekaping_producer.service.text import counted, duration, escaped, one_line
-from peekaping_producer.stores import FoundMonitor
 
 MAX_NAME_LENGTH = 150
 _WIDTH = 12
@@ -45,14 +45,18 @@ def lines_of(
     return [*lines, "", f"Read at {moments.clock(facts.now_ms)} {moments.name_of_zone()}, by the clock of {clock}."]
 
 
-def candidate_lines(text: str, found: tuple[FoundMonitor, ...], limit: int) -> list[str]:
-    """Return the monitors that match, to choose one by its id."""
-    count = f"{limit} or more" if len(found) >= limit else str(len(found))
-    width = max(len(one.plan.id) for one in found)
+def candidate_lines(text: str, found: tuple[Candidate, ...], database_error: str = "") -> list[str]:
+    """Return the monitors that match, to choose one by its id. `database_error`: why only the schedule was searched."""
+    count = f"{MAX_FOUND} or more" if len(found) >= MAX_FOUND else str(len(found))
+    width = max(len(one.id) for one in found)
     lines = [f"{count} monitors match {one_line(repr(text), 100)}; name one by its id:"]
     for one in found:
-        state = f"every {one.plan.interval} s" if one.plan.interval > 0 else "does not run"
-        lines.append(f"  {one_line(one.plan.id, 64):<{width}}  {state:<14}  {one_line(one.name, MAX_NAME_LENGTH)}")
+        runs = f"every {one.interval_s} s" if one.interval_s else "does not run"
+        state = "" if one.interval_s is None else runs
+        name = one_line(one.name or "", MAX_NAME_LENGTH)
+        lines.append(f"  {one_line(one.id, 64):<{width}}  {state:<14}  {name}".rstrip())
+    if database_error:
+        lines.append(f"Only ids of the schedule were searched: {one_line(database_error, 500)}")
     return lines
 
 

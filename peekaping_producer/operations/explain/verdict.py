@@ -28,11 +28,7 @@ def verdict_of(facts: Facts, moments: Moments) -> MonitorVerdict:
         if verdict := rule(facts, moments):
             return verdict
     if facts.database_error:
-        sentence = "The database cannot be read, so it is not known whether the monitor is active."
-        since_ms = facts.database_failing_since_ms
-        since = f"It has failed for a replica since {moments.at(since_ms)}. " if since_ms is not None else ""
-        remedy = f"{since}See `database` below; the schedule and the task look normal."
-        return MonitorVerdict("database.unavailable", sentence, remedy)
+        return _without_database(facts, moments)
     due = f" It is due at {moments.at(facts.state.due_ms)}." if facts.state and facts.state.due_ms is not None else ""
     if facts.fleet and facts.fleet.stats.leader is None and not facts.fleet.replicas:
         sentence = f"No replica runs, so its next check will not be handed off.{due}"
@@ -41,3 +37,17 @@ def verdict_of(facts: Facts, moments: Moments) -> MonitorVerdict:
         sentence = "Its checks are handed off on time. It is under maintenance, so that they raise no alert."
         return MonitorVerdict("ok.maintenance", sentence + due)
     return MonitorVerdict("ok", f"Its checks are handed off on time.{due}")
+
+
+def _without_database(facts: Facts, moments: Moments) -> MonitorVerdict:
+    """Nothing in Redis is wrong."""
+    since_ms = facts.database_failing_since_ms
+    since = f"It has failed for a replica since {moments.at(since_ms)}. " if since_ms is not None else ""
+    if facts.state and facts.state.due_ms is None and facts.state.token is None:
+        sentence = (
+            "It is not in the schedule, and the database cannot be read: it may be paused, new, or no monitor's id."
+        )
+        return MonitorVerdict("database.unavailable", sentence, f"{since}See `database` below.")
+    sentence = "The database cannot be read, so it is not known whether the monitor is active."
+    remedy = f"{since}See `database` below; the schedule and the task look normal."
+    return MonitorVerdict("database.unavailable", sentence, remedy)

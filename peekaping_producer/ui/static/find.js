@@ -17,6 +17,7 @@ export function closeSearch() {
 
 /** How often the monitor is checked, or why it is not. */
 function stateOf({ interval_s: interval, active, problem }) {
+  if (active == null) return; // the database does not answer
   if (problem) return ["cannot be scheduled: ", text(problem)];
   return active ? `every ${interval} s` : "paused";
 }
@@ -34,12 +35,12 @@ async function search(go) {
   await running;
   if (number !== latest) return;
   running = call(`/api/monitors?q=${encodeURIComponent(query)}`).catch((error) => error);
-  const { monitors = [], more, message } = await running;
+  const { monitors = [], more, message, database_error: away } = await running;
   if (number !== latest) return;
   if (go && monitors.length === 1) return go(pathOf(monitors[0].id));
   const items = monitors.map((found) => h("li", link(found.id, found.name), sub(stateOf(found))));
   const none = !items.length && hint(message ?? "No monitor matches.");
-  patch(list, h("ul", items), none, more > 0 && hint("More monitors match."));
+  patch(list, h("ul", items), none, more > 0 && hint("More monitors match."), away && hint("Only ids were searched. ", text(away)));
 }
 
 /** `/` begins a search, Escape ends it, the arrow keys walk through the matches. */

@@ -36,7 +36,7 @@ const matches = (candidates) =>
   card(
     "Several monitors match",
     "",
-    h("ul", candidates.map(({ id, name, interval_s: s }) => h("li", link(id, name), sub(`${id}, `, s ? `every ${s} s` : "does not run")))),
+    h("ul", candidates.map(({ id, name, interval_s: s }) => h("li", link(id, name), s != null && sub(`${id}, `, s ? `every ${s} s` : "does not run")))),
   );
 
 const heading = ({ id, name, row }) =>
