@@ -7,6 +7,10 @@ from math import inf
 from peekaping_producer.schedule import ALL_MONITORS
 from tests.chaos.history import Acted
 
+RELEASED_NOW = "released_now"
+"""Released without an interval: the monitor is due at once."""
+RELEASED = ("released", RELEASED_NOW)
+
 
 @dataclass
 class Hold:
@@ -18,6 +22,8 @@ class Hold:
     on_all: bool
     is_lost: bool = False
     """It ended with its monitor or with Redis' memory: the monitor was due at once."""
+    due_now: bool = False
+    """It was released without an interval, which made the monitor due at once."""
 
     def covers(self, moment_ms: float) -> bool:
         return self.since_ms < moment_ms < self.until_ms
@@ -38,17 +44,17 @@ class Holds:
         """The parts of one tick in which holds keep the monitor from being handed off.
 
         A hold on one monitor takes the rest of a tick, since the monitor resumes at the first tick after the end; a
-        hold on all leaves what remains after its end.
+        hold on all, and one whose end made the monitor due at once, leave what remains after their end.
         """
         for hold in self.of(monitor):
             if hold.since_ms < end_ms and start_ms <= hold.until_ms:
-                yield hold.since_ms, hold.until_ms if hold.on_all else end_ms
+                yield hold.since_ms, hold.until_ms if hold.on_all or hold.due_now else end_ms
 
     def update(self, line: Acted) -> None:
         """Apply an act."""
         for monitor, outcome in line.outcomes.items():
-            if outcome in ("held", "released") and line.act in ("hold", "release"):
-                self._end(self._holds.get(monitor, ()), line.redis_ms)
+            if outcome in ("held", *RELEASED) and line.act in ("hold", "release"):
+                self._end(self._holds.get(monitor, ()), line.redis_ms, due_now=outcome == RELEASED_NOW)
             if outcome == "held" and line.act == "hold":
                 assert line.until_ms is not None
                 hold = Hold(line.redis_ms, line.until_ms, on_all=monitor == ALL_MONITORS)
@@ -65,10 +71,10 @@ class Holds:
             self._end(holds, at_ms, is_lost=True)
 
     @staticmethod
-    def _end(holds: Iterable[Hold], at_ms: float, *, is_lost: bool = False) -> None:
+    def _end(holds: Iterable[Hold], at_ms: float, *, is_lost: bool = False, due_now: bool = False) -> None:
         for hold in holds:
             if hold.until_ms > at_ms:
-                hold.until_ms, hold.is_lost = at_ms, is_lost
+                hold.until_ms, hold.is_lost, hold.due_now = at_ms, is_lost, due_now
 
 
 class OpenActs:
@@ -77,10 +83,10 @@ class OpenActs:
     def __init__(self) -> None:
         self._acts_ms: dict[str, list[int]] = {}
 
-    def note(self, line: Acted, outcome: str) -> None:
-        """Keep the monitors with this outcome."""
+    def note(self, line: Acted, *outcomes: str) -> None:
+        """Keep the monitors with these outcomes."""
         for monitor, became in line.outcomes.items():
-            if became == outcome:
+            if became in outcomes:
                 self._acts_ms.setdefault(monitor, []).append(line.redis_ms)
 
     def take(self, monitor: str, until_ms: int) -> float:

@@ -67,8 +67,8 @@ def hold(at: float, until: float, monitor: str = FAST) -> Acted:
     return _acted(at, "hold", monitor, "held", until_ms=_redis_ms(until))
 
 
-def release(at: float, monitor: str = FAST) -> Acted:
-    return _acted(at, "release", monitor, "released")
+def release(at: float, monitor: str = FAST, *, outcome: str = "released") -> Acted:
+    return _acted(at, "release", monitor, outcome)
 
 
 def _acted(at: float, act: str, monitor: str, outcome: str, *, written_at: float | None = None, **more: int) -> Acted:

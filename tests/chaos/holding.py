@@ -43,7 +43,7 @@ class HeldMonitorsWait:
     def _is_early(self, taken: Taken, enqueued_ms: int, hold: Hold, model: Model) -> bool:
         """Whether it was enqueued between the end of its own hold and the tick after that, and no person asked."""
         row = model.rows.get(taken.monitor)
-        if hold.on_all or hold.is_lost or enqueued_ms < hold.until_ms or row is None:
+        if hold.on_all or hold.is_lost or hold.due_now or enqueued_ms < hold.until_ms or row is None:
             return False
         if hold.until_ms <= self._run_now_ms.get(taken.monitor, -math.inf) <= enqueued_ms:
             return False

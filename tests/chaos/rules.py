@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tests.chaos import history
-from tests.chaos.acts import OpenActs
+from tests.chaos.acts import RELEASED, RELEASED_NOW, OpenActs
 from tests.chaos.history import Acted, AnyLine, Led, Looked, Stopped, Taken
 from tests.chaos.model import ORDER_S, Model
 
@@ -40,20 +40,20 @@ class Rule(Protocol):
 
 
 class NoTickIsDoubled:
-    """I2: one task for a tick, and one extra for each run-now, each time that Redis lost its memory, or where its clock
-    stepped.
+    """I2: one task for a tick, and one extra for each act that made the monitor due at once, each time that Redis lost
+    its memory, or where its clock stepped.
     """
 
     def __init__(self) -> None:
         self._seen: dict[str, deque[Taken]] = {}
-        self._run_now = OpenActs()
+        self._due_now = OpenActs()
 
     def see(self, line: AnyLine, model: Model) -> Iterator[Breach]:
         if isinstance(line, Acted):
-            self._run_now.note(line, "due_now")
+            self._due_now.note(line, "due_now", RELEASED_NOW)
         if not isinstance(line, Taken):
             return
-        asked_ms = self._run_now.take(line.monitor, _enqueued_ms(line))
+        asked_ms = self._due_now.take(line.monitor, _enqueued_ms(line))
         seen = self._seen.setdefault(line.monitor, deque(maxlen=TICKS_REMEMBERED))
         first = next((each for each in seen if self._is_same_tick(each, line, model)), None)
         seen.append(line)
@@ -234,8 +234,7 @@ class DueTimesOnlyGrow:
 
     def see(self, line: AnyLine, model: Model) -> Iterator[Breach]:
         if isinstance(line, Acted):
-            self._acts.note(line, "due_now")
-            self._acts.note(line, "released")
+            self._acts.note(line, "due_now", *RELEASED)
         if not isinstance(line, Looked) or model.excuse("clock_step") or model.excuse("next_back"):
             return
         forgot = model.memories_lost and line.at - model.memories_lost[-1][0] < model.settles_s

@@ -60,7 +60,7 @@ def test_a_task_may_be_written_shortly_before_the_act_that_it_follows() -> None:
     assert broken(late) == [("I2", "duplicated", FAST, tick(103))]
 
 
-@pytest.mark.parametrize("act", [run_now(99.9), release(99.9)])
+@pytest.mark.parametrize("act", [run_now(99.9), release(99.9), release(99.9, outcome="released_now")])
 def test_an_act_moves_a_due_time_back_once(act: Acted) -> None:
     assert broken(run_with(act, look(100, next_back=[FAST]))) == []
     twice = run_with(act, look(100, next_back=[FAST]), look(101, next_back=[FAST]))
@@ -90,6 +90,14 @@ def test_a_released_monitor_is_expected_at_its_next_tick() -> None:
     acts = [hold(102, 400), release(115)]
     assert broken(run_with(*acts, skips=between(110, 111))) == []
     assert broken(run_with(*acts, skips=between(110, 121, FAST))) == lost(120)
+
+
+def test_a_monitor_that_is_released_without_an_interval_is_due_at_once() -> None:
+    acts, skips = [hold(102, 400), release(114, outcome="released_now")], between(110, 111, FAST)
+    assert broken(run_with(*acts, claimed(114.1, FAST), taken(114.1), skips=skips)) == []
+    assert broken(run_with(*acts, skips=skips)) == lost(110)
+    again = judged(run_with(hold(102, 400), release(105, outcome="released_now"), taken(105.1)))
+    assert (again.violations, again.verdicts["between faults"].extra) == ([], 1)
 
 
 def test_all_are_due_when_the_hold_on_all_ends() -> None:

@@ -32,18 +32,21 @@ UNTIL_RELEASE_S = 60.0
 
 
 async def acts(world: ChaosWorld) -> None:
-    """A hold on all ends by itself, a second one is released; so are the holds on two groups of monitors."""
+    """A hold on all ends by itself, a second one is released; so are the holds on three groups of monitors, of which
+    one is released without its intervals.
+    """
     shortest_s = world.timing.intervals[0]
     clock = asyncio.get_running_loop().time
     async with _person(world) as person:
         async with world.editor.at_rest():  # so that the rows, and with them the intervals, are as the history has them
-            chosen = world.chance.sample(sorted(world.editor.running()), 4 * GROUP)
-            first, held, released, again = (chosen[n::4] for n in range(4))
+            chosen = world.chance.sample(sorted(world.editor.running()), 5 * GROUP)
+            first, held, released, due, again = (chosen[n::5] for n in range(5))
             _expect("due_now", await person.run_now(first))
             holds_end = clock() + shortest_s
             _expect("held", await person.hold(world.editor.plans(held), shortest_s, HOLD))
             plans = world.editor.plans(released)
-            _expect("held", await person.hold(plans, UNTIL_RELEASE_S, HOLD))
+            for group in (plans, world.editor.plans(due)):
+                _expect("held", await person.hold(group, UNTIL_RELEASE_S, HOLD))
         await asyncio.sleep(await _until_tick_s(world, shortest_s))
         _expect("held", await person.hold(ALL, 2 * AROUND_TICK_S, HOLD))
         _expect("held_all", await person.run_now(again))
@@ -52,6 +55,7 @@ async def acts(world: ChaosWorld) -> None:
         await asyncio.sleep(RELEASED_AFTER_S)
         _expect("released", await person.release(ALL))
         _expect("released", await person.release(plans))
+        _expect("released_now", await person.release([Plan(monitor, 0) for monitor in due]))
         _expect("due_now", await person.run_now(again))
         await asyncio.sleep(holds_end - clock())
 
