@@ -11,7 +11,8 @@
 - tls: the TLS of a server
 - ui_access: who may see the page, and who may act
 - logins: the logins to try for DB_USER, DB_PASS and DB_NAME
-- model: the settings of one process, and the targets that follow from them
+- server_targets: the servers that settings describe
+- model: the settings of one process, with their origins, secrets and warnings
 - source: the environment, `.env` files and secret files
 - lookalikes, warnings: probable mistakes
 - load: everything together

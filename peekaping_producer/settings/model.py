@@ -1,41 +1,24 @@
-"""The settings of one process, and what follows from them: targets and secrets."""
+"""The settings of one process: their values, origins, warnings and secrets, and what follows from them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Literal, Self
-from urllib.parse import urlsplit
+from typing import Literal, Self, TypeVar
 
-import msgspec
 from pydantic import PrivateAttr, SecretStr, ValidationInfo, field_validator
 
 from peekaping_producer.errors import ConfigError
-from peekaping_producer.settings.fields import Fields, description
+from peekaping_producer.settings import server_targets
+from peekaping_producer.settings.fields import Fields
 from peekaping_producer.settings.groups import SettingsGroup, group_names
-from peekaping_producer.settings.logins import login_candidates, passwords
-from peekaping_producer.settings.parameters import TlsRequest
-from peekaping_producer.settings.sentinels import from_parts, with_password
+from peekaping_producer.settings.logins import passwords
 from peekaping_producer.settings.texts import has_forbidden_characters
-from peekaping_producer.settings.tls import tls_of
-from peekaping_producer.settings.types import DbType, WebUrl, listening_address
+from peekaping_producer.settings.types import WebUrl, listening_address
 from peekaping_producer.settings.ui_access import UiAccess, ui_access
-from peekaping_producer.settings.url_parts import parts_of_urls, sorted_out
-from peekaping_producer.settings.urls import (
-    DIALECTS,
-    parse_database_url,
-    parse_rabbitmq_url,
-    parse_redis_url,
-    passwords_in,
-)
-from peekaping_producer.targets import (
-    DatabaseTarget,
-    Dialect,
-    HttpTarget,
-    Login,
-    RabbitMqTarget,
-    RedisTarget,
-    secrets_in_url,
-    url_below,
-)
+from peekaping_producer.settings.url_parts import parts_of_urls
+from peekaping_producer.settings.urls import passwords_in
+from peekaping_producer.targets import DatabaseTarget, HttpTarget, RabbitMqTarget, RedisTarget, secrets_in_url
+
+T = TypeVar("T")
 
 
 class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
@@ -108,14 +91,6 @@ class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
         """Whether UI_ADDR is set; its port must then be free."""
         return "ui_addr" in self.model_fields_set
 
-    def ui_access(self) -> UiAccess:
-        """Who may see the page, and who may act. Raises ConfigError."""
-        problems: list[str] = []
-        access = ui_access(self, problems)
-        if problems:
-            raise ConfigError(problems)
-        return access
-
     @property
     def metrics_addr_explicit(self) -> bool:
         """Whether METRICS_ADDR is set; its port must then be free."""
@@ -152,140 +127,38 @@ class Settings(Fields, frozen=True, extra="forbid", hide_input_in_errors=True):
 
     def redis_target(self) -> RedisTarget:
         """The Redis server of these settings. Raises ConfigError."""
-        problems: list[str] = []
-        requested = TlsRequest()
-        if self.redis_url:
-            target, requested = parse_redis_url(self.redis_url.get_secret_value(), problems)
-        else:
-            target = RedisTarget(
-                host=self.redis_host,
-                port=self.redis_port,
-                sentinels=from_parts(self.redis_sentinels, self.redis_sentinel_master, problems),
-                db=self.redis_db,
-                username=self.redis_username,
-                password=_text(self.redis_password),
-            )
-        sentinels = target.sentinels
-        if sentinels or not self.redis_sentinels:  # otherwise their problem is known
-            sentinels = with_password(sentinels, _text(self.redis_sentinel_password), problems)
-        target = msgspec.structs.replace(
-            target, sentinels=sentinels, tls=tls_of(self, "redis_tls", requested, problems)
-        )
-        if problems:
-            raise ConfigError(problems)
-        return target
-
-    def http_target(self) -> HttpTarget:
-        """The HTTP endpoint of these settings. Raises ConfigError."""
-        url = _text(self.http_url)
-        if url is None:
-            raise ConfigError([f"HTTP_URL: expected {description('HTTP_URL').expected}, got nothing"])
-        if self.http_token and "@" in urlsplit(url).netloc:
-            raise ConfigError(["HTTP_TOKEN: expected no user in HTTP_URL, got both; remove one of them"])
-        return HttpTarget(
-            url=url,
-            token=_text(self.http_token),
-            success=frozenset({self.http_success} if self.http_success else range(200, 300)),
-            attempts=self.http_attempts,
-            retry_delay_s=self.http_retry_delay,
-            timeout_s=self.http_timeout,
-            in_flight=self.http_in_flight,
-        )
-
-    def api_target(self) -> HttpTarget:
-        """The endpoint of `send`."""
-        return HttpTarget(
-            url=url_below(self.api_url.get_secret_value(), "/api/messages"),
-            user_agent=self.send_user_agent,
-            success=frozenset({201}),
-            attempts=self.send_attempts,
-            retry_delay_s=self.send_retry_delay,
-            timeout_s=self.send_timeout,
-        )
-
-    def rabbitmq_target(self) -> RabbitMqTarget:
-        """The RabbitMQ server and queue of these settings. Raises ConfigError."""
-        problems: list[str] = []
-        requested = TlsRequest()
-        if self.rabbitmq_url:
-            target, requested = parse_rabbitmq_url(self.rabbitmq_url.get_secret_value(), problems)
-        else:
-            target = RabbitMqTarget(
-                host=self.rabbitmq_host,
-                port=self.rabbitmq_port,
-                user=self.rabbitmq_user,
-                password=_text(self.rabbitmq_pass) or "password",
-                vhost=self.rabbitmq_vhost,
-            )
-        target = msgspec.structs.replace(
-            target,
-            tls=tls_of(self, "rabbitmq_tls", requested, problems),
-            heartbeat_s=self.rabbitmq_heartbeat,
-            queue=self.rabbitmq_queue,
-            queue_type=self.rabbitmq_queue_type,
-            blocked_timeout_s=self.rabbitmq_blocked_timeout,
-            retention_days=None if self.rabbitmq_retention == "off" else int(self.rabbitmq_retention),
-        )
-        if problems:
-            raise ConfigError(problems)
-        return target
+        return self._without_problems(server_targets.redis_target)
 
     def database_target(self) -> DatabaseTarget:
         """The database of these settings. Raises ConfigError."""
+        return self._without_problems(server_targets.database_target)
+
+    def rabbitmq_target(self) -> RabbitMqTarget:
+        """The RabbitMQ server and queue of these settings. Raises ConfigError."""
+        return self._without_problems(server_targets.rabbitmq_target)
+
+    def http_target(self) -> HttpTarget:
+        """The HTTP endpoint of these settings. Raises ConfigError."""
+        return server_targets.http_target(self)
+
+    def api_target(self) -> HttpTarget:
+        """The endpoint of `send`."""
+        return server_targets.api_target(self)
+
+    def ui_access(self) -> UiAccess:
+        """Who may see the page, and who may act. Raises ConfigError."""
+        return self._without_problems(ui_access)
+
+    def _without_problems(self, derive: Callable[[Fields, list[str]], T]) -> T:
+        """Derive a value from the settings. Raises ConfigError with the contradictions that `derive` adds to a list."""
         problems: list[str] = []
-        url = self.database_url
-        target = self._database_in_url(url, problems) if url else self._database_in_parts(problems)
-        if target.dialect != "sqlite":
-            params, requested = sorted_out(target, problems)
-            tls = tls_of(self, "db_tls", requested, problems)
-            target = msgspec.structs.replace(target, params=params, tls=tls)
+        value = derive(self, problems)
         if problems:
             raise ConfigError(problems)
-        return target
-
-    def _database_in_url(self, url: SecretStr, problems: list[str]) -> DatabaseTarget:
-        target = parse_database_url(url.get_secret_value(), self.db_name or "")
-        if self.db_type and _dialect(self.db_type) != target.dialect:
-            problems.append(
-                f"DB_TYPE: expected {target.dialect!r} as in DATABASE_URL, got {self.db_type!r}; remove one of them"
-            )
-        return target
-
-    def _database_in_parts(self, problems: list[str]) -> DatabaseTarget:
-        needed = ["db_type", "db_name"]
-        if self.db_type not in {None, "sqlite"}:
-            needed += ["db_host", "db_port", "db_user", "db_pass"]
-        problems += [_missing(name.upper()) for name in needed if getattr(self, name) is None]
-        dialect = _dialect(self.db_type or "postgres")
-        several, directory = "," in (self.db_host or ""), (self.db_host or "").startswith("/")
-        if (several and dialect != "mongo") or (directory and dialect != "postgres"):
-            problems.append(f"DB_HOST: expected one host name or address for {dialect}, got {self.db_host!r}")
-        literal = Login(user=self.db_user, password=_text(self.db_pass), name=self.db_name or "")
-        first, *others = login_candidates(dialect, literal)
-        return DatabaseTarget(
-            dialect=dialect,
-            name=first.name,
-            host=self.db_host,
-            port=self.db_port,
-            user=first.user,
-            password=first.password,
-            alternates=tuple(others),
-        )
-
-
-def _missing(name: str) -> str:
-    return f"{name}: expected {description(name).expected}, got nothing; set it, or DATABASE_URL"
-
-
-def _text(secret: SecretStr | None) -> str | None:
-    return secret.get_secret_value() if secret else None
+        return value
 
 
 def _as_variable(name: str, value: object) -> str:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     return str(Path(str(value)).absolute() if name.endswith("_file") else value)
-
-
-def _dialect(db_type: DbType) -> Dialect:
-    return "mongo" if db_type == "mongo" else DIALECTS[db_type]

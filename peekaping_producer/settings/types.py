@@ -25,6 +25,11 @@ class WebUrl(SecretStr):
         return shown_url(self.get_secret_value())
 
 
+def secret_text(secret: SecretStr | None) -> str | None:
+    """The secret itself; None if it is not set."""
+    return secret.get_secret_value() if secret else None
+
+
 class Group(BaseModel, defer_build=True):
     """The settings of one system.
 

@@ -1,11 +1,10 @@
 """Who may see the page, and who may act: what the settings of the page mean together."""
 
 import msgspec
-from pydantic import SecretStr
 
 from peekaping_producer.settings.addresses import host, is_loopback
 from peekaping_producer.settings.fields import Fields
-from peekaping_producer.settings.types import listening_address
+from peekaping_producer.settings.types import listening_address, secret_text
 from peekaping_producer.settings.ui import Network, items, network
 
 
@@ -33,7 +32,7 @@ _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 def ui_access(settings: Fields, problems: list[str]) -> UiAccess:
     """Who may see and act at the address of the page. Adds contradictions to `problems`."""
-    token, read_token = _text(settings.ui_token), _text(settings.ui_read_token)
+    token, read_token = secret_text(settings.ui_token), secret_text(settings.ui_read_token)
     address = listening_address(settings.ui_addr)
     is_local = address is not None and is_loopback(address[0])
     is_authenticated = bool(token or read_token or settings.ui_proxy_user_header)
@@ -60,7 +59,3 @@ def ui_access(settings: Fields, problems: list[str]) -> UiAccess:
         user_header=settings.ui_proxy_user_header,
         act_users=frozenset(items(settings.ui_act_users)),
     )
-
-
-def _text(secret: SecretStr | None) -> str | None:
-    return secret.get_secret_value() if secret else None
