@@ -25,7 +25,8 @@ def store_for(target: DatabaseTarget, *, connections: int, limits: Limits = Limi
 
             return Store(MysqlDriver(target, limits), MysqlSession, connections)
         case "mongo":
-            from peekaping_producer.stores.mongo import MongoDriver, MongoSession
+            from peekaping_producer.stores.mongo import MongoSession
+            from peekaping_producer.stores.mongo_connections import MongoDriver
 
             return Store(MongoDriver(target, limits, connections), MongoSession, connections)
         case "sqlite":

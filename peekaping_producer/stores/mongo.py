@@ -13,19 +13,15 @@ from typing import Any
 import msgspec
 from bson import Code, Int64, ObjectId
 
-from peekaping_producer.errors import StoreRefusedError, StoreUnavailableError
+from peekaping_producer.errors import StoreRefusedError
 from peekaping_producer.monitors.maintenance import MaintenanceWindow
 from peekaping_producer.monitors.monitor import Heartbeat, Monitor, Plan, Proxy, RecentHeartbeat
 from peekaping_producer.stores.catalogue import Catalogue
-from peekaping_producer.stores.errors import CREATE_TABLES, error_prefix
-from peekaping_producer.stores.limits import Limits
+from peekaping_producer.stores.errors import CREATE_TABLES
 from peekaping_producer.stores.mongo_catalogue import catalogue_of
-from peekaping_producer.stores.mongo_client import Document, MongoDatabaseClient, ReadDocument, connect
-from peekaping_producer.stores.mongo_errors import translated
-from peekaping_producer.stores.pool import Driver
+from peekaping_producer.stores.mongo_client import Document, MongoDatabaseClient, ReadDocument
 from peekaping_producer.stores.rows import Row, plan_of
 from peekaping_producer.stores.store import StoreSession
-from peekaping_producer.targets import DatabaseTarget
 
 _OBJECT_ID = re.compile("[0-9a-f]{24}")
 _FIRST = ObjectId(bytes(12))
@@ -173,34 +169,6 @@ class MongoSession(StoreSession[MongoDatabaseClient]):
     ) -> list[ReadDocument]:
         async with self.slot.using() as client:
             return await client.find(collection, wanted, fields, **options)
-
-
-class MongoDriver(Driver[MongoDatabaseClient]):
-    """All sessions share one client, which makes, checks and replaces its connections itself."""
-
-    translated = staticmethod(translated)
-
-    def __init__(self, target: DatabaseTarget, limits: Limits, size: int) -> None:
-        super().__init__(target, limits)
-        self._size = size
-        self._client: MongoDatabaseClient | None = None
-        MongoDatabaseClient(target, size, limits)  # raises ConfigError; it connects to nothing before its first read
-
-    async def prepare(self) -> None:
-        """Log in."""
-        self._client = await connect(self.target, self._size, self.limits)
-
-    async def connect(self) -> MongoDatabaseClient:
-        """See Driver."""
-        if self._client is None:
-            raise StoreUnavailableError(f"{error_prefix(self.target)}: the store is not open")
-        return self._client
-
-    async def close(self) -> None:
-        """Close the client; reads in progress fail."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
 
 
 def _plan(read: ReadDocument) -> Plan:
