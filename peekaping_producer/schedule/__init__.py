@@ -1,11 +1,11 @@
 """The schedule: which monitor is due when, which claim holds it, and which replica leads.
 
-keys (names in Redis) · model (values and limits) · a method per Lua script: claiming (claims), leading (what the leader
+keys (names in Redis) · model (values) · limits · a method per Lua script: claiming (claims), leading (what the leader
 does), reading (the state of all), which schedule joins · steering (what people ask for: run now, hold, release)
 · replies (decodes what the scripts return) · part (what these share).
 """
 
-from peekaping_producer.schedule.model import (
+from peekaping_producer.schedule.limits import (
     ALL_MONITORS,
     CALL_LIMIT,
     CLAIM_WITHIN_S,
@@ -19,6 +19,8 @@ from peekaping_producer.schedule.model import (
     MAX_ID_LENGTH,
     MAX_LEADER_TTL_S,
     REPORT_AGE_S,
+)
+from peekaping_producer.schedule.model import (
     ActReply,
     CampaignOutcome,
     CampaignResult,

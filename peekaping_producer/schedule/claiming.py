@@ -9,14 +9,8 @@ from peekaping_producer.redis_client.client import Client
 from peekaping_producer.redis_client.failures import decoding
 from peekaping_producer.redis_client.script import CLOCK
 from peekaping_producer.schedule.keys import KEYS, Keys
-from peekaping_producer.schedule.model import (
-    CALL_LIMIT,
-    CLAIM_WITHIN_S,
-    MAX_DELAY_S,
-    MAX_ID_LENGTH,
-    Claim,
-    Rescheduled,
-)
+from peekaping_producer.schedule.limits import CALL_LIMIT, CLAIM_WITHIN_S, MAX_DELAY_S, MAX_ID_LENGTH
+from peekaping_producer.schedule.model import Claim, Rescheduled
 from peekaping_producer.schedule.part import SchedulePart, with_phase
 from peekaping_producer.schedule.replies import decode_text
 from peekaping_producer.service.chunks import chunks

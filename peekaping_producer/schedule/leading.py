@@ -11,18 +11,14 @@ from peekaping_producer.redis_client.client import Client
 from peekaping_producer.redis_client.failures import decoding
 from peekaping_producer.redis_client.script import CLOCK
 from peekaping_producer.schedule.keys import KEYS, Keys
-from peekaping_producer.schedule.model import (
+from peekaping_producer.schedule.limits import (
     CALL_LIMIT,
     CLOCK_STEP_SLACK_MS,
     MAX_DELAY_S,
     MAX_ID_LENGTH,
     MAX_LEADER_TTL_S,
-    CampaignOutcome,
-    CampaignResult,
-    Comparison,
-    Member,
-    PlaceResult,
 )
+from peekaping_producer.schedule.model import CampaignOutcome, CampaignResult, Comparison, Member, PlaceResult
 from peekaping_producer.schedule.part import SchedulePart, with_phase
 from peekaping_producer.schedule.replies import decode_comparison, decode_text
 from peekaping_producer.service.chunks import chunks

@@ -10,16 +10,14 @@ from peekaping_producer.redis_client.client import Client
 from peekaping_producer.redis_client.failures import decoding
 from peekaping_producer.redis_client.script import CLOCK
 from peekaping_producer.schedule.keys import KEYS, Keys
-from peekaping_producer.schedule.model import (
+from peekaping_producer.schedule.limits import (
     CALL_LIMIT,
     FORGET_REPORT_S,
     KEEP_SYNC_REQUEST_S,
     MAX_ID_LENGTH,
     WATCHED_FOR_S,
-    Details,
-    Slots,
-    Stats,
 )
+from peekaping_producer.schedule.model import Details, Slots, Stats
 from peekaping_producer.schedule.part import SchedulePart
 from peekaping_producer.schedule.replies import decode_details, decode_stats, decode_text
 from peekaping_producer.service.text import one_line

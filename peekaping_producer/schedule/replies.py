@@ -7,9 +7,8 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from peekaping_producer.schedule.limits import FORGET_REPORT_S, REPORT_AGE_S
 from peekaping_producer.schedule.model import (
-    FORGET_REPORT_S,
-    REPORT_AGE_S,
     Comparison,
     Details,
     LeasedClaim,

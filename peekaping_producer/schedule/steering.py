@@ -11,7 +11,8 @@ from peekaping_producer.redis_client.client import Client
 from peekaping_producer.redis_client.failures import decoding
 from peekaping_producer.redis_client.script import CLOCK, Script
 from peekaping_producer.schedule.keys import KEYS, Keys
-from peekaping_producer.schedule.model import MAX_HOLDS, ActReply
+from peekaping_producer.schedule.limits import MAX_HOLDS
+from peekaping_producer.schedule.model import ActReply
 from peekaping_producer.schedule.part import PRELUDE, with_phase
 from peekaping_producer.schedule.replies import decode_text
 

@@ -20,7 +20,7 @@ from peekaping_producer.producer.timing import TIMING
 from peekaping_producer.redis_client.failures import as_ours
 from peekaping_producer.schedule import ALL_MONITORS, CLAIM_WITHIN_S
 from peekaping_producer.schedule.keys import KEYS
-from peekaping_producer.schedule.model import MAX_LEADER_TTL_S
+from peekaping_producer.schedule.limits import MAX_LEADER_TTL_S
 from tests.invariants.faulty_database import FaultyDatabase, UnforeseenError
 from tests.invariants.ledger import Keys, Ledger
 from tests.invariants.look import IDS, LOOK_COMMAND, keys_of, to_bytes
