@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from bench.dataset import CONFIG
 from bench.servers import servers
-from peekaping_producer.brokers.asynq import PENDING
+from peekaping_producer.brokers.asynq_keys import PENDING
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.targets import DatabaseTarget

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 from redis.asyncio import Redis
 
-from peekaping_producer.brokers.asynq import PENDING, TASK_ID_PREFIX, TASK_KEY_PREFIX
+from peekaping_producer.brokers.asynq_keys import PENDING, TASK_ID_PREFIX, TASK_KEY_PREFIX
 from peekaping_producer.schedule.keys import KEYS
 from tests.kit.asynq_peer import decode
 

@@ -5,7 +5,8 @@ import time
 from redis import Redis
 
 from bench.harness import now_ms
-from peekaping_producer.brokers.asynq import PENDING, encode_message
+from peekaping_producer.brokers.asynq import encode_message
+from peekaping_producer.brokers.asynq_keys import PENDING
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule.keys import KEYS
 

@@ -12,7 +12,7 @@ from bench.harness import DAY_S, WITHOUT_DOTENV, BenchHarness, now_ms
 from bench.metrics_client import MetricsClient
 from bench.options import Options
 from bench.queue_checks import lateness_ms
-from peekaping_producer.brokers.asynq import PENDING, TASK_ID_PREFIX
+from peekaping_producer.brokers.asynq_keys import PENDING, TASK_ID_PREFIX
 from tests.kit import databases
 from tests.kit.commands import status
 from tests.kit.poison import Poison, bulks_limited, insert_poisons

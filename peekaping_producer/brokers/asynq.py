@@ -5,36 +5,37 @@ One script enqueues and reschedules, so that both happen at once.
 
 import math
 import time
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-import structlog
 
+from peekaping_producer.brokers.asynq_keys import (
+    ASYNQ_PRELUDE,
+    QUEUE,
+    QUEUE_KEYS,
+    RESULTS_KEYS,
+    TASK_ID_PREFIX,
+    TASK_KEY_PREFIX,
+    TASK_TYPE,
+)
 from peekaping_producer.brokers.protocol import HandOff, Outcome, Queue, SweepResult
+from peekaping_producer.brokers.stray_entries import StrayEntries
 from peekaping_producer.errors import REDIS, RedisUnavailableError
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.monitors.ticks import phase_s
 from peekaping_producer.redis_client.client import Client
 from peekaping_producer.redis_client.failures import decoding
-from peekaping_producer.redis_client.script import CLOCK, Script, lua
-from peekaping_producer.schedule import PRELUDE, Claim
+from peekaping_producer.redis_client.script import CLOCK, Script
+from peekaping_producer.schedule import Claim
 from peekaping_producer.schedule.keys import KEYS, Keys
 from peekaping_producer.service.backoff import Backoff
-from peekaping_producer.service.chunks import chunks
 from peekaping_producer.service.isolation import describe, is_of_dependency, isolate
-from peekaping_producer.transports.asynq.calls import LARGE_BYTES, calls_of
-from peekaping_producer.transports.asynq.keys import QUEUES, SERVERS, QueueKeys
+from peekaping_producer.transports.asynq.calls import LARGE_BYTES, calls_of, concerns_every_call
+from peekaping_producer.transports.asynq.keys import QUEUES, SERVERS
 from peekaping_producer.transports.asynq.protobuf import varint
 from peekaping_producer.transports.asynq.server_info import decode_server_info
 from peekaping_producer.transports.asynq.task_message import DEFAULT_TIMEOUT_S
-
-QUEUE = "healthcheck"
-RESULTS_QUEUE = "ingester"
-"""Workers enqueue the results of checks here."""
-TASK_TYPE = "monitor:healthcheck"
-TASK_ID_PREFIX = "healthcheck:"
 
 REPEAT_FOR_S = 8.0
 """How long a hand-off is repeated whose reply was lost; then the lease expires and another claim follows."""
@@ -43,23 +44,12 @@ UNCOMPLETED_AFTER_S = 60.0
 UNCOMPLETED_AFTER_TICKS = 5
 """A worker that has held the task of a monitor for longer than both does not complete it."""
 
-QUEUE_KEYS = QueueKeys(QUEUE)
-RESULTS_KEYS = QueueKeys(RESULTS_QUEUE)
-PENDING = QUEUE_KEYS.pending
-TASK_KEY_PREFIX = QUEUE_KEYS.prefix + "t:"
 _STATES = ("pending", "active", "archived", "completed", "retry", "scheduled")
 _INSPECTED = (*(QUEUE_KEYS.prefix + name for name in (*_STATES, "paused")), SERVERS, QUEUE_KEYS.lease)
 _SHOWN = (QUEUE_KEYS.processed, RESULTS_KEYS.pending)
 
-ASYNQ_PRELUDE = PRELUDE + lua(__package__, "prelude")
-"""Follows the clock in every script of this broker."""
-
-log = structlog.stdlib.get_logger()
-_CHUNK = 500
 _COUNTER_DIGITS = 19
 """Of 2**63; a shorter number is a counter, a longer one is not from Redis."""
-_STRAYS_AT_ONCE = 50
-"""LPOS and LREM cost the length of the list: 50 of them hold a list of 100,000 for about 0.1 s."""
 
 
 class AsynqBroker:
@@ -74,9 +64,8 @@ class AsynqBroker:
         of_queue = (QUEUE_KEYS.prefix + name for name in names)
         self._hand_off_keys = (keys.due, keys.lease, QUEUES, *of_queue, keys.late)
         self._hand_off = Script(__package__, "hand_off", prelude=clock + ASYNQ_PRELUDE)
-        self._inspect_pending = Script(__package__, "inspect_pending", prelude=clock + ASYNQ_PRELUDE)
-        self._sweep_pending = Script(__package__, "sweep_pending", prelude=clock + ASYNQ_PRELUDE)
         self._queue = Script(__package__, "queue", prelude=clock + ASYNQ_PRELUDE)
+        self._strays = StrayEntries(redis, clock=clock)
 
     async def open(self) -> None:
         """See Broker. The queue is in the schedule's own Redis, which is opened and closed with the schedule."""
@@ -97,7 +86,7 @@ class AsynqBroker:
 
         large_last = sorted((_Message(task, encode_message(task)) for task in tasks), key=lambda each: each.is_large)
         for messages in calls_of(large_last, lambda message: len(message.data)):
-            of_all = _concerns_every_message if messages[0].is_large else is_of_dependency
+            of_all = concerns_every_call if messages[0].is_large else is_of_dependency
             await isolate(messages, attempt, refuse, is_of_dependency=of_all)
         return _joined(parts, claim.now_ms, refused)
 
@@ -134,58 +123,8 @@ class AsynqBroker:
             )
 
     async def sweep(self) -> SweepResult:
-        """See Broker. asynq turns an entry without a task into a task that never ends and blocks its monitor."""
-        swept = SweepResult(0, 0)
-
-        async def remove(ids: list[bytes]) -> None:
-            nonlocal swept
-            reply = await self._sweep_pending.run(self._redis, (PENDING,), (TASK_KEY_PREFIX, *ids))
-            with decoding():
-                orphans, duplicates = reply
-                swept = SweepResult(swept.orphans + orphans, swept.duplicates + duplicates)
-
-        def leave(task_id: bytes, error: Exception) -> None:
-            log.warning(
-                "queue.unremovable",
-                message="Redis refused to remove a stray entry.",
-                task_id=ascii(task_id[:40])[2:-1],
-                error=describe(error),
-            )
-
-        orphans, duplicates = await self._strays()
-        strays = [*orphans, *duplicates]
-        for ids in chunks([each for each in strays if len(each) < LARGE_BYTES], _STRAYS_AT_ONCE):
-            await isolate(ids, remove, leave)
-        for ids in chunks([each for each in strays if len(each) >= LARGE_BYTES], 1):
-            await isolate(ids, remove, leave, is_of_dependency=_concerns_every_message)
-        return swept
-
-    async def find_strays(self) -> SweepResult:
-        """Count the stray entries that `sweep` would remove; removes none."""
-        orphans, duplicates = await self._strays()
-        return SweepResult(orphans.total(), duplicates.total())
-
-    async def _strays(self) -> tuple[Counter[bytes], Counter[bytes]]:
-        """Count the entries of the pending list without a task, and second entries, by id.
-
-        Pushes to the head do not move what is read here.
-        """
-        seen: set[bytes] = set()
-        orphans, duplicates = Counter[bytes](), Counter[bytes]()
-        stop = -1
-        while True:
-            start = stop - _CHUNK + 1
-            reply = await self._inspect_pending.run(self._redis, (PENDING,), (TASK_KEY_PREFIX, start, stop))
-            with decoding():
-                ids, without_task = reply
-                orphans.update(without_task)
-            for task_id in ids:
-                if task_id in seen:
-                    duplicates[task_id] += 1
-                seen.add(task_id)
-            if len(ids) < _CHUNK:
-                return orphans, Counter({each: count for each, count in duplicates.items() if each not in orphans})
-            stop = start - 1
+        """See Broker."""
+        return await self._strays.remove()
 
     async def inspect(self) -> Queue:
         """See Broker."""
@@ -229,15 +168,6 @@ def _joined(parts: list[HandOff], now_ms: int, refused: dict[str, str]) -> HandO
         {key: value for part in parts for key, value in part.overlaps.items()},
         tuple(key for part in parts for key in part.wrong_type),
     )
-
-
-def _concerns_every_message(error: BaseException) -> bool:
-    """Whether an error of a call with one large message would stop other calls, too.
-
-    A lost connection may be due to the size: Redis refuses what is too large by closing the connection, mostly before
-    its reason is read.
-    """
-    return is_of_dependency(error) and not isinstance(error, RedisUnavailableError)
 
 
 def _why_refused(message: _Message, error: Exception) -> str:

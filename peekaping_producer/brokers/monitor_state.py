@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from peekaping_producer.brokers.asynq import ASYNQ_PRELUDE, PENDING, QUEUE_KEYS, TASK_ID_PREFIX, TASK_KEY_PREFIX
+from peekaping_producer.brokers.asynq_keys import ASYNQ_PRELUDE, PENDING, QUEUE_KEYS, TASK_ID_PREFIX, TASK_KEY_PREFIX
 from peekaping_producer.brokers.protocol import Outcome
 from peekaping_producer.monitors.ticks import phase_s
 from peekaping_producer.redis_client.client import Client

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cached_property
 
 from peekaping_producer.brokers import Queue
-from peekaping_producer.brokers.asynq import QUEUE, RESULTS_QUEUE
+from peekaping_producer.brokers.asynq_keys import QUEUE, RESULTS_QUEUE
 from peekaping_producer.errors import BROKER, DATABASE, REDIS
 from peekaping_producer.operations.heartbeat import FailingDependency, Heartbeat, Rings
 from peekaping_producer.operations.hold import Hold, current_hold

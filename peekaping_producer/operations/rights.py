@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from peekaping_producer.brokers.asynq import PENDING, TASK_KEY_PREFIX
+from peekaping_producer.brokers.asynq_keys import PENDING, TASK_KEY_PREFIX
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.transports.asynq.keys import QUEUES
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from playwright.async_api import Browser, async_playwright, expect
 
-from peekaping_producer.brokers.asynq import QUEUE
+from peekaping_producer.brokers.asynq_keys import QUEUE
 from peekaping_producer.demo import embedded
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.migrate import migrate

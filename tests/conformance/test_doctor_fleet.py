@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from peekaping_producer.brokers.asynq import RESULTS_KEYS
+from peekaping_producer.brokers.asynq_keys import RESULTS_KEYS
 from peekaping_producer.demo.embedded import RedisServer
 from peekaping_producer.migrate import migrate
 from peekaping_producer.operations.conditions import LEVELS, Condition

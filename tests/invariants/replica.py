@@ -193,7 +193,7 @@ class SteppedReplica:
         redis: Any = self.gate
         schedule = Schedule(redis, lease_ttl_s=_SETTINGS.lease_ttl, clock=TEST_CLOCK)
         broker = AsynqBroker(redis, clock=TEST_CLOCK)
-        self._name_scripts(mutation, schedule, broker, Steering(redis, clock=TEST_CLOCK))
+        self._name_scripts(mutation, schedule, broker, broker._strays, Steering(redis, clock=TEST_CLOCK))
         parts = Parts(_SETTINGS, redis, GatedStore(database, self.gate), schedule, broker)
         self._replica = product.Replica(parts)
         self._life = self._loop.create_task(self._replica.work())

@@ -2,7 +2,7 @@
 
 from importlib.resources import files
 
-from peekaping_producer.brokers.asynq import ASYNQ_PRELUDE
+from peekaping_producer.brokers.asynq_keys import ASYNQ_PRELUDE
 from peekaping_producer.redis_client.script import CLOCK, Script
 from peekaping_producer.schedule import PRELUDE
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from peekaping_producer.brokers.asynq import ASYNQ_PRELUDE
+from peekaping_producer.brokers.asynq_keys import ASYNQ_PRELUDE
 from peekaping_producer.redis_client.script import CLOCK
 from peekaping_producer.schedule import PRELUDE
 from tests.kit.clock import TEST_CLOCK

@@ -14,7 +14,8 @@ from bench import harness as harness_module
 from bench.figures import Figure, read
 from bench.harness import BenchHarness
 from bench.queue_checks import first_and_last_ms, lateness_ms
-from peekaping_producer.brokers.asynq import PENDING, TASK_ID_PREFIX, TASK_KEY_PREFIX, encode_message
+from peekaping_producer.brokers.asynq import encode_message
+from peekaping_producer.brokers.asynq_keys import PENDING, TASK_ID_PREFIX, TASK_KEY_PREFIX
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.targets import DatabaseTarget

@@ -6,7 +6,8 @@ import json
 import pytest
 from redis.asyncio import Redis
 
-from peekaping_producer.brokers.asynq import PENDING, TASK_ID_PREFIX, TASK_KEY_PREFIX, encode_message
+from peekaping_producer.brokers.asynq import encode_message
+from peekaping_producer.brokers.asynq_keys import PENDING, TASK_ID_PREFIX, TASK_KEY_PREFIX
 from peekaping_producer.demo.monitors.consumer import Consumer
 from peekaping_producer.demo.monitors.ledger import Ledger, Result
 from peekaping_producer.demo.monitors.target import open_target

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from lupa.lua51 import LuaRuntime
 
-from peekaping_producer.brokers.asynq import ASYNQ_PRELUDE
+from peekaping_producer.brokers.asynq_keys import ASYNQ_PRELUDE
 from peekaping_producer.redis_client.script import CLOCK, Script
 from peekaping_producer.schedule import PRELUDE
 from peekaping_producer.transports.asynq.scripts import NAMES

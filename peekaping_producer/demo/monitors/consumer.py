@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import aiohttp
 import msgspec
 
-from peekaping_producer.brokers.asynq import QUEUE_KEYS, TASK_KEY_PREFIX
+from peekaping_producer.brokers.asynq_keys import QUEUE_KEYS, TASK_KEY_PREFIX
 from peekaping_producer.demo.monitors.ledger import Ledger, Result
 from peekaping_producer.redis_client.client import Client
 from peekaping_producer.redis_client.script import Script

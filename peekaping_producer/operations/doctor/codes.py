@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from peekaping_producer.brokers.asynq import QUEUE, RESULTS_QUEUE
+from peekaping_producer.brokers.asynq_keys import QUEUE, RESULTS_QUEUE
 from peekaping_producer.operations import conditions
 from peekaping_producer.operations.verdict import VerdictCode
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.brokers.monitor_state import MonitorStateReader
+from peekaping_producer.brokers.stray_entries import StrayEntries
 from peekaping_producer.errors import ProducerError, UnreachableError
 from peekaping_producer.monitors.events import CHANNELS
 from peekaping_producer.operations.conditions import CLOCK_SKEW_S
@@ -129,7 +130,7 @@ async def _slowlog(redis: Client) -> Iterable[Finding]:
     if entries is None:
         return [finding("redis.slowlog_unknown", "The user may not read SLOWLOG.")]
     seconds, _ = await redis.time()
-    names = names_by_sha(Schedule(redis), AsynqBroker(redis), MonitorStateReader(redis))
+    names = names_by_sha(Schedule(redis), AsynqBroker(redis), StrayEntries(redis), MonitorStateReader(redis))
     slow = [(took_us, names[sha]) for at_s, took_us, sha in entries if sha in names and at_s > seconds - SLOW_WITHIN_S]
     if not slow:
         return [finding("redis.slowlog", "SLOWLOG contains none of the producer's scripts from the last hour.")]

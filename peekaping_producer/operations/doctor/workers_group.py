@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from peekaping_producer.brokers.asynq import QUEUE, RESULTS_QUEUE
+from peekaping_producer.brokers.asynq_keys import QUEUE, RESULTS_QUEUE
 from peekaping_producer.operations.doctor.checks import checked, evaluated
 from peekaping_producer.operations.doctor.codes import LEVEL_OF, QUEUE_CONDITIONS, Finding, finding
 from peekaping_producer.operations.look import Look

@@ -1,6 +1,6 @@
 """Rules about the task of a monitor in asynq's queue; None: the rule does not apply."""
 
-from peekaping_producer.brokers.asynq import QUEUE
+from peekaping_producer.brokers.asynq_keys import QUEUE
 from peekaping_producer.brokers.monitor_state import TaskKind, TaskState
 from peekaping_producer.operations.explain.codes import MonitorVerdict
 from peekaping_producer.operations.explain.facts import Facts

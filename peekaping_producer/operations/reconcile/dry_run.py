@@ -4,8 +4,8 @@ import time
 
 import msgspec
 
-from peekaping_producer.brokers.asynq import AsynqBroker
 from peekaping_producer.brokers.protocol import SweepResult
+from peekaping_producer.brokers.stray_entries import StrayEntries
 from peekaping_producer.errors import StoreError
 from peekaping_producer.operations.answering import LIMITS, answering
 from peekaping_producer.operations.look import Look
@@ -64,7 +64,7 @@ async def dry_run(
                 finder = Finder(schedule=schedule, is_id=store.is_id)
                 found = await find_differences(finder, session, list_all=list_all)
                 names = await _names(session, [difference.id for difference in found.listed])
-            strays = await AsynqBroker(redis, clock=clock).find_strays() if with_queue else None
+            strays = await StrayEntries(redis, clock=clock).count() if with_queue else None
             look = Look(await schedule.stats())
         return DryRun(found, names, strays, look, time.monotonic() - began_at)
     finally:

@@ -1,7 +1,7 @@
 """Rules about the queue and Peekaping's workers: the producer is on time, and checks do not run."""
 
 from peekaping_producer.brokers import Queue
-from peekaping_producer.brokers.asynq import QUEUE, RESULTS_QUEUE
+from peekaping_producer.brokers.asynq_keys import QUEUE, RESULTS_QUEUE
 from peekaping_producer.operations.look import Look
 from peekaping_producer.operations.verdict.model import Verdict, VerdictCode
 from peekaping_producer.service.text import clock_time, counted, duration

@@ -1,7 +1,10 @@
-"""Divides tasks into calls of Redis."""
+"""Divides tasks into calls of Redis, and judges the errors of calls with a large task."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
+
+from peekaping_producer.errors import RedisUnavailableError
+from peekaping_producer.service.isolation import is_of_dependency
 
 T = TypeVar("T")
 
@@ -30,3 +33,12 @@ def calls_of(tasks: Iterable[T], size_of: Callable[[T], int]) -> Iterator[list[T
         total += size
     if call:
         yield call
+
+
+def concerns_every_call(error: BaseException) -> bool:
+    """Whether an error of a call with one large message would fail other calls too.
+
+    A lost connection may be due to the size: Redis refuses what is too large by closing the connection, mostly before
+    its reason is read.
+    """
+    return is_of_dependency(error) and not isinstance(error, RedisUnavailableError)
