@@ -23,6 +23,7 @@ from peekaping_producer.producer.loops.summary import Summary
 from peekaping_producer.producer.loops.sync import Sync
 from peekaping_producer.producer.loops.vitals import Vitals
 from peekaping_producer.producer.loops.worker import Worker
+from peekaping_producer.producer.replica_conditions import ReplicaConditions
 from peekaping_producer.producer.reporting import Reporter
 from peekaping_producer.producer.sampler import Sampler
 from peekaping_producer.producer.suspects import Suspects
@@ -143,6 +144,15 @@ class Parts:
             metrics=self.metrics,
             timing=self.timing,
         )
+        self.conditions = ReplicaConditions(
+            sampler=sampler,
+            sync=self.sync,
+            anomalies=self.anomalies,
+            suspects=self.suspects,
+            activity=self.activity,
+            lease_ttl_s=self.schedule.lease_ttl_s,
+            timing=self.timing,
+        )
         loops = [worker.loop for worker in self.workers]
         loops += [self.reclaimer.loop, self.leader.loop, self.hints.loop, self.events.loop, self.sync.loop]
         self.vitals = Vitals(
@@ -150,8 +160,7 @@ class Parts:
             schedule=self.schedule,
             leader=self.leader,
             sync=self.sync,
-            anomalies=self.anomalies,
-            suspects=self.suspects,
+            conditions=self.conditions,
             report=self._reporter(sampler).report,
             activity=self.activity,
             watched=loops,

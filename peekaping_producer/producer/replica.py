@@ -142,7 +142,7 @@ class Replica:
     async def _drain(self, workers: list[asyncio.Task[None]], background: list[asyncio.Task[None]]) -> None:
         """Stop in order: claim no more, finish what is in hand, give back the rest, resign, end the other loops."""
         started_at = time.monotonic()
-        self.parts.vitals.draining = True
+        self.parts.conditions.draining = True
         self.parts.claims.close()
         self.parts.page.end_streams()
         grace_s = self._settings.shutdown_grace

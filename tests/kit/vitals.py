@@ -19,6 +19,7 @@ from peekaping_producer.producer.event_recorder import EventRecorder
 from peekaping_producer.producer.loops import vitals as vitals_module
 from peekaping_producer.producer.loops.claims import Claims
 from peekaping_producer.producer.loops.vitals import Vitals
+from peekaping_producer.producer.replica_conditions import ReplicaConditions
 from peekaping_producer.producer.reporting import Reporter
 from peekaping_producer.producer.sampler import Sampler
 from peekaping_producer.producer.suspects import Suspects
@@ -138,8 +139,14 @@ def vitals_of(
         schedule=schedule,
         leader=leader,
         sync=sync,
-        anomalies=anomalies,
-        suspects=suspects,
+        conditions=ReplicaConditions(
+            sampler=sampler,
+            sync=sync,
+            anomalies=anomalies,
+            suspects=suspects,
+            activity=activity,
+            lease_ttl_s=schedule.lease_ttl_s,
+        ),
         report=Reporter(
             version="1.2.3",
             settings={"TZ": "UTC"},

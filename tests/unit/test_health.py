@@ -113,7 +113,7 @@ async def test_readyz_contains_the_reasons(served: Served) -> None:
         200,
         {"ready": True, "reasons": {}, "notes": ["monitors_set_aside: One failed."]},
     )
-    served.vitals.draining = True
+    served.vitals._conditions.draining = True
     status, text = await served.get("/readyz")
     assert (status, json.loads(text)["reasons"]) == (503, {"draining": "The replica is stopping."})
 

@@ -64,7 +64,7 @@ async def test_samples_that_stop_coming_are_a_reason(scene: Scene) -> None:
 
 async def test_a_replica_that_drains_is_not_ready_however_well(scene: Scene) -> None:
     await scene.vitals.run_once()
-    scene.vitals.draining = True
+    scene.vitals._conditions.draining = True
     assert scene.vitals.unready() == {"draining": "The replica is stopping."}
 
 
@@ -148,8 +148,8 @@ async def test_a_queue_that_cannot_be_read_has_no_depth_and_its_conditions_go_on
 
 async def test_monitors_that_are_not_checked_as_usual_are_notes(scene: Scene) -> None:
     scene.sync.unschedulable = 2
-    scene.vitals._suspects.record_failure("m1")
-    scene.vitals._anomalies.degraded("proxies", "no answer in time")
+    scene.vitals._conditions._suspects.record_failure("m1")
+    scene.vitals._conditions._anomalies.degraded("proxies", "no answer in time")
     await scene.vitals.run_once()
     assert scene.vitals.unready() == {}
     assert scene.vitals.notes() == [

@@ -1,8 +1,4 @@
-"""The health of a replica: the one list of its conditions.
-
-Everything that reports a replica's state reads `conditions`: readiness, metrics, log lines, and the report in Redis
-that `status` reads.
-"""
+"""Samples what a replica depends on, and answers the probes from the samples."""
 
 import asyncio
 import time
@@ -12,21 +8,20 @@ from contextlib import suppress
 import structlog
 
 from peekaping_producer.errors import DATABASE, REDIS, RedisError
-from peekaping_producer.operations import conditions, replica_report
+from peekaping_producer.operations import replica_report
 from peekaping_producer.operations.conditions import Condition, Level
 from peekaping_producer.operations.longest_waits import LongestWaits
 from peekaping_producer.operations.look import Look
 from peekaping_producer.operations.replica_report import ReplicaReport
 from peekaping_producer.operations.verdict import verdict
 from peekaping_producer.producer.activity import Activity
-from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.condition_log import ConditionLog
 from peekaping_producer.producer.event_recorder import EventRecorder
 from peekaping_producer.producer.loops.leader import Leader
 from peekaping_producer.producer.loops.sync import Sync
 from peekaping_producer.producer.lost_replicas import LostReplicas
+from peekaping_producer.producer.replica_conditions import ReplicaConditions
 from peekaping_producer.producer.sampler import Sampler
-from peekaping_producer.producer.suspects import Suspects
 from peekaping_producer.producer.timing import TIMING, Timing
 from peekaping_producer.schedule import Schedule
 from peekaping_producer.service.aio import wait_for_event
@@ -50,8 +45,7 @@ class Vitals:
         schedule: Schedule,
         leader: Leader,
         sync: Sync,
-        anomalies: Anomalies,
-        suspects: Suspects,
+        conditions: ReplicaConditions,
         report: Callable[[list[Condition]], ReplicaReport],
         activity: Activity,
         watched: Sequence[Loop],
@@ -62,13 +56,11 @@ class Vitals:
     ) -> None:
         """`report`: composes the report, with these conditions. `watched`: the loops that must advance."""
         self.loop = Loop("vitals", dependencies, uses=())
-        self.draining = False
         self._sampler = sampler
         self._schedule = schedule
         self._leader = leader
         self._sync = sync
-        self._anomalies = anomalies
-        self._suspects = suspects
+        self._conditions = conditions
         self._report_of = report
         self._activity = activity
         self._watched = (self.loop, *watched)
@@ -120,7 +112,8 @@ class Vitals:
             # without a report counts as silent.
             await self._sampler.sample_database(self._timing.sample_watched_every_s)
             self.loop.progressed()
-        report = replica_report.encode_report(self._report_of(self._reported_conditions()))
+        observed = self._conditions.reported() if self._samples else []  # nothing is known before the first sample
+        report = replica_report.encode_report(self._report_of(observed))
         await self._sampler.sample_schedule(self._leader.node, report, self._sync.answered)
         self._follow_sync_request()
         if self._partial_samples == 0:
@@ -208,45 +201,7 @@ class Vitals:
 
     def conditions(self) -> list[Condition]:
         """All current conditions; those of Redis as last seen, if it does not answer."""
-        found = self._own_conditions()
-        if stats := self._sampler.stats:
-            excess_s = replica_report.lease_excess_s(stats, self._schedule.lease_ttl_s)
-            found += conditions.of_schedule(stats, leaderless_s=self._sampler.leaderless_s, lease_excess_s=excess_s)
-        if not self._sync.has_synced:  # the first sync fills an empty schedule
-            found = [condition for condition in found if condition.code != "schedule_empty"]
-        return found + self._queue_conditions()
-
-    def _own_conditions(self) -> list[Condition]:
-        """The conditions that only this replica can see: `status` reads the schedule and the queue itself."""
-        if self.draining:
-            return [Condition("draining", "The replica is stopping.")]
-        stats = self._sampler.stats
-        return [
-            *conditions.of_dependencies(self._sampler.failing()),
-            *conditions.of_clocks(stats.clock_skew_s if stats else 0.0),
-            *self._sync.conditions(),
-            *conditions.of_spreading(self._activity.unphased_share()),
-            *conditions.of_monitors(
-                unschedulable=self._sync.unschedulable,
-                set_aside=len(self._suspects),
-                degraded_tables=self._anomalies.degraded_tables(self._timing.degraded_for_s),
-            ),
-        ]
-
-    def _queue_conditions(self) -> list[Condition]:
-        stats, queue = self._sampler.stats, self._sampler.queue
-        if queue is None:
-            return []
-        scheduled = stats.scheduled if stats else 0
-        return list(conditions.of_queue(queue, scheduled=scheduled, unserved_s=self._sampler.unserved_s))
-
-    def _reported_conditions(self) -> list[Condition]:
-        """The conditions that `status` cannot observe itself."""
-        known = self._own_conditions() if self._samples else []  # nothing is known before the first sample
-        observed_here = {"queue_unserved"}
-        if self._sampler.unaged_task is not None:
-            observed_here.add("queue_not_consumed")
-        return known + [found for found in self._queue_conditions() if found.code in observed_here]
+        return self._conditions.current()
 
     def may_lead(self) -> bool:
         """Return False while this replica cannot read the database, and another one can work."""
