@@ -147,8 +147,8 @@ def reason_of(error: BaseException) -> str:
     name = type(error).__name__
     try:
         text = str(error)
-    except BaseException:
-        text = ""  # a bad exception of a handler is a failure of its message alone
+    except BaseException:  # a handler's exception may define how it is printed; only its message fails
+        text = ""
     return one_line(f"{name}: {text}" if text else name)
 
 

@@ -28,6 +28,8 @@ HOSTILE_NAME = "<img src=x onerror=\"document.title='hacked'\"> \u202egnp.exe\u2
 """HTML, bidirectional format characters, and 150 characters."""
 _PERIODS = ((20, 2610), (30, 1890), (60, 9350), (45, 760), (10, 240), (120, 3900), (300, 9800))
 _DAY_MS = 86_400_000
+_STEP_MS = 60_000
+"""The interval of the explained monitor."""
 
 
 def calm(now_ms: int) -> Frame:
@@ -181,12 +183,7 @@ def locked(now_ms: int) -> Frame:
 
 def explanation(now_ms: int) -> dict[str, Any]:
     """A monitor whose worker died: the document of GET /api/monitors/ID."""
-    step = 60_000
-    tick = now_ms // step * step
-    beats = [
-        {"at": _iso(tick - n * step + 200), "status": "down" if n in {8, 9} else "up", "ms": 207 + n}
-        for n in range(2, 30)
-    ]
+    tick = now_ms // _STEP_MS * _STEP_MS
     return {
         "version": 1,
         "at": _iso(now_ms),
@@ -199,8 +196,8 @@ def explanation(now_ms: int) -> dict[str, Any]:
         "healthy": False,
         "cause": None,
         "sentence": "A check is missing, because the worker that had its task died, or lost it.",
-        "remedy": f"The next hand-off replaces the task, at {_clock(tick + step)}.",
-        "ends_at": _iso(tick + step),
+        "remedy": f"The next hand-off replaces the task, at {_clock(tick + _STEP_MS)}.",
+        "ends_at": _iso(tick + _STEP_MS),
         "errors": {"redis": None, "database": None},
         "row": {
             "active": True,
@@ -211,34 +208,47 @@ def explanation(now_ms: int) -> dict[str, Any]:
             "retry_interval_s": 20,
             "proxy": {"id": "b1e0a3f2-5e4d-4c3b-9a2f-1e0d9c8b7a65", "protocol": "socks5", "exists": True},
         },
-        "schedule": {
-            "in": ["due"],
-            "due_at": _iso(tick + step),
-            "intended_at": None,
-            "misaligned": False,
-            "postponed": False,
-            "holder": None,
-            "lease_ends_at": None,
-            "next": [_iso(tick + n * step) for n in range(1, 6)],
-        },
-        "task": {
-            "state": "active",
-            "kind": "stuck",
-            "pending_since": None,
-            "position": None,
-            "active_since": _iso(tick - step),
-            "worker": None,
-            "asynq_lease_ends_at": _iso(now_ms - 50_200),
-            "uncompleted_ticks": 1,
-            "at_next_tick": "replaced",
-        },
-        "maintenance": {"now": False, "next": {"from": _iso(tick + 3 * step), "to": _iso(tick + 9 * step)}},
+        "schedule": _scheduled(tick),
+        "task": _stuck_task(now_ms, tick),
+        "maintenance": {"now": False, "next": {"from": _iso(tick + 3 * _STEP_MS), "to": _iso(tick + 9 * _STEP_MS)}},
         "anomalies": [],
         "fleet": {"code": "on_time", "sentence": "Every check is on time."},
         "events": [
             {"at": _iso(tick), "kind": "task.overlapped", "message": "The earlier task still runs.", "replica": "vm-b"}
         ],
-        "heartbeats": beats,
+        "heartbeats": [
+            {"at": _iso(tick - n * _STEP_MS + 200), "status": "down" if n in {8, 9} else "up", "ms": 207 + n}
+            for n in range(2, 30)
+        ],
+    }
+
+
+def _scheduled(tick: int) -> dict[str, Any]:
+    """Due at the next tick."""
+    return {
+        "in": ["due"],
+        "due_at": _iso(tick + _STEP_MS),
+        "intended_at": None,
+        "misaligned": False,
+        "postponed": False,
+        "holder": None,
+        "lease_ends_at": None,
+        "next": [_iso(tick + n * _STEP_MS) for n in range(1, 6)],
+    }
+
+
+def _stuck_task(now_ms: int, tick: int) -> dict[str, Any]:
+    """Active since the tick before the last, without a worker."""
+    return {
+        "state": "active",
+        "kind": "stuck",
+        "pending_since": None,
+        "position": None,
+        "active_since": _iso(tick - _STEP_MS),
+        "worker": None,
+        "asynq_lease_ends_at": _iso(now_ms - 50_200),
+        "uncompleted_ticks": 1,
+        "at_next_tick": "replaced",
     }
 
 

@@ -97,8 +97,8 @@ class Outlet:
         except BrokerError as error:
             await self.connector.drop(session)
             raise self._named(error) from error
-        except BaseException:
-            session.abort()  # a batch that is written in part leaves the channel unusable
+        except BaseException:  # also if it is canceled: a batch that is written in part leaves the channel unusable
+            session.abort()
             raise
 
     async def _confirmed(self, session: Session, batch: Batch) -> None:

@@ -124,7 +124,7 @@ def _server_process(settings: Settings, listener: socket.socket, log_queue: "Que
     send_logs(log_queue, _log_level(settings))
     try:
         start_server(settings, listener, log_queue)
-    except Exception:
+    except Exception:  # whatever it is: logged like all other lines, before the process ends
         log.exception("the server has failed")
         sys.exit(1)
 
