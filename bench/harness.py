@@ -121,6 +121,18 @@ class BenchHarness:
         with replicas(WITHOUT_DOTENV, *environments, logs=False) as running:
             yield [each.process for each in running]
 
+    async def cost_of(self, replica: Process, watch_s: float) -> tuple[float, float]:
+        """The commands a second of all clients, and the CPU of this replica in % of a core, for so long."""
+        cpu_before, began_at = cpu_s(replica), time.monotonic()
+        commands = 0
+        async with self.redis.monitor() as monitor:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(watch_s):
+                    async for command in monitor.listen():
+                        commands += command["client_type"] != "lua"
+        took_s = time.monotonic() - began_at
+        return commands / took_s, 100 * (cpu_s(replica) - cpu_before) / took_s
+
     def environment_of_commands(self, **settings: str) -> dict[str, str]:
         """The environment of the producer's commands, so that they use both servers."""
         return {**MINIMAL, "METRICS_ADDR": "off", **self.environment, **settings}

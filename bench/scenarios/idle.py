@@ -1,11 +1,9 @@
 """Cost of a replica while nothing is due: client commands per second (a script is one), and CPU of one core."""
 
 import asyncio
-import time
-from contextlib import suppress
 
 from bench.figures import Figure
-from bench.harness import DAY_S, BenchHarness, cpu_s
+from bench.harness import DAY_S, BenchHarness
 from bench.options import Options
 
 MONITORS = 1000
@@ -31,17 +29,4 @@ async def _round(harness: BenchHarness, count: int, workers: int) -> tuple[float
     await harness.schedule_later(await harness.fill(count, interval=DAY_S))
     async with harness.replicas(1, PRODUCER_CONCURRENCY=str(workers)) as (replica,):
         await asyncio.sleep(SETTLES_S)
-        cpu_before, began_at = cpu_s(replica), time.monotonic()
-        commands = await _count_commands(harness)
-        took_s = time.monotonic() - began_at
-        return commands / took_s, 100 * (cpu_s(replica) - cpu_before) / took_s
-
-
-async def _count_commands(harness: BenchHarness) -> int:
-    commands = 0
-    async with harness.redis.monitor() as monitor:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(WATCH_S):
-                async for command in monitor.listen():
-                    commands += command["client_type"] != "lua"
-    return commands
+        return await harness.cost_of(replica, WATCH_S)

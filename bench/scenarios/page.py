@@ -1,12 +1,11 @@
 """Cost of open pages: commands, CPU and memory of a replica, time of Redis, and lateness beside 1,000 connections."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from bench.figures import Figure, percentile
-from bench.harness import DAY_S, BenchHarness, Process, cpu_s, memory_mb, now_ms
+from bench.harness import DAY_S, BenchHarness, Process, memory_mb, now_ms
 from bench.options import Options
 from bench.queue_checks import lateness_ms
 from peekaping_producer.demo.embedded import HOST, free_port
@@ -57,22 +56,8 @@ async def _idle_round(harness: BenchHarness) -> dict[int, tuple[float, float, fl
         for pages in PAGES:
             async with _connections(port, pages):
                 await asyncio.sleep(SETTLES_S)
-                cpu_before, began_at = cpu_s(replica), time.monotonic()
-                commands = await _count_commands(harness)
-                took_s = time.monotonic() - began_at
-                cpu = 100 * (cpu_s(replica) - cpu_before) / took_s
-                found[pages] = (commands / took_s, cpu, memory_mb(replica))
+                found[pages] = (*await harness.cost_of(replica, WATCH_S), memory_mb(replica))
     return found
-
-
-async def _count_commands(harness: BenchHarness) -> int:
-    commands = 0
-    async with harness.redis.monitor() as monitor:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(WATCH_S):
-                async for command in monitor.listen():
-                    commands += command["client_type"] != "lua"
-    return commands
 
 
 async def _looks(harness: BenchHarness, count: int, rounds: int) -> list[float]:
