@@ -76,6 +76,11 @@ class MonitorState(msgspec.Struct, frozen=True):
     spread: bool = False
     """Whether ticks are spread; `next_tick_ms` has the phase of the monitor then."""
 
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether it is in the schedule, due or claimed."""
+        return self.due_ms is not None or self.token is not None
+
 
 class MonitorStateReader:
     """Reads the state of single monitors."""

@@ -18,7 +18,7 @@ def row_unusable(facts: Facts, _moments: Moments) -> MonitorVerdict | None:
         return None
     row = facts.row
     if row is None:
-        scheduled = facts.state and (facts.state.due_ms is not None or facts.state.token is not None)
+        scheduled = facts.state and facts.state.is_scheduled
         left = "It is still in the schedule: the next sync of the leader removes it." if scheduled else ""
         return MonitorVerdict("row.absent", _ABSENT, left)
     if row.unreadable:
@@ -34,7 +34,7 @@ def row_off(facts: Facts, _moments: Moments) -> MonitorVerdict | None:
     row = facts.row
     if row is None:
         return None
-    scheduled = facts.state and (facts.state.due_ms is not None or facts.state.token is not None)
+    scheduled = facts.state and facts.state.is_scheduled
     left = " It is still in the schedule, and leaves it at its next due time." if scheduled else ""
     if row.plan.problem:
         return MonitorVerdict(

@@ -112,7 +112,7 @@ def _schedule(facts: Facts, moments: Moments, server_zone: str) -> Iterator[str]
     if state.intended_ms is not None:
         yield f"not handed off since {moments.at(state.intended_ms)}"
     ticks = facts.next_ticks()
-    if ticks and (state.due_ms is not None or state.token is not None):
+    if ticks and state.is_scheduled:
         marks = [_marked(facts, moments, tick, server_zone) for tick in ticks]
         note = "  (m: under maintenance)" if any(mark.endswith("m") for mark in marks) else ""
         yield f"next ticks {'  '.join(marks)}{note}"
