@@ -11,7 +11,7 @@ pytest_plugins = [
     f"tests.kit.{name}"
     for name in (
         *("redis", "postgres", "mysql", "mongo", "rabbitmq", "rabbitmq_clients", "sentinel"),
-        *("schedule", "asynq_harness", "asynq_worker", "api", "installation", "explained", "faulty_tables"),
+        *("schedule", "asynq_harness", "asynq_worker", "api", "installation", "explained", "faulty_tables", "terminal"),
     )
 ]
 

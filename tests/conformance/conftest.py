@@ -1,7 +1,8 @@
 """The databases that the stores' tests run on."""
 
+import asyncio
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,17 @@ async def opened(
 async def load(store: MonitorStore, *ids: str) -> Loaded:
     async with store.session() as session:
         return await session.load(list(ids))
+
+
+async def cancel_at_each_turn(read: Callable[[], Coroutine[Any, Any, None]], turns: int) -> None:
+    """Start an endless read and cancel it after 0, 1, 2, ... turns of the event loop."""
+    for count in range(turns):
+        task = asyncio.create_task(read())
+        for _ in range(count):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
 
 async def refusal(target: DatabaseTarget) -> StoreError:

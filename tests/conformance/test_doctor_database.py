@@ -130,12 +130,8 @@ async def test_of_many_broken_windows_a_few_are_named(database: Database) -> Non
 
 @pytest.mark.parametrize("empty_database", ["postgres"], indirect=True)
 async def test_a_locked_table(database: SqlDatabase) -> None:
-    async with databases.connected(database.target) as other:
-        assert isinstance(other, SqlDatabase)
-        await other.execute("BEGIN")
-        await other.execute("LOCK TABLE heartbeats IN ACCESS EXCLUSIVE MODE")
+    async with databases.locked_table(database.target, "heartbeats"):
         found = await examined(database.target)
-        await other.execute("ROLLBACK")
     assert found["database.degraded"].level is Level.NOTE
     assert "heartbeats" in found["database.degraded"].text
     assert "database.server" in found, "the other checks run"
@@ -145,12 +141,8 @@ async def test_a_locked_table(database: SqlDatabase) -> None:
 async def test_a_locked_table_of_monitors(database: SqlDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     """Host and port are right: the finding names the read."""
     monkeypatch.setattr(database_group, "_LIMITS", Limits(open_table_s=0.5))
-    async with databases.connected(database.target) as other:
-        assert isinstance(other, SqlDatabase)
-        await other.execute("BEGIN")
-        await other.execute("LOCK TABLE monitors IN ACCESS EXCLUSIVE MODE")
+    async with databases.locked_table(database.target, "monitors"):
         found = await examined(database.target)
-        await other.execute("ROLLBACK")
     assert found.keys() == {"database.reads_time_out"}
     text = found["database.reads_time_out"].text
     assert text.startswith("monitors: ")

@@ -17,7 +17,6 @@ from peekaping_producer.operations.moments import Moments
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.targets import DatabaseTarget, RedisTarget
 from tests.kit import databases
-from tests.kit.databases import SqlDatabase
 from tests.kit.explained import DOCS, ID, Scene
 from tests.kit.processes import free_port
 
@@ -65,11 +64,9 @@ async def test_waiting_for_a_table(scene: Scene, postgres_database: DatabaseTarg
     await scene.place()
     await migrate(postgres_database)
     scene.database_target = postgres_database
-    async with databases.connected(postgres_database) as database, databases.connected(postgres_database) as other:
-        assert isinstance(other, SqlDatabase)
+    async with databases.connected(postgres_database) as database:
         await database.insert("monitors", database.monitor(id=ID, type="push"))
-        await other.execute("BEGIN")
-        await other.execute("LOCK TABLE heartbeats")
+    async with databases.locked_table(postgres_database, "heartbeats"):
         facts = await scene.facts()
     verdict = verdict_of(facts, Moments(facts.now_ms))
     assert verdict.code == "row.waiting"

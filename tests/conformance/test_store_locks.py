@@ -2,8 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +12,8 @@ import pytest_asyncio
 from peekaping_producer.errors import StoreRefusedError, StoreUnavailableError
 from peekaping_producer.stores import Loaded, MonitorStore
 from peekaping_producer.stores.limits import Limits
-from tests.conformance.conftest import opened, store_on
-from tests.kit import databases
-from tests.kit.databases import Database, SqlDatabase
+from tests.conformance.conftest import load, opened, store_on
+from tests.kit.databases import Database, SqlDatabase, locked_table
 from tests.kit.waiting import until
 
 pytestmark = pytest.mark.parametrize("empty_database", ["postgres", "mysql"], indirect=True)
@@ -64,38 +61,17 @@ async def rows(database: Database) -> Ids:
     return Ids(plain["id"], windowed["id"], proxied["id"], push["id"])
 
 
-@asynccontextmanager
-async def locked(database: SqlDatabase, table: str) -> AsyncIterator[None]:
-    """What VACUUM FULL, ALTER TABLE and a forgotten transaction do."""
-    async with databases.connected(database.target) as other:
-        assert isinstance(other, SqlDatabase)
-        if database.target.dialect == "postgres":
-            await other.execute("BEGIN")
-            await other.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
-            yield
-            await other.execute("ROLLBACK")
-        else:
-            await other.execute(f"LOCK TABLES {table} WRITE")
-            yield
-            await other.execute("UNLOCK TABLES")
-
-
-async def load(store: MonitorStore, ids: list[str]) -> Loaded:
-    async with store.session() as session:
-        return await session.load(ids)
-
-
 @pytest.mark.parametrize("table", SIDE_TABLES)
 async def test_a_locked_side_table_costs_its_limit_once_and_its_last_known_rows_are_used(
     database: SqlDatabase, store: MonitorStore, rows: Ids, table: str
 ) -> None:
-    before = await load(store, rows.all)
+    before = await load(store, *rows.all)
     assert before.monitors.keys() == set(rows.all)
-    async with locked(database, table):
-        first = await load(store, rows.all)
+    async with locked_table(database.target, table):
+        first = await load(store, *rows.all)
         started_at = time.monotonic()
         for _ in range(10):
-            assert await load(store, rows.all) == first
+            assert await load(store, *rows.all) == first
         assert time.monotonic() - started_at < 10 * SHORT.side_table_s, "the limit is not paid again by each"
     needs_it_fresh = {rows.push} if table == "heartbeats" else set()
     assert first.monitors == {id_: before.monitors[id_] for id_ in set(rows.all) - needs_it_fresh}
@@ -108,8 +84,8 @@ async def test_a_locked_side_table_costs_its_limit_once_and_its_last_known_rows_
 async def test_without_last_known_rows_windows_are_left_out_and_other_monitors_wait(
     database: SqlDatabase, store: MonitorStore, rows: Ids, table: str
 ) -> None:
-    async with locked(database, table):
-        loaded = await load(store, rows.all)
+    async with locked_table(database.target, table):
+        loaded = await load(store, *rows.all)
     waiting = {"heartbeats": {rows.push}, "proxies": {rows.proxied}}.get(table, set())
     assert loaded.waiting.keys() == waiting
     assert loaded.monitors.keys() == set(rows.all) - waiting
@@ -121,9 +97,9 @@ async def test_without_last_known_rows_windows_are_left_out_and_other_monitors_w
 async def test_a_side_table_is_read_only_for_monitors_that_need_it(
     database: SqlDatabase, store: MonitorStore, rows: Ids, table: str
 ) -> None:
-    async with locked(database, table):
-        assert await load(store, [rows.plain]) == Loaded(
-            {rows.plain: (await load(store, [rows.plain])).monitors[rows.plain]}, {}
+    async with locked_table(database.target, table):
+        assert await load(store, rows.plain) == Loaded(
+            {rows.plain: (await load(store, rows.plain)).monitors[rows.plain]}, {}
         )
 
 
@@ -132,9 +108,9 @@ async def test_a_side_table_that_answers_again_is_read_again(
     database: SqlDatabase, store: MonitorStore, rows: Ids
 ) -> None:
     for table in SIDE_TABLES:
-        async with locked(database, table):
-            await load(store, rows.all)
-    loaded = await load(store, rows.all)
+        async with locked_table(database.target, table):
+            await load(store, *rows.all)
+    loaded = await load(store, *rows.all)
     assert loaded.monitors.keys() == set(rows.all)
     assert (loaded.waiting, loaded.degraded) == ({}, {})
 
@@ -146,7 +122,7 @@ async def test_a_statement_that_ends_at_its_limit_keeps_the_connection(
         await session.load(rows.all)
         held: Any = session
         connection = held.slot.connection
-        async with locked(database, "heartbeats"):
+        async with locked_table(database.target, "heartbeats"):
             await session.load(rows.all)
         assert held.slot.connection is connection
         await session.ping()
@@ -156,11 +132,11 @@ async def test_a_statement_that_ends_at_its_limit_keeps_the_connection(
 @pytest.mark.parametrize("table", SIDE_TABLES)
 async def test_a_locked_side_table_does_not_prevent_the_start(database: SqlDatabase, rows: Ids, table: str) -> None:
     store = store_on(database, SHORT)
-    async with locked(database, table):
+    async with locked_table(database.target, table):
         late = await store.open()
         assert late.keys() == {table}
         assert "no answer in time" in late[table]
-        assert (await load(store, [rows.plain])).monitors.keys() == {rows.plain}
+        assert (await load(store, rows.plain)).monitors.keys() == {rows.plain}
     await store.close()
     assert await store.open() == {}
     await store.close()
@@ -171,26 +147,26 @@ async def test_a_missing_column_ends_the_start_although_another_table_is_locked(
 ) -> None:
     await database.execute("ALTER TABLE heartbeats DROP COLUMN duration")
     store = store_on(database, SHORT)
-    async with locked(database, "proxies"):
+    async with locked_table(database.target, "proxies"):
         with pytest.raises(StoreRefusedError, match="duration"):
             await store.open()
 
 
 async def test_a_lock_on_monitors_delays_the_start(database: SqlDatabase, rows: Ids) -> None:
     store = store_on(database, msgspec.structs.replace(SHORT, command_s=1.0))
-    async with locked(database, "monitors"):
+    async with locked_table(database.target, "monitors"):
         with pytest.raises(StoreUnavailableError, match="no answer in time"):
             await store.open()
 
 
 async def test_a_lock_on_monitors_fails_ping_and_load(database: SqlDatabase, store: MonitorStore, rows: Ids) -> None:
     async with opened(database.target, msgspec.structs.replace(SHORT, command_s=1.0)) as impatient:
-        async with locked(database, "monitors"):
-            for call in (load(store, rows.all), impatient.ping()):
+        async with locked_table(database.target, "monitors"):
+            for call in (load(store, *rows.all), impatient.ping()):
                 with pytest.raises(StoreUnavailableError, match="no answer in time"):
                     await call
         await impatient.ping()
-    assert (await load(store, rows.all)).monitors.keys() == set(rows.all)
+    assert (await load(store, *rows.all)).monitors.keys() == set(rows.all)
 
 
 _WAITING = {
@@ -211,7 +187,7 @@ async def test_a_read_that_its_caller_abandons_does_not_wait_on_at_the_server(
     async def has_ended() -> bool:
         return not await waits()
 
-    async with locked(database, "monitors"):
+    async with locked_table(database.target, "monitors"):
         reading = asyncio.create_task(store.ping())
         await until(waits, "the read waits for the lock")
         reading.cancel()

@@ -12,6 +12,7 @@ from peekaping_producer.stores.mongo import MongoSession
 from peekaping_producer.stores.store import Store
 from peekaping_producer.targets import DatabaseTarget
 from tests.kit.mongo import MongoDatabase, document
+from tests.kit.pages import all_plans
 
 MongoStore = Store[MongoSession]
 
@@ -75,12 +76,8 @@ async def test_a_walk_sees_every_active_document_and_reports_what_cannot_be_sche
     strange = [document(_id=id_) for id_ in before + behind]
     inactive = [document(active=value) for value in (False, None, 0, 0.0)]
     await database.insert_documents("monitor", *rows, *strange, document(active=[True]), document(active=1), *inactive)
-    seen: list[Plan] = []
     async with store.session() as session:
-        while len(page := await session.page_of_plans(seen[-1].id if seen else None, limit)) == limit:
-            seen += page
-            assert len(seen) < 100
-    seen += page
+        seen = await all_plans(session, limit)
     assert [plan.interval for plan in seen if not plan.problem] == [60, 61, 62, 2**31, 60]
     assert all(type(plan.interval) is int for plan in seen)
     nameless = {plan.id for plan in seen if plan.problem.startswith("_id: expected an ObjectId")}

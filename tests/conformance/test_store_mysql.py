@@ -11,7 +11,7 @@ from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.stores.mysql import MysqlSession
 from peekaping_producer.stores.store import Store
 from peekaping_producer.targets import DatabaseTarget
-from tests.conformance.conftest import limited
+from tests.conformance.conftest import cancel_at_each_turn, limited
 from tests.kit.mysql import MysqlDatabase
 from tests.kit.waiting import until
 
@@ -156,13 +156,7 @@ async def test_canceled_reads_leave_no_connection_open(database: MysqlDatabase, 
             while True:
                 await session.page_of_plans(None, 10)
 
-    for turns in range(40):
-        task = asyncio.create_task(read())
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+    await cancel_at_each_turn(read, 40)
     assert store._pool is not None
     assert not store._pool._slots
     await store.close()

@@ -7,22 +7,16 @@ import pytest
 
 from peekaping_producer.errors import StoreError
 from peekaping_producer.monitors.monitor import Monitor, MonitorDetails, Plan
-from peekaping_producer.stores import Loaded, MonitorStore, Session, store_for
+from peekaping_producer.stores import Loaded, MonitorStore, store_for
 from peekaping_producer.targets import DatabaseTarget
 from tests.conformance.conftest import DIALECTS, SQL_DIALECTS, STORES, limited, load, without_tables
 from tests.kit.databases import Database
+from tests.kit.pages import all_plans
 
 
 @pytest.fixture(params=STORES)
 def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseTarget:
     return without_tables(request, tmp_path)
-
-
-async def walk(session: Session, limit: int) -> list[Plan]:
-    seen: list[Plan] = []
-    while len(page := await session.page_of_plans(seen[-1].id if seen else None, limit)) == limit:
-        seen += page
-    return seen + page
 
 
 async def test_every_column_of_a_monitor_is_read(database: Database, store: MonitorStore) -> None:
@@ -89,7 +83,7 @@ async def test_a_walk_sees_each_active_monitor_once_in_order(database: Database,
     expected = sorted(active, key=lambda row: str(row["id"]))
     async with store.session() as session:
         for limit in (1, 7, 25, 1000):
-            plans = await walk(session, limit)
+            plans = await all_plans(session, limit)
             assert [plan.id for plan in plans] == [row["id"] for row in expected]
             assert [plan.interval for plan in plans] == [max(row["interval"], 0) for row in expected]
             problems = [f"got {row['interval']}" if row["interval"] <= 0 else "" for row in expected]

@@ -16,7 +16,16 @@ from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.stores import Loaded, MonitorStore, store_for
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.targets import DatabaseTarget
-from tests.conformance.conftest import DIALECTS, SQL_DIALECTS, STORES, limited, opened, store_on, without_tables
+from tests.conformance.conftest import (
+    DIALECTS,
+    SQL_DIALECTS,
+    STORES,
+    cancel_at_each_turn,
+    limited,
+    opened,
+    store_on,
+    without_tables,
+)
 from tests.kit.databases import Database, SqlDatabase
 from tests.kit.fault_proxy import FaultProxy, fault_proxy
 from tests.kit.processes import DatabaseServer, free_port
@@ -84,13 +93,7 @@ async def test_a_canceled_read_affects_no_other_session(database: Database, stor
             while True:
                 await session.load([row["id"]])
 
-    for turns in range(30):
-        task = asyncio.create_task(read())
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+    await cancel_at_each_turn(read, 30)
     async with store.session() as session, store.session(), store.session():
         assert set((await session.load([row["id"]])).monitors) == {row["id"]}
 

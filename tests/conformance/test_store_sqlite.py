@@ -20,6 +20,7 @@ from peekaping_producer.targets import DatabaseTarget
 from tests.conformance.conftest import limited, opened
 from tests.kit import databases
 from tests.kit.databases import SqlDatabase
+from tests.kit.pages import all_plans
 from tests.kit.settings_loading import load
 
 SqliteStore = Store[SqliteSession]
@@ -183,12 +184,8 @@ async def test_a_walk_sees_every_active_row_whatever_its_id(
     await database.insert("monitors", *rows, database.monitor(id=early, active=False))
     await database.insert("monitors", database.monitor(id="utf8"))
     await database.execute("UPDATE monitors SET id = CAST(X'66ff66' AS TEXT) WHERE id = 'utf8'")
-    seen: list[Plan] = []
     async with store.session() as session:
-        while len(page := await session.page_of_plans(seen[-1].id if seen else None, limit)) == limit:
-            seen += page
-            assert len(seen) < 100
-        seen += page
+        seen = await all_plans(session, limit)
         loaded = await session.load([*runs, "07", "7.0", "?x"])
         plans = await session.plans([*runs, early])
     assert {plan.id for plan in seen if plan.interval} == runs == set(loaded.monitors)

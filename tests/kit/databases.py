@@ -283,6 +283,22 @@ async def connected(target: DatabaseTarget) -> AsyncIterator[Database]:
         await database.close()
 
 
+@asynccontextmanager
+async def locked_table(target: DatabaseTarget, table: str) -> AsyncIterator[None]:
+    """What VACUUM FULL, ALTER TABLE and a forgotten transaction do, in Postgres or MySQL."""
+    async with connected(target) as other:
+        assert isinstance(other, SqlDatabase)
+        if target.dialect == "postgres":
+            await other.execute("BEGIN")
+            await other.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+            yield
+            await other.execute("ROLLBACK")
+        else:
+            await other.execute(f"LOCK TABLES {table} WRITE")
+            yield
+            await other.execute("UNLOCK TABLES")
+
+
 async def connect_sql(target: DatabaseTarget) -> SqlDatabase:
     """A connection to a database that speaks SQL."""
     database = await class_of(target.dialect).connect(target)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -56,6 +57,19 @@ class Harness:
 
     def tick(self, interval: int) -> int:
         return (self.clock.now_ms // (interval * 1000) + 1) * interval * 1000
+
+
+def commands_of(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the commands that this client sends from now on."""
+    sent: list[str] = []
+    execute: Any = redis.execute_command
+
+    async def recorded(name: str, *args: Any, **options: Any) -> Any:
+        sent.append(name)
+        return await execute(name, *args, **options)
+
+    monkeypatch.setattr(redis, "execute_command", recorded)
+    return sent
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,7 @@ from tests.kit.memory_store import MemoryStore, monitor
 from tests.kit.processes import free_port
 from tests.kit.rights import documented, user_with
 from tests.kit.waiting import until
-from tests.loops.conftest import SETTINGS
+from tests.loops.conftest import SETTINGS, commands_of
 
 TERM = "node/term"
 
@@ -94,14 +94,7 @@ async def test_a_heartbeat_names_a_database_that_does_not_answer(parts: Parts, s
 
 async def test_a_sample_sends_no_more_commands_with_events(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     await parts.vitals.run_once()  # the server knows the scripts now
-    sent: list[str] = []
-    execute = parts.redis.execute_command
-
-    async def counted(name: str, *args: Any, **options: Any) -> Any:
-        sent.append(name)
-        return await execute(name, *args, **options)
-
-    monkeypatch.setattr(parts.redis, "execute_command", counted)
+    sent = commands_of(parts.redis, monkeypatch)
     for _ in range(3):
         parts.recorder.record("leader.won", "x leads.")
         await parts.vitals.run_once()
@@ -175,14 +168,7 @@ async def test_replicas_report_every_second_while_a_page_is_open_and_sample_the_
 ) -> None:
     assert await parts.vitals.run_once() == 5.0
     await parts.schedule.look(watch=True)
-    sent: list[str] = []
-    execute = parts.redis.execute_command
-
-    async def counted(name: str, *args: Any, **options: Any) -> Any:
-        sent.append(name)
-        return await execute(name, *args, **options)
-
-    monkeypatch.setattr(parts.redis, "execute_command", counted)
+    sent = commands_of(parts.redis, monkeypatch)
     assert [await parts.vitals.run_once() for _ in range(10)] == [1.0] * 10
     assert sent == ["EVALSHA"] * 10, "two of them are full samples; the queue is inspected with each third"
     await parts.redis.delete(KEYS.watched)

@@ -1,7 +1,5 @@
 """What an open page costs: commands of a replica, counted by a clock that the test turns."""
 
-from typing import Any
-
 import pytest
 from redis.asyncio import Redis
 
@@ -13,7 +11,7 @@ from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.ui.details import DetailsReader
 from tests.kit.clock import Clock
 from tests.kit.memory_store import MemoryStore
-from tests.loops.conftest import SETTINGS
+from tests.loops.conftest import SETTINGS, commands_of
 
 SECONDS = 30
 
@@ -24,30 +22,22 @@ async def test_a_page_costs_two_commands_a_second_and_nothing_once_it_is_closed(
     await redis.set(KEYS.leader, "node/term")
     parts = [Parts(SETTINGS, redis, MemoryStore(), schedule, broker, timing=TIMING) for _ in range(2)]
     page = DetailsReader(schedule, lambda: clock.now_ms)
-    sent = 0
-    execute: Any = redis.execute_command
-
-    async def counted(name: str, *args: Any, **options: Any) -> Any:
-        nonlocal sent
-        sent += name == "EVALSHA"
-        return await execute(name, *args, **options)
-
-    monkeypatch.setattr(redis, "execute_command", counted)
+    sent = commands_of(redis, monkeypatch)
 
     async def commands(replicas: int, *, watched: bool) -> float:
         """Per second, without claims, for which a page changes nothing."""
-        nonlocal sent
         due_s = [0.0] * replicas
         await redis.delete(KEYS.watched)
         for second in range(2 * SECONDS):
-            sent = 0 if second == SECONDS else sent  # it is settled
+            if second == SECONDS:  # it is settled
+                sent.clear()
             if watched:
                 await page.read()
             for number, replica in enumerate(parts[:replicas]):
                 if second >= due_s[number]:
                     due_s[number] = second + await replica.vitals.run_once()
             await clock.advance(1)
-        return sent / SECONDS
+        return sent.count("EVALSHA") / SECONDS
 
     idle, watched = await commands(1, watched=False), await commands(1, watched=True)
     assert idle == pytest.approx(0.2 + 0.2 / 3)

@@ -112,6 +112,18 @@ async def test_an_unreadable_row_is_tried_again_later_and_the_others_run(harness
     assert await harness.redis.zcard(KEYS.late) == 0
 
 
+def fail_loads_of(monitor_id: str, error: Exception, harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make each load of this monitor fail, together with all others that it reads."""
+    load = harness.store.load
+
+    async def fail(some: list[str]) -> Loaded:
+        if monitor_id in some:
+            raise error
+        return await load(some)
+
+    monkeypatch.setattr(harness.store, "load", fail)
+
+
 @pytest.mark.parametrize("error", [RecursionError("deep"), KeyError("bug"), ValueError("x"), MemoryError()])
 async def test_an_unforeseen_error_of_one_monitor_stops_no_other_and_ends_no_replica(
     harness: Harness, monkeypatch: pytest.MonkeyPatch, error: Exception
@@ -119,14 +131,7 @@ async def test_an_unforeseen_error_of_one_monitor_stops_no_other_and_ends_no_rep
     ids = [f"m{n}" for n in range(100)]
     harness.store.put(*(monitor(each) for each in ids))
     await make_due(harness, *ids)
-    load = harness.store.load
-
-    async def fail(some: list[str]) -> Loaded:
-        if "m42" in some:
-            raise error
-        return await load(some)
-
-    monkeypatch.setattr(harness.store, "load", fail)
+    fail_loads_of("m42", error, harness, monkeypatch)
     await harness.worker.run_once()
     assert await harness.pending() == set(ids) - {"m42"}
     assert set(await harness.leased()) == set()
@@ -142,14 +147,7 @@ async def test_a_monitor_that_breaks_every_read_is_found_while_the_database_answ
     ids = [f"m{n}" for n in range(100)]
     harness.store.put(*(monitor(each) for each in ids))
     await make_due(harness, *ids)
-    load = harness.store.load
-
-    async def fail(some: list[str]) -> Loaded:
-        if "m42" in some:
-            raise StoreUnavailableError("the connection broke")
-        return await load(some)
-
-    monkeypatch.setattr(harness.store, "load", fail)
+    fail_loads_of("m42", StoreUnavailableError("the connection broke"), harness, monkeypatch)
     for _ in range(3):
         with contextlib.suppress(StoreUnavailableError):
             await harness.worker.run_once()

@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml  # type: ignore[import-untyped]
 
 from peekaping_producer.operations import probe
 from peekaping_producer.settings import Settings
+from tests.kit import manifests
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
@@ -175,7 +175,7 @@ def test_manifests_are_valid_to_kubernetes(path: Path) -> None:
     documents = list(yaml.safe_load_all(path.read_text()))
     assert documents
     for document in documents:
-        kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
+        manifests.validate(document)
 
 
 def test_kubernetes_runs_several_confined_replicas() -> None:
@@ -272,7 +272,7 @@ def test_kubectl_builds_what_it_would_apply(directory: Path, args: list[str]) ->
     documents = list(yaml.safe_load_all(built.stdout))
     assert [each["kind"] for each in documents] == ["ConfigMap", "Deployment", "PodDisruptionBudget"]
     for document in documents:
-        kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
+        manifests.validate(document)
     pod = documents[1]["spec"]["template"]["spec"]
     assert pod["initContainers"][0]["args"] == args
     images = {container["image"] for container in pod["initContainers"] + pod["containers"]}

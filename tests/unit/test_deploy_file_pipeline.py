@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml  # type: ignore[import-untyped]
 
 from peekaping_producer.cli.main import _parser
 from peekaping_producer.settings import Settings
+from tests.kit import manifests
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "deploy" / "examples" / "file-pipeline"
@@ -63,7 +63,7 @@ def arguments(name: str) -> Any:
 def test_manifests_are_valid(path: Path) -> None:
     for each in documents(path.stem):
         if each["kind"] not in CUSTOM:
-            kubernetes_validate.validate(each, kubernetes_validate.latest_version(), strict=True)
+            manifests.validate(each)
             continue
         version, required, optional = CUSTOM[each["kind"]]
         assert each["apiVersion"] == version

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml  # type: ignore[import-untyped]
 
 from peekaping_producer.settings import Settings
+from tests.kit import manifests
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "examples" / "sender"
@@ -40,7 +40,7 @@ def test_manifests_are_valid_to_kubernetes(path: Path) -> None:
     found = list(yaml.safe_load_all(path.read_text()))
     assert found
     for document in found:
-        kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
+        manifests.validate(document)
 
 
 def test_labels_select_the_cronjob_its_jobs_and_their_pods() -> None:
@@ -58,7 +58,7 @@ def test_the_schedule_has_three_others_as_comments() -> None:
     assert schedules == ["0 * * * *", "0 2 * * *", "0 2 * * 0"]
     for schedule in schedules:  # each replaces the first
         text = (FOLDER / "cronjob.yaml").read_text().replace('schedule: "*/5 * * * *"', f'schedule: "{schedule}"')
-        kubernetes_validate.validate(yaml.safe_load(text), kubernetes_validate.latest_version(), strict=True)
+        manifests.validate(yaml.safe_load(text))
 
 
 def test_runs_do_not_overlap_and_have_time_for_every_attempt() -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,16 +14,9 @@ from peekaping_producer.demo import embedded
 from peekaping_producer.demo.embedded import EmbeddedServerError, RedisServer
 from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.service import child_processes
+from tests.kit.processes import gone
 from tests.kit.redis import target_of
-from tests.kit.requirements import need
 from tests.kit.waiting import wait_until
-
-
-def gone(pid: int) -> bool:
-    """A zombie counts as ended: PID 1 of a container may not reap."""
-    need(shutil.which("ps"), "apt install procps")
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
-    return not state.strip() or state.startswith("Z")
 
 
 async def test_the_server_serves_without_persistence(private_redis: RedisServer) -> None:

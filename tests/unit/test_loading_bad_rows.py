@@ -12,6 +12,7 @@ from peekaping_producer.stores.load_reader import HEARTBEATS, LINKS, MONITORS, P
 from peekaping_producer.stores.loading import Loader
 from peekaping_producer.stores.pages import Paged
 from tests.kit.faulty_tables import IDS, LINKED, PUSH, FakeClock, Tables, bad_with
+from tests.kit.pages import all_plans
 
 
 async def test_a_row_that_cannot_be_read_is_found_and_breaks_only_its_monitor(tables: Tables, loader: Loader) -> None:
@@ -225,9 +226,7 @@ class PlanPages(Paged):
 @pytest.mark.parametrize("limit", [1, 2, 7, 50, 1000])
 @pytest.mark.parametrize("bad", [[], ["m00"], ["m07", "m08"], ["m49"]])
 async def test_an_unreadable_row_is_a_problem_in_its_page(limit: int, bad: list[str]) -> None:
-    rows, seen = PlanPages(*bad), list[Plan]()
-    while len(page := await rows.page_of_plans(seen[-1].id if seen else None, limit)) == limit:
-        seen += page
-    seen += page
+    rows = PlanPages(*bad)
+    seen = await all_plans(rows, limit)
     assert [plan.id for plan in seen] == rows.ids
     assert [plan.id for plan in seen if plan.problem] == bad

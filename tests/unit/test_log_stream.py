@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -282,14 +281,6 @@ def test_a_stderr_that_is_closed_or_full_changes_no_exit_code(closed: str, tmp_p
 def test_a_socket_does_not_get_the_descriptor_of_a_closed_stderr(tmp_path: Path) -> None:
     script = LOGS + "import socket; s = socket.socket(); sys.exit(0 if s.fileno() > 2 else 1)"
     assert run(f"import os; os.close(0); os.close(1); os.close(2)\n{script}", stderr=subprocess.DEVNULL) == 0
-
-
-@pytest.fixture
-def terminal() -> Iterator[tuple[int, int]]:
-    ours, theirs = pty.openpty()
-    yield ours, theirs
-    os.close(ours)
-    os.close(theirs)
 
 
 def test_a_terminal_frozen_by_ctrl_s_blocks_nothing(terminal: tuple[int, int]) -> None:

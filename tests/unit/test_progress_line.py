@@ -6,7 +6,6 @@ import pty
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
@@ -36,15 +35,6 @@ async def main():
 asyncio.run(main())
 print("end")
 """
-
-
-@pytest.fixture
-def terminal() -> Iterator[tuple[int, int]]:
-    """Both ends of a terminal: ours, and that of the process."""
-    ours, theirs = pty.openpty()
-    yield ours, theirs
-    os.close(ours)
-    os.close(theirs)
 
 
 def run(stdout: int, stderr: int) -> None:
