@@ -182,8 +182,9 @@ class Sampler:
 
     @property
     def leaderless_s(self) -> float:
-        """Seconds for which samples have found no leader."""
-        return 0.0 if self.leaderless_since is None else time.monotonic() - self.leaderless_since
+        """Seconds from the first to the last of the latest samples that found no leader: one alone may be 5 s old."""
+        since = self.leaderless_since
+        return 0.0 if since is None else max(0.0, self._succeeded_at.get(REDIS, since) - since)
 
     @property
     def unserved_s(self) -> float:
