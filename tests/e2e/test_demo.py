@@ -64,6 +64,12 @@ def all_gone(pids: set[int]) -> bool:
     return all(everyone[pid][1].startswith("Z") for pid in pids & everyone.keys())
 
 
+def require_nothing_left(pids: set[int], folder: Path) -> None:
+    """The children of a demo see its end a moment later."""
+    wait_until(lambda: all_gone(pids), "all its processes end")
+    wait_until(lambda: list(folder.iterdir()) == [], "its directory is removed")
+
+
 @contextmanager
 def started(*argv: str, env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
     """A process whose stdout is read as lines; killed where the test fails."""
@@ -134,8 +140,7 @@ def test_it_shows_checks_and_a_failover_and_leaves_nothing(environment: dict[str
     assert page.answers >= 2, "before the kill, and after it"
     assert re.search(r"Results: \d+ up, \d+ down\. HTTP 200: \d+, .*timeout", output), output
     assert len(pids) >= 5, "the demo, Redis, two replicas and the directory's keeper"
-    assert all_gone(pids)
-    assert list(tmp_path.iterdir()) == []
+    require_nothing_left(pids, tmp_path)
 
 
 def test_relay_and_api_are_killed_and_all_that_was_sent_arrives(environment: dict[str, str], tmp_path: Path) -> None:
@@ -150,8 +155,7 @@ def test_relay_and_api_are_killed_and_all_that_was_sent_arrives(environment: dic
         assert counts, output
         assert counts[1] == counts[2] != "0", output
     assert len(pids) >= 7, "the demo, Redis, four commands and the directory's keeper"
-    assert all_gone(pids)
-    assert list(tmp_path.iterdir()) == []
+    require_nothing_left(pids, tmp_path)
 
 
 def ctrl_c_in_a_terminal(*demo_argv: str, shown: bytes, env: dict[str, str]) -> tuple[str, set[int]]:
@@ -179,8 +183,7 @@ def test_ctrl_c_in_a_terminal_ends_the_live_table_in_order(environment: dict[str
     assert "\x1b[?25h" in screen.rpartition("Mail gateway")[2], "the cursor is shown again"
     assert re.search(r"Ran [\d.]+ s: \d+ checks handed off", screen), screen
     assert len(pids) >= 5
-    assert all_gone(pids)
-    assert list(tmp_path.iterdir()) == []
+    require_nothing_left(pids, tmp_path)
 
 
 def test_ctrl_c_while_the_relay_is_down_loses_nothing(environment: dict[str, str], tmp_path: Path) -> None:
@@ -189,8 +192,7 @@ def test_ctrl_c_while_the_relay_is_down_loses_nothing(environment: dict[str, str
     assert "\x1b[?25h" in screen.rpartition("equal so far")[2], "the cursor is shown again"
     assert "output.txt is byte-equal to input.txt" in screen
     assert len(pids) >= 6
-    assert all_gone(pids)
-    assert list(tmp_path.iterdir()) == []
+    require_nothing_left(pids, tmp_path)
 
 
 def test_a_killed_demo_takes_everything_with_it(environment: dict[str, str], tmp_path: Path) -> None:
@@ -199,8 +201,7 @@ def test_a_killed_demo_takes_everything_with_it(environment: dict[str, str], tmp
         pids = family(demo.pid)
         demo.kill()
     assert len(pids) >= 5
-    wait_until(lambda: all_gone(pids), "its children end with it")
-    wait_until(lambda: list(tmp_path.iterdir()) == [], "its directory is removed")
+    require_nothing_left(pids, tmp_path)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
@@ -213,6 +214,5 @@ def test_it_ends_when_its_parent_is_killed(how: signal.Signals, environment: dic
         parent.wait(WITHIN_S)
         assert parent.stdout
         parent.stdout.close()  # its last lines have no reader
-        wait_until(lambda: all_gone(pids), "the demo ends, and its children with it")
+        require_nothing_left(pids, tmp_path)
     assert len(pids) >= 5
-    assert list(tmp_path.iterdir()) == []

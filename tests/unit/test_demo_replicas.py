@@ -71,8 +71,10 @@ async def test_the_leader_is_killed_once_and_comes_back_as_a_follower() -> None:
     assert (first.pid, failover.killed_at_ms) == (None, 1_004_100)
     await failover.step(9.0, 1_009_000, of_first)  # the key of the killed leader has not expired
     assert failover.took_s is None
+    assert failover.lasts
     await failover.step(10.1, 1_010_100, of_second)
     assert failover.took_s == pytest.approx(6.0)
+    assert not failover.lasts
     assert announced[-1] == "leader killed at 4.1 s → new leader replica 2 after 6.0 s"
     await failover.step(12.2, 1_012_200, of_second)
     assert first.pid == 99

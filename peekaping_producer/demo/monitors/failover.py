@@ -24,6 +24,11 @@ class Failover:
         self._replicas = replicas
         self._announce = announce
 
+    @property
+    def lasts(self) -> bool:
+        """Whether the leader was killed, and no other replica leads yet."""
+        return self._killed is not None and self.took_s is None
+
     async def step(self, elapsed: float, now_ms: int, term: str | None) -> None:
         """Kill or restart a replica if it is time to; `term` is the one that leads, None for none."""
         leader = leading(self._replicas, term)
