@@ -15,7 +15,7 @@ from peekaping_producer.ui.app import application
 from peekaping_producer.ui.frame import Frame, encode_json
 from peekaping_producer.ui.static_files import StaticFiles
 from tests.browser import made_up
-from tests.kit.processes import HOST
+from tests.kit.processes import HOST, free_port
 
 FRAME_EVERY_S = 0.2
 TOKEN = "right"
@@ -53,7 +53,8 @@ class MadeUpServer:
         self.middlewares: Sequence[Middleware] = ()
         self._ends = asyncio.Event()
         self._runner: web.AppRunner | None = None
-        self._port = 0
+        self._port = free_port()
+        """Of its own: while nothing listens there, a browser that tries to connect must not reach another program."""
 
     @property
     def url(self) -> str:
@@ -61,12 +62,11 @@ class MadeUpServer:
         return f"http://{HOST}:{self._port}"
 
     async def start(self) -> None:
-        """Listen; on the port of before if it listened already."""
+        """Listen, again if it has stopped."""
         self._ends = asyncio.Event()
         self._runner = web.AppRunner(application(self, files=StaticFiles()), access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, HOST, self._port).start()
-        self._port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
         """End the streams and close the port."""

@@ -152,5 +152,6 @@ async def _redis(
     folder = place / "redis"
     folder.mkdir()
     arguments = ("--appendonly", "yes", "--appendfsync", "no")
-    server = embedded.redis_server(folder, args=arguments, env=clock and clock.environment)
+    port = processes.free_port()
+    server = embedded.redis_server(folder, port=port, args=arguments, env=clock and clock.environment)
     return await stack.enter_async_context(server), None, clock

@@ -163,7 +163,7 @@ class OnHttp(BrokerOfTest):
 @asynccontextmanager
 async def asynq_broker(folder: Path) -> AsyncIterator[OnAsynq]:
     """A Redis that loses nothing when it is killed."""
-    server = RedisServer(folder, args=("--appendonly", "yes", "--appendfsync", "always"))
+    server = RedisServer(folder, port=free_port(), args=("--appendonly", "yes", "--appendfsync", "always"))
     await server.start()
     try:
         yield OnAsynq(server)

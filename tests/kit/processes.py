@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import random
 import shutil
 import signal
 import socket
@@ -12,14 +13,31 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from itertools import cycle
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
-from peekaping_producer.demo.embedded import HOST, free_port
+from peekaping_producer.demo.embedded import HOST
 from peekaping_producer.targets import DatabaseTarget
 
-__all__ = ["HOST", "free_port"]
+__all__ = ["HOST"]
 _PR_SET_PDEATHSIG = 1
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 5
+_PORTS = cycle(random.sample(range(10_000 + 1000 * _WORKER, 11_000 + 1000 * _WORKER), 1000))
+"""Of this process of pytest-xdist; below those of `embedded.free_port`, and so below those for outgoing connections."""
+
+
+def free_port() -> int:
+    """Return a TCP port on loopback that is free, and that no other process of this run of pytest chooses.
+
+    A server binds its port seconds after it was chosen, and a stopped one leaves it until it starts again. So no port
+    is returned a second time before all others.
+    """
+    while True:
+        port = next(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            return port
 
 
 @contextlib.contextmanager

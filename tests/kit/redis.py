@@ -14,6 +14,7 @@ from peekaping_producer.demo.embedded import EmbeddedServerError, RedisServer
 from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.targets import RedisTarget
 from tests.kit.given import require_empty_server
+from tests.kit.processes import free_port
 from tests.kit.requirements import need
 
 KNOWN_KEYS = (
@@ -56,7 +57,7 @@ async def redis(redis_server: RedisTarget) -> AsyncIterator[Redis]:
 async def private_redis() -> AsyncIterator[RedisServer]:
     """A server of one test's own, which it may stop, kill, freeze, restart or flush."""
     need_a_binary()
-    async with embedded.redis_server() as server:
+    async with embedded.redis_server(port=free_port()) as server:
         yield server
 
 

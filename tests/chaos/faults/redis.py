@@ -4,10 +4,10 @@ import asyncio
 import time
 from functools import partial
 
-from peekaping_producer.demo.embedded import HOST, free_port
 from tests.chaos.faults.fault import Fault
 from tests.chaos.history import MemoryLost
 from tests.chaos.world import ChaosWorld
+from tests.kit.processes import HOST, free_port
 
 SCRIPT_FLUSH_EVERY_S = 0.1
 CLOCK_STEP_S = 5.0
