@@ -11,17 +11,22 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from peekaping_producer.demo import embedded
-from peekaping_producer.demo.embedded import HOST, RedisServer, free_port
+from peekaping_producer.demo.embedded import HOST, RedisServer
 from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.service import child_processes
 from peekaping_producer.targets import RedisTarget, Sentinels
 from tests.kit import processes
+from tests.kit.processes import free_port
 from tests.kit.redis import need_a_binary
 from tests.kit.waiting import until
 
 NAME = "peekaping"
 PASSWORD = "s3ntinel-canary"
 """What the sentinels ask for; the servers they watch ask for nothing."""
+DOWN_AFTER_S = 60.0
+"""A server that does not answer for so long counts as down: a busy machine alone must not lead to a failover."""
+KILLED_AFTER_S = 1.0
+"""The same while a killed master has to be noticed."""
 
 
 class SentinelProcess:
@@ -34,7 +39,8 @@ class SentinelProcess:
             f"port {self.port}\nbind {HOST}\nprotected-mode no\ndir {folder}\n"
             f"requirepass {PASSWORD}\nsentinel sentinel-pass {PASSWORD}\n"
             f"sentinel monitor {NAME} {HOST} {master_port} 2\n"
-            f"sentinel down-after-milliseconds {NAME} 1000\nsentinel failover-timeout {NAME} 5000\n"
+            f"sentinel down-after-milliseconds {NAME} {DOWN_AFTER_S * 1000:.0f}\n"
+            f"sentinel failover-timeout {NAME} 5000\n"
         )
         self._log = folder / f"sentinel-{self.port}.log"
         with self._log.open("wb") as log:
@@ -89,6 +95,7 @@ class WatchedRedis:
         old = await self.master()
         (new,) = (each for each in self.servers if each is not old)
         if how == "killed":
+            await self._set_down_after(KILLED_AFTER_S)
             await old.stop(kill=True)
 
         async def swapped() -> bool:
@@ -101,7 +108,17 @@ class WatchedRedis:
             return False
 
         await until(swapped, f"{new.port} is the master", within_s=90)
+        if how == "killed":
+            await self._set_down_after(DOWN_AFTER_S)
         return new
+
+    async def _set_down_after(self, seconds: float) -> None:
+        """Set it in each sentinel that runs."""
+        setting = ("down-after-milliseconds", f"{seconds * 1000:.0f}")
+        for sentinel in self.sentinels:
+            with contextlib.suppress(RedisConnectionError):
+                async with Redis(host=HOST, port=sentinel.port, password=PASSWORD) as client:
+                    await client.execute_command("SENTINEL", "SET", NAME, *setting)  # type: ignore[no-untyped-call]
 
     async def _is_master(self, server: RedisServer) -> bool:
         async with Redis(host=HOST, port=server.port) as client:
@@ -145,7 +162,8 @@ async def watched(*, env_of_replica: Mapping[str, str] | None = None) -> AsyncIt
                 args = ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"]
                 args += ["--replicaof", HOST, str(servers[0].port)] if servers else []
                 env = env_of_replica if servers else None
-                servers.append(await stack.enter_async_context(embedded.redis_server(place, args=args, env=env)))
+                server = embedded.redis_server(place, port=free_port(), args=args, env=env)
+                servers.append(await stack.enter_async_context(server))
             sentinels = []
             for _ in range(3):
                 sentinels.append(SentinelProcess(folder, servers[0].port))
