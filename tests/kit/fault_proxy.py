@@ -38,6 +38,7 @@ class FaultProxy:
         """How long each answer stays here, counted from its arrival; order is kept."""
         self._generation = 0
         self._tls = tls
+        self._is_up = False
         self._server: asyncio.Server | None = None
         self._pipes: set[asyncio.Task[None]] = set()
         self._requests_pass = asyncio.Event()
@@ -50,10 +51,12 @@ class FaultProxy:
         self.release_requests()
         self.release_replies()
         self.port = self.port or free_port()
+        self._is_up = True
         self._server = await asyncio.start_server(self._serve, HOST, self.port, ssl=self._tls)
 
     async def down(self) -> None:
         """End every connection and refuse new ones, as a server does that stops."""
+        self._is_up = False
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -98,6 +101,9 @@ class FaultProxy:
         await self._replies_pass.wait()
 
     async def _serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        if not self._is_up:  # it was accepted just before
+            to_client.transport.abort()
+            return
         task = asyncio.current_task()
         assert task is not None
         self._pipes.add(task)
