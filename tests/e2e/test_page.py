@@ -9,13 +9,14 @@ from contextlib import AsyncExitStack, aclosing
 import pytest
 from msgspec.structs import replace
 
+from peekaping_producer.schedule.keys import KEYS
 from tests.kit.commands import SECRET
 from tests.kit.consumer import at_work
 from tests.kit.databases import monitor_row
 from tests.kit.fault_proxy import FaultProxy
 from tests.kit.fleet import Fleet
 from tests.kit.processes import HOST
-from tests.kit.ui_client import ANY_PORT, Frame, PageClient, first, page_of, port_of
+from tests.kit.ui_client import ANY_PORT, Frame, first, page_of, port_of
 from tests.kit.waiting import until
 
 HOSTILE = '<img src=x onerror=alert(1)>\u202e\n"'
@@ -41,19 +42,29 @@ async def database_proxy(fleet: Fleet) -> AsyncIterator[FaultProxy]:
     await proxy.down()
 
 
+def is_complete(frame: Frame) -> bool:
+    """Whether both replicas have reported what they do, and the chart shows what was, and what comes.
+
+    The parts of a frame are up to 5 s old; monitors that are in a claim are not due.
+    """
+    nodes = {replica["node"]: replica["leads"] for replica in frame["replicas"]}
+    return (
+        (frame["replicas_heard"], frame["replicas_known"]) == (2, 2)
+        and sorted(nodes.values()) == [False, True]
+        and frame["leader"] is not None
+        and nodes.get(frame["leader"]["node"], False)
+        and frame["verdict"]["level"] == "good"
+        and sum(frame["seconds"]["handed_off"]) > 60
+        and max(frame["seconds"]["due"][:10]) >= 20
+        and "producer.started" in [event["kind"] for event in frame["events"]]
+    )
+
+
 async def test_two_replicas_one_is_killed_the_other_stops(fleet: Fleet) -> None:
     ids = [*await fleet.monitors(20), *await fleet.monitors(20, interval=10)]
     stays, dies = fleet.start(**ANY_PORT), fleet.start()
     async with at_work(fleet.consumer), page_of(stays) as page, aclosing(page.frames()) as frames:
-        frame = await first(
-            frames, lambda frame: len(frame["events"]) >= 2 and sum(frame["seconds"]["handed_off"]) > 60
-        )
-        assert (frame["replicas_heard"], frame["replicas_known"]) == (2, 2)
-        assert frame["verdict"]["level"] == "good"
-        assert max(frame["seconds"]["due"][:10]) >= 20
-        assert {replica["leads"] for replica in frame["replicas"]} == {True, False}
-        assert frame["leader"]["node"] in {replica["node"] for replica in frame["replicas"]}
-        assert "producer.started" in [event["kind"] for event in frame["events"]]
+        await first(frames, is_complete)
         status, document = await page.get(f"/api/monitors/{ids[0]}")
         assert (status, document["id"], document["errors"]) == (200, ids[0], {"redis": None, "database": None})
         dies.kill()
@@ -116,22 +127,22 @@ async def test_redis_goes_and_comes_back(fleet: Fleet, redis_proxy: FaultProxy) 
         assert document["errors"]["redis"]
         await redis_proxy.up()
         await first(frames, lambda frame: not frame["redis_failure"] and not frame["details_failure"])
-    assert [line["event"] for line in replica.lines() if str(line["event"]).startswith("ui.look")] == [
-        "ui.look_failed",
-        "ui.look_recovered",
-    ]
 
+    def looks() -> list[object]:
+        return [line["event"] for line in replica.lines() if str(line["event"]).startswith("ui.look")]
 
-async def overdue_and_named(page: PageClient) -> Frame:
-    return await page.frame(lambda frame: any(one["name"] for one in frame["longest_overdue"]))
+    await until(lambda: looks() == ["ui.look_failed", "ui.look_recovered"])
 
 
 async def test_the_database_goes_and_comes_back(fleet: Fleet, database_proxy: FaultProxy) -> None:
-    (id_,) = await fleet.monitors(1)
+    """The monitor becomes due only when the database is away: the name of one that was due before may be known."""
+    (id_,) = await fleet.monitors(1, interval=86400)
     replica = fleet.start(**ANY_PORT)
+    await until(lambda: "claim.handed_off" in replica.events())
     async with page_of(replica) as page:
         await page.frame(lambda frame: frame["scheduled"] == 1)
         await database_proxy.down()
+        await fleet.redis.zadd(KEYS.due, {id_: time.time() * 1000}, xx=True)
         frame = await page.frame(lambda frame: frame["database_failure"] and frame["longest_overdue"])
         assert (frame["longest_overdue"][0]["id"], frame["longest_overdue"][0]["name"]) == (id_, None)
         frame = await page.frame(lambda frame: frame["verdict"]["code"] == "late_database")
@@ -151,21 +162,36 @@ async def test_a_thousand_connections_delay_no_hand_off(fleet: Fleet) -> None:
     await fleet.monitors(50)
     replica = fleet.start(**ANY_PORT, METRICS_ADDR=f"{HOST}:0")
     port = await port_of(replica)
+
+    async def figures() -> dict[str, float]:
+        _, metrics = await replica.get("/metrics")
+        return {
+            name.removeprefix("peekaping_producer_"): float(value)
+            for name, value in (line.rsplit(" ", 1) for line in metrics.splitlines() if not line.startswith("#"))
+        }
+
+    async def are_refused() -> bool:
+        return (await figures())["ui_connections_refused_total"] >= 1000 - 256
+
     async with at_work(fleet.consumer), AsyncExitStack() as stack:
         await fleet.all_ran()
+        before = await figures()
         for number in range(1000):
             connection = stack.enter_context(socket.socket())
             connection.setblocking(False)
             await asyncio.get_running_loop().sock_connect(connection, (HOST, port))
             head = b"GET /api/frames HTTP/1.1\r\nHost: localhost\r\n"
             connection.send((head + b"\r\n", head, b"")[number % 3])
+        await until(are_refused, "the replica keeps its descriptors")
         await fleet.goes_on(ticks=5)
-        _, metrics = await replica.get("/metrics")
-    figures = dict(line.rsplit(" ", 1) for line in metrics.splitlines() if not line.startswith("#"))
-    assert float(figures["peekaping_producer_ui_connections_refused_total"]) >= 1000 - 256
-    assert float(figures["peekaping_producer_ui_streams"]) > 50
-    handed_off = float(figures["peekaping_producer_schedule_lag_seconds_count"])
-    assert float(figures['peekaping_producer_schedule_lag_seconds_bucket{le="2.5"}']) >= 0.99 * handed_off
+        after = await figures()
+    assert after["ui_streams"] > 50
+    handed_off, in_time = (
+        after[name] - before[name] for name in ("schedule_lag_seconds_count", 'schedule_lag_seconds_bucket{le="1.0"}')
+    )
+    # A pause of a busy machine delays single batches; these connections would delay all of them.
+    assert handed_off >= 5 * 50
+    assert in_time > handed_off / 2
     assert not fleet.consumer.duplicated()
     fleet.terminate()
 

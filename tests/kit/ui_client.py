@@ -1,5 +1,6 @@
 """A browser of the tests: reads the page of a real replica."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -37,8 +38,9 @@ class PageClient:
             return response.status, json.loads(await response.text())
 
     async def frames(self) -> AsyncIterator[Frame]:
-        """The frames of a page that is opened now, until the server ends the stream."""
-        async with self.session.get(f"{self.base}/api/frames", timeout=ClientTimeout(DEADLINE_S)) as response:
+        """The frames of a page that is opened now, until the server ends the stream; one comes each second."""
+        timeout = ClientTimeout(total=None, sock_read=DEADLINE_S)
+        async with self.session.get(f"{self.base}/api/frames", timeout=timeout) as response:
             assert response.status == 200
             async for line in response.content:
                 if line.startswith(b"data: "):
@@ -51,12 +53,13 @@ class PageClient:
 
 
 async def first(frames: AsyncIterator[Frame], condition: Callable[[Frame], object]) -> Frame:
-    """The next frame for which this holds."""
+    """The next frame for which this holds; it must come within DEADLINE_S."""
     seen: Frame = {}
     try:
-        async for seen in frames:
-            if condition(seen):
-                return seen
+        async with asyncio.timeout(DEADLINE_S):
+            async for seen in frames:
+                if condition(seen):
+                    return seen
     except TimeoutError:
         raise AssertionError(f"no such frame; the last is {seen}") from None
     raise AssertionError(f"the stream ended, with {seen}")
