@@ -18,7 +18,8 @@ from tests.kit.requirements import need
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 WIDE, NARROW, HEIGHT = 1280, 390, 900
 """CSS pixels."""
-expect.set_options(timeout=30_000)
+TIMEOUT_MS = 60_000
+expect.set_options(timeout=TIMEOUT_MS)
 _OPTIONS = (
     *(
         "--headless",
@@ -90,7 +91,7 @@ async def opened(
     )
     errors: list[str] = []
     try:
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(TIMEOUT_MS)
         await context.add_init_script(_REPORT_VIOLATIONS)
         page = await context.new_page()
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
@@ -120,7 +121,11 @@ async def barriers(page: Page) -> list[str]:
 
 
 async def overflow(page: Page) -> int:
-    """Return by how many pixels the page is wider than the window, or what a card contains wider than the card."""
+    """Return by how many pixels the page is wider than the window, or what a card contains wider than the card.
+
+    First the page is drawn twice: it draws its charts again after the first one that follows a change of its size.
+    """
+    await page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     width: int = await page.evaluate(
         "Math.max(...[document.documentElement, ...document.querySelectorAll('.card')]"
         ".map((element) => element.scrollWidth - element.clientWidth))"
