@@ -36,7 +36,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         docker("image", "rm", "--force", f"peekaping-producer:{project}")
 
 
-def wait_until_healthy(stack: Stack, within_s: float = 60) -> None:
+def wait_until_healthy(stack: Stack, within_s: float = 180) -> None:
     """Both replicas pass their own health check."""
     wait_until(lambda: stack.health() == ["healthy"] * 2, "both replicas are healthy", within_s=within_s, every_s=0.5)
 

@@ -4,7 +4,6 @@ import asyncio
 import json
 import re
 import subprocess
-import time
 
 import pytest
 from redis.asyncio import Redis
@@ -100,7 +99,7 @@ def test_the_documented_commands_work(stack: Stack) -> None:
     def status() -> str:
         return documented_compose(stack, "docker compose exec producer peek")
 
-    wait_until(lambda: "queue       1 pending" in status(), "a task is pending", within_s=30, every_s=0.5)
+    wait_until(lambda: "queue       1 pending" in status(), "a task is pending", within_s=120, every_s=0.5)
     assert "leader      " in status()
     stack.sql("DELETE FROM monitors")
 
@@ -116,7 +115,7 @@ async def test_the_leader_is_killed_and_no_tick_is_done_twice(stack: Stack) -> N
             leader = (await leading(redis))[:12]
             killed = next(each for each in stack.containers("producer") if each.startswith(leader))
             await asyncio.to_thread(docker, "kill", killed)
-            await until(lambda: another_leads(redis, leader), "another leads", within_s=15)
+            await until(lambda: another_leads(redis, leader), "another leads")  # the key lasts 10 s
             before = ticks_of_each(consumer, ids)
             await until(lambda: ticks_of_each(consumer, ids) >= before + 3, "the other hands all of them off")
         assert consumer.duplicated() == []
@@ -143,9 +142,7 @@ async def another_leads(redis: Redis, former: str) -> bool:
 def test_a_stop_drains_both_within_the_grace_period(stack: Stack) -> None:
     replicas = stack.containers("producer")
     wait_until_healthy(stack)
-    started_at = time.monotonic()
-    stack.compose("stop")
-    assert time.monotonic() - started_at < 25
+    stack.compose("stop")  # a replica that exceeds the grace period is killed: its exit code is 137
     for replica in replicas:
         state = inspected(replica)["State"]
         assert (state["Status"], state["ExitCode"], state["OOMKilled"]) == ("exited", 0, False)

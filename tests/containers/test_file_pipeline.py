@@ -11,6 +11,7 @@ from tests.containers.compose import ROOT, Stack, environment
 from tests.kit.page import blocks
 from tests.kit.processes import free_port
 
+pytestmark = pytest.mark.timeout(600)
 EXAMPLE = ROOT / "deploy" / "examples" / "file-pipeline"
 
 
@@ -31,7 +32,7 @@ def test_the_commands_of_the_page_run_word_for_word(env: dict[str, str]) -> None
     assert len(session) == 2
     script = "set -eu\n" + "".join(block.commands for block in session)
     done = subprocess.run(
-        ["bash", "-c", script], cwd=ROOT, env=env, capture_output=True, text=True, timeout=180, check=False
+        ["bash", "-c", script], cwd=ROOT, env=env, capture_output=True, text=True, timeout=500, check=False
     )
     logs = subprocess.run(
         ["docker", "compose", "logs"], cwd=EXAMPLE, env=env, capture_output=True, text=True, check=True
