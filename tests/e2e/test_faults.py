@@ -26,11 +26,13 @@ from tests.kit.fault_proxy import fault_proxy
 from tests.kit.fleet import Fleet, fleet_of
 from tests.kit.pgbouncer import pgbouncer
 from tests.kit.postgres import PostgresServer
-from tests.kit.processes import HOST, free_port
+from tests.kit.processes import HOST
 from tests.kit.replicas import ReplicaProcess, members
 from tests.kit.waiting import until
 
 WITH_METRICS = {"METRICS_ADDR": f"{HOST}:0"}
+WORKERS = 10
+"""Of a replica."""
 
 
 async def counted(replica: ReplicaProcess, name: str) -> float:
@@ -85,7 +87,7 @@ async def test_a_database_that_is_away_pauses_claims_and_keeps_the_schedule(
                 await asyncio.sleep(0.2)  # nothing must happen in these 3 s
             assert await counted(replica, "claimed_total") == before, "nothing is claimed that could not be read"
             assert await server.zcard(KEYS.lease) == 0
-            assert 0 < await counted(replica, "store_errors_total") < 200, "10 workers, and no hot loop"
+            assert 0 < await counted(replica, "store_errors_total") < 20 * WORKERS, "no hot loop"
             assert len(replica.events()) < 500
             private_postgres.start()
             await fleet.goes_on()
@@ -93,7 +95,8 @@ async def test_a_database_that_is_away_pauses_claims_and_keeps_the_schedule(
         fleet.terminate()
     logged = [each for each in replica.events() if each.startswith("dependency.")]
     assert logged[-1] == "dependency.recovered"
-    assert len(logged) <= 4, "not a line for each loop; two pairs where a connection outlived the first refusal"
+    # One, and few more: a reminder after 30 s, and where a connection outlives the first refusal.
+    assert logged.count("dependency.failing") < WORKERS, "not a line for each worker"
 
 
 async def test_a_redis_that_freezes_loses_and_doubles_nothing(private_redis: RedisServer, fleet: Fleet) -> None:
@@ -103,13 +106,13 @@ async def test_a_redis_that_freezes_loses_and_doubles_nothing(private_redis: Red
         await fleet.all_ran()
     os.kill(private_redis.pid, signal.SIGSTOP)
     frozen_at = time.monotonic()
-    await until(lambda: time.monotonic() > frozen_at + 3)  # no log line is due: longer than clients wait for a reply
+    await until(lambda: all("dependency.failing" in replica.events() for replica in both), "both notice it")
+    await until(lambda: time.monotonic() > frozen_at + 3, "leases have ended")
     os.kill(private_redis.pid, signal.SIGCONT)
     async with at_work(fleet.consumer):
         await fleet.goes_on()
     await fleet.require_whole()
     fleet.terminate()
-    assert any("dependency.failing" in replica.events() for replica in both), "they did notice"
 
 
 async def test_a_replica_that_freezes_with_a_claim_in_hand_has_lost_it_when_it_wakes(fleet: Fleet) -> None:
@@ -248,7 +251,7 @@ async def test_a_lost_redis_shows_in_readiness_and_not_in_liveness(private_redis
 
 async def test_a_draining_replica_is_alive_and_not_ready(fleet: Fleet) -> None:
     await fleet.monitors(5)
-    replica = fleet.start(METRICS_ADDR=f"{HOST}:{free_port()}")
+    replica = fleet.start(**WITH_METRICS)
     await until(lambda: "claim.handed_off" in replica.events())
     async with reads_blocked(fleet.database):
         await until(lambda: a_batch_is_being_read(fleet.database))
@@ -286,4 +289,4 @@ async def test_a_leader_that_alone_cannot_read_the_database_yields(fleet: Fleet)
             await fleet.goes_on()
         assert "leader.ended" in leader.events()
         assert fleet.consumer.duplicated() == []
-        fleet.terminate()
+        await fleet.stop()

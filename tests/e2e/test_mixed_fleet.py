@@ -146,9 +146,11 @@ async def test_ours_have_lost_what_a_peer_with_a_clock_ahead_took_from_them_and_
     ours = [fleet.ours(), fleet.ours()]
     await fleet.leads(*ours)
     await fleet.goes_on(ticks=3)
+    ahead = fleet.theirs(CLOCK_OFF_MS=str(AHEAD_S * 1000), WAITS_FOR_SIGUSR1="")
+    await until(lambda: "waits" in ahead.events(), "it is ready: ours read for 10 s at most")
     async with reads_blocked(fleet.database):
         await until(lambda: a_batch_is_being_read(fleet.database))
-        ahead = fleet.theirs(CLOCK_OFF_MS=str(AHEAD_S * 1000))
+        ahead.process.send_signal(signal.SIGUSR1)
         await until(lambda: {"reclaimed", "claimed"} <= set(ahead.events()), "it reclaims, and claims")
     await until(lambda: sum(map(lost, ours)) > 0, "ours report that they have lost it")
 

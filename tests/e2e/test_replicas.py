@@ -1,11 +1,9 @@
 """Whole replicas on real servers: what the service promises, seen from outside."""
 
-import asyncio
 import json
 import math
 import signal
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -52,18 +50,16 @@ async def test_a_hundred_thousand_due_monitors_end_as_as_many_tasks(fleet: Fleet
         "INSERT INTO monitors (id, type, name, interval, timeout, max_retries, retry_interval, resend_interval, config)"
         f" SELECT gen_random_uuid(), 'http', 'm ' || n, 3600, 16, 0, 60, 0, '{{}}' FROM generate_series(1, {count}) n"
     )
+    began_at = time.time()
     fleet.start(LOG_LEVEL="info")
-    await until(lambda: all_are_handed_off(server, count), within_s=60)
+    await until(lambda: all_are_handed_off(server, count), within_s=180)
     fleet.terminate()
     pending = await server.lrange(PENDING, 0, -1)
     assert len(pending) == len(set(pending)) == count
     due = await server.zrange(KEYS.due, 0, -1, withscores=True)
     assert len(due) == count
     assert all(score % 3_600_000 == 0 for _, score in due)
-    assert {score for _, score in due} <= {
-        next_tick(int(time.time() * 1000) - 60_000, 3600),
-        next_tick(int(time.time() * 1000), 3600),
-    }
+    assert {score for _, score in due} <= {next_tick(int(at * 1000), 3600) for at in (began_at, time.time())}
     for task_id in pending[::9973]:
         monitor_id = task_id.decode().removeprefix("healthcheck:")
         message = decode(await server.hget(task_key(monitor_id), "msg") or b"")
@@ -74,11 +70,9 @@ async def all_are_handed_off(server: Redis, count: int) -> bool:
     return await server.llen(PENDING) >= count and not await server.zcard(KEYS.lease)
 
 
-@pytest.mark.parametrize(("how", "within_s"), [(signal.SIGKILL, 30.0), (signal.SIGTERM, 6.0), (signal.SIGINT, 6.0)])
-async def test_another_replica_leads_and_no_tick_is_handed_off_twice(
-    fleet: Fleet, how: signal.Signals, within_s: float
-) -> None:
-    """A stop does not wait until the leader's key expires, which takes 10 s."""
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+async def test_another_replica_leads_and_no_tick_is_handed_off_twice(fleet: Fleet, how: signal.Signals) -> None:
+    """After a stop the other replica does not wait until the leader's key expires: here that would take 55 s."""
     for interval, count in ((1, 67), (2, 67), (3, 66)):
         await fleet.monitors(count, interval=interval)
     both = [fleet.start(), fleet.start()]
@@ -87,8 +81,10 @@ async def test_another_replica_leads_and_no_tick_is_handed_off_twice(
         await until(lambda: any(map(led, both)))
         pid = await leader_pid(fleet.redis)
         leading, following = sorted(both, key=lambda each: each.process.pid != pid)
+        if how != signal.SIGKILL:
+            await fleet.redis.pexpire(KEYS.leader, 55_000)
         leading.process.send_signal(how)
-        await until(lambda: led(following), within_s=within_s)
+        await until(lambda: led(following), within_s=45)
         seen = len(consumer.ticks)
         await until(lambda: len(consumer.ticks) > seen + 2 * len(fleet.ids), "the survivor goes on", within_s=60)
         await fleet.require_whole()
@@ -170,13 +166,12 @@ async def test_an_idle_replica_is_quiet(fleet: Fleet) -> None:
     await fleet.monitors(1000, interval=86400)
     fleet.start()
     await until(lambda: all_are_handed_off(fleet.redis, 1000))
-    seconds = 6.0
-    commands = []
+    seconds = 6.0  # by the clock of Redis: this process may read late
+    commands: list[tuple[float, str]] = []
     async with fleet.redis.monitor() as monitor:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                async for command in monitor.listen():
-                    if command["client_type"] != "lua":
-                        commands.append(command["command"])
-    assert commands
+        async for command in monitor.listen():
+            if command["client_type"] != "lua":
+                commands.append((command["time"], command["command"]))
+                if command["time"] >= commands[0][0] + seconds:
+                    break
     assert len(commands) / seconds <= 12, commands

@@ -29,6 +29,7 @@ MONITORS = int(os.environ.get("SPREADING_MONITORS", "300"))
 INTERVAL_S = int(os.environ.get("SPREADING_INTERVAL", "4"))
 WITHIN_S = 60.0 + 4 * INTERVAL_S
 POLL_S = 0.2
+SHORTEST_PHASE_MS = 1000
 TURNS = (True, False)
 
 
@@ -86,8 +87,8 @@ async def test_no_check_is_lost_or_doubled_while_the_switch_is_turned(fleet: Fle
     turns = [line["event"] for replica in fleet.started for line in replica.lines() if "spread." in str(line["event"])]
     assert turns == ["spread.enabled", "spread.disabled"]
     handed_off = [line for replica in fleet.started for line in replica.lines("claim.handed_off")]
-    if any(line["missed"] for line in handed_off):
-        return  # this machine was more than an interval late, so that some gaps are longer
+    if any(int(str(line["max_lag_ms"])) >= SHORTEST_PHASE_MS for line in handed_off):
+        return  # this machine was so late that a tick of the other grid may have passed: some gaps are longer
     period_ms = INTERVAL_S * 1000
     for monitor_id, due in found.items():
         gaps = [after - before for before, after in itertools.pairwise(due)]

@@ -40,7 +40,12 @@ def test_tests_linters_and_the_demonstration_print_what_the_page_shows(shown: tu
     assert list((folder / "wheels").glob("peekaping_producer-*.whl"))
     assert "\nresponse  200 " in printed
     (example,) = blocks("Try it", "text")
-    assert VARYING.sub("#", example) == VARYING.sub("#", printed[printed.index("start     ") :])
+    example_lines, shown_lines = (
+        VARYING.sub("#", text).splitlines() for text in (example, printed[printed.index("start     ") :])
+    )
+    # In between, several processes write at the same time.
+    assert (shown_lines[0], shown_lines[-2:]) == (example_lines[0], example_lines[-2:])
+    assert sorted(shown_lines) == sorted(example_lines)
 
 
 @contextmanager
@@ -59,6 +64,10 @@ def in_development(folder: Path, port: int) -> Iterator["subprocess.Popen[bytes]
         if is_running(process.pid):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def logged(folder: Path) -> str:
+    return (folder / "log").read_text(errors="replace")
 
 
 def is_running(group: int) -> bool:
@@ -103,8 +112,8 @@ def test_a_changed_file_is_served_anew_and_no_process_is_left(shown: tuple[Path,
         wait_until(lambda: "Goodbye, world!" in answer(), "the changed worker answers")
         worker.write_text("this is no Python")
         waits = "main: the processes start again when a file below src changes"
-        wait_until(lambda: waits in (folder / "log").read_text(), "the error is logged")
-        assert "SyntaxError" in (folder / "log").read_text()
+        # Also half a change may have been an error.
+        wait_until(lambda: waits in logged(folder).partition("SyntaxError")[2], "the error is logged")
         worker.write_text(original)
         wait_until(lambda: "Hello, world!" in answer(), "the original answers again")
         add_a_field(folder / "src")
@@ -112,7 +121,7 @@ def test_a_changed_file_is_served_anew_and_no_process_is_left(shown: tuple[Path,
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
         wait_until(lambda: not is_running(process.pid), "all processes have ended")
-    log = (folder / "log").read_text()
+    log = logged(folder)
     assert " DEBUG server " in log
     assert "werkzeug serves http://127.0.0.1:" in log
 
@@ -121,7 +130,7 @@ def test_the_main_process_is_killed_and_no_process_is_left(shown: tuple[Path, st
     folder, _ = shown
     port = free_port()
     with in_development(folder, port) as process:
-        wait_until(lambda: "werkzeug serves" in (folder / "log").read_text(), "the service answers")
+        wait_until(lambda: "werkzeug serves" in logged(folder), "the service answers")
         process.kill()
         process.wait()
         wait_until(lambda: not is_running(process.pid), "all processes have ended")

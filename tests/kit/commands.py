@@ -41,9 +41,9 @@ async def start(argv: Sequence[str | Path], env: Mapping[str, str], folder: Path
 
 
 async def run(argv: Sequence[str | Path], env: Mapping[str, str], folder: Path | None = None) -> CommandResult:
-    """Run any command to its end, which must come within 60 s."""
+    """Run any command to its end, which must come within 120 s: a dozen that start together take their time."""
     process = await start(argv, env, folder)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         out, err = await process.communicate()
     return CommandResult(process.returncode or 0, out.decode(), err.decode())
 

@@ -1,5 +1,6 @@
 """Replicas on one Redis and one database, with their monitors and a consumer of their tasks."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,6 +69,10 @@ class Fleet:
         running = [replica for replica in self.started if not replica.asked_to_end]
         assert all(replica.runs for replica in running), "a replica ended by itself"
         assert [replica.terminate() for replica in running] == [0] * len(running)
+
+    async def stop(self) -> None:
+        """As terminate(); the event loop, and with it a proxy in front of a server, runs meanwhile."""
+        await asyncio.to_thread(self.terminate)
 
 
 @contextmanager

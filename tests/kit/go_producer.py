@@ -2,8 +2,8 @@
 
 It does what upstream's does, without its events: claims and reschedules without a fence, one monitor after the other;
 leads by SET NX and a GET before each EXPIRE; compares what it remembers with the database. Beside a replica's variables
-it takes CLOCK_OFF_MS, since upstream falls back to its own clock, and TAKES_MS, the time it has for each monitor. Its
-tasks contain "made_by": "go".
+it takes CLOCK_OFF_MS, since upstream falls back to its own clock, TAKES_MS, the time it has for each monitor, and
+WAITS_FOR_SIGUSR1: it is ready, and begins at that signal. Its tasks contain "made_by": "go".
 """
 
 import asyncio
@@ -203,7 +203,13 @@ async def main() -> None:
     off_ms, takes_ms = int(env.get("CLOCK_OFF_MS", "0")), int(env.get("TAKES_MS", "0"))
     async with asyncpg.create_pool(**address, **login, ssl=False, min_size=1) as database, redis:
         producer = GoProducer(redis, database, log, clock_off_ms=off_ms, takes_ms=takes_ms)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, producer.stopping.set)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, producer.stopping.set)
+        if "WAITS_FOR_SIGUSR1" in env:
+            begins = asyncio.Event()
+            loop.add_signal_handler(signal.SIGUSR1, begins.set)
+            log("waits")
+            await begins.wait()
         await producer.run(workers=int(env.get("PRODUCER_CONCURRENCY", "4")))
 
 
