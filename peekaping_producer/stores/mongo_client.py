@@ -2,10 +2,10 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import bson
 import msgspec
@@ -22,6 +22,7 @@ from peekaping_producer.stores.server_driver import addresses_of, log_in
 from peekaping_producer.targets import DatabaseTarget
 
 Document = dict[str, Any]
+T = TypeVar("T")
 
 _IPV6 = re.compile("[0-9a-fA-F:.]*:[0-9a-fA-F:.]*:[0-9a-fA-F:.]*")
 _PORT = re.compile(":[0-9]+$")
@@ -62,6 +63,9 @@ class MongoDatabaseClient:
             problem = f'DB_NAME: expected a name without spaces and . / \\ " $, got {target.name!r}'
             raise ConfigError([problem]) from None
         self._batch = _MAX_DOCUMENTS_PER_REPLY
+        self._free = asyncio.Semaphore(size)
+        self._abandoned: set[asyncio.Task[Any]] = set()
+        """Operations whose callers gave up, and which have not ended."""
         self._raw = self._database.with_options(codec_options=DEFAULT_RAW_BSON_OPTIONS)
 
     async def aggregate(
@@ -103,17 +107,47 @@ class MongoDatabaseClient:
         self, cursor_of: Callable[[int], Any], max_bytes: int, timeout_s: float, expected: Sequence[ObjectId]
     ) -> list[ReadDocument]:
         """The documents of a cursor; of a large one only its ids."""
+
+        async def read() -> list[ReadDocument]:
+            try:
+                return await self._stream(cursor_of(self._batch), max_bytes, expected)
+            except ProtocolError:  # a reply is too large: MongoDB would split it, compatible servers may not
+                self._batch = 2
+                return await self._stream(cursor_of(self._batch), max_bytes, expected)
+
+        return await self._call(read, timeout_s + self._limits.answer_s)
+
+    async def _call(self, operation: Callable[[], Coroutine[Any, Any, T]], timeout_s: float) -> T:
+        """Run an operation of the driver, for at most `timeout_s`. Raises StoreError.
+
+        An operation that its caller abandons goes on in a thread of the driver, until the server answers or the time
+        limit of the socket is over. Until then it counts as one of `size`: more of them would use up the threads, which
+        all stores share, and would be sent once the server answers again.
+        """
         with translated(self._target):
-            async with asyncio.timeout(timeout_s + self._limits.answer_s):
+            async with asyncio.timeout(timeout_s):
+                await self._free.acquire()
+                task = asyncio.create_task(operation())
+                task.add_done_callback(self._ended)
                 try:
-                    return await self._stream(cursor_of(self._batch), max_bytes, expected)
-                except ProtocolError:  # a reply is too large: MongoDB would split it, compatible servers may not
-                    self._batch = 2
-                    return await self._stream(cursor_of(self._batch), max_bytes, expected)
+                    return await asyncio.shield(task)
+                except asyncio.CancelledError:
+                    if not task.done():
+                        self._abandoned.add(task)
+                    raise
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._free.release()
+        self._abandoned.discard(task)
+        if not task.cancelled():
+            task.exception()  # so that asyncio does not report it as never retrieved
 
     async def _stream(self, cursor: Any, max_bytes: int, expected: Sequence[ObjectId]) -> list[ReadDocument]:
-        found, left = [], self._limits.stream_bytes
+        found: list[ReadDocument] = []
+        left = self._limits.stream_bytes
         async for raw in cursor:
+            if asyncio.current_task() in self._abandoned:
+                return found
             found.append(_decoded(raw, max_bytes))
             left -= found[-1].size
             if expected and left < 0:
@@ -125,21 +159,26 @@ class MongoDatabaseClient:
 
     async def collections(self) -> set[str]:
         """The names of all collections."""
-        with translated(self._target):
-            async with asyncio.timeout(self._limits.command_s):
-                return set(await self._database.list_collection_names())
+        limit_s = self._limits.command_s
+
+        async def read() -> set[str]:
+            return set(await self._database.list_collection_names(maxTimeMS=milliseconds(limit_s)))
+
+        return await self._call(read, limit_s + self._limits.answer_s)
 
     async def command(self, document: Document) -> Document:
         """The server's reply to one database command; to create a collection that exists is no error."""
-        with translated(self._target):
-            async with asyncio.timeout(self._limits.command_s):
-                try:
-                    reply: Document = await self._database.command(document)
-                except OperationFailure as error:
-                    if error.code != _NAMESPACE_EXISTS:
-                        raise
-                    reply = {}
-                return reply
+
+        async def run() -> Document:
+            try:
+                reply: Document = await self._database.command(document)
+            except OperationFailure as error:
+                if error.code != _NAMESPACE_EXISTS:
+                    raise
+                reply = {}
+            return reply
+
+        return await self._call(run, self._limits.command_s)
 
     # For a pool, one client is all of its connections: it checks and replaces its own ones.
     is_dead = False
