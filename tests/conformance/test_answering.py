@@ -21,7 +21,6 @@ from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.targets import DatabaseTarget, RedisTarget
 from tests.kit import databases
-from tests.kit.databases import SqlDatabase
 from tests.kit.fake_redis import mute_server
 
 ID = "3f0d5a9e-1c61-4b8e-9a50-7e1f2b6c9d04"
@@ -38,10 +37,8 @@ async def locked(postgres_database: DatabaseTarget) -> AsyncIterator[DatabaseTar
     """A database whose table of monitors is locked, as by a migration of the API server that hangs."""
     await migrate(postgres_database)
     async with databases.connected(postgres_database) as database:
-        assert isinstance(database, SqlDatabase)
         await database.insert("monitors", database.monitor(id=ID))
-        await database.execute("BEGIN")
-        await database.execute("LOCK TABLE monitors IN ACCESS EXCLUSIVE MODE")
+    async with databases.locked_table(postgres_database, "monitors"):
         yield postgres_database
 
 
