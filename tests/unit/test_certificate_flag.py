@@ -13,6 +13,10 @@ from peekaping_producer.monitors import certificate_flag
 from peekaping_producer.monitors.certificate_flag import read
 
 SET = '"check_cert_expiry": true'
+FAST_S = 20
+"""Of the processor, for a large text: 0.1 to 0.6 s here, several times as much on a slow machine with coverage. What is
+quadratic takes hours.
+"""
 
 
 def nested(levels: int, opening: str = "[", closing: str = "]", inner: str = "1") -> str:
@@ -145,7 +149,7 @@ def test_where_go_fails_an_error_is_raised_without_the_text(config: str) -> None
     begun = time.process_time()
     with pytest.raises(ValueError, match=r"^expected|^check_cert_expiry: expected") as caught:
         read(config)
-    assert time.process_time() - begun < 2
+    assert time.process_time() - begun < FAST_S
     assert len(str(caught.value)) < 100
 
 
@@ -226,4 +230,4 @@ def test_large_texts_are_read_fast(config: str, flag: bool | None) -> None:
             read(config)
     else:
         assert read(config) is flag
-    assert time.process_time() - begun < 2
+    assert time.process_time() - begun < FAST_S

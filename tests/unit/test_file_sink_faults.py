@@ -5,6 +5,7 @@ import contextlib
 import errno
 import itertools
 import os
+import re
 import resource
 import subprocess
 import threading
@@ -150,11 +151,11 @@ async def test_a_write_that_hangs_is_reported_until_it_ends(path: Path, monkeypa
     task = asyncio.create_task(Consumer(receiver, FileSink(path), dependencies).run())
     try:
         await until(lambda: "output" in dependencies.troubles)
-        assert f"{path}: no write for 0 s" in dependencies.troubles["output"].reason
+        assert re.search(rf"{re.escape(str(path))}: no write for \d+ s", dependencies.troubles["output"].reason)
     finally:
         gate.set()
     await until(lambda: receiver.acknowledged == ["1"])
-    assert dependencies.troubles == {}
+    await until(lambda: not dependencies.troubles)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 

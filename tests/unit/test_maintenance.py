@@ -267,7 +267,7 @@ def test_any_row_is_evaluated_or_raises_maintenance_error_fast(window: Maintenan
     answer = under_maintenance([window], now, zone, lambda _, error: told.append(str(error)))
     assert answer in {True, False}
     assert all(text.startswith(f"maintenance {window.id}: ") for text in told)
-    assert time.process_time() - begun < 1.0
+    assert time.process_time() - begun < 3.0  # some ms, and a collection of garbage on a slow machine
 
 
 def test_an_unknown_time_zone_is_reported_and_replaced_by_utc() -> None:

@@ -102,7 +102,7 @@ async def test_a_canceled_command_that_ends_by_itself_kills_no_process() -> None
     async with Pool(ACT, processes=1, cancel_grace_s=30) as pool:
         (pid,) = pool.stats().pids
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(pool.call(("sleep", 0.2)), 0.05)
+            await asyncio.wait_for(pool.call(("sleep", 1)), 0.05)
         assert await pool.call(("pid", None)) == pid
 
 
