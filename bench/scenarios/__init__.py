@@ -28,6 +28,7 @@ from bench.scenarios import (
     spreading,
     start,
     sweep,
+    switching,
     sync,
     throughput,
 )
@@ -59,5 +60,5 @@ DEFAULT: dict[str, Scenario] = {
     "send_start": send_start.run,
 }
 """The rows of docs/performance.md."""
-FURTHER: dict[str, Scenario] = {"growth": growth.run, "sweep": sweep.run}
-"""Run only by name: they take long, and have no bounds."""
+FURTHER: dict[str, Scenario] = {"growth": growth.run, "sweep": sweep.run, "switching": switching.run}
+"""Run only by name: they take long."""
