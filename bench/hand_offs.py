@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 
 from redis.asyncio import Redis
 
-from peekaping_producer.brokers.asynq import PENDING, TASK_ID_PREFIX, TASK_KEY_PREFIX
+from peekaping_producer.brokers.asynq_keys import PENDING, TASK_ID_PREFIX, TASK_KEY_PREFIX
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.service.aio import cancel_and_wait
 from tests.chaos.history import AnyLine, EndLine, Looked, RowLine, Taken

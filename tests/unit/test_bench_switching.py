@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from bench.due_times import DueTimes, due_times_of
 from bench.hand_offs import HandOff, HandOffRecord, recorded
 from bench.scenarios.switching import without_overlaps
-from peekaping_producer.brokers.asynq import PENDING, TASK_KEY_PREFIX
+from peekaping_producer.brokers.asynq_keys import PENDING, TASK_KEY_PREFIX
 from peekaping_producer.schedule.keys import KEYS
 from tests.chaos.checker import Result
 from tests.chaos.checker import check as judge
