@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from peekaping_producer.operations.doctor import redis_group
 from peekaping_producer.operations.doctor.checks import checked
 from peekaping_producer.operations.doctor.codes import Finding, Level, finding
 from peekaping_producer.redis_client.client import Client, redis_for
-from peekaping_producer.schedule import Schedule
+from peekaping_producer.schedule import Schedule, Steering
 from peekaping_producer.targets import RedisTarget
 from tests.kit.commands import SECRET
 from tests.kit.fake_redis import fake_redis, hello, info, mute_server
@@ -146,15 +147,20 @@ async def test_a_slow_server(target: RedisTarget, monkeypatch: pytest.MonkeyPatc
     assert "median of 50" in (await examined(target))["redis.slow"].text
 
 
-async def test_slow_scripts(target: RedisTarget, server: Redis) -> None:
-    schedule = Schedule(server)
+@pytest.mark.parametrize("script", ["stats", "run_now"])
+async def test_slow_scripts(target: RedisTarget, server: Redis, script: str) -> None:
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
+        "stats": Schedule(server).stats,
+        "run_now": partial(Steering(server).run_now, ["none"]),
+    }
     await server.config_set("slowlog-log-slower-than", -1)
-    await schedule.stats()  # loads the script
+    await calls[script]()  # loads the script
     await server.config_set("slowlog-log-slower-than", 0)
-    await schedule.stats()
+    await calls[script]()
     await server.evalsha(await server.script_load("return 1"), 0)
     await server.config_set("slowlog-log-slower-than", -1)
-    assert "1 call of the last hour; the longest was stats.lua" in (await examined(target))["redis.slow_scripts"].text
+    text = (await examined(target))["redis.slow_scripts"].text
+    assert f"1 call of the last hour; the longest was {script}.lua" in text
 
 
 LIMITED: Sequence[tuple[list[str], set[str]]] = [

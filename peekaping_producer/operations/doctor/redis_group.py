@@ -19,7 +19,7 @@ from peekaping_producer.redis_client import server
 from peekaping_producer.redis_client.client import Client, check_server, redis_for
 from peekaping_producer.redis_client.rights import forbidden, try_rights
 from peekaping_producer.redis_client.script import names_by_sha
-from peekaping_producer.schedule import Schedule
+from peekaping_producer.schedule import Schedule, Steering
 from peekaping_producer.service.text import counted, duration, one_line
 from peekaping_producer.targets import RedisTarget
 
@@ -130,7 +130,8 @@ async def _slowlog(redis: Client) -> Iterable[Finding]:
     if entries is None:
         return [finding("redis.slowlog_unknown", "The user may not read SLOWLOG.")]
     seconds, _ = await redis.time()
-    names = names_by_sha(Schedule(redis), AsynqBroker(redis), StrayEntries(redis), MonitorStateReader(redis))
+    owners = (Schedule(redis), Steering(redis), AsynqBroker(redis), StrayEntries(redis), MonitorStateReader(redis))
+    names = names_by_sha(*owners)
     slow = [(took_us, names[sha]) for at_s, took_us, sha in entries if sha in names and at_s > seconds - SLOW_WITHIN_S]
     if not slow:
         return [finding("redis.slowlog", "SLOWLOG contains none of the producer's scripts from the last hour.")]
