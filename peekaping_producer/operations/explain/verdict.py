@@ -47,7 +47,11 @@ def _without_database(facts: Facts, moments: Moments) -> MonitorVerdict:
         sentence = (
             "It is not in the schedule, and the database cannot be read: it may be paused, new, or no monitor's id."
         )
-        return MonitorVerdict("database.unavailable", sentence, f"{since}See `database` below.")
+        return MonitorVerdict(
+            "database.unavailable",
+            sentence,
+            f"{since}Without the database, monitors are found by id only. See `database` below.",
+        )
     sentence = "The database cannot be read, so it is not known whether the monitor is active."
     remedy = f"{since}See `database` below; the schedule and the task look normal."
     return MonitorVerdict("database.unavailable", sentence, remedy)
