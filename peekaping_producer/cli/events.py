@@ -4,13 +4,15 @@ import argparse
 import json
 from datetime import UTC
 
-from peekaping_producer.cli.parser import Commands, duration
+from peekaping_producer.cli.parser import Commands, duration, text_of
 from peekaping_producer.cli.runtime import log_warnings, print_error, run_interruptible, set_up_logs
 from peekaping_producer.settings import SettingsGroup, load_settings
 from peekaping_producer.targets import RedisTarget
 
 _GROUPS: frozenset[SettingsGroup] = frozenset({"redis"})
 _LATEST = 10
+_MAX_ID = 64
+"""Characters."""
 """Events that --follow prints first."""
 
 
@@ -26,7 +28,7 @@ def add_to(commands: Commands) -> None:
     text = "only events within this time before now, such as 90s, 10m, 1h or 2d"
     events.add_argument("--since", type=duration("3650d"), metavar="DURATION", help=text)
     text = "only events about the monitor with this id, or with an id that begins with it"
-    events.add_argument("--monitor", default="", metavar="ID", help=text)
+    events.add_argument("--monitor", type=text_of(_MAX_ID), metavar="ID", help=text)
     text = f"go on printing new events until Ctrl-C; without --since, begin with the latest {_LATEST}"
     events.add_argument("--follow", action="store_true", help=text)
     text = "print JSON: one document, or with --follow one object per line"
@@ -53,8 +55,8 @@ async def _print_events(args: argparse.Namespace, target: RedisTarget) -> None:
         print(json.dumps(document) if args.json else read.line(moments), flush=args.follow)
 
     async with opened_schedule(target) as schedule:
-        reader = EventReader(schedule, monitor=args.monitor)
-        found = await reader.read()
+        reader = EventReader(schedule, monitor=args.monitor or "")
+        found = sorted(await reader.read(), key=lambda read: read.event.at_ms)  # replicas write theirs seconds later
         if args.since is not None:
             found = [read for read in found if read.event.at_ms >= reader.now_ms - 1000 * args.since]
         elif args.follow:

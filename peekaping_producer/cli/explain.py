@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peekaping_producer.cli.parser import Commands
+from peekaping_producer.cli.parser import Commands, text_of
 from peekaping_producer.cli.runtime import log_warnings, print_failure, run_interruptible, set_up_logs
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.settings import Settings, SettingsGroup, load_settings
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from peekaping_producer.operations.explain.reading import Explained
 
 _GROUPS: frozenset[SettingsGroup] = frozenset({"redis", "database", "schedule", "broker"})
+_MAX_NAME = 300
+"""Characters."""
 
 
 def add_to(commands: Commands) -> None:
@@ -30,7 +32,7 @@ def add_to(commands: Commands) -> None:
         example="peekaping-producer explain 3f0d5a9e",
     )
     text = "the id, the first four or more characters of it, or a part of the name"
-    explain.add_argument("monitor", metavar="MONITOR", nargs="?", help=text)
+    explain.add_argument("monitor", type=text_of(_MAX_NAME), metavar="MONITOR", nargs="?", help=text)
     text = "instead of one monitor, list all active ones without a heartbeat in three intervals"
     explain.add_argument("--silent", action="store_true", help=text)
     explain.add_argument("--json", action="store_true", help="print JSON")

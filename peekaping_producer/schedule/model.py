@@ -35,6 +35,15 @@ class Member(msgspec.Struct, frozen=True, gc=False):
     score: str
 
 
+class ClaimedMember(msgspec.Struct, frozen=True, gc=False):
+    """A claimed monitor with its intended due time."""
+
+    id: str
+    token: str
+    """Of the claim."""
+    due_ms: float
+
+
 class PlaceResult(msgspec.Struct, frozen=True):
     """What `place` changed, and what it left alone."""
 
@@ -183,6 +192,8 @@ class Details(msgspec.Struct, frozen=True):
     """The oldest first."""
     events_refused: str | None = None
     """Why Redis refused to read events, if it did."""
+    claimed: tuple[ClaimedMember, ...] = ()
+    """Of the monitors that a claim of this producer holds, those that were due first."""
 
 
 class Stats(msgspec.Struct, frozen=True):

@@ -68,7 +68,7 @@ class Reading(SchedulePart):
         """
         slots = slots or Slots(0, 1, 0)
         args = (members, slots.first_ms, slots.width_ms, slots.count, events_after, events)
-        keys = (self.keys.due, self.keys.lease, self.keys.events, self.keys.watched)
+        keys = (self.keys.due, self.keys.lease, self.keys.events, self.keys.watched, self.keys.late)
         reply = await self._look.run(self.redis, keys, (*args, int(WATCHED_FOR_S * 1000) if watch else 0))
         with decoding():
             return decode_details(reply)

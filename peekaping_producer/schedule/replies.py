@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from peekaping_producer.schedule.limits import FORGET_REPORT_S, REPORT_AGE_S
 from peekaping_producer.schedule.model import (
+    ClaimedMember,
     Comparison,
     Details,
     LeasedClaim,
@@ -75,7 +76,7 @@ def decode_stats(reply: list[Any], read_at: float) -> Stats:
 
 def decode_details(reply: list[Any]) -> Details:
     """Decode a reply of `look`."""
-    now_ms, overdue, leases, cumulative, events, refusal = reply
+    now_ms, overdue, leases, cumulative, events, refusal, claimed = reply
     return Details(
         now_ms,
         tuple(Member(decode_text(name), decode_text(score)) for name, score in _pairs(overdue)),
@@ -83,6 +84,10 @@ def decode_details(reply: list[Any]) -> Details:
         tuple(count - before for count, before in zip(cumulative, [0, *cumulative], strict=False)),
         tuple(StoredEvent(decode_text(name), text) for name, text in _pairs(events)),
         decode_text(refusal) or None,
+        tuple(
+            ClaimedMember(decode_text(name), decode_text(token), float(due))
+            for name, token, due in zip(claimed[::3], claimed[1::3], claimed[2::3], strict=True)
+        ),
     )
 
 

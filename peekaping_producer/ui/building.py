@@ -14,6 +14,7 @@ from peekaping_producer.transports.asynq.server_info import ServerInfo
 from peekaping_producer.ui.bounds import bounded, short
 from peekaping_producer.ui.details import SECOND_S, TEN_SECONDS_S
 from peekaping_producer.ui.frame import (
+    MAX_CONDITION_EVENTS,
     MAX_EVENTS,
     MAX_WORKERS,
     Failure,
@@ -126,7 +127,10 @@ def _worker(worker: ServerInfo) -> FrameWorker:
 
 
 def _events(stored: Iterable[StoredEvent]) -> list[FrameEvent]:
-    """The latest first; without malformed ones."""
+    """The latest first, of conditions only a few; without malformed ones.
+
+    A condition that comes and goes, on each replica, must not drive out who leads, what is held and what sync changed.
+    """
     events = [
         FrameEvent(
             short(entry.id, 40),
@@ -139,7 +143,10 @@ def _events(stored: Iterable[StoredEvent]) -> list[FrameEvent]:
         for entry in stored
         for event in decode_events([entry])
     ]
-    return events[::-1][:MAX_EVENTS]
+    latest = sorted(events, key=lambda event: event.at_ms, reverse=True)
+    of_conditions = [event.id for event in latest if event.kind.startswith("condition.")]
+    omitted = frozenset(of_conditions[MAX_CONDITION_EVENTS:])
+    return [event for event in latest if event.id not in omitted][:MAX_EVENTS]
 
 
 def _quiet(look: Look) -> Quiet:

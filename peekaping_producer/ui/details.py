@@ -9,7 +9,7 @@ from peekaping_producer.errors import RedisError
 from peekaping_producer.operations.heartbeat import SLOTS
 from peekaping_producer.schedule import Details, Schedule, Slots
 from peekaping_producer.service.text import one_line
-from peekaping_producer.ui.frame import MAX_EVENTS, Failure
+from peekaping_producer.ui.frame import Failure
 
 log = structlog.stdlib.get_logger()
 
@@ -18,6 +18,8 @@ SECOND_S, TEN_SECONDS_S = 1, 10
 _EVERY_S: Mapping[int, int] = {SECOND_S: 2, TEN_SECONDS_S: 10}
 """How often the coming slots of each width are counted; in between the counts are shifted."""
 _MEMBERS = 10
+_EVENTS = 40
+"""The latest, of which a frame contains a few."""
 _MAX_REASON_LENGTH = 300
 
 
@@ -58,7 +60,7 @@ class DetailsReader:
                 _slot(self._now_ms(), width_s) * 1000, width_s * 1000, SLOTS + 2 * _EVERY_S[width_s] // width_s
             )
         try:
-            self.latest = await self._schedule.look(members=_MEMBERS, slots=asked, events=MAX_EVENTS, watch=True)
+            self.latest = await self._schedule.look(members=_MEMBERS, slots=asked, events=_EVENTS, watch=True)
         except RedisError as error:
             self._failed(one_line(f"{type(error).__name__}: {error}", _MAX_REASON_LENGTH))
             return

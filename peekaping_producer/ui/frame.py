@@ -15,6 +15,8 @@ MAX_BYTES = 10_000
 """Of an encoded frame; the least important parts are left out to keep to it."""
 MAX_OVERDUE = 5
 MAX_EVENTS = 12
+MAX_CONDITION_EVENTS = 4
+"""Of them, those about conditions."""
 MAX_WORKERS = 8
 
 

@@ -23,7 +23,8 @@ def longest_overdue(details: Details, look: Look, names: Mapping[str, Named]) ->
 
 def overdue_ids(details: Details) -> list[str]:
     """Return the ids of the monitors that may be shown."""
-    return [member.id for member in (*details.overdue[:MAX_OVERDUE], *details.leases[:MAX_OVERDUE])]
+    members = [member.id for found in (details.overdue, details.leases) for member in found[:MAX_OVERDUE]]
+    return list(dict.fromkeys([*members, *(member.id for member in details.claimed[:MAX_OVERDUE])]))
 
 
 def _unclaimed(details: Details, names: Mapping[str, Named]) -> Iterator[OverdueMonitor]:
@@ -40,15 +41,16 @@ def _claimed(details: Details, look: Look, names: Mapping[str, Named]) -> Iterat
         for node, beat in look.heartbeats.items()
         for claim in beat.claims
     }
-    stats = look.stats
-    for member in details.leases:
-        token = number_of(member.score)
-        node, since_ms = claims.get(token, ("", None))
+    due = {member.id: member.due_ms for member in details.claimed}
+    if look.stats and look.stats.oldest_id and look.stats.oldest_due_ms:
+        due.setdefault(look.stats.oldest_id, look.stats.oldest_due_ms)
+    tokens = {member.id: member.token for member in details.claimed}
+    tokens |= {member.id: member.score for member in details.leases}
+    for id_, token in tokens.items():
+        node, since_ms = claims.get(number_of(token), ("", None))
         claimed_ms = None if since_ms is None else bounded(since_ms)
-        is_longest = stats is not None and stats.oldest_id == member.id
-        due_ms = stats.oldest_due_ms if stats and is_longest else None
+        due_ms = due.get(id_)
         if min(claimed_ms or details.now_ms, due_ms or details.now_ms) > details.now_ms - _HELD_NOTICEABLY_MS:
             continue
-        named = names.get(member.id, Named(None))
-        id_, holder = short(member.id, MAX_ID_LENGTH), short(look.name(node), 60) if node else ""
-        yield OverdueMonitor(id_, named.name, named.interval_s, due_ms, holder, claimed_ms)
+        named, holder = names.get(id_, Named(None)), short(look.name(node), 60) if node else ""
+        yield OverdueMonitor(short(id_, MAX_ID_LENGTH), named.name, named.interval_s, due_ms, holder, claimed_ms)

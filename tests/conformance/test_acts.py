@@ -70,7 +70,7 @@ async def test_run_now_reports_each_monitor(
     assert "waits for a worker" in sentences[1]
     assert sentences[2] == "It is due now. Its next tick stays where it is."
     assert not result.done
-    text = "Checked now, asked for by anna (command line on vm-a): \"'repaired\\nit'\"."
+    text = "Made due now, asked for by anna (command line on vm-a): \"'repaired\\nit'\"."
     assert await events(schedule) == [("monitor.run_now", name, "anna", text) for name in ("m1", "m2", "m3")]
     assert set((await schedule.claim(10)).due) == {"m1", "m2", "m3"}
     assert codes(await acts.run_now(["m1", "m-new"], ANNA)) == {"m1": "handing_off", "m-new": "not_scheduled"}

@@ -117,10 +117,16 @@ async def test_held(scene: Scene, field: str, code: str, what: str) -> None:
     assert await scene.verdict() == MonitorVerdict(
         code,
         f'Not checked: anna holds {what} until 03:20:19 (in 10.0 min): "migration".',
-        "It is due again then, or when the hold is released.",
+        "It is due again at its first tick after that, or after a release.",
         ends_ms=until_ms,
     )
-    await scene.clock.set(until_ms)
+    if field == ID:
+        await scene.redis.zadd(KEYS.due, {ID: until_ms // 60_000 * 60_000 + 60_000})
+        state = (await scene.facts()).state
+        assert state is not None
+        assert not state.misaligned, "a hold moved it there"
+        await scene.place()
+    await scene.clock.set(until_ms + 60_000)
     assert (await scene.verdict()).code == "due.late"
 
 

@@ -144,6 +144,6 @@ async def test_running_for_longer_than_its_interval(scene: Scene) -> None:
     verdict = await scene.verdict()
     assert (verdict.code, verdict.sentence) == (
         "task.overlap",
-        "Its check has been running since 03:10:19 (100.8 s ago), longer than its interval of 60.0 s; "
+        "A worker has been running its check since 03:10:19 (100.8 s ago), longer than its interval of 60.0 s; "
         "1 tick without a completed check.",
     )

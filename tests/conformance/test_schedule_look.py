@@ -5,7 +5,7 @@ from redis.asyncio import Redis
 
 from peekaping_producer.operations.due_times import read_due_times
 from peekaping_producer.redis_client.client import redis_for
-from peekaping_producer.schedule import Member, Schedule, Slots, StoredEvent
+from peekaping_producer.schedule import ClaimedMember, Member, Schedule, Slots, StoredEvent
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.targets import RedisTarget
 from tests.kit.clock import TEST_CLOCK, Clock
@@ -31,7 +31,20 @@ async def test_the_longest_overdue_and_the_leases_that_end_first(
     assert details.due_counts == ()
     assert len((await schedule.look()).overdue) == 3
     none = await schedule.look(members=0)
-    assert (none.overdue, none.leases) == ((), ())
+    assert (none.overdue, none.leases, none.claimed) == ((), (), ())
+
+
+async def test_claimed_again(redis: Redis, schedule: Schedule, clock: Clock) -> None:
+    """The lease of a claim begins when it is made: the intended due time is in the set late."""
+    first_ms = clock.now_ms
+    await make_due(redis, m1=first_ms - 3000, m2=first_ms - 2000)
+    await schedule.give_back(await schedule.claim(2))
+    await clock.advance(60)
+    claim = await schedule.claim(1)
+    assert (await schedule.look()).claimed == (ClaimedMember("m1", claim.token, first_ms - 3000),)
+    claim_of_others = await schedule.claim(1)
+    claimed = [(found.id, found.token) for found in (await schedule.look()).claimed]
+    assert claimed == [("m1", claim.token), ("m2", claim_of_others.token)]
 
 
 async def test_members_that_are_no_ids_are_left_out(redis: Redis, schedule: Schedule, clock: Clock) -> None:

@@ -76,7 +76,7 @@ async def test_a_user_of_the_proxy_runs_holds_and_releases(
     [line] = [line for line in lines if line["event"] == "act.performed"]
     assert (line["act"], line["who"], line["origin"]) == ("run_now", "anna", "page, 192.0.2.7")
     assert await recorded(schedule) == [
-        ("anna", 'Checked now, asked for by anna (page, 192.0.2.7): "repaired it".'),
+        ("anna", 'Made due now, asked for by anna (page, 192.0.2.7): "repaired it".'),
     ]
     held = await post(running, "hold", {"ids": ["m2"], "for_s": 600, "why": "disk"}, anna)
     assert held.body["monitors"][0]["until_ms"] == clock.now_ms + 600_000
@@ -90,14 +90,14 @@ async def test_a_user_of_the_proxy_runs_holds_and_releases(
 async def test_with_the_token_the_page_acts(running: Page, redis: Redis, schedule: Schedule, clock: Clock) -> None:
     await make_due(redis, m1=clock.now_ms + 40_000)
     assert (await post(running, "run-now", {"ids": ["m1"]})).status == 200
-    assert await recorded(schedule) == [("page", f"Checked now, asked for by page (page, {HOST}).")]
+    assert await recorded(schedule) == [("page", f"Made due now, asked for by page (page, {HOST}).")]
 
 
 async def test_a_long_name_is_shortened(running: Page, redis: Redis, schedule: Schedule, clock: Clock) -> None:
     await make_due(redis, m1=clock.now_ms + 40_000)
     answer = await post(running, "run-now", {"ids": ["m1"]}, {"X-User": "a" * 100} | running.origin)
     assert answer.status == 200
-    assert await recorded(schedule) == [(f"{'a' * 63}…", f"Checked now, asked for by {'a' * 63}… (page, {HOST}).")]
+    assert await recorded(schedule) == [(f"{'a' * 63}…", f"Made due now, asked for by {'a' * 63}… (page, {HOST}).")]
 
 
 async def test_a_sync_is_asked_for(running: Page, redis: Redis) -> None:

@@ -80,6 +80,7 @@ async def test_long_checks_are_not_mistaken_for_workers_that_hang(
         since_ms = None if ago_s is None else installation.clock.now_ms - 1000 * ago_s
         await installation.beat(host, finished_per_s=0.0 if ago_s else 0.5, nothing_finished_since_ms=since_ms)
     assert (await installation.verdict()).code == "workers_full"
+    assert (await installation.verdict()).since_ms is None, "not how long its first task waits"
 
 
 async def test_workers_that_do_not_register_are_workers(installation: Installation) -> None:

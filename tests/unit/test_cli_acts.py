@@ -70,7 +70,7 @@ async def test_one_bad_monitor_stops_no_other(tmp_path: Path, where: dict[str, s
     details = await Schedule(server).look(events=10)
     (event, _) = decode_events(details.events)
     assert (event.kind, event.monitor_id, event.who) == ("monitor.run_now", OSLO, "anna")
-    assert re.match(r'Checked now, asked for by anna \(command line on \S+\): "repaired"\.$', event.message)
+    assert re.match(r'Made due now, asked for by anna \(command line on \S+\): "repaired"\.$', event.message)
 
 
 async def test_hold_explain_and_release_a_monitor(tmp_path: Path, where: dict[str, str], server: Redis) -> None:

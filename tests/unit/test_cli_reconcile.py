@@ -190,6 +190,10 @@ async def test_the_leader_syncs_when_it_is_asked(
         ]
         assert await server.zscore(KEYS.due, id_of(99)) is None
         assert [line["message"] for line in replica.lines("sync.requested")] == ["anna asked the leader to sync."]
+        answered = "The sync that anna asked for is complete."
+        await until(
+            lambda: [line["message"] for line in replica.lines("sync.answered")] == [answered], "it is answered"
+        )
         again, dry = await asyncio.gather(
             command(tmp_path, "reconcile", "--apply", "--json", **where),
             command(tmp_path, "reconcile", "--exit-code", **where),

@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from peekaping_producer.brokers import Queue
+from peekaping_producer.operations.fleet_events import FleetEvent, encode_event
 from peekaping_producer.operations.heartbeat import (
     SLOTS,
     FailingDependency,
@@ -18,7 +19,7 @@ from peekaping_producer.operations.heartbeat import (
 )
 from peekaping_producer.operations.longest_waits import LongestWaits
 from peekaping_producer.operations.look import Look
-from peekaping_producer.schedule import Details, Member, StoredEvent, StoredReport
+from peekaping_producer.schedule import ClaimedMember, Details, Member, StoredEvent, StoredReport
 from peekaping_producer.transports.asynq.server_info import ServerInfo
 from peekaping_producer.ui.building import build_frame
 from peekaping_producer.ui.details import SECOND_S, TEN_SECONDS_S, DueCounts
@@ -122,6 +123,25 @@ def test_the_longest_overdue_with_their_names_and_holders() -> None:
     ]
     assert [one["due_ms"] for one in found] == [None, NOW_MS - 20_000, NOW_MS - 9000]
     assert [one["claimed_ms"] for one in found] == [NOW_MS - 30_000, None, None]
+
+
+def test_monitors_that_were_claimed_again_wait_since_their_due_times() -> None:
+    again = ClaimedMember("m9", "5.25", float(NOW_MS - 60_000))
+    claims = (HeldClaim("5.25", 1, NOW_MS - 7000), HeldClaim("6.25", 1, NOW_MS - 8000))
+    details = Details(NOW_MS, (), (Member("m1", "6.25"),), claimed=(again,))
+    found = decoded(seen_of(look_of(report("vm-a", claims=claims)), details))["longest_overdue"]
+    assert [(one["id"], one["due_ms"], one["claimed_ms"]) for one in found] == [
+        ("m9", NOW_MS - 60_000, NOW_MS - 7000),
+        ("m1", None, NOW_MS - 8000),
+    ]
+
+
+def test_conditions_that_come_and_go_leave_room_for_other_events() -> None:
+    kinds = ["leader.won", *["condition.raised", "condition.cleared"] * 10, "monitor.held"]
+    events = [FleetEvent(NOW_MS - 1000 * n, kind, kind) for n, kind in enumerate(reversed(kinds))]
+    stored = tuple(StoredEvent(f"{n}-0", encode_event(event)) for n, event in enumerate(reversed(events)))
+    found = decoded(seen_of(look_of(), Details(NOW_MS, events=stored)))["events"]
+    assert [event["kind"].partition(".")[0] for event in found] == ["monitor", *["condition"] * 4, "leader"]
 
 
 def test_claimed_monitors_are_in_the_order_of_their_claims() -> None:

@@ -71,8 +71,9 @@ end
 
 local due, lease, late = redis.call('ZSCORE', DUE, id), redis.call('ZSCORE', LEASE, id), redis.call('ZSCORE', LATE, id)
 local score = due and tonumber(due)
-local misaligned = score and period > 0 and is_misaligned(score, period, phase, slack) and 1 or 0
+local held = hold() -- until its end no tick is due
+local misaligned = score and held == '' and period > 0 and is_misaligned(score, period, phase, slack) and 1 or 0
 local postponed = score and is_postponed(score) and 1 or 0
 local spread = spread_since(SPREAD) and 1 or 0
 local tick = period > 0 and next_tick(period, spread * phase) or 0
-return {now, due or '', lease or '', late or '', misaligned, postponed, tick, task_state(), events(), hold(), spread}
+return {now, due or '', lease or '', late or '', misaligned, postponed, tick, task_state(), events(), held, spread}

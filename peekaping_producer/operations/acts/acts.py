@@ -87,7 +87,7 @@ class Acts:
         asked = by(actor, why)
         kinds = await self._states.kinds(ids) if self._states else {}
         reply = await self._steering.run_now(
-            ids, events_of("monitor.run_now", f"Checked now, asked for {asked}", ids, actor)
+            ids, events_of("monitor.run_now", f"Made due now, asked for {asked}", ids, actor)
         )
 
         def outcome(monitor_id: str) -> ActOutcome | None:

@@ -69,7 +69,7 @@ def held(facts: Facts, moments: Moments) -> MonitorVerdict | None:
             until, why = moments.at(until_ms), one_line(hold.why)
             sentence = f'Not checked: {one_line(hold.who, 60)} holds {what} until {until}: "{why}".'
             return MonitorVerdict(
-                code, sentence, "It is due again then, or when the hold is released.", ends_ms=until_ms
+                code, sentence, "It is due again at its first tick after that, or after a release.", ends_ms=until_ms
             )
     return None
 

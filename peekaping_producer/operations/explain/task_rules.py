@@ -69,12 +69,15 @@ def running(facts: Facts, moments: Moments) -> MonitorVerdict | None:
     since_ms = facts.active_since_ms
     runs_ms = facts.now_ms - since_ms if since_ms is not None else 0
     since = f" since {moments.at(since_ms)}" if since_ms is not None else ""
-    if task.uncompleted_ticks or (facts.interval_ms and runs_ms > facts.interval_ms):
-        count = task.uncompleted_ticks
+    count = task.uncompleted_ticks
+    interval_ms = facts.interval_ms or 0
+    is_longer = 0 < interval_ms < runs_ms
+    if count or is_longer:
         ticks = f"; {counted(count, 'tick')} without a completed check" if count else ""
-        interval = f" of {duration(facts.interval_ms / 1000)}" if facts.interval_ms else ""
-        sentence = f"Its check has been running{since}, longer than its interval{interval}{ticks}."
-        return MonitorVerdict(
-            "task.overlap", sentence, "Raise the interval, or lower the timeout and the number of retries."
-        )
+        longer = f", longer than its interval of {duration(interval_ms / 1000)}" if is_longer else ""
+        sentence = f"A worker has been running its check{since}{longer}{ticks}."
+        remedy = "Raise the interval, or lower the timeout and the number of retries."
+        if not is_longer:
+            remedy = "Earlier runs failed or waited: read the logs of the workers, or start more."
+        return MonitorVerdict("task.overlap", sentence, remedy)
     return MonitorVerdict("task.running", f"A worker runs its check{since}.")

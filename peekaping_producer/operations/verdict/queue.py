@@ -79,7 +79,7 @@ def workers_full(look: Look) -> Verdict | None:
     waits, finished = _waits(look), look.finished_per_s
     if waits is None or not look.slots or look.busy_slots < look.slots:
         return None
-    queue, since_ms, _ = waits
+    queue, _, _ = waits
     arrivals = look.arrivals_per_s
     rates, left_s = "", None
     if finished and arrivals is not None:
@@ -90,7 +90,7 @@ def workers_full(look: Look) -> Verdict | None:
         VerdictCode.WORKERS_FULL,
         f"On time, but the workers are full{rates}.",
         f"{_load(look, queue)}{ends}.",
-        since_ms,
+        None,  # the queue may be empty for moments: the wait of its first task is not how long this has lasted
         None if left_s is None else look.now_ms + 1000 * left_s,
     )
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from itertools import islice
 
+import structlog
+
 from peekaping_producer.errors import DATABASE, REDIS
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.monitor import Plan
@@ -19,7 +21,10 @@ from peekaping_producer.producer.loops.claims import Claims
 from peekaping_producer.schedule import PlaceResult, Schedule
 from peekaping_producer.service.isolation import describe
 from peekaping_producer.service.loop import Loop
+from peekaping_producer.service.text import one_line
 from peekaping_producer.stores import Session
+
+log = structlog.stdlib.get_logger()
 
 MAX_NAMED = 5
 """Monitors of each kind of change that the event of a sync names."""
@@ -124,18 +129,27 @@ class Placing:
     def sync_ended(self) -> None:
         """Record the changes of the sync as one event."""
         why = ", ".join(f"{amount} {reason}" for reason, amount in self._why_removed.most_common() if amount)
-        self._record("schedule.synced", "A sync changed the schedule", self._by_sync, why_removed=why)
+        because = f" ({why})" if why else ""
+        changes = [change for change, ids in self._named.items() if ids]
+        named = "".join(f" {change.capitalize()}: {self._listed(change)}." for change in changes)
+        self._record("schedule.synced", "A sync changed the schedule", self._by_sync, details=f"{because}.{named}")
         self._by_sync, self._why_removed, self._named = Counter(), Counter(), {}
 
+    def answered(self, who: str) -> None:
+        """Report that the sync is complete for which a person asked."""
+        message = f"The sync that {one_line(who)} asked for is complete."
+        log.info("sync.answered", message=message)
+        self._recorder.record("sync.answered", message)
+
     def _record(
-        self, kind: str, what: str, changes: Mapping[str, int], monitor_id: str | None = None, why_removed: str = ""
+        self, kind: str, what: str, changes: Mapping[str, int], monitor_id: str | None = None, details: str = "."
     ) -> None:
         amounts = ", ".join(f"{changes[change]} {change}" for change in _CHANGES if changes.get(change))
         if amounts:
-            because = f" ({why_removed})" if why_removed else ""
-            named = "".join(f" {change.capitalize()}: {_listed(ids)}." for change, ids in self._named.items() if ids)
-            self._recorder.record(kind, f"{what}: {amounts}{because}.{named}", monitor_id=monitor_id)
+            self._recorder.record(kind, f"{what}: {amounts}{details}", monitor_id=monitor_id)
 
-
-def _listed(ids: list[str]) -> str:
-    return ", ".join(monitor_id[:_SHOWN] for monitor_id in ids)
+    def _listed(self, change: str) -> str:
+        """The beginnings of the ids, and how many are not named."""
+        ids = self._named[change]
+        more = self._by_sync[change] - len(ids)
+        return ", ".join(monitor_id[:_SHOWN] for monitor_id in ids) + (f" and {more:,} more" if more > 0 else "")

@@ -126,7 +126,9 @@ class Sync:
             self._wakeup.clear()
             started_at, asked = time.monotonic(), self._asked
             await self.run_once(term)
-            self.answered = asked or self.answered
+            if asked and asked != self.answered:
+                self.answered = asked
+                self._placing.answered(asked.who)
             self.loop.turn_succeeded()
             with self.loop.waiting():
                 await self._until(started_at + self.interval_s)

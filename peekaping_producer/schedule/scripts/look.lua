@@ -1,7 +1,8 @@
 -- Reads single monitors, the distribution of due times, and events: what pages and commands show. Reads no whole set.
 -- Returns {now, [id, due time, ... the longest overdue], [id, token, ... the leases that end first],
--- [number of monitors due until the end of each slot, cumulative], [event id, event, ...], why events were refused or ''}.
-local DUE, LEASE, EVENTS, WATCHED = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+-- [number of monitors due until the end of each slot, cumulative], [event id, event, ...], why events were refused or '',
+-- [id, token, intended due time, ... the longest overdue of those that are claimed]}.
+local DUE, LEASE, EVENTS, WATCHED, LATE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local most, first_slot, width, slots = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]) -- ms
 local seen, most_events = ARGV[5], tonumber(ARGV[6]) -- id of the last event that the caller has read, or ''
 local watched_for = tonumber(ARGV[7]) -- ms for which replicas shall report every second; 0 for none
@@ -16,6 +17,18 @@ local function members(...)
     if #reply[i] <= MAX_ID_BYTES then
       found[#found + 1] = reply[i]
       found[#found + 1] = exact(tonumber(reply[i + 1]))
+    end
+  end
+  return found
+end
+
+local function longest_claimed()
+  local first, ids, found = members(LATE, 0, most - 1, 'WITHSCORES'), {}, {}
+  for i = 1, #first, 2 do ids[#ids + 1] = first[i] end
+  local tokens = #ids > 0 and redis.pcall('ZMSCORE', LEASE, unpack(ids)) or {}
+  for n = 1, tokens.err and 0 or #tokens do
+    if tokens[n] then
+      for _, part in ipairs({ids[n], exact(tonumber(tokens[n])), first[2 * n]}) do found[#found + 1] = part end
     end
   end
   return found
@@ -53,4 +66,4 @@ if watched_for > 0 then redis.pcall('SET', WATCHED, 1, 'PX', watched_for) end --
 local overdue = members(DUE, '-inf', now, 'BYSCORE', 'LIMIT', 0, most, 'WITHSCORES')
 local leases = members(LEASE, 0, most - 1, 'WITHSCORES')
 local found, refusal = events()
-return {now, overdue, leases, due_until_each_slot(), found, refusal}
+return {now, overdue, leases, due_until_each_slot(), found, refusal, longest_claimed()}

@@ -51,7 +51,7 @@ function summary({ leader, queue: tasks, overdue: waiting, scheduled, ...frame }
     ["Replicas", `${heard} of ${known}`, silence, heard < (known || 1)],
     ["In the schedule", count(scheduled), `${count(frame.leased)} claimed`],
     ["Overdue", count(waiting), waiting ? share : "none", isLate],
-    ["Late, p99", duration(frame.late_p99_s), "in the last minute", isLate],
+    ["Late, p99", duration(frame.late_p99_s), "in the last minute", frame.late_p99_s > LATE_S],
     ["Waiting for a worker", count(tasks?.waiting), tasks ? busy : "not known"],
   ];
   return pairs("facts", rows.map(([name, value, note, isBad]) => [name, [h("b", value), sub(note)], isBad && "bad"]));
@@ -184,6 +184,7 @@ function quiet({ quiet: { unschedulable, set_aside: aside, anomalies }, now_ms: 
       ["Active, without a heartbeat in three intervals", total],
     ]),
     items && h("ul", items),
+    found?.length > MAX_SILENT && hint(`and ${count(silent.silent - MAX_SILENT)} more: peekaping-producer explain --silent`),
     h(
       "p",
       button("Find them", readSilent),

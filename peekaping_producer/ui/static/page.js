@@ -140,7 +140,7 @@ export const verdict = (level, word, { sentence, details, since_ms: since, ends_
     more,
   );
 
-const PROBLEM = /fail|lost|refus|silent|reject|block|omit|expired|reclaimed|held/;
+const PROBLEM = /fail|lost|refus|silent|reject|block|omit|expired|reclaimed|raised/;
 
 /** Events, the latest first. */
 export const log = (events, now) =>
