@@ -1,6 +1,5 @@
 """The entry point of `peekaping-producer`: answers `probe` before it imports anything else."""
 
-import gc
 import sys
 
 _COLLECT_AFTER = 100_000
@@ -17,6 +16,8 @@ def main() -> int:
         from peekaping_producer.operations import probe
 
         return probe.main(options)
+    import gc
+
     is_service = command in {"run", "relay", "consume", "serve"}
     _exit_on_early_signals(is_service=is_service)
     if not is_service:

@@ -104,6 +104,8 @@ async def test_a_redis_that_freezes_loses_and_doubles_nothing(private_redis: Red
     both = [fleet.start(LEASE_TTL="2") for _ in range(2)]
     async with at_work(fleet.consumer):
         await fleet.all_ran()
+    runs = {"leader.won", "leader.followed"}
+    await until(lambda: all(runs & set(replica.events()) for replica in both), "neither is still starting")
     os.kill(private_redis.pid, signal.SIGSTOP)
     frozen_at = time.monotonic()
     await until(lambda: all("dependency.failing" in replica.events() for replica in both), "both notice it")
