@@ -18,6 +18,13 @@ WITHOUT_NAMES = (
 """What to do if a text is not found while the database does not answer; its error follows."""
 
 
+def nothing_found(text: str) -> str:
+    """Return that the database contains no such monitor, by what was searched."""
+    if len(text) < MIN_PREFIX:
+        return f"No monitor has a name that contains it; by id, only {MIN_PREFIX} or more characters are searched."
+    return "No monitor has this id, an id that begins with it, or a name that contains it."
+
+
 class Candidate(msgspec.Struct, frozen=True):
     """A monitor that a text may mean. None: not known, since the database does not answer."""
 

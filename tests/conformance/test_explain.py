@@ -24,7 +24,7 @@ from tests.kit.processes import free_port
 async def test_absent(scene: Scene) -> None:
     assert await scene.verdict() == MonitorVerdict(
         "row.absent",
-        "Not checked: no monitor in the database has this id, an id that begins with it, or a name that contains it.",
+        "No monitor has this id, an id that begins with it, or a name that contains it.",
     )
     await scene.redis.zadd(KEYS.due, {ID: scene.clock.now_ms + 1000})
     assert (await scene.verdict()).remedy == "It is still in the schedule: the next sync of the leader removes it."

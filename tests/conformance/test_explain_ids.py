@@ -2,6 +2,8 @@
 
 from peekaping_producer.operations.explain.document import candidates_document
 from peekaping_producer.operations.explain.text import candidate_lines
+from peekaping_producer.operations.explain.verdict import verdict_of
+from peekaping_producer.operations.moments import Moments
 from peekaping_producer.operations.naming import Candidate
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.targets import DatabaseTarget, RedisTarget
@@ -27,6 +29,19 @@ async def test_an_id_is_found_without_the_database(scene: Scene) -> None:
     lines = candidate_lines(ID[:8], several.candidates, several.database_error)
     assert lines[:3] == [f"2 monitors match '{ID[:8]}'; name one by its id:", f"  {ID}", f"  {other}"]
     assert lines[3].startswith("Only ids of the schedule were searched: ")
+
+
+async def test_a_short_text_is_searched_in_names_only(scene: Scene) -> None:
+    await scene.insert()
+    verdicts = {}
+    for text in (ID[:3], "pay"):
+        facts = (await scene.explain(text)).facts
+        assert facts
+        verdicts[text] = verdict_of(facts, Moments(facts.now_ms))
+    assert verdicts[ID[:3]].code == "row.absent"
+    expected = "No monitor has a name that contains it; by id, only 4 or more characters are searched."
+    assert verdicts[ID[:3]].sentence == expected
+    assert verdicts["pay"].code == "schedule.absent"
 
 
 async def test_what_is_not_found_without_the_database(scene: Scene) -> None:

@@ -50,7 +50,7 @@ def document(ended: CommandResult) -> dict[str, Any]:
 
 
 async def test_one_bad_monitor_stops_no_other(tmp_path: Path, where: dict[str, str], server: Redis) -> None:
-    words = ("run-now", "oslo", "edge cache", "cccc", "dddd", "no such", "--because", "repaired", "--by", "anna")
+    words = ("run-now", "oslo", "edge cache", "cccc", "dddd", "no such", "bbb", "--because", "repaired", "--by", "anna")
     ended = await command(tmp_path, *words, **where)
     assert (ended.code, ended.err) == (2, "")
     assert ended.out.splitlines() == [
@@ -65,6 +65,8 @@ async def test_one_bad_monitor_stops_no_other(tmp_path: Path, where: dict[str, s
         "      It is paused in Peekaping (active = false).",
         "FAIL  'no such'",
         "      No monitor has this id, an id that begins with it, or a name that contains it.",
+        "FAIL  'bbb'",
+        "      No monitor has a name that contains it; by id, only 4 or more characters are searched.",
     ]
     assert await server.zcount(KEYS.due, "-inf", time.time() * 1000) == 2
     details = await Schedule(server).look(events=10)

@@ -7,18 +7,16 @@ from peekaping_producer.operations.acts.model import ActOutcome, ActResult
 from peekaping_producer.operations.acts.named import Named, NamedResult
 from peekaping_producer.operations.explain.text import candidate_lines
 from peekaping_producer.operations.moments import Moments
-from peekaping_producer.operations.naming import WITHOUT_NAMES
+from peekaping_producer.operations.naming import WITHOUT_NAMES, nothing_found
 from peekaping_producer.schedule import ALL_MONITORS
 from peekaping_producer.service.text import escaped, one_line
 
 VERSION = 1
-_UNKNOWN = "No monitor has this id, an id that begins with it, or a name that contains it."
 
 
 def named_lines(acted: NamedResult) -> list[str]:
     """Return the outcomes, in the order in which the monitors were named."""
-    unknown = _unknown(acted)
-    lines = [line for named in acted.named for line in _lines(named, acted.outcome(named), unknown)]
+    lines = [line for named in acted.named for line in _lines(acted, named)]
     return lines + _note(acted.result)
 
 
@@ -30,8 +28,7 @@ def result_lines(result: ActResult) -> list[str]:
 def named_document(act: str, acted: NamedResult) -> dict[str, Any]:
     """Return the documented form of `--json`."""
     moments = Moments(acted.result.now_ms)
-    unknown = _unknown(acted)
-    monitors = [_entry(named, acted.outcome(named), moments, unknown) for named in acted.named]
+    monitors = [_entry(named, acted.outcome(named), moments, _unknown(acted, named)) for named in acted.named]
     return _document(act, acted.exit_code == 0, acted.result, monitors)
 
 
@@ -53,7 +50,7 @@ def _document(act: str, done: bool, result: ActResult, monitors: list[dict[str, 
     }
 
 
-def _entry(named: Named, outcome: ActOutcome | None, moments: Moments, unknown: str = _UNKNOWN) -> dict[str, Any]:
+def _entry(named: Named, outcome: ActOutcome | None, moments: Moments, unknown: str = "") -> dict[str, Any]:
     code = outcome.code.value if outcome else "ambiguous" if named.candidates else "unknown"
     return {
         "monitor": named.text,
@@ -67,8 +64,8 @@ def _entry(named: Named, outcome: ActOutcome | None, moments: Moments, unknown: 
     }
 
 
-def _lines(named: Named, outcome: ActOutcome | None, unknown: str) -> Iterator[str]:
-    if outcome:
+def _lines(acted: NamedResult, named: Named) -> Iterator[str]:
+    if outcome := acted.outcome(named):
         name = one_line(named.name, 150)
         yield f"{_level(outcome.done)}  {one_line(named.monitor_id, 64)}  {name}".rstrip()
         yield f"      {escaped(outcome.sentence)}"
@@ -78,13 +75,13 @@ def _lines(named: Named, outcome: ActOutcome | None, unknown: str) -> Iterator[s
         yield from (f"    {line}" for line in rest)
     else:
         yield f"{_level(False)}  {one_line(repr(named.text), 100)}"
-        yield f"      {unknown}"
+        yield f"      {_unknown(acted, named)}"
 
 
-def _unknown(acted: NamedResult) -> str:
+def _unknown(acted: NamedResult, named: Named) -> str:
     """Return why a text names no monitor."""
     if acted.database_error is None:
-        return _UNKNOWN
+        return nothing_found(named.text)
     reason = one_line(str(acted.database_error), 500)
     return f"No scheduled monitor has this id, or an id that begins with it. {WITHOUT_NAMES}: {reason}"
 

@@ -4,11 +4,11 @@ from peekaping_producer.operations.explain.codes import MonitorVerdict
 from peekaping_producer.operations.explain.facts import Facts
 from peekaping_producer.operations.look import SILENT_AFTER_S
 from peekaping_producer.operations.moments import Moments
+from peekaping_producer.operations.naming import nothing_found
 from peekaping_producer.operations.verdict import LATENESS, VerdictCode
 from peekaping_producer.schedule import MAX_SCORE
 from peekaping_producer.service.text import duration, one_line
 
-_ABSENT = "Not checked: no monitor in the database has this id, an id that begins with it, or a name that contains it."
 _CAUSES_OF_SYNC = ("database_unavailable", "database_empty", "sync_late")
 
 
@@ -20,7 +20,7 @@ def row_unusable(facts: Facts, _moments: Moments) -> MonitorVerdict | None:
     if row is None:
         scheduled = facts.state and facts.state.is_scheduled
         left = "It is still in the schedule: the next sync of the leader removes it." if scheduled else ""
-        return MonitorVerdict("row.absent", _ABSENT, left)
+        return MonitorVerdict("row.absent", nothing_found(facts.monitor_id), left)
     if row.unreadable:
         sentence = f"Not checked, because its row cannot be used: {one_line(row.unreadable)}."
         return MonitorVerdict(
