@@ -143,7 +143,7 @@ async def test_under_maintenance(scene: Scene) -> None:
     await scene.database.insert("monitor_maintenances", scene.database.link(row, window))
     assert await scene.verdict() == MonitorVerdict(
         "ok.maintenance",
-        "Its checks are handed off on time. It is under maintenance, so that they raise no alert. "
+        "Its checks are handed off on time. It is under maintenance, so that its checks raise no alert. "
         "It is due at 03:11:00 (in 40.8 s).",
     )
 

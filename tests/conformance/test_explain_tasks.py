@@ -1,6 +1,6 @@
 """The verdicts of `explain` about tasks and workers, in a state that the real scripts have made."""
 
-from peekaping_producer.operations.explain.codes import MonitorVerdict
+from peekaping_producer.operations.explain.codes import Level, MonitorVerdict
 from peekaping_producer.operations.explain.document import document_of
 from peekaping_producer.operations.explain.text import lines_of
 from peekaping_producer.operations.explain.verdict import verdict_of
@@ -105,14 +105,11 @@ async def test_waiting_for_a_worker(scene: Scene) -> None:
     at = Moments(scene.clock.now_ms).at(since_ms)
     assert await scene.verdict() == MonitorVerdict(
         "task.waiting_long",
-        f"Its task has waited for a worker since {at}, at place 1 of the queue.",
+        f"A check is missing: its task has waited for a worker since {at}, at place 1 of the queue.",
         "No worker is registered: start Peekaping's workers.",
         "no_worker",
     )
-    await scene.redis.set("asynq:{healthcheck}:paused", "1")
-    assert (await scene.verdict()).cause == "queue_paused"
-    await scene.redis.delete("asynq:{healthcheck}:paused")
-    await scene.redis.zadd("asynq:servers", {"asynq:servers:{h:1:x}": scene.asynq.now_s + 9})
+    await scene.asynq.register(slots=4, busy=1)
     verdict = await scene.verdict()
     assert (verdict.cause, verdict.remedy) == (
         "workers_slow",
@@ -125,6 +122,49 @@ async def test_waiting_for_a_worker(scene: Scene) -> None:
         lines_of(facts, verdict, Moments(facts.now_ms), "UTC")
     )
     assert document_of(facts, verdict)["task"]["estimated_wait_s"] == 4.0
+
+
+async def test_a_check_that_waits_in_a_full_queue_is_late_before_its_next_tick(scene: Scene) -> None:
+    await handed_off(scene)
+    since_ms = scene.clock.now_ms
+    await scene.asynq.register(slots=1, busy=1)
+    await scene.clock.advance(20)
+    at = Moments(scene.clock.now_ms).at(since_ms)
+    waits = f"its task has waited for a worker since {at}, at place 1 of the queue."
+    verdict = await scene.verdict()
+    assert (verdict.code, verdict.level) == ("ok", Level.OK)
+    assert verdict.sentence.startswith(f"Its checks are handed off on time; {waits} It is due at ")
+    await scene.clock.advance(20)
+    await scene.report(heartbeat=Heartbeat(host="vm-b", finished_per_s=0.25))
+    at = Moments(scene.clock.now_ms).at(since_ms)
+    verdict = await scene.verdict()
+    assert verdict == MonitorVerdict(
+        "task.late",
+        f"Its check is late: its task has waited for a worker since {at}, at place 1 of the queue.",
+        "All slots of the workers are busy (1 of 1): start more workers, or raise intervals. "
+        "At their present rate, one takes it in about 4.0 s.",
+        "workers_full",
+    )
+    assert verdict.level is Level.NOTE
+
+
+async def test_a_task_that_no_worker_dequeues_is_missing_before_its_next_tick(scene: Scene) -> None:
+    await handed_off(scene)
+    await scene.redis.set("asynq:{healthcheck}:paused", "1")
+    verdict = await scene.verdict()
+    assert (verdict.code, verdict.cause, verdict.level) == ("task.waiting_long", "queue_paused", Level.FAIL)
+    assert verdict.remedy == "The queue is paused: run `asynq queue unpause healthcheck`."
+    await scene.redis.delete("asynq:{healthcheck}:paused")
+    await scene.clock.advance(21)
+    assert (await scene.verdict()).cause == "no_worker"
+    await scene.asynq.register(slots=1, busy=1)
+    finished_ms = scene.clock.now_ms - 60_000
+    heartbeat = Heartbeat(host="vm-b", finished_per_s=0.0, nothing_finished_since_ms=finished_ms)
+    await scene.report(heartbeat=heartbeat)
+    verdict = await scene.verdict()
+    assert (verdict.code, verdict.cause) == ("task.waiting_long", "workers_stuck")
+    at = Moments(scene.clock.now_ms).at(finished_ms)
+    assert verdict.remedy == f"The workers have finished nothing since {at}: read their logs."
 
 
 async def test_running(scene: Scene) -> None:

@@ -119,7 +119,10 @@ async def test_a_task_may_wait_for_one_and_a_half_of_the_shortest_interval(insta
     await installation.enqueue(ago_s=80)
     await installation.beat("vm-a", shortest_interval_s=60)
     await installation.lead()
-    assert (await installation.verdict()).is_well
+    found = await installation.verdict()
+    assert found.is_well
+    assert found.sentence == "Every check is handed off on time.", "not every check is made on time"
+    assert found.details.endswith("; 1 task pending, the first for 80.0 s.")
     await installation.clock.advance(11)
     assert (await installation.verdict()).code == "no_worker"
 

@@ -8,9 +8,11 @@ from redis.asyncio import Redis
 
 from peekaping_producer.brokers import HandOff
 from peekaping_producer.brokers.asynq import AsynqBroker
+from peekaping_producer.brokers.asynq_keys import QUEUE
 from peekaping_producer.monitors.task import HealthCheckTask
 from peekaping_producer.schedule import Claim, Schedule
 from peekaping_producer.schedule.keys import KEYS
+from peekaping_producer.transports.asynq.protobuf import bytes_field, int_field, text_field
 from tests.kit.asynq_peer import PENDING, AsynqPeer, decode, task_key
 from tests.kit.clock import Clock
 from tests.kit.poison import bulks_limited
@@ -44,6 +46,15 @@ class AsynqHarness:
         """Have the consumer take tasks."""
         for _ in range(count):
             await self.peer.dequeue(self.now_s)
+
+    async def register(self, *queues: str, slots: int, busy: int) -> None:
+        """Register a worker process of these queues (without any: of checks), as asynq does."""
+        queues = queues or (QUEUE,)
+        entries = (bytes_field(5, text_field(1, name) + int_field(2, 1)) for name in queues)
+        of_process = text_field(1, "worker") + int_field(2, 7)
+        key = f"asynq:servers:{{{queues}}}"
+        await self.redis.set(key, of_process + int_field(4, slots) + b"".join(entries) + int_field(9, busy))
+        await self.redis.zadd("asynq:servers", {key: self.clock.now_ms // 1000 + 60})
 
     async def pending(self) -> list[str]:
         """Monitor ids in the order in which consumers take them."""

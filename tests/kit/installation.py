@@ -20,7 +20,6 @@ from peekaping_producer.operations.replica_report import ReplicaReport, encode_r
 from peekaping_producer.operations.verdict import Verdict, verdict
 from peekaping_producer.schedule import Claim
 from peekaping_producer.schedule.keys import KEYS
-from peekaping_producer.transports.asynq.protobuf import bytes_field, int_field, text_field
 from tests.kit.asynq_harness import AsynqHarness
 from tests.kit.clock import START_MS
 
@@ -61,12 +60,7 @@ class Installation:
 
     async def worker(self, concurrency: int, active: int, *queues: str) -> None:
         """Register a worker process as asynq does."""
-        entries = (bytes_field(5, text_field(1, name) + int_field(2, 1)) for name in queues)
-        of_process = text_field(1, "worker") + int_field(2, 7)
-        info = of_process + int_field(4, concurrency) + b"".join(entries) + int_field(9, active)
-        key = f"asynq:servers:{{{queues}}}"
-        await self.redis.set(key, info)
-        await self.redis.zadd("asynq:servers", {key: self.clock.now_ms // 1000 + 5})
+        await self.asynq.register(*queues, slots=concurrency, busy=active)
 
     async def enqueue(self, *, ago_s: float) -> None:
         """Leave one task pending, and its monitor due in the future."""

@@ -42,6 +42,7 @@ LEVELS: Mapping[str, Level] = {
     "task.stuck.no_list": Level.NOTE,
     "task.stuck.unusable": Level.NOTE,
     "task.waiting_long": Level.FAIL,
+    "task.late": Level.NOTE,
     "task.overlap": Level.FAIL,
     "task.running": Level.OK,
     "database.unavailable": Level.FAIL,

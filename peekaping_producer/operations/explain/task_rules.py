@@ -5,10 +5,11 @@ from peekaping_producer.brokers.monitor_state import TaskKind, TaskState
 from peekaping_producer.operations.explain.codes import MonitorVerdict
 from peekaping_producer.operations.explain.facts import Facts
 from peekaping_producer.operations.moments import Moments
+from peekaping_producer.operations.verdict.queue import FINISHES_WITHIN_S, WAITS_AT_LEAST_S
 from peekaping_producer.service.text import counted, duration
 
-WAITS_LONG_MS = 20_000
-"""At least; otherwise longer than the monitor's interval."""
+LATE_AFTER_MS = 1000 * WAITS_AT_LEAST_S
+"""A task that has been pending for longer is late."""
 
 
 def stuck(facts: Facts, moments: Moments) -> MonitorVerdict | None:
@@ -36,28 +37,52 @@ def _why_stuck(task: TaskState) -> tuple[str, str]:
             return "task.stuck.unusable", "the key of its task contains something that no worker runs"
 
 
-def waiting_long(facts: Facts, moments: Moments) -> MonitorVerdict | None:
-    """The task has been pending for longer than it should be."""
+def waiting(facts: Facts, moments: Moments) -> MonitorVerdict | None:
+    """The task is pending for longer than it should be, or cannot be dequeued."""
     task = facts.task
-    if task is None or task.kind is not TaskKind.QUEUED or task.pending_since_ms is None:
+    if task is None or task.kind is not TaskKind.QUEUED:
         return None
-    waits_ms = facts.now_ms - task.pending_since_ms
-    if waits_ms <= max(facts.interval_ms or 0, WAITS_LONG_MS):
+    cause, remedy = _why_waiting(facts, moments)
+    waits_ms = 0 if task.pending_since_ms is None else facts.now_ms - task.pending_since_ms
+    if waits_ms <= LATE_AFTER_MS and cause != "queue_paused":
         return None
-    cause, remedy = _why_waiting(facts)
+    sentence = waits_for_worker(facts, moments)
+    if cause in _BLOCKING or (facts.interval_ms is not None and waits_ms > facts.interval_ms):
+        return MonitorVerdict("task.waiting_long", f"A check is missing: {sentence}", remedy, cause)
+    return MonitorVerdict("task.late", f"Its check is late: {sentence}", remedy, cause)
+
+
+def waits_for_worker(facts: Facts, moments: Moments) -> str:
+    """Return since when the pending task waits, and where, as a clause with a period; '' if none is pending."""
+    task = facts.task
+    if task is None or task.kind is not TaskKind.QUEUED:
+        return ""
+    since = "since an unknown time" if task.pending_since_ms is None else f"since {moments.at(task.pending_since_ms)}"
     place = f"at place {task.position} of the queue" if task.position else "far behind in the queue"
-    sentence = f"Its task has waited for a worker since {moments.at(task.pending_since_ms)}, {place}."
-    return MonitorVerdict("task.waiting_long", sentence, remedy, cause)
+    return f"its task has waited for a worker {since}, {place}."
 
 
-def _why_waiting(facts: Facts) -> tuple[str, str]:
-    queue = facts.fleet.queue if facts.fleet else None
-    if queue and queue.paused:
+_BLOCKING = {"queue_paused", "no_worker", "workers_stuck"}
+"""Causes for which no task is dequeued."""
+
+
+def _why_waiting(facts: Facts, moments: Moments) -> tuple[str, str]:
+    """Return the cause, a word where the verdict on the fleet has the same one, and the remedy."""
+    look = facts.fleet.look if facts.fleet else None
+    if look and look.queue and look.queue.paused:
         return "queue_paused", f"The queue is paused: run `asynq queue unpause {QUEUE}`."
-    if facts.fleet and queue and not facts.fleet.look.is_served:
-        return "no_worker", "No worker is registered: start Peekaping's workers."
     wait_s = facts.estimated_wait_s
     taken = "" if wait_s is None else f" At their present rate, one takes it in about {duration(wait_s)}."
+    if look and look.queue:
+        since_ms = look.nothing_finished_since_ms
+        is_stuck = since_ms is not None and facts.now_ms - since_ms >= 1000 * FINISHES_WITHIN_S
+        if not look.is_served and not (look.finished_per_s and since_ms is None):
+            return "no_worker", "No worker is registered: start Peekaping's workers."
+        if since_ms is not None and is_stuck:
+            return "workers_stuck", f"The workers have finished nothing since {moments.at(since_ms)}: read their logs."
+        if 0 < look.slots <= look.busy_slots:
+            busy = f"All slots of the workers are busy ({look.busy_slots:,} of {look.slots:,})"
+            return "workers_full", f"{busy}: start more workers, or raise intervals.{taken}"
     return "workers_slow", f"Too few workers run, or they hang: read their logs, or start more.{taken}"
 
 

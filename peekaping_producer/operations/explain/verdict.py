@@ -16,7 +16,7 @@ _RULES: tuple[Callable[[Facts, Moments], MonitorVerdict | None], ...] = (
     rules.claimed,
     rules.due_time,
     task_rules.stuck,
-    task_rules.waiting_long,
+    task_rules.waiting,
     task_rules.running,
 )
 """In order of precedence."""
@@ -33,10 +33,12 @@ def verdict_of(facts: Facts, moments: Moments) -> MonitorVerdict:
     if facts.fleet and facts.fleet.stats.leader is None and not facts.fleet.replicas:
         sentence = f"No replica runs, so its next check will not be handed off.{due}"
         return MonitorVerdict("fleet.no_replica", sentence, "Start a replica, or read its log.")
+    waits = task_rules.waits_for_worker(facts, moments)
+    sentence = "Its checks are handed off on time" + (f"; {waits}" if waits else ".")
     if facts.maintenance and facts.maintenance.is_active:
-        sentence = "Its checks are handed off on time. It is under maintenance, so that they raise no alert."
+        sentence += " It is under maintenance, so that its checks raise no alert."
         return MonitorVerdict("ok.maintenance", sentence + due)
-    return MonitorVerdict("ok", f"Its checks are handed off on time.{due}")
+    return MonitorVerdict("ok", sentence + due)
 
 
 def _without_database(facts: Facts, moments: Moments) -> MonitorVerdict:

@@ -3,6 +3,7 @@
 from peekaping_producer.errors import DATABASE
 from peekaping_producer.operations.look import Look
 from peekaping_producer.operations.verdict.model import Verdict, VerdictCode
+from peekaping_producer.operations.verdict.queue import WAITS_AT_LEAST_S
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.service.text import clock_time, counted, duration, one_line
 
@@ -155,7 +156,12 @@ def on_time(look: Look) -> Verdict:
     p99s = [beat.lateness.p99_s for beat in look.heartbeats.values() if beat.lateness.p99_s is not None]
     if p99s:
         parts.append(f"99 % of the checks of the last minute were handed off within {duration(max(p99s))}")
+    waits_s = queue.oldest_pending_s if queue else None
     if queue:
-        parts.append(f"{counted(queue.depths.get('pending', 0), 'task')} pending")
-    sentence = "Every check is on time." if stats and stats.scheduled else "No monitor is scheduled."
+        first = "" if waits_s is None else f", the first for {duration(waits_s)}"
+        parts.append(f"{counted(queue.depths.get('pending', 0), 'task')} pending{first}")
+    sentence = "No monitor is scheduled."
+    if stats and stats.scheduled:
+        is_begun = (waits_s or 0.0) <= WAITS_AT_LEAST_S  # longer waits may be usual with long intervals
+        sentence = "Every check is on time." if is_begun else "Every check is handed off on time."
     return Verdict(VerdictCode.ON_TIME, sentence, "; ".join(parts) + ".")
