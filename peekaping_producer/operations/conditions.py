@@ -76,6 +76,26 @@ LEVELS: Mapping[str, Level] = {
 }
 """All codes. They are stable: dashboards and scripts may rely on them."""
 
+OF_FLEET = frozenset(
+    {
+        "redis_refuses_writes",
+        "redis_keys_unusable",
+        "queue_unusable",
+        "schedule_late",
+        "no_leader",
+        "leader_key_invalid",
+        "lease_too_long",
+        "queue_paused",
+        "queue_not_consumed",
+        "tasks_not_completed",
+        "queue_unserved",
+        "held",
+        "foreign_leader",
+        "ticks_unphased",
+    }
+)
+"""States of the schedule, the queue and the workers: every replica observes them, and one records their events."""
+
 
 class Condition(msgspec.Struct, frozen=True):
     """A current problem. `reason` is a sentence without secrets."""

@@ -87,6 +87,13 @@ class Look:
                 found[report.node] = (report, decoded.heartbeat or Heartbeat())
         return found
 
+    @property
+    def first_node(self) -> str:
+        """The replica that acts where one of the fleet must: the leader, or one that runs; '' if none reports."""
+        running = self.reports.keys() - self.silent.keys()
+        leader = ((self.stats and self.stats.leader) or "").partition("/")[0]
+        return leader if leader in running else min(running, default="")
+
     def is_most(self, count: int) -> bool:
         """Whether this is a majority of the replicas with a heartbeat."""
         return 2 * count > len(self.heartbeats)

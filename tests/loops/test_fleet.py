@@ -216,6 +216,34 @@ async def test_workers_finish_tasks_at_a_rate(parts: Parts, clock: Clock) -> Non
     assert (found.finished_per_s, found.mean_check_s, found.nothing_finished_since_ms) == (20.0, None, None)
 
 
+async def test_one_replica_records_what_all_observe(parts: Parts, store: MemoryStore) -> None:
+    """A paused queue is an event of the leader, or of one replica while none leads; each replica logs it."""
+    other = Parts(SETTINGS, parts.redis, store, parts.schedule, parts.vitals._sampler._broker, timing=Timing())
+    nodes = sorted((parts.leader.node, other.leader.node))
+    last = next(found for found in (parts, other) if found.leader.node == nodes[1])
+    await parts.redis.set(KEYS.leader, f"{last.leader.node}/t", px=9000)
+
+    async def recorded() -> list[tuple[str, str]]:
+        entries: Any = await parts.redis.xrange(KEYS.events)
+        found = decode_events(StoredEvent(key.decode(), fields[b"event"]) for key, fields in entries)
+        return [(event.node, event.message) for event in found if event.kind == "condition.raised"]
+
+    async def sample() -> None:
+        for found in (parts, other, parts, other):
+            await found.vitals.run_once()
+
+    await sample()
+    await parts.redis.set("asynq:{healthcheck}:paused", 1)
+    with capture_logs() as logs:
+        for _ in range(2):  # the queue is inspected once in three samples
+            await sample()
+    assert len([line for line in logs if line.get("code") == "queue_paused"]) == 2
+    assert [node for node, message in await recorded() if message.startswith("queue_paused")] == [nodes[1]]
+    await parts.redis.set(KEYS.leader, "no replica", px=9000)
+    await sample()
+    assert [node for node, message in await recorded() if message.startswith("foreign_leader")] == [nodes[0]]
+
+
 async def test_a_queue_without_a_worker_for_five_minutes_is_a_note(parts: Parts, clock: Clock) -> None:
     """Also if no task is pending, and if no task was ever finished."""
     await parts.redis.zadd(KEYS.due, {"m1": clock.now_ms + 3_600_000})

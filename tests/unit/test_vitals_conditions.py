@@ -7,7 +7,9 @@ from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from peekaping_producer.brokers import Queue
+from peekaping_producer.operations.fleet_events import decode_event
 from peekaping_producer.operations.replica_report import decode_report
+from peekaping_producer.producer.condition_log import ENDED_AFTER_S
 from peekaping_producer.producer.loops import vitals as vitals_module
 from peekaping_producer.producer.timing import TIMING
 from tests.kit.vitals import STATS, Scene, vitals_scene
@@ -94,9 +96,30 @@ async def test_what_is_wrong_shows_in_readiness_in_a_metric_and_in_one_line(
     scene.schedule.answer = STATS
     with capture_logs() as logged:
         await scene.vitals.run_once()
+        assert (scene.value("condition", code=code), scene.vitals.notes(), logged) == (0, [], [])
+        scene.watch.now += ENDED_AFTER_S
+        await scene.vitals.run_once()
     assert [(line["event"], line["code"]) for line in logged] == [("condition.cleared", code)]
-    assert scene.value("condition", code=code) == 0
-    assert scene.vitals.notes() == []
+
+
+async def test_a_condition_that_comes_and_goes_every_minute_begins_once_and_ends_once(scene: Scene) -> None:
+    """A queue that fills each minute: its oldest task waits for 0 to 70 s."""
+    await scene.vitals.run_once()
+    with capture_logs() as logged:
+        for second in range(0, 600, 5):
+            scene.schedule.answer = replace(STATS, oldest_due_ms=STATS.now_ms - 1000.0 * (second % 70))
+            scene.watch.now += 5
+            await scene.vitals.run_once()
+        assert [line["event"] for line in logged if line.get("code") == "schedule_late"] == ["condition.raised"]
+        scene.schedule.answer = STATS
+        for _ in range(30):
+            scene.watch.now += 5
+            await scene.vitals.run_once()
+    lines = [line for line in logged if line.get("code") == "schedule_late"]
+    assert [line["event"] for line in lines] == ["condition.raised", "condition.cleared"]
+    assert lines[1]["lasted_s"] == 490, "from 65 s to 555 s"
+    kinds = [event.kind for event in map(decode_event, scene.schedule.events) if event]
+    assert kinds.count("condition.raised") == kinds.count("condition.cleared") == 1
 
 
 async def test_no_leader_counts_after_a_moment_only(scene: Scene) -> None:
@@ -179,7 +202,9 @@ async def test_a_condition_of_redis_goes_on_while_redis_does_not_answer(scene: S
     assert any(each.startswith("schedule_late: ") for each in scene.vitals.notes())
     scene.schedule.away = False
     scene.schedule.answer = STATS
+    await scene.vitals.run_once()
     with capture_logs() as logged:
+        scene.watch.now += ENDED_AFTER_S
         await scene.vitals.run_once()
     cleared = {line["code"] for line in logged if line["event"] == "condition.cleared"}
     assert cleared == {"schedule_late", "redis_unavailable"}

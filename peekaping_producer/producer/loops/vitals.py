@@ -133,7 +133,8 @@ class Vitals:
             look = self.look()
             self._activity.is_late = look.is_late
             self._lost.update(look, leads=self._leader.term is not None)
-            self._condition_log.update(self.conditions(), verdict(look).code)
+            records_for_fleet = look.first_node in {self._leader.node, ""}
+            self._condition_log.update(self.conditions(), verdict(look).code, records_for_fleet=records_for_fleet)
         except Exception as error:  # see above: other programs wrote what it reads
             self._condition_log.fail(error)
 
