@@ -58,6 +58,11 @@ class DependencyError(ProducerError):
         """Errors of the same kind are logged once per outage."""
         return type(self).__name__
 
+    @property
+    def has_cause(self) -> bool:
+        """Whether the message contains a cause, not only that no answer came."""
+        return not isinstance(self, UnreachableError)
+
 
 class RedisError(DependencyError):
     """A call to Redis failed."""

@@ -13,7 +13,7 @@ MAX_BYTES = 2000
 """Of an encoded heartbeat."""
 MAX_CLAIMS = 16
 MAX_FAILING = 4
-MAX_REASON_LENGTH = 120
+MAX_REASON_LENGTH = 200
 Whole = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 Real = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
 """Numbers with which no computation overflows; a report with others is malformed."""

@@ -24,6 +24,7 @@ from peekaping_producer.producer.loops.sync import Sync
 from peekaping_producer.producer.sampler import Sampler
 from peekaping_producer.producer.suspects import Suspects
 from peekaping_producer.service.dependencies import Dependencies
+from peekaping_producer.service.text import one_line
 
 
 class Reporter:
@@ -110,14 +111,12 @@ class Reporter:
 
     def _failing(self) -> tuple[FailingDependency, ...]:
         return tuple(
-            FailingDependency(name, trouble.loops, self._sampler.redis_ms(trouble.since), _cut(trouble.reason))
+            FailingDependency(
+                name, trouble.loops, self._sampler.redis_ms(trouble.since), one_line(trouble.reason, MAX_REASON_LENGTH)
+            )
             for name, trouble in list(self._dependencies.troubles.items())[:MAX_FAILING]
         )
 
 
 def _at(sampler: Sampler, at: float | None) -> int | None:
     return None if at is None else sampler.redis_ms(at)
-
-
-def _cut(reason: str) -> str:
-    return reason if len(reason) <= MAX_REASON_LENGTH else f"{reason[:MAX_REASON_LENGTH]}…"

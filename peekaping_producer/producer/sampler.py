@@ -118,7 +118,7 @@ class Sampler:
             stored = answered.stored if answered else b""
             stats = await self._schedule.stats(node=node, report=report, events=events, answered=stored)
         except RedisError as error:
-            self._failed(error, f"{type(error).__name__}: {error}")
+            self._failed(error, str(error) or "no answer")
             self._redis_failing_since = self._redis_failing_since or began_at
             self.redis_refuses = isinstance(error, RedisRefusedError)
             self._metrics.oldest_due_age.set(math.nan)
@@ -197,7 +197,7 @@ class Sampler:
 
     def failing(self) -> dict[str, str]:
         """Return why dependencies cannot be used: calls failed, the latest sample did, or there is no recent one."""
-        reasons = {name: trouble.reason for name, trouble in self._dependencies.troubles.items()} | self.failures
+        reasons = self.failures | {name: trouble.reason for name, trouble in self._dependencies.troubles.items()}
         for dependency in (REDIS, DATABASE):
             if dependency not in reasons and (reason := self._stale(dependency)):
                 reasons[dependency] = reason

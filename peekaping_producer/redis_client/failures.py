@@ -80,8 +80,8 @@ def translated(call: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, An
 def _normal(error: Exception) -> driver.RedisError | OSError:
     if isinstance(error, driver.RedisError | OSError) and not isinstance(error, driver.InvalidResponse):
         return error
-    name = "" if isinstance(error, driver.InvalidResponse) else f"{type(error).__name__}: "
-    garbled = GarbledReplyError(f"{name}{in_words(error)}")
+    prefix = "" if isinstance(error, driver.InvalidResponse) else "unexpected reply: "
+    garbled = GarbledReplyError(f"{prefix}{in_words(error)}")
     garbled.__cause__ = error
     return garbled
 
@@ -111,7 +111,7 @@ def decoding() -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise RedisUnavailableError(f"unexpected reply to a script ({type(error).__name__})") from error
+        raise RedisUnavailableError("unexpected reply to a script") from error
 
 
 def in_words(error: BaseException) -> str:
@@ -124,7 +124,7 @@ def in_words(error: BaseException) -> str:
     text = str(error).partition(", with args beginning with")[0].partition(" (_ssl.c:")[0].strip()
     if isinstance(error, _REPLIES):
         text = first_sentence(text)
-    text = text or (type(error).__name__ if not isinstance(error, TimeoutError) else "no answer in time")
+    text = text or ("no answer in time" if isinstance(error, TimeoutError) else "no reason")
     made_of_words = isinstance(error, driver.ConnectionError) and not isinstance(error, _REPLIES)
     return one_line(text, _MAX_LIST_LENGTH) if made_of_words else one_line(text)
 

@@ -59,7 +59,7 @@ class Trouble(msgspec.Struct, frozen=True):
     since: float
     """By the clock of `Dependencies` (time.monotonic)."""
     reason: str
-    """The last error, cut after 300 characters."""
+    """The last error that has a cause, otherwise the last one, of at most 300 characters."""
     loops: tuple[str, ...] = ()
     """The kinds of loops whose calls fail."""
 
@@ -69,6 +69,7 @@ class _Failure(msgspec.Struct, frozen=True):
     at: float
     only_this_loop: bool
     """Other calls that succeed do not end this failure."""
+    has_cause: bool
 
 
 class Dependencies:
@@ -146,7 +147,9 @@ class _Dependency:
 
     @property
     def trouble(self) -> Trouble:
-        return Trouble(self._since, list(self.failing.values())[-1].reason, tuple(sorted(self.failing)))
+        failures = list(self.failing.values())
+        reason = next((failure for failure in reversed(failures) if failure.has_cause), failures[-1]).reason
+        return Trouble(self._since, reason, tuple(sorted(self.failing)))
 
     def failed(self, error: DependencyError, loop_kind: str, now: float) -> None:
         if not self.failing:
@@ -154,9 +157,9 @@ class _Dependency:
             self._logged_kinds.clear()
         refusal = not isinstance(error, UnreachableError | BatchError)
         only_this_loop = refusal or self._failed_at.get(loop_kind, math.inf) < self._succeeded_at
-        reason = one_line(f"{type(error).__name__}: {error}", _MAX_REASON_LENGTH)
+        reason = one_line(str(error) or "no answer", _MAX_REASON_LENGTH)
         self.failing.pop(loop_kind, None)
-        self.failing[loop_kind] = _Failure(reason, now, only_this_loop)
+        self.failing[loop_kind] = _Failure(reason, now, only_this_loop, error.has_cause)
         self._failed_at[loop_kind] = now
         self._unlogged += 1
         self._log(error.kind if refusal else "no answer", now)

@@ -92,4 +92,4 @@ def _origin(error: Exception) -> str:
 def describe(error: BaseException) -> str:
     """The error as one line; of an unforeseen one the type only, since its text may contain a secret."""
     text = one_line(str(error)) if isinstance(error, ProducerError) else ""
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return text or type(error).__name__

@@ -3,6 +3,9 @@
 import re
 from datetime import UTC, datetime
 
+_LONGEST_WORD = 24
+"""Characters; longer ones, such as ids, are cut."""
+
 
 def escaped(text: str) -> str:
     """Return `text`; as a Python literal if it contains characters that could control a terminal or forge a line."""
@@ -10,8 +13,14 @@ def escaped(text: str) -> str:
 
 
 def one_line(text: str, max_length: int = 200) -> str:
-    """Return the first `max_length` characters of `text`, escaped; an ellipsis replaces the rest."""
-    return escaped(text if len(text) <= max_length else f"{text[:max_length]}…")
+    """Return `text`, escaped; of a longer one the words in its first `max_length` characters, and an ellipsis."""
+    return escaped(text if len(text) <= max_length else f"{_cut(text, max_length)}…")
+
+
+def _cut(text: str, max_length: int) -> str:
+    """Return the beginning of `text`, cut between words if one of the last characters is a space."""
+    end = text.rfind(" ", max(1, max_length - _LONGEST_WORD), max_length + 1)
+    return text[:max_length] if end < 0 else text[:end].rstrip()
 
 
 def first_sentence(text: str) -> str:

@@ -31,6 +31,7 @@ class StatementCanceledError(StatementTimeoutError):
     """The server canceled a statement at its limit."""
 
     connection_usable = True
+    has_cause = True
 
 
 class TableTimeoutError(StatementCanceledError):
@@ -96,9 +97,10 @@ def store_error(error: Exception, prefix: str) -> StoreError:
             return StatementTimeoutError(f"{prefix}: no answer in time")
         case _ if failure := tls_failure(error):
             return StoreRefusedError(f"{prefix}: {failure}")
-        case OSError():
-            reason = first_sentence(error.strerror or "") or type(error).__name__
-            return StoreUnavailableError(f"{prefix}: cannot connect, or the connection broke: {reason}")
+        case OSError() | EOFError():
+            reason = first_sentence(getattr(error, "strerror", None) or "")
+            failure = "cannot connect, or the connection broke"
+            return StoreUnavailableError(f"{prefix}: {failure}: {reason}" if reason else f"{prefix}: {failure}")
         case _:
             return StoreUnavailableError(
                 f"{prefix}: the connection broke, or the driver failed ({type(error).__name__})"

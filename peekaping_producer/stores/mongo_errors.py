@@ -51,9 +51,11 @@ def _store_error(error: Exception, prefix: str, *, is_srv: bool) -> StoreError |
         case ConnectionFailure() if "certificate verify failed" in str(error):
             return StoreRefusedError(f"{prefix}: the server's certificate is not trusted")
         case ConnectionFailure() if error.timeout:
-            return StoreUnavailableError(f"{prefix}: no answer in time ({_reason(error)})")
+            return StoreUnavailableError(f"{prefix}: no answer in time")
         case ConnectionFailure():
-            return StoreUnavailableError(f"{prefix}: cannot connect, or the connection broke: {_reason(error)}")
+            reason = _reason(error)
+            failure = "cannot connect, or the connection broke"
+            return StoreUnavailableError(f"{prefix}: {failure}: {reason}" if reason else f"{prefix}: {failure}")
         case InvalidOperation():
             return StoreUnavailableError(f"{prefix}: the store is not open")
         case ConfigurationError() if is_srv:
@@ -68,5 +70,5 @@ def _store_error(error: Exception, prefix: str, *, is_srv: bool) -> StoreError |
 
 
 def _reason(error: Exception) -> str:
-    """The part of the driver's long text that helps; the rest lists the state of each server."""
-    return next((reason for reason in _REASONS if reason.lower() in str(error).lower()), type(error).__name__)
+    """The part of the driver's long text that helps, if any; the rest lists the state of each server."""
+    return next((reason for reason in _REASONS if reason.lower() in str(error).lower()), "")

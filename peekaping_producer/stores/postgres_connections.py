@@ -128,18 +128,18 @@ def recoverable_error(error: Exception, prefix: str) -> StoreError | None:
     match error:
         case TimeoutError():
             return StatementCanceledError(f"{prefix}: {READ_TIMED_OUT}")
-        case asyncpg.PostgresError(sqlstate=str(state)) if state in _CANCELED:
-            return StatementCanceledError(f"{prefix}: {READ_TIMED_OUT} ({state})")
+        case asyncpg.PostgresError(sqlstate=state) if state in _CANCELED:
+            return StatementCanceledError(f"{prefix}: {READ_TIMED_OUT}")
         case asyncpg.PostgresError(sqlstate=str(state)) if _BAD_ROWS.match(state):
             return BadRowsError(f"{prefix}: the server cannot return a row ({state})")
         case asyncpg.PostgresError() | asyncpg.InterfaceError() | asyncpg.InternalClientError() | OSError():
             return None
         case _:
-            return BadRowsError(f"{prefix}: the driver cannot read a row ({type(error).__name__})")
+            return BadRowsError(f"{prefix}: the driver cannot read a row")
 
 
 def _store_error(error: Exception, prefix: str) -> StoreError | None:
-    text = first_sentence(str(error)) or type(error).__name__
+    text = first_sentence(str(error)) or "no reason"
     match error:
         case asyncpg.InvalidAuthorizationSpecificationError() | asyncpg.InvalidCatalogNameError():
             return LoginRefusedError(f"{prefix}: the server reports: {text}")

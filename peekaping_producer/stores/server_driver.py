@@ -123,5 +123,5 @@ async def addresses_of(target: DatabaseTarget, timeout_s: float) -> list[str]:
     except ValueError:
         raise StoreRefusedError(f"{error_prefix(target)}: DB_HOST: expected a host name or an address") from None
     except OSError as error:
-        reason = first_sentence(error.strerror or type(error).__name__)
+        reason = first_sentence(error.strerror or "the resolver failed")
         raise StoreUnavailableError(f"{error_prefix(target)}: cannot resolve the host name: {reason}") from None

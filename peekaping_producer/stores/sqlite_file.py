@@ -46,7 +46,7 @@ def existing_path(target: DatabaseTarget) -> Path | None:
         if not path.is_file():
             raise _unusable(target, "it is not a regular file")
     except OSError as error:
-        raise _unusable(target, error.strerror or type(error).__name__) from None
+        raise _unusable(target, error.strerror or "it cannot be read") from None
     if not os.access(path, os.R_OK):
         raise _unusable(target, "no read permission; grant it to this user")
     return path

@@ -62,7 +62,7 @@ class DetailsReader:
         try:
             self.latest = await self._schedule.look(members=_MEMBERS, slots=asked, events=_EVENTS, watch=True)
         except RedisError as error:
-            self._failed(one_line(f"{type(error).__name__}: {error}", _MAX_REASON_LENGTH))
+            self._failed(one_line(str(error) or "no answer", _MAX_REASON_LENGTH))
             return
         if self.failure:
             log.info("ui.look_recovered", message="The page can read the schedule again.")

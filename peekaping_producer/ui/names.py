@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from peekaping_producer.errors import StoreError
+from peekaping_producer.operations.answering import answering
 from peekaping_producer.service.aio import cancel_and_wait
 from peekaping_producer.stores.on_demand import OnDemandStore
 from peekaping_producer.ui.bounds import short
@@ -18,7 +19,6 @@ _KEPT = 1000
 _PER_READ = 20
 _READ_EVERY_S = 1.0
 _FRESH_FOR_S = 60.0
-_WITHIN_S = 5.0
 _MAX_REASON_LENGTH = 300
 
 
@@ -75,12 +75,11 @@ class Names:
 
     async def _read(self, ids: list[str]) -> None:
         try:
-            async with asyncio.timeout(_WITHIN_S), self._store.session() as session:
+            async with answering(), self._store.session() as session:
                 loaded = await session.load([id_ for id_ in ids if self._store.is_id(id_)])
-        except (StoreError, TimeoutError) as error:
-            reason = str(error) or f"no answer within {_WITHIN_S:g} s"
+        except StoreError as error:
             since_ms = self.failure.since_ms if self.failure else self._now_ms()
-            self.failure = Failure(since_ms, short(reason, _MAX_REASON_LENGTH))
+            self.failure = Failure(since_ms, short(str(error), _MAX_REASON_LENGTH))
             return
         self.failure = None
         for id_ in ids:

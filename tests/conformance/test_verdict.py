@@ -115,9 +115,9 @@ UNSYNCED = {"leads": True, "synced_ms": START_MS - 121_000, "sync_interval_s": 3
     [
         ({}, "", "Edits of monitors are not applied. Read the log of the leader (`sync.*`)."),
         (
-            {"failing": (FailingDependency("database", ("sync",), START_MS, "StoreRefusedError: no SELECT"),)},
+            {"failing": (FailingDependency("database", ("sync",), START_MS, "no SELECT"),)},
             ", because reads of the database fail",
-            "StoreRefusedError: no SELECT",
+            "no SELECT",
         ),
         (
             {"conditions": [Condition("database_empty", "No active monitor.")]},

@@ -32,13 +32,13 @@ async def test_late_because_the_database_is_slow(installation: Installation) -> 
 
 async def test_late_because_reads_of_the_database_fail(installation: Installation) -> None:
     await installation.due(4, 10)
-    failing = (FailingDependency("database", ("worker",), START_MS - 8000, "StoreUnavailableError: no answer"),)
+    failing = (FailingDependency("database", ("worker",), START_MS - 8000, "no answer"),)
     await installation.beat("vm-a", "vm-b", failing=failing)
     await installation.beat("vm-c")
     await installation.expect(
         "late_database",
         "Late since 12:37:36, because reads of the database fail.",
-        "They fail on 2 of 3 replicas, since 12:37:38: StoreUnavailableError: no answer",
+        "They fail on 2 of 3 replicas, since 12:37:38: no answer",
     )
 
 
@@ -58,12 +58,12 @@ async def test_late_because_redis_is_slow(installation: Installation) -> None:
 async def test_late_because_calls_to_redis_fail(installation: Installation) -> None:
     """Other calls than those of the sample."""
     await installation.due(4, 10)
-    failing = (FailingDependency("redis", ("worker",), START_MS - 8000, "RedisRefusedError: OOM"),)
+    failing = (FailingDependency("redis", ("worker",), START_MS - 8000, "OOM"),)
     await installation.beat("vm-a", failing=failing)
     await installation.expect(
         "late_redis",
         "Late since 12:37:36, because calls to Redis fail.",
-        "They fail on 1 of 1 replica, since 12:37:38: RedisRefusedError: OOM",
+        "They fail on 1 of 1 replica, since 12:37:38: OOM",
     )
 
 
@@ -85,18 +85,18 @@ async def test_late_because_the_broker_is_slow(installation: Installation) -> No
 
 async def test_late_because_calls_to_the_broker_fail(installation: Installation) -> None:
     await installation.due(4, 10)
-    failing = (FailingDependency("broker", ("worker",), START_MS - 8000, "BrokerUnavailableError: refused"),)
+    failing = (FailingDependency("broker", ("worker",), START_MS - 8000, "refused"),)
     await installation.beat("vm-a", failing=failing, **PUBLISHING)
     await installation.expect(
         "late_broker",
         "Late since 12:37:36, because calls to the broker fail.",
-        "They fail on 1 of 1 replica, since 12:37:38: BrokerUnavailableError: refused",
+        "They fail on 1 of 1 replica, since 12:37:38: refused",
     )
 
 
 async def test_a_sync_that_fails_and_a_distant_redis_are_no_causes(installation: Installation) -> None:
     await installation.due(4, 10)
-    failing = (FailingDependency("database", ("sync",), START_MS, "StoreRefusedError: no SELECT"),)
+    failing = (FailingDependency("database", ("sync",), START_MS, "no SELECT"),)
     distant = replace(USUAL, claim=StageTime(90.0, 80.0), hand_off=StageTime(120.0, 110.0))
     await installation.beat("vm-a", failing=failing, round_trip_ms=85.0, stages=distant)
     assert (await installation.verdict()).code == "late"
@@ -226,7 +226,7 @@ async def test_monitors_that_an_outage_postpones_are_late_since_it_began(install
     outage_ms = installation.clock.now_ms
     await fail(installation, "m1")
     await installation.clock.advance(60)
-    failing = (FailingDependency("database", ("worker",), outage_ms, "StoreUnavailableError: locked"),)
+    failing = (FailingDependency("database", ("worker",), outage_ms, "locked"),)
     await installation.beat("vm-a", "vm-b", failing=failing)
     found = await installation.verdict()
     assert found.sentence == "Late since 12:38:16, because reads of the database fail."

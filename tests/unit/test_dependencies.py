@@ -17,6 +17,7 @@ from peekaping_producer.errors import (
 )
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.service.dependencies import REMIND_AFTER_S, Dependencies, Trouble
+from peekaping_producer.stores.errors import READ_TIMED_OUT, StatementCanceledError
 
 AWAY = RedisUnavailableError("Connection refused")
 LOOPS = ("worker", "leader", "reclaimer", "vitals", "sync", "hints", "events")
@@ -63,8 +64,8 @@ def test_the_lines_contain_what_an_operator_needs(scene: Scene) -> None:
     scene.now += REMIND_AFTER_S
     scene.dependencies.failed(RedisUnavailableError("slow"), "sync")
     assert scene.logged("dependency", "where", "error", "for_s", "failed_calls", "log_level") == [
-        ("dependency.failing", "redis", ["leader"], "RedisUnavailableError: Connection refused", 0.0, 1, "warning"),
-        ("dependency.failing", "redis", ["leader", "sync"], "RedisUnavailableError: slow", 30.0, 1, "warning"),
+        ("dependency.failing", "redis", ["leader"], "Connection refused", 0.0, 1, "warning"),
+        ("dependency.failing", "redis", ["leader", "sync"], "slow", 30.0, 1, "warning"),
     ]
     scene.now += 2
     scene.dependencies.succeeded(REDIS, "vitals")
@@ -86,11 +87,30 @@ def test_the_next_trouble_has_its_own_duration(scene: Scene) -> None:
     assert scene.logged("for_s") == [("dependency.failing", 1.0)], "soon after the last: logged after a second"
 
 
+def test_the_reason_is_a_cause_and_stays_the_same(scene: Scene) -> None:
+    """While `monitors` is locked, some loops find the lock, and others only that no answer comes."""
+    locked, silent = StatementCanceledError(f"db: {READ_TIMED_OUT}"), StoreUnavailableError("no answer within 5 s")
+    reasons = []
+    for error, loop in (
+        (silent, "vitals"),
+        (locked, "sync"),
+        (silent, "vitals"),
+        (locked, "worker"),
+        (silent, "hints"),
+    ):
+        scene.dependencies.failed(error, loop)
+        reasons.append(scene.dependencies.troubles["database"].reason)
+    assert reasons == ["no answer within 5 s"] + [f"db: {READ_TIMED_OUT}"] * 4
+    scene.dependencies.succeeded(DATABASE)
+    scene.dependencies.failed(StoreUnavailableError(), "vitals")
+    assert scene.dependencies.troubles["database"].reason == "no answer"
+
+
 def test_dependencies_fail_independently(scene: Scene) -> None:
     scene.dependencies.failed(AWAY, "leader")
     scene.dependencies.failed(StoreUnavailableError("away"), "worker")
     scene.dependencies.succeeded(REDIS)
-    assert scene.dependencies.troubles == {"database": Trouble(scene.now, "StoreUnavailableError: away", ("worker",))}
+    assert scene.dependencies.troubles == {"database": Trouble(scene.now, "away", ("worker",))}
     assert scene.logged("dependency") == [
         ("dependency.failing", "redis"),
         ("dependency.failing", "database"),
@@ -153,7 +173,7 @@ def test_a_refusal_during_an_outage_is_logged_at_once(scene: Scene) -> None:
     scene.logged()
     scene.dependencies.failed(RedisRefusedError("NOPERM", "NOPERM"), "reclaimer")
     scene.dependencies.failed(RedisRefusedError("NOPERM", "NOPERM"), "reclaimer")
-    assert scene.logged("error") == [("dependency.failing", "RedisRefusedError: NOPERM")]
+    assert scene.logged("error") == [("dependency.failing", "NOPERM")]
 
 
 def test_a_refusal_of_an_idle_place_ends_after_a_while(scene: Scene) -> None:

@@ -24,6 +24,13 @@ def test_a_text_is_cut_before_it_is_escaped() -> None:
     assert one_line(one_line("x" * 900)) == one_line("x" * 900)
 
 
+def test_a_text_is_cut_between_words() -> None:
+    assert one_line("although connected: look for a lock", 23) == "although connected:…"
+    assert one_line("although connected: look for a lock", 24) == "although connected: look…"
+    assert one_line("no cut", 6) == "no cut"
+    assert one_line("id " + "x" * 90, 50) == "id " + "x" * 47 + "…", "a word that is too long is cut"
+
+
 @pytest.mark.parametrize("text", ["a\rb", "\x9b2J", "\ud800", "a\u2028b", "\u202eb"])
 def test_no_text_controls_a_terminal(text: str) -> None:
     assert escaped(text) == repr(text)

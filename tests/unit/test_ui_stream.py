@@ -166,7 +166,7 @@ async def test_redis_refuses_the_look_and_frames_continue(served: Served) -> Non
             served.schedule.error = None
             while (await next_frame(response))["details_failure"]:
                 pass
-    assert failure == {"since_ms": NOW_MS, "reason": "RedisRefusedError: NOPERM this user"}
+    assert failure == {"since_ms": NOW_MS, "reason": "NOPERM this user"}
     assert [line["event"] for line in logged] == ["ui.look_failed", "ui.look_recovered"]
 
 
