@@ -221,6 +221,8 @@ async def test_workers_that_do_not_keep_up(installation: Installation, busy: int
     found = await workers(installation)
     assert found[f"workers.{code}"].level is Level.PROBLEM
     assert "workers.checks" in found
+    text = (await fleet(installation))["fleet.on_time"].text
+    assert text == "Every check is handed off on time.", "that they run on time is not stated"
 
 
 async def test_a_paused_queue(installation: Installation) -> None:

@@ -41,7 +41,7 @@ def decoded(seen: Seen) -> dict[str, Any]:
 def test_a_quiet_fleet() -> None:
     frame = decoded(seen_of(look_of(report("vm-b"), report("vm-a", leads=True))))
     assert frame["verdict"]["level"] == "good"
-    assert frame["verdict"]["sentence"] == "Every check is on time."
+    assert frame["verdict"]["sentence"] == "Every check is handed off on time."
     assert frame["leader"] == {"node": "vm-a-1-abcd", "name": "vm-a", "ttl_ms": 9000}
     assert (frame["replicas_heard"], frame["replicas_known"], frame["scheduled"]) == (2, 2, 9)
     assert [replica["name"] for replica in frame["replicas"]] == ["vm-a", "vm-b"], "the leader first"

@@ -162,6 +162,6 @@ def on_time(look: Look) -> Verdict:
         parts.append(f"{counted(queue.depths.get('pending', 0), 'task')} pending{first}")
     sentence = "No monitor is scheduled."
     if stats and stats.scheduled:
-        is_begun = (waits_s or 0.0) <= WAITS_AT_LEAST_S  # longer waits may be usual with long intervals
+        is_begun = queue is not None and (waits_s or 0.0) <= WAITS_AT_LEAST_S  # longer ones may suit long intervals
         sentence = "Every check is on time." if is_begun else "Every check is handed off on time."
     return Verdict(VerdictCode.ON_TIME, sentence, "; ".join(parts) + ".")
