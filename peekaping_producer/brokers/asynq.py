@@ -48,6 +48,8 @@ _STATES = ("pending", "active", "archived", "completed", "retry", "scheduled")
 _INSPECTED = (*(QUEUE_KEYS.prefix + name for name in (*_STATES, "paused")), SERVERS, QUEUE_KEYS.lease)
 _SHOWN = (QUEUE_KEYS.processed, RESULTS_KEYS.pending)
 
+_UNIX_TIME_DIGITS = 10
+"""Until the year 2286."""
 _COUNTER_DIGITS = 19
 """Of 2**63; a shorter number is a counter, a longer one is not from Redis."""
 
@@ -133,7 +135,7 @@ class AsynqBroker:
         reply = await self._queue.run(self._redis, (*_INSPECTED, *_SHOWN), args)
         with decoding():
             now_ms, counts, waits_ms, paused, servers, problems, next_task, uncompleted, uncompleted_ms = reply[:9]
-            infos, processed, (results_pending, results_wait_ms) = reply[9:]
+            infos, processed, (results_pending, results_wait_ms), paused_s = reply[9:]
             return Queue(
                 dict(zip(_STATES, counts, strict=True)),
                 waits_ms / 1000 if waits_ms >= 0 else None,
@@ -146,9 +148,16 @@ class AsynqBroker:
                 now_ms=now_ms,
                 workers=tuple(filter(None, map(decode_server_info, infos))),
                 processed=int(processed) if processed.isdigit() and len(processed) < _COUNTER_DIGITS else None,
+                paused_since_ms=_paused_since_ms(paused_s, now_ms),
                 results_pending=results_pending,
                 results_oldest_s=results_wait_ms / 1000 if results_wait_ms >= 0 else None,
             )
+
+
+def _paused_since_ms(seconds: bytes, now_ms: int) -> int | None:
+    """Return the Unix time that `asynq queue pause` writes; None for any other value, and for a time to come."""
+    since_ms = 1000 * int(seconds) if seconds.isdigit() and len(seconds) == _UNIX_TIME_DIGITS else None
+    return since_ms if since_ms is not None and since_ms <= now_ms else None
 
 
 class _Message(msgspec.Struct, frozen=True, gc=False):

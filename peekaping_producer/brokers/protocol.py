@@ -51,6 +51,8 @@ class Queue(msgspec.Struct, frozen=True):
     """Tasks that workers have finished, also those that failed, since the queue exists; None if it is unknown."""
     results_pending: int = 0
     """Results of checks that wait to be stored, in the queue `ingester`."""
+    paused_since_ms: int | None = None
+    """When the queue was paused, by the clock of who paused it; None if that is unknown, or it is not paused."""
     results_oldest_s: float | None = None
     """Age of the result that is stored next."""
 

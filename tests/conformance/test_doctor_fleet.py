@@ -198,7 +198,7 @@ async def test_no_worker(installation: Installation) -> None:
     assert found["workers.no_ingester"].level is Level.NOTE
     await installation.enqueue(ago_s=70)
     found = await workers(installation)
-    assert found["workers.no_worker"].text.startswith("On time, but no worker has dequeued tasks since")
+    assert found["workers.no_worker"].text.startswith("On time, but no worker runs: checks handed off since")
     assert "workers.queue_not_consumed" not in found, "its cause is named"
 
 

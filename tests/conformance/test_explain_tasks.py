@@ -154,6 +154,11 @@ async def test_a_task_that_no_worker_dequeues_is_missing_before_its_next_tick(sc
     verdict = await scene.verdict()
     assert (verdict.code, verdict.cause, verdict.level) == ("task.waiting_long", "queue_paused", Level.FAIL)
     assert verdict.remedy == "The queue is paused: run `asynq queue unpause healthcheck`."
+    paused_s = scene.clock.now_ms // 1000 - 5
+    await scene.redis.set("asynq:{healthcheck}:paused", paused_s)
+    at = Moments(scene.clock.now_ms).at(1000 * paused_s)
+    remedy = f"The queue has been paused since {at}: run `asynq queue unpause healthcheck`."
+    assert (await scene.verdict()).remedy == remedy
     await scene.redis.delete("asynq:{healthcheck}:paused")
     await scene.clock.advance(21)
     assert (await scene.verdict()).cause == "no_worker"

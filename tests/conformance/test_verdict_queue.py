@@ -11,26 +11,49 @@ from tests.kit.clock import START_MS
 from tests.kit.installation import STARTED, Installation
 
 
-async def test_the_queue_is_paused(installation: Installation) -> None:
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (START_MS // 1000 - 7, "On time, but the queue has been paused since 12:37:39."),
+        (1, "On time, but the queue is paused."),
+        (START_MS // 1000 + 3600, "On time, but the queue is paused."),
+        ("9" * 200, "On time, but the queue is paused."),
+        ("", "On time, but the queue is paused."),
+    ],
+)
+async def test_the_queue_is_paused(installation: Installation, value: int | str, sentence: str) -> None:
+    """asynq writes the Unix time; since when a task waits is no time at which the queue was paused."""
     await installation.enqueue(ago_s=31)
-    await installation.redis.set("asynq:{healthcheck}:paused", 1)
+    await installation.redis.set("asynq:{healthcheck}:paused", value)
     await installation.beat("vm-a")
-    await installation.expect(
+    found = await installation.expect(
         "queue_paused",
-        f"On time, but the queue is paused: no task has been dequeued since {STARTED}.",
-        "1 task pending. Resume it: asynq queue unpause healthcheck",
+        sentence,
+        "1 task pending, the first for 31.0 s. Resume it: asynq queue unpause healthcheck",
     )
+    assert found.since_ms == (START_MS // 1000 * 1000 - 7000 if "since" in sentence else None)
+
+
+async def test_a_paused_queue_whose_key_is_not_a_string(installation: Installation) -> None:
+    await installation.enqueue(ago_s=31)
+    await installation.redis.lpush("asynq:{healthcheck}:paused", 1)
+    await installation.beat("vm-a")
+    assert (await installation.verdict()).sentence == "On time, but the queue is paused."
 
 
 async def test_no_worker(installation: Installation) -> None:
     await installation.enqueue(ago_s=31)
     await installation.worker(8, 0, "ingester")
     await installation.beat("vm-a")
-    await installation.expect(
+    found = await installation.expect(
         "no_worker",
-        f"On time, but no worker has dequeued tasks since {STARTED}.",
-        "1 task pending, and no worker process is registered for the queue healthcheck. Start Peekaping's workers.",
+        f"On time, but no worker runs: checks handed off since {STARTED} are not made.",
+        "1 task pending, the first for 31.0 s, and no worker process is registered for the queue healthcheck. "
+        "Start Peekaping's workers.",
     )
+    assert found.since_ms == START_MS
+    await installation.asynq.run("m0", "m1")
+    assert (await installation.verdict()).since_ms == START_MS
 
 
 async def test_the_workers_are_full(installation: Installation) -> None:
@@ -108,11 +131,12 @@ async def test_tasks_wait_and_the_cause_is_unknown(installation: Installation) -
     await installation.enqueue(ago_s=31)
     await installation.worker(8, 2, "healthcheck")
     await installation.beat("vm-a", finished_per_s=5.0)
-    await installation.expect(
+    found = await installation.expect(
         "tasks_wait",
-        f"On time, but tasks have waited for a worker since {STARTED}.",
+        "On time, but tasks wait too long for a worker.",
         "2 of 8 slots busy; 1 task pending, the first for 31.0 s. Read the logs of the workers.",
     )
+    assert found.since_ms is None, "workers dequeue, and the first task is soon another one"
 
 
 async def test_a_task_may_wait_for_one_and_a_half_of_the_shortest_interval(installation: Installation) -> None:
@@ -128,27 +152,31 @@ async def test_a_task_may_wait_for_one_and_a_half_of_the_shortest_interval(insta
 
 
 @pytest.mark.parametrize(
-    ("queues", "ago_s", "sentence", "why"),
+    ("queues", "ago_s", "sentence", "why", "is_since_known"),
     [
         (
             ["healthcheck"],
             21,
-            "Checks run, but results have not been stored since 12:37:25.",
+            "Checks run, but results since 12:37:25 are not stored.",
             ", and no worker process is registered for it. Start Peekaping's workers for results.",
+            True,
         ),
         (
             ["ingester"],
             61,
-            "Checks run, but results are stored late: the next one has waited since 12:36:45.",
-            "; too few workers take from it, or they hang. Read their logs.",
+            "Checks run, but their results are stored late.",
+            ", the next for 61.0 s; too few workers take from it, or they hang. Read their logs.",
+            False,
         ),
     ],
 )
 async def test_results_are_not_stored(
-    installation: Installation, queues: list[str], ago_s: int, sentence: str, why: str
+    installation: Installation, queues: list[str], ago_s: int, sentence: str, why: str, is_since_known: bool
 ) -> None:
-    await installation.redis.hset("asynq:{ingester}:t:r1", "pending_since", (START_MS - 1000 * ago_s) * 1_000_000)
+    since_ms = START_MS - 1000 * ago_s
+    await installation.redis.hset("asynq:{ingester}:t:r1", "pending_since", since_ms * 1_000_000)
     await installation.redis.lpush("asynq:{ingester}:pending", "r1", "r2")
     await installation.worker(8, 0, *queues)
     await installation.beat("vm-a")
-    await installation.expect("results_not_stored", sentence, f"2 results in the queue ingester{why}")
+    found = await installation.expect("results_not_stored", sentence, f"2 results in the queue ingester{why}")
+    assert found.since_ms == (since_ms if is_since_known else None)

@@ -2,7 +2,8 @@
 -- Returns {now, [pending, active, archived, completed, retry, scheduled], age in ms of the longest pending task or -1,
 -- 1 if the queue is paused, asynq servers alive, [keys that cannot be read, with the reason], the next task or '',
 -- tasks that workers took and have not completed for long, ms since the first of them was not,
--- [ServerInfo of a worker process, ...], tasks that workers have finished or '', [pending, age in ms or -1] of results}.
+-- [ServerInfo of a worker process, ...], tasks that workers have finished or '', [pending, age in ms or -1] of results,
+-- when the queue was paused in s, or ''}.
 local PENDING, ACTIVE, ARCHIVED, COMPLETED, RETRY, SCHEDULED = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local PAUSED, SERVERS, LEASE, PROCESSED, RESULTS = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local task_key_prefix, result_key_prefix = ARGV[1], ARGV[4]
@@ -97,4 +98,4 @@ if type(servers) ~= 'number' then servers = 0 end
 next_task = string.sub(next_task, 1, MAX_ID_LENGTH)
 local paused = read(0, 'EXISTS', PAUSED)
 return {now, counts, age, paused, servers, problems, next_task, uncompleted, uncompleted_for, server_infos(),
-  counter(PROCESSED), waiting_results()}
+  counter(PROCESSED), waiting_results(), paused == 1 and counter(PAUSED) or ''}

@@ -70,7 +70,9 @@ def _why_waiting(facts: Facts, moments: Moments) -> tuple[str, str]:
     """Return the cause, a word where the verdict on the fleet has the same one, and the remedy."""
     look = facts.fleet.look if facts.fleet else None
     if look and look.queue and look.queue.paused:
-        return "queue_paused", f"The queue is paused: run `asynq queue unpause {QUEUE}`."
+        since_ms = look.queue.paused_since_ms
+        is_paused = "is paused" if since_ms is None else f"has been paused since {moments.at(since_ms)}"
+        return "queue_paused", f"The queue {is_paused}: run `asynq queue unpause {QUEUE}`."
     wait_s = facts.estimated_wait_s
     taken = "" if wait_s is None else f" At their present rate, one takes it in about {duration(wait_s)}."
     if look and look.queue:

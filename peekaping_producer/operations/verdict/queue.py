@@ -16,30 +16,29 @@ RESULTS_WAIT_S = 60.0
 RESULTS_WAIT_UNSERVED_S = 20.0
 
 
-def _waits(look: Look) -> tuple[Queue, float, str] | None:
-    """Return the queue, since when its next task waits, and that time as text; None if no task waits for too long."""
+def _waits(look: Look) -> Queue | None:
+    """Return the queue; None if no task waits for too long."""
     queue = look.queue
     if queue is None or queue.oldest_pending_s is None:
         return None
-    if queue.oldest_pending_s <= max(WAITS_AT_LEAST_S, WAITS_INTERVALS * (look.shortest_interval_s or 0)):
-        return None
-    now_ms = queue.now_ms or look.now_ms
-    since_ms = now_ms - 1000 * queue.oldest_pending_s
-    return queue, since_ms, clock_time(since_ms, now_ms)
+    too_long_s = max(WAITS_AT_LEAST_S, WAITS_INTERVALS * (look.shortest_interval_s or 0))
+    return queue if queue.oldest_pending_s > too_long_s else None
 
 
 def _backlog(queue: Queue) -> str:
-    return f"{counted(queue.depths.get('pending', 0), 'task')} pending"
+    waits = duration(queue.oldest_pending_s or 0.0)
+    return f"{counted(queue.depths.get('pending', 0), 'task')} pending, the first for {waits}"
 
 
 def paused(look: Look) -> Verdict | None:
     """The queue is paused."""
-    if (waits := _waits(look)) is None or not waits[0].paused:
+    if (queue := _waits(look)) is None or not queue.paused:
         return None
-    queue, since_ms, since = waits
+    since_ms = queue.paused_since_ms
+    since = "" if since_ms is None else f" since {clock_time(since_ms, look.now_ms or since_ms)}"
     return Verdict(
         VerdictCode.QUEUE_PAUSED,
-        f"On time, but the queue is paused: no task has been dequeued since {since}.",
+        f"On time, but the queue has been paused{since}." if since else "On time, but the queue is paused.",
         f"{_backlog(queue)}. Resume it: asynq queue unpause {QUEUE}",
         since_ms,
     )
@@ -48,12 +47,13 @@ def paused(look: Look) -> Verdict | None:
 def no_worker(look: Look) -> Verdict | None:
     """No worker process is registered for the queue, and none finishes tasks without being registered."""
     finishes = look.finished_per_s and look.nothing_finished_since_ms is None
-    if (waits := _waits(look)) is None or look.is_served or finishes:
+    if (queue := _waits(look)) is None or look.is_served or finishes:
         return None
-    queue, since_ms, since = waits
+    since_ms = (queue.now_ms or look.now_ms) - 1000 * (queue.oldest_pending_s or 0.0)
+    since = clock_time(since_ms, queue.now_ms or look.now_ms)
     return Verdict(
         VerdictCode.NO_WORKER,
-        f"On time, but no worker has dequeued tasks since {since}.",
+        f"On time, but no worker runs: checks handed off since {since} are not made.",
         f"{_backlog(queue)}, and no worker process is registered for the queue {QUEUE}. Start Peekaping's workers.",
         since_ms,
     )
@@ -62,24 +62,23 @@ def no_worker(look: Look) -> Verdict | None:
 def workers_stuck(look: Look) -> Verdict | None:
     """Worker processes are registered, and have finished nothing for a while."""
     since_ms = look.nothing_finished_since_ms
-    if (waits := _waits(look)) is None or not look.is_served or since_ms is None:
+    if (queue := _waits(look)) is None or not look.is_served or since_ms is None:
         return None
     if look.now_ms - since_ms < 1000 * FINISHES_WITHIN_S:
         return None
     return Verdict(
         VerdictCode.WORKERS_STUCK,
         f"On time, but the workers have finished nothing since {clock_time(since_ms, look.now_ms)}.",
-        f"{_load(look, waits[0])}. The workers hang or crash: read their logs.",
+        f"{_load(look, queue)}. The workers hang or crash: read their logs.",
         since_ms,
     )
 
 
 def workers_full(look: Look) -> Verdict | None:
     """All slots are busy: there are too few."""
-    waits, finished = _waits(look), look.finished_per_s
-    if waits is None or not look.slots or look.busy_slots < look.slots:
+    queue, finished = _waits(look), look.finished_per_s
+    if queue is None or not look.slots or look.busy_slots < look.slots:
         return None
-    queue, _, _ = waits
     arrivals = look.arrivals_per_s
     rates, left_s = "", None
     if finished and arrivals is not None:
@@ -90,7 +89,7 @@ def workers_full(look: Look) -> Verdict | None:
         VerdictCode.WORKERS_FULL,
         f"On time, but the workers are full{rates}.",
         f"{_load(look, queue)}{ends}.",
-        None,  # the queue may be empty for moments: the wait of its first task is not how long this has lasted
+        None,  # workers dequeue: the first task is soon another one, and its wait is not how long this has lasted
         None if left_s is None else look.now_ms + 1000 * left_s,
     )
 
@@ -101,21 +100,18 @@ def _more_slots(look: Look) -> str:
 
 
 def tasks_wait(look: Look) -> Verdict | None:
-    """Tasks wait, and the cause is unknown."""
-    if (waits := _waits(look)) is None:
+    """Tasks wait, and the cause is unknown; so is since when, as for `workers_full`."""
+    if (queue := _waits(look)) is None:
         return None
-    queue, since_ms, since = waits
     return Verdict(
         VerdictCode.TASKS_WAIT,
-        f"On time, but tasks have waited for a worker since {since}.",
+        "On time, but tasks wait too long for a worker.",
         f"{_load(look, queue)}. Read the logs of the workers.",
-        since_ms,
     )
 
 
 def _load(look: Look, queue: Queue) -> str:
-    waits = duration(queue.oldest_pending_s or 0.0)
-    return f"{look.busy_slots:,} of {counted(look.slots, 'slot')} busy; {_backlog(queue)}, the first for {waits}"
+    return f"{look.busy_slots:,} of {counted(look.slots, 'slot')} busy; {_backlog(queue)}"
 
 
 def results_not_stored(look: Look) -> Verdict | None:
@@ -126,13 +122,19 @@ def results_not_stored(look: Look) -> Verdict | None:
     is_served = look.is_storing
     if queue.results_oldest_s <= (RESULTS_WAIT_S if is_served else RESULTS_WAIT_UNSERVED_S):
         return None
-    since_ms = (queue.now_ms or look.now_ms) - 1000 * queue.results_oldest_s
-    since = clock_time(since_ms, look.now_ms or since_ms)
     waiting = f"{counted(queue.results_pending, 'result')} in the queue {RESULTS_QUEUE}"
-    if is_served:
-        sentence = f"Checks run, but results are stored late: the next one has waited since {since}."
-        details = f"{waiting}; too few workers take from it, or they hang. Read their logs."
-    else:
-        sentence = f"Checks run, but results have not been stored since {since}."
-        details = f"{waiting}, and no worker process is registered for it. Start Peekaping's workers for results."
-    return Verdict(VerdictCode.RESULTS_NOT_STORED, sentence, details, since_ms)
+    if is_served:  # since when is unknown, as for `workers_full`
+        return Verdict(
+            VerdictCode.RESULTS_NOT_STORED,
+            "Checks run, but their results are stored late.",
+            f"{waiting}, the next for {duration(queue.results_oldest_s)}; too few workers take from it, or they hang. "
+            "Read their logs.",
+        )
+    now_ms = queue.now_ms or look.now_ms
+    since_ms = now_ms - 1000 * queue.results_oldest_s
+    return Verdict(
+        VerdictCode.RESULTS_NOT_STORED,
+        f"Checks run, but results since {clock_time(since_ms, now_ms)} are not stored.",
+        f"{waiting}, and no worker process is registered for it. Start Peekaping's workers for results.",
+        since_ms,
+    )
