@@ -38,6 +38,45 @@ async def test_stuck_archived(scene: Scene) -> None:
     )
 
 
+async def test_an_archived_task_is_shown_with_its_error(scene: Scene) -> None:
+    await handed_off(scene)
+    await scene.asynq.take()
+    error = "dial tcp 10.0.0.1:443:\n\x1b[31mi/o timeout" + "x" * 10_000
+    await scene.asynq.peer.fail(ID, scene.asynq.now_s, error)
+    verdict = await stuck(scene)
+    failed_ms = scene.clock.now_ms // 1000 * 1000
+    at = Moments(scene.clock.now_ms).at(failed_ms)
+    assert (verdict.code, verdict.level) == ("task.stuck.archived", Level.NOTE)
+    reason = "dial tcp 10.0.0.1:443:\\n\\x1b[31mi/o timeoutxxx"
+    assert verdict.sentence.startswith(
+        f"A check is missing, because its task failed at {at} and is archived: '{reason}"
+    )
+    facts = await scene.facts()
+    lines = lines_of(facts, verdict, Moments(facts.now_ms), "UTC")
+    assert f"{'':<12} last failed at {at}, on a worker whose name asynq does not store" in lines
+    (shown,) = [line for line in lines if line.startswith(f"{'':<12} error: ")]
+    assert len(shown) < 350
+    task = document_of(facts, verdict)["task"]
+    assert (task["last_failed_at"], task["retried"], task["completed_at"]) == ("2026-11-26T03:11:00.000Z", 0, None)
+    assert reason in task["error"]
+
+
+async def test_tasks_that_fail_again_and_again_are_no_note(scene: Scene) -> None:
+    await handed_off(scene)
+    for error in ("first", "second."):
+        await scene.asynq.take()
+        await scene.asynq.peer.fail(ID, scene.asynq.now_s, error)
+        if error == "first":
+            await scene.until_due()
+            await scene.hand_off()
+    since = Moments(scene.clock.now_ms).at(scene.clock.now_ms)
+    failed = Moments(scene.clock.now_ms).at(scene.clock.now_ms // 1000 * 1000)
+    verdict = await scene.verdict()
+    assert (verdict.code, verdict.cause, verdict.level) == ("task.failing", "task.stuck.archived", Level.FAIL)
+    reason = f"its task failed at {failed} and is archived: second."
+    assert verdict.sentence == f"Workers did not complete 2 checks in a row since {since}: {reason}"
+
+
 async def test_stuck_without_a_message(scene: Scene) -> None:
     await scene.insert()
     await scene.place()

@@ -5,6 +5,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from peekaping_producer.transports.asynq.protobuf import int_field, text_field
+
 PREFIX = "asynq:{healthcheck}:"
 PENDING, ACTIVE, LEASE, ARCHIVED, COMPLETED = (
     PREFIX + name for name in ("pending", "active", "lease", "archived", "completed")
@@ -93,6 +95,7 @@ _FAIL = (
     + """
 redis.call('ZADD', KEYS[4], ARGV[3], ARGV[1])
 redis.call('HSET', ARGV[2], 'state', 'archived')
+if ARGV[4] ~= '' then redis.call('HSET', ARGV[2], 'msg', redis.call('HGET', ARGV[2], 'msg') .. ARGV[4]) end
 return 1
 """
 )
@@ -125,9 +128,10 @@ class AsynqPeer:
     async def finish(self, monitor_id: str) -> bool:
         return await self._end(_FINISH, monitor_id)
 
-    async def fail(self, monitor_id: str, now_s: float) -> bool:
-        """Out of retries: archived, and the hash stays."""
-        return await self._end(_FAIL, monitor_id, now_s)
+    async def fail(self, monitor_id: str, now_s: float, error: str = "") -> bool:
+        """Out of retries: archived, and the hash stays. The message then has the error and the time of the failure."""
+        failure = text_field(7, error) + int_field(11, int(now_s)) if error else b""
+        return await self._end(_FAIL, monitor_id, now_s, failure)
 
     async def requeue(self, monitor_id: str) -> bool:
         """At a consumer's shutdown: back to the end of the list that is served first."""
@@ -144,6 +148,6 @@ class AsynqPeer:
             if await self._redis.hexists(f"{PREFIX}t:".encode() + task, "msg"):
                 await self.fail(task.decode().removeprefix("healthcheck:"), now_s)
 
-    async def _end(self, script: str, monitor_id: str, *more: float) -> bool:
+    async def _end(self, script: str, monitor_id: str, *more: float | bytes) -> bool:
         done = await self._redis.eval(script, len(_KEYS), *_KEYS, task_id(monitor_id), task_key(monitor_id), *more)
         return bool(done)

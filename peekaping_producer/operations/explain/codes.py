@@ -36,6 +36,7 @@ LEVELS: Mapping[str, Level] = {
     "due.set_aside": Level.NOTE,
     "due.late": Level.FAIL,
     "due.misaligned": Level.NOTE,
+    "task.failing": Level.FAIL,
     "task.stuck.archived": Level.NOTE,
     "task.stuck.orphan": Level.NOTE,
     "task.stuck.active_lost": Level.NOTE,

@@ -91,6 +91,7 @@ def _task(facts: Facts, moments: Moments) -> dict[str, Any] | None:
     task = facts.task
     if task is None:
         return None
+    history = facts.task_history
     return {
         "state": task.state or None,
         "kind": task.kind.value,
@@ -101,6 +102,10 @@ def _task(facts: Facts, moments: Moments) -> dict[str, Any] | None:
         "worker": task.worker or None,
         "asynq_lease_ends_at": moments.iso(None if task.lease_ends_s is None else task.lease_ends_s * 1000),
         "uncompleted_ticks": task.uncompleted_ticks,
+        "error": history.error or None,
+        "last_failed_at": moments.iso(history.failed_ms),
+        "retried": history.retried,
+        "completed_at": moments.iso(history.completed_ms),
         "at_next_tick": task.kind.at_hand_off.value,
     }
 

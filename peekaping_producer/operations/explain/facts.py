@@ -7,6 +7,7 @@ from peekaping_producer.errors import DATABASE
 from peekaping_producer.monitors.monitor import MonitorDetails, Plan, RecentHeartbeat
 from peekaping_producer.monitors.ticks import is_tick, next_tick, phase_s
 from peekaping_producer.operations.explain.maintenance import Maintenance
+from peekaping_producer.operations.explain.task_history import TaskHistory, task_history
 from peekaping_producer.operations.fleet_events import FleetEvent, decode_events
 from peekaping_producer.operations.hold import Hold, current_hold
 from peekaping_producer.operations.look import LATE_AT_LEAST_S
@@ -69,6 +70,11 @@ class Facts(msgspec.Struct, frozen=True):
     def task(self) -> TaskState | None:
         """The task in asynq's queue."""
         return self.state.task if self.state else None
+
+    @property
+    def task_history(self) -> TaskHistory:
+        """What asynq has stored about earlier runs of the task."""
+        return task_history(self.task)
 
     @property
     def lease_ends_ms(self) -> int | None:

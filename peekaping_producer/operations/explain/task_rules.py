@@ -4,6 +4,7 @@ from peekaping_producer.brokers.asynq_keys import QUEUE
 from peekaping_producer.brokers.monitor_state import TaskKind, TaskState
 from peekaping_producer.operations.explain.codes import MonitorVerdict
 from peekaping_producer.operations.explain.facts import Facts
+from peekaping_producer.operations.explain.task_history import TaskHistory
 from peekaping_producer.operations.moments import Moments
 from peekaping_producer.operations.verdict.queue import FINISHES_WITHIN_S, WAITS_AT_LEAST_S
 from peekaping_producer.service.text import counted, duration
@@ -17,16 +18,23 @@ def stuck(facts: Facts, moments: Moments) -> MonitorVerdict | None:
     task = facts.task
     if task is None or task.kind in {TaskKind.QUEUED, TaskKind.RUNNING}:
         return None
-    code, reason = _why_stuck(task)
+    code, reason = _why_stuck(task, facts.task_history, moments)
     due_ms = int(facts.state.due_ms) if facts.state and facts.state.due_ms is not None else None
     remedy = "The next hand-off replaces the task" + (f", at {moments.at(due_ms)}." if due_ms is not None else ".")
+    if task.uncompleted_ticks and task.state in {"archived", "active"}:
+        since = "" if task.uncompleted_since_ms is None else f" since {moments.at(task.uncompleted_since_ms)}"
+        missing = f"{counted(task.uncompleted_ticks + 1, 'check')} in a row{since}"
+        remedy = f"Read the logs of the workers, which name the task by the id of the monitor. {remedy}"
+        return MonitorVerdict("task.failing", f"Workers did not complete {missing}: {reason}.", remedy, code)
     return MonitorVerdict(code, f"A check is missing, because {reason}.", remedy, ends_ms=due_ms)
 
 
-def _why_stuck(task: TaskState) -> tuple[str, str]:
+def _why_stuck(task: TaskState, history: TaskHistory, moments: Moments) -> tuple[str, str]:
     match task.state:
         case "archived":
-            return "task.stuck.archived", "its task failed and is archived"
+            failed = "" if history.failed_ms is None else f" at {moments.at(history.failed_ms)}"
+            error = history.error.rstrip(".")
+            return "task.stuck.archived", f"its task failed{failed} and is archived" + (f": {error}" if error else "")
         case "active" if not task.message:
             return "task.stuck.orphan", "its task is active but contains no message"
         case "active":

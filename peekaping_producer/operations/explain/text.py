@@ -143,6 +143,7 @@ def _task(facts: Facts, moments: Moments) -> Iterator[str]:
         yield f"{state} since {moments.at(facts.active_since_ms)}{by}"
     else:
         yield state
+    yield from _history(facts, moments)
     if task.lease_ends_s is not None and task.state == "active":
         ends = "ended" if task.lease_ends_s * 1000 < facts.now_ms else "ends"
         yield f"asynq's lease {ends} at {moments.at(task.lease_ends_s * 1000)}; 30 s more are tolerated"
@@ -151,6 +152,18 @@ def _task(facts: Facts, moments: Moments) -> Iterator[str]:
         yield f"not completed for {counted(task.uncompleted_ticks, 'tick')}{since}"
     kept = task.kind in {TaskKind.QUEUED, TaskKind.RUNNING}
     yield "at the next tick: " + ("it stays, and no second task is enqueued" if kept else "replaced by a new task")
+
+
+def _history(facts: Facts, moments: Moments) -> Iterator[str]:
+    history = facts.task_history
+    if history.failed_ms is not None or history.error:
+        failed = "at an unknown time" if history.failed_ms is None else f"at {moments.at(history.failed_ms)}"
+        retried = f", after {counted(history.retried, 'retry', 'retries')}" if history.retried else ""
+        yield f"last failed {failed}{retried}, on a worker whose name asynq does not store"
+    if history.error:
+        yield f"error: {history.error}"
+    if history.completed_ms is not None:
+        yield f"completed at {moments.at(history.completed_ms)}"
 
 
 def _maintenance(facts: Facts, moments: Moments) -> Iterator[str]:
