@@ -26,7 +26,8 @@ def add_to(commands: Commands) -> None:
         "run-now", _run_now, text, groups=_GROUPS, example="peekaping-producer run-now 3f0d --because 'repaired it'"
     )
     _add_monitors(run_now, "+")
-    text = "hand off no checks of some monitors, or of all, for some time; exit 1 if one of them is not held"
+    text = "hand off no checks of some monitors, or of all, for some time; exit 1 if one of them is not held; "
+    text += "without a monitor, print the current holds"
     hold = commands.add(
         "hold", _hold, text, groups=_GROUPS, example="peekaping-producer hold 3f0d --for 30m --because 'disk swap'"
     )
@@ -42,8 +43,8 @@ def add_to(commands: Commands) -> None:
     for command in (run_now, hold, release):
         needed = command is hold
         why = text_of(_MAX_WHY, may_be_empty=not needed)
-        text = "why, for the fleet events"
-        command.add_argument("--because", type=why, required=needed, default="", metavar="TEXT", help=text)
+        text = "why, for the fleet events" + (" (required)" if needed else "")
+        command.add_argument("--because", type=why, default=None if needed else "", metavar="TEXT", help=text)
         command.add_argument("--by", type=text_of(_MAX_WHO), metavar="NAME", help="who asks (default: the login name)")
         command.add_argument("--json", action="store_true", help="print JSON")
 
@@ -58,12 +59,27 @@ def _run_now(args: argparse.Namespace) -> int:
 
 
 def _hold(args: argparse.Namespace) -> int:
+    if not (args.monitors or args.all or args.because or args.by or args.for_text):
+        return _list_holds(args)
     if not _names_monitors_or_all(args, "hold"):
+        return 2
+    if not args.because:
+        print_failure(args, "hold: --because: expected a value, got none; see peekaping-producer hold --help")
         return 2
     options = {} if args.for_text is None else {"for_s": _hold_s(args)}
     if args.all:
         return _act_on_all(args, "hold_all", lambda acts: acts.hold_all(_actor(args), args.because, **options))
     return _act_on_monitors(args, "hold", lambda acts, ids: acts.hold(ids, _actor(args), args.because, **options))
+
+
+def _list_holds(args: argparse.Namespace) -> int:
+    from peekaping_producer.operations.acts.holds import holds_document, holds_lines, read_holds
+    from peekaping_producer.operations.moments import Moments
+
+    settings = _settings(args)
+    found = run_interruptible(read_holds(settings.redis_target(), settings.database_target()))
+    print(json.dumps(holds_document(found)) if args.json else "\n".join(holds_lines(found, Moments(found.now_ms))))
+    return 0
 
 
 def _hold_s(args: argparse.Namespace) -> int:

@@ -112,7 +112,7 @@ class Status(msgspec.Struct, frozen=True):
             "max overdue": "none" if stats.oldest_due_ms is None else f"{stats.oldest_due_age_s:.1f} s",
         }
         if stats.held:
-            rows["held"] = f"{counted(stats.held, 'monitor')} by people: see explain"
+            rows["held"] = f"{counted(stats.held, 'monitor')} by people; listed by: peekaping-producer hold"
         if self.queue:
             rows["queue"] = ", ".join(f"{count} {name}" for name, count in self.queue.depths.items())
             if self.queue.oldest_pending_s is not None:

@@ -98,6 +98,38 @@ async def test_hold_explain_and_release_a_monitor(tmp_path: Path, where: dict[st
     assert not await server.exists(KEYS.held)
 
 
+async def test_the_current_holds_are_listed(tmp_path: Path, where: dict[str, str], server: Redis) -> None:
+    port = str(free_port())
+    none = await command(tmp_path, "hold", **where)
+    assert (none.code, none.out, none.err) == (0, "No monitor is held.\n", "")
+    for text, why in (("oslo", "disk swap"), ("cccc", HOSTILE), ("--all", "migration")):
+        ended = await command(tmp_path, "hold", text, "--for", "30m", "--because", why, "--by", "anna", **where)
+        assert ended.code == 0, ended.err
+    for id_, hold in (("ended", {"until_ms": 1, "who": "x", "why": "x"}), ("malformed", [])):
+        await server.hset(KEYS.held, id_, json.dumps(hold))
+    no_database = where | {"DB_TYPE": "postgres", "DB_NAME": "none", "DB_HOST": "127.0.0.1", "DB_PORT": port}
+    listed, in_json, without_names, no_redis = await asyncio.gather(
+        command(tmp_path, "hold", **where),
+        command(tmp_path, "hold", "--json", **where),
+        command(tmp_path, "hold", **no_database, DB_USER="u", DB_PASS="p"),
+        command(tmp_path, "hold", **where | {"REDIS_PORT": port}),
+    )
+    assert [ended.code for ended in (listed, in_json, without_names, no_redis)] == [0, 0, 0, 3]
+    on_all, on_oslo, on_evil = listed.out.splitlines()
+    assert re.fullmatch(r'all monitors {26}until \S+ \(in \S+ min\), by anna: "migration"', on_all), on_all
+    assert re.fullmatch(rf'{OSLO}  until \S+ \(in \S+ min\), by anna: "disk swap"  edge cache, Oslo', on_oslo), on_oslo
+    assert "\x1b" not in on_evil
+    found = document(in_json)
+    assert (found["version"], [hold["id"] for hold in found["holds"]]) == (1, ["*", OSLO, EVIL])
+    assert (found["holds"][1]["name"], found["holds"][1]["who"], found["errors"]) == (
+        "edge cache, Oslo",
+        "anna",
+        {"database": None},
+    )
+    assert "Names are not known: " in without_names.out
+    assert OSLO in without_names.out
+
+
 async def test_hold_and_release_all(tmp_path: Path, where: dict[str, str], server: Redis) -> None:
     hold = await command(tmp_path, "hold", "--all", "--for", "5m", "--because", "migration", "--json", **where)
     assert hold.code == 0, hold.err

@@ -1,6 +1,6 @@
 """What a person may do to the schedule: check monitors now, hold them, release them. Commands and the page call it.
 
-model (outcomes) · sentences (their texts) · arguments (their checks) · acts (performs them).
+model (outcomes) · sentences (their texts) · arguments (their checks) · acts (performs them) · holds (the current ones).
 """
 
 from peekaping_producer.operations.acts.acts import Acts
