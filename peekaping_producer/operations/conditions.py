@@ -135,8 +135,7 @@ def of_schedule(
         yield Condition(
             "schedule_late",
             f"Monitor {one_line(stats.oldest_id or '?')} has waited for its check for {age_s:.0f} s; "
-            f"{counted(stats.overdue, 'monitor')} overdue, "
-            f"{counted(stats.late, 'monitor')} claimed but not handed off.",
+            f"{counted(stats.overdue, 'monitor')} overdue, {stats.claimed_late:,} of them in claims.",
         )
     if lease_excess_s > LEASE_SLACK_S:
         yield Condition(

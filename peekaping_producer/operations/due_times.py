@@ -56,12 +56,11 @@ class DueTimes(msgspec.Struct, frozen=True):
         most = max(self.counts, default=0)
         return (self.from_ms + 1000 * self.slot_s * self.counts.index(most), most) if most else None
 
-    def lines(self, waiting: int = 0) -> list[str]:
-        """Return a histogram as text, and the hint. `waiting`: monitors that are past their due times now."""
-        if waiting:
-            verb, are, they = ("waits", "is", "it") if waiting == 1 else ("wait", "are", "they")
-            now = f"{waiting:,} {verb} now, and {are} due as soon as {they} can be handed off."
-            return [now, *self.lines()]
+    def lines(self, overdue: int = 0) -> list[str]:
+        """Return a histogram as text, and the hint. `overdue`: such monitors that it does not contain."""
+        if overdue:
+            they = "it" if overdue == 1 else "they"
+            return [f"{counted(overdue, 'monitor')} overdue: due as soon as {they} can be handed off.", *self.lines()]
         total = f"{counted(sum(self.counts), 'monitor')} due within {_whole(self.span_s)}"
         if self.fullest is None:
             return [f"{total}."]

@@ -108,7 +108,7 @@ class Status(msgspec.Struct, frozen=True):
             "leader": f"{one_line(stats.leader)}{ttl}" if stats.leader else "none",
             "replicas": f"{len(self.replicas.keys() - self.look.silent.keys())} reporting{_silent(self.look)}",
             "scheduled": f"{stats.scheduled} ({stats.leased} claimed)",
-            "overdue": f"{stats.waiting}{_in_claims(stats)}",
+            "overdue": f"{stats.overdue}{_parts_of_overdue(stats)}",
             "max overdue": "none" if stats.oldest_due_ms is None else f"{stats.oldest_due_age_s:.1f} s",
         }
         if stats.held:
@@ -123,7 +123,7 @@ class Status(msgspec.Struct, frozen=True):
         lines += [f"{name:<11} {text}" for name, text in rows.items()]
         lines += [
             f"{'' if n else 'next':<11} {text}"
-            for n, text in enumerate(self.due_times.lines(self.stats.waiting) if self.due_times else ())
+            for n, text in enumerate(self.due_times.lines(stats.overdue - stats.postponed) if self.due_times else ())
         ]
         lines += [f"{level.value:<11} {condition.code}: {condition.reason}" for level, condition in self.conditions]
         counts = Counter(anomaly.get("kind", "?") for anomaly in self.anomalies)
@@ -147,6 +147,7 @@ class Status(msgspec.Struct, frozen=True):
             "due": stats.due,
             "leased": stats.leased,
             "overdue": stats.overdue,
+            "unclaimed": stats.unclaimed,
             "late": stats.late,
             "held": stats.held,
             "oldest_due_age_s": round(stats.oldest_due_age_s, 3),
@@ -166,10 +167,11 @@ class Status(msgspec.Struct, frozen=True):
         }
 
 
-def _in_claims(stats: Stats) -> str:
-    if not stats.claimed_late:
+def _parts_of_overdue(stats: Stats) -> str:
+    if stats.overdue == stats.unclaimed:
         return ""
-    return f" ({stats.overdue} to be claimed, {stats.claimed_late} claimed but not handed off)"
+    postponed = f", {stats.postponed} set aside" if stats.postponed else ""
+    return f" ({stats.unclaimed} to be claimed, {stats.claimed_late} claimed but not handed off{postponed})"
 
 
 def _silent(look: Look) -> str:

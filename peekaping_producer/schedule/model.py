@@ -202,8 +202,8 @@ class Stats(msgspec.Struct, frozen=True):
     now_ms: int
     due: int
     leased: int
-    overdue: int
-    """In due, and not later than now."""
+    unclaimed: int
+    """Overdue, and no claim holds it."""
     late: int
     """Claimed at least once but not yet handed off."""
     oldest_due_ms: float | None
@@ -233,6 +233,8 @@ class Stats(msgspec.Struct, frozen=True):
     """Whether a page is open."""
     events_refused: str | None = None
     """Why Redis refused to write events, if it did."""
+    postponed: int = 0
+    """Claimed, not handed off, and set aside until a time to come; of more than 100 an estimate."""
     held: int = 0
     """Monitors that a hold of their own keeps from being checked."""
     clock_skew_s: float = 0.0
@@ -248,12 +250,12 @@ class Stats(msgspec.Struct, frozen=True):
         """Monitors in claims that have not been handed off: by an earlier claim, or by the one that ends first."""
         claim = self.oldest_claim
         in_claim = claim.monitors if claim and self.oldest_due_age_s > LATE_CLAIM_S else 0
-        return min(max(self.late, in_claim), self.leased)
+        return min(max(self.late - self.postponed, in_claim), self.leased)
 
     @property
-    def waiting(self) -> int:
-        """Monitors past their due times, whether a claim holds them or not."""
-        return self.overdue + self.claimed_late
+    def overdue(self) -> int:
+        """Monitors past their intended due times and not handed off: unclaimed, in claims, or postponed."""
+        return self.unclaimed + self.claimed_late + self.postponed
 
     @property
     def oldest_due_age_s(self) -> float:

@@ -42,17 +42,18 @@ def number_of(score: bytes | str) -> float | None:
 
 def decode_stats(reply: list[Any], read_at: float) -> Stats:
     """Decode a reply of `stats`. `read_at`: time.time() in the middle of the call."""
-    now_ms, due, leased, overdue, late, intended, oldest_id, excess, leader, ttl_ms, problems, refusal, stored = reply[
+    now_ms, due, leased, in_due, late, intended, oldest_id, excess, leader, ttl_ms, problems, refusal, stored = reply[
         :13
     ]
-    oldest_claim, hold, is_watched, events_refused, sync_request, unclaimed, held, retried = reply[13:]
+    oldest_claim, hold, is_watched, events_refused, sync_request, unclaimed, held, retried, postponed = reply[13:]
     reports = list(_reports(stored, now_ms))
     return Stats(
         now_ms=now_ms,
         due=due,
         leased=leased,
-        overdue=overdue,
+        unclaimed=in_due,
         late=late,
+        postponed=postponed,
         oldest_due_ms=float(intended) if intended else None,
         oldest_id=decode_text(oldest_id) or None,
         oldest_unclaimed_ms=float(unclaimed) if unclaimed else None,

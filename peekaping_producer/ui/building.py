@@ -61,7 +61,7 @@ def build_frame(seen: Seen) -> Frame:
         replicas_known=len(stats.reports) + len(stats.silent) if stats else 0,
         scheduled=stats.scheduled if stats else 0,
         leased=stats.leased if stats else 0,
-        overdue=min(stats.overdue + stats.late, stats.scheduled) if stats else 0,
+        overdue=stats.overdue if stats else 0,
         late_p99_s=max(late, default=None),
         longest_wait_s=round(stats.oldest_due_age_s, 1) if stats else 0.0,
         hold=FrameHold(look.hold.until_ms, short(look.hold.who, 60), short(look.hold.why, 200)) if look.hold else None,

@@ -58,6 +58,7 @@ async def test_stats_report_depths_and_age(redis: Redis, schedule: Schedule, clo
     await schedule.campaign("", "a/1", 10)
     stats = await schedule.stats()
     assert (stats.due, stats.leased, stats.overdue, stats.oldest_due_age_s) == (3, 1, 2, 1.5)
+    assert (stats.unclaimed, stats.postponed) == (2, 0)
     assert stats.leader == "a/1"
     assert stats.lease_excess_ms == 0
 
@@ -66,6 +67,21 @@ async def test_stats_report_depths_and_age(redis: Redis, schedule: Schedule, clo
     assert (await schedule.stats()).lease_excess_ms == 90_000
     await redis.zadd(KEYS.lease, {"without end": "inf"})
     assert (await schedule.stats()).lease_excess_ms > 2**52
+
+
+async def test_every_monitor_past_its_tick_is_overdue_once(redis: Redis, schedule: Schedule, clock: Clock) -> None:
+    """To be claimed, in a claim that lasts, set aside; not one that is claimed again after a failure, twice."""
+    past, ahead = clock.now_ms - 3000, clock.now_ms + 60_000
+    await make_due(redis, aside=past)
+    await schedule.give_back(await schedule.claim(10), ["aside"], delay_s=30)
+    await make_due(redis, again=past)
+    await schedule.give_back(await schedule.claim(10))
+    await make_due(redis, a=past, b=past)
+    await schedule.claim(10)
+    await make_due(redis, c=past, ahead=ahead)
+    stats = await schedule.stats()
+    assert (stats.unclaimed, stats.claimed_late, stats.postponed) == (1, 3, 1)
+    assert (stats.overdue, stats.scheduled) == (5, 6)
 
 
 @pytest.mark.parametrize("reply", [b"OK", 7, None, [], [1, 2], [b"x"] * 12, [[[]]], {}])

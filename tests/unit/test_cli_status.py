@@ -82,7 +82,7 @@ async def test_status_prints_the_longest_overdue_and_exits_1_if_it_is_too_late(
     ):
         assert re.search(expected, late.out), late.out
     document = json.loads(as_json.out)
-    assert (document["due"], document["leased"], document["overdue"], document["healthy"]) == (3, 1, 2, False)
+    assert (document["due"], document["leased"], document["unclaimed"], document["healthy"]) == (3, 1, 2, False)
     assert 0 < document["leader_ttl_ms"] <= 50_000
     assert document["oldest_due_monitor"] == "late"
     assert document["queue"]["pending"] == 2

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from msgspec.structs import replace
 
 from peekaping_producer.brokers import Queue
 from peekaping_producer.operations.conditions import LEVELS, Condition, Level
@@ -17,7 +18,7 @@ STATS = Stats(
     now_ms=NOW_MS,
     due=7,
     leased=2,
-    overdue=0,
+    unclaimed=0,
     late=0,
     oldest_due_ms=None,
     oldest_id=None,
@@ -49,7 +50,7 @@ def test_a_healthy_status() -> None:
 @pytest.mark.parametrize(
     ("seen", "code", "expected"),
     [
-        (status(oldest_due_ms=NOW_MS - 61_000.0, oldest_id="m1", overdue=4), "schedule_late", "m1 has waited"),
+        (status(oldest_due_ms=NOW_MS - 61_000.0, oldest_id="m1", unclaimed=4), "schedule_late", "m1 has waited"),
         (status(leader=None, leader_ttl_ms=None, leaderless_s=2.0), "no_leader", "No replica leads"),
         (status(lease_excess_ms=6_000), "lease_too_long", "6 s later than LEASE_TTL allows"),
         (status(leader="gone/1", leader_ttl_ms=3_579_000), "leader_key_invalid", "(gone/1) expires in 3579 s"),
@@ -86,7 +87,7 @@ def test_each_condition_is_reported_and_fails(seen: Status, code: str, expected:
 @pytest.mark.parametrize(
     "seen",
     [
-        status(oldest_due_ms=NOW_MS - 59_000.0, oldest_id="m1", overdue=4),
+        status(oldest_due_ms=NOW_MS - 59_000.0, oldest_id="m1", unclaimed=4),
         status(leader=None, leader_ttl_ms=None, leaderless_s=0.0, reports=(StoredReport("other", NOW_MS, b"{}"),)),
         status(leader="go-1", leader_ttl_ms=30_000),
         status(due=0, leased=0),
@@ -110,7 +111,7 @@ def test_lateness_fails_as_the_sentence_says_or_from_the_given_limit_on(
     overdue_s: int, max_overdue_s: float | None, fails: bool
 ) -> None:
     since_ms = NOW_MS - 1000.0 * overdue_s
-    late = {"oldest_due_ms": since_ms, "oldest_unclaimed_ms": since_ms, "oldest_id": "m1", "overdue": 4}
+    late = {"oldest_due_ms": since_ms, "oldest_unclaimed_ms": since_ms, "oldest_id": "m1", "unclaimed": 4}
     assert status(max_overdue_s=max_overdue_s, reports=(report(),), **late).is_failing is fails
 
 
@@ -125,16 +126,24 @@ def test_the_verdict_fails_without_a_condition_except_a_hold() -> None:
 def test_monitors_in_claims_are_overdue_too() -> None:
     """As while a table is locked: each claim takes all that are due, and hands none off."""
     since_ms = NOW_MS - 683_000.0
-    seen = status(due=40, leased=66, overdue=3, late=66, oldest_due_ms=since_ms, oldest_id="m1")
+    seen = status(due=40, leased=66, unclaimed=3, late=66, oldest_due_ms=since_ms, oldest_id="m1")
     assert "overdue     69 (3 to be claimed, 66 claimed but not handed off)" in seen.lines()
-    assert (seen.as_json()["overdue"], seen.as_json()["late"]) == (3, 66), "as documented"
+    document = seen.as_json()
+    assert [document[name] for name in ("overdue", "unclaimed", "late")] == [69, 3, 66], "as documented"
+    assert "; 69 monitors overdue, 66 of them in claims." in "\n".join(seen.lines())
+    hold = b'{"until_ms": %d, "who": "anna", "why": "migration"}' % (NOW_MS + 60_000)
+    held = replace(seen, stats=replace(seen.stats, hold=hold))
+    assert "; 69 monitors overdue." in held.verdict.details
+    assert next(found.reason for _, found in held.conditions if found.code == "held").endswith("69 monitors overdue.")
+    set_aside = status(due=9, leased=0, unclaimed=1, late=3, postponed=2, oldest_due_ms=since_ms, oldest_id="m1")
+    assert "overdue     3 (1 to be claimed, 0 claimed but not handed off, 2 set aside)" in set_aside.lines()
     first = status(leased=9, oldest_claim=LeasedClaim("1.5", 9, NOW_MS + 7000), oldest_due_ms=NOW_MS - 3000.0)
     assert "overdue     9 (0 to be claimed, 9 claimed but not handed off)" in first.lines()
     in_hand = status(leased=9, oldest_claim=LeasedClaim("1.5", 9, NOW_MS + 7000), oldest_due_ms=NOW_MS - 20.0)
     assert "overdue     0" in in_hand.lines()
     due_times = DueTimes(NOW_MS, 60, NOW_MS, 1, (0, 2), "")
     lines = Status(seen.stats, None, due_times=due_times).lines()
-    assert "next        69 wait now, and are due as soon as they can be handed off." in lines
+    assert "next        69 monitors overdue: due as soon as they can be handed off." in lines
 
 
 def test_a_silent_replica_is_named() -> None:

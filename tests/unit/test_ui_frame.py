@@ -154,7 +154,7 @@ def test_claimed_monitors_are_in_the_order_of_their_claims() -> None:
 
 def test_names_are_missing_since_the_time_of_the_verdict_if_it_reports_the_database() -> None:
     slow = report("vm-a", stages=Stages(read=StageTime(9000.0, 12.0)))
-    late = look_of(slow, overdue=3, oldest_unclaimed_ms=float(NOW_MS - 30_000))
+    late = look_of(slow, unclaimed=3, oldest_unclaimed_ms=float(NOW_MS - 30_000))
     frame = decoded(seen_of(late, names_failure=Failure(5.0, "no answer")))
     assert frame["verdict"]["code"] == "late_database"
     assert frame["database_failure"] == {"since_ms": None, "reason": "no answer"}
@@ -220,7 +220,7 @@ def hostile() -> Seen:
     members = tuple(Member("\udc80" * 64, str(NOW_MS - 9000)) for _ in range(20))
     workers = tuple(ServerInfo(HOSTILE, 2**70, 2**70, ("healthcheck",), "", 2**70) for _ in range(50))
     queue = Queue({"pending": 4}, 2.5, False, 50, workers=workers)
-    look = look_of(*reports, queue=queue, overdue=20, oldest_due_ms=float(NOW_MS - 9000), leader=HOSTILE)
+    look = look_of(*reports, queue=queue, unclaimed=20, oldest_due_ms=float(NOW_MS - 9000), leader=HOSTILE)
     return seen_of(look, Details(NOW_MS, members, members, events=stored), names={members[0].id: Named("x" * 150, 60)})
 
 

@@ -213,7 +213,7 @@ async def test_a_condition_of_redis_goes_on_while_redis_does_not_answer(scene: S
 
 async def test_an_empty_schedule_is_reported_by_a_leader_that_has_synced(scene: Scene) -> None:
     """At a start, the first sync fills it."""
-    scene.schedule.answer = replace(STATS, due=0, leased=0, overdue=0, late=0, oldest_due_ms=None)
+    scene.schedule.answer = replace(STATS, due=0, leased=0, unclaimed=0, late=0, oldest_due_ms=None)
     scene.sync.has_synced = False
     await scene.vitals.run_once()
     assert [found.code for found in scene.vitals.conditions()] == []

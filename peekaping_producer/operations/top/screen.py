@@ -59,7 +59,7 @@ def leader_of(view: View) -> str:
 def _facts(view: View) -> list[Part]:
     stats, look = view.look.stats, view.look
     facts = [(f"scheduled {stats.scheduled if stats else 0:,}", Style.PLAIN)]
-    overdue = stats.waiting if stats else 0
+    overdue = stats.overdue if stats else 0
     facts.append((f"overdue {overdue:,}", Style.BAD if overdue and look.is_late else Style.PLAIN))
     late = view.late_p99_s
     facts.append((f"late p99 {'-' if late is None else duration(late)}", Style.PLAIN))
@@ -93,7 +93,7 @@ def line_of(view: View) -> str:
     parts = [found.sentence.rstrip(".")]
     if stats and view.look.redis_failure is None:
         late = view.late_p99_s
-        parts.append(f"{stats.scheduled:,} scheduled, {stats.waiting:,} overdue")
+        parts.append(f"{stats.scheduled:,} scheduled, {stats.overdue:,} overdue")
         parts.append(f"{view.look.handed_off_per_s:,.0f} handed off a second")
         parts += [] if late is None else [f"late p99 {duration(late)}"]
         parts += [f"{view.look.queue.depths.get('pending', 0):,} pending"] if view.look.queue else []

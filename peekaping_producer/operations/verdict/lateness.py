@@ -161,7 +161,7 @@ def unknown(look: Look) -> Verdict | None:
     evidence = "The heartbeats show no cause that is common to most replicas."
     if newest_ms is not None and stats.now_ms - newest_ms > 1000 * SILENT_AFTER_S:
         evidence = f"No replica has reported since {clock_time(newest_ms, stats.now_ms)}."
-    overdue = f"{counted(stats.waiting, 'monitor')} overdue{longest}"
+    overdue = f"{counted(stats.overdue, 'monitor')} overdue{longest}"
     return Verdict(VerdictCode.LATE, f"Late since {since}.", f"{overdue}. {evidence}", since_ms)
 
 

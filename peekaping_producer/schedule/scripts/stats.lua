@@ -1,12 +1,12 @@
 -- Reads the state of the schedule, and finds out whether Redis accepts writes by writing a replica's report or a probe.
 -- Adds the fleet events of a replica to their stream. Removes the request for a sync that the replica has answered.
--- Returns {now, due, leased, overdue, late, intended due time of the longest overdue or '', its id,
+-- Returns {now, due, leased, overdue in due, late, intended due time of the longest overdue or '', its id,
 -- ms by which the last lease ends after now + lease TTL, leader or '', ms until the leader key expires,
 -- [keys that cannot be read, with the reason], why a write was refused or '',
 -- [node, 'ms since the epoch' .. ' ' .. report, ...], [token of the claim whose lease ends first, its monitors] or [],
 -- the hold on all monitors or '', 1 if a page is open, why events were refused or '', request for a sync or '',
 -- due time of the longest overdue monitor that no claim holds or '', number of held monitors,
--- intended due time of the first monitor that is attempted again or ''}.
+-- intended due time of the first monitor that is attempted again or '', late monitors whose next attempt is postponed}.
 local DUE, LEASE, LEADER, LATE, REPLICAS, PROBE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local HELD, WATCHED, EVENTS, SYNC_REQUESTED = KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local lease_ttl, longest_age = tonumber(ARGV[1]), tonumber(ARGV[4]) -- ms; of a report
@@ -17,7 +17,7 @@ local events = arguments(6, 1)
 local MAX_NODE_BYTES, MAX_REPORT_BYTES = 200, 100000 -- bytes; no replica writes more
 local MAX_LEADER_BYTES = 200 -- bytes
 local MAX_REQUEST_BYTES = 1000
-local MAX_RETRIED = 100 -- that are examined
+local MAX_RETRIED = 100 -- that are examined; of more, the number of postponed ones is an estimate
 
 -- The first or last member of a sorted set and its score, or nil.
 local function at_end(set, ...)
@@ -42,15 +42,21 @@ local function longest_unclaimed()
   return score and score <= now and exact(score) or ''
 end
 
--- The intended due time of the first monitor that was claimed, not handed off, and is not postponed; or ''.
-local function longest_retried()
+-- The intended due time of the first monitor that was claimed, not handed off, and is not postponed, or ''; and how many
+-- of the `late` monitors are postponed.
+local function retried_and_postponed(late)
   local first, ids = read({}, 'ZRANGE', LATE, 0, MAX_RETRIED - 1, 'WITHSCORES'), {}
   for i = 1, #first, 2 do ids[#ids + 1] = first[i] end
-  if #ids == 0 then return '' end
+  if #ids == 0 then return '', 0 end
+  local retried, postponed = '', 0
   for n, score in ipairs(redis.call('ZMSCORE', DUE, unpack(ids))) do
-    if not score or not is_postponed(tonumber(score)) then return first[2 * n] end
+    if score and is_postponed(tonumber(score)) then
+      postponed = postponed + 1
+    elseif retried == '' then
+      retried = first[2 * n]
+    end
   end
-  return ''
+  return retried, math.floor(postponed * late / #ids)
 end
 
 -- How much later the last lease ends than one that begins now, in ms.
@@ -113,11 +119,12 @@ local function forget_old(reports)
 end
 
 local due, leased = read(0, 'ZCARD', DUE), read(0, 'ZCARD', LEASE)
-local overdue, late, id, since, excess, claim, unclaimed, retried = 0, 0, '', '', 0, {}, '', ''
+local overdue, late, id, since, excess, claim, unclaimed, retried, postponed = 0, 0, '', '', 0, {}, '', '', 0
 if #problems == 0 then
   overdue, late = read(0, 'ZCOUNT', DUE, '-inf', now), read(0, 'ZCARD', LATE)
   id, since = longest_overdue()
-  excess, claim, unclaimed, retried = lease_excess(), oldest_claim(), longest_unclaimed(), longest_retried()
+  excess, claim, unclaimed = lease_excess(), oldest_claim(), longest_unclaimed()
+  retried, postponed = retried_and_postponed(late)
 end
 
 local refusal = refusal_of_writes()
@@ -133,4 +140,4 @@ local watched = redis.pcall('EXISTS', WATCHED) == 1 and 1 or 0
 local events_refused = refusal == '' and add_events(EVENTS, events) or ''
 local held_all, held = holds()
 return {now, due, leased, overdue, late, since, id, excess, leader, leader_ttl, problems, refusal, reports,
-  claim, held_all, watched, events_refused, sync_request(), unclaimed, held, retried}
+  claim, held_all, watched, events_refused, sync_request(), unclaimed, held, retried, postponed}
