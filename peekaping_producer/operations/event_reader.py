@@ -75,7 +75,7 @@ class EventReader:
             for stored in details.events:
                 self._seen = stored.id
                 event = decode_event(stored.text)
-                if event and (not self._monitor or (event.monitor_id or "").startswith(self._monitor)):
+                if event and (not self._monitor or event.is_about(self._monitor)):
                     found.append(ReadEvent(stored.id, event))
             if len(details.events) < _PAGE:
                 return found

@@ -1,5 +1,6 @@
 """Fleet events: what replicas did and what changed, in a stream that keeps about the latest thousand."""
 
+import re
 from collections.abc import Iterable, Iterator
 
 import msgspec
@@ -7,7 +8,10 @@ import msgspec
 from peekaping_producer.schedule import StoredEvent
 from peekaping_producer.service.text import one_line
 
-_MAX_MESSAGE_LENGTH = 400
+SYNCED, EDITED = "schedule.synced", "schedule.edited"
+"""Kinds of events: a sync, or an edit of a monitor, changed the schedule."""
+_LISTS = re.compile(r"\b(Added|Moved|Removed): (.*?)(?: and [0-9,]+ more)?\.(?= |$)")
+_MAX_MESSAGE_LENGTH = 1000
 _MAX_NAME_LENGTH = 100
 
 
@@ -25,13 +29,30 @@ class FleetEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     who: str = ""
     """The person who asked for it."""
 
+    def is_about(self, beginning: str) -> bool:
+        """Whether it is about a monitor whose id begins so; a sync names several."""
+        ids = [self.monitor_id or "", *(id_ for ids in self._named().values() for id_ in ids)]
+        return any(monitor_id.startswith(beginning) for monitor_id in ids if monitor_id)
+
+    def removed(self, beginning: str) -> str:
+        """Return the id of the monitor that it removed from the schedule, if that begins so; otherwise ''."""
+        removed = self._named().get("Removed", [])
+        if self.kind == EDITED and self.monitor_id and self.message.endswith(" 1 removed."):
+            removed = [self.monitor_id]
+        return next((monitor_id for monitor_id in removed if monitor_id.startswith(beginning)), "")
+
+    def _named(self) -> dict[str, list[str]]:
+        """Return the ids that a sync names, by what it did."""
+        lists = _LISTS.findall(self.message) if self.kind == SYNCED else ()
+        return {what: ids.split(", ") for what, ids in lists}
+
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(FleetEvent).decode
 
 
 def encode_event(event: FleetEvent) -> bytes:
-    """Encode as JSON of at most a few hundred characters."""
+    """Encode as JSON of bounded size."""
     return _encode(_shortened(event))
 
 

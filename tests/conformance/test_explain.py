@@ -11,7 +11,7 @@ from peekaping_producer.operations.conditions import Condition
 from peekaping_producer.operations.explain.codes import LEVELS, MonitorVerdict
 from peekaping_producer.operations.explain.text import candidate_lines, lines_of
 from peekaping_producer.operations.explain.verdict import verdict_of
-from peekaping_producer.operations.fleet_events import FleetEvent, encode_event
+from peekaping_producer.operations.fleet_events import EDITED, SYNCED, FleetEvent, encode_event
 from peekaping_producer.operations.heartbeat import FailingDependency, Heartbeat
 from peekaping_producer.operations.moments import Moments
 from peekaping_producer.schedule.keys import KEYS
@@ -19,6 +19,9 @@ from peekaping_producer.targets import DatabaseTarget, RedisTarget
 from tests.kit import databases
 from tests.kit.explained import DOCS, ID, Scene
 from tests.kit.processes import free_port
+
+REMOVED_MS = 1_795_662_600_000
+"""03:10:00."""
 
 
 async def test_absent(scene: Scene) -> None:
@@ -28,6 +31,28 @@ async def test_absent(scene: Scene) -> None:
     )
     await scene.redis.zadd(KEYS.due, {ID: scene.clock.now_ms + 1000})
     assert (await scene.verdict()).remedy == "It is still in the schedule: the next sync of the leader removes it."
+
+
+@pytest.mark.parametrize(
+    ("event", "by"),
+    [
+        (
+            FleetEvent(REMOVED_MS, SYNCED, f"A sync changed the schedule: 2 removed. Removed: m7, {ID}."),
+            "A sync",
+        ),
+        (FleetEvent(REMOVED_MS, EDITED, "Events changed the schedule: 1 removed.", monitor_id=ID), "An edit"),
+    ],
+)
+async def test_a_deleted_monitor_was_removed(scene: Scene, event: FleetEvent, by: str) -> None:
+    other = FleetEvent(1_795_662_610_000, SYNCED, "A sync changed the schedule: 1 added. Added: m9.")
+    await scene.schedule.stats(node="vm-b", report=b"{}", events=[encode_event(event), encode_event(other)])
+    for text in (ID, ID[:6]):
+        facts = (await scene.explain(text)).facts
+        assert facts
+        verdict = verdict_of(facts, Moments(facts.now_ms))
+        assert (verdict.code, verdict.cause) == ("row.absent", "removed")
+        assert verdict.remedy == f"{by} removed {ID} from the schedule at 03:10:00 (19.2 s ago)."
+        assert [about.at_ms for about in facts.events] == [REMOVED_MS]
 
 
 async def test_unreadable(scene: Scene) -> None:

@@ -36,31 +36,35 @@ async def test_events_are_printed_the_oldest_first(tmp_path: Path, private_redis
     await add(server, "leader.won", "vm-a-1-ab leads.", ago_s=7200)
     for malformed in ("", "{", "[]", "x" * 10_000):
         await server.xadd(KEYS.events, {"event": malformed})
+    message = f"A sync changed the schedule: 7 removed (7 deleted). Removed: m1, {ID} and 5 more."
+    await add(server, "schedule.synced", message, ago_s=7000)
     last = await add(server, "monitor.refused", HOSTILE, monitor_id=ID)
     where = settings_of(target_of(private_redis))
     every, recent, of_monitor, none, document, local = await asyncio.gather(
         command(tmp_path, "events", **where),
         command(tmp_path, "events", "--since", "1h", **where),
         command(tmp_path, "events", "--monitor", ID[:8], **where),
-        command(tmp_path, "events", "--monitor", "ffff", **where),
+        command(tmp_path, "events", "--monitor", "dele", **where),
         command(tmp_path, "events", "--json", **where),
         command(tmp_path, "events", "--local", **where, TZ="Asia/Kathmandu"),
     )
     assert [ended.code for ended in (every, recent, of_monitor, none, document, local)] == [0] * 6
-    first, second = every.out.splitlines()
+    first, synced, second = every.out.splitlines()
     assert re.fullmatch(r"(\S+ )?\d\d:\d\d:\d\d  leader\.won {12}vm-a-1-ab leads\.  \(vm-a-1-ab\)", first)
     assert second.isprintable()
     assert f"  monitor.refused       {ID}: " in second
-    assert recent.out.splitlines() == of_monitor.out.splitlines() == [second]
+    assert recent.out.splitlines() == [second]
+    assert of_monitor.out.splitlines() == [synced, second]
+    assert f"Removed: m1, {ID} and 5 more." in synced
     assert (none.out, none.err) == ("", "peekaping-producer: no such event is recorded\n")
-    assert local.out.splitlines()[1] != second
-    assert local.out.splitlines()[1][-40:] == second[-40:]
+    assert local.out.splitlines()[2] != second
+    assert local.out.splitlines()[2][-40:] == second[-40:]
     printed = json.loads(document.out)
     assert (printed["version"], [event["kind"] for event in printed["events"]]) == (
         1,
-        ["leader.won", "monitor.refused"],
+        ["leader.won", "schedule.synced", "monitor.refused"],
     )
-    event = printed["events"][1]
+    event = printed["events"][2]
     assert (event["id"], event["replica"], event["monitor_id"]) == (last, "vm-a-1-ab", ID)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", event["at"])
 

@@ -186,7 +186,7 @@ async def test_the_leader_syncs_when_it_is_asked(
         assert (done.code, done.err) == (0, "")
         assert "has synced the schedule with the database" in done.out
         assert done.out.splitlines()[1:] == [
-            f"A sync changed the schedule: 1 removed (1 deleted). Removed: {id_of(99)[:13]}."
+            f"A sync changed the schedule: 1 removed (1 deleted). Removed: {id_of(99)}."
         ]
         assert await server.zscore(KEYS.due, id_of(99)) is None
         assert [line["message"] for line in replica.lines("sync.requested")] == ["anna asked the leader to sync."]

@@ -151,7 +151,7 @@ class Facts(msgspec.Struct, frozen=True):
     def events(self) -> list[FleetEvent]:
         """What the replicas did about this monitor, the latest first."""
         stored = self.state.events if self.state else ()
-        return [event for event in decode_events(stored) if event.monitor_id == self.monitor_id]
+        return [event for event in decode_events(stored) if event.is_about(self.monitor_id)]
 
     @property
     def database_failing_since_ms(self) -> int | None:

@@ -2,6 +2,7 @@
 
 from peekaping_producer.operations.explain.codes import MonitorVerdict
 from peekaping_producer.operations.explain.facts import Facts
+from peekaping_producer.operations.fleet_events import SYNCED
 from peekaping_producer.operations.look import SILENT_AFTER_S
 from peekaping_producer.operations.moments import Moments
 from peekaping_producer.operations.naming import nothing_found
@@ -12,21 +13,33 @@ from peekaping_producer.service.text import duration, one_line
 _CAUSES_OF_SYNC = ("database_unavailable", "database_empty", "sync_late")
 
 
-def row_unusable(facts: Facts, _moments: Moments) -> MonitorVerdict | None:
+def row_unusable(facts: Facts, moments: Moments) -> MonitorVerdict | None:
     """The database contains no row, or none that a task can be built from."""
     if facts.database_error:
         return None
     row = facts.row
     if row is None:
-        scheduled = facts.state and facts.state.is_scheduled
-        left = "It is still in the schedule: the next sync of the leader removes it." if scheduled else ""
-        return MonitorVerdict("row.absent", nothing_found(facts.monitor_id), left)
+        return _absent(facts, moments)
     if row.unreadable:
         sentence = f"Not checked, because its row cannot be used: {one_line(row.unreadable)}."
         return MonitorVerdict(
             "row.unreadable", sentence, "Correct the monitor in Peekaping; replicas retry within 60 s."
         )
     return None
+
+
+def _absent(facts: Facts, moments: Moments) -> MonitorVerdict:
+    """Without a row: when it was removed from the schedule, if an event contains that."""
+    sentence = nothing_found(facts.monitor_id)
+    if facts.state and facts.state.is_scheduled:
+        left = "It is still in the schedule: the next sync of the leader removes it."
+        return MonitorVerdict("row.absent", sentence, left)
+    found = ((event, event.removed(facts.monitor_id)) for event in facts.events)
+    for event, removed in ((event, removed) for event, removed in found if removed):
+        by = "A sync" if event.kind == SYNCED else "An edit"
+        gone = f"{by} removed {one_line(removed, 64)} from the schedule at {moments.at(event.at_ms)}."
+        return MonitorVerdict("row.absent", sentence, gone, "removed")
+    return MonitorVerdict("row.absent", sentence)
 
 
 def row_off(facts: Facts, _moments: Moments) -> MonitorVerdict | None:

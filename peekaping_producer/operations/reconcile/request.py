@@ -8,7 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from peekaping_producer.operations.conditions import LEADER_CHANGES_WITHIN_S, Condition, Level
-from peekaping_producer.operations.fleet_events import FleetEvent, decode_events
+from peekaping_producer.operations.fleet_events import SYNCED, FleetEvent, decode_events
 from peekaping_producer.operations.look import Look
 from peekaping_producer.operations.opened import opened_schedule
 from peekaping_producer.schedule import Schedule
@@ -20,7 +20,6 @@ POLL_S = 1.0
 _MAX_EVENTS = 100
 _CLOCK_ERROR_MS = 1000
 """Replicas convert the times of their events to Redis TIME."""
-_SYNCED = "schedule.synced"
 """The event with the changes of one sync."""
 
 
@@ -133,4 +132,4 @@ def _conditions(look: Look) -> tuple[Condition, ...]:
 
 def _changes(events: Iterable[FleetEvent], since_ms: int) -> tuple[str, ...]:
     """Return what syncs changed since then; replicas write their events up to 5 s later."""
-    return tuple(one_line(event.message, 300) for event in events if event.kind == _SYNCED and event.at_ms >= since_ms)
+    return tuple(one_line(event.message, 300) for event in events if event.kind == SYNCED and event.at_ms >= since_ms)

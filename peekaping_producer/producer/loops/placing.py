@@ -14,11 +14,12 @@ import structlog
 from peekaping_producer.errors import DATABASE, REDIS
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.monitors.monitor import Plan
+from peekaping_producer.operations.fleet_events import EDITED, SYNCED
 from peekaping_producer.operations.reconcile.find import Reason
 from peekaping_producer.producer.anomalies import Anomalies
 from peekaping_producer.producer.event_recorder import EventRecorder
 from peekaping_producer.producer.loops.claims import Claims
-from peekaping_producer.schedule import PlaceResult, Schedule
+from peekaping_producer.schedule import MAX_ID_LENGTH, PlaceResult, Schedule
 from peekaping_producer.service.isolation import describe
 from peekaping_producer.service.loop import Loop
 from peekaping_producer.service.text import one_line
@@ -28,8 +29,6 @@ log = structlog.stdlib.get_logger()
 
 MAX_NAMED = 5
 """Monitors of each kind of change that the event of a sync names."""
-_SHOWN = 13
-"""Characters of an id: `explain` finds a monitor by its beginning."""
 _CHANGES = ("added", "moved", "removed")
 """In this order; the reasons of a removal follow."""
 
@@ -89,7 +88,7 @@ class Placing:
         self.count(changes)
         if retry:
             monitor_id = plans[0].id if len(plans) == 1 else None
-            self._record("schedule.edited", "Events changed the schedule", changes, monitor_id)
+            self._record(EDITED, "Events changed the schedule", changes, monitor_id)
         else:
             self._by_sync += changes
             self._why_removed[Reason.UNSCHEDULABLE] += placed.removed
@@ -132,7 +131,7 @@ class Placing:
         because = f" ({why})" if why else ""
         changes = [change for change, ids in self._named.items() if ids]
         named = "".join(f" {change.capitalize()}: {self._listed(change)}." for change in changes)
-        self._record("schedule.synced", "A sync changed the schedule", self._by_sync, details=f"{because}.{named}")
+        self._record(SYNCED, "A sync changed the schedule", self._by_sync, details=f"{because}.{named}")
         self._by_sync, self._why_removed, self._named = Counter(), Counter(), {}
 
     def answered(self, who: str) -> None:
@@ -149,7 +148,8 @@ class Placing:
             self._recorder.record(kind, f"{what}: {amounts}{details}", monitor_id=monitor_id)
 
     def _listed(self, change: str) -> str:
-        """The beginnings of the ids, and how many are not named."""
+        """The ids, and how many are not named."""
         ids = self._named[change]
         more = self._by_sync[change] - len(ids)
-        return ", ".join(monitor_id[:_SHOWN] for monitor_id in ids) + (f" and {more:,} more" if more > 0 else "")
+        named = ", ".join(one_line(monitor_id, MAX_ID_LENGTH) for monitor_id in ids)
+        return f"{named} and {more:,} more" if more > 0 else named
