@@ -103,6 +103,11 @@ class Look:
         host = self._hosts.get(node, "")
         return one_line(host if host and self._replicas_on[host] == 1 else node, 60)
 
+    def full_name(self, node: str) -> str:
+        """Return the name of a replica, and its node in parentheses if that is another text."""
+        name, shown = self.name(node), one_line(node, 60)
+        return name if name == shown else f"{name} ({shown})"
+
     @cached_property
     def _hosts(self) -> Mapping[str, str]:
         """The host of each replica, by node."""

@@ -64,7 +64,7 @@ class Status(msgspec.Struct, frozen=True):
             for condition in report.conditions:
                 if condition.code not in codes:
                     level = Level.NOTE if condition.level is Level.UNREADY and any_works else condition.level
-                    reason = f"{one_line(condition.reason, 500)} (reported by {one_line(node)})"
+                    reason = f"{one_line(condition.reason, 500)} (reported by {self.look.name(node)})"
                     found.append((level, Condition(condition.code, reason)))
             codes |= {condition.code for condition in report.conditions}
         return sorted(found, key=lambda pair: list(Level).index(pair[0]))

@@ -24,7 +24,7 @@ class LostReplicas:
             if leads:
                 report, _ = look.silent[node]
                 since = clock_time(report.at_ms, look.now_ms)
-                message = f"{look.name(node)} ({node}) has not reported since {since}, and did not stop in order."
+                message = f"{look.full_name(node)} has not reported since {since}, and did not stop in order."
                 log.warning("replica.silent", message=message, node=node)
                 self._recorder.record("replica.silent", message)
             elif not leader or leader.startswith(f"{node}/"):

@@ -32,7 +32,7 @@ def test_the_leader_records_a_silent_replica_once() -> None:
     lost = LostReplicas(recorder)
     for age_s in (1.0, 8.0, 9.0, 40.0):
         lost.update(look({"a": 0.0, "b": age_s}), leads=True)
-    assert messages(recorder) == ["b (b) has not reported since 07:59:52, and did not stop in order."]
+    assert messages(recorder) == ["b has not reported since 07:59:52, and did not stop in order."]
     lost.update(look({"a": 0.0, "b": 0.0}), leads=True)
     lost.update(look({"a": 0.0, "b": 8.0}), leads=True)
     assert len(messages(recorder)) == 2, "it came back, and fell silent again"
@@ -47,7 +47,16 @@ def test_a_new_leader_records_the_leader_that_it_follows_and_no_replica_that_was
     assert messages(recorder) == []
     lost.update(look({"a": 10.0, "b": 0.0, "c": 18.0}, leader="b/2"), leads=True)
     (message,) = messages(recorder)
-    assert message.startswith("a (a) has not reported since ")
+    assert message.startswith("a has not reported since ")
+
+
+def test_a_replica_is_named_by_its_host_and_its_node() -> None:
+    recorder = EventRecorder()
+    report = encode_report(ReplicaReport(heartbeat=Heartbeat(host="vm-b")))
+    stored = StoredReport("vm-b-7-1f22", NOW_MS - 8000, report)
+    stats = Stats(NOW_MS, 7, 0, 0, 0, None, None, 0, "a/1", 9000, reports=(stored,))
+    LostReplicas(recorder).update(Look(stats), leads=True)
+    assert messages(recorder)[0].startswith("vm-b (vm-b-7-1f22) has not reported since ")
 
 
 def test_a_replica_that_was_killed_before_its_first_heartbeat_is_recorded() -> None:
@@ -55,4 +64,4 @@ def test_a_replica_that_was_killed_before_its_first_heartbeat_is_recorded() -> N
     first = StoredReport("b", NOW_MS - 8000, encode_report(ReplicaReport()))
     stats = Stats(NOW_MS, 7, 0, 0, 0, None, None, 0, "a/1", 9000, reports=(first,))
     LostReplicas(recorder).update(Look(stats), leads=True)
-    assert messages(recorder) == ["b (b) has not reported since 07:59:52, and did not stop in order."]
+    assert messages(recorder) == ["b has not reported since 07:59:52, and did not stop in order."]

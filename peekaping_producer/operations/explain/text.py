@@ -85,10 +85,12 @@ def _database(facts: Facts) -> Iterator[str]:
 
 
 def _reported(facts: Facts, code: str) -> Iterator[str]:
-    for node, report in (facts.fleet.replicas if facts.fleet else {}).items():
+    if facts.fleet is None:
+        return
+    for node, report in facts.fleet.replicas.items():
         for condition in report.conditions:
             if condition.code == code:
-                yield f"{one_line(node, 60)} reports: {one_line(condition.reason, 300)}"
+                yield f"{facts.fleet.look.name(node)} reports: {one_line(condition.reason, 300)}"
 
 
 def _schedule(facts: Facts, moments: Moments, server_zone: str) -> Iterator[str]:

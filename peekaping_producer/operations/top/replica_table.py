@@ -48,7 +48,7 @@ _COLUMNS: tuple[tuple[str, bool, Callable[[_Row], str]], ...] = (
     ("REDIS", True, lambda row: _milliseconds(row.beat.round_trip_ms)),
     ("SINCE", True, lambda row: "-" if row.age_s is None else duration(row.age_s)),
     ("VERSION", False, lambda row: one_line(row.beat.version, 20) or "-"),
-    ("NODE", False, lambda row: one_line(row.node, 40)),
+    ("NODE", False, lambda row: "" if row.node == row.name else one_line(row.node, 40)),
 )
 """Title, whether it is aligned to the right, and the cell; the most important first."""
 
