@@ -98,7 +98,10 @@ OF_FLEET = frozenset(
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """A current problem. `reason` is a sentence without secrets."""
+    """A current problem. `reason` is a sentence without secrets.
+
+    It contains instants rather than ages: an event and a report show it later.
+    """
 
     code: str
     reason: str
@@ -134,7 +137,8 @@ def of_schedule(
     elif age_s > late_after_s:
         yield Condition(
             "schedule_late",
-            f"Monitor {one_line(stats.oldest_id or '?')} has waited for its check for {age_s:.0f} s; "
+            f"Monitor {one_line(stats.oldest_id or '?')} has waited for its check since "
+            f"{clock_time(stats.oldest_due_ms or 0.0, stats.now_ms)}; "
             f"{counted(stats.overdue, 'monitor')} overdue, {stats.claimed_late:,} of them in claims.",
         )
     if lease_excess_s > LEASE_SLACK_S:
@@ -155,7 +159,9 @@ def _of_leader(stats: Stats, leaderless_s: float) -> Iterator[Condition]:
         if leaderless_s >= LEADER_CHANGES_WITHIN_S:
             yield Condition("no_leader", "No replica leads: none is running, or none reaches Redis.")
     elif stats.leader_ttl_ms is None or stats.leader_ttl_ms > MAX_LEADER_TTL_S * 1000:
-        ends = "does not expire" if stats.leader_ttl_ms is None else f"expires in {stats.leader_ttl_ms / 1000:.0f} s"
+        ends = "does not expire"
+        if stats.leader_ttl_ms is not None:
+            ends = f"expires at {clock_time(stats.now_ms + stats.leader_ttl_ms, stats.now_ms)}"
         yield Condition(
             "leader_key_invalid",
             f"The leader key ({one_line(stats.leader)}) {ends}; no running leader sets such a TTL. "
@@ -169,11 +175,18 @@ def _of_leader(stats: Stats, leaderless_s: float) -> Iterator[Condition]:
         )
 
 
-def of_queue(queue: Queue, *, scheduled: int, unserved_s: float = 0.0) -> Iterator[Condition]:
+def of_queue(
+    queue: Queue, *, scheduled: int, now_ms: int = 0, unserved_since_ms: int | None = None
+) -> Iterator[Condition]:
     """Conditions of the queue and its workers.
 
-    `scheduled`: the number of monitors. `unserved_s`: how long no worker process has been registered for the queue.
+    `scheduled`: the number of monitors. `unserved_since_ms`: since when no worker process has been registered for the
+    queue, as observed until `now_ms`; None if one is, or if that is not observed.
     """
+
+    def ago(seconds: float) -> str:
+        return clock_time(queue.now_ms - 1000 * seconds, queue.now_ms)
+
     workers = f"{counted(queue.servers, 'worker process', 'worker processes')} registered"
     if queue.problems:
         yield Condition(
@@ -185,21 +198,21 @@ def of_queue(queue: Queue, *, scheduled: int, unserved_s: float = 0.0) -> Iterat
     if queue.oldest_pending_s is not None and queue.oldest_pending_s > NOT_CONSUMED_AFTER_S and not queue.paused:
         yield Condition(
             "queue_not_consumed",
-            f"The oldest pending task (of {queue.depths.get('pending', 0)}) has waited for "
-            f"{queue.oldest_pending_s:.0f} s: {why}.",
+            f"The oldest pending task (of {queue.depths.get('pending', 0)}) has waited since "
+            f"{ago(queue.oldest_pending_s)}: {why}.",
         )
-    if scheduled and unserved_s >= UNSERVED_AFTER_S:
+    if scheduled and unserved_since_ms is not None and now_ms - unserved_since_ms >= 1000 * UNSERVED_AFTER_S:
+        since = clock_time(unserved_since_ms, now_ms)
         yield Condition(
             "queue_unserved",
-            f"No worker process has been registered for the queue for {unserved_s / 60:.0f} min. Start Peekaping's "
-            "workers.",
+            f"No worker process has been registered for the queue since {since}. Start Peekaping's workers.",
         )
     enough = min(scheduled, max(NOT_COMPLETED_AT_LEAST, math.ceil(scheduled * NOT_COMPLETED_SHARE)))
     if 0 < enough <= queue.uncompleted:
         yield Condition(
             "tasks_not_completed",
-            f"Workers took the tasks of {counted(queue.uncompleted, 'monitor')} (of {scheduled}) and did not complete "
-            f"them for up to {queue.uncompleted_s:.0f} s: they hang, fail or crash ({workers}).",
+            f"Workers took the tasks of {counted(queue.uncompleted, 'monitor')} (of {scheduled}) and have not "
+            f"completed them, the first since {ago(queue.uncompleted_s)}: they hang, fail or crash ({workers}).",
         )
 
 

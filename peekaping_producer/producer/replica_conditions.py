@@ -4,7 +4,7 @@ Everything that reports a replica's state reads it: readiness, metrics, log line
 reads.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from peekaping_producer.operations import conditions, replica_report
@@ -26,8 +26,8 @@ class SyncState(Protocol):
     def has_synced(self) -> bool:
         """Whether this replica leads, and a sync of its term has succeeded."""
 
-    def conditions(self) -> Iterable[Condition]:
-        """The conditions that it has found while this replica leads."""
+    def conditions(self, redis_ms: Callable[[float], int]) -> Iterable[Condition]:
+        """The conditions that it has found while this replica leads. `redis_ms`: Redis TIME by time.monotonic()."""
 
 
 class ReplicaConditions:
@@ -79,7 +79,7 @@ class ReplicaConditions:
         return [
             *conditions.of_dependencies(self._sampler.failing()),
             *conditions.of_clocks(stats.clock_skew_s if stats else 0.0),
-            *self._sync.conditions(),
+            *self._sync.conditions(self._sampler.redis_ms),
             *conditions.of_spreading(self._activity.unphased_share()),
             *conditions.of_monitors(
                 unschedulable=self._sync.unschedulable,
@@ -89,8 +89,14 @@ class ReplicaConditions:
         ]
 
     def _of_queue(self) -> list[Condition]:
-        stats, queue = self._sampler.stats, self._sampler.queue
+        sampler, stats, queue = self._sampler, self._sampler.stats, self._sampler.queue
         if queue is None:
             return []
-        scheduled = stats.scheduled if stats else 0
-        return list(conditions.of_queue(queue, scheduled=scheduled, unserved_s=self._sampler.unserved_s))
+        return list(
+            conditions.of_queue(
+                queue,
+                scheduled=stats.scheduled if stats else 0,
+                now_ms=sampler.now_ms,
+                unserved_since_ms=None if sampler.unserved_since is None else sampler.redis_ms(sampler.unserved_since),
+            )
+        )

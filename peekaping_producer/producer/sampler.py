@@ -187,9 +187,9 @@ class Sampler:
         return 0.0 if since is None else max(0.0, self._succeeded_at.get(REDIS, since) - since)
 
     @property
-    def unserved_s(self) -> float:
-        """Seconds for which inspections have found no worker process."""
-        return 0.0 if self.unserved_since is None else time.monotonic() - self.unserved_since
+    def now_ms(self) -> int:
+        """Redis TIME in ms, as of the latest sample."""
+        return self.redis_ms(time.monotonic())
 
     def redis_ms(self, at: float) -> int:
         """Return the Redis TIME in ms at `at` of time.monotonic(), as of the latest sample."""

@@ -227,7 +227,7 @@ TABLE = {
     "hung worker": Wrong(hung_worker, "tasks_not_completed", r"the tasks of 25 monitors \(of 25\)"),
     "queue paused": Wrong(paused, "queue_paused", "paused"),
     "database empty": Wrong(no_rows, "database_empty", "no active monitor"),
-    "all overdue": Wrong(all_overdue, "schedule_late", r"has waited for its check for 1\d\d s", "postgres"),
+    "all overdue": Wrong(all_overdue, "schedule_late", r"has waited for its check since [\d:]+; ", "postgres"),
 }
 
 

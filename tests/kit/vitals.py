@@ -43,7 +43,7 @@ STATS = Stats(
     leader="n/t",
     leader_ttl_ms=9000,
 )
-QUEUE = Queue({"pending": 4, "active": 1}, 2.5, False, 1)
+QUEUE = Queue({"pending": 4, "active": 1}, 2.5, False, 1, now_ms=100_000)
 TIMED = (loop_module, vitals_module, sampler_module, condition_log_module)
 """The modules that a Watch has to replace the clock of."""
 
@@ -107,7 +107,7 @@ class FakeSync:
     def __init__(self) -> None:
         self.found: list[Condition] = []
 
-    def conditions(self) -> list[Condition]:
+    def conditions(self, redis_ms: Callable[[float], int]) -> list[Condition]:
         return self.found
 
 

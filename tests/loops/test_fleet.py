@@ -19,6 +19,7 @@ from peekaping_producer.redis_client.client import redis_for
 from peekaping_producer.schedule import Schedule, StoredEvent
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.service.aio import cancel_and_wait
+from peekaping_producer.service.text import clock_time
 from peekaping_producer.targets import RedisTarget
 from tests.kit.clock import Clock
 from tests.kit.memory_store import MemoryStore, monitor
@@ -256,8 +257,9 @@ async def test_a_queue_without_a_worker_for_five_minutes_is_a_note(parts: Parts,
     assert not [note for note in parts.vitals.notes() if note.startswith("queue_unserved")]
     sampler.unserved_since -= 2
     (note,) = [note for note in parts.vitals.notes() if note.startswith("queue_unserved")]
+    since = clock_time(sampler.redis_ms(sampler.unserved_since), clock.now_ms)
     assert note == (
-        "queue_unserved: No worker process has been registered for the queue for 5 min. Start Peekaping's workers."
+        f"queue_unserved: No worker process has been registered for the queue since {since}. Start Peekaping's workers."
     )
     assert "queue_unserved" not in parts.vitals.unready()
     with capture_logs() as logs:

@@ -7,6 +7,7 @@ import pytest
 
 from peekaping_producer.errors import StaleTermError, StoreUnavailableError
 from peekaping_producer.monitors.monitor import Plan
+from peekaping_producer.operations.conditions import Condition
 from peekaping_producer.operations.reconcile.find import RowsRead
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.service.aio import cancel_and_wait
@@ -76,11 +77,11 @@ async def test_a_wholly_empty_answer_removes_nothing_from_twenty_members_on(harn
     await schedule_members(harness, *(f"m{n}" for n in range(20)))
     await harness.sync.run_once(TERM)
     assert len(await harness.due()) == 20
-    assert [condition.code for condition in harness.sync.conditions()] == ["database_empty"]
+    assert [condition.code for condition in harness.sync.conditions(int)] == ["database_empty"]
     assert harness.count("sync_removals_refused_total") == 1
     harness.store.put(monitor("m0"))
     await harness.sync.run_once(TERM)
-    assert list(harness.sync.conditions()) == []
+    assert list(harness.sync.conditions(int)) == []
     assert set(await harness.due()) == {"m0"}
 
 
@@ -308,7 +309,15 @@ async def test_a_sync_that_fails_shows_for_how_long(harness: Harness) -> None:
 
 
 async def test_a_leader_whose_sync_fails_for_long_reports_it(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(harness.sync, "synced_at", time.monotonic() - 3600)
-    assert [condition.code for condition in harness.sync.conditions()] == ["sync_late"]
+    """With the instant: an age would be wrong wherever the reason is shown later."""
+    synced_at = time.monotonic() - 3600
+    monkeypatch.setattr(harness.sync, "synced_at", synced_at)
+
+    def redis_ms(at: float) -> int:
+        return int(1000 * (at - synced_at)) + 11_260_000
+
+    reason = "No sync of this leader has succeeded since 03:07:40: changes to monitors are not applied."
+    assert list(harness.sync.conditions(redis_ms)) == [Condition("sync_late", reason)]
+    assert list(harness.sync.conditions(redis_ms)) == [Condition("sync_late", reason)], "the same at any time"
     await harness.sync.run_once(TERM)
-    assert list(harness.sync.conditions()) == []
+    assert list(harness.sync.conditions(redis_ms)) == []

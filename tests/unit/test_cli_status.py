@@ -71,7 +71,9 @@ async def test_status_prints_the_longest_overdue_and_exits_1_if_it_is_too_late(
             command(tmp_path, "status", "--json", "--max-overdue-seconds", "30.5", **where),
         )
     assert (late.code, patient.code, as_json.code) == (1, 0, 1)
-    assert re.search(r"failing +schedule_late: Monitor late has waited for its check for \d+ s", late.out), late.out
+    assert re.search(r"failing +schedule_late: Monitor late has waited for its check since [-\d: ]+; ", late.out), (
+        late.out
+    )
     assert "failing" not in patient.out
     for expected in (
         r"leader +here-1-ab/cd \(key expires in \d+\.\d s\)",

@@ -50,26 +50,34 @@ def test_a_healthy_status() -> None:
 @pytest.mark.parametrize(
     ("seen", "code", "expected"),
     [
-        (status(oldest_due_ms=NOW_MS - 61_000.0, oldest_id="m1", unclaimed=4), "schedule_late", "m1 has waited"),
+        (
+            status(oldest_due_ms=NOW_MS - 61_000.0, oldest_id="m1", unclaimed=4),
+            "schedule_late",
+            "m1 has waited for its check since 07:58:59; ",
+        ),
         (status(leader=None, leader_ttl_ms=None, leaderless_s=2.0), "no_leader", "No replica leads"),
         (status(lease_excess_ms=6_000), "lease_too_long", "6 s later than LEASE_TTL allows"),
-        (status(leader="gone/1", leader_ttl_ms=3_579_000), "leader_key_invalid", "(gone/1) expires in 3579 s"),
+        (status(leader="gone/1", leader_ttl_ms=3_579_000), "leader_key_invalid", "(gone/1) expires at 08:59:39"),
         (status(leader="gone/1", leader_ttl_ms=None), "leader_key_invalid", "(gone/1) does not expire"),
         (status(write_refused="OOM command not allowed"), "redis_refuses_writes", "OOM"),
         (status(problems=("peekaping:sched:due: WRONGTYPE x",)), "redis_keys_unusable", "peekaping:sched:due"),
         (status(clock_skew_s=3600.0), "clock_skew", "3600 s ahead of"),
         (status(clock_skew_s=-40.0), "clock_skew", "40 s behind"),
         (
-            status(queue=Queue({"pending": 1}, 61.0, False, 0)),
+            status(queue=Queue({"pending": 1}, 61.0, False, 0, now_ms=NOW_MS)),
             "queue_not_consumed",
-            "oldest pending task (of 1) has waited for 61 s",
+            "oldest pending task (of 1) has waited since 07:58:59: ",
         ),
         (status(queue=Queue({"pending": 1}, 61.0, True, 0)), "queue_paused", "paused"),
         *(
             (
-                status(due=due, leased=0, queue=Queue({}, None, False, 1, uncompleted=count, uncompleted_s=90)),
+                status(
+                    due=due,
+                    leased=0,
+                    queue=Queue({}, None, False, 1, uncompleted=count, uncompleted_s=90, now_ms=NOW_MS),
+                ),
                 "tasks_not_completed",
-                f"the tasks of {monitors} (of {due}) and did not complete them for up to 90 s",
+                f"the tasks of {monitors} (of {due}) and have not completed them, the first since 07:58:30: ",
             )
             for due, count, monitors in ((1, 1, "1 monitor"), (4, 4, "4 monitors"), (25, 5, "5 monitors"))
         ),

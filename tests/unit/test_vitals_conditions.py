@@ -135,20 +135,20 @@ async def test_no_leader_counts_after_a_moment_only(scene: Scene) -> None:
 
 
 async def test_a_queue_that_nothing_takes_from_is_a_note(scene: Scene) -> None:
-    scene.broker.answer = Queue({"pending": 9}, 75.0, False, 0)
+    scene.broker.answer = Queue({"pending": 9}, 75.0, False, 0, now_ms=100_000)
     await scene.vitals.run_once()
     assert scene.vitals.unready() == {}
-    assert "queue_not_consumed: The oldest pending task (of 9) has waited for 75 s" in scene.vitals.notes()[0]
+    assert "queue_not_consumed: The oldest pending task (of 9) has waited since 00:00:25: " in scene.vitals.notes()[0]
 
 
 async def test_a_queue_whose_tasks_have_no_times_is_as_old_as_its_next_task_is_the_same(scene: Scene) -> None:
     """`status` reads the queue once, so that the replica reports it."""
-    scene.broker.answer = Queue({"pending": 9}, None, False, 0, next_task="foreign")
+    scene.broker.answer = Queue({"pending": 9}, None, False, 0, next_task="foreign", now_ms=100_000)
     await sample_queue(scene)
     assert (scene.vitals.notes(), scene.value("oldest_pending_age_seconds")) == ([], 0.0)
     scene.watch.now += 61
     await sample_queue(scene)
-    assert "queue_not_consumed: The oldest pending task (of 9) has waited for 61 s" in scene.vitals.notes()[0]
+    assert "queue_not_consumed: The oldest pending task (of 9) has waited since 00:00:39: " in scene.vitals.notes()[0]
     assert scene.value("oldest_pending_age_seconds") == 61
     await sample_queue(scene)
     assert [each.code for each in decode_report(scene.schedule.reports[-1]).conditions] == ["queue_not_consumed"]
@@ -162,7 +162,7 @@ async def test_a_queue_whose_tasks_have_no_times_is_as_old_as_its_next_task_is_t
 
 
 async def test_a_queue_that_cannot_be_read_has_no_depth_and_its_conditions_go_on(scene: Scene) -> None:
-    scene.broker.answer = Queue({"pending": 9}, 75.0, False, 0)
+    scene.broker.answer = Queue({"pending": 9}, 75.0, False, 0, now_ms=100_000)
     await sample_queue(scene)
     scene.broker.away = True
     await sample_queue(scene)

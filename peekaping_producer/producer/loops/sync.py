@@ -6,7 +6,7 @@ second is in removal.py. Both find by operations/reconcile/find.py, as the comma
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import structlog
 
@@ -26,6 +26,7 @@ from peekaping_producer.service.aio import wait_for_event
 from peekaping_producer.service.dependencies import Dependencies
 from peekaping_producer.service.isolation import isolate
 from peekaping_producer.service.loop import Loop
+from peekaping_producer.service.text import clock_time
 from peekaping_producer.stores import MonitorStore, Session
 
 log = structlog.stdlib.get_logger()
@@ -101,20 +102,18 @@ class Sync:
         """Seconds since the last success of this term, or since its beginning; 0 while another replica leads."""
         return 0.0 if self.synced_at is None else time.monotonic() - self.synced_at
 
-    def conditions(self) -> Iterator[Condition]:
-        """The conditions that sync has found while this replica leads."""
+    def conditions(self, redis_ms: Callable[[float], int]) -> Iterator[Condition]:
+        """The conditions that sync has found while this replica leads. `redis_ms`: Redis TIME by time.monotonic()."""
         if self.refused_removal:
             yield Condition(
                 "database_empty",
                 "The database returned no active monitor, but monitors are scheduled: nothing is removed, and nothing "
                 "is checked.",
             )
-        if self.unsynced_s > 3 * self.interval_s + self._timing.sync_late_after_s:
-            yield Condition(
-                "sync_late",
-                f"The last sync of this leader succeeded {self.unsynced_s:.0f} s ago: changes to monitors "
-                "are not applied.",
-            )
+        if self.synced_at and self.unsynced_s > 3 * self.interval_s + self._timing.sync_late_after_s:
+            since = clock_time(redis_ms(self.synced_at), redis_ms(time.monotonic()))
+            reason = f"No sync of this leader has succeeded since {since}: changes to monitors are not applied."
+            yield Condition("sync_late", reason)
 
     async def run(self, term: str) -> None:
         """Sync once the events are subscribed, then at every interval; raises StaleTermError when the term is over."""
