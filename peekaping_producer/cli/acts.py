@@ -50,7 +50,7 @@ def add_to(commands: Commands) -> None:
 
 
 def _add_monitors(command: Parser, count: str) -> None:
-    text = "the id, the first four or more characters of it, or a part of the name"
+    text = "the id, the first four or more characters of it, or parts of the name in any order"
     command.add_argument("monitors", type=text_of(_MAX_NAME), metavar="MONITOR", nargs=count, help=text)
 
 

@@ -31,7 +31,7 @@ def add_to(commands: Commands) -> None:
         groups=_GROUPS,
         example="peekaping-producer explain 3f0d5a9e",
     )
-    text = "the id, the first four or more characters of it, or a part of the name"
+    text = "the id, the first four or more characters of it, or parts of the name in any order"
     explain.add_argument("monitor", type=text_of(_MAX_NAME), metavar="MONITOR", nargs="?", help=text)
     text = "instead of one monitor, list all active ones without a heartbeat in three intervals"
     explain.add_argument("--silent", action="store_true", help=text)

@@ -20,9 +20,10 @@ WITHOUT_NAMES = (
 
 def nothing_found(text: str) -> str:
     """Return that the database contains no such monitor, by what was searched."""
+    contains = "contains all of its words" if " " in text else "contains it"
     if len(text) < MIN_PREFIX:
-        return f"No monitor has a name that contains it; by id, only {MIN_PREFIX} or more characters are searched."
-    return "No monitor has this id, an id that begins with it, or a name that contains it."
+        return f"No monitor has a name that {contains}; by id, only {MIN_PREFIX} or more characters are searched."
+    return f"No monitor has this id, an id that begins with it, or a name that {contains}."
 
 
 class Candidate(msgspec.Struct, frozen=True):

@@ -135,10 +135,11 @@ class MongoSession(StoreSession[MongoDatabaseClient]):
             return []
         return await self._found({"_id": {"$gte": ObjectId(first), "$lte": ObjectId(last)}}, limit)
 
-    async def rows_by_name(self, text: str, limit: int) -> Sequence[Row]:
+    async def rows_by_name(self, text: str, words: Sequence[str], limit: int) -> Sequence[Row]:
         """See StoreSession."""
         exact = await self._found({"name": text}, limit)
-        found = await self._found({"name": {"$regex": re.escape(text), "$options": "i"}}, limit)
+        contained = [{"name": {"$regex": re.escape(word), "$options": "i"}} for word in words]
+        found = await self._found({"$and": contained}, limit)
         return list({row[0]: row for row in (*exact, *found)}.values())[:limit]
 
     async def _found(self, wanted: Document, limit: int) -> list[Row]:

@@ -72,9 +72,10 @@ _FOUND = "SELECT id, left(name, 300), active, `interval` FROM monitors WHERE"
 # A column of MariaDB's own type uuid compares with nothing but UUIDs: there, a whole id is found and a prefix is not.
 _BY_ID = f"{_FOUND} id = '{{first}}' OR id >= '{{first}}' AND id <= '{{last}}' ORDER BY id LIMIT {{limit}}"
 _BY_NAME = f"""
-{_FOUND} LOCATE(lower('{{text}}'), lower(name)) > 0
+{_FOUND} {{words}}
 ORDER BY name <> '{{text}}', CHAR_LENGTH(name), name, id LIMIT {{limit}}
 """
+_CONTAINS = "LOCATE(lower('{}'), lower(name)) > 0"
 _RECENT_HEARTBEATS = """
 SELECT time, status, ping FROM heartbeats WHERE monitor_id = '{id}' ORDER BY heartbeats.time DESC LIMIT {limit}
 """
@@ -110,9 +111,11 @@ class MysqlSession(StoreSession[MysqlConnection]):
         rows = await self._fetch(statement, self._limits.find_s)
         return [row for row in rows if str(row[0]).lower().startswith(prefix.lower())]
 
-    async def rows_by_name(self, text: str, limit: int) -> Sequence[Row]:
+    async def rows_by_name(self, text: str, words: Sequence[str], limit: int) -> Sequence[Row]:
         """See StoreSession."""
-        return await self._fetch(_BY_NAME.format(text=escape_string(text), limit=limit), self._limits.find_s)
+        contained = " AND ".join(_CONTAINS.format(escape_string(word)) for word in words)
+        statement = _BY_NAME.format(words=contained, text=escape_string(text), limit=limit)
+        return await self._fetch(statement, self._limits.find_s)
 
     async def heartbeat_rows(self, monitor_id: str, limit: int) -> Sequence[Row]:
         """See StoreSession."""

@@ -83,9 +83,8 @@ WHERE active AND monitors.id > $2::uuid ORDER BY monitors.id LIMIT $1
 _NEXT_ID = "SELECT id::text FROM monitors WHERE $1::uuid IS NULL OR id > $1::uuid ORDER BY monitors.id LIMIT 1"
 _FOUND = "SELECT id::text, left(name, 300), active, interval FROM monitors"
 _BY_ID = f"{_FOUND} WHERE id BETWEEN $1::uuid AND $2::uuid ORDER BY monitors.id LIMIT $3"
-_BY_NAME = f"""
-{_FOUND} WHERE strpos(lower(name), lower($1)) > 0 ORDER BY name <> $1, length(name), name, monitors.id LIMIT $2
-"""
+_BY_NAME = f"{_FOUND} WHERE {{words}} ORDER BY name <> $1, length(name), name, monitors.id LIMIT $2"
+_CONTAINS = "strpos(lower(name), lower(${})) > 0"
 _RECENT_HEARTBEATS = _expanded(
     "SELECT TIME(time), status, ping FROM heartbeats WHERE monitor_id = $1::uuid ORDER BY heartbeats.time DESC LIMIT $2"
 )
@@ -127,9 +126,11 @@ class PostgresSession(Paged, StoreSession[PostgresConnection]):
         bounds = bounds_of_uuids(prefix)
         return await self._read(_BY_ID, *bounds, limit, timeout_s=self._limits.find_s) if bounds else []
 
-    async def rows_by_name(self, text: str, limit: int) -> Sequence[Row]:
+    async def rows_by_name(self, text: str, words: Sequence[str], limit: int) -> Sequence[Row]:
         """See StoreSession."""
-        return await self._read(_BY_NAME, text, limit, timeout_s=self._limits.find_s)
+        contained = " AND ".join(_CONTAINS.format(number) for number, _ in enumerate(words, 3))
+        statement = _BY_NAME.format(words=contained)
+        return await self._read(statement, text, limit, *words, timeout_s=self._limits.find_s)
 
     async def heartbeat_rows(self, monitor_id: str, limit: int) -> Sequence[Row]:
         """See StoreSession."""

@@ -71,8 +71,9 @@ class Session(Protocol):
     async def find(self, text: str, limit: int) -> list[FoundMonitor]:
         """Up to `limit` rows whose ids begin with `text`, if it has four or more characters; otherwise by name.
 
-        By name: rows whose names contain `text`, in upper or lower case; those with exactly this name first. That may
-        read every row of `monitors`, for up to `find_s`. Inactive rows are found, too.
+        By name: rows whose names contain each word of `text`, in any order and in upper or lower case; those with
+        exactly this name first. Spaces separate words; the fifth one contains the rest. That may read every row of
+        `monitors`, for up to `find_s`. Inactive rows are found, too.
         """
         ...
 

@@ -66,9 +66,10 @@ WHERE m.id = ?2 AND CAST(m.id AS TEXT) = ?2 OR m.id > ?2 || char(1) AND m.id < ?
 ORDER BY m.id LIMIT ?1
 """
 _BY_NAME = f"""
-{_FOUND} FROM monitors m WHERE instr(lower(m.name), lower(?2)) > 0
+{_FOUND} FROM monitors m WHERE {{words}}
 ORDER BY m.name <> ?2, length(m.name), m.name, m.id LIMIT ?1
 """
+_CONTAINS = "instr(lower(m.name), lower(?{})) > 0"
 _RECENT_HEARTBEATS = """
 SELECT CASE WHEN length(CAST(h.time AS BLOB)) <= 100 THEN h.time END, NUMBER(h.status), NUMBER(h.ping)
 FROM heartbeats h WHERE h.monitor_id = ?2 ORDER BY h.time DESC LIMIT ?1
@@ -120,9 +121,11 @@ class SqliteSession(Paged, StoreSession[SqliteConnection]):
         """See StoreSession."""
         return await self._read(_expanded(_BY_ID), limit, prefix, timeout_s=self._limits.find_s)
 
-    async def rows_by_name(self, text: str, limit: int) -> Sequence[Row]:
+    async def rows_by_name(self, text: str, words: Sequence[str], limit: int) -> Sequence[Row]:
         """See StoreSession."""
-        return await self._read(_expanded(_BY_NAME), limit, text, timeout_s=self._limits.find_s)
+        contained = " AND ".join(_CONTAINS.format(number) for number, _ in enumerate(words, 3))
+        statement = _expanded(_BY_NAME.format(words=contained))
+        return await self._read(statement, limit, text, *words, timeout_s=self._limits.find_s)
 
     async def heartbeat_rows(self, monitor_id: str, limit: int) -> Sequence[Row]:
         """See StoreSession."""

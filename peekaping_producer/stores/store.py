@@ -19,6 +19,8 @@ _RECENT = [2 + Heartbeat.__struct_fields__.index(name) for name in RecentHeartbe
 """Of a row of heartbeats as TableReader returns it."""
 _MAX_SEARCHED = 300
 """Characters of a text that is searched."""
+_MAX_WORDS = 5
+"""Each may be compared with every name."""
 
 
 class StoreSession(ABC, Generic[C]):
@@ -53,7 +55,7 @@ class StoreSession(ABC, Generic[C]):
         if not is_text(text, _MAX_SEARCHED):
             return []
         rows = await self.rows_by_id(text, limit) if len(text) >= MIN_PREFIX else []
-        rows = rows or await self.rows_by_name(text, limit)
+        rows = rows or await self.rows_by_name(text, words_of(text), limit)
         return [
             FoundMonitor(plan_of(id_, active, interval), name if type(name) is str else "")
             for id_, name, active, interval in rows
@@ -64,8 +66,8 @@ class StoreSession(ABC, Generic[C]):
         """Id, name, active and interval of the rows whose ids begin with `prefix`, along the primary key."""
 
     @abstractmethod
-    async def rows_by_name(self, text: str, limit: int) -> Sequence[Row]:
-        """As rows_by_id, of the rows whose names contain `text`, within `find_s`."""
+    async def rows_by_name(self, text: str, words: Sequence[str], limit: int) -> Sequence[Row]:
+        """As rows_by_id, of the rows whose names contain all `words`, those named `text` first, within `find_s`."""
 
     async def recent_heartbeats(self, monitor_id: str, limit: int) -> list[RecentHeartbeat]:
         """One statement, along the index on (monitor_id, time)."""
@@ -123,6 +125,13 @@ class StoreSession(ABC, Generic[C]):
     @abstractmethod
     async def fetch(self, table: str, keys: Sequence[str], max_bytes: int, timeout_s: float) -> list[Row]:
         """See TableReader."""
+
+
+def words_of(text: str) -> list[str]:
+    """Return up to _MAX_WORDS words, which spaces separate; the last one contains the rest of the text."""
+    words = [word for word in text.split(" ") if word]
+    first, rest = words[: _MAX_WORDS - 1], words[_MAX_WORDS - 1 :]
+    return [*first, " ".join(rest)] if rest else first or [text]
 
 
 S = TypeVar("S", bound=StoreSession[Any])

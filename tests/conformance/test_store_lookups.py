@@ -66,6 +66,16 @@ async def test_a_name_is_found_by_any_part_of_it_the_exact_one_first(database: D
     assert await names(store, "nothing has this name") == []
 
 
+async def test_a_name_is_found_by_words_in_any_order(database: Database, store: MonitorStore) -> None:
+    rows = ("checkout · login flow", "login flow", "flow of checkout", "a b c d e f", "f e d c b a")
+    await database.insert("monitors", *(database.monitor(name=name) for name in rows))
+    assert await names(store, "flow checkout login") == ["checkout · login flow"]
+    assert sorted(await names(store, " CHECKOUT  flow ")) == ["checkout · login flow", "flow of checkout"]
+    assert await names(store, "login nothing") == []
+    assert await names(store, "b a c d e f") == ["a b c d e f"], "from the fifth word on, the rest is one part"
+    assert (await names(store, "login flow"))[0] == "login flow"
+
+
 @pytest.mark.parametrize("name", ["100%", "a_b", "a\\b", "it's", 'say "x"', "(.*)", "日本 é 🚦", "<img src=x>", "a\nb"])
 async def test_a_name_is_text_and_no_pattern(database: Database, store: MonitorStore, name: str) -> None:
     await database.insert("monitors", database.monitor(name=name), database.monitor(name="1000 aXb"))

@@ -19,6 +19,7 @@ from peekaping_producer.stores.load_reader import MONITORS, WINDOWS
 from peekaping_producer.stores.loading import Loader
 from peekaping_producer.stores.rows import Row as Columns
 from peekaping_producer.stores.rows import plan_of, recent_heartbeats_of
+from peekaping_producer.stores.store import words_of
 from peekaping_producer.targets import DatabaseTarget
 from tests.kit.databases import Database, Row
 
@@ -111,7 +112,8 @@ class MemoryStore:
     async def find(self, text: str, limit: int) -> list[FoundMonitor]:
         self._read("find")
         by_id = [row for row in self.rows.values() if len(text) >= 4 and row.id.startswith(text)]
-        by_name = [row for row in self.rows.values() if text and text.lower() in row.name.lower()]
+        words = [word.lower() for word in words_of(text)]
+        by_name = [row for row in self.rows.values() if text and all(word in row.name.lower() for word in words)]
         found = sorted(by_id or by_name, key=lambda row: (row.name != text, len(row.name), row.name, row.id))
         return [FoundMonitor(plan_of(row.id, row.active, row.interval), row.name) for row in found[:limit]]
 

@@ -64,7 +64,7 @@ async def test_one_bad_monitor_stops_no_other(tmp_path: Path, where: dict[str, s
         f"FAIL  {PAUSED}  paused one",
         "      It is paused in Peekaping (active = false).",
         "FAIL  'no such'",
-        "      No monitor has this id, an id that begins with it, or a name that contains it.",
+        "      No monitor has this id, an id that begins with it, or a name that contains all of its words.",
         "FAIL  'bbb'",
         "      No monitor has a name that contains it; by id, only 4 or more characters are searched.",
     ]

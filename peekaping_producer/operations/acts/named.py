@@ -1,4 +1,4 @@
-"""An act on monitors that a person names: by id, by the beginning of an id, or by a part of the name."""
+"""An act on monitors that a person names: by id, by the beginning of an id, or by parts of the name."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager

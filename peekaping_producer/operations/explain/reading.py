@@ -85,7 +85,7 @@ async def explain(
     with_queue: bool = True,
     clock: str = CLOCK,
 ) -> Explained:
-    """Find the monitor by `text`, which is its id, the beginning of its id or a part of its name, and read its state.
+    """Find the monitor by `text`, which is its id, the beginning of its id or parts of its name, and read its state.
 
     `server_zone`: the setting TZ. `with_queue`: its task is in asynq's queue. Raises only ConfigError.
     """
