@@ -9,6 +9,7 @@ import pytest
 from peekaping_producer.migrate import migrate
 from peekaping_producer.operations.conditions import Condition
 from peekaping_producer.operations.explain.codes import LEVELS, MonitorVerdict
+from peekaping_producer.operations.explain.document import document_of
 from peekaping_producer.operations.explain.text import candidate_lines, lines_of
 from peekaping_producer.operations.explain.verdict import verdict_of
 from peekaping_producer.operations.fleet_events import EDITED, SYNCED, FleetEvent, encode_event
@@ -131,9 +132,14 @@ async def test_database_away(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "code", "what"), [(ID, "held", "it"), ("*", "held.all", "all monitors")], ids=["it", "all"]
+    ("field", "code", "what", "again"),
+    [
+        (ID, "held", "it", "at its first tick after that"),
+        ("*", "held.all", "all monitors", "once at that time, then at its ticks"),
+    ],
+    ids=["it", "all"],
 )
-async def test_held(scene: Scene, field: str, code: str, what: str) -> None:
+async def test_held(scene: Scene, field: str, code: str, what: str, again: str) -> None:
     """No command makes holds yet: the test writes one as it is documented."""
     await scene.insert()
     await scene.place()
@@ -142,9 +148,14 @@ async def test_held(scene: Scene, field: str, code: str, what: str) -> None:
     assert await scene.verdict() == MonitorVerdict(
         code,
         f'Not checked: anna holds {what} until 03:20:19 (in 10.0 min): "migration".',
-        "It is due again at its first tick after that, or after a release.",
+        f"It is due again {again}, or after a release.",
         ends_ms=until_ms,
     )
+    facts = await scene.facts()
+    verdict, moments = verdict_of(facts, Moments(facts.now_ms)), Moments(facts.now_ms)
+    lines = "\n".join(lines_of(facts, verdict, moments, "UTC"))
+    assert "next ticks after the hold 03:21:00  03:22:00  03:23:00  03:24:00" in lines
+    assert document_of(facts, verdict)["schedule"]["next"][0] == "2026-11-26T03:21:00.000Z"
     if field == ID:
         await scene.redis.zadd(KEYS.due, {ID: until_ms // 60_000 * 60_000 + 60_000})
         state = (await scene.facts()).state

@@ -13,7 +13,7 @@ from peekaping_producer.operations.hold import Hold, current_hold
 from peekaping_producer.operations.look import LATE_AT_LEAST_S
 from peekaping_producer.operations.replica_report import decode_report
 from peekaping_producer.operations.status import Status
-from peekaping_producer.schedule import number_of
+from peekaping_producer.schedule import MAX_SCORE, number_of
 
 _NEXT_TICKS = 4
 _STATUSES = {0: "down", 1: "up", 2: "pending", 3: "maintenance"}
@@ -131,20 +131,28 @@ class Facts(msgspec.Struct, frozen=True):
         """The hold on all monitors."""
         return current_hold(self.fleet.stats.hold, self.now_ms, on_all=True) if self.fleet else None
 
-    def next_ticks(self) -> list[int]:
-        """The next ticks, in ms since the Unix epoch; none if the monitor does not run.
+    @property
+    def held_until_ms(self) -> int | None:
+        """When the holds on it and on all monitors have ended; None without one."""
+        ends = [min(hold.until_ms, MAX_SCORE) for hold in (self.hold, self.hold_on_all) if hold]
+        return int(max(ends)) if ends else None
 
-        The first is its due time, if that is to come: it may be of before ticks were spread, or no longer were.
+    def next_ticks(self) -> list[int]:
+        """The next ticks at which it is checked, in ms since the Unix epoch; none if the monitor does not run.
+
+        While it is held, the first at or after the end. The first is its due time, if that is then to come: it may be
+        of before ticks were spread, or no longer were.
         """
         if not self.interval_ms:
             return []
         interval = self.interval_ms // 1000
+        after_ms = self.now_ms if self.held_until_ms is None else self.held_until_ms - 1
         phase, due_ms = phase_s(self.monitor_id, interval), self.state.due_ms if self.state else None
         spread_phase = phase if self.state and self.state.spread else 0
-        is_next = due_ms is not None and self.now_ms < due_ms <= self.now_ms + self.interval_ms
+        is_next = due_ms is not None and after_ms < due_ms <= after_ms + self.interval_ms
         ticks = [int(due_ms)] if due_ms is not None and is_next and is_tick(due_ms, interval, phase) else []
         while len(ticks) < _NEXT_TICKS:
-            ticks.append(next_tick(ticks[-1] if ticks else self.now_ms, interval, spread_phase))
+            ticks.append(next_tick(ticks[-1] if ticks else after_ms, interval, spread_phase))
         return ticks
 
     @property

@@ -81,9 +81,11 @@ def held(facts: Facts, moments: Moments) -> MonitorVerdict | None:
             until_ms = int(min(hold.until_ms, MAX_SCORE))
             until, why = moments.at(until_ms), one_line(hold.why)
             sentence = f'Not checked: {one_line(hold.who, 60)} holds {what} until {until}: "{why}".'
-            return MonitorVerdict(
-                code, sentence, "It is due again at its first tick after that, or after a release.", ends_ms=until_ms
-            )
+            due_ms = facts.state.due_ms if facts.state else None
+            again = "at its first tick after that"
+            if code == "held.all" and due_ms is not None and due_ms <= until_ms:
+                again = "once at that time, then at its ticks"
+            return MonitorVerdict(code, sentence, f"It is due again {again}, or after a release.", ends_ms=until_ms)
     return None
 
 

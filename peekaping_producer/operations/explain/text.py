@@ -117,7 +117,8 @@ def _schedule(facts: Facts, moments: Moments, server_zone: str) -> Iterator[str]
     if ticks and state.is_scheduled:
         marks = [_marked(facts, moments, tick, server_zone) for tick in ticks]
         note = "  (m: under maintenance)" if any(mark.endswith("m") for mark in marks) else ""
-        yield f"next ticks {'  '.join(marks)}{note}"
+        after = "" if facts.held_until_ms is None else " after the hold"
+        yield f"next ticks{after} {'  '.join(marks)}{note}"
 
 
 def _marked(facts: Facts, moments: Moments, tick: int, server_zone: str) -> str:
