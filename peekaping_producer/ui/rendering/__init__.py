@@ -1,0 +1,1 @@
+"""The page as nodes, which the browser turns into elements: pure functions of what was read."""
