@@ -9,6 +9,11 @@ from peekaping_producer.service.text import duration
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+def parsed_ms(iso: str | None) -> int | None:
+    """Return the time that `Moments.iso` has written, in ms since the Unix epoch."""
+    return None if iso is None else (datetime.fromisoformat(iso) - _EPOCH) // timedelta(milliseconds=1)
+
+
 class Moments(msgspec.Struct, frozen=True):
     """Formats times in ms since the Unix epoch."""
 

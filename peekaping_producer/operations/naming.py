@@ -35,6 +35,11 @@ class Candidate(msgspec.Struct, frozen=True):
     """0: it does not run."""
 
 
+def how_often(interval_s: int | None) -> str:
+    """Return how often a candidate is checked; "" if that is not known."""
+    return "" if interval_s is None else f"every {interval_s} s" if interval_s else "does not run"
+
+
 def the_one(text: str, found: Sequence[FoundMonitor]) -> FoundMonitor | None:
     """Return the monitor that `text` names: the only match, or the only one with exactly this id or name."""
     for exact in ([one for one in found if one.plan.id == text], [one for one in found if one.name == text]):

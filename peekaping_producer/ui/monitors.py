@@ -21,6 +21,8 @@ from peekaping_producer.operations.naming import MAX_FOUND, WITHOUT_NAMES, find_
 from peekaping_producer.service.text import one_line
 from peekaping_producer.ui.answers import VERSION, answer
 from peekaping_producer.ui.names import MAX_NAME_LENGTH
+from peekaping_producer.ui.rendering.monitor import monitor_view
+from peekaping_producer.ui.rendering.silent import silent_view
 from peekaping_producer.ui.turns import Turns
 from peekaping_producer.web.refusals import RequestError
 
@@ -65,6 +67,8 @@ class Monitors:
             web.get("/api/monitors", self._search),
             web.get("/api/monitors/{id}", self._explain),
             web.get("/api/silent", self._list_silent),
+            web.get("/api/views/monitors/{id}", self._show),
+            web.get("/api/views/silent", self._show_silent),
         ]
 
     async def _search(self, request: web.Request) -> web.Response:
@@ -103,39 +107,53 @@ class Monitors:
         return _found([{"id": one.id, **unknown} for one in found], one_line(str(error), 300))
 
     async def _explain(self, request: web.Request) -> web.Response:
-        text = _text(request.match_info["id"])
+        return answer(await self._document(_text(request.match_info["id"])))
+
+    async def _show(self, request: web.Request) -> web.Response:
+        return answer(monitor_view(await self._document(_text(request.match_info["id"]))))
+
+    async def _document(self, text: str) -> dict[str, Any]:
+        """Return the document of a monitor, which was read within the last second."""
         known = self._explained.get(text)
         if known is None or self._clock() - known[0] >= _SAME_FOR_S:
             async with self._explaining.turn():
-                document = await self._document(text)
+                document = await self._read(text)
             self._explained = {key: kept for key, kept in self._explained.items() if self._is_recent(kept[0])}
             if len(self._explained) < _MAX_KEPT:
                 self._explained[text] = (self._clock(), document)
-            return answer(document)
-        return answer(known[1])
+            return document
+        return known[1]
 
     def _is_recent(self, read_at: float) -> bool:
         return self._clock() - read_at < _SAME_FOR_S
 
-    async def _document(self, text: str) -> dict[str, Any]:
+    async def _read(self, text: str) -> dict[str, Any]:
+        """Read the document. Raises RequestError."""
         explained = await explain_by(self._readers, text)
         if explained.candidates:
             return candidates_document(explained.candidates, explained.database_error)
         facts = explained.facts
         if facts is None:
             raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, one_line(explained.problem, 500), retry_after_s=5)
-        hold = facts.hold
         return {
             **document_of(facts, verdict_of(facts, Moments(facts.now_ms))),
             "now_ms": facts.now_ms,
-            "hold": msgspec.to_builtins(hold) if hold else None,
+            "hold": msgspec.to_builtins(facts.hold),
+            "hold_on_all": msgspec.to_builtins(facts.hold_on_all),
         }
 
     async def _list_silent(self, _request: web.Request) -> web.Response:
+        return answer(silent_document(await self._silent_monitors()))
+
+    async def _show_silent(self, _request: web.Request) -> web.Response:
+        return answer(silent_view(await self._silent_monitors()))
+
+    async def _silent_monitors(self) -> SilentMonitors:
+        """Return the list, which was read within the last half minute. Raises RequestError."""
         async with self._listing.turn():
             if self._silent is None or self._clock() - self._silent[0] >= _SILENT_FOR_S:
                 self._silent = (self._clock(), await self._find_silent())
-        return answer(silent_document(self._silent[1]))
+        return self._silent[1]
 
     async def _find_silent(self) -> SilentMonitors:
         """Read the list. Raises RequestError."""

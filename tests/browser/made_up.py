@@ -7,6 +7,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from peekaping_producer.monitors.monitor import Plan
+from peekaping_producer.operations.explain.silent import SilentMonitor, SilentMonitors
 from peekaping_producer.operations.heartbeat import Stages, StageTime
 from peekaping_producer.operations.verdict.lateness import slow_stages
 from peekaping_producer.ui.frame import (
@@ -189,6 +191,7 @@ def explanation(now_ms: int) -> dict[str, Any]:
         "at": _iso(now_ms),
         "now_ms": now_ms,
         "hold": None,
+        "hold_on_all": None,
         "id": "3f0d5a9e-1c61-4b8e-9a50-7e1f2b6c9d04",
         "name": "payments · 3-D Secure",
         "verdict": "task.stuck.active_lost",
@@ -252,13 +255,13 @@ def _stuck_task(now_ms: int, tick: int) -> dict[str, Any]:
     }
 
 
-def silent(now_ms: int) -> dict[str, Any]:
-    """The document of GET /api/silent."""
-    listed = [
-        {"id": f"9f0d5a9e-1c61-4b8e-9a50-{n:012x}", "name": name, "interval_s": 60, "latest_at": None}
+def silent(now_ms: int) -> SilentMonitors:
+    """Three monitors without a heartbeat."""
+    listed = (
+        SilentMonitor(Plan(f"9f0d5a9e-1c61-4b8e-9a50-{n:012x}", 60), name, None)
         for n, name in enumerate(("old blog", HOSTILE_NAME, ""))
-    ]
-    return {"version": 1, "at": _iso(now_ms), "compared": 84_212, "silent": 3, "monitors": listed}
+    )
+    return SilentMonitors(datetime.fromtimestamp(now_ms / 1000, UTC), 84_212, 3, tuple(listed))
 
 
 def _due(second: int) -> int:

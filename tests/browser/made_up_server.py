@@ -10,9 +10,12 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from peekaping_producer.operations.explain.silent import silent_document
 from peekaping_producer.ui.answers import answer
 from peekaping_producer.ui.app import application
 from peekaping_producer.ui.frame import Frame, encode_json
+from peekaping_producer.ui.rendering.monitor import monitor_view
+from peekaping_producer.ui.rendering.silent import silent_view
 from peekaping_producer.ui.static_files import StaticFiles
 from tests.browser import made_up
 from tests.kit.processes import HOST, free_port
@@ -82,6 +85,8 @@ class MadeUpServer:
             web.get("/api/monitors", self._find),
             web.get("/api/monitors/{id}", self._explain),
             web.get("/api/silent", self._silent),
+            web.get("/api/views/monitors/{id}", self._show),
+            web.get("/api/views/silent", self._show_silent),
             web.post("/api/login", self._log_in),
             web.post("/api/acts/{name}", self._act),
         ]
@@ -118,7 +123,14 @@ class MadeUpServer:
         return answer(self.document(_now_ms()))
 
     async def _silent(self, _request: web.Request) -> web.Response:
-        return answer(made_up.silent(_now_ms()))
+        return answer(silent_document(made_up.silent(_now_ms())))
+
+    async def _show(self, _request: web.Request) -> web.Response:
+        await self.answers.wait()
+        return answer(monitor_view(self.document(_now_ms())))
+
+    async def _show_silent(self, _request: web.Request) -> web.Response:
+        return answer(silent_view(made_up.silent(_now_ms())))
 
     async def _log_in(self, request: web.Request) -> web.Response:
         if (await request.json())["token"] != TOKEN:

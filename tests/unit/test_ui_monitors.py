@@ -26,8 +26,10 @@ from peekaping_producer.ui import monitors as monitors_module
 from peekaping_producer.ui.access import AccessEndpoints
 from peekaping_producer.ui.app import application
 from peekaping_producer.ui.monitors import Monitors
+from peekaping_producer.ui.rendering.nodes import VERSION
 from peekaping_producer.ui.static_files import StaticFiles
 from tests.kit.memory_store import MemoryStore, monitor
+from tests.kit.nodes import named, text_of
 from tests.kit.processes import HOST
 from tests.kit.waiting import until
 
@@ -91,10 +93,23 @@ async def test_requests_for_one_monitor_within_a_second_share_a_document(served:
     assert served.store.reads.count("load") == 2
 
 
+async def test_the_view_of_a_monitor_shares_its_document(served: Served) -> None:
+    served.store.put(monitor("m123"))
+    await served.get("/api/monitors/m123")
+    status, view = await served.get("/api/views/monitors/m123")
+    assert (status, view["version"], view["name"], view["held"]) == (200, VERSION, "name of m123", False)
+    assert (view["code"], view["sentence"].partition(",")[0]) == ("redis.unavailable", "Redis cannot be read")
+    assert "Connection refused." in text_of(["", *view["body"]])
+    assert served.store.reads.count("load") == 1
+
+
 async def test_a_text_that_many_match_is_answered_with_candidates(served: Served) -> None:
     served.store.put(*(monitor(f"m1230{number}") for number in range(30)))
     status, document = await served.get("/api/monitors/m1230")
     assert (status, document["verdict"], len(document["candidates"])) == (200, None, 20)
+    status, view = await served.get("/api/views/monitors/m1230")
+    assert (status, view["code"], view["sentence"]) == (200, None, "Several monitors match.")
+    assert len(named(["", *view["body"]], "Link")) == 20
     status, document = await served.get("/api/monitors?q=NAME")
     assert (status, len(document["monitors"]), document["more"]) == (200, 20, 1)
 
@@ -113,18 +128,23 @@ async def test_a_database_that_is_away(served: Served) -> None:
     assert document["monitors"][0] == {"id": "m12300", **unknown}
     status, document = await served.get("/api/monitors/m123")
     assert (status, document["errors"]["database"]) == (200, "the database is away")
-    status, document = await served.get("/api/monitors/no+id")
-    assert status == 503
-    assert "expected a whole id, since neither Redis nor the database can be read, got 'no+id'" in document["error"]
+    for path in ("/api/monitors/no+id", "/api/views/monitors/no+id"):
+        status, document = await served.get(path)
+        assert (status, document["version"]) == (503, 1)
+        assert "expected a whole id, since neither Redis nor the database can be read, got 'no+id'" in document["error"]
 
 
 async def test_silent_monitors_are_read_once_in_half_a_minute(served: Served) -> None:
     at = [(await served.get("/api/silent"))[1]["at"] for _ in range(3)]
+    status, view = await served.get("/api/views/silent")
+    assert (status, view["version"]) == (200, VERSION)
+    assert text_of(view["body"][-1]) == f"Read at {at[0][11:19]}"
     assert (len(set(at)), served.silent_reads) == (1, 1), "the time of reading is that of the first"
     served.now += 31
     served.silent_failure = StoreUnavailableError("no answer")
-    assert (await served.get("/api/silent"))[0] == 503
-    assert served.silent_reads == 2
+    for path in ("/api/silent", "/api/views/silent"):
+        assert (await served.get(path))[0] == 503
+    assert served.silent_reads == 3
 
 
 async def test_a_list_of_silent_monitors_that_takes_too_long(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,10 +80,15 @@ def _is_recent(beat: RecentHeartbeat | None, interval: int, now: datetime) -> bo
     return beat is not None and (now - beat.time) / timedelta(seconds=1) <= INTERVALS * interval
 
 
+def counts_of(found: SilentMonitors) -> str:
+    """Return how many there are, as a sentence."""
+    compared = counted(found.compared, "active monitor")
+    return f"No heartbeat in the last {INTERVALS} intervals: {found.silent:,} of {compared}."
+
+
 def silent_lines(found: SilentMonitors, moments: Moments) -> list[str]:
     """Return them as text."""
-    compared = counted(found.compared, "active monitor")
-    lines = [f"No heartbeat in the last {INTERVALS} intervals: {found.silent:,} of {compared}."]
+    lines = [counts_of(found)]
     width = max((len(one.plan.id) for one in found.listed), default=0)
     for one in found.listed:
         latest = f"latest {moments.at(one.latest.time.timestamp() * 1000)}" if one.latest else "no heartbeat"

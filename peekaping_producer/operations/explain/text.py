@@ -8,7 +8,7 @@ from peekaping_producer.operations.explain.facts import Facts, status_of
 from peekaping_producer.operations.explain.maintenance import HOURS_AHEAD, is_under_maintenance
 from peekaping_producer.operations.explain.rules import owner_unknown
 from peekaping_producer.operations.moments import Moments
-from peekaping_producer.operations.naming import MAX_FOUND, Candidate
+from peekaping_producer.operations.naming import MAX_FOUND, Candidate, how_often
 from peekaping_producer.service.text import counted, duration, escaped, one_line
 
 MAX_NAME_LENGTH = 150
@@ -51,10 +51,8 @@ def candidate_lines(text: str, found: tuple[Candidate, ...], database_error: str
     width = max(len(one.id) for one in found)
     lines = [f"{count} monitors match {one_line(repr(text), 100)}; name one by its id:"]
     for one in found:
-        runs = f"every {one.interval_s} s" if one.interval_s else "does not run"
-        state = "" if one.interval_s is None else runs
         name = one_line(one.name or "", MAX_NAME_LENGTH)
-        lines.append(f"  {one_line(one.id, 64):<{width}}  {state:<14}  {name}".rstrip())
+        lines.append(f"  {one_line(one.id, 64):<{width}}  {how_often(one.interval_s):<14}  {name}".rstrip())
     if database_error:
         lines.append(f"Only ids of the schedule were searched: {one_line(database_error, 500)}")
     return lines

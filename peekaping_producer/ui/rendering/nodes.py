@@ -20,6 +20,9 @@ Column: TypeAlias = tuple[str, str]
 Pair: TypeAlias = tuple[str, Node] | tuple[str, Node, str]
 """A name, its value, and the class of the value. Without a value it is left out."""
 
+VERSION = 2
+"""Of frames and views: incremented when the scripts of a page that is open can no longer show them."""
+
 _JOINERS = "\u200c\u200d"
 """Parts of words and of emojis; they hide nothing."""
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -147,7 +150,7 @@ def log(events: Iterable[Event], now_ms: float) -> Node:
 def _entry(event: Event, now_ms: float) -> list[Node]:
     css = "warn" if any(word in event.kind for word in _PROBLEMS) else ""
     who = "" if event.who in event.message else visible(event.who)
-    return [clock_time(event.at_ms, now_ms), event.kind, css, visible(event.message), event.monitor_id, who]
+    return [clock_time(event.at_ms, now_ms), visible(event.kind), css, visible(event.message), event.monitor_id, who]
 
 
 def at(at_ms: float, now_ms: float) -> str:
