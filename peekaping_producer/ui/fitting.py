@@ -5,17 +5,21 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from peekaping_producer.ui.frame import MAX_BYTES, Frame, encode_json
+from peekaping_producer.ui.frame import Frame, encode_json
+from peekaping_producer.ui.rendering.stream import render
+
+MAX_BYTES = 10_000
+"""Of an encoded frame of the stream."""
 
 
 def fit(frame: Frame) -> bytes:
-    """Return the frame as JSON of at most MAX_BYTES."""
-    encoded = encode_json(frame)
+    """Return the rendered frame as JSON of at most MAX_BYTES."""
+    encoded = encode_json(render(frame))
     for leave_out in _STEPS:
         if len(encoded) <= MAX_BYTES:
             break
         frame = leave_out(frame)
-        encoded = encode_json(frame)
+        encoded = encode_json(render(frame))
     return encoded
 
 

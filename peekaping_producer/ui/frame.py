@@ -11,8 +11,6 @@ from peekaping_producer.operations.heartbeat import Stages
 from peekaping_producer.operations.verdict import VerdictLevel
 
 VERSION = 1
-MAX_BYTES = 10_000
-"""Of an encoded frame; the least important parts are left out to keep to it."""
 MAX_OVERDUE = 5
 MAX_EVENTS = 12
 MAX_CONDITION_EVENTS = 4

@@ -16,6 +16,7 @@ from peekaping_producer.ui.app import application
 from peekaping_producer.ui.frame import Frame, encode_json
 from peekaping_producer.ui.rendering.monitor import monitor_view
 from peekaping_producer.ui.rendering.silent import silent_view
+from peekaping_producer.ui.rendering.stream import StreamFrame, render
 from peekaping_producer.ui.static_files import StaticFiles
 from tests.browser import made_up
 from tests.kit.processes import HOST, free_port
@@ -30,6 +31,7 @@ class MadeUpServer:
 
     def __init__(self) -> None:
         self.frame: Callable[[int], Frame] = made_up.calm
+        self.render: Callable[[Frame], StreamFrame] = render
         self.session: dict[str, Any] = {
             "version": 1,
             "user": None,
@@ -101,7 +103,8 @@ class MadeUpServer:
         try:
             while not self._ends.is_set():
                 if not self.is_silent:
-                    await response.write(b"event: frame\ndata: " + encode_json(self.frame(_now_ms())) + b"\n\n")
+                    frame = encode_json(self.render(self.frame(_now_ms())))
+                    await response.write(b"event: frame\ndata: " + frame + b"\n\n")
                 await asyncio.sleep(FRAME_EVERY_S)
         except ConnectionError:
             pass

@@ -7,6 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 from playwright.async_api import Browser, Page, Request, expect
 
+from peekaping_producer.ui.rendering.stream import render
 from peekaping_producer.web.refusals import RequestError
 from tests.browser import made_up as data
 from tests.browser.made_up_server import TOKEN, MadeUpServer
@@ -270,9 +271,9 @@ async def test_nothing_moves_for_people_who_ask_for_less_motion(browser: Browser
 async def test_a_frame_that_cannot_be_shown_leaves_no_old_figures(browser: Browser, made_up: MadeUpServer) -> None:
     async with opened(browser, made_up.url) as (page, _):
         await is_live(page)
-        made_up.frame = lambda now_ms: replace(data.calm(now_ms), version=2)
+        made_up.render = lambda frame: replace(render(frame), version=1)
         await expect(page.locator("main")).to_have_text(
-            "The page failed: expected frames of version 1, got 2. Reload it."
+            "The page failed: expected frames of version 2, got 1. Reload it."
         )
 
 

@@ -69,7 +69,8 @@ def hint(*children: Node) -> Node:
 
 def card(title: str, note: Node, *children: Node) -> Node:
     """Return a section with a heading, and a note beside it."""
-    return ["section.card", ["header", ["h2", title], ["span.note", note]], *children]
+    shown = [child for child in children if child is not None]
+    return ["section.card", ["header", ["h2", title], ["span.note", *([note] if note else [])]], *shown]
 
 
 def link(monitor_id: str, name: str | None = None) -> Node:
@@ -84,7 +85,7 @@ def table(css: str, columns: Sequence[Column], rows: Iterable[Sequence[Node]]) -
 
 def pairs(css: str, rows: Iterable[Pair]) -> Node:
     """Return names with their values."""
-    return ["Pairs", css, [list(row) for row in rows if row[1] not in (None, "", False)]]
+    return ["Pairs", css, [list(row if row[-1] else row[:2]) for row in rows if row[1] not in (None, "", False)]]
 
 
 def spark(counts: Sequence[int]) -> Node:
@@ -157,6 +158,11 @@ def at(at_ms: float, now_ms: float) -> str:
     """Return the time of day in UTC and its distance from now: `03:11:00 (in 40.8 s)`."""
     away = f"{age(at_ms, now_ms)} ago" if at_ms < now_ms else f"in {age(now_ms, at_ms)}"
     return f"{clock_time(at_ms, now_ms)} ({away})"
+
+
+def clock(at_ms: float | None, now_ms: float) -> str:
+    """Return the time of day in UTC; a dash if the time is not known."""
+    return "–" if at_ms is None else clock_time(at_ms, now_ms)
 
 
 def age(at_ms: float | None, now_ms: float) -> str:
