@@ -1,10 +1,13 @@
 """Keeps frames small: what is least important is left out."""
 
+from bisect import bisect_left
 from collections.abc import Callable
 from functools import partial
+from itertools import accumulate
 
 from msgspec.structs import replace
 
+from peekaping_producer.operations.heartbeat import Stages, StageTime
 from peekaping_producer.ui.frame import Frame, encode_json
 from peekaping_producer.ui.rendering.stream import render
 
@@ -14,18 +17,30 @@ MAX_BYTES = 10_000
 
 def fit(frame: Frame) -> bytes:
     """Return the rendered frame as JSON of at most MAX_BYTES."""
-    encoded = encode_json(render(frame))
-    for leave_out in _STEPS:
-        if len(encoded) <= MAX_BYTES:
-            break
-        frame = leave_out(frame)
-        encoded = encode_json(render(frame))
-    return encoded
+    encoded = _encoded(frame)
+    if len(encoded) <= MAX_BYTES:
+        return encoded
+    smaller = list(accumulate(_STEPS, lambda found, leave_out: leave_out(found), initial=frame))
+    enough = bisect_left(smaller, -MAX_BYTES, hi=len(smaller) - 1, key=lambda found: -len(_encoded(found)))
+    return _encoded(smaller[enough])
+
+
+def _encoded(frame: Frame) -> bytes:
+    return encode_json(render(frame))
 
 
 def _without_counts(frame: Frame) -> Frame:
     """Leave out the counts of single replicas."""
     return replace(frame, replicas=[replace(replica, handed_off_1s=[]) for replica in frame.replicas])
+
+
+def _without_usual_times(frame: Frame) -> Frame:
+    """Leave out how long the stages of a batch usually take."""
+    return replace(frame, replicas=[replace(replica, stages=_recent(replica.stages)) for replica in frame.replicas])
+
+
+def _recent(stages: Stages) -> Stages:
+    return Stages(*(StageTime(time.recent_ms) for time in (stages.claim, stages.read, stages.build, stages.hand_off)))
 
 
 def _with_one_reason(frame: Frame) -> Frame:
@@ -50,12 +65,13 @@ def _with_workers(count: int, frame: Frame) -> Frame:
 
 _STEPS: tuple[Callable[[Frame], Frame], ...] = (
     _without_counts,
+    _without_usual_times,
     partial(_with_events, 6),
     _with_one_reason,
-    *(partial(_with_replicas, count) for count in (40, 30, 20, 15, 10, 7, 5)),
+    *(partial(_with_replicas, count) for count in (40, 30, 25, 20, 16, 13, 10, 8, 6, 5)),
     partial(_with_workers, 3),
     partial(_with_events, 2),
     *(partial(_with_replicas, count) for count in (3, 1, 0)),
     partial(_with_events, 0),
 )
-"""The rest of a frame is bounded, and fits."""
+"""From the least important on. The rest of a frame is bounded, and fits."""

@@ -1,4 +1,4 @@
-"""The stream of frames, as server-sent events."""
+"""The frames: a stream of server-sent events for the page, and the next one as a document for scripts."""
 
 import asyncio
 import socket
@@ -11,6 +11,7 @@ from aiohttp import web
 
 from peekaping_producer.metrics import Metrics
 from peekaping_producer.ui.access.endpoints import visitor_of
+from peekaping_producer.ui.answers import answer
 from peekaping_producer.ui.shared_look import Reader, SharedLook
 from peekaping_producer.web.refusals import RequestError
 
@@ -22,6 +23,9 @@ SLOW_AFTER_S = 5.0
 _HEARTBEAT_AFTER_S = 10.0
 """Without a frame a comment is sent: proxies close silent connections."""
 _RETRY_AFTER_S = 5
+_NEXT_WITHIN_S = 10.0
+"""A frame comes once a second; the first when Redis has answered, or after half a second."""
+_NO_FRAME = "The state of the fleet could not be read; the log of this replica reports why (ui.frame_failed)."
 _SOCKET_BUFFER_BYTES = 64 * 1024
 """The kernel keeps a few frames for a client that does not read; by default it would keep hundreds."""
 _HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -48,8 +52,8 @@ class Frames:
         self._stopping = asyncio.Event()
 
     def routes(self) -> Sequence[web.RouteDef]:
-        """Return the route."""
-        return [web.get("/api/frames", self._stream, allow_head=False)]
+        """Return the routes."""
+        return [web.get("/api/frames", self._stream, allow_head=False), web.get("/api/fleet", self._fleet)]
 
     def stop(self) -> None:
         """End all streams, and refuse others."""
@@ -68,6 +72,17 @@ class Frames:
             await self._send_frames(request, response, reader)
         return response
 
+    async def _fleet(self, _request: web.Request) -> web.Response:
+        """Answer with the latest frame if pages are open, otherwise with one that is made now."""
+        published = None
+        if not self._stopping.is_set():
+            with self._look.reading() as reader:
+                published = await reader.next(_NEXT_WITHIN_S)
+        if published is None:
+            sentence = "This replica stops." if self._stopping.is_set() else _NO_FRAME
+            raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, sentence, retry_after_s=_RETRY_AFTER_S)
+        return answer(published.frame)
+
     async def _send_frames(self, request: web.Request, response: web.StreamResponse, reader: Reader) -> None:
         data, ends_s = _OPENING, visitor_of(request).session_ends_s
         try:
@@ -75,8 +90,8 @@ class Frames:
                 async with asyncio.timeout(self._slow_after_s):
                     await response.write(data)
                     await request.writer.drain()
-                frame = await reader.next(_HEARTBEAT_AFTER_S)
-                data = b":\n\n" if frame is None else b"event: frame\ndata: " + frame + b"\n\n"
+                published = await reader.next(_HEARTBEAT_AFTER_S)
+                data = b"event: frame\ndata: " + published.event + b"\n\n" if published else b":\n\n"
         except TimeoutError:
             self._metrics.ui_readers_dropped.inc()
             log.info("ui.reader_dropped", message="A page did not read its frames; its connection was closed.")

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import msgspec
 import structlog
 
 from peekaping_producer.metrics import Metrics
@@ -12,6 +13,7 @@ from peekaping_producer.service.aio import cancel_and_wait, wait_for_event
 from peekaping_producer.ui.building import build_frame
 from peekaping_producer.ui.details import DetailsReader
 from peekaping_producer.ui.fitting import fit
+from peekaping_producer.ui.frame import Frame
 from peekaping_producer.ui.names import Names
 from peekaping_producer.ui.overdue import overdue_ids
 from peekaping_producer.ui.seen import Seen
@@ -27,6 +29,16 @@ _SAMPLED_WITHIN_S = 0.1
 """Usually; the first frame is not delayed for longer."""
 
 
+class Published(msgspec.Struct, frozen=True):
+    """A frame that readers get."""
+
+    number: int
+    """One more than that of the frame before."""
+    frame: Frame
+    event: bytes
+    """The data of its event in the stream."""
+
+
 class Reader:
     """One open page. It gets the latest frame; those that it was too slow for are skipped."""
 
@@ -36,20 +48,21 @@ class Reader:
         self.changed = asyncio.Event()
         """Set when there is a new frame."""
 
-    async def next(self, within_s: float) -> bytes | None:
+    async def next(self, within_s: float) -> Published | None:
         """Wait for a frame that this reader has not had; None if there is none in time."""
         if not await wait_for_event(self.changed, within_s):
             return None
         self.changed.clear()
-        number, frame = self._look.latest
-        if self._seen:
-            self._look.metrics.ui_frames_skipped.inc(max(0, number - self._seen - 1))
-        self._seen = number
-        return frame
+        latest = self._look.latest
+        if latest:
+            if self._seen:
+                self._look.metrics.ui_frames_skipped.inc(max(0, latest.number - self._seen - 1))
+            self._seen = latest.number
+        return latest
 
 
 class SharedLook:
-    """Reads, builds and encodes each frame once."""
+    """Reads, builds, renders and encodes each frame once."""
 
     def __init__(
         self,
@@ -63,13 +76,15 @@ class SharedLook:
     ) -> None:
         """`program`: the version of this program."""
         self.metrics = metrics
-        self.latest: tuple[int, bytes] = (0, b"")
-        """The number of the latest frame, and the frame."""
+        self.latest: Published | None = None
+        """None without readers, and until there is a frame for them."""
         self._replica = replica
         self._details = details
         self._names = names
         self._program = program
         self._clock = clock
+        self._published = 0
+        """Frames so far."""
         self._readers: set[Reader] = set()
         self._running: asyncio.Task[None] | None = None
         self._is_failing = False
@@ -81,7 +96,7 @@ class SharedLook:
         self._readers.add(reader)
         if self._running is None:
             self._running = asyncio.create_task(self._run(), name="page-look")
-        elif self.latest[1]:
+        elif self.latest:
             reader.changed.set()
         self.metrics.ui_streams.set(len(self._readers))
         try:
@@ -92,7 +107,7 @@ class SharedLook:
             if not self._readers and self._running:
                 self._running.cancel()
                 self._running = None
-                self.latest = (self.latest[0], b"")  # the next page must not begin with an old one
+                self.latest = None  # the next page must not begin with an old one
 
     @property
     def readers(self) -> int:
@@ -135,7 +150,8 @@ class SharedLook:
         try:
             if reading.done():
                 reading.result()
-            frame = fit(build_frame(self.seen()))
+            frame = build_frame(self.seen())
+            event = fit(frame)
         except Exception as error:  # the next look may succeed; logged once
             if not self._is_failing:
                 log.error(
@@ -144,7 +160,8 @@ class SharedLook:
             self._is_failing = True
             return
         self._is_failing = False
-        self.latest = (self.latest[0] + 1, frame)
+        self._published += 1
+        self.latest = Published(self._published, frame, event)
         loop = asyncio.get_running_loop()
         for position, reader in enumerate(self._readers):
             loop.call_later(position // _READERS_AT_ONCE * _BETWEEN_READERS_S, reader.changed.set)

@@ -101,8 +101,9 @@ async def test_pages_share_one_look_and_without_a_page_nothing_runs(served: Serv
             for response in (first, second, third):
                 await next_frame(response)
         assert served.value("ui_streams") == 3
-        assert len(served.schedule.asked) <= served.look.latest[0] + 2
-        assert served.look.latest[0] >= 10
+        assert served.look.latest
+        assert len(served.schedule.asked) <= served.look.latest.number + 2
+        assert served.look.latest.number >= 10
     await until(lambda: served.look.readers == 0)
     assert served.value("ui_streams") == 0
     asked = len(served.schedule.asked)
@@ -208,6 +209,32 @@ async def test_a_stop_ends_the_streams(served: Served) -> None:
             await response.content.read()
         async with open_page(served) as refused:
             assert refused.status == 503
+
+
+async def fleet_of(served: Served) -> tuple[int, dict[str, Any]]:
+    async with ClientSession() as session, session.get(f"{served.base}/api/fleet") as response:
+        return response.status, await response.json()
+
+
+async def test_the_fleet_as_a_document(served: Served) -> None:
+    """Of a look that ends with the request, or of an open page."""
+    status, fleet = await fleet_of(served)
+    assert (status, fleet["version"], fleet["node"], fleet["now_ms"]) == (200, 1, "vm-a-1-abcd", NOW_MS)
+    assert [replica["name"] for replica in fleet["replicas"]] == ["vm-a"]
+    assert (served.look.readers, served.replica.samples) == (0, 1)
+    async with open_page(served) as response:
+        await next_frame(response)
+        assert (await fleet_of(served))[0] == 200
+        assert (served.look.readers, served.replica.samples) == (1, 2)
+
+
+async def test_no_document_of_the_fleet_without_a_frame(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames_module, "_NEXT_WITHIN_S", 0.01)
+    monkeypatch.setattr(shared_look_module, "_SAMPLED_WITHIN_S", 60.0)
+    status, document = await fleet_of(served)
+    assert (status, document["error"][:44]) == (503, "The state of the fleet could not be read; th")
+    served.frames.stop()
+    assert await fleet_of(served) == (503, {"version": 1, "error": "This replica stops."})
 
 
 async def test_a_stream_ends_with_the_session_of_its_page(served: Served) -> None:

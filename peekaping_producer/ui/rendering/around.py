@@ -2,6 +2,7 @@
 
 import msgspec
 
+from peekaping_producer.operations.heartbeat import SLOTS
 from peekaping_producer.service.text import clock_time, counted
 from peekaping_producer.ui.frame import Frame, Series
 from peekaping_producer.ui.rendering.facts import LATE_S
@@ -55,8 +56,8 @@ def _chart(series: Series, unit_s: int, frame: Frame) -> Chart:
     if frame.leased > 0 and not any(series.due):
         claims = [counted(frame.leased, "monitor"), f"{are_in_claims(frame.leased)}:", "due again once handed off"]
     label = (
-        f"Last {_minutes(series.handed_off, unit_s)}: {count(sum(series.handed_off))} handed off, "
-        f"{count(sum(series.late))} of them late. Next {_minutes(series.due, unit_s)}: "
+        f"Last {SLOTS * unit_s // 60} min: {count(sum(series.handed_off))} handed off, "
+        f"{count(sum(series.late))} of them late. Next {SLOTS * unit_s // 60} min: "
         f"{' '.join(claims) or _coming(series, unit_s, frame.now_ms)}. Longest wait: {longest}."
     )
     late = series.late if any(series.late) else []
@@ -70,10 +71,6 @@ def _rounded(wait_s: float | None) -> float | None:
         return None
     tenths = round(wait_s * 10)
     return tenths / 10 if tenths % 10 else tenths // 10
-
-
-def _minutes(slots: list[int], unit_s: int) -> str:
-    return f"{len(slots) * unit_s // 60} min"
 
 
 def _coming(series: Series, unit_s: int, now_ms: int) -> str:
