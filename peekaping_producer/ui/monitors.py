@@ -13,6 +13,7 @@ from aiohttp import web
 from peekaping_producer.errors import ProducerError, RedisError, StoreError
 from peekaping_producer.operations.answering import answering
 from peekaping_producer.operations.explain.document import candidates_document, document_of
+from peekaping_producer.operations.explain.facts import Facts
 from peekaping_producer.operations.explain.reading import Readers, explain_by
 from peekaping_producer.operations.explain.silent import SilentMonitors, silent_document
 from peekaping_producer.operations.explain.verdict import verdict_of
@@ -135,12 +136,7 @@ class Monitors:
         facts = explained.facts
         if facts is None:
             raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, one_line(explained.problem, 500), retry_after_s=5)
-        return {
-            **document_of(facts, verdict_of(facts, Moments(facts.now_ms))),
-            "now_ms": facts.now_ms,
-            "hold": msgspec.to_builtins(facts.hold),
-            "hold_on_all": msgspec.to_builtins(facts.hold_on_all),
-        }
+        return monitor_document(facts)
 
     async def _list_silent(self, _request: web.Request) -> web.Response:
         return answer(silent_document(await self._silent_monitors()))
@@ -166,6 +162,16 @@ class Monitors:
             raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, reason, retry_after_s=30) from None
         except ProducerError as error:
             raise _unavailable("The database does not answer", error) from None
+
+
+def monitor_document(facts: Facts) -> dict[str, Any]:
+    """Return the document of a monitor: that of `explain --json`, and holds."""
+    return {
+        **document_of(facts, verdict_of(facts, Moments(facts.now_ms))),
+        "now_ms": facts.now_ms,
+        "hold": msgspec.to_builtins(facts.hold),
+        "hold_on_all": msgspec.to_builtins(facts.hold_on_all),
+    }
 
 
 def _found(monitors: Sequence[dict[str, Any]], database_error: str = "") -> web.Response:

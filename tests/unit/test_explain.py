@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
+from msgspec.json import encode as encode_json
 
 from peekaping_producer.brokers.monitor_state import MonitorState, TaskKind, TaskState
 from peekaping_producer.monitors.maintenance import MaintenanceWindow, under_maintenance
@@ -205,6 +206,28 @@ def test_the_next_ticks_begin_with_the_due_time_and_follow_the_switch(
     due_ms = None if due_in_s is None else NOW_MS + due_in_s * 1000.0
     state = MonitorState(NOW_MS, due_ms, None, None, False, False, None, None, spread=spread)
     assert [Moments(NOW_MS).clock(tick) for tick in facts_of(state=state).next_ticks()[:2]] == ticks
+
+
+@pytest.mark.parametrize(
+    ("until", "on_all", "due", "ticks"),
+    [
+        ("03:12:30", False, "03:13:00", ["03:13:00", "03:14:00"]),
+        ("03:12:00", False, "03:12:00", ["03:12:00", "03:13:00"]),  # the tick at the end is not held
+        ("03:10:40", False, "03:11:00", ["03:11:00", "03:12:00"]),
+        ("03:10:00", False, "03:11:00", ["03:11:00", "03:12:00"]),  # it has ended
+        ("03:12:30", True, "03:11:00", ["03:13:00", "03:14:00"]),
+        ("03:12:00", True, None, ["03:12:00", "03:13:00"]),
+    ],
+)
+def test_the_next_ticks_of_a_held_monitor_follow_the_hold(
+    until: str, on_all: bool, due: str | None, ticks: list[str]
+) -> None:
+    hold = encode_json({"until_ms": ms(f"2026-11-26T{until}"), "who": "anna", "why": "disk"})
+    due_ms = None if due is None else float(ms(f"2026-11-26T{due}"))
+    state = MonitorState(NOW_MS, due_ms, None, None, False, False, None, None, hold=b"" if on_all else hold)
+    stats = Stats(NOW_MS, 1, 0, 0, 0, None, None, 0, "n/t", 9000, hold=hold if on_all else None)
+    facts = facts_of(state=state, fleet=Status(stats, None))
+    assert [Moments(NOW_MS).clock(tick) for tick in facts.next_ticks()[:2]] == ticks
 
 
 def test_the_next_period_is_found_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,25 +1,23 @@
 """The page of a monitor: its document, that of `explain --json`, as nodes."""
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Iterator
 
-from peekaping_producer.operations.explain.maintenance import HOURS_AHEAD
+import msgspec
+
 from peekaping_producer.operations.moments import parsed_ms
 from peekaping_producer.operations.naming import how_often
 from peekaping_producer.service.text import clock_time
 from peekaping_producer.ui.rendering import ticks
+from peekaping_producer.ui.rendering.monitor_cards import Document, database, maintenance, next_ms, schedule, task
 from peekaping_producer.ui.rendering.nodes import (
     VERSION,
     Event,
     Node,
-    at,
     card,
-    count,
     hint,
     link,
     log,
-    pairs,
     sub,
     tag,
     user_text,
@@ -27,35 +25,49 @@ from peekaping_producer.ui.rendering.nodes import (
     visible,
 )
 
-Document: TypeAlias = Mapping[str, Any]
 _LEVELS = {"ok": ("good", "OK"), "off": ("off", "Off"), "note": ("warn", "Note"), "fail": ("bad", "Problem")}
 _MATCHES = "Several monitors match"
 
 
-def monitor_view(found: Document) -> dict[str, Any]:
+class MonitorView(msgspec.Struct, frozen=True, kw_only=True):
+    """What GET /api/views/monitors/ID returns."""
+
+    version: int = VERSION
+    now_ms: int | None = None
+    """None if several monitors match."""
+    code: str | None = None
+    """Of the verdict."""
+    sentence: str
+    name: str = ""
+    """Empty if it is not known."""
+    held: bool = False
+    """Whether there is a hold on this monitor."""
+    body: list[Node]
+    """What is below the header."""
+
+
+def monitor_view(found: Document) -> MonitorView:
     """Return what the browser shows of a document of GET /api/monitors/ID."""
     if "candidates" in found:
-        view = {"now_ms": None, "code": None, "sentence": f"{_MATCHES}.", "name": "", "held": False}
-        return {"version": VERSION, **view, "body": _candidates(found)}
-    return {
-        "version": VERSION,
-        "now_ms": found["now_ms"],
-        "code": found["verdict"],
-        "sentence": visible(found["sentence"]),
-        "name": visible(found["name"] or ""),
-        "held": found["hold"] is not None,
-        "body": _body(found),
-    }
+        return MonitorView(sentence=f"{_MATCHES}.", body=[_candidates(found)])
+    return MonitorView(
+        now_ms=found["now_ms"],
+        code=found["verdict"],
+        sentence=visible(found["sentence"]),
+        name=visible(found["name"] or ""),
+        held=found["hold"] is not None,
+        body=_body(found),
+    )
 
 
-def _candidates(found: Document) -> list[Node]:
+def _candidates(found: Document) -> Node:
     items: list[Node] = [
-        ["li", link(one["id"], one["name"]), one["interval_s"] is not None and sub(_place(one))]
+        ["li", link(one["id"], one["name"]), None if one["interval_s"] is None else sub(_place(one))]
         for one in found["candidates"]
     ]
     error = found["errors"]["database"]
     away = hint("Only ids of the schedule were searched: ", user_text(error)) if error else None
-    return [card(_MATCHES, "", ["ul", *items], away)]
+    return card(_MATCHES, "", ["ul", *items], away)
 
 
 def _place(one: Document) -> str:
@@ -70,7 +82,7 @@ def _body(found: Document) -> list[Node]:
         _heading(found),
         verdict(level, word, found["sentence"], found["remedy"] or "", now_ms=now_ms, ends_ms=ends_ms),
         _ticks(found),
-        ["div.columns even", _schedule(found), _task(found), _database(found), _maintenance(found)],
+        ["div.columns even", schedule(found), task(found), database(found), maintenance(found)],
         _anomalies(found),
         card("Events", "", log(map(_event, events), now_ms) if events else hint("None of the latest 1,000.")),
         hint("In a terminal: ", ["code", f"peekaping-producer explain {visible(found['id'])}"]),
@@ -106,128 +118,22 @@ def _points(found: Document, axis: ticks.Axis) -> Iterator[ticks.Point]:
             results.append(beat_ms)
             kind = status if status in {"up", "down"} else "other"
             yield ticks.Point(beat_ms, kind, f"{status}, {beat['ms']} ms")
-    coming_ms = _next_ms(found)
-    yield from axis.missing(results, next(iter(coming_ms), None))
+    coming_ms = next_ms(found)
+    yield from axis.missing(results, coming_ms[0] if coming_ms else None)
     running_ms = found["task"] and parsed_ms(found["task"]["active_since"])
     if running_ms is not None:
         yield ticks.Point(running_ms, "other", "running")
     yield from ticks.coming(coming_ms)
 
 
-def _next_ms(found: Document) -> list[int]:
-    state = found["schedule"]
-    known = (parsed_ms(tick) for tick in (state["next"] if state else ()))
-    return [tick_ms for tick_ms in known if tick_ms is not None]
-
-
 def _period(found: Document) -> tuple[float, float] | None:
     """Return when the active or the next period of maintenance begins and ends."""
-    maintenance = found["maintenance"] or {"now": False, "next": None}
-    period = maintenance["next"] or {"from": None, "to": None}
+    state = found["maintenance"] or {"now": False, "next": None}
+    period = state["next"] or {"from": None, "to": None}
     begins_ms, ends_ms = parsed_ms(period["from"]), parsed_ms(period["to"])
-    if begins_ms is None and not maintenance["now"]:
+    if begins_ms is None and not state["now"]:
         return None
     return 0 if begins_ms is None else begins_ms, math.inf if ends_ms is None else ends_ms
-
-
-def _when(iso: str | None, found: Document) -> str | None:
-    at_ms = parsed_ms(iso)
-    return None if at_ms is None else at(at_ms, found["now_ms"])
-
-
-def _text(value: str | None) -> Node:
-    return user_text(value) if value else None
-
-
-def _schedule(found: Document) -> Node:
-    state, now_ms = found["schedule"], found["now_ms"]
-    if state is None:
-        return card("Schedule", "", hint(user_text(found["errors"]["redis"] or "Not known.")))
-    hold = found["hold"] or found["hold_on_all"]
-    words = {"due": "held" if hold else "due", "lease": "claimed"}
-    held: Node = None
-    if hold:
-        what = "" if found["hold"] else "all monitors, "
-        until = f"{what}until {at(hold['until_ms'], now_ms)} by "
-        held = ["", until, user_text(hold["who"]), ": ", user_text(hold["why"])]
-    return card(
-        "Schedule",
-        "",
-        pairs(
-            "pairs",
-            [
-                ("State", words[state["in"][0]] if state["in"] else "not in the schedule"),
-                ("Due", _when(state["due_at"], found)),
-                ("Claimed by", _text(state["holder"])),
-                ("Claim ends", _when(state["lease_ends_at"], found)),
-                ("Not handed off since", _when(state["intended_at"], found)),
-                ("Held", held),
-                ("Next ticks", ", ".join(clock_time(tick_ms, now_ms) for tick_ms in _next_ms(found))),
-            ],
-        ),
-    )
-
-
-def _task(found: Document) -> Node:
-    task = found["task"]
-    if task is None:
-        return card("Task", "", hint("No check is pending or running."))
-    is_replaced = task["at_next_tick"] == "replaced"
-    return card(
-        "Task",
-        "",
-        pairs(
-            "pairs",
-            [
-                ("State", user_text(task["state"] or task["kind"])),
-                ("Pending since", _when(task["pending_since"], found)),
-                ("Place in the queue", task["position"] and count(task["position"])),
-                ("Running since", _when(task["active_since"], found)),
-                ("Worker", _text(task["worker"])),
-                ("Lease of asynq ends", _when(task["asynq_lease_ends_at"], found)),
-                ("Ticks not completed", task["uncompleted_ticks"]),
-                ("At the next tick", "replaced by a new task" if is_replaced else "stays; no second task"),
-            ],
-        ),
-    )
-
-
-def _database(found: Document) -> Node:
-    row, error = found["row"], found["errors"]["database"]
-    if row is None:
-        reason = "No row." if found["name"] is None else "The row, or a table that its task needs, cannot be read."
-        return card("Database", "", hint(user_text(error or reason)))
-    retries, proxy = row["max_retries"], row["proxy"]
-    used: Node = "none"
-    if proxy:
-        note = "" if proxy["exists"] else " (does not exist)"
-        used = ["", _text(proxy["protocol"]), " ", user_text(proxy["id"]), note]
-    return card(
-        "Database",
-        "",
-        pairs(
-            "pairs",
-            [
-                ("Active", "yes" if row["active"] else "no: paused in Peekaping"),
-                ("Interval, timeout", f"{row['interval_s']} s, {row['timeout_s']} s"),
-                ("Retries", f"{retries}, {row['retry_interval_s']} s apart" if retries else "none"),
-                ("Proxy", used),
-            ],
-        ),
-    )
-
-
-def _maintenance(found: Document) -> Node:
-    maintenance = found["maintenance"]
-    if maintenance is None:
-        return card("Maintenance", "not known")
-    period = f"none within {HOURS_AHEAD} h"
-    if maintenance["next"]:
-        begins, ends = (_when(maintenance["next"][end], found) for end in ("from", "to"))
-        period = f"from {begins} " if begins else ""
-        period += f"until {ends}" if ends else f"for {HOURS_AHEAD} h or longer"
-    rows = [("Now", "yes" if maintenance["now"] else "no"), ("Period", period)]
-    return card("Maintenance", "", pairs("pairs", rows))
 
 
 def _anomalies(found: Document) -> Node:

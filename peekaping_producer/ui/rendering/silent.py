@@ -1,6 +1,6 @@
 """Monitors without a recent heartbeat, as nodes."""
 
-from typing import Any
+import msgspec
 
 from peekaping_producer.operations.explain.silent import SilentMonitor, SilentMonitors, counts_of
 from peekaping_producer.service.text import clock_time
@@ -9,7 +9,14 @@ from peekaping_producer.ui.rendering.nodes import VERSION, Node, count, hint, li
 _MAX_LISTED = 10
 
 
-def silent_view(found: SilentMonitors) -> dict[str, Any]:
+class SilentView(msgspec.Struct, frozen=True, kw_only=True):
+    """What GET /api/views/silent returns."""
+
+    version: int = VERSION
+    body: list[Node]
+
+
+def silent_view(found: SilentMonitors) -> SilentView:
     """Return what the browser shows of them."""
     now_ms = found.now.timestamp() * 1000
     listed = found.listed[:_MAX_LISTED]
@@ -21,7 +28,7 @@ def silent_view(found: SilentMonitors) -> dict[str, Any]:
         hint(f"and {count(more)} more: ", command) if more else None,
         sub(f"Read at {clock_time(now_ms, now_ms)}"),
     ]
-    return {"version": VERSION, "body": body}
+    return SilentView(body=body)
 
 
 def _item(one: SilentMonitor, now_ms: float) -> Node:

@@ -18,7 +18,7 @@ _MARGIN = 3.0
 _HEIGHT, _TOP, _MIDDLE, _BOTTOM = 88, 20, 48, 64
 _WIDE_PX, _NARROW_PX = 680, 300
 """The least width of the drawing in a window of more than 760 px, and of most phones."""
-_CHARACTER_PX, _GAP_PX = 7, 6
+_CHARACTER_PX, _GAP_PX = 6, 8
 """Of a label, and between two."""
 _RESULT_WITHIN_MS = 5000
 """A tick is not missing before: its check may still run."""
@@ -121,21 +121,16 @@ def _circle(axis: Axis, point: Point) -> Node:
 
 def _labels(axis: Axis, points: Sequence[Point]) -> Iterator[Node]:
     """Yield the times that have room in a wide window; those that have none in a narrow one get the class `wide`."""
-    latest = {_WIDE_PX: -math.inf, _NARROW_PX: -math.inf}
+    free_px = {_WIDE_PX: 0.0, _NARROW_PX: 0.0}  # from here on no label is written
     for point in points:
         text, place = clock_time(point.at_ms, axis.now_ms), axis.place(point.at_ms)
-        fitting = [width_px for width_px in latest if _fits(place, latest[width_px], width_px, len(text))]
+        half_px = len(text) * _CHARACTER_PX / 2
+        fitting = [width for width, free in free_px.items() if free <= place * width / 100 - half_px]
+        fitting = [width for width in fitting if place * width / 100 + half_px <= width]
         if _WIDE_PX in fitting:
-            latest.update(dict.fromkeys(fitting, place))
+            free_px |= {width: place * width / 100 + half_px + _GAP_PX for width in fitting}
             css = "" if _NARROW_PX in fitting else ".wide"
             yield [f"text{css}", {"x": _percent(place), "y": 82, "text-anchor": "middle"}, text]
-
-
-def _fits(place: float, before: float, width_px: float, characters: int) -> bool:
-    """Whether a label has room between the one before and the end of a drawing of this width."""
-    half_px, place_px = characters * _CHARACTER_PX / 2, place * width_px / 100
-    has_room = place_px - before * width_px / 100 >= 2 * half_px + _GAP_PX
-    return has_room and half_px <= place_px <= width_px - half_px
 
 
 def _percent(place: float) -> str:
