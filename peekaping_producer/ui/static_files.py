@@ -9,21 +9,23 @@ from pathlib import Path
 import msgspec
 from aiohttp import web
 
+from peekaping_producer.ui.script import one_script
 from peekaping_producer.web.refusals import RequestError
 
 FOLDER = Path(__file__).parent / "static"
 SHELL = "index.html"
+SCRIPT = "app.js"
+"""It is sent with all modules that it imports."""
 _TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-"""By suffix; files of other types are not served."""
-_REFERENCE = re.compile(rb"(?:/static/|\./)([a-z0-9_-]+\.(?:js|css|svg))\b")
-"""How files refer to each other: `/static/app.css`, `./text.js`."""
-_COMMENT = re.compile(rb"^ *(?://.*|/\*\*.*\*/)$", re.MULTILINE)
-"""Comments on lines of their own are not sent; the lines stay, so that their numbers are those of the source."""
+"""By suffix."""
+_REFERENCE = re.compile(r"/static/([a-z0-9_-]+\.[a-z]+)\b")
+"""How the page refers to files: `/static/app.css`."""
+_INDENT = re.compile(r"^ +", re.MULTILINE)
 _IMMUTABLE = "public, max-age=31536000, immutable"
 
 
@@ -34,7 +36,6 @@ class File(msgspec.Struct, frozen=True):
     """With the hash: `app.0123456789ab.js`."""
     content_type: str
     body: bytes
-    """With the names of other files replaced by those with hashes, and scripts without comments."""
     compressed: bytes
     """By gzip."""
 
@@ -43,15 +44,15 @@ class StaticFiles:
     """All files, read once."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
-        """Raise ValueError if a file refers to one that does not exist, or to itself through others."""
-        self._folder = folder
+        """Raise ValueError if a file refers to one that does not exist, or modules import each other."""
         self._files: dict[str, File] = {}
-        self._reading: list[str] = []
-        for path in sorted(folder.glob("*")):
-            if path.suffix in _TYPES:
-                self._read(path.name)
-        self._by_name = {file.name: file for file in self._files.values()}
+        if (folder / SCRIPT).exists():
+            self._add(folder / SCRIPT, one_script(folder / SCRIPT))
+        for suffix in (".svg", ".css", ".html"):  # each may refer to files of the kinds before it
+            for path in sorted(folder.glob(f"*{suffix}")):
+                self._add(path, _INDENT.sub("", path.read_text(encoding="utf-8")))
         self._shell = self._files.get(SHELL)
+        self._by_name = {file.name: file for file in self._files.values()}
 
     @property
     def files(self) -> list[File]:
@@ -71,23 +72,15 @@ class StaticFiles:
             raise RequestError(HTTPStatus.NOT_FOUND, "The page has no such file; reload it.")
         return _answer(request, file, _IMMUTABLE)
 
-    def _read(self, name: str) -> File:
-        if name in self._files:
-            return self._files[name]
-        if name in self._reading:
-            raise ValueError(f"{name}: expected no cycle of imports, got {' → '.join([*self._reading, name])}")
-        path = self._folder / name
-        if not path.is_file():
-            raise ValueError(f"{self._reading[-1]}: expected a file of {self._folder.name}, got {name!r}")
-        self._reading.append(name)
-        text = path.read_bytes()
-        if path.suffix == ".js":
-            text = _COMMENT.sub(b"", text)
-        body = _REFERENCE.sub(lambda found: b"/static/" + self._read(found[1].decode()).name.encode(), text)
-        self._reading.pop()
+    def _add(self, path: Path, text: str) -> None:
+        body = _REFERENCE.sub(lambda found: f"/static/{self._hashed(found[1], path)}", text).encode()
         hashed = f"{path.stem}.{sha256(body).hexdigest()[:12]}{path.suffix}"
-        self._files[name] = File(hashed, _TYPES[path.suffix], body, gzip.compress(body, mtime=0))
-        return self._files[name]
+        self._files[path.name] = File(hashed, _TYPES[path.suffix], body, gzip.compress(body, mtime=0))
+
+    def _hashed(self, name: str, path: Path) -> str:
+        if name not in self._files:
+            raise ValueError(f"{path.name}: expected a file of {path.parent.name}, got {name!r}")
+        return self._files[name].name
 
 
 def _answer(request: web.Request, file: File, caching: str) -> web.Response:

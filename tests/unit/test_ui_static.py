@@ -1,9 +1,10 @@
-"""The files of the page: hashed names, references between them, and their size."""
+"""The files of the page: hashed names, references between them, and scripts that are sent as one."""
 
 from pathlib import Path
 
 import pytest
 
+from peekaping_producer.ui.script import one_script
 from peekaping_producer.ui.static_files import StaticFiles
 
 
@@ -14,27 +15,36 @@ def files_in(folder: Path, **contents: str) -> StaticFiles:
 
 
 def test_names_contain_a_hash_of_the_content_and_of_what_it_refers_to(tmp_path: Path) -> None:
-    page = '<script src="/static/app.js"></script><a href="/static/none.txt">'
-    files = files_in(tmp_path, index_html=page, app_js='import "./b.js";', b_js="let b = 1;", x_txt="not served")
-    named = {file.name.split(".")[0]: file for file in files.files}
-    assert set(named) == {"index", "app", "b"}
-    assert named["app"].body.decode() == f'import "/static/{named["b"].name}";'
-    assert f'src="/static/{named["app"].name}"' in named["index"].body.decode()
-    (tmp_path / "b.js").write_text("let b = 2;")
-    changed = {file.name.split(".")[0]: file for file in StaticFiles(tmp_path).files}
-    assert changed["b"].name != named["b"].name
-    assert changed["app"].name != named["app"].name
+    page = '<script src="/static/app.js"></script><link href="/static/app.css">'
+    files = files_in(tmp_path, index_html=page, app_js="let a = 1;", app_css="a {}", x_txt="not served")
+    named = {file.name.split(".", 1)[0] + file.name[file.name.rindex(".") :]: file for file in files.files}
+    assert set(named) == {"index.html", "app.js", "app.css"}
+    for name in ("app.js", "app.css"):
+        assert f'"/static/{named[name].name}"' in named["index.html"].body.decode()
+    (tmp_path / "app.js").write_text("let a = 2;")
+    changed = {file.content_type: file.name for file in StaticFiles(tmp_path).files}
+    kept = {file.content_type for file in files.files if changed[file.content_type] == file.name}
+    assert kept == {"text/css; charset=utf-8"}
 
 
-def test_scripts_are_sent_without_comments_and_with_the_numbers_of_their_lines(tmp_path: Path) -> None:
-    script = '// one\nlet a = "//x"; // two\n/** three */\n  // four\nlet b = `/* c */`;\n'
-    files = files_in(tmp_path, index_html="// kept\n", app_js=script)
-    sent = {file.name.split(".")[0]: file.body.decode() for file in files.files}
-    assert sent == {"index": "// kept\n", "app": '\nlet a = "//x"; // two\n\n\nlet b = `/* c */`;\n'}
+def test_modules_are_sent_as_one_script_in_the_order_of_their_imports(tmp_path: Path) -> None:
+    app = (
+        '// The app.\n\nimport { b } from "./b.js";\nimport {\n  c,\n} from "./c.js";\n\nb(`/* x */`, "// y"); // why\n'
+    )
+    b = 'import { c } from "./c.js";\n/** What b is. */\nexport async function b() {\n  // inner\n  c.export = 1;\n}\n'
+    files_in(tmp_path, app_js=app, b_js=b, c_js="export const c = {};\n")
+    assert one_script(tmp_path / "app.js") == (
+        'const c = {};\nasync function b() {\nc.export = 1;\n}\nb(`/* x */`, "// y"); // why\n'
+    )
 
 
 def test_a_reference_to_no_file_or_in_a_circle_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"app\.js: expected a file of .*, got 'b\.js'"):
+    with pytest.raises(ValueError, match=r"app\.js: expected a module of .*, got 'b\.js'"):
+        files_in(tmp_path, app_js='import { b } from "./b.js";\n')
+    with pytest.raises(ValueError, match=r"no cycle of imports, got app\.js → b\.js → app\.js"):
+        files_in(tmp_path, b_js='import { a } from "./app.js";\n')
+    with pytest.raises(ValueError, match=r"app\.js: expected imports and exports by name, got 'import \"\./b\.js\";'"):
         files_in(tmp_path, app_js='import "./b.js";')
-    with pytest.raises(ValueError, match="no cycle of imports"):
-        files_in(tmp_path, b_js='import "./app.js";')
+    (tmp_path / "app.js").unlink()
+    with pytest.raises(ValueError, match=r"index\.html: expected a file of .*, got 'none\.css'"):
+        files_in(tmp_path, index_html='<link href="/static/none.css">')

@@ -1,13 +1,12 @@
 // The state of the page, and when it is read and drawn.
 
+import { around } from "./chart.js";
 import { closeSearch, startSearch } from "./find.js";
-import { fleet } from "./fleet.js";
 import { acts, login } from "./forms.js";
-import { monitor } from "./monitor.js";
-import { button, byId, clock, escaped, h, hint, patch, text } from "./page.js";
+import { button, byId, clock, hint, parts, patch } from "./page.js";
 import { Stream, call } from "./server.js";
 
-const VERSION = 1; // of the frames
+const VERSION = 2; // of the nodes
 const MONITOR_EVERY_MS = 5000;
 const LONG_MS = 2500; // A longer wait is explained.
 
@@ -16,10 +15,10 @@ const state = {
   link: "connecting", // then live, lost, frozen
   frame: null,
   received: 0, // performance.now() of the frame
-  found: null, // the document of the monitor
+  found: null, // the view of the monitor
   failure: "", // why there is none
   notice: "", // what became of the last act
-  silent: null, // the document of the silent monitors
+  silent: [], // nodes about monitors without a heartbeat
   unit: 0, // seconds of a slot of the chart; 0: by the verdict
   asksForToken: false,
 };
@@ -80,7 +79,7 @@ async function readMonitor() {
   const id = monitorId();
   if (!id || !isReading()) return;
   try {
-    const found = await call(`/api/monitors/${encodeURIComponent(id)}`);
+    const found = await call(`/api/views/monitors/${encodeURIComponent(id)}`);
     if (id === monitorId()) set({ found, failure: "" });
   } catch (error) {
     if (error.status === 401) return start();
@@ -91,8 +90,9 @@ async function readMonitor() {
 }
 
 async function readSilent() {
-  set({ silent: { error: "Reading the database…" } });
-  set({ silent: await call("/api/silent").catch((error) => ({ error: error.message })) });
+  set({ silent: ["Reading the database…"] });
+  const { body, message } = await call("/api/views/silent").catch((error) => error);
+  set({ silent: body ?? [message] });
 }
 
 async function act(name, body) {
@@ -128,52 +128,65 @@ function draw() {
   const since = frame ? ` since ${clock(frame.now_ms, frame.now_ms)} UTC` : "";
   const lost = `Connection lost${since}. What is shown is old; the page connects again by itself.`;
   const problem = link === "lost" && lost;
-  patch(main, h("p", { class: "banner", hidden: problem ? null : "" }, problem), content(id));
-  const verdict = (id ? found : frame?.verdict) || {};
-  const sentence = problem || verdict.sentence || "peekaping-producer";
-  document.title = id && found?.name ? `${escaped(found.name)}: ${sentence}` : sentence;
-  announce(problem ? "lost" : verdict.verdict ?? verdict.code, sentence);
+  patch(main, ["p.banner", { hidden: !problem }, problem], ...content(id));
+  const { code, sentence, name } = (id ? found : frame) ?? {};
+  const title = problem || sentence || "peekaping-producer";
+  document.title = name ? `${name}: ${title}` : title;
+  announce(problem ? "lost" : code, title);
   patch(
     byId("foot"),
-    frame && [h("span", "peekaping-producer ", frame.program), h("span", "served by ", text(frame.node))],
-    h("span", "times in UTC, by the clock of Redis"),
-    h("span", session.user ? ["signed in as ", text(session.user)] : session.why_not),
+    frame && ["span", "peekaping-producer ", frame.program],
+    frame && ["span", "served by ", ["bdi", frame.node]],
+    ["span", "times in UTC, by the clock of Redis"],
+    ["span", session.user ? `signed in as ${session.user}` : session.why_not],
     session.can_see && session.can_log_in && button("Log in", () => set({ asksForToken: true })),
     session.can_log_out && button("Log out", logOut),
   );
 }
 
-const noPage = h("section.verdict", h("h1", "This address has no page."), h("p", h("a", { href: "/" }, "Fleet")));
-
 /** What is being read, and after a while what it waits for. */
 function waiting(id) {
   const isLong = performance.now() - arrived > LONG_MS;
   if (!id) return `Reading the state of the fleet…${isLong ? " The server has not sent it yet." : ""}`;
-  const { level, sentence } = state.frame?.verdict ?? {};
+  const { level, sentence } = state.frame ?? {};
   const reason = level && level !== "good" ? ` ${sentence}` : "";
   return `Reading the monitor…${isLong ? ` Redis or the database has not answered yet.${reason}` : ""}`;
 }
 
 /** What is below the header. */
 function content(id) {
-  const { session, frame, found, silent, notice } = state;
-  if (!id && location.pathname !== "/") return noPage;
-  if (session.can_see === false && !session.can_log_in) return hint(session.why_not);
-  if (session.can_see === false || state.asksForToken) return login(notice, logIn);
-  if (!(id ? found : frame)) return hint(state.failure || waiting(id));
-  const unit = state.unit || (frame?.verdict.level === "bad" ? 10 : 1);
-  const card = main.querySelector(".card header");
-  const held = id ? found.hold && found.verdict !== "held.all" : frame.hold;
-  const view = {
-    unit,
-    width: Math.max(280, card?.clientWidth ?? main.clientWidth - 80),
-    silent,
-    readSilent,
-    setUnit: (seconds) => set({ unit: seconds }),
-    acts: acts({ session, id, held, notice, scheduled: frame?.scheduled }, act),
-  };
-  return id ? monitor(found, view) : fleet(frame, view);
+  const { session, notice } = state;
+  if (!id && location.pathname !== "/")
+    return [["section.verdict", ["h1", "This address has no page."], ["p", ["a", { href: "/" }, "Fleet"]]]];
+  if (session.can_see === false && !session.can_log_in) return [hint(session.why_not)];
+  if (session.can_see === false || state.asksForToken) return [login(notice, logIn)];
+  return (id ? state.found : state.frame)?.body ?? [hint(state.failure || waiting(id))];
 }
+
+/** What the server leaves to the browser. */
+const slots = {
+  acts() {
+    const { session, notice, frame, found } = state;
+    const id = monitorId();
+    const { held } = id ? found : frame;
+    return acts({ session, id, held, notice, scheduled: frame?.scheduled }, act);
+  },
+  spans() {
+    const choice = (s) => button(`${s} min`, () => set({ unit: s }), { "aria-pressed": `${s === unit()}` });
+    return ["span.switch", { role: "group", "aria-label": "Span" }, choice(1), choice(10)];
+  },
+  around() {
+    const width = main.querySelector(".card header")?.clientWidth ?? main.clientWidth - 80;
+    return around(state.frame, unit(), Math.max(280, width));
+  },
+  silent: () => [
+    "",
+    ["p", button("Find monitors without a heartbeat", readSilent)],
+    ["div", { role: "status" }, ...state.silent],
+  ],
+};
+parts.Slot = (name) => slots[name]();
+const unit = () => state.unit || (state.frame.level === "bad" ? 10 : 1);
 
 /** Screen readers announce a verdict when its code changes, and not each number. */
 function announce(code, sentence) {

@@ -1,6 +1,6 @@
 // The search for monitors, with the keyboard too.
 
-import { byId, h, hint, link, patch, pathOf, sub, text } from "./page.js";
+import { byId, hint, patch, pathOf } from "./page.js";
 import { call } from "./server.js";
 
 const ID = /^([\da-f]{24}|[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12})$/i; // of MongoDB, and of Postgres
@@ -18,7 +18,7 @@ export function closeSearch() {
 /** How often the monitor is checked, or why it is not. */
 function stateOf({ interval_s: interval, active, problem }) {
   if (active == null) return; // the database does not answer
-  if (problem) return ["cannot be scheduled: ", text(problem)];
+  if (problem) return ["", "cannot be scheduled: ", ["bdi", problem]];
   return active ? `every ${interval} s` : "paused";
 }
 
@@ -29,7 +29,7 @@ async function search(go) {
   const query = input.value.trim();
   if (!query) return;
   const id = ID.test(query) && query.toLowerCase(); // It requires no database.
-  if (id) return go ? go(pathOf(id)) : patch(list, h("ul", h("li", link(id))));
+  if (id) return go ? go(pathOf(id)) : patch(list, ["ul", ["li", ["Link", id]]]);
   patch(list, hint("Searching…"));
   if (!go) await new Promise((done) => setTimeout(done, PAUSE_MS));
   await running;
@@ -38,9 +38,10 @@ async function search(go) {
   const { monitors = [], more, message, database_error: away } = await running;
   if (number !== latest) return;
   if (go && monitors.length === 1) return go(pathOf(monitors[0].id));
-  const items = monitors.map((found) => h("li", link(found.id, found.name), sub(stateOf(found))));
+  const items = monitors.map((found) => ["li", ["Link", found.id, found.name], ["span.sub", stateOf(found)]]);
   const none = !items.length && hint(message ?? "No monitor matches.");
-  patch(list, h("ul", items), none, more > 0 && hint("More monitors match."), away && hint("Only ids were searched. ", text(away)));
+  const without = away && hint("Only ids were searched. ", ["bdi", away]);
+  patch(list, ["ul", ...items], none, more > 0 && hint("More monitors match."), without);
 }
 
 /** `/` begins a search, Escape ends it, the arrow keys walk through the matches. */

@@ -1,157 +1,87 @@
-// What both pages are made of: elements, texts, and parts. Text is only ever set as text: names are user input.
+// Turns nodes into elements: what they are is described in rendering/nodes.py. Text is only ever set as text.
 
 const SVG = "http://www.w3.org/2000/svg";
 const propsOf = new WeakMap();
 
-const flat = (children) => children.flat(6).filter((child) => child || child === 0);
+/** What the names that begin with a capital letter stand for. */
+export const parts = {
+  Link: (id, name) => ["a", { href: pathOf(id) }, ["bdi", name || id]],
+  Table(css, columns, rows) {
+    const heads = columns.map(([name, kind]) => ["th", { scope: "col", class: kind }, name]);
+    const cell = (value, i) => ["td", { class: columns[i][1], "data-label": columns[i][0] }, ["div", value]];
+    const body = rows.map((cells) => ["tr", ...cells.map(cell)]);
+    return [`table.${css}`, ["thead", ["tr", ...heads]], ["tbody", ...body]];
+  },
+  Pairs(css, rows) {
+    return [`dl.${css}`, ...rows.map(([name, value, kind]) => ["div", ["dt", name], ["dd", { class: kind }, value]])];
+  },
+  Log(entries) {
+    const items = entries.map(([time, kind, css, message, id, who]) => [
+      "li",
+      ["time", time],
+      ["span", [`span.tag ${css}`, kind]],
+      ["span.what", ["bdi", message], " ", id && ["Link", id], " ", who && ["i", ["bdi", who]]],
+    ]);
+    return ["ol.log", ...items];
+  },
+};
 
-/** Describe an element: h("td.number", { title }, children). Lists are flattened; null, false and "" left out. */
-export function h(name, ...children) {
-  const [tag, css] = name.split(".");
-  const props = children[0]?.constructor === Object && !children[0].tag ? children.shift() : {};
-  return { tag, props: css ? { class: css, ...props } : props, children: flat(children) };
+/** The elements and texts of a node. */
+function expand(node) {
+  if (node == null || node === false || node === "") return [];
+  if (!Array.isArray(node)) return [`${node}`];
+  const [name, ...rest] = node;
+  if (name === "") return rest.flatMap(expand);
+  return name in parts ? expand(parts[name](...rest)) : [node];
 }
 
-/** Make the children of `parent` equal to the descriptions. Nodes that stay keep focus and selection. */
-export function patch(parent, ...children) {
-  const wanted = flat(children);
-  wanted.forEach((child, i) => {
-    const node = nodeAt(parent, i, child.tag);
-    if (!child.tag) {
-      if (node.data !== `${child}`) node.data = child;
-    } else {
-      setProps(node, child.props);
-      patch(node, child.children);
+/** Make the children of `parent` equal to the nodes. Elements that stay keep focus and selection. */
+export function patch(parent, ...nodes) {
+  const wanted = nodes.flatMap(expand);
+  wanted.forEach((node, i) => {
+    if (typeof node === "string") {
+      const text = childAt(parent, i, "#text");
+      if (text.data !== node) text.data = node;
+      return;
     }
+    const [name, ...children] = node;
+    const [tag, css] = name.split(".");
+    const props = children[0]?.constructor === Object ? children.shift() : {};
+    const element = childAt(parent, i, tag);
+    setProps(element, { class: css, ...props });
+    patch(element, ...children);
   });
   while (parent.childNodes.length > wanted.length) parent.lastChild.remove();
 }
 
-function nodeAt(parent, i, tag) {
+function childAt(parent, i, name) {
   const old = parent.childNodes[i];
-  if (old?.nodeName.toLowerCase() === (tag ?? "#text")) return old;
-  const node = tag ? document.createElementNS(tag === "svg" ? SVG : parent.namespaceURI, tag) : new Text();
+  if (old?.nodeName.toLowerCase() === name) return old;
+  const namespace = name === "svg" ? SVG : parent.namespaceURI;
+  const node = name === "#text" ? new Text() : document.createElementNS(namespace, name);
   if (old) old.replaceWith(node);
   else parent.append(node);
   return node;
 }
 
-function setProps(node, props) {
-  const before = propsOf.get(node) ?? {};
+function setProps(element, props) {
+  const before = propsOf.get(element);
   for (const name in { ...before, ...props }) {
     const value = props[name];
-    if (value === before[name]) continue;
-    if (name.startsWith("on")) node[name] = value;
-    else if (value == null || value === false) node.removeAttribute(name);
-    else node.setAttribute(name, value);
+    if (value === before?.[name]) continue;
+    if (name.startsWith("on")) element[name] = value;
+    else if (value == null || value === false || value === "") element.removeAttribute(name);
+    else element.setAttribute(name, value === true ? "" : value);
   }
-  propsOf.set(node, props);
+  propsOf.set(element, props);
 }
 
 export const byId = (id) => document.getElementById(id);
-
-export const count = (number) => (number == null ? "?" : Math.round(number).toLocaleString("en"));
-export const counted = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
-export const inClaims = (number) => (number === 1 ? "is in a claim" : "are in claims");
-
-/** A duration in s, as the commands print it. */
-export function duration(s) {
-  if (s == null) return "–";
-  if (s < 1) return `${(s * 1000).toFixed(s < 0.01 ? 1 : 0)} ms`;
-  if (s < 3600) return s < 120 ? `${s.toFixed(1)} s` : `${(s / 60).toFixed(1)} min`;
-  const [divisor, most, large, small] = s < 172800 ? [60, 60, "h", "min"] : [3600, 24, "d", "h"];
-  const all = Math.round(s / divisor);
-  const rest = all % most;
-  return `${(all - rest) / most} ${large}${rest ? ` ${rest} ${small}` : ""}`;
-}
+export const pathOf = (id) => `/monitors/${encodeURIComponent(id)}`;
+export const hint = (...children) => ["p.hint", ...children];
+export const button = (name, onclick, props) => ["button", { type: "button", onclick, ...props }, name];
+export const count = (number) => number.toLocaleString("en");
 
 /** The time of day in UTC; with the date if it is not within a day of `now`. */
-export function clock(ms, now) {
-  const date = new Date(ms ?? NaN);
-  if (isNaN(date)) return "–";
-  return date.toISOString().slice(Math.abs(now - ms) < 864e5 ? 11 : 0, 19).replace("T", " ");
-}
-
-export const age = (ms, now) => duration(ms == null ? null : Math.max(0, now - ms) / 1000);
-
-/** `03:11:00 (in 40.8 s)` */
-export const at = (ms, now) => `${clock(ms, now)} (${ms < now ? `${age(ms, now)} ago` : `in ${age(now, ms)}`})`;
-
-const FORMAT = /(?![\u200c\u200d])[\p{Cc}\p{Cf}\u2028\u2029]/gu;
-const codeOf = (character) => `\\u${character.codePointAt(0).toString(16).padStart(4, 0)}`;
-
-/** User input; control and bidirectional format characters become codes. */
-export const escaped = (input) => `${input ?? ""}`.replace(FORMAT, codeOf);
-
-/** User input as an element, which isolates its direction. */
-export const text = (input) => h("bdi", escaped(input));
-
-/** A text of the program: what is between backticks becomes code. */
-export function prose(input) {
-  const parts = escaped(input).split("`");
-  return parts.length % 2 ? parts.map((part, i) => part && h(i % 2 ? "code" : "bdi", part)) : text(input);
-}
-
-export const pathOf = (id) => `/monitors/${encodeURIComponent(id)}`;
-export const link = (id, name) => h("a", { href: pathOf(id) }, text(name || id));
-export const tag = (word, css = "") => h(`span.tag ${css}`, word);
-export const sub = (...children) => h("span.sub", children);
-export const hint = (...children) => h("p.hint", children);
-export const button = (name, onclick, props) => h("button", { type: "button", onclick, ...props }, name);
-
-export const card = (title, note, ...children) =>
-  h("section.card", h("header", h("h2", title), h("span.note", note)), children);
-
-/** A table; a column is [heading, class]. */
-export function table(css, columns, rows) {
-  const heads = columns.map(([name, kind]) => h("th", { scope: "col", class: kind }, name));
-  const cell = (value, [name, kind]) => h("td", { class: kind, "data-label": name }, h("div", value));
-  const body = rows.map((cells) => h("tr", cells.map((value, i) => cell(value, columns[i]))));
-  return h(`table.${css}`, h("thead", h("tr", heads)), h("tbody", body));
-}
-
-/** Names and values; a row is [name, value, class]. Rows without a value are left out. */
-export function pairs(css, rows) {
-  const shown = rows.filter(([, value]) => value);
-  const items = shown.map(([name, value, kind]) => h("div", h("dt", name), h("dd", { class: kind || null }, value)));
-  return h(`dl.${css}`, items);
-}
-
-const SHAPES = {
-  good: ["circle", { cx: 7, cy: 7, r: 7 }],
-  warn: ["path", { d: "M7 0L14 7L7 14L0 7Z" }],
-  bad: ["rect", { width: 14, height: 14 }],
-  off: ["path", { d: "M0 5H14V9H0Z" }],
-};
-
-/** The verdict: its level as shape, color and word, the sentence, and what follows. */
-export const verdict = (level, word, { sentence, details, since_ms: since, ends_ms: ends }, now, ...more) =>
-  h(
-    `section.verdict ${level}`,
-    h(
-      "p.level",
-      h("svg", { viewBox: "0 0 14 14", "aria-hidden": "true" }, h(...SHAPES[level])),
-      h("b", word),
-      since && h("span", `since ${at(since, now)}`),
-      ends && h("span", `ends ${at(ends, now)}`),
-    ),
-    h("h1", prose(sentence)),
-    h("p", prose(details)),
-    more,
-  );
-
-const PROBLEM = /fail|lost|refus|silent|reject|block|omit|expired|reclaimed|raised/;
-
-/** Events, the latest first. */
-export const log = (events, now) =>
-  h(
-    "ol.log",
-    events.map(({ at_ms: ms, kind, text: what, monitor_id: id, who }) =>
-      h(
-        "li",
-        h("time", clock(ms, now)),
-        h("span", tag(kind, PROBLEM.test(kind) ? "warn" : "")),
-        h("span.what", text(what), " ", id && [link(id), " "], who && !what.includes(who) && h("i", text(who))),
-      ),
-    ),
-  );
+export const clock = (ms, now) =>
+  new Date(ms).toISOString().slice(Math.abs(now - ms) < 864e5 ? 11 : 0, 19).replace("T", " ");
