@@ -138,7 +138,7 @@ function draw() {
     frame && ["span", "peekaping-producer ", frame.program],
     frame && ["span", "served by ", ["bdi", frame.node]],
     ["span", "times in UTC, by the clock of Redis"],
-    ["span", session.user ? `signed in as ${session.user}` : session.why_not],
+    ["span", session.user ? ["", "signed in as ", ["bdi", session.user]] : session.why_not],
     session.can_see && session.can_log_in && button("Log in", () => set({ asksForToken: true })),
     session.can_log_out && button("Log out", logOut),
   );

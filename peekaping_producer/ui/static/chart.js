@@ -38,7 +38,6 @@ export function around({ now_ms: now, around: { units, since_ms: since, is_late:
     });
   const each = unit === 1 ? "each second" : `each ${unit} s`;
   const side = peak > N / 2 ? [-8, "end"] : [8, "start"];
-  const sinceSlots = (now - since) / 1000 / unit;
   return [
     "svg",
     { viewBox: `0 0 ${width} ${BOTTOM + 2}`, role: "img", "aria-label": name },
@@ -61,13 +60,18 @@ export function around({ now_ms: now, around: { units, since_ms: since, is_late:
       label(x(peak + 0.5) + side[0], y(due[peak]) + 11, side[1], `${count(due[peak])} at ${time(peak + 1)}`, "peak"),
     ...band(waits, x, isLate ? "wait bad" : "wait"),
     label(x(0) + 12, BOTTOM - 8, "start", `longest wait: ${longest}`, "name"),
-    since && sinceSlots <= N && line("mark", x(-sinceSlots), x(-sinceSlots), TOP + 8, BOTTOM),
-    since && sinceSlots <= N && label(x(-sinceSlots) + 6, TOP + 20, "start", clock(since, now), "peak"),
-    line("now", x(0), x(0), TOP - 8, BOTTOM),
-    ["rect.now", { x: x(0) - 33, y: TOP - 26, width: 66, height: 19, rx: 5 }],
-    label(x(0), TOP - 12.5, "middle", clock(now, now), "now"),
+    ...marks(x, now, since, (now - since) / 1000 / unit),
   ];
 }
+
+/** Now, and since when the state of the verdict lasts: `slots` ago. */
+const marks = (x, now, since, slots) => [
+  since && slots <= N && line("mark", x(-slots), x(-slots), TOP + 8, BOTTOM),
+  since && slots <= N && label(x(-slots) + 6, TOP + 20, "start", clock(since, now), "peak"),
+  line("now", x(0), x(0), TOP - 8, BOTTOM),
+  ["rect.now", { x: x(0) - 33, y: TOP - 26, width: 66, height: 19, rx: 5 }],
+  label(x(0), TOP - 12.5, "middle", clock(now, now), "now"),
+];
 
 /** The longest wait of a monitor, below the bars. */
 function band(waits, x, css) {
