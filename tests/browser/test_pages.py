@@ -39,7 +39,7 @@ async def test_a_page_fits_and_has_no_barrier(
         )
         await expect(page.locator("#link")).to_have_text("live")
         if scene == "calm":
-            await page.get_by_role("button", name="Find them").click()
+            await page.get_by_role("button", name="Find monitors without a heartbeat").click()
             await expect(page.get_by_text("3 of 84,212")).to_be_visible()
         await save_picture(page, f"{scene}-{theme}-{width}")
         assert await overflow(page) <= 0
