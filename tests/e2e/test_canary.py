@@ -166,7 +166,9 @@ async def ui(address: str, monitor_id: str) -> str:
     as_other = {"Authorization": f"Bearer {UI_TOKEN}x"}
     own = {"Origin": f"http://{address}"}
     async with aiohttp.ClientSession(f"http://{address}", timeout=aiohttp.ClientTimeout(30)) as session:
-        for path in ("/", "/api/session", "/api/monitors?q=a", f"/api/monitors/{monitor_id}", "/api/silent"):
+        data = ("session", "fleet", "monitors?q=a", f"monitors/{monitor_id}", "silent")
+        views = (f"views/monitors/{monitor_id}", "views/silent")
+        for path in ("/", *(f"/api/{name}" for name in (*data, *views))):
             for headers in (as_reader, as_other):
                 async with session.get(path, headers=headers) as response:
                     seen += [str(response.headers), await response.text()]

@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -16,7 +17,7 @@ from tests.kit.databases import monitor_row
 from tests.kit.fault_proxy import FaultProxy
 from tests.kit.fleet import Fleet
 from tests.kit.processes import HOST
-from tests.kit.ui_client import ANY_PORT, Frame, first, page_of, port_of
+from tests.kit.ui_client import ANY_PORT, page_of, port_of
 from tests.kit.waiting import until
 
 HOSTILE = '<img src=x onerror=alert(1)>\u202e\n"'
@@ -42,21 +43,21 @@ async def database_proxy(fleet: Fleet) -> AsyncIterator[FaultProxy]:
     await proxy.down()
 
 
-def is_complete(frame: Frame) -> bool:
+def is_complete(state: dict[str, Any]) -> bool:
     """Whether both replicas have reported what they do, and the chart shows what was, and what comes.
 
-    The parts of a frame are up to 5 s old; monitors that are in a claim are not due.
+    The parts are up to 5 s old; monitors that are in a claim are not due.
     """
-    nodes = {replica["node"]: replica["leads"] for replica in frame["replicas"]}
+    nodes = {replica["node"]: replica["leads"] for replica in state["replicas"]}
     return (
-        (frame["replicas_heard"], frame["replicas_known"]) == (2, 2)
+        (state["replicas_heard"], state["replicas_known"]) == (2, 2)
         and sorted(nodes.values()) == [False, True]
-        and frame["leader"] is not None
-        and nodes.get(frame["leader"]["node"], False)
-        and frame["verdict"]["level"] == "good"
-        and sum(frame["seconds"]["handed_off"]) > 60
-        and max(frame["seconds"]["due"][:10]) >= 20
-        and "producer.started" in [event["kind"] for event in frame["events"]]
+        and state["leader"] is not None
+        and nodes.get(state["leader"]["node"], False)
+        and state["verdict"]["level"] == "good"
+        and sum(state["seconds"]["handed_off"]) > 60
+        and max(state["seconds"]["due"][:10]) >= 20
+        and "producer.started" in [event["kind"] for event in state["events"]]
     )
 
 
@@ -64,12 +65,13 @@ async def test_two_replicas_one_is_killed_the_other_stops(fleet: Fleet) -> None:
     ids = [*await fleet.monitors(20), *await fleet.monitors(20, interval=10)]
     stays, dies = fleet.start(**ANY_PORT), fleet.start()
     async with at_work(fleet.consumer), page_of(stays) as page, aclosing(page.frames()) as frames:
-        await first(frames, is_complete)
+        await page.fleet(is_complete)
         status, document = await page.get(f"/api/monitors/{ids[0]}")
         assert (status, document["id"], document["errors"]) == (200, ids[0], {"redis": None, "database": None})
         dies.kill()
-        frame = await first(frames, lambda frame: any(replica["is_silent"] for replica in frame["replicas"]))
-        assert frame["replicas_known"] == 2
+        state = await page.fleet(lambda state: any(replica["is_silent"] for replica in state["replicas"]))
+        assert state["replicas_known"] == 2
+        await anext(frames)
         began_at = time.monotonic()
         stopped = asyncio.create_task(asyncio.to_thread(stays.terminate))
         async for _frame in frames:
@@ -114,19 +116,19 @@ async def test_a_monitor_is_found_by_its_hostile_name(fleet: Fleet) -> None:
 async def test_redis_goes_and_comes_back(fleet: Fleet, redis_proxy: FaultProxy) -> None:
     (id_,) = await fleet.monitors(1, interval=3600)
     replica = fleet.start(**ANY_PORT)
-    async with page_of(replica) as page, aclosing(page.frames()) as frames:
-        before = await first(frames, lambda frame: frame["scheduled"] == 1)
+    async with page_of(replica) as page:
+        before = await page.fleet(lambda state: state["scheduled"] == 1)
         await redis_proxy.down()
-        frame = await first(frames, lambda frame: frame["redis_failure"] and frame["details_failure"])
-        assert frame["verdict"]["code"] == "redis_unavailable"
-        assert before["now_ms"] <= frame["details_failure"]["since_ms"] <= frame["now_ms"]
-        assert frame["scheduled"] == 1, "what is known stays"
-        assert frame["read_ms"] < frame["now_ms"]
+        state = await page.fleet(lambda state: state["redis_failure"] and state["details_failure"])
+        assert state["verdict"]["code"] == "redis_unavailable"
+        assert before["now_ms"] <= state["details_failure"]["since_ms"] <= state["now_ms"]
+        assert state["scheduled"] == 1, "what is known stays"
+        assert state["read_ms"] < state["now_ms"]
         status, document = await page.get(f"/api/monitors/{id_}")
         assert (status, document["verdict"]) == (200, "redis.unavailable")
         assert document["errors"]["redis"]
         await redis_proxy.up()
-        await first(frames, lambda frame: not frame["redis_failure"] and not frame["details_failure"])
+        await page.fleet(lambda state: not state["redis_failure"] and not state["details_failure"])
 
     def looks() -> list[object]:
         return [line["event"] for line in replica.lines() if str(line["event"]).startswith("ui.look")]
@@ -140,13 +142,13 @@ async def test_the_database_goes_and_comes_back(fleet: Fleet, database_proxy: Fa
     replica = fleet.start(**ANY_PORT)
     await until(lambda: "claim.handed_off" in replica.events())
     async with page_of(replica) as page:
-        await page.frame(lambda frame: frame["scheduled"] == 1)
+        await page.fleet(lambda state: state["scheduled"] == 1)
         await database_proxy.down()
         await fleet.redis.zadd(KEYS.due, {id_: time.time() * 1000}, xx=True)
-        frame = await page.frame(lambda frame: frame["database_failure"] and frame["longest_overdue"])
-        assert (frame["longest_overdue"][0]["id"], frame["longest_overdue"][0]["name"]) == (id_, None)
-        frame = await page.frame(lambda frame: frame["verdict"]["code"] == "late_database")
-        assert frame["verdict"]["level"] == "bad"
+        state = await page.fleet(lambda state: state["database_failure"] and state["longest_overdue"])
+        assert (state["longest_overdue"][0]["id"], state["longest_overdue"][0]["name"]) == (id_, None)
+        state = await page.fleet(lambda state: state["verdict"]["code"] == "late_database")
+        assert state["verdict"]["level"] == "bad"
         status, document = await page.get(f"/api/monitors/{id_}")
         assert (status, document["errors"]["redis"]) == (200, None)
         assert document["errors"]["database"]
@@ -154,7 +156,7 @@ async def test_the_database_goes_and_comes_back(fleet: Fleet, database_proxy: Fa
         assert (status, document["error"][:27]) == (503, "The database does not answer"[:27])
         assert (await page.get("/api/silent"))[0] == 503
         await database_proxy.up()
-        await page.frame(lambda frame: frame["verdict"]["level"] == "good" and not frame["database_failure"])
+        await page.fleet(lambda state: state["verdict"]["level"] == "good" and not state["database_failure"])
 
 
 async def test_a_thousand_connections_delay_no_hand_off(fleet: Fleet) -> None:

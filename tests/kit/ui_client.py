@@ -15,7 +15,8 @@ from tests.kit.waiting import DEADLINE_S, until
 ANY_PORT = {"UI_ADDR": f"{HOST}:0"}
 """The setting of a replica with a page."""
 
-Frame = dict[str, Any]
+Fleet = dict[str, Any]
+"""The document of GET /api/fleet."""
 
 
 async def port_of(replica: ReplicaProcess) -> int:
@@ -37,7 +38,7 @@ class PageClient:
         async with self.session.get(self.base + path) as response:
             return response.status, json.loads(await response.text())
 
-    async def frames(self) -> AsyncIterator[Frame]:
+    async def frames(self) -> AsyncIterator[dict[str, Any]]:
         """The frames of a page that is opened now, until the server ends the stream; one comes each second."""
         timeout = ClientTimeout(total=None, sock_read=DEADLINE_S)
         async with self.session.get(f"{self.base}/api/frames", timeout=timeout) as response:
@@ -46,23 +47,19 @@ class PageClient:
                 if line.startswith(b"data: "):
                     yield json.loads(line.removeprefix(b"data: "))
 
-    async def frame(self, condition: Callable[[Frame], object] = bool) -> Frame:
-        """The first frame of a new page for which this holds."""
-        async with aclosing(self.frames()) as frames:
-            return await first(frames, condition)
-
-
-async def first(frames: AsyncIterator[Frame], condition: Callable[[Frame], object]) -> Frame:
-    """The next frame for which this holds; it must come within DEADLINE_S."""
-    seen: Frame = {}
-    try:
-        async with asyncio.timeout(DEADLINE_S):
-            async for seen in frames:
-                if condition(seen):
-                    return seen
-    except TimeoutError:
-        raise AssertionError(f"no such frame; the last is {seen}") from None
-    raise AssertionError(f"the stream ended, with {seen}")
+    async def fleet(self, condition: Callable[[Fleet], object] = bool) -> Fleet:
+        """The first state of the fleet for which this holds, while a page is open; within DEADLINE_S."""
+        fleet: Fleet = {}
+        try:
+            async with asyncio.timeout(DEADLINE_S), aclosing(self.frames()) as frames:
+                async for _ in frames:
+                    status, fleet = await self.get("/api/fleet")
+                    assert status == 200
+                    if condition(fleet):
+                        return fleet
+        except TimeoutError:
+            raise AssertionError(f"no such state; the last is {fleet}") from None
+        raise AssertionError(f"the stream ended, with {fleet}")
 
 
 @asynccontextmanager
