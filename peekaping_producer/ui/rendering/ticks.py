@@ -16,9 +16,9 @@ _PAST, _COMING = 15, 5
 _MARGIN = 3.0
 """Percent of the width on each side."""
 _HEIGHT, _TOP, _MIDDLE, _BOTTOM = 88, 20, 48, 64
-_WIDE_PX, _NARROW_PX = 680, 300
-"""The least width of the drawing in a window of more than 760 px, and of most phones."""
-_CHARACTER_PX, _GAP_PX = 6, 8
+_WIDE_PX, _NARROW_PX = 680, 258
+"""The width of the drawing in windows of 761 and of 320 px."""
+_CHARACTER_PX, _GAP_PX = 7, 7
 """Of a label, and between two."""
 _RESULT_WITHIN_MS = 5000
 """A tick is not missing before: its check may still run."""
