@@ -23,7 +23,9 @@ from peekaping_producer.targets import DatabaseTarget
 __all__ = ["HOST"]
 _PR_SET_PDEATHSIG = 1
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 5
-_PORTS = cycle(random.sample(range(10_000 + 1000 * _WORKER, 11_000 + 1000 * _WORKER), 1000))
+_REFUSED_BY_BROWSERS = 10_080
+_SAMPLED = random.sample(range(10_000 + 1000 * _WORKER, 11_000 + 1000 * _WORKER), 1000)
+_PORTS = cycle(port for port in _SAMPLED if port != _REFUSED_BY_BROWSERS)
 """Of this process of pytest-xdist; below those of `embedded.free_port`, and so below those for outgoing connections."""
 
 
