@@ -17,8 +17,11 @@ from peekaping_producer.operations.heartbeat import FailingDependency, Heartbeat
 from peekaping_producer.operations.moments import Moments
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.targets import DatabaseTarget, RedisTarget
+from peekaping_producer.ui.monitors import monitor_document
+from peekaping_producer.ui.rendering.monitor import monitor_view
 from tests.kit import databases
 from tests.kit.explained import DOCS, ID, Scene
+from tests.kit.nodes import rows_of
 from tests.kit.processes import free_port
 
 REMOVED_MS = 1_795_662_600_000
@@ -140,7 +143,7 @@ async def test_database_away(scene: Scene) -> None:
     ids=["it", "all"],
 )
 async def test_held(scene: Scene, field: str, code: str, what: str, again: str) -> None:
-    """No command makes holds yet: the test writes one as it is documented."""
+    """The hold is written as it is documented."""
     await scene.insert()
     await scene.place()
     until_ms = scene.clock.now_ms + 600_000
@@ -156,6 +159,12 @@ async def test_held(scene: Scene, field: str, code: str, what: str, again: str) 
     lines = "\n".join(lines_of(facts, verdict, moments, "UTC"))
     assert "next ticks after the hold 03:21:00  03:22:00  03:23:00  03:24:00" in lines
     assert document_of(facts, verdict)["schedule"]["next"][0] == "2026-11-26T03:21:00.000Z"
+    view = monitor_view(monitor_document(facts))
+    rows = rows_of(["", *view.body])
+    assert (view.code, view.held) == (code, field == ID)
+    whom = "" if field == ID else "all monitors, "
+    assert rows["Held"] == f"{whom}until 03:20:19 (in 10.0 min) by anna: migration"
+    assert rows["Next ticks"].partition(",")[0] == "03:21:00"
     if field == ID:
         await scene.redis.zadd(KEYS.due, {ID: until_ms // 60_000 * 60_000 + 60_000})
         state = (await scene.facts()).state
