@@ -5,6 +5,7 @@ attributes may be missing. ["", *children] has no element of its own. A name tha
 that the browser completes, so that frames stay small. Text is only ever set as text. None, False and "" show nothing.
 """
 
+import string
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -23,6 +24,9 @@ Pair: TypeAlias = tuple[str, Node] | tuple[str, Node, str]
 VERSION = 2
 """Of frames and views: incremented when the scripts of a page that is open can no longer show them."""
 
+_DIGITS = string.digits + string.ascii_lowercase
+_SPARK_OF_AT_LEAST = 5
+"""The count whose height is the whole line, if none is higher: a few hand-offs look like a few."""
 _JOINERS = "\u200c\u200d"
 """Parts of words and of emojis; they hide nothing."""
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -89,8 +93,10 @@ def pairs(css: str, rows: Iterable[Pair]) -> Node:
 
 
 def spark(counts: Sequence[int]) -> Node:
-    """Return a small line of counts by second."""
-    return ["Spark", list(counts)]
+    """Return a small line of counts by second: their heights as digits of base 36, and the highest count."""
+    highest = max(counts)
+    scale = (len(_DIGITS) - 1) / max(highest, _SPARK_OF_AT_LEAST)
+    return ["Spark", "".join(_DIGITS[round(count * scale)] for count in counts), highest]
 
 
 def stack(parts: Iterable[tuple[str, float]], whole: float, name: str) -> Node:

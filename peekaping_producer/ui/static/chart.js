@@ -90,11 +90,11 @@ function band(waits, x, css) {
   ];
 }
 
-/** Hand-offs by second. */
-parts.Spark = (values) => {
-  const max = most([...values, 5]);
-  const points = values.map((value, i) => [(i * 72) / (values.length - 1), 21 - (value / max) * 19]).join(" ");
-  const name = `at most ${count(most(values))} a second`;
+/** Hand-offs by second: their heights as digits of base 36. */
+parts.Spark = (heights, highest) => {
+  const height = (digit) => (parseInt(digit, 36) * 19) / 35;
+  const points = [...heights].map((digit, i) => [(i * 72) / (heights.length - 1), 21 - height(digit)]).join(" ");
+  const name = `at most ${count(highest)} a second`;
   return ["svg.spark", { viewBox: "0 0 72 22", role: "img", "aria-label": name }, ["polyline", { points }]];
 };
 
