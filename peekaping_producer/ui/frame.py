@@ -1,8 +1,8 @@
-"""A frame: all that the fleet page shows at one instant, as JSON of at most MAX_BYTES, sent once a second.
+"""A frame: the state of the fleet at one instant, as one replica sees it; the document of GET /api/fleet.
 
-A frame is complete: a page that lost some needs no earlier one. Times ending in `_ms` are Redis TIME in ms since the
-Unix epoch, those in `_s` seconds. None: not known. Fields may be added; VERSION is incremented when one changes its
-meaning or is removed. Texts contain user input (names, reasons): on one line and bounded, not escaped for HTML.
+The page gets each frame rendered as nodes (`ui/rendering`). Times ending in `_ms` are Redis TIME in ms since the Unix
+epoch, those in `_s` seconds. None: not known. Fields may be added; VERSION is incremented when one changes its meaning
+or is removed. Texts contain user input (names, reasons): on one line and bounded, not escaped for HTML.
 """
 
 import msgspec
@@ -102,7 +102,7 @@ class FrameReplica(msgspec.Struct, frozen=True):
     started_ms: int
     leads: bool
     handed_off_1s: list[int]
-    """Of the last 30 s, oldest first; empty in a frame that has no room for it."""
+    """Of the last 30 s, oldest first."""
     late_p99_s: float | None
     stages: Stages
     """Each stage as [recent ms, usual ms]."""

@@ -6,15 +6,18 @@ from typing import Any
 from msgspec.structs import replace
 
 from peekaping_producer.brokers import Queue
-from peekaping_producer.operations.heartbeat import SLOTS, Heartbeat, Rings
+from peekaping_producer.operations.heartbeat import SLOTS, FailingDependency, Heartbeat, Lateness, Rings
 from peekaping_producer.operations.longest_waits import LongestWaits
 from peekaping_producer.operations.look import Look
 from peekaping_producer.operations.replica_report import ReplicaReport, encode_report
-from peekaping_producer.schedule import Details, Stats, StoredReport
+from peekaping_producer.schedule import Details, Member, Stats, StoredEvent, StoredReport
+from peekaping_producer.transports.asynq.server_info import ServerInfo
 from peekaping_producer.ui.details import SECOND_S, TEN_SECONDS_S, DueCounts
+from peekaping_producer.ui.names import Named
 from peekaping_producer.ui.seen import Seen
 
 NOW_MS = 1_800_000_000_500
+HOSTILE = '<img src=x onerror=alert(1)>\u202e\x1b[2J"\\\n' * 20
 STATS = Stats(
     now_ms=NOW_MS,
     due=7,
@@ -56,6 +59,30 @@ def seen_of(look: Look, details: Details | None = None, **changes: Any) -> Seen:
         names_failure=None,
     )
     return replace(seen, **changes)
+
+
+def hostile() -> Seen:
+    """Of 50 replicas, with the longest texts everywhere."""
+    failing = tuple(FailingDependency("database" * 30, ("worker",), NOW_MS, HOSTILE) for _ in range(4))
+    rings = Rings(2**53, (2**53,) * SLOTS, (2**53,) * SLOTS, (10**6,) * 700, ())
+    reports = [
+        report(
+            f"{n}{HOSTILE}",
+            rings=rings,
+            failing=failing,
+            started_ms=2**53,
+            version=HOSTILE,
+            lateness=Lateness(None, 1e12),
+        )
+        for n in range(50)
+    ]
+    event = b'{"at_ms":%d,"kind":"%s","message":"%s","node":"%s"}' % (2**80, b"k" * 400, b"m" * 3000, b"n" * 900)
+    stored = tuple(StoredEvent("9" * 100, event) for _ in range(50))
+    members = tuple(Member("\udc80" * 64, str(NOW_MS - 9000)) for _ in range(20))
+    workers = tuple(ServerInfo(HOSTILE, 2**70, 2**70, ("healthcheck",), "", 2**70) for _ in range(50))
+    queue = Queue({"pending": 4}, 2.5, False, 50, workers=workers)
+    look = look_of(*reports, queue=queue, unclaimed=20, oldest_due_ms=float(NOW_MS - 9000), leader=HOSTILE)
+    return seen_of(look, Details(NOW_MS, members, members, events=stored), names={members[0].id: Named("x" * 150, 60)})
 
 
 class MemoryReplica:
