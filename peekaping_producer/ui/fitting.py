@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from itertools import accumulate
 
 from msgspec.structs import replace
@@ -21,8 +21,9 @@ def fit(frame: Frame) -> bytes:
     if len(encoded) <= MAX_BYTES:
         return encoded
     smaller = list(accumulate(_STEPS, lambda found, leave_out: leave_out(found), initial=frame))
-    enough = bisect_left(smaller, -MAX_BYTES, hi=len(smaller) - 1, key=lambda found: -len(_encoded(found)))
-    return _encoded(smaller[enough])
+    encode = cache(lambda steps: _encoded(smaller[steps]))
+    enough = bisect_left(range(len(_STEPS)), -MAX_BYTES, lo=1, key=lambda steps: -len(encode(steps)))
+    return encode(enough)
 
 
 def _encoded(frame: Frame) -> bytes:

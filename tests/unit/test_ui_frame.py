@@ -21,6 +21,7 @@ from peekaping_producer.schedule import ClaimedMember, Details, Member, StoredEv
 from peekaping_producer.transports.asynq.server_info import ServerInfo
 from peekaping_producer.ui.building import build_frame
 from peekaping_producer.ui.details import SECOND_S, TEN_SECONDS_S, DueCounts
+from peekaping_producer.ui.fitting import fit
 from peekaping_producer.ui.frame import Failure, encode_json
 from peekaping_producer.ui.names import Named
 from peekaping_producer.ui.seen import Seen
@@ -205,7 +206,8 @@ def test_a_malformed_report_hides_no_other(text: bytes) -> None:
 def test_absurd_clocks() -> None:
     for now_ms in (0, -(10**15), 10**17):
         look = look_of(report("vm-a"), now_ms=now_ms, oldest_due_ms=1e300, leader_ttl_ms=2**40)
-        assert decoded(replace(seen_of(look), now_ms=now_ms))["now_ms"] == now_ms
+        seen = replace(seen_of(look), now_ms=now_ms)
+        assert decoded(seen)["now_ms"] == json.loads(fit(build_frame(seen)))["now_ms"] == now_ms
 
 
 def test_only_stages_that_the_verdict_calls_slow_are_slow() -> None:
