@@ -10,7 +10,6 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from peekaping_producer.operations.explain.silent import silent_document
 from peekaping_producer.ui.answers import answer
 from peekaping_producer.ui.app import application
 from peekaping_producer.ui.frame import Frame, encode_json
@@ -85,8 +84,6 @@ class MadeUpServer:
             web.get("/api/session", self._session),
             web.get("/api/frames", self._frames),
             web.get("/api/monitors", self._find),
-            web.get("/api/monitors/{id}", self._explain),
-            web.get("/api/silent", self._silent),
             web.get("/api/views/monitors/{id}", self._show),
             web.get("/api/views/silent", self._show_silent),
             web.post("/api/login", self._log_in),
@@ -120,13 +117,6 @@ class MadeUpServer:
         if self.database_error:
             found = [{**one, "name": None, "interval_s": None, "active": None} for one in found]
         return answer({"version": 1, "monitors": found, "more": 0, "database_error": self.database_error})
-
-    async def _explain(self, _request: web.Request) -> web.Response:
-        await self.answers.wait()
-        return answer(self.document(_now_ms()))
-
-    async def _silent(self, _request: web.Request) -> web.Response:
-        return answer(silent_document(made_up.silent(_now_ms())))
 
     async def _show(self, _request: web.Request) -> web.Response:
         await self.answers.wait()

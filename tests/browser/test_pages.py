@@ -1,5 +1,7 @@
 """Each page in both themes and both widths: it fits, axe-core finds no barrier, and the console no error."""
 
+from itertools import pairwise
+
 import pytest
 from playwright.async_api import Browser, expect
 
@@ -57,4 +59,18 @@ async def test_nothing_is_cut_off_at_any_width(browser: Browser, made_up: MadeUp
         for width in (320, 500, 700, 761, 1001, 1221, 1920):
             await page.set_viewport_size({"width": width, "height": 800})
             assert await overflow(page) <= 0, width
+        assert errors == []
+
+
+async def test_the_times_of_ticks_do_not_overlap(browser: Browser, made_up: MadeUpServer) -> None:
+    ends = """[...document.querySelectorAll("svg text[y='82']")].map((text) => text.getBoundingClientRect())
+      .filter(({ width }) => width).map(({ left, right }) => [left, right]).sort(([one], [other]) => one - other)"""
+    async with opened(browser, made_up.url + MONITOR) as (page, errors):
+        await expect(page.locator("svg text").first).to_be_attached()
+        for width, fewest in ((320, 2), (NARROW, 2), (761, 7), (WIDE, 7)):
+            await page.set_viewport_size({"width": width, "height": 800})
+            assert await overflow(page) <= 0, width
+            found = await page.evaluate(ends)
+            assert len(found) >= fewest, width
+            assert all(before[1] < after[0] for before, after in pairwise(found)), (width, found)
         assert errors == []

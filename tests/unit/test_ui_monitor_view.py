@@ -17,13 +17,14 @@ from peekaping_producer.operations.status import Status
 from peekaping_producer.schedule import Stats
 from peekaping_producer.ui.monitors import monitor_document
 from peekaping_producer.ui.rendering.monitor import MonitorView, monitor_view
+from peekaping_producer.ui.rendering.nodes import visible
 from peekaping_producer.ui.rendering.silent import silent_view
 from tests.browser.made_up import HOSTILE_NAME, explanation
-from tests.kit.nodes import named, rows_of, text_of
+from tests.kit.nodes import attributes, named, rows_of, text_of
 
 NOW_MS = 1_795_662_619_204
 """03:10:19 on 2026-11-26."""
-HOLD = {"until_ms": NOW_MS + 600_000, "who": "anna\u202e", "why": "<b>disk</b>"}
+HOLD = {"until_ms": NOW_MS + 600_000, "who": "anna\u202e", "why": "<b>disk</b>\n"}
 
 
 def iso(seconds: float) -> str | None:
@@ -122,7 +123,7 @@ SCHEDULES: list[tuple[dict[str, Any], dict[str, str]]] = [
         {
             "State": "held",
             "Due": "03:21:00 (in 10.7 min)",
-            "Held": "until 03:20:19 (in 10.0 min) by anna\\u202e: <b>disk</b>",
+            "Held": "until 03:20:19 (in 10.0 min) by anna\\u202e: <b>disk</b>\\u000a",
             "Next ticks": "03:21:00",
         },
     ),
@@ -131,7 +132,7 @@ SCHEDULES: list[tuple[dict[str, Any], dict[str, str]]] = [
         {
             "State": "held",
             "Due": "03:10:14 (5.0 s ago)",
-            "Held": "all monitors, until 03:20:19 (in 10.0 min) by anna\\u202e: <b>disk</b>",
+            "Held": "all monitors, until 03:20:19 (in 10.0 min) by anna\\u202e: <b>disk</b>\\u000a",
         },
     ),
 ]
@@ -218,6 +219,45 @@ def test_maintenance(found: dict[str, Any], period: str) -> None:
 )
 def test_what_is_not_known_or_absent(changes: dict[str, Any], title: str, text: str) -> None:
     assert text_of(card(body(**changes), title)) == f"{title}{text}"
+
+
+def test_the_ticks_are_results_missing_ones_the_check_that_runs_and_those_to_come() -> None:
+    """It is 03:10:19."""
+    statuses = [(20, "up"), (80, "down"), (140, "maintenance"), (200, "7")]
+    beats = [{"at": iso(-59.204 - ago), "status": status, "ms": 12} for ago, status in statuses]
+    next_ = {"next": [iso(40.796), iso(100.796)]}
+    (_, drawing) = named(body(heartbeats=beats, schedule=next_, task={"active_since": iso(-9)}), "svg")
+    assert drawing[1]["aria-label"].split(", ") == [
+        *("03:06:00 7", "12 ms", "03:07:00 maintenance", "12 ms", "03:08:00 down", "12 ms", "03:09:00 up", "12 ms"),
+        *("03:10:00 tick without a stored result", "03:10:10 running", "03:11:00 to come", "03:12:00 to come"),
+    ]
+    kinds = [element[0].removeprefix("circle.") for element in drawing[2:] if element[0].startswith("circle.")]
+    assert kinds == ["other", "other", "down", "up", "none", "other", "next", "next"]
+
+
+@pytest.mark.parametrize(
+    ("found", "place"),
+    [
+        ({"now": False, "next": {"from": iso(60), "to": iso(120)}}, {"x": "78.2%", "width": "4.7%"}),
+        ({"now": False, "next": {"from": iso(60), "to": None}}, {"x": "78.2%", "width": "18.8%"}),
+        ({"now": True, "next": {"from": None, "to": iso(60)}}, {"x": "3.0%", "width": "75.2%"}),
+        ({"now": True, "next": None}, {"x": "3.0%", "width": "94.0%"}),
+        ({"now": False, "next": None}, None),
+        (None, None),
+    ],
+)
+def test_maintenance_is_drawn(found: dict[str, Any] | None, place: dict[str, str] | None) -> None:
+    drawn = [attributes(rect) for rect in named(body(maintenance=found), "rect.period")]
+    assert [{"x": rect["x"], "width": rect["width"]} for rect in drawn] == ([place] if place else [])
+
+
+def test_no_hidden_character_of_a_monitor_is_shown() -> None:
+    """Within the nodes, only a link contains the id as it is, for its address."""
+    texts = {field: f"{field}\u202e" for field in ("id", "name", "sentence", "remedy")}
+    view = monitor_view(explanation(NOW_MS) | texts)
+    assert (view.name, view.sentence) == ("name\\u202e", "sentence\\u202e")
+    assert "\u202e" not in msgspec.json.encode(view).decode()
+    assert f"explain {visible(texts['id'])}" in text_of(view.body[-1])
 
 
 def test_without_a_row_or_an_interval_there_are_no_ticks() -> None:
