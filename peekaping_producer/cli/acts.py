@@ -4,10 +4,17 @@ import argparse
 import json
 import socket
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from peekaping_producer.cli.parser import Commands, Parser, duration, text_of
-from peekaping_producer.cli.runtime import log_warnings, login_name, print_failure, run_interruptible, set_up_logs
+from peekaping_producer.cli.runtime import (
+    log_warnings,
+    login_name,
+    print_failure,
+    print_lines,
+    run_interruptible,
+    set_up_logs,
+)
 from peekaping_producer.errors import ActError
 from peekaping_producer.settings import Settings, SettingsGroup, load_settings
 
@@ -78,7 +85,7 @@ def _list_holds(args: argparse.Namespace) -> int:
 
     settings = _settings(args)
     found = run_interruptible(read_holds(settings.redis_target(), settings.database_target()))
-    print(json.dumps(holds_document(found)) if args.json else "\n".join(holds_lines(found, Moments(found.now_ms))))
+    _print(args, holds_document(found), holds_lines(found, Moments(found.now_ms)))
     return 0
 
 
@@ -130,7 +137,7 @@ def _act_on_monitors(
             with_queue=settings.uses_asynq,
         )
     )
-    print(json.dumps(named_document(act, acted)) if args.json else "\n".join(named_lines(acted)))
+    _print(args, named_document(act, acted), named_lines(acted))
     return acted.exit_code
 
 
@@ -147,8 +154,15 @@ def _act_on_all(args: argparse.Namespace, act: str, call: "Callable[[Acts], Awai
             return await call(acts)
 
     result = run_interruptible(perform())
-    print(json.dumps(result_document(act, result)) if args.json else "\n".join(result_lines(result)))
+    _print(args, result_document(act, result), result_lines(result))
     return int(not result.done)
+
+
+def _print(args: argparse.Namespace, document: dict[str, Any], lines: list[str]) -> None:
+    if args.json:
+        print(json.dumps(document))
+    else:
+        print_lines(lines)
 
 
 def _settings(args: argparse.Namespace) -> Settings:

@@ -5,7 +5,7 @@ import json
 from datetime import UTC
 
 from peekaping_producer.cli.parser import Commands, duration, text_of
-from peekaping_producer.cli.runtime import log_warnings, print_error, run_interruptible, set_up_logs
+from peekaping_producer.cli.runtime import log_warnings, print_error, print_lines, run_interruptible, set_up_logs
 from peekaping_producer.settings import SettingsGroup, load_settings
 from peekaping_producer.targets import RedisTarget
 
@@ -52,7 +52,10 @@ async def _print_events(args: argparse.Namespace, target: RedisTarget) -> None:
     def print_one(read: ReadEvent) -> None:
         moments = Moments(reader.now_ms, None if args.local else UTC)
         document = {"version": VERSION, **read.as_json(moments)}
-        print(json.dumps(document) if args.json else read.line(moments), flush=args.follow)
+        if args.json:
+            print(json.dumps(document), flush=args.follow)
+        else:
+            print_lines([read.line(moments)], flush=args.follow)
 
     async with opened_schedule(target) as schedule:
         reader = EventReader(schedule, monitor=args.monitor or "")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peekaping_producer.cli.parser import Commands, text_of
-from peekaping_producer.cli.runtime import log_warnings, print_failure, run_interruptible, set_up_logs
+from peekaping_producer.cli.runtime import log_warnings, print_failure, print_lines, run_interruptible, set_up_logs
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.settings import Settings, SettingsGroup, load_settings
 
@@ -117,4 +117,7 @@ def _list_silent(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _print(args: argparse.Namespace, document: dict[str, Any], lines: Sequence[str]) -> None:
-    print(json.dumps(document) if args.json else "\n".join(lines))
+    if args.json:
+        print(json.dumps(document))
+    else:
+        print_lines(lines)

@@ -7,7 +7,7 @@ from datetime import UTC
 from typing import Any
 
 from peekaping_producer.cli.parser import Commands, seconds
-from peekaping_producer.cli.runtime import log_warnings, login_name, run_interruptible, set_up_logs
+from peekaping_producer.cli.runtime import log_warnings, login_name, print_lines, run_interruptible, set_up_logs
 from peekaping_producer.settings import SettingsGroup, load_settings
 
 _GROUPS: frozenset[SettingsGroup] = frozenset({"redis", "database", "schedule", "broker"})
@@ -81,4 +81,7 @@ def _request(args: argparse.Namespace) -> int:
 
 
 def _print(args: argparse.Namespace, document: dict[str, Any], lines: Sequence[str]) -> None:
-    print(json.dumps(document) if args.json else "\n".join(lines))
+    if args.json:
+        print(json.dumps(document))
+    else:
+        print_lines(lines)

@@ -5,13 +5,15 @@ import asyncio
 import getpass
 import json
 import os
+import shutil
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from peekaping_producer import logs
 from peekaping_producer.errors import ConfigError
+from peekaping_producer.service.text import wrapped
 from peekaping_producer.settings import Settings
 
 T = TypeVar("T")
@@ -20,6 +22,13 @@ T = TypeVar("T")
 def print_error(problem: str) -> None:
     """Print one line to stderr."""
     print(f"peekaping-producer: {problem}", file=sys.stderr)
+
+
+def print_lines(lines: Iterable[str], *, flush: bool = False) -> None:
+    """Print lines to stdout; if that is a terminal, those that are longer than its width are wrapped."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    parts = [part for line in lines for part in wrapped(line, width)] if width else lines
+    print("\n".join(parts), flush=flush)
 
 
 def print_failure(args: argparse.Namespace, *problems: str) -> None:

@@ -1,8 +1,13 @@
 """Text in messages: of other programs (printable, on one line, bounded), numbers, durations and times."""
 
 import re
+import textwrap
 from datetime import UTC, datetime
 
+_COLOR = re.compile("\033\\[[0-9;]*m")
+_COLUMN = r"(?:\s*\S+(?: \S+)?\s{2,})"
+_PREFIXES = [re.compile(pattern) for pattern in (_COLUMN + _COLUMN, _COLUMN, r"\s+")]
+"""Two columns, one, or none."""
 _LONGEST_WORD = 24
 """Characters; longer ones, such as ids, are cut."""
 
@@ -21,6 +26,23 @@ def _cut(text: str, max_length: int) -> str:
     """Return the beginning of `text`, cut between words if one of the last characters is a space."""
     end = text.rfind(" ", max(1, max_length - _LONGEST_WORD), max_length + 1)
     return text[:max_length] if end < 0 else text[:end].rstrip()
+
+
+def wrapped(line: str, width: int) -> list[str]:
+    """Return a line in parts of at most `width` characters, cut between words; the parts after the first are indented.
+
+    The indent is that of the line, with its first columns (texts before two or more spaces) if they leave enough room.
+    Colors count as no characters; a longer word is not cut.
+    """
+    if len(_COLOR.sub("", line)) <= width:
+        return [line]
+    prefixes = [found[0] for pattern in _PREFIXES if (found := pattern.match(line))]
+    fitting = (prefix for prefix in prefixes if len(_COLOR.sub("", prefix)) <= width // 2)
+    prefix = next(fitting, "")
+    indent = " " * len(_COLOR.sub("", prefix))
+    room = max(width - len(indent), 1)
+    words = textwrap.wrap(line[len(prefix) :], room, break_long_words=False, break_on_hyphens=False)
+    return [f"{indent if n else prefix}{part}" for n, part in enumerate(words)]
 
 
 def first_sentence(text: str) -> str:

@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import os
 import re
+import sys
+import termios
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +19,7 @@ from peekaping_producer.monitors.ticks import next_tick
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.targets import DatabaseTarget
 from tests.kit import databases
-from tests.kit.commands import command, settings_of
+from tests.kit.commands import MINIMAL, command, settings_of
 from tests.kit.processes import free_port
 from tests.kit.redis import target_of
 
@@ -63,6 +66,22 @@ async def test_explain_by_prefix_name_and_in_json(tmp_path: Path, where: dict[st
     explained = json.loads(document.out)
     assert (explained["version"], explained["verdict"], explained["healthy"]) == (1, "ok", True)
     assert (explained["id"], explained["schedule"]["in"]) == (id_, ["due"])
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+async def test_lines_are_wrapped_on_a_terminal_and_never_in_a_pipe(
+    tmp_path: Path, where: dict[str, str], server: Redis, columns: int, terminal: tuple[int, int]
+) -> None:
+    ours, theirs = terminal
+    termios.tcsetwinsize(theirs, (24, columns))
+    words = (sys.executable, "-m", "peekaping_producer", "explain", "aaaa1")
+    process = await asyncio.create_subprocess_exec(*words, cwd=tmp_path, env={**MINIMAL, **where}, stdout=theirs)
+    assert await process.wait() == 1
+    printed = os.read(ours, 65536).decode().splitlines()
+    in_a_pipe = (await command(tmp_path, "explain", "aaaa1", **where)).out.splitlines()
+    assert max(map(len, in_a_pipe)) > columns
+    assert max(len(re.sub(r"\033\[[0-9;]*m", "", line)) for line in printed) <= columns
+    assert len(printed) > len(in_a_pipe)
 
 
 async def test_a_hostile_name_controls_no_terminal(tmp_path: Path, where: dict[str, str]) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from peekaping_producer.service.text import clock_time, counted, duration, escaped, first_sentence, one_line
+from peekaping_producer.service.text import clock_time, counted, duration, escaped, first_sentence, one_line, wrapped
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,24 @@ def test_a_text_is_cut_before_it_is_escaped() -> None:
     assert one_line("é" * 9, 8) == "é" * 8 + "…"
     assert one_line("a\n" + "b" * 9, 3) == r"'a\nb…'"
     assert one_line(one_line("x" * 900)) == one_line("x" * 900)
+
+
+@pytest.mark.parametrize(
+    ("line", "parts"),
+    [
+        ("a short line", ["a short line"]),
+        ("one two three four five six seven", ["one two three four", "five six seven"]),
+        ("fleet   Every check is on time.", ["fleet   Every check", "        is on time."]),
+        ("fleet ok  Every check is on time", ["fleet ok  Every", "          check is", "          on time"]),
+        ("      an indented line of words", ["      an indented", "      line of words"]),
+        ("a very long label  and words", ["a very long label", "and words"]),
+        ("\033[31mFAIL\033[0m  Redis cannot be read", ["\033[31mFAIL\033[0m  Redis cannot", "      be read"]),
+        ("x" * 30 + " id", ["x" * 30, "id"]),
+        ("", [""]),
+    ],
+)
+def test_long_lines_are_wrapped_with_a_hanging_indent(line: str, parts: list[str]) -> None:
+    assert wrapped(line, 20) == parts
 
 
 def test_a_text_is_cut_between_words() -> None:
