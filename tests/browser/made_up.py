@@ -250,7 +250,11 @@ def _stuck_task(now_ms: int, tick: int) -> dict[str, Any]:
         "active_since": _iso(tick - _STEP_MS),
         "worker": None,
         "asynq_lease_ends_at": _iso(now_ms - 50_200),
-        "uncompleted_ticks": 1,
+        "uncompleted_ticks": 0,
+        "error": None,
+        "last_failed_at": None,
+        "retried": 0,
+        "completed_at": None,
         "at_next_tick": "replaced",
     }
 

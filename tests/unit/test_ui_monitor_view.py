@@ -73,7 +73,7 @@ def test_the_documents_of_these_tests_have_the_fields_of_real_ones() -> None:
 
 def test_a_real_document_is_shown() -> None:
     view = monitor_view(monitor_document(facts_of_a_real_monitor()))
-    assert (view.now_ms, view.code, view.name, view.held) == (NOW_MS, "task.stuck.orphan", "n", False)
+    assert (view.now_ms, view.code, view.name, view.held) == (NOW_MS, "task.failing", "n", False)
     assert rows_of(card(["", *view.body], "Schedule"))["Next ticks"] == "03:11:00, 03:12:00, 03:13:00, 03:14:00"
     msgspec.json.encode(view)
 
@@ -165,6 +165,15 @@ TASKS: list[tuple[dict[str, Any], dict[str, str]]] = [
             "Running since": "03:10:18 (1.0 s ago)",
             "Worker": "w\\u000a1",
             "Ticks not completed": "2",
+            "At the next tick": "replaced by a new task",
+        },
+    ),
+    (
+        {"state": "archived", "error": "dial tcp\u202e: refused", "last_failed_at": iso(-7), "retried": 3},
+        {
+            "State": "archived",
+            "Last failed": "03:10:12 (7.0 s ago), after 3 retries",
+            "Error": "dial tcp\\u202e: refused",
             "At the next tick": "replaced by a new task",
         },
     ),

@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 from peekaping_producer.operations.explain.maintenance import HOURS_AHEAD
 from peekaping_producer.operations.moments import parsed_ms
-from peekaping_producer.service.text import clock_time
+from peekaping_producer.service.text import clock_time, counted
 from peekaping_producer.ui.rendering.nodes import Node, Pair, at, card, count, hint, pairs, user_text
 
 Document: TypeAlias = Mapping[str, Any]
@@ -68,10 +68,19 @@ def task(found: Document) -> Node:
                 ("Worker", _text(state["worker"])),
                 ("Lease of asynq ends", _when(state["asynq_lease_ends_at"], found)),
                 ("Ticks not completed", state["uncompleted_ticks"]),
+                ("Last failed", _failed(found)),
+                ("Error", _text(state["error"])),
+                ("Completed", _when(state["completed_at"], found)),
                 ("At the next tick", "replaced by a new task" if is_replaced else "stays; no second task"),
             ],
         ),
     )
+
+
+def _failed(found: Document) -> Node:
+    """Return when the task last failed, and how often it was tried again."""
+    failed, retried = _when(found["task"]["last_failed_at"], found), found["task"]["retried"]
+    return f"{failed}, after {counted(retried, 'retry', 'retries')}" if failed and retried else failed
 
 
 def database(found: Document) -> Node:
