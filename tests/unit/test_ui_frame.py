@@ -20,12 +20,12 @@ from peekaping_producer.operations.look import Look
 from peekaping_producer.schedule import ClaimedMember, Details, Member, StoredEvent, StoredReport
 from peekaping_producer.transports.asynq.server_info import ServerInfo
 from peekaping_producer.ui.building import build_frame
-from peekaping_producer.ui.details import SECOND_S, TEN_SECONDS_S, DueCounts
+from peekaping_producer.ui.details import SECOND_S, TEN_SECONDS_S, DetailsReader, DueCounts
 from peekaping_producer.ui.fitting import fit
 from peekaping_producer.ui.frame import Failure, encode_json
 from peekaping_producer.ui.names import Named
 from peekaping_producer.ui.seen import Seen
-from tests.kit.ui import NOW_MS, look_of, report, seen_of
+from tests.kit.ui import NOW_MS, MemorySchedule, look_of, report, seen_of
 
 NOW_S = NOW_MS // 1000
 
@@ -84,6 +84,17 @@ def test_due_counts_are_shifted_until_they_are_read_again() -> None:
     assert DueCounts(100, 1, (9, 1, 2)).after(100)[:3] == [1, 2, 0]
     assert DueCounts(100, 1, (9, 1, 2)).after(1000) == [0] * SLOTS
     assert DueCounts(100, 1, (9, 1, 2)).after(10)[:2] == [1, 2], "the clock stepped back"
+
+
+async def test_counts_of_coming_slots_are_read_every_2_and_10_seconds() -> None:
+    schedule = MemorySchedule()
+    details = DetailsReader(schedule, lambda: NOW_MS + 1000 * seconds)
+    for seconds in range(21):  # noqa: B007 - the clock reads it
+        await details.read()
+    widths = schedule.widths
+    assert widths[:4] == [1, 10, 1, 0]
+    assert (widths.count(1), widths.count(10)) == (11, 2)
+    assert all(options["watch"] for options in schedule.asked)
 
 
 def test_a_hint_if_many_monitors_share_a_tick() -> None:

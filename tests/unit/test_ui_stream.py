@@ -114,16 +114,6 @@ async def test_pages_share_one_look_and_without_a_page_nothing_runs(served: Serv
     assert served.replica.samples == 2
 
 
-async def test_counts_of_coming_slots_are_read_every_2_and_10_seconds(served: Served) -> None:
-    details = DetailsReader(served.schedule, lambda: NOW_MS + 1000 * seconds)
-    for seconds in range(21):  # noqa: B007 - the clock reads it
-        await details.read()
-    widths = served.schedule.widths
-    assert widths[:4] == [1, 10, 1, 0]
-    assert (widths.count(1), widths.count(10)) == (11, 2)
-    assert all(options["watch"] for options in served.schedule.asked)
-
-
 async def test_one_page_too_many_is_refused_and_may_come_again(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frames_module, "MAX_STREAMS", 1)
     async with open_page(served) as first:
