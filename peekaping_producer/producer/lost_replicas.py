@@ -1,4 +1,4 @@
-"""Reports the replicas that fell silent without an orderly stop: one event of the leader for each."""
+"""Reports the replicas that stopped reporting without a normal shutdown: one event of the leader for each."""
 
 import structlog
 
@@ -10,7 +10,7 @@ log = structlog.stdlib.get_logger()
 
 
 class LostReplicas:
-    """A replica that stops in order removes its report; one that was killed, or froze, leaves it for a minute."""
+    """A replica that shuts down normally removes its report; one that was killed, or froze, leaves it for a minute."""
 
     def __init__(self, recorder: EventRecorder) -> None:
         self._recorder = recorder
@@ -24,7 +24,7 @@ class LostReplicas:
             if leads:
                 report, _ = look.silent[node]
                 since = clock_time(report.at_ms, look.now_ms)
-                message = f"{look.full_name(node)} has not reported since {since}, and did not stop in order."
+                message = f"{look.full_name(node)} has not reported since {since}, and did not shut down normally."
                 log.warning("replica.silent", message=message, node=node)
                 self._recorder.record("replica.silent", message)
             elif not leader or leader.startswith(f"{node}/"):

@@ -118,7 +118,10 @@ async def test_a_replica_that_was_killed_is_a_note(installation: Installation) -
     await installation.clock.advance(20)
     await installation.beat("vm-a", leads=True, version="0.3.0", settings=SETTINGS)
     found = (await fleet(installation))["fleet.replica_silent"]
-    assert (found.level, found.text) == (Level.NOTE, "vm-b has not reported for 20.0 s, and did not stop in order.")
+    assert (found.level, found.text) == (
+        Level.NOTE,
+        "vm-b has not reported for 20.0 s, and did not shut down normally.",
+    )
 
 
 async def test_a_monitor_whose_attempts_fail_is_a_note(installation: Installation) -> None:

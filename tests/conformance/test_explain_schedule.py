@@ -32,7 +32,7 @@ async def test_in_both_sets(scene: Scene) -> None:
     ("leader", "conditions", "cause", "reason"),
     [
         (None, (), "no_leader", "no replica leads, and only a leader adds monitors"),
-        ("go-1", (), "foreign_leader", "go-1, which is no replica of this producer, leads"),
+        ("go-1", (), "foreign_leader", "go-1, which is not a replica of this producer, leads"),
         (TERM, ("database_empty",), "database_empty", "the leader cannot sync (why database_empty)"),
         (TERM, ("sync_late",), "sync_late", "the leader cannot sync (why sync_late)"),
         (TERM, (), "not_synced", "it is newer than the last sync, or was removed since"),
@@ -169,7 +169,7 @@ async def test_misaligned(scene: Scene) -> None:
     verdict = await scene.verdict()
     assert verdict == MonitorVerdict(
         "due.misaligned",
-        "Its due time, 03:11:00 (in 40.8 s), fits no tick of its interval.",
+        "Its due time, 03:11:00 (in 40.8 s), matches no tick of its interval.",
         "The next sync of the leader moves it to 04:00:00 (in 49.7 min).",
     )
 

@@ -124,7 +124,7 @@ async def test_a_claim_that_no_heartbeat_contains(installation: Installation) ->
     await installation.expect(
         "late_claim",
         sentence,
-        "No report contains it: its producer has ended, or is no replica. The monitors are due again within 3.0 s.",
+        "No report contains it: its producer has ended, or is not a replica. The monitors are due again within 3.0 s.",
     )
 
 

@@ -32,7 +32,7 @@ def test_the_leader_records_a_silent_replica_once() -> None:
     lost = LostReplicas(recorder)
     for age_s in (1.0, 8.0, 9.0, 40.0):
         lost.update(look({"a": 0.0, "b": age_s}), leads=True)
-    assert messages(recorder) == ["b has not reported since 07:59:52, and did not stop in order."]
+    assert messages(recorder) == ["b has not reported since 07:59:52, and did not shut down normally."]
     lost.update(look({"a": 0.0, "b": 0.0}), leads=True)
     lost.update(look({"a": 0.0, "b": 8.0}), leads=True)
     assert len(messages(recorder)) == 2, "it came back, and fell silent again"
@@ -64,4 +64,4 @@ def test_a_replica_that_was_killed_before_its_first_heartbeat_is_recorded() -> N
     first = StoredReport("b", NOW_MS - 8000, encode_report(ReplicaReport()))
     stats = Stats(NOW_MS, 7, 0, 0, 0, None, None, 0, "a/1", 9000, reports=(first,))
     LostReplicas(recorder).update(Look(stats), leads=True)
-    assert messages(recorder) == ["b has not reported since 07:59:52, and did not stop in order."]
+    assert messages(recorder) == ["b has not reported since 07:59:52, and did not shut down normally."]

@@ -98,7 +98,8 @@ def _silent(status: Status) -> Iterator[Finding]:
     for node, (report, _) in look.silent.items():
         silent_s = duration((look.now_ms - report.at_ms) / 1000)
         yield finding(
-            "fleet.replica_silent", f"{look.name(node)} has not reported for {silent_s}, and did not stop in order."
+            "fleet.replica_silent",
+            f"{look.name(node)} has not reported for {silent_s}, and did not shut down normally.",
         )
 
 

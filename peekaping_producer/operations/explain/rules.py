@@ -116,7 +116,11 @@ def _why_unscheduled(facts: Facts) -> tuple[str, str, str]:
         return "no_leader", "no replica leads, and only a leader adds monitors", "Start a replica, or read its log."
     if "/" not in fleet.stats.leader:
         leader = one_line(fleet.stats.leader, 60)
-        return "foreign_leader", f"{leader}, which is no replica of this producer, leads", "Read the log of the leader."
+        return (
+            "foreign_leader",
+            f"{leader}, which is not a replica of this producer, leads",
+            "Read the log of the leader.",
+        )
     for report in fleet.replicas.values():
         for condition in report.conditions if report.leads else ():
             if condition.code in _CAUSES_OF_SYNC:
@@ -181,7 +185,7 @@ def due_time(facts: Facts, moments: Moments) -> MonitorVerdict | None:
         cause, reason = _why_late(facts)
         return MonitorVerdict("due.late", f"Late since {moments.at(since_ms)}.", reason, cause)
     if state.misaligned:
-        sentence = f"Its due time, {moments.at(state.due_ms)}, fits no tick of its interval."
+        sentence = f"Its due time, {moments.at(state.due_ms)}, matches no tick of its interval."
         tick = f" to {moments.at(state.next_tick_ms)}" if state.next_tick_ms else ""
         return MonitorVerdict("due.misaligned", sentence, f"The next sync of the leader moves it{tick}.")
     return None

@@ -97,7 +97,7 @@ def _schedule(facts: Facts, moments: Moments, server_zone: str) -> Iterator[str]
         yield "not known"
         return
     if state.due_ms is not None:
-        kind = ": postponed" if state.postponed else ": no tick of its interval" if state.misaligned else ""
+        kind = ": postponed" if state.postponed else ": not a tick of its interval" if state.misaligned else ""
         yield f"due at {moments.at(state.due_ms)}{kind}"
     if state.token is not None:
         holder = facts.holder

@@ -47,7 +47,8 @@ def _without_database(facts: Facts, moments: Moments) -> MonitorVerdict:
     since = f"It has failed for a replica since {moments.at(since_ms)}. " if since_ms is not None else ""
     if facts.state and facts.state.due_ms is None and facts.state.token is None:
         sentence = (
-            "It is not in the schedule, and the database cannot be read: it may be paused, new, or no monitor's id."
+            "It is not in the schedule, and the database cannot be read: it may be paused or new, "
+            "or no monitor may have this id."
         )
         return MonitorVerdict(
             "database.unavailable",

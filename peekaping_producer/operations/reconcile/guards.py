@@ -22,7 +22,7 @@ class Guard(StrEnum):
 def guard_of(rows: int, members: int) -> Guard:
     """Return the guard. `rows`: those that are to run; `members`: of the schedule, after they were placed.
 
-    Without members that are no ids of this database: they are removed whatever it returns.
+    Without members that are not ids of this database: they are removed whatever it returns.
     """
     if not rows and members >= ACCEPT_EMPTY_BELOW:
         return Guard.REFUSE

@@ -20,7 +20,6 @@ POLL_S = 1.0
 _MAX_EVENTS = 100
 _CLOCK_ERROR_MS = 1000
 """Replicas convert the times of their events to Redis TIME."""
-"""The event with the changes of one sync."""
 
 
 class Outcome(StrEnum):

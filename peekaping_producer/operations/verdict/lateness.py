@@ -187,7 +187,7 @@ def _holder(look: Look, oldest: LeasedClaim) -> str | None:
 def _suspect(look: Look) -> str:
     """Name who may hold a claim that no heartbeat contains: a heartbeat is older than the claims made after it."""
     if len(look.silent) != 1:
-        return ": its producer has ended, or is no replica"
+        return ": its producer has ended, or is not a replica"
     (node, (report, _)) = next(iter(look.silent.items()))
     return f"; {look.name(node)}, silent since {clock_time(report.at_ms, look.now_ms)}, probably made it"
 
