@@ -15,7 +15,7 @@ Rows are read with their sizes: large ones are left out first, then read one at 
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from peekaping_producer.monitors.monitor import Monitor, MonitorDetails, Plan
@@ -46,6 +46,11 @@ class Loader:
         known = dict.fromkeys((LINKS, WINDOWS, PROXIES), limits.cache_bytes)
         known[HEARTBEATS] = 0  # the last known heartbeat would be a wrong one
         self._sides = {name: SideTable(name, limits, clock, size) for name, size in known.items()}
+
+    def postpone(self, late: Mapping[str, str]) -> None:
+        """Do not read these side tables for a while: they did not answer; with the reasons."""
+        for name, reason in late.items():
+            self._sides[name].postpone(reason)
 
     async def load(self, reader: TableReader, ids: Sequence[str]) -> Loaded:
         """See Session.load: one statement for each table that is needed, unless a read fails."""

@@ -79,6 +79,10 @@ class SideTable:
             found = ReadResult(late=dict.fromkeys(wanted, self._reason))
         return self._merge(wanted, found)
 
+    def postpone(self, reason: str) -> None:
+        """Do not read it for `retry_after_s`: it has just failed, as `reason` states."""
+        self._reason, self._retry_at = reason, self._next_retry_at()
+
     def _back_off(self, error: StoreError) -> None:
         """Delay the next read. The first lost connection is attributed to the database, not to the table."""
         self._retry_at = -1.0

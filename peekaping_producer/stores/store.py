@@ -114,6 +114,7 @@ class StoreSession(ABC, Generic[C]):
                 await self.fetch(table, [], 0, self._limits.side_table_s)
             except StoreUnavailableError as error:
                 late[table] = f"{table}: {error}"
+        self._loader.postpone(late)
         if late:
             await self.ping()  # raises if the database is the cause
         return late

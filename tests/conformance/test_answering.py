@@ -114,6 +114,43 @@ async def test_a_server_that_never_answers(
         assert MUTE in await read(scheduled, msgspec.structs.replace(postgres_server, port=port))
 
 
+@pytest.mark.parametrize(("read", "module", "walk"), [
+    (listed, silent, "_walk"), (compared, dry_run_module, "find_differences"),
+], ids=["silent", "dry_run"])  # fmt: skip
+async def test_a_lock_that_comes_after_the_start(
+    postgres_database: DatabaseTarget,
+    scheduled: RedisTarget,
+    monkeypatch: pytest.MonkeyPatch,
+    read: Read,
+    module: Any,
+    walk: str,
+) -> None:
+    await migrate(postgres_database)
+    inner = getattr(module, walk)
+
+    async def locked_walk(*arguments: Any, **options: Any) -> Any:
+        async with databases.locked_table(postgres_database, "monitors"):
+            monkeypatch.setattr(answering, "ANSWER_WITHIN_S", 0.3)
+            arguments[-1]() if module is silent else arguments[0].succeeded("database")  # the time begins again
+            return await inner(*arguments, **options)
+
+    monkeypatch.setattr(module, walk, locked_walk)
+    monkeypatch.setattr(module, "LIMITS", Limits())
+    async with asyncio.timeout(WITHIN_S):
+        assert MUTE in await read(scheduled, postgres_database)
+
+
+async def test_the_time_begins_again_with_each_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answering, "ANSWER_WITHIN_S", 0.3)
+    with pytest.raises(StoreUnavailableError, match=MUTE):
+        async with answering.answering():
+            await asyncio.Event().wait()
+    async with answering.answering() as answered:
+        monkeypatch.setattr(answering, "ANSWER_WITHIN_S", 60.0)
+        answered()
+        await asyncio.sleep(0.4)
+
+
 def test_a_person_waits_for_five_seconds_at_most() -> None:
     limits = answering.LIMITS
-    assert max(limits.acquire_s, limits.open_table_s) < answering.ANSWER_WITHIN_S <= 5
+    assert max(limits.acquire_s, limits.open_table_s, limits.command_s) < answering.ANSWER_WITHIN_S <= 5

@@ -47,6 +47,19 @@ async def test_a_side_table_that_fails_is_read_again_only_later(
     assert await loader.load(tables, IDS) == before
 
 
+async def test_side_tables_that_did_not_answer_at_the_start_are_read_later(
+    tables: Tables, loader: Loader, loader_clock: FakeClock
+) -> None:
+    late = {HEARTBEATS: "heartbeats: late", WINDOWS: "maintenances: late"}
+    loader.postpone(late)
+    loaded = await loader.load(tables, IDS)
+    assert (tables.count(HEARTBEATS), tables.count(WINDOWS)) == (0, 0)
+    assert set(loaded.waiting.values()) == {late[HEARTBEATS]}
+    assert loaded.degraded == {WINDOWS: late[WINDOWS]}
+    loader_clock.pass_rest()
+    assert (await loader.load(tables, IDS)).waiting == {}
+
+
 async def test_monitors_wait_only_for_rows_that_do_not_come(
     tables: Tables, loader: Loader, loader_clock: FakeClock
 ) -> None:

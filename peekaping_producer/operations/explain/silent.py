@@ -1,5 +1,6 @@
 """Monitors that should be checked and have no recent heartbeat, whatever the cause: read in pages, as sync does."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,7 +17,8 @@ INTERVALS = 3
 """Without a heartbeat in so many intervals a monitor is silent."""
 MAX_LISTED = 100
 VERSION = 1
-_PAGE = 1000
+_PAGE = 250
+"""Of so many monitors the latest heartbeats are read within the limit also from a slow disk."""
 
 
 class SilentMonitor(msgspec.Struct, frozen=True):
@@ -43,27 +45,34 @@ async def read_silent(target: DatabaseTarget, now: datetime) -> SilentMonitors:
     """Read all active monitors and the latest heartbeat of each. `now` is aware. Raises StoreError."""
     store = store_for(target, connections=1, limits=LIMITS)
     try:
-        async with answering(target):
+        async with answering(target) as answered:
             await store.open()
-        async with store.session() as session:
-            compared, silent, first = await _walk(session, now)
-            shown = [plan.id for plan, _ in first]
-            names = {id_: details.monitor.name for id_, details in (await session.load(shown)).monitors.items()}
+            async with store.session() as session:
+                compared, silent, first = await _walk(session, now, answered)
+                shown = [plan.id for plan, _ in first]
+                names = {id_: details.monitor.name for id_, details in (await session.load(shown)).monitors.items()}
     finally:
         await store.close()
     listed = tuple(SilentMonitor(plan, names.get(plan.id, ""), latest) for plan, latest in first)
     return SilentMonitors(now, compared, silent, listed)
 
 
-async def _walk(session: Session, now: datetime) -> tuple[int, int, list[tuple[Plan, RecentHeartbeat | None]]]:
-    """Return the numbers of compared and of silent monitors, and the first MAX_LISTED silent ones."""
+async def _walk(
+    session: Session, now: datetime, answered: Callable[[], None]
+) -> tuple[int, int, list[tuple[Plan, RecentHeartbeat | None]]]:
+    """Return the numbers of compared and of silent monitors, and the first MAX_LISTED silent ones.
+
+    `answered` is called after each read.
+    """
     compared = silent = 0
     first: list[tuple[Plan, RecentHeartbeat | None]] = []
     after: str | None = None
     while True:
         page = await session.page_of_plans(after, _PAGE)
+        answered()
         running = {plan.id: plan for plan in page if plan.interval > 0}
         latest = await session.latest_heartbeats(list(running))
+        answered()
         compared += len(running)
         for id_, plan in running.items():
             if _is_recent(latest.get(id_), plan.interval, now):

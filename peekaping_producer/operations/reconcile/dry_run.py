@@ -1,6 +1,7 @@
 """`reconcile --dry-run`: reads what a sync of the leader would change now. Needs no leader and no replica."""
 
 import time
+from collections.abc import Callable
 
 import msgspec
 
@@ -58,12 +59,12 @@ async def dry_run(
     try:
         async with opened_redis(redis_target, connections=1) as redis:
             schedule = Schedule(redis, lease_ttl_s=lease_ttl_s, clock=clock)
-            async with answering(database_target):
+            async with answering(database_target) as answered:
                 await store.open()
-            async with store.session() as session:
-                finder = Finder(schedule=schedule, is_id=store.is_id)
-                found = await find_differences(finder, session, list_all=list_all)
-                names = await _names(session, [difference.id for difference in found.listed])
+                async with store.session() as session:
+                    finder = Finder(schedule=schedule, is_id=store.is_id, succeeded=lambda _dependency: answered())
+                    found = await find_differences(finder, session, list_all=list_all)
+                    names = await _names(session, [difference.id for difference in found.listed], answered)
             strays = await StrayEntries(redis, clock=clock).count() if with_queue else None
             look = Look(await schedule.stats())
         return DryRun(found, names, strays, look, time.monotonic() - began_at)
@@ -71,12 +72,13 @@ async def dry_run(
         await store.close()
 
 
-async def _names(session: Session, ids: list[str]) -> dict[str, str]:
+async def _names(session: Session, ids: list[str], answered: Callable[[], None]) -> dict[str, str]:
     """Return the names of the monitors that have a row; those read so far if the database fails now."""
     names: dict[str, str] = {}
     try:
         for chunk in chunks(ids, CALL_LIMIT):
             loaded = await session.load(chunk)
+            answered()
             names |= {id_: details.monitor.name for id_, details in loaded.monitors.items()}
     except StoreError:
         return names
