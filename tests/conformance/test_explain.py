@@ -135,14 +135,14 @@ async def test_database_away(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "code", "what", "again"),
+    ("field", "code", "what", "remedy"),
     [
-        (ID, "held", "it", "at its first tick after that"),
-        ("*", "held.all", "all monitors", "once at that time, then at its ticks"),
+        (ID, "held", "it", "It is due again at its first tick after that, or after a release."),
+        ("*", "held.all", "all monitors", "It is due once at that time, or after a release, and then at its ticks."),
     ],
     ids=["it", "all"],
 )
-async def test_held(scene: Scene, field: str, code: str, what: str, again: str) -> None:
+async def test_held(scene: Scene, field: str, code: str, what: str, remedy: str) -> None:
     """The hold is written as it is documented."""
     await scene.insert()
     await scene.place()
@@ -151,7 +151,7 @@ async def test_held(scene: Scene, field: str, code: str, what: str, again: str) 
     assert await scene.verdict() == MonitorVerdict(
         code,
         f'Not checked: anna holds {what} until 03:20:19 (in 10.0 min): "migration".',
-        f"It is due again {again}, or after a release.",
+        remedy,
         ends_ms=until_ms,
     )
     facts = await scene.facts()

@@ -82,10 +82,10 @@ def held(facts: Facts, moments: Moments) -> MonitorVerdict | None:
             until, why = moments.at(until_ms), one_line(hold.why)
             sentence = f'Not checked: {one_line(hold.who, 60)} holds {what} until {until}: "{why}".'
             due_ms = facts.state.due_ms if facts.state else None
-            again = "at its first tick after that"
+            remedy = "It is due again at its first tick after that, or after a release."
             if code == "held.all" and due_ms is not None and due_ms <= until_ms:
-                again = "once at that time, then at its ticks"
-            return MonitorVerdict(code, sentence, f"It is due again {again}, or after a release.", ends_ms=until_ms)
+                remedy = "It is due once at that time, or after a release, and then at its ticks."
+            return MonitorVerdict(code, sentence, remedy, ends_ms=until_ms)
     return None
 
 
