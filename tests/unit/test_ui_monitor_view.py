@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from peekaping_producer.brokers.monitor_state import MonitorState, TaskKind, TaskState
 from peekaping_producer.monitors.monitor import Monitor, MonitorDetails, Plan, Proxy, RecentHeartbeat
@@ -318,3 +319,15 @@ def test_silent_monitors(silent: int, listed: int, more: int | None) -> None:
 @pytest.mark.parametrize("at_ms", [0, 1, 999, NOW_MS, NOW_MS + 1, 253_402_300_799_999, -1])
 def test_times_of_documents_are_read_as_they_were_written(at_ms: int) -> None:
     assert parsed_ms(Moments(NOW_MS).iso(at_ms)) == at_ms
+
+
+def test_results_that_cannot_be_read_are_not_shown_as_none() -> None:
+    facts = facts_of_a_real_monitor()
+    assert facts.row
+    unread = monitor_document(structs.replace(facts, row=structs.replace(facts.row, heartbeats=None)))
+    away = monitor_document(structs.replace(facts, row=None, database_error="no answer"))
+    assert (unread["heartbeats"], away["heartbeats"]) == (None, None)
+    sentence = "The results of its checks cannot be read."
+    assert sentence in text_of(card(["", *monitor_view(unread).body], "Ticks"))
+    assert sentence not in text_of(["", *monitor_view(monitor_document(facts)).body])
+    assert monitor_view(away).body, "without a row"

@@ -36,14 +36,7 @@ def document_of(facts: Facts, verdict: MonitorVerdict) -> dict[str, Any]:
             {"at": moments.iso(event.at_ms), "kind": event.kind, "message": event.message, "replica": event.node}
             for event in facts.events
         ],
-        "heartbeats": [
-            {
-                "at": moments.iso(beat.time.timestamp() * 1000),
-                "status": status_of(beat),
-                "ms": beat.ping,
-            }
-            for beat in ((facts.row and facts.row.heartbeats) or ())
-        ],
+        "heartbeats": _heartbeats(facts, moments),
     }
 
 
@@ -52,6 +45,16 @@ def candidates_document(found: tuple[Candidate, ...], database_error: str) -> di
     monitors = [{"id": one.id, "name": one.name, "interval_s": one.interval_s} for one in found]
     errors = {"redis": None, "database": database_error or None}
     return {"version": VERSION, "verdict": None, "candidates": monitors, "errors": errors}
+
+
+def _heartbeats(facts: Facts, moments: Moments) -> list[dict[str, Any]] | None:
+    """Return the latest heartbeats; None if they could not be read."""
+    beats = facts.row.heartbeats if facts.row else None if facts.database_error else ()
+    if beats is None:
+        return None
+    return [
+        {"at": moments.iso(beat.time.timestamp() * 1000), "status": status_of(beat), "ms": beat.ping} for beat in beats
+    ]
 
 
 def _row(facts: Facts) -> dict[str, Any] | None:

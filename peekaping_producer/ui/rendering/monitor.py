@@ -106,13 +106,14 @@ def _ticks(found: Document) -> Node:
         return None
     axis = ticks.Axis(now_ms, 1000 * row["interval_s"])
     note = f"read at {clock_time(now_ms, now_ms)}"
-    return card("Ticks", note, ticks.drawing(axis, list(_points(found, axis)), _period(found)), ticks.key())
+    unknown = hint("The results of its checks cannot be read.") if found["heartbeats"] is None else None
+    return card("Ticks", note, unknown, ticks.drawing(axis, list(_points(found, axis)), _period(found)), ticks.key())
 
 
 def _points(found: Document, axis: ticks.Axis) -> Iterator[ticks.Point]:
     """Yield the results, the ticks without one, the check that runs, and the ticks to come."""
     results = []
-    for beat in found["heartbeats"]:
+    for beat in found["heartbeats"] or ():
         beat_ms, status = parsed_ms(beat["at"]), beat["status"]
         if beat_ms is not None:
             results.append(beat_ms)
