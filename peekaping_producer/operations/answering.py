@@ -8,7 +8,7 @@ from peekaping_producer.errors import StoreUnavailableError
 from peekaping_producer.stores.limits import Limits
 from peekaping_producer.targets import DatabaseTarget
 
-LIMITS = Limits(acquire_s=3.0, open_table_s=3.0, command_s=4.0, side_table_s=1.0)
+LIMITS = Limits(acquire_s=3.0, open_table_s=3.0, command_s=4.0, side_table_s=0.8)
 """Of each step: shorter than the limit of all, so that the cause is found."""
 ANSWER_WITHIN_S = 5.0
 """For all steps until the database has answered. Reads in pages begin it again with each page."""

@@ -19,6 +19,7 @@ from peekaping_producer.operations.explain import reading, silent
 from peekaping_producer.operations.reconcile import dry_run as dry_run_module
 from peekaping_producer.schedule.keys import KEYS
 from peekaping_producer.stores.limits import Limits
+from peekaping_producer.stores.load_reader import SIDE_TABLES
 from peekaping_producer.targets import DatabaseTarget, RedisTarget
 from tests.kit import databases
 from tests.kit.fake_redis import mute_server
@@ -154,3 +155,5 @@ async def test_the_time_begins_again_with_each_page(monkeypatch: pytest.MonkeyPa
 def test_a_person_waits_for_five_seconds_at_most() -> None:
     limits = answering.LIMITS
     assert max(limits.acquire_s, limits.open_table_s, limits.command_s) < answering.ANSWER_WITHIN_S <= 5
+    reads = len(SIDE_TABLES) + 1  # at the start, and the heartbeats that are shown
+    assert reads * limits.side_table_s < answering.ANSWER_WITHIN_S, "also if every side table is locked"
