@@ -164,7 +164,7 @@ async def test_held(scene: Scene, field: str, code: str, what: str, remedy: str)
     assert (view.code, view.held) == (code, field == ID)
     whom = "" if field == ID else "all monitors, "
     assert rows["Held"] == f"{whom}until 03:20:19 (in 10.0 min) by anna: migration"
-    assert rows["Next ticks"].partition(",")[0] == "03:21:00"
+    assert rows["Next ticks after the hold"].partition(",")[0] == "03:21:00"
     if field == ID:
         await scene.redis.zadd(KEYS.due, {ID: until_ms // 60_000 * 60_000 + 60_000})
         state = (await scene.facts()).state

@@ -125,7 +125,7 @@ SCHEDULES: list[tuple[dict[str, Any], dict[str, str]]] = [
             "State": "held",
             "Due": "03:21:00 (in 10.7 min)",
             "Held": "until 03:20:19 (in 10.0 min) by anna\\u202e: <b>disk</b>\\u000a",
-            "Next ticks": "03:21:00",
+            "Next ticks after the hold": "03:21:00",
         },
     ),
     (

@@ -43,7 +43,10 @@ def schedule(found: Document) -> Node:
                 ("Claim ends", _when(state["lease_ends_at"], found)),
                 ("Not handed off since", _when(state["intended_at"], found)),
                 ("Held", held),
-                ("Next ticks", ", ".join(clock_time(tick_ms, now_ms) for tick_ms in next_ms(found))),
+                (
+                    "Next ticks after the hold" if hold else "Next ticks",
+                    ", ".join(clock_time(tick_ms, now_ms) for tick_ms in next_ms(found)),
+                ),
             ],
         ),
     )
