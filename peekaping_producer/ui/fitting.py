@@ -8,11 +8,15 @@ from itertools import accumulate
 from msgspec.structs import replace
 
 from peekaping_producer.operations.heartbeat import Stages, StageTime
-from peekaping_producer.ui.frame import Frame, encode_json
+from peekaping_producer.ui.bounds import short
+from peekaping_producer.ui.frame import Failure, Frame, encode_json
 from peekaping_producer.ui.rendering.stream import render
 
 MAX_BYTES = 10_000
 """Of an encoded frame of the stream."""
+_SHORT = 80
+"""Characters of a reason."""
+_FAILURES = ("redis_failure", "details_failure", "database_failure")
 
 
 def fit(frame: Frame) -> bytes:
@@ -64,6 +68,28 @@ def _with_workers(count: int, frame: Frame) -> Frame:
     return replace(frame, queue=replace(frame.queue, workers=frame.queue.workers[:count], workers_omitted=omitted))
 
 
+def _with_kinds(count: int, frame: Frame) -> Frame:
+    """Keep the most frequent kinds of anomalies, and count the others together."""
+    kinds = list(frame.quiet.anomalies.items())
+    others = sum(number for _, number in kinds[count:])
+    anomalies = dict(kinds[:count]) | ({"of other kinds": others} if others else {})
+    return replace(frame, quiet=replace(frame.quiet, anomalies=anomalies))
+
+
+def _with_overdue(count: int, frame: Frame) -> Frame:
+    return replace(frame, longest_overdue=frame.longest_overdue[:count])
+
+
+def _with_short_reasons(frame: Frame) -> Frame:
+    """Shorten why dependencies do not answer: the log contains the whole reasons."""
+    failures = {name: _shortened(getattr(frame, name)) for name in _FAILURES}
+    return replace(frame, events_failure=short(frame.events_failure, _SHORT), **failures)
+
+
+def _shortened(failure: Failure | None) -> Failure | None:
+    return failure and replace(failure, reason=short(failure.reason, _SHORT))
+
+
 _STEPS: tuple[Callable[[Frame], Frame], ...] = (
     _without_counts,
     _without_usual_times,
@@ -72,7 +98,13 @@ _STEPS: tuple[Callable[[Frame], Frame], ...] = (
     *(partial(_with_replicas, count) for count in (40, 30, 25, 20, 16, 13, 10, 8, 6, 5)),
     partial(_with_workers, 3),
     partial(_with_events, 2),
+    partial(_with_kinds, 3),
+    _with_short_reasons,
     *(partial(_with_replicas, count) for count in (3, 1, 0)),
     partial(_with_events, 0),
+    partial(_with_workers, 1),
+    partial(_with_overdue, 3),
+    partial(_with_overdue, 1),
+    partial(_with_kinds, 1),
 )
-"""From the least important on. The rest of a frame is bounded, and fits."""
+"""From the least important on. The rest of a frame is bounded, and fits, of whatever characters its texts are."""

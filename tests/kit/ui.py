@@ -12,7 +12,9 @@ from peekaping_producer.operations.look import Look
 from peekaping_producer.operations.replica_report import ReplicaReport, encode_report
 from peekaping_producer.schedule import Details, Member, Stats, StoredEvent, StoredReport
 from peekaping_producer.transports.asynq.server_info import ServerInfo
+from peekaping_producer.ui.bounds import short
 from peekaping_producer.ui.details import SECOND_S, TEN_SECONDS_S, DueCounts
+from peekaping_producer.ui.frame import Failure
 from peekaping_producer.ui.names import Named
 from peekaping_producer.ui.seen import Seen
 
@@ -61,28 +63,37 @@ def seen_of(look: Look, details: Details | None = None, **changes: Any) -> Seen:
     return replace(seen, **changes)
 
 
-def hostile() -> Seen:
-    """Of 50 replicas, with the longest texts everywhere."""
-    failing = tuple(FailingDependency("database" * 30, ("worker",), NOW_MS, HOSTILE) for _ in range(4))
+def hostile(text: str = HOSTILE) -> Seen:
+    """Of 50 replicas, with long texts everywhere."""
+    failing = tuple(FailingDependency("database" * 30, ("worker",), NOW_MS, text) for _ in range(4))
     rings = Rings(2**53, (2**53,) * SLOTS, (2**53,) * SLOTS, (10**6,) * 700, ())
     reports = [
         report(
-            f"{n}{HOSTILE}",
+            f"{n}{text}",
             rings=rings,
             failing=failing,
             started_ms=2**53,
-            version=HOSTILE,
+            version=text,
             lateness=Lateness(None, 1e12),
         )
         for n in range(50)
     ]
+    anomalies = tuple({"monitor_id": f"m{n}", "kind": f"{n}{text}"} for n in range(20))
+    reports.append(StoredReport("kinds", NOW_MS, encode_report(ReplicaReport(anomalies=anomalies))))
     event = b'{"at_ms":%d,"kind":"%s","message":"%s","node":"%s"}' % (2**80, b"k" * 400, b"m" * 3000, b"n" * 900)
     stored = tuple(StoredEvent("9" * 100, event) for _ in range(50))
-    members = tuple(Member("\udc80" * 64, str(NOW_MS - 9000)) for _ in range(20))
-    workers = tuple(ServerInfo(HOSTILE, 2**70, 2**70, ("healthcheck",), "", 2**70) for _ in range(50))
+    members = tuple(Member(f"{n}{text}"[:64], str(NOW_MS - 9000)) for n in range(20))
+    workers = tuple(ServerInfo(text, 2**70, 2**70, ("healthcheck",), "", 2**70) for _ in range(50))
     queue = Queue({"pending": 4}, 2.5, False, 50, workers=workers)
-    look = look_of(*reports, queue=queue, unclaimed=20, oldest_due_ms=float(NOW_MS - 9000), leader=HOSTILE)
-    return seen_of(look, Details(NOW_MS, members, members, events=stored), names={members[0].id: Named("x" * 150, 60)})
+    look = look_of(*reports, queue=queue, unclaimed=20, oldest_due_ms=float(NOW_MS - 9000), leader=text)
+    failure = Failure(1.0, short(text, 300))
+    return seen_of(
+        look,
+        Details(NOW_MS, members, events=stored, events_refused=text),
+        names={member.id: Named(short(text, 150), 60) for member in members},
+        names_failure=failure,
+        details_failure=failure,
+    )
 
 
 class MemoryReplica:

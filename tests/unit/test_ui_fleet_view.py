@@ -53,6 +53,11 @@ def with_replica(**changes: Any) -> Frame:
             "All figures are from 03:10:10, because Redis does not answer, since 03:10:14: no answer <b>",
         ),
         (
+            replace(CALM, redis_failure=FAILURE, read_ms=None),
+            "",
+            "No figure is known yet, because Redis does not answer, since 03:10:14: no answer <b>",
+        ),
+        (
             replace(CALM, details_failure=Failure(None, "x")),
             "",
             "Due times, overdue monitors and events are old, because Redis does not answer: x",
@@ -229,8 +234,15 @@ def test_a_frame_of_50_replicas_with_hostile_names_is_small() -> None:
     assert b"\n" not in encoded, "a frame is one line of the stream"
     frame = json.loads(encoded)
     assert len(frame["around"]["units"]["1"]["handed_off"]) == SLOTS
-    assert "and 45 more" in text_of(["", *frame["body"]])
+    assert "and 46 more" in text_of(["", *frame["body"]])
     assert all(string.isprintable() for string in strings(frame))
+
+
+@pytest.mark.parametrize("character", ["<", '"', "\\", "\0", "\u202e", "\U000e0001", "\U0001f600"])
+def test_a_frame_is_small_whatever_characters_its_texts_contain(character: str) -> None:
+    encoded = fit(build_frame(hostile(character * 300)))
+    assert len(encoded) <= MAX_BYTES
+    assert "of other kinds" in text_of(["", *json.loads(encoded)["body"]])
 
 
 @pytest.mark.parametrize("count", [1, 8, 20, 60])
