@@ -9,7 +9,6 @@ from peekaping_producer.ui.rendering.nodes import (
     Event,
     Node,
     card,
-    clock,
     count,
     hint,
     log,
@@ -49,12 +48,11 @@ def fleet(frame: Frame) -> list[Node]:
 
 def _failures(frame: Frame) -> Iterator[Node]:
     """Return what is old or missing, since when and why."""
-    now_ms = frame.now_ms
+    now_ms, figures = frame.now_ms, "No figure is known yet"
+    if frame.read_ms is not None:
+        figures = f"All figures are from {clock_time(frame.read_ms, now_ms)}"
     for failure, what in (
-        (
-            frame.redis_failure,
-            f"All figures are from {clock(frame.read_ms, now_ms)}, because Redis does not answer",
-        ),
+        (frame.redis_failure, f"{figures}, because Redis does not answer"),
         (frame.details_failure, "Due times, overdue monitors and events are old, because Redis does not answer"),
         (frame.database_failure, "Names are missing, because the database does not answer"),
     ):
