@@ -1,6 +1,6 @@
 """What is known of one monitor: its place in the schedule, its task, its row, its maintenance."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from peekaping_producer.operations.explain.maintenance import HOURS_AHEAD
@@ -129,6 +129,10 @@ def maintenance(found: Document) -> Node:
 def _when(iso: str | None, found: Document) -> str | None:
     at_ms = parsed_ms(iso)
     return None if at_ms is None else at(at_ms, found["now_ms"])
+
+
+def _clocks(ticks_ms: Iterable[int], now_ms: int) -> str:
+    return ", ".join(clock_time(tick_ms, now_ms) for tick_ms in ticks_ms)
 
 
 def _text(value: str | None) -> Node:
