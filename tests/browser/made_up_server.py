@@ -13,7 +13,7 @@ from aiohttp.typedefs import Middleware
 from peekaping_producer.ui.answers import answer
 from peekaping_producer.ui.app import application
 from peekaping_producer.ui.frame import Frame, encode_json
-from peekaping_producer.ui.rendering.monitor import monitor_view
+from peekaping_producer.ui.rendering.monitor import MonitorView, monitor_view
 from peekaping_producer.ui.rendering.silent import silent_view
 from peekaping_producer.ui.rendering.stream import StreamFrame, render
 from peekaping_producer.ui.static_files import StaticFiles
@@ -41,6 +41,7 @@ class MadeUpServer:
         }
         self.session |= {"why_not": None}
         self.document: Callable[[int], dict[str, Any]] = made_up.explanation
+        self.view: Callable[[dict[str, Any]], MonitorView] = monitor_view
         self.found = [(f"{n}f0d5a9e-1c61-4b8e-9a50-7e1f2b6c9d04", name) for n, name in enumerate(PLACES)]
         self.problem = ""
         """Why what is found cannot be scheduled."""
@@ -120,7 +121,7 @@ class MadeUpServer:
 
     async def _show(self, _request: web.Request) -> web.Response:
         await self.answers.wait()
-        return answer(monitor_view(self.document(_now_ms())))
+        return answer(self.view(self.document(_now_ms())))
 
     async def _show_silent(self, _request: web.Request) -> web.Response:
         return answer(silent_view(made_up.silent(_now_ms())))

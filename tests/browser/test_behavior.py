@@ -7,6 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 from playwright.async_api import Browser, Page, Request, expect
 
+from peekaping_producer.ui.rendering.monitor import monitor_view
 from peekaping_producer.ui.rendering.stream import render
 from peekaping_producer.web.refusals import RequestError
 from tests.browser import made_up as data
@@ -14,6 +15,7 @@ from tests.browser.made_up_server import TOKEN, MadeUpServer
 from tests.kit.browser import NARROW, barriers, opened
 from tests.kit.waiting import until
 
+OTHER_VERSION = "The page failed: expected version 2, got 1. Reload it."
 MONITOR_ID = "3f0d5a9e-1c61-4b8e-9a50-7e1f2b6c9d04"
 
 
@@ -272,9 +274,29 @@ async def test_a_frame_that_cannot_be_shown_leaves_no_old_figures(browser: Brows
     async with opened(browser, made_up.url) as (page, _):
         await is_live(page)
         made_up.render = lambda frame: replace(render(frame), version=1)
-        await expect(page.locator("main")).to_have_text(
-            "The page failed: expected frames of version 2, got 1. Reload it."
-        )
+        await expect(page.locator("main")).to_have_text(OTHER_VERSION)
+        await page.evaluate("dispatchEvent(new Event('resize'))")
+        await expect(page.locator("main")).to_have_text(OTHER_VERSION)
+
+
+async def test_a_view_of_another_version_is_not_shown(browser: Browser, made_up: MadeUpServer) -> None:
+    made_up.view = lambda document: replace(monitor_view(document), version=1)
+    async with opened(browser, f"{made_up.url}/monitors/{MONITOR_ID}") as (page, _):
+        await expect(page.locator("main")).to_have_text(OTHER_VERSION)
+
+
+async def test_a_frozen_page_does_not_wait_for_a_monitor(browser: Browser, made_up: MadeUpServer) -> None:
+    async with opened(browser, made_up.url) as (page, errors):
+        await is_live(page)
+        await page.get_by_role("button", name="Freeze").click()
+        await page.evaluate(f"history.pushState(null, '', '/monitors/{MONITOR_ID}')")
+        await page.evaluate("dispatchEvent(new PopStateEvent('popstate'))")
+        await expect(page.locator("main")).to_have_text("The page is frozen.")
+        await page.get_by_role("button", name="Resume").click()
+        await expect(page.get_by_role("heading", level=1)).to_contain_text("A check is missing")
+        await page.go_back()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Every check is on time.")
+        assert errors == []
 
 
 async def test_a_monitor_stays_visible_and_is_marked_as_old(browser: Browser, made_up: MadeUpServer) -> None:

@@ -17,13 +17,18 @@ const state = {
   received: 0, // performance.now() of the frame
   found: null, // the view of the monitor
   failure: "", // why there is none
+  // `broken`: why nothing can be shown any more
   notice: "", // what became of the last act
   silent: [], // nodes about monitors without a heartbeat
   unit: 0, // seconds of a slot of the chart; 0: by the verdict
   asksForToken: false,
 };
 const main = byId("main");
-const stream = new Stream(show, () => set({ link: "lost" }), start);
+const stream = new Stream(
+  (frame) => show(frame, { frame, received: performance.now(), link: "live" }),
+  () => set({ link: "lost" }),
+  start,
+);
 let reading; // the timer of the monitor
 let arrived = performance.now(); // at this path
 
@@ -37,22 +42,21 @@ function monitorId() {
   }
 }
 
-const isReading = () => state.session.can_see && state.link !== "frozen" && !document.hidden;
+const isReading = () => state.session.can_see && !state.broken && state.link !== "frozen" && !document.hidden;
 
 function set(changes) {
   Object.assign(state, changes);
   draw();
 }
 
-/** Show a frame. If that fails, show nothing: old figures must not look like new ones. */
-function show(frame) {
+/** Show a frame or a view. If that fails, show nothing from then on: old figures must not look like new ones. */
+function show({ version }, changes) {
   try {
-    if (frame.version !== VERSION) throw Error(`expected frames of version ${VERSION}, got ${frame.version}`);
-    set({ frame, received: performance.now(), link: "live" });
+    if (version !== VERSION) throw Error(`expected version ${VERSION}, got ${version}`);
+    set(changes);
   } catch (error) {
     stream.close();
-    clearInterval(ticking);
-    patch(main, hint(`The page failed: ${error.message}. Reload it.`));
+    set({ frame: null, link: "lost", broken: `The page failed: ${error.message}. Reload it.` });
     throw error;
   }
 }
@@ -80,7 +84,7 @@ async function readMonitor() {
   if (!id || !isReading()) return;
   try {
     const found = await call(`/api/views/monitors/${encodeURIComponent(id)}`);
-    if (id === monitorId()) set({ found, failure: "" });
+    if (id === monitorId()) show(found, { found, failure: "" });
   } catch (error) {
     if (error.status === 401) return start();
     if (id === monitorId()) set({ found: error.status ? null : state.found, failure: error.message });
@@ -117,7 +121,7 @@ function logOut() {
 }
 
 function draw() {
-  const { session, link, frame, found, notice } = state;
+  const { session, link, frame, found, broken } = state;
   const id = monitorId();
   document.body.className = link === "lost" || link === "connecting" ? "stale" : "";
   byId("link").className = link;
@@ -127,7 +131,7 @@ function draw() {
   drawClock();
   const since = frame ? ` since ${clock(frame.now_ms, frame.now_ms)} UTC` : "";
   const lost = `Connection lost${since}. What is shown is old; the page connects again by itself.`;
-  const problem = link === "lost" && lost;
+  const problem = broken || (link === "lost" && lost);
   patch(main, ["p.banner", { hidden: !problem }, problem], ...content(id));
   const { code, sentence, name } = (id ? found : frame) ?? {};
   const title = problem || sentence || "peekaping-producer";
@@ -146,6 +150,7 @@ function draw() {
 
 /** What is being read, and after a while what it waits for. */
 function waiting(id) {
+  if (state.link === "frozen") return "The page is frozen.";
   const isLong = performance.now() - arrived > LONG_MS;
   if (!id) return `Reading the state of the fleet…${isLong ? " The server has not sent it yet." : ""}`;
   const { level, sentence } = state.frame ?? {};
@@ -155,7 +160,8 @@ function waiting(id) {
 
 /** What is below the header. */
 function content(id) {
-  const { session, notice } = state;
+  const { session, notice, broken } = state;
+  if (broken) return [];
   if (!id && location.pathname !== "/")
     return [["section.verdict", ["h1", "This address has no page."], ["p", ["a", { href: "/" }, "Fleet"]]]];
   if (session.can_see === false && !session.can_log_in) return [hint(session.why_not)];
@@ -236,7 +242,7 @@ byId("freeze").addEventListener("click", () => {
   set({ link: state.link === "frozen" ? "connecting" : "frozen" });
   read();
 });
-const ticking = setInterval(() => {
+setInterval(() => {
   drawClock();
   if (!(monitorId() ? state.found : state.frame)) draw(); // What it waits for is shown after a while.
 }, 500);
