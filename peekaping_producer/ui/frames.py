@@ -3,7 +3,8 @@
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
 
 import structlog
@@ -49,6 +50,7 @@ class Frames:
         self._metrics = metrics
         self._slow_after_s = slow_after_s
         self._now = now
+        self._streams = 0
         self._stopping = asyncio.Event()
 
     def routes(self) -> Sequence[web.RouteDef]:
@@ -61,16 +63,27 @@ class Frames:
         self._look.wake()
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
-        if self._look.readers >= MAX_STREAMS or self._stopping.is_set():
+        if self._streams >= MAX_STREAMS or self._stopping.is_set():
             self._metrics.ui_streams_refused.inc()
             sentence = "This replica stops." if self._stopping.is_set() else f"{MAX_STREAMS} pages are open already."
             raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, sentence, retry_after_s=_RETRY_AFTER_S)
         response = web.StreamResponse(headers=_HEADERS)
-        with self._look.reading() as reader:
+        with self._counted(), self._look.reading() as reader:
             await response.prepare(request)
             _keep_buffers_small(request)
             await self._send_frames(request, response, reader)
         return response
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count a stream; requests for one frame are no pages."""
+        self._streams += 1
+        self._metrics.ui_streams.set(self._streams)
+        try:
+            yield
+        finally:
+            self._streams -= 1
+            self._metrics.ui_streams.set(self._streams)
 
     async def _fleet(self, _request: web.Request) -> web.Response:
         """Answer with the latest frame if pages are open, otherwise with one that is made now."""

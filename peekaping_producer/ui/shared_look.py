@@ -98,12 +98,10 @@ class SharedLook:
             self._running = asyncio.create_task(self._run(), name="page-look")
         elif self.latest:
             reader.changed.set()
-        self.metrics.ui_streams.set(len(self._readers))
         try:
             yield reader
         finally:
             self._readers.discard(reader)
-            self.metrics.ui_streams.set(len(self._readers))
             if not self._readers and self._running:
                 self._running.cancel()
                 self._running = None
@@ -158,6 +156,7 @@ class SharedLook:
                     "ui.frame_failed", message="An unforeseen error: open pages show nothing new.", exc_info=error
                 )
             self._is_failing = True
+            self.latest = None  # a request for the latest frame must not get an old one
             return
         self._is_failing = False
         self._published += 1

@@ -227,6 +227,45 @@ async def test_no_document_of_the_fleet_without_a_frame(served: Served, monkeypa
     assert await fleet_of(served) == (503, {"version": 1, "error": "This replica stops."})
 
 
+async def test_many_requests_for_the_fleet_refuse_no_page(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames_module, "MAX_STREAMS", 1)
+    monkeypatch.setattr(shared_look_module, "_SAMPLED_WITHIN_S", 0.3)
+    asked = [asyncio.create_task(fleet_of(served)) for _ in range(50)]
+    await until(lambda: served.look.readers > 1)
+    async with open_page(served) as response:
+        assert response.status == 200
+        await next_frame(response)
+        assert served.value("ui_streams") == 1
+    assert {status for status, _ in await asyncio.gather(*asked)} == {200}
+    await until(lambda: served.look.readers == 0)
+    assert served.value("ui_streams") == 0
+
+
+async def test_clients_that_go_away_leave_no_look(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_look_module, "_SAMPLED_WITHIN_S", 0.3)
+    asked = [asyncio.create_task(fleet_of(served)) for _ in range(20)]
+    await until(lambda: served.look.readers > 1)
+    for request in asked:
+        request.cancel()
+    await until(lambda: served.look.readers == 0)
+    assert served.look.latest is None
+
+
+async def test_the_fleet_is_not_an_old_frame_while_none_can_be_made(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_seen: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(frames_module, "_NEXT_WITHIN_S", 0.1)
+    with capture_logs() as logged:
+        async with open_page(served) as response:
+            await next_frame(response)
+            monkeypatch.setattr(shared_look_module, "build_frame", fail)
+            await until(lambda: bool(logged))
+            assert (await fleet_of(served))[0] == 503
+
+
 async def test_a_stream_ends_with_the_session_of_its_page(served: Served) -> None:
     times = Times()
     frames = Frames(served.look, served.metrics, now=lambda: times.unix)
