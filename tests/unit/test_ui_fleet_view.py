@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from peekaping_producer.operations.heartbeat import SLOTS, Stages, StageTime
+from peekaping_producer.schedule import StoredReport
 from peekaping_producer.ui.building import build_frame
 from peekaping_producer.ui.fitting import MAX_BYTES, fit
 from peekaping_producer.ui.frame import Failure, Frame, FrameHold, Leader, OverdueMonitor, Quiet, Series, encode_json
@@ -16,7 +17,7 @@ from peekaping_producer.ui.rendering.nodes import spark
 from peekaping_producer.ui.rendering.stream import render
 from tests.browser.made_up import bare, calm, locked, night
 from tests.kit.nodes import named, rows_of, text_of
-from tests.kit.ui import hostile
+from tests.kit.ui import hostile, look_of, report, seen_of
 
 NOW_MS = 1_795_662_619_204
 """03:10:19 on 2026-11-26."""
@@ -236,6 +237,14 @@ def test_a_frame_of_50_replicas_with_hostile_names_is_small() -> None:
     assert len(frame["around"]["units"]["1"]["handed_off"]) == SLOTS
     assert "and 46 more" in text_of(["", *frame["body"]])
     assert all(string.isprintable() for string in strings(frame))
+
+
+def test_a_report_that_cannot_be_read_is_counted() -> None:
+    read = build_frame(seen_of(look_of(report("vm-a"))))
+    both = build_frame(seen_of(look_of(report("vm-a"), StoredReport("newer", read.now_ms, b"{"))))
+    sentence = "The reports of 1 replica cannot be read."
+    assert sentence in text(both, "Replicas")
+    assert sentence not in text(read, "Replicas")
 
 
 @pytest.mark.parametrize("character", ["<", '"', "\\", "\0", "\u202e", "\U000e0001", "\U0001f600"])

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from peekaping_producer.operations.heartbeat import Stages, StageTime
+from peekaping_producer.service.text import counted
 from peekaping_producer.ui.frame import Frame, FrameReplica
 from peekaping_producer.ui.rendering.nodes import (
     Column,
@@ -11,6 +12,7 @@ from peekaping_producer.ui.rendering.nodes import (
     card,
     clock,
     count,
+    hint,
     span,
     spark,
     stack,
@@ -39,6 +41,7 @@ def replicas(frame: Frame) -> Node:
         "Replicas",
         f"and {frame.replicas_omitted} more" if frame.replicas_omitted else None,
         table("replicas", _COLUMNS, [_row(replica, leader, frame.now_ms) for replica in frame.replicas]),
+        _unreadable(frame),
         *(line for replica in frame.replicas for line in _failing(replica, frame.now_ms)),
         [
             "p.key",
@@ -46,6 +49,12 @@ def replicas(frame: Frame) -> Node:
             ["span.slow", "much slower than usual"],
         ],
     )
+
+
+def _unreadable(frame: Frame) -> Node:
+    """Return how many replicas report what this one cannot read; their rows are missing."""
+    missing = frame.replicas_known - len(frame.replicas) - frame.replicas_omitted
+    return hint(f"The reports of {counted(missing, 'replica')} cannot be read.") if missing > 0 else None
 
 
 def _row(replica: FrameReplica, leader: str | None, now_ms: int) -> list[Node]:
