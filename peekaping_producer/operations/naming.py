@@ -6,6 +6,7 @@ import msgspec
 
 from peekaping_producer.schedule import MAX_ID_LENGTH, Schedule
 from peekaping_producer.stores import MIN_PREFIX, FoundMonitor
+from peekaping_producer.stores.rows import is_text
 
 MAX_FOUND = 20
 """Monitors that are listed if several match."""
@@ -60,4 +61,5 @@ async def find_scheduled(schedule: Schedule, text: str, limit: int = MAX_FOUND) 
     """
     if not MIN_PREFIX <= len(text) <= MAX_ID_LENGTH:
         return ()
-    return tuple(Candidate(id_) for id_ in await schedule.find(text, limit))
+    found = await schedule.find(text, limit)
+    return tuple(Candidate(id_) for id_ in found if is_text(id_, MAX_ID_LENGTH))  # JSON cannot contain other bytes

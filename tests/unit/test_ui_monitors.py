@@ -167,6 +167,13 @@ async def test_of_many_silent_monitors_the_first_are_listed(monkeypatch: pytest.
     assert found.listed[0].name == "name of m0000"
 
 
+async def test_members_of_other_bytes_hide_no_monitor_while_the_database_is_away(served: Served) -> None:
+    served.store.away = True
+    served.scheduled = ["m123\udcff", "m12300", "m12301"]
+    status, document = await served.get("/api/monitors?q=m123")
+    assert (status, [one["id"] for one in document["monitors"]]) == (200, ["m12300", "m12301"])
+
+
 async def test_a_search_reports_why_a_monitor_is_not_scheduled(served: Served) -> None:
     served.store.put(monitor("m1"), monitor("m2", active=False), monitor("m3", 0))
     _, document = await served.get("/api/monitors?q=name")
