@@ -331,3 +331,9 @@ def test_results_that_cannot_be_read_are_not_shown_as_none() -> None:
     assert sentence in text_of(card(["", *monitor_view(unread).body], "Ticks"))
     assert sentence not in text_of(["", *monitor_view(monitor_document(facts)).body])
     assert monitor_view(away).body, "without a row"
+
+
+def test_a_name_of_many_characters_is_cut() -> None:
+    view = monitor_view(explanation(NOW_MS) | {"name": "x" * 10_000_000})
+    assert view.name == "x" * 150 + "…"
+    assert len(msgspec.json.encode(view)) < 20_000

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from peekaping_producer.operations.explain.text import MAX_NAME_LENGTH
 from peekaping_producer.operations.moments import parsed_ms
 from peekaping_producer.operations.naming import how_often
 from peekaping_producer.service.text import clock_time
@@ -50,6 +51,8 @@ def monitor_view(found: Document) -> MonitorView:
     """Return what the browser shows of a document of GET /api/monitors/ID."""
     if "candidates" in found:
         return MonitorView(sentence=f"{_MATCHES}.", body=[_candidates(found)])
+    if len(found["name"] or "") > MAX_NAME_LENGTH:
+        found = {**found, "name": f"{found['name'][:MAX_NAME_LENGTH]}…"}
     return MonitorView(
         now_ms=found["now_ms"],
         code=found["verdict"],
