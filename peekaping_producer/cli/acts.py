@@ -1,17 +1,16 @@
 """`run-now`, `hold` and `release`: what a person may do to the schedule."""
 
 import argparse
-import json
 import socket
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from peekaping_producer.cli.parser import Commands, Parser, duration, text_of
 from peekaping_producer.cli.runtime import (
     log_warnings,
     login_name,
     print_failure,
-    print_lines,
+    print_found,
     run_interruptible,
     set_up_logs,
 )
@@ -85,7 +84,7 @@ def _list_holds(args: argparse.Namespace) -> int:
 
     settings = _settings(args)
     found = run_interruptible(read_holds(settings.redis_target(), settings.database_target()))
-    _print(args, holds_document(found), holds_lines(found, Moments(found.now_ms)))
+    print_found(args, holds_document(found), holds_lines(found, Moments(found.now_ms)))
     return 0
 
 
@@ -137,7 +136,7 @@ def _act_on_monitors(
             with_queue=settings.uses_asynq,
         )
     )
-    _print(args, named_document(act, acted), named_lines(acted))
+    print_found(args, named_document(act, acted), named_lines(acted))
     return acted.exit_code
 
 
@@ -154,15 +153,8 @@ def _act_on_all(args: argparse.Namespace, act: str, call: "Callable[[Acts], Awai
             return await call(acts)
 
     result = run_interruptible(perform())
-    _print(args, result_document(act, result), result_lines(result))
+    print_found(args, result_document(act, result), result_lines(result))
     return int(not result.done)
-
-
-def _print(args: argparse.Namespace, document: dict[str, Any], lines: list[str]) -> None:
-    if args.json:
-        print(json.dumps(document))
-    else:
-        print_lines(lines)
 
 
 def _settings(args: argparse.Namespace) -> Settings:

@@ -1,16 +1,15 @@
 """`explain`: why a monitor is checked or not."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from peekaping_producer.cli.parser import Commands, text_of
-from peekaping_producer.cli.runtime import log_warnings, print_failure, print_lines, run_interruptible, set_up_logs
+from peekaping_producer.cli.runtime import log_warnings, print_failure, print_found, run_interruptible, set_up_logs
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.settings import Settings, SettingsGroup, load_settings
 
@@ -61,7 +60,7 @@ def _explain_one(args: argparse.Namespace, settings: Settings) -> int:
     explained = run_interruptible(_read(args.monitor, settings))
     if found := explained.candidates:
         away = explained.database_error
-        _print(args, candidates_document(found, away), candidate_lines(args.monitor, found, away))
+        print_found(args, candidates_document(found, away), candidate_lines(args.monitor, found, away))
         return 2
     facts = explained.facts
     if facts is None:
@@ -70,7 +69,7 @@ def _explain_one(args: argparse.Namespace, settings: Settings) -> int:
     moments = Moments(facts.now_ms, None if args.local else UTC)
     verdict = verdict_of(facts, moments)
     color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    _print(args, document_of(facts, verdict), lines_of(facts, verdict, moments, settings.tz, color=color))
+    print_found(args, document_of(facts, verdict), lines_of(facts, verdict, moments, settings.tz, color=color))
     return explained.exit_code or int(not verdict.is_healthy)
 
 
@@ -112,12 +111,5 @@ def _list_silent(args: argparse.Namespace, settings: Settings) -> int:
 
     found = run_interruptible(read_silent(settings.database_target(), datetime.now(UTC)))
     moments = Moments(int(found.now.timestamp() * 1000), None if args.local else UTC)
-    _print(args, silent_document(found), silent_lines(found, moments))
+    print_found(args, silent_document(found), silent_lines(found, moments))
     return int(found.silent > 0)
-
-
-def _print(args: argparse.Namespace, document: dict[str, Any], lines: Sequence[str]) -> None:
-    if args.json:
-        print(json.dumps(document))
-    else:
-        print_lines(lines)

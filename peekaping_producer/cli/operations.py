@@ -1,11 +1,10 @@
 """`status`, `probe` and `check-config`: the state of the fleet, of one replica, and of the settings."""
 
 import argparse
-import json
 
 from peekaping_producer.cli import acts, doctor, events, explain, reconcile, top
 from peekaping_producer.cli.parser import Commands, duration, seconds
-from peekaping_producer.cli.runtime import log_warnings, print_error, print_lines, run_interruptible, set_up_logs
+from peekaping_producer.cli.runtime import log_warnings, print_error, print_found, run_interruptible, set_up_logs
 from peekaping_producer.errors import ConfigError
 from peekaping_producer.operations import probe
 from peekaping_producer.settings import PRODUCER_GROUPS, Settings, SettingsGroup, inspect_settings, load_settings
@@ -71,10 +70,7 @@ def _status(args: argparse.Namespace) -> int:
             next_s=args.next_s,
         )
     )
-    if args.json:
-        print(json.dumps(status.as_json()))
-    else:
-        print_lines(status.lines())
+    print_found(args, status.as_json(), status.lines())
     return 1 if status.is_failing else 0
 
 

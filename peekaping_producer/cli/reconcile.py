@@ -1,13 +1,10 @@
 """`reconcile`: what differs between the database and the schedule; with `--apply`, asks the leader to sync now."""
 
 import argparse
-import json
-from collections.abc import Sequence
 from datetime import UTC
-from typing import Any
 
 from peekaping_producer.cli.parser import Commands, seconds
-from peekaping_producer.cli.runtime import log_warnings, login_name, print_lines, run_interruptible, set_up_logs
+from peekaping_producer.cli.runtime import log_warnings, login_name, print_found, run_interruptible, set_up_logs
 from peekaping_producer.settings import SettingsGroup, load_settings
 
 _GROUPS: frozenset[SettingsGroup] = frozenset({"redis", "database", "schedule", "broker"})
@@ -59,7 +56,7 @@ def _dry_run(args: argparse.Namespace) -> int:
         )
     )
     moments = Moments(run.look.now_ms, None if args.local else UTC)
-    _print(args, dry_run_document(run), dry_run_lines(run, moments))
+    print_found(args, dry_run_document(run), dry_run_lines(run, moments))
     return int(args.exit_code and run.differs)
 
 
@@ -76,12 +73,5 @@ def _request(args: argparse.Namespace) -> int:
             settings.redis_target(), args.by or login_name(), lease_ttl_s=settings.lease_ttl, wait_s=args.timeout
         )
     )
-    _print(args, requested_document(requested), requested_lines(requested))
+    print_found(args, requested_document(requested), requested_lines(requested))
     return int(not requested.is_synced)
-
-
-def _print(args: argparse.Namespace, document: dict[str, Any], lines: Sequence[str]) -> None:
-    if args.json:
-        print(json.dumps(document))
-    else:
-        print_lines(lines)

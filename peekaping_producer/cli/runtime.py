@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, TypeVar
 
 from peekaping_producer import logs
@@ -29,6 +29,14 @@ def print_lines(lines: Iterable[str], *, flush: bool = False) -> None:
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     parts = [part for line in lines for part in wrapped(line, width)] if width else lines
     print("\n".join(parts), flush=flush)
+
+
+def print_found(args: argparse.Namespace, document: Mapping[str, Any], lines: Iterable[str]) -> None:
+    """Print the document with --json, the lines otherwise."""
+    if args.json:
+        print(json.dumps(document))
+    else:
+        print_lines(lines)
 
 
 def print_failure(args: argparse.Namespace, *problems: str) -> None:
