@@ -73,7 +73,7 @@ class Monitors:
         ]
 
     async def _search(self, request: web.Request) -> web.Response:
-        """Find monitors by the beginning of the id or a part of the name; `more`: that at least so many more match.
+        """Find monitors by the beginning of the id or parts of the name; `more`: that at least so many more match.
 
         `problem`: why an active monitor cannot be scheduled; "" if it can.
         """

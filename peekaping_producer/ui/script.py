@@ -14,8 +14,7 @@ def one_script(path: Path) -> str:
     """Return the module after those that it imports, without indentation and comments on lines of their own.
 
     Modules import by name, and share one scope: no two may use the same name at their top, and no text may have several
-    lines. Raises ValueError if a module imports otherwise, or one that does not exist, or itself
-    through others.
+    lines. Raises ValueError if a module imports otherwise, or one that does not exist, or itself through others.
     """
     return "".join(_modules(path, {}, []).values())
 

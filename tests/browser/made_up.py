@@ -10,7 +10,9 @@ from msgspec.structs import replace
 from peekaping_producer.monitors.monitor import Plan
 from peekaping_producer.operations.explain.silent import SilentMonitor, SilentMonitors
 from peekaping_producer.operations.heartbeat import Stages, StageTime
+from peekaping_producer.operations.moments import Moments
 from peekaping_producer.operations.verdict.lateness import slow_stages
+from peekaping_producer.service.text import clock_time
 from peekaping_producer.ui.frame import (
     FailingPart,
     Failure,
@@ -32,6 +34,7 @@ _PERIODS = ((20, 2610), (30, 1890), (60, 9350), (45, 760), (10, 240), (120, 3900
 _DAY_MS = 86_400_000
 _STEP_MS = 60_000
 """The interval of the explained monitor."""
+_iso = Moments(0).iso
 
 
 def calm(now_ms: int) -> Frame:
@@ -143,7 +146,7 @@ def night(now_ms: int) -> Frame:
         verdict=FrameVerdict(
             "late_database",
             "bad",
-            f"Late since {_clock(since_ms)}, because the database is slow.",
+            f"Late since {clock_time(since_ms, now_ms)}, because the database is slow.",
             "Reading a batch takes 9.4 s where 12 ms is usual, on 3 of 3 replicas; Redis answers in 0.4 ms.",
             since_ms,
         ),
@@ -199,7 +202,7 @@ def explanation(now_ms: int) -> dict[str, Any]:
         "healthy": False,
         "cause": None,
         "sentence": "A check is missing, because the worker that had its task died, or lost it.",
-        "remedy": f"The next hand-off replaces the task, at {_clock(tick + _STEP_MS)}.",
+        "remedy": f"The next hand-off replaces the task, at {clock_time(tick + _STEP_MS, now_ms)}.",
         "ends_at": _iso(tick + _STEP_MS),
         "errors": {"redis": None, "database": None},
         "row": {
@@ -350,11 +353,3 @@ def _queue(now_ms: int, *, busy: tuple[int, int], finished_per_s: float) -> Fram
 def _event(now_ms: int, ago_s: int, kind: str, text: str, who: str, monitor_id: str | None = None) -> FrameEvent:
     at_ms = now_ms - 1000 * ago_s
     return FrameEvent(f"{at_ms}-0", at_ms, kind, text, monitor_id, who)
-
-
-def _iso(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _clock(at_ms: int) -> str:
-    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%H:%M:%S}"

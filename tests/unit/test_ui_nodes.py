@@ -5,7 +5,7 @@ import pytest
 
 from peekaping_producer.operations.moments import Moments
 from peekaping_producer.ui.rendering.nodes import (
-    Event,
+    Entry,
     Node,
     age,
     at,
@@ -74,8 +74,8 @@ def test_pairs_without_a_value_are_left_out() -> None:
 
 def test_events_with_problems_are_marked() -> None:
     events = [
-        Event(NOW_MS - 9000, "lease.reclaimed", "38 monitors\u202e.", "m1", "vm-b"),
-        Event(NOW_MS - 9000, "monitor.held\x1b", "Held by anna.", None, "anna"),
+        Entry(NOW_MS - 9000, "lease.reclaimed", "38 monitors\u202e.", "m1", "vm-b"),
+        Entry(NOW_MS - 9000, "monitor.held\x1b", "Held by anna.", None, "anna"),
     ]
     assert log(events, NOW_MS) == [
         "Log",

@@ -6,7 +6,7 @@ from peekaping_producer.service.text import clock_time
 from peekaping_producer.ui.frame import Frame
 from peekaping_producer.ui.rendering.facts import facts
 from peekaping_producer.ui.rendering.nodes import (
-    Event,
+    Entry,
     Node,
     card,
     count,
@@ -62,7 +62,7 @@ def _failures(frame: Frame) -> Iterator[Node]:
 
 
 def _events(frame: Frame) -> Node:
-    shown = [Event(event.at_ms, event.kind, event.text, event.monitor_id, event.who) for event in frame.events]
+    shown = [Entry(event.at_ms, event.kind, event.text, event.monitor_id, event.who) for event in frame.events]
     failure = frame.events_failure
     return card("What changed", "the latest events", hint(user_text(failure)) if failure else log(shown, frame.now_ms))
 

@@ -13,7 +13,7 @@ from peekaping_producer.ui.rendering import ticks
 from peekaping_producer.ui.rendering.monitor_cards import Document, database, maintenance, next_ms, schedule, task
 from peekaping_producer.ui.rendering.nodes import (
     VERSION,
-    Event,
+    Entry,
     Node,
     card,
     hint,
@@ -87,7 +87,7 @@ def _body(found: Document) -> list[Node]:
         _ticks(found),
         ["div.columns even", schedule(found), task(found), database(found), maintenance(found)],
         _anomalies(found),
-        card("Events", "", log(map(_event, events), now_ms) if events else hint("None of the latest 1,000.")),
+        card("Events", "", log(map(_entry, events), now_ms) if events else hint("None of the latest 1,000.")),
         hint("In a terminal: ", ["code", f"peekaping-producer explain {visible(found['id'])}"]),
     ]
 
@@ -150,5 +150,5 @@ def _anomalies(found: Document) -> Node:
     return card("Anomalies", "as replicas report", ["ul", *items])
 
 
-def _event(event: Document) -> Event:
-    return Event(parsed_ms(event["at"]) or 0, event["kind"], event["message"], None, event["replica"])
+def _entry(event: Document) -> Entry:
+    return Entry(parsed_ms(event["at"]) or 0, event["kind"], event["message"], None, event["replica"])

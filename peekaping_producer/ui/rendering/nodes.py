@@ -34,7 +34,10 @@ _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def visible(text: str) -> str:
-    """Return user input with control and bidirectional format characters as codes: `\\u202e`."""
+    """Return user input with control and bidirectional format characters as codes: `\\u202e`.
+
+    Other texts stay as they are, with quotes and emojis: an element has no end that they could forge, as a line has.
+    """
     return text if text.isprintable() else "".join(map(_visible, text))
 
 
@@ -138,8 +141,8 @@ def verdict(
 _PROBLEMS = ("fail", "lost", "refus", "silent", "reject", "block", "omit", "expired", "reclaimed", "raised")
 
 
-class Event(msgspec.Struct, frozen=True):
-    """What a replica or a person did."""
+class Entry(msgspec.Struct, frozen=True):
+    """An event as the page shows it: one of a frame, or of the document of a monitor."""
 
     at_ms: float
     kind: str
@@ -149,15 +152,15 @@ class Event(msgspec.Struct, frozen=True):
     who: str
 
 
-def log(events: Iterable[Event], now_ms: float) -> Node:
+def log(entries: Iterable[Entry], now_ms: float) -> Node:
     """Return events, in this order."""
-    return ["Log", [_entry(event, now_ms) for event in events]]
+    return ["Log", [_cells(entry, now_ms) for entry in entries]]
 
 
-def _entry(event: Event, now_ms: float) -> list[Node]:
-    css = "warn" if any(word in event.kind for word in _PROBLEMS) else ""
-    who = "" if event.who in event.message else visible(event.who)
-    return [clock_time(event.at_ms, now_ms), visible(event.kind), css, visible(event.message), event.monitor_id, who]
+def _cells(entry: Entry, now_ms: float) -> list[Node]:
+    css = "warn" if any(word in entry.kind for word in _PROBLEMS) else ""
+    who = "" if entry.who in entry.message else visible(entry.who)
+    return [clock_time(entry.at_ms, now_ms), visible(entry.kind), css, visible(entry.message), entry.monitor_id, who]
 
 
 def at(at_ms: float, now_ms: float) -> str:

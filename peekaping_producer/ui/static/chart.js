@@ -36,7 +36,7 @@ export function around({ now_ms: now, around: { units, since_ms: since, is_late:
       const place = { x: x(from + i) + slot / 12, y: top, width: slot * 0.84, height: BASE - top };
       return value > 0 && [`rect.${css}`, place, ["title", `${time(from + i + 1)}: ${count(value)} ${what}`]];
     });
-  const each = unit === 1 ? "each second" : `each ${unit} s`;
+  const period = unit === 1 ? "each second" : `each ${unit} s`;
   const side = peak > N / 2 ? [-8, "end"] : [8, "start"];
   return [
     "svg",
@@ -53,8 +53,8 @@ export function around({ now_ms: now, around: { units, since_ms: since, is_late:
     ...bars("past", past, -N, "handed off"),
     ...bars("late", late, -N, "handed off late"),
     ...bars("due", due, 0, "due"),
-    label(LEFT, 14, "start", isNarrow ? "handed off" : `handed off, ${each}`, "name"),
-    label(width, 14, "end", isNarrow ? "next due" : `next due times, ${each}`, "name"),
+    label(LEFT, 14, "start", isNarrow ? "handed off" : `handed off, ${period}`, "name"),
+    label(width, 14, "end", isNarrow ? "next due" : `next due times, ${period}`, "name"),
     ...claims.map((words, i) => label(x(N / 2), TOP + 48 + 17 * i, "middle", words)),
     due[peak] > 0.3 * max &&
       label(x(peak + 0.5) + side[0], y(due[peak]) + 11, side[1], `${count(due[peak])} at ${time(peak + 1)}`, "peak"),

@@ -82,6 +82,6 @@ export const hint = (...children) => ["p.hint", ...children];
 export const button = (name, onclick, props) => ["button", { type: "button", onclick, ...props }, name];
 export const count = (number) => number.toLocaleString("en");
 
-/** The time of day in UTC; with the date if it is not within a day of `now`. */
+/** As `clock_time` of the server: the time of day in UTC; with the date if it is not within a day of `now`. */
 export const clock = (ms, now) =>
   new Date(ms).toISOString().slice(Math.abs(now - ms) < 864e5 ? 11 : 0, 19).replace("T", " ");
