@@ -73,7 +73,8 @@ async def _print_events(args: argparse.Namespace, target: RedisTarget) -> None:
             print_one(read)
         if not args.follow:
             if not found:
-                print_error("no such event is recorded" if args.since or args.monitor else "no event is recorded")
+                hint = "; --monitor expects an id, or its beginning" if args.monitor else ""
+                print_error(f"no {'such ' if args.since or args.monitor else ''}event is recorded{hint}")
             return
         async for read in follow(reader, print_error):
             print_one(read)

@@ -12,10 +12,7 @@ MAX_FOUND = 20
 """Monitors that are listed if several match."""
 
 
-WITHOUT_NAMES = (
-    "Names cannot be searched: use an id, or four or more characters of its beginning; "
-    "`status` and the page show ids of overdue monitors"
-)
+WITHOUT_NAMES = "Names cannot be searched without the database: use an id, or four or more characters of its beginning"
 """What to do if a text is not found while the database does not answer; its error follows."""
 
 

@@ -10,6 +10,7 @@ from peekaping_producer.metrics import Metrics
 from peekaping_producer.operations.conditions import LEVELS, OF_FLEET, Condition, Level
 from peekaping_producer.operations.verdict import VerdictCode
 from peekaping_producer.producer.event_recorder import EventRecorder
+from peekaping_producer.service.text import duration
 
 log = structlog.stdlib.get_logger()
 
@@ -71,7 +72,7 @@ class ConditionLog:
             self._recorder.record("condition.raised", f"{code}: {condition.reason}")
 
     def _cleared(self, code: str, lasted_s: float, *, records: bool) -> None:
-        ended = f"{code} ended {ENDED_AFTER_S:g} s ago, after {lasted_s:g} s."
+        ended = f"{code} ended; it lasted {duration(lasted_s)}, and has been absent for {ENDED_AFTER_S:g} s."
         log.info("condition.cleared", message=f"The condition {ended}", code=code, lasted_s=lasted_s)
         if records:
             self._recorder.record("condition.cleared", ended)

@@ -103,7 +103,7 @@ class Monitors:
         except RedisError:
             found = ()
         if not found:
-            raise _unavailable(f"The database does not answer. {WITHOUT_NAMES}", error)
+            raise _unavailable(WITHOUT_NAMES, error)
         unknown = {"name": None, "interval_s": None, "active": None, "problem": ""}
         return _found([{"id": one.id, **unknown} for one in found], one_line(str(error), 300))
 

@@ -6,12 +6,13 @@ from pathlib import Path
 _IMPORT = re.compile(r'^import \{[^}]*\} from "\./([a-z_]+\.js)";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:const|function|class) )", re.MULTILINE)
 _OTHER = re.compile(r"^(?:import|export)\b.*", re.MULTILINE)
-_COMMENT = re.compile(r"^ *(?://.*|/\*\*.*\*/)$", re.MULTILINE)
+_COMMENT = re.compile(r"^ *(?://.*|/\*\*.*\*/)$|(?<=[;,{]) // .*$", re.MULTILINE)
 _INDENT = re.compile(r"\n\s+")
 
 
 def one_script(path: Path) -> str:
-    """Return the module after those that it imports, without indentation and comments on lines of their own.
+    """Return the module after those that it imports, without indentation and comments: on lines of their own,
+    and behind a semicolon, comma or brace.
 
     Modules import by name, and share one scope: no two may use the same name at their top, and no text may have several
     lines. Raises ValueError if a module imports otherwise, or one that does not exist, or itself through others.

@@ -50,7 +50,7 @@ async def test_what_is_not_found_without_the_database(scene: Scene) -> None:
     assert (by_name.facts, by_name.exit_code) == (None, 3)
     assert by_name.problem.startswith(
         "MONITOR: expected the id of a scheduled monitor, since the database does not answer, got 'payments'. "
-        "Names cannot be searched: use an id, or four or more characters of its beginning; "
+        "Names cannot be searched without the database: use an id, or four or more characters of its beginning: "
     )
     verdict = await scene.verdict()
     assert verdict.code == "database.unavailable"

@@ -203,7 +203,10 @@ async def test_what_does_not_answer_is_named(tmp_path: Path, where: dict[str, st
     codes = [ended.code for ended in (no_redis, by_name, hold, absent, by_id, all_, by_prefix)]
     assert codes == [3, 3, 3, 3, 0, 0, 3]
     assert by_name.out.splitlines()[0] == "FAIL  'oslo'"
-    assert "No scheduled monitor has this id, or an id that begins with it. Names cannot be searched: " in by_name.out
+    assert (
+        "No scheduled monitor has this id, or an id that begins with it. Names cannot be searched without "
+        in by_name.out
+    )
     found, unknown = document(by_prefix)["monitors"]
     assert (found["id"], found["name"], found["done"]) == (EVIL, None, True)
     assert (unknown["id"], unknown["code"], unknown["done"]) == (None, "unknown", False)

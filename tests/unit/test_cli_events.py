@@ -56,7 +56,10 @@ async def test_events_are_printed_the_oldest_first(tmp_path: Path, private_redis
     assert recent.out.splitlines() == [second]
     assert of_monitor.out.splitlines() == [synced, second]
     assert f"Removed: m1, {ID} and 5 more." in synced
-    assert (none.out, none.err) == ("", "peekaping-producer: no such event is recorded\n")
+    assert (none.out, none.err) == (
+        "",
+        "peekaping-producer: no such event is recorded; --monitor expects an id, or its beginning\n",
+    )
     assert local.out.splitlines()[2] != second
     assert local.out.splitlines()[2][-40:] == second[-40:]
     printed = json.loads(document.out)

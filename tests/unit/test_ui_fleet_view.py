@@ -47,7 +47,7 @@ def with_replica(**changes: Any) -> Frame:
     [
         (CALM, "", "OKEvery check is on time.84,212 monitors scheduled;"),
         (NIGHT, "", "Problemsince 03:05:47 (4.5 min ago)Late since 03:05:47, because the database is slow."),
-        (replace(CALM, verdict=replace(CALM.verdict, ends_ms=NOW_MS + 60_000)), "", "OKends 03:11:19 (in 60.0 s)"),
+        (replace(CALM, verdict=replace(CALM.verdict, ends_ms=NOW_MS + 60_000)), "", "OKuntil 03:11:19 (in 60.0 s)"),
         (
             replace(CALM, redis_failure=FAILURE, read_ms=NOW_MS - 9000),
             "",
@@ -74,7 +74,7 @@ def with_replica(**changes: Any) -> Frame:
         (NIGHT, "Longest overdue", r"\u202egnp.exe\u2066"),
         (NIGHT, "Longest overdue", "4f0d5a9e-1c61-4b8e-9a50-7e1f2b6c9d04 03:07:07 3.2 min not claimed"),
         (locked(NOW_MS), "Longest overdue", "m0 03:10:03 in a claim for 16.0 s vm-a"),
-        (bare(NOW_MS), "Longest overdue", "1f0d5a9e 03:10:19 in a claim for 0.0 ms an unknown replica"),
+        (bare(NOW_MS), "Longest overdue", "1f0d5a9e 03:10:19 in a claim for 0.0 ms not reported yet"),
         (
             replace(locked(NOW_MS), longest_overdue=[]),
             "Longest overdue",
@@ -176,16 +176,17 @@ def test_a_small_line_is_as_high_as_its_counts() -> None:
         (
             replace(CALM, seconds=Series(NOW_MS // 1000, [2] * 60, [1] * 60, [0, 7, *[0] * 58], [None, 3.04, None])),
             "Last 1 min: 120 handed off, 60 of them late. Next 1 min: 7 due, at most 7, at 03:10:21. "
-            "Longest wait: 3.0 s.",
+            "Longest wait for a hand-off: 3.0 s.",
         ),
         (
             locked(NOW_MS),
             "Last 1 min: 0 handed off, 0 of them late. "
-            "Next 1 min: 66 monitors are in claims: due again once handed off. Longest wait: 19.9 min.",
+            "Next 1 min: 66 monitors are in claims: due again once handed off. Longest wait for a hand-off: 19.9 min.",
         ),
         (
             bare(NOW_MS),
-            "Last 1 min: 0 handed off, 0 of them late. Next 1 min: 0 due, at most 0, at 03:10:19. Longest wait: –.",
+            "Last 1 min: 0 handed off, 0 of them late. Next 1 min: 0 due, at most 0, at 03:10:19. "
+            "Longest wait for a hand-off: –.",
         ),
     ],
 )
@@ -195,7 +196,7 @@ def test_the_chart_in_words(frame: Frame, label: str) -> None:
 
 def test_what_the_browser_draws() -> None:
     series = Series(5, [2] * 60, [0] * 60, [1] * 60, [None, 0.26, 3.0, 0.0])
-    around = render(replace(NIGHT, seconds=series)).around
+    around = render(replace(NIGHT, seconds=series, leased=60)).around
     label = around.units[1].label
     assert around.units[1] == Chart(5, [2] * 60, [], [1] * 60, [None, 0.3, 3, 0], label, "none", [])
     assert around.units[10].label.startswith("Last 10 min: ")

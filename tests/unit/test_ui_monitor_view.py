@@ -86,7 +86,7 @@ def test_a_real_document_is_shown() -> None:
 def test_the_verdict_comes_with_its_end_and_the_acts(level: str, css: str, word: str) -> None:
     changes = {"level": level, "sentence": "It is late.", "remedy": "Run `status <b>`.", "ends_at": iso(40.8)}
     (verdict,) = named(body(**changes), f"section.verdict {css}")
-    assert text_of(verdict) == f"{word}ends 03:11:00 (in 40.8 s)It is late.Run status <b>."
+    assert text_of(verdict) == f"{word}until 03:11:00 (in 40.8 s)It is late.Run status <b>."
     assert named(verdict, "code") == [["code", "status <b>"]]
     assert named(verdict, "Slot") == [["Slot", "acts"]]
     assert "ends" not in text_of(named(body(**changes | {"ends_at": None}), f"section.verdict {css}")[0])
@@ -224,7 +224,7 @@ def test_maintenance(found: dict[str, Any], period: str) -> None:
         ({"row": None, "name": None}, "Database", "No row."),
         ({"row": None}, "Database", "The row, or a table that its task needs, cannot be read."),
         ({"maintenance": None}, "Maintenance", "not known"),
-        ({"events": []}, "Events", "None of the latest 1,000."),
+        ({"events": []}, "Events", "None of the latest 1,000 events of the fleet names it."),
     ],
 )
 def test_what_is_not_known_or_absent(changes: dict[str, Any], title: str, text: str) -> None:

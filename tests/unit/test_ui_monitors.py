@@ -118,7 +118,7 @@ async def test_a_database_that_is_away(served: Served) -> None:
     served.store.away = True
     status, document = await served.get("/api/monitors?q=name")
     assert status == 503
-    assert document["error"].startswith("The database does not answer. Names cannot be searched: use an id, ")
+    assert document["error"].startswith("Names cannot be searched without the database: use an id, ")
     assert document["error"].endswith(": the database is away.")
     served.scheduled = [f"m123{number:02}" for number in range(30)]
     status, document = await served.get("/api/monitors?q=m123")

@@ -28,13 +28,11 @@ def test_names_contain_a_hash_of_the_content_and_of_what_it_refers_to(tmp_path: 
 
 
 def test_modules_are_sent_as_one_script_in_the_order_of_their_imports(tmp_path: Path) -> None:
-    app = (
-        '// The app.\n\nimport { b } from "./b.js";\nimport {\n  c,\n} from "./c.js";\n\nb(`/* x */`, "// y"); // why\n'
-    )
+    app = '// The app.\n\nimport { b } from "./b.js";\nimport {\n  c,\n} from "./c.js";\n\nb(`/* x */`, "// y");\n'
     b = 'import { c } from "./c.js";\n/** What b is. */\nexport async function b() {\n  // inner\n  c.export = 1;\n}\n'
     files_in(tmp_path, app_js=app, b_js=b, c_js="export const c = {};\n")
     assert one_script(tmp_path / "app.js") == (
-        'const c = {};\nasync function b() {\nc.export = 1;\n}\nb(`/* x */`, "// y"); // why\n'
+        'const c = {};\nasync function b() {\nc.export = 1;\n}\nb(`/* x */`, "// y");\n'
     )
 
 

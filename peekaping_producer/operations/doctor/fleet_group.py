@@ -89,7 +89,7 @@ def _schedule(status: Status) -> Iterator[Finding]:
     if stats.held:
         verb = "is" if stats.held == 1 else "are"
         yield finding("fleet.monitors_held", f"{counted(stats.held, 'monitor')} {verb} held, and not checked.")
-    yield finding("fleet.schedule", f"{counted(stats.scheduled, 'monitor')} scheduled, {stats.overdue:,} overdue{ago}.")
+    yield finding("fleet.schedule", f"{counted(stats.scheduled, 'monitor')} scheduled{ago}.")
 
 
 def _silent(status: Status) -> Iterator[Finding]:

@@ -59,7 +59,7 @@ class Facts(msgspec.Struct, frozen=True):
     redis_error: str = ""
     """Why Redis could not be read; then `state` and `fleet` are None."""
     active_since_ms: int | None = None
-    """When the worker began the active task, or when that was handed off."""
+    """When the worker began the active task; None if no worker reports it (yet)."""
 
     @property
     def interval_ms(self) -> int | None:

@@ -6,6 +6,7 @@ from peekaping_producer.operations.explain.codes import MonitorVerdict
 from peekaping_producer.operations.explain.facts import Facts
 from peekaping_producer.operations.explain.task_history import TaskHistory
 from peekaping_producer.operations.moments import Moments
+from peekaping_producer.operations.verdict import LATENESS, VerdictCode
 from peekaping_producer.operations.verdict.queue import FINISHES_WITHIN_S, WAITS_AT_LEAST_S
 from peekaping_producer.service.text import counted, duration
 
@@ -21,6 +22,8 @@ def stuck(facts: Facts, moments: Moments) -> MonitorVerdict | None:
     code, reason = _why_stuck(task, facts.task_history, moments)
     due_ms = int(facts.state.due_ms) if facts.state and facts.state.due_ms is not None else None
     remedy = "The next hand-off replaces the task" + (f", at {moments.at(due_ms)}." if due_ms is not None else ".")
+    if facts.fleet and facts.fleet.verdict.code in LATENESS | {VerdictCode.NO_REPLICA}:
+        remedy += f" It will be late: {facts.fleet.verdict.sentence}"
     if task.uncompleted_ticks and task.state in {"archived", "active"}:
         since = "" if task.uncompleted_since_ms is None else f" since {moments.at(task.uncompleted_since_ms)}"
         missing = f"{counted(task.uncompleted_ticks + 1, 'check')} in a row{since}"
@@ -52,12 +55,28 @@ def waiting(facts: Facts, moments: Moments) -> MonitorVerdict | None:
         return None
     cause, remedy = _why_waiting(facts, moments)
     waits_ms = 0 if task.pending_since_ms is None else facts.now_ms - task.pending_since_ms
-    if waits_ms <= LATE_AFTER_MS and cause != "queue_paused":
+    waits_in_all_ms = waits_ms + (1000 * (facts.estimated_wait_s or 0) if cause == "workers_full" else 0)
+    if waits_in_all_ms <= LATE_AFTER_MS and cause != "queue_paused":
         return None
     sentence = waits_for_worker(facts, moments)
     if cause in _BLOCKING or (facts.interval_ms is not None and waits_ms > facts.interval_ms):
         return MonitorVerdict("task.waiting_long", f"A check is missing: {sentence}", remedy, cause)
+    if facts.interval_ms is not None and waits_in_all_ms > facts.interval_ms:
+        missing = f"Its next check will be missing, since this one runs later than that: {sentence}"
+        return MonitorVerdict("task.waiting_long", missing, remedy, cause)
     return MonitorVerdict("task.late", f"Its check is late: {sentence}", remedy, cause)
+
+
+def workers_behind(facts: Facts, _moments: Moments) -> MonitorVerdict | None:
+    """No task of it waits now, but its next one will."""
+    if facts.task is not None or facts.fleet is None or facts.fleet.verdict.code not in _OF_WORKERS:
+        return None
+    found = facts.fleet.verdict
+    sentence = f"Its checks are handed off on time, and will wait for a worker. The fleet: {found.sentence}"
+    return MonitorVerdict("task.late", sentence, found.details, found.code.value)
+
+
+_OF_WORKERS = {VerdictCode.NO_WORKER, VerdictCode.WORKERS_STUCK, VerdictCode.WORKERS_FULL, VerdictCode.QUEUE_PAUSED}
 
 
 def waits_for_worker(facts: Facts, moments: Moments) -> str:

@@ -139,11 +139,10 @@ def _task(facts: Facts, moments: Moments) -> Iterator[str]:
         wait_s = facts.estimated_wait_s
         taken = "" if wait_s is None else f"; a worker takes it in about {duration(wait_s)}"
         yield f"{state}{since}, {place} of the queue{taken}"
-    elif facts.active_since_ms is not None:
-        by = f" on {one_line(task.worker, 100)}" if task.worker else ", and no running worker reports it"
-        yield f"{state} since {moments.at(facts.active_since_ms)}{by}"
     else:
-        yield state
+        since = "" if facts.active_since_ms is None else f" since {moments.at(facts.active_since_ms)}"
+        silent = ", and no running worker reports it" if task.state == "active" else ""
+        yield f"{state}{since}" + (f" on {one_line(task.worker, 100)}" if task.worker else silent)
     yield from _history(facts, moments)
     if task.lease_ends_s is not None and task.state == "active":
         ends = "ended" if task.lease_ends_s * 1000 < facts.now_ms else "ends"

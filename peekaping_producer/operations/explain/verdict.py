@@ -18,6 +18,7 @@ _RULES: tuple[Callable[[Facts, Moments], MonitorVerdict | None], ...] = (
     task_rules.stuck,
     task_rules.waiting,
     task_rules.running,
+    task_rules.workers_behind,
 )
 """In order of precedence."""
 

@@ -66,14 +66,15 @@ def no_replica(look: Look) -> Verdict | None:
     if stats.leader is not None and not look.is_late:
         return None
     last = max(look.silent.items(), key=lambda found: found[1][0].at_ms, default=None)
-    heard = "no replica has reported within the last minute"
+    heard, since_ms = "no replica has reported within the last minute", stats.oldest_due_ms
     if last:
+        since_ms = last[1][0].at_ms
         heard = f"the last report is from {look.name(last[0])}, at {clock_time(last[1][0].at_ms, look.now_ms)}"
     return Verdict(
         VerdictCode.NO_REPLICA,
         f"No replica runs: {heard}.",
         f"{counted(stats.overdue, 'monitor')} overdue, of {stats.scheduled:,}. Start a replica, and read its log.",
-        since_ms=last[1][0].at_ms if last else None,
+        since_ms=since_ms if last or stats.overdue else None,
     )
 
 

@@ -25,7 +25,7 @@ class Chart(msgspec.Struct, frozen=True):
     longest: str
     """The latest known longest wait."""
     claims: list[str]
-    """Lines that explain why no due time is coming; empty if one is, or no monitor is claimed."""
+    """Lines that explain why few due times are coming; empty if more are coming than monitors are claimed."""
 
 
 class Around(msgspec.Struct, frozen=True):
@@ -53,12 +53,12 @@ def _chart(series: Series, unit_s: int, frame: Frame) -> Chart:
     latest = next((wait for wait in reversed(series.longest_wait_s) if wait is not None), None)
     longest = "none" if latest == 0 else span(latest)
     claims = []
-    if frame.leased > 0 and not any(series.due):
+    if frame.leased > sum(series.due):
         claims = [counted(frame.leased, "monitor"), f"{are_in_claims(frame.leased)}:", "due again once handed off"]
     label = (
         f"Last {SLOTS * unit_s // 60} min: {count(sum(series.handed_off))} handed off, "
         f"{count(sum(series.late))} of them late. Next {SLOTS * unit_s // 60} min: "
-        f"{' '.join(claims) or _coming(series, unit_s, frame.now_ms)}. Longest wait: {longest}."
+        f"{' '.join(claims) or _coming(series, unit_s, frame.now_ms)}. Longest wait for a hand-off: {longest}."
     )
     late = series.late if any(series.late) else []
     waits = [_rounded(wait) for wait in series.longest_wait_s]

@@ -71,9 +71,10 @@ def _quiet(frame: Frame) -> Node:
     """Return how many monitors have problems of their own; the browser adds those without a heartbeat."""
     quiet = frame.quiet
     counts = {
+        "Held one by one": quiet.held,
         "Active rows that cannot be scheduled": quiet.unschedulable,
         "Set aside after a failed attempt": quiet.set_aside,
         **quiet.anomalies,
     }
     rows = [(name, count(number), "warn" if number else "") for name, number in counts.items()]
-    return card("Not checked", "as replicas report", pairs("counts", rows), slot("silent"))
+    return card("Single monitors", "not checked, or with problems", pairs("counts", rows), slot("silent"))

@@ -28,6 +28,7 @@ from peekaping_producer.ui.rendering.nodes import (
 
 _LEVELS = {"ok": ("good", "OK"), "off": ("off", "Off"), "note": ("warn", "Note"), "fail": ("bad", "Problem")}
 _MATCHES = "Several monitors match"
+_NO_EVENT = "None of the latest 1,000 events of the fleet names it."
 
 
 class MonitorView(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +88,11 @@ def _body(found: Document) -> list[Node]:
         _ticks(found),
         ["div.columns even", schedule(found), task(found), database(found), maintenance(found)],
         _anomalies(found),
-        card("Events", "", log(map(_entry, events), now_ms) if events else hint("None of the latest 1,000.")),
+        card(
+            "Events",
+            "",
+            log(map(_entry, events), now_ms) if events else hint(_NO_EVENT),
+        ),
         hint("In a terminal: ", ["code", f"peekaping-producer explain {visible(found['id'])}"]),
     ]
 

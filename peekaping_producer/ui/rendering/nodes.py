@@ -133,7 +133,7 @@ def verdict(
     """Return the verdict with the acts: its level as shape, color and word, the sentence, and what follows."""
     shape: Node = ["svg", {"viewBox": "0 0 14 14", "aria-hidden": "true"}, _SHAPES[level]]
     since: Node = ["span", f"since {at(since_ms, now_ms)}"] if since_ms else None
-    ends: Node = ["span", f"ends {at(ends_ms, now_ms)}"] if ends_ms else None
+    ends: Node = ["span", f"until {at(ends_ms, now_ms)}"] if ends_ms else None
     head: Node = ["p.level", shape, ["b", word], since, ends]
     return [f"section.verdict {level}", head, ["h1", prose(sentence)], ["p", prose(details)], slot("acts")]
 

@@ -38,6 +38,6 @@ def _row(monitor: OverdueMonitor, now_ms: int) -> list[Node]:
     waits = f"in a claim for {age(claimed_ms, now_ms)}" if due_ms is None else age(due_ms, now_ms)
     holder: Node = "not claimed"
     if monitor.holder is not None:
-        holder = user_text(monitor.holder or "an unknown replica")
+        holder = user_text(monitor.holder or "not reported yet")
     interval = f"every {monitor.interval_s} s" if monitor.interval_s else None
     return [link(monitor.id, monitor.name), interval, clock(since_ms, now_ms), ["span.bad", waits], holder]

@@ -96,7 +96,7 @@ async function readMonitor() {
 async function readSilent() {
   set({ silent: ["Reading the database…"] });
   const { body, message } = await call("/api/views/silent").catch((error) => error);
-  set({ silent: body ?? [message] });
+  set({ silent: body ?? [["p", message]] });
 }
 
 async function act(name, body) {

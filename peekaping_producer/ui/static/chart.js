@@ -59,7 +59,7 @@ export function around({ now_ms: now, around: { units, since_ms: since, is_late:
     due[peak] > 0.3 * max &&
       label(x(peak + 0.5) + side[0], y(due[peak]) + 11, side[1], `${count(due[peak])} at ${time(peak + 1)}`, "peak"),
     ...band(waits, x, isLate ? "wait bad" : "wait"),
-    label(x(0) + 12, BOTTOM - 8, "start", `longest wait: ${longest}`, "name"),
+    label(x(0) + 12, BOTTOM - 8, "start", `longest wait for a hand-off: ${longest}`, "name"),
     ...marks(x, now, since, (now - since) / 1000 / unit),
   ];
 }

@@ -35,7 +35,7 @@ function askForHold(target, post, scheduled) {
     "form",
     { method: "dialog", onsubmit: submit },
     ["h2", { id: "dialog-title" }, title],
-    ["p", "No check is handed off until the end. The hold survives restarts; it can be released earlier."],
+    ["p", "No check is handed off until the end; tasks that wait in the queue still run. It can be released earlier."],
     ["label", "For ", ["select", { id: "for" }, ...ends.map(([value, name]) => ["option", { value }, name])]],
     ["label", "Reason ", ["input", { id: "reason", required: true, maxlength: 200, autocomplete: "off" }]],
     ["div.acts", ["button.main", "Hold"], button("Cancel", () => dialog.close())],

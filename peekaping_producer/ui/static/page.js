@@ -20,7 +20,7 @@ export const parts = {
       "li",
       ["time", time],
       ["span", [`span.tag ${css}`, kind]],
-      ["span.what", ["bdi", message], " ", id && ["Link", id], " ", who && ["i", ["bdi", who]]],
+      ["span.what", ["bdi", message], " ", id && ["Link", id], " ", who && ["i", "by ", ["bdi", who]]],
     ]);
     return ["ol.log", ...items];
   },
