@@ -202,7 +202,7 @@ async def test_a_monitor_is_run_and_held(browser: Browser, made_up: MadeUpServer
         await page.get_by_role("dialog").get_by_role("button", name="Hold").click()
         assert len(made_up.posted) == 1, "a reason is required"
         await page.get_by_label("Reason").fill("deploy of the shop")
-        await page.get_by_label("For").select_option("4 h")
+        await page.get_by_role("dialog").get_by_label("For").select_option("4 h")
         await page.keyboard.press("Enter")
         await until(lambda: len(made_up.posted) == 2)
         made_up.document = _held
@@ -227,7 +227,7 @@ async def test_the_fleet_is_held_and_synced(browser: Browser, made_up: MadeUpSer
         await until(lambda: made_up.posted == [("sync", {})])
         await page.get_by_role("button", name="Hold all…").click()
         await expect(page.get_by_role("dialog", name="Hold all 84,212 monitors")).to_be_visible()
-        await page.get_by_label("For").select_option("10 min")
+        await page.get_by_role("dialog").get_by_label("For").select_option("10 min")
         await page.get_by_label("Reason").fill("database upgrade")
         await page.get_by_role("dialog").get_by_role("button", name="Hold").click()
         await until(lambda: len(made_up.posted) == 2)
