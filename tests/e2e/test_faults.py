@@ -246,7 +246,7 @@ async def test_a_lost_redis_shows_in_readiness_and_not_in_liveness(private_redis
     await until(lambda: answers(replica, "/readyz", 200, '"ready": true'))
     await until(lambda: answers(replica, "/metrics", 200, "peekaping_producer_is_leader 1.0"))
     await private_redis.stop()
-    await until(lambda: answers(replica, "/readyz", 503, '"redis_unavailable": "RedisUnavailableError'))
+    await until(lambda: answers(replica, "/readyz", 503, '"redis_unavailable": "'))
     await until(lambda: answers(replica, "/metrics", 200, "peekaping_producer_oldest_due_age_seconds NaN"))
     assert await answers(replica, "/livez", 200, "")
 
